@@ -1,0 +1,291 @@
+"""What each production of the grammar makes: the methods bear the aliases of `imq.lark`.
+
+A method gets the parts of its production (tokens and what their productions made; keywords left out) and the span.
+"""
+
+from __future__ import annotations
+
+from . import ast
+from .errors import StatementError
+from .lexer import split_path
+from .record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .errors import Span
+    from .lexer import Token
+
+
+class Builder:
+    """Makes the tree. Lists under construction are Python lists; they become tuples when they enter a node."""
+
+    # Lists and passing on
+
+    def none(self, _span: Span) -> list[Any]:
+        return []
+
+    def nothing(self, _span: Span) -> None:
+        return None
+
+    def same(self, part: Any, _span: Span) -> Any:
+        return part
+
+    def first(self, part: Any, _span: Span) -> list[Any]:
+        return [part]
+
+    def pair(self, left: Any, right: Any, _span: Span) -> list[Any]:
+        return [left, right]
+
+    def push(self, parts: list[Any], part: Any, _span: Span) -> list[Any]:
+        parts.append(part)
+        return parts
+
+    def kept(self, parts: list[Any], _separator: Token, _span: Span) -> list[Any]:
+        return parts
+
+    def also(self, parts: list[Any], _separator: Token, part: Any, _span: Span) -> list[Any]:
+        parts.append(part)
+        return parts
+
+    # Statements
+
+    def explain(self, statement: ast.Statement, span: Span) -> ast.Explain:
+        return ast.Explain(statement, span)
+
+    def dry_run(self, statement: ast.Statement, span: Span) -> ast.DryRun:
+        return ast.DryRun(statement, span)
+
+    def ask(self, query: ast.Query, output: ast.Output, span: Span) -> ast.Ask:
+        return ast.Ask(query, output, span)
+
+    def show_settings(self, span: Span) -> ast.Setting:
+        return ast.Setting(span=span)
+
+    def show_setting(self, name: Token, span: Span) -> ast.Setting:
+        return ast.Setting(name.value, span=span)
+
+    def change_setting(self, name: Token, value: ast.Expr, span: Span) -> ast.Setting:
+        return ast.Setting(name.value, value, span)
+
+    def help(self, words: list[Token], span: Span) -> ast.Help:
+        return ast.Help(tuple(word.value for word in words), span)
+
+    # Actions
+
+    def act_alone(self, verb: Token, options: list[Any], span: Span) -> ast.Act:
+        return self._act(verb, options, span)
+
+    def act_on_all(self, verb: Token, options: list[Any], span: Span) -> ast.Act:
+        return self._act(verb, options, span, every=True)
+
+    def act_on_references(self, verb: Token, references: list[Any], options: list[Any], span: Span) -> ast.Act:
+        return self._act(verb, options, span, references=tuple(references))
+
+    def act_on_query(self, verb: Token, query: ast.Query, options: list[Any], span: Span) -> ast.Act:
+        return self._act(verb, options, span, query=query)
+
+    def act_on_every(self, verb: Token, query: ast.Query, options: list[Any], span: Span) -> ast.Act:
+        return self._act(verb, options, span, query=query.replace(every=True))
+
+    def _act(self, verb: Token, options: list[Any], span: Span, **operand: Any) -> ast.Act:
+        outputs = [option for option in options if isinstance(option, ast.Output)]
+        named = [option for option in options if isinstance(option, ast.Option)]
+        for place, option in enumerate(named):
+            if any(option.name == earlier.name for earlier in named[:place]):
+                raise StatementError(f'"{option.name}" is said twice', code="repeated", span=option.span)
+        if len(outputs) > 1:
+            raise StatementError("the output form is said twice", code="repeated", span=outputs[1].span)
+        output = outputs[0] if outputs else ast.Output()
+        return ast.Act(verb.value, options=tuple(named), output=output, span=span, **operand)
+
+    def option_as(self, value: ast.Literal, span: Span) -> ast.Option:
+        return ast.Option("as", (value,), span)
+
+    def option_to(self, value: ast.Literal, span: Span) -> ast.Option:
+        return ast.Option("to", (value,), span)
+
+    def option_from(self, value: ast.Literal, span: Span) -> ast.Option:
+        return ast.Option("from", (value,), span)
+
+    def option_platform(self, values: list[ast.Literal], span: Span) -> ast.Option:
+        return ast.Option("platform", tuple(values), span)
+
+    def option_change(self, values: list[ast.Literal], span: Span) -> ast.Option:
+        return ast.Option("change", tuple(values), span)
+
+    def option_message(self, value: ast.Literal, span: Span) -> ast.Option:
+        return ast.Option("message", (value,), span)
+
+    def option_force(self, span: Span) -> ast.Option:
+        return ast.Option("force", (), span)
+
+    def option_dry_run(self, span: Span) -> ast.Option:
+        return ast.Option("dry run", (), span)
+
+    # Output
+
+    def no_output(self, _span: Span) -> ast.Output:
+        return ast.Output()
+
+    def as_form(self, form: Token, span: Span) -> ast.Output:
+        return ast.Output(form=form.value, span=span)
+
+    def as_template(self, template: Token, span: Span) -> ast.Output:
+        return ast.Output(template=template.value, span=span)
+
+    # Queries
+
+    def query(self, table: Token, clauses: list[Any], span: Span) -> ast.Query:
+        return self._query(table, [], [], clauses, span)
+
+    def query_of(self, table: Token, targets: list[Any], clauses: list[Any], span: Span) -> ast.Query:
+        return self._query(table, targets, [], clauses, span)
+
+    def query_in(self, table: Token, sources: list[Any], clauses: list[Any], span: Span) -> ast.Query:
+        return self._query(table, [], sources, clauses, span)
+
+    def query_of_in(
+        self, table: Token, targets: list[Any], sources: list[Any], clauses: list[Any], span: Span
+    ) -> ast.Query:
+        return self._query(table, targets, sources, clauses, span)
+
+    def _query(self, table: Token, targets: list[Any], sources: list[Any], clauses: list[Any], span: Span) -> ast.Query:
+        given: dict[str, Any] = {}
+        for name, value, place in clauses:
+            if name in given:
+                said = {"every": "all", "group": "group by", "order": "order by", "newest": "except newest"}.get(
+                    name, name
+                )
+                raise StatementError(f'"{said}" is said twice', code="repeated", span=place)
+            given[name] = value
+        return ast.Query(table.value, tuple(targets), tuple(sources), span=span, **given)
+
+    def where(self, condition: ast.Expr, span: Span) -> tuple[str, Any, Span]:
+        return "where", condition, span
+
+    def every(self, span: Span) -> tuple[str, Any, Span]:
+        return "every", True, span
+
+    def group(self, keys: list[ast.Expr], span: Span) -> tuple[str, Any, Span]:
+        return "group", tuple(keys), span
+
+    def having(self, condition: ast.Expr, span: Span) -> tuple[str, Any, Span]:
+        return "having", condition, span
+
+    def order(self, keys: list[ast.Ordering], span: Span) -> tuple[str, Any, Span]:
+        return "order", tuple(keys), span
+
+    def limit(self, count: ast.Expr, per: list[ast.Expr], span: Span) -> tuple[str, Any, Span]:
+        return "limit", ast.Window(count, tuple(per), span), span
+
+    def skip(self, count: ast.Expr, per: list[ast.Expr], span: Span) -> tuple[str, Any, Span]:
+        return "skip", ast.Window(count, tuple(per), span), span
+
+    def newest(self, count: ast.Expr, per: list[ast.Expr], by: ast.Expr | None, span: Span) -> tuple[str, Any, Span]:
+        return "newest", ast.Newest(count, tuple(per), by, span), span
+
+    def select(self, columns: list[ast.Column], span: Span) -> tuple[str, Any, Span]:
+        return "select", tuple(columns), span
+
+    def count(self, span: Span) -> tuple[str, Any, Span]:
+        return "count", True, span
+
+    def ascending(self, key: ast.Expr, span: Span) -> ast.Ordering:
+        return ast.Ordering(key, span=span)
+
+    def descending(self, key: ast.Expr, span: Span) -> ast.Ordering:
+        return ast.Ordering(key, descending=True, span=span)
+
+    def column(self, value: ast.Expr, span: Span) -> ast.Column:
+        return ast.Column(value, span=span)
+
+    def column_named(self, value: ast.Expr, name: Token, span: Span) -> ast.Column:
+        return ast.Column(value, name.value, span)
+
+    # Expressions
+
+    def any_of(self, operands: list[ast.Expr], span: Span) -> ast.Or:
+        flat = [part for o in operands for part in (o.operands if isinstance(o, ast.Or) else (o,))]
+        return ast.Or(tuple(flat), span)
+
+    def all_of(self, operands: list[ast.Expr], span: Span) -> ast.And:
+        flat = [part for o in operands for part in (o.operands if isinstance(o, ast.And) else (o,))]
+        return ast.And(tuple(flat), span)
+
+    def negation(self, operand: ast.Expr, span: Span) -> ast.Expr:
+        return operand.operand if isinstance(operand, ast.Not) else ast.Not(operand, span)
+
+    def comparison(self, left: ast.Expr, operator: Token, right: ast.Expr, span: Span) -> ast.Expr:
+        return ast.Comparison(operator.value, left, right, span)
+
+    def refutation(self, left: ast.Expr, operator: Token, right: ast.Expr, span: Span) -> ast.Expr:
+        return ast.Not(ast.Comparison(operator.value, left, right, span), span)
+
+    def between(self, operand: ast.Expr, low: ast.Expr, high: ast.Expr, span: Span) -> ast.Expr:
+        return ast.Between(operand, low, high, span)
+
+    def in_list(self, operand: ast.Expr, items: list[ast.Expr], span: Span) -> ast.Expr:
+        return ast.In(operand, tuple(items), span)
+
+    def not_in_list(self, operand: ast.Expr, items: list[ast.Expr], span: Span) -> ast.Expr:
+        return ast.Not(ast.In(operand, tuple(items), span), span)
+
+    def known(self, operand: ast.Expr, span: Span) -> ast.Expr:
+        return ast.Known(operand, known=True, span=span)
+
+    def unknown(self, operand: ast.Expr, span: Span) -> ast.Expr:
+        return ast.Known(operand, known=False, span=span)
+
+    def in_use(self, span: Span) -> ast.Expr:
+        return ast.Phrase("in use", (), span)
+
+    def older_than(self, age: ast.Expr, span: Span) -> ast.Expr:
+        return ast.Phrase("older than", (age,), span)
+
+    def newer_than(self, age: ast.Expr, span: Span) -> ast.Expr:
+        return ast.Phrase("newer than", (age,), span)
+
+    def has_any(self, field: Token, span: Span) -> ast.Expr:
+        return ast.Known(self.field(field, field.span), known=True, span=span)
+
+    def has_item(self, field: Token, item: ast.Expr, span: Span) -> ast.Expr:
+        return ast.Comparison("has", self.field(field, field.span), item, span)
+
+    def plus(self, left: ast.Expr, right: ast.Expr, span: Span) -> ast.Expr:
+        return ast.Arithmetic("+", left, right, span)
+
+    def minus(self, left: ast.Expr, right: ast.Expr, span: Span) -> ast.Expr:
+        return ast.Arithmetic("-", left, right, span)
+
+    def times(self, left: ast.Expr, right: ast.Expr, span: Span) -> ast.Expr:
+        return ast.Arithmetic("*", left, right, span)
+
+    def over(self, left: ast.Expr, right: ast.Expr, span: Span) -> ast.Expr:
+        return ast.Arithmetic("/", left, right, span)
+
+    def modulo(self, left: ast.Expr, right: ast.Expr, span: Span) -> ast.Expr:
+        return ast.Arithmetic("%", left, right, span)
+
+    def field(self, name: Token, span: Span) -> ast.Field:
+        return ast.Field(split_path(name.value), span)
+
+    def field_of(self, name: Token, target: ast.Literal | ast.Variable, span: Span) -> ast.FieldOf:
+        return ast.FieldOf(split_path(name.value), target, span)
+
+    def literal(self, token: Token, span: Span) -> ast.Literal:
+        return ast.Literal(token.value, token.kind == "STRING", span)
+
+    def variable(self, token: Token, span: Span) -> ast.Variable:
+        return ast.Variable(token.value, span)
+
+    def call(self, function: Token, arguments: Any, span: Span) -> ast.Call:
+        if isinstance(arguments, list):
+            return ast.Call(function.value, tuple(arguments), span=span)
+        return ast.Call(function.value, (arguments.value,), distinct=True, span=span)
+
+    def star(self, _span: Span) -> list[Any]:
+        return []
+
+    def distinct(self, argument: ast.Expr, span: Span) -> ast.Column:
+        return ast.Column(argument, span=span)  # a wrapper that only `call` sees

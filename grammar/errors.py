@@ -1,0 +1,199 @@
+"""Everything that can go wrong, as data: what reaches a user is drawn from these at the edge, never a traceback.
+
+An error has a stable `code` (the word in brackets; scripts may test it), one sentence saying what happened, an
+optional place in the statement, and hints: the nearest valid name, what was expected, what to do next. The exit code
+is a property of the class: 1 an assertion or some items failed, 2 the statement is wrong, 3 something it needs failed.
+"""
+
+from __future__ import annotations
+
+from .record import TYPE_CHECKING, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Span(Record):
+    """A stretch of a text: offsets in characters, the end excluded."""
+
+    start: int
+    end: int
+
+
+class ImqError(Exception):
+    """Base of all errors that imq raises on purpose."""
+
+    exit_code = 3
+    code = "error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        span: Span | None = None,
+        hints: Iterable[str] = (),
+        text: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        if code is not None:
+            self.code = code
+        self.span = span
+        self.hints = tuple(hint for hint in hints if hint)
+        self.text = text
+
+    def at(self, text: str) -> ImqError:
+        """Remember the text that `span` points into, unless one is known already."""
+        if self.text is None:
+            self.text = text
+        return self
+
+
+class StatementError(ImqError):
+    """The statement or the command line is wrong: syntax, an unknown name, a type."""
+
+    exit_code = 2
+    code = "syntax"
+
+
+class UnknownName(StatementError):
+    """A table, field, verb or option of this name does not exist."""
+
+    code = "unknown-name"
+
+
+class TypeMismatch(StatementError):
+    """A value does not fit the field or function it meets."""
+
+    code = "type"
+
+
+class Refused(StatementError):
+    """The statement is well formed but would do more than was clearly said, so nothing was done."""
+
+    code = "refused"
+
+
+class InvalidReference(StatementError):
+    """A text that should be an image reference is not one."""
+
+    code = "reference"
+
+
+class NeedsConfirmation(ImqError):
+    """A destructive action was given without a terminal to ask on and without `--yes`."""
+
+    exit_code = 2
+    code = "needs-confirmation"
+
+
+class AssertionFailed(ImqError):
+    """What an `assert` claims does not hold."""
+
+    exit_code = 1
+    code = "assertion"
+
+
+class Interrupted(ImqError):
+    """The user stopped it, or another part of the same work failed; what was whole is kept."""
+
+    exit_code = 130
+    code = "interrupted"
+
+
+class StoreError(ImqError):
+    """The store cannot do what was asked: it is missing, damaged, full, locked or not writable."""
+
+    code = "store"
+
+
+class NotFound(StoreError):
+    """No image, blob or file of this name is there."""
+
+    code = "not-found"
+
+
+class Conflict(StoreError):
+    """The image cannot be removed or replaced without force; docker's rules (PEERS E33) decide when."""
+
+    code = "conflict"
+
+
+class DigestMismatch(StoreError):
+    """Bytes do not hash to the digest, or do not have the size, that their descriptor promised."""
+
+    code = "digest-mismatch"
+
+
+class Malformed(ImqError):
+    """A document or archive from outside is not what it claims to be."""
+
+    code = "malformed"
+
+
+class RegistryError(ImqError):
+    """A registry could not be reached, or answered with an error."""
+
+    code = "registry"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        hints: Iterable[str] = (),
+        host: str = "",
+        status: int = 0,
+        temporary: bool = False,
+    ) -> None:
+        super().__init__(message, code=code, hints=hints)
+        self.host = host
+        self.status = status
+        self.temporary = temporary
+
+
+_LONGEST_NAME = 200
+"""Characters of a name that is worth comparing with others."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the hint naming the closest known name, or an empty string when none is close."""
+    if len(name) > _LONGEST_NAME:
+        return ""
+    from difflib import get_close_matches  # heavy, and only errors need it
+
+    spelled = {k.lower(): k for k in known}
+    close = get_close_matches(name.lower(), spelled, n=1, cutoff=0.6)
+    return f'did you mean "{spelled[close[0]]}"?' if close else ""
+
+
+def listed(names: Iterable[str], limit: int = 40) -> str:
+    """Join names for a hint, cutting a long list honestly."""
+    ordered = list(names)
+    rest = f" and {len(ordered) - limit} more" if len(ordered) > limit else ""
+    return ", ".join(ordered[:limit]) + rest
+
+
+def draw(error: ImqError) -> str:
+    """Draw an error for people: code and message, the excerpt with a caret, one line a hint."""
+    lines = [f"error[{error.code}]: {error.message}"]
+    hints = list(error.hints)
+    if error.span is not None and error.text is not None:
+        start = error.text.rfind("\n", 0, error.span.start) + 1
+        end = error.text.find("\n", error.span.start)
+        line = error.text[start : end if end >= 0 else len(error.text)]
+        column = error.span.start - start
+        width = max(1, min(error.span.end, start + len(line)) - error.span.start)
+        if len(line) > 160:  # keep the place in sight in a very long line
+            cut = max(0, column - 60)
+            line, column = line[cut : cut + 140], column - cut
+            width = min(width, max(1, len(line) - column))
+        line = "".join(c if c.isprintable() else " " for c in line).rstrip()
+        note = f" {hints.pop(0)}" if hints else ""
+        number = error.text.count("\n", 0, start) + 1
+        mark = f"{number} " if "\n" in error.text.strip() else ""
+        pad = " " * len(mark)
+        lines += [f"  {mark}│ {line}", f"  {pad}│ {' ' * column}{'^' * width}{note}"]
+    lines += [f"  {hint}" for hint in hints]
+    return "\n".join(lines)

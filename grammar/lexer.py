@@ -1,0 +1,232 @@
+"""Text to tokens, one at a time, guided by what the parser can take next.
+
+A word is a keyword only where the grammar could take it; else it is a name (left of an operator) or a value (right of
+one). So `tag = latest`, `repository like team/*` and `created before 2 weeks ago` need no quotes.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ._tables import WORDS
+from .errors import Span, StatementError
+from .record import TYPE_CHECKING, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_SPACE = re.compile(r"(?:[ \t\r\f\v\xa0\ufeff]|\\\r?\n|#[^\n]*)+")
+_LINES = re.compile(r"(?:[ \t\r\f\v\xa0\ufeff\n]|\\\r?\n|#[^\n]*)+")
+_QUOTED = r""""(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'"""
+_NAME = re.compile(rf"[^\W\d]\w*(?:\.(?:[\w/-]+|{_QUOTED}))*")
+_PATH = re.compile(rf"\.{_NAME.pattern}")
+_BRACES = r"\{\{[^{}\n]*\}\}|<<[^<>\n]*>>"  # no braces inside: what is never closed must not be searched for again
+_WORD = re.compile(rf"(?:{_BRACES}|\[[^\]\s]*\]|[\w.:/@?*~^+&|{{}}\\-])+")
+_UNIT = re.compile(
+    r"(\d+(?:\.\d+)?)[ \t]+((?:seconds?|minutes?|hours?|days?|weeks?|months?|years?|bytes?|[kKMGTP]?i?B)(?!\w))",
+    re.IGNORECASE,
+)
+_VARIABLE = re.compile(r"\$[^\W\d]\w*(?:\.\w+)*")
+_TEMPLATE = re.compile(rf"(?:{_BRACES}|[^\n;])+")
+_COMPARISON = re.compile(r"!=|<>|<=|>=|==|[=<>]")
+_FORM = re.compile(r"as\s+(\w+)(?![\w.:/@-])", re.IGNORECASE)
+_SEGMENT = re.compile(rf"{_QUOTED}|[^.]+")
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_SIGNS = {"+": "PLUS", "-": "MINUS", "*": "STAR", "/": "SLASH", "%": "PERCENT", "(": "LPAR", ")": "RPAR", ",": "COMMA"}
+_WORDED = frozenset({"like", "matches", "has"})
+_MOMENT = frozenset({"before", "after", "since", "within"})
+_STARTS = frozenset({"NAME", "VERB", "TEMPLATE"})
+_STARTERS = frozenset({"explain", "dry", "set", "help"})
+_STRINGS = {quote: re.compile(rf"{quote}[^{quote}\\]*(?:\\.[^{quote}\\]*)*{quote}", re.DOTALL) for quote in "\"'"}
+_ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
+
+
+class Vocabulary(Record):
+    """The words that the engine declares, in lower case: verbs, tables (and views), output forms."""
+
+    verbs: frozenset[str] = frozenset()
+    tables: frozenset[str] = frozenset()
+    forms: frozenset[str] = frozenset()
+
+
+class Token(Record):
+    """One token: its terminal, its value (quotes and escapes resolved), and its place."""
+
+    kind: str
+    value: str
+    span: Span
+
+
+class Lexer:
+    """Hands out the tokens of one text.
+
+    `wholes` maps starts to ends of stretches (arguments of a command line that hold blanks) that are one value where
+    nothing but a value can stand. One that is a text in quotes means what is in them.
+    """
+
+    def __init__(self, text: str, vocabulary: Vocabulary, wholes: Mapping[int, int]) -> None:
+        self._text = text
+        self._vocabulary = vocabulary
+        self._wholes = wholes
+        self._at = 0
+        self._ended = 0  # where the last token did: what is missing at the end is missing there
+        self._depth = 0
+
+    def next(self, accepts: Mapping[str, int]) -> Token:
+        """Return the next token, given the terminals that the parser's state can take; at the end, `$END`."""
+        text = self._text
+        while True:
+            space = _SPACE.match(text, self._at)
+            if space:
+                self._at = space.end()
+            if self._at >= len(text):
+                return Token("$END", "", Span(self._ended, self._ended))
+            start, char = self._at, text[self._at]
+            if char == ";":
+                self._at = self._ended = start + 1
+                return Token("SEP", char, Span(start, self._at))
+            if char != "\n":
+                token = self._token(char, accepts)
+                self._ended = token.span.end
+                return token
+            if lines := _LINES.match(text, start):  # with the empty lines after it, each of which means nothing more
+                self._at = lines.end()
+            if "SEP" in accepts and not self._depth and not self._continues(accepts):
+                return Token("SEP", char, Span(start, start + 1))
+
+    def _continues(self, accepts: Mapping[str, int]) -> bool:
+        """Whether the next line goes on with the statement: it begins with a keyword that only fits here."""
+        name = _NAME.match(self._text, self._at)
+        word = name[0].lower() if name else ""
+        if not word or word in _STARTERS:
+            return False
+        if word in self._vocabulary.verbs and WORDS.get(word) not in accepts:
+            return False
+        return (
+            WORDS.get(word) in accepts
+            or (word == "as" and "FORM" in accepts)
+            or (word in _WORDED and "WORDED" in accepts)
+            or (word in _MOMENT and "MOMENT" in accepts)
+        )
+
+    def _token(self, char: str, accepts: Mapping[str, int]) -> Token:
+        text, at = self._text, self._at
+        if at in self._wholes and self._is_value(at, accepts):
+            quoted = _STRINGS[char].match(text, at) if char in _STRINGS else None
+            if quoted is None or quoted.end() != self._wholes[at]:
+                self._at = self._wholes[at]
+                return Token("STRING", text[at : self._at], Span(at, self._at))
+        if "TEMPLATE" in accepts and char not in "\"'":
+            return self._take("TEMPLATE", _TEMPLATE.match(text, at), strip=True)
+        if char in "\"'":
+            return self._string(char)
+        if char == "$" and (variable := _VARIABLE.match(text, at)):
+            token = self._take("VARIABLE", variable)
+            return token.replace(value=token.value[1:])
+        if char == "." and "FIELD" in accepts and (path := _PATH.match(text, at)):
+            return self._take("FIELD", path)
+        sign = _SIGNS.get(char)
+        if sign is not None and (sign in accepts or "WORD" not in accepts or char in "(),"):
+            self._depth += (char == "(") - (char == ")")
+            self._at += 1
+            return Token(sign, char, Span(at, at + 1))
+        if char in "=!<>" and not ("WORD" in accepts and text.startswith("<<", at)):
+            comparison = _COMPARISON.match(text, at)
+            if comparison:
+                kind = "EQUAL" if "EQUAL" in accepts else "COMPARISON"
+                token = self._take(kind, comparison)
+                return token.replace(value={"==": "=", "<>": "!="}.get(token.value, token.value))
+        word = _WORD.match(text, at)
+        name = _NAME.match(text, at)
+        if name and (keyword := self._keyword(name, word, accepts)):
+            return keyword
+        if name and "NAME" in accepts:
+            return self._take("NAME", name)
+        if word:
+            unit = _UNIT.match(text, at)
+            if unit and unit.end() > word.end():
+                token = self._take("WORD", unit)
+                return token.replace(value=f"{unit[1]} {unit[2]}")
+            return self._take("WORD", word)
+        place = Span(at, at + 1)
+        if "\ud800" <= char <= "\udfff":  # how a byte that is no UTF-8 was read
+            raise StatementError("the text is not valid UTF-8 here", code="encoding", span=place)
+        shown = repr(char) if char.isprintable() else f"the character U+{ord(char):04X}"
+        advice = 'a text with such a character needs quotes: "…"'
+        raise StatementError(f"{shown} cannot stand here", span=place, hints=(advice,))
+
+    def _is_value(self, at: int, accepts: Mapping[str, int]) -> bool:
+        """Whether what stands here can be nothing but a value: not `images where …` after a verb."""
+        if "STRING" not in accepts or accepts.keys() & _STARTS:
+            return False
+        name = _NAME.match(self._text, at) if "TABLE" in accepts else None
+        return name is None or name[0].lower() not in {*self._vocabulary.tables, "all"}
+
+    def _keyword(self, name: re.Match[str], word: re.Match[str] | None, accepts: Mapping[str, int]) -> Token | None:
+        """Return the keyword, function, verb or table that starts here, if one can be taken."""
+        text, low = self._text, name[0].lower()
+        called = text.startswith("(", name.end())
+        if "WORD" in accepts and "NAME" not in accepts and word and word.end() > name.end():
+            return None  # the word is longer than the name in it, and values are what is wanted: `as-built`, `in:1`
+        if low == "as" and "FORM" in accepts:
+            form = _FORM.match(text, name.start())
+            if form and form[1].lower() in self._vocabulary.forms:
+                token = self._take("FORM", form)
+                return token.replace(value=form[1].lower())
+        kind = WORDS.get(low)
+        if kind in accepts:
+            return self._take(kind, name)
+        for words, declared in ((_WORDED, "WORDED"), (_MOMENT, "MOMENT")):
+            if low in words and declared in accepts:
+                return self._take(declared, name).replace(value=low)
+        if called and "FUNCTION" in accepts:
+            return self._take("FUNCTION", name).replace(value=low)
+        if "VERB" in accepts and low in self._vocabulary.verbs:
+            return self._take("VERB", name).replace(value=low)
+        if "TABLE" in accepts and low in self._vocabulary.tables:
+            return self._take("TABLE", name).replace(value=low)
+        return None
+
+    def _take(self, kind: str | None, match: re.Match[str] | None, *, strip: bool = False) -> Token:
+        assert kind is not None
+        assert match is not None
+        self._at = match.end()
+        value = match[0].rstrip() if strip else match[0]
+        return Token(kind, value, Span(match.start(), match.start() + len(value)))
+
+    def _string(self, quote: str) -> Token:
+        start = self._at
+        text = _STRINGS[quote].match(self._text, start)
+        if text is None:
+            raise StatementError(
+                "the text that begins here has no closing quote",
+                span=Span(start, start + 1),
+                hints=(f"add {quote}",),
+            )
+        self._at = text.end()
+        return Token("STRING", _unescaped(text[0][1:-1]), Span(start, self._at))
+
+
+def _unescaped(text: str) -> str:
+    """Resolve escapes. An unknown one stays as it is: regular expressions and Windows paths need nothing doubled."""
+    return _ESCAPED.sub(lambda escape: _ESCAPES.get(escape[1], escape[0]), text) if "\\" in text else text
+
+
+def split_path(text: str) -> tuple[str, ...]:
+    """Part the text of a NAME or FIELD token into its segments, quotes and escapes resolved."""
+    segments = (match[0] for match in _SEGMENT.finditer(text))
+    return tuple(_unescaped(segment[1:-1]) if segment[0] in "\"'" else segment for segment in segments)
+
+
+def is_word(text: str) -> bool:
+    """Whether `text` is read as one bare value where nothing but a value is wanted."""
+    unit = _UNIT.fullmatch(text)
+    if unit:
+        return text == f"{unit[1]} {unit[2]}"
+    word = _WORD.match(text)
+    return word is not None and word.end() == len(text)
+
+
+def is_field(text: str) -> bool:
+    """Whether `text` begins as the name of a field does, with or without a dot before it."""
+    return _NAME.match(text) is not None or _PATH.match(text) is not None

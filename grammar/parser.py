@@ -1,0 +1,182 @@
+"""Text to syntax tree: a shift-reduce parser over the tables that Lark made from `imq.lark`."""
+
+from __future__ import annotations
+
+import re
+
+from . import ast
+from ._tables import END, PRODUCTIONS, ROWS, START, WORDS
+from .build import Builder
+from .errors import Span, StatementError, UnknownName, listed, nearest
+from .lexer import Lexer, Token, Vocabulary
+from .record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
+
+LONGEST = 1 << 20
+"""Characters of statement text that are accepted at once."""
+
+_DESCRIBED = {
+    "NAME": "a name",
+    "WORD": "a value",
+    "STRING": "a text in quotes",
+    "FIELD": ".field",
+    "VARIABLE": "$variable",
+    "TEMPLATE": "a template",
+    "FUNCTION": "a function",
+    "FORM": '"as" and an output form',
+    "VERB": "a verb",
+    "TABLE": "a table",
+    "SEP": '";"',
+    "COMPARISON": "= != < <= > >=",
+    "WORDED": '"like", "matches", "has"',
+    "MOMENT": '"before", "after", "since", "within"',
+    "$END": "the end",
+    **{kind: f'"{word}"' for word, kind in WORDS.items()},
+}
+
+_GROUPS = (
+    (frozenset({"COMPARISON", "WORDED", "MOMENT", "BETWEEN", "IN", "IS", "NOT"}), "a comparison"),
+    (frozenset({"PLUS", "MINUS", "STAR", "SLASH", "PERCENT"}), "+ - * / %"),
+    (frozenset({"WORD", "STRING", "VARIABLE"}), "a value"),
+)
+"""Terminals that errors name together."""
+
+
+_WORD_AFTER = re.compile(r"\s*([\w.:/-]{1,60})")
+
+
+class _Rows(dict[int, dict[str, int]]):
+    """The rows of the table, each made a dict when the parser first comes to its state."""
+
+    def __missing__(self, state: int) -> dict[str, int]:
+        names, steps = ROWS[state]
+        row = self[state] = dict(zip(names, steps, strict=True))
+        return row
+
+
+_STATES = _Rows()
+
+
+class _Parser:
+    """One run over one text."""
+
+    def __init__(self, text: str, vocabulary: Vocabulary, wholes: Mapping[int, int]) -> None:
+        self._text = text
+        self._vocabulary = vocabulary
+        self._lexer = Lexer(text, vocabulary, wholes)
+        self._states = [START]
+        self._values: list[Any] = []
+        self._spans: list[Span] = []
+        builder = Builder()
+        self._makers: list[Callable[..., Any]] = [getattr(builder, made) for _, _, made, _ in PRODUCTIONS]
+
+    def run(self) -> list[ast.Statement]:
+        states = self._states
+        while True:
+            row = _STATES[states[-1]]
+            token = self._lexer.next(row)
+            while True:
+                step = _STATES[states[-1]].get(token.kind)
+                if step is None:
+                    raise self._unexpected(token)
+                if step >= 0:
+                    states.append(step)
+                    self._values.append(token)
+                    self._spans.append(token.span)
+                    break
+                self._reduce(-1 - step, token)
+                if token.kind == "$END" and states[-1] == END:
+                    statements: list[ast.Statement] = self._values[-1]
+                    return statements
+
+    def _reduce(self, production: int, token: Token) -> None:
+        made, length, _, handed = PRODUCTIONS[production]
+        if length:
+            parts, spans = self._values[-length:], self._spans[-length:]
+            span = Span(spans[0].start, spans[-1].end)
+            del self._states[-length:], self._values[-length:], self._spans[-length:]
+        else:
+            at = self._spans[-1].end if self._spans else token.span.start
+            parts, span = [], Span(at, at)
+        self._values.append(self._makers[production](*(parts[at] for at in handed), span))
+        self._spans.append(span)
+        self._states.append(_STATES[self._states[-1]][made])
+
+    def _expected(self) -> list[str]:
+        """Return the terminals that can really come next: those that end in a shift."""
+        return [kind for kind in _STATES[self._states[-1]] if kind.isupper() and self._takes(kind)]
+
+    def _takes(self, kind: str) -> bool:
+        states = list(self._states)
+        while True:
+            step = _STATES[states[-1]].get(kind)
+            if step is None or step >= 0:
+                return step is not None
+            made, length, _, _ = PRODUCTIONS[-1 - step]
+            if length:
+                del states[-length:]
+            states.append(_STATES[states[-1]][made])
+            if states[-1] == END:
+                return True
+
+    def _unexpected(self, token: Token) -> StatementError:
+        expected = self._expected()
+        words: set[str] = {word for word, kind in WORDS.items() if kind in expected and word.isalpha()}
+        starts = "VERB" in expected
+        if starts:
+            words |= self._vocabulary.verbs
+        if "TABLE" in expected:
+            words |= self._vocabulary.tables
+        found = self._text[token.span.start : token.span.end]
+        hints: tuple[str, ...]
+        if token.kind == "$END":
+            message = "the statement ends too early"
+        elif starts and token.kind == "WORD":
+            name = found.split(".")[0]
+            tables = listed(sorted(self._vocabulary.tables))
+            choices = (nearest(name, words), f"tables: {tables}", f"verbs: {listed(sorted(self._vocabulary.verbs))}")
+            return UnknownName(f'"{found}" is neither a table nor a verb', span=token.span, hints=choices)
+        elif found.lower() == "as" and "FORM" in expected:
+            said = _WORD_AFTER.match(self._text, token.span.end)
+            forms = sorted(self._vocabulary.forms)
+            wanted = f'there is no output form "{said[1]}"' if said else "an output form is missing"
+            hints = (nearest(said[1], forms) if said else "", f"forms: {listed(forms)}")
+            place = Span(said.start(1), said.end(1)) if said else token.span
+            return UnknownName(wanted, code="unknown-form", span=place, hints=hints)
+        else:
+            shown = " ".join(found.split())
+            shown = shown if len(shown) <= 60 else shown[:57] + "…"
+            message = f'"{shown}" cannot stand here' if found.strip() else "the statement ends too early"
+        if "WHERE" not in expected and found.lower() == "where" and "WORD" in expected:
+            hints = ("where follows a table: " + listed(sorted(self._vocabulary.tables)),)
+        else:
+            hints = (nearest(found, words) if token.kind != "$END" else "", "expected " + _describe(expected))
+        return StatementError(message, span=token.span, hints=hints)
+
+
+def _describe(expected: Iterable[str]) -> str:
+    kinds, order, said = set(expected), list(_DESCRIBED), []
+    for group, name in _GROUPS:
+        if kinds >= group:
+            kinds -= group
+            said.append(name)
+    return ", ".join([*said, *(_DESCRIBED[kind] for kind in sorted(kinds, key=order.index))])
+
+
+def parse(text: str, vocabulary: Vocabulary, wholes: Mapping[int, int] | None = None) -> tuple[ast.Statement, ...]:
+    """Return the statements of `text`. Raises `StatementError` with the place and what was expected there.
+
+    `wholes` are stretches of the text, start to end, to be read as one value where a value is wanted.
+    """
+    try:
+        if len(text) > LONGEST:
+            raise StatementError(f"the text has {len(text)} characters; the limit is {LONGEST}", code="too-long")
+        statements = _Parser(text, vocabulary, wholes or {}).run()
+        for statement in statements:
+            ast.check_depth(statement)
+    except StatementError as error:
+        raise error.at(text) from None
+    return tuple(statements)

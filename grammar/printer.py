@@ -1,0 +1,158 @@
+"""The syntax tree back to text that parses to an equal tree."""
+
+from __future__ import annotations
+
+import re
+
+from . import ast
+from ._tables import WORDS
+from .lexer import is_field, is_word
+from .record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_SEGMENT = re.compile(r"[\w/-]+\Z")
+_LOOSEST, _OR, _AND, _NOT, _TEST, _SUM, _PRODUCT, _ATOM = range(8)
+_TIGHTNESS = {"+": _SUM, "-": _SUM, "*": _PRODUCT, "/": _PRODUCT, "%": _PRODUCT}
+
+
+def quote(text: str) -> str:
+    """Return `text` in quotes, escaped so that the lexer reads it back."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+    return f'"{escaped}"'
+
+
+def write(node: ast.Node) -> str:
+    """Return the text of a node."""
+    match node:
+        case ast.Ask(query, output):
+            return _joined(write(query), write(output))
+        case ast.Act():
+            return _act(node)
+        case ast.Explain(statement):
+            return f"explain {write(statement)}"
+        case ast.DryRun(statement):
+            return f"dry run {write(statement)}"
+        case ast.Setting(name, value):
+            said = f" {name}" if name is not None else ""
+            return f"set{said} = {_expr(value, _SUM, right=True)}" if value is not None else f"set{said}"
+        case ast.Help(words):
+            return _joined("help", *words)
+        case ast.Query():
+            return _query(node)
+        case ast.Output(form, template):
+            return f"as {form}" if form else f"format {quote(template)}" if template is not None else ""
+        case ast.Option(name, values):
+            return _joined(name, ", ".join(_value(value) for value in values))
+        case ast.Ordering(key, descending):
+            return _expr(key, _LOOSEST) + (" desc" if descending else "")
+        case ast.Column(value, name):
+            return _expr(value, _LOOSEST) + (f" as {quote(name)}" if name is not None else "")
+        case ast.Window(count, per):
+            return _joined(_expr(count, _SUM, right=True), _listed("per", per))
+        case ast.Newest(count, per, by):
+            said = f"by {_expr(by, _LOOSEST)}" if by is not None else ""
+            return _joined("except newest", _expr(count, _SUM, right=True), _listed("per", per), said)
+        case _:
+            return _expr(node, _LOOSEST)
+
+
+def _act(node: ast.Act) -> str:
+    operand = ""
+    if node.every:
+        operand = "all"
+    elif node.query is not None:
+        operand = write(node.query)
+    elif node.references:
+        operand = ", ".join(_value(reference) for reference in node.references)
+    return _joined(node.verb, operand, *(write(option) for option in node.options), write(node.output))
+
+
+def _query(node: ast.Query) -> str:
+    targets = ", ".join(f"({write(t)})" if isinstance(t, ast.Query) else _value(t) for t in node.targets)
+    return _joined(
+        node.table,
+        f"of {targets}" if targets else "",
+        "in " + ", ".join(_value(source) for source in node.sources) if node.sources else "",
+        "all" if node.every else "",
+        f"where {_expr(node.where, _LOOSEST)}" if node.where is not None else "",
+        _listed("group by", node.group),
+        f"having {_expr(node.having, _LOOSEST)}" if node.having is not None else "",
+        "order by " + ", ".join(write(key) for key in node.order) if node.order else "",
+        f"limit {write(node.limit)}" if node.limit is not None else "",
+        f"skip {write(node.skip)}" if node.skip is not None else "",
+        write(node.newest) if node.newest is not None else "",
+        "select " + ", ".join(write(column) for column in node.select) if node.select else "",
+        "count" if node.count else "",
+    )
+
+
+def _joined(*parts: str) -> str:
+    return " ".join(part for part in parts if part)
+
+
+def _listed(word: str, keys: Iterable[ast.Expr]) -> str:
+    written = ", ".join(_expr(key, _LOOSEST) for key in keys)
+    return f"{word} {written}" if written else ""
+
+
+def _value(node: ast.Literal | ast.Variable) -> str:
+    if isinstance(node, ast.Variable):
+        return f"${node.name}"
+    return node.text if not node.quoted and is_word(node.text) else quote(node.text)
+
+
+def _literal(node: ast.Literal, *, right: bool) -> str:
+    """Write a literal of an expression: a word that would be read as a field there needs quotes."""
+    if is_field(node.text) and (not right or node.text.startswith(".")):
+        return quote(node.text)
+    return _value(node)
+
+
+def _path(path: tuple[str, ...]) -> str:
+    first, *rest = path
+    return ".".join((first, *(part if _SEGMENT.match(part) else quote(part) for part in rest)))
+
+
+def _expr(node: ast.Expr, tightness: int, *, right: bool = False) -> str:
+    """Write an expression for a place that binds as tightly as this; on the right of an operator fields take a dot."""
+    mine, text = _written(node, right=right)
+    return text if mine >= tightness else f"({text})"
+
+
+def _written(node: ast.Expr, *, right: bool) -> tuple[int, str]:
+    match node:
+        case ast.Literal():
+            return _ATOM, _literal(node, right=right)
+        case ast.Variable():
+            return _ATOM, _value(node)
+        case ast.Field(path):
+            return _ATOM, ("." if right or path[0].lower() in WORDS else "") + _path(path)
+        case ast.FieldOf(path, target):
+            dot = "." if len(path) > 1 or path[0].lower() in WORDS else ""
+            return _ATOM, f"{dot}{_path(path)} of {_value(target)}"
+        case ast.Call(name, arguments, distinct):
+            written = ", ".join(_expr(argument, _LOOSEST) for argument in arguments)
+            return _ATOM, f"{name}({'distinct ' if distinct else ''}{written})"
+        case ast.Arithmetic(operator, left, other):
+            mine = _TIGHTNESS[operator]
+            return mine, f"{_expr(left, mine, right=right)} {operator} {_expr(other, mine + 1, right=True)}"
+        case ast.Comparison(operator, left, other):
+            return _TEST, f"{_expr(left, _SUM)} {operator} {_expr(other, _SUM, right=True)}"
+        case ast.Between(operand, low, high):
+            ends = f"{_expr(low, _SUM, right=True)} and {_expr(high, _SUM, right=True)}"
+            return _TEST, f"{_expr(operand, _SUM)} between {ends}"
+        case ast.In(operand, items):
+            listed = ", ".join(_expr(item, _SUM, right=True) for item in items)
+            return _TEST, f"{_expr(operand, _SUM)} in ({listed})"
+        case ast.Known(operand, known):
+            return _TEST, f"{_expr(operand, _SUM)} is {'known' if known else 'unknown'}"
+        case ast.Phrase(words, arguments):
+            return _TEST, _joined(words, *(_expr(argument, _SUM, right=True) for argument in arguments))
+        case ast.Not(operand):
+            return _NOT, f"not {_expr(operand, _NOT)}"
+        case ast.And(operands):
+            return _AND, " and ".join(_expr(operand, _NOT) for operand in operands)
+        case ast.Or(operands):
+            return _OR, " or ".join(_expr(operand, _AND) for operand in operands)
