@@ -1,0 +1,1 @@
+"""Layers: how their archives are packed, walked and made."""

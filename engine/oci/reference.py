@@ -1,0 +1,114 @@
+"""Image references: `[registry/]repository[:tag][@digest]`, by the rules of docker's reference grammar.
+
+The familiar form leaves out what docker leaves out (`docker.io/`, `library/`); the canonical form has every part.
+"""
+
+from __future__ import annotations
+
+import re
+
+from imq.grammar.errors import InvalidReference
+from imq.grammar.record import Record
+
+from .digest import Digest, is_digest
+
+DEFAULT_REGISTRY = "docker.io"
+DEFAULT_NAMESPACE = "library/"
+DEFAULT_TAG = "latest"
+LONGEST_NAME = 255
+
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")
+_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*\Z")
+_HOST = re.compile(
+    r"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9])"
+    r"(?:\.(?:[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9]))*)(?::[0-9]+)?\Z"
+)
+_BARE_ID = re.compile(r"[0-9a-f]{64}\Z")
+
+
+class Reference(Record):
+    """A parsed name. `repository` is the path within `registry`, with `library/` written out."""
+
+    registry: str
+    repository: str
+    tag: str | None = None
+    digest: Digest | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Return the reference that `text` writes; the tag stays None when the text has none."""
+        if "://" in text:
+            raise _invalid(text, "a reference has no scheme", f"write {text.partition('://')[2]}")
+        name, at, digest_text = text.partition("@")
+        if at and not is_digest(digest_text):
+            raise _invalid(text, f"{digest_text!r} is not a digest", "a digest is sha256: and 64 hex digits")
+        tag: str | None = None
+        slash, colon = name.rfind("/"), name.rfind(":")
+        if colon > slash:
+            name, tag = name[:colon], name[colon + 1 :]
+            if not _TAG.match(tag):
+                raise _invalid(text, f"{tag!r} is not a tag", "a tag is up to 128 letters, digits, '_', '.' and '-'")
+        registry, repository = _split(name)
+        if not repository:
+            raise _invalid(text, "the repository name is empty")
+        if not _HOST.match(registry):
+            raise _invalid(text, f"{registry!r} is not a registry host")
+        if _BARE_ID.match(name):
+            raise _invalid(text, "64 hex digits are an image id, not a name")
+        for component in repository.split("/"):
+            if not _COMPONENT.match(component):
+                advice = ""
+                if component != component.lower():
+                    advice = f"repository names are lower case: {repository.lower()}"
+                raise _invalid(text, f"{component!r} cannot stand in a repository name", advice)
+        if len(registry) + 1 + len(repository) > LONGEST_NAME:
+            raise _invalid(text, f"a repository name has at most {LONGEST_NAME} characters")
+        return cls(registry, repository, tag, Digest(digest_text) if at else None)
+
+    @property
+    def familiar_name(self) -> str:
+        """Registry and repository as docker shows them: `redis`, `team/app`, `ghcr.io/team/app`."""
+        if self.registry != DEFAULT_REGISTRY:
+            return f"{self.registry}/{self.repository}"
+        rest = self.repository.removeprefix(DEFAULT_NAMESPACE)
+        # `library/team/app` may only lose its prefix when what is left reads back as the same name
+        return rest if "/" not in rest else self.repository
+
+    @property
+    def canonical_name(self) -> str:
+        """Registry and repository in full: `docker.io/library/redis`."""
+        return f"{self.registry}/{self.repository}"
+
+    @property
+    def selector(self) -> str:
+        """What picks one manifest of the repository in the distribution API: the digest, else the tag."""
+        return self.digest or self.tag or DEFAULT_TAG
+
+    def with_default_tag(self) -> Reference:
+        """Return the reference with `latest` when it has neither tag nor digest."""
+        return self if self.tag or self.digest else self.replace(tag=DEFAULT_TAG)
+
+    def __str__(self) -> str:
+        """Return the familiar form, which parses back to the same reference."""
+        tag = f":{self.tag}" if self.tag else ""
+        digest = f"@{self.digest}" if self.digest else ""
+        return f"{self.familiar_name}{tag}{digest}"
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Part a name into registry and repository: the first component is a host iff it looks like one."""
+    first, slash, rest = name.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost" or first != first.lower()):
+        registry, repository = first, rest
+    else:
+        registry, repository = DEFAULT_REGISTRY, name
+    if registry == "index.docker.io":
+        registry = DEFAULT_REGISTRY
+    if registry == DEFAULT_REGISTRY and "/" not in repository:
+        repository = DEFAULT_NAMESPACE + repository if repository else ""
+    return registry, repository
+
+
+def _invalid(text: str, why: str, advice: str = "") -> InvalidReference:
+    shown = text if len(text) <= 120 else text[:117] + "…"
+    return InvalidReference(f"{shown!r} is not an image reference: {why}", hints=(advice,))

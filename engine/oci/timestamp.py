@@ -1,0 +1,43 @@
+"""Times in documents: RFC 3339 texts, kept as whole nanoseconds since the epoch."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+_FORM = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d\d:\d\d)\Z", re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND = 1_000_000_000
+_LATEST = (1 << 63) - 1
+
+
+def read_time(value: object) -> int | None:
+    """Return the time that an RFC 3339 text writes, in nanoseconds.
+
+    A missing, malformed, zero (year 1) or epoch time means "not known" (reproducible builds write these): None.
+    """
+    if not isinstance(value, str):
+        return None
+    match = _FORM.match(value)
+    if match is None:
+        return None
+    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
+    zone = match[8]
+    try:
+        moment = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=UTC)
+        if zone not in "Zz":
+            offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[4:6]))
+            moment = moment - offset if zone[0] == "+" else moment + offset
+    except (ValueError, OverflowError):
+        return None
+    seconds = (moment - _EPOCH) // timedelta(seconds=1)
+    nanoseconds = seconds * _SECOND + int((match[7] or "").ljust(9, "0") or 0)
+    return nanoseconds if 0 < nanoseconds <= _LATEST else None
+
+
+def write_time(nanoseconds: int) -> str:
+    """Return the RFC 3339 text of a time in UTC, with as many decimals as it needs."""
+    seconds, rest = divmod(nanoseconds, _SECOND)
+    text = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+    decimals = f".{rest:09d}".rstrip("0") if rest else ""
+    return f"{text}{decimals}Z"
