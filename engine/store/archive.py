@@ -1,0 +1,269 @@
+"""Images out of archives: docker's (`docker save`, `docker load`), OCI's, and folders with an OCI layout."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import tarfile
+import zlib
+
+from imq.engine.layers.compression import sniff
+from imq.engine.oci import media
+from imq.engine.oci.config import Config
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.document import LARGEST_DOCUMENT, Descriptor, Index, Manifest, read_manifest
+from imq.engine.oci.reference import Reference
+from imq.grammar.errors import DigestMismatch, InvalidReference, Malformed, NotFound
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .files import told
+from .index import DEEPEST_INDEX
+from .layout import LARGEST_INDEX, Entry
+from .making import store_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import BinaryIO, Protocol
+
+    from .ingest import Ingest
+
+    class Files(Protocol):
+        """Named files to read an image from."""
+
+        def open(self, name: str) -> BinaryIO | None:
+            """Open a file; None when there is none of this name."""
+
+
+_PIECE = 1 << 20
+_UNREADABLE: tuple[type[Exception], ...] = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
+"""What reading a tar archive, packed or not, raises when it is not one or is cut off."""
+try:
+    from lzma import LZMAError
+except ImportError:  # a Python built without it reads no archive packed with xz
+    pass
+else:
+    _UNREADABLE += (LZMAError,)
+
+
+class Loaded(Record):
+    """An image that was taken in, and the names it bore."""
+
+    descriptor: Descriptor
+    id: Digest
+    names: tuple[Reference, ...]
+
+
+class _Folder:
+    """The files of a folder; nothing outside of it can be named."""
+
+    def __init__(self, root: str) -> None:
+        self._root = os.path.realpath(root)
+
+    def open(self, name: str) -> BinaryIO | None:
+        path = os.path.realpath(os.path.join(self._root, name))
+        if not path.startswith(self._root + os.sep) or not os.path.isfile(path):
+            return None
+        return open(path, "rb")
+
+
+class _Archive:
+    """The files of a tar archive, links followed within it."""
+
+    def __init__(self, archive: tarfile.TarFile) -> None:
+        self._archive = archive
+        self._members = {os.path.normpath(member.name): member for member in archive}
+
+    def open(self, name: str) -> BinaryIO | None:
+        member = self._members.get(os.path.normpath(name))
+        for _ in range(8):  # old archives name a layer they hold twice by a link
+            if member is None or member.isreg():
+                break
+            target = member.linkname if member.islnk() else os.path.join(os.path.dirname(member.name), member.linkname)
+            member = self._members.get(os.path.normpath(target)) if member.islnk() or member.issym() else None
+        if member is None or not member.isreg():
+            return None
+        return self._archive.extractfile(member)  # type: ignore[return-value] # a regular member is always a file
+
+
+def load(path: str, ingest: Ingest) -> list[Loaded]:
+    """Take in every image of an archive or layout folder. Blobs are verified; names are returned and not yet given."""
+    with told(f"read {path}"):
+        if os.path.isdir(path):
+            return list(_load(_Folder(path), path, ingest))
+        try:
+            archive = tarfile.open(path)  # noqa: SIM115 - closed below
+        except FileNotFoundError:
+            raise NotFound(
+                f"no such file: {path}", hints=("load takes an archive that docker save or imq save wrote",)
+            ) from None
+        except _UNREADABLE as problem:
+            raise Malformed(f"{path} is not an archive: {problem}", code="archive") from None
+        with archive:
+            try:
+                return list(_load(_Archive(archive), path, ingest))
+            except _UNREADABLE as problem:
+                raise Malformed(f"{path} is damaged: {problem}", code="archive") from None
+
+
+def _load(files: Files, path: str, ingest: Ingest) -> Iterator[Loaded]:
+    if (layout := files.open("index.json")) is not None:
+        with layout:
+            yield from _load_layout(files, layout.read(LARGEST_INDEX), ingest)
+    elif (listing := files.open("manifest.json")) is not None:
+        with listing:
+            yield from _load_docker(files, listing.read(LARGEST_INDEX), path, ingest)
+    else:
+        raise Malformed(
+            f"{path} holds no images: it has neither index.json nor manifest.json",
+            code="archive",
+            hints=("to make an image of a plain archive or folder: imq import PATH as NAME",),
+        )
+
+
+# OCI layouts
+
+
+def _load_layout(files: Files, content: bytes, ingest: Ingest) -> Iterator[Loaded]:
+    try:
+        entries = json.loads(content)["manifests"]
+        described = [Entry.read(entry, place) for place, entry in enumerate(entries)]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise Malformed("index.json is not the index of an image layout", code="layout") from None
+    for entry in described:
+        id_ = _copy_tree(files, entry.descriptor, ingest)
+        yield Loaded(entry.descriptor.replace(annotations={}), id_, (entry.name,) if entry.name else ())
+
+
+def _copy_tree(files: Files, descriptor: Descriptor, ingest: Ingest, depth: int = 0) -> Digest:
+    """Copy a manifest and all it reaches, the manifest last; return the id of its (first) image."""
+    if depth > DEEPEST_INDEX:
+        raise Malformed("the archive has an index of indexes without end", code="document")
+    content = _document(files, descriptor)
+    document = read_manifest(content, descriptor.media_type)
+    if isinstance(document, Index):
+        present = [child for child in document.manifests if _has(files, child.digest)]
+        ids = [_copy_tree(files, child, ingest, depth + 1) for child in present]
+        if not ids:
+            raise Malformed(f"the index {descriptor.digest} has none of its images here", code="archive")
+        id_ = ids[0]
+    else:
+        id_ = _copy_image(files, document, ingest)
+    ingest.reserve((descriptor,))
+    ingest.document(descriptor, content)
+    return id_
+
+
+def _copy_image(files: Files, manifest: Manifest, ingest: Ingest) -> Digest:
+    config = _document(files, manifest.config)
+    diff_ids: Sequence[Digest | None] = (
+        Config.read(config).diff_ids if manifest.is_image else [None] * len(manifest.layers)
+    )
+    if len(diff_ids) != len(manifest.layers):
+        raise Malformed(f"the config has {len(diff_ids)} layers, the manifest {len(manifest.layers)}", code="layers")
+    present = ingest.reserve((manifest.config, *manifest.layers))
+    for layer, diff_id in zip(manifest.layers, diff_ids, strict=True):
+        if layer.digest not in present:
+            with _blob(files, layer.digest) as source:
+                ingest.receive(layer, diff_id, _filler(source), lambda: False)
+    ingest.document(manifest.config, config)
+    return manifest.config.digest
+
+
+def blob_member(digest: Digest) -> str:
+    """Return the name of a blob in an archive or a layout folder."""
+    return f"blobs/{digest.algorithm}/{digest.hex}"
+
+
+def _has(files: Files, digest: Digest) -> bool:
+    source = files.open(blob_member(digest))
+    if source is None:
+        return False
+    source.close()
+    return True
+
+
+def _blob(files: Files, digest: Digest) -> BinaryIO:
+    source = files.open(blob_member(digest))
+    if source is None:
+        raise Malformed(f"the blob {digest} is missing from the archive", code="archive")
+    return source
+
+
+def _document(files: Files, descriptor: Descriptor) -> bytes:
+    with _blob(files, descriptor.digest) as source:
+        content = source.read(LARGEST_DOCUMENT + 1)
+    hasher = descriptor.digest.hasher()
+    hasher.update(content)
+    if hasher.hexdigest() != descriptor.digest.hex:
+        raise DigestMismatch(f"the archive's blob {descriptor.digest} is damaged")
+    return content
+
+
+def _filler(source: BinaryIO) -> Callable[[memoryview], int]:
+    return source.readinto  # type: ignore[attr-defined,no-any-return]
+
+
+# docker's archives
+
+
+def _load_docker(files: Files, content: bytes, path: str, ingest: Ingest) -> Iterator[Loaded]:
+    try:
+        images = json.loads(content)
+        wanted = [(image["Config"], image.get("RepoTags") or [], image.get("Layers") or []) for image in images]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise Malformed(f"the manifest.json of {path} is not docker's", code="archive") from None
+    for config_name, tags, layers in wanted:
+        yield _load_docker_image(
+            files, str(config_name), [str(tag) for tag in tags], [str(layer) for layer in layers], ingest
+        )
+
+
+def _load_docker_image(files: Files, config_name: str, tags: list[str], layers: list[str], ingest: Ingest) -> Loaded:
+    try:
+        names = tuple(Reference.parse(tag).with_default_tag() for tag in tags)
+    except InvalidReference as problem:
+        raise Malformed(f"the archive names an image wrongly: {problem.message}", code="archive") from None
+    source = files.open(config_name)
+    if source is None:
+        raise Malformed(f"the config {config_name} is missing from the archive", code="archive")
+    with source:
+        content = source.read(LARGEST_DOCUMENT + 1)
+    config = Config.read(content, config_name)
+    if len(config.diff_ids) != len(layers):
+        raise Malformed(
+            f"{config_name} has {len(config.diff_ids)} layers, manifest.json says {len(layers)}", code="layers"
+        )
+    described = []
+    for name, diff_id in zip(layers, config.diff_ids, strict=True):
+        source = files.open(name)
+        if source is None:
+            raise Malformed(f"the layer {name} is missing from the archive", code="archive")
+        with source:
+            described.append(_adopt_layer(source, diff_id, ingest))
+    descriptor = store_manifest(
+        ingest, Descriptor(media.OCI_CONFIG, Digest.of(content), len(content)), content, described
+    )
+    return Loaded(descriptor, Digest.of(content), names)
+
+
+def _adopt_layer(source: BinaryIO, diff_id: Digest, ingest: Ingest) -> Descriptor:
+    head = source.read(_PIECE)
+    packed = sniff(head)
+    if packed not in ("", "gzip", "zstd"):
+        raise Malformed(
+            f"a layer is packed with {packed}", code="compression", hints=("known are gzip, zstd and plain tar",)
+        )
+    adopted = ingest.adopt(_pieces(head, source), packed)
+    if adopted.content.diff_id != diff_id:
+        raise DigestMismatch(
+            f"a layer of the archive unpacks to {adopted.content.diff_id}, but the config says {diff_id}",
+            code="diff-id-mismatch",
+        )
+    return adopted.descriptor
+
+
+def _pieces(head: bytes, source: BinaryIO) -> Iterator[bytes]:
+    yield head
+    while piece := source.read(_PIECE):
+        yield piece

@@ -1,0 +1,272 @@
+"""Changing what the store's names mean: one locked reading, editing and writing of index.json.
+
+When a block of `Change` ends well, index.json is replaced (that is the moment of the change), the index follows, and
+blobs that nothing reaches any more are removed. When it raises, nothing has changed.
+"""
+
+from __future__ import annotations
+
+import os
+
+from imq.engine.oci import media
+from imq.engine.oci.config import Config
+from imq.engine.oci.digest import Digest, is_digest
+from imq.engine.oci.document import Manifest
+from imq.grammar.errors import DigestMismatch
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .files import locked, told
+from .layout import Entry, unknown_type
+from .leases import SWEEP_MARK, mark_sweep, reap
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
+    from typing import Self
+
+    from imq.engine.oci.document import Descriptor
+    from imq.engine.oci.reference import Reference
+
+    from .index import Content, StoreIndex
+    from .layout import Layout
+
+
+class Freed(Record):
+    """What a change removed from the disk."""
+
+    blobs: tuple[Digest, ...]
+    size: int
+
+
+class Change:
+    """An edit of the store's entries; used as a context."""
+
+    def __init__(self, layout: Layout, index: StoreIndex, contents: Iterable[Content] = ()) -> None:
+        self._layout = layout
+        self._index = index
+        self._contents = contents
+        self._lock: AbstractContextManager[int] | None = None
+        self._entries: dict[int, Entry] = {}
+        self._named: dict[str, int] = {}
+        self._rooted: dict[Digest, set[int]] = {}
+        self._next = 0
+        self._edited = False
+        self.thorough = False
+        """Set to look for blobs that dead or failed processes left, too."""
+        self._mark = os.path.join(layout.ingest_path, SWEEP_MARK)
+        self._before: frozenset[Digest] = frozenset()
+        self.freed = Freed((), 0)
+
+    def __enter__(self) -> Self:
+        """Take the store's lock and read the entries."""
+        self._lock = locked(self._layout.lock_path)
+        with told("lock the store"):
+            self._lock.__enter__()
+        try:
+            entries = self._layout.read()
+            if not self._index.current:  # it was before the lock came
+                self._index.refresh(entries)
+            for entry in entries:
+                self._add(entry)
+            self._before = frozenset(self._rooted)
+        except BaseException:
+            self._lock.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        """Write, follow, collect, and give the lock back."""
+        assert self._lock is not None
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self._lock.__exit__(None, None, None)
+
+    def _finish(self) -> None:
+        with told("prepare the change"):
+            protected = reap(self._layout)
+        suspects: frozenset[Digest] = frozenset()
+        thorough = self.thorough
+        if self._edited or not os.path.exists(self._layout.index_path):
+            suspects = self._losing()
+            if suspects:
+                thorough = thorough or os.path.exists(self._mark)
+                with told("prepare the change"):  # should this process die before they are gone, the next one knows
+                    mark_sweep(self._layout)
+            entries = list(self._entries.values())
+            self._layout.write(entries)
+            self._index.refresh(entries, self._contents)
+        elif self._contents:
+            self._index.measured(self._contents)
+        if thorough:
+            suspects |= self._all_blobs()
+        if suspects or thorough:
+            self.freed = self._collect(suspects, protected)
+
+    # Reading
+
+    def named(self, name: Reference) -> Entry | None:
+        """Return the entry of this name."""
+        key = self._named.get(str(name))
+        return None if key is None else self._entries[key]
+
+    def of(self, root: Digest) -> Iterator[Entry]:
+        """Yield the entries whose descriptor names `root`."""
+        for key in sorted(self._rooted.get(root, ())):
+            yield self._entries[key]
+
+    def means(self, entry: Entry, id_: Digest | None) -> bool:
+        """Whether an entry names the image of this id; None: whether it names none that can be read."""
+        root = entry.descriptor.digest
+        if id_ is None:
+            return not self._index.shows(root)
+        found = self._index.connection.execute("SELECT 1 FROM images WHERE _root = ? AND id = ?", (root, id_))
+        return found.fetchone() is not None
+
+    # Editing
+
+    def name(self, name: Reference, descriptor: Descriptor, digest: Digest | None, now: int) -> bool:
+        """Let `name` mean `descriptor`; return whether that changed anything.
+
+        An image that loses the name keeps its digest name when it came from a registry (PEERS E30), else it stays
+        without a name.
+        """
+        digest = digest or name.digest
+        held = self.named(name)
+        if held is not None and held.descriptor.digest == descriptor.digest and held.digest == digest:
+            self._edited |= not self._index.shows(descriptor.digest)  # what was missing of it may be here now
+            return False
+        self._check(descriptor)
+        if held is not None:
+            self._release(held)
+        for entry in list(self.of(descriptor.digest)):
+            by_digest = entry.name is not None and entry.name.tag is None
+            if entry.name is None or (by_digest and _same_repository(entry.name, name) and entry.digest == digest):
+                self._drop(entry)
+        self._add(Entry(descriptor, name, digest, now))
+        self._edited = True
+        return True
+
+    def keep(self, descriptor: Descriptor, now: int) -> bool:
+        """Keep an image without a name; return whether it was not there."""
+        if self._rooted.get(descriptor.digest):
+            self._edited |= not self._index.shows(descriptor.digest)
+            return False
+        self._check(descriptor)
+        self._add(Entry(descriptor, None, None, now))
+        self._edited = True
+        return True
+
+    def untag(self, entry: Entry) -> None:
+        """Take a name away; the image stays, without a name if it was the last."""
+        self._drop(entry)
+        if not self._rooted.get(entry.descriptor.digest):
+            self._add(Entry(entry.descriptor, None, None, entry.set_at))
+        self._edited = True
+
+    def remove(self, entry: Entry) -> None:
+        """Take an entry away, and with the last entry of an image the image."""
+        self._drop(entry)
+        self._edited = True
+
+    def _check(self, root: Descriptor) -> None:
+        """Refuse a new image with a layer of an unknown type, or one known to unpack to what its config does not say.
+
+        A layer that is stored already is not looked at again on its way in, so these are found here.
+        """
+        if self._rooted.get(root.digest):
+            return
+        for _, document in self._index.walk(root):
+            if not isinstance(document, Manifest) or not document.is_image:
+                continue
+            diff_ids = Config.read(self._index.document(document.config)).diff_ids
+            for layer, diff_id in zip(document.layers, diff_ids, strict=False):
+                if media.layer_compression(layer.media_type) is None:
+                    raise unknown_type(layer)
+                known = self._index.diff_id(layer.digest)
+                if known is not None and known != diff_id:
+                    raise DigestMismatch(
+                        f"the layer {layer.digest} unpacks to {known}, but the config says {diff_id}",
+                        code="diff-id-mismatch",
+                        hints=("the image is damaged or forged; nothing of it was kept",),
+                    )
+
+    def _release(self, entry: Entry) -> None:
+        """Take the name of an entry for another image."""
+        self._drop(entry)
+        if any(other.name is not None for other in self.of(entry.descriptor.digest)):
+            return
+        if entry.digest is not None and entry.name is not None:
+            by_digest = entry.name.replace(tag=None, digest=entry.digest)
+            if self.named(by_digest) is None:
+                self._add(entry.replace(name=by_digest))
+                return
+        if not self._rooted.get(entry.descriptor.digest):
+            self._add(Entry(entry.descriptor, None, None, entry.set_at))
+
+    def _add(self, entry: Entry) -> None:
+        key = self._next
+        self._next += 1
+        self._entries[key] = entry
+        self._rooted.setdefault(entry.descriptor.digest, set()).add(key)
+        if entry.name is not None:
+            self._named.setdefault(str(entry.name), key)
+
+    def _drop(self, entry: Entry) -> None:
+        for key in self._rooted.get(entry.descriptor.digest, ()):
+            if self._entries[key] == entry:
+                self._rooted[entry.descriptor.digest].discard(key)
+                del self._entries[key]
+                if entry.name is not None and self._named.get(str(entry.name)) == key:
+                    del self._named[str(entry.name)]
+                return
+
+    # Collection
+
+    def _losing(self) -> frozenset[Digest]:
+        """Return the blobs of images that this change takes out of index.json."""
+        return frozenset(
+            Digest(digest)
+            for root in self._before
+            if not self._rooted.get(root)
+            for (digest,) in self._index.connection.execute("SELECT digest FROM reach WHERE root = ?", (root,))
+        )
+
+    def _all_blobs(self) -> frozenset[Digest]:
+        blobs = os.path.join(self._layout.root, "blobs")
+        with told("look for blobs"):
+            names = (
+                f"{algorithm.name}:{name}"
+                for algorithm in os.scandir(blobs)
+                if algorithm.is_dir()
+                for name in os.listdir(algorithm.path)
+            )
+            return frozenset(Digest(name) for name in names if is_digest(name))
+
+    def _collect(self, suspects: Iterable[Digest], protected: frozenset[Digest]) -> Freed:
+        """Remove those of the suspected blobs that no entry reaches and no living ingest protects."""
+        gone: list[Digest] = []
+        size = 0
+        kept = False
+        for digest in suspects:
+            if self._index.connection.execute("SELECT 1 FROM reach WHERE digest = ?", (digest,)).fetchone():
+                continue
+            if digest in protected:
+                kept = True
+                continue
+            path = self._layout.blob_path(digest)
+            with told(f"remove the blob {digest}"):
+                try:
+                    size += os.stat(path).st_size
+                    os.unlink(path)
+                except FileNotFoundError:
+                    continue  # an index reaches platforms that never came
+            gone.append(digest)
+        if not kept and os.path.exists(self._mark):
+            os.unlink(self._mark)
+        return Freed(tuple(gone), size)
+
+
+def _same_repository(one: Reference, other: Reference) -> bool:
+    return one.registry == other.registry and one.repository == other.repository

@@ -1,0 +1,93 @@
+"""Files that are whole or not there: how the store writes, and how its troubles are told.
+
+Everything is written to a temporary file, checked, synced, and renamed into place; a reader sees the old content or
+the new one, never a part.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from contextlib import contextmanager
+
+from imq.grammar.errors import StoreError
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TOLD = {
+    errno.ENOSPC: ("no-space", "no space is left on the device", "free some space, or give another place with --root"),
+    errno.EDQUOT: ("no-space", "the disk quota is used up", "free some space, or give another place with --root"),
+    errno.EACCES: (
+        "permission",
+        "permission denied",
+        "run as the owner of the store, or give another place with --root",
+    ),
+    errno.EPERM: (
+        "permission",
+        "operation not permitted",
+        "run as the owner of the store, or give another place with --root",
+    ),
+    errno.EROFS: ("read-only", "the file system is read-only", "give another place with --root"),
+}
+
+
+@contextmanager
+def told(doing: str) -> Iterator[None]:
+    """Turn an `OSError` of the block into a `StoreError` that says what was being done."""
+    try:
+        yield
+    except OSError as problem:
+        code, why, advice = _TOLD.get(problem.errno or 0, ("store", problem.strerror or str(problem), ""))
+        place = f" ({problem.filename})" if problem.filename else ""
+        raise StoreError(f"cannot {doing}: {why}{place}", code=code, hints=(advice,)) from problem
+
+
+def sync_folder(path: str) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_whole(path: str, content: bytes, temporary: str) -> None:
+    """Replace the file at `path` by `content` by way of the file `temporary` on the same file system."""
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            view = memoryview(content)
+            while view:
+                view = view[os.write(handle, view) :]
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.rename(temporary, path)
+    except BaseException:
+        _drop(temporary)
+        raise
+    sync_folder(os.path.dirname(path))
+
+
+def _drop(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass  # it was never made, or is renamed already
+
+
+@contextmanager
+def locked(path: str, *, wait: bool = True) -> Iterator[int]:
+    """Hold the file at `path` exclusively, against other processes and other threads. Yields its descriptor.
+
+    The lock ends with the process, however that ends. With `wait=False` a held lock raises `BlockingIOError`.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield handle
+    finally:
+        os.close(handle)

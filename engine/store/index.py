@@ -1,0 +1,351 @@
+"""The index: SQLite tables derived from the layout, so that questions need not open thousands of documents.
+
+`refresh` compares what index.json says with what the index knows and reads only the manifests and configs that are
+new. It notices changes by other tools too, because it remembers which index.json it was derived from.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+
+from imq.engine.oci.config import Config
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.document import LARGEST_DOCUMENT, Descriptor, Index, Manifest, read_manifest
+from imq.grammar.errors import ImqError, StoreError
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .files import locked, told
+from .rows import insert_image
+from .schema import VERSION, make_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from .layout import Entry, Layout
+
+DEEPEST_INDEX = 8
+"""Indexes within indexes that are followed."""
+_UNWRITABLE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+
+
+class Content(Record):
+    """What unpacking a layer told: see the table `content`."""
+
+    digest: Digest
+    diff_id: Digest
+    size: int
+    tar_size: int
+    entries: int
+
+
+class StoreIndex:
+    """The SQLite index of one layout. One connection; not to be shared between threads."""
+
+    def __init__(self, layout: Layout, *, create: bool = True) -> None:
+        self._layout = layout
+        self._create = create
+        try:
+            self.connection = self._opened() if create else self._in_memory()
+        except sqlite3.Error as problem:
+            raise StoreError(f"cannot open the index {layout.database_path}: {problem}", code="index") from problem
+
+    def _opened(self) -> sqlite3.Connection:
+        """Open the file, made when it is missing or broken; on a disk that takes nothing more, do without it."""
+        try:
+            if os.path.exists(self._layout.database_path):
+                return self._connected(self._layout.database_path)
+            return self._made(anew=False)
+        except sqlite3.DatabaseError as problem:
+            if broken(problem):
+                return self._made(anew=True)
+            if problem.sqlite_errorcode & 0xFF in _UNWRITABLE:
+                return self._in_memory()
+            raise
+
+    def _made(self, *, anew: bool) -> sqlite3.Connection:
+        """Make the file and open it; `anew`: even if it is there. One process at a time."""
+        path = self._layout.database_path
+        with told("make the index"), locked(self._layout.lock_path):
+            if anew or not os.path.exists(path):
+                for part in (f"{path}-wal", f"{path}-shm", path):  # a log would be replayed into the next database
+                    if os.path.lexists(part):
+                        os.unlink(part)
+            return self._connected(path)
+
+    def _in_memory(self) -> sqlite3.Connection:
+        """Return an index in memory, for when nothing may be written; it begins as what the file says, if it can."""
+        path = self._layout.database_path
+        connection = self._connected(":memory:")
+        if os.path.exists(path):
+            from urllib.parse import quote
+
+            for how in ("mode=ro", "immutable=1"):  # the second: closed well, and nobody can make its log
+                try:
+                    source = sqlite3.connect(f"file:{quote(path)}?{how}", uri=True)
+                    try:
+                        if self._version(source) == VERSION:
+                            source.backup(connection)
+                        break
+                    finally:
+                        source.close()
+                except sqlite3.Error:
+                    continue
+        return connection
+
+    def _connected(self, path: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+        try:
+            if self._version(connection) != VERSION:
+                connection.execute("PRAGMA journal_mode = WAL")
+                with _Transaction(connection):
+                    if self._version(connection) != VERSION:
+                        make_tables(connection)
+            connection.execute("PRAGMA synchronous = NORMAL")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()
+
+    @staticmethod
+    def _version(connection: sqlite3.Connection) -> int:
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        return version
+
+    # Keeping up with the layout
+
+    @property
+    def current(self) -> bool:
+        """Whether the index was derived from the index.json that is there now."""
+        row = self.connection.execute("SELECT value FROM meta WHERE key = 'signature'").fetchone()
+        return (row[0] if row else "") == self._layout.signature()
+
+    def keep_up(self) -> None:
+        """Bring the index up to the index.json that is there now; one that turns out to be broken is made anew."""
+        try:
+            if not self.current:
+                self.refresh()
+        except sqlite3.DatabaseError as problem:
+            if not broken(problem):
+                raise
+            self._start_again()
+
+    def refresh(self, entries: list[Entry] | None = None, contents: Iterable[Content] = ()) -> None:
+        """Bring the index up to index.json (`entries` when the caller has just written it). One transaction.
+
+        index.json is read within the transaction: who waited for another writer must not bring back what was before.
+        """
+        with self.transaction() as connection:
+            self._follow(connection, entries, contents)
+
+    def rebuild(self) -> None:
+        """Forget everything that was derived and derive it again. One transaction."""
+        try:
+            with self.transaction() as connection:
+                make_tables(connection)
+                self._follow(connection)
+        except sqlite3.DatabaseError as problem:
+            if not broken(problem):
+                raise
+            self._start_again()
+
+    def _start_again(self) -> None:
+        self.connection.close()
+        self.connection = self._made(anew=True) if self._create else self._connected(":memory:")
+        self.refresh()
+
+    def _follow(
+        self, connection: sqlite3.Connection, entries: list[Entry] | None = None, contents: Iterable[Content] = ()
+    ) -> None:
+        signature = self._layout.signature()
+        if entries is None:
+            entries = self._layout.read()
+        connection.executemany("INSERT OR IGNORE INTO content VALUES (?, ?, ?, ?, ?)", _content_rows(contents))
+        wanted = {entry.descriptor.digest: entry.descriptor for entry in entries}
+        # what showed no image is looked at again: its missing blobs may have come
+        known = {root for (root,) in connection.execute("SELECT DISTINCT root FROM entry")}
+        for (root,) in connection.execute("SELECT DISTINCT root FROM reach").fetchall():
+            if root not in wanted or root not in known:
+                connection.execute("DELETE FROM reach WHERE root = ?", (root,))
+        reached = {
+            digest: self._take_in(connection, descriptor)
+            for digest, descriptor in wanted.items()
+            if digest not in known
+        }
+        self._set_entries(connection, entries, reached)
+        self._drop_unreached(connection)
+        connection.execute(_SUM_SIZES)
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('signature', ?)", (signature,))
+
+    def measured(self, contents: Iterable[Content]) -> None:
+        """Add facts about layers and the sizes of the images that they complete."""
+        with self.transaction() as connection:
+            connection.executemany("INSERT OR REPLACE INTO content VALUES (?, ?, ?, ?, ?)", _content_rows(contents))
+            connection.execute(_SUM_SIZES)
+
+    def transaction(self) -> _Transaction:
+        """Return a context: its block is one writing transaction, undone when it raises."""
+        return _Transaction(self.connection)
+
+    def _set_entries(
+        self, connection: sqlite3.Connection, entries: list[Entry], reached: dict[Digest, list[int]]
+    ) -> None:
+        """Make the table `entry` say what index.json says, touching only the rows that differ."""
+        known: dict[str, list[int]] = {}
+        for root, image in connection.execute("SELECT DISTINCT root, image FROM entry"):
+            known.setdefault(root, []).append(image)
+        rows = set()
+        for entry in entries:
+            name, root = entry.name, entry.descriptor.digest
+            for image in reached.get(root) or known.get(root) or ():
+                rows.add(
+                    (
+                        image,
+                        root,
+                        str(name) if name else None,
+                        name.registry if name else None,
+                        name.familiar_name if name else None,
+                        name.tag if name else None,
+                        entry.digest,
+                        entry.set_at,
+                    )
+                )
+        columns = "image, root, name, registry, repository, tag, digest, set_at"
+        present = {tuple(row[1:]): row[0] for row in connection.execute(f"SELECT key, {columns} FROM entry")}
+        connection.executemany("DELETE FROM entry WHERE key = ?", [(present[row],) for row in present.keys() - rows])
+        connection.executemany(
+            f"INSERT INTO entry ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            sorted(rows - present.keys(), key=repr),
+        )
+
+    def _drop_unreached(self, connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM image WHERE NOT EXISTS (SELECT 1 FROM entry WHERE entry.image = image.key)")
+        if connection.execute("SELECT changes()").fetchone()[0]:
+            for table in ("layer", "step", "label", "variable", "annotation"):
+                connection.execute(f"DELETE FROM {table} WHERE image NOT IN (SELECT key FROM image)")
+
+    # Taking in images
+
+    def _take_in(self, connection: sqlite3.Connection, root: Descriptor) -> list[int]:
+        """Record what a descriptor of index.json reaches; return the keys of its images.
+
+        What is missing or damaged is passed over here: an index that came with one platform is whole for that one,
+        and `verify` names what is not.
+        """
+        images: list[int] = []
+        reach = {root.digest: root.size}
+        for descriptor, document in self.walk(root):
+            reach[descriptor.digest] = descriptor.size
+            if isinstance(document, Index):
+                continue
+            for blob in (document.config, *document.layers):
+                reach[blob.digest] = blob.size
+            if document.is_image:
+                key = self._take_in_image(connection, descriptor.digest, document)
+                if key is not None:
+                    images.append(key)
+        connection.executemany(
+            "INSERT INTO reach VALUES (?, ?, ?)", [(root.digest, digest, size) for digest, size in reach.items()]
+        )
+        return images
+
+    def walk(self, root: Descriptor) -> Iterator[tuple[Descriptor, Manifest | Index]]:
+        """Yield the manifests and indexes that a descriptor reaches, as far as they are here and whole."""
+        seen: set[Digest] = set()
+        pending = [(root, 0)]
+        while pending:
+            descriptor, depth = pending.pop()
+            if descriptor.digest in seen:
+                continue
+            seen.add(descriptor.digest)
+            try:
+                document = read_manifest(self.document(descriptor), descriptor.media_type)
+            except ImqError:
+                continue
+            yield descriptor, document
+            if isinstance(document, Index) and depth < DEEPEST_INDEX:
+                pending += [(child, depth + 1) for child in reversed(document.manifests)]
+
+    def diff_id(self, layer: Digest) -> Digest | None:
+        """Return what a layer unpacks to, if it ever was unpacked."""
+        row = self.connection.execute("SELECT diff_id FROM content WHERE digest = ?", (layer,)).fetchone()
+        return Digest(row[0]) if row else None
+
+    def shows(self, root: Digest) -> bool:
+        """Whether an image of this descriptor is in the tables; one whose documents are missing or damaged is not."""
+        return self.connection.execute("SELECT 1 FROM entry WHERE root = ?", (root,)).fetchone() is not None
+
+    def document(self, descriptor: Descriptor) -> bytes:
+        """Return the content of a small blob, checked against its digest and size."""
+        path = self._layout.blob_path(descriptor.digest)
+        with told(f"read the blob {descriptor.digest}"):
+            try:
+                with open(path, "rb") as source:
+                    content = source.read(LARGEST_DOCUMENT + 1)
+            except FileNotFoundError:
+                raise StoreError(f"the blob {descriptor.digest} is not in the store", code="blob-missing") from None
+        hasher = descriptor.digest.hasher()
+        hasher.update(content)
+        if len(content) != descriptor.size or hasher.hexdigest() != descriptor.digest.hex:
+            raise StoreError(
+                f"the blob {descriptor.digest} is damaged",
+                code="digest-mismatch",
+                hints=("imq verify all: names all that is damaged; pull the image again to mend it",),
+            )
+        return content
+
+    def _take_in_image(self, connection: sqlite3.Connection, digest: Digest, manifest: Manifest) -> int | None:
+        known = connection.execute("SELECT key FROM image WHERE manifest = ?", (digest,)).fetchone()
+        if known:
+            key: int = known[0]
+            return key
+        try:
+            config = Config.read(self.document(manifest.config))
+        except ImqError:
+            return None
+        if len(config.diff_ids) != len(manifest.layers):
+            return None
+        return insert_image(connection, digest, manifest, config)
+
+
+_SUM_SIZES = """
+UPDATE image SET size = (
+    SELECT CASE WHEN count(content.digest) = count(*) THEN coalesce(sum(content.size), 0) END
+    FROM layer LEFT JOIN content ON content.digest = layer.digest WHERE layer.image = image.key
+) WHERE size IS NULL
+"""
+
+
+def broken(problem: sqlite3.Error) -> bool:
+    """Whether an error says that the file is no database, or not a whole one."""
+    return getattr(problem, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _content_rows(contents: Iterable[Content]) -> list[tuple[str | int, ...]]:
+    return [(c.digest, c.diff_id, c.size, c.tar_size, c.entries) for c in contents]
+
+
+class _Transaction:
+    """A writing transaction as a context."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> sqlite3.Connection:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as problem:
+            raise StoreError(f"cannot write the index: {problem}", code="index") from problem
+        return self._connection
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        try:
+            if kind is None:
+                self._connection.execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:  # SQLite itself ends it on some errors, such as a full disk
+                self._connection.execute("ROLLBACK")

@@ -1,0 +1,173 @@
+"""The OCI image layout on disk: what other tools read, and the only truth of the store.
+
+    oci-layout          the layout's version
+    index.json          one descriptor for each name of each image, and for each image without a name
+    blobs/sha256/…      manifests, configs and layers, each named by its digest
+    ingest/             blobs that are on their way in (imq's own; other tools pass it over)
+    lock, index.db      imq's own: the lock of the store, and the SQLite index derived from all this
+
+A descriptor's annotations say the name in docker's familiar form, the digest by which the registry knows the name,
+and when it was set here.
+"""
+
+from __future__ import annotations
+
+import os
+
+from imq.engine.oci import media
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.document import Descriptor, write_json
+from imq.engine.oci.reference import Reference
+from imq.engine.oci.timestamp import read_time, write_time
+from imq.grammar.errors import ImqError, Malformed, StoreError
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .files import locked, told, write_whole
+
+if TYPE_CHECKING:
+    from typing import Any
+
+REF_NAME = "org.opencontainers.image.ref.name"
+CONTAINERD_NAME = "io.containerd.image.name"
+REGISTRY_DIGEST = "dev.imq.registry-digest"
+SET_AT = "dev.imq.set-at"
+VERSION = b'{"imageLayoutVersion":"1.0.0"}'
+_OWN = {"oci-layout", "blobs", "ingest", "lock", "index.json", "index.db", "index.db-wal", "index.db-shm"}
+LARGEST_INDEX = 1 << 30
+"""Bytes of index.json that are read at most; at about 300 bytes a name that is three million names."""
+
+
+class Entry(Record):
+    """One descriptor of index.json. `digest` is the registry's for the name; `set_at` is in nanoseconds."""
+
+    descriptor: Descriptor
+    name: Reference | None = None
+    digest: Digest | None = None
+    set_at: int | None = None
+
+    @classmethod
+    def read(cls, document: Any, place: int) -> Entry:
+        """Read an entry as imq, skopeo, umoci or containerd wrote it; a name that is none is kept as an annotation."""
+        descriptor = Descriptor.read(document, f"entry {place} of index.json")
+        said = descriptor.annotations
+        written = said.get(CONTAINERD_NAME) or said.get(REF_NAME) or ""
+        name = None
+        if written:
+            try:
+                name = Reference.parse(written).with_default_tag()
+            except ImqError:
+                name = None
+        digest = said.get(REGISTRY_DIGEST)
+        rest = {key: value for key, value in said.items() if key not in (REGISTRY_DIGEST, SET_AT)}
+        if name is not None:
+            rest.pop(REF_NAME, None)
+            rest.pop(CONTAINERD_NAME, None)
+        return cls(
+            descriptor.replace(annotations=rest),
+            name,
+            Digest.parse(digest) if digest else name.digest if name else None,
+            read_time(said.get(SET_AT)),
+        )
+
+    def document(self) -> dict[str, Any]:
+        """Return the descriptor as index.json holds it."""
+        said = dict(self.descriptor.annotations)
+        if self.name is not None:
+            said[REF_NAME] = str(self.name)
+        if self.digest is not None:
+            said[REGISTRY_DIGEST] = str(self.digest)
+        if self.set_at is not None:
+            said[SET_AT] = write_time(self.set_at)
+        return self.descriptor.replace(annotations=said).document()
+
+
+class Layout:
+    """The files of one store."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.index_path = os.path.join(root, "index.json")
+        self.lock_path = os.path.join(root, "lock")
+        self.ingest_path = os.path.join(root, "ingest")
+        self.database_path = os.path.join(root, "index.db")
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a layout here."""
+        return os.path.exists(os.path.join(self.root, "oci-layout"))
+
+    def check(self) -> None:
+        """Raise `StoreError` when what is at the root can neither be nor become a store."""
+        hints = ("give an empty or new folder with --root",)
+        if not os.path.isdir(self.root):
+            raise StoreError(f"{self.root} is no folder, and so no image store", hints=hints)
+        with told(f"look into {self.root}"):
+            foreign = set(os.listdir(self.root)) - _OWN
+        if foreign:
+            raise StoreError(
+                f"{self.root} is a folder with other things in it ({min(foreign)}), and no image store", hints=hints
+            )
+
+    def create(self) -> None:
+        """Make an empty layout, or complete one. Idempotent."""
+        if not self.exists and os.path.lexists(self.root):
+            self.check()
+        with told(f"make the store {self.root}"):
+            for folder in (self.root, os.path.join(self.root, "blobs", "sha256"), self.ingest_path):
+                os.makedirs(folder, mode=0o755, exist_ok=True)
+            if not self.exists:
+                marker = os.path.join(self.root, "oci-layout")
+                with locked(self.lock_path):
+                    write_whole(marker, VERSION, os.path.join(self.ingest_path, f"oci-layout.{os.getpid()}"))
+
+    def signature(self) -> str:
+        """Return what changes whenever index.json is replaced: an empty text when there is none."""
+        try:
+            about = os.stat(self.index_path)
+        except FileNotFoundError:
+            return ""
+        return f"{about.st_ino}:{about.st_size}:{about.st_mtime_ns}"
+
+    def read(self) -> list[Entry]:
+        """Return the entries of index.json."""
+        import json
+
+        with told("read the store's index.json"):
+            try:
+                with open(self.index_path, "rb") as source:
+                    content = source.read(LARGEST_INDEX + 1)
+            except FileNotFoundError:
+                return []
+        try:
+            document = json.loads(content) if len(content) <= LARGEST_INDEX else None
+            entries = document["manifests"] if isinstance(document, dict) else None
+        except (ValueError, RecursionError, KeyError):
+            entries = None
+        if not isinstance(entries, list):
+            raise Malformed(f"{self.index_path} is not the index of an image layout", code="layout")
+        return [Entry.read(entry, place) for place, entry in enumerate(entries)]
+
+    def write(self, entries: list[Entry]) -> None:
+        """Replace index.json. Atomic: this is the moment at which a change of the store is done."""
+        document = {
+            "schemaVersion": 2,
+            "mediaType": media.OCI_INDEX,
+            "manifests": [entry.document() for entry in entries],
+        }
+        with told("write the store's index.json"):
+            write_whole(
+                self.index_path, write_json(document), os.path.join(self.ingest_path, f"index.{os.getpid()}.json")
+            )
+
+    def blob_path(self, digest: Digest) -> str:
+        """Return where the blob of this digest lies, or would lie."""
+        return os.path.join(self.root, "blobs", digest.algorithm, digest.hex)
+
+
+def unknown_type(layer: Descriptor) -> Malformed:
+    """Return the error that says: nobody here knows how to unpack this layer."""
+    return Malformed(
+        f"the layer {layer.digest} is of the unknown type {layer.media_type!r}",
+        code="media-type",
+        hints=("known are layers of tar, plain or packed with gzip or zstd",),
+    )

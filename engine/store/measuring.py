@@ -1,0 +1,82 @@
+"""Unpacking layers that are in the store already, several at once, to check and measure them."""
+
+from __future__ import annotations
+
+import threading
+
+from imq.engine.layers.measure import LayerMeter
+from imq.engine.oci import media
+from imq.engine.oci.document import Descriptor
+from imq.grammar.errors import DigestMismatch
+from imq.grammar.record import TYPE_CHECKING
+
+from .index import Content
+from .intake import PIECE
+from .layout import unknown_type
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from imq.engine.oci.digest import Digest
+
+    from .store import Store
+
+
+def measure_layer(store: Store, digest: Digest, diff_id: Digest, size: int, media_type: str) -> Content:
+    """Read, hash and unpack one stored layer; raises `DigestMismatch` or `Malformed` naming what is wrong with it."""
+    compression = media.layer_compression(media_type)
+    if compression is None:
+        raise unknown_type(Descriptor(media_type, digest, size))
+    meter = LayerMeter(compression)
+    hasher = digest.hasher()
+    buffer = memoryview(bytearray(PIECE))
+    with store.open_blob(digest) as source:
+        while count := source.readinto(buffer):  # type: ignore[attr-defined]
+            hasher.update(buffer[:count])
+            meter.feed(buffer[:count])
+    if hasher.hexdigest() != digest.hex:
+        raise DigestMismatch(f"the blob {digest} is damaged", hints=("pull the image again to mend it",))
+    measured = meter.finish()
+    if measured.diff_id != diff_id:
+        raise DigestMismatch(
+            f"the layer {digest} unpacks to {measured.diff_id}, but the config says {diff_id}",
+            code="diff-id-mismatch",
+            hints=("the image is damaged or forged: remove it",),
+        )
+    return Content(digest, measured.diff_id, measured.size, measured.tar_size, measured.entries)
+
+
+def measure_layers(
+    store: Store,
+    pending: list[tuple[Digest, Digest, int, str]],
+    jobs: int,
+    keep: Callable[[Content], None],
+    report: Callable[[int], None],
+) -> None:
+    """Measure the layers, largest first, in `jobs` threads. Raises the first problem when all threads have ended."""
+    queue = sorted(pending, key=lambda layer: layer[2])
+    problems: list[BaseException] = []
+    guard = threading.Lock()
+
+    def work() -> None:
+        while not problems:
+            with guard:
+                if not queue:
+                    return
+                digest, diff_id, size, media_type = queue.pop()
+            try:
+                content = measure_layer(store, digest, diff_id, size, media_type)
+            except BaseException as problem:  # noqa: BLE001 - raised again below
+                problems.append(problem)
+                return
+            with guard:
+                keep(content)
+                report(size)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(queue)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if problems:
+        raise problems[0]

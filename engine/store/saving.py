@@ -1,0 +1,103 @@
+"""Images into archives: an OCI layout with a `manifest.json` beside it, as docker writes it since version 25."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+
+from imq.engine.oci import media
+from imq.engine.oci.document import Descriptor, Index, Manifest, read_manifest, write_json
+from imq.engine.oci.reference import Reference
+from imq.grammar.errors import DigestMismatch
+from imq.grammar.record import TYPE_CHECKING
+
+from .archive import blob_member
+from .layout import CONTAINERD_NAME, REF_NAME, VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any, BinaryIO
+
+    from imq.engine.oci.digest import Digest
+
+    from .store import Store
+
+
+def save(store: Store, images: Sequence[tuple[Digest, Sequence[str]]], target: BinaryIO) -> None:
+    """Write images, each with its names, as one archive that docker load, podman, skopeo and imq read."""
+    written: set[str] = set()
+    listing: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
+    with tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+
+        def add(name: str, content: bytes) -> None:
+            if name not in written:
+                written.add(name)
+                archive.addfile(_member(name, len(content)), io.BytesIO(content))
+
+        add("oci-layout", VERSION)
+        for root, names in images:
+            descriptor, manifests = _save_tree(store, root, archive, written, add)
+            entries += _entries(descriptor, names)
+            listing += [_docker_image(manifest, names) for manifest in manifests]
+        add("index.json", write_json({"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": entries}))
+        add("manifest.json", json.dumps(listing, separators=(",", ":")).encode())
+
+
+def _entries(descriptor: Descriptor, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for name in names or ("",):
+        said = {}
+        if name:
+            reference = Reference.parse(name)
+            said = {
+                CONTAINERD_NAME: f"{reference.canonical_name}:{reference.tag}" if reference.tag else name,
+                REF_NAME: reference.tag or name,
+            }
+        yield descriptor.replace(annotations=said).document()
+
+
+def _docker_image(manifest: Manifest, names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "Config": blob_member(manifest.config.digest),
+        "RepoTags": [name for name in names if "@" not in name],
+        "Layers": [blob_member(layer.digest) for layer in manifest.layers],
+    }
+
+
+def _save_tree(
+    store: Store, root: Digest, archive: tarfile.TarFile, written: set[str], add: Callable[[str, bytes], None]
+) -> tuple[Descriptor, list[Manifest]]:
+    content = store.read(root)
+    document = read_manifest(content)
+    manifests: list[Manifest] = []
+    if isinstance(document, Index):
+        for child in document.manifests:
+            if os.path.exists(store.layout.blob_path(child.digest)):
+                manifests += _save_tree(store, child.digest, archive, written, add)[1]
+    else:
+        manifests.append(document)
+        for blob in (document.config, *document.layers):
+            _save_blob(store, blob, archive, written)
+    add(blob_member(root), content)
+    return Descriptor(document.media_type, root, len(content)), manifests
+
+
+def _save_blob(store: Store, blob: Descriptor, archive: tarfile.TarFile, written: set[str]) -> None:
+    name = blob_member(blob.digest)
+    if name in written:
+        return
+    written.add(name)
+    with store.open_blob(blob.digest) as source:
+        size = os.fstat(source.fileno()).st_size
+        if size != blob.size:
+            raise DigestMismatch(f"the blob {blob.digest} is damaged", hints=("pull the image again to mend it",))
+        archive.addfile(_member(name, size), source)
+
+
+def _member(name: str, size: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.size = size
+    member.mode = 0o644
+    return member

@@ -1,0 +1,221 @@
+"""The store as the rest of the engine sees it: open it, ask its index, bring images in, change names, collect."""
+
+from __future__ import annotations
+
+import os
+
+from imq.engine.oci import media
+from imq.engine.oci.digest import Digest, hex_prefix, is_digest
+from imq.engine.oci.reference import Reference
+from imq.grammar.errors import DigestMismatch, InvalidReference, NotFound, StoreError, nearest
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .files import told
+from .index import StoreIndex
+from .layout import Layout
+from .leases import SWEEP_MARK, tidy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import BinaryIO
+
+    from .change import Change
+    from .index import Content
+    from .ingest import Ingest
+
+
+class Found(Record):
+    """An image that a text named. `name` is the entry's when the text was a name, else None."""
+
+    key: int
+    id: Digest
+    manifest: Digest
+    root: Digest
+    name: str | None
+
+
+class Store:
+    """One store. Opening reads nothing but the index; a store that is not there yet is empty until it is written."""
+
+    def __init__(self, root: str) -> None:
+        self.layout = Layout(os.path.abspath(root))
+        self._index: StoreIndex | None = None
+
+    @property
+    def root(self) -> str:
+        """The store's folder."""
+        return self.layout.root
+
+    @property
+    def index(self) -> StoreIndex:
+        """The index, brought up to what the layout says now."""
+        if self._index is None:
+            writable = self.layout.exists and os.access(self.layout.root, os.W_OK)
+            if writable:
+                self._tidy()
+            elif not self.layout.exists and os.path.lexists(self.layout.root):
+                self.layout.check()
+            self._index = StoreIndex(self.layout, create=writable)
+        self._index.keep_up()
+        return self._index
+
+    def _tidy(self) -> None:
+        """Clear away what processes that died left of blobs that were on their way in."""
+        with told("open the store"):
+            os.makedirs(self.layout.ingest_path, exist_ok=True)
+            left = os.listdir(self.layout.ingest_path)
+        if any(name != SWEEP_MARK for name in left):
+            tidy(self.layout)
+
+    def close(self) -> None:
+        """Close the index."""
+        if self._index is not None:
+            self._index.close()
+            self._index = None
+
+    def _prepared(self) -> Layout:
+        """Return the layout, made if it was not there."""
+        if not self.layout.exists:
+            self.close()
+        self.layout.create()
+        return self.layout
+
+    def ingest(self, *, lazily: bool = False) -> Ingest:
+        """Return a context for bringing blobs in; `lazily` leaves unpacking and its checks for later."""
+        from .ingest import Ingest  # with all that unpacks, which questions do not need
+
+        return Ingest(self._prepared(), measure=not lazily)
+
+    def change(self, contents: Iterable[Content] = ()) -> Change:
+        """Return a context for changing names; `contents` are measures that an ingest gathered."""
+        from .change import Change
+
+        return Change(self._prepared(), self.index, contents)
+
+    def reindex(self) -> None:
+        """Drop the index and derive it again from the layout; layers are measured when that is next asked for."""
+        self._prepared()
+        self.index.rebuild()
+
+    # Finding
+
+    def find(self, text: str) -> Found:
+        """Return the image that `text` names: a name first, then an id or digest, whole or the start of one (E23).
+
+        Raises `NotFound` with the nearest names, or lists the candidates of an ambiguous id.
+        """
+        reference: Reference | None = None
+        problem: InvalidReference | None = None
+        if not is_digest(text):
+            try:
+                reference = Reference.parse(text)
+            except InvalidReference as invalid:
+                problem = invalid
+        if reference is not None and (found := self._by_name(reference)):
+            return found
+        if (digits := hex_prefix(text)) and (found := self._by_id(text, digits)):
+            return found
+        if problem is not None and not hex_prefix(text):
+            raise problem
+        raise self._missing(text, reference)
+
+    def _by_name(self, reference: Reference) -> Found | None:
+        values: tuple[str, ...]
+        if reference.digest is not None:
+            where, values = (
+                "repository = ? AND (digest = ? OR _root = ?)",
+                (reference.familiar_name, reference.digest, reference.digest),
+            )
+        else:
+            where, values = "name = ?", (str(reference.with_default_tag()),)
+        row = self._row(where, values)
+        return None if row is None else Found(*row)
+
+    def _by_id(self, text: str, digits: str) -> Found | None:
+        low, high = f"sha256:{digits}", f"sha256:{digits}g"  # g follows the hex digits
+        for column in ("id", "_root", "manifest_digest"):
+            rows = self.index.connection.execute(
+                f"SELECT DISTINCT id, name FROM images WHERE {column} >= ? AND {column} < ? LIMIT 20",
+                (low, high),
+            ).fetchall()
+            candidates = {row[0] for row in rows}
+            if len(candidates) > 1:
+                shown = [f"{id_.removeprefix('sha256:')[:19]}  {name or '<none>'}" for id_, name in rows]
+                raise NotFound(f'the id "{text}" is ambiguous', code="ambiguous-id", hints=("it could be:", *shown))
+            if candidates:
+                row = self._row(f"{column} >= ? AND {column} < ?", (low, high))
+                assert row is not None
+                return Found(*row[:4], None)
+        return None
+
+    def _row(self, where: str, values: tuple[str, ...]) -> tuple[int, Digest, Digest, Digest, str | None] | None:
+        row = self.index.connection.execute(
+            f"SELECT _image, id, manifest_digest, _root, name FROM images WHERE {where} ORDER BY _image LIMIT 1",
+            values,
+        ).fetchone()
+        return row and (row[0], Digest(row[1]), Digest(row[2]), Digest(row[3]), row[4])
+
+    def _missing(self, text: str, reference: Reference | None) -> NotFound:
+        names = [
+            row[0]
+            for row in self.index.connection.execute(
+                "SELECT DISTINCT name FROM entry WHERE name IS NOT NULL LIMIT 5000"
+            )
+        ]
+        shown = str(reference.with_default_tag()) if reference is not None and not reference.digest else text
+        same = [name for name in names if reference is not None and name.startswith(f"{reference.familiar_name}:")]
+        hint = f"tags here: {', '.join(sorted(same)[:8])}" if same else nearest(text, names)
+        return NotFound(f"No such image: {shown}", code="no-such-image", hints=(hint, f"to fetch it: imq pull {text}"))
+
+    # Reading
+
+    def open_blob(self, digest: Digest) -> BinaryIO:
+        """Open a stored blob for reading."""
+        try:
+            return open(self.layout.blob_path(digest), "rb")
+        except FileNotFoundError:
+            raise StoreError(
+                f"the blob {digest} is not in the store",
+                code="blob-missing",
+                hints=("pull the image again to mend it",),
+            ) from None
+
+    def read(self, digest: Digest) -> bytes:
+        """Return the content of a small blob, checked against its digest."""
+        with self.open_blob(digest) as source:
+            content = source.read()
+        hasher = digest.hasher()
+        hasher.update(content)
+        if hasher.hexdigest() != digest.hex:
+            raise DigestMismatch(f"the blob {digest} is damaged", hints=("pull the image again to mend it",))
+        return content
+
+    # Measuring
+
+    def unmeasured(self) -> list[tuple[Digest, Digest, int, str]]:
+        """Return digest, diff ID, bytes and media type of each layer that was never unpacked, and can be."""
+        return [
+            (Digest(row[0]), Digest(row[1]), row[2], row[3])
+            for row in self.index.connection.execute(
+                "SELECT DISTINCT layer.digest, diff_id, download_size, media_type FROM layer"
+                " WHERE digest NOT IN (SELECT digest FROM content)"
+            )
+            if media.layer_compression(row[3]) is not None
+        ]
+
+    def measure(self, jobs: int, report: Callable[[int], None] = lambda _: None) -> None:
+        """Unpack every layer that never was, check its diff ID, and keep what that tells.
+
+        `report` is called with the bytes of each layer that is done. Raises at the first layer that is damaged,
+        keeping what was measured before.
+        """
+        pending = self.unmeasured()
+        if not pending:
+            return
+        from .measuring import measure_layers  # unpacking, only when there is something to unpack
+
+        done: list[Content] = []
+        try:
+            measure_layers(self, pending, jobs, done.append, report)
+        finally:
+            self.index.measured(done)
