@@ -1,0 +1,1 @@
+"""The registry client: the distribution API, spoken to servers nobody here controls."""

@@ -1,0 +1,171 @@
+"""A blob as it arrives: counted against its descriptor, and taken up again where a connection broke."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from imq.grammar.errors import DigestMismatch, Interrupted, RegistryError
+from imq.grammar.record import TYPE_CHECKING
+
+from . import faults
+from .exchange import Ask
+from .scopes import pull_scope
+
+if TYPE_CHECKING:
+    import threading
+    from typing import Self
+
+    from imq.engine.oci.document import Descriptor
+    from imq.engine.oci.reference import Reference
+
+    from .exchange import Exchange
+    from .transport import Answer
+
+_SKIPPED_AT_ONCE = 1 << 20
+_LONGEST_WAIT = 5.0
+
+
+class BlobStream:
+    """The bytes of one blob, from an offset to its end; a context manager.
+
+    It promises the size and not the digest: whoever stores the bytes hashes them.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        reference: Reference,
+        descriptor: Descriptor,
+        offset: int = 0,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self._exchange = exchange
+        self._reference = reference
+        self._descriptor = descriptor
+        self._done = offset
+        self._stop = stop
+        self._resumed = 0
+        self._aborted = False
+        self._answer: Answer | None = None
+        self._shown = f"blob {descriptor.digest.short} of {reference.repository}"
+        self._open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def readinto(self, view: memoryview) -> int:
+        """Fill `view` with what comes next and return how many bytes; 0 once the whole blob has been read.
+
+        A connection that breaks is taken up again a bounded number of times; then, and for a server that ends too
+        early, `RegistryError` is raised. More bytes than the descriptor's size raise `DigestMismatch` at once.
+        """
+        while True:
+            problem: RegistryError | None = None
+            count = 0
+            try:
+                if self._answer is None:
+                    self._open()
+                assert self._answer is not None
+                count = self._answer.readinto(view)
+            except RegistryError as failed:
+                problem = failed
+            except Exception:
+                if not self._called_off:  # else it is how the connection below took being shut while it was read
+                    raise
+            if self._called_off:
+                raise Interrupted("the transfer was called off")
+            if count:
+                self._done += count
+                if self._done > self._descriptor.size:
+                    self.close()
+                    raise _too_long(self._reference, self._descriptor)
+                return count
+            if problem is None and self._done == self._descriptor.size:
+                return 0
+            self._again(problem)
+
+    @property
+    def _called_off(self) -> bool:
+        return self._aborted or (self._stop is not None and self._stop.is_set())
+
+    def abort(self) -> None:
+        """Make a `readinto` that waits in another thread raise; the stream is of no use after."""
+        self._aborted = True
+        answer = self._answer
+        if answer is not None:
+            answer.abort()
+
+    def close(self) -> None:
+        """Give the connection back, or close it when the body was not read to its end."""
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            answer.close()
+
+    def _again(self, problem: RegistryError | None) -> None:
+        """Prepare to go on where the connection broke, or raise when it has broken too often."""
+        self.close()
+        if problem is None:
+            problem = RegistryError(
+                f"{self._reference.registry} sent {self._done} of {self._descriptor.size} bytes of "
+                f"{self._shown} and stopped",
+                code="truncated",
+                hints=("try again; if it stays so, the registry or a proxy before it is broken",),
+                host=self._reference.registry,
+                temporary=True,
+            )
+        if not problem.temporary or self._resumed >= self._exchange.settings.retries:
+            raise problem
+        self._exchange.pause(min(self._exchange.settings.first_wait * (1 << self._resumed), _LONGEST_WAIT), self._stop)
+        self._resumed += 1
+
+    def _open(self) -> None:
+        """Ask for the blob from where we are, and check what the headers promise."""
+        name = self._reference
+        headers = {"Range": f"bytes={self._done}-"} if self._done else {}
+        if self._done and self._done == self._descriptor.size:
+            headers = {"Range": f"bytes={self._done - 1}-"}  # an empty range cannot be asked for
+        target = f"/v2/{name.repository}/blobs/{self._descriptor.digest}"
+        ask = Ask("GET", name.registry, name.repository, target, pull_scope(name.repository), headers)
+        answer = self._exchange.ask(ask, self._stop)
+        if answer.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+            raise faults.refusal(answer, name.registry, self._shown)
+        self._answer = answer
+        start = _range_start(answer.header("Content-Range")) if answer.status == HTTPStatus.PARTIAL_CONTENT else 0
+        expected = self._descriptor.size - start
+        if start > self._done or (answer.length is not None and answer.length > expected):
+            self.close()
+            raise _too_long(name, self._descriptor)
+        self._skip(answer, self._done - start)
+
+    def _skip(self, answer: Answer, count: int) -> None:
+        """Read over what is known already, for servers that do not know ranges."""
+        if count <= 0:
+            return
+        view = memoryview(bytearray(min(count, _SKIPPED_AT_ONCE)))
+        while count and (read := answer.readinto(view[:count])):
+            count -= read
+        if count:
+            self.close()
+            raise RegistryError(
+                f"{self._reference.registry} sends less than before of {self._shown}",
+                code="truncated",
+                host=self._reference.registry,
+                temporary=True,
+            )
+
+
+def _range_start(content_range: str) -> int:
+    """Return where a partial answer starts: `bytes 5-9/10` starts at 5. One that does not say starts at 0."""
+    first = content_range.strip().removeprefix("bytes").strip().partition("-")[0]
+    return int(first) if first.isascii() and first.isdigit() else 0
+
+
+def _too_long(reference: Reference, descriptor: Descriptor) -> DigestMismatch:
+    return DigestMismatch(
+        f"{reference.registry} sends more than the {descriptor.size} bytes that "
+        f"blob {descriptor.digest.short} of {reference.repository} is said to have",
+        hints=("the manifest and the blob do not belong together: push the image again",),
+    )

@@ -1,0 +1,302 @@
+"""The distribution API, one method for each thing it can do. What arrives is checked before it is returned."""
+
+from __future__ import annotations
+
+import contextlib
+from http import HTTPStatus
+
+from imq.engine.oci import media
+from imq.engine.oci.digest import Digest, is_digest
+from imq.engine.oci.document import LARGEST_DOCUMENT, Descriptor
+from imq.grammar.errors import DigestMismatch, Malformed, RegistryError
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from . import faults
+from .blob import BlobStream
+from .exchange import Ask, Exchange
+from .scopes import pull_scope, push_scope
+from .upload import Uploads
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import BinaryIO, Self
+
+    from imq.engine.oci.reference import Reference
+
+    from .settings import Settings
+    from .transport import Answer
+    from .upload import Outcome
+
+_MOST_PAGES = 10_000
+_LARGEST_PAGE = 16 << 20
+_PAGE = 1000
+_VAGUE_TYPES = frozenset({"", "application/json", "application/octet-stream", "text/plain"})
+"""Said by servers that know no better; what the document is then stands in the document."""
+
+
+class Fetched(Record):
+    """A manifest or index as it came, its bytes checked against `digest`. `media_type` is "" when not said."""
+
+    content: bytes
+    media_type: str
+    digest: Digest
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """The descriptor that names this document."""
+        return Descriptor(self.media_type, self.digest, len(self.content))
+
+
+class Client:
+    """Speaks to registries, any number of them, from any number of threads; a context manager.
+
+    Failures raise `RegistryError`; documents that are not what they should be, `Malformed` or `DigestMismatch`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._exchange = Exchange(settings)
+        self._uploads = Uploads(self._exchange)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections kept open."""
+        self._exchange.close()
+
+    def manifest(self, reference: Reference, accept: Sequence[str] = media.ACCEPTED) -> Fetched:
+        """Return the manifest or index that `reference` names, of at most 4 MiB, checked against its digest."""
+        answer = self._exchange.ask(_ask_manifest("GET", reference, accept))
+        if answer.status != HTTPStatus.OK:
+            raise _no_manifest(answer, reference)
+        media_type = _document_type(answer, reference, accept)
+        content = answer.read(LARGEST_DOCUMENT)
+        if len(content) > LARGEST_DOCUMENT:
+            raise Malformed(f"the manifest of {reference} has more than {LARGEST_DOCUMENT} bytes", code="too-large")
+        _check_whole(answer, content, reference)
+        return Fetched(content, media_type, _checked(content, answer, reference))
+
+    def head(self, reference: Reference, accept: Sequence[str] = media.ACCEPTED) -> Descriptor | None:
+        """Return what `reference` names without its bytes, None when there is no such manifest."""
+        answer = self._exchange.ask(_ask_manifest("HEAD", reference, accept))
+        answer.close()
+        if answer.status == HTTPStatus.NOT_FOUND:
+            return None
+        if answer.status == HTTPStatus.METHOD_NOT_ALLOWED:
+            return self.manifest(reference, accept).descriptor
+        if answer.status != HTTPStatus.OK:
+            raise _no_manifest(answer, reference)
+        stated = answer.header("Docker-Content-Digest")
+        if not is_digest(stated) or answer.length is None:
+            return self.manifest(reference, accept).descriptor
+        digest = Digest(stated)
+        if reference.digest is not None and digest != reference.digest:
+            raise _other_digest(reference, digest)
+        return Descriptor(_document_type(answer, reference, accept), digest, answer.length)
+
+    def tags(self, reference: Reference) -> Iterator[str]:
+        """Yield the tags of the repository, in the order of the registry, which is mostly that of the alphabet."""
+        target = f"/v2/{reference.repository}/tags/list?n={_PAGE}"
+        seen: set[str] = set()
+        while target:
+            if target in seen or len(seen) >= _MOST_PAGES:
+                raise RegistryError(
+                    f"{reference.registry} lists the tags of {reference.repository} in a circle",
+                    code="pagination",
+                    host=reference.registry,
+                    hints=("this is a fault of the registry",),
+                )
+            seen.add(target)
+            ask = Ask("GET", reference.registry, reference.repository, target, pull_scope(reference.repository))
+            answer = self._exchange.ask(ask)
+            if answer.status != HTTPStatus.OK:
+                raise faults.refusal(answer, reference.registry, f"repository {reference.repository}")
+            yield from _tags(answer, reference)
+            target = _next_page(answer.header("Link"), answer.url)
+
+    def open_blob(
+        self, reference: Reference, descriptor: Descriptor, offset: int = 0, stop: threading.Event | None = None
+    ) -> BlobStream:
+        """Open a blob of the reference's repository for reading from `offset`; setting `stop` ends it."""
+        return BlobStream(self._exchange, reference, descriptor, offset, stop)
+
+    def document(self, reference: Reference, descriptor: Descriptor) -> bytes:
+        """Return a small blob (a config), checked against its descriptor."""
+        if descriptor.size > LARGEST_DOCUMENT:
+            raise Malformed(
+                f"the config of {reference} has {descriptor.size} bytes; the limit is {LARGEST_DOCUMENT}",
+                code="too-large",
+            )
+        content = bytearray(descriptor.size + 1)
+        done = 0
+        with self.open_blob(reference, descriptor) as stream:
+            while count := stream.readinto(memoryview(content)[done:]):
+                done += count
+        hasher = descriptor.digest.hasher()
+        hasher.update(memoryview(content)[:done])
+        if hasher.hexdigest() != descriptor.digest.hex:
+            raise DigestMismatch(
+                f"{reference.registry} sent other bytes than {descriptor.digest} for {reference.repository}",
+                hints=("the registry or a proxy before it is broken, or someone meddles with what you get",),
+            )
+        return bytes(content[:done])
+
+    def has_blob(self, reference: Reference, descriptor: Descriptor) -> bool:
+        """Whether the repository has the blob."""
+        return self._uploads.has(reference, descriptor, pull_scope(reference.repository))
+
+    def mount_blob(self, reference: Reference, descriptor: Descriptor, source: str) -> bool:
+        """Take a blob over from the repository `source` of the same registry; False when it does not do that."""
+        return self._uploads.mount(reference, descriptor, source)
+
+    def upload_blob(
+        self,
+        reference: Reference,
+        descriptor: Descriptor,
+        opened: Callable[[], BinaryIO],
+        *,
+        source: str | None = None,
+        sent: Callable[[int], None] = lambda _: None,
+        stop: threading.Event | None = None,
+    ) -> Outcome:
+        """See to it that the repository has the blob, sending what `opened` opens only when that is needed.
+
+        `source` names a repository of the same registry to mount it from; `sent` is told how many bytes have gone.
+        """
+        return self._uploads.put(reference, descriptor, opened, source=source, sent=sent, stop=stop)
+
+    def put_manifest(self, reference: Reference, content: bytes, media_type: str) -> Digest:
+        """Store a manifest or index under the reference's tag, else its digest; return its digest."""
+        digest = reference.digest or Digest.of(content)
+        selector = reference.tag or digest
+        ask = Ask(
+            "PUT",
+            reference.registry,
+            reference.repository,
+            f"/v2/{reference.repository}/manifests/{selector}",
+            push_scope(reference.repository),
+            {"Content-Type": media_type},
+            lambda: content,
+        )
+        answer = self._exchange.ask(ask)
+        if answer.status not in (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED):
+            raise faults.refusal(answer, reference.registry, f"the manifest of {reference}")
+        answer.close()
+        stated = answer.header("Docker-Content-Digest")
+        if is_digest(stated) and stated.startswith(digest.algorithm) and stated != digest:
+            raise _other_digest(reference, Digest(stated))
+        return digest
+
+
+def _ask_manifest(method: str, reference: Reference, accept: Sequence[str]) -> Ask:
+    name = reference.repository
+    target = f"/v2/{name}/manifests/{reference.selector}"
+    return Ask(method, reference.registry, name, target, pull_scope(name), {"Accept": ", ".join(accept)})
+
+
+def _no_manifest(answer: Answer, reference: Reference) -> RegistryError:
+    """Say that there is no such manifest in docker's words (PEERS E44), else what the registry says."""
+    if answer.status != HTTPStatus.NOT_FOUND:
+        return faults.refusal(answer, reference.registry, str(reference))
+    found = faults.refusal(answer, reference.registry, str(reference))
+    if found.code not in ("manifest-unknown", "name-unknown", "not-found"):
+        return found
+    said = found.message.partition(f" not found on {reference.registry}")[2].removeprefix(": ")
+    code = found.code if found.code != "not-found" else "manifest-unknown"
+    word = code.replace("-", " ")
+    return RegistryError(
+        f"manifest for {reference} not found: {said or f'{word}: {word}'}",
+        code=code,
+        host=reference.registry,
+        status=HTTPStatus.NOT_FOUND,
+        hints=(f"check the name and the tag; {reference.registry} was asked, and answers",),
+    )
+
+
+def _document_type(answer: Answer, reference: Reference, accept: Sequence[str]) -> str:
+    """Return the media type of a manifest answer; a page for people is no manifest."""
+    media_type = answer.header("Content-Type").partition(";")[0].strip().lower()
+    if media_type in accept or media_type in (media.DOCKER_SCHEMA1, media.DOCKER_SCHEMA1_SIGNED):
+        return media_type
+    if media_type in _VAGUE_TYPES:
+        return ""
+    answer.close()
+    if media_type in ("text/html", "application/xhtml+xml"):
+        raise RegistryError(
+            f"{reference.registry} answers with a web page where the manifest of {reference} should be",
+            code="not-a-registry",
+            host=reference.registry,
+            hints=("check the name of the registry; a proxy or login page may stand in between",),
+        )
+    raise Malformed(
+        f"{reference.registry} answers with {faults.clean(media_type)} where the manifest of {reference} should be",
+        code="content-type",
+        hints=("what has this name is no container image",),
+    )
+
+
+def _check_whole(answer: Answer, content: bytes, reference: Reference) -> None:
+    if answer.length is not None and len(content) < answer.length:
+        raise RegistryError(
+            f"{reference.registry} sent {len(content)} of {answer.length} bytes of the manifest of {reference}",
+            code="truncated",
+            host=reference.registry,
+            temporary=True,
+            hints=("try again",),
+        )
+
+
+def _checked(content: bytes, answer: Answer, reference: Reference) -> Digest:
+    """Return the digest of the content, which must be what was asked for and what the registry says it is."""
+    stated = answer.header("Docker-Content-Digest")
+    expected = reference.digest or (Digest(stated) if is_digest(stated) else None)
+    if expected is None:
+        return Digest.of(content)
+    hasher = expected.hasher()
+    hasher.update(content)
+    if hasher.hexdigest() != expected.hex:
+        raise DigestMismatch(
+            f"{reference.registry} sent other bytes than {expected} for the manifest of {reference}",
+            hints=("the registry or a proxy before it is broken, or someone meddles with what you get",),
+        )
+    return expected
+
+
+def _other_digest(reference: Reference, digest: Digest) -> DigestMismatch:
+    return DigestMismatch(
+        f"{reference.registry} says that {reference} is {digest}",
+        hints=("the registry or a proxy before it changes manifests",),
+    )
+
+
+def _tags(answer: Answer, reference: Reference) -> list[str]:
+    import json
+
+    content = answer.read(_LARGEST_PAGE)
+    tags: object = None
+    with contextlib.suppress(ValueError, RecursionError):
+        document = json.loads(content)
+        tags = (document.get("tags") or []) if isinstance(document, dict) else None
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise Malformed(
+            f"{reference.registry} answers with no list of tags for {reference.repository}", code="document"
+        )
+    return tags
+
+
+def _next_page(link: str, url: str) -> str:
+    """Return the path of the page that a Link header (RFC 8288) calls next, empty when it calls none."""
+    from .exchange import joined
+
+    for part in link.split(","):
+        address, _, parameters = part.partition(">")
+        if "<" in address and any(p.strip().lower() in ('rel="next"', "rel=next") for p in parameters.split(";")):
+            found = joined(url, address.partition("<")[2].strip())
+            rest = found.partition("://")[2].partition("/")
+            return rest[1] + rest[2]  # always of the same registry, whatever host the link names
+    return ""

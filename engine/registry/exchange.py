@@ -1,0 +1,265 @@
+"""One question to a registry until it is answered: scheme, credentials, redirects and repetition.
+
+Credentials go to the origin (scheme, host, port) that they are for, never along a redirect to another one.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from http import HTTPStatus
+
+from imq.grammar.errors import Interrupted, RegistryError
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from . import faults
+from .auth import Authorizer
+from .settings import is_loopback, server_of
+from .transport import Transport, authority
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from .settings import Settings
+    from .transport import Answer
+
+_MOST_REDIRECTS = 10
+_KEEP_METHOD = frozenset({HTTPStatus.TEMPORARY_REDIRECT, HTTPStatus.PERMANENT_REDIRECT})
+_REDIRECTS = _KEEP_METHOD | {HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.FOUND, HTTPStatus.SEE_OTHER}
+_SPOKEN_PLAIN = (b"http request to an https server", b"plain http request was sent to https port")
+_LARGEST_PEEK = 8 << 10
+
+
+class Ask(Record):
+    """What is asked of a registry. `target` is a path, or an address that the registry itself has named.
+
+    `body` makes the body anew for each attempt. `once` says that repeating it could do harm or is left to the caller.
+    """
+
+    method: str
+    registry: str
+    repository: str
+    target: str
+    scopes: tuple[str, ...] = ()
+    headers: Mapping[str, str] = {}
+    body: Callable[[], Any] | None = None
+    once: bool = False
+
+    @property
+    def what(self) -> str:
+        """What the question is about, for errors."""
+        return self.repository or "the registry"
+
+
+class Exchange:
+    """Asks registries. Safe to use from several threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._transport = Transport(settings)
+        self._authorizer = Authorizer(settings, self._ask_token_server)
+        self._schemes: dict[str, str] = {}
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._transport.close()
+
+    def ask(self, ask: Ask, stop: threading.Event | None = None) -> Answer:
+        """Return the answer, of whatever status. Broken connections, 429 and 5xx are tried again, within limits."""
+        attempt = 0
+        while True:
+            if stop is not None and stop.is_set():
+                raise Interrupted("the transfer was called off")
+            wait: float | None
+            try:
+                answer = self._authorized(ask)
+            except RegistryError as problem:
+                wait = self._backoff(attempt) if problem.temporary else None
+                if wait is None or ask.once:
+                    raise
+            else:
+                if not faults.is_temporary(answer.status):
+                    return answer
+                wait = self._backoff(attempt, answer.header("Retry-After"))
+                if wait is None or ask.once:
+                    return answer
+                answer.close()
+            attempt += 1
+            self.pause(wait, stop)
+
+    def pause(self, seconds: float, stop: threading.Event | None) -> None:
+        """Wait before trying again; `stop` ends the wait."""
+        if stop is None:
+            time.sleep(seconds)
+        elif stop.wait(seconds):
+            raise Interrupted("the transfer was called off")
+
+    def _backoff(self, attempt: int, retry_after: str = "") -> float | None:
+        """Return how long to wait before the next attempt, None when there shall be none."""
+        if attempt >= self.settings.retries:
+            return None
+        asked = _seconds(retry_after)
+        if asked > self.settings.longest_wait:
+            return None
+        drawn = self.settings.first_wait * (1 << attempt) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients out
+        return max(asked, min(drawn, self.settings.longest_wait))
+
+    def _authorized(self, ask: Ask) -> Answer:
+        """Ask with the credentials known, and once more with those that a 401 answer makes known.
+
+        A third time when a cached token was refused first: it may just have been too old.
+        """
+        server = server_of(ask.registry)
+        plain = self._schemes.get(server) == "http"
+        header = self._authorizer.header(ask.registry, ask.repository, ask.scopes, plain=plain)
+        attempts = 2 if header else 1
+        while True:
+            answer = self._reached(ask, server, header)
+            challenge = answer.header("WWW-Authenticate") if answer.status == HTTPStatus.UNAUTHORIZED else ""
+            if not challenge or not attempts or not self._same_origin(answer.url, server):
+                return answer
+            attempts -= 1
+            answer.read(_LARGEST_PEEK)  # to its end, so that the connection can be used again
+            plain = answer.url.startswith("http:")
+            found = self._authorizer.answer(challenge, header, ask.registry, ask.repository, ask.scopes, plain=plain)
+            if found is None:
+                return answer
+            header = found
+
+    def _reached(self, ask: Ask, server: str, header: str | None) -> Answer:
+        """Send the question by the scheme that the server speaks, finding out which when that is not known."""
+        known = self._schemes.get(server)
+        if known is not None or "://" in ask.target:
+            return self._followed(ask, known or "https", server, header)
+        if is_loopback(server):
+            first, second = "http", "https"  # nearly always plain here, so asking for TLS first would cost each start
+        elif self.settings.names_insecure(server):
+            first, second = "https", "http"
+        else:
+            self._schemes[server] = "https"
+            return self._followed(ask, "https", server, header)
+        problem: RegistryError | None = None
+        answer: Answer | None = None
+        try:
+            answer = self._followed(ask, first, server, header)
+        except RegistryError as failed:
+            problem = failed
+        if answer is not None and not (first == "http" and _wants_tls(answer)):
+            self._schemes[server] = first
+            return answer
+        if problem is not None and problem.code == "unreachable" and not problem.temporary and first == "http":
+            raise problem  # nobody listens there
+        try:
+            answer = self._followed(ask, second, server, header)
+        except RegistryError as failed:
+            raise (problem or failed) from None
+        self._schemes[server] = second
+        return answer
+
+    def _followed(self, ask: Ask, scheme: str, server: str, header: str | None) -> Answer:
+        """Send the question and follow redirects; the credentials stay behind at another origin."""
+        url = ask.target if "://" in ask.target else f"{scheme}://{server}{ask.target}"
+        origin = f"{scheme}://{server}"
+        for _ in range(_MOST_REDIRECTS):
+            self._check_address(url, ask, server)
+            headers = dict(ask.headers)
+            if header and _origin(url) == _origin(origin):
+                headers["Authorization"] = header
+            body = ask.body() if ask.body is not None else None
+            answer = self._transport.send(ask.method, url, headers, body, verify=self._verified(url))
+            location = answer.header("Location")
+            if answer.status not in _REDIRECTS or not location:
+                return answer
+            if ask.method not in ("GET", "HEAD") and answer.status not in _KEEP_METHOD:
+                return answer
+            answer.close()
+            url = joined(url, location)
+        raise RegistryError(
+            f"{ask.registry} sends requests for {ask.what} from address to address without end",
+            code="redirects",
+            host=ask.registry,
+            hints=("whoever runs the registry, or the proxy before it, has to mend this",),
+        )
+
+    def _ask_token_server(self, method: str, url: str, headers: Mapping[str, str], body: Any) -> Answer:
+        """Ask a token server: the same care with redirects, but no challenge is answered."""
+        host = authority(url)
+        scheme = url.partition("://")[0]
+        path = url.partition("://")[2].removeprefix(host) or "/"
+        header = headers.get("Authorization")
+        rest = {name: value for name, value in headers.items() if name != "Authorization"}
+        if not path.startswith("/"):
+            path = "/" + path
+        ask = Ask(method, host, "", path, (), rest, (lambda: body) if body is not None else None)
+        return self._followed(ask, scheme, host, header)
+
+    def _verified(self, url: str) -> bool:
+        return not self.settings.trusts(authority(url))
+
+    def _check_address(self, url: str, ask: Ask, server: str) -> None:
+        """Refuse to follow a registry to anything but https, or http where that is allowed.
+
+        A registry elsewhere may not send us to services of this machine.
+        """
+        host = authority(url)
+        if url.startswith("https://") and host:
+            return
+        near = is_loopback(host) and is_loopback(server)
+        if url.startswith("http://") and host and (near or self.settings.names_insecure(host)):
+            return
+        scheme, shown = faults.clean(url.partition("://")[0]) if "://" in url else "no scheme", faults.clean(host)
+        raise RegistryError(
+            f"{ask.registry} sends requests for {ask.what} on to {shown or 'nowhere'} over {scheme}",
+            code="insecure-redirect",
+            host=ask.registry,
+            hints=(f"if you accept the risk, list {shown} as an insecure registry",) if shown else (),
+        )
+
+    def _same_origin(self, url: str, server: str) -> bool:
+        return _origin(url) == _origin(f"{self._schemes.get(server) or url.partition('://')[0]}://{server}")
+
+
+def joined(base: str, location: str) -> str:
+    """Return the address that a Location header means, seen from `base`; without user, password and fragment."""
+    from urllib.parse import urljoin, urlsplit
+
+    try:
+        parts = urlsplit(urljoin(base, location))
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
+    except ValueError:
+        return ""
+
+
+def _origin(url: str) -> tuple[str, str]:
+    """Return scheme and `host:port`, with the port written out, so that equal origins compare equal."""
+    scheme = url.partition("://")[0].lower()
+    host = authority(url).lower()
+    if ":" not in host.rpartition("]")[2]:
+        host += ":443" if scheme == "https" else ":80"
+    return scheme, host
+
+
+def _seconds(retry_after: str) -> float:
+    """Read a Retry-After header: seconds, or a date."""
+    text = retry_after.strip()
+    if not text:
+        return 0.0
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+
+
+def _wants_tls(answer: Answer) -> bool:
+    """Whether this is how servers that speak TLS answer a plain request; reads such an answer."""
+    if answer.status != HTTPStatus.BAD_REQUEST or answer.header("Docker-Distribution-Api-Version"):
+        return False
+    if answer.bodiless:  # a HEAD's answer has no text to know it by
+        return True
+    return any(text in answer.read(_LARGEST_PEEK).lower() for text in _SPOKEN_PLAIN)

@@ -1,0 +1,99 @@
+"""From an exception of the network, or of a library below, to one clear error.
+
+Their texts are not shown: they may quote addresses with signatures in them.
+"""
+
+from __future__ import annotations
+
+from imq.grammar.errors import RegistryError
+
+_MOST_CAUSES = 20
+_TLS = frozenset({"SSLError", "SSLCertVerificationError", "SSLEOFError", "CertificateError"})
+_LATE = frozenset({"ConnectTimeoutError", "ConnectTimeout", "ReadTimeoutError", "ReadTimeout", "TimeoutError"})
+_BROKEN = frozenset(
+    {"ProtocolError", "RemoteDisconnected", "IncompleteRead", "ConnectionError", "ChunkedEncodingError"}
+)
+
+
+def failure(problem: BaseException, host: str, happened: str) -> RegistryError:
+    """Map an exception of requests, urllib3, http.client, ssl or the system; `happened` says what `host` did."""
+    chain = _causes(problem)
+    names = {type(cause).__name__ for cause in chain}
+    if names & _TLS:
+        return _tls(chain, host)
+    if names & _LATE:
+        return RegistryError(
+            f"{host} {happened}: no word from it in time",
+            code="timeout",
+            host=host,
+            hints=("check the network, and the proxy if one is set; then try again",),
+        )
+    return _not_reached(names, chain, host) or _broken_off(names, chain, host, happened)
+
+
+def _not_reached(names: set[str], chain: list[BaseException], host: str) -> RegistryError | None:
+    """Explain a connection that was never made; None when there was one."""
+    if "ProxyError" in names:
+        message = f"the proxy set for {host} cannot be used"
+        hint = "check HTTPS_PROXY and HTTP_PROXY; NO_PROXY names hosts to be reached without"
+    elif names & {"NameResolutionError", "gaierror"}:
+        message = f"no host is called {host}"
+        hint = "check the spelling of the registry, and that the network is there"
+    elif "NewConnectionError" in names:
+        message = f"{host} cannot be reached: {_system_words(chain) or 'no connection'}"
+        hint = "check that the registry runs, and its port"
+    else:
+        return None
+    return RegistryError(message, code="unreachable", host=host, hints=(hint,))
+
+
+def _broken_off(names: set[str], chain: list[BaseException], host: str, happened: str) -> RegistryError:
+    words = _system_words(chain)
+    if not words and names & _BROKEN:
+        words = "the connection broke"
+    return RegistryError(
+        f"{host} {happened}: {words or 'it speaks no valid HTTP'}",
+        code="unreachable" if words else "not-a-registry",
+        host=host,
+        temporary=bool(words),
+        hints=("try again",) if words else ("check the name and port of the registry",),
+    )
+
+
+def _tls(chain: list[BaseException], host: str) -> RegistryError:
+    reason = next((text for cause in chain if (text := getattr(cause, "verify_message", ""))), "")
+    if reason:
+        return RegistryError(
+            f"the certificate of {host} is not trusted: {reason}",
+            code="tls",
+            host=host,
+            hints=(
+                "name the file with its authority in REQUESTS_CA_BUNDLE",
+                f"or, if you accept the risk, list {host} as an insecure registry",
+            ),
+        )
+    return RegistryError(
+        f"no TLS connection to {host} can be made",
+        code="tls",
+        host=host,
+        hints=(f"if it serves plain http and you accept the risk, list {host} as an insecure registry",),
+    )
+
+
+def _causes(problem: BaseException) -> list[BaseException]:
+    """Return the exception and all it wraps, by cause, context, `reason` and arguments, without looping."""
+    found: list[BaseException] = []
+    waiting: list[object] = [problem]
+    while waiting and len(found) < _MOST_CAUSES:
+        cause = waiting.pop(0)
+        if isinstance(cause, BaseException) and not any(cause is known for known in found):
+            found.append(cause)
+            waiting += [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args]
+    return found
+
+
+def _system_words(chain: list[BaseException]) -> str:
+    for cause in chain:
+        if isinstance(cause, OSError) and isinstance(cause.errno, int) and cause.strerror:
+            return cause.strerror.lower()
+    return ""

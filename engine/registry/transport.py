@@ -1,0 +1,198 @@
+"""One HTTP request, one answer: the only module that knows `requests`.
+
+It adds no credentials, follows no redirect and repeats nothing; that is `exchange`. It reads no `.netrc` and keeps no
+cookies. Every exception of the libraries below becomes a `RegistryError` here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+
+from imq.grammar.record import TYPE_CHECKING
+
+from .outages import failure
+from .proxies import ca_bundle, proxies_for
+from .settings import is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    import requests
+
+    from .settings import Settings
+
+_UPLOAD_BLOCK = 1 << 20
+_LONGEST_NUMBER = 19
+"""Digits of a Content-Length that can be meant."""
+
+
+class Answer:
+    """The status and headers of an answer, and its body to be read once. Close it, or read it to its end."""
+
+    __slots__ = ("_content", "_host", "_response", "bodiless", "headers", "status", "url")
+
+    def __init__(self, response: requests.Response, host: str, *, bodiless: bool) -> None:
+        self._response = response
+        self._host = host
+        self._content: bytes | None = None
+        self.bodiless = bodiless
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        self.url = response.request.url or ""
+
+    def header(self, name: str) -> str:
+        """Return a header, or an empty string."""
+        return self.headers.get(name) or ""
+
+    @property
+    def length(self) -> int | None:
+        """What Content-Length says, in bytes; None when it says nothing usable."""
+        text = self.header("Content-Length")
+        return int(text) if text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER else None
+
+    def readinto(self, view: memoryview) -> int:
+        """Fill `view` from the body as it came over the wire, never decoded; return 0 at its end."""
+        try:
+            count: int = self._response.raw.readinto(view)
+        except Exception as problem:
+            self.close()
+            if not isinstance(problem, _foreign()):
+                raise
+            raise failure(problem, self._host, "broke off while answering") from None
+        return count
+
+    def read(self, limit: int) -> bytes:
+        """Return the whole body, or `limit + 1` bytes of one that is longer, and close the answer.
+
+        Read again, it returns the same bytes, however high the limit.
+        """
+        if self._content is not None:
+            return self._content
+        buffer = bytearray(min(limit + 1, max(4096, (self.length or 0) + 1)))
+        done = 0
+        try:
+            while count := self.readinto(memoryview(buffer)[done:]):
+                done += count
+                if done > limit:
+                    break
+                if done == len(buffer):
+                    buffer.extend(bytes(min(limit + 1, 4 * done) - done))
+        finally:
+            self.close()
+        self._content = bytes(buffer[:done])
+        return self._content
+
+    def abort(self) -> None:
+        """Wake a thread that waits in `readinto`: it gets an end or an error. May be called from any thread."""
+        with contextlib.suppress(Exception):  # it may be over already, which is what was wanted
+            self._response.raw.shutdown()
+
+    def close(self) -> None:
+        """Give the connection back when the body was read to its end, else close it. May be called again."""
+        with contextlib.suppress(Exception):  # closing what is broken may fail; it is not used again
+            self._response.close()
+
+
+class Transport:
+    """Connections to any number of hosts, kept open between requests. Safe to use from several threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._session: requests.Session | None = None
+        self._lock = threading.Lock()
+        self._ca_bundle = ca_bundle(settings.environment)
+
+    def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: Any = None, *, verify: bool = True
+    ) -> Answer:
+        """Send one request and return as soon as the headers of its answer are there."""
+        from requests import Request
+
+        session = self._opened()
+        host = authority(url)
+        sent = {"User-Agent": self._settings.user_agent, "Accept-Encoding": "identity", **headers}
+        try:
+            request = Request(method, url, headers=sent, data=body).prepare()
+            response = session.send(
+                request,
+                stream=True,
+                allow_redirects=False,
+                timeout=(self._settings.connect_timeout, self._settings.read_timeout),
+                verify=self._ca_bundle if verify and self._ca_bundle else verify,
+                proxies={} if is_loopback(host) else proxies_for(url, self._settings.environment),
+            )
+        except Exception as problem:
+            if not isinstance(problem, _foreign()):
+                raise
+            raise failure(problem, host, "does not answer") from None
+        return Answer(response, host, bodiless=method == "HEAD")
+
+    def close(self) -> None:
+        """Close every connection."""
+        with self._lock:
+            session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def _opened(self) -> requests.Session:
+        with self._lock:
+            if self._session is None:
+                self._session = _session(max(self._settings.jobs, 1) + 1)
+            return self._session
+
+
+def _session(connections: int) -> requests.Session:
+    from http.cookiejar import DefaultCookiePolicy
+
+    from requests import Session
+    from requests.adapters import HTTPAdapter
+    from urllib3 import HTTPSConnectionPool
+    from urllib3.connection import HTTPSConnection
+
+    class Connection(HTTPSConnection):
+        """Does not warn at every request that TLS is not verified: the user has named the host as insecure."""
+
+        def connect(self) -> None:
+            super().connect()
+            self.is_verified = True  # read only to decide on that warning
+
+    class Pool(HTTPSConnectionPool):
+        ConnectionCls = Connection
+
+    class Adapter(HTTPAdapter):
+        """Uploads in large blocks."""
+
+        def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+            super().init_poolmanager(*args, blocksize=_UPLOAD_BLOCK, **kwargs)
+            self.poolmanager.pool_classes_by_scheme = {**self.poolmanager.pool_classes_by_scheme, "https": Pool}
+
+    class Unfollowing(Session):
+        """Leaves redirects alone. `allow_redirects=False` would still read their bodies, however long, and prepare."""
+
+        def get_redirect_target(self, resp: object) -> None:  # noqa: ARG002
+            return None
+
+    session = Unfollowing()
+    session.trust_env = False  # would read .netrc; proxies and certificates are found by `proxies`
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+    adapter = Adapter(pool_connections=16, pool_maxsize=connections, max_retries=0)
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    return session
+
+
+def _foreign() -> tuple[type[Exception], ...]:
+    """Return what the libraries below raise: requests' and urllib3's own, http.client's and the system's."""
+    from http.client import HTTPException
+
+    from requests import RequestException
+    from urllib3.exceptions import HTTPError
+
+    return RequestException, HTTPError, HTTPException, OSError
+
+
+def authority(url: str) -> str:
+    """Return `host[:port]` of a URL."""
+    return url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2]

@@ -1,0 +1,190 @@
+"""Blobs on their way to a registry: one request to open a session, one to send the bytes."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from imq.grammar.errors import DigestMismatch, Interrupted, RegistryError
+from imq.grammar.record import TYPE_CHECKING
+
+from . import faults
+from .exchange import Ask, joined
+from .scopes import push_scope
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterator
+    from typing import BinaryIO, Literal
+
+    from imq.engine.oci.document import Descriptor
+    from imq.engine.oci.reference import Reference
+
+    from .exchange import Exchange
+
+    Outcome = Literal["sent", "exists", "mounted"]
+
+_LONGEST_WAIT = 5.0
+
+
+class Uploads:
+    """Brings blobs into repositories, each only when it is not there yet."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def has(self, reference: Reference, descriptor: Descriptor, scopes: tuple[str, ...]) -> bool:
+        """Whether the repository has the blob."""
+        name = reference.repository
+        ask = Ask("HEAD", reference.registry, name, f"/v2/{name}/blobs/{descriptor.digest}", scopes)
+        answer = self._exchange.ask(ask)
+        answer.close()
+        if answer.status == HTTPStatus.NOT_FOUND:
+            return False
+        if answer.status != HTTPStatus.OK:
+            raise faults.refusal(answer, reference.registry, _shown(reference, descriptor))
+        return answer.length in (None, descriptor.size)
+
+    def mount(self, reference: Reference, descriptor: Descriptor, source: str) -> bool:
+        """Take the blob over from the repository `source`; False when the registry wants the bytes instead."""
+        location = self._open(reference, descriptor, source, None)
+        if location:
+            self._cancel(reference, location)
+        return not location
+
+    def put(
+        self,
+        reference: Reference,
+        descriptor: Descriptor,
+        opened: Callable[[], BinaryIO],
+        *,
+        source: str | None,
+        sent: Callable[[int], None],
+        stop: threading.Event | None,
+    ) -> Outcome:
+        """See to it that the repository has the blob; return what it took."""
+        if self.has(reference, descriptor, push_scope(reference.repository, source)):
+            return "exists"
+        for attempt in range(self._exchange.settings.retries + 1):
+            location = self._open(reference, descriptor, source, stop)
+            if not location:
+                return "mounted"
+            try:
+                self._send(reference, descriptor, location, opened, source, sent, stop)
+            except RegistryError as problem:
+                if not problem.temporary or attempt == self._exchange.settings.retries:
+                    raise
+                self._exchange.pause(min(self._exchange.settings.first_wait * (1 << attempt), _LONGEST_WAIT), stop)
+            else:
+                break
+        return "sent"
+
+    def _open(
+        self, reference: Reference, descriptor: Descriptor, source: str | None, stop: threading.Event | None
+    ) -> str:
+        """Open an upload session and return its address; an empty one says that the blob has been mounted."""
+        name = reference.repository
+        target = f"/v2/{name}/blobs/uploads/"
+        if source and source != name:
+            from urllib.parse import urlencode
+
+            target += "?" + urlencode({"mount": descriptor.digest, "from": source})
+        scopes = push_scope(name, source)
+        ask = Ask("POST", reference.registry, name, target, scopes, {"Content-Length": "0"})
+        answer = self._exchange.ask(ask, stop)
+        if answer.status not in (HTTPStatus.CREATED, HTTPStatus.ACCEPTED):
+            raise faults.refusal(answer, reference.registry, _shown(reference, descriptor))
+        answer.close()
+        if answer.status == HTTPStatus.CREATED:
+            return ""
+        location = answer.header("Location")
+        address = joined(answer.url, location) if location else ""
+        if not address:
+            raise RegistryError(
+                f"{reference.registry} opens an upload to {name} and does not say where",
+                code="not-a-registry",
+                host=reference.registry,
+            )
+        return address
+
+    def _send(
+        self,
+        reference: Reference,
+        descriptor: Descriptor,
+        location: str,
+        opened: Callable[[], BinaryIO],
+        source: str | None,
+        sent: Callable[[int], None],
+        stop: threading.Event | None,
+    ) -> None:
+        from urllib.parse import quote
+
+        target = f"{location}{'&' if '?' in location else '?'}digest={quote(descriptor.digest, safe='')}"
+        bodies: list[_Body] = []
+
+        def body() -> _Body | bytes:
+            if not descriptor.size:
+                return b""  # a stream of no length would travel in chunks, which registries need not take
+            bodies.append(_Body(opened(), descriptor.size, sent, stop))
+            return bodies[-1]
+
+        ask = Ask(
+            "PUT",
+            reference.registry,
+            reference.repository,
+            target,
+            push_scope(reference.repository, source),
+            {"Content-Type": "application/octet-stream", "Content-Length": str(descriptor.size)},
+            body,
+            once=True,
+        )
+        try:
+            answer = self._exchange.ask(ask, stop)
+        finally:
+            for opened_body in bodies:
+                opened_body.close()
+        if answer.status not in (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT):
+            raise faults.refusal(answer, reference.registry, _shown(reference, descriptor))
+        answer.close()
+
+    def _cancel(self, reference: Reference, location: str) -> None:
+        """Close a session that is not needed. A registry that does not do that forgets it by itself."""
+        name = reference.repository
+        self._exchange.ask(Ask("DELETE", reference.registry, name, location, push_scope(name), once=True)).close()
+
+
+class _Body:
+    """A file as the body of a request: of known length, counted as it goes, ended when the work is called off."""
+
+    def __init__(self, file: BinaryIO, size: int, sent: Callable[[int], None], stop: threading.Event | None) -> None:
+        self._file = file
+        self._size = size
+        self._sent = sent
+        self._stop = stop
+        self._done = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Be seen as a stream by requests, which then reads."""
+        while block := self.read(1 << 20):
+            yield block
+
+    def read(self, count: int = -1) -> bytes:
+        """Return the next bytes."""
+        if self._stop is not None and self._stop.is_set():
+            raise Interrupted("the transfer was called off")
+        block = self._file.read(count)
+        self._done += len(block)
+        if self._done > self._size or (not block and self._done < self._size):
+            raise DigestMismatch(f"a blob to be sent has {self._done} bytes, and should have {self._size}")
+        self._sent(self._done)
+        return block
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _shown(reference: Reference, descriptor: Descriptor) -> str:
+    return f"blob {descriptor.digest.short} of {reference.repository}"
