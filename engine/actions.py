@@ -1,0 +1,161 @@
+"""What a statement will do, as data: dry run, confirmation and execution look at the same frozen list.
+
+`Planned` is how an action is shown before it is done, `Outcome` what came of it; both are rows of an answer.
+"""
+
+from __future__ import annotations
+
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .tables.declaration import Cost, Field, Kind, Table
+
+if TYPE_CHECKING:
+    from imq.grammar.errors import ImqError
+
+    from .oci.digest import Digest
+    from .oci.platform import Platform
+    from .oci.reference import Reference
+
+
+class Pull(Record):
+    """Fetch an image from its registry; `platform` None means this machine's."""
+
+    reference: Reference
+    platform: Platform | None
+
+
+class Push(Record):
+    """Send an image of the store to a registry, as `reference`."""
+
+    reference: Reference
+    root: Digest
+    id: Digest
+
+
+class Untag(Record):
+    """Take one name from an image; the image stays."""
+
+    name: str
+    root: Digest
+    id: Digest
+
+
+class Remove(Record):
+    """Remove an image with all its names. `frees` are the bytes on disk that nothing else needs then."""
+
+    names: tuple[str, ...]
+    root: Digest
+    id: Digest
+    frees: int = 0
+
+
+class Tag(Record):
+    """Give an image a name. `moves_from` is the id of the image that loses it, if one does."""
+
+    name: Reference
+    root: Digest
+    id: Digest
+    moves_from: Digest | None = None
+
+
+class Import(Record):
+    """Make an image of one layer from a folder or a tar archive. `path` "-" is standard input."""
+
+    path: str
+    name: Reference | None
+    changes: tuple[str, ...]
+    message: str
+    platform: Platform
+
+
+class Load(Record):
+    """Take in the images of an archive (docker's or OCI) or of a folder with an OCI layout."""
+
+    path: str
+
+
+class Save(Record):
+    """Write images into one archive that docker load and OCI tools read. Each image: its root and its names."""
+
+    path: str
+    images: tuple[tuple[Digest, tuple[str, ...]], ...]
+    size: int
+
+
+class Collect(Record):
+    """Remove blobs that no image reaches."""
+
+
+class Verify(Record):
+    """Hash every blob of an image again, and unpack its layers."""
+
+    name: str
+    root: Digest
+    id: Digest
+
+
+class Reindex(Record):
+    """Derive the index again from the blobs."""
+
+
+Action = Pull | Push | Untag | Remove | Tag | Import | Load | Save | Collect | Verify | Reindex
+
+
+class Outcome(Record):
+    """What came of an action: `size` are the bytes freed, fetched or written; `error` says why nothing came of it."""
+
+    action: str
+    target: str
+    image: Digest | None = None
+    size: int | None = None
+    note: str | None = None
+    error: ImqError | None = None
+
+    def row(self) -> tuple[str | int | None, ...]:
+        """Return the outcome as a row of `OUTCOMES`."""
+        code, message = (self.error.code, self.error.message) if self.error is not None else (None, None)
+        return self.action, self.target, self.image, self.size, self.note, code, message
+
+
+OUTCOMES = Table(
+    "outcomes",
+    "What an action did, or (dry run) would do: one row for each thing.",
+    (
+        Field("action", Kind.TEXT, "what was done", cost=Cost.LISTED),
+        Field("target", Kind.TEXT, "to what", cost=Cost.LISTED),
+        Field("image", Kind.DIGEST, "the id of the image", title="IMAGE ID", cost=Cost.LISTED),
+        Field("size", Kind.SIZE, "bytes freed, fetched or written", cost=Cost.LISTED),
+        Field("note", Kind.TEXT, "a remark", cost=Cost.LISTED),
+        Field("error", Kind.TEXT, "the code of what went wrong", cost=Cost.LISTED),
+        Field("message", Kind.TEXT, "what went wrong", cost=Cost.LISTED),
+    ),
+    shown=("action", "target", "image", "size"),
+    order=(),
+)
+
+
+def describe(action: Action) -> Outcome:
+    """Return how an action is listed before it is done."""
+    match action:
+        case Pull(reference, platform):
+            return Outcome("pull", str(reference), note=f"for {platform}" if platform else None)
+        case Push(reference, _, id_):
+            return Outcome("push", str(reference), id_)
+        case Untag(name, _, id_):
+            return Outcome("untag", name, id_)
+        case Remove(names, _, id_, frees):
+            return Outcome("remove", ", ".join(names) or "<none>", id_, frees)
+        case Tag(name, _, id_, moves_from):
+            return Outcome("tag", str(name), id_, note=f"moves from {moves_from.short}" if moves_from else None)
+        case Import(path, name):
+            return Outcome("import", str(name) if name else "<none>", note=f"from {path}")
+        case Load(path):
+            return Outcome("load", path)
+        case Save(path, images, size):
+            return Outcome("save", path, size=size, note=f"{len(images)} image{'s' if len(images) != 1 else ''}")
+        case Collect():
+            return Outcome("collect", "blobs that no image reaches")
+        case Verify(name, _, id_):
+            return Outcome("verify", name, id_)
+        case Reindex():
+            return Outcome("reindex", "the index")

@@ -1,0 +1,60 @@
+"""What a transfer tells whoever watches it: docker's words for each layer, and one total.
+
+Calls come from several threads, at most one for each MiB that travels; an implementation must be quick and guard
+what it keeps.
+"""
+
+from __future__ import annotations
+
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from .oci.digest import Digest
+else:
+    Protocol = object  # typing is slow to import, and a Protocol says nothing at run time
+
+PULLING = "Pulling fs layer"
+DOWNLOADING = "Downloading"
+DOWNLOADED = "Download complete"
+PULLED = "Pull complete"
+EXISTS = "Already exists"
+PREPARING = "Preparing"
+PUSHING = "Pushing"
+PUSHED = "Pushed"
+LAYER_EXISTS = "Layer already exists"
+MOUNTED = "Mounted from "
+"""To be followed by the repository that the layer was mounted from."""
+
+
+class Progress(Protocol):
+    """Watches one transfer at a time."""
+
+    def begin(self, name: str, total: int) -> None:
+        """Start a transfer under this name, in which `total` bytes may travel."""
+
+    def status(self, digest: Digest, word: str, size: int) -> None:
+        """Say that the layer, of `size` bytes as it travels, has come to the state that `word` names."""
+
+    def advance(self, digest: Digest, done: int, total_done: int) -> None:
+        """Say how many bytes have travelled by now, of this layer and of the whole transfer."""
+
+    def end(self) -> None:
+        """End the transfer, well or not."""
+
+
+class Silent:
+    """Watches and says nothing."""
+
+    def begin(self, name: str, total: int) -> None:
+        """Say nothing."""
+
+    def status(self, digest: Digest, word: str, size: int) -> None:
+        """Say nothing."""
+
+    def advance(self, digest: Digest, done: int, total_done: int) -> None:
+        """Say nothing."""
+
+    def end(self) -> None:
+        """Say nothing."""

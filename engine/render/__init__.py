@@ -1,0 +1,1 @@
+"""Answers made visible: output forms, docker's templates, human units."""

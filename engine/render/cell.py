@@ -1,0 +1,103 @@
+"""One value, for each place it can be seen: a table for people, data for programs, a template, Python.
+
+Values come from SQL as texts and numbers; their kind says what they are.
+"""
+
+from __future__ import annotations
+
+import json
+
+from imq.engine.oci.timestamp import write_time
+from imq.engine.tables.declaration import Kind
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .units import Size, ago, created_at, human_duration, human_size_exact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import tzinfo
+
+    Raw = str | int | float | None
+    Data = str | int | float | bool | list[str] | dict[str, str] | None
+
+NONE = "<none>"
+_SECOND = 1_000_000_000
+_LONGEST = 60
+"""Characters of a text in a table, before it is cut (docker cuts a command at 45)."""
+
+
+class Manner(Record):
+    """How values are shown to people: the time it is, the local zone, and whether ids and texts stay whole."""
+
+    now: int
+    zone: tzinfo | None
+    whole: bool = False
+
+
+def data(kind: Kind, raw: Raw) -> Data:
+    """Return a value for JSON and its like: sizes in bytes, times in RFC 3339, digests whole."""
+    if raw is None:
+        return None
+    if kind is Kind.TIME:
+        return write_time(int(raw))
+    if kind is Kind.DURATION:
+        return int(raw) / _SECOND
+    if kind is Kind.BOOLEAN:
+        return bool(raw)
+    if kind in (Kind.LIST, Kind.MAP):
+        value: list[str] | dict[str, str] = json.loads(str(raw))
+        return value
+    return raw
+
+
+def text(kind: Kind, raw: Raw, manner: Manner) -> str:
+    """Return a value as a table shows it: sizes and times as docker prints them, ids short."""
+    if raw is None:
+        return NONE if kind in (Kind.REFERENCE, Kind.REPOSITORY, Kind.TAG) else ""
+    if kind is Kind.SIZE:
+        return str(Size(int(raw)))
+    if kind is Kind.TIME:
+        return ago((manner.now - int(raw)) // _SECOND)
+    if kind is Kind.DURATION:
+        return human_duration(int(raw) // _SECOND)
+    if kind is Kind.BOOLEAN:
+        return "true" if raw else "false"
+    if kind is Kind.DIGEST:
+        return str(raw) if manner.whole else str(raw).partition(":")[2][:12] or str(raw)
+    if kind is Kind.LIST:
+        return _cut(", ".join(str(item) for item in json.loads(str(raw))), manner)
+    if kind is Kind.MAP:
+        return _cut(_pairs(raw), manner)
+    if isinstance(raw, float):
+        return f"{raw:.6f}".rstrip("0").rstrip(".")
+    return _cut(str(raw), manner) if kind is Kind.TEXT else str(raw)
+
+
+def _cut(shown: str, manner: Manner) -> str:
+    shown = "".join(sign if sign.isprintable() else " " for sign in shown)
+    return shown if manner.whole or len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
+
+
+def _pairs(raw: Raw) -> str:
+    return ",".join(f"{key}={value}" for key, value in sorted(json.loads(str(raw)).items()))
+
+
+def field_value(kind: Kind, raw: Raw) -> object:
+    """Return a value as a template sees a field of this kind: a size prints as 142MB and counts as a number."""
+    if kind is Kind.SIZE:
+        return None if raw is None else Size(int(raw))
+    return data(kind, raw)
+
+
+STYLES: dict[str, Callable[[Raw, Manner], object]] = {
+    "short": lambda raw, manner: text(Kind.DIGEST, raw, manner),
+    "or-none": lambda raw, _: NONE if raw is None else raw,
+    "ago": lambda raw, manner: "N/A" if raw is None else ago((manner.now - int(raw)) // _SECOND),
+    "go-time": lambda raw, manner: "N/A" if raw is None else created_at(int(raw), manner.zone),
+    "rfc3339": lambda raw, _: "" if raw is None else write_time(int(raw)),
+    "size": lambda raw, _: "N/A" if raw is None else Size(int(raw)),
+    "size-4": lambda raw, _: "N/A" if raw is None else human_size_exact(int(raw)),
+    "pairs": lambda raw, _: _pairs(raw),
+    "plain": lambda raw, _: "" if raw is None else raw,
+}
+"""How docker's placeholders show their field, by the word that field declarations use."""

@@ -1,0 +1,336 @@
+"""A template's tree, run over a value."""
+
+from __future__ import annotations
+
+from imq.grammar.errors import Span, StatementError, UnknownName, listed, nearest
+from imq.grammar.record import TYPE_CHECKING
+
+from .template_format import show
+from .template_functions import FUNCTIONS, in_heading
+from .template_nodes import (
+    Action,
+    Branch,
+    Chain,
+    Command,
+    Dot,
+    Field,
+    Function,
+    Invoke,
+    Jump,
+    Literal,
+    Nil,
+    Pipeline,
+    Range,
+    Text,
+    Variable,
+)
+from .template_values import Failure, Heading, elements, field, kind_of, names_of, own_text, truth, type_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, NoReturn
+
+    from .template_functions import Definition
+    from .template_nodes import Body, Node, Operand, Tree
+
+DEEPEST = 100  # bodies, pipelines and templates within each other; each costs some frames of Python's stack
+_ABSENT: Any = object()  # no value comes in through the pipe
+_EXCERPT = 40
+_BREAK, _CONTINUE = "break", "continue"
+_ASKED = {"string": "string", "int": "integer", "list": "list"}
+
+
+def run(tree: Tree, value: object) -> str:
+    """Return what a template writes for a value; a Heading makes the heading row of a table."""
+    return _Run(tree, heading=isinstance(value, Heading)).text(value)
+
+
+class _Run:
+    """One execution: what has been written, and the variables."""
+
+    def __init__(self, tree: Tree, *, heading: bool) -> None:
+        self.tree = tree
+        self.heading = heading
+        self.parts: list[str] = []
+        self.depth = 0
+        self.order: list[str] = []
+        self.variables: dict[str, list[object]] = {}
+
+    def text(self, value: object) -> str:
+        """Return what the template writes for a value."""
+        self.push("$", value)
+        try:
+            self.body(self.tree.body, value)
+        except RecursionError:
+            raise StatementError("template parsing error: the value is nested too deeply", code="template") from None
+        return "".join(self.parts)
+
+    def fail(self, node: Node, message: str) -> NoReturn:
+        raise StatementError(self.complaint(node, message), code="template", span=node.span, text=self.tree.text)
+
+    def complaint(self, node: Node, message: str) -> str:
+        excerpt = self.source(node)
+        cut = excerpt if len(excerpt) <= _EXCERPT else excerpt[: _EXCERPT - 1] + "…"
+        return f"template parsing error: at <{cut}>: {message}"
+
+    def source(self, node: Node) -> str:
+        return self.tree.text[node.span.start : node.span.end]
+
+    # ---- variables
+
+    def push(self, name: str, value: object) -> None:
+        self.order.append(name)
+        self.variables.setdefault(name, []).append(value)
+
+    def drop(self, mark: int) -> None:
+        while len(self.order) > mark:
+            self.variables[self.order.pop()].pop()
+
+    # ---- statements
+
+    def body(self, statements: Body, dot: object) -> str | None:
+        """Run statements; return `break` or `continue` when one of them says so."""
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise StatementError(
+                f"template parsing error: exceeded maximum template depth ({DEEPEST})",
+                code="template",
+                span=statements[0].span if statements else Span(0, 0),
+                text=self.tree.text,
+            )
+        for statement in statements:
+            if type(statement) is Text:
+                self.parts.append(statement.text)
+                continue
+            jump: str | None = _STATEMENTS[type(statement)](self, statement, dot)
+            if jump:
+                self.depth -= 1
+                return jump
+        self.depth -= 1
+        return None
+
+    def action(self, node: Action, dot: object) -> None:
+        value = self.pipeline(node.pipe, dot)
+        if not node.pipe.names:
+            self.parts.append("<no value>" if value is None else show(value))
+
+    def branch(self, node: Branch, dot: object) -> str | None:
+        mark = len(self.order)
+        for pipe, body in node.arms:
+            value = self.pipeline(pipe, dot)
+            if truth(value):
+                jump = self.body(body, value if node.moves_dot else dot)
+                break
+        else:
+            jump = self.body(node.otherwise, dot)
+        self.drop(mark)
+        return jump
+
+    def range(self, node: Range, dot: object) -> str | None:
+        mark = len(self.order)
+        pipe = node.pipe
+        value = self.pipeline(pipe, dot)
+        pairs = elements(value)
+        if pairs is None:
+            self.fail(pipe, f"range can't iterate over {show(value)}")
+        if len(pipe.names) > 1 and kind_of(value) == "int":
+            self.fail(pipe, f"can't use {show(value)} to iterate over more than one variable")
+        empty = True
+        inside = len(self.order)
+        for key, element in pairs:
+            empty = False
+            if pipe.names:
+                if len(pipe.names) > 1:
+                    self.variables[pipe.names[0]][-1] = key
+                self.variables[pipe.names[-1]][-1] = element
+            stops = self.body(node.body, element) == _BREAK
+            self.drop(inside)
+            if stops:
+                break
+        jump = self.body(node.otherwise, dot) if empty else None  # `break` in it means the range around this one
+        self.drop(mark)
+        return jump
+
+    def jump(self, node: Jump, _dot: object) -> str:
+        return _BREAK if node.breaks else _CONTINUE
+
+    def invoke(self, node: Invoke, dot: object) -> None:
+        body = self.tree.defined.get(node.name)
+        if body is None:
+            self.fail(node, f'template "{node.name}" not defined')
+        value = self.pipeline(node.pipe, dot) if node.pipe else None
+        order, variables = self.order, self.variables
+        self.order, self.variables = [], {}
+        self.push("$", value)
+        self.body(body, value)
+        self.order, self.variables = order, variables
+
+    # ---- pipelines
+
+    def pipeline(self, node: Pipeline, dot: object) -> object:
+        self.depth += 1
+        value: object = _ABSENT
+        for command in node.commands:
+            value = self.command(command, dot, value)
+        for name in node.names:
+            if node.assigns:
+                self.variables[name][-1] = value
+            else:
+                self.push(name, value)
+        self.depth -= 1
+        return value
+
+    def command(self, node: Command, dot: object, final: object) -> object:
+        first = node.operands[0]
+        arguments = node.operands[1:]
+        if isinstance(first, Function):
+            return self.call(first, arguments, dot, final)
+        if not arguments and final is _ABSENT:
+            if isinstance(first, Nil):
+                self.fail(first, "nil is not a command")
+            return self.operand(first, dot)
+        if isinstance(first, (Field, Chain, Variable)) and first.names:
+            return self.method(first, arguments, dot, final)
+        return self.fail(first, f"can't give argument to non-function {self.source(first)}")
+
+    def operand(self, node: Operand, dot: object) -> object:
+        """Return the value of an operand which has no arguments."""
+        value = dot  # what a field is looked up in
+        match node:
+            case Field():
+                pass
+            case Literal():
+                return node.value
+            case Dot():
+                return dot
+            case Nil():
+                return None
+            case Variable():
+                value = self.variables[node.name][-1]
+            case Pipeline():
+                return self.nested(node, dot)
+            case Function():
+                return self.call(node, (), dot, _ABSENT)
+            case Chain():
+                value = self.operand(node.base, dot)
+        for name in node.names:
+            value = self.member(value, name, node)
+        return value
+
+    def nested(self, node: Pipeline, dot: object) -> object:
+        if len(node.commands) == 1 and isinstance(node.commands[0].operands[0], Nil):
+            self.fail(node, "nil is not a command")
+        return self.pipeline(node, dot)
+
+    def member(self, value: object, name: str, node: Node, arguments: Sequence[object] = ()) -> object:
+        """Return what a value has under a name; what a record gives as a function is called, as Go's methods are."""
+        try:
+            found = field(value, name)
+        except KeyError:
+            known = names_of(value)
+            hints = (nearest(name, known), f"known: {listed(known)}" if known else "")
+            message = f"can't evaluate field {name}" + ("" if known else f" in type {type_name(value)}")
+            raise UnknownName(
+                self.complaint(node, message), code="template-field", span=node.span, text=self.tree.text, hints=hints
+            ) from None
+        if callable(found) and kind_of(found) == "other":
+            try:
+                return found(*arguments)
+            except TypeError as error:
+                self.fail(node, f"error calling {name}: {error}")
+        if arguments:
+            self.fail(node, f"{name} is not a method but has arguments")
+        return found
+
+    def method(self, node: Field | Chain | Variable, operands: Sequence[Operand], dot: object, final: object) -> object:
+        """Return the value of a chain whose last name is given arguments."""
+        arguments = [self.operand(operand, dot) for operand in operands]
+        if final is not _ABSENT:
+            arguments.append(final)
+        if isinstance(node, Field):
+            value = dot
+        elif isinstance(node, Variable):
+            value = self.variables[node.name][-1]
+        else:
+            value = self.operand(node.base, dot)
+        for name in node.names[:-1]:
+            value = self.member(value, name, node)
+        return self.member(value, node.names[-1], node, arguments)
+
+    # ---- functions
+
+    def call(self, node: Function, operands: Sequence[Operand], dot: object, final: object) -> object:
+        name = node.name
+        definition = FUNCTIONS[name]
+        self.check_count(node, definition, len(operands) + (final is not _ABSENT))
+        if name in {"and", "or"}:
+            return self.choose(operands, dot, final, name == "or")
+        kinds = definition.parameters
+        arguments: list[object] = []
+        for number, operand in enumerate(operands):
+            kind = kinds[number] if number < len(kinds) else definition.rest
+            if isinstance(operand, Nil) and not number and definition.refuses_nil:
+                self.fail(node, f"error calling {name}: {definition.refuses_nil}")
+            arguments.append(self.argument(operand, kind, dot))
+        if final is not _ABSENT:
+            kind = kinds[len(operands)] if len(operands) < len(kinds) else definition.rest
+            arguments.append(self.fitting(final, kind, node))
+        if self.heading:
+            title = in_heading(name, arguments)
+            if title is not None:
+                return title
+            arguments[: len(kinds)] = [
+                str(value) if isinstance(value, Heading) and kind == "string" else value
+                for value, kind in zip(arguments, kinds, strict=False)
+            ]
+        try:
+            return definition.call(*arguments)
+        except Failure as failure:
+            self.fail(node, f"error calling {name}: {failure}")
+
+    def check_count(self, node: Function, definition: Definition, count: int) -> None:
+        wanted = len(definition.parameters)
+        if count < wanted or (count > wanted and not definition.rest):
+            least = "at least " if definition.rest else ""
+            self.fail(node, f"wrong number of args for {node.name}: want {least}{wanted} got {count}")
+
+    def choose(self, operands: Sequence[Operand], dot: object, final: object, stop: bool) -> object:
+        """Evaluate `and` and `or`: operands up to the one that decides."""
+        value: object = None
+        for operand in operands:
+            value = self.operand(operand, dot)
+            if truth(value) is stop:
+                return value
+        return value if final is _ABSENT else final
+
+    def argument(self, node: Operand, kind: str, dot: object) -> object:
+        if isinstance(node, Nil) and kind != "any":
+            self.fail(node, f"cannot assign nil to {_ASKED[kind]}")
+        value = self.operand(node, dot)
+        return value if kind == "any" else self.fitting(value, kind, node)
+
+    def fitting(self, value: object, kind: str, node: Node) -> object:
+        """Return a value as a parameter takes it; what is unknown counts as empty, as the zero values of Go do."""
+        if kind == "any" or (self.heading and kind_of(value) == "string"):
+            return value
+        given = kind_of(value)
+        if kind == "string":
+            text = "" if value is None else own_text(value)
+            if text is not None:
+                return text
+        elif kind == "list" and given in {"list", "nil"}:
+            return value or ()
+        elif kind == "int" and given in {"int", "float"} and value == int(value):  # type: ignore[call-overload]
+            return int(value)  # type: ignore[call-overload]
+        if isinstance(node, Literal):
+            self.fail(node, f"expected {_ASKED[kind]}; found {self.source(node)}")
+        return self.fail(node, f"wrong type for value; expected {_ASKED[kind]}; got {type_name(value)}")
+
+
+_STATEMENTS: dict[type, Callable[..., str | None]] = {
+    Action: _Run.action,
+    Branch: _Run.branch,
+    Range: _Run.range,
+    Jump: _Run.jump,
+    Invoke: _Run.invoke,
+}

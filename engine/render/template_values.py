@@ -1,0 +1,183 @@
+"""Values as templates see them: their kinds, truth, text, names and elements.
+
+Data are None, bool, int, float, str, sequences, mappings, and records: objects with `lookup(name)` (KeyError when there
+is no such name) and `data()` (a mapping of everything). A number whose class has a `__str__` of its own, as a size has,
+counts as a number and prints as that text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+_TYPES = {
+    "nil": "<nil>",
+    "bool": "bool",
+    "int": "int",
+    "float": "float64",
+    "string": "string",
+    "list": "[]interface {}",
+    "map": "map[string]interface {}",
+    "record": "map[string]interface {}",
+    "other": "interface {}",
+}
+_KINDS: dict[type, str] = {
+    type(None): "nil",
+    bool: "bool",
+    int: "int",
+    float: "float",
+    str: "string",
+    list: "list",
+    tuple: "list",
+    dict: "map",
+}
+
+
+class Failure(Exception):
+    """A function cannot do what was asked; the message is Go's."""
+
+
+class Heading:
+    """Stands for a field when the heading of a table is made: whatever is read from it is a heading again."""
+
+    __slots__ = ("path", "titles")
+
+    def __init__(self, path: tuple[str, ...], titles: Callable[[tuple[str, ...]], str]) -> None:
+        self.path = path
+        self.titles = titles
+
+    def lookup(self, name: str) -> Heading:
+        """Return the heading of what a field has under a name."""
+        return Heading((*self.path, name if self.path else name.lower()), self.titles)
+
+    def data(self) -> dict[str, object]:
+        """Return nothing: a heading knows no names."""
+        return {}
+
+    def __str__(self) -> str:
+        return self.titles(self.path) if self.path else ""  # the whole row has no title
+
+
+def kind_of(value: object) -> str:
+    """Return a value's kind: nil, bool, int, float, string, list, map, record or other."""
+    kind = _KINDS.get(type(value))
+    if kind is None:
+        if isinstance(value, (str, Heading)):
+            kind = "string"
+        elif isinstance(value, int):
+            kind = "int"
+        elif isinstance(value, float):
+            kind = "float"
+        elif hasattr(value, "lookup"):
+            kind = "record"
+        elif isinstance(value, Mapping):
+            kind = "map"
+        elif isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
+            kind = "list"
+        else:
+            kind = "other"
+    return kind
+
+
+def type_name(value: object) -> str:
+    """Return what Go calls the type of such a value."""
+    return _TYPES[kind_of(value)]
+
+
+def own_text(value: object) -> str | None:
+    """Return the text of a string, or of a value which brings its own text; None for all others."""
+    if isinstance(value, str):
+        return value
+    kind = type(value)
+    if kind.__str__ is object.__str__ or kind in _KINDS:
+        return None
+    return str(value) if isinstance(value, (int, float, Heading)) or kind_of(value) == "other" else None
+
+
+def truth(value: object) -> bool:
+    """Say whether a value is true for `if`: not zero, not empty, not nil."""
+    kind = kind_of(value)
+    if kind == "string":
+        return isinstance(value, Heading) or bool(value)
+    return True if kind in {"record", "other"} else bool(value)
+
+
+def entries(value: object) -> list[tuple[object, object]]:
+    """Return the keys and values of a map or record, keys in order."""
+    mapping: Mapping[object, object] = value.data() if kind_of(value) == "record" else value  # type: ignore[attr-defined,assignment]
+    pairs = list(mapping.items())
+    try:
+        pairs.sort(key=_key)
+    except TypeError:  # keys of several kinds
+        pairs.sort(key=lambda pair: (type_name(pair[0]), str(pair[0])))
+    return pairs
+
+
+def _key(pair: tuple[object, object]) -> Any:
+    return pair[0]
+
+
+def field(value: object, name: str) -> object:
+    """Return what a value has under a name, compared without regard to case when it is not there as written.
+
+    A map without the name gives None; a record, or a value which has no names, raises KeyError.
+    An unknown value has unknown fields: None (Go's nil pointer error would end a listing at its first gap).
+    """
+    if value is None:
+        return None
+    kind = kind_of(value)
+    if kind == "record" or isinstance(value, Heading):
+        return _record_field(value, name)
+    if kind != "map":
+        raise KeyError(name)
+    mapping: Mapping[object, object] = value  # type: ignore[assignment]
+    if name in mapping:
+        return mapping[name]
+    folded = name.lower()
+    for key in mapping:
+        if isinstance(key, str) and key.lower() == folded:
+            return mapping[key]
+    return None
+
+
+def _record_field(value: object, name: str) -> object:
+    lookup: Callable[[str], object] = value.lookup  # type: ignore[attr-defined]
+    for spelling in (name, name.lower()):
+        try:
+            return lookup(spelling)
+        except KeyError:
+            continue
+    folded = name.lower()
+    for key in names_of(value):
+        if key.lower() == folded:
+            return lookup(key)
+    raise KeyError(name)
+
+
+def names_of(value: object) -> list[str]:
+    """Return the names which can be read from a record or map."""
+    if kind_of(value) not in {"record", "map"}:
+        return []
+    return [str(key) for key, _ in entries(value)]
+
+
+def elements(value: object) -> Iterator[tuple[object, object]] | None:
+    """Return the (index or key, element) pairs that `range` goes through; None when it cannot go through the value."""
+    if isinstance(value, Heading):
+        return iter(((value, value),))
+    match kind_of(value):
+        case "nil":
+            return iter(())
+        case "list":
+            return enumerate(value)  # type: ignore[arg-type]
+        case "map" | "record":
+            return iter(entries(value))
+        case "int":
+            return ((number, number) for number in range(value))  # type: ignore[call-overload]
+        case _:
+            return None

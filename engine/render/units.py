@@ -1,0 +1,174 @@
+"""Sizes, durations and times as people write and read them; what docker prints is printed by docker's rules."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, tzinfo
+
+_LARGEST = (1 << 63) - 1  # what SQLite and Go keep in an integer
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND = 1_000_000_000
+
+# ---- sizes
+
+_SIZE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
+_SIZE = r"(?ai)(\d+)(?:\.(\d+))? ?([kmgtpe]?)(i?)b?\Z"  # patterns are compiled when they are needed
+_LONGEST_NUMBER = 40  # digits; a size with more is no size
+_THOUSAND = 1000.0
+
+
+def human_size(n: float, precision: int = 3) -> str:
+    """Return a number of bytes in decimal units with so many significant digits, as docker does: `142MB`, `1.09kB`."""
+    size, unit = float(n), 0
+    while size >= _THOUSAND and unit < len(_SIZE_UNITS) - 1:
+        size /= _THOUSAND
+        unit += 1
+    return f"{size:.{precision}g}{_SIZE_UNITS[unit]}"
+
+
+def human_size_exact(n: float) -> str:
+    """Return a number of bytes with four significant digits, as docker's `system df` and pull progress do."""
+    return human_size(n, 4)
+
+
+class Size(int):
+    """A number of bytes whose text is docker's; it computes and compares as the number, which `int()` and `:d` give."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return human_size(self)
+
+
+def parse_size(text: str) -> int | None:
+    """Return the bytes that a size means, a rest of a byte dropped; None when the text is no size or beyond 63 bits.
+
+    `k`, `kB`, `M`, `MB` … are decimal, `KiB`, `MiB` … binary, without regard to case; a blank may precede the unit.
+    """
+    match = re.match(_SIZE, text)
+    if match is None:
+        return None
+    whole, fraction, letter, binary = match[1], match[2] or "", match[3].lower(), match[4]
+    if (binary and not letter) or len(whole) + len(fraction) > _LONGEST_NUMBER:
+        return None
+    unit = (1024 if binary else 1000) ** ("kmgtpe".index(letter) + 1 if letter else 0)
+    size = int(whole + fraction) * unit // 10 ** len(fraction)
+    return size if size <= _LARGEST else None
+
+
+# ---- durations
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_DURATION_UNITS = {
+    "ns": 1, "us": 1_000, "µs": 1_000, "μs": 1_000, "ms": 1_000_000, "s": _SECOND, "m": _MINUTE * _SECOND,
+    "h": _HOUR * _SECOND, "d": _DAY * _SECOND, "w": 7 * _DAY * _SECOND, "y": 365 * _DAY * _SECOND,
+}  # fmt: skip
+_DURATION_WORDS = {
+    "nanosecond": 1, "microsecond": 1_000, "millisecond": 1_000_000, "sec": _SECOND, "second": _SECOND,
+    "min": _MINUTE * _SECOND, "minute": _MINUTE * _SECOND, "hr": _HOUR * _SECOND, "hour": _HOUR * _SECOND,
+    "day": _DAY * _SECOND, "week": 7 * _DAY * _SECOND, "month": 30 * _DAY * _SECOND, "year": 365 * _DAY * _SECOND,
+}  # fmt: skip
+_DURATION_PART = r"(?ai)(\d*)(?:\.(\d*))? ?([a-zµμ]+) ?"
+
+
+def human_duration(seconds: float) -> str:
+    """Return an approximate duration in docker's words, from `Less than a second` to `3 years`."""
+    whole = int(seconds)
+    minutes, hours = whole // _MINUTE, (whole + _HOUR // 2) // _HOUR  # docker rounds hours and cuts all else
+    if whole < 1:
+        return "Less than a second"
+    if whole < _MINUTE:
+        return "1 second" if whole == 1 else f"{whole} seconds"
+    if minutes < 60:
+        return "About a minute" if minutes == 1 else f"{minutes} minutes"
+    if hours < 48:
+        return "About an hour" if hours == 1 else f"{hours} hours"
+    if hours < 24 * 7 * 2:
+        return f"{hours // 24} days"
+    if hours < 24 * 30 * 2:
+        return f"{hours // 24 // 7} weeks"
+    if hours < 24 * 365 * 2:
+        return f"{hours // 24 // 30} months"
+    return f"{whole // _HOUR // 24 // 365} years"
+
+
+def ago(seconds: float) -> str:
+    """Return how long ago something was, as docker's CreatedSince: `3 weeks ago`."""
+    return f"{human_duration(seconds)} ago"
+
+
+def parse_duration(text: str) -> int | None:
+    """Return the nanoseconds of a duration; None when the text is none, is negative or beyond 63 bits.
+
+    Parts of numbers and units follow each other: Go's (`1h30m`, `1.5h`, `300ms`), `30d`, `2w`, `1y`, and words as in
+    `2 weeks` or `1 day 12 hours`. A month has 30 days, a year 365. Only `0` may go without a unit.
+    """
+    if text == "0":
+        return 0
+    if not text or text != text.strip():
+        return None
+    total, position = 0, 0
+    part = re.compile(_DURATION_PART)
+    while position < len(text):
+        match = part.match(text, position)
+        if match is None:
+            return None
+        whole, fraction, unit = match[1], match[2] or "", _unit(match[3])
+        if unit is None or not whole + fraction or len(whole) + len(fraction) > _LONGEST_NUMBER:
+            return None
+        total += int(whole + fraction) * unit // 10 ** len(fraction)
+        position = match.end()
+    return total if total <= _LARGEST else None
+
+
+def _unit(name: str) -> int | None:
+    """Return the nanoseconds of a unit: Go's letters as they are, words in either case and number."""
+    word = name.lower()
+    return _DURATION_UNITS.get(name) or _DURATION_WORDS.get(word) or _DURATION_WORDS.get(word.removesuffix("s"))
+
+
+# ---- times
+
+_MOMENT = (
+    r"(?a)(\d{4})(?:-(\d\d)(?:-(\d\d)(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9})\d*)?)?)?)?)?"
+    r"([Zz]|[+-]\d\d:\d\d)?\Z"
+)
+_LEAP_SECOND = 60
+
+
+def created_at(ns: int, zone: tzinfo | None = None) -> str:
+    """Return a time (nanoseconds since the epoch) as docker's CreatedAt: Go's time.String(), in whole seconds.
+
+    Without a zone the local one is meant.
+    """
+    moment = (_EPOCH + timedelta(seconds=ns // _SECOND)).astimezone(zone)
+    offset = moment.strftime("%z")[:5]
+    name = moment.tzname() or ""
+    if not name or name.startswith(("UTC+", "UTC-")):  # a zone without a name: Go shows the offset twice
+        name = offset
+    return f"{moment.year:04d}-{moment:%m-%d %H:%M:%S} {offset} {name}"
+
+
+def parse_moment(text: str, zone: tzinfo | None = None) -> int | None:
+    """Return the nanoseconds since the epoch of a time, of a day's, month's or year's beginning; None when it is none.
+
+    A text without `Z` or an offset means the zone given, without one the local zone.
+    """
+    match = re.match(_MOMENT, text)
+    if match is None:
+        return None
+    parts = zip(match.groups()[:6], "011000", strict=True)  # a month or day left out is the first
+    year, month, day, hour, minute, second = (int(part or least) for part, least in parts)
+    own_zone = match[8]
+    try:
+        if second == _LEAP_SECOND:
+            second -= 1  # as the reader of times in documents takes leap seconds
+        moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC if own_zone else zone)
+        if own_zone and own_zone not in "Zz":
+            offset = timedelta(hours=int(own_zone[1:3]), minutes=int(own_zone[4:6]))
+            moment = moment - offset if own_zone[0] == "+" else moment + offset
+        seconds = (moment.astimezone(UTC) - _EPOCH) // timedelta(seconds=1)
+    except (ValueError, OverflowError, OSError):
+        return None
+    nanoseconds = seconds * _SECOND + int((match[7] or "").ljust(9, "0"))
+    return nanoseconds if abs(nanoseconds) <= _LARGEST else None

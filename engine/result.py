@@ -1,0 +1,57 @@
+"""What a statement answers: rows under headings, documents, or a text. Nothing is drawn yet."""
+
+from __future__ import annotations
+
+from imq.grammar.ast import Output
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .tables import Field, Kind, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from imq.grammar.errors import ImqError
+
+    from .render.cell import Raw
+
+
+class Heading(Record):
+    """One column of an answer: its name (the JSON key), its title (the table's), its kind, the field it shows."""
+
+    name: str
+    title: str
+    kind: Kind
+    field: Field | None = None
+
+
+class Answer(Record):
+    """Rows, perhaps still being read: they can be walked once.
+
+    `table` is the table asked; `single` says that the answer is one value (a count), which a plain answer shows bare;
+    `errors` are those of the rows that tell of a failure, and `exit_code` is what they make of the whole.
+    """
+
+    headings: tuple[Heading, ...]
+    rows: Iterable[tuple[Raw, ...]]
+    output: Output = Output()
+    table: Table | None = None
+    single: bool = False
+    errors: tuple[ImqError, ...] = ()
+    exit_code: int = 0
+
+
+class Documents(Record):
+    """JSON documents, such as `inspect` gives."""
+
+    documents: tuple[dict[str, Any], ...]
+    output: Output = Output()
+
+
+class Told(Record):
+    """A text for people."""
+
+    text: str
+
+
+Result = Answer | Documents | Told

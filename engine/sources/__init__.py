@@ -1,0 +1,1 @@
+"""The places that hold images, one module or package for each."""

@@ -1,0 +1,68 @@
+"""Making an image of one layer from a folder or an archive."""
+
+from __future__ import annotations
+
+import os
+
+from imq.engine.layers.compression import decompressor, sniff
+from imq.engine.layers.pack import pack_tree
+from imq.engine.oci.instructions import apply_instruction
+from imq.engine.store.files import told
+from imq.engine.store.making import make_image
+from imq.grammar.errors import NotFound
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, BinaryIO
+
+    from imq.engine.actions import Import
+    from imq.engine.oci.digest import Digest
+    from imq.engine.oci.document import Descriptor
+    from imq.engine.store.ingest import Ingest
+
+_PIECE = 1 << 20
+
+
+def import_image(ingest: Ingest, action: Import, now: int) -> tuple[Descriptor, Digest]:
+    """Store the image that the action describes; return its manifest's descriptor and its id."""
+    runtime: dict[str, Any] = {}
+    for instruction in action.changes:
+        apply_instruction(runtime, instruction)
+    if os.path.isdir(action.path):
+        layer = ingest.adopt(pack_tree(action.path), "", repack="gzip")
+    else:
+        with _opened(action.path) as source:
+            head = source.read(_PIECE)
+            packed = sniff(head)
+            if packed in ("gzip", "zstd"):
+                layer = ingest.adopt(_pieces(head, source), packed)
+            else:
+                plain = _plain(packed, head, source) if packed else _pieces(head, source)
+                layer = ingest.adopt(plain, "", repack="gzip")
+    return make_image(ingest, layer, runtime, action.platform, now, action.message)
+
+
+def _opened(path: str) -> BinaryIO:
+    if path == "-":
+        return os.fdopen(os.dup(0), "rb")
+    with told(f"read {path}"):
+        try:
+            return open(path, "rb")
+        except FileNotFoundError:
+            raise NotFound(
+                f"no such file or folder: {path}", hints=("import takes a folder or a tar archive",)
+            ) from None
+
+
+def _pieces(head: bytes, source: BinaryIO) -> Iterator[bytes]:
+    yield head
+    while piece := source.read(_PIECE):
+        yield piece
+
+
+def _plain(packed: str, head: bytes, source: BinaryIO) -> Iterator[bytes | memoryview]:
+    unpack = decompressor(packed)
+    for piece in _pieces(head, source):
+        yield from unpack.feed(piece)
+    unpack.finish()

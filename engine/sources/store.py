@@ -1,0 +1,296 @@
+"""The embedded store as a source: it does the actions, each as it was planned, and says what came of them."""
+
+from __future__ import annotations
+
+import os
+
+from imq.engine import actions as a
+from imq.engine.oci import media
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.document import Descriptor, read_manifest
+from imq.engine.oci.reference import Reference
+from imq.engine.store.files import told
+from imq.grammar.errors import ImqError, NotFound
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from imq.engine.progress import Progress
+    from imq.engine.registry.client import Client
+    from imq.engine.store.change import Change
+    from imq.engine.store.ingest import Ingest
+    from imq.engine.store.layout import Entry
+    from imq.engine.store.store import Store
+
+
+class StoreSource:
+    """Does actions on one store. `jobs` is how many layers may travel or unpack at once."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        environment: Mapping[str, str],
+        progress: Progress,
+        clock: Callable[[], int],
+        jobs: int,
+        lazily: bool,
+        insecure: frozenset[str],
+        before_network: Callable[[], None] | None = None,
+    ) -> None:
+        self._store = store
+        self._environment = environment
+        self._progress = progress
+        self._clock = clock
+        self._jobs = jobs
+        self._lazily = lazily
+        self._insecure = insecure
+        self._before_network = before_network
+        self._client: Client | None = None
+
+    def apply(self, actions: Sequence[a.Action]) -> Iterator[a.Outcome]:
+        """Do the actions in order and yield what came of each. One that fails does not stop the rest.
+
+        Names and removals that follow each other are one change of the store: all of them, or none when it breaks.
+        """
+        try:
+            batch: list[a.Untag | a.Remove | a.Tag] = []
+            for action in actions:
+                if isinstance(action, a.Untag | a.Remove | a.Tag):
+                    batch.append(action)
+                    continue
+                yield from self._names(batch)
+                batch = []
+                yield from self._alone(action)
+            yield from self._names(batch)
+        finally:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+    def _alone(self, action: a.Action) -> Iterator[a.Outcome]:
+        try:
+            match action:
+                case a.Pull():
+                    yield from self._pull(action)
+                case a.Push():
+                    yield self._push(action)
+                case a.Import():
+                    yield self._import(action)
+                case a.Load():
+                    yield from self._load(action)
+                case a.Save():
+                    yield self._save(action)
+                case a.Verify():
+                    yield self._verify(action)
+                case a.Collect():
+                    yield self._collect()
+                case _:
+                    self._store.reindex()
+                    self._store.measure(self._jobs)
+                    count = self._store.index.connection.execute("SELECT count(*) FROM image").fetchone()[0]
+                    yield a.Outcome("reindex", "the index", note=f"{count} images")
+        except ImqError as error:
+            if error.exit_code == 130:
+                raise
+            planned = a.describe(action)
+            yield a.Outcome(planned.action, planned.target, planned.image, error=error)
+
+    # Names and removals
+
+    def _names(self, batch: Sequence[a.Untag | a.Remove | a.Tag]) -> Iterator[a.Outcome]:
+        if not batch:
+            return
+        outcomes: list[a.Outcome] = []
+        now = self._clock()
+        with self._store.change() as change:
+            for action in batch:
+                try:
+                    outcomes.append(self._name(change, action, now))
+                except ImqError as error:
+                    planned = a.describe(action)
+                    outcomes.append(a.Outcome(planned.action, planned.target, planned.image, error=error))
+        yield from outcomes
+
+    def _name(self, change: Change, action: a.Untag | a.Remove | a.Tag, now: int) -> a.Outcome:
+        """Do one action, unless the store is no longer as it was when it was planned."""
+        match action:
+            case a.Tag(name, root, id_, moves_from):
+                held = change.named(name)
+                if held is not None and held.descriptor.digest != root and not change.means(held, moves_from):
+                    raise _changed(str(name))
+                source = next(iter(change.of(root)), None)
+                if source is None:
+                    raise _changed(id_.short)
+                digest = source.digest if source.name is not None and _same_place(source.name, name) else None
+                new = change.name(name, source.descriptor, digest, now)
+                note = f"moved from {moves_from.short}" if moves_from else None
+                return a.Outcome("tag", str(name), id_, note=note if new else "it had the name already")
+            case a.Untag(name, root, id_):
+                change.untag(self._planned(change, name, root))
+                return a.Outcome("untag", name, id_)
+            case a.Remove(names, root, id_, frees):
+                entries = list(change.of(root))
+                if {str(entry.name) for entry in entries if entry.name} != set(names) or not entries:
+                    raise _changed(", ".join(names) or id_.short)
+                for entry in entries:
+                    change.remove(entry)
+                return a.Outcome("remove", ", ".join(names) or "<none>", id_, frees)
+
+    @staticmethod
+    def _planned(change: Change, name: str, root: Digest) -> Entry:
+        entry = change.named(Reference.parse(name))
+        if entry is None or entry.descriptor.digest != root:
+            raise _changed(name)
+        return entry
+
+    def _collect(self) -> a.Outcome:
+        with self._store.change() as change:
+            change.thorough = True
+        count = len(change.freed.blobs)
+        return a.Outcome(
+            "collect", f"{count} blob{'' if count == 1 else 's'} that no image reaches", size=change.freed.size
+        )
+
+    # Registries
+
+    def _registries(self) -> Client:
+        if self._client is None:
+            if self._before_network is not None:
+                self._before_network()
+            from imq.engine.registry.client import Client  # requests is heavy
+            from imq.engine.registry.settings import Settings
+
+            self._client = Client(Settings(insecure=self._insecure, environment=self._environment, jobs=self._jobs))
+        return self._client
+
+    def _pull(self, action: a.Pull) -> Iterator[a.Outcome]:
+        from imq.engine.registry.pull import pull
+
+        reference = action.reference
+        client = self._registries()
+        with self._store.ingest(lazily=self._lazily) as ingest:
+            pulled = pull(client, reference, action.platform, _OneImage(ingest), self._progress, jobs=self._jobs)
+            ingest.sync()
+            with self._store.change(ingest.contents) as change:
+                if reference.tag is None and self._has_tag(change, reference, pulled.manifest.digest, pulled.digest):
+                    new = False
+                else:
+                    new = change.name(reference, pulled.manifest, pulled.digest, self._clock())
+        status = "Downloaded newer image for" if new else "Image is up to date for"
+        notes = [f"Status: {status} {reference}", *pulled.warnings]
+        yield a.Outcome("pull", str(reference), pulled.config.digest, pulled.fetched, note="; ".join(notes))
+
+    @staticmethod
+    def _has_tag(change: Change, reference: Reference, root: Digest, digest: Digest) -> bool:
+        """Whether a tag of the same repository names this digest already: then a digest name would say nothing new."""
+        return any(
+            entry.name is not None and entry.name.tag and _same_place(entry.name, reference) and entry.digest == digest
+            for entry in change.of(root)
+        )
+
+    def _push(self, action: a.Push) -> a.Outcome:
+        from imq.engine.registry.push import push
+
+        content = self._store.read(action.root)
+        descriptor = Descriptor(read_manifest(content).media_type, action.root, len(content))
+        pushed = push(
+            self._registries(), action.reference, descriptor, _Export(self._store), self._progress, jobs=self._jobs
+        )
+        with self._store.change() as change:
+            held = change.named(action.reference)
+            if held is not None and held.descriptor.digest == action.root:
+                change.name(action.reference, held.descriptor, pushed.manifest.digest, held.set_at or self._clock())
+        return a.Outcome(
+            "push", str(action.reference), action.id, pushed.sent, note=f"digest: {pushed.manifest.digest}"
+        )
+
+    # Files
+
+    def _import(self, action: a.Import) -> a.Outcome:
+        from imq.engine.sources.importing import import_image
+
+        with self._store.ingest() as ingest:
+            descriptor, id_ = import_image(ingest, action, self._clock())
+            ingest.sync()
+            with self._store.change(ingest.contents) as change:
+                if action.name is not None:
+                    change.name(action.name, descriptor, None, self._clock())
+                else:
+                    change.keep(descriptor, self._clock())
+        size = sum(content.size for content in ingest.contents)
+        return a.Outcome("import", str(action.name) if action.name else "<none>", id_, size)
+
+    def _load(self, action: a.Load) -> Iterator[a.Outcome]:
+        from imq.engine.store.archive import load  # tarfile
+
+        with self._store.ingest() as ingest:
+            loaded = load(action.path, ingest)
+            ingest.sync()
+            with self._store.change(ingest.contents) as change:
+                for image in loaded:
+                    for name in image.names:
+                        change.name(name, image.descriptor, None, self._clock())
+                    if not image.names:
+                        change.keep(image.descriptor, self._clock())
+        for image in loaded:
+            yield a.Outcome("load", ", ".join(map(str, image.names)) or "<none>", image.id)
+
+    def _save(self, action: a.Save) -> a.Outcome:
+        from imq.engine.store.saving import save
+
+        temporary = f"{action.path}.{os.getpid()}.part"
+        with told(f"write {action.path}"):
+            try:
+                with open(temporary, "xb") as target:
+                    save(self._store, action.images, target)
+                    target.flush()
+                    os.fsync(target.fileno())
+                    size = target.tell()
+                os.rename(temporary, action.path)
+            except BaseException:
+                if os.path.exists(temporary):
+                    os.unlink(temporary)
+                raise
+        return a.Outcome("save", action.path, size=size, note=a.describe(action).note)
+
+    def _verify(self, action: a.Verify) -> a.Outcome:
+        from imq.engine.sources.verifying import verify_image
+
+        return verify_image(self._store, action, self._jobs)
+
+
+class _OneImage:
+    """An ingest for a pull: without the indexes above the image, which nothing in the store would refer to."""
+
+    def __init__(self, ingest: Ingest) -> None:
+        self.reserve = ingest.reserve
+        self.receive = ingest.receive
+        self.read = ingest.read
+        self._document = ingest.document
+
+    def document(self, descriptor: Descriptor, content: bytes) -> None:
+        """Store a document, unless it is an index."""
+        if descriptor.media_type not in media.INDEXES:
+            self._document(descriptor, content)
+
+
+class _Export:
+    """The store's blobs, for a push."""
+
+    def __init__(self, store: Store) -> None:
+        self.read = store.read
+        self.open = store.open_blob
+
+
+def _same_place(one: Reference, other: Reference) -> bool:
+    return one.canonical_name == other.canonical_name
+
+
+def _changed(name: str) -> NotFound:
+    return NotFound(
+        f"{name} has changed since this was planned, so it was left alone",
+        code="changed",
+        hints=("run the statement again",),
+    )

@@ -1,0 +1,93 @@
+"""What a table and a field are: one declaration each, from which binding, help, output and completion follow."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from imq.grammar.errors import UnknownName, listed, nearest
+from imq.grammar.record import TYPE_CHECKING, Record
+
+if TYPE_CHECKING:
+    from imq.grammar.errors import Span
+
+
+class Kind(Enum):
+    """The type of a value; the text is how errors and help name it."""
+
+    TEXT = "a text"
+    NUMBER = "a number"
+    REFERENCE = "an image name"
+    REPOSITORY = "a repository name"
+    TAG = "a tag"
+    SIZE = "a size in bytes"
+    TIME = "a time"
+    DURATION = "a duration"
+    BOOLEAN = "true or false"
+    DIGEST = "a digest"
+    LIST = "a list of texts"
+    MAP = "a map of texts"
+
+
+class Cost(Enum):
+    """What a source must fetch before it knows a field, cheapest first."""
+
+    LISTED = "the list of names"
+    MANIFEST = "the manifest"
+    CONFIG = "the config"
+    CONTENT = "the content of the layers"
+
+
+class Field(Record):
+    """One field of a table.
+
+    `doc` is its help. `aliases` are further names. `placeholders` maps docker's template names that show the field to
+    how they show it (see render/cell.py); the field's own name always works, with or without underscores.
+    """
+
+    name: str
+    kind: Kind
+    doc: str
+    aliases: tuple[str, ...] = ()
+    placeholders: tuple[tuple[str, str], ...] = ()
+    title: str = ""
+    cost: Cost = Cost.CONFIG
+
+    @property
+    def heading(self) -> str:
+        """The column title: docker's when it has one."""
+        return self.title or self.name.upper().replace("_", " ")
+
+
+class Table(Record):
+    """One table. `shown` are the columns of a plain answer, `order` its usual order (`-` before a key: descending)."""
+
+    name: str
+    doc: str
+    fields: tuple[Field, ...]
+    shown: tuple[str, ...]
+    order: tuple[str, ...]
+
+    def find(self, name: str) -> Field | None:
+        """Return the field of this name or alias, without regard to case and underscores."""
+        wanted = folded(name)
+        for field in self.fields:
+            if wanted == folded(field.name) or any(wanted == folded(alias) for alias in field.aliases):
+                return field
+        return None
+
+    def field(self, name: str, span: Span | None = None) -> Field:
+        """Return the field of this name or alias; else raise `UnknownName` with the nearest."""
+        if (field := self.find(name)) is not None:
+            return field
+        names = [field.name for field in self.fields]
+        raise UnknownName(
+            f'{self.name} have no field "{name}"',
+            code="unknown-field",
+            span=span,
+            hints=(nearest(name, [*names, *(a for f in self.fields for a in f.aliases)]), "fields: " + listed(names)),
+        )
+
+
+def folded(name: str) -> str:
+    """Return a name as it is compared: `DownloadSize`, `download_size` and `DOWNLOAD_SIZE` are one."""
+    return name.replace("_", "").lower()

@@ -1,0 +1,62 @@
+"""What a verb is: one declaration each, from which parsing of its operands, help, dry run and dispatch follow."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from imq.grammar.record import TYPE_CHECKING, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from imq.engine import bound
+    from imq.engine.actions import Action
+    from imq.engine.expressions import Scope
+    from imq.engine.oci.platform import Platform
+    from imq.engine.result import Result
+    from imq.engine.store.store import Store
+    from imq.grammar import ast
+
+
+class Takes(Enum):
+    """What may follow a verb."""
+
+    NOTHING = "nothing"
+    REFERENCES = "images"
+    PATHS = "files or folders"
+    IMAGES = "images, or a query of images"
+
+
+class Verb(Record):
+    """One verb.
+
+    `plan` turns its statement into actions, in the order in which they are to be done, and does nothing yet. `answer`
+    instead answers at once (inspect). `options` are the words it understands beside its operand; `destroys` says that
+    it is confirmed before it is done; `alone` that it may stand without an operand; `example` is a whole statement.
+    """
+
+    name: str
+    doc: str
+    example: str
+    takes: Takes
+    options: tuple[str, ...] = ()
+    destroys: bool = False
+    alone: bool = False
+    all: bool = False
+    plan: Callable[[ast.Act, Planning], list[Action]] | None = None
+    answer: Callable[[ast.Act, Planning], Result] | None = None
+
+
+class Planning(Record):
+    """What a verb plans with.
+
+    `literals` gives the texts of operands, variables replaced; `rows` runs a query and yields its rows with the hidden
+    columns of the store after the selected ones.
+    """
+
+    store: Store
+    scope: Scope
+    platform: Platform | None
+    literals: Callable[[Sequence[ast.Literal | ast.Variable]], list[str]]
+    rows: Callable[[ast.Query, Sequence[str]], tuple[bound.Select, list[tuple[str | int | float | None, ...]]]]
+    environment: Mapping[str, str]

@@ -1,0 +1,216 @@
+"""Verbs about names and removal: rm, untag, tag, prune. Docker's rules are those of PEERS E32 to E39."""
+
+from __future__ import annotations
+
+from imq.engine.actions import Action, Collect, Remove, Tag, Untag
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.reference import Reference
+from imq.grammar import ast
+from imq.grammar.errors import Conflict, NotFound, StatementError
+from imq.grammar.record import TYPE_CHECKING
+
+from .declaration import Takes, Verb
+from .operands import Target, option_texts, parsed_name, said, targets
+
+if TYPE_CHECKING:
+    from .declaration import Planning
+
+
+def _plan_rm(act: ast.Act, planning: Planning) -> list[Action]:
+    return _removals(targets(act, planning), planning, force=said(act, "force") is not None)
+
+
+def _removals(wanted: list[Target], planning: Planning, *, force: bool) -> list[Action]:
+    """Return one action for each image that goes, and for each name that goes from an image that stays."""
+    names = _all_names(planning, {target.root for target in wanted})
+    going: dict[Digest, set[str]] = {}
+    for target in wanted:
+        have = names[target.root]
+        if target.by_id and not force and not _one_name(have):
+            raise Conflict(
+                f"unable to remove {target.id.short}: the image has several names ({', '.join(have)})",
+                hints=("name the one to take away, or add force to remove the image with all its names",),
+            )
+        taken = going.setdefault(target.root, set())
+        if target.name is None:
+            taken.update(have)
+        else:
+            taken.add(target.name)
+            taken.update(_digest_names(target.name, have, taken))
+    ids = {target.root: target.id for target in wanted}
+    gone = [root for root, taken in going.items() if taken >= set(names[root])]
+    frees = _frees(planning, gone)
+    actions: list[Action] = []
+    for root, taken in going.items():
+        if root in frees:
+            actions.append(Remove(tuple(names[root]), root, ids[root], frees[root]))
+        else:
+            actions += [Untag(name, root, ids[root]) for name in names[root] if name in taken]
+    return actions
+
+
+def _one_name(names: list[str]) -> bool:
+    """Whether these are at most one tag, and digest names of the same repository beside it (E33)."""
+    references = [Reference.parse(name) for name in names]
+    return len({r.canonical_name for r in references}) <= 1 and sum(r.tag is not None for r in references) <= 1
+
+
+def _all_names(planning: Planning, roots: set[Digest]) -> dict[Digest, list[str]]:
+    names: dict[Digest, list[str]] = {root: [] for root in roots}
+    rows = planning.store.index.connection.execute(
+        "SELECT DISTINCT root, name FROM entry WHERE name IS NOT NULL ORDER BY name"
+    )
+    for root, name in rows:
+        if root in names:
+            names[root].append(name)
+    return names
+
+
+def _digest_names(name: str, have: list[str], taken: set[str]) -> list[str]:
+    """Return the digest names that go with the last tag of their repository (E32)."""
+    repository = Reference.parse(name).familiar_name
+    same = [other for other in have if Reference.parse(other).familiar_name == repository]
+    tags = [other for other in same if "@" not in other and other not in taken]
+    return [] if tags else [other for other in same if "@" in other]
+
+
+def _frees(planning: Planning, roots: list[Digest]) -> dict[Digest, int]:
+    """Return for each image, removed in this order, the bytes of the blobs that go with it: none that is still needed.
+
+    A blob that several of them share goes with the last.
+    """
+    connection = planning.store.index.connection
+    connection.execute("CREATE TEMP TABLE IF NOT EXISTS doomed (root TEXT PRIMARY KEY, place INTEGER) WITHOUT ROWID")
+    connection.execute("DELETE FROM temp.doomed")
+    connection.executemany("INSERT INTO temp.doomed VALUES (?, ?)", [(root, place) for place, root in enumerate(roots)])
+    rows = connection.execute(
+        "SELECT last, sum(size) FROM ("
+        " SELECT max(doomed.place) AS last, reach.size AS size FROM temp.doomed JOIN reach ON reach.root = doomed.root"
+        " GROUP BY reach.digest"
+        " HAVING count(*) = (SELECT count(*) FROM reach AS every WHERE every.digest = reach.digest)"
+        ") GROUP BY last"
+    )
+    sizes = dict(rows.fetchall())
+    return {root: sizes.get(place, 0) for place, root in enumerate(roots)}
+
+
+def _plan_untag(act: ast.Act, planning: Planning) -> list[Action]:
+    wanted = targets(act, planning)
+    for target in wanted:
+        if target.by_id:
+            raise StatementError(
+                f"untag takes a name away, and {target.id.short} is an id",
+                code="operand",
+                span=act.span,
+                hints=("name the tag: untag app:1", f"or take all: untag images where id = {target.id.short}"),
+            )
+    return [Untag(target.name, target.root, target.id) for target in wanted if target.name is not None]
+
+
+def _plan_prune(act: ast.Act, planning: Planning) -> list[Action]:
+    unused = ast.And((ast.Field(("dangling",)), ast.Not(ast.Phrase("in use"))))
+    query = ast.Query("images", where=unused, order=(ast.Ordering(ast.Field(("created",))),))
+    wanted = targets(act.replace(query=query), planning)
+    return [*_removals(wanted, planning, force=True), Collect()]
+
+
+def _plan_tag(act: ast.Act, planning: Planning) -> list[Action]:
+    names = option_texts(act, "as", planning)
+    if not names and len(act.references) == 2:  # docker's own order: tag SOURCE TARGET
+        names = planning.literals(act.references[1:])
+        act = act.replace(references=act.references[:1])
+    if not names:
+        raise StatementError(
+            "tag needs a name to give",
+            code="operand",
+            span=act.span,
+            hints=("such as: tag redis:7 as team/cache:stable",),
+        )
+    if act.query is not None:
+        return _tags_by_template(act, names[0], planning)
+    found = targets(act, planning)
+    if len(found) != 1:
+        raise StatementError("one image can be given one name", code="operand", span=act.span)
+    return [_tag(parsed_name(names[0]), found[0], planning)]
+
+
+def _tag(name: Reference, target: Target, planning: Planning) -> Tag:
+    try:
+        holder = planning.store.find(str(name))
+    except NotFound:
+        return Tag(name, target.root, target.id)
+    moves = holder.name is not None and holder.root != target.root
+    return Tag(name, target.root, target.id, holder.id if moves else None)
+
+
+def _tags_by_template(act: ast.Act, source: str, planning: Planning) -> list[Action]:
+    """Return a tag for each row of the query, its name written by a template of the row."""
+    from imq.engine.plan import headings
+    from imq.engine.render.cell import Manner
+    from imq.engine.render.row import Row, template_fields
+    from imq.engine.render.template import Template
+    from imq.engine.tables import IMAGES
+
+    query = act.query
+    assert query is not None
+    wanted = targets(act, planning)
+    template = Template.parse(source)
+    fields = template_fields(IMAGES, template.fields())
+    texts = query.replace(select=tuple(ast.Column(ast.Field((field.name,))) for field in fields))
+    select, rows = planning.rows(texts, ("_root", "id", "name"))
+    manner = Manner(planning.scope.now, planning.scope.zone)
+    actions: list[Action] = []
+    given: dict[str, Target] = {}
+    for row in rows:
+        shown = Row(headings(select), row[: len(select.columns)], IMAGES, manner)
+        name = parsed_name(template.render(shown))
+        target = next(t for t in wanted if t.root == row[-3] and t.name == row[-1])
+        earlier = given.setdefault(str(name), target)
+        if earlier.root != target.root:
+            raise StatementError(
+                f'the template gives "{name}" to two images: {earlier.id.short} and {target.id.short}',
+                code="ambiguous-name",
+                span=act.span,
+                hints=("put something into it that differs, such as {{.Tag}}",),
+            )
+        actions.append(_tag(name, target, planning))
+    return actions
+
+
+VERBS = (
+    Verb(
+        "rm",
+        "Take names away, and each image with its last name; its layers go when no other image has them.",
+        'rm images where repository like "team/*" and older than 30d',
+        Takes.IMAGES,
+        options=("force", "dry run"),
+        destroys=True,
+        plan=_plan_rm,
+    ),
+    Verb(
+        "untag",
+        "Take names away; the images stay, dangling when it was their last name.",
+        "untag app:1",
+        Takes.IMAGES,
+        options=("dry run",),
+        plan=_plan_untag,
+    ),
+    Verb(
+        "tag",
+        "Give an image a name; a name that another image has moves. Over a query the name is a template.",
+        "tag redis:7 as team/cache:stable",
+        Takes.IMAGES,
+        options=("as", "dry run"),
+        plan=_plan_tag,
+    ),
+    Verb(
+        "prune",
+        "Remove the images that are dangling and not in use, and blobs that failed transfers left.",
+        "prune",
+        Takes.NOTHING,
+        options=("dry run",),
+        destroys=True,
+        alone=True,
+        plan=_plan_prune,
+    ),
+)

@@ -1,0 +1,86 @@
+"""What verbs work on: references and queries, as images and names of the store."""
+
+from __future__ import annotations
+
+from imq.engine.bind import needs_where
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.platform import Platform
+from imq.engine.oci.reference import Reference
+from imq.grammar import ast
+from imq.grammar.errors import StatementError
+from imq.grammar.record import TYPE_CHECKING, Record
+
+if TYPE_CHECKING:
+    from .declaration import Planning
+
+
+class Target(Record):
+    """One name of one image; `name` is None for an image without one, and for an image that was given by its id."""
+
+    name: str | None
+    root: Digest
+    id: Digest
+    by_id: bool = False
+
+
+def said(act: ast.Act, option: str) -> ast.Option | None:
+    """Return the option of this name, if the statement says it."""
+    return next((given for given in act.options if given.name == option), None)
+
+
+def option_texts(act: ast.Act, option: str, planning: Planning) -> list[str]:
+    """Return the values of an option; none when it is not said."""
+    given = said(act, option)
+    return planning.literals(given.values) if given is not None else []
+
+
+def platform_of(act: ast.Act, planning: Planning) -> Platform | None:
+    """Return the platform that the statement asks for, else the session's default."""
+    texts = option_texts(act, "platform", planning)
+    if len(texts) > 1:
+        given = said(act, "platform")
+        raise StatementError("one platform can be named", code="platform", span=given.span if given else None)
+    return Platform.parse(texts[0]) if texts else planning.platform
+
+
+def targets(act: ast.Act, planning: Planning) -> list[Target]:
+    """Return what an action on images works on: each reference found, or each row of its query, in order, once."""
+    if act.query is not None:
+        return query_targets(act, planning)
+    found = []
+    for text, node in zip(planning.literals(act.references), act.references, strict=True):
+        try:
+            image = planning.store.find(text)
+        except StatementError as error:
+            error.span = error.span or node.span
+            raise
+        found.append(Target(image.name, image.root, image.id, by_id=image.name is None))
+    return list(dict.fromkeys(found))
+
+
+def query_targets(act: ast.Act, planning: Planning) -> list[Target]:
+    """Return the rows of an action's query as targets."""
+    query = act.query
+    assert query is not None
+    if query.table != "images":
+        raise StatementError(f"{act.verb} takes images, not {query.table}", code="operand", span=query.span)
+    if query.group or query.count or query.select:
+        raise StatementError(
+            f"{act.verb} takes whole rows: leave out group by, select and count", code="operand", span=query.span
+        )
+    needs_where(query, act.verb)
+    bare = query.replace(select=(ast.Column(ast.Field(("id",))),))  # no size: nothing is unpacked to act on images
+    _, rows = planning.rows(bare, ("_root", "id", "name"))
+    return list(dict.fromkeys(Target(_text(row[-1]), Digest(row[-3]), Digest(row[-2])) for row in rows))
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def parsed_name(text: str) -> Reference:
+    """Return the name that `text` writes, with the default tag; a digest cannot be given as a name."""
+    reference = Reference.parse(text).with_default_tag()
+    if reference.digest is not None:
+        raise StatementError(f'"{text}" has a digest, and only a tag can be given', code="reference")
+    return reference
