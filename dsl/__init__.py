@@ -1,0 +1,1 @@
+"""imq: ask questions of container images, and act on the answers."""

@@ -1,0 +1,6 @@
+"""`python -m imq` is the command `imq`."""
+
+from imq.cli import run
+
+if __name__ == "__main__":
+    run()

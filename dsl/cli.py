@@ -1,0 +1,353 @@
+"""The command line: options, statements, streams and exit codes. Only this file and the REPL touch the world."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+
+from imq.grammar.errors import ImqError, Interrupted, NeedsConfirmation, StatementError, draw, nearest
+from imq.grammar.record import TYPE_CHECKING, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import TextIO
+
+    from imq.engine.progress import Progress
+    from imq.engine.render.cell import Manner
+    from imq.engine.result import Answer, Result
+    from imq.engine.session import Session
+
+USAGE = """\
+imq: ask questions of container images, and act on the answers
+
+  imq images where dangling                        what a person would say; quotes are seldom needed
+  imq images where size '>' 1GB order by size desc
+  imq pull redis:7 platform linux/arm64
+  imq rm images where older than 90d --dry-run     lists what would go
+  imq help [TOPIC]                                 the language
+
+usage: imq [OPTION…] [STATEMENT]      without a statement: from standard input, or interactive on a terminal
+       imq [OPTION…] -f FILE          a script
+
+  --root DIR           the store (else $IMQ_ROOT, else the user's data folder)
+  --output FORM        table, json, jsonl, csv, tsv, markdown, html, ids     -q, --quiet   ids alone
+  --dry-run            list what would be done, and do nothing               --explain     say how it would run
+  --yes                do not ask before removing                            --no-trunc    whole ids and texts
+  --platform P         os/architecture[/variant] for pull and import         --jobs N      layers at once
+  --set NAME=VALUE     change a setting first                                --insecure HOST   allow plain http
+  --no-progress        one line a step even on a terminal                    --color auto|always|never
+  --version            --help
+"""
+_VALUED = {
+    "--root": "root", "--output": "output", "--platform": "platform", "--jobs": "jobs", "--set": "set",
+    "--insecure": "insecure", "--color": "color", "--source": "source",
+}  # fmt: skip
+_FLAGS = {
+    "-q": "quiet", "--quiet": "quiet", "--dry-run": "dry_run", "--explain": "explain", "--yes": "yes",
+    "--no-trunc": "no_trunc", "--no-progress": "no_progress", "--version": "version", "--help": "help", "-h": "help",
+}  # fmt: skip
+_REPEATED = ("set", "insecure")
+
+
+class Options(Record):
+    """What the command line said. `words` is the statement, as the shell cut it."""
+
+    values: Mapping[str, tuple[str, ...]]
+    flags: frozenset[str]
+    words: tuple[str, ...]
+
+    def value(self, name: str) -> str | None:
+        """Return the value of an option that is given at most once."""
+        given = self.values.get(name)
+        return given[-1] if given else None
+
+
+def read_options(arguments: Sequence[str]) -> Options:
+    """Part the arguments into options and the words of a statement. Options may stand anywhere before a `--`."""
+    values: dict[str, list[str]] = {}
+    flags: set[str] = set()
+    words: list[str] = []
+    left = list(arguments)
+    while left:
+        word = left.pop(0)
+        name, equals, attached = word.partition("=")
+        if word == "--":
+            words += left
+            break
+        if name in _VALUED or (word == "-f" and not words):
+            key = _VALUED.get(name, "file")
+            if not equals and not left:
+                raise StatementError(f"{name} needs a value", code="option")
+            value = attached if equals else left.pop(0)
+            if key in values and key not in _REPEATED:
+                raise StatementError(f"{name} is given twice", code="option")
+            values.setdefault(key, []).append(value)
+        elif word in _FLAGS:
+            flags.add(_FLAGS[word])
+        elif word.startswith("-") and len(word) > 1 and not word[1].isdigit() and " " not in word:
+            known = [*_VALUED, *_FLAGS, "-f"]
+            raise StatementError(
+                f'there is no option "{word}"', code="option", hints=(nearest(word, known), "imq --help lists them")
+            )
+        else:
+            words.append(word)
+    return Options({key: tuple(given) for key, given in values.items()}, frozenset(flags), tuple(words))
+
+
+class Cli:
+    """One run of imq, on three streams and an environment that are given to it."""
+
+    def __init__(self, stdin: TextIO, stdout: TextIO, stderr: TextIO, environment: Mapping[str, str]) -> None:
+        self.stdin = stdin
+        self.stdout = stdout
+        self.stderr = stderr
+        self.environment = environment
+        self._code = 0
+        self._color = "auto"
+
+    def main(self, arguments: Sequence[str]) -> int:
+        """Run and return the exit code. Nothing is raised: every problem is drawn on the error stream."""
+        try:
+            code = self._main(read_options(arguments))
+            self.stdout.flush()
+        except BrokenPipeError:
+            return 141
+        except ImqError as error:
+            return self.fail(error)
+        except KeyboardInterrupt:
+            return self.fail(Interrupted("interrupted"))
+        except OSError as problem:
+            return self.fail(ImqError(f"{problem.strerror or problem}", code="system"))
+        except Exception as problem:
+            if self.environment.get("IMQ_TRACEBACK"):
+                raise
+            why = f"{type(problem).__name__}: {problem}"
+            hints = ("this is a fault of imq; IMQ_TRACEBACK=1 shows where, for a report",)
+            return self.fail(ImqError(why, code="internal", hints=hints))
+        return code
+
+    def fail(self, error: ImqError) -> int:
+        """Draw an error and return its exit code."""
+        self._flush()
+        text = draw(error)
+        if self.colored(self.stderr):
+            head, _, rest = text.partition(":")
+            text = f"\x1b[1;31m{head}:\x1b[0m{rest}"
+        try:
+            self.stderr.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+            self.stderr.flush()
+        except OSError:
+            pass  # nobody is listening any more
+        return error.exit_code
+
+    def _flush(self) -> None:
+        try:
+            self.stdout.flush()
+        except OSError:
+            pass
+
+    def colored(self, stream: TextIO) -> bool:
+        """Whether to colour what goes to a stream."""
+        if self._color != "auto":
+            return self._color == "always"
+        return stream.isatty() and not self.environment.get("NO_COLOR") and self.environment.get("TERM") != "dumb"
+
+    def _main(self, options: Options) -> int:
+        if "help" in options.flags:
+            self.stdout.write(USAGE)
+            return 0
+        if "version" in options.flags:
+            self.stdout.write(f"imq {version()}\n")
+            return 0
+        self._color = options.value("color") or "auto"
+        if self._color not in ("auto", "always", "never"):
+            raise StatementError(
+                f'--color cannot be "{self._color}"', code="option", hints=("it may be: auto, always, never",)
+            )
+        session = self.session(options)
+        try:
+            text, wholes = self._statement(options)
+            if text is None:
+                from .repl import Repl
+
+                return Repl(self, session, options).run()
+            return self.run_text(session, text, options, wholes)
+        finally:
+            session.close()
+
+    def _statement(self, options: Options) -> tuple[str | None, dict[int, int]]:
+        """Return the text to run and its stretches that are one word; None when a person is to be asked."""
+        path = options.value("file")
+        if path is not None:
+            if options.words:
+                raise StatementError(
+                    f'"{options.words[0]}": a statement and -f cannot be given together', code="option"
+                )
+            return self._read_script(path), {}
+        if len(options.words) == 1:
+            return options.words[0], {}
+        if options.words:
+            text, wholes = "", {}
+            for word in options.words:
+                text += " " if text else ""
+                if any(sign.isspace() for sign in word):
+                    wholes[len(text)] = len(text) + len(word)
+                text += word or '""'
+            return text, wholes
+        if self.stdin.isatty():
+            return None, {}
+        return self.stdin.read(), {}
+
+    def _read_script(self, path: str) -> str:
+        """Return the text of a script; `-` is standard input. A byte that is no UTF-8 is refused where it stands."""
+        if path == "-":
+            return self.stdin.read()
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as source:
+                return source.read()
+        except OSError as problem:
+            raise ImqError(f"cannot read {path}: {problem.strerror}", code="script") from None
+
+    def session(self, options: Options) -> Session:
+        """Open the session that the options describe."""
+        from imq.engine.oci.platform import Platform
+        from imq.engine.session import Session, World
+        from imq.engine.settings import checked
+
+        source = options.value("source")
+        if source not in (None, "store"):
+            raise StatementError(f'there is no source "{source}" here', code="unknown-name", hints=("sources: store",))
+        platform = options.value("platform")
+        world = World(
+            root=options.value("root") or store_root(self.environment),
+            environment=self.environment,
+            clock=time.time_ns,
+            platform=Platform.parse(platform) if platform else None,
+            insecure=frozenset(options.values.get("insecure", ())),
+            progress=self._progress(options),
+            before_network=_start_quickly,
+            form=self._default_form(options),
+            confirm=None if "yes" in options.flags else self._confirm,
+        )
+        session = Session(world)
+        settings = [*options.values.get("set", ())]
+        if (jobs := options.value("jobs")) is not None:
+            settings.append(f"jobs={jobs}")
+        for setting in settings:
+            name, _, value = setting.partition("=")
+            name, value = checked(name, value)
+            session.settings[name] = value
+        return session
+
+    def _progress(self, options: Options) -> Progress:
+        from .progress import progress_on
+
+        bars = "no_progress" not in options.flags and self.stderr.isatty() and self.environment.get("TERM") != "dumb"
+        return progress_on(self.stderr, bars=bars)
+
+    def _confirm(self, planned: Answer) -> bool:
+        """Show what will be done and ask; without a terminal, refuse and say how to go on."""
+        count = len(list(planned.rows))
+        if not (self.stdin.isatty() and self.stderr.isatty()):
+            raise NeedsConfirmation(
+                f"{count} thing{' is' if count == 1 else 's are'} to be done for good, and nobody is there to ask:"
+                " nothing was done",
+                hints=("to see them: --dry-run", "to do them: --yes"),
+            )
+        from imq.engine.render.forms import write_answer
+
+        self._flush()
+        for text in write_answer(
+            planned.replace(output=planned.output.replace(form=None, template=None)),
+            self.manner(Options({}, frozenset(), ())),
+        ):
+            self.stderr.write(text)
+        self.stderr.write("Do this? [y/N] ")
+        self.stderr.flush()
+        return self.stdin.readline().strip().lower() in ("y", "yes")
+
+    def run_text(self, session: Session, text: str, options: Options, wholes: Mapping[int, int]) -> int:
+        """Run statements and write their answers; return the exit code."""
+        if "explain" in options.flags:
+            for statement in session.parse(text, wholes):
+                try:
+                    self.stdout.write(session.explain(statement))
+                except ImqError as error:
+                    raise error.at(text) from error.__cause__
+            return 0
+        self._code = 0
+        for result in session.run(text, dry_run="dry_run" in options.flags, wholes=wholes):
+            self.write(result, options)
+            self.stdout.flush()
+        return self._code
+
+    def manner(self, options: Options) -> Manner:
+        """Return how values are shown now."""
+        from imq.engine.render.cell import Manner
+
+        return Manner(time.time_ns(), None, whole="no_trunc" in options.flags)
+
+    def write(self, result: Result, options: Options) -> None:
+        """Write one answer."""
+        from imq.engine.render.forms import write_answer, write_documents
+        from imq.engine.result import Answer, Documents
+
+        default = self._default_form(options)
+        if isinstance(result, Answer):
+            self._write_all(write_answer(result, self.manner(options), default))
+            for error in result.errors:
+                self.fail(error)
+            self._code = max(self._code, result.exit_code)
+        elif isinstance(result, Documents):
+            self._write_all(write_documents(result, default))
+        else:
+            self.stdout.write(result.text)
+
+    @staticmethod
+    def _default_form(options: Options) -> str:
+        """Return the form of answers that ask for none."""
+        from imq.engine.render.forms import form_named
+
+        return "ids" if "quiet" in options.flags else form_named(options.value("output") or "table").name
+
+    def _write_all(self, texts: Iterable[str]) -> None:
+        for text in texts:
+            self.stdout.write(text)
+
+
+def _start_quickly() -> None:
+    """Load the HTTP library the short way, which a process that is imq alone may take."""
+    from imq.engine.registry.lean import import_requests
+
+    import_requests()
+
+
+def store_root(environment: Mapping[str, str]) -> str:
+    """Return where the store is when no option says it: $IMQ_ROOT, else the XDG data folder."""
+    if root := environment.get("IMQ_ROOT"):
+        return root
+    data = environment.get("XDG_DATA_HOME", "")
+    if not os.path.isabs(data):
+        home = environment.get("HOME") or os.path.expanduser("~")
+        data = os.path.join(home, ".local", "share")
+    return os.path.join(data, "imq")
+
+
+def version() -> str:
+    """Return imq's version."""
+    from ._version import VERSION
+
+    return VERSION
+
+
+def run() -> None:
+    """Run the command line of this process: the entry point `imq`."""
+    gc.set_threshold(50_000)  # nearly all that is made while starting stays: looking it through costs 3 ms of 45
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed, and nothing that is opened later may take its number
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w"))
+        getattr(sys, name).reconfigure(encoding="utf-8", errors="surrogateescape")  # whatever the locale
+    code = Cli(sys.stdin, sys.stdout, sys.stderr, os.environ).main(sys.argv[1:])
+    os._exit(code)  # all is written and closed: taking the interpreter down in order would cost 10 ms for nothing
