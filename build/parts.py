@@ -1,0 +1,178 @@
+"""Divides what PyInstaller found between the two halves of the frozen executable (start.py says what they are)."""
+
+from __future__ import annotations
+
+import importlib.util
+import marshal
+import os
+import pkgutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+
+from PyInstaller.building.utils import get_code_object, replace_filename_in_code_object
+from PyInstaller.compat import BYTECODE_MAGIC
+from staticx.elf import get_shobj_deps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+Entry = tuple[str, str, str]  # PyInstaller's: name in the executable, file, kind
+T = TypeVar("T")
+
+# Imported by the interpreter and by PyInstaller's loader before start.py runs.
+INTERPRETER = frozenset({"_struct", "encodings", "encodings.aliases", "encodings.ascii", "encodings.utf_8", "zlib"})
+
+
+class Halves(NamedTuple, Generic[T]):
+    """Something divided between the half that is unpacked at each start and the half that is not."""
+
+    first: T
+    second: T
+
+
+def modules_of_a_query() -> list[str]:
+    """Run `imq images` on a store with one image, and say which modules that imports."""
+    with tempfile.TemporaryDirectory() as scratch:
+        files = os.path.join(scratch, "files")
+        os.mkdir(files)
+        listing = ["-X", "importtime", "-c", "from imq.cli import run; run()"]
+        command = [sys.executable, "-I", *listing, "--root", os.path.join(scratch, "store")]
+        for statement in (["import", files, "as", "probe:1"], ["images"]):
+            done = subprocess.run([*command, *statement], capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                raise SystemExit(f"freeze: imq does not work here:\n{done.stdout}{done.stderr[-2000:]}")
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return sorted({*(line.rpartition("|")[2].strip() for line in lines), *INTERPRETER})
+
+
+def modules_of_the_package() -> list[str]:
+    """Name every module of imq: many are imported by a name that only a running statement knows."""
+    spec = importlib.util.find_spec("imq")
+    if spec is None or spec.submodule_search_locations is None:
+        raise SystemExit("freeze: imq is not installed in this environment")
+    return ["imq", *(module.name for module in pkgutil.walk_packages(spec.submodule_search_locations, "imq."))]
+
+
+def is_superfluous(name: str) -> bool:
+    """Tell whether a data file of a library serves only those who install or type-check it."""
+    file = os.path.basename(name)
+    return file.endswith((".pyi", ".lark")) or file in {"py.typed", "INSTALLER", "RECORD", "REQUESTED", "WHEEL"}
+
+
+def divide_files(entries: Iterable[Entry]) -> Halves[list[Entry]]:
+    """Divide data files: what libraries open, and what only describes them."""
+    halves: Halves[list[Entry]] = Halves([], [])
+    for entry in sorted(entries):
+        (halves.second if ".dist-info/" in entry[0] else halves.first).append(entry)
+    return halves
+
+
+def modules_of_owners(modules: Iterable[Entry], files: Iterable[Entry]) -> list[Entry]:
+    """Pick the modules of the libraries that files belong to."""
+    owners = {entry[0].partition("/")[0] for entry in files}
+    return [entry for entry in modules if entry[0].partition(".")[0] in owners]
+
+
+def divide_modules(entries: Iterable[Entry], early: frozenset[str]) -> Halves[list[Entry]]:
+    """Divide byte code modules: those that an ordinary query imports, and the rest."""
+    halves: Halves[list[Entry]] = Halves([], [])
+    for entry in sorted(entries):
+        (halves.first if entry[0] in early else halves.second).append(entry)
+    return halves
+
+
+def divide_library(path: str, folder: str) -> Halves[Entry]:
+    """Divide PyInstaller's archive of the standard library's base: what starts the interpreter, and the rest."""
+    first, second = (os.path.join(folder, name) for name in ("first_library.zip", "second_library.zip"))
+    with (
+        zipfile.ZipFile(path) as whole,
+        zipfile.ZipFile(first, "w") as interpreter,
+        zipfile.ZipFile(second, "w") as rest,
+    ):
+        for member in sorted(whole.infolist(), key=lambda member: member.filename):
+            archive = interpreter if member_module(member.filename).name in INTERPRETER else rest
+            archive.writestr(member, whole.read(member))
+    return Halves(("base_library.zip", first, "DATA"), ("library.zip", second, "DATA"))
+
+
+def divide_binaries(entries: Iterable[Entry], early: frozenset[str]) -> Halves[list[Entry]]:
+    """Divide extension modules and shared libraries: what an ordinary query needs, and the rest."""
+    found = sorted(entry for entry in entries if entry[2] in {"EXTENSION", "BINARY"})
+    roots = [entry for entry in found if module_name(entry) in early or entry[0].startswith("libpython")]
+    needed = {os.path.basename(path) for path in _libraries(roots)}
+    halves: Halves[list[Entry]] = Halves([], [])
+    for entry in found:
+        (halves.first if entry in roots or os.path.basename(entry[0]) in needed else halves.second).append(entry)
+    return halves
+
+
+def system_libraries(binaries: Halves[list[Entry]]) -> list[str]:
+    """List the libraries that PyInstaller leaves to the system, those of the C library: a static file brings them."""
+    entries = [*binaries.first, *binaries.second]
+    brought = {os.path.basename(entry[0]) for entry in entries}
+    return [path for path in _libraries(entries) if os.path.basename(path) not in brought]
+
+
+def module_name(entry: Entry) -> str | None:
+    """Name the module that an extension file holds: `isal/isal_zlib.abi3.so` holds `isal.isal_zlib`."""
+    name, _, kind = entry
+    if kind != "EXTENSION":
+        return None
+    folder, _, file = name.rpartition("/")
+    stem = file.partition(".")[0]
+    return stem if folder.endswith("lib-dynload") or not folder else f"{folder.replace('/', '.')}.{stem}"
+
+
+def table_of_extensions(second: list[Entry]) -> dict[str, tuple[str, ...]]:
+    """Tell, for each extension module of the second half, its file and the libraries that it needs."""
+    libraries = {os.path.basename(entry[0]): entry[0] for entry in second if entry[2] == "BINARY"}
+    table = {}
+    for entry in second:
+        module = module_name(entry)
+        if module is not None:
+            needed = {os.path.basename(library) for library in _libraries([entry])}
+            table[module] = (entry[0], *(libraries[need] for need in sorted(needed & libraries.keys())))
+    return table
+
+
+class Compiled(NamedTuple):
+    """A module ready to import: its name, whether it is a package, its marshalled code (none in a bare folder)."""
+
+    name: str
+    package: bool
+    code: bytes
+
+    def member(self) -> tuple[str, bytes]:
+        """Return its name and content in an archive that zipimport reads."""
+        path = self.name.replace(".", "/")
+        if not self.code:
+            return f"{path}/", b""
+        # PEP 552: byte code that is never compared with a source
+        return path + ("/__init__.pyc" if self.package else ".pyc"), BYTECODE_MAGIC + b"\1\0\0\0" + bytes(8) + self.code
+
+
+def member_module(member: str, content: bytes = b"") -> Compiled:
+    """Turn a member of an archive that zipimport reads back into a module."""
+    path = member.removesuffix(".pyc")
+    name = path.removesuffix("/__init__")
+    return Compiled(name.replace("/", "."), name != path, content[16:])
+
+
+def compiled(modules: Iterable[Entry]) -> Iterator[Compiled]:
+    """Compile modules; their code names no folder of this machine."""
+    for name, source, _ in modules:
+        if source in {"-", None}:  # a package without a file
+            yield Compiled(name, package=True, code=b"")
+            continue
+        package = os.path.splitext(os.path.basename(source))[0] == "__init__"
+        file = name.replace(".", "/") + ("/__init__.py" if package else ".py")
+        code = replace_filename_in_code_object(get_code_object(name, source, optimize=0), file)
+        yield Compiled(name, package, marshal.dumps(code))
+
+
+def _libraries(entries: Iterable[Entry]) -> list[str]:
+    """List the shared libraries that binaries are linked with, themselves or through others."""
+    return sorted({path for entry in entries for path in get_shobj_deps(entry[1])})
