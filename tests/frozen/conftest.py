@@ -1,0 +1,88 @@
+"""The frozen executable, named by IMQ_EXECUTABLE; without one there is nothing to collect in this folder."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+collect_ignore_glob = [] if os.environ.get("IMQ_EXECUTABLE") else ["test_*.py"]
+
+
+class Frozen:
+    """The executable, with a store, a home folder and a folder for temporary files of its own."""
+
+    def __init__(self, executable: str, folder: pathlib.Path) -> None:
+        self.executable = executable
+        self.root = folder / "store"
+        self.temporary = folder / "temporary"
+        self.home = folder / "home"
+        self.temporary.mkdir()
+        self.home.mkdir()
+        self.environment = {
+            "PATH": os.environ.get("PATH", ""),
+            "HOME": str(self.home),
+            "TMPDIR": str(self.temporary),
+            "IMQ_ROOT": str(self.root),
+            "NO_PROXY": "*",
+        }
+
+    def start(self, *arguments: str, **changes: str) -> subprocess.Popen[str]:
+        """Start it in a session of its own, as a terminal would."""
+        return subprocess.Popen(
+            [self.executable, *arguments],
+            env={**self.environment, **changes},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(
+        self, *arguments: str, environment: Mapping[str, str] | None = None, **changes: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run it to its end; `environment` replaces the whole of it, `changes` are made to it."""
+        return subprocess.run(
+            [self.executable, *arguments],
+            env={**(self.environment if environment is None else environment), **changes},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def answer(self, *arguments: str, **changes: str) -> str:
+        """Run it, and return what it prints; a failure is an error."""
+        done = self.run(*arguments, **changes)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def executable() -> str:
+    return os.path.abspath(os.environ["IMQ_EXECUTABLE"])
+
+
+@pytest.fixture
+def imq(executable: str, tmp_path: pathlib.Path) -> Frozen:
+    return Frozen(executable, tmp_path)
+
+
+@pytest.fixture
+def tree(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A small tree of files, to import."""
+    folder = tmp_path / "tree"
+    (folder / "etc").mkdir(parents=True)
+    (folder / "etc" / "motd").write_text("welcome\n")
+    (folder / "big").write_bytes(os.urandom(300_000))
+    return folder

@@ -1,0 +1,187 @@
+"""The frozen executable needs nothing of the system that it runs on, and leaves nothing there."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conftest import Frozen
+
+INTERPRETER_SEGMENT = 3  # PT_INTERP: the dynamic loader that an ELF file asks for
+
+
+def program_headers(path: str) -> list[int]:
+    """The types of the segments of a 64-bit ELF file."""
+    with open(path, "rb") as file:
+        header = file.read(64)
+        assert header[:5] == b"\x7fELF\x02", "not a 64-bit ELF file"
+        (offset,) = struct.unpack_from("<Q", header, 32)
+        size, count = struct.unpack_from("<HH", header, 54)
+        file.seek(offset)
+        table = file.read(size * count)
+    return [struct.unpack_from("<I", table, size * index)[0] for index in range(count)]
+
+
+def test_it_is_static(executable: str) -> None:
+    assert INTERPRETER_SEGMENT not in program_headers(executable)
+    listed = subprocess.run(["ldd", executable], capture_output=True, text=True, check=False)
+    assert "not a dynamic executable" in listed.stdout + listed.stderr
+
+
+@pytest.fixture
+def empty_root(executable: str, tree: pathlib.Path, tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A root folder with the executable, a tree to import, and empty folders for /proc and /tmp."""
+    root = tmp_path / "root"
+    for name in ("proc", "tmp"):
+        (root / name).mkdir(parents=True)
+    shutil.copy(executable, root / "imq")
+    shutil.copytree(tree, root / "tree")
+    yield root
+    shutil.rmtree(root)
+
+
+def in_root(root: pathlib.Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the executable with `root` as its whole file system, /proc mounted, and no environment at all."""
+    mapped = [] if os.geteuid() == 0 else ["--map-root-user"]
+    enter = 'mount -t proc proc "$0/proc" && exec env -i /usr/sbin/chroot "$0" /imq "$@"'
+    return subprocess.run(
+        ["unshare", *mapped, "--mount", "--pid", "--fork", "sh", "-c", enter, str(root), *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_it_runs_where_there_is_nothing_else(empty_root: pathlib.Path) -> None:
+    store = ("--root", "/tmp/store")
+    imported = in_root(empty_root, *store, "import", "/tree", "as", "alone:1", "change", "LABEL a=b")
+    assert imported.returncode == 0, imported.stderr
+    listed = in_root(empty_root, *store, "images where label.a = b select name, size as json")
+    assert listed.returncode == 0, listed.stderr
+    assert [row["name"] for row in json.loads(listed.stdout)] == ["alone:1"]
+    assert [path.name for path in (empty_root / "tmp").iterdir()] == ["store"]
+
+
+@pytest.mark.parametrize("home", [None, "", "/nonexistent"], ids=["unset", "empty", "missing"])
+def test_it_needs_no_home(imq: Frozen, home: str | None) -> None:
+    environment = {"TMPDIR": str(imq.temporary), **({} if home is None else {"HOME": home})}
+    done = imq.run("--root", str(imq.root), "images", environment=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_it_takes_any_working_folder_and_any_locale(imq: Frozen, tree: pathlib.Path) -> None:
+    imq.answer("import", str(tree), "as", "a:1", "change", "LABEL word=größe")
+    for locale in ("C", "POSIX", "en_US.UTF-8", "xx_XX"):
+        done = subprocess.run(
+            [imq.executable, "images format '{{.Label.word}}'"],
+            cwd="/",
+            env={**imq.environment, "LC_ALL": locale},
+            capture_output=True,
+            check=False,
+        )
+        assert done.stdout.decode() == "größe\n", (locale, done.stderr)
+
+
+def test_without_room_to_unpack_it_names_the_way_out(imq: Frozen, tmp_path: pathlib.Path) -> None:
+    absent = imq.run("--version", TMPDIR=str(tmp_path / "absent"))
+    assert absent.returncode != 0
+    assert f"cannot write to {tmp_path / 'absent'} (set TMPDIR)" in absent.stderr
+
+
+@pytest.mark.parametrize("options", ["noexec", "size=4m", "ro"])
+def test_on_an_unsuitable_file_system_it_names_the_way_out(imq: Frozen, options: str) -> None:
+    mapped = [] if os.geteuid() == 0 else ["--map-root-user"]
+    mounted = f'mount -t tmpfs -o {options} none "$TMPDIR" && exec "$0" --version'
+    done = subprocess.run(
+        ["unshare", *mapped, "--mount", "sh", "-c", mounted, imq.executable],
+        env=imq.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "set TMPDIR" in done.stderr
+
+
+def test_it_leaves_nothing_in_the_folder_for_temporary_files(imq: Frozen, tree: pathlib.Path) -> None:
+    imq.answer("import", str(tree), "as", "a:1")
+    imq.answer("images as markdown")
+    assert imq.run("images where nonsense = 1").returncode == 2
+    assert imq.run("pull 127.0.0.1:1/none:1").returncode != 0
+    assert list(imq.temporary.iterdir()) == []
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a server that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def wait_until_connected(imq: Frozen, address: str) -> subprocess.Popen[str]:
+    """Start a pull that hangs, and return when it does."""
+    process = imq.start("pull", f"{address}/hangs:1")
+    port = f":{int(address.rpartition(':')[2]):04X} "
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and process.poll() is None:
+        remote = [line.split()[2:4] for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        if any(f"{peer} ".endswith(port) and state == "01" for peer, state in remote):
+            return process
+        time.sleep(0.02)
+    process.kill()
+    pytest.fail(f"the pull did not reach the server: {process.communicate()}")
+
+
+def test_one_interrupt_at_the_terminal_is_one_interrupt(imq: Frozen, silent: str) -> None:
+    process = wait_until_connected(imq, silent)
+    os.killpg(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=20)
+    assert process.returncode == 130, errors
+    assert output == ""
+    assert errors == "error[interrupted]: interrupted\n"
+    assert "Traceback" not in errors
+    assert list(imq.temporary.iterdir()) == []
+
+
+def test_a_termination_is_passed_on(imq: Frozen, silent: str) -> None:
+    process = wait_until_connected(imq, silent)
+    process.terminate()
+    process.communicate(timeout=20)
+    assert process.returncode != 0
+    assert list(imq.temporary.iterdir()) == []
+
+
+def test_replacing_the_executable_does_not_disturb_a_run(imq: Frozen, silent: str, tmp_path: pathlib.Path) -> None:
+    own = tmp_path / "imq"
+    shutil.copy(imq.executable, own)
+    imq.executable = str(own)
+    process = wait_until_connected(imq, silent)
+    (tmp_path / "next").write_text("another program\n")
+    os.replace(tmp_path / "next", own)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130, errors
+
+
+def test_from_start_to_answer_it_takes_90_milliseconds_at_most(imq: Frozen, tree: pathlib.Path) -> None:
+    imq.answer("import", str(tree), "as", "a:1")
+    took = []
+    for _ in range(21):
+        begin = time.perf_counter()
+        imq.answer("images")
+        took.append(time.perf_counter() - begin)
+    assert min(took) <= 0.090  # whatever else the machine does can only add

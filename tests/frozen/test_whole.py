@@ -1,0 +1,184 @@
+"""Nothing that the package can do is missing from the frozen executable: every library it brings is used here."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import pty
+import select
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from servers import Registry, needed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conftest import Frozen
+
+PUSHED = "team/app:1"
+
+
+@pytest.fixture
+def layout(imq: Frozen, tree: pathlib.Path) -> pathlib.Path:
+    """An OCI layout with one image: the store itself."""
+    imq.answer("import", str(tree), "as", PUSHED)
+    return imq.root
+
+
+def copy(layout: pathlib.Path, registry: Registry, *options: str) -> str:
+    """Copy the image of the layout to a registry with skopeo, and return its name there."""
+    there = f"{registry.host}/{PUSHED}"
+    skopeo("copy", "--dest-tls-verify=false", *options, f"oci:{layout}:{PUSHED}", f"docker://{there}")
+    return there
+
+
+def skopeo(*arguments: str) -> None:
+    done = subprocess.run(["skopeo", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def registry(tmp_path: pathlib.Path) -> Iterator[Registry]:
+    needed("docker-registry", "skopeo")
+    with Registry(tmp_path / "registry") as running:
+        yield running
+
+
+@pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv", "tsv", "markdown", "html", "ids"])
+@pytest.mark.usefixtures("layout")
+def test_every_form_of_an_answer(imq: Frozen, form: str) -> None:
+    package = subprocess.run(
+        [sys.executable, "-m", "imq", "images as", form],
+        env=imq.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert imq.answer("images as", form) == package.stdout != ""
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_pulling_layers(
+    imq: Frozen, layout: pathlib.Path, registry: Registry, compression: str, tmp_path: pathlib.Path
+) -> None:
+    there = f"{registry.host}/{PUSHED}"
+    skopeo("copy", "--dest-decompress", f"oci:{layout}:{PUSHED}", f"dir:{tmp_path / 'plain'}")
+    compress = ("--format", "oci", "--dest-tls-verify=false", "--dest-compress-format", compression)
+    skopeo("copy", *compress, f"dir:{tmp_path / 'plain'}", f"docker://{there}")
+    other = str(tmp_path / "pulled")
+    imq.answer("--root", other, "pull", there)
+    (pulled,) = json.loads(imq.answer("--root", other, "layers", "of", there, "as", "json"))
+    (imported,) = json.loads(imq.answer("layers", "of", PUSHED, "as", "json"))
+    assert pulled["diff_id"] == imported["diff_id"]
+    assert pulled["media_type"].endswith(compression)
+
+
+@pytest.fixture
+def certificate(tmp_path: pathlib.Path) -> tuple[str, str]:
+    """A certificate for registry.test that signs itself, and its key."""
+    needed("openssl")
+    certificate, key = str(tmp_path / "certificate.pem"), str(tmp_path / "key.pem")
+    subject = ["-subj", "/CN=tests", "-addext", "subjectAltName=DNS:registry.test", "-days", "2"]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, *subject],
+        capture_output=True,
+        check=True,
+    )
+    return certificate, key
+
+
+def test_https_trusts_whom_it_is_told_to(
+    imq: Frozen, layout: pathlib.Path, certificate: tuple[str, str], tmp_path: pathlib.Path
+) -> None:
+    needed("docker-registry", "skopeo")
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1 localhost registry.test\n")
+    mapped = [] if os.geteuid() == 0 else ["--map-root-user"]
+    known = ["unshare", *mapped, "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(hosts)]
+
+    def pull(**changes: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [
+                *known,
+                imq.executable,
+                "--root",
+                str(tmp_path / "pulled"),
+                "pull",
+                f"registry.test:{registry.port}/{PUSHED}",
+            ],
+            env={**imq.environment, **changes},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    with Registry(tmp_path / "registry", tls=certificate) as registry:
+        copy(layout, registry)
+        refused = pull()
+        trusted = pull(REQUESTS_CA_BUNDLE=certificate[0])
+    assert refused.returncode != 0
+    assert "certificate" in refused.stdout + refused.stderr
+    assert trusted.returncode == 0, trusted.stdout + trusted.stderr
+
+
+def test_programs_that_it_starts_do_not_see_its_libraries(
+    imq: Frozen, layout: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    needed("docker-registry", "skopeo", "htpasswd")
+    helper = tmp_path / "bin" / "docker-credential-tests"
+    helper.parent.mkdir()
+    seen = tmp_path / "seen"
+    helper.write_text(f'#!/bin/sh\nenv >{seen}\necho \'{{"Username": "me", "Secret": "secret"}}\'\n')
+    helper.chmod(0o755)
+    (imq.home / ".docker").mkdir()
+    with Registry(tmp_path / "registry", users={"me": "secret"}) as registry:
+        there = copy(layout, registry, "--dest-creds", "me:secret")
+        configuration = {"credHelpers": {registry.host: "tests"}}
+        (imq.home / ".docker" / "config.json").write_text(json.dumps(configuration))
+        path = f"{helper.parent}{os.pathsep}{imq.environment['PATH']}"
+        imq.answer("--root", str(tmp_path / "pulled"), "pull", there, PATH=path, LD_LIBRARY_PATH="/mine")
+    inherited = dict(line.split("=", 1) for line in seen.read_text().splitlines() if "=" in line)
+    assert inherited["LD_LIBRARY_PATH"] == "/mine"
+    assert [name for name in inherited if name.startswith(("_PYI_", "STATICX_", "_MEI"))] == []
+
+
+def on_a_terminal(imq: Frozen, arguments: list[str], typed: list[tuple[str, str]]) -> tuple[int, str]:
+    """Run it on a terminal; type each text once what is waited for stands on the screen. Return code and screen."""
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execve(imq.executable, [imq.executable, *arguments], {**imq.environment, "TERM": "xterm-256color"})
+    screen, seen, deadline = b"", 0, time.monotonic() + 30
+    waiting = list(typed)
+    while time.monotonic() < deadline:
+        if select.select([terminal], [], [], 0.05)[0]:
+            try:
+                read = os.read(terminal, 65536)
+            except OSError:  # the other end is closed
+                break
+            screen += read
+            if b"\x1b[6n" in read:  # where is the cursor?
+                os.write(terminal, b"\x1b[1;1R")
+        elif waiting and waiting[0][0].encode() in screen[seen:]:
+            seen = len(screen)
+            os.write(terminal, waiting.pop(0)[1].encode())
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), screen.decode(errors="replace")
+
+
+@pytest.mark.usefixtures("layout")
+def test_the_interactive_session(imq: Frozen) -> None:
+    code, screen = on_a_terminal(imq, [], [("imq", "images select name\r"), (PUSHED, "\x04")])
+    assert code == 0, screen
+    assert "Traceback" not in screen
+
+
+def test_progress_on_a_terminal(imq: Frozen, layout: pathlib.Path, registry: Registry, tmp_path: pathlib.Path) -> None:
+    there = copy(layout, registry)
+    code, screen = on_a_terminal(imq, ["--root", str(tmp_path / "pulled"), "pull", there], [])
+    assert code == 0, screen
+    assert "Pull complete" in screen

@@ -1,0 +1,159 @@
+"""What a query answers, worked out row by row in Python, from the specification alone (LANGUAGE.md 1.4 and 2).
+
+A scalar is a Python value or None (not known); a condition is True or False, never anything between.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from imq.grammar import ast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+Row = dict[str, Any]
+
+DAY = 86_400 * 1_000_000_000
+COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "=": lambda left, right: bool(left == right),
+    "!=": lambda left, right: bool(left != right),
+    "<": lambda left, right: bool(left < right),
+    "<=": lambda left, right: bool(left <= right),
+    ">": lambda left, right: bool(left > right),
+    ">=": lambda left, right: bool(left >= right),
+}
+SUMS: dict[str, Callable[[Any, Any], Any]] = {
+    "+": lambda left, right: left + right,
+    "-": lambda left, right: left - right,
+    "*": lambda left, right: left * right,
+}
+
+
+def glob(pattern: str, text: str) -> bool:
+    """Whether a text matches a glob of `*`, `?` and `[…]`."""
+    inner = re.sub(r"\\(.)|(\*)|(\?)|\[(!?)([^\]]+)\]|(.)", _as_regex, pattern, flags=re.DOTALL)
+    return re.fullmatch(inner, text, re.DOTALL) is not None
+
+
+def _as_regex(match: re.Match[str]) -> str:
+    plain, star, one, negated, among, other = match.groups()
+    if star:
+        return ".*"
+    if one:
+        return "."
+    if among:
+        return f"[{'^' if negated else ''}{among}]"
+    return re.escape(plain or other)
+
+
+class Naive:
+    """Answers queries over rows, at a time."""
+
+    def __init__(self, rows: list[Row], now: int) -> None:
+        self.rows = rows
+        self.now = now
+
+    def scalar(self, node: ast.Expr, row: Row) -> Any:
+        """Return the value of an expression that is no condition."""
+        match node:
+            case ast.Literal("true" | "false" as text, False):
+                return text == "true"
+            case ast.Literal(text, quoted):
+                return text if quoted or not re.fullmatch(r"-?\d+", text) else int(text)
+            case ast.Field((name,)):
+                return row[name]
+            case ast.Field((name, key)):
+                return row[name].get(key)
+            case ast.Arithmetic(operator, left, right):
+                one, other = self.scalar(left, row), self.scalar(right, row)
+                return None if one is None or other is None else SUMS[operator](one, other)
+            case ast.Call("coalesce", arguments):
+                return next((v for v in (self.scalar(a, row) for a in arguments) if v is not None), None)
+            case ast.Call("length", (argument,)):
+                value = self.scalar(argument, row)
+                return None if value is None else len(value)
+            case _:
+                return self.holds(node, row)
+
+    def holds(self, node: ast.Expr, row: Row) -> bool:
+        """Return whether a condition holds. What is not known compares with nothing."""
+        match node:
+            case ast.And(operands):
+                return all(self.holds(operand, row) for operand in operands)
+            case ast.Or(operands):
+                return any(self.holds(operand, row) for operand in operands)
+            case ast.Not(operand):
+                return not self.holds(operand, row)
+            case ast.Known(ast.Field((name,)), known) if name in ("label", "cmd"):
+                return bool(row[name]) == known
+            case ast.Known(operand, known):
+                return (self.scalar(operand, row) is not None) == known
+            case ast.Between(operand, low, high):
+                value, least, most = (self.scalar(part, row) for part in (operand, low, high))
+                return None not in (value, least, most) and least <= value <= most
+            case ast.In(operand, items):
+                value = self.scalar(operand, row)
+                return value is not None and value in [self.scalar(item, row) for item in items]
+            case ast.Phrase("older than" | "newer than" as words, (ast.Literal(age),)):
+                limit = self.now - int(age.removesuffix("d")) * DAY
+                created = row["created"]
+                return created is not None and (created < limit if words == "older than" else created > limit)
+            case ast.Comparison("like", left, ast.Literal(pattern)):
+                value = self.scalar(left, row)
+                return value is not None and glob(pattern, value)
+            case ast.Comparison("has", ast.Field((name,)), ast.Literal(item)):
+                return row[name] is not None and item in row[name]
+            case ast.Comparison(operator, left, right):
+                one, other = self.scalar(left, row), self.scalar(right, row)
+                return one is not None and other is not None and COMPARISONS[operator](one, other)
+            case _:
+                return bool(self.scalar(node, row))
+
+    def ordered(self, rows: Iterable[Row], keys: Iterable[tuple[ast.Expr, bool]]) -> list[Row]:
+        """Order rows by keys, what is not known last whichever the direction."""
+        ordered = list(rows)
+        for key, descending in reversed(list(keys)):
+            known = [row for row in ordered if self.scalar(key, row) is not None]
+            unknown = [row for row in ordered if self.scalar(key, row) is None]
+            known.sort(key=lambda row: self.scalar(key, row), reverse=descending)
+            ordered = known + unknown
+        return ordered
+
+    def counted(self, rows: list[Row], per: tuple[ast.Expr, ...], keep: Callable[[int], bool]) -> list[Row]:
+        """Keep the rows whose place among those of equal `per` is one that `keep` wants."""
+        seen: dict[tuple[Any, ...], int] = {}
+        kept = []
+        for row in rows:
+            group = tuple(self.scalar(key, row) for key in per)
+            seen[group] = seen.get(group, 0) + 1
+            if keep(seen[group]):
+                kept.append(row)
+        return kept
+
+    def rows_of(self, query: ast.Query) -> list[Row]:
+        """Return the rows that a query without groups answers, in their order."""
+        usual = [
+            (ast.Field(("created",)), True),
+            *((ast.Field((name,)), False) for name in ("repository", "tag", "id")),
+        ]
+        asked = [*((key.key, key.descending) for key in query.order), *usual]
+        rows = [row for row in self.rows if query.where is None or self.holds(query.where, row)]
+        rows = self.ordered(rows, asked)
+        if query.newest is not None:
+            by = query.newest.by or ast.Field(("created",))
+            newest = self.ordered(rows, [(by, True), *asked])
+            spared = self.counted(newest, query.newest.per, lambda place: place <= _count(query.newest))
+            rows = [row for row in rows if row not in spared and self.scalar(by, row) is not None]
+        if query.skip is not None:
+            rows = self.counted(rows, query.skip.per, lambda place: place > _count(query.skip))
+        if query.limit is not None:
+            rows = self.counted(rows, query.limit.per, lambda place: place <= _count(query.limit))
+        return rows
+
+
+def _count(window: ast.Window | ast.Newest | None) -> int:
+    assert window is not None
+    assert isinstance(window.count, ast.Literal)
+    return int(window.count.text)

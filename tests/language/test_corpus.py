@@ -1,0 +1,171 @@
+"""Every statement of the corpus goes every way through the language: read, written, read back, bound, explained, run.
+
+A statement that is refused stands in refused/*.txt with its whole diagnosis; IMQ_UPDATE=1 writes these anew.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from imq.engine.render.cell import Manner
+from imq.engine.render.forms import FORMS, write_answer, write_documents
+from imq.engine.result import Answer, Documents, Result
+from imq.engine.tables import TABLES
+from imq.engine.verbs import VERBS
+from imq.grammar import ast, parser
+from imq.grammar.errors import ImqError, StatementError, draw
+from imq.grammar.generate import GRAMMAR, generate, lark_parser
+from imq.grammar.generate import TABLES as GENERATED
+from imq.grammar.lexer import Lexer, Token, Vocabulary
+from imq.grammar.printer import write
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from imq.engine.session import Session
+
+HERE = os.path.dirname(__file__)
+VOCABULARY = Vocabulary(frozenset(VERBS), frozenset(TABLES), frozenset(FORMS))
+REFUSED = sorted(glob.glob(os.path.join(HERE, "refused", "*.txt")))
+
+
+def read(path: str) -> str:
+    with open(path, encoding="utf-8", newline="") as source:
+        return source.read()
+
+
+def corpus() -> list[Any]:
+    """Return each statement of the corpus as a parameter: its tree, and its text."""
+    found = []
+    for path in sorted(glob.glob(os.path.join(HERE, "corpus", "*.imq"))):
+        text = read(path)
+        name = os.path.basename(path).removesuffix(".imq")
+        for tree in parser.parse(text, VOCABULARY):
+            assert tree.span is not None
+            said = text[tree.span.start : tree.span.end]
+            found.append(pytest.param(tree, said, id=f"{name}:{text.count(chr(10), 0, tree.span.start) + 1}"))
+    return found
+
+
+def refused(path: str) -> list[str]:
+    """Return the statements of a file of refused ones: lines after `> `, those that go on after `| `."""
+    blocks = read(path).split("\n\n> ")
+    statements = []
+    for block in blocks:
+        first, *rest = block.removeprefix("> ").split("\n")
+        statements.append("\n".join([first, *(line[2:] for line in rest if line.startswith("| "))]))
+    return statements
+
+
+def drawn(result: Result, form: str) -> str:
+    """Return the text of an answer."""
+    manner = Manner(0, None)
+    if isinstance(result, Answer):
+        try:
+            return "".join(write_answer(result, manner, form))
+        finally:
+            if isinstance(result.rows, Generator):
+                result.rows.close()
+    if isinstance(result, Documents):
+        return "".join(write_documents(result, "json"))
+    return result.text
+
+
+@pytest.mark.parametrize(("tree", "said"), corpus())
+class TestCorpus:
+    """What holds for every statement that is right."""
+
+    def test_reads_back(self, tree: ast.Statement, said: str) -> None:
+        written = write(tree)
+        assert parser.parse(written, VOCABULARY) == (tree,), f"{said} was written as {written}"
+
+    def test_runs(self, tree: ast.Statement, said: str, session: Session) -> None:
+        for form in ("table", "json"):
+            text = drawn(session.execute(tree, dry_run=True), form)
+            assert text.endswith("\n") or not text or said.startswith("set "), said
+
+    def test_explains(self, tree: ast.Statement, said: str, session: Session) -> None:
+        if isinstance(tree, ast.Setting | ast.Help):
+            with pytest.raises(StatementError, match="can be explained"):
+                session.explain(tree)
+            return
+        inner = tree
+        while isinstance(inner, ast.Explain | ast.DryRun):
+            inner = inner.statement
+        assert session.explain(tree).startswith(f"statement: {write(inner)}\n"), said
+
+    def test_ends_where_it_ends(self, tree: ast.Statement, said: str) -> None:
+        """Alone it means the same: spans are exact, and nothing leaks from one statement into the next."""
+        assert parser.parse(said, VOCABULARY) == (tree,)
+        assert parser.parse(f"{said}\n{said}\n", VOCABULARY) == (tree, tree)
+
+
+@pytest.mark.parametrize("path", REFUSED, ids=[os.path.basename(path) for path in REFUSED])
+def test_refused(path: str, session: Session) -> None:
+    blocks = []
+    for statement in refused(path):
+        said = "> " + statement.replace("\n", "\n| ")
+        with pytest.raises(ImqError) as caught:  # noqa: PT012 - an answer is drawn while it is being read
+            for result in session.run(statement, dry_run=True):
+                drawn(result, "table")
+        blocks.append(f"{said}\n{draw(caught.value)}\nexit {caught.value.exit_code}\n")
+    whole = "\n".join(blocks)
+    if os.environ.get("IMQ_UPDATE"):
+        with open(path, "w", encoding="utf-8", newline="") as target:
+            target.write(whole)
+    assert whole == read(path)
+
+
+# The tables
+
+
+def test_tables_are_fresh() -> None:
+    assert generate(read(GRAMMAR)) == read(GENERATED), "run: python -m imq.grammar.generate"
+
+
+class Recording(Lexer):
+    """The lexer, remembering what it handed out."""
+
+    tokens: list[Token]
+
+    def next(self, accepts: Mapping[str, int]) -> Token:
+        token = super().next(accepts)
+        self.tokens.append(token)
+        return token
+
+
+@pytest.mark.parametrize("path", [*sorted(glob.glob(os.path.join(HERE, "corpus", "*.imq"))), *REFUSED])
+def test_lark_agrees(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lark's own parser takes the tokens that ours takes, and stumbles over the one that ours stumbles over."""
+    from lark import Token as LarkToken
+    from lark import UnexpectedInput
+
+    theirs = lark_parser(read(GRAMMAR))
+    monkeypatch.setattr(parser, "Lexer", Recording)
+    for text in refused(path) if path.endswith(".txt") else [read(path)]:
+        tokens: list[Token] = []
+        monkeypatch.setattr(Recording, "tokens", tokens, raising=False)
+        problem = None
+        try:
+            parser.parse(text, VOCABULARY)
+        except StatementError as error:
+            problem = error
+        interactive = theirs.parse_interactive("")
+        stumbled = None
+        for token in tokens:
+            try:
+                interactive.feed_token(LarkToken(token.kind, token.value))
+            except UnexpectedInput:
+                stumbled = token
+                break
+        if problem is None:
+            assert stumbled is None, text
+            assert tokens[-1].kind == "$END"
+        elif stumbled is not None:
+            assert stumbled is tokens[-1], text
+            assert problem.span is not None
+            assert problem.span.start >= stumbled.span.start, text

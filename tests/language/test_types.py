@@ -1,0 +1,266 @@
+"""Types: what fits what, how words are read where a kind is wanted, and what times, ages and names mean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from imq.engine.result import Answer
+from imq.engine.tables import Kind
+from imq.grammar.errors import ImqError, StatementError, TypeMismatch
+
+if TYPE_CHECKING:
+    from imq.engine.session import Session
+
+OF_KIND = {
+    Kind.TEXT: "user",
+    Kind.NUMBER: "layer_count",
+    Kind.REFERENCE: "name",
+    Kind.REPOSITORY: "repository",
+    Kind.TAG: "tag",
+    Kind.SIZE: "size",
+    Kind.TIME: "created",
+    Kind.DURATION: "age(created)",
+    Kind.BOOLEAN: "dangling",
+    Kind.DIGEST: "id",
+    Kind.LIST: "cmd",
+    Kind.MAP: "label",
+}
+TEXTS = {Kind.TEXT, Kind.REFERENCE, Kind.REPOSITORY, Kind.TAG, Kind.DIGEST}
+OPERATORS = ["=", "!=", "<", "<=", ">", ">=", "like", "has", "before", "since", "within"]
+SIGNS = "+-*/%"
+
+
+def rows(session: Session, statement: str) -> list[tuple[Any, ...]]:
+    """Return the rows of every answer of some statements."""
+    return [row for result in session.run(statement) if isinstance(result, Answer) for row in result.rows]
+
+
+def names(session: Session, condition: str) -> set[str]:
+    """Return the names of the images for which a condition holds; the nameless one is `-`."""
+    return {row[0] or "-" for row in rows(session, f"images where {condition} select name")}
+
+
+def fits(operator: str, left: Kind, right: Kind) -> bool:
+    """Say which comparisons make sense."""
+    if operator == "has":
+        return left in (Kind.LIST, Kind.MAP) and right in TEXTS
+    if operator == "like":
+        return left in TEXTS and right in TEXTS
+    if operator in ("before", "since", "within"):
+        return left is Kind.TIME and (right is Kind.DURATION or (right is Kind.TIME and operator != "within"))
+    if Kind.LIST in (left, right) or Kind.MAP in (left, right):
+        return False
+    if left is right:
+        return left is not Kind.BOOLEAN or operator in ("=", "!=")
+    return {left, right} <= TEXTS or {left, right} == {Kind.NUMBER, Kind.SIZE}
+
+
+@pytest.mark.parametrize("left", Kind)
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_comparisons(session: Session, left: Kind, operator: str) -> None:
+    for right in Kind:
+        statement = f"images where {OF_KIND[left]} {operator} {_right(right)}"
+        if fits(operator, left, right):
+            assert (
+                len(rows(session, statement)) + len(rows(session, f"{statement.replace('where', 'where not')}")) == 11
+            )
+        else:
+            with pytest.raises(TypeMismatch) as caught:
+                rows(session, statement)
+            assert left.value in caught.value.message or right.value in caught.value.message
+            assert caught.value.span is not None
+
+
+def _right(kind: Kind) -> str:
+    return OF_KIND[kind] if kind is Kind.DURATION else f".{OF_KIND[kind]}"
+
+
+ARITHMETIC = {
+    ("+", Kind.NUMBER, Kind.NUMBER): Kind.NUMBER,
+    ("+", Kind.SIZE, Kind.SIZE): Kind.SIZE,
+    ("+", Kind.SIZE, Kind.NUMBER): Kind.SIZE,
+    ("-", Kind.TIME, Kind.TIME): Kind.DURATION,
+    ("-", Kind.TIME, Kind.DURATION): Kind.TIME,
+    ("+", Kind.TIME, Kind.DURATION): Kind.TIME,
+    ("-", Kind.DURATION, Kind.DURATION): Kind.DURATION,
+    ("*", Kind.SIZE, Kind.NUMBER): Kind.SIZE,
+    ("*", Kind.NUMBER, Kind.DURATION): Kind.DURATION,
+    ("/", Kind.SIZE, Kind.NUMBER): Kind.SIZE,
+    ("/", Kind.SIZE, Kind.SIZE): Kind.NUMBER,
+    ("/", Kind.DURATION, Kind.DURATION): Kind.NUMBER,
+    ("*", Kind.SIZE, Kind.SIZE): None,
+    ("/", Kind.NUMBER, Kind.SIZE): None,
+    ("+", Kind.SIZE, Kind.DURATION): None,
+    ("+", Kind.DURATION, Kind.NUMBER): None,
+    ("+", Kind.TIME, Kind.TIME): None,
+    ("*", Kind.TIME, Kind.NUMBER): None,
+}
+
+
+@pytest.mark.parametrize(("operator", "left", "right"), ARITHMETIC)
+def test_arithmetic_keeps_kinds(session: Session, operator: str, left: Kind, right: Kind) -> None:
+    statement = f"images select {OF_KIND[left]} {operator} {_right(right)} as x"
+    kind = ARITHMETIC[operator, left, right]
+    if kind is None:
+        with pytest.raises(TypeMismatch):
+            rows(session, statement)
+        return
+    (answer,) = session.run(statement)
+    assert isinstance(answer, Answer)
+    assert answer.headings[0].kind is kind
+    assert len(list(answer.rows)) == 11
+
+
+@pytest.mark.parametrize("left", Kind)
+@pytest.mark.parametrize("sign", SIGNS)
+def test_arithmetic_answers_or_says_why_not(session: Session, left: Kind, sign: str) -> None:
+    for right in Kind:
+        try:
+            assert len(rows(session, f"images select {OF_KIND[left]} {sign} {_right(right)} as x")) == 11
+        except TypeMismatch as mismatch:
+            said = mismatch.message
+        else:
+            continue
+        assert left.value in said
+        assert right.value in said
+
+
+def test_arithmetic_in_numbers(session: Session) -> None:
+    answer = "images where name = redis:7 select size + 1kB as a, size * 2 as b, size / 3 as c, layer_count / 4 as d,"
+    answer += " layer_count % 2 as e, size / 0 as f, size / download_size > 0.5 as g, -3 + layer_count as h"
+    assert rows(session, answer) == [(61024, 120048, 20008, 0.5, 0, None, 1, -1)]
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        # names in every spelling that means the same
+        ("name = redis:7", {"redis:7"}),
+        ("name = docker.io/library/redis:7", {"redis:7"}),
+        ("name = index.docker.io/library/redis:7", {"redis:7"}),
+        ("name = library/redis", {"redis:latest"}),
+        ("name = redis", {"redis:latest"}),
+        ('name = "redis"', {"redis:latest"}),
+        ("repository = docker.io/library/redis", {"redis:7", "redis:latest"}),
+        ("repository = quay.io/team/tool and tag is unknown and digest is known", {"quay.io/team/tool@sha256:"}),
+        ("registry = docker.io and repository = plain", {"plain:1"}),
+        ("registry = registry.local:5000", {"registry.local:5000/team/app:1"}),
+        ("reference like *:7", {"redis:7"}),
+        # ids
+        ("id = sha256:{redis:7}", {"redis:7"}),
+        ("id = {redis:7:12}", {"redis:7"}),
+        ("id = {REDIS:7:12}", {"redis:7"}),
+        ("id in ({redis:7:12}, {redis:latest:16})", {"redis:7", "redis:latest"}),
+        ("id like sha256:{redis:7:8}*", {"redis:7"}),
+        # dates, and what is not known is never older nor newer than anything
+        ("created < 2024-02-01", {"team/app:1", "registry.local:5000/team/app:1", "-"}),
+        ("created = 2024-03-01T10:00:00Z", {"redis:7"}),
+        ("created = 2024-03-01T12:00:00+02:00", {"redis:7"}),
+        ("created between 2024-04 and 2024-05", {"team/app:2"}),
+        ("created before 2024-01-10", {"-"}),
+        ("created is unknown", {"reproducible:1"}),
+        ("not created before 2100 and not created after 1971", {"reproducible:1"}),
+        ("older than 200d", {"-"}),
+        ("older than 28 weeks and tag is known", {"team/app:1", "registry.local:5000/team/app:1"}),
+        ("newer than 4 weeks", {"redis:latest", "team/app:3"}),
+        ("created within 4 days", {"redis:latest"}),
+        ("created since 4 days ago", {"redis:latest"}),
+        ("created after 4d ago", {"redis:latest"}),
+        ("created before 7 months ago", set()),
+        # docker's rule: the image itself is neither before nor since itself
+        ("created before team/app:1", {"-"}),
+        ("created since team/app:3", {"redis:latest"}),
+        ("created after team/app:3", {"redis:latest"}),
+        ("created before reproducible:1 or created after reproducible:1", set()),
+        ("created = created of redis:7", {"redis:7"}),
+        ("dangling = dangling of redis:7 and repository = redis", {"redis:7", "redis:latest"}),
+        # sizes
+        ("size = 60024", {"redis:7"}),
+        ("size = 60.024kB", {"redis:7"}),
+        ("size = 60.024 KB", {"redis:7"}),
+        ("size between 58KiB and 60KiB", {"redis:7"}),
+        ("size between 10MB and 1B", set()),
+        # booleans and maps
+        ("dangling = yes", {"-", "quay.io/team/tool@sha256:"}),
+        ("dangling != false and name is unknown", {"-"}),
+        ("label.env = prod and label.ENV is unknown and repository like team/*", {"team/app:1", "team/app:2"}),
+        ("LABEL.env = edge", {"edge/agent:1"}),
+        ("Architecture = ARM64 or ARCH = arm64", {"edge/agent:1"}),
+        ("DownloadSize > 1kB and layerCount = 1 and os = linux and variant = v8", {"edge/agent:1"}),
+        ("env.STAGE = $env.STAGE and tag = 2", {"team/app:2"}),
+        ("lower($env.STAGE) = .label.env and tag = 2", {"team/app:2"}),
+        ('annotations has "org.opencontainers.image.title"', {"edge/agent:1"}),
+        ("has annotations", {"edge/agent:1"}),
+        ('ports has 6379/tcp and volumes has "/data" and tag = 7', {"redis:7"}),
+        ("healthcheck is known", set()),
+    ],
+)
+def test_what_words_mean(session: Session, condition: str, expected: set[str]) -> None:
+    for name in ("redis:7", "redis:latest"):
+        digits = session.store.find(name).id.hex
+        for length in (64, 16, 12, 8):
+            condition = condition.replace(f"{{{name}:{length}}}", digits[:length])
+            condition = condition.replace(f"{{{name.upper()}:{length}}}", digits[:length].upper())
+        condition = condition.replace(f"{{{name}}}", digits)
+    assert {name.partition("sha256:")[0] + "sha256:" * ("@" in name) for name in names(session, condition)} == expected
+
+
+def test_groups_by_alias(session: Session) -> None:
+    said = "images where dangling = no group by repository select repository as repo, count as n, sum(size) as total"
+    assert [row[:2] for row in rows(session, f"{said} having n > 1 order by n desc, repo")] == [
+        ("team/app", 3),
+        ("redis", 2),
+    ]
+    assert rows(session, f"{said} having total > 300kB order by total desc") == [("team/app", 3, 365472)]
+    assert rows(session, "images group by label.env select label.env as env, count order by env limit 1") == [
+        ("edge", 1)
+    ]
+
+
+def test_order_is_whole(session: Session) -> None:
+    """Rows that are equal in what was asked for stand in the usual order: newest first, then by name."""
+    found = rows(session, "images where repository like *team/* order by label.env select name, label.env")
+    assert [row[0].partition("@")[0] for row in found] == [
+        "quay.io/team/tool",
+        "team/app:2",
+        "registry.local:5000/team/app:1",
+        "team/app:1",
+        "team/app:3",
+    ]
+
+
+def test_layers_and_history_of_images(session: Session) -> None:
+    assert rows(session, "layers of redis:7 select index, size, images") == [(0, 20024, 8), (1, 40000, 1)]
+    assert rows(session, "layers of redis:7, redis:latest count") == [(4,)]
+    assert rows(session, "history of redis:7 select index, empty, size") == [(0, 0, 20024), (1, 0, 40000), (2, 1, 0)]
+    assert rows(session, "history of redis:7 where not empty select created_by")[0] == ("COPY layer 0 /",)
+
+
+def test_functions(session: Session) -> None:
+    said = (
+        'images where name = redis:7 select lower("A") as a, upper(tag) as b, length(repository) as c,'
+        ' replace(repository, "re", "RE") as d, coalesce(label.nope, user, "none") as e, year(created) as f,'
+        " month(created) as g, day(created) as h, age(created) as i, now() as j"
+    )
+    (row,) = rows(session, said)
+    now = session.world.clock()
+    assert row == ("a", "7", 5, "REdis", "none", 2024, 3, 1, 13226400 * 1_000_000_000, now)
+
+
+def test_variables_are_values_never_statements(library_root: str) -> None:
+    from imq.engine.session import Session as Opened
+    from imq.engine.session import World
+
+    injected = "x' or '1'='1; rm all images"
+    session = Opened(World(library_root, {"X": injected, "LIMIT": "2", "BAD": "\udcff"}, clock=lambda: 0))
+    try:
+        assert names(session, "tag = $env.X") == set()
+        assert len(rows(session, "images limit $env.LIMIT")) == 2
+        with pytest.raises(StatementError) as caught:
+            names(session, "tag = $env.BAD")
+        assert caught.value.code == "encoding"
+        with pytest.raises(ImqError):
+            rows(session, "layers of $env.X")
+    finally:
+        session.close()

@@ -1,0 +1,396 @@
+"""Getting in: challenges, basic auth, tokens, credential files and helpers."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sample
+import servers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from imq.engine.oci.platform import Platform
+from imq.engine.oci.reference import Reference
+from imq.engine.progress import Silent
+from imq.engine.registry.auth import Challenge, read_challenges
+from imq.engine.registry.credentials import Credentials, find_credentials
+from imq.engine.registry.pull import pull
+from imq.engine.registry.push import push
+from imq.engine.registry.settings import Settings
+from imq.grammar.errors import RegistryError
+from sample import PASSWORD, USER
+from scripted import Scripted, Step
+from tokens import SERVICE, TokenServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from imq.engine.registry.client import Client
+    from servers import Registry
+
+AMD64 = Platform("linux", "amd64")
+REFRESH = "a-refresh-token"
+
+
+def pack(user: str = USER, password: str = PASSWORD) -> dict[str, str]:
+    return {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+def stored(folder: Path, **document: Any) -> dict[str, str]:
+    """Write a config.json and return an environment that names it."""
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(document))
+    return {"DOCKER_CONFIG": str(folder), "PATH": os.environ["PATH"]}
+
+
+def helper(folder: Path, script: str, name: str = "tests") -> str:
+    """Put a credential helper into `folder` and return a PATH with it."""
+    folder.mkdir(exist_ok=True)
+    program = folder / f"docker-credential-{name}"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+# challenges
+
+
+def test_challenges_are_read_with_quoted_commas_and_several_schemes() -> None:
+    header = (
+        'Negotiate, NTLM abc==, Bearer realm="https://a.b/token?x=1,2",service="one, \\"two\\"", scope="repository:a/b:'
+        'pull,push" , Basic realm=plain, charset="UTF-8"'
+    )
+    assert read_challenges(header) == (
+        Challenge("negotiate"),
+        Challenge("ntlm"),
+        Challenge(
+            "bearer",
+            (
+                ("realm", "https://a.b/token?x=1,2"),
+                ("service", 'one, "two"'),
+                ("scope", "repository:a/b:pull,push"),
+            ),
+        ),
+        Challenge("basic", (("realm", "plain"), ("charset", "UTF-8"))),
+    )
+
+
+@settings(deadline=None)
+@given(st.text(max_size=80))
+def test_no_header_breaks_the_reader(header: str) -> None:
+    assert all(challenge.scheme for challenge in read_challenges(header))
+
+
+_WORD = st.from_regex(r"[a-z]{1,8}", fullmatch=True)
+_TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(_WORD, st.dictionaries(_WORD, _TEXT, min_size=1, max_size=4)), max_size=4))
+def test_what_is_written_is_read(challenges: list[tuple[str, dict[str, str]]]) -> None:
+    def quoted(text: str) -> str:
+        return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+    header = ", ".join(s + " " + ", ".join(f"{k}={quoted(v)}" for k, v in p.items()) for s, p in challenges)
+    assert read_challenges(header) == tuple(Challenge(s, tuple(p.items())) for s, p in challenges)
+
+
+# basic auth
+
+
+def test_basic_auth_from_config_json(connect: Callable[..., Client], guarded: Registry, tmp_path: Path) -> None:
+    client = connect(environment=stored(tmp_path, auths={guarded.host: pack()}))
+    name = Reference.parse(f"{guarded.host}/team/basic:1")
+    here, there = sample.Memory(), sample.Memory()
+    manifest = sample.image(here)
+    push(client, name, manifest, here, Silent())
+    pull(client, name, AMD64, there, Silent())
+    assert there.blobs == here.blobs
+    assert len(guarded.requests('"GET /v2/team/basic/', 5)) == 5, "once let in, no request is challenged again"
+
+
+def test_without_credentials_the_error_says_how_to_log_in(client: Client, guarded: Registry) -> None:
+    with pytest.raises(RegistryError) as caught:
+        client.manifest(Reference.parse(f"{guarded.host}/team/nobody"))
+    assert caught.value.code == "unauthorized"
+    assert f"docker login {guarded.host}" in caught.value.hints[0]
+    assert guarded.host in caught.value.message
+    assert "team/nobody" in caught.value.message
+
+
+def test_wrong_credentials_are_not_shown(connect: Callable[..., Client], guarded: Registry, tmp_path: Path) -> None:
+    client = connect(environment=stored(tmp_path, auths={guarded.host: pack(password="wr0ng")}))
+    with pytest.raises(RegistryError) as caught:
+        client.manifest(Reference.parse(f"{guarded.host}/team/wrong"))
+    assert caught.value.code == "unauthorized"
+    shown = repr(caught.value) + str(caught.value.hints) + repr(client.settings)
+    assert "wr0ng" not in shown
+    assert pack(password="wr0ng")["auth"] not in shown
+    assert len(guarded.requests("/v2/team/wrong/", 2)) == 2, "the same credentials are not tried twice"
+
+
+def test_a_helper_is_asked_once(connect: Callable[..., Client], guarded: Registry, tmp_path: Path) -> None:
+    script = f"""echo "$1 $(cat)" >>{tmp_path}/asked
+printf '{{"ServerURL":"","Username":"{USER}","Secret":"{PASSWORD}"}}'"""
+    environment = stored(tmp_path / "config", credHelpers={guarded.host: "tests"})
+    client = connect(environment={**environment, "PATH": helper(tmp_path / "bin", script)})
+    reference = Reference.parse(f"{guarded.host}/team/none:1")
+    for _ in range(3):
+        assert client.head(reference) is None
+    assert (tmp_path / "asked").read_text() == f"get {guarded.host}\n"
+
+
+# tokens, with a registry that checks them
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TokenServer]:
+    servers.needed("openssl")
+    with TokenServer(tmp_path_factory.mktemp("tokens"), {USER: PASSWORD}, REFRESH) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def checked(tokens: TokenServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    servers.needed(servers.PROGRAM)
+    with servers.Registry(tmp_path_factory.mktemp("checked"), token=tokens.configuration) as running:
+        yield running
+
+
+@pytest.fixture
+def asked(tokens: TokenServer) -> list[dict[str, Any]]:
+    """What the token server has been asked in this test."""
+    tokens.asked.clear()
+    return tokens.asked
+
+
+@pytest.fixture
+def name(checked: Registry) -> Reference:
+    return Reference.parse(f"{checked.host}/team/{uuid.uuid4().hex[:8]}:v1")
+
+
+@pytest.mark.parametrize("word", ["token", "access_token"])
+def test_tokens_are_fetched_for_the_scope_and_kept(
+    connect: Callable[..., Client],
+    checked: Registry,
+    tokens: TokenServer,
+    asked: list[dict[str, Any]],
+    name: Reference,
+    tmp_path: Path,
+    word: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tokens, "word", word)
+    here, there = sample.Memory(), sample.Memory()
+    manifest = sample.image(here)
+    push(connect(environment=stored(tmp_path, auths={checked.host: pack()})), name, manifest, here, Silent())
+    assert [a["scope"] for a in asked] == [[f"repository:{name.repository}:pull,push"]]
+    assert asked[0]["account"] == [USER]
+    assert asked[0]["service"] == [SERVICE]
+    asked.clear()
+    pull(connect(), name, AMD64, there, Silent())
+    assert there.blobs == here.blobs
+    assert [a["scope"] for a in asked] == [[f"repository:{name.repository}:pull"]]
+    assert asked[0]["authorization"] == ""
+
+
+def test_mounting_asks_for_both_repositories(
+    connect: Callable[..., Client], checked: Registry, asked: list[dict[str, Any]], name: Reference, tmp_path: Path
+) -> None:
+    client = connect(environment=stored(tmp_path, auths={checked.host: pack()}))
+    here, other = sample.Memory(), name.replace(repository=name.repository + "-b")
+    manifest = sample.image(here)
+    push(client, name, manifest, here, Silent())
+    asked.clear()
+    assert push(client, other, manifest, here, Silent(), source=name.repository).sent == 0
+    scopes = {f"repository:{other.repository}:pull,push", f"repository:{name.repository}:pull"}
+    assert set(asked[0]["scope"]) == scopes
+
+
+def test_an_anonymous_push_is_denied(client: Client, asked: list[dict[str, Any]], name: Reference) -> None:
+    here = sample.Memory()
+    manifest = sample.image(here)
+    with pytest.raises(RegistryError) as caught:
+        push(client, name, manifest, here, Silent())
+    assert caught.value.code == "unauthorized"
+    assert "docker login" in caught.value.hints[0]
+    assert len(asked) <= 8, "each thread tries once"
+
+
+def test_wrong_credentials_at_the_token_server(
+    connect: Callable[..., Client], checked: Registry, name: Reference, tmp_path: Path
+) -> None:
+    client = connect(environment=stored(tmp_path, auths={checked.host: pack(password="wr0ng")}))
+    with pytest.raises(RegistryError, match="incorrect username or password") as caught:
+        client.manifest(name)
+    assert caught.value.code == "unauthorized"
+    assert caught.value.host == checked.host
+    assert "wr0ng" not in repr(caught.value) + str(caught.value.hints)
+
+
+@pytest.mark.parametrize("how", ["file", "helper"])
+def test_an_identity_token_buys_access(
+    connect: Callable[..., Client],
+    checked: Registry,
+    asked: list[dict[str, Any]],
+    name: Reference,
+    tmp_path: Path,
+    how: str,
+) -> None:
+    if how == "file":
+        environment = stored(tmp_path, auths={checked.host: {"identitytoken": REFRESH}})
+    else:
+        path = helper(tmp_path / "bin", f"""printf '{{"Username":"<token>","Secret":"{REFRESH}"}}'""")
+        environment = {**stored(tmp_path / "config", credsStore="tests"), "PATH": path}
+    here = sample.Memory()
+    manifest = sample.image(here, layers=1)
+    push(connect(environment=environment), name, manifest, here, Silent())
+    assert asked[0]["method"] == "POST"
+    assert asked[0]["grant_type"] == ["refresh_token"]
+    assert asked[0]["client_id"] == ["imq"]
+
+
+def test_an_old_token_is_renewed(
+    client: Client, tokens: TokenServer, asked: list[dict[str, Any]], name: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "life", -120)  # refused as soon as it is shown
+    with pytest.raises(RegistryError):
+        client.manifest(name)
+    monkeypatch.setattr(tokens, "life", 300)
+    assert client.head(name) is None
+    assert len(asked) == 2
+
+
+# what a registry may not ask for
+
+
+def test_a_realm_over_plain_http_is_refused(connect: Callable[..., Client], tmp_path: Path) -> None:
+    challenge = {"WWW-Authenticate": 'Bearer realm="http://tokens.example/t",service="s"'}
+    with Scripted(Step("GET", "/v2/a/manifests/latest", 401, challenge)) as server:
+        client = connect(environment=stored(tmp_path, auths={server.host: pack()}))
+        with pytest.raises(RegistryError) as caught:
+            client.manifest(Reference.parse(f"{server.host}/a"))
+    assert caught.value.code == "insecure-realm"
+
+
+def test_a_token_that_is_never_right_does_not_loop(client: Client) -> None:
+    with Scripted() as server:
+        challenge = {"WWW-Authenticate": f'Bearer realm="{server.url}/t",service="s",scope="repository:a:pull"'}
+        token = Step("GET", "/t", body=b'{"token":"nope"}')
+        server.add(
+            Step("GET", "/v2/a/manifests/latest", 401, challenge),
+            token,
+            Step("GET", "/v2/a/manifests/latest", 401, challenge),
+        )
+        with pytest.raises(RegistryError) as caught:
+            client.manifest(Reference.parse(f"{server.host}/a"))
+    assert caught.value.code == "unauthorized"
+    assert server.seen[2].headers["Authorization"] == "Bearer nope"
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"token":5}', b'{"token":"a\\r\\nX: y"}', b"<html>"])
+def test_a_token_server_without_tokens(client: Client, body: bytes) -> None:
+    with Scripted() as server:
+        challenge = {"WWW-Authenticate": f'Bearer realm="{server.url}/t"'}
+        server.add(Step("GET", "/v2/a/manifests/latest", 401, challenge), Step("GET", "/t", body=body))
+        with pytest.raises(RegistryError, match="without a token"):
+            client.manifest(Reference.parse(f"{server.host}/a"))
+
+
+# where credentials are found
+
+
+def found(registry: str, repository: str = "", **environment: str) -> Credentials | None:
+    return find_credentials(Settings(environment={"PATH": os.environ["PATH"], **environment}), registry, repository)
+
+
+def test_docker_hub_has_its_own_key(tmp_path: Path) -> None:
+    environment = stored(tmp_path, auths={"https://index.docker.io/v1/": pack()})
+    assert found("docker.io", **environment) == Credentials(USER, PASSWORD)
+    assert found("ghcr.io", **environment) is None
+
+
+def test_old_keys_with_a_scheme_still_count(tmp_path: Path) -> None:
+    environment = stored(tmp_path, auths={"https://old.example:5000/v1/": pack()})
+    assert found("old.example:5000", **environment) == Credentials(USER, PASSWORD)
+
+
+def test_podmans_keys_may_name_part_of_a_registry(tmp_path: Path) -> None:
+    (tmp_path / "auth.json").write_text(
+        json.dumps({"auths": {"q.io/team": pack("team"), "q.io": pack("all"), "q.io/team/app": pack("app")}})
+    )
+    environment = {"REGISTRY_AUTH_FILE": str(tmp_path / "auth.json")}
+    users = [
+        getattr(found("q.io", repository, **environment), "user", None)
+        for repository in ("team/app", "team/other", "teams/x", "")
+    ]
+    assert users == ["app", "team", "all", "all"]
+
+
+def test_the_first_file_that_knows_the_registry_decides(tmp_path: Path) -> None:
+    home, runtime = tmp_path / "home", tmp_path / "run"
+    for folder in (home / ".docker", home / ".config" / "containers", runtime / "containers"):
+        folder.mkdir(parents=True)
+    (home / ".docker" / "config.json").write_text(json.dumps({"auths": {"a.io": pack("docker")}}))
+    two = {"auths": {"a.io": pack("run"), "b.io": pack("run")}}
+    (runtime / "containers" / "auth.json").write_text(json.dumps(two))
+    three = {"auths": {"b.io": pack("home"), "c.io": {"username": "home", "password": "p"}}}
+    (home / ".config" / "containers" / "auth.json").write_text(json.dumps(three))
+    environment = {"HOME": str(home), "XDG_RUNTIME_DIR": str(runtime)}
+    users = [getattr(found(host, **environment), "user", None) for host in ("a.io", "b.io", "c.io", "d.io")]
+    assert users == ["docker", "run", "home", None]
+    assert found("a.io") is None, "an empty environment names no file"
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "is not a JSON object"),
+        ('{"auths":{"a.io":{"auth":"%%%"}}}', "not base64"),
+        ('{"auths":{"a.io":{"auth":"c2VjcmV0"}}}', "without a password"),
+    ],
+)
+def test_a_broken_file_is_named_and_not_quoted(tmp_path: Path, content: str, why: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(RegistryError, match=why) as caught:
+        found("a.io", DOCKER_CONFIG=str(tmp_path))
+    assert caught.value.code == "credentials"
+    assert str(tmp_path) in caught.value.message
+    assert "secret" not in caught.value.message.lower().replace(str(tmp_path).lower(), "")
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("echo secret-thing; exit 3", "failed with status 3"),
+        ("echo secret-thing", "did not answer with a JSON object"),
+        ("exec sleep 20", "gave no answer in 0.2 seconds"),
+    ],
+)
+def test_a_helper_that_fails_is_named_and_not_quoted(tmp_path: Path, script: str, why: str) -> None:
+    environment = {**stored(tmp_path, credsStore="tests"), "PATH": helper(tmp_path / "bin", script)}
+    with pytest.raises(RegistryError, match=why) as caught:
+        find_credentials(Settings(environment=environment, helper_timeout=0.2), "a.io")
+    assert "docker-credential-tests" in caught.value.message
+    assert "secret-thing" not in repr(caught.value)
+
+
+def test_a_helper_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match="docker-credential-none is not on the PATH"):
+        found("a.io", **stored(tmp_path, credsStore="none"))
+    with pytest.raises(RegistryError, match="has a name that is none"):
+        found("a.io", **stored(tmp_path, credsStore="../bin/sh"))
+
+
+def test_a_helper_that_knows_nothing_lets_the_file_speak(tmp_path: Path) -> None:
+    script = 'echo "credentials not found in native keychain"; exit 1'
+    environment = stored(tmp_path, credsStore="tests", auths={"a.io": pack()})
+    environment["PATH"] = helper(tmp_path / "bin", script)
+    assert found("a.io", **environment) == Credentials(USER, PASSWORD)
+    assert PASSWORD not in repr(found("a.io", **environment))

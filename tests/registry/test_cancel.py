@@ -1,0 +1,152 @@
+"""One layer fails, or the user has had enough: the others stop at once and nothing half-done stays."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import sample
+from imq.engine.oci.platform import Platform
+from imq.engine.oci.reference import Reference
+from imq.engine.progress import Silent
+from imq.engine.registry.jobs import Work
+from imq.engine.registry.pull import pull
+from imq.grammar.errors import RegistryError
+from scripted import Scripted, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from imq.engine.oci.document import Descriptor
+    from imq.engine.registry.client import Client
+
+AMD64 = Platform("linux", "amd64")
+
+
+def held(
+    store: sample.Memory,
+    manifest: Descriptor,
+    last: Step | None,
+    hold: threading.Event,
+    tls: tuple[str, str] | None = None,
+) -> Scripted:
+    """Make a server of the image whose layers stop half-way until `hold`, but for the last, which is `last`."""
+    from imq.engine.oci.document import Manifest, read_manifest
+
+    document = read_manifest(store.blobs[manifest.digest])
+    assert isinstance(document, Manifest)
+    steps = [
+        Step("GET", "/v2/a/manifests/latest", 200, {"Content-Type": manifest.media_type}, store.read(manifest.digest)),
+        Step("GET", f"/v2/a/blobs/{document.config.digest}", body=store.read(document.config.digest)),
+    ]
+    layers = list(document.layers)
+    if last is not None:
+        last.path = f"/v2/a/blobs/{layers.pop().digest}"
+        steps.append(last)
+    for layer in layers:
+        half = store.read(layer.digest)[: layer.size // 2]
+        steps.append(Step("GET", f"/v2/a/blobs/{layer.digest}", body=half, length=layer.size, hold=hold))
+    return Scripted(*steps, loose=True, tls=tls)
+
+
+@pytest.fixture
+def hold() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.mark.parametrize("status", [404, 403])
+def test_a_layer_that_fails_stops_the_others(client: Client, hold: threading.Event, status: int) -> None:
+    here, there = sample.Memory(), sample.Memory()
+    manifest = sample.image(here, layers=4, size=3 << 20)
+    with held(here, manifest, Step("GET", "", status), hold) as server:
+        start = time.monotonic()
+        with pytest.raises(RegistryError) as caught:
+            pull(client, Reference.parse(f"{server.host}/a"), AMD64, there, Silent())
+        took = time.monotonic() - start
+        hold.set()
+    assert caught.value.status == status
+    assert took < 2
+    assert manifest.digest not in there.blobs
+    assert len(there.blobs) == 1, "only the config"
+    assert not [t for t in threading.enumerate() if t.name.startswith("imq-transfer")]
+
+
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "tls"])
+def test_ctrl_c_stops_all(
+    connect: Callable[..., Client], hold: threading.Event, encrypted: bool, certificate: tuple[str, str]
+) -> None:
+    here, there, watcher = sample.Memory(), sample.Memory(), sample.Watcher()
+    manifest = sample.image(here, layers=3, size=3 << 20)
+    main = threading.main_thread().ident
+    assert main is not None
+    with held(here, manifest, None, hold, certificate if encrypted else None) as server:
+        timer = threading.Timer(0.3, signal.pthread_kill, (main, signal.SIGINT))
+        timer.start()
+        start = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            pull(connect(jobs=3), Reference.parse(f"{server.host}/a"), AMD64, there, watcher)
+        took = time.monotonic() - start
+        timer.join()
+        hold.set()
+    assert took < 2
+    assert there.interrupted == 3
+    assert watcher.ended
+    assert manifest.digest not in there.blobs
+    assert not [t for t in threading.enumerate() if t.name.startswith("imq-transfer")]
+
+
+def test_waiting_to_try_again_ends_when_called_off(connect: Callable[..., Client]) -> None:
+    here = sample.Memory()
+    manifest = sample.image(here, layers=2)
+    busy = [Step("GET", "", 503, {"Retry-After": "20"}) for _ in range(1)]
+    hold = threading.Event()
+    hold.set()
+    with held(here, manifest, Step("GET", "", 404), hold) as server:
+        waiting = next(s for s in server.steps if s.hold is not None)
+        waiting.status, waiting.headers, waiting.body, waiting.length = 503, {"Retry-After": "20"}, b"", None
+        start = time.monotonic()
+        with pytest.raises(RegistryError) as caught:
+            pull(connect(), Reference.parse(f"{server.host}/a"), AMD64, sample.Memory(), Silent())
+        assert time.monotonic() - start < 2
+    assert busy
+    assert caught.value.status == 404
+
+
+def test_work_is_shared_among_at_most_so_many_threads() -> None:
+    lock, running, most, done = threading.Lock(), 0, 0, []
+
+    def job(number: int) -> Callable[[Work], None]:
+        def run(_: Work) -> None:
+            nonlocal running, most
+            with lock:
+                running += 1
+                most = max(most, running)
+            time.sleep(0.005)
+            with lock:
+                running -= 1
+                done.append(number)
+
+        return run
+
+    Work().run([job(number) for number in range(20)], 3)
+    assert sorted(done) == list(range(20))
+    assert most == 3
+
+
+def test_the_first_problem_is_the_one_raised() -> None:
+    started = threading.Barrier(2)
+
+    def failing(_: Work) -> None:
+        started.wait(5)
+        raise ValueError("first")
+
+    def later(work: Work) -> None:
+        started.wait(5)
+        work.stop.wait(5)
+        raise ValueError("second")
+
+    with pytest.raises(ValueError, match="first"):
+        Work().run([failing, later], 2)

@@ -1,0 +1,88 @@
+"""What skopeo pushes we pull, and what we push skopeo copies back."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+import sample
+import servers
+from imq.engine.oci import media
+from imq.engine.oci.platform import Platform
+from imq.engine.oci.reference import Reference
+from imq.engine.progress import Silent
+from imq.engine.registry.pull import pull
+from imq.engine.registry.push import push
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from imq.engine.registry.client import Client
+    from servers import Registry
+
+AMD64 = Platform("linux", "amd64")
+
+
+@pytest.fixture(autouse=True)
+def skopeo() -> None:
+    servers.needed("skopeo")
+
+
+def run(*words: str) -> str:
+    done = subprocess.run(["skopeo", "--insecure-policy", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def written(folder: Path, store: sample.Memory, manifest: str) -> None:
+    """Write an image layout by hand: nothing of imq's store is trusted here."""
+    (folder / "blobs" / "sha256").mkdir(parents=True)
+    (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+    for digest, content in store.blobs.items():
+        (folder / "blobs" / "sha256" / digest.hex).write_bytes(content)
+    entry = {"mediaType": media.OCI_MANIFEST, "digest": manifest, "size": len(store.blobs[manifest])}  # type: ignore[index]
+    entry["annotations"] = {"org.opencontainers.image.ref.name": "x"}
+    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+
+
+@pytest.mark.parametrize("form", ["oci", "v2s2"])
+def test_what_skopeo_pushes_we_pull(client: Client, registry: Registry, tmp_path: Path, form: str) -> None:
+    here, there = sample.Memory(), sample.Memory()
+    manifest = sample.image(here)
+    written(tmp_path / "layout", here, manifest.digest)
+    name = f"{registry.host}/from/skopeo:{form}"
+    run("copy", "--dest-tls-verify=false", "--format", form, f"oci:{tmp_path}/layout:x", f"docker://{name}")
+    pulled = pull(client, Reference.parse(name), AMD64, there, Silent())
+    assert pulled.manifest.media_type == (media.OCI_MANIFEST if form == "oci" else media.DOCKER_MANIFEST)
+    layers = [digest for digest in here.blobs if here.blobs[digest][:2] == b"\x1f\x8b"]
+    assert len(layers) == 3
+    assert all(there.blobs[digest] == here.blobs[digest] for digest in layers)
+
+
+@pytest.mark.parametrize("docker", [False, True], ids=["oci", "docker"])
+def test_what_we_push_skopeo_copies(client: Client, registry: Registry, tmp_path: Path, docker: bool) -> None:
+    here = sample.Memory()
+    manifest = sample.image(here, docker=docker)
+    name = Reference.parse(f"{registry.host}/to/skopeo:{'docker' if docker else 'oci'}")
+    push(client, name, manifest, here, Silent())
+    run("copy", "--src-tls-verify=false", "--preserve-digests", f"docker://{name}", f"dir:{tmp_path}/copy")
+    assert (tmp_path / "copy" / "manifest.json").read_bytes() == here.blobs[manifest.digest]
+    for digest, content in here.blobs.items():
+        if digest != manifest.digest:
+            assert (tmp_path / "copy" / digest.hex).read_bytes() == content
+    shown = json.loads(run("inspect", "--tls-verify=false", f"docker://{name}"))
+    assert shown["Digest"] == manifest.digest
+    assert shown["Labels"] == {"made": "for tests"}
+
+
+def test_an_index_we_push_skopeo_copies_whole(client: Client, registry: Registry, tmp_path: Path) -> None:
+    here = sample.Memory()
+    entries = [{**sample.image(here, p).document(), "platform": p} for p in (sample.AMD64, sample.ARM64)]
+    top = sample.index(here, entries)
+    name = Reference.parse(f"{registry.host}/to/skopeo:index")
+    push(client, name, top, here, Silent())
+    run("copy", "--all", "--src-tls-verify=false", f"docker://{name}", f"oci:{tmp_path}/copy:x")
+    copied = {path.name for path in (tmp_path / "copy" / "blobs" / "sha256").iterdir()}
+    assert copied == {digest.hex for digest in here.blobs}

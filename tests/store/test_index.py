@@ -1,0 +1,253 @@
+"""The index is derived: whatever happens to it or behind its back, the answers are those of the layout."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sqlite3
+from typing import TYPE_CHECKING
+
+import pytest
+from images import Image, Layout, layer, library
+from stores import Held, blobs_in, entries_in, imq, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+BASE = layer({"base": b"base" * 1000})
+ODD = Image(
+    [BASE, BASE, layer({}), layer({"a": b"", "b": b"x" * 4097}, "gzip")],
+    "2024-02-29T23:59:59.123456789+05:30",
+    {"os": "windows", "architecture": "amd64", "os.version": "10.0.20348.2700", "variant": "v2"},
+    labels={"quote'\"": "line\nbreak", "ключ": "значение", "empty": "", "half": "\ud800"},
+    env=["A=1", "B", "C=x=y", "A=2"],
+    settings={
+        "User": "1000:1000", "Entrypoint": ["/a b", "ü"], "Cmd": [], "WorkingDir": "/x", "StopSignal": "SIGINT",
+        "ExposedPorts": {"80/tcp": {}, "53/udp": {}}, "Volumes": {"/data": {}},
+        "Healthcheck": {"Test": ["CMD", "true"]},
+    },
+    annotations={"a.b/c": "d"},
+    changes={"author": "Ann <ann@example.org>"},
+)  # fmt: skip
+BARE = Image([], None, {}, changes={"history": None, "config": None})
+
+
+@pytest.fixture
+def full(root: Path, made: dict[str, Image]) -> dict[str, Image]:
+    """A store that has changed in every way, and holds odd images too."""
+    with Held(root) as held:
+        held.do("tag plain:1 as redis:7")
+        held.do("untag team/app:3")
+        held.do("rm team/app:2")
+    layout = Layout.__new__(Layout)
+    layout.folder, layout.entries = os.fspath(root), entries_in(root)
+    layout.add(ODD, "odd:1", "library.example.org/odd/one:v1.2-3_4")
+    layout.add(BARE, "bare:1")
+    layout.add_index([made["edge/agent:1"], made["plain:1"]], "multi:1", absent=[Image([BASE])])
+    return made
+
+
+@pytest.mark.usefixtures("full")
+def test_reindex_gives_the_same_answers(store: Held, root: Path) -> None:
+    before = store.answers()
+    assert len(before["images"]) == 16
+    assert len(before["layers"]) > 20
+    assert len(before["history"]) > 30
+    (outcome,) = store.do("reindex")
+    assert outcome["note"] == "11 images"
+    assert store.answers() == before
+    store.close()
+    (root / "index.db").unlink()
+    assert store.answers() == before
+
+
+def test_odd_images_are_read_as_they_are(store: Held, root: Path) -> None:
+    layout = Layout(root)
+    layout.add(ODD, "odd:1")
+    layout.add(BARE, "bare:1")
+    (odd,) = store.rows("images where name = odd:1 as json")
+    assert odd["size"] == ODD.size == 4000 * 2 + 4097
+    assert odd["created"] == 1709231399123456789
+    assert (odd["os_version"], odd["variant"], odd["author"]) == ("10.0.20348.2700", "v2", "Ann <ann@example.org>")
+    assert json.loads(odd["label"]) == {"quote'\"": "line\nbreak", "ключ": "значение", "empty": "", "half": "?"}
+    assert json.loads(odd["env"]) == {"A": "2", "B": "", "C": "x=y"}
+    assert json.loads(odd["ports"]) == ["53/udp", "80/tcp"]
+    assert odd["layer_count"] == 4
+    assert odd["unique_size"] + odd["shared_size"] == odd["size"]
+    (bare,) = store.rows("images where name = bare:1 as json")
+    assert (bare["size"], bare["created"], bare["platform"], bare["layer_count"]) == (0, None, None, 0)
+    assert [row["size"] for row in store.rows("layers of odd:1 as json")] == [4000, 4000, 0, 4097]
+
+
+@pytest.mark.parametrize(
+    "spoil", ["delete", "delete with log", "garbage", "cut", "empty", "pages", "version", "tables"]
+)
+@pytest.mark.usefixtures("full")
+def test_a_spoilt_index_is_made_anew(store: Held, root: Path, spoil: str) -> None:
+    before = store.answers()
+    store.close()
+    path = root / "index.db"
+    if spoil == "delete":
+        path.unlink()
+    elif spoil == "delete with log":  # the log of a process that was killed
+        with sqlite3.connect(path) as killed:
+            killed.execute("DELETE FROM entry")
+            killed.execute("DELETE FROM layer")
+            killed.commit()
+            shutil.copy(f"{path}-wal", root / "kept")
+        killed.close()
+        path.unlink()
+        (root / "kept").rename(f"{path}-wal")
+    elif spoil in ("garbage", "empty"):
+        path.write_bytes(b"no database at all\n" * 1000 if spoil == "garbage" else b"")
+    elif spoil == "cut":
+        path.write_bytes(path.read_bytes()[: 3 * 4096 + 100])
+    elif spoil == "pages":
+        whole = path.read_bytes()
+        path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
+    else:
+        with sqlite3.connect(path) as other:
+            other.execute("PRAGMA user_version = 999" if spoil == "version" else "DROP TABLE layer")
+        other.close()
+        if spoil == "tables":
+            store.do("reindex")
+    assert store.answers() == before
+    assert store.do("reindex")
+    assert store.answers() == before
+
+
+@pytest.mark.usefixtures("full")
+def test_what_is_spoilt_while_it_is_open_is_mended_by_reindex(store: Held, root: Path) -> None:
+    before = store.answers()
+    size = (root / "index.db").stat().st_size
+    with open(root / "index.db", "r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (size - 4096))
+    store.close()
+    assert store.do("reindex")
+    assert store.answers() == before
+
+
+def test_the_folder_can_be_moved_and_copied(store: Held, made: dict[str, Image], root: Path) -> None:
+    before = store.answers()
+    store.close()
+    os.rename(root, root.with_name("moved"))
+    with Held(root.with_name("moved")) as moved:
+        assert moved.answers() == before
+        moved.do("rm redis:7")
+    shutil.copytree(root.with_name("moved"), root)
+    with Held(root) as copied:
+        assert "redis:7" not in copied.names()
+        copied.do("rm redis:latest")
+    with Held(root.with_name("moved")) as moved:
+        assert "redis:latest" in moved.names()
+    assert made
+
+
+def test_an_index_json_of_the_same_size_and_another_content_is_noticed(store: Held, root: Path) -> None:
+    layout = Layout(root)
+    layout.add(Image([BASE]), "app:1")
+    assert store.names() == ["app:1"]
+    layout.entries[0]["annotations"] = {"org.opencontainers.image.ref.name": "app:2"}
+    layout.close()
+    assert store.names() == ["app:2"]
+
+
+def test_two_open_stores_see_each_others_changes(store: Held, made: dict[str, Image], root: Path) -> None:
+    with Held(root) as other:
+        before = other.names()
+        store.do("tag redis:7 as mine:1")
+        assert other.names() == sorted([*before, "mine:1"], key=lambda name: name or "")
+        other.do("rm mine:1")
+        assert store.names() == before
+    assert made
+
+
+@pytest.mark.usefixtures("made")
+def test_who_waited_does_not_bring_back_what_was_before(root: Path, opened: Callable[..., Held]) -> None:
+    """A process that read index.json, and then waited for one that changed it, must not undo that in the index."""
+    slow, quick = opened(root), opened(root)
+    slow.names()
+    layout = slow.session.store.layout
+    read, asked = layout.read, 0
+
+    def reading() -> object:
+        nonlocal asked
+        asked += 1
+        with (
+            contextlib.closing(sqlite3.connect(root / "index.db", timeout=0)) as other,
+            pytest.raises(sqlite3.OperationalError, match="locked"),
+        ):
+            other.execute("BEGIN IMMEDIATE")
+        return read()
+
+    layout.read = reading  # type: ignore[method-assign,assignment]
+    quick.do("rm redis:7")
+    os.utime(root / "index.json")  # whoever looks now must read it again
+    assert "redis:7" not in slow.names()
+    assert asked == 1
+
+
+def test_blobs_that_come_back_are_seen_again(store: Held, made: dict[str, Image], root: Path) -> None:
+    image = made["redis:7"]
+    path = root / "blobs" / "sha256" / image.id[7:]
+    path.unlink()
+    store.do("reindex")
+    assert "redis:7" not in store.names()
+    source = root.with_name("source")
+    Layout(source).add(image, "redis:7")
+    store.do(f'load "{source}"')
+    assert "redis:7" in store.names()
+
+
+# Other people's tools
+
+
+def test_what_skopeo_adds_behind_our_back_is_noticed(store: Held, made: dict[str, Image], root: Path) -> None:
+    library(root.with_name("source"))
+    before = store.names()
+    run("skopeo", "copy", f"oci:{root.with_name('source')}:redis:7", f"oci:{root}:added:1")
+    run("skopeo", "copy", f"oci:{root.with_name('source')}:plain:1", f"oci:{root}:redis:latest")
+    assert set(store.names()) == {*before, "added:1"}
+    (moved,) = store.rows("images where name = redis:latest select layer_count, size")
+    assert moved == {"layer_count": 1, "size": made["plain:1"].size}
+    store.do("rm added:1")
+    store.do("prune")
+
+
+def test_a_layout_made_by_skopeo_opens(store: Held, root: Path) -> None:
+    source = root.with_name("source")
+    made = library(source)
+    run("skopeo", "copy", f"oci:{source}:redis:7", f"oci:{root}:redis:7")
+    (row,) = store.rows("images select name, size, label.maintainer")
+    assert list(row.values()) == ["redis:7", made["redis:7"].size, "redis"]
+    store.do("tag redis:7 as kept:1")
+    store.do("rm redis:7")
+    store.do("rm kept:1")
+    assert blobs_in(root) == {}
+
+
+def test_a_layout_made_by_skopeo_can_be_pruned_and_imported_into_first(root: Path) -> None:
+    source = root.with_name("source")
+    library(source)
+    run("skopeo", "copy", f"oci:{source}:redis:7", f"oci:{root}:redis:7")
+    imq(root, "import", str(source), "as", "tree:1")
+    imq(root, "prune")
+    with Held(root) as held:
+        assert held.names() == ["redis:7", "tree:1"]
+
+
+def test_a_layout_made_by_umoci_opens(store: Held, root: Path) -> None:
+    (root.parent / "file").write_bytes(b"inserted" * 100)
+    run("umoci", "init", "--layout", str(root))
+    run("umoci", "new", "--image", f"{root}:made")
+    run("umoci", "insert", "--rootless", "--image", f"{root}:made", str(root.parent / "file"), "/etc/file")
+    run("umoci", "config", "--image", f"{root}:made", "--config.label", "env=prod", "--config.cmd", "sh")
+    (row,) = store.rows("images select name, size, layer_count, label.env")
+    assert list(row.values()) == ["made:latest", 800, 1, "prod"]
+    store.do("tag made as team/made:1")
+    assert sorted(run("umoci", "ls", "--layout", str(root)).split()) == ["made:latest", "team/made:1"]
+    store.do("prune")  # umoci leaves the manifests and configs of its earlier steps

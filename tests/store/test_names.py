@@ -1,0 +1,382 @@
+"""Names and removal, by docker's rules (PEERS E23 to E33), and plans that are kept or left alone."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import pytest
+from images import Image, Layout, layer
+from imq.engine.oci.digest import Digest
+from imq.engine.progress import Silent
+from imq.engine.sources.store import StoreSource
+from imq.grammar.errors import ImqError
+from stores import NOW, Held, blobs_in, entries_in
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from imq.engine.actions import Action, Outcome
+
+BASE = layer({"base": b"base" * 1000})
+SHARED = layer({"shared": b"shared" * 500})
+
+
+def single(number: int, *more: object) -> Image:
+    """An image with a layer of its own over the common one."""
+    return Image([BASE, *more, layer({"own": b"%d" % number * 300 * number})], env=[f"N={number}"])  # type: ignore[list-item]
+
+
+def planned(store: Held, text: str) -> list[Action]:
+    """Return the actions that a statement plans."""
+    (statement,) = store.session.parse(text)
+    verb = store.session._verb(statement)  # type: ignore[arg-type]
+    assert verb.plan is not None
+    return verb.plan(statement, store.session.planning())  # type: ignore[arg-type]
+
+
+def applied(store: Held, actions: list[Action]) -> list[Outcome]:
+    """Do actions that were planned before."""
+    options = {"environment": {}, "progress": Silent(), "jobs": 2, "lazily": False, "insecure": frozenset()}
+    return list(StoreSource(store.session.store, clock=lambda: NOW, **options).apply(actions))  # type: ignore[arg-type]
+
+
+# Giving names
+
+
+def test_tag_gives_another_name(store: Held, made: dict[str, Image]) -> None:
+    (outcome,) = store.do("tag redis:7 as team/cache")
+    assert (outcome["target"], outcome["image"]) == ("team/cache:latest", made["redis:7"].id)
+    rows = store.rows(f"images where id = {made['redis:7'].id} select name, manifest_digest")
+    assert {row["name"] for row in rows} == {"redis:7", "team/cache:latest"}
+    assert {row["manifest_digest"] for row in rows} == {made["redis:7"].digest}
+
+
+def test_tag_in_dockers_order(store: Held, made: dict[str, Image]) -> None:
+    store.do("tag redis:7, other:1")
+    assert store.rows("images where name = other:1 select id") == [{"id": made["redis:7"].id}]
+
+
+@pytest.mark.usefixtures("made")
+def test_a_name_that_is_there_already_changes_nothing(store: Held, root: Path) -> None:
+    store.rows("images")
+    before = (root / "index.json").stat()
+    (outcome,) = store.do("tag redis:7 as redis:7")
+    assert outcome["note"] == "it had the name already"
+    assert (root / "index.json").stat() == before
+
+
+def test_a_name_that_moves_leaves_its_image_dangling(store: Held, made: dict[str, Image]) -> None:
+    (plan,) = store.outcomes("tag redis:7 as redis:latest", dry_run=True)
+    short = made["redis:latest"].id[7:19]
+    assert plan["note"] == f"moves from {short}"
+    (outcome,) = store.do("tag redis:7 as redis:latest")
+    assert outcome["note"] == f"moved from {short}"
+    (left,) = store.rows(f"images where id = {made['redis:latest'].id} select name, dangling")
+    assert left == {"name": None, "dangling": 1}
+
+
+def test_a_name_from_a_registry_leaves_its_digest_behind(store: Held, root: Path) -> None:
+    layout = Layout(root)
+    old, new = layout.add(single(1), "quay.io/team/app:1"), layout.add(single(2), "new:1")
+    known = "sha256:" + "ab" * 32
+    layout.entries[0]["annotations"]["dev.imq.registry-digest"] = known
+    layout.close()
+    store.do("tag new:1 as quay.io/team/app:1")
+    (left,) = store.rows(f"images where id = {old.id} select name, repository, tag, digest, dangling")
+    assert left == {
+        "name": f"quay.io/team/app@{known}",
+        "repository": "quay.io/team/app",
+        "tag": None,
+        "digest": known,
+        "dangling": 1,
+    }
+    (here,) = store.rows("images where name = quay.io/team/app:1 select id, digest")
+    assert here == {"id": new.id, "digest": None}
+    store.do(f"tag quay.io/team/app@{known} as back:1")
+    assert store.rows("images where name = back:1 select id") == [{"id": old.id}]
+
+
+def test_an_image_with_another_name_leaves_nothing_behind(store: Held, made: dict[str, Image]) -> None:
+    store.do("tag redis:7 as team/app:1")
+    assert store.names(f"where id = {made['team/app:1'].id}") == ["registry.local:5000/team/app:1"]
+
+
+@pytest.mark.usefixtures("made")
+def test_tags_over_a_query_are_a_template(store: Held) -> None:
+    store.do('tag images where repository = team/app as "mirror.local/{{.Repository}}:{{.Tag}}-{{.Label.env}}"')
+    assert [name for name in store.names() if name and name.startswith("mirror")] == [
+        "mirror.local/team/app:1-prod",
+        "mirror.local/team/app:2-prod",
+        "mirror.local/team/app:3-test",
+    ]
+
+
+@pytest.mark.usefixtures("made")
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("tag nosuch as x:1", "no-such-image"),
+        ("tag redis:7 as BAD:1", "reference"),
+        ("tag redis:7", "operand"),
+        ('tag images where label.env = prod as "one:1"', "ambiguous-name"),
+        (f"tag redis:7 as x@sha256:{'0' * 64}", "reference"),
+        ("untag nosuch", "no-such-image"),
+        ("rm nosuch", "no-such-image"),
+        ("rm deadbeef", "no-such-image"),
+    ],
+)
+def test_what_cannot_be_done_is_said(store: Held, root: Path, text: str, code: str) -> None:
+    before = entries_in(root)
+    assert store.problem(text) == code
+    assert entries_in(root) == before
+
+
+def test_no_such_image_names_what_is_like_it(store: Held, made: dict[str, Image]) -> None:
+    with pytest.raises(ImqError, match="No such image: redis:8") as caught:
+        store.rows("rm redis:8")
+    assert caught.value.hints[0] == "tags here: redis:7, redis:latest"
+    with pytest.raises(ImqError) as caught:
+        store.rows("rm redi:7")
+    assert "redis:7" in caught.value.hints[0]
+    assert made
+
+
+# Taking names away
+
+
+def test_untag_keeps_the_image(store: Held, made: dict[str, Image], root: Path) -> None:
+    before = blobs_in(root)
+    store.do("untag redis:7")
+    assert store.rows(f"images where id = {made['redis:7'].id} select name") == [{"name": None}]
+    store.do("untag team/app:1")
+    assert store.names(f"where id = {made['team/app:1'].id}") == ["registry.local:5000/team/app:1"]
+    assert blobs_in(root) == before
+
+
+def test_untag_takes_names_and_no_ids(store: Held, made: dict[str, Image]) -> None:
+    assert store.problem(f"untag {made['redis:7'].id}") == "operand"
+    store.do(f"untag images where id = {made['team/app:1'].id}")
+    assert store.names(f"where id = {made['team/app:1'].id}") == [None]
+
+
+def test_rm_takes_the_name_and_with_the_last_the_image(store: Held, made: dict[str, Image]) -> None:
+    id_ = made["team/app:1"].id
+    assert [outcome["action"] for outcome in store.do("rm team/app:1")] == ["untag"]
+    assert store.names(f"where id = {id_}") == ["registry.local:5000/team/app:1"]
+    assert [outcome["action"] for outcome in store.do("rm registry.local:5000/team/app:1")] == ["remove"]
+    assert store.names(f"where id = {id_}") == []
+
+
+@pytest.mark.parametrize("form", ["{id}", "{short}", "sha256:{short}", "{digest}"])
+def test_rm_by_id(store: Held, made: dict[str, Image], form: str) -> None:
+    image = made["redis:7"]
+    text = form.format(id=image.id, short=image.id[7:19], digest=image.digest)
+    (outcome,) = store.do(f"rm {text}")
+    assert (outcome["action"], outcome["target"], outcome["image"]) == ("remove", "redis:7", image.id)
+
+
+def test_rm_by_the_id_of_an_image_with_several_names_needs_force(store: Held, made: dict[str, Image]) -> None:
+    id_ = made["team/app:1"].id
+    with pytest.raises(ImqError, match="several names") as caught:
+        store.rows(f"rm {id_}")
+    assert caught.value.code == "conflict"
+    (outcome,) = store.do(f"rm {id_} force")
+    assert outcome["target"] == "registry.local:5000/team/app:1, team/app:1"
+    assert store.names(f"where id = {id_}") == []
+
+
+def test_rm_by_id_with_one_tag_and_its_digest_name_needs_no_force(store: Held, root: Path) -> None:
+    layout = Layout(root)
+    image = layout.add(single(1), "quay.io/team/app:1")
+    layout.entry(dict(layout.entries[0]), f"quay.io/team/app@{'sha256:' + 'cd' * 32}")
+    store.do(f"rm {image.id}")
+    assert store.names() == []
+
+
+def test_the_last_tag_of_a_repository_takes_its_digest_names_along(store: Held, root: Path) -> None:
+    layout = Layout(root)
+    image = layout.add(single(1), "quay.io/team/app:1", "other:1")
+    layout.entry(dict(layout.entries[0]), f"quay.io/team/app@{'sha256:' + 'cd' * 32}")
+    store.do("rm quay.io/team/app:1")
+    assert store.names(f"where id = {image.id}") == ["other:1"]
+
+
+def test_an_ambiguous_id_lists_what_it_could_be(store: Held, root: Path) -> None:
+    layout = Layout(root)
+    by_digit: dict[str, list[str]] = {}
+    for number in range(1, 18):  # seventeen ids cannot begin with sixteen digits
+        image = layout.add(single(number), f"app:{number}")
+        by_digit.setdefault(image.id[7], []).append(image.id[7:26])
+    digit, ids = next((digit, ids) for digit, ids in by_digit.items() if len(ids) > 1)
+    with pytest.raises(ImqError, match="ambiguous") as caught:
+        store.rows(f"rm {digit}")
+    assert caught.value.code == "ambiguous-id"
+    assert all(any(id_ in hint for hint in caught.value.hints) for id_ in ids)
+    assert len(store.names()) == 17
+
+
+def test_a_name_goes_before_an_id(store: Held, root: Path) -> None:
+    layout = Layout(root)
+    image = layout.add(single(1), "one:1")
+    other = layout.add(single(2), f"{image.id[7:15]}:latest")
+    (outcome,) = store.do(f"rm {image.id[7:15]}")
+    assert outcome["image"] == other.id
+    (outcome,) = store.do(f"rm {image.id[7:15]}")
+    assert outcome["image"] == image.id
+
+
+def test_rm_by_query(store: Held, made: dict[str, Image]) -> None:
+    outcomes = store.do('rm images where repository like "team/*" and label.env = prod')
+    assert sorted((outcome["action"], outcome["target"]) for outcome in outcomes) == [
+        ("remove", "team/app:2"),
+        ("untag", "team/app:1"),
+    ]
+    assert store.names(f"where id = {made['team/app:1'].id}") == ["registry.local:5000/team/app:1"]
+    assert store.do("rm images where label.env = nosuch") == []
+
+
+def test_the_whole_table_needs_all(store: Held, made: dict[str, Image], root: Path) -> None:
+    assert store.problem("rm images") == "refused"
+    assert len(store.names()) == len(made) + 1
+    store.do("rm all images")
+    assert store.names() == []
+    assert blobs_in(root) == {}
+
+
+def test_prune_takes_what_dangles_and_what_nothing_reaches(store: Held, made: dict[str, Image], root: Path) -> None:
+    stray = hashlib.sha256(b"left by somebody").hexdigest()
+    (root / "blobs" / "sha256" / stray).write_bytes(b"left by somebody")
+    outcomes = store.do("prune")
+    assert {outcome["image"] for outcome in outcomes if outcome["action"] == "remove"} == {
+        made["dangling"].id,
+        made["tool"].id,
+    }
+    assert outcomes[-1]["target"] == "1 blob that no image reaches"
+    assert outcomes[-1]["size"] == len(b"left by somebody")
+    assert f"sha256:{stray}" not in blobs_in(root)
+    assert [outcome["action"] for outcome in store.do("prune")] == ["collect"]
+
+
+# What goes with an image
+
+
+def test_a_layer_goes_with_the_last_image_that_has_it(store: Held, made: dict[str, Image], root: Path) -> None:
+    base = made["redis:7"].layers[0].digest
+    store.do("rm redis:7")
+    assert made["redis:7"].layers[1].digest not in blobs_in(root)
+    assert base in blobs_in(root)
+    users = [name for name, image in made.items() if base in image.blobs and name != "redis:7"]
+    for name in users[:-1]:
+        store.do(f"rm {made[name].id} force")
+        assert base in blobs_in(root), name
+    store.do(f"rm {made[users[-1]].id} force")
+    assert base not in blobs_in(root)
+    assert store.names() == ["edge/agent:1", "plain:1"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rm redis:7",
+        "rm redis:7, redis:latest",
+        'rm images where repository like "team/*" or repository like "registry*"',
+        "rm images where label.env is known",
+        "rm all images",
+        "prune",
+    ],
+)
+@pytest.mark.usefixtures("made")
+def test_a_dry_run_says_exactly_what_is_then_done(store: Held, root: Path, text: str) -> None:
+    entries, before = entries_in(root), blobs_in(root)
+    plan = store.outcomes(text, dry_run=True)
+    assert plan == store.outcomes(f"dry run {text}")
+    assert (entries_in(root), blobs_in(root)) == (entries, before), "a dry run does nothing"
+    done = store.do(text)
+    keys = ("action", "image", "size") if text == "prune" else ("action", "target", "image", "size")
+    assert [[row[key] for key in keys] for row in plan if row["action"] != "collect"] == [
+        [row[key] for key in keys] for row in done if row["action"] != "collect"
+    ]
+    after = blobs_in(root)
+    assert sum(row["size"] or 0 for row in plan) == sum(before.values()) - sum(after.values())
+
+
+def test_what_goes_is_told_of_whole_groups_that_share(store: Held, root: Path) -> None:
+    layout = Layout(root)
+    images = [layout.add(single(number, SHARED), f"app:{number}") for number in range(1, 5)]
+    plan = store.outcomes("rm app:1, app:2, app:3", dry_run=True)
+    own = [sum(len(b) for d, b in image.blobs.items() if d not in (BASE.digest, SHARED.digest)) for image in images]
+    assert [row["size"] for row in plan] == own[:3], "the fourth needs what they share"
+    plan = store.outcomes("rm app:1, app:2, app:3, app:4", dry_run=True)
+    assert [row["size"] for row in plan] == [*own[:3], own[3] + len(BASE.blob) + len(SHARED.blob)]
+    before = sum(blobs_in(root).values())
+    store.do("rm app:1, app:2, app:3, app:4")
+    assert before == sum(row["size"] for row in plan)
+    assert blobs_in(root) == {}
+
+
+def test_an_image_in_two_roots_stays_until_both_are_gone(store: Held, root: Path) -> None:
+    layout = Layout(root)
+    one, other = single(1), Image([BASE], platform={"os": "linux", "architecture": "arm64"})
+    layout.add_index([one, other], "multi:1")
+    layout.add(one, "alone:1")
+    assert [row["size"] for row in store.outcomes("rm alone:1", dry_run=True)] == [0]
+    store.do("rm alone:1")
+    assert set(one.blobs) <= set(blobs_in(root))
+    store.do("rm multi:1")
+    assert blobs_in(root) == {}
+
+
+# Plans that are out of date
+
+
+@pytest.mark.parametrize(
+    ("statement", "meanwhile"),
+    [
+        ("rm redis:7", "tag plain:1 as redis:7"),
+        ("rm redis:7", "tag redis:7 as redis:8"),
+        ("rm redis:7", "rm redis:7"),
+        ("untag redis:7", "tag plain:1 as redis:7"),
+        ("untag redis:7", "untag redis:7"),
+        ("tag redis:7 as new:1", "tag plain:1 as new:1"),
+        ("tag redis:7 as redis:latest", "tag plain:1 as redis:latest"),
+        ("tag redis:7 as other:1", "rm redis:7"),
+    ],
+)
+@pytest.mark.usefixtures("made")
+def test_a_plan_out_of_date_is_left_alone(store: Held, root: Path, statement: str, meanwhile: str) -> None:
+    actions = planned(store, statement)
+    with Held(root) as other:
+        other.do(meanwhile)
+    entries, blobs = entries_in(root), blobs_in(root)
+    (outcome,) = applied(store, actions)
+    assert outcome.error is not None
+    assert outcome.error.code == "changed"
+    assert (entries_in(root), blobs_in(root)) == (entries, blobs)
+
+
+@pytest.mark.usefixtures("made")
+def test_what_is_not_out_of_date_is_done_all_the_same(store: Held, root: Path) -> None:
+    actions = planned(store, "rm redis:7, redis:latest")
+    with Held(root) as other:
+        other.do("tag plain:1 as redis:7")
+    first, second = applied(store, actions)
+    assert first.error is not None
+    assert second.error is None
+    assert "redis:latest" not in store.names()
+    assert "redis:7" in store.names()
+
+
+def test_a_tag_whose_target_lost_the_name_meanwhile_is_given(store: Held, made: dict[str, Image], root: Path) -> None:
+    actions = planned(store, "tag redis:7 as redis:latest")
+    with Held(root) as other:
+        other.do("untag redis:latest")
+    (outcome,) = applied(store, actions)
+    assert outcome.error is None
+    assert store.rows("images where name = redis:latest select id") == [{"id": made["redis:7"].id}]
+
+
+def test_ids_are_the_digests_of_configs(made: dict[str, Image], store: Held) -> None:
+    assert {row["id"] for row in store.rows("images select id")} == {
+        Digest("sha256:" + hashlib.sha256(image.config).hexdigest()) for image in made.values()
+    }

@@ -1,0 +1,213 @@
+"""Pulling from and pushing to a real registry, into a real store, through a session."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+import sample
+from images import ARM64, Image, layer
+from imq.engine.oci.platform import Platform
+from imq.grammar.errors import ImqError
+from served import serve, serve_index
+from stores import Held, blobs_in, check_store, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from servers import Registry
+
+BASE = layer({"base": os.urandom(100_000)}, "gzip")
+
+
+def image(number: int = 1, **more: object) -> Image:
+    return Image([BASE, layer({"own": b"own%d" % number * 1000}, "gzip")], labels={"n": str(number)}, **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def repository() -> str:
+    """A repository that no other test uses."""
+    return f"team/{uuid.uuid4().hex[:8]}"
+
+
+def test_by_tag(store: Held, registry: Registry, repository: str) -> None:
+    made = image()
+    name = serve(registry, f"{repository}:1", made)
+    (outcome,) = store.do(f"pull {name}")
+    assert outcome["image"] == made.id
+    assert outcome["size"] == sum(len(layer.blob) for layer in made.layers)
+    assert outcome["note"] == f"Status: Downloaded newer image for {name}"
+    (row,) = store.rows("images select name, id, digest, manifest_digest, size, pulled_at is known as pulled")
+    assert list(row.values()) == [name, made.id, made.digest, made.digest, made.size, 1]
+
+
+def test_without_a_tag_it_is_latest(store: Held, registry: Registry, repository: str) -> None:
+    name = serve(registry, f"{repository}:latest", image())
+    store.do(f"pull {name.removesuffix(':latest')}")
+    assert store.names() == [name]
+
+
+def test_a_second_time_it_is_up_to_date(store: Held, registry: Registry, repository: str, root: Path) -> None:
+    name = serve(registry, f"{repository}:1", image())
+    store.do(f"pull {name}")
+    before = (root / "index.json").stat()
+    (outcome,) = store.do(f"pull {name}")
+    assert (outcome["note"], outcome["size"]) == (f"Status: Image is up to date for {name}", 0)
+    assert (root / "index.json").stat() == before
+
+
+def test_by_digest(store: Held, registry: Registry, repository: str) -> None:
+    made = image()
+    name = serve(registry, f"{repository}:1", made)
+    by_digest = f"{name.removesuffix(':1')}@{made.digest}"
+    store.do(f"pull {by_digest}")
+    assert store.rows("images select name, tag, digest") == [{"name": by_digest, "tag": None, "digest": made.digest}]
+    store.do(f"pull {name}")
+    assert store.names() == [name], "the tag says all that the digest said"
+    store.do(f"pull {by_digest}")
+    assert store.names() == [name]
+    store.do(f"rm {by_digest}")
+    assert store.names() == []
+
+
+def test_a_tag_that_moved_in_the_registry_leaves_the_old_image_by_digest(
+    store: Held, registry: Registry, repository: str
+) -> None:
+    old, new = image(1), image(2)
+    name = serve(registry, f"{repository}:1", old)
+    store.do(f"pull {name}")
+    serve(registry, f"{repository}:1", new)
+    (outcome,) = store.do(f"pull {name}")
+    assert "newer" in outcome["note"]
+    (left,) = store.rows(f"images where id = {old.id} select name, dangling")
+    assert left == {"name": f"{name.removesuffix(':1')}@{old.digest}", "dangling": 1}
+    assert [row["image"] for row in store.do("prune") if row["action"] == "remove"] == [old.id]
+
+
+def test_layers_that_are_here_do_not_travel(root: Path, opened: Callable[..., Held], registry: Registry) -> None:
+    watcher = sample.Watcher()
+    held = opened(root, progress=watcher)
+    repository = f"team/{uuid.uuid4().hex[:8]}"
+    first, second = image(1), image(2)
+    names = [serve(registry, f"{repository}:{n}", made) for n, made in ((1, first), (2, second))]
+    held.do(f"pull {names[0]}")
+    watcher.words.clear()
+    (outcome,) = held.do(f"pull {names[1]}")
+    assert watcher.words[BASE.digest] == ["Already exists"]  # type: ignore[index]
+    assert watcher.words[second.layers[1].digest][-1] == "Pull complete"  # type: ignore[index]
+    assert outcome["size"] == len(second.layers[1].blob)
+    rows = held.rows("images select name, size, shared_size, unique_size order by name")
+    assert [tuple(row.values())[1:] for row in rows] == [(104_000, 100_000, 4000)] * 2
+
+
+def test_an_index_gives_the_image_for_the_platform(
+    store: Held, registry: Registry, repository: str, root: Path
+) -> None:
+    amd, arm = image(1), image(2, platform=ARM64)
+    name = serve_index(registry, f"{repository}:1", [amd, arm])
+    store.do(f"pull {name}")
+    (row,) = store.rows("images select id, platform, digest, manifest_digest")
+    assert (row["id"], row["platform"], row["manifest_digest"]) == (amd.id, "linux/amd64", amd.digest)
+    assert row["digest"] not in (amd.digest, arm.digest), "the name stands for the index there"
+    assert set(blobs_in(root)) == set(amd.blobs), "and nothing is kept that nothing here refers to"
+    store.do(f"pull {name} platform linux/arm64")
+    rows = {row["id"]: row["name"] for row in store.rows("images select id, name")}
+    assert rows[arm.id] == name
+    (again,) = store.do(f"pull {name} platform arm64")
+    assert "up to date" in again["note"]
+    store.do("rm all images")
+    assert blobs_in(root) == {}
+
+
+def test_the_platform_of_the_session_counts(root: Path, opened: Callable[..., Held], registry: Registry) -> None:
+    arm = image(2, platform=ARM64)
+    name = serve_index(registry, f"team/{uuid.uuid4().hex[:8]}:1", [image(1), arm])
+    held = opened(root, platform=Platform.parse("linux/arm64"))
+    held.do(f"pull {name}")
+    assert held.rows("images select id") == [{"id": arm.id}]
+
+
+def test_verifying_lazily_measures_when_a_question_asks(store: Held, registry: Registry, repository: str) -> None:
+    made = image()
+    name = serve(registry, f"{repository}:1", made)
+    store.tell("set verify = lazy")
+    store.do(f"pull {name}")
+    assert len(store.session.store.unmeasured()) == 2
+    assert store.names() == [name], "a question that asks for no size unpacks nothing"
+    assert len(store.session.store.unmeasured()) == 2
+    assert store.rows("images select size") == [{"size": made.size}]
+    assert store.session.store.unmeasured() == []
+
+
+def test_several_at_once_and_one_that_fails(store: Held, registry: Registry, repository: str) -> None:
+    names = [serve(registry, f"{repository}:{number}", image(number)) for number in (1, 2)]
+    outcomes = store.outcomes(f"pull {names[0]}, {registry.host}/{repository}:nosuch, {names[1]}")
+    assert [outcome["error"] for outcome in outcomes] == [None, "manifest-unknown", None]
+    assert store.names() == names
+
+
+@pytest.mark.parametrize(
+    ("what", "code"),
+    [
+        ("{host}/{repository}:nosuch", "manifest-unknown"),
+        ("{host}/{repository}-nosuch:1", "manifest-unknown"),
+        ("{host}/{repository}@sha256:" + "0" * 64, "manifest-unknown"),
+        ("127.0.0.1:1/team/app:1", "unreachable"),
+        ("nosuch.invalid/team/app:1", "unreachable"),
+        ("{host}/{repository}:1 platform linux/s390x", "no-matching-manifest"),
+    ],
+)
+def test_what_is_not_there_is_said(
+    store: Held, registry: Registry, repository: str, root: Path, what: str, code: str
+) -> None:
+    serve_index(registry, f"{repository}:1", [image(1), image(2, platform=ARM64)])
+    assert store.problem("pull " + what.format(host=registry.host, repository=repository)) == code
+    assert blobs_in(root) == {}
+    assert store.names() == []
+
+
+def test_a_wrong_name_is_told_before_anything_is_pulled(store: Held, registry: Registry, repository: str) -> None:
+    name = serve(registry, f"{repository}:1", image())
+    with pytest.raises(ImqError) as caught:
+        store.rows(f"pull {name}, BAD:1")
+    assert (caught.value.code, caught.value.exit_code) == ("reference", 2)
+    assert caught.value.span is not None
+    assert store.names() == []
+
+
+def test_what_is_pushed_can_be_pulled(
+    store: Held,
+    made: dict[str, Image],
+    registry: Registry,
+    repository: str,
+    tmp_path: Path,
+    opened: Callable[..., Held],
+) -> None:
+    name = f"{registry.host}/{repository}:1"
+    (outcome,) = store.do(f"push redis:7 to {name}")
+    assert outcome["note"] == f"digest: {made['redis:7'].digest}"
+    store.do(f"tag plain:1 as {registry.host}/{repository}:2")
+    store.do(f"push {registry.host}/{repository}:2")
+    (row,) = store.rows(f"images where name = {registry.host}/{repository}:2 select digest")
+    assert row["digest"] == made["plain:1"].digest, "now it has a registry's digest"
+    other = opened(tmp_path / "other")
+    other.do(f"pull {name}, {registry.host}/{repository}:2")
+    assert {row["id"] for row in other.rows("images select id")} == {made["redis:7"].id, made["plain:1"].id}
+    other.close()
+    check_store(tmp_path / "other")
+
+
+def test_an_image_without_a_name_cannot_be_pushed(store: Held, made: dict[str, Image]) -> None:
+    assert store.problem(f"push {made['dangling'].id}") == "operand"
+    assert store.problem("push redis:7, redis:latest to x.invalid/y:1") == "operand"
+
+
+def test_skopeo_reads_what_was_pulled(store: Held, registry: Registry, repository: str, root: Path) -> None:
+
+    made = image()
+    name = serve(registry, f"{repository}:1", made)
+    store.do(f"pull {name}")
+    assert made.digest in run("skopeo", "inspect", f"oci:{root}:{name}")

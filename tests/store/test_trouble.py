@@ -1,0 +1,268 @@
+"""Full disks, folders that may not be written, roots that are no stores, blobs that are gone."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from images import Image, Layout, layer, library
+from served import serve
+from stores import Held, blobs_in, check_store, command, entries_in, imq
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from servers import Registry
+
+DROP_FROM_BOUNDING_SET, MAY_OVERRIDE = 24, (1, 2)  # prctl's, and the capabilities to pass over permissions
+LIBC = ctypes.CDLL(None, use_errno=True)
+BIG = Image([layer({f"file{n}": os.urandom(1_500_000)}, "gzip") for n in range(4)])
+
+
+@contextlib.contextmanager
+def file_system(folder: Path, options: str) -> Iterator[bool]:
+    """Mount a small file system at a folder, where that is allowed; say whether it was."""
+    folder.mkdir(exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    done = subprocess.run(mount, capture_output=True, check=False) if shutil.which("mount") else None
+    mounted = done is not None and done.returncode == 0
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def small_files() -> None:
+    """Let this process write no file of more than a megabyte: what a full disk is like, without one."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+
+
+def be_nobody_special() -> None:
+    """Give up root's power over other people's files."""
+    for capability in MAY_OVERRIDE:
+        assert LIBC.prctl(DROP_FROM_BOUNDING_SET, capability, 0, 0, 0) == 0
+
+
+@pytest.fixture
+def unprivileged() -> dict[str, Any]:
+    """Options for a process that may not write what others own."""
+    return {"preexec_fn": be_nobody_special} if os.geteuid() == 0 else {}
+
+
+@pytest.fixture
+def readable(root: Path) -> Iterator[dict[str, Image]]:
+    """A store that the unprivileged may read and not write."""
+    made = library(root)
+    imq(root, "images")  # measures, and makes the index
+    folders = [folder for folder, _, _ in os.walk(root)]
+    for folder in folders:
+        os.chmod(folder, 0o555)
+    yield made
+    for folder in folders:
+        os.chmod(folder, 0o755)
+
+
+# A full disk
+
+
+def test_a_full_disk(tmp_path: Path, registry: Registry) -> None:
+    name = serve(registry, f"big/{uuid.uuid4().hex[:8]}:1", BIG)
+    root = tmp_path / "small" / "store"
+    with file_system(tmp_path / "small", "size=4m") as mounted:
+        options: dict[str, Any] = {} if mounted else {"preexec_fn": small_files}
+        library(root)
+        before = imq(root, "images", "as", "json").stdout
+        blobs = blobs_in(root)
+        for words in (("pull", name), ("load", str(tmp_path / "source"))):
+            Layout(tmp_path / "source").add(BIG, "big:1")
+            done = imq(root, *words, code=None, **options)
+            assert done.returncode in (1, 3)
+            assert "no-space" in done.stderr or "File too large" in done.stderr, done
+        assert imq(root, "images", "as", "json", **options).stdout == before
+        imq(root, "prune", **options)
+        assert blobs_in(root).keys() <= blobs.keys()
+        check_store(root)
+
+
+def test_questions_are_answered_on_a_disk_that_is_full_to_the_last_byte(tmp_path: Path) -> None:
+    root = tmp_path / "small" / "store"
+    with file_system(tmp_path / "small", "size=2m") as mounted:
+        library(root)
+        before = imq(root, "images", "as", "json").stdout
+        if mounted:
+            with contextlib.suppress(OSError), open(tmp_path / "small" / "filler", "wb", buffering=0) as filler:
+                while True:
+                    filler.write(bytes(4096))
+        assert imq(root, "images", "as", "json").stdout == before
+        if mounted:
+            done = imq(root, "tag", "redis:7", "as", "other:1", code=3)
+            assert "no-space" in done.stderr
+            os.unlink(tmp_path / "small" / "filler")
+        imq(root, "tag", "redis:7", "as", "other:1")
+        check_store(root)
+
+
+def test_saving_to_a_full_disk_leaves_nothing(tmp_path: Path, root: Path) -> None:
+    Layout(root).add(BIG, "big:1")
+    (tmp_path / "out").mkdir()
+    with file_system(tmp_path / "out", "size=1m") as mounted:
+        options: dict[str, Any] = {} if mounted else {"preexec_fn": small_files}
+        done = imq(root, "save", "big:1", "to", str(tmp_path / "out" / "big.tar"), code=None, **options)
+        assert done.returncode in (1, 3)
+        assert list((tmp_path / "out").iterdir()) == []
+
+
+# Nothing may be written
+
+
+def test_a_store_that_may_only_be_read_answers(
+    root: Path, readable: dict[str, Image], unprivileged: dict[str, Any]
+) -> None:
+    before = imq(root, "images", "as", "json").stdout
+    assert imq(root, "images", "as", "json", **unprivileged).stdout == before
+    dangling = imq(root, "images where dangling and size > 1kB count", **unprivileged)
+    assert dangling.stdout.strip() == "2"
+    assert readable
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("rm", "redis:7"),
+        ("tag", "redis:7", "as", "x:1"),
+        ("prune",),
+        ("import", "/etc/hostname", "as", "x:1"),
+        ("pull", "127.0.0.1:1/x:1"),
+    ],
+    ids=lambda words: words[0],
+)
+@pytest.mark.usefixtures("readable")
+def test_a_store_that_may_only_be_read_is_not_changed(
+    root: Path, unprivileged: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    entries, blobs = entries_in(root), blobs_in(root)
+    done = imq(root, *words, code=None, **unprivileged)
+    assert done.returncode in (1, 3)
+    assert "permission" in done.stderr
+    assert (entries_in(root), blobs_in(root)) == (entries, blobs)
+
+
+def test_a_read_only_file_system(tmp_path: Path) -> None:
+    root = tmp_path / "fixed" / "store"
+    with file_system(tmp_path / "fixed", "size=8m") as mounted:
+        library(root)
+        before = imq(root, "images", "as", "json").stdout
+        if mounted:
+            subprocess.run(["mount", "-o", "remount,ro", str(tmp_path / "fixed")], check=True)
+            done = imq(root, "rm", "redis:7", code=None)
+            assert "read-only" in done.stderr
+        assert imq(root, "images", "as", "json").stdout == before
+
+
+@pytest.mark.usefixtures("readable")
+def test_where_nothing_may_be_written_nothing_is_unpacked_again(root: Path, unprivileged: dict[str, Any]) -> None:
+    """What the index on the disk has measured counts, or every question would unpack every layer."""
+    script = (
+        "import sys; from imq.engine.store.store import Store; "
+        "store = Store(sys.argv[1]); print(len(store.unmeasured()), store.index.current)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(root)], capture_output=True, text=True, check=True, **unprivileged
+    )
+    assert done.stdout.split() == ["0", "True"]
+
+
+# Roots that are no stores
+
+
+def test_a_store_that_is_not_there_is_empty(root: Path) -> None:
+    assert imq(root, "images", "count").stdout.strip() == "0"
+    assert not root.exists(), "a question makes nothing"
+    assert "no-such-image" in imq(root, "rm", "redis:7", code=3).stderr
+    assert not root.exists()
+
+
+@pytest.mark.parametrize("words", [("images",), ("prune",), ("import", "/etc/hostname", "as", "x:1")])
+def test_a_folder_with_other_things_is_left_alone(tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_bytes(b"cat")
+    done = imq(tmp_path / "photos", *words, code=None)
+    assert done.returncode in (1, 3)
+    assert "cat.jpg" in done.stderr
+    assert os.listdir(tmp_path / "photos") == ["cat.jpg"]
+
+
+@pytest.mark.parametrize("words", [("images",), ("prune",), ("import", "/etc/hostname", "as", "x:1")])
+def test_a_file_is_no_store(tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "file").write_bytes(b"a file")
+    done = imq(tmp_path / "file", *words, code=None)
+    assert done.returncode in (1, 3)
+    assert "no folder" in done.stderr
+    assert (tmp_path / "file").read_bytes() == b"a file"
+
+
+@pytest.mark.parametrize("content", [b"", b"no json", b"[]", b"{}", b'{"manifests":[{}]}', b'{"manifests":' * 9999])
+def test_a_broken_index_json_is_told_and_kept(root: Path, content: bytes, tmp_path: Path) -> None:
+    Layout(root).add(BIG, "big:1")
+    shutil.copytree(root, tmp_path / "kept")
+    (root / "index.json").write_bytes(content)
+    for words in (("images",), ("prune",), ("tag", "big:1", "as", "x:1")):
+        done = imq(root, *words, code=3)
+        assert "index.json" in done.stderr
+    assert (root / "index.json").read_bytes() == content
+    assert blobs_in(root) == blobs_in(tmp_path / "kept"), "nothing is removed when nothing is known"
+    shutil.copy(tmp_path / "kept" / "index.json", root / "index.json")
+    imq(root, "images")
+
+
+# Blobs that are gone
+
+
+def test_images_whose_blobs_are_gone(store: Held, made: dict[str, Image], tmp_path: Path) -> None:
+    root = tmp_path / "spoilt"
+    shutil.copytree(store.root, root)
+    spoilt = {
+        made["redis:7"].layers[1].digest: "missing",
+        made["plain:1"].id: "missing",
+        made["edge/agent:1"].digest: "missing",
+    }
+    for digest in spoilt:
+        (root / "blobs" / "sha256" / digest[7:]).unlink()
+    with Held(root) as held:
+        names = held.names()
+        assert {"plain:1", "edge/agent:1"} & set(names) == set(), "what they are nobody knows"
+        assert "redis:7" in names
+        assert held.problem("images") == "blob-missing"
+        failed = {row["target"]: row["error"] for row in held.outcomes("verify all") if row["error"]}
+        assert failed == {"redis:7": "blob-missing", "plain:1": "blob-missing", "edge/agent:1": "blob-missing"}
+        assert held.problem("push redis:7 to 127.0.0.1:1/x:1") in ("blob-missing", "unreachable")
+        held.do("tag redis:latest as plain:1")  # a name that means nothing any more can be given
+        held.do("rm redis:7")
+    unknown = made["edge/agent:1"]  # what its manifest reached nobody can tell, until it is pulled again
+    check_store(root, spoilt={**spoilt, unknown.id: "unknown", unknown.layers[0].digest: "unknown"})
+
+
+def test_a_question_never_says_traceback(tmp_path: Path) -> None:
+    """Also where the store is spoilt in ways that nobody thought of."""
+    root = tmp_path / "store"
+    made = library(root)
+    imq(root, "images")
+    for number, digest in enumerate(made["redis:7"].blobs):
+        (root / "blobs" / "sha256" / digest[7:]).unlink()
+        (root / "blobs" / "sha256" / digest[7:]).mkdir()
+        os.utime(root / "index.json", (number, number))
+        for words in ("images as json", "verify all", "inspect redis:7", "layers of redis:7", "reindex"):
+            imq(root, words, code=None)
+    assert command(root)

@@ -1,0 +1,83 @@
+"""What pip gets: every package of the three folders, in the wheel and in the source archive."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+
+import pytest
+
+CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+FOLDERS = {"imq": "dsl", "imq.grammar": "grammar", "imq.engine": "engine"}
+
+
+def modules(suffixes: tuple[str, ...] = (".py",)) -> dict[str, str]:
+    """Every source file of the checkout: its place in the checkout, and its place when installed."""
+    found = {}
+    for package, folder in FOLDERS.items():
+        for path in sorted((CHECKOUT / folder).rglob("*")):
+            if path.suffix in suffixes or path.name == "py.typed":
+                inside = path.relative_to(CHECKOUT / folder).as_posix()
+                found[f"{folder}/{inside}"] = f"{package.replace('.', '/')}/{inside}"
+    return found
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A copy, since setuptools leaves files beside the sources."""
+    copy = tmp_path_factory.mktemp("packaging") / "checkout"
+    copy.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(CHECKOUT / name, copy)
+    for folder in FOLDERS.values():
+        shutil.copytree(CHECKOUT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return copy
+
+
+def build(kind: str, folder: pathlib.Path, output: pathlib.Path) -> pathlib.Path:
+    code = f"from setuptools import build_meta; import sys; print(build_meta.build_{kind}(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-W", "error::DeprecationWarning:setuptools", "-c", code, str(output)],
+        cwd=folder,
+        env={"PATH": os.environ.get("PATH", ""), "SOURCE_DATE_EPOCH": "1700000000"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return output / done.stdout.splitlines()[-1]
+
+
+def test_every_folder_with_modules_is_a_declared_package() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+    folders = {os.path.dirname(installed).replace("/", ".") for installed in modules().values()}
+    assert sorted(project["tool"]["setuptools"]["packages"]) == sorted(folders)
+
+
+def test_the_wheel_holds_every_module(checkout: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    with zipfile.ZipFile(build("wheel", checkout, tmp_path)) as wheel:
+        names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+        entry_points = wheel.read(next(name for name in wheel.namelist() if name.endswith("entry_points.txt")))
+    assert names == set(modules((".py", ".lark")).values())
+    assert b"imq = imq.cli:run" in entry_points
+
+
+def test_a_wheel_can_be_built_from_the_source_archive(checkout: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    archive = build("sdist", checkout, tmp_path)
+    subprocess.run(["tar", "--extract", "--file", str(archive), "--directory", str(tmp_path)], check=True)
+    (unpacked,) = [path for path in tmp_path.iterdir() if path.is_dir()]
+    (tmp_path / "again").mkdir()
+    with zipfile.ZipFile(build("wheel", unpacked, tmp_path / "again")) as wheel:
+        names = set(wheel.namelist())
+    assert set(modules((".py", ".lark")).values()) <= names
+
+
+def test_building_uses_no_folder_of_the_project(checkout: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    build("wheel", checkout, tmp_path)
+    assert not (checkout / "build").exists()
+    assert not (checkout / "dist").exists()
