@@ -18,6 +18,9 @@ htpasswd         apache2-utils    a registry that wants a password
 openssl          openssl          a registry that speaks https
 skopeo           skopeo           reading the store back, and measuring against it
 umoci            umoci            unpacking images of the store
+buildah          buildah          layers that others have made
+bsdtar           libarchive-tools archives that others have made
+zstd             zstd             streams that others have packed
 tmux             tmux             the interactive session on a terminal
 '
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from _thread import allocate_lock
 
 from imq.engine import progress as words
 from imq.engine.render.units import human_size
@@ -27,7 +27,7 @@ class Lines:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._guard = threading.Lock()
+        self._guard = allocate_lock()
         self._total = 0
         self._done = 0
 
@@ -66,7 +66,7 @@ class Bars:
         self._bars: Any = None
         self._layers: dict[Digest, Any] = {}
         self._all: Any = None
-        self._guard = threading.Lock()
+        self._guard = allocate_lock()
 
     def begin(self, name: str, total: int) -> None:
         """Draw the bars."""

@@ -7,6 +7,8 @@ import os
 from imq.grammar.errors import ImqError, Interrupted
 from imq.grammar.record import TYPE_CHECKING
 
+from ._version import VERSION
+
 if TYPE_CHECKING:
     from imq.engine.session import Session
     from prompt_toolkit.history import History
@@ -28,9 +30,7 @@ class Repl:
         """Read and run until the end of input."""
         from prompt_toolkit import PromptSession  # heavy, and only for people
 
-        from .cli import version
-
-        self._cli.stdout.write(WELCOME.format(version=version()))
+        self._cli.stdout.write(WELCOME.format(version=VERSION))
         self._cli.stdout.flush()
         prompt: PromptSession[str] = PromptSession(history=self._history())
         while True:

@@ -1,36 +1,17 @@
-"""Streaming compression of layers, with memory bounded whatever the ratio.
-
-A decompressor is fed chunks as they arrive and yields what they unpack to in pieces of at most `PIECE` bytes (a plain
-stream yields the caller's own buffer). 256 KiB stays in a core's second-level cache until it is hashed: pieces of
-4 MiB halve the speed.
-"""
+"""Which compression a layer has, and what packs and unpacks it: gzip, bzip2 and xz here, zstd in `zstd`."""
 
 from __future__ import annotations
 
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING
 
+from .stream import PIECE, truncated
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, Protocol
 
-    class Decompressor(Protocol):
-        """Unpacks one stream."""
-
-        def feed(self, chunk: bytes | memoryview) -> Iterator[bytes | memoryview]:
-            """Yield what `chunk` unpacks to; the iterator is to be used up before the next call."""
-
-        def finish(self) -> None:
-            """Raise `Malformed(code="truncated")` when the stream ended before its end."""
-
-    class Compressor(Protocol):
-        """Packs one stream; equal input, level and library versions give equal output, with no time or name in it."""
-
-        def feed(self, chunk: bytes | memoryview) -> bytes | memoryview:
-            """Return the packed bytes that are ready."""
-
-        def finish(self) -> bytes:
-            """Return the rest."""
+    from .stream import Compressor, Decompressor
 
     class _Member(Protocol):
         """What bz2, lzma and isal have in common."""
@@ -49,9 +30,6 @@ if TYPE_CHECKING:
         def compress(self, data: bytes | memoryview, /) -> bytes: ...
         def flush(self) -> bytes: ...
 
-
-PIECE = 256 * 1024
-"""Most bytes in one piece of unpacked gzip, bzip2 or xz; of zstd, half as many again."""
 
 _SLICE = 128 * 1024  # fed at once, as it bounds what the libraries keep back
 _FIRST_SLICE = 8 * 1024  # the same where a member has just ended: when it ends again, the rest of the slice is copied
@@ -197,11 +175,6 @@ class _Members:
     def finish(self) -> None:
         if self._member is not None or self._held or not self._whole:
             raise truncated(self._kind)
-
-
-def truncated(kind: str) -> Malformed:
-    """Return the error for a stream that ends too early."""
-    return Malformed(f"the {kind} stream breaks off", code="truncated", hints=("it may not be whole: fetch it again",))
 
 
 def _gzip() -> Decompressor:

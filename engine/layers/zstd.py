@@ -11,7 +11,7 @@ from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING
 from zstandard import ZstdDecompressor, ZstdError
 
-from .compression import truncated
+from .stream import truncated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ _MOST_WINDOW = 1 << 27
 
 
 class ZstdFrames:
-    """A decompressor for zstd; see `compression.Decompressor`."""
+    """A decompressor for zstd; see `stream.Decompressor`."""
 
     def __init__(self) -> None:
         self._unpack = ZstdDecompressor(max_window_size=_MOST_WINDOW).decompressobj(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Self
 
-    from imq.engine.layers.compression import Compressor
+    from imq.engine.layers.stream import Compressor
 
     from .layout import Layout
 

@@ -18,9 +18,11 @@ import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
-from imq.engine.layers.compression import PIECE, compressor, decompressor, sniff
+from imq.engine.layers.compression import compressor, decompressor, sniff
+from imq.engine.layers.stream import PIECE
 from imq.grammar.errors import Malformed
 from isal import isal_zlib
+from servers import needed
 
 KINDS = ("", "gzip", "zstd", "bzip2", "xz")
 MOST_PIECE = PIECE * 3 // 2
@@ -131,6 +133,7 @@ def test_zstd_skips_what_is_to_be_skipped(chunk):
 
 @pytest.mark.parametrize("arguments", [["-1"], ["-19"], ["--long=27", "--no-check"], ["--fast=5"]])
 def test_what_the_zstd_tool_writes(arguments):
+    needed("zstd")
     packed = subprocess.run(["zstd", "-q", "-c", *arguments], input=TEXT * 3, capture_output=True, check=True).stdout
     assert unpack("zstd", packed, 10_000) == TEXT * 3
 

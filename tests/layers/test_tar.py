@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import shutil
 import subprocess
 import tarfile
 
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from imq.engine.layers.compression import decompressor, sniff
 from imq.engine.layers.tar import Entry, TarLimits, TarWalker
 from imq.grammar.errors import Malformed
+from servers import needed
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 TYPES = {
@@ -289,16 +289,12 @@ def test_gnu_tar_in_old_formats(tree, form):
     ]
 
 
-def installed(tool: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(shutil.which(tool) is None, reason=f"{tool} is not installed")
-
-
-@installed("bsdtar")
 @pytest.mark.parametrize(
     ("options", "sparse"),
     [(["--format=pax"], True), (["--format=pax", "--no-read-sparse"], False), (["--format=gnutar"], False)],
 )
 def test_bsdtar(tree, options, sparse):
+    needed("bsdtar")
     archive = subprocess.run(["bsdtar", *options, "-C", tree, "-cf", "-", "."], capture_output=True, check=True).stdout
     tree_agrees(archive, tree, sparse=sparse)
 
@@ -315,8 +311,8 @@ def layers_of(layout) -> list[bytes]:
     return layers
 
 
-@installed("umoci")
 def test_layers_made_by_umoci(tree, tmp_path):
+    needed("umoci")
     image = tmp_path / "image"
     for command in (
         ["init", "--layout", image],
@@ -335,8 +331,8 @@ def test_layers_made_by_umoci(tree, tmp_path):
     assert "data/" + "d" * 90 + "/" + "f" * 200 in paths
 
 
-@installed("buildah")
 def test_layers_made_by_buildah(tree, tmp_path):
+    needed("buildah")
     storage = ["--root", tmp_path / "storage", "--runroot", tmp_path / "run", "--storage-driver", "vfs"]
     (tmp_path / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
 

@@ -147,8 +147,15 @@ def test_a_pull_can_be_killed_at_any_moment(root: Path, heavy: str, light: str) 
     imq(root, "pull", light)
     at_work = 0
     for number in range(24):
-        seconds = moments.uniform(0.05, 0.45)
-        running = killed_at(seconds, root, "pull", heavy)
+        with start(root, "pull", heavy) as process:
+            if number % 2:
+                time.sleep(moments.uniform(0.05, 0.45))
+            else:  # whatever the machine's speed, these are at work
+                until(lambda: process.poll() is not None or len(os.listdir(root / "ingest")) > 0)
+                time.sleep(moments.uniform(0, 0.03))
+            running = process.poll() is None
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
         at_work += running and len(os.listdir(root / "ingest")) > 0
         if number % 4 == 3:  # the next run, whatever it is
             imq(root, *(("images",), ("rm", "nosuch:1"), ("tag", light, "as", "other:1"))[number // 4 % 3], code=None)

@@ -1,0 +1,160 @@
+"""The house is built as the README draws it: its rooms, the way of its imports, and who may load what, and when."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import pathlib
+import re
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from typing import TYPE_CHECKING
+
+import pytest
+from images import library
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
+FOLDERS = {"imq": "dsl", "imq.grammar": "grammar", "imq.engine": "engine"}
+DRAWING = (CHECKOUT / "README.md").read_text(encoding="utf-8").partition("## The house")[2]
+
+HEAVY = {
+    "lark": {"imq.grammar.generate"},
+    "requests": {"imq.engine.registry.lean", "imq.engine.registry.transport"},
+    "prompt_toolkit": {"imq.repl"},
+    "rich": {"imq.progress"},
+    "tabulate": {"imq.engine.render.forms"},
+    "isal": {"imq.engine.layers.compression", "imq.engine.layers.header", "imq.engine.layers.tar"},
+    "zstandard": {"imq.engine.layers.compression", "imq.engine.layers.zstd"},
+    "sqlite3": {"imq.engine.session", "imq.engine.store.index"},
+}
+"""The modules that import each library: one room for each."""
+LATE = {*HEAVY} - {"sqlite3"} | {"typing", "dataclasses", "inspect", "pathlib", "ssl", "hashlib"}
+"""What a question does without, because loading it takes a good part of the time that a question may take."""
+
+
+@functools.cache
+def modules() -> dict[str, ast.Module]:
+    """Return the syntax of every module, by its name."""
+    found = {}
+    for package, folder in FOLDERS.items():
+        for path in sorted((CHECKOUT / folder).rglob("*.py")):
+            inside = path.relative_to(CHECKOUT / folder).with_suffix("").as_posix().replace("/", ".")
+            name = f"{package}.{inside}".removesuffix(".__init__")
+            found[name] = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    return found
+
+
+def packages() -> set[str]:
+    return {name for name in modules() if any(other.startswith(f"{name}.") for other in modules())}
+
+
+def statements(tree: ast.AST, *, within: bool) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Yield the imports that run: not those for the type checker; with `within` those of functions too."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        elif within or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from statements(node, within=within)
+
+
+def imports(name: str, *, within: bool = True) -> set[str]:
+    """Return the modules that a module imports, as far as they can be told."""
+    found = set()
+    for node in statements(modules()[name], within=within):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+            continue
+        base = node.module or ""
+        if node.level:
+            home = name.split(".") if name in packages() else name.split(".")[:-1]
+            base = ".".join([*home[: len(home) - node.level + 1], *([node.module] if node.module else [])])
+        for alias in node.names:
+            inner = f"{base}.{alias.name}"
+            found.add(inner if inner in modules() else base)
+    return found
+
+
+def drawn() -> dict[str, int]:
+    """Return the engine's rooms as the README lists them, with the line of each."""
+    block = DRAWING.partition(" engine/ ")[2].partition("\n tests/")[0]
+    rooms = {}
+    for number, line in enumerate(block.splitlines()[1:]):
+        for room in re.split(r" {2,}", line.strip())[0].split():
+            rooms[room.rstrip("/")] = number
+    return rooms
+
+
+def room(name: str) -> str:
+    return name.split(".")[2]
+
+
+def test_the_readme_draws_every_room_of_the_engine() -> None:
+    rooms = {room(name) for name in modules() if name.startswith("imq.engine.")}
+    assert set(drawn()) == rooms
+
+
+def test_the_readme_draws_the_folders_there_are() -> None:
+    folders = set(re.findall(r"^ (\w+)/ ", DRAWING, re.MULTILINE))
+    assert folders == {path.name for path in CHECKOUT.iterdir() if path.is_dir() and "." not in path.name} - {"dist"}
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if name.startswith("imq.grammar")])
+def test_the_grammar_knows_nothing_above_it(name: str) -> None:
+    assert not [other for other in imports(name) if other.startswith("imq") and not other.startswith("imq.grammar")]
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if name.startswith("imq.engine.")])
+def test_the_engine_imports_downwards(name: str) -> None:
+    lines = drawn()
+    for other in imports(name):
+        assert not other.startswith("imq") or other.startswith(("imq.engine.", "imq.grammar")), other
+        if other.startswith("imq.engine."):
+            assert lines[room(name)] <= lines[room(other)], f"{name} imports {other}"
+
+
+def test_no_module_needs_itself() -> None:
+    graph = {name: {other for other in imports(name) if other in modules()} - {name} for name in modules()}
+    for package in packages():  # a package re-exports what it holds
+        graph[package] = {other for other in graph[package] if not other.startswith(f"{package}.")}
+    list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+
+
+@pytest.mark.parametrize("library_name", HEAVY)
+def test_a_library_has_its_room(library_name: str) -> None:
+    users = {name for name in modules() if any(other.split(".")[0] == library_name for other in imports(name))}
+    assert users == HEAVY[library_name]
+
+
+@pytest.mark.parametrize(
+    "words", [["--version"], ["--help"], ["images"], ["images where dangling format '{{.Size}}'"], ["help"]]
+)
+def test_a_question_loads_only_what_it_needs(words: list[str], tmp_path: pathlib.Path) -> None:
+    library(tmp_path / "store")
+    code = (
+        "import sys; from imq.cli import Cli; Cli(sys.stdin, sys.stdout, sys.stderr, {}).main(sys.argv[1:]); "
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    arguments = ["-c", code, "--root", str(tmp_path / "store"), *words]
+    path = {"PYTHONPATH": installed(tmp_path)}
+    subprocess.run([sys.executable, *arguments], capture_output=True, check=True)  # measures the layers, once
+    run = subprocess.run([sys.executable, "-S", *arguments], env=path, capture_output=True, text=True, check=True)
+    assert run.stdout
+    loaded = LATE & {name.split(".")[0] for name in run.stderr.split()}
+    assert not loaded
+
+
+def installed(folder: pathlib.Path) -> str:
+    """Lay the packages out as pip does, through links, so that no finder of an editable install is loaded too."""
+    home = folder / "packages" / "imq"
+    home.mkdir(parents=True)
+    for path in (CHECKOUT / "dsl").iterdir():
+        (home / path.name).symlink_to(path)
+    for name in ("grammar", "engine"):
+        (home / name).symlink_to(CHECKOUT / name)
+    return str(home.parent)
