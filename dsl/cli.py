@@ -249,7 +249,7 @@ class Cli:
 
     def _confirm(self, planned: Answer) -> bool:
         """Show what will be done and ask; without a terminal, refuse and say how to go on."""
-        count = len(list(planned.rows))
+        count = len(list(planned.rows)) - len(planned.errors)
         if not (self.stdin.isatty() and self.stderr.isatty()):
             raise NeedsConfirmation(
                 f"{count} thing{' is' if count == 1 else 's are'} to be done for good, and nobody is there to ask:"
@@ -292,18 +292,19 @@ class Cli:
     def write(self, result: Result, options: Options) -> None:
         """Write one answer."""
         from imq.engine.render.forms import write_answer, write_documents
-        from imq.engine.result import Answer, Documents
+        from imq.engine.result import Answer, Told
 
         default = self._default_form(options)
+        if isinstance(result, Told):
+            self.stdout.write(result.text)
+            return
         if isinstance(result, Answer):
             self._write_all(write_answer(result, self.manner(options), default))
-            for error in result.errors:
-                self.fail(error)
-            self._code = max(self._code, result.exit_code)
-        elif isinstance(result, Documents):
-            self._write_all(write_documents(result, default))
         else:
-            self.stdout.write(result.text)
+            self._write_all(write_documents(result, default))
+        for error in result.errors:
+            self.fail(error)
+        self._code = max(self._code, result.exit_code)
 
     @staticmethod
     def _default_form(options: Options) -> str:

@@ -98,7 +98,15 @@ class Reindex(Record):
     """Derive the index again from the blobs."""
 
 
-Action = Pull | Push | Untag | Remove | Tag | Import | Load | Save | Collect | Verify | Reindex
+class Fail(Record):
+    """What cannot be done of a statement, beside what can: listed with the rest, and told as its outcome."""
+
+    verb: str
+    target: str
+    error: ImqError
+
+
+Action = Pull | Push | Untag | Remove | Tag | Import | Load | Save | Collect | Verify | Reindex | Fail
 
 
 class Outcome(Record):
@@ -159,3 +167,5 @@ def describe(action: Action) -> Outcome:
             return Outcome("verify", name, id_)
         case Reindex():
             return Outcome("reindex", "the index")
+        case Fail(verb, target, error):
+            return Outcome(verb, target, error=error)

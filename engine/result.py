@@ -42,10 +42,12 @@ class Answer(Record):
 
 
 class Documents(Record):
-    """JSON documents, such as `inspect` gives."""
+    """JSON documents, such as `inspect` gives; `errors` and `exit_code` as those of an `Answer`."""
 
     documents: tuple[dict[str, Any], ...]
     output: Output = Output()
+    errors: tuple[ImqError, ...] = ()
+    exit_code: int = 0
 
 
 class Told(Record):

@@ -16,7 +16,7 @@ from imq.grammar.lexer import Vocabulary
 from imq.grammar.parser import parse
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .actions import OUTCOMES, Action, Outcome, describe
+from .actions import OUTCOMES, Action, Fail, Outcome, describe
 from .bind import bind
 from .expressions import Scope
 from .plan import Plan, headings, plan
@@ -149,16 +149,21 @@ class Session:
         return None
 
     def _answer(self, planned: Plan, output: ast.Output) -> Answer:
+        """Return the rows; where a damaged layer leaves a size unknown, the answer says so beside them."""
         select = planned.select
-        rows = self.fetch(planned)
+        problems = self._measure(planned)
+        code = max((problem.exit_code for problem in problems), default=0)
+        rows = self._fetch(planned)
         if select.count:
-            return Answer((Heading("count", "COUNT", Kind.NUMBER),), rows, output, None, single=True)
-        return Answer(headings(select), rows, output, select.table)
+            heading = Heading("count", "COUNT", Kind.NUMBER)
+            return Answer((heading,), rows, output, None, single=True, errors=problems, exit_code=code)
+        return Answer(headings(select), rows, output, select.table, errors=problems, exit_code=code)
 
-    def fetch(self, planned: Plan) -> Iterator[tuple[Raw, ...]]:
+    def _measure(self, planned: Plan) -> tuple[ImqError, ...]:
+        return self.store.measure(int(self.settings["jobs"])) if planned.measures else ()
+
+    def _fetch(self, planned: Plan) -> Iterator[tuple[Raw, ...]]:
         """Run a plan and return its rows, as they come out of SQLite."""
-        if planned.measures:
-            self.store.measure(int(self.settings["jobs"]))
         try:
             # `yield from` would close the cursor of a session that may be closed already
             for row in self.store.index.connection.execute(planned.sql.text, planned.sql.parameters):  # noqa: UP028
@@ -174,7 +179,10 @@ class Session:
 
         def rows(query: ast.Query, hidden: Sequence[str]) -> tuple[bound.Select, list[tuple[Raw, ...]]]:
             select = bind(query, scope)
-            return select, list(self.fetch(plan(select, scope.now, tuple(hidden))))
+            planned = plan(select, scope.now, tuple(hidden))
+            for problem in self._measure(planned):  # nothing is done by a condition that cannot be told
+                raise problem
+            return select, list(self._fetch(planned))
 
         def literals(nodes: Sequence[ast.Literal | ast.Variable]) -> list[str]:
             return [self._text(node, scope) for node in nodes]
@@ -201,7 +209,8 @@ class Session:
         listed = outcomes([describe(action) for action in actions], statement.output, form)
         if dry_run or any(option.name == "dry run" for option in statement.options):
             return listed
-        if verb.destroys and actions and self.world.confirm is not None and not self.world.confirm(listed):
+        asks = verb.destroys and any(not isinstance(action, Fail) for action in actions)
+        if asks and self.world.confirm is not None and not self.world.confirm(listed):
             return Told("nothing was done\n")
         return outcomes(list(self._apply(actions)), statement.output, form)
 

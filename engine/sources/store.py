@@ -86,11 +86,15 @@ class StoreSource:
                     yield self._verify(action)
                 case a.Collect():
                     yield self._collect()
+                case a.Fail():
+                    yield a.describe(action)
                 case _:
                     self._store.reindex()
-                    self._store.measure(self._jobs)
+                    problems = self._store.measure(self._jobs)
                     count = self._store.index.connection.execute("SELECT count(*) FROM image").fetchone()[0]
                     yield a.Outcome("reindex", "the index", note=f"{count} images")
+                    for problem in problems:
+                        yield a.Outcome("measure", "a layer", error=problem)
         except ImqError as error:
             if error.exit_code == 130:
                 raise

@@ -28,8 +28,10 @@ def verify_image(store: Store, action: Verify, jobs: int) -> Outcome:
             store.read(Digest(digest))
         checked += size
     contents: list[Content] = []
-    measure_layers(
+    problems = measure_layers(
         store, [(Digest(d), Digest(i), s, m) for d, i, s, m in layers], jobs, contents.append, lambda _: None
     )
     store.index.measured(contents)
+    if problems:
+        raise problems[0]
     return Outcome("verify", action.name, action.id, checked, note="every blob is whole")

@@ -7,7 +7,7 @@ import threading
 from imq.engine.layers.measure import LayerMeter
 from imq.engine.oci import media
 from imq.engine.oci.document import Descriptor
-from imq.grammar.errors import DigestMismatch
+from imq.grammar.errors import DigestMismatch, ImqError
 from imq.grammar.record import TYPE_CHECKING
 
 from .index import Content
@@ -52,22 +52,26 @@ def measure_layers(
     jobs: int,
     keep: Callable[[Content], None],
     report: Callable[[int], None],
-) -> None:
-    """Measure the layers, largest first, in `jobs` threads. Raises the first problem when all threads have ended."""
+) -> list[ImqError]:
+    """Measure the layers, largest first, in `jobs` threads; return what is wrong with those that cannot be measured."""
     queue = sorted(pending, key=lambda layer: layer[2])
-    problems: list[BaseException] = []
+    problems: list[ImqError] = []
+    faults: list[BaseException] = []
     guard = threading.Lock()
 
     def work() -> None:
-        while not problems:
+        while not faults:
             with guard:
                 if not queue:
                     return
                 digest, diff_id, size, media_type = queue.pop()
             try:
                 content = measure_layer(store, digest, diff_id, size, media_type)
-            except BaseException as problem:  # noqa: BLE001 - raised again below
-                problems.append(problem)
+            except ImqError as problem:
+                problems.append(_about(digest, problem))
+                continue
+            except BaseException as fault:  # noqa: BLE001 - raised again below
+                faults.append(fault)
                 return
             with guard:
                 keep(content)
@@ -78,5 +82,13 @@ def measure_layers(
         thread.start()
     for thread in threads:
         thread.join()
-    if problems:
-        raise problems[0]
+    if faults:
+        raise faults[0]
+    return problems
+
+
+def _about(digest: Digest, problem: ImqError) -> ImqError:
+    """Let a problem say which layer it is about, as those of archives and streams do not."""
+    if digest.hex not in problem.message:
+        problem.message = f"the layer {digest} cannot be unpacked: {problem.message}"
+    return problem

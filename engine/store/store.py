@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import BinaryIO
 
+    from imq.grammar.errors import ImqError
+
     from .change import Change
     from .index import Content
     from .ingest import Ingest
@@ -192,30 +194,37 @@ class Store:
 
     # Measuring
 
-    def unmeasured(self) -> list[tuple[Digest, Digest, int, str]]:
-        """Return digest, diff ID, bytes and media type of each layer that was never unpacked, and can be."""
+    def unmeasured(self, root: Digest | None = None) -> list[tuple[Digest, Digest, int, str]]:
+        """Return digest, diff ID, bytes and media type of each layer that was never unpacked, and can be.
+
+        With a `root` only those of the images of this descriptor.
+        """
         return [
             (Digest(row[0]), Digest(row[1]), row[2], row[3])
             for row in self.index.connection.execute(
                 "SELECT DISTINCT layer.digest, diff_id, download_size, media_type FROM layer"
                 " WHERE digest NOT IN (SELECT digest FROM content)"
+                " AND (?1 IS NULL OR image IN (SELECT image FROM entry WHERE root = ?1))",
+                (root,),
             )
             if media.layer_compression(row[3]) is not None
         ]
 
-    def measure(self, jobs: int, report: Callable[[int], None] = lambda _: None) -> None:
-        """Unpack every layer that never was, check its diff ID, and keep what that tells.
+    def measure(
+        self, jobs: int, root: Digest | None = None, report: Callable[[int], None] = lambda _: None
+    ) -> tuple[ImqError, ...]:
+        """Unpack every layer (of `root`, else of all) that never was, check its diff ID, and keep what that tells.
 
-        `report` is called with the bytes of each layer that is done. Raises at the first layer that is damaged,
-        keeping what was measured before.
+        `report` is called with the bytes of each layer that is done. Returns what is wrong with layers that are
+        damaged: the sizes of their images stay unknown.
         """
-        pending = self.unmeasured()
+        pending = self.unmeasured(root)
         if not pending:
-            return
+            return ()
         from .measuring import measure_layers  # unpacking, only when there is something to unpack
 
         done: list[Content] = []
         try:
-            measure_layers(self, pending, jobs, done.append, report)
+            return tuple(measure_layers(self, pending, jobs, done.append, report))
         finally:
             self.index.measured(done)

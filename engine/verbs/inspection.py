@@ -12,7 +12,7 @@ from imq.grammar import ast
 from imq.grammar.record import TYPE_CHECKING
 
 from .declaration import Takes, Verb
-from .operands import targets
+from .operands import each_target, targets
 
 if TYPE_CHECKING:
     from typing import Any
@@ -22,8 +22,14 @@ if TYPE_CHECKING:
 
 def _inspect(act: ast.Act, planning: Planning) -> Documents:
     wanted = list(dict.fromkeys((target.root, target.id) for target in targets(act, planning)))
-    planning.store.measure(jobs=2)
-    return Documents(tuple(_document(root, id_, planning) for root, id_ in wanted), act.output)
+    problems = tuple(
+        problem
+        for root in dict.fromkeys(root for root, _ in wanted)
+        for problem in planning.store.measure(jobs=2, root=root)
+    )
+    code = max((problem.exit_code for problem in problems), default=0)
+    documents = tuple(_document(root, id_, planning) for root, id_ in wanted)
+    return Documents(documents, act.output, errors=problems, exit_code=code)
 
 
 def _document(root: str, id_: str, planning: Planning) -> dict[str, Any]:
@@ -73,13 +79,14 @@ def _plan_verify(act: ast.Act, planning: Planning) -> list[Action]:
     everything = act.query is None and not act.references
     if everything:
         act = act.replace(query=ast.Query("images", every=True))
-    wanted = {(target.root, target.id): target.name for target in reversed(targets(act, planning))}
+    found, failures = each_target(act, planning)
+    wanted = {(target.root, target.id): target.name for target in reversed(found)}
     actions: list[Action] = [Verify(name or id_.short, root, id_) for (root, id_), name in reversed(wanted.items())]
     if everything:  # what no question shows, because its documents are missing or damaged, or because it is no image
         roots = {entry.descriptor.digest: entry.name for entry in planning.store.layout.read()}
         shown = {root for root, _ in wanted}
         actions += [Verify(str(n) if n else r.short, r, r) for r, n in roots.items() if r not in shown]
-    return actions
+    return actions + failures
 
 
 def _plan_reindex(_act: ast.Act, _planning: Planning) -> list[Action]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.actions import Action, Collect, Remove, Tag, Untag
+from imq.engine.actions import Action, Collect, Fail, Remove, Tag, Untag
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference
 from imq.grammar import ast
@@ -10,27 +10,33 @@ from imq.grammar.errors import Conflict, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .declaration import Takes, Verb
-from .operands import Target, option_texts, parsed_name, said, targets
+from .operands import Target, each_target, option_texts, parsed_name, said, targets
 
 if TYPE_CHECKING:
     from .declaration import Planning
 
 
 def _plan_rm(act: ast.Act, planning: Planning) -> list[Action]:
-    return _removals(targets(act, planning), planning, force=said(act, "force") is not None)
+    wanted, failures = each_target(act, planning)
+    return _removals(wanted, planning, force=said(act, "force") is not None) + failures
 
 
 def _removals(wanted: list[Target], planning: Planning, *, force: bool) -> list[Action]:
     """Return one action for each image that goes, and for each name that goes from an image that stays."""
     names = _all_names(planning, {target.root for target in wanted})
     going: dict[Digest, set[str]] = {}
+    failures: list[Action] = []
     for target in wanted:
         have = names[target.root]
         if target.by_id and not force and not _one_name(have):
-            raise Conflict(
+            conflict = Conflict(
                 f"unable to remove {target.id.short}: the image has several names ({', '.join(have)})",
                 hints=("name the one to take away, or add force to remove the image with all its names",),
             )
+            if len(wanted) == 1:
+                raise conflict
+            failures.append(Fail("rm", target.id.short, conflict))
+            continue
         taken = going.setdefault(target.root, set())
         if target.name is None:
             taken.update(have)
@@ -46,7 +52,7 @@ def _removals(wanted: list[Target], planning: Planning, *, force: bool) -> list[
             actions.append(Remove(tuple(names[root]), root, ids[root], frees[root]))
         else:
             actions += [Untag(name, root, ids[root]) for name in names[root] if name in taken]
-    return actions
+    return actions + failures
 
 
 def _one_name(names: list[str]) -> bool:
@@ -95,7 +101,7 @@ def _frees(planning: Planning, roots: list[Digest]) -> dict[Digest, int]:
 
 
 def _plan_untag(act: ast.Act, planning: Planning) -> list[Action]:
-    wanted = targets(act, planning)
+    wanted, failures = each_target(act, planning)
     for target in wanted:
         if target.by_id:
             raise StatementError(
@@ -104,7 +110,7 @@ def _plan_untag(act: ast.Act, planning: Planning) -> list[Action]:
                 span=act.span,
                 hints=("name the tag: untag app:1", f"or take all: untag images where id = {target.id.short}"),
             )
-    return [Untag(target.name, target.root, target.id) for target in wanted if target.name is not None]
+    return [*(Untag(target.name, target.root, target.id) for target in wanted if target.name is not None), *failures]
 
 
 def _plan_prune(act: ast.Act, planning: Planning) -> list[Action]:

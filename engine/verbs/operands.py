@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from imq.engine.actions import Fail
 from imq.engine.bind import needs_where
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
 from imq.grammar import ast
-from imq.grammar.errors import StatementError
+from imq.grammar.errors import NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
+    from imq.engine.actions import Action
+
     from .declaration import Planning
 
 
@@ -56,6 +59,23 @@ def targets(act: ast.Act, planning: Planning) -> list[Target]:
             raise
         found.append(Target(image.name, image.root, image.id, by_id=image.name is None))
     return list(dict.fromkeys(found))
+
+
+def each_target(act: ast.Act, planning: Planning) -> tuple[list[Target], list[Action]]:
+    """Return what an action on images works on as `targets` does, and a failure for each reference to no image.
+
+    So one wrong name among several does not keep the rest from being done; a wrong name alone is raised.
+    """
+    if act.query is not None or len(act.references) < 2:
+        return targets(act, planning), []
+    found: list[Target] = []
+    failures: list[Action] = []
+    for reference in act.references:
+        try:
+            found += targets(act.replace(references=(reference,)), planning)
+        except NotFound as error:
+            failures.append(Fail(act.verb, planning.literals((reference,))[0], error))
+    return list(dict.fromkeys(found)), failures
 
 
 def query_targets(act: ast.Act, planning: Planning) -> list[Target]:

@@ -12,7 +12,7 @@ from imq.grammar.errors import InvalidReference, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .declaration import Takes, Verb
-from .operands import Target, option_texts, parsed_name, platform_of, targets
+from .operands import Target, each_target, option_texts, parsed_name, platform_of, targets
 
 if TYPE_CHECKING:
     from imq.grammar import ast
@@ -37,8 +37,8 @@ def _plan_pull(act: ast.Act, planning: Planning) -> list[Action]:
 
 def _plan_push(act: ast.Act, planning: Planning) -> list[Action]:
     to = option_texts(act, "to", planning)
-    found = targets(act, planning)
-    if to and len(found) != 1:
+    found, failures = each_target(act, planning)
+    if to and len(found) + len(failures) != 1:
         raise StatementError("one image can be pushed to one name", code="operand", span=act.span)
     if to:
         return [Push(parsed_name(to[0]), found[0].root, found[0].id)]
@@ -52,7 +52,7 @@ def _plan_push(act: ast.Act, planning: Planning) -> list[Action]:
                 hints=("say it: push ID to NAME",),
             )
         pushes.append(Push(Reference.parse(target.name), target.root, target.id))
-    return pushes
+    return pushes + failures
 
 
 def _plan_import(act: ast.Act, planning: Planning) -> list[Action]:

@@ -69,6 +69,12 @@ class Held:
         assert failed["message"], "an error says something"
         return str(failed["error"])
 
+    def beside(self, text: str) -> set[str]:
+        """Ask and return the codes of what the answer says beside its rows."""
+        (result,) = self.session.run(text)
+        assert not isinstance(result, Told)
+        return {error.code for error in result.errors}
+
     def tell(self, text: str) -> str:
         (result,) = self.session.run(text)
         assert isinstance(result, Told)

@@ -349,3 +349,33 @@ def test_a_layer_of_unknown_type_in_somebody_elses_layout_has_no_size(store: Hel
     assert rows == {"odd:1": None, "plain:1": GOOD.size}
     assert store.problem("verify odd:1") == "media-type"
     assert [row["id"] for row in store.rows("images where size is unknown select id")] == [odd.id]
+
+
+@pytest.mark.parametrize(
+    "fault", ["wrong diff ID", "truncated gzip", "truncated zstd", "no archive", "not packed as it says"]
+)
+def test_a_layer_that_proves_damaged_later_leaves_its_size_unknown(
+    store: Held, root: Path, registry: Registry, fault: str
+) -> None:
+    """Everything else is still answered, the exit code tells, and nothing is done by a size that nobody knows."""
+    make, code = FAULTS[fault]
+    bad, good = make(), Image([GOOD])
+    name = serve(registry, f"later/{uuid.uuid4().hex[:8]}:1", bad)
+    Layout(root.with_name("good")).add(good, "good:1")
+    store.do(f'load "{root.with_name("good")}"')
+    store.tell("set verify = lazy")
+    store.do(f"pull {name}")
+    asked = "images order by name select name, size"
+    assert store.rows(asked) == [{"name": name, "size": None}, {"name": "good:1", "size": good.size}]
+    assert store.beside(asked) == {code}
+    assert store.beside("images count") == set()
+    done = imq(root, "images", code=3)
+    assert "good" in done.stdout
+    assert bad.layers[1].digest in done.stderr
+    assert store.problem("rm images where not size > 1GB") == code
+    assert set(store.names()) == {name, "good:1"}
+    assert store.beside("inspect good:1") == set()
+    assert store.beside(f"inspect {name}") == {code}
+    assert store.problem(f"verify {name}") == code
+    store.do(f"rm {name}")
+    assert store.beside(asked) == set()
