@@ -31,10 +31,12 @@ _LONGEST_NUMBER = 19
 class Answer:
     """The status and headers of an answer, and its body to be read once. Close it, or read it to its end."""
 
-    __slots__ = ("_content", "_host", "_response", "bodiless", "headers", "status", "url")
+    __slots__ = ("_body", "_content", "_host", "_response", "bodiless", "headers", "status", "url")
 
     def __init__(self, response: requests.Response, host: str, *, bodiless: bool) -> None:
         self._response = response
+        # urllib3's own readinto reads into bytes of its own and copies them; http.client's below it reads in place
+        self._body = getattr(response.raw, "_fp", None) or response.raw
         self._host = host
         self._content: bytes | None = None
         self.bodiless = bodiless
@@ -55,7 +57,9 @@ class Answer:
     def readinto(self, view: memoryview) -> int:
         """Fill `view` from the body as it came over the wire, never decoded; return 0 at its end."""
         try:
-            count: int = self._response.raw.readinto(view)
+            count: int = self._body.readinto(view)
+            if self._body.isclosed():  # read to its end: the connection may serve the next request
+                self._response.raw.release_conn()
         except Exception as problem:
             self.close()
             if not isinstance(problem, _foreign()):
