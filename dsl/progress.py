@@ -49,13 +49,13 @@ class Lines:
         """Say how much travelled."""
         self._write(f"total: {human_size(self._done)} of {human_size(self._total)} transferred\n")
 
+    def warn(self, text: str) -> None:
+        """Say it in docker's way."""
+        self._write(f"WARNING: {text}\n")
+
     def _write(self, text: str) -> None:
         with self._guard:
-            try:
-                self._stream.write(text)
-                self._stream.flush()
-            except OSError:
-                pass  # whoever watched has gone; the transfer goes on
+            write(self._stream, text)
 
 
 class Bars:
@@ -116,3 +116,16 @@ class Bars:
     def end(self) -> None:
         """Leave the bars as they stand."""
         self._bars.stop()
+
+    def warn(self, text: str) -> None:
+        """Say it in docker's way, below the bars."""
+        write(self._stream, f"WARNING: {text}\n")
+
+
+def write(stream: TextIO, text: str) -> None:
+    """Write to whoever watches; when nobody does any more, the transfer goes on."""
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError:
+        pass

@@ -43,6 +43,9 @@ class Progress(Protocol):
     def end(self) -> None:
         """End the transfer, well or not."""
 
+    def warn(self, text: str) -> None:
+        """Say something that the user did not expect and that stops nothing; outside a transfer."""
+
 
 class Silent:
     """Watches and says nothing."""
@@ -57,4 +60,7 @@ class Silent:
         """Say nothing."""
 
     def end(self) -> None:
+        """Say nothing."""
+
+    def warn(self, text: str) -> None:
         """Say nothing."""

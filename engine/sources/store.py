@@ -182,8 +182,9 @@ class StoreSource:
                     new = False
                 else:
                     new = change.name(reference, pulled.manifest, pulled.digest, self._clock())
-        status = "Downloaded newer image for" if new else "Image is up to date for"
-        notes = [f"Status: {status} {reference}", *pulled.warnings]
+        for warning in pulled.warnings:
+            self._progress.warn(warning)
+        notes = ["downloaded newer image" if new else "image is up to date", *pulled.warnings]
         yield a.Outcome("pull", str(reference), pulled.config.digest, pulled.fetched, note="; ".join(notes))
 
     @staticmethod

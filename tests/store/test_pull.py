@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from images import ARM64, Image, layer
 from imq.engine.oci.platform import Platform
 from imq.grammar.errors import ImqError
 from served import serve, serve_index
-from stores import Held, blobs_in, check_store, run
+from stores import Held, blobs_in, check_store, imq, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +40,7 @@ def test_by_tag(store: Held, registry: Registry, repository: str) -> None:
     (outcome,) = store.do(f"pull {name}")
     assert outcome["image"] == made.id
     assert outcome["size"] == sum(len(layer.blob) for layer in made.layers)
-    assert outcome["note"] == f"Status: Downloaded newer image for {name}"
+    assert outcome["note"] == "downloaded newer image"
     (row,) = store.rows("images select name, id, digest, manifest_digest, size, pulled_at is known as pulled")
     assert list(row.values()) == [name, made.id, made.digest, made.digest, made.size, 1]
 
@@ -55,7 +56,7 @@ def test_a_second_time_it_is_up_to_date(store: Held, registry: Registry, reposit
     store.do(f"pull {name}")
     before = (root / "index.json").stat()
     (outcome,) = store.do(f"pull {name}")
-    assert (outcome["note"], outcome["size"]) == (f"Status: Image is up to date for {name}", 0)
+    assert (outcome["note"], outcome["size"]) == ("image is up to date", 0)
     assert (root / "index.json").stat() == before
 
 
@@ -120,6 +121,21 @@ def test_an_index_gives_the_image_for_the_platform(
     assert "up to date" in again["note"]
     store.do("rm all images")
     assert blobs_in(root) == {}
+
+
+def test_an_image_of_another_platform_than_asked_for_comes_with_a_warning(
+    root: Path, registry: Registry, repository: str
+) -> None:
+    name = serve(registry, f"{repository}:1", image())
+    done = imq(root, "pull", name, "platform", "linux/s390x")
+    warning = (
+        f"image with reference {name} was found but does not match the specified platform: "
+        "wanted linux/s390x, actual: linux/amd64"
+    )
+    assert f"WARNING: {warning}\n" in done.stderr
+    (outcome,) = json.loads(imq(root, "pull", name, "platform", "linux/s390x", "as", "json").stdout)
+    assert outcome["note"] == f"image is up to date; {warning}"
+    assert "WARNING" not in imq(root, "pull", name).stderr
 
 
 def test_the_platform_of_the_session_counts(root: Path, opened: Callable[..., Held], registry: Registry) -> None:
