@@ -153,6 +153,10 @@ class RegistryError(ImqError):
         self.temporary = temporary
 
 
+_WIDEST = 110
+"""Columns of a line of hints."""
+_LONGEST_NOTE = 70
+"""Characters of a hint that stands beside the caret."""
 _LONGEST_NAME = 200
 """Characters of a name that is worth comparing with others."""
 
@@ -190,10 +194,20 @@ def draw(error: ImqError) -> str:
             line, column = line[cut : cut + 140], column - cut
             width = min(width, max(1, len(line) - column))
         line = "".join(c if c.isprintable() else " " for c in line).rstrip()
-        note = f" {hints.pop(0)}" if hints else ""
+        note = f" {hints.pop(0)}" if hints and len(hints[0]) <= _LONGEST_NOTE else ""
         number = error.text.count("\n", 0, start) + 1
         mark = f"{number} " if "\n" in error.text.strip() else ""
         pad = " " * len(mark)
         lines += [f"  {mark}│ {line}", f"  {pad}│ {' ' * column}{'^' * width}{note}"]
-    lines += [f"  {hint}" for hint in hints]
+    for hint in hints:
+        lines += _wrapped(hint)
     return "\n".join(lines)
+
+
+def _wrapped(hint: str) -> list[str]:
+    """Return a hint as indented lines, cut between words: lists of names are long."""
+    if len(hint) <= _WIDEST:
+        return [f"  {hint}"]
+    from textwrap import wrap
+
+    return wrap(hint, _WIDEST, initial_indent="  ", subsequent_indent="    ", break_long_words=False)

@@ -41,7 +41,7 @@ def template_fields(table: Table, names: frozenset[tuple[str, ...]] | None) -> l
             raise UnknownName(
                 f"the template asks for .{name}, which {table.name} do not have",
                 code="template-field",
-                hints=(nearest(name, known), "fields: " + listed(f".{name}" for name in known)),
+                hints=(nearest(name, known) or "fields: " + listed(f".{name}" for name in known),),
             )
         if found[0] not in fields:
             fields.append(found[0])

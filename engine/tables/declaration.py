@@ -84,7 +84,9 @@ class Table(Record):
             f'{self.name} have no field "{name}"',
             code="unknown-field",
             span=span,
-            hints=(nearest(name, [*names, *(a for f in self.fields for a in f.aliases)]), "fields: " + listed(names)),
+            hints=(
+                nearest(name, [*names, *(a for f in self.fields for a in f.aliases)]) or f"fields: {listed(names)}",
+            ),
         )
 
 
