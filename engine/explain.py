@@ -39,5 +39,5 @@ def _stages(plan: Plan, unmeasured: int) -> list[str]:
     lines.append("stage:     ask the store's index, no requests")
     lines.append(f"sql:       {plan.sql.text}")
     if plan.sql.parameters:
-        lines.append("values:    " + ", ".join(f"?{at} = {value!r}" for at, value in enumerate(plan.sql.parameters, 1)))
+        lines.append("values:    " + ", ".join(f":{name} = {value!r}" for name, value in plan.sql.parameters.items()))
     return lines

@@ -12,7 +12,7 @@ from . import bound as b
 from .tables.declaration import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 _MOST_PLACES = 50
 """A list of more values than this travels as one JSON parameter."""
@@ -20,10 +20,10 @@ _SECOND = 1_000_000_000
 
 
 class Sql(Record):
-    """A statement and its parameters."""
+    """A statement and its parameters, by the names that stand in the text as `:name`."""
 
     text: str
-    parameters: tuple[str | float | None, ...]
+    parameters: Mapping[str, str | float | None]
 
 
 class Dialect(Record):
@@ -87,12 +87,13 @@ class _Writer:
         self._dialect = dialect
         self._now = now
         self._table = table
-        self.parameters: list[str | float | None] = []
+        self.parameters: dict[str, str | float | None] = {}
 
     def place(self, value: str | float | None) -> str:
         """Add a parameter and return its place."""
-        self.parameters.append(value)
-        return f"?{len(self.parameters)}"
+        name = f"p{len(self.parameters) + 1}"
+        self.parameters[name] = value
+        return f":{name}"
 
     def value(self, node: b.Bound) -> str:
         """Write an expression; conditions in it become 0 or 1."""
@@ -208,7 +209,7 @@ def write_select(select: b.Select, now: int, dialect: Dialect | None = None, hid
             text += f" OFFSET {writer.place(select.skip.count)}" if select.skip else ""
     if select.count:
         text = f"SELECT count(*) FROM ({text})"
-    return Sql(text, tuple(writer.parameters))
+    return Sql(text, writer.parameters)
 
 
 def _rows(writer: _Writer, select: b.Select) -> str:

@@ -204,8 +204,8 @@ class Store:
             for row in self.index.connection.execute(
                 "SELECT DISTINCT layer.digest, diff_id, download_size, media_type FROM layer"
                 " WHERE digest NOT IN (SELECT digest FROM content)"
-                " AND (?1 IS NULL OR image IN (SELECT image FROM entry WHERE root = ?1))",
-                (root,),
+                " AND (:root IS NULL OR image IN (SELECT image FROM entry WHERE root = :root))",
+                {"root": root},
             )
             if media.layer_compression(row[3]) is not None
         ]
