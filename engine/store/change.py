@@ -12,11 +12,10 @@ from imq.engine.oci import media
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest, is_digest
 from imq.engine.oci.document import Manifest
-from imq.grammar.errors import DigestMismatch
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .files import locked, told
-from .layout import Entry, unknown_type
+from .layout import Entry, unknown_type, wrong_diff_id
 from .leases import SWEEP_MARK, mark_sweep, reap
 
 if TYPE_CHECKING:
@@ -186,11 +185,7 @@ class Change:
                     raise unknown_type(layer)
                 known = self._index.diff_id(layer.digest)
                 if known is not None and known != diff_id:
-                    raise DigestMismatch(
-                        f"the layer {layer.digest} unpacks to {known}, but the config says {diff_id}",
-                        code="diff-id-mismatch",
-                        hints=("the image is damaged or forged; nothing of it was kept",),
-                    )
+                    raise wrong_diff_id(layer.digest, known, diff_id, "nothing of it was kept")
 
     def _release(self, entry: Entry) -> None:
         """Take the name of an entry for another image."""

@@ -16,7 +16,7 @@ from imq.engine.layers.measure import LayerMeter
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor
-from imq.grammar.errors import DigestMismatch, StoreError
+from imq.grammar.errors import StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .files import locked, sync_folder, told
@@ -24,6 +24,7 @@ from .index import Content
 from .intake import take_in
 from .layout import unknown_type
 from .leases import mark_sweep, reap, unlink
+from .measuring import checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -131,7 +132,7 @@ class Ingest:
                     take_in(handle, descriptor, meter, readinto, cancelled)
                 finally:
                     os.close(handle)
-                content = _measured(meter, digest, diff_id) if meter is not None else None
+                content = checked(meter, digest, diff_id, "nothing of it was kept") if meter is not None else None
                 os.rename(temporary, target)
         except BaseException:
             unlink(temporary)
@@ -183,18 +184,6 @@ class Ingest:
         with told("sync the store"):
             for algorithm in os.listdir(os.path.join(self._layout.root, "blobs")):
                 sync_folder(os.path.join(self._layout.root, "blobs", algorithm))
-
-
-def _measured(meter: LayerMeter, digest: Digest, diff_id: Digest | None) -> Content:
-    """Return what unpacking a layer told; raises when that is not what its config says."""
-    measured = meter.finish()
-    if measured.diff_id != diff_id:
-        raise DigestMismatch(
-            f"the layer {digest} unpacks to {measured.diff_id}, but the config says {diff_id}",
-            code="diff-id-mismatch",
-            hints=("the image is damaged or forged; nothing of this layer was kept",),
-        )
-    return Content(digest, measured.diff_id, measured.size, measured.tar_size, measured.entries)
 
 
 def _through(

@@ -19,7 +19,7 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, write_json
 from imq.engine.oci.reference import Reference
 from imq.engine.oci.timestamp import read_time, write_time
-from imq.grammar.errors import ImqError, Malformed, StoreError
+from imq.grammar.errors import DigestMismatch, ImqError, Malformed, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .files import locked, told, write_whole
@@ -162,6 +162,15 @@ class Layout:
     def blob_path(self, digest: Digest) -> str:
         """Return where the blob of this digest lies, or would lie."""
         return os.path.join(self.root, "blobs", digest.algorithm, digest.hex)
+
+
+def wrong_diff_id(layer: Digest, found: Digest, said: Digest | None, advice: str) -> DigestMismatch:
+    """Return the error that says: this layer unpacks to something else than the config of its image says."""
+    return DigestMismatch(
+        f"the layer {layer} unpacks to {found}, but the config says {said}",
+        code="diff-id-mismatch",
+        hints=(f"the image is damaged or forged; {advice}",),
+    )
 
 
 def unknown_type(layer: Descriptor) -> Malformed:

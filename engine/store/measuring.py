@@ -12,7 +12,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .index import Content
 from .intake import PIECE
-from .layout import unknown_type
+from .layout import unknown_type, wrong_diff_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,13 +36,14 @@ def measure_layer(store: Store, digest: Digest, diff_id: Digest, size: int, medi
             meter.feed(buffer[:count])
     if hasher.hexdigest() != digest.hex:
         raise DigestMismatch(f"the blob {digest} is damaged", hints=("pull the image again to mend it",))
+    return checked(meter, digest, diff_id, "remove it")
+
+
+def checked(meter: LayerMeter, digest: Digest, diff_id: Digest | None, advice: str) -> Content:
+    """Return what unpacking a whole layer told; raises `DigestMismatch` when that is not what its config says."""
     measured = meter.finish()
     if measured.diff_id != diff_id:
-        raise DigestMismatch(
-            f"the layer {digest} unpacks to {measured.diff_id}, but the config says {diff_id}",
-            code="diff-id-mismatch",
-            hints=("the image is damaged or forged: remove it",),
-        )
+        raise wrong_diff_id(digest, measured.diff_id, diff_id, advice)
     return Content(digest, measured.diff_id, measured.size, measured.tar_size, measured.entries)
 
 

@@ -1,0 +1,9 @@
+"""What holds for every test."""
+
+from __future__ import annotations
+
+import signal
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # a shell without job control starts what runs in the background so; tests of Ctrl-C, and their processes, need it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
