@@ -16,7 +16,6 @@ from .compression import decompressor
 from .tar import TarLimits, TarWalker
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
     from queue import SimpleQueue
     from typing import Self
@@ -148,16 +147,18 @@ class _HashThread:
 
     def __init__(self, hasher: hashlib._Hash) -> None:
         from queue import SimpleQueue
-        from threading import Semaphore, Thread
+        from threading import Thread
 
         self._pieces: SimpleQueue[bytes | memoryview | None] = SimpleQueue()
-        self._room = Semaphore(_WAITING)
+        self._room: SimpleQueue[None] = SimpleQueue()  # a semaphore, without the Python that threading's is made of
+        for _ in range(_WAITING):
+            self._room.put(None)
         self._thread = Thread(target=_hash_all, args=(hasher, self._pieces, self._room), daemon=True)
         self._thread.start()
 
     def update(self, piece: bytes | memoryview) -> None:
         """Hash `piece` some time; wait when too many are waiting already."""
-        self._room.acquire()
+        self._room.get()
         self._pieces.put(piece)
 
     def close(self) -> None:
@@ -166,7 +167,7 @@ class _HashThread:
         self._thread.join()
 
 
-def _hash_all(hasher: hashlib._Hash, pieces: SimpleQueue[bytes | memoryview | None], room: threading.Semaphore) -> None:
+def _hash_all(hasher: hashlib._Hash, pieces: SimpleQueue[bytes | memoryview | None], room: SimpleQueue[None]) -> None:
     while (piece := pieces.get()) is not None:
         hasher.update(piece)
-        room.release()
+        room.put(None)
