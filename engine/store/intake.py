@@ -24,9 +24,10 @@ PIECE = 512 << 10
 """Bytes of a piece: large enough that the interpreter does not matter, small enough for the processor's cache."""
 PIECES = 6
 """Pieces under way at once, for each blob."""
-_WRITTEN_AT_ONCE = 64 << 10
-"""Bytes of one write. The kernel caches a write in blocks as large as it is, and the large ones come out of memory that
-a virtual machine may have to be given by its host first: 512 KiB at once cost three times as much."""
+_WRITTEN_AT_ONCE = 32 << 10
+"""Bytes of one write. The kernel caches a write in blocks as large as it is, and up to eight pages it has blocks at
+hand that were in use a moment ago. Larger ones come from further away, on a virtual machine from its host: writing
+512 KiB at once costs three times as much."""
 _WRITEBACK = 8 << 20
 """Bytes after which the system is told to begin writing, so that the last sync finds little left to do."""
 
