@@ -201,7 +201,7 @@ class Expressions:
             raise TypeMismatch('"within" wants a duration', span=literal.span, hints=("such as: within 30d",))
         if moment is not None:
             return b.Test(operator, left, b.Value(moment, Kind.TIME, literal.text))
-        # docker's rule: strictly before or after the image, so that it is itself left out (PEERS E1)
+        # docker's rule: strictly before or after the image, so that it is itself left out
         created = self._lookup(TABLES["images"].field("created"), literal)
         return b.Test({">=": ">"}.get(operator, operator), left, created)
 

@@ -115,7 +115,7 @@ class NotFound(StoreError):
 
 
 class Conflict(StoreError):
-    """The image cannot be removed or replaced without force; docker's rules (PEERS E33) decide when."""
+    """The image cannot be removed or replaced without force; docker's rules decide when."""
 
     code = "conflict"
 

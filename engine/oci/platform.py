@@ -1,7 +1,7 @@
 """Platforms: `os/architecture[/variant]`, normalised, and the choice of the best entry of an index for one.
 
 The rules are containerd's `platforms.Only`: a wanted platform accepts older variants that its processor also runs,
-the nearest first (PEERS E46, trap 14).
+the nearest first.
 """
 
 from __future__ import annotations

@@ -200,7 +200,7 @@ def _ask_manifest(method: str, reference: Reference, accept: Sequence[str]) -> A
 
 
 def _no_manifest(answer: Answer, reference: Reference) -> RegistryError:
-    """Say that there is no such manifest in docker's words (PEERS E44), else what the registry says."""
+    """Say that there is no such manifest in docker's words, else what the registry says."""
     if answer.status != HTTPStatus.NOT_FOUND:
         return faults.refusal(answer, reference.registry, str(reference))
     found = faults.refusal(answer, reference.registry, str(reference))

@@ -158,7 +158,7 @@ class _Pull:
             content, stored = self._child(descriptor)
 
     def _entry(self, index: Index) -> Descriptor:
-        """Choose the entry for the wanted platform (PEERS E46); entries that do not say theirs are looked into."""
+        """Choose the entry for the wanted platform; entries that do not say theirs are looked into."""
         offered = [entry for entry in index.manifests if _ATTESTATION not in entry.annotations]
         labelled = [(e.platform, place) for place, e in enumerate(offered) if e.platform and e.platform.known]
         place = best(self._wanted, labelled)
@@ -252,7 +252,7 @@ class _Pull:
         return fetch
 
     def _warnings(self, chosen: _Chosen, config: Config) -> tuple[str, ...]:
-        """Warn of a single image of another platform (PEERS E47), unless only its variant is not said (E49)."""
+        """Warn of a single image of another platform, as docker does, unless only its variant is not said."""
         actual = config.platform
         if self._asked is None or chosen.indexes or not actual.known or self._wanted.rank(actual) is not None:
             return ()

@@ -128,7 +128,7 @@ class Change:
     def name(self, name: Reference, descriptor: Descriptor, digest: Digest | None, now: int) -> bool:
         """Let `name` mean `descriptor`; return whether that changed anything.
 
-        An image that loses the name keeps its digest name when it came from a registry (PEERS E30), else it stays
+        An image that loses the name keeps its digest name when it came from a registry, as in docker, else it stays
         without a name.
         """
         digest = digest or name.digest

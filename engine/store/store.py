@@ -102,7 +102,7 @@ class Store:
     # Finding
 
     def find(self, text: str) -> Found:
-        """Return the image that `text` names: a name first, then an id or digest, whole or the start of one (E23).
+        """Return the image that `text` names: a name first, then an id or digest, whole or the start of one.
 
         Raises `NotFound` with the nearest names, or lists the candidates of an ambiguous id.
         """

@@ -1,4 +1,4 @@
-"""Verbs about names and removal: rm, untag, tag, prune. Docker's rules are those of PEERS E32 to E39."""
+"""Verbs about names and removal: rm, untag, tag, prune; what goes with a name and what needs force, docker decides."""
 
 from __future__ import annotations
 
@@ -56,7 +56,10 @@ def _removals(wanted: list[Target], planning: Planning, *, force: bool) -> list[
 
 
 def _one_name(names: list[str]) -> bool:
-    """Whether these are at most one tag, and digest names of the same repository beside it (E33)."""
+    """Whether these are at most one tag, and digest names of the same repository beside it.
+
+    Docker removes an image with such names by its id, and asks for force when it has more.
+    """
     references = [Reference.parse(name) for name in names]
     return len({r.canonical_name for r in references}) <= 1 and sum(r.tag is not None for r in references) <= 1
 
@@ -73,7 +76,7 @@ def _all_names(planning: Planning, roots: set[Digest]) -> dict[Digest, list[str]
 
 
 def _digest_names(name: str, have: list[str], taken: set[str]) -> list[str]:
-    """Return the digest names that go with the last tag of their repository (E32)."""
+    """Return the digest names that go with the last tag of their repository, as in docker."""
     repository = Reference.parse(name).familiar_name
     same = [other for other in have if Reference.parse(other).familiar_name == repository]
     tags = [other for other in same if "@" not in other and other not in taken]

@@ -1,4 +1,4 @@
-"""What a query answers, worked out row by row in Python, from the specification alone (LANGUAGE.md 1.4 and 2).
+"""What a query answers, worked out row by row in Python, from the specification alone.
 
 A scalar is a Python value or None (not known); a condition is True or False, never anything between.
 """

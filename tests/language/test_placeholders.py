@@ -1,6 +1,6 @@
 """Docker's placeholders of `docker image ls` and its templates, as a statement's `format` writes them.
 
-What each shows is docker's: PEERS 1.3 and E51 to E57, as Docker CLI 28 prints it.
+What each shows is docker's, as Docker CLI 28 prints it.
 """
 
 from __future__ import annotations

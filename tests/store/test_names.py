@@ -1,4 +1,4 @@
-"""Names and removal, by docker's rules (PEERS E23 to E33), and plans that are kept or left alone."""
+"""Names and removal, by docker's rules, and plans that are kept or left alone."""
 
 from __future__ import annotations
 
