@@ -263,6 +263,7 @@ class Session:
     def explain(self, statement: ast.Statement) -> str:
         """Return how a statement would run."""
         from .explain import explain_action, explain_query
+        from .verbs.operands import TARGET_COLUMNS, target_query
 
         scope = self.scope()
         unmeasured = len(self.store.unmeasured())
@@ -273,7 +274,9 @@ class Session:
                 )
             case ast.Act(query=query):
                 verb = self._verb(statement)
-                planned = plan(bind(query, scope), scope.now) if query is not None else None
+                planned = None
+                if query is not None:
+                    planned = plan(bind(target_query(statement), scope), scope.now, TARGET_COLUMNS)
                 return explain_action(statement, verb, planned, unmeasured)
             case ast.Explain(inner) | ast.DryRun(inner):
                 return self.explain(inner)

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from .declaration import Planning
 
 
+TARGET_COLUMNS = ("_root", "id", "name")
+"""What is read of each row beside what a query selects; see `Planning.rows`."""
+
+
 class Target(Record):
     """One name of one image; `name` is None for an image without one, and for an image that was given by its id."""
 
@@ -80,6 +84,15 @@ def each_target(act: ast.Act, planning: Planning) -> tuple[list[Target], list[Ac
 
 def query_targets(act: ast.Act, planning: Planning) -> list[Target]:
     """Return the rows of an action's query as targets."""
+    _, rows = planning.rows(target_query(act), TARGET_COLUMNS)
+    return list(dict.fromkeys(Target(_text(row[-1]), Digest(row[-3]), Digest(row[-2])) for row in rows))
+
+
+def target_query(act: ast.Act) -> ast.Query:
+    """Return the query that finds what an action works on, or refuse it: whole images, and not all of them unsaid.
+
+    It asks for no size, as nothing is unpacked to act on images.
+    """
     query = act.query
     assert query is not None
     if query.table != "images":
@@ -89,9 +102,7 @@ def query_targets(act: ast.Act, planning: Planning) -> list[Target]:
             f"{act.verb} takes whole rows: leave out group by, select and count", code="operand", span=query.span
         )
     needs_where(query, act.verb)
-    bare = query.replace(select=(ast.Column(ast.Field(("id",))),))  # no size: nothing is unpacked to act on images
-    _, rows = planning.rows(bare, ("_root", "id", "name"))
-    return list(dict.fromkeys(Target(_text(row[-1]), Digest(row[-3]), Digest(row[-2])) for row in rows))
+    return query.replace(select=(ast.Column(ast.Field(("id",))),))
 
 
 def _text(value: object) -> str | None:
