@@ -159,7 +159,9 @@ class Cli:
             self.stdout.write(USAGE)
             return 0
         if "version" in options.flags:
-            self.stdout.write(f"imq {version()}\n")
+            from ._version import VERSION
+
+            self.stdout.write(f"imq {VERSION}\n")
             return 0
         self._color = options.value("color") or "auto"
         if self._color not in ("auto", "always", "never"):
@@ -334,13 +336,6 @@ def store_root(environment: Mapping[str, str]) -> str:
         home = environment.get("HOME") or os.path.expanduser("~")
         data = os.path.join(home, ".local", "share")
     return os.path.join(data, "imq")
-
-
-def version() -> str:
-    """Return imq's version."""
-    from ._version import VERSION
-
-    return VERSION
 
 
 def run() -> None:

@@ -57,3 +57,8 @@ class Told(Record):
 
 
 Result = Answer | Documents | Told
+
+
+def worst(errors: Iterable[ImqError]) -> int:
+    """Return the exit code that these errors make of an answer: the highest of theirs, 0 when there is none."""
+    return max((error.exit_code for error in errors), default=0)

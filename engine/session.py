@@ -21,7 +21,7 @@ from .bind import bind
 from .expressions import Scope
 from .plan import Plan, headings, plan
 from .progress import Silent
-from .result import Answer, Documents, Heading, Result, Told
+from .result import Answer, Documents, Heading, Result, Told, worst
 from .settings import SETTINGS, checked
 from .store.store import Store
 from .tables import TABLES, Kind
@@ -152,7 +152,7 @@ class Session:
         """Return the rows; where a damaged layer leaves a size unknown, the answer says so beside them."""
         select = planned.select
         problems = self._measure(planned)
-        code = max((problem.exit_code for problem in problems), default=0)
+        code = worst(problems)
         rows = self._fetch(planned)
         if select.count:
             heading = Heading("count", "COUNT", Kind.NUMBER)
@@ -320,7 +320,7 @@ def outcomes(results: Sequence[Outcome], output: ast.Output, form: str) -> Answe
     errors = tuple(result.error for result in results if result.error is not None)
     code = 0
     if errors:  # some items failed; when all did, what they needed decides
-        code = 1 if len(errors) < len(results) else max(error.exit_code for error in errors)
+        code = 1 if len(errors) < len(results) else worst(errors)
     return Answer(
         tuple(Heading(field.name, field.heading, field.kind, field) for _, field in kept),
         [tuple(row[place] for place, _ in kept) for row in rows],

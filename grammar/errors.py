@@ -2,7 +2,7 @@
 
 An error has a stable `code` (the word in brackets; scripts may test it), one sentence saying what happened, an
 optional place in the statement, and hints: the nearest valid name, what was expected, what to do next. The exit code
-is a property of the class: 1 an assertion or some items failed, 2 the statement is wrong, 3 something it needs failed.
+is a property of the class: 1 some items failed, 2 the statement is wrong, 3 something it needs failed.
 """
 
 from __future__ import annotations
@@ -86,13 +86,6 @@ class NeedsConfirmation(ImqError):
 
     exit_code = 2
     code = "needs-confirmation"
-
-
-class AssertionFailed(ImqError):
-    """What an `assert` claims does not hold."""
-
-    exit_code = 1
-    code = "assertion"
 
 
 class Interrupted(ImqError):

@@ -35,7 +35,8 @@ class Answer:
 
     def __init__(self, response: requests.Response, host: str, *, bodiless: bool) -> None:
         self._response = response
-        # urllib3's own readinto reads into bytes of its own and copies them; http.client's below it reads in place
+        # urllib3's own readinto reads into bytes of its own and copies them; http.client's below it reads in place.
+        # Should a later urllib3 hide that, its own does the same, more slowly.
         self._body = getattr(response.raw, "_fp", None) or response.raw
         self._host = host
         self._content: bytes | None = None

@@ -27,16 +27,15 @@ def measure_layer(store: Store, digest: Digest, diff_id: Digest, size: int, medi
     compression = media.layer_compression(media_type)
     if compression is None:
         raise unknown_type(Descriptor(media_type, digest, size))
-    meter = LayerMeter(compression)
     hasher = digest.hasher()
     buffer = memoryview(bytearray(PIECE))
-    with store.open_blob(digest) as source:
+    with LayerMeter(compression) as meter, store.open_blob(digest) as source:
         while count := source.readinto(buffer):  # type: ignore[attr-defined]
             hasher.update(buffer[:count])
             meter.feed(buffer[:count])
-    if hasher.hexdigest() != digest.hex:
-        raise DigestMismatch(f"the blob {digest} is damaged", hints=("pull the image again to mend it",))
-    return checked(meter, digest, diff_id, "remove it")
+        if hasher.hexdigest() != digest.hex:
+            raise DigestMismatch(f"the blob {digest} is damaged", hints=("pull the image again to mend it",))
+        return checked(meter, digest, diff_id, "remove it")
 
 
 def checked(meter: LayerMeter, digest: Digest, diff_id: Digest | None, advice: str) -> Content:

@@ -7,7 +7,7 @@ import json
 from imq.engine.actions import Action, Reindex, Verify
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.timestamp import write_time
-from imq.engine.result import Documents
+from imq.engine.result import Documents, worst
 from imq.grammar import ast
 from imq.grammar.record import TYPE_CHECKING
 
@@ -27,9 +27,8 @@ def _inspect(act: ast.Act, planning: Planning) -> Documents:
         for root in dict.fromkeys(root for root, _ in wanted)
         for problem in planning.store.measure(jobs=2, root=root)
     )
-    code = max((problem.exit_code for problem in problems), default=0)
     documents = tuple(_document(root, id_, planning) for root, id_ in wanted)
-    return Documents(documents, act.output, errors=problems, exit_code=code)
+    return Documents(documents, act.output, errors=problems, exit_code=worst(problems))
 
 
 def _document(root: str, id_: str, planning: Planning) -> dict[str, Any]:

@@ -92,6 +92,7 @@ class Watcher:
         self.total = 0
         self.calls = 0
         self.ended = False
+        self.warned: list[str] = []
         self._lock = threading.Lock()
 
     def begin(self, name: str, total: int) -> None:
@@ -110,6 +111,9 @@ class Watcher:
 
     def end(self) -> None:
         self.ended = True
+
+    def warn(self, text: str) -> None:
+        self.warned.append(text)
 
 
 def layer(size: int = 300_000, name: str = "file") -> tuple[bytes, bytes]:
