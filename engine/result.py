@@ -56,7 +56,17 @@ class Told(Record):
     text: str
 
 
-Result = Answer | Documents | Told
+class Failure(Record):
+    """A statement that failed where the script goes on (`on error continue`)."""
+
+    error: ImqError
+
+    def __hash__(self) -> int:
+        """Hash by identity, as errors do."""
+        return id(self)
+
+
+Result = Answer | Documents | Told | Failure
 
 
 def worst(errors: Iterable[ImqError]) -> int:

@@ -37,6 +37,21 @@ class Variable(Record):
     span: Span | None = None
 
 
+class Subquery(Record):
+    """`(images count)`: the one value that a query answers; in `count(layers where …)` the rows that are counted."""
+
+    rows: Rows
+    span: Span | None = None
+
+
+class Exists(Record):
+    """`any containers where …`, or `no containers …`: whether a relation of the row, or a table, has such rows."""
+
+    rows: Rows
+    negated: bool = False
+    span: Span | None = None
+
+
 class FieldOf(Record):
     """`created of redis:latest`: a field of one image that is named here."""
 
@@ -82,10 +97,11 @@ class Between(Record):
 
 
 class In(Record):
-    """`operand in (item, …)`."""
+    """`operand in (item, …)`; with `rows` (a query, or a variable that stands for a list) `operand in QUERY`."""
 
     operand: Expr
-    items: tuple[Expr, ...]
+    items: tuple[Expr, ...] = ()
+    rows: Rows | Variable | None = None
     span: Span | None = None
 
 
@@ -130,6 +146,8 @@ Expr = (
     Literal
     | Field
     | Variable
+    | Subquery
+    | Exists
     | FieldOf
     | Call
     | Arithmetic
@@ -179,12 +197,25 @@ class Column(Record):
     span: Span | None = None
 
 
+class Until(Record):
+    """`until total size <= N`: rows are taken, in their order, until what is left is as small as this."""
+
+    operator: str
+    size: Expr
+    span: Span | None = None
+
+
 class Query(Record):
-    """A question about one table. `every` records that the word `all` was said."""
+    """A question about one table or view, or about what another query in parentheses (`base`) answers.
+
+    `every` records that the word `all` was said, `nonempty` that no rows are to be refused.
+    """
 
     table: str
-    targets: tuple[Literal | Variable | Query, ...] = ()
+    targets: tuple[Literal | Variable | Rows, ...] = ()
     sources: tuple[Literal | Variable, ...] = ()
+    base: Rows | None = None
+    nonempty: bool = False
     every: bool = False
     where: Expr | None = None
     group: tuple[Expr, ...] = ()
@@ -193,10 +224,23 @@ class Query(Record):
     limit: Window | None = None
     skip: Window | None = None
     newest: Newest | None = None
+    until: Until | None = None
     select: tuple[Column, ...] = ()
     count: bool = False
     span: Span | None = None
 
+
+class Combination(Record):
+    """`left union right`, `except`, `intersect`: rows are the same when the keys `by` are; none: the usual ones."""
+
+    operator: str
+    left: Rows
+    right: Rows
+    by: tuple[Expr, ...] = ()
+    span: Span | None = None
+
+
+Rows = Query | Combination
 
 # Statements
 
@@ -212,7 +256,7 @@ class Output(Record):
 class Ask(Record):
     """A query as a statement."""
 
-    query: Query
+    query: Rows
     output: Output = Output()
     span: Span | None = None
 
@@ -230,7 +274,7 @@ class Act(Record):
 
     verb: str
     references: tuple[Literal | Variable, ...] = ()
-    query: Query | None = None
+    query: Rows | None = None
     every: bool = False
     options: tuple[Option, ...] = ()
     output: Output = Output()
@@ -259,6 +303,58 @@ class Setting(Record):
     span: Span | None = None
 
 
+class Items(Record):
+    """A list that a variable stands for: `let keep = (latest, stable)`."""
+
+    items: tuple[Expr, ...]
+    span: Span | None = None
+
+
+class Let(Record):
+    """`let name = value`: what `$name` stands for from here on. Nothing: show what has been said so far."""
+
+    name: str | None = None
+    value: Expr | Items | None = None
+    span: Span | None = None
+
+
+class View(Record):
+    """`view name as query`: a query that can be asked like a table from here on. Nothing: show them."""
+
+    name: str | None = None
+    rows: Rows | None = None
+    span: Span | None = None
+
+
+class Use(Record):
+    """`use source`: where questions without `in` are asked from here on. Nothing: say where that is."""
+
+    source: Literal | None = None
+    span: Span | None = None
+
+
+class Include(Record):
+    """`include file`: the statements of another file, in this place."""
+
+    path: str
+    span: Span | None = None
+
+
+class OnError(Record):
+    """`on error stop` or `on error continue`: what a script does when a statement fails."""
+
+    stop: bool
+    span: Span | None = None
+
+
+class Assert(Record):
+    """`assert condition`: the exit code says whether it holds."""
+
+    condition: Expr
+    output: Output = Output()
+    span: Span | None = None
+
+
 class Help(Record):
     """`help words`."""
 
@@ -266,8 +362,8 @@ class Help(Record):
     span: Span | None = None
 
 
-Statement = Ask | Act | Explain | DryRun | Setting | Help
-Node = Expr | Ordering | Window | Newest | Column | Query | Output | Option | Statement
+Statement = Ask | Act | Explain | DryRun | Setting | Let | View | Use | Include | OnError | Assert | Help
+Node = Expr | Items | Ordering | Window | Newest | Until | Column | Rows | Output | Option | Statement
 
 DEEPEST = 200
 """Levels of nesting that are accepted; passes over the tree may recurse this deep."""

@@ -56,8 +56,47 @@ class Builder:
     def dry_run(self, statement: ast.Statement, span: Span) -> ast.DryRun:
         return ast.DryRun(statement, span)
 
-    def ask(self, query: ast.Query, output: ast.Output, span: Span) -> ast.Ask:
+    def ask(self, query: ast.Rows, output: ast.Output, span: Span) -> ast.Ask:
         return ast.Ask(query, output, span)
+
+    def show_variables(self, span: Span) -> ast.Let:
+        return ast.Let(span=span)
+
+    def let(self, name: Token, value: ast.Expr, span: Span) -> ast.Let:
+        return ast.Let(name.value, value, span)
+
+    def let_list(self, name: Token, first: ast.Expr, rest: list[ast.Expr], span: Span) -> ast.Let:
+        return ast.Let(name.value, ast.Items((first, *rest)), span)
+
+    def let_query(self, name: Token, query: ast.Query, span: Span) -> ast.Let:
+        return ast.Let(name.value, ast.Subquery(query, query.span), span)
+
+    def show_views(self, span: Span) -> ast.View:
+        return ast.View(span=span)
+
+    def view(self, name: Token, rows: ast.Rows, span: Span) -> ast.View:
+        return ast.View(name.value.lower(), rows, span)
+
+    def show_source(self, span: Span) -> ast.Use:
+        return ast.Use(span=span)
+
+    def use(self, source: ast.Literal, span: Span) -> ast.Use:
+        return ast.Use(source, span)
+
+    def include(self, path: ast.Literal, span: Span) -> ast.Include:
+        return ast.Include(path.text, span=span)
+
+    def on_error(self, word: Token, span: Span) -> ast.OnError:
+        if word.value.lower() not in ("stop", "continue"):
+            raise StatementError(
+                f'a script cannot "{word.value}" on an error',
+                span=word.span,
+                hints=("it may: on error stop, or on error continue",),
+            )
+        return ast.OnError(word.value.lower() == "stop", span)
+
+    def assertion(self, condition: ast.Expr, output: ast.Output, span: Span) -> ast.Assert:
+        return ast.Assert(condition, output, span)
 
     def show_settings(self, span: Span) -> ast.Setting:
         return ast.Setting(span=span)
@@ -82,7 +121,7 @@ class Builder:
     def act_on_references(self, verb: Token, references: list[Any], options: list[Any], span: Span) -> ast.Act:
         return self._act(verb, options, span, references=tuple(references))
 
-    def act_on_query(self, verb: Token, query: ast.Query, options: list[Any], span: Span) -> ast.Act:
+    def act_on_query(self, verb: Token, query: ast.Rows, options: list[Any], span: Span) -> ast.Act:
         return self._act(verb, options, span, query=query)
 
     def act_on_every(self, verb: Token, query: ast.Query, options: list[Any], span: Span) -> ast.Act:
@@ -120,6 +159,9 @@ class Builder:
     def option_force(self, span: Span) -> ast.Option:
         return ast.Option("force", (), span)
 
+    def option_run(self, values: list[ast.Literal], span: Span) -> ast.Option:
+        return ast.Option("run", tuple(values), span)
+
     def option_dry_run(self, span: Span) -> ast.Option:
         return ast.Option("dry run", (), span)
 
@@ -137,29 +179,55 @@ class Builder:
     # Queries
 
     def query(self, table: Token, clauses: list[Any], span: Span) -> ast.Query:
-        return self._query(table, [], [], clauses, span)
+        return self._query(ast.Query(table.value), clauses, span)
 
-    def query_of(self, table: Token, targets: list[Any], clauses: list[Any], span: Span) -> ast.Query:
-        return self._query(table, targets, [], clauses, span)
+    def query_placed(self, place: ast.Query, clauses: list[Any], span: Span) -> ast.Query:
+        return self._query(place, clauses, span)
 
-    def query_in(self, table: Token, sources: list[Any], clauses: list[Any], span: Span) -> ast.Query:
-        return self._query(table, [], sources, clauses, span)
+    def query_nonempty(self, table: Token, clauses: list[Any], span: Span) -> ast.Query:
+        return self._query(ast.Query(table.value, nonempty=True), clauses, span)
 
-    def query_of_in(
-        self, table: Token, targets: list[Any], sources: list[Any], clauses: list[Any], span: Span
-    ) -> ast.Query:
-        return self._query(table, targets, sources, clauses, span)
+    def query_placed_nonempty(self, place: ast.Query, clauses: list[Any], span: Span) -> ast.Query:
+        return self._query(place.replace(nonempty=True), clauses, span)
 
-    def _query(self, table: Token, targets: list[Any], sources: list[Any], clauses: list[Any], span: Span) -> ast.Query:
+    def query_within(self, base: ast.Rows, clauses: list[Any], span: Span) -> ast.Query:
+        return self._query(ast.Query("", base=base), clauses, span)
+
+    def _query(self, place: ast.Query, clauses: list[Any], span: Span) -> ast.Query:
         given: dict[str, Any] = {}
-        for name, value, place in clauses:
+        for name, value, where in clauses:
             if name in given:
                 said = {"every": "all", "group": "group by", "order": "order by", "newest": "except newest"}.get(
                     name, name
                 )
-                raise StatementError(f'"{said}" is said twice', code="repeated", span=place)
+                raise StatementError(f'"{said}" is said twice', code="repeated", span=where)
             given[name] = value
-        return ast.Query(table.value, tuple(targets), tuple(sources), span=span, **given)
+        return place.replace(span=span, **given)
+
+    def place_of(self, table: Token, targets: list[Any], span: Span) -> ast.Query:
+        return ast.Query(table.value, tuple(targets), span=span)
+
+    def place_in(self, table: Token, sources: list[Any], span: Span) -> ast.Query:
+        return ast.Query(table.value, sources=tuple(sources), span=span)
+
+    def place_of_in(self, table: Token, targets: list[Any], sources: list[Any], span: Span) -> ast.Query:
+        return ast.Query(table.value, tuple(targets), tuple(sources), span=span)
+
+    def simple(self, table: Token, *rest: Any) -> ast.Query:
+        *condition, span = rest
+        return ast.Query(table.value.lower(), where=condition[0] if condition else None, span=span)
+
+    def simple_placed(self, place: ast.Query, *rest: Any) -> ast.Query:
+        *condition, span = rest
+        return place.replace(where=condition[0] if condition else None, span=span)
+
+    def nonempty(self, query: ast.Query, span: Span) -> ast.Query:
+        return query.replace(nonempty=True, span=span)
+
+    def combination(
+        self, left: ast.Rows, operator: Token, right: ast.Rows, by: list[ast.Expr], span: Span
+    ) -> ast.Combination:
+        return ast.Combination(operator.value, left, right, tuple(by), span)
 
     def where(self, condition: ast.Expr, span: Span) -> tuple[str, Any, Span]:
         return "where", condition, span
@@ -182,8 +250,19 @@ class Builder:
     def skip(self, count: ast.Expr, per: list[ast.Expr], span: Span) -> tuple[str, Any, Span]:
         return "skip", ast.Window(count, tuple(per), span), span
 
-    def newest(self, count: ast.Expr, per: list[ast.Expr], by: ast.Expr | None, span: Span) -> tuple[str, Any, Span]:
+    def newest(
+        self, _spare: Token, count: ast.Expr, per: list[ast.Expr], by: ast.Expr | None, span: Span
+    ) -> tuple[str, Any, Span]:
         return "newest", ast.Newest(count, tuple(per), by, span), span
+
+    def until(
+        self, total: Token, size: Token, operator: Token, amount: ast.Expr, span: Span
+    ) -> tuple[str, Any, Span]:
+        if (total.value.lower(), size.value.lower()) != ("total", "size") or operator.value not in ("<", "<="):
+            raise StatementError(
+                "until can wait for one thing", span=span, hints=("it is written: until total size <= 16GB",)
+            )
+        return "until", ast.Until(operator.value, amount, span), span
 
     def select(self, columns: list[ast.Column], span: Span) -> tuple[str, Any, Span]:
         return "select", tuple(columns), span
@@ -226,10 +305,16 @@ class Builder:
         return ast.Between(operand, low, high, span)
 
     def in_list(self, operand: ast.Expr, items: list[ast.Expr], span: Span) -> ast.Expr:
-        return ast.In(operand, tuple(items), span)
+        return ast.In(operand, tuple(items), span=span)
 
     def not_in_list(self, operand: ast.Expr, items: list[ast.Expr], span: Span) -> ast.Expr:
-        return ast.Not(ast.In(operand, tuple(items), span), span)
+        return ast.Not(ast.In(operand, tuple(items), span=span), span)
+
+    def in_rows(self, operand: ast.Expr, rows: ast.Rows | ast.Variable, span: Span) -> ast.Expr:
+        return ast.In(operand, rows=rows, span=span)
+
+    def not_in_rows(self, operand: ast.Expr, rows: ast.Rows | ast.Variable, span: Span) -> ast.Expr:
+        return ast.Not(ast.In(operand, rows=rows, span=span), span)
 
     def known(self, operand: ast.Expr, span: Span) -> ast.Expr:
         return ast.Known(operand, known=True, span=span)
@@ -252,6 +337,34 @@ class Builder:
     def has_item(self, field: Token, item: ast.Expr, span: Span) -> ast.Expr:
         return ast.Comparison("has", self.field(field, field.span), item, span)
 
+    def any_rows(self, rows: ast.Rows, span: Span) -> ast.Expr:
+        return ast.Exists(rows, span=span)
+
+    def no_rows(self, rows: ast.Rows, span: Span) -> ast.Expr:
+        return ast.Exists(rows, negated=True, span=span)
+
+    def based_on(self, image: ast.Expr, span: Span) -> ast.Expr:
+        return ast.Phrase("based on", (image,), span)
+
+    def shares_with(self, what: Token, image: ast.Expr, span: Span) -> ast.Expr:
+        return self._phrase("shares", what, ("layers",), "with", image, span)
+
+    def contains(self, what: Token, value: ast.Expr, span: Span) -> ast.Expr:
+        return self._phrase("contains", what, ("file", "package"), "", value, span)
+
+    def local_only(self, span: Span) -> ast.Expr:
+        return ast.Phrase("local only", (), span)
+
+    def _phrase(
+        self, word: str, what: Token, known: tuple[str, ...], then: str, value: ast.Expr, span: Span
+    ) -> ast.Expr:
+        if what.value.lower() not in known:
+            ways = ", ".join(" ".join(f"{word} {one} {then}".split()) for one in known)
+            raise StatementError(
+                f'"{word} {what.value}" is no condition', span=what.span, hints=(f"there is: {ways}",)
+            )
+        return ast.Phrase(" ".join(f"{word} {what.value.lower()} {then}".split()), (value,), span)
+
     def plus(self, left: ast.Expr, right: ast.Expr, span: Span) -> ast.Expr:
         return ast.Arithmetic("+", left, right, span)
 
@@ -272,6 +385,12 @@ class Builder:
 
     def field_of(self, name: Token, target: ast.Literal | ast.Variable, span: Span) -> ast.FieldOf:
         return ast.FieldOf(split_path(name.value), target, span)
+
+    def subquery(self, rows: ast.Rows, span: Span) -> ast.Expr:
+        return ast.Subquery(rows, span)
+
+    def counted(self, rows: ast.Rows, span: Span) -> list[ast.Expr]:
+        return [ast.Subquery(rows, span)]
 
     def literal(self, token: Token, span: Span) -> ast.Literal:
         return ast.Literal(token.value, token.kind == "STRING", span)

@@ -30,13 +30,24 @@ _VARIABLE = re.compile(r"\$[^\W\d]\w*(?:\.\w+)*")
 _TEMPLATE = re.compile(rf"(?:{_BRACES}|[^\n;])+")
 _COMPARISON = re.compile(r"!=|<>|<=|>=|==|[=<>]")
 _FORM = re.compile(r"as\s+(\w+)(?![\w.:/@-])", re.IGNORECASE)
+_SPARE = re.compile(r"except\s+newest\b", re.IGNORECASE)
+_CALLED = re.compile(r"[ \t]*\(")
+_ASKED = re.compile(
+    r"\s+(?:where|of|all|group\s+by|having|order\s+by|limit|skip|except|until|select|count|union|intersect"
+    r"|in\s+(?!use\b)[^\s(])(?![\w.:/@-])",
+    re.IGNORECASE,
+)
+"""What can follow the name of a table and nothing else: it tells `(images where …)` from a value or field so called."""
+_ALONE = re.compile(r"\s*\)")
+_IN_LIST = re.compile(r"\bin\s*\(\s*\Z", re.IGNORECASE)
 _SEGMENT = re.compile(rf"{_QUOTED}|[^.]+")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _SIGNS = {"+": "PLUS", "-": "MINUS", "*": "STAR", "/": "SLASH", "%": "PERCENT", "(": "LPAR", ")": "RPAR", ",": "COMMA"}
 _WORDED = frozenset({"like", "matches", "has"})
 _MOMENT = frozenset({"before", "after", "since", "within"})
 _STARTS = frozenset({"NAME", "VERB", "TEMPLATE"})
-_STARTERS = frozenset({"explain", "dry", "set", "help"})
+_STARTERS = frozenset({"explain", "dry", "set", "help", "let", "view", "use", "include", "on", "assert"})
+_SETS = frozenset({"union", "except", "intersect"})
 _STRINGS = {quote: re.compile(rf"{quote}[^{quote}\\]*(?:\\.[^{quote}\\]*)*{quote}", re.DOTALL) for quote in "\"'"}
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
 
@@ -61,12 +72,13 @@ class Lexer:
     """Hands out the tokens of one text.
 
     `wholes` maps starts to ends of stretches (arguments of a command line that hold blanks) that are one value where
-    nothing but a value can stand. One that is a text in quotes means what is in them.
+    nothing but a value can stand. One that is a text in quotes means what is in them. `vocabulary` grows while a text
+    is read, as views are named.
     """
 
     def __init__(self, text: str, vocabulary: Vocabulary, wholes: Mapping[int, int]) -> None:
         self._text = text
-        self._vocabulary = vocabulary
+        self.vocabulary = vocabulary
         self._wholes = wholes
         self._at = 0
         self._ended = 0  # where the last token did: what is missing at the end is missing there
@@ -100,13 +112,14 @@ class Lexer:
         word = name[0].lower() if name else ""
         if not word or word in _STARTERS:
             return False
-        if word in self._vocabulary.verbs and WORDS.get(word) not in accepts:
+        if word in self.vocabulary.verbs and WORDS.get(word) not in accepts:
             return False
         return (
             WORDS.get(word) in accepts
             or (word == "as" and "FORM" in accepts)
             or (word in _WORDED and "WORDED" in accepts)
             or (word in _MOMENT and "MOMENT" in accepts)
+            or (word in _SETS and ("SETS" in accepts or "SPARE" in accepts))
         )
 
     def _token(self, char: str, accepts: Mapping[str, int]) -> Token:
@@ -160,19 +173,24 @@ class Lexer:
         if "STRING" not in accepts or accepts.keys() & _STARTS:
             return False
         name = _NAME.match(self._text, at) if "TABLE" in accepts else None
-        return name is None or name[0].lower() not in {*self._vocabulary.tables, "all"}
+        return name is None or name[0].lower() not in {*self.vocabulary.tables, "all"}
 
     def _keyword(self, name: re.Match[str], word: re.Match[str] | None, accepts: Mapping[str, int]) -> Token | None:
         """Return the keyword, function, verb or table that starts here, if one can be taken."""
         text, low = self._text, name[0].lower()
-        called = text.startswith("(", name.end())
+        called = _CALLED.match(text, name.end()) is not None
         if "WORD" in accepts and "NAME" not in accepts and word and word.end() > name.end():
             return None  # the word is longer than the name in it, and values are what is wanted: `as-built`, `in:1`
         if low == "as" and "FORM" in accepts:
             form = _FORM.match(text, name.start())
-            if form and form[1].lower() in self._vocabulary.forms:
+            if form and form[1].lower() in self.vocabulary.forms:
                 token = self._take("FORM", form)
                 return token.replace(value=form[1].lower())
+        if low in _SETS:
+            if "SPARE" in accepts and (spare := _SPARE.match(text, name.start())):
+                return self._take("SPARE", spare).replace(value="except newest")
+            if "SETS" in accepts:
+                return self._take("SETS", name).replace(value=low)
         kind = WORDS.get(low)
         if kind in accepts:
             return self._take(kind, name)
@@ -181,11 +199,22 @@ class Lexer:
                 return self._take(declared, name).replace(value=low)
         if called and "FUNCTION" in accepts:
             return self._take("FUNCTION", name).replace(value=low)
-        if "VERB" in accepts and low in self._vocabulary.verbs:
+        if "VERB" in accepts and low in self.vocabulary.verbs:
             return self._take("VERB", name).replace(value=low)
-        if "TABLE" in accepts and low in self._vocabulary.tables:
+        if "TABLE" in accepts and low in self.vocabulary.tables and self._asks(name, accepts):
             return self._take("TABLE", name).replace(value=low)
+        if "RELATION" in accepts:
+            return self._take("RELATION", name)
         return None
+
+    def _asks(self, name: re.Match[str], accepts: Mapping[str, int]) -> bool:
+        """Whether the name of a table is meant as one, where a field or a value could stand too."""
+        if accepts.keys() & {"VERB", "ALL"} or not accepts.keys() & {"NAME", "WORD"}:
+            return True
+        if _ASKED.match(self._text, name.end()):
+            return True
+        before = self._text[max(0, name.start() - 40) : name.start()]
+        return _ALONE.match(self._text, name.end()) is not None and _IN_LIST.search(before) is not None
 
     def _take(self, kind: str | None, match: re.Match[str] | None, *, strip: bool = False) -> Token:
         assert kind is not None

@@ -33,6 +33,9 @@ _DESCRIBED = {
     "COMPARISON": "= != < <= > >=",
     "WORDED": '"like", "matches", "has"',
     "MOMENT": '"before", "after", "since", "within"',
+    "RELATION": "a relation",
+    "SPARE": '"except newest"',
+    "SETS": '"union", "except", "intersect"',
     "$END": "the end",
     **{kind: f'"{word}"' for word, kind in WORDS.items()},
 }
@@ -46,6 +49,10 @@ _GROUPS = (
 
 
 _WORD_AFTER = re.compile(r"\s*([\w.:/-]{1,60})")
+
+
+_NAMING = frozenset({"view", "include"})
+"""Productions of statements that name views."""
 
 
 class _Rows(dict[int, dict[str, int]]):
@@ -63,7 +70,10 @@ _STATES = _Rows()
 class _Parser:
     """One run over one text."""
 
-    def __init__(self, text: str, vocabulary: Vocabulary, wholes: Mapping[int, int]) -> None:
+    def __init__(
+        self, text: str, vocabulary: Vocabulary, wholes: Mapping[int, int], included: Callable[[ast.Include], Iterable[str]]
+    ) -> None:
+        self._included = included
         self._text = text
         self._vocabulary = vocabulary
         self._lexer = Lexer(text, vocabulary, wholes)
@@ -93,7 +103,7 @@ class _Parser:
                     return statements
 
     def _reduce(self, production: int, token: Token) -> None:
-        made, length, _, handed = PRODUCTIONS[production]
+        made, length, method, handed = PRODUCTIONS[production]
         if length:
             parts, spans = self._values[-length:], self._spans[-length:]
             span = Span(spans[0].start, spans[-1].end)
@@ -101,9 +111,24 @@ class _Parser:
         else:
             at = self._spans[-1].end if self._spans else token.span.start
             parts, span = [], Span(at, at)
-        self._values.append(self._makers[production](*(parts[at] for at in handed), span))
+        value = self._makers[production](*(parts[at] for at in handed), span)
+        if method in _NAMING:
+            self._name(value)
+        self._values.append(value)
         self._spans.append(span)
         self._states.append(_STATES[self._states[-1]][made])
+
+    def _name(self, statement: ast.View | ast.Include) -> None:
+        """Let what follows use the views that this statement names."""
+        match statement:
+            case ast.View(str() as view):
+                named: Iterable[str] = (view,)
+            case ast.Include():
+                named = self._included(statement)
+            case _:
+                return
+        self._vocabulary = self._vocabulary.replace(tables=self._vocabulary.tables.union(named))
+        self._lexer.vocabulary = self._vocabulary
 
     def _expected(self) -> list[str]:
         """Return the terminals that can really come next: those that end in a shift."""
@@ -166,15 +191,21 @@ def _describe(expected: Iterable[str]) -> str:
     return ", ".join([*said, *(_DESCRIBED[kind] for kind in sorted(kinds, key=order.index))])
 
 
-def parse(text: str, vocabulary: Vocabulary, wholes: Mapping[int, int] | None = None) -> tuple[ast.Statement, ...]:
+def parse(
+    text: str,
+    vocabulary: Vocabulary,
+    wholes: Mapping[int, int] | None = None,
+    included: Callable[[ast.Include], Iterable[str]] = lambda _: (),
+) -> tuple[ast.Statement, ...]:
     """Return the statements of `text`. Raises `StatementError` with the place and what was expected there.
 
-    `wholes` are stretches of the text, start to end, to be read as one value where a value is wanted.
+    `wholes` are stretches of the text, start to end, to be read as one value where a value is wanted. `included` is
+    called for each `include` and returns the names of the views in that file, which what follows may use.
     """
     try:
         if len(text) > LONGEST:
             raise StatementError(f"the text has {len(text)} characters; the limit is {LONGEST}", code="too-long")
-        statements = _Parser(text, vocabulary, wholes or {}).run()
+        statements = _Parser(text, vocabulary, wholes or {}, included).run()
         for statement in statements:
             ast.check_depth(statement)
     except StatementError as error:

@@ -37,10 +37,27 @@ def write(node: ast.Node) -> str:
         case ast.Setting(name, value):
             said = f" {name}" if name is not None else ""
             return f"set{said} = {_expr(value, _SUM, right=True)}" if value is not None else f"set{said}"
+        case ast.Let(name, value):
+            return _let(name, value)
+        case ast.View(name, rows):
+            return f"view {name} as {write(rows)}" if rows is not None else "view"
+        case ast.Use(source):
+            return f"use {_value(source)}" if source is not None else "use"
+        case ast.Include(path):
+            return f"include {quote(path)}"
+        case ast.OnError(stop):
+            return f"on error {'stop' if stop else 'continue'}"
+        case ast.Assert(condition, output):
+            return _joined("assert", _expr(condition, _LOOSEST), write(output))
         case ast.Help(words):
             return _joined("help", *words)
         case ast.Query():
             return _query(node)
+        case ast.Combination(operator, left, right, by):
+            second = _grouped(right) if isinstance(right, ast.Combination) else write(right)
+            return _joined(_operand_rows(left), operator, second, _listed("by", by))
+        case ast.Items(items):
+            return f"({', '.join(_expr(item, _SUM, right=True) for item in items)})"
         case ast.Output(form, template):
             return f"as {form}" if form else f"format {quote(template)}" if template is not None else ""
         case ast.Option(name, values):
@@ -51,6 +68,8 @@ def write(node: ast.Node) -> str:
             return _expr(value, _LOOSEST) + (f" as {quote(name)}" if name is not None else "")
         case ast.Window(count, per):
             return _joined(_expr(count, _SUM, right=True), _listed("per", per))
+        case ast.Until(operator, size):
+            return f"until total size {operator} {_expr(size, _SUM, right=True)}"
         case ast.Newest(count, per, by):
             said = f"by {_expr(by, _LOOSEST)}" if by is not None else ""
             return _joined("except newest", _expr(count, _SUM, right=True), _listed("per", per), said)
@@ -69,10 +88,30 @@ def _act(node: ast.Act) -> str:
     return _joined(node.verb, operand, *(write(option) for option in node.options), write(node.output))
 
 
+def _let(name: str | None, value: ast.Expr | ast.Items | None) -> str:
+    if value is None:
+        return "let"
+    return f"let {name} = {write(value) if isinstance(value, ast.Items) else _expr(value, _SUM, right=True)}"
+
+
+def _grouped(rows: ast.Rows) -> str:
+    return f"({write(rows)})"
+
+
+def _operand_rows(rows: ast.Rows) -> str:
+    """Write what stands on the left of a set operator: a `by` at its end would be taken for the whole."""
+    return _grouped(rows) if isinstance(rows, ast.Combination) and rows.by else write(rows)
+
+
+def _target(target: ast.Literal | ast.Variable | ast.Rows) -> str:
+    return _value(target) if isinstance(target, ast.Literal | ast.Variable) else _grouped(target)
+
+
 def _query(node: ast.Query) -> str:
-    targets = ", ".join(f"({write(t)})" if isinstance(t, ast.Query) else _value(t) for t in node.targets)
+    targets = ", ".join(_target(target) for target in node.targets)
     return _joined(
-        node.table,
+        "nonempty" if node.nonempty else "",
+        _grouped(node.base) if node.base is not None else node.table,
         f"of {targets}" if targets else "",
         "in " + ", ".join(_value(source) for source in node.sources) if node.sources else "",
         "all" if node.every else "",
@@ -83,6 +122,7 @@ def _query(node: ast.Query) -> str:
         f"limit {write(node.limit)}" if node.limit is not None else "",
         f"skip {write(node.skip)}" if node.skip is not None else "",
         write(node.newest) if node.newest is not None else "",
+        write(node.until) if node.until is not None else "",
         "select " + ", ".join(write(column) for column in node.select) if node.select else "",
         "count" if node.count else "",
     )
@@ -129,10 +169,16 @@ def _written(node: ast.Expr, *, right: bool) -> tuple[int, str]:
             return _ATOM, _value(node)
         case ast.Field(path):
             return _ATOM, ("." if right or path[0].lower() in WORDS else "") + _path(path)
+        case ast.Subquery(rows):
+            return _ATOM, _grouped(rows)
+        case ast.Exists(rows, negated):
+            return _exists(rows, "no" if negated else "any")
         case ast.FieldOf(path, target):
             dot = "." if len(path) > 1 or path[0].lower() in WORDS else ""
             return _ATOM, f"{dot}{_path(path)} of {_value(target)}"
         case ast.Call(name, arguments, distinct):
+            if len(arguments) == 1 and isinstance(arguments[0], ast.Subquery) and not distinct:
+                return _ATOM, f"{name}({write(arguments[0].rows)})"
             written = ", ".join(_expr(argument, _LOOSEST) for argument in arguments)
             return _ATOM, f"{name}({'distinct ' if distinct else ''}{written})"
         case ast.Arithmetic(operator, left, other):
@@ -143,6 +189,10 @@ def _written(node: ast.Expr, *, right: bool) -> tuple[int, str]:
         case ast.Between(operand, low, high):
             ends = f"{_expr(low, _SUM, right=True)} and {_expr(high, _SUM, right=True)}"
             return _TEST, f"{_expr(operand, _SUM)} between {ends}"
+        case ast.In(operand, _, ast.Variable() as variable):
+            return _TEST, f"{_expr(operand, _SUM)} in {_value(variable)}"
+        case ast.In(operand, _, rows) if rows is not None:
+            return _TEST, f"{_expr(operand, _SUM)} in {_grouped(rows)}"
         case ast.In(operand, items):
             listed = ", ".join(_expr(item, _SUM, right=True) for item in items)
             return _TEST, f"{_expr(operand, _SUM)} in ({listed})"
@@ -156,3 +206,14 @@ def _written(node: ast.Expr, *, right: bool) -> tuple[int, str]:
             return _AND, " and ".join(_expr(operand, _NOT) for operand in operands)
         case ast.Or(operands):
             return _OR, " or ".join(_expr(operand, _AND) for operand in operands)
+
+
+def _exists(rows: ast.Rows, word: str) -> tuple[int, str]:
+    """Write `any …` or `no …`; a condition inside it goes on to the end, so what follows must be kept apart."""
+    if isinstance(rows, ast.Combination) or rows.base is not None or rows != _plain(rows):
+        return _TEST, f"{word} {_grouped(rows)}"
+    return _TEST if rows.where is None else _LOOSEST, f"{word} {write(rows)}"
+
+
+def _plain(rows: ast.Query) -> ast.Query:
+    return ast.Query(rows.table, rows.targets, rows.sources, where=rows.where)
