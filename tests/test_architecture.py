@@ -29,6 +29,7 @@ HEAVY = {
     "tabulate": {"imq.engine.render.forms"},
     "isal": {"imq.engine.layers.compression", "imq.engine.layers.header", "imq.engine.layers.tar"},
     "zstandard": {"imq.engine.layers.compression", "imq.engine.layers.zstd"},
+    "re2": {"imq.engine.patterns"},
     "sqlite3": {"imq.engine.session", "imq.engine.store.index"},
 }
 """The modules that import each library: one room for each."""
