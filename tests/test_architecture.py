@@ -26,10 +26,11 @@ HEAVY = {
     "requests": {"imq.engine.registry.lean", "imq.engine.registry.transport"},
     "prompt_toolkit": {"imq.repl"},
     "rich": {"imq.progress"},
-    "tabulate": {"imq.engine.render.forms"},
+    "tabulate": {"imq.engine.render.pages"},
     "isal": {"imq.engine.layers.compression", "imq.engine.layers.header", "imq.engine.layers.tar"},
     "zstandard": {"imq.engine.layers.compression", "imq.engine.layers.zstd"},
     "re2": {"imq.engine.patterns"},
+    "yaml": {"imq.engine.render.yaml_text"},
     "sqlite3": {"imq.engine.session", "imq.engine.store.index"},
 }
 """The modules that import each library: one room for each."""

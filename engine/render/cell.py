@@ -6,16 +6,20 @@ Values come from SQL as texts and numbers; their kind says what they are.
 from __future__ import annotations
 
 import json
+from math import isfinite
 
 from imq.engine.oci.timestamp import write_time
 from imq.engine.tables.declaration import Kind
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from .columns import clean
 from .units import Size, ago, created_at, human_duration, human_size_exact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import tzinfo
+
+    from imq.engine.result import Answer
 
     Raw = str | int | float | None
     Data = str | int | float | bool | list[str] | dict[str, str] | None
@@ -47,11 +51,11 @@ def data(kind: Kind, raw: Raw) -> Data:
     if kind in (Kind.LIST, Kind.MAP):
         value: list[str] | dict[str, str] = json.loads(str(raw))
         return value
-    return raw
+    return None if isinstance(raw, float) and not isfinite(raw) else raw  # JSON has no infinity
 
 
 def text(kind: Kind, raw: Raw, manner: Manner) -> str:
-    """Return a value as a table shows it: sizes and times as docker prints them, ids short."""
+    """Return a value as a table shows it, in one line: sizes and times as docker prints them, ids short."""
     if raw is None:
         return NONE if kind in (Kind.REFERENCE, Kind.REPOSITORY, Kind.TAG) else ""
     if kind is Kind.SIZE:
@@ -63,18 +67,25 @@ def text(kind: Kind, raw: Raw, manner: Manner) -> str:
     if kind is Kind.BOOLEAN:
         return "true" if raw else "false"
     if kind is Kind.DIGEST:
-        return str(raw) if manner.whole else str(raw).partition(":")[2][:12] or str(raw)
+        return clean(str(raw) if manner.whole else str(raw).partition(":")[2][:12] or str(raw))
     if kind is Kind.LIST:
         return _cut(", ".join(str(item) for item in json.loads(str(raw))), manner)
     if kind is Kind.MAP:
         return _cut(_pairs(raw), manner)
     if isinstance(raw, float):
         return f"{raw:.6f}".rstrip("0").rstrip(".")
-    return _cut(str(raw), manner) if kind is Kind.TEXT else str(raw)
+    return _cut(str(raw), manner) if kind is Kind.TEXT else clean(str(raw))
+
+
+def texts(answer: Answer, manner: Manner) -> Iterator[list[str]]:
+    """Yield the rows of an answer as a table shows them."""
+    kinds = [heading.kind for heading in answer.headings]
+    for row in answer.rows:
+        yield [text(kind, raw, manner) for kind, raw in zip(kinds, row, strict=True)]
 
 
 def _cut(shown: str, manner: Manner) -> str:
-    shown = "".join(sign if sign.isprintable() else " " for sign in shown)
+    shown = clean(shown)
     return shown if manner.whole or len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
 
 

@@ -1,0 +1,46 @@
+"""Columns of text for a terminal: how wide a text is, and lines whose cells stand under each other."""
+
+from __future__ import annotations
+
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+GAP = "   "
+"""What docker puts between columns."""
+_NO_WIDTH = frozenset({"Mn", "Me", "Cf"})
+"""Categories of signs that stand on or within the one before: accents, enclosing marks, joiners."""
+
+
+def width(shown: str) -> int:
+    """Return how many terminal columns a text takes: wide signs take two, combining ones none."""
+    if shown.isascii():
+        return len(shown)
+    from unicodedata import category, east_asian_width
+
+    return sum(
+        0 if category(sign) in _NO_WIDTH or "\u1160" <= sign <= "\u11ff"  # Korean vowels and finals join the initial
+        else 2 if east_asian_width(sign) in "WF"
+        else 1
+        for sign in shown
+    )  # fmt: skip
+
+
+def clean(shown: str) -> str:
+    """Return a text as one line that a terminal only shows: a blank for each control, line's end and invisible sign.
+
+    Texts come from images of strangers, and a terminal obeys what it is sent.
+    """
+    return shown if shown.isprintable() else "".join(sign if sign.isprintable() else " " for sign in shown)
+
+
+def columns(lines: Iterable[list[str]]) -> Iterator[str]:
+    """Yield the lines of a table whose columns are as wide as their widest cell; no blanks at the end of a line."""
+    table = list(lines)
+    if not table:
+        return
+    widths = [max(map(width, column)) for column in zip(*table, strict=True)]
+    for line in table:
+        cells = [cell + " " * (wide - width(cell)) for cell, wide in zip(line, widths, strict=True)]
+        yield GAP.join(cells).rstrip() + "\n"
