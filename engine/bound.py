@@ -11,6 +11,8 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from .tables.declaration import Field, Kind, Table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .functions import Aggregate, Function
 
 
@@ -52,6 +54,55 @@ class Lookup(Record):
     def kind(self) -> Kind:
         """The field's kind."""
         return self.field.kind
+
+
+class Single(Record):
+    """The one value that a query answers: `(images count)`, `sum(layers.size)`, `base.name`."""
+
+    select: Select
+    kind: Kind
+
+
+class Exists(Record):
+    """Whether a query answers any row."""
+
+    select: Select
+    kind: Kind = Kind.BOOLEAN
+
+
+class Within(Record):
+    """A value that is one of those in the one column of a query.
+
+    `starts`: the operand is a digest, and the query's texts may be the first digits of one.
+    """
+
+    operand: Bound
+    select: Select
+    starts: bool = False
+    kind: Kind = Kind.BOOLEAN
+
+
+class Keyed(Record):
+    """A row whose keys, all together, are those of a row of a query; an unknown key is like another unknown one."""
+
+    keys: tuple[Bound, ...]
+    select: Select
+    kind: Kind = Kind.BOOLEAN
+
+
+class Kin(Record):
+    """An image that is based on another one, or shares layers with it (`how`); itself left out."""
+
+    how: str
+    image: int
+    said: str
+    kind: Kind = Kind.BOOLEAN
+
+
+class Place(Record):
+    """The place of a row in the order of the query that it comes from."""
+
+    kind: Kind = Kind.NUMBER
 
 
 class Apply(Record):
@@ -135,7 +186,26 @@ class Any(Record):
 
 
 Bound = (
-    Column | Item | Value | Lookup | Apply | Total | Compute | Test | Starts | Among | IsKnown | Negation | Every | Any
+    Column
+    | Item
+    | Value
+    | Lookup
+    | Single
+    | Exists
+    | Within
+    | Keyed
+    | Kin
+    | Place
+    | Apply
+    | Total
+    | Compute
+    | Test
+    | Starts
+    | Among
+    | IsKnown
+    | Negation
+    | Every
+    | Any
 )
 
 
@@ -170,33 +240,100 @@ class Spared(Record):
     by: Bound
 
 
-class Select(Record):
-    """A query with everything resolved. `images` limits the rows to these images (`layers of X`); None: no limit.
+class Until(Record):
+    """`until total size <= N`: rows are taken until what is left takes no more bytes on disk than this.
 
-    `count` asks for the number of rows instead of the rows.
+    `below`: until it takes fewer.
+    """
+
+    size: int
+    below: bool
+
+
+class Union(Record):
+    """The rows of one query and those of another; both answer whole rows of one table, or the same columns."""
+
+    left: Select
+    right: Select
+
+
+class Select(Record):
+    """A query with everything resolved.
+
+    `whole` says that it answers rows of `table` as they are: then `columns` are what is shown of them. `of` limits the
+    rows to those of these images (`layers of X`): keys of images, or queries of them; None: no limit. `base` is where
+    the rows come from, when it is not the whole table. `link` is the word for how they belong to the row outside
+    (see `tables.Relation`). `count` asks for the number of rows instead of the rows; `nonempty` refuses none.
     """
 
     table: Table
     columns: tuple[Selected, ...]
     where: Bound | None = None
-    images: tuple[int, ...] | None = None
+    of: tuple[int | Select, ...] | None = None
     group: tuple[Bound, ...] | None = None
     having: Bound | None = None
     order: tuple[Key, ...] = ()
     limit: Cut | None = None
     skip: Cut | None = None
     spared: Spared | None = None
+    until: Until | None = None
     count: bool = False
+    base: Select | Union | None = None
+    link: str = ""
+    whole: bool = False
+    nonempty: str = ""
+
+    @property
+    def cut(self) -> bool:
+        """Whether which rows it answers depends on their order."""
+        return bool(self.limit or self.skip or self.spared or self.until)
 
 
 def parts(value: Bound) -> tuple[Bound, ...]:
-    """Return what an expression is directly made of."""
+    """Return what an expression is directly made of, in the same row: not what is in a query inside it."""
     match value:
-        case Apply(arguments=parts) | Every(parts) | Any(parts):
+        case Apply(arguments=parts) | Every(parts) | Any(parts) | Keyed(parts):
             return parts
         case Compute(_, left, right) | Test(_, left, right):
             return left, right
-        case Among(operand) | Starts(operand) | IsKnown(operand) | Negation(operand):
+        case Among(operand) | Starts(operand) | IsKnown(operand) | Negation(operand) | Within(operand):
             return (operand,)
-        case Column() | Item() | Value() | Lookup() | Total():
+        case Column() | Item() | Value() | Lookup() | Total() | Single() | Exists() | Kin() | Place():
             return ()
+
+
+def inner(value: Bound) -> Select | None:
+    """Return the query inside an expression, if it is one with a query."""
+    return value.select if isinstance(value, Single | Exists | Within | Keyed) else None
+
+
+def values(select: Select) -> Iterator[Bound]:
+    """Yield the expressions of a query, clause by clause."""
+    if not select.count:
+        yield from (column.value for column in select.columns)
+    yield from (value for value in (select.where, select.having) if value is not None)
+    yield from select.group or ()
+    yield from (key.value for key in select.order)
+    for cut in (select.limit, select.skip):
+        yield from cut.per if cut is not None else ()
+    if select.spared is not None:
+        yield from (*select.spared.per, select.spared.by)
+
+
+def selects(select: Select) -> Iterator[Select]:
+    """Yield a query and every query inside it, the inner ones first."""
+    for part in (select.base, *(select.of or ())):
+        if isinstance(part, Union):
+            yield from selects(part.left)
+            yield from selects(part.right)
+        elif isinstance(part, Select):
+            yield from selects(part)
+    pending = list(values(select))
+    while pending:
+        value = pending.pop()
+        pending += parts(value)
+        if isinstance(value, Total) and value.argument is not None:
+            pending.append(value.argument)
+        if (found := inner(value)) is not None:
+            yield from selects(found)
+    yield select

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from imq.grammar.printer import write
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from imq.grammar import ast
-
-    from .plan import Plan
+    from .plan import Assertion, Plan
     from .verbs import Verb
 
 
-def explain_query(statement: ast.Ask, plan: Plan, unmeasured: int) -> str:
-    """Return the explanation of a query."""
-    return "\n".join([f"statement: {write(statement)}", *_stages(plan, unmeasured)]) + "\n"
+def explain_query(statement: str, plan: Plan, unmeasured: int) -> str:
+    """Return the explanation of a query; `unmeasured` is how many layers were never unpacked."""
+    return "\n".join([f"statement: {statement}", *_stages(plan, unmeasured)]) + "\n"
 
 
-def explain_action(statement: ast.Act, verb: Verb, query: Plan | None, unmeasured: int) -> str:
+def explain_assertion(statement: str, plan: Assertion, unmeasured: int) -> str:
+    """Return the explanation of an assertion."""
+    last = "then:      when it does not hold, show what is against it, and end with the exit code 1"
+    return "\n".join([f"statement: {statement}", *_stages(plan, unmeasured), last]) + "\n"
+
+
+def explain_action(statement: str, verb: Verb, query: Plan | None, unmeasured: int) -> str:
     """Return the explanation of an action; `query` is the plan of the query it works on, if it works on one."""
-    lines = [f"statement: {write(statement)}", f"verb:      {verb.name}: {verb.doc}"]
+    lines = [f"statement: {statement}", f"verb:      {verb.name}: {verb.doc}"]
     if query is not None:
         lines += _stages(query, unmeasured)
     steps = ["list the actions"]
@@ -30,11 +33,17 @@ def explain_action(statement: ast.Act, verb: Verb, query: Plan | None, unmeasure
     return "\n".join(lines) + "\n"
 
 
-def _stages(plan: Plan, unmeasured: int) -> list[str]:
+def _stages(plan: Plan | Assertion, unmeasured: int) -> list[str]:
     lines = []
     if plan.measures and unmeasured:
         lines.append(
             f"stage:     unpack {unmeasured} layers of the store that were never unpacked, to know their sizes"
+        )
+    for check in plan.checks:
+        lines.append(
+            "stage:     see that every row of the list is an id"
+            if check.digests
+            else f"stage:     see that {check.said} answers something, else refuse"
         )
     lines.append("stage:     ask the store's index, no requests")
     lines.append(f"sql:       {plan.sql.text}")

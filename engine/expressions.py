@@ -15,12 +15,19 @@ from . import bound as b
 from .functions import AGGREGATES, FUNCTIONS
 from .literals import guessed, is_text, typed
 from .oci.digest import hex_prefix, is_digest
+from .phrases import PHRASES
 from .render.units import parse_duration, parse_moment
-from .tables import TABLES, Field, Kind, Table, folded
+from .tables import ELSEWHERE, TABLES, Field, Kind, Relation, Table, folded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from datetime import tzinfo
+
+    from imq.grammar.errors import Span
+
+    from .functions import Aggregate, Function
+
+    Related = Callable[[ast.Rows, Table, "Scope"], b.Select]
 
 _OF_TEXTS = ("like", "matches", "has")
 _SIZED = (Kind.NUMBER, Kind.SIZE, Kind.DURATION)
@@ -28,28 +35,35 @@ _ORDERED_ONLY = ("<", "<=", ">", ">=")
 _MOMENTS = {"before": "<", "after": ">", "since": ">=", "within": ">="}
 
 
-class Scope(Record):
-    """What a statement is bound against: the time it began, the local zone, `$` values, and where images are found.
+NOTHING = Table("no table", "What a condition is about that is about no row.", (), (), ())
+"""The table of an `assert`, and of a query that stands alone in an expression."""
 
-    `find` returns the key of the image that a text names, or raises `NotFound`.
+
+class Scope(Record):
+    """What a statement is bound against: the time it began, the local zone, and where images and lists are found.
+
+    `find` returns the key of the image that a text names, or raises `NotFound`. `outside` returns a table that no
+    store has (lines of a file, the sources) with what it holds now; `source` refuses a source that is not there.
     """
 
     now: int
     zone: tzinfo | None
-    variables: Mapping[str, str]
     find: Callable[[str], int]
+    outside: Callable[[Table, tuple[str, ...]], Table]
+    source: Callable[[ast.Literal], None]
 
 
 class Expressions:
     """Binds the expressions of one query.
 
-    `named` are the selected columns by their folded names, for clauses that come after `select`; `totals` says that
-    aggregates may stand here.
+    `related` binds a query inside an expression. `named` are the selected columns by their folded names, for clauses
+    that come after `select`; `totals` says that aggregates may stand here.
     """
 
-    def __init__(self, table: Table, scope: Scope) -> None:
+    def __init__(self, table: Table, scope: Scope, related: Related) -> None:
         self._table = table
         self._scope = scope
+        self._related = related
         self.named: dict[str, b.Bound] = {}
         self.totals = False
 
@@ -77,7 +91,7 @@ class Expressions:
                 return self._field(node)
             case ast.FieldOf():
                 return self._field_of(node)
-            case ast.Literal() | ast.Variable():
+            case ast.Literal():
                 return guessed(self.literal(node), self._scope.zone)
             case ast.Call():
                 return self._call(node)
@@ -93,28 +107,42 @@ class Expressions:
                         self._test(node, "<=", left, self._right(high, left)),
                     )
                 )
+            case ast.Subquery(rows):
+                return self._single(self._related(rows, NOTHING, self._scope), node)
+            case ast.Exists(rows, negated):
+                exists = b.Exists(self._rows(rows))
+                return b.Negation(exists) if negated else exists
+            case ast.In(operand, _, rows) if rows is not None:
+                assert not isinstance(rows, ast.Variable)
+                return self._within(node, self.value(operand), self._related(rows, NOTHING, self._scope))
+            case ast.In(operand, (ast.Subquery(rows),)):
+                return self._within(node, self.value(operand), self._related(rows, NOTHING, self._scope))
             case ast.In(operand, items):
                 return self._among(node, self.value(operand), items)
             case ast.Known(operand, known):
                 return b.IsKnown(self.value(operand), known)
             case ast.Phrase():
                 return self._phrase(node)
+            case ast.Variable():
+                raise UnknownName(f"${node.name} has no value", code="unknown-variable", span=node.span)
 
     def _comparison(self, node: ast.Comparison) -> b.Bound:
         if node.operator in _MOMENTS:
             return self._moment(node)
-        if isinstance(node.left, ast.Literal | ast.Variable) and not isinstance(node.right, ast.Literal | ast.Variable):
+        if isinstance(node.left, ast.Literal) and not isinstance(node.right, ast.Literal):
             right = self.value(node.right)
             return self._test(node, node.operator, self._right(node.left, right), right)
+        if node.operator == "has" and (relation := self._owned(node.left)) is not None:
+            return self._has_row(relation, node)
         left = self.value(node.left)
-        if node.operator in _OF_TEXTS and isinstance(node.right, ast.Literal | ast.Variable):
+        if node.operator in _OF_TEXTS and isinstance(node.right, ast.Literal):
             said = self.literal(node.right).text
             return self._test(node, node.operator, left, b.Value(said, Kind.TEXT, said))
         return self._test(node, node.operator, left, self._right(node.right, left))
 
     def _right(self, node: ast.Expr, other: b.Bound) -> b.Bound:
         """Bind what stands on the right of an operator: a bare word is a value of the other side's kind."""
-        if isinstance(node, ast.Literal | ast.Variable):
+        if isinstance(node, ast.Literal):
             literal = self.literal(node)
             try:
                 return typed(literal, other.kind, self._scope.zone, _called(other))
@@ -143,27 +171,16 @@ class Expressions:
                 hints=(advice,),
             )
         if operator in ("like", "matches"):
-            if operator == "matches":
-                raise StatementError(
-                    '"matches" is not available: use "like" with * and ?', code="unsupported", span=node.span
-                )
             if not is_text(left.kind):
                 raise TypeMismatch(
                     f'"{operator}" wants a text, but {_called(left)} is {left.kind.value}', span=node.span
                 )
+            if operator == "matches":
+                self._check_pattern("matches", right, node)
             return b.Test(operator, left, right)
         if Kind.DIGEST in (left.kind, right.kind) and (short := _short_id(operator, left, right)) is not None:
             return short
-        fits = (
-            left.kind is right.kind
-            or (is_text(left.kind) and is_text(right.kind))
-            or {left.kind, right.kind} == {Kind.NUMBER, Kind.SIZE}
-        )
-        if not fits:
-            raise TypeMismatch(
-                f"{_called(left)} is {left.kind.value}, {_called(right)} {right.kind.value}: they cannot be compared",
-                span=node.span,
-            )
+        self.comparable(left, right, node.span)
         if operator in _ORDERED_ONLY and left.kind is Kind.BOOLEAN:
             raise TypeMismatch(f"{_called(left)} is {left.kind.value} and has no order", span=node.span)
         return b.Test(operator, left, right)
@@ -184,7 +201,7 @@ class Expressions:
             )
         right = node.right
         operator = _MOMENTS[node.operator]
-        if not isinstance(right, ast.Literal | ast.Variable):
+        if not isinstance(right, ast.Literal):
             value = self.value(right)
             if value.kind is Kind.DURATION:
                 return b.Test(operator, left, self._ago(value))
@@ -209,11 +226,21 @@ class Expressions:
         return b.Compute("-", b.Apply(FUNCTIONS["now"], (), Kind.TIME), duration, Kind.TIME)
 
     def _phrase(self, node: ast.Phrase) -> b.Bound:
-        if node.words == "in use":
-            return b.Column(self._table.field("in_use", node.span))
+        phrase = PHRASES[node.words]
+        if phrase.expand is not None:
+            try:
+                return self.value(_placed(phrase.expand(node.arguments), node))
+            except ImqError as error:
+                error.span = error.span or node.span
+                raise
+        if node.words in ("based on", "shares layers with"):
+            self._table.field("chain_id", node.span)
+            (image,) = node.arguments
+            literal = self.literal(image)
+            return b.Kin(node.words, self.image(literal), literal.text)
         created = b.Column(self._table.field("created", node.span))
         (age,) = node.arguments
-        if isinstance(age, ast.Literal | ast.Variable):
+        if isinstance(age, ast.Literal):
             literal = self.literal(age)
             value = typed(literal, Kind.DURATION, self._scope.zone)
             assert isinstance(value.value, int)
@@ -228,27 +255,13 @@ class Expressions:
     # Values
 
     def literal(self, node: ast.Expr) -> ast.Literal:
-        """Return a literal, a variable replaced by its value. Text that is not Unicode is refused: SQL knows none."""
-        literal = self._literal(node)
+        """Return a literal, or refuse what is none. Text that is not Unicode is refused: SQL knows none."""
+        if not isinstance(node, ast.Literal):
+            raise TypeMismatch("one word is wanted here", span=node.span)
         try:
-            literal.text.encode()
+            node.text.encode()
         except UnicodeEncodeError:
             raise StatementError("this text is not valid UTF-8", code="encoding", span=node.span) from None
-        return literal
-
-    def _literal(self, node: ast.Expr) -> ast.Literal:
-        if isinstance(node, ast.Variable):
-            value = self._scope.variables.get(node.name)
-            if value is None:
-                known = sorted(name for name in self._scope.variables if not name.startswith("env."))
-                raise UnknownName(
-                    f"${node.name} has no value",
-                    code="unknown-variable",
-                    span=node.span,
-                    hints=(nearest(node.name, known),),
-                )
-            return ast.Literal(value, quoted=False, span=node.span)
-        assert isinstance(node, ast.Literal)
         return node
 
     def _field(self, node: ast.Field) -> b.Bound:
@@ -258,6 +271,12 @@ class Expressions:
         aggregate = AGGREGATES.get(name.lower()) if not rest else None
         if aggregate is not None and aggregate.bare and (self.totals or self._table.find(name) is None):
             return self._call(ast.Call(aggregate.name, (), span=node.span))
+        if rest and (relation := self._table.relation(name)) is not None and self._table.find(name) is None:
+            return self._of_relation(relation, rest, node)
+        if rest and self._table.find(name) is None and folded(name) in ELSEWHERE:
+            raise StatementError(f'"{name}": {ELSEWHERE[folded(name)]}', code="unavailable", span=node.span)
+        if not rest and self._table.find(name) is None and name.lower() in PHRASES:
+            return self._phrase(ast.Phrase(name.lower(), (), node.span))
         field = self._table.field(name, node.span)
         if not rest:
             return b.Column(field)
@@ -281,9 +300,165 @@ class Expressions:
             error.span = error.span or literal.span
             raise
 
+    # Queries inside
+
+    def _rows(self, rows: ast.Rows) -> b.Select:
+        """Bind rows of a relation of this row, else of a table; a field of the row outside is told from a wrong one."""
+        try:
+            return self._related(rows, self._table, self._scope)
+        except UnknownName as error:
+            inside = isinstance(rows, ast.Query) and self._table.relation(rows.table) is not None
+            if error.name and inside and self._table.find(error.name) is not None:
+                error.hints = (
+                    *error.hints,
+                    f"what follows where goes on to the end: to end it before, (any {rows.table} where …) and …",
+                )
+            raise
+
+    def _single(self, select: b.Select, node: ast.Expr) -> b.Bound:
+        """Return the one value of a query, after seeing that it can have no more than one."""
+        if select.count:
+            return b.Single(select, Kind.NUMBER)
+        if len(select.columns) != 1:
+            names = ", ".join(column.name for column in select.columns)
+            raise StatementError(
+                f"one value is wanted here, and the query has {len(select.columns)} columns: {names}",
+                code="one-value",
+                span=node.span,
+                hints=("select one, or count the rows: (… count)",),
+            )
+        alone = select.group == () or (select.limit is not None and select.limit.count <= 1 and not select.limit.per)
+        if not alone:
+            raise StatementError(
+                "one value is wanted here, and the query can answer several rows",
+                code="one-value",
+                span=node.span,
+                hints=("take one: limit 1, or max(…); or ask whether a value is among them: FIELD in (…)",),
+            )
+        return b.Single(select, select.columns[0].value.kind)
+
+    def _within(self, node: ast.In, left: b.Bound, select: b.Select) -> b.Bound:
+        """Bind `operand in QUERY`. Texts of a list mean names and ids as they do when they are written out.
+
+        Of a query that chose no columns it is the field of the same name: `id in (images where dangling)`.
+        """
+        if select.whole and isinstance(left, b.Column) and (same := select.table.find(left.field.name)) is not None:
+            select = select.replace(columns=(b.Selected(same.name, b.Column(same), same.heading, same),))
+        if select.count or len(select.columns) != 1:
+            names = "count" if select.count else ", ".join(column.name for column in select.columns)
+            raise StatementError(
+                f"one column is wanted here, and the query has: {names}",
+                code="one-column",
+                span=node.span,
+                hints=("add to the query: select FIELD",),
+            )
+        (column,) = select.columns
+        kind = column.value.kind
+        if left.kind in (Kind.LIST, Kind.MAP) or kind in (Kind.LIST, Kind.MAP):
+            raise TypeMismatch(f"{_called(left)} cannot be looked for: it is {left.kind.value}", span=node.span)
+        meant = {Kind.REFERENCE: "as_name", Kind.REPOSITORY: "as_repository", Kind.DIGEST: "as_digest"}.get(left.kind)
+        if kind is Kind.TEXT and meant is not None:
+            value = b.Apply(FUNCTIONS[meant], (column.value,), left.kind)
+            select = select.replace(columns=(column.replace(value=value, field=None),), whole=False)
+            return b.Within(left, select, starts=left.kind is Kind.DIGEST)
+        self.comparable(left, column.value, node.span)
+        return b.Within(left, select.replace(whole=False))
+
+    def comparable(self, left: b.Bound, right: b.Bound, span: Span | None) -> None:
+        """Refuse two values that cannot be equal because of their kinds."""
+        fits = (
+            left.kind is right.kind
+            or (is_text(left.kind) and is_text(right.kind))
+            or {left.kind, right.kind} == {Kind.NUMBER, Kind.SIZE}
+        )
+        if not fits:
+            raise TypeMismatch(
+                f"{_called(left)} is {left.kind.value}, {_called(right)} {right.kind.value}: they cannot be compared",
+                span=span,
+            )
+
+    def _owned(self, node: ast.Expr) -> Relation | None:
+        """Return the relation that `has layer` means: its singular is the name of no field."""
+        if not isinstance(node, ast.Field) or len(node.path) != 1 or self._table.find(node.path[0]) is not None:
+            return None
+        wanted = folded(node.path[0])
+        return next((one for one in self._table.relations if one.singular and one.singular == wanted), None)
+
+    def _has_row(self, relation: Relation, node: ast.Comparison) -> b.Bound:
+        keys = tuple(ast.Comparison("=", ast.Field((key,)), node.right, node.span) for key in relation.keys)
+        return b.Exists(self._rows(ast.Query(relation.name, where=ast.Or(keys), span=node.span)))
+
+    def _of_relation(self, relation: Relation, rest: list[str], node: ast.Field) -> b.Bound:
+        """Bind `base.name`: a field of the one row of a relation."""
+        if relation.many:
+            field = ".".join(rest)
+            raise StatementError(
+                f'"{".".join(node.path)}": {relation.name} are many',
+                code="many",
+                span=node.span,
+                hints=(
+                    f"take them together: sum({relation.name}.{field}), list({relation.name}.{field});"
+                    f" or ask for one: any {relation.name} where {field} = …",
+                ),
+            )
+        column = ast.Column(ast.Field(tuple(rest), node.span), span=node.span)
+        limit = ast.Window(ast.Literal("1"))
+        select = self._rows(ast.Query(relation.name, select=(column,), limit=limit, span=node.span))
+        return b.Single(select, select.columns[0].value.kind)
+
+    def _total_of(self, node: ast.Call) -> b.Bound | None:
+        """Bind an aggregate over the rows of a relation or a query: `count(layers where …)`, `sum(layers.size)`."""
+        if len(node.arguments) != 1:
+            return None
+        (argument,) = node.arguments
+        distinct = node.distinct
+        if isinstance(argument, ast.Subquery):
+            rows: ast.Rows = argument.rows
+        elif isinstance(argument, ast.Field) and (relation := self._table.relation(argument.path[0])) is not None:
+            if not relation.many or (len(argument.path) == 1 and node.name != "count"):
+                return None
+            rest = argument.path[1:]
+            columns = (ast.Column(ast.Field(rest, argument.span), span=argument.span),) if rest else ()
+            rows = ast.Query(relation.name, select=columns, span=argument.span)
+        elif isinstance(argument, ast.Field) and self._table is NOTHING and argument.path[0].lower() in TABLES:
+            rows = ast.Query(argument.path[0].lower(), span=argument.span)
+        else:
+            return None
+        select = self._rows(rows)
+        aggregate = AGGREGATES[node.name]
+        if node.name == "count" and select.whole:
+            return b.Single(select.replace(count=True, whole=False), Kind.NUMBER)
+        if select.count or len(select.columns) != 1 or select.whole:
+            raise StatementError(
+                f"{node.name} wants one column of the query", code="one-column", span=node.span, hints=("select it",)
+            )
+        value = select.columns[0].value
+        self._check_total(aggregate, value, node)
+        kind = aggregate.gives or value.kind
+        if select.cut or select.group is not None:  # of the rows that are left of it
+            raise StatementError(
+                f"{node.name} takes rows that are neither grouped nor cut", code="one-column", span=node.span
+            )
+        total = b.Selected("total", b.Total(aggregate, value, distinct, kind), "")
+        return b.Single(select.replace(columns=(total,), group=(), order=()), kind)
+
+    # Functions
+
+    def _check_pattern(self, name: str, pattern: b.Bound, node: ast.Expr) -> None:
+        """Refuse a constant pattern that is none, before anything runs."""
+        if not isinstance(pattern, b.Value):
+            return
+        from .patterns import path_match, regex_search
+
+        try:
+            (path_match if name == "path_match" else regex_search)(str(pattern.value), "")
+        except ImqError as error:
+            error.span = error.span or node.span
+            raise
+
     def _call(self, node: ast.Call) -> b.Bound:
         if node.name in AGGREGATES:
-            return self._total(node)
+            return self._total_of(node) or self._total(node)
         function = FUNCTIONS.get(node.name)
         if function is None:
             known = [*FUNCTIONS, *AGGREGATES]
@@ -293,27 +468,36 @@ class Expressions:
                 span=node.span,
                 hints=(nearest(node.name, known), "functions: " + listed(known)),
             )
-        count, wanted = len(node.arguments), len(function.takes)
-        if count < wanted or (count > wanted and not function.repeats):
-            many = f"{wanted} argument{'' if wanted == 1 else 's'}{' or more' if function.repeats else ''}"
-            raise TypeMismatch(f"{node.name} takes {many}, not {count}", span=node.span)
+        self._check_count(function, node)
         arguments: list[b.Bound] = []
         for place, argument in enumerate(node.arguments):
-            kind = function.takes[min(place, wanted - 1)]
-            if kind is None and arguments:
-                kind = arguments[0].kind
+            kinds = function.takes[min(place, len(function.takes) - 1)]
+            if not kinds and place > function.like:
+                kinds = (arguments[function.like].kind,)
             value = (
-                typed(self.literal(argument), kind, self._scope.zone)
-                if kind and isinstance(argument, ast.Literal | ast.Variable)
+                typed(self.literal(argument), kinds[0], self._scope.zone)
+                if kinds and isinstance(argument, ast.Literal)
                 else self.value(argument)
             )
-            if kind is not None and value.kind is not kind and not (is_text(kind) and is_text(value.kind)):
+            if place == 1 and function.name in ("path_match", "capture"):
+                self._check_pattern(function.name, value, argument)
+            if kinds and not any(value.kind is kind or (is_text(kind) and is_text(value.kind)) for kind in kinds):
+                wanted = " or ".join(kind.value for kind in kinds)
                 raise TypeMismatch(
-                    f"{node.name} wants {kind.value} here, but {_called(value)} is {value.kind.value}",
+                    f"{node.name} wants {wanted} here, but {_called(value)} is {value.kind.value}",
                     span=argument.span,
                 )
             arguments.append(value)
-        return b.Apply(function, tuple(arguments), function.gives or arguments[0].kind)
+        return b.Apply(function, tuple(arguments), function.gives or arguments[function.like].kind)
+
+    @staticmethod
+    def _check_count(function: Function, node: ast.Call) -> None:
+        count, most = len(node.arguments), len(function.takes)
+        if most - function.optional <= count and (count <= most or function.repeats):
+            return
+        least = f"{most - function.optional} or " if function.optional else ""
+        many = f"{least}{most} argument{'' if most == 1 else 's'}{' or more' if function.repeats else ''}"
+        raise TypeMismatch(f"{node.name} takes {many}, not {count}", span=node.span)
 
     def _total(self, node: ast.Call) -> b.Bound:
         aggregate = AGGREGATES[node.name]
@@ -333,11 +517,14 @@ class Expressions:
         named, self.named, self.totals = self.named, {}, False
         argument = self.value(node.arguments[0])
         self.named, self.totals = named, True
+        self._check_total(aggregate, argument, node)
+        return b.Total(aggregate, argument, node.distinct, aggregate.gives or argument.kind)
+
+    def _check_total(self, aggregate: Aggregate, argument: b.Bound, node: ast.Call) -> None:
         if aggregate.takes and argument.kind not in aggregate.takes:
             raise TypeMismatch(
                 f"{node.name} cannot be taken of {_called(argument)}: it is {argument.kind.value}", span=node.span
             )
-        return b.Total(aggregate, argument, node.distinct, aggregate.gives or argument.kind)
 
     def _arithmetic(self, node: ast.Arithmetic) -> b.Bound:
         left, right = self._number(node.left), self._number(node.right)
@@ -385,6 +572,11 @@ def _short_id(operator: str, left: b.Bound, right: b.Bound) -> b.Bound | None:
         return None
     starts = b.Starts(operand, f"sha256:{digits}")
     return starts if operator == "=" else b.Every((b.IsKnown(operand, known=True), b.Negation(starts)))
+
+
+def _placed(node: ast.Expr, at: ast.Expr) -> ast.Expr:
+    """Return what a phrase stands for, in the place where the phrase stood."""
+    return node.replace(span=at.span)
 
 
 def _called(value: b.Bound) -> str:

@@ -8,16 +8,20 @@ from .tables.declaration import Kind
 
 
 class Function(Record):
-    """A function of one row. `gives` None means: the kind of the first argument; a `takes` of None: any kind.
+    """A function of one row. `takes` are the kinds of each argument; empty: any, after the first any like it.
 
-    `repeats` says that the last argument may come any number of times.
+    `gives` None means: the kind of the argument at `like`. The last argument may come any number of times (`repeats`),
+    or the last ones may be left out (`optional`: how many). `inner`: statements have no use for it.
     """
 
     name: str
-    takes: tuple[Kind | None, ...]
+    takes: tuple[tuple[Kind, ...], ...]
     gives: Kind | None
     doc: str
     repeats: bool = False
+    optional: int = 0
+    like: int = 0
+    inner: bool = False
 
 
 class Aggregate(Record):
@@ -36,24 +40,54 @@ class Aggregate(Record):
 _SUMMED = (Kind.NUMBER, Kind.SIZE, Kind.DURATION)
 _ORDERED = (*_SUMMED, Kind.TIME, Kind.TEXT, Kind.DIGEST, Kind.REFERENCE, Kind.REPOSITORY, Kind.TAG)
 
+_TEXT, _NUMBER, _TIME, _LIST, _ANY = (Kind.TEXT,), (Kind.NUMBER,), (Kind.TIME,), (Kind.LIST,), ()
+
 FUNCTIONS: dict[str, Function] = {
     function.name: function
     for function in (
-        Function("lower", (Kind.TEXT,), Kind.TEXT, "the text in lower case"),
-        Function("upper", (Kind.TEXT,), Kind.TEXT, "the text in upper case"),
-        Function("length", (Kind.TEXT,), Kind.NUMBER, "how many characters the text has"),
+        Function("lower", (_TEXT,), Kind.TEXT, "the text in lower case"),
+        Function("upper", (_TEXT,), Kind.TEXT, "the text in upper case"),
+        Function("length", ((Kind.TEXT, Kind.LIST),), Kind.NUMBER, "how many characters a text has, or items a list"),
         Function(
             "replace",
-            (Kind.TEXT, Kind.TEXT, Kind.TEXT),
+            (_TEXT, _TEXT, _TEXT),
             Kind.TEXT,
             "the text with every occurrence of the second replaced by the third",
         ),
-        Function("coalesce", (None, None), None, "the first of its arguments that is known", repeats=True),
-        Function("age", (Kind.TIME,), Kind.DURATION, "how long ago the time was"),
+        Function(
+            "capture",
+            (_TEXT, _TEXT, _NUMBER),
+            Kind.TEXT,
+            "what a regular expression finds in the text: its group of this number, else its first, else all of it;"
+            " unknown when it finds nothing",
+            optional=1,
+        ),
+        Function(
+            "path_match",
+            (_TEXT, _TEXT),
+            Kind.BOOLEAN,
+            "whether a pattern of docker's reference filter matches the whole text: its * and ? stop at a slash",
+        ),
+        Function("split", (_TEXT, _TEXT), Kind.LIST, "the parts of the text between the separators"),
+        Function("join", (_LIST, _TEXT), Kind.TEXT, "the items of the list with the text between them"),
+        Function("basename", (_TEXT,), Kind.TEXT, "what stands behind the last slash of the text"),
+        Function("dirname", (_TEXT,), Kind.TEXT, "what stands before the last slash of the text"),
+        Function("coalesce", (_ANY, _ANY), None, "the first of its arguments that is known", repeats=True),
+        Function(
+            "if",
+            ((Kind.BOOLEAN,), _ANY, _ANY),
+            None,
+            "the second argument where the first holds, else the third",
+            like=1,
+        ),
+        Function("age", (_TIME,), Kind.DURATION, "how long ago the time was"),
         Function("now", (), Kind.TIME, "the time at which the statement began"),
-        Function("year", (Kind.TIME,), Kind.NUMBER, "the year of the time, in the local zone"),
-        Function("month", (Kind.TIME,), Kind.NUMBER, "the month of the time, 1 to 12, in the local zone"),
-        Function("day", (Kind.TIME,), Kind.NUMBER, "the day of the month of the time, in the local zone"),
+        Function("year", (_TIME,), Kind.NUMBER, "the year of the time, in the local zone"),
+        Function("month", (_TIME,), Kind.NUMBER, "the month of the time, 1 to 12, in the local zone"),
+        Function("day", (_TIME,), Kind.NUMBER, "the day of the month of the time, in the local zone"),
+        Function("as_name", (_TEXT,), Kind.REFERENCE, "the text as names are kept: redis is redis:latest", inner=True),
+        Function("as_repository", (_TEXT,), Kind.REPOSITORY, "the text as repositories are kept", inner=True),
+        Function("as_digest", (_TEXT,), Kind.DIGEST, "the text as digests are kept, or their beginning", inner=True),
     )
 }
 

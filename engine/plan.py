@@ -1,7 +1,8 @@
 """How a bound query will run: its stages in order, and the SQL of the last one.
 
 The store's tables are native, so most questions are one SQL statement. A question that reads what only unpacking
-tells (sizes after a lazy pull) first measures the layers that were never unpacked.
+tells (sizes after a lazy pull) first measures the layers that were never unpacked; one with a list that must not be
+empty, or that must hold digests, first looks at the list.
 """
 
 from __future__ import annotations
@@ -10,13 +11,21 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import bound as b
 from .result import Heading
-from .sql import Sql, write_select
+from .sql import Sql, write_check, write_condition, write_select, write_values
 from .tables import Cost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from .tables import Field
+
+
+class Check(Record):
+    """A list of a statement that must have rows, or (`digests`) may have no row that is no digest. `said`: which."""
+
+    sql: Sql
+    said: str
+    digests: bool = False
 
 
 class Plan(Record):
@@ -25,12 +34,33 @@ class Plan(Record):
     select: b.Select
     sql: Sql
     measures: bool
+    checks: tuple[Check, ...] = ()
+
+
+class Assertion(Record):
+    """A condition ready to be asked: `sql` answers whether it holds."""
+
+    condition: b.Bound
+    sql: Sql
+    measures: bool
+    checks: tuple[Check, ...] = ()
 
 
 def plan(select: b.Select, now: int, hidden: tuple[str, ...] = ()) -> Plan:
     """Return the plan of a query; `hidden` are columns of the store to be added after the selected ones."""
-    measures = any(field.cost is Cost.CONTENT for field in fields_read(select))
-    return Plan(select, write_select(select, now, hidden=hidden), measures)
+    every = tuple(b.selects(select))
+    return Plan(select, write_select(select, now, hidden=hidden), _measures(every), _checks(every, now))
+
+
+def plan_assertion(condition: b.Bound, now: int) -> Assertion:
+    """Return the plan of a condition about no row."""
+    every = tuple(select for value in _all((condition,)) if (select_ := b.inner(value)) for select in b.selects(select_))
+    return Assertion(condition, write_condition(condition, now), _measures(every), _checks(every, now))
+
+
+def plan_values(values: tuple[b.Bound, ...], now: int) -> Sql:
+    """Return the SQL of values about no row: what the sides of a comparison are."""
+    return write_values(values, now)
 
 
 def headings(select: b.Select) -> tuple[Heading, ...]:
@@ -38,25 +68,34 @@ def headings(select: b.Select) -> tuple[Heading, ...]:
     return tuple(Heading(c.name, c.title, c.value.kind, c.field) for c in select.columns)
 
 
+def _measures(selects: Iterable[b.Select]) -> bool:
+    return any(field.cost is Cost.CONTENT for select in selects for field in fields_read(select))
+
+
+def _checks(selects: Iterable[b.Select], now: int) -> tuple[Check, ...]:
+    checks: list[Check] = []
+    for select in selects:
+        if select.nonempty:
+            checks.append(Check(write_check(select, now), select.nonempty))
+        for value in _all(b.values(select)):
+            if isinstance(value, b.Within) and value.starts:
+                unknown = b.IsKnown(value.select.columns[0].value, known=False)
+                where = b.Every((value.select.where, unknown)) if value.select.where is not None else unknown
+                checks.append(Check(write_check(value.select.replace(where=where), now), "", digests=True))
+    return tuple(dict.fromkeys(checks))
+
+
+def _all(values: Iterable[b.Bound]) -> Iterator[b.Bound]:
+    """Yield expressions and all that they are made of."""
+    pending = list(values)
+    while pending:
+        value = pending.pop()
+        yield value
+        pending += b.parts(value)
+        if isinstance(value, b.Total) and value.argument is not None:
+            pending.append(value.argument)
+
+
 def fields_read(select: b.Select) -> set[Field]:
-    """Return every field that a query reads, wherever it stands."""
-    roots = [column.value for column in select.columns] if not select.count else []
-    roots += [value for value in (select.where, select.having) if value is not None]
-    roots += [*(select.group or ()), *(key.value for key in select.order)]
-    for cut in (select.limit, select.skip):
-        roots += cut.per if cut is not None else ()
-    if select.spared is not None:
-        roots += [*select.spared.per, select.spared.by]
-    return {field for root in roots for field in _fields(root)}
-
-
-def _fields(value: b.Bound) -> Iterator[Field]:
-    match value:
-        case b.Column(field) | b.Item(field) | b.Lookup(field):
-            yield field
-        case b.Total(argument=argument):
-            if argument is not None:
-                yield from _fields(argument)
-        case _:
-            for part in b.parts(value):
-                yield from _fields(part)
+    """Return every field that a query itself reads, wherever it stands; not those of queries inside it."""
+    return {value.field for value in _all(b.values(select)) if isinstance(value, b.Column | b.Item | b.Lookup)}

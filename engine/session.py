@@ -8,34 +8,44 @@ Whatever touches the world (clock, streams, environment, confirmation) was hande
 
 from __future__ import annotations
 
+import os
 import sqlite3
 
 from imq.grammar import ast
-from imq.grammar.errors import ImqError, StatementError, UnknownName, nearest
+from imq.grammar.errors import AssertionFailed, ImqError, Interrupted, Refused, StatementError, TypeMismatch, UnknownName, nearest
 from imq.grammar.lexer import Vocabulary
 from imq.grammar.parser import parse
+from imq.grammar.printer import write
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .actions import OUTCOMES, Action, Fail, Outcome, describe
-from .bind import bind
+from .bind import bind, bind_condition
+from .bound import Exists, Negation, Select, Test
+from .expansion import Names, expand
 from .expressions import Scope
-from .plan import Plan, headings, plan
+from .plan import Assertion, Plan, headings, plan, plan_assertion, plan_values
 from .progress import Silent
-from .result import Answer, Documents, Heading, Result, Told, worst
+from .result import Answer, Documents, Failure, Heading, Result, Told, worst
+from .runner import Runner, broken
 from .settings import SETTINGS, checked
+from .sources.outside import Outside
 from .store.store import Store
-from .tables import TABLES, Kind
+from .tables import ELSEWHERE, TABLES, Kind
 from .verbs import VERBS, Planning, Takes, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import tzinfo
+    from typing import TextIO
 
-    from . import bound
+    from .expansion import Value
     from .oci.platform import Platform
     from .progress import Progress
     from .render.cell import Raw
     from .tables import Field
+
+DEEPEST_INCLUDE = 16
+"""Files that may include each other in a row."""
 
 
 class World(Record):
@@ -44,6 +54,7 @@ class World(Record):
     `clock` tells nanoseconds since the epoch; `zone` None is the local zone. `confirm` is shown the actions of a verb
     that destroys and says whether to go on; None: there is nobody to ask, and the caller has confirmed already.
     `before_network` is called before the first request of a statement. `form` is that of answers that ask for none.
+    `stdin` is what `lines of stdin` reads; None: nothing is there to be read.
     """
 
     root: str
@@ -56,6 +67,7 @@ class World(Record):
     confirm: Callable[[Answer], bool] | None = None
     before_network: Callable[[], None] | None = None
     form: str = "table"
+    stdin: TextIO | None = None
 
     def __hash__(self) -> int:
         """Hash by identity: a world holds mappings and functions."""
@@ -63,12 +75,20 @@ class World(Record):
 
 
 class Session:
-    """Runs statements against one store, remembering settings between them."""
+    """Runs statements against one store, remembering settings, variables, views and the source between them."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.store = Store(world.root)
         self.settings = {setting.name: setting.default for setting in SETTINGS.values()}
+        self.variables: dict[str, Value] = {}
+        self.views: dict[str, ast.Rows] = {}
+        self.source = "store"
+        self._stops = True
+        self._folder = os.curdir
+        self._runner: Runner | None = None
+        self._outside = Outside(self.store, world.stdin)
+        self._included: dict[str, tuple[str, tuple[ast.Statement, ...]]] = {}
 
     def close(self) -> None:
         """Close the store."""
@@ -79,63 +99,211 @@ class Session:
         """The words that statements may use."""
         from .render.forms import FORMS
 
-        return Vocabulary(frozenset(VERBS), frozenset(TABLES), frozenset(FORMS))
+        return Vocabulary(frozenset(VERBS), frozenset({*TABLES, *ELSEWHERE, *self.views}), frozenset(FORMS))
 
-    def parse(self, text: str, wholes: Mapping[int, int] | None = None) -> tuple[ast.Statement, ...]:
-        """Return the statements of a text, all of them parsed before any is run; `wholes` as in `grammar.parser`."""
-        return parse(text, self.vocabulary, wholes)
+    def parse(
+        self, text: str, wholes: Mapping[int, int] | None = None, folder: str = os.curdir
+    ) -> tuple[ast.Statement, ...]:
+        """Return the statements of a text, all of them parsed before any is run; `wholes` as in `grammar.parser`.
 
-    def run(self, text: str, *, dry_run: bool = False, wholes: Mapping[int, int] | None = None) -> Iterator[Result]:
-        """Run the statements of a text one after the other and yield what each answers."""
-        for statement in self.parse(text, wholes):
+        What it includes is read and parsed too; `folder` is where these paths begin.
+        """
+        return self._parse(text, wholes, folder, ())
+
+    def _parse(
+        self, text: str, wholes: Mapping[int, int] | None, folder: str, above: tuple[str, ...]
+    ) -> tuple[ast.Statement, ...]:
+        def included(statement: ast.Include) -> frozenset[str]:
+            path = os.path.join(folder, statement.path)
+            content, statements = self._read_script(path, statement, above)
+            self._included[path] = content, statements
+            return _views_of(statements, os.path.dirname(path), self._included)
+
+        return parse(text, self.vocabulary, wholes, included)
+
+    def _read_script(
+        self, path: str, statement: ast.Include, above: tuple[str, ...]
+    ) -> tuple[str, tuple[ast.Statement, ...]]:
+        if path in above or len(above) >= DEEPEST_INCLUDE:
+            why = "includes itself" if path in above else f"is included {DEEPEST_INCLUDE} files deep"
+            raise StatementError(f"{statement.path} {why}", code="include", span=statement.span)
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as source:
+                content = source.read()
+        except OSError as problem:
+            raise StatementError(
+                f"cannot read {statement.path}: {problem.strerror}", code="include", span=statement.span
+            ) from None
+        return content, self._parse(content, None, os.path.dirname(path), (*above, path))
+
+    def run(
+        self,
+        text: str,
+        *,
+        dry_run: bool = False,
+        wholes: Mapping[int, int] | None = None,
+        folder: str = os.curdir,
+    ) -> Iterator[Result]:
+        """Run the statements of a text one after the other and yield what each answers.
+
+        One that fails ends it, unless `on error continue` was said: then a `Failure` is yielded, and it goes on.
+        """
+        yield from self._run(self.parse(text, wholes, folder), text, folder, dry_run=dry_run)
+
+    def _run(
+        self, statements: Sequence[ast.Statement], text: str, folder: str, *, dry_run: bool
+    ) -> Iterator[Result]:
+        for statement in statements:
+            if isinstance(statement, ast.Include):
+                path = os.path.join(folder, statement.path)
+                content, inner = self._included[path]
+                yield from self._run(inner, content, os.path.dirname(path), dry_run=dry_run)
+                continue
+            self._folder = folder
             try:
-                yield self.execute(statement, dry_run=dry_run)
+                result = self.execute(statement, dry_run=dry_run)
+                if not self._stops and isinstance(result, Answer):
+                    result = result.replace(rows=list(result.rows))  # what goes wrong, goes wrong here
+            except Interrupted:
+                raise
             except ImqError as error:
-                raise error.at(text) from error.__cause__
+                if self._stops:
+                    raise error.at(text) from error.__cause__
+                result = Failure(error.at(text))
+            yield result
+            if self._stops and isinstance(result, Answer | Documents) and result.exit_code:
+                return
 
     def execute(self, statement: ast.Statement, *, dry_run: bool = False) -> Result:
-        """Run one statement."""
+        """Run one statement; of an `include`, the answer of its last one."""
         try:
             match statement:
                 case ast.Ask():
-                    return self._ask(statement)
+                    return self._ask(expand(statement, self.names))
                 case ast.Act():
-                    return self._act(statement, dry_run=dry_run)
+                    return self._act(expand(statement, self.names), dry_run=dry_run)
                 case ast.DryRun(inner):
                     return self.execute(inner, dry_run=True)
                 case ast.Explain(inner):
                     return Told(self.explain(inner))
+                case ast.Assert():
+                    return self._assert(expand(statement, self.names))
                 case ast.Setting():
-                    return self._set(statement)
+                    return self._set(expand(statement, self.names))
+                case ast.Let():
+                    return self._let(statement)
+                case ast.View():
+                    return self._view(statement)
+                case ast.Use(source):
+                    if source is None:
+                        return Told(f"{self.source}\n")
+                    self.use(source.text, source)
+                    return Told("")
+                case ast.OnError(stop):
+                    self._stops = stop
+                    return Told("")
+                case ast.Include(path):
+                    return self._include(path, statement, dry_run=dry_run)
                 case ast.Help(words):
                     from .help import help_text
 
                     return Told(help_text(words))
         except sqlite3.Error as problem:
-            raise self._broken(problem) from problem
+            raise broken(problem) from problem
+
+    def _include(self, path: str, statement: ast.Include, *, dry_run: bool) -> Result:
+        where = os.path.join(self._folder, path)
+        self._included[where] = self._read_script(where, statement, ())
+        content, inner = self._included[where]
+        last: Result = Told("")
+        for result in self._run(inner, content, os.path.dirname(where), dry_run=dry_run):
+            last = result
+        return last
+
+    # Names
+
+    @property
+    def names(self) -> Names:
+        """What `$name` and views stand for now."""
+        environment = {f"env.{name}": ast.Literal(value) for name, value in self.world.environment.items()}
+        return Names({**environment, **self.variables}, self.views)
+
+    def define(self, name: str, value: str) -> None:
+        """Set a setting when `name` is one, else let the variable of this name stand for a text."""
+        if name.lower() in SETTINGS:
+            name, value = checked(name, value)
+            self.settings[name] = value
+        elif name.replace(".", "_").isidentifier() and not name.startswith("env."):
+            self.variables[name] = ast.Literal(value)
+        else:
+            raise StatementError(f'"{name}" is neither a setting nor a name for a variable', code="variable")
+
+    def use(self, source: str, node: ast.Literal | None = None) -> None:
+        """Ask questions without `in` of this source from now on."""
+        self._check_source(node or ast.Literal(source))
+        self.source = source.lower()
 
     @staticmethod
-    def _broken(problem: sqlite3.Error) -> ImqError:
-        advice = "free some space" if "full" in str(problem) else "imq reindex derives the index anew from the images"
-        return ImqError(f"the store's index failed: {problem}", code="index", hints=(advice,))
+    def _check_source(node: ast.Literal) -> None:
+        if node.text.lower() != "store":
+            raise UnknownName(f'there is no source "{node.text}" here', span=node.span, hints=("sources: store",))
+
+    def _let(self, statement: ast.Let) -> Result:
+        if statement.name is None or statement.value is None:
+            shown = [(name, write(value)) for name, value in sorted(self.variables.items())]
+            return _texts(("name", "value"), shown)
+        if "." in statement.name:
+            raise StatementError(
+                "the name of a variable has no dot", code="variable", span=statement.span, hints=("$env.NAME is given",)
+            )
+        self.variables[statement.name] = expand(statement.value, self.names)
+        return Told("")
+
+    def _view(self, statement: ast.View) -> Result:
+        if statement.name is None or statement.rows is None:
+            return _texts(("name", "query"), [(name, write(rows)) for name, rows in sorted(self.views.items())])
+        name = statement.name.lower()
+        if name in TABLES or name in ELSEWHERE or name in VERBS or "." in name:
+            what = "a table" if name in TABLES or name in ELSEWHERE else "a verb" if name in VERBS else "no name"
+            raise StatementError(f'"{name}" is {what}, so no view can be called that', code="view", span=statement.span)
+        rows = expand(statement.rows, self.names)
+        bind(rows, self.scope())  # a view that means nothing is refused where it is made
+        self.views[name] = rows
+        return Told("")
 
     # Queries
 
     def scope(self) -> Scope:
         """Return what a statement that begins now is bound against."""
-        variables = {f"env.{name}": value for name, value in self.world.environment.items()}
-        return Scope(self.world.clock(), self.world.zone, variables, lambda text: self.store.find(text).key)
+        self._outside.begin(self.runner, self._folder)
+        return Scope(
+            self.world.clock(),
+            self.world.zone,
+            lambda text: self.store.find(text).key,
+            self._outside.table,
+            self._check_source,
+        )
+
+    @property
+    def runner(self) -> Runner:
+        """What runs SQL on the store's index, as the layout is now."""
+        connection = self.store.index.connection
+        if self._runner is None or self._runner.connection is not connection:
+            self._runner = Runner(connection)
+        return self._runner
 
     def _ask(self, statement: ast.Ask) -> Answer:
         scope = self.scope()
-        select = bind(statement.query, scope, self._wanted(statement))
+        select = bind(statement.query, scope)
+        wanted = self._wanted(statement, select)
+        if wanted is not None:
+            select = bind(statement.query, scope, wanted)
         return self._answer(plan(select, scope.now), statement.output)
 
-    def _wanted(self, statement: ast.Ask) -> list[Field] | None:
-        """Return the fields that the output reads, when the query chose no columns itself."""
-        query, output = statement.query, statement.output
-        table = TABLES.get(query.table)
-        if query.select or query.group or query.count or table is None:
+    def _wanted(self, statement: ast.Ask, select: Select) -> list[Field] | None:
+        """Return the fields that the output reads, when the query chose no columns itself; None: the usual ones."""
+        output, table = statement.output, select.table
+        if not select.whole:
             return None
         if output.template is not None:
             from .render.row import template_fields
@@ -152,24 +320,56 @@ class Session:
         """Return the rows; where a damaged layer leaves a size unknown, the answer says so beside them."""
         select = planned.select
         problems = self._measure(planned)
+        self._check(planned)
         code = worst(problems)
-        rows = self._fetch(planned)
+        rows = self.runner.run(planned.sql)
         if select.count:
             heading = Heading("count", "COUNT", Kind.NUMBER)
             return Answer((heading,), rows, output, None, single=True, errors=problems, exit_code=code)
         return Answer(headings(select), rows, output, select.table, errors=problems, exit_code=code)
 
-    def _measure(self, planned: Plan) -> tuple[ImqError, ...]:
+    def _measure(self, planned: Plan | Assertion) -> tuple[ImqError, ...]:
         return self.store.measure(int(self.settings["jobs"])) if planned.measures else ()
 
-    def _fetch(self, planned: Plan) -> Iterator[tuple[Raw, ...]]:
-        """Run a plan and return its rows, as they come out of SQLite."""
-        try:
-            # `yield from` would close the cursor of a session that may be closed already
-            for row in self.store.index.connection.execute(planned.sql.text, planned.sql.parameters):  # noqa: UP028
-                yield row
-        except sqlite3.Error as problem:
-            raise self._broken(problem) from problem
+    def _check(self, planned: Plan | Assertion) -> None:
+        """Refuse to go on with an empty list that must not be, or with a list of ids that holds something else."""
+        for check in planned.checks:
+            found = self.runner.one(check.sql) is not None
+            if check.digests and found:
+                raise TypeMismatch("the list has something that is no id: digests or their first digits are wanted")
+            if not check.digests and not found:
+                raise Refused(f"{check.said} answers nothing, and nonempty refuses that", code="empty")
+
+    # Assertions
+
+    def _assert(self, statement: ast.Assert) -> Result:
+        scope = self.scope()
+        parts = statement.condition.operands if isinstance(statement.condition, ast.And) else (statement.condition,)
+        for part in parts:
+            condition = bind_condition(part, scope)
+            planned = plan_assertion(condition, scope.now)
+            for problem in self._measure(planned):
+                raise problem
+            self._check(planned)
+            holds = self.runner.one(planned.sql)
+            assert holds is not None
+            if not holds[0]:
+                failed = AssertionFailed(f"it does not hold: {write(part)}", span=part.span)
+                return self._failed(part, planned, scope, statement.output).replace(errors=(failed,), exit_code=1)
+        return Told("")
+
+    def _failed(self, part: ast.Expr, planned: Assertion, scope: Scope, output: ast.Output) -> Answer:
+        """Return what shows that an assertion does not hold: the rows that should not be, or the two sides."""
+        match planned.condition, part:
+            case Negation(Exists()), ast.Exists(rows):
+                return self._ask(ast.Ask(rows, output))
+            case Test(_, left, right), _:
+                values = self.runner.one(plan_values((left, right), scope.now))
+                assert values is not None
+                columns = (Heading("left", "LEFT", left.kind), Heading("right", "RIGHT", right.kind))
+                return Answer(columns, [values], output)
+            case _:
+                return Answer((Heading("holds", "HOLDS", Kind.BOOLEAN),), [(0,)], output)
 
     # Actions
 
@@ -177,26 +377,27 @@ class Session:
         """Return what verbs plan with."""
         scope = self.scope()
 
-        def rows(query: ast.Query, hidden: Sequence[str]) -> tuple[bound.Select, list[tuple[Raw, ...]]]:
+        def rows(query: ast.Rows, hidden: Sequence[str]) -> tuple[Select, list[tuple[Raw, ...]]]:
             select = bind(query, scope)
             planned = plan(select, scope.now, tuple(hidden))
             for problem in self._measure(planned):  # nothing is done by a condition that cannot be told
                 raise problem
-            return select, list(self._fetch(planned))
+            self._check(planned)
+            return select, list(self.runner.run(planned.sql))
 
         def literals(nodes: Sequence[ast.Literal | ast.Variable]) -> list[str]:
-            return [self._text(node, scope) for node in nodes]
+            return [_text(node) for node in nodes]
 
-        return Planning(self.store, scope, self.world.platform, literals, rows, self.world.environment)
-
-    @staticmethod
-    def _text(node: ast.Literal | ast.Variable, scope: Scope) -> str:
-        if isinstance(node, ast.Literal):
-            return node.text
-        value = scope.variables.get(node.name)
-        if value is None:
-            raise UnknownName(f"${node.name} has no value", code="unknown-variable", span=node.span)
-        return value
+        return Planning(
+            self.store,
+            scope,
+            self.world.platform,
+            literals,
+            lambda query: bind(query, scope),
+            rows,
+            self.world.environment,
+            self._folder,
+        )
 
     def _act(self, statement: ast.Act, *, dry_run: bool) -> Result:
         verb = self._verb(statement)
@@ -262,46 +463,77 @@ class Session:
 
     def explain(self, statement: ast.Statement) -> str:
         """Return how a statement would run."""
-        from .explain import explain_action, explain_query
+        from .explain import explain_action, explain_assertion, explain_query
         from .verbs.operands import TARGET_COLUMNS, target_query
 
-        scope = self.scope()
+        said = write(statement)
         unmeasured = len(self.store.unmeasured())
         match statement:
-            case ast.Ask(query):
-                return explain_query(
-                    statement, plan(bind(query, scope, self._wanted(statement)), scope.now), unmeasured
-                )
-            case ast.Act(query=query):
-                verb = self._verb(statement)
-                planned = None
-                if query is not None:
-                    planned = plan(bind(target_query(statement), scope), scope.now, TARGET_COLUMNS)
-                return explain_action(statement, verb, planned, unmeasured)
+            case ast.Ask():
+                scope = self.scope()
+                meant = expand(statement, self.names)
+                select = bind(meant.query, scope)
+                wanted = self._wanted(meant, select)
+                planned = plan(select if wanted is None else bind(meant.query, scope, wanted), scope.now)
+                return explain_query(said, planned, unmeasured)
+            case ast.Act():
+                act = expand(statement, self.names)
+                verb = self._verb(act)
+                query = None
+                if act.query is not None and verb.takes is Takes.IMAGES:
+                    planning = self.planning()
+                    query = plan(planning.bind(target_query(act, planning)), planning.scope.now, TARGET_COLUMNS)
+                return explain_action(said, verb, query, unmeasured)
+            case ast.Assert():
+                scope = self.scope()
+                condition = bind_condition(expand(statement.condition, self.names), scope)
+                return explain_assertion(said, plan_assertion(condition, scope.now), unmeasured)
             case ast.Explain(inner) | ast.DryRun(inner):
                 return self.explain(inner)
-            case ast.Setting() | ast.Help():
+            case _:
                 raise StatementError(
-                    "only a question or an action can be explained", code="explain", span=statement.span
+                    "only a question, an action or an assert can be explained", code="explain", span=statement.span
                 )
 
     def _set(self, statement: ast.Setting) -> Result:
         if statement.name is None:
             lines = [(name, value, SETTINGS[name].doc) for name, value in self.settings.items()]
-            shown = (
-                Heading("name", "NAME", Kind.TEXT),
-                Heading("value", "VALUE", Kind.TEXT),
-                Heading("doc", "MEANING", Kind.TEXT),
-            )
-            return Answer(shown, iter(lines))
+            return _texts(("name", "value", "meaning"), lines)
         if statement.value is None:
             name, value = checked(statement.name, self.settings.get(statement.name.lower(), ""), statement.span)
             return Told(f"{name} = {value}\n")
-        if not isinstance(statement.value, ast.Literal | ast.Variable):
+        if not isinstance(statement.value, ast.Literal):
             raise StatementError("a setting takes one word", code="setting", span=statement.span)
-        name, value = checked(statement.name, self._text(statement.value, self.scope()), statement.span)
+        name, value = checked(statement.name, statement.value.text, statement.span)
         self.settings[name] = value
         return Told("")
+
+
+def _text(node: ast.Literal | ast.Variable) -> str:
+    """Return the text of an operand whose variables were replaced."""
+    if not isinstance(node, ast.Literal):
+        raise StatementError(f"one word is wanted here, not {write(node)}", code="operand", span=node.span)
+    return node.text
+
+
+def _texts(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Answer:
+    return Answer(tuple(Heading(name, name.upper(), Kind.TEXT) for name in names), rows)
+
+
+def _views_of(
+    statements: Sequence[ast.Statement],
+    folder: str,
+    included: Mapping[str, tuple[str, tuple[ast.Statement, ...]]],
+) -> frozenset[str]:
+    """Return the names of the views that statements make, those of files that they include among them."""
+    names: set[str] = set()
+    for statement in statements:
+        if isinstance(statement, ast.View) and statement.name is not None:
+            names.add(statement.name)
+        elif isinstance(statement, ast.Include):
+            path = os.path.join(folder, statement.path)
+            names |= _views_of(included[path][1], os.path.dirname(path), included)
+    return frozenset(names)
 
 
 def outcomes(results: Sequence[Outcome], output: ast.Output, form: str) -> Answer:

@@ -1,7 +1,8 @@
 """The writer of SQL: bound queries to one statement and its parameters. No other module writes queries.
 
-What a dialect does its own way (globs, maps, lists, dates) is in `Dialect`, so that another SQL engine can be added.
-Comparisons follow SQL inside; where a condition is negated or shown, unknown becomes false (two-valued logic).
+What a dialect does its own way (globs, maps, lists, dates, how rows belong together) is in `Dialect`, so that another
+SQL engine can be added. Comparisons follow SQL inside; where a condition is negated or shown, unknown becomes false
+(two-valued logic).
 """
 
 from __future__ import annotations
@@ -9,29 +10,39 @@ from __future__ import annotations
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import bound as b
-from .tables.declaration import Kind
+from .tables.declaration import DERIVED, Kind, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    Outputs = Callable[[str], list[tuple[str, str]]]
 
 _MOST_PLACES = 50
 """A list of more values than this travels as one JSON parameter."""
 _SECOND = 1_000_000_000
+_WHOLE_DIGEST = len("sha256:") + 64
 
 
 class Sql(Record):
-    """A statement and its parameters, by the names that stand in the text as `:name`."""
+    """A statement and its parameters, by the names that stand in the text as `:name`.
+
+    `functions` are those that the engine lends to SQL (see runner.py).
+    """
 
     text: str
     parameters: Mapping[str, str | float | None]
+    functions: frozenset[str] = frozenset()
 
 
 class Dialect(Record):
     """SQLite's own ways."""
 
     name: str = "sqlite"
+    lent: frozenset[str] = frozenset({
+        "matches", "path_match", "capture", "split", "basename", "dirname", "as_name", "as_repository", "as_digest",
+    })  # fmt: skip
 
-    def function(self, name: str, arguments: list[str], now: str) -> str:
+    def function(self, name: str, arguments: list[str], kinds: list[Kind], now: str) -> str:
         """Return a call of one of the language's functions."""
         if name in ("year", "month", "day"):
             part = {"year": "%Y", "month": "%m", "day": "%d"}[name]
@@ -40,7 +51,13 @@ class Dialect(Record):
             return f"({now} - {arguments[0]})"
         if name == "now":
             return now
-        return f"{name}({', '.join(arguments)})"
+        if name == "if":
+            return f"iif({', '.join(arguments)})"
+        if name == "length" and kinds[0] is Kind.LIST:
+            return f"json_array_length({arguments[0]})"
+        if name == "join":
+            return f"(SELECT group_concat(value, {arguments[1]}) FROM json_each({arguments[0]}))"
+        return f"{'lent_' if name in self.lent else ''}{name}({', '.join(arguments)})"
 
     def total(self, name: str, argument: str, kind: Kind, *, distinct: bool) -> str:
         """Return a call of one of the language's aggregates; the mean of bytes or nanoseconds is whole ones."""
@@ -51,17 +68,43 @@ class Dialect(Record):
             return f"json_group_array({argument}) FILTER (WHERE {argument.removeprefix('DISTINCT ')} IS NOT NULL)"
         return f"{name}({argument})"
 
-    def item(self, table: str, column: str, key: str) -> str:
-        """Return the value under `key` of a map; the store keeps maps as tables, one row a key."""
-        return f"(SELECT value FROM {_MAPS[column]} WHERE image = {table}._image AND key = {key})"
+    def item(self, row: str, native: str, column: str, key: str) -> str:
+        """Return the value under `key` of a map.
 
-    def has_key(self, table: str, column: str, key: str) -> str:
-        """Return whether a map has `key`."""
-        return f"EXISTS (SELECT 1 FROM {_MAPS[column]} WHERE image = {table}._image AND key = {key})"
+        The store keeps maps of images as tables, one row a key (`native`: which); others are JSON objects.
+        """
+        if native:
+            return f"(SELECT value FROM {native} WHERE image = {row}._image AND key = {key})"
+        return f"(SELECT value FROM json_each({column}) WHERE key = {key})"
+
+    def has_key(self, row: str, native: str, column: str, key: str) -> str:
+        """Return whether a map has `key`; the rest as `item`."""
+        if native:
+            return f"EXISTS (SELECT 1 FROM {native} WHERE image = {row}._image AND key = {key})"
+        return f"EXISTS (SELECT 1 FROM json_each({column}) WHERE key = {key})"
 
     def has_item(self, column: str, item: str) -> str:
         """Return whether a list (a JSON array) has an item."""
         return f"EXISTS (SELECT 1 FROM json_each({column}) WHERE value = {item})"
+
+    def link(self, word: str, inner: str, outer: str) -> str:
+        """Return the condition by which a row of a relation belongs to the row outside."""
+        match word:
+            case "base":
+                return f"{inner}._image = {outer}._base"
+            case "children":
+                layers = f"SELECT image FROM layer WHERE chain = {outer}.chain_id"
+                return f"{inner}._image IN ({layers}) AND {inner}._base = {outer}._image"
+            case _:
+                return f"{inner}._image = {outer}._image"
+
+    def kin(self, how: str, row: str, image: str) -> str:
+        """Return whether the image of a row is based on another one, or shares layers with it."""
+        if how == "based on":
+            wanted = f"SELECT image FROM layer WHERE chain = (SELECT chain FROM image WHERE key = {image})"
+        else:
+            wanted = f"SELECT image FROM layer WHERE digest IN (SELECT digest FROM layer WHERE image = {image})"
+        return f"{row}._image IN ({wanted}) AND {row}._image <> {image}"
 
     def glob(self, pattern: str) -> str:
         """Return the pattern as SQLite's GLOB reads it: `[!…]` is `[^…]`, a backslash makes the next sign plain."""
@@ -75,19 +118,40 @@ class Dialect(Record):
                 parts.append("^" if sign == "!" and parts and parts[-1] == "[" else sign)
         return "".join(parts)
 
+    def until(self, rows: str, order: str, limit: str, *, below: bool) -> str:
+        """Return the first of these rows (`_root`, `_entry` among their columns) whose removal leaves enough room.
+
+        A blob is freed by the row that takes the last name of the last image that has it. A row is taken as long as
+        the bytes of all blobs, less those that the rows before it free, are still too many.
+        """
+        enough = ">=" if below else ">"
+        return f"""WITH going AS (SELECT *, row_number() OVER (ORDER BY {order}) AS _step FROM ({rows})),
+ gone AS (SELECT _root AS root, max(_step) AS step FROM going GROUP BY _root
+  HAVING count(DISTINCT _entry) = (SELECT count(*) FROM entry WHERE entry.root = going._root)),
+ blobs AS (SELECT max(reach.size) AS size, max(gone.step) AS step, count(*) = count(gone.step) AS goes
+  FROM reach LEFT JOIN gone ON gone.root = reach.root GROUP BY reach.digest),
+ freed AS (SELECT step, sum(size) AS size FROM blobs WHERE goes GROUP BY step),
+ left_over AS (SELECT going.*, (SELECT coalesce(sum(size), 0) FROM blobs)
+  - coalesce(sum(freed.size) OVER (ORDER BY _step ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS _left
+  FROM going LEFT JOIN freed ON freed.step = going._step)
+SELECT * FROM left_over WHERE _left {enough} {limit}"""
+
 
 _MAPS = {"label": "label", "env": "variable", "annotations": "annotation"}
 _COMPARED = {"=": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 
 
 class _Writer:
-    """Writes one statement, gathering its parameters."""
+    """Writes one statement, gathering its parameters. `row` is what the row is called that expressions are about."""
 
-    def __init__(self, dialect: Dialect, now: int, table: str) -> None:
+    def __init__(self, dialect: Dialect, now: int) -> None:
         self._dialect = dialect
         self._now = now
-        self._table = table
+        self._row = ""
+        self._derived: dict[str, str] | None = None
+        self._called: dict[str, int] = {}
         self.parameters: dict[str, str | float | None] = {}
+        self.functions: set[str] = set()
 
     def place(self, value: str | float | None) -> str:
         """Add a parameter and return its place."""
@@ -95,30 +159,39 @@ class _Writer:
         self.parameters[name] = value
         return f":{name}"
 
+    # Expressions
+
     def value(self, node: b.Bound) -> str:
         """Write an expression; conditions in it become 0 or 1."""
         text = self._raw(node)
         return f"(({text}) IS TRUE)" if node.kind is Kind.BOOLEAN and not isinstance(node, b.Column | b.Value) else text
 
-    def condition(self, node: b.Bound) -> str:
-        """Write an expression for WHERE, where unknown does not pass anyway (and an index can serve)."""
-        return self._raw(node)
-
     def _raw(self, node: b.Bound) -> str:
         match node:
             case b.Column(field):
-                return f'{self._table}."{field.name}"'
+                return self._column(field.name)
+            case b.Place():
+                return f"{self._row}._row"
             case b.Item(field, key):
-                return self._dialect.item(self._table, field.name, self.place(key))
+                column = self._column(field.name)
+                return self._dialect.item(self._row, self._map(field.name), column, self.place(key))
             case b.Value(value):
                 return self.place(value)
             case b.Lookup(field, image):
                 return f'(SELECT "{field.name}" FROM images WHERE _image = {self.place(image)} LIMIT 1)'
+            case b.Single(select):
+                return f"({self.one(select)})"
+            case b.Exists(select):
+                return f"EXISTS ({self.select(select, _one, ordered=False)})"
+            case b.Within(operand, select, starts):
+                return self._within(self.value(operand), select, starts=starts)
+            case b.Keyed(keys, select):
+                among = self.select(select, lambda _: [(self._key(c.value for c in select.columns), "")], ordered=False)
+                return f"{self._key(keys)} IN ({among})"
+            case b.Kin(how, image):
+                return self._dialect.kin(how, self._row, self.place(image))
             case b.Apply(function, arguments):
-                written = [self.value(argument) for argument in arguments]
-                return self._dialect.function(
-                    function.name, written, self.place(self._now) if not written or function.name == "age" else ""
-                )
+                return self._apply(function.name, arguments)
             case b.Total(aggregate, argument, distinct):
                 return self._dialect.total(
                     aggregate.name, "*" if argument is None else self.value(argument), node.kind, distinct=distinct
@@ -142,6 +215,35 @@ class _Writer:
             case b.Any(operands):
                 return _balanced([f"({self._raw(operand)})" for operand in operands], " OR ")
 
+    def _column(self, name: str) -> str:
+        return f"{self._row}.{quoted(name) if self._derived is None else self._derived[name]}"
+
+    def _map(self, field: str) -> str:
+        """Return the table in which the store keeps this map of its images; empty when the row is not of there."""
+        return _MAPS.get(field, "") if self._row.partition("_")[0] == "images" and self._derived is None else ""
+
+    def _key(self, keys: Iterable[b.Bound]) -> str:
+        """Write keys as one value that is always known, so that unknown ones can be equal."""
+        return f"json_array({self.listed(keys)})"
+
+    def _apply(self, name: str, arguments: tuple[b.Bound, ...]) -> str:
+        written = [self.value(argument) for argument in arguments]
+        if name in self._dialect.lent:
+            self.functions.add(name)
+        now = self.place(self._now) if name in ("now", "age") else ""
+        return self._dialect.function(name, written, [argument.kind for argument in arguments], now)
+
+    def _within(self, operand: str, select: b.Select, *, starts: bool) -> str:
+        def column(_: str) -> list[tuple[str, str]]:
+            return [(self.value(select.columns[0].value), "v")]
+
+        text = self.select(select, column, ordered=False)
+        whole = f"{operand} IN ({text})"
+        if not starts:
+            return whole
+        short = f"length(v) < {_WHOLE_DIGEST} AND {operand} >= v AND {operand} < v || 'g'"
+        return f"({whole} OR EXISTS (SELECT 1 FROM ({text}) WHERE {short}))"
+
     def _compute(self, node: b.Compute) -> str:
         left, right = self.value(node.left), self.value(node.right)
         if node.operator == "/":
@@ -159,9 +261,13 @@ class _Writer:
                 else self.value(pattern)
             )
             return f"{self.value(node.left)} GLOB {glob}"
+        if node.operator == "matches":
+            return self._apply("matches", (node.left, node.right))
         if node.operator == "has":
             if node.left.kind is Kind.MAP and isinstance(node.left, b.Column):
-                return self._dialect.has_key(self._table, node.left.field.name, self.value(node.right))
+                name = node.left.field.name
+                column = self._column(name)
+                return self._dialect.has_key(self._row, self._map(name), column, self.value(node.right))
             if isinstance(node.left, b.Total) and node.left.argument is not None:  # whether a row of the group has it
                 return f"max({self.value(node.left.argument)} = {self.value(node.right)})"
             return self._dialect.has_item(self.value(node.left), self.value(node.right))
@@ -184,51 +290,171 @@ class _Writer:
         """Write expressions one after the other."""
         return ", ".join(self.value(value) for value in values)
 
+    # Queries
+
+    def select(self, select: b.Select, outputs: Outputs, *, ordered: bool = True) -> str:
+        """Write a query. `outputs` is given what a row is called and returns each column: its SQL, and its name.
+
+        `ordered` says that the order of the rows matters, also when it does not decide which rows there are.
+        """
+        outer, derived = self._row, self._derived
+        row = self._name(select.table)
+        source = self._from(select.base, select.table, row)
+        self._row, self._derived = row, _columns_of(select.table)
+        try:
+            source += self._conditions(select, row, outer)
+            if select.spared or select.until or _per(select.limit) or _per(select.skip):
+                return self._cut(select, outputs(row), source)
+            text = f"SELECT {_named(outputs(row))}{source}"
+            if select.order and (ordered or select.limit or select.skip):
+                text += f" ORDER BY {_directed((self.value(key.value) for key in select.order), select.order)}"
+            if select.limit or select.skip:
+                text += f" LIMIT {self.place(select.limit.count if select.limit else -1)}"
+                text += f" OFFSET {self.place(select.skip.count)}" if select.skip else ""
+            return text
+        finally:
+            self._row, self._derived = outer, derived
+
+    def one(self, select: b.Select) -> str:
+        """Write a query for the one value that it answers."""
+        if not select.count:
+            return self.select(select, lambda _: [(self.value(select.columns[0].value), "")])
+        rows = select.replace(count=False)
+        if select.group is None and not select.cut:
+            return self.select(rows, lambda _: [("count(*)", "")], ordered=False)
+        return f"SELECT count(*) FROM ({self.select(rows, _one, ordered=False)})"
+
+    def rows(self, base: b.Select | b.Union) -> str:
+        """Write a query of whole rows of a table for the identities of these rows."""
+        if isinstance(base, b.Union):
+            return f"{self.rows(base.left)} UNION ALL {self.rows(base.right)}"
+        text = self.select(base, lambda row: [(f"{row}._row", "_row")], ordered=False)
+        return f"SELECT _row FROM ({text})" if base.cut else text
+
+    def columns(self, base: b.Select | b.Union) -> str:
+        """Write a query for its columns, called c0, c1 …, and the place of each row (`_row`)."""
+        if isinstance(base, b.Union):
+            sides = (base.left, base.right)
+            parts = (f"SELECT *, {at} AS _side FROM ({self.columns(side)})" for at, side in enumerate(sides))
+            names = ", ".join(f"c{at}" for at in range(len(base.left.table.fields)))
+            both = " UNION ALL ".join(parts)
+            return f"SELECT {names}, row_number() OVER (ORDER BY _side, _row) AS _row FROM ({both})"
+        if base.count:
+            return f"SELECT ({self.one(base)}) AS c0, 1 AS _row"
+        if base.whole:  # of what is itself a query
+            fields = [(f"c{at}", f"c{at}") for at in range(len(base.table.fields))]
+            return self.select(base, lambda row: [*fields, (f"{row}._row", "_row")], ordered=False)
+
+        def outputs(_: str) -> list[tuple[str, str]]:
+            values = [(self.value(column.value), f"c{at}") for at, column in enumerate(base.columns)]
+            order = _directed((self.value(key.value) for key in base.order), base.order)
+            over = f"row_number() OVER (ORDER BY {order})" if order else "1"
+            return [*values, (over, "_row")]
+
+        return self.select(base, outputs, ordered=False)
+
+    def _name(self, table: Table) -> str:
+        """Return what the rows of a query are called: as their table, with a number when that is taken."""
+        name = "answer" if table.view == DERIVED else table.physical
+        self._called[name] = count = self._called.get(name, 0) + 1
+        return name if count == 1 else f"{name}_{count}"
+
+    def _from(self, base: b.Select | b.Union | None, table: Table, row: str) -> str:
+        if table.view == DERIVED:
+            assert base is not None
+            return f" FROM ({self.columns(base)}) AS {row}"
+        return f" FROM {table.physical}" + (f" AS {row}" if row != table.physical else "")
+
+    def _conditions(self, select: b.Select, row: str, outer: str) -> str:
+        """Write which rows there are: conditions and groups."""
+        conditions = []
+        if select.link:
+            conditions.append(self._dialect.link(select.link, row, outer))
+        if select.base is not None and select.table.view != DERIVED:
+            conditions.append(f"{row}._row IN ({self.rows(select.base)})")
+        if select.of is not None:
+            conditions.append(f"{row}._image IN ({self._images(select.of)})")
+        if select.where is not None:
+            where = self._raw(select.where)
+            conditions.append(f"({where})" if conditions else where)
+        text = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        if select.group:
+            text += f" GROUP BY {self.listed(select.group)}"
+        if select.having is not None:
+            text += f" HAVING {self._raw(select.having)}"
+        return text
+
+    def _images(self, of: tuple[int | b.Select, ...]) -> str:
+        places = [self.place(part) for part in of if isinstance(part, int)]
+        queries = [part for part in of if isinstance(part, b.Select)]
+        parts = [f"SELECT _image FROM ({self.select(q, _images_of, ordered=False)})" for q in queries]
+        if not parts:
+            return ", ".join(places)
+        return " UNION ".join([*parts, *(f"SELECT {place}" for place in places)])
+
+    def _cut(self, select: b.Select, columns: list[tuple[str, str]], source: str) -> str:
+        """Write a query that counts rows, perhaps within groups: `except newest`, then `skip`, `limit`, `until`.
+
+        Each of them counts the rows that the one before it left.
+        """
+        inner = list(columns)
+        inner += [(self.value(key.value), f"_o{place}") for place, key in enumerate(select.order)]
+        order = _directed((f"_o{place}" for place in range(len(select.order))), select.order)
+        steps: list[tuple[tuple[b.Bound, ...], str, str]] = []
+        if select.spared is not None:
+            inner.append((self.value(select.spared.by), "_newness"))
+            kept = f"> {self.place(select.spared.count)} AND _newness IS NOT NULL"
+            steps.append((select.spared.per, f"_newness DESC NULLS LAST, {order}", kept))
+        if select.skip is not None:
+            steps.append((select.skip.per, order, f"> {self.place(select.skip.count)}"))
+        if select.limit is not None:
+            steps.append((select.limit.per, order, f"<= {self.place(select.limit.count)}"))
+        for at, (per, _, _) in enumerate(steps):
+            inner += [(self.value(key), f"_p{at}_{place}") for place, key in enumerate(per)]
+        if select.until is not None:
+            taken = {name for _, name in columns}
+            inner += [(f"{self._row}.{name}", name) for name in ("_root", "_entry") if name not in taken]
+        text = f"SELECT {_named(inner)}{source}"
+        for at, (per, by, kept) in enumerate(steps):
+            partition = f"PARTITION BY {', '.join(f'_p{at}_{place}' for place in range(len(per)))} " if per else ""
+            text = f"SELECT *, row_number() OVER ({partition}ORDER BY {by}) AS _n{at} FROM ({text})"
+            text = f"SELECT * FROM ({text}) WHERE _n{at} {kept}"
+        if select.until is not None:
+            text = self._dialect.until(text, order, self.place(select.until.size), below=select.until.below)
+        return f"SELECT {', '.join(name for _, name in columns)} FROM ({text}) ORDER BY {order}"
+
+
+def quoted(name: str) -> str:
+    """Return the name of a column as SQL writes it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _columns_of(table: Table) -> dict[str, str] | None:
+    """Return what the columns of a query of a query are called, by the names of their fields."""
+    return {field.name: f"c{at}" for at, field in enumerate(table.fields)} if table.view == DERIVED else None
+
+
+def _one(_row: str) -> list[tuple[str, str]]:
+    return [("1", "one")]
+
+
+def _images_of(row: str) -> list[tuple[str, str]]:
+    return [(f"{row}._image", "_image")]
+
+
+def _named(columns: list[tuple[str, str]]) -> str:
+    return ", ".join(f"{text} AS {name}" if name else text for text, name in columns)
+
+
+def _per(cut: b.Cut | None) -> bool:
+    return cut is not None and bool(cut.per)
+
 
 def _balanced(parts: list[str], joint: str) -> str:
     """Join many conditions as a balanced tree: SQLite limits how deep an expression may be."""
     while len(parts) > 16:
         parts = [f"({joint.join(parts[at : at + 16])})" for at in range(0, len(parts), 16)]
     return joint.join(parts)
-
-
-def write_select(select: b.Select, now: int, dialect: Dialect | None = None, hidden: tuple[str, ...] = ()) -> Sql:
-    """Return the SQL of a query. Its columns are the selected ones in order, then the `hidden` keys of the source."""
-    table = select.table.name
-    writer = _Writer(dialect or Dialect(), now, table)
-    columns = [f"{writer.value(column.value)} AS c{place}" for place, column in enumerate(select.columns)]
-    columns += [f"{table}.{name} AS {name}" for name in hidden]
-    if select.spared or (select.limit and select.limit.per) or (select.skip and select.skip.per):
-        text = _counted(writer, select, columns, hidden)
-    else:
-        text = f"SELECT {', '.join(columns)}{_rows(writer, select)}"
-        if select.order:
-            text += f" ORDER BY {_directed((writer.value(key.value) for key in select.order), select.order)}"
-        if select.limit or select.skip:
-            text += f" LIMIT {writer.place(select.limit.count if select.limit else -1)}"
-            text += f" OFFSET {writer.place(select.skip.count)}" if select.skip else ""
-    if select.count:
-        text = f"SELECT count(*) FROM ({text})"
-    return Sql(text, writer.parameters)
-
-
-def _rows(writer: _Writer, select: b.Select) -> str:
-    """Write which rows there are: the table, its conditions, its groups."""
-    table = select.table.name
-    conditions = []
-    if select.images is not None:
-        conditions.append(f"{table}._image IN ({', '.join(writer.place(key) for key in select.images)})")
-    if select.where is not None:
-        where = writer.condition(select.where)
-        conditions.append(f"({where})" if conditions else where)
-    text = f" FROM {table}"
-    if conditions:
-        text += f" WHERE {' AND '.join(conditions)}"
-    if select.group:
-        text += f" GROUP BY {writer.listed(select.group)}"
-    if select.having is not None:
-        text += f" HAVING {writer.condition(select.having)}"
-    return text
 
 
 def _directed(values: Iterable[str], keys: Iterable[b.Key]) -> str:
@@ -238,29 +464,33 @@ def _directed(values: Iterable[str], keys: Iterable[b.Key]) -> str:
     )
 
 
-def _counted(writer: _Writer, select: b.Select, columns: list[str], hidden: tuple[str, ...]) -> str:
-    """Write a query that counts rows, perhaps within groups: `except newest`, then `skip`, then `limit`.
+def write_select(select: b.Select, now: int, dialect: Dialect | None = None, hidden: tuple[str, ...] = ()) -> Sql:
+    """Return the SQL of a query. Its columns are the selected ones in order, then the `hidden` keys of the source."""
+    writer = _Writer(dialect or Dialect(), now)
 
-    Each of them counts the rows that the one before it left.
-    """
-    inner = list(columns)
-    inner += [f"{writer.value(key.value)} AS o{place}" for place, key in enumerate(select.order)]
-    order = _directed((f"o{place}" for place in range(len(select.order))), select.order)
-    steps: list[tuple[tuple[b.Bound, ...], str, str]] = []
-    if select.spared is not None:
-        inner.append(f"{writer.value(select.spared.by)} AS newness")
-        kept = f"> {writer.place(select.spared.count)} AND newness IS NOT NULL"
-        steps.append((select.spared.per, f"newness DESC NULLS LAST, {order}", kept))
-    if select.skip is not None:
-        steps.append((select.skip.per, order, f"> {writer.place(select.skip.count)}"))
-    if select.limit is not None:
-        steps.append((select.limit.per, order, f"<= {writer.place(select.limit.count)}"))
-    for at, (per, _, _) in enumerate(steps):
-        inner += [f"{writer.value(key)} AS p{at}_{place}" for place, key in enumerate(per)]
-    text = f"SELECT {', '.join(inner)}{_rows(writer, select)}"
-    for at, (per, by, kept) in enumerate(steps):
-        partition = f"PARTITION BY {', '.join(f'p{at}_{place}' for place in range(len(per)))} " if per else ""
-        text = f"SELECT *, row_number() OVER ({partition}ORDER BY {by}) AS n{at} FROM ({text})"
-        text = f"SELECT * FROM ({text}) WHERE n{at} {kept}"
-    shown = [*(f"c{place}" for place in range(len(select.columns))), *hidden]
-    return f"SELECT {', '.join(shown)} FROM ({text}) ORDER BY {order}"
+    def outputs(row: str) -> list[tuple[str, str]]:
+        columns = [(writer.value(column.value), f"c{place}") for place, column in enumerate(select.columns)]
+        return [*columns, *((f"{row}.{name}", name) for name in hidden)]
+
+    text = writer.one(select) if select.count else writer.select(select, outputs)
+    return Sql(text, writer.parameters, frozenset(writer.functions))
+
+
+def write_condition(condition: b.Bound, now: int, dialect: Dialect | None = None) -> Sql:
+    """Return the SQL that answers one row of one column: whether a condition about no row holds."""
+    writer = _Writer(dialect or Dialect(), now)
+    text = f"SELECT {writer.value(condition)} AS holds"
+    return Sql(text, writer.parameters, frozenset(writer.functions))
+
+
+def write_values(values: tuple[b.Bound, ...], now: int, dialect: Dialect | None = None) -> Sql:
+    """Return the SQL that answers one row with these values, which are about no row."""
+    writer = _Writer(dialect or Dialect(), now)
+    return Sql(f"SELECT {writer.listed(values)}", writer.parameters, frozenset(writer.functions))
+
+
+def write_check(select: b.Select, now: int, dialect: Dialect | None = None) -> Sql:
+    """Return the SQL that answers a row when a query has any."""
+    writer = _Writer(dialect or Dialect(), now)
+    text = writer.select(select, _one, ordered=False)
+    return Sql(f"SELECT 1 FROM ({text}) LIMIT 1", writer.parameters, frozenset(writer.functions))

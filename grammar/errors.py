@@ -58,9 +58,10 @@ class StatementError(ImqError):
 
 
 class UnknownName(StatementError):
-    """A table, field, verb or option of this name does not exist."""
+    """A table, field, verb or option of this name does not exist. `name` is the field that was looked for."""
 
     code = "unknown-name"
+    name = ""
 
 
 class TypeMismatch(StatementError):
@@ -86,6 +87,13 @@ class NeedsConfirmation(ImqError):
 
     exit_code = 2
     code = "needs-confirmation"
+
+
+class AssertionFailed(ImqError):
+    """What a script asserted does not hold."""
+
+    exit_code = 1
+    code = "assert"
 
 
 class Interrupted(ImqError):

@@ -37,6 +37,14 @@ class Cost(Enum):
     CONTENT = "the content of the layers"
 
 
+class Of(Enum):
+    """What may follow `TABLE of`; the text is how errors and help name it."""
+
+    NOTHING = "nothing"
+    IMAGES = "images"
+    FILE = "a file"
+
+
 class Field(Record):
     """One field of a table.
 
@@ -58,14 +66,52 @@ class Field(Record):
         return self.title or self.name.upper().replace("_", " ")
 
 
+DERIVED = "="
+"""The `view` of a table that only a query inside the statement makes."""
+
+
+class Relation(Record):
+    """Rows of another table that belong to a row: `any layers where …`, `count(layers)`, `base.name`.
+
+    `link` is the word by which the writer of SQL knows how they belong together. `many`: there can be several.
+    `singular` and `keys` are for `has layer D`: D is one of these fields of a row.
+    """
+
+    name: str
+    table: str
+    doc: str
+    link: str = "image"
+    many: bool = True
+    singular: str = ""
+    keys: tuple[str, ...] = ()
+
+
 class Table(Record):
-    """One table. `shown` are the columns of a plain answer, `order` its usual order (`-` before a key: descending)."""
+    """One table. `shown` are the columns of a plain answer, `order` its usual order (`-` before a key: descending).
+
+    `key` are the fields by which rows of two queries are the same. `takes` is what may follow `of`: images, a file
+    (which then must be there), or nothing. `view` is what it is called in SQL, when that is not its name.
+    """
 
     name: str
     doc: str
     fields: tuple[Field, ...]
     shown: tuple[str, ...]
     order: tuple[str, ...]
+    key: tuple[str, ...] = ()
+    relations: tuple[Relation, ...] = ()
+    takes: Of = Of.NOTHING
+    view: str = ""
+
+    @property
+    def physical(self) -> str:
+        """What the table is called in SQL."""
+        return self.view or self.name
+
+    def relation(self, name: str) -> Relation | None:
+        """Return the relation of this name."""
+        wanted = folded(name)
+        return next((relation for relation in self.relations if folded(relation.name) == wanted), None)
 
     def find(self, name: str) -> Field | None:
         """Return the field of this name or alias, without regard to case and underscores."""
@@ -80,7 +126,7 @@ class Table(Record):
         if (field := self.find(name)) is not None:
             return field
         names = [field.name for field in self.fields]
-        raise UnknownName(
+        problem = UnknownName(
             f'{self.name} have no field "{name}"',
             code="unknown-field",
             span=span,
@@ -88,6 +134,8 @@ class Table(Record):
                 nearest(name, [*names, *(a for f in self.fields for a in f.aliases)]) or f"fields: {listed(names)}",
             ),
         )
+        problem.name = name
+        raise problem
 
 
 def folded(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .declaration import Cost, Field, Kind, Table
+from .declaration import Cost, Field, Kind, Relation, Table
 
 IMAGES = Table(
     "images",
@@ -68,6 +68,11 @@ IMAGES = Table(
             "the part of size in layers that no other image of the store has",
             cost=Cost.CONTENT,
         ),
+        Field(
+            "chain_id",
+            Kind.DIGEST,
+            "the digest that stands for all its layers in their order; images with the same files have the same",
+        ),
         Field("layer_count", Kind.NUMBER, "how many layers it has", aliases=("layers",), cost=Cost.MANIFEST),
         Field("platform", Kind.TEXT, "os/architecture[/variant]"),
         Field("os", Kind.TEXT, "the operating system", aliases=("operating_system",)),
@@ -101,6 +106,12 @@ IMAGES = Table(
         Field("media_type", Kind.TEXT, "the media type of the manifest", cost=Cost.MANIFEST),
         Field("dangling", Kind.BOOLEAN, "the image has no tag", cost=Cost.LISTED),
         Field("in_use", Kind.BOOLEAN, "a container, running or stopped, was made from the image", cost=Cost.LISTED),
+        Field(
+            "containers",
+            Kind.NUMBER,
+            "how many containers were made from the image",
+            cost=Cost.LISTED,
+        ),
         Field("pulled_at", Kind.TIME, "when this name was brought here or last set here", cost=Cost.LISTED),
         Field(
             "last_used",
@@ -112,4 +123,24 @@ IMAGES = Table(
     ),
     shown=("repository", "tag", "id", "created", "size"),
     order=("-created", "repository", "tag", "id"),
+    key=("name", "id"),
+    relations=(
+        Relation(
+            "layers",
+            "layers",
+            "the layers it is made of",
+            singular="layer",
+            keys=("digest", "diff_id"),
+        ),
+        Relation("history", "history", "the steps of its build"),
+        Relation("containers", "containers", "the containers made from it", link="container"),
+        Relation(
+            "base",
+            "images",
+            "the image of the store with the most layers that are the first of this one's; one name of it",
+            link="base",
+            many=False,
+        ),
+        Relation("children", "images", "the images whose base it is", link="children"),
+    ),
 )

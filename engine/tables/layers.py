@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .declaration import Cost, Field, Kind, Table
+from .declaration import Cost, Field, Kind, Of, Relation, Table
+
+_IMAGE = Relation("names", "images", "the image that has it, once for each name")
 
 LAYERS = Table(
     "layers",
@@ -12,6 +14,7 @@ LAYERS = Table(
         Field("index", Kind.NUMBER, "the place in the image, 0 at the bottom", cost=Cost.MANIFEST),
         Field("digest", Kind.DIGEST, "the digest of the layer as it travels", cost=Cost.MANIFEST),
         Field("diff_id", Kind.DIGEST, "the digest of the layer unpacked"),
+        Field("chain_id", Kind.DIGEST, "the digest that stands for this layer and all below it"),
         Field("size", Kind.SIZE, "bytes of the files in the layer", cost=Cost.CONTENT),
         Field("download_size", Kind.SIZE, "bytes of the layer as it travels", cost=Cost.MANIFEST),
         Field("media_type", Kind.TEXT, "the media type of the layer", cost=Cost.MANIFEST),
@@ -22,6 +25,9 @@ LAYERS = Table(
     ),
     shown=("image", "index", "digest", "size", "download_size", "images"),
     order=("image", "index"),
+    key=("image", "index"),
+    relations=(_IMAGE,),
+    takes=Of.IMAGES,
 )
 
 HISTORY = Table(
@@ -56,4 +62,7 @@ HISTORY = Table(
     ),
     shown=("image", "created", "created_by", "size", "comment"),
     order=("image", "index"),
+    key=("image", "index"),
+    relations=(_IMAGE,),
+    takes=Of.IMAGES,
 )

@@ -50,13 +50,15 @@ class Verb(Record):
 class Planning(Record):
     """What a verb plans with.
 
-    `literals` gives the texts of operands, variables replaced; `rows` runs a query and yields its rows with the hidden
-    columns of the store after the selected ones.
+    `literals` gives the texts of operands; `bind` resolves a query's names; `rows` runs a query and returns its rows
+    with the hidden columns of the store after the selected ones. Paths are meant from `folder`.
     """
 
     store: Store
     scope: Scope
     platform: Platform | None
     literals: Callable[[Sequence[ast.Literal | ast.Variable]], list[str]]
-    rows: Callable[[ast.Query, Sequence[str]], tuple[bound.Select, list[tuple[str | int | float | None, ...]]]]
+    bind: Callable[[ast.Rows], bound.Select]
+    rows: Callable[[ast.Rows, Sequence[str]], tuple[bound.Select, list[tuple[str | int | float | None, ...]]]]
     environment: Mapping[str, str]
+    folder: str = "."

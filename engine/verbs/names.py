@@ -10,7 +10,7 @@ from imq.grammar.errors import Conflict, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .declaration import Takes, Verb
-from .operands import Target, each_target, option_texts, parsed_name, said, targets
+from .operands import Target, each_target, option_texts, parsed_name, said, target_query, targets
 
 if TYPE_CHECKING:
     from .declaration import Planning
@@ -160,8 +160,7 @@ def _tags_by_template(act: ast.Act, source: str, planning: Planning) -> list[Act
     from imq.engine.render.template import Template
     from imq.engine.tables import IMAGES
 
-    query = act.query
-    assert query is not None
+    query = target_query(act, planning)
     wanted = targets(act, planning)
     template = Template.parse(source)
     fields = template_fields(IMAGES, template.fields())

@@ -84,24 +84,27 @@ def each_target(act: ast.Act, planning: Planning) -> tuple[list[Target], list[Ac
 
 def query_targets(act: ast.Act, planning: Planning) -> list[Target]:
     """Return the rows of an action's query as targets."""
-    _, rows = planning.rows(target_query(act), TARGET_COLUMNS)
+    _, rows = planning.rows(target_query(act, planning), TARGET_COLUMNS)
     return list(dict.fromkeys(Target(_text(row[-1]), Digest(row[-3]), Digest(row[-2])) for row in rows))
 
 
-def target_query(act: ast.Act) -> ast.Query:
+def target_query(act: ast.Act, planning: Planning) -> ast.Query:
     """Return the query that finds what an action works on, or refuse it: whole images, and not all of them unsaid.
 
     It asks for no size, as nothing is unpacked to act on images.
     """
     query = act.query
     assert query is not None
-    if query.table != "images":
-        raise StatementError(f"{act.verb} takes images, not {query.table}", code="operand", span=query.span)
-    if query.group or query.count or query.select:
+    select = planning.bind(query)
+    if not select.whole:
         raise StatementError(
             f"{act.verb} takes whole rows: leave out group by, select and count", code="operand", span=query.span
         )
+    if select.table.name != "images":
+        raise StatementError(f"{act.verb} takes images, not {select.table.name}", code="operand", span=query.span)
     needs_where(query, act.verb)
+    if isinstance(query, ast.Combination):
+        query = ast.Query("", base=query, span=query.span)
     return query.replace(select=(ast.Column(ast.Field(("id",))),))
 
 

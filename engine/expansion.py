@@ -1,0 +1,92 @@
+"""Variables and views replaced by what they stand for: a tree in, a tree without `Variable` and without views out."""
+
+from __future__ import annotations
+
+from imq.grammar import ast
+from imq.grammar.errors import StatementError, UnknownName, nearest
+from imq.grammar.record import TYPE_CHECKING, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    Value = ast.Expr | ast.Items
+
+
+class Names(Record):
+    """What statements can name: the variables by their names, and the views by theirs in lower case."""
+
+    variables: Mapping[str, Value]
+    views: Mapping[str, ast.Rows]
+
+
+def expand(node: Any, names: Names) -> Any:
+    """Return the node with variables and views replaced, of the same class as it was.
+
+    Raises `UnknownName` for a variable without a value, and `StatementError` for a list where one value is wanted.
+    """
+    match node:
+        case ast.Variable():
+            return _value(node, names)
+        case ast.In(operand, _, ast.Variable() as variable):
+            return _member(expand(operand, names), _looked_up(variable, names), node)
+        case ast.In(operand, (ast.Variable() as variable,)) if isinstance(_looked_up(variable, names), ast.Items):
+            return _member(expand(operand, names), _looked_up(variable, names), node)
+        case ast.Query() if (view := names.views.get(node.table.lower())) is not None:
+            if node.targets or node.sources:
+                raise StatementError(
+                    f'"{node.table}" is a view, which takes neither "of" nor "in"', code="view", span=node.span
+                )
+            return _rebuilt(node.replace(table="", base=view), names, but="base")
+    return _rebuilt(node, names)
+
+
+def _rebuilt(node: Any, names: Names, but: str = "") -> Any:
+    changed: dict[str, Any] = {}
+    for field in node.value_names():
+        value = getattr(node, field)
+        if field == but:
+            continue
+        if isinstance(value, Record):
+            new = expand(value, names)
+        elif isinstance(value, tuple) and value and isinstance(value[0], Record):
+            parts = tuple(expand(part, names) for part in value)
+            new = value if all(one is other for one, other in zip(parts, value, strict=True)) else parts
+        else:
+            continue
+        if new is not value:
+            changed[field] = new
+    return node.replace(**changed) if changed else node
+
+
+def _looked_up(node: ast.Variable, names: Names) -> Value:
+    value = names.variables.get(node.name)
+    if value is None:
+        known = sorted(name for name in names.variables if not name.startswith("env."))
+        raise UnknownName(
+            f"${node.name} has no value",
+            code="unknown-variable",
+            span=node.span,
+            hints=(nearest(node.name, known), f"to give it one: let {node.name} = …"),
+        )
+    return value
+
+
+def _value(node: ast.Variable, names: Names) -> ast.Expr:
+    value = _looked_up(node, names)
+    if isinstance(value, ast.Items):
+        raise StatementError(
+            f"${node.name} is a list, and one value is wanted here",
+            code="variable",
+            span=node.span,
+            hints=(f"to look for something in it: FIELD in ${node.name}",),
+        )
+    return value.replace(span=node.span)
+
+
+def _member(operand: ast.Expr, value: Value, node: ast.In) -> ast.In:
+    if isinstance(value, ast.Items):
+        return ast.In(operand, value.items, span=node.span)
+    if isinstance(value, ast.Subquery):
+        return ast.In(operand, rows=value.rows, span=node.span)
+    return ast.In(operand, (value,), span=node.span)
