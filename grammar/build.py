@@ -191,6 +191,8 @@ class Builder:
         return self._query(place.replace(nonempty=True), clauses, span)
 
     def query_within(self, base: ast.Rows, clauses: list[Any], span: Span) -> ast.Query:
+        if isinstance(base, ast.Query) and base == ast.Query(base.table):
+            return self._query(base, clauses, span)  # `(images) where …` says no more than `images where …`
         return self._query(ast.Query("", base=base), clauses, span)
 
     def _query(self, place: ast.Query, clauses: list[Any], span: Span) -> ast.Query:
@@ -255,9 +257,7 @@ class Builder:
     ) -> tuple[str, Any, Span]:
         return "newest", ast.Newest(count, tuple(per), by, span), span
 
-    def until(
-        self, total: Token, size: Token, operator: Token, amount: ast.Expr, span: Span
-    ) -> tuple[str, Any, Span]:
+    def until(self, total: Token, size: Token, operator: Token, amount: ast.Expr, span: Span) -> tuple[str, Any, Span]:
         if (total.value.lower(), size.value.lower()) != ("total", "size") or operator.value not in ("<", "<="):
             raise StatementError(
                 "until can wait for one thing", span=span, hints=("it is written: until total size <= 16GB",)
@@ -360,9 +360,7 @@ class Builder:
     ) -> ast.Expr:
         if what.value.lower() not in known:
             ways = ", ".join(" ".join(f"{word} {one} {then}".split()) for one in known)
-            raise StatementError(
-                f'"{word} {what.value}" is no condition', span=what.span, hints=(f"there is: {ways}",)
-            )
+            raise StatementError(f'"{word} {what.value}" is no condition', span=what.span, hints=(f"there is: {ways}",))
         return ast.Phrase(" ".join(f"{word} {what.value.lower()} {then}".split()), (value,), span)
 
     def plus(self, left: ast.Expr, right: ast.Expr, span: Span) -> ast.Expr:

@@ -33,8 +33,8 @@ _FORM = re.compile(r"as\s+(\w+)(?![\w.:/@-])", re.IGNORECASE)
 _SPARE = re.compile(r"except\s+newest\b", re.IGNORECASE)
 _CALLED = re.compile(r"[ \t]*\(")
 _ASKED = re.compile(
-    r"\s+(?:where|of|all|group\s+by|having|order\s+by|limit|skip|except|until|select|count|union|intersect"
-    r"|in\s+(?!use\b)[^\s(])(?![\w.:/@-])",
+    r"\s+(?:(?:where|of|all|group\s+by|having|order\s+by|limit|skip|except|until|select|count|union|intersect)"
+    r"(?![\w.:/@-])|in\s+(?!use\b)[^\s(])",
     re.IGNORECASE,
 )
 """What can follow the name of a table and nothing else: it tells `(images where …)` from a value or field so called."""
@@ -259,3 +259,9 @@ def is_word(text: str) -> bool:
 def is_field(text: str) -> bool:
     """Whether `text` begins as the name of a field does, with or without a dot before it."""
     return _NAME.match(text) is not None or _PATH.match(text) is not None
+
+
+def asks(text: str) -> bool:
+    """Whether `text` begins as a query does, if its first word is a table: `images of redis:7`, `images in $places`."""
+    name = _NAME.match(text)
+    return name is not None and name[0].lower() not in WORDS and _ASKED.match(text, name.end()) is not None

@@ -71,7 +71,11 @@ class _Parser:
     """One run over one text."""
 
     def __init__(
-        self, text: str, vocabulary: Vocabulary, wholes: Mapping[int, int], included: Callable[[ast.Include], Iterable[str]]
+        self,
+        text: str,
+        vocabulary: Vocabulary,
+        wholes: Mapping[int, int],
+        included: Callable[[ast.Include], Iterable[str]],
     ) -> None:
         self._included = included
         self._text = text

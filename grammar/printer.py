@@ -6,7 +6,7 @@ import re
 
 from . import ast
 from ._tables import WORDS
-from .lexer import is_field, is_word
+from .lexer import asks, is_field, is_word
 from .record import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def write(node: ast.Node) -> str:
             second = _grouped(right) if isinstance(right, ast.Combination) else write(right)
             return _joined(_operand_rows(left), operator, second, _listed("by", by))
         case ast.Items(items):
-            return f"({', '.join(_expr(item, _SUM, right=True) for item in items)})"
+            return _enclosed(", ".join(_expr(item, _SUM, right=True) for item in items))
         case ast.Output(form, template):
             return f"as {form}" if form else f"format {quote(template)}" if template is not None else ""
         case ast.Option(name, values):
@@ -158,7 +158,12 @@ def _path(path: tuple[str, ...]) -> str:
 def _expr(node: ast.Expr, tightness: int, *, right: bool = False) -> str:
     """Write an expression for a place that binds as tightly as this; on the right of an operator fields take a dot."""
     mine, text = _written(node, right=right)
-    return text if mine >= tightness else f"({text})"
+    return text if mine >= tightness else _enclosed(text)
+
+
+def _enclosed(text: str) -> str:
+    """Write an expression in parentheses: a field at their beginning takes a dot where it would begin a query."""
+    return f"(.{text})" if asks(text) else f"({text})"
 
 
 def _written(node: ast.Expr, *, right: bool) -> tuple[int, str]:
@@ -180,7 +185,7 @@ def _written(node: ast.Expr, *, right: bool) -> tuple[int, str]:
             if len(arguments) == 1 and isinstance(arguments[0], ast.Subquery) and not distinct:
                 return _ATOM, f"{name}({write(arguments[0].rows)})"
             written = ", ".join(_expr(argument, _LOOSEST) for argument in arguments)
-            return _ATOM, f"{name}({'distinct ' if distinct else ''}{written})"
+            return _ATOM, f"{name}(distinct {written})" if distinct else name + _enclosed(written)
         case ast.Arithmetic(operator, left, other):
             mine = _TIGHTNESS[operator]
             return mine, f"{_expr(left, mine, right=right)} {operator} {_expr(other, mine + 1, right=True)}"
@@ -195,7 +200,7 @@ def _written(node: ast.Expr, *, right: bool) -> tuple[int, str]:
             return _TEST, f"{_expr(operand, _SUM)} in {_grouped(rows)}"
         case ast.In(operand, items):
             listed = ", ".join(_expr(item, _SUM, right=True) for item in items)
-            return _TEST, f"{_expr(operand, _SUM)} in ({listed})"
+            return _TEST, f"{_expr(operand, _SUM)} in {_enclosed(listed)}"
         case ast.Known(operand, known):
             return _TEST, f"{_expr(operand, _SUM)} is {'known' if known else 'unknown'}"
         case ast.Phrase(words, arguments):
