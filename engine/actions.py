@@ -98,6 +98,12 @@ class Reindex(Record):
     """Derive the index again from the blobs."""
 
 
+class Exec(Record):
+    """Run a program with these arguments, and wait for it."""
+
+    argv: tuple[str, ...]
+
+
 class Fail(Record):
     """What cannot be done of a statement, beside what can: listed with the rest, and told as its outcome."""
 
@@ -106,7 +112,7 @@ class Fail(Record):
     error: ImqError
 
 
-Action = Pull | Push | Untag | Remove | Tag | Import | Load | Save | Collect | Verify | Reindex | Fail
+Action = Pull | Push | Untag | Remove | Tag | Import | Load | Save | Collect | Verify | Reindex | Exec | Fail
 
 
 class Outcome(Record):
@@ -167,5 +173,7 @@ def describe(action: Action) -> Outcome:
             return Outcome("verify", name, id_)
         case Reindex():
             return Outcome("reindex", "the index")
+        case Exec(argv):
+            return Outcome("exec", " ".join(argv))
         case Fail(verb, target, error):
             return Outcome(verb, target, error=error)

@@ -86,6 +86,10 @@ class StoreSource:
                     yield self._verify(action)
                 case a.Collect():
                     yield self._collect()
+                case a.Exec():
+                    from imq.engine.sources.executing import execute
+
+                    yield execute(action, self._environment)
                 case a.Fail():
                     yield a.describe(action)
                 case _:

@@ -22,9 +22,10 @@ class Takes(Enum):
     """What may follow a verb."""
 
     NOTHING = "nothing"
-    REFERENCES = "images"
+    NAMES = "names of images, or a query of them"
     PATHS = "files or folders"
     IMAGES = "images, or a query of images"
+    ROWS = "images, or a query of anything"
 
 
 class Verb(Record):

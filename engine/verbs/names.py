@@ -10,7 +10,8 @@ from imq.grammar.errors import Conflict, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .declaration import Takes, Verb
-from .operands import Target, each_target, option_texts, parsed_name, said, target_query, targets
+from .operands import TARGET_COLUMNS, Target, each_target, option_texts, parsed_name, said, target_query, targets
+from .templates import rendered
 
 if TYPE_CHECKING:
     from .declaration import Planning
@@ -154,26 +155,17 @@ def _tag(name: Reference, target: Target, planning: Planning) -> Tag:
 
 def _tags_by_template(act: ast.Act, source: str, planning: Planning) -> list[Action]:
     """Return a tag for each row of the query, its name written by a template of the row."""
-    from imq.engine.plan import headings
-    from imq.engine.render.cell import Manner
-    from imq.engine.render.row import Row, template_fields
-    from imq.engine.render.template import Template
-    from imq.engine.tables import IMAGES
+    return [_tag(name, target, planning) for name, target in _named_by(act, source, planning)]
 
-    query = target_query(act, planning)
-    wanted = targets(act, planning)
-    template = Template.parse(source)
-    fields = template_fields(IMAGES, template.fields())
-    texts = query.replace(select=tuple(ast.Column(ast.Field((field.name,))) for field in fields))
-    select, rows = planning.rows(texts, ("_root", "id", "name"))
-    manner = Manner(planning.scope.now, planning.scope.zone)
-    actions: list[Action] = []
-    given: dict[str, Target] = {}
-    for row in rows:
-        shown = Row(headings(select), row[: len(select.columns)], IMAGES, manner)
-        name = parsed_name(template.render(shown))
-        target = next(t for t in wanted if t.root == row[-3] and t.name == row[-1])
-        earlier = given.setdefault(str(name), target)
+
+def _named_by(act: ast.Act, source: str, planning: Planning) -> list[tuple[Reference, Target]]:
+    """Return each row of an action's query with the name that a template makes of it; a name can go to one image."""
+    given: dict[Reference, Target] = {}
+    named: list[tuple[Reference, Target]] = []
+    for (text,), (root, id_, old) in rendered(target_query(act, planning), (source,), planning, TARGET_COLUMNS):
+        target = Target(old if isinstance(old, str) else None, Digest(root), Digest(id_))
+        name = parsed_name(text)
+        earlier = given.setdefault(name, target)
         if earlier.root != target.root:
             raise StatementError(
                 f'the template gives "{name}" to two images: {earlier.id.short} and {target.id.short}',
@@ -181,7 +173,37 @@ def _tags_by_template(act: ast.Act, source: str, planning: Planning) -> list[Act
                 span=act.span,
                 hints=("put something into it that differs, such as {{.Tag}}",),
             )
+        named.append((name, target))
+    return named
+
+
+def _plan_rename(act: ast.Act, planning: Planning) -> list[Action]:
+    names = option_texts(act, "as", planning)
+    if not names and len(act.references) == 2:
+        names = planning.literals(act.references[1:])
+        act = act.replace(references=act.references[:1])
+    if not names:
+        raise StatementError(
+            "rename needs a new name",
+            code="operand",
+            span=act.span,
+            hints=('such as: rename images where repository = old as "new:{{.Tag}}"',),
+        )
+    if act.query is not None:
+        named = _named_by(act, names[0], planning)
+    else:
+        found = targets(act, planning)
+        if len(found) != 1:
+            raise StatementError("one image can be given one name", code="operand", span=act.span)
+        named = [(parsed_name(names[0]), found[0])]
+    actions: list[Action] = []
+    kept = {str(name) for name, _ in named}
+    for name, target in named:
+        if str(name) == target.name:
+            continue
         actions.append(_tag(name, target, planning))
+        if target.name is not None and target.name not in kept:
+            actions.append(Untag(target.name, target.root, target.id))
     return actions
 
 
@@ -210,6 +232,14 @@ VERBS = (
         Takes.IMAGES,
         options=("as", "dry run"),
         plan=_plan_tag,
+    ),
+    Verb(
+        "rename",
+        "Give an image another name and take the old one away. Over a query the new name is a template.",
+        'rename images where repository = old as "new:{{.Tag}}"',
+        Takes.IMAGES,
+        options=("as", "dry run"),
+        plan=_plan_rename,
     ),
     Verb(
         "prune",

@@ -83,16 +83,14 @@ def each_target(act: ast.Act, planning: Planning) -> tuple[list[Target], list[Ac
 
 
 def query_targets(act: ast.Act, planning: Planning) -> list[Target]:
-    """Return the rows of an action's query as targets."""
-    _, rows = planning.rows(target_query(act, planning), TARGET_COLUMNS)
+    """Return the rows of an action's query as targets. No size is asked for: nothing is unpacked to act on images."""
+    query = target_query(act, planning).replace(select=(ast.Column(ast.Field(("id",))),))
+    _, rows = planning.rows(query, TARGET_COLUMNS)
     return list(dict.fromkeys(Target(_text(row[-1]), Digest(row[-3]), Digest(row[-2])) for row in rows))
 
 
 def target_query(act: ast.Act, planning: Planning) -> ast.Query:
-    """Return the query that finds what an action works on, or refuse it: whole images, and not all of them unsaid.
-
-    It asks for no size, as nothing is unpacked to act on images.
-    """
+    """Return the query of what an action works on, or refuse it: whole images, and not all of them unsaid."""
     query = act.query
     assert query is not None
     select = planning.bind(query)
@@ -105,7 +103,7 @@ def target_query(act: ast.Act, planning: Planning) -> ast.Query:
     needs_where(query, act.verb)
     if isinstance(query, ast.Combination):
         query = ast.Query("", base=query, span=query.span)
-    return query.replace(select=(ast.Column(ast.Field(("id",))),))
+    return query
 
 
 def _text(value: object) -> str | None:

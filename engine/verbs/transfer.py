@@ -5,41 +5,71 @@ from __future__ import annotations
 import os
 
 from imq.engine.actions import Action, Import, Load, Pull, Push, Save
+from imq.engine.literals import is_text
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.platform import host
 from imq.engine.oci.reference import Reference
-from imq.grammar.errors import InvalidReference, StatementError
+from imq.grammar import ast
+from imq.grammar.errors import InvalidReference, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .declaration import Takes, Verb
-from .operands import Target, each_target, option_texts, parsed_name, platform_of, targets
+from .operands import TARGET_COLUMNS, Target, each_target, option_texts, parsed_name, platform_of, target_query, targets
+from .templates import rendered
 
 if TYPE_CHECKING:
-    from imq.grammar import ast
+    from imq.grammar.errors import Span
 
     from .declaration import Planning
 
 
 def _plan_pull(act: ast.Act, planning: Planning) -> list[Action]:
-    if act.query is not None:
-        raise StatementError("pull takes names of images", code="operand", span=act.query.span)
     platform = platform_of(act, planning)
+    if act.query is not None:
+        names = _names_of(act.query, planning)
+    else:
+        names = list(zip(planning.literals(act.references), (node.span for node in act.references), strict=True))
     pulls: list[Action] = []
-    for text, node in zip(planning.literals(act.references), act.references, strict=True):
+    for text, span in names:
         try:
             reference = Reference.parse(text).with_default_tag()
         except InvalidReference as problem:
-            problem.span = node.span
+            problem.span = span
             raise
         pulls.append(Pull(reference, platform))
     return list(dict.fromkeys(pulls))
 
 
+def _names_of(query: ast.Rows, planning: Planning) -> list[tuple[str, Span | None]]:
+    """Return the names that a query gives: of whole images their tags, else its one column of texts."""
+    select = planning.bind(query)
+    if select.whole and select.table.name == "images":
+        named = ast.Known(ast.Field(("tag",)))
+        query = ast.Query("", base=query, where=named, select=(ast.Column(ast.Field(("name",))),), span=query.span)
+        select, rows = planning.rows(query, ())
+    else:
+        select, rows = planning.rows(query, ())
+        if len(select.columns) != 1 or not is_text(select.columns[0].value.kind):
+            raise StatementError(
+                "pull takes names: a query of images, or one with one column of texts", code="operand", span=query.span
+            )
+    return [(str(row[0]), query.span) for row in rows if row[0] is not None]
+
+
 def _plan_push(act: ast.Act, planning: Planning) -> list[Action]:
     to = option_texts(act, "to", planning)
+    if to and act.query is not None:
+        made = rendered(target_query(act, planning), to[:1], planning, TARGET_COLUMNS)
+        pushed = [Push(parsed_name(text), Digest(root), Digest(id_)) for (text,), (root, id_, _) in made]
+        return list(dict.fromkeys(pushed))
     found, failures = each_target(act, planning)
     if to and len(found) + len(failures) != 1:
-        raise StatementError("one image can be pushed to one name", code="operand", span=act.span)
+        raise StatementError(
+            "one image can be pushed to one name",
+            code="operand",
+            span=act.span,
+            hints=('over a query the name is a template: push images where … to "host/{{.Repository}}:{{.Tag}}"',),
+        )
     if to:
         return [Push(parsed_name(to[0]), found[0].root, found[0].id)]
     pushes: list[Action] = []
@@ -75,7 +105,21 @@ def _plan_import(act: ast.Act, planning: Planning) -> list[Action]:
 
 
 def _plan_load(act: ast.Act, planning: Planning) -> list[Action]:
-    return [Load(_path(path, planning)) for path in planning.literals(act.references)]
+    paths: list[str] = []
+    for text, node in zip(planning.literals(act.references), act.references, strict=True):
+        path = _path(text, planning)
+        found = [path] if os.path.lexists(path) or not any(sign in path for sign in "*?[") else sorted(glob(path))
+        if not found:
+            raise NotFound(f"no file is like {text}", code="no-such-file", span=node.span)
+        paths += found
+    return [Load(path) for path in dict.fromkeys(paths)]
+
+
+def glob(pattern: str) -> list[str]:
+    """Return the paths that a pattern means."""
+    from glob import glob as paths_like  # with fnmatch and re, which other statements do without
+
+    return paths_like(pattern, recursive=True)
 
 
 def _plan_save(act: ast.Act, planning: Planning) -> list[Action]:
@@ -109,9 +153,10 @@ def _bytes(found: list[Target], planning: Planning) -> int:
 
 
 def _path(text: str, planning: Planning) -> str:
-    """Return a path with `~` replaced by the user's home."""
+    """Return a path as it is meant from the script's folder, with `~` replaced by the user's home."""
     home = planning.environment.get("HOME")
-    return os.path.join(home, text[2:]) if home and text.startswith("~/") else text
+    path = os.path.join(home, text[2:]) if home and text.startswith("~/") else text
+    return path if planning.folder == os.curdir else os.path.join(planning.folder, path)
 
 
 VERBS = (
@@ -119,13 +164,13 @@ VERBS = (
         "pull",
         "Fetch images from their registries; layers that are here already do not travel.",
         "pull redis:7 platform linux/arm64",
-        Takes.REFERENCES,
+        Takes.NAMES,
         options=("platform", "dry run"),
         plan=_plan_pull,
     ),
     Verb(
         "push",
-        "Send images to the registries in their names, or one image to another name.",
+        "Send images to the registries in their names, or to other names; over a query `to` is a template.",
         "push team/app:1 to registry.local:5000/team/app:1",
         Takes.IMAGES,
         options=("to", "dry run"),

@@ -1,0 +1,51 @@
+"""The verb that runs other programs: exec."""
+
+from __future__ import annotations
+
+from imq.engine.actions import Action, Exec
+from imq.grammar import ast
+from imq.grammar.errors import StatementError
+from imq.grammar.record import TYPE_CHECKING
+
+from .declaration import Takes, Verb
+from .operands import option_texts, targets
+from .templates import rendered
+
+if TYPE_CHECKING:
+    from .declaration import Planning
+
+
+def _plan_exec(act: ast.Act, planning: Planning) -> list[Action]:
+    words = option_texts(act, "run", planning)
+    if not words:
+        raise StatementError(
+            "exec needs a program to run",
+            code="operand",
+            span=act.span,
+            hints=('such as: exec images where in use run trivy image "{{.Name}}"',),
+        )
+    query = act.query if act.query is not None else _query_of(act, planning)
+    # one word after the other, never through a shell: what a row holds can be no more than an argument
+    return [Exec(argv) for argv, _ in rendered(query, words, planning)]
+
+
+def _query_of(act: ast.Act, planning: Planning) -> ast.Query:
+    """Return the query of the images that references name, one row each."""
+    conditions: list[ast.Expr] = []
+    for target in targets(act, planning):
+        field, text = ("name", target.name) if target.name is not None else ("id", str(target.id))
+        conditions.append(ast.Comparison("=", ast.Field((field,)), ast.Literal(text, quoted=True)))
+    condition = conditions[0] if len(conditions) == 1 else ast.Or(tuple(conditions))
+    return ast.Query("images", where=condition, span=act.span)
+
+
+VERBS = (
+    Verb(
+        "exec",
+        "Run a program for each row, without a shell; each word of it is a template of the row.",
+        'exec images where in use run trivy image "{{.Name}}"',
+        Takes.ROWS,
+        options=("run", "dry run"),
+        plan=_plan_exec,
+    ),
+)

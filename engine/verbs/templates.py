@@ -1,0 +1,45 @@
+"""Texts made from rows: what `as`, `to` and `run` say of each row of a query, in Go's templates."""
+
+from __future__ import annotations
+
+from imq.grammar import ast
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imq.engine.render.cell import Raw
+
+    from .declaration import Planning
+
+
+def rendered(
+    query: ast.Rows, templates: Sequence[str], planning: Planning, hidden: Sequence[str] = ()
+) -> list[tuple[tuple[str, ...], tuple[Raw, ...]]]:
+    """Return for each row of a query the text of each template, and the row's `hidden` columns of the store.
+
+    Of a query of whole rows only the fields are asked for that the templates read. Raises `UnknownName` for one that
+    the rows do not have, and `StatementError` (code `template`) for what is no template.
+    """
+    from imq.engine.plan import headings
+    from imq.engine.render.cell import Manner
+    from imq.engine.render.row import Row, template_fields
+    from imq.engine.render.template import Template
+
+    parsed = [Template.parse(source) for source in templates]
+    select = planning.bind(query)
+    if select.whole:
+        if isinstance(query, ast.Combination):
+            query = ast.Query("", base=query, span=query.span)
+        read = [template.fields() for template in parsed]
+        paths = None if None in read else frozenset().union(*(paths for paths in read if paths is not None))
+        fields = template_fields(select.table, paths)
+        query = query.replace(select=tuple(ast.Column(ast.Field((field.name,))) for field in fields))
+    table = select.table if select.whole else None
+    select, rows = planning.rows(query, hidden)
+    shown, manner = headings(select), Manner(planning.scope.now, planning.scope.zone)
+    width = len(select.columns)
+    return [
+        (tuple(template.render(Row(shown, row[:width], table, manner)) for template in parsed), row[width:])
+        for row in rows
+    ]
