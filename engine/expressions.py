@@ -460,8 +460,8 @@ class Expressions:
         if node.name in AGGREGATES:
             return self._total_of(node) or self._total(node)
         function = FUNCTIONS.get(node.name)
-        if function is None:
-            known = [*FUNCTIONS, *AGGREGATES]
+        if function is None or function.inner:
+            known = [*(name for name, one in FUNCTIONS.items() if not one.inner), *AGGREGATES]
             raise UnknownName(
                 f'there is no function "{node.name}"',
                 code="unknown-function",

@@ -5,17 +5,23 @@ from __future__ import annotations
 from imq.grammar.errors import UnknownName, nearest
 from imq.grammar.record import TYPE_CHECKING
 
+from .clauses import CLAUSES
 from .functions import AGGREGATES, FUNCTIONS
+from .phrases import PHRASES
 from .render.forms import FORMS, columns
 from .settings import SETTINGS
 from .tables import TABLES
 from .verbs import VERBS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
+    from .phrases import Phrase
     from .tables import Field, Table
     from .verbs import Verb
+
+_WIDEST = 96
+"""Columns of a list of names."""
 
 OVERVIEW = """\
 imq asks questions of container images and acts on the answers.
@@ -26,13 +32,16 @@ imq asks questions of container images and acts on the answers.
   images group by repository select repository, count, sum(size)
   rm images where older than 90d and not in use    remove them; dry run in front shows what would go
 
-A query:  TABLE [of IMAGE] [where …] [group by …] [having …] [order by … [desc]] [limit N [per …]] [skip N]
-          [except newest N [per …]] [select … | count] [as FORM | format TEMPLATE]
+A query:  [nonempty] TABLE [of IMAGE] [where …] [group by …] [having …] [order by … [desc]] [limit N [per …]]
+          [skip N [per …]] [except newest N [per …]] [select … | count] [as FORM | format TEMPLATE]
+          QUERY union | except | intersect QUERY [by …]      (QUERY) where …
 An action: VERB IMAGE, …   or   VERB images where …
 
-In conditions: and or not ( )   = != < <= > >=   like GLOB   in (…)   between … and …   is known, is unknown   has
-  created before|after|since IMAGE or DATE or 30d ago   older than 30d   newer than 2 weeks   dangling   in use
-  label.KEY = VALUE   has label KEY   FIELD of IMAGE
+In conditions: and or not ( )   = != < <= > >=   like GLOB   matches REGEX   in (…)   in (QUERY)   between … and …
+  is known   is unknown   has   any RELATION where …   no RELATION   FIELD of IMAGE   label.KEY = VALUE
+  created before | after | since IMAGE or DATE or 30d ago   created within 30d   dangling   in use   older than 30d
+  newer than 2 weeks   based on IMAGE   shares layers with IMAGE   has label KEY   has layer DIGEST
+In scripts: let   $NAME   view   use   include   on error   assert   explain   dry run   set
 """
 
 
@@ -40,51 +49,94 @@ def help_text(words: tuple[str, ...]) -> str:
     """Return the help for a topic; none: the overview. Raises `UnknownName` with the nearest topic."""
     if not words:
         return f"{OVERVIEW}\n{_names()}"
-    topic = words[0].lower()
+    said = " ".join(words).lower()
+    for topic in (said, words[0].lower()):  # `help older than`, `help order by`
+        if parts := [part for part in _about(topic) if part]:
+            return "\n".join(parts)
+    raise UnknownName(
+        f'there is no help on "{said}"', code="unknown-topic", hints=(nearest(said, topics()), "help: the topics")
+    )
+
+
+def topics() -> list[str]:
+    """Return everything that `help` tells of."""
+    fields = (name for table in TABLES.values() for field in table.fields for name in (field.name, *field.aliases))
+    relations = (relation.name for table in TABLES.values() for relation in table.relations)
+    known = (*TABLES, *VERBS, *_functions(), *AGGREGATES, *PHRASES, *CLAUSES, *FORMS, *SETTINGS, *fields, *relations)
+    return list(dict.fromkeys(known))
+
+
+def _about(topic: str) -> Iterator[str]:
+    """Yield what there is to say of a name: it may be a table, a field and more at once."""
     if topic in TABLES:
-        return _table(TABLES[topic])
+        yield _table(TABLES[topic])
     if topic in VERBS:
-        return _verb(VERBS[topic])
-    fields = [
-        (table, field) for table in TABLES.values() for field in table.fields if topic in (field.name, *field.aliases)
-    ]
-    if fields:
-        return "".join(f"{table.name}.{_field(field)}\n" for table, field in fields)
-    for declared in (FUNCTIONS, AGGREGATES):
-        if topic in declared:
-            return f"{topic}(…): {declared[topic].doc}\n"
+        yield _verb(VERBS[topic])
+    yield "".join(
+        f"{table.name}.{_field(field)}\n"
+        for table in TABLES.values()
+        for field in table.fields
+        if topic in (field.name, *field.aliases)
+    )
+    yield "".join(
+        f"{relation.name} of each of the {table.name}: {relation.doc}\n"
+        for table in TABLES.values()
+        for relation in table.relations
+        if topic == relation.name
+    )
+    if topic in _functions() or topic in AGGREGATES:
+        yield f"{_signature(topic)}: {(FUNCTIONS.get(topic) or AGGREGATES[topic]).doc}\n"
+    if topic in PHRASES:
+        phrase = PHRASES[topic]
+        yield f"{_said(phrase)}: {phrase.doc}\n  such as: images where {phrase.example}\n"
+    if topic in CLAUSES:
+        clause = CLAUSES[topic]
+        yield f"{clause.syntax}\n  {clause.doc}\n  such as: {clause.example}\n"
     if topic in FORMS:
-        return f"as {topic}: {FORMS[topic].doc}\n"
+        yield f"as {topic}: {FORMS[topic].doc}\n"
     if topic in SETTINGS:
         setting = SETTINGS[topic]
-        return f"set {topic} = {' | '.join(setting.choices) or 'N'}: {setting.doc} (default {setting.default})\n"
-    known = [
-        *TABLES,
-        *VERBS,
-        *FUNCTIONS,
-        *AGGREGATES,
-        *FORMS,
-        *SETTINGS,
-        *(f.name for t in TABLES.values() for f in t.fields),
-    ]
-    raise UnknownName(
-        f'there is no help on "{topic}"', code="unknown-topic", hints=(nearest(topic, known), "help: the topics")
-    )
+        yield f"set {topic} = {' | '.join(setting.choices) or 'N'}: {setting.doc} (default {setting.default})\n"
+
+
+def _functions() -> list[str]:
+    return [name for name, function in FUNCTIONS.items() if not function.inner]
+
+
+def _signature(name: str) -> str:
+    """Return how a function is called, its arguments by their kinds."""
+    function = FUNCTIONS.get(name)
+    if function is None:
+        return f"{name}([distinct] VALUE)"
+    kinds = [" or ".join(kind.name for kind in kinds) or "ANY" for kinds in function.takes]
+    least = len(kinds) - function.optional
+    shown = ", ".join(kinds[:least]) + "".join(f"[, {kind}]" for kind in kinds[least:])
+    return f"{name}({shown}{', …' if function.repeats else ''})".lower()
+
+
+def _said(phrase: Phrase) -> str:
+    return f"{phrase.words} {phrase.takes.removeprefix('a ').removeprefix('an ').upper()}".rstrip()
 
 
 def _names() -> str:
     rows = [
         ["tables", ", ".join(TABLES)],
         ["verbs", ", ".join(sorted(VERBS))],
-        ["functions", ", ".join(sorted([*FUNCTIONS, *AGGREGATES]))],
+        ["clauses", ", ".join(CLAUSES)],
+        ["phrases", ", ".join(PHRASES)],
+        ["functions", ", ".join(sorted([*_functions(), *AGGREGATES]))],
         ["forms", ", ".join(FORMS)],
         ["settings", ", ".join(SETTINGS)],
     ]
-    return "".join(columns(rows)) + "\nhelp NAME tells more of each.\n"
+    from textwrap import wrap
+
+    lines = [[word if not at else "", line] for word, names in rows for at, line in enumerate(wrap(names, _WIDEST))]
+    return "".join(columns(lines)) + "\nhelp NAME tells more of each.\n"
 
 
 def _table(table: Table) -> str:
-    rows = ([field.name, field.kind.value, field.doc] for field in table.fields)
+    rows = [[field.name, field.kind.value, field.doc] for field in table.fields]
+    rows += [[relation.name, f"{relation.table}", relation.doc] for relation in table.relations]
     return f"{table.name}: {table.doc}\n\n{_lines(rows)}"
 
 

@@ -12,7 +12,16 @@ import os
 import sqlite3
 
 from imq.grammar import ast
-from imq.grammar.errors import AssertionFailed, ImqError, Interrupted, Refused, StatementError, TypeMismatch, UnknownName, nearest
+from imq.grammar.errors import (
+    AssertionFailed,
+    ImqError,
+    Interrupted,
+    Refused,
+    StatementError,
+    TypeMismatch,
+    UnknownName,
+    nearest,
+)
 from imq.grammar.lexer import Vocabulary
 from imq.grammar.parser import parse
 from imq.grammar.printer import write
@@ -464,7 +473,7 @@ class Session:
     def explain(self, statement: ast.Statement) -> str:
         """Return how a statement would run."""
         from .explain import explain_action, explain_assertion, explain_query
-        from .verbs.operands import TARGET_COLUMNS, target_query
+        from .verbs.operands import TARGET_COLUMNS, lean_query
 
         said = write(statement)
         unmeasured = len(self.store.unmeasured())
@@ -482,7 +491,7 @@ class Session:
                 query = None
                 if act.query is not None and verb.takes is Takes.IMAGES:
                     planning = self.planning()
-                    query = plan(planning.bind(target_query(act, planning)), planning.scope.now, TARGET_COLUMNS)
+                    query = plan(planning.bind(lean_query(act, planning)), planning.scope.now, TARGET_COLUMNS)
                 return explain_action(said, verb, query, unmeasured)
             case ast.Assert():
                 scope = self.scope()

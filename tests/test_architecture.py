@@ -30,8 +30,8 @@ HEAVY = {
     "isal": {"imq.engine.layers.compression", "imq.engine.layers.header", "imq.engine.layers.tar"},
     "zstandard": {"imq.engine.layers.compression", "imq.engine.layers.zstd"},
     "re2": {"imq.engine.patterns"},
-    "yaml": {"imq.engine.render.yaml_text"},
-    "sqlite3": {"imq.engine.session", "imq.engine.store.index"},
+    "yaml": {"imq.engine.render.yaml_text", "imq.engine.sources.external_yaml"},
+    "sqlite3": {"imq.engine.runner", "imq.engine.session", "imq.engine.store.index"},
 }
 """The modules that import each library: one room for each."""
 LATE = {*HEAVY} - {"sqlite3"} | {"typing", "dataclasses", "inspect", "pathlib", "ssl", "hashlib"}

@@ -83,9 +83,8 @@ def each_target(act: ast.Act, planning: Planning) -> tuple[list[Target], list[Ac
 
 
 def query_targets(act: ast.Act, planning: Planning) -> list[Target]:
-    """Return the rows of an action's query as targets. No size is asked for: nothing is unpacked to act on images."""
-    query = target_query(act, planning).replace(select=(ast.Column(ast.Field(("id",))),))
-    _, rows = planning.rows(query, TARGET_COLUMNS)
+    """Return the rows of an action's query as targets."""
+    _, rows = planning.rows(lean_query(act, planning), TARGET_COLUMNS)
     return list(dict.fromkeys(Target(_text(row[-1]), Digest(row[-3]), Digest(row[-2])) for row in rows))
 
 
@@ -104,6 +103,11 @@ def target_query(act: ast.Act, planning: Planning) -> ast.Query:
     if isinstance(query, ast.Combination):
         query = ast.Query("", base=query, span=query.span)
     return query
+
+
+def lean_query(act: ast.Act, planning: Planning) -> ast.Query:
+    """Return the query of what an action works on, for ids alone: nothing is unpacked to know a size."""
+    return target_query(act, planning).replace(select=(ast.Column(ast.Field(("id",))),))
 
 
 def _text(value: object) -> str | None:

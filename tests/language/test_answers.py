@@ -33,7 +33,7 @@ def find(text: str) -> int:
     raise NotFound(text)
 
 
-SCOPE = Scope(NOW, UTC, {}, find)
+SCOPE = Scope(NOW, UTC, find, lambda table, _: table, lambda _: None)
 
 
 def unknown_or(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
