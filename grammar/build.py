@@ -195,6 +195,9 @@ class Builder:
             return self._query(base, clauses, span)  # `(images) where …` says no more than `images where …`
         return self._query(ast.Query("", base=base), clauses, span)
 
+    def query_within_nonempty(self, base: ast.Rows, clauses: list[Any], span: Span) -> ast.Query:
+        return self.query_within(base, clauses, span).replace(nonempty=True)
+
     def _query(self, place: ast.Query, clauses: list[Any], span: Span) -> ast.Query:
         given: dict[str, Any] = {}
         for name, value, where in clauses:

@@ -82,10 +82,16 @@ def _act(node: ast.Act) -> str:
     if node.every:
         operand = "all"
     elif node.query is not None:
-        operand = write(node.query)
+        named = bool(node.options) and node.options[0].name == "as"  # behind a column it would name that
+        operand = _grouped(node.query) if named and _selects(node.query) else write(node.query)
     elif node.references:
         operand = ", ".join(_value(reference) for reference in node.references)
     return _joined(node.verb, operand, *(write(option) for option in node.options), write(node.output))
+
+
+def _selects(rows: ast.Rows) -> bool:
+    """Whether the text of these rows can end with a column."""
+    return _selects(rows.right) if isinstance(rows, ast.Combination) else bool(rows.select)
 
 
 def _let(name: str | None, value: ast.Expr | ast.Items | None) -> str:

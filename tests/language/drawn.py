@@ -213,7 +213,7 @@ def queries(draw: st.DrawFn, depth: int = 1) -> ast.Query:
     base = draw(rows(depth - 1))
     if _is_alone(base) or draw(some):
         return asked
-    within = asked.replace(table="", targets=(), sources=(), nonempty=False, base=base)
+    within = asked.replace(table="", targets=(), sources=(), base=base)
     return within.replace(every=True) if within == ast.Query("", base=within.base) else within
 
 
@@ -256,16 +256,9 @@ def acts(draw: st.DrawFn) -> ast.Act:
         case 2:
             return act.replace(references=(draw(first_operands), *draw(st.lists(operands, max_size=2))))
         case 3:
-            return act.replace(query=_unnamed(draw(rows())))
+            return act.replace(query=draw(rows()))
         case _:
             return act
-
-
-def _unnamed(asked: ast.Rows) -> ast.Rows:
-    """Leave out the columns: an `as` after one of them names it."""
-    if isinstance(asked, ast.Combination):
-        return asked.replace(left=_unnamed(asked.left), right=_unnamed(asked.right))
-    return asked.replace(select=())
 
 
 @st.composite
