@@ -82,7 +82,7 @@ def _checks(selects: Iterable[b.Select], now: int) -> tuple[Check, ...]:
                 unknown = b.IsKnown(value.select.columns[0].value, known=False)
                 where = b.Every((value.select.where, unknown)) if value.select.where is not None else unknown
                 checks.append(Check(write_check(value.select.replace(where=where), now), "", digests=True))
-    return tuple(dict.fromkeys(checks))
+    return tuple(checks)
 
 
 def _all(values: Iterable[b.Bound]) -> Iterator[b.Bound]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 
-from imq.grammar.errors import ImqError, InvalidReference
+from imq.grammar.errors import ImqError, InvalidReference, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .oci.digest import hex_prefix
@@ -66,6 +66,12 @@ class Runner:
 
 def broken(problem: sqlite3.Error) -> ImqError:
     """Return what is to be said when SQLite fails."""
+    if "stack overflow" in str(problem) or "too large" in str(problem):
+        return StatementError(
+            "the statement is nested deeper than SQLite takes",
+            code="too-deep",
+            hints=("give parts of it a statement of their own: view NAME as …, let NAME = …",),
+        )
     advice = "free some space" if "full" in str(problem) else "imq reindex derives the index anew from the images"
     return ImqError(f"the store's index failed: {problem}", code="index", hints=(advice,))
 

@@ -150,6 +150,7 @@ class _Writer:
         self._row = ""
         self._derived: dict[str, str] | None = None
         self._called: dict[str, int] = {}
+        self._hoisted: dict[str, str] = {}
         self.parameters: dict[str, str | float | None] = {}
         self.functions: set[str] = set()
 
@@ -158,6 +159,19 @@ class _Writer:
         name = f"p{len(self.parameters) + 1}"
         self.parameters[name] = value
         return f":{name}"
+
+    def hoist(self, text: str) -> str:
+        """Return a name for a query inside the statement that is about no row outside; it goes to the front.
+
+        SQLite's parser takes no more than about thirty queries within each other.
+        """
+        return self._hoisted.setdefault(text, f"q{len(self._hoisted) + 1}")
+
+    def whole(self, text: str) -> str:
+        """Return a statement with the queries before it that it names."""
+        if not self._hoisted:
+            return text
+        return "WITH " + ", ".join(f"{name} AS ({query})" for query, name in self._hoisted.items()) + f" {text}"
 
     # Expressions
 
@@ -186,8 +200,8 @@ class _Writer:
             case b.Within(operand, select, starts):
                 return self._within(self.value(operand), select, starts=starts)
             case b.Keyed(keys, select):
-                among = self.select(select, lambda _: [(self._key(c.value for c in select.columns), "")], ordered=False)
-                return f"{self._key(keys)} IN ({among})"
+                among = self.select(select, lambda _: [(self._key(c.value for c in select.columns), "k")], ordered=False)
+                return f"{self._key(keys)} IN (SELECT k FROM {self.hoist(among)})"
             case b.Kin(how, image):
                 return self._dialect.kin(how, self._row, self.place(image))
             case b.Apply(function, arguments):
@@ -237,12 +251,12 @@ class _Writer:
         def column(_: str) -> list[tuple[str, str]]:
             return [(self.value(select.columns[0].value), "v")]
 
-        text = self.select(select, column, ordered=False)
-        whole = f"{operand} IN ({text})"
+        among = self.hoist(self.select(select, column, ordered=False))
+        whole = f"{operand} IN (SELECT v FROM {among})"
         if not starts:
             return whole
         short = f"length(v) < {_WHOLE_DIGEST} AND {operand} >= v AND {operand} < v || 'g'"
-        return f"({whole} OR EXISTS (SELECT 1 FROM ({text}) WHERE {short}))"
+        return f"({whole} OR EXISTS (SELECT 1 FROM {among} WHERE {short}))"
 
     def _compute(self, node: b.Compute) -> str:
         left, right = self.value(node.left), self.value(node.right)
@@ -327,15 +341,15 @@ class _Writer:
     def rows(self, base: b.Select | b.Union) -> str:
         """Write a query of whole rows of a table for the identities of these rows."""
         if isinstance(base, b.Union):
-            return f"{self.rows(base.left)} UNION ALL {self.rows(base.right)}"
-        text = self.select(base, lambda row: [(f"{row}._row", "_row")], ordered=False)
-        return f"SELECT _row FROM ({text})" if base.cut else text
+            left, right = self.hoist(self.rows(base.left)), self.hoist(self.rows(base.right))
+            return f"SELECT _row FROM {left} UNION ALL SELECT _row FROM {right}"
+        return self.select(base, lambda row: [(f"{row}._row", "_row")], ordered=False)
 
     def columns(self, base: b.Select | b.Union) -> str:
         """Write a query for its columns, called c0, c1 …, and the place of each row (`_row`)."""
         if isinstance(base, b.Union):
             sides = (base.left, base.right)
-            parts = (f"SELECT *, {at} AS _side FROM ({self.columns(side)})" for at, side in enumerate(sides))
+            parts = [f"SELECT *, {at} AS _side FROM {self.hoist(self.columns(side))}" for at, side in enumerate(sides)]
             names = ", ".join(f"c{at}" for at in range(len(base.left.table.fields)))
             both = " UNION ALL ".join(parts)
             return f"SELECT {names}, row_number() OVER (ORDER BY _side, _row) AS _row FROM ({both})"
@@ -362,7 +376,7 @@ class _Writer:
     def _from(self, base: b.Select | b.Union | None, table: Table, row: str) -> str:
         if table.view == DERIVED:
             assert base is not None
-            return f" FROM ({self.columns(base)}) AS {row}"
+            return f" FROM {self.hoist(self.columns(base))} AS {row}"
         return f" FROM {table.physical}" + (f" AS {row}" if row != table.physical else "")
 
     def _conditions(self, select: b.Select, row: str, outer: str) -> str:
@@ -371,7 +385,7 @@ class _Writer:
         if select.link:
             conditions.append(self._dialect.link(select.link, row, outer))
         if select.base is not None and select.table.view != DERIVED:
-            conditions.append(f"{row}._row IN ({self.rows(select.base)})")
+            conditions.append(f"{row}._row IN (SELECT _row FROM {self.hoist(self.rows(select.base))})")
         if select.of is not None:
             conditions.append(f"{row}._image IN ({self._images(select.of)})")
         if select.where is not None:
@@ -387,7 +401,7 @@ class _Writer:
     def _images(self, of: tuple[int | b.Select, ...]) -> str:
         places = [self.place(part) for part in of if isinstance(part, int)]
         queries = [part for part in of if isinstance(part, b.Select)]
-        parts = [f"SELECT _image FROM ({self.select(q, _images_of, ordered=False)})" for q in queries]
+        parts = [f"SELECT _image FROM {self.hoist(self.select(q, _images_of, ordered=False))}" for q in queries]
         if not parts:
             return ", ".join(places)
         return " UNION ".join([*parts, *(f"SELECT {place}" for place in places)])
@@ -473,24 +487,26 @@ def write_select(select: b.Select, now: int, dialect: Dialect | None = None, hid
         return [*columns, *((f"{row}.{name}", name) for name in hidden)]
 
     text = writer.one(select) if select.count else writer.select(select, outputs)
-    return Sql(text, writer.parameters, frozenset(writer.functions))
+    return _sql(writer, text)
+
+
+def _sql(writer: _Writer, text: str) -> Sql:
+    return Sql(writer.whole(text), writer.parameters, frozenset(writer.functions))
 
 
 def write_condition(condition: b.Bound, now: int, dialect: Dialect | None = None) -> Sql:
     """Return the SQL that answers one row of one column: whether a condition about no row holds."""
     writer = _Writer(dialect or Dialect(), now)
-    text = f"SELECT {writer.value(condition)} AS holds"
-    return Sql(text, writer.parameters, frozenset(writer.functions))
+    return _sql(writer, f"SELECT {writer.value(condition)} AS holds")
 
 
 def write_values(values: tuple[b.Bound, ...], now: int, dialect: Dialect | None = None) -> Sql:
     """Return the SQL that answers one row with these values, which are about no row."""
     writer = _Writer(dialect or Dialect(), now)
-    return Sql(f"SELECT {writer.listed(values)}", writer.parameters, frozenset(writer.functions))
+    return _sql(writer, f"SELECT {writer.listed(values)}")
 
 
 def write_check(select: b.Select, now: int, dialect: Dialect | None = None) -> Sql:
     """Return the SQL that answers a row when a query has any."""
     writer = _Writer(dialect or Dialect(), now)
-    text = writer.select(select, _one, ordered=False)
-    return Sql(f"SELECT 1 FROM ({text}) LIMIT 1", writer.parameters, frozenset(writer.functions))
+    return _sql(writer, f"SELECT 1 FROM ({writer.select(select, _one, ordered=False)}) LIMIT 1")

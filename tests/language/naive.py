@@ -74,6 +74,13 @@ class Naive:
             case ast.Call("length", (argument,)):
                 value = self.scalar(argument, row)
                 return None if value is None else len(value)
+            case ast.Call("count", (ast.Subquery(ast.Query("layers", where=where)),)):
+                return len([layer for layer in row["layers"] if where is None or self.holds(where, layer)])
+            case ast.Call("sum" | "max" as name, (ast.Field(("layers", field)),)):
+                known = [layer[field] for layer in row["layers"] if layer[field] is not None]
+                return (sum(known) if name == "sum" else max(known)) if known else None
+            case ast.Subquery(ast.Query(count=True) as query):
+                return len(self.rows_of(query))
             case _:
                 return self.holds(node, row)
 
@@ -86,6 +93,14 @@ class Naive:
                 return any(self.holds(operand, row) for operand in operands)
             case ast.Not(operand):
                 return not self.holds(operand, row)
+            case ast.Exists(ast.Query("layers", where=where), negated):
+                return any(where is None or self.holds(where, layer) for layer in row["layers"]) != negated
+            case ast.Exists(rows, negated):
+                return bool(self.rows_of(rows)) != negated
+            case ast.In(operand, rows=ast.Query(select=select) as query):
+                value = self.scalar(operand, row)
+                column = select[0].value if select else operand
+                return value is not None and value in [self.scalar(column, one) for one in self.rows_of(query)]
             case ast.Known(ast.Field((name,)), known) if name in ("label", "cmd"):
                 return bool(row[name]) == known
             case ast.Known(operand, known):
@@ -132,14 +147,29 @@ class Naive:
                 kept.append(row)
         return kept
 
-    def rows_of(self, query: ast.Query) -> list[Row]:
+    def combined(self, rows: ast.Combination) -> list[Row]:
+        """Return the rows of a combination: those of the left, then for a union what is new on the right."""
+        left, right = self.rows_of(rows.left), self.rows_of(rows.right)
+
+        def key(row: Row) -> tuple[Any, ...]:
+            return tuple(self.scalar(by, row) for by in rows.by)
+
+        lefts, rights = [key(row) for row in left], [key(row) for row in right]
+        if rows.operator == "union":
+            return left + [row for row, its in zip(right, rights, strict=True) if its not in lefts]
+        return [row for row, its in zip(left, lefts, strict=True) if (its in rights) == (rows.operator == "intersect")]
+
+    def rows_of(self, query: ast.Rows) -> list[Row]:
         """Return the rows that a query without groups answers, in their order."""
+        if isinstance(query, ast.Combination):
+            return self.combined(query)
         usual = [
             (ast.Field(("created",)), True),
             *((ast.Field((name,)), False) for name in ("repository", "tag", "id")),
         ]
         asked = [*((key.key, key.descending) for key in query.order), *usual]
-        rows = [row for row in self.rows if query.where is None or self.holds(query.where, row)]
+        rows = self.rows_of(query.base) if query.base is not None else self.rows
+        rows = [row for row in rows if query.where is None or self.holds(query.where, row)]
         rows = self.ordered(rows, asked)
         if query.newest is not None:
             by = query.newest.by or ast.Field(("created",))

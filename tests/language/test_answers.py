@@ -12,7 +12,7 @@ from hypothesis import settings as tried
 from hypothesis import strategies as st
 from imq.engine.bind import bind
 from imq.engine.expressions import Scope
-from imq.engine.sql import write_select
+from imq.engine.sql import quoted, write_select
 from imq.engine.store.schema import SCHEMA
 from imq.grammar import ast
 from imq.grammar.errors import NotFound
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 NOW = 1_722_513_600 * 1_000_000_000
 TEXTS = ["", "a", "ab", "b", "a*", "A", "[a]", "é"]
+LAYER = ("digest", "index", "size")
 COLUMNS = ("id", "repository", "tag", "created", "size", "download_size", "layer_count", "dangling", "label", "cmd")
 
 
@@ -51,9 +52,17 @@ rows = st.lists(
         "dangling": st.booleans(),
         "label": st.dictionaries(st.sampled_from(["env", "x y"]), st.sampled_from(TEXTS), max_size=2),
         "cmd": unknown_or(st.lists(st.sampled_from(TEXTS), max_size=2)),
+        "layers": st.lists(
+            st.fixed_dictionaries({
+                "digest": st.sampled_from(["sha256:" + sign * 64 for sign in "ab"]),
+                "index": st.integers(0, 2),
+                "size": unknown_or(st.integers(0, 5)),
+            }),
+            max_size=2,
+        ),
     }),
     max_size=8,
-)  # fmt: skip
+)
 
 
 def name(*path: str) -> ast.Field:
@@ -102,7 +111,41 @@ def some(items: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[ast.Expr, ...
 
 words = said(*TEXTS)
 globs = said("*", "?", "a*", "*b", "[a-b]*", "[!a]*", "\\[a\\]", "a\\*", "")
+of_layers = st.one_of(
+    st.none(),
+    st.builds(ast.Comparison, operators, st.sampled_from([name("size"), name("index")]), constants),
+    st.builds(ast.Comparison, equal, st.just(name("digest")), said("sha256:" + "a" * 64)),
+)
+layers_where = st.builds(lambda where: ast.Query("layers", where=where), of_layers)
+totals_of_layers = st.one_of(
+    st.builds(lambda rows: ast.Call("count", (ast.Subquery(rows),)), layers_where),
+    st.just(ast.Call("sum", (name("layers", "size"),))),
+    st.just(ast.Call("max", (name("layers", "index"),))),
+)
+OF_TAG = st.sampled_from([
+    ast.Comparison("=", name("repository"), ast.Literal("a")),
+    ast.Comparison(">", name("size"), ast.Literal("2")),
+    None,
+])  # fmt: skip
+choices = st.builds(
+    lambda field, where, limit: ast.Query("images", where=where, limit=limit, select=(ast.Column(field),)),
+    st.sampled_from([name("tag"), name("label", "env")]),
+    OF_TAG,
+    st.none() | st.builds(ast.Window, st.integers(0, 3).map(number)),
+)
+images_where = st.builds(lambda where: ast.Query("images", where=where), OF_TAG)
+of_queries = st.one_of(
+    st.builds(ast.Exists, layers_where, st.booleans()),
+    st.builds(ast.Exists, images_where, st.booleans()),
+    st.builds(ast.Comparison, operators, totals_of_layers, constants),
+    st.builds(ast.Comparison, operators, numbers, st.builds(ast.Subquery, images_where.map(
+        lambda query: query.replace(count=True)))),
+    st.builds(lambda operand, rows: ast.In(operand, rows=rows), texts, choices),
+    st.builds(lambda operand, rows: ast.In(operand, rows=rows), texts.filter(
+        lambda node: node == name("tag")), images_where),
+)  # fmt: skip
 tests = st.one_of(
+    of_queries,
     st.builds(ast.Comparison, operators, numbers, constants | sizes),
     st.builds(ast.Comparison, operators, texts, words | texts),
     st.builds(ast.Comparison, equal, st.just(name("repository")), st.just(ast.Literal("team/app"))),
@@ -132,19 +175,23 @@ small = st.integers(0, 3).map(number)
 
 
 def database(drawn: list[Row]) -> sqlite3.Connection:
-    """Return a database whose table `images` holds the rows, where the store has a view."""
+    """Return a database whose tables hold the rows, where the store has views."""
     connection = sqlite3.connect(":memory:")
     for statement in SCHEMA.split(";"):
         if "TABLE label" in statement:
             connection.execute(statement)
-    connection.execute(f"CREATE TABLE images (_image INTEGER, {', '.join(COLUMNS)})")
+    connection.execute(f"CREATE TABLE images (_row INTEGER, _image INTEGER, {', '.join(COLUMNS)})")
+    connection.execute(f"CREATE TABLE layers (_image INTEGER, image, {', '.join(map(quoted, LAYER))})")
     for key, row in enumerate(drawn):
         row["id"] = f"sha256:{key:064x}"
         shown = {**row, "label": json.dumps(row["label"])}
         shown["cmd"] = None if row["cmd"] is None else json.dumps(row["cmd"])
         connection.execute(
-            f"INSERT INTO images VALUES (?{', ?' * len(COLUMNS)})", (key, *(shown[column] for column in COLUMNS))
+            f"INSERT INTO images VALUES (?, ?{', ?' * len(COLUMNS)})",
+            (key + 10, key, *(shown[column] for column in COLUMNS)),
         )
+        layers = [(key, row["id"], *(layer[column] for column in LAYER)) for layer in row["layers"]]
+        connection.executemany(f"INSERT INTO layers VALUES (?, ?{', ?' * len(LAYER)})", layers)
         connection.executemany("INSERT INTO label VALUES (?, ?, ?)", [(key, *pair) for pair in row["label"].items()])
     return connection
 
@@ -164,12 +211,63 @@ def answer(query: ast.Query, drawn: list[Row]) -> list[Sequence[Any]]:
 ID = (ast.Column(name("id")),)
 
 
+def total(words: str, *arguments: ast.Expr, distinct: bool = False) -> ast.Expr:
+    return ast.Call(words, arguments, distinct)
+
+
 @given(rows, conditions)
 @tried(max_examples=250)
 def test_conditions(drawn: list[Row], condition: ast.Expr) -> None:
     found = answer(ast.Query("images", where=condition, select=ID), drawn)
     expected = Naive(drawn, NOW).rows_of(ast.Query("images", where=condition))
     assert [row[0] for row in found] == [row["id"] for row in expected]
+
+
+sides = st.builds(
+    lambda where, order, limit: ast.Query("images", where=where, order=order, limit=limit),
+    st.none() | tests,
+    st.just(()) | st.just((ast.Ordering(name("size")),)),
+    st.none() | st.builds(ast.Window, st.integers(0, 4).map(number), pers),
+)
+bys = st.sampled_from([(name("id"),), (name("tag"),), (name("repository"), name("dangling"))])
+combinations = st.recursive(
+    sides,
+    lambda inner: st.builds(ast.Combination, st.sampled_from(["union", "except", "intersect"]), inner, inner, bys),
+    max_leaves=3,
+)
+
+
+@given(rows, combinations, st.none() | tests, st.none() | st.builds(ast.Window, small, pers))
+@tried(max_examples=200)
+def test_queries_of_queries(
+    drawn: list[Row], base: ast.Rows, where: ast.Expr | None, limit: ast.Window | None
+) -> None:
+    database(drawn).close()  # gives the rows their ids
+    query = ast.Query("", base=base, where=where, order=(ast.Ordering(name("id")),), limit=limit)
+    expected = [row["id"] for row in Naive(drawn, NOW).rows_of(query)]
+    assert [row[0] for row in answer(query.replace(select=ID), drawn)] == expected
+    assert answer(query.replace(count=True), drawn) == [(len(expected),)]
+
+
+@given(rows, st.none() | tests, st.sampled_from([None, 1]))
+@tried(max_examples=80)
+def test_queries_of_groups(drawn: list[Row], where: ast.Expr | None, least: int | None) -> None:
+    """The columns of a query are the fields of a query of it."""
+    select = (ast.Column(name("repository")), ast.Column(total("sum", name("size")), "bytes"))
+    inner = ast.Query("images", where=where, group=(name("repository"),), select=select)
+    chosen = None if least is None else ast.Comparison(">", name("bytes"), number(least))
+    outer = ast.Query("", base=inner, where=chosen, order=(ast.Ordering(name("bytes"), descending=True),))
+    found = answer(outer, drawn)
+    sums: dict[Any, Any] = {}
+    for row in drawn:
+        if where is None or Naive(drawn, NOW).holds(where, row):
+            known = [value for value in (sums.get(row["repository"]), row["size"]) if value is not None]
+            sums[row["repository"]] = sum(known) if known else None
+    expected = {(key, value) for key, value in sums.items() if least is None or (value is not None and value > least)}
+    assert set(found) == expected
+    values = [value for _, value in found]
+    known = [value for value in values if value is not None]
+    assert values == sorted(known, reverse=True) + [None] * (len(values) - len(known))
 
 
 @given(rows, conditions)
@@ -207,10 +305,6 @@ def test_order_limit_skip_and_except_newest(
     expected = [row["id"] for row in Naive(drawn, NOW).rows_of(query)]
     assert [row[0] for row in answer(query, drawn)] == expected
     assert answer(query.replace(count=True), drawn) == [(len(expected),)]
-
-
-def total(words: str, *arguments: ast.Expr, distinct: bool = False) -> ast.Expr:
-    return ast.Call(words, arguments, distinct)
 
 
 TOTALS = {
@@ -265,7 +359,7 @@ def test_totals_without_groups(drawn: list[Row], where: ast.Expr | None) -> None
 
 
 def test_many_conditions_and_long_lists_stay_within_what_sqlite_takes() -> None:
-    drawn: list[Row] = [dict.fromkeys(COLUMNS) | {"tag": "a", "label": {}, "dangling": False, "layer_count": 1}]
+    drawn: list[Row] = [dict.fromkeys(COLUMNS) | {"tag": "a", "label": {}, "layers": [], "dangling": False, "layer_count": 1}]
     either = ast.Or(tuple(ast.Comparison("=", name("tag"), ast.Literal(f"t{at}")) for at in range(3000)))
     assert answer(ast.Query("images", where=either, select=ID), drawn) == []
     among = ast.In(name("tag"), (*(ast.Literal(f"t{at}") for at in range(3000)), ast.Literal("a")))

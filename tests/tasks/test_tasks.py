@@ -1,0 +1,77 @@
+"""Each task that people do today with a pipeline is one sentence; the store answers those that are about it."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import tomllib
+from typing import Any
+
+import pytest
+from imq.engine.result import Answer, Documents
+from imq.engine.session import Session, World
+from imq.grammar.errors import ImqError
+from imq.grammar.parser import parse
+from imq.grammar.printer import write
+from language.conftest import NOW
+from images import library
+
+TASKS: list[dict[str, Any]] = tomllib.loads(
+    (pathlib.Path(__file__).parent / "tasks.toml").read_text(encoding="utf-8")
+)["task"]
+HERE = [task for task in TASKS if "waits" not in task]
+LATER = [task for task in TASKS if "waits" in task]
+WAITED_FOR = {"registries", "insides", "containers"}
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    root = tmp_path_factory.mktemp("tasks") / "store"
+    library(root)
+    return root
+
+
+@pytest.fixture
+def session(original: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """A session in a folder with the lists and archives that the sentences name."""
+    root = pathlib.Path(shutil.copytree(original, tmp_path / "store"))
+    (tmp_path / "there.txt").write_text("939d4e2e81fe\n")
+    (tmp_path / "images.txt").write_text("redis:7\n")
+    (tmp_path / "expected.txt").write_text("linux/amd64\n")
+    monkeypatch.chdir(tmp_path)
+    opened = Session(World(os.fspath(root), {}, clock=lambda: NOW))
+    list(opened.run('save redis:7 to "one.tar"'))
+    return opened
+
+
+def test_every_task_has_its_sentence() -> None:
+    assert len(TASKS) == 98
+    assert len({task["id"] for task in TASKS}) == 98
+    assert {task["waits"] for task in LATER} == WAITED_FOR
+    assert len(HERE) > 45
+
+
+@pytest.mark.parametrize("task", HERE, ids=[str(task["id"]) for task in HERE])
+def test_the_store_answers(task: dict[str, Any], session: Session) -> None:
+    statements = session.parse(task["imq"])
+    assert parse("; ".join(map(write, statements)), session.vocabulary) == statements
+    if "refused" in task:
+        with pytest.raises(ImqError) as caught:
+            list(session.run(task["imq"], dry_run=True))
+        assert caught.value.code == task["refused"]
+        return
+    for result in session.run(task["imq"], dry_run=True):
+        if isinstance(result, Answer):
+            list(result.rows)
+            assert result.exit_code == 0, result.errors
+        else:
+            assert isinstance(result, Documents)
+
+
+@pytest.mark.parametrize("task", LATER, ids=[str(task["id"]) for task in LATER])
+def test_what_waits_is_refused_by_name(task: dict[str, Any], session: Session) -> None:
+    """A sentence that can be answered has to leave this list."""
+    with pytest.raises(ImqError) as caught:
+        list(session.run(task["imq"], dry_run=True))
+    assert caught.value.code in ("unavailable", "unknown-name", "syntax", "no-such-image", "operand")
