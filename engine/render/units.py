@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 _LARGEST = (1 << 63) - 1  # what SQLite and Go keep in an integer
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -171,4 +171,42 @@ def parse_moment(text: str, zone: tzinfo | None = None) -> int | None:
     except (ValueError, OverflowError, OSError):
         return None
     nanoseconds = seconds * _SECOND + int((match[7] or "").ljust(9, "0"))
-    return nanoseconds if abs(nanoseconds) <= _LARGEST else None
+    return _fitting(nanoseconds)
+
+
+# ---- docker's `until`
+
+_GO_DURATION = r"(?a)[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+\Z"
+_UNTIL = (
+    r"(?a)(\d{4}-\d\d-\d\d)(?:T(\d\d?)(:\d\d)?(?(3)(:[0-5]\d)?)(?(4)(?:[.,](\d+))?))?"
+    r"(Z|[+-](?:[01]\d|2[0-4]):[0-5]\d)?\Z"
+)
+_TIMESTAMP = r"(?a)\+?(\d{1,19})(?:\.(\d{1,19}))?\Z"
+
+
+def parse_until(text: str, now: int, zone: tzinfo | None = None) -> int | None:
+    """Return the nanoseconds since the epoch that docker's filter `until` means, None when it would refuse the text.
+
+    It may be one of Go's durations before `now` (`24h`, `1h30m`; a negative one is after it), which docker takes to the
+    second; a day, or a time from the hour on, with an offset or `Z` or in the zone given, without one the local zone;
+    or the seconds since the epoch, with a fraction or without, as a year alone is too. As in docker the zone counts
+    with the offset that it has now. A time beyond 63 bits, as milliseconds make one, is refused here.
+    """
+    if text != "0" and re.match(_GO_DURATION, text):
+        length = parse_duration(text.lstrip("+-"))
+        if length is None:
+            return None
+        return _fitting((now + length if text[0] == "-" else now - length) // _SECOND * _SECOND)
+    match = re.match(_UNTIL, text)
+    if match is not None:
+        day, hour, minute, second, fraction, offset = match.groups()
+        clock = f"T{hour:0>2}{minute or ':00'}{second or ':00'}.{fraction or 0}" if hour else ""
+        here = (_EPOCH + timedelta(seconds=now // _SECOND)).astimezone(zone).utcoffset()
+        return parse_moment(f"{day}{clock}{offset or ''}", timezone(here or timedelta()))
+    match = re.match(_TIMESTAMP, text)
+    return _fitting(int(match[1]) * _SECOND + int((match[2] or "0").ljust(9, "0")[:9])) if match else None
+
+
+def _fitting(ns: int) -> int | None:
+    """Return a number that 63 bits hold, else None."""
+    return ns if abs(ns) <= _LARGEST else None

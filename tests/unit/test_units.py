@@ -18,6 +18,7 @@ from imq.engine.render.units import (
     parse_duration,
     parse_moment,
     parse_size,
+    parse_until,
 )
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
@@ -312,8 +313,74 @@ def test_local_time_is_the_default(ns: int) -> None:
     assert parse_moment(f"{date}T{clock}{offset[:3]}:{offset[3:]}") == ns // NS * NS
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("24h", AUTUMN // NS - DAY),
+        ("1h30m", AUTUMN // NS - 5400),
+        ("1.5h", AUTUMN // NS - 5400),
+        ("+10m", AUTUMN // NS - 600),
+        ("-10m", AUTUMN // NS + 600),
+        ("1ms", AUTUMN // NS),  # to the second, of AUTUMN and a half
+        ("600ms", AUTUMN // NS - 1),
+        ("0s", AUTUMN // NS),
+        ("2024-01-31", DAY_2024 + 30 * DAY - HOUR),
+        ("2024-01-31Z", DAY_2024 + 30 * DAY),
+        ("2024-01-31+02:00", DAY_2024 + 30 * DAY - 2 * HOUR),
+        ("2024-01-31-02:00", DAY_2024 + 30 * DAY + 2 * HOUR),
+        ("2024-01-31T10", DAY_2024 + 30 * DAY + 9 * HOUR),
+        ("2024-01-31T5:30", DAY_2024 + 30 * DAY + 4 * HOUR + 30 * MINUTE),
+        ("2024-01-31T10:00:05", DAY_2024 + 30 * DAY + 9 * HOUR + 5),
+        ("2024-07-31T10:00:05", 1_722_416_405),  # with the offset of now, as docker: Berlin had two hours then
+        ("2024-01-31T10Z", DAY_2024 + 30 * DAY + 10 * HOUR),
+        ("2024-01-31T10:00+02:00", DAY_2024 + 30 * DAY + 8 * HOUR),
+        ("2024-01-31T10:00:05-01:00", DAY_2024 + 30 * DAY + 11 * HOUR + 5),
+        ("2024-01-31T10:00:05.25Z", DAY_2024 + 30 * DAY + 10 * HOUR + 5.25),
+        ("2024-01-31T10:00:05,25Z", DAY_2024 + 30 * DAY + 10 * HOUR + 5.25),
+        ("1700000000", 1_700_000_000),
+        ("+1700000000", 1_700_000_000),
+        ("1700000000.5", 1_700_000_000.5),
+        ("0", 0),
+        ("2024", 2024),
+        ("", None),
+        ("1d", None),
+        ("2 weeks", None),
+        ("30", 30),
+        ("1h30", None),
+        ("-1700000000", None),
+        ("1700000000.", None),
+        (".5", None),
+        ("1e9", None),
+        ("1700000000000", None),
+        ("2024-1-31", None),
+        ("2024-02-30", None),
+        ("2024-01-31 10:00", None),
+        ("2024-01-31t10:00:05z", None),
+        ("2024-01-31T25:00", None),
+        ("2024-01-31T10:00:60", None),
+        ("2024-01-31T10:00.5", None),
+        ("2024-01-31T", None),
+        ("2024-01-31T10:00:05+0200", None),
+        ("yesterday", None),
+        ("300y", None),
+        ("3000000h", None),
+        ("1700000000\n", None),
+        ("٣h", None),
+    ],
+)
+def test_parse_until(text: str, seconds: float | None) -> None:
+    ns = parse_until(text, AUTUMN + NS // 2, ZoneInfo("Europe/Berlin"))
+    assert ns == (None if seconds is None else round(seconds * 4) * NS // 4)
+
+
+def test_parse_until_keeps_nanoseconds() -> None:
+    assert parse_until("1700000000.000000001", AUTUMN) == 1_700_000_000 * NS + 1
+    assert parse_until("1700000000.1234567899", AUTUMN) == 1_700_000_000 * NS + 123_456_789
+    assert parse_until("2024-01-01T00:00:00.123456789Z", AUTUMN) == DAY_2024 * NS + 123_456_789
+
+
 @given(st.text() | st.from_regex(r"[0-9]{0,5}[-. ]?[0-9]{0,3}[a-zZ+:]{0,4}[0-9]{0,3}[a-z]{0,3}"))
 def test_any_text_is_read_or_is_none(text: str) -> None:
-    for read in (parse_size, parse_duration, parse_moment):
+    for read in (parse_size, parse_duration, parse_moment, lambda text: parse_until(text, AUTUMN)):
         value = read(text)
         assert value is None or abs(value) <= LARGEST
