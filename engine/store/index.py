@@ -18,6 +18,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from .files import locked, told
 from .rows import insert_image
 from .schema import VERSION, make_tables
+from .sharing import count_in, count_out, sum_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -171,21 +172,23 @@ class StoreIndex:
         for (root,) in connection.execute("SELECT DISTINCT root FROM reach").fetchall():
             if root not in wanted or root not in known:
                 connection.execute("DELETE FROM reach WHERE root = ?", (root,))
+        (newest,) = connection.execute("SELECT coalesce(max(key), 0) FROM image").fetchone()
         reached = {
             digest: self._take_in(connection, descriptor)
             for digest, descriptor in wanted.items()
             if digest not in known
         }
+        count_in(connection, [key for (key,) in connection.execute("SELECT key FROM image WHERE key > ?", (newest,))])
+        sum_up(connection)
         self._set_entries(connection, entries, reached)
         self._drop_unreached(connection)
-        connection.execute(_SUM_SIZES)
         connection.execute("INSERT OR REPLACE INTO meta VALUES ('signature', ?)", (signature,))
 
     def measured(self, contents: Iterable[Content]) -> None:
         """Add facts about layers and the sizes of the images that they complete."""
         with self.transaction() as connection:
             connection.executemany("INSERT OR REPLACE INTO content VALUES (?, ?, ?, ?, ?)", _content_rows(contents))
-            connection.execute(_SUM_SIZES)
+            sum_up(connection)
 
     def transaction(self) -> _Transaction:
         """Return a context: its block is one writing transaction, undone when it raises."""
@@ -218,15 +221,22 @@ class StoreIndex:
         present = {tuple(row[1:]): row[0] for row in connection.execute(f"SELECT key, {columns} FROM entry")}
         connection.executemany("DELETE FROM entry WHERE key = ?", [(present[row],) for row in present.keys() - rows])
         connection.executemany(
-            f"INSERT INTO entry ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO entry ({columns}, id, created, size, shared_size)"
+            " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, id, created, size, shared_size FROM image WHERE key = ?1",
             sorted(rows - present.keys(), key=repr),
         )
 
     def _drop_unreached(self, connection: sqlite3.Connection) -> None:
-        connection.execute("DELETE FROM image WHERE NOT EXISTS (SELECT 1 FROM entry WHERE entry.image = image.key)")
-        if connection.execute("SELECT changes()").fetchone()[0]:
-            for table in ("layer", "step", "label", "variable", "annotation"):
-                connection.execute(f"DELETE FROM {table} WHERE image NOT IN (SELECT key FROM image)")
+        """Delete the images that no entry shows any more."""
+        unreached = "SELECT key FROM image WHERE NOT EXISTS (SELECT 1 FROM entry WHERE entry.image = image.key)"
+        gone = [key for (key,) in connection.execute(unreached)]
+        if not gone:
+            return
+        count_out(connection, gone)
+        for table in ("layer", "step", "label", "variable", "annotation", "config"):
+            connection.executemany(f"DELETE FROM {table} WHERE image = ?", [(key,) for key in gone])
+        connection.executemany("DELETE FROM image WHERE key = ?", [(key,) for key in gone])
+        sum_up(connection)
 
     # Taking in images
 
@@ -310,14 +320,6 @@ class StoreIndex:
         if len(config.diff_ids) != len(manifest.layers):
             return None
         return insert_image(connection, digest, manifest, config)
-
-
-_SUM_SIZES = """
-UPDATE image SET size = (
-    SELECT CASE WHEN count(content.digest) = count(*) THEN coalesce(sum(content.size), 0) END
-    FROM layer LEFT JOIN content ON content.digest = layer.digest WHERE layer.image = image.key
-) WHERE size IS NULL
-"""
 
 
 def broken(problem: sqlite3.Error) -> bool:

@@ -203,7 +203,8 @@ class Store:
             (Digest(row[0]), Digest(row[1]), row[2], row[3])
             for row in self.index.connection.execute(
                 "SELECT DISTINCT layer.digest, diff_id, download_size, media_type FROM layer"
-                " WHERE digest NOT IN (SELECT digest FROM content)"
+                " WHERE image IN (SELECT key FROM image WHERE size IS NULL AND shared_size IS NULL)"
+                " AND digest NOT IN (SELECT digest FROM content)"
                 " AND (:root IS NULL OR image IN (SELECT image FROM entry WHERE root = :root))",
                 {"root": root},
             )
