@@ -92,7 +92,9 @@ CLAUSES: dict[str, Clause] = {
             "whether the row has such a layer, step, container …; what follows where goes on to the end",
             'images where any layers where size > 100MB and created_by like "*COPY*"',
         ),
-        Clause("no", "no RELATION [where CONDITION] | no (QUERY)", "whether there is none", "images where no containers"),
+        Clause(
+            "no", "no RELATION [where CONDITION] | no (QUERY)", "whether there is none", "images where no containers"
+        ),
         Clause("as", "QUERY as FORM", "the output form", "images as json"),
         Clause(
             "format",
@@ -101,7 +103,9 @@ CLAUSES: dict[str, Clause] = {
             'images format "table {{.Repository}}\\t{{.Size}}"',
         ),
         # Statements around statements
-        Clause("explain", "explain STATEMENT", "how it would run: its stages and its SQL", "explain images where dangling"),
+        Clause(
+            "explain", "explain STATEMENT", "how it would run: its stages and its SQL", "explain images where dangling"
+        ),
         Clause("dry", "dry run STATEMENT", "list the actions and do none", "dry run rm images where dangling"),
         # Scripts
         Clause(
@@ -126,6 +130,8 @@ CLAUSES: dict[str, Clause] = {
             "assert no images where size > 1GB",
         ),
         Clause("set", "set [NAME [= VALUE]]", "show all settings, or one, or change it", "set verify = lazy"),
-        Clause("help", "help [TOPIC]", "tell of a table, field, verb, function, clause, form or setting", "help images"),
+        Clause(
+            "help", "help [TOPIC]", "tell of a table, field, verb, function, clause, form or setting", "help images"
+        ),
     )
 }

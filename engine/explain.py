@@ -39,12 +39,12 @@ def _stages(plan: Plan | Assertion, unmeasured: int) -> list[str]:
         lines.append(
             f"stage:     unpack {unmeasured} layers of the store that were never unpacked, to know their sizes"
         )
-    for check in plan.checks:
-        lines.append(
-            "stage:     see that every row of the list is an id"
-            if check.digests
-            else f"stage:     see that {check.said} answers something, else refuse"
-        )
+    lines += [
+        "stage:     see that every row of the list is an id"
+        if check.digests
+        else f"stage:     see that {check.said} answers something, else refuse"
+        for check in plan.checks
+    ]
     lines.append("stage:     ask the store's index, no requests")
     lines.append(f"sql:       {plan.sql.text}")
     if plan.sql.parameters:

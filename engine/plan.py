@@ -54,7 +54,9 @@ def plan(select: b.Select, now: int, hidden: tuple[str, ...] = ()) -> Plan:
 
 def plan_assertion(condition: b.Bound, now: int) -> Assertion:
     """Return the plan of a condition about no row."""
-    every = tuple(select for value in _all((condition,)) if (select_ := b.inner(value)) for select in b.selects(select_))
+    every = tuple(
+        select for value in _all((condition,)) if (select_ := b.inner(value)) for select in b.selects(select_)
+    )
     return Assertion(condition, write_condition(condition, now), _measures(every), _checks(every, now))
 
 

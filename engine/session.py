@@ -28,10 +28,9 @@ from imq.grammar.printer import write
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .actions import OUTCOMES, Action, Fail, Outcome, describe
-from .bind import bind, bind_condition
+from .bind import Scope, bind, bind_condition
 from .bound import Exists, Negation, Select, Test
 from .expansion import Names, expand
-from .expressions import Scope
 from .plan import Assertion, Plan, headings, plan, plan_assertion, plan_values
 from .progress import Silent
 from .result import Answer, Documents, Failure, Heading, Result, Told, worst
@@ -159,9 +158,7 @@ class Session:
         """
         yield from self._run(self.parse(text, wholes, folder), text, folder, dry_run=dry_run)
 
-    def _run(
-        self, statements: Sequence[ast.Statement], text: str, folder: str, *, dry_run: bool
-    ) -> Iterator[Result]:
+    def _run(self, statements: Sequence[ast.Statement], text: str, folder: str, *, dry_run: bool) -> Iterator[Result]:
         for statement in statements:
             if isinstance(statement, ast.Include):
                 path = os.path.join(folder, statement.path)

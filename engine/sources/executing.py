@@ -27,7 +27,9 @@ def execute(action: Exec, environment: Mapping[str, str]) -> Outcome:
     sys.stdout.flush()
     planned = describe(action)
     try:
-        ended = subprocess.run(action.argv, stdin=subprocess.DEVNULL, env=dict(environment), check=False)
+        ended = subprocess.run(  # noqa: S603 - it is what the user asked for, word by word, and no shell reads it
+            action.argv, stdin=subprocess.DEVNULL, env=dict(environment), check=False
+        )
     except (OSError, ValueError) as problem:
         why = getattr(problem, "strerror", None) or str(problem)
         raise ProgramFailed(f"{action.argv[0]} cannot be run: {why}") from None

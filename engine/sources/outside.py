@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from imq.engine.store.store import Store
 
 STDIN = "stdin"
-_USAGE = """SELECT 'Images', (SELECT count(DISTINCT id) FROM images), (SELECT count(DISTINCT id) FROM images WHERE in_use),
+_USAGE = """SELECT 'Images', (SELECT count(DISTINCT id) FROM images),
+  (SELECT count(DISTINCT id) FROM images WHERE in_use),
   (SELECT coalesce(sum(size), 0) FROM (SELECT DISTINCT digest, size FROM reach)),
   (SELECT coalesce(sum(size), 0) FROM (SELECT DISTINCT digest, size FROM reach WHERE digest NOT IN (
     SELECT digest FROM reach WHERE root IN (SELECT _root FROM images WHERE in_use))))

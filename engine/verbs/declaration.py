@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from imq.engine import bound
     from imq.engine.actions import Action
-    from imq.engine.expressions import Scope
+    from imq.engine.bind import Scope
     from imq.engine.oci.platform import Platform
     from imq.engine.result import Result
     from imq.engine.store.store import Store

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from imq.engine.actions import Action, Import, Load, Pull, Push, Save
-from imq.engine.literals import is_text
+from imq.engine.bind.literals import is_text
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.platform import host
 from imq.engine.oci.reference import Reference

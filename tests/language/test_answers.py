@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import settings as tried
 from hypothesis import strategies as st
-from imq.engine.bind import bind
-from imq.engine.expressions import Scope
+from imq.engine.bind import Scope, bind
 from imq.engine.sql import quoted, write_select
 from imq.engine.store.schema import SCHEMA
 from imq.grammar import ast
@@ -42,25 +41,29 @@ def unknown_or(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 rows = st.lists(
-    st.fixed_dictionaries({
-        "repository": unknown_or(st.sampled_from(["a", "b", "team/app"])),
-        "tag": unknown_or(st.sampled_from(TEXTS)),
-        "created": unknown_or(st.integers(0, 6).map(lambda days: NOW - days * DAY)),
-        "size": unknown_or(st.integers(0, 5)),
-        "download_size": unknown_or(st.integers(0, 5)),
-        "layer_count": st.integers(0, 3),
-        "dangling": st.booleans(),
-        "label": st.dictionaries(st.sampled_from(["env", "x y"]), st.sampled_from(TEXTS), max_size=2),
-        "cmd": unknown_or(st.lists(st.sampled_from(TEXTS), max_size=2)),
-        "layers": st.lists(
-            st.fixed_dictionaries({
-                "digest": st.sampled_from(["sha256:" + sign * 64 for sign in "ab"]),
-                "index": st.integers(0, 2),
-                "size": unknown_or(st.integers(0, 5)),
-            }),
-            max_size=2,
-        ),
-    }),
+    st.fixed_dictionaries(
+        {
+            "repository": unknown_or(st.sampled_from(["a", "b", "team/app"])),
+            "tag": unknown_or(st.sampled_from(TEXTS)),
+            "created": unknown_or(st.integers(0, 6).map(lambda days: NOW - days * DAY)),
+            "size": unknown_or(st.integers(0, 5)),
+            "download_size": unknown_or(st.integers(0, 5)),
+            "layer_count": st.integers(0, 3),
+            "dangling": st.booleans(),
+            "label": st.dictionaries(st.sampled_from(["env", "x y"]), st.sampled_from(TEXTS), max_size=2),
+            "cmd": unknown_or(st.lists(st.sampled_from(TEXTS), max_size=2)),
+            "layers": st.lists(
+                st.fixed_dictionaries(
+                    {
+                        "digest": st.sampled_from(["sha256:" + sign * 64 for sign in "ab"]),
+                        "index": st.integers(0, 2),
+                        "size": unknown_or(st.integers(0, 5)),
+                    }
+                ),
+                max_size=2,
+            ),
+        }
+    ),
     max_size=8,
 )
 
@@ -239,9 +242,7 @@ combinations = st.recursive(
 
 @given(rows, combinations, st.none() | tests, st.none() | st.builds(ast.Window, small, pers))
 @tried(max_examples=200)
-def test_queries_of_queries(
-    drawn: list[Row], base: ast.Rows, where: ast.Expr | None, limit: ast.Window | None
-) -> None:
+def test_queries_of_queries(drawn: list[Row], base: ast.Rows, where: ast.Expr | None, limit: ast.Window | None) -> None:
     database(drawn).close()  # gives the rows their ids
     query = ast.Query("", base=base, where=where, order=(ast.Ordering(name("id")),), limit=limit)
     expected = [row["id"] for row in Naive(drawn, NOW).rows_of(query)]
@@ -359,7 +360,9 @@ def test_totals_without_groups(drawn: list[Row], where: ast.Expr | None) -> None
 
 
 def test_many_conditions_and_long_lists_stay_within_what_sqlite_takes() -> None:
-    drawn: list[Row] = [dict.fromkeys(COLUMNS) | {"tag": "a", "label": {}, "layers": [], "dangling": False, "layer_count": 1}]
+    drawn: list[Row] = [
+        dict.fromkeys(COLUMNS) | {"tag": "a", "label": {}, "layers": [], "dangling": False, "layer_count": 1}
+    ]
     either = ast.Or(tuple(ast.Comparison("=", name("tag"), ast.Literal(f"t{at}")) for at in range(3000)))
     assert answer(ast.Query("images", where=either, select=ID), drawn) == []
     among = ast.In(name("tag"), (*(ast.Literal(f"t{at}") for at in range(3000)), ast.Literal("a")))

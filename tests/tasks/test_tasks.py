@@ -9,17 +9,17 @@ import tomllib
 from typing import Any
 
 import pytest
+from images import library
 from imq.engine.result import Answer, Documents
 from imq.engine.session import Session, World
 from imq.grammar.errors import ImqError
 from imq.grammar.parser import parse
 from imq.grammar.printer import write
 from language.conftest import NOW
-from images import library
 
-TASKS: list[dict[str, Any]] = tomllib.loads(
-    (pathlib.Path(__file__).parent / "tasks.toml").read_text(encoding="utf-8")
-)["task"]
+TASKS: list[dict[str, Any]] = tomllib.loads((pathlib.Path(__file__).parent / "tasks.toml").read_text(encoding="utf-8"))[
+    "task"
+]
 HERE = [task for task in TASKS if "waits" not in task]
 LATER = [task for task in TASKS if "waits" in task]
 WAITED_FOR = {"registries", "insides", "containers"}

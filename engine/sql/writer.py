@@ -1,147 +1,31 @@
-"""The writer of SQL: bound queries to one statement and its parameters. No other module writes queries.
+"""Bound queries to SQL, clause by clause.
 
-What a dialect does its own way (globs, maps, lists, dates, how rows belong together) is in `Dialect`, so that another
-SQL engine can be added. Comparisons follow SQL inside; where a condition is negated or shown, unknown becomes false
-(two-valued logic).
+Comparisons follow SQL inside; where a condition is negated or shown, unknown becomes false (two-valued logic).
 """
 
 from __future__ import annotations
 
-from imq.grammar.record import TYPE_CHECKING, Record
-
-from . import bound as b
-from .tables.declaration import DERIVED, Kind, Table
+from imq.engine import bound as b
+from imq.engine.tables import DERIVED, Kind
+from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
+
+    from imq.engine.tables import Table
+
+    from .dialect import Dialect
 
     Outputs = Callable[[str], list[tuple[str, str]]]
 
 _MOST_PLACES = 50
 """A list of more values than this travels as one JSON parameter."""
-_SECOND = 1_000_000_000
 _WHOLE_DIGEST = len("sha256:") + 64
-
-
-class Sql(Record):
-    """A statement and its parameters, by the names that stand in the text as `:name`.
-
-    `functions` are those that the engine lends to SQL (see runner.py).
-    """
-
-    text: str
-    parameters: Mapping[str, str | float | None]
-    functions: frozenset[str] = frozenset()
-
-
-class Dialect(Record):
-    """SQLite's own ways."""
-
-    name: str = "sqlite"
-    lent: frozenset[str] = frozenset({
-        "matches", "path_match", "capture", "split", "basename", "dirname", "as_name", "as_repository", "as_digest",
-    })  # fmt: skip
-
-    def function(self, name: str, arguments: list[str], kinds: list[Kind], now: str) -> str:
-        """Return a call of one of the language's functions."""
-        if name in ("year", "month", "day"):
-            part = {"year": "%Y", "month": "%m", "day": "%d"}[name]
-            return f"cast(strftime('{part}', {arguments[0]} / {_SECOND}, 'unixepoch', 'localtime') AS INTEGER)"
-        if name == "age":
-            return f"({now} - {arguments[0]})"
-        if name == "now":
-            return now
-        if name == "if":
-            return f"iif({', '.join(arguments)})"
-        if name == "length" and kinds[0] is Kind.LIST:
-            return f"json_array_length({arguments[0]})"
-        if name == "join":
-            return f"(SELECT group_concat(value, {arguments[1]}) FROM json_each({arguments[0]}))"
-        return f"{'lent_' if name in self.lent else ''}{name}({', '.join(arguments)})"
-
-    def total(self, name: str, argument: str, kind: Kind, *, distinct: bool) -> str:
-        """Return a call of one of the language's aggregates; the mean of bytes or nanoseconds is whole ones."""
-        argument = f"DISTINCT {argument}" if distinct else argument
-        if name == "avg" and kind is not Kind.NUMBER:
-            return f"cast(round(avg({argument})) AS INTEGER)"
-        if name == "list":
-            return f"json_group_array({argument}) FILTER (WHERE {argument.removeprefix('DISTINCT ')} IS NOT NULL)"
-        return f"{name}({argument})"
-
-    def item(self, row: str, native: str, column: str, key: str) -> str:
-        """Return the value under `key` of a map.
-
-        The store keeps maps of images as tables, one row a key (`native`: which); others are JSON objects.
-        """
-        if native:
-            return f"(SELECT value FROM {native} WHERE image = {row}._image AND key = {key})"
-        return f"(SELECT value FROM json_each({column}) WHERE key = {key})"
-
-    def has_key(self, row: str, native: str, column: str, key: str) -> str:
-        """Return whether a map has `key`; the rest as `item`."""
-        if native:
-            return f"EXISTS (SELECT 1 FROM {native} WHERE image = {row}._image AND key = {key})"
-        return f"EXISTS (SELECT 1 FROM json_each({column}) WHERE key = {key})"
-
-    def has_item(self, column: str, item: str) -> str:
-        """Return whether a list (a JSON array) has an item."""
-        return f"EXISTS (SELECT 1 FROM json_each({column}) WHERE value = {item})"
-
-    def link(self, word: str, inner: str, outer: str) -> str:
-        """Return the condition by which a row of a relation belongs to the row outside."""
-        match word:
-            case "base":
-                return f"{inner}._image = {outer}._base"
-            case "children":
-                layers = f"SELECT image FROM layer WHERE chain = {outer}.chain_id"
-                return f"{inner}._image IN ({layers}) AND {inner}._base = {outer}._image"
-            case _:
-                return f"{inner}._image = {outer}._image"
-
-    def kin(self, how: str, row: str, image: str) -> str:
-        """Return whether the image of a row is based on another one, or shares layers with it."""
-        if how == "based on":
-            wanted = f"SELECT image FROM layer WHERE chain = (SELECT chain FROM image WHERE key = {image})"
-        else:
-            wanted = f"SELECT image FROM layer WHERE digest IN (SELECT digest FROM layer WHERE image = {image})"
-        return f"{row}._image IN ({wanted}) AND {row}._image <> {image}"
-
-    def glob(self, pattern: str) -> str:
-        """Return the pattern as SQLite's GLOB reads it: `[!…]` is `[^…]`, a backslash makes the next sign plain."""
-        parts: list[str] = []
-        signs = iter(pattern)
-        for sign in signs:
-            if sign == "\\":
-                plain = next(signs, "\\")
-                parts.append(f"[{plain}]" if plain in "*?[" else plain)
-            else:
-                parts.append("^" if sign == "!" and parts and parts[-1] == "[" else sign)
-        return "".join(parts)
-
-    def until(self, rows: str, order: str, limit: str, *, below: bool) -> str:
-        """Return the first of these rows (`_root`, `_entry` among their columns) whose removal leaves enough room.
-
-        A blob is freed by the row that takes the last name of the last image that has it. A row is taken as long as
-        the bytes of all blobs, less those that the rows before it free, are still too many.
-        """
-        enough = ">=" if below else ">"
-        return f"""WITH going AS (SELECT *, row_number() OVER (ORDER BY {order}) AS _step FROM ({rows})),
- gone AS (SELECT _root AS root, max(_step) AS step FROM going GROUP BY _root
-  HAVING count(DISTINCT _entry) = (SELECT count(*) FROM entry WHERE entry.root = going._root)),
- blobs AS (SELECT max(reach.size) AS size, max(gone.step) AS step, count(*) = count(gone.step) AS goes
-  FROM reach LEFT JOIN gone ON gone.root = reach.root GROUP BY reach.digest),
- freed AS (SELECT step, sum(size) AS size FROM blobs WHERE goes GROUP BY step),
- left_over AS (SELECT going.*, (SELECT coalesce(sum(size), 0) FROM blobs)
-  - coalesce(sum(freed.size) OVER (ORDER BY _step ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS _left
-  FROM going LEFT JOIN freed ON freed.step = going._step)
-SELECT * FROM left_over WHERE _left {enough} {limit}"""
-
-
 _MAPS = {"label": "label", "env": "variable", "annotations": "annotation"}
 _COMPARED = {"=": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 
 
-class _Writer:
+class Writer:
     """Writes one statement, gathering its parameters. `row` is what the row is called that expressions are about."""
 
     def __init__(self, dialect: Dialect, now: int) -> None:
@@ -196,11 +80,13 @@ class _Writer:
             case b.Single(select):
                 return f"({self.one(select)})"
             case b.Exists(select):
-                return f"EXISTS ({self.select(select, _one, ordered=False)})"
+                return f"EXISTS ({self.select(select, one_column, ordered=False)})"
             case b.Within(operand, select, starts):
                 return self._within(self.value(operand), select, starts=starts)
             case b.Keyed(keys, select):
-                among = self.select(select, lambda _: [(self._key(c.value for c in select.columns), "k")], ordered=False)
+                among = self.select(
+                    select, lambda _: [(self._key(c.value for c in select.columns), "k")], ordered=False
+                )
                 return f"{self._key(keys)} IN (SELECT k FROM {self.hoist(among)})"
             case b.Kin(how, image):
                 return self._dialect.kin(how, self._row, self.place(image))
@@ -336,7 +222,7 @@ class _Writer:
         rows = select.replace(count=False)
         if select.group is None and not select.cut:
             return self.select(rows, lambda _: [("count(*)", "")], ordered=False)
-        return f"SELECT count(*) FROM ({self.select(rows, _one, ordered=False)})"
+        return f"SELECT count(*) FROM ({self.select(rows, one_column, ordered=False)})"
 
     def rows(self, base: b.Select | b.Union) -> str:
         """Write a query of whole rows of a table for the identities of these rows."""
@@ -448,7 +334,8 @@ def _columns_of(table: Table) -> dict[str, str] | None:
     return {field.name: f"c{at}" for at, field in enumerate(table.fields)} if table.view == DERIVED else None
 
 
-def _one(_row: str) -> list[tuple[str, str]]:
+def one_column(_row: str) -> list[tuple[str, str]]:
+    """Return the outputs of a query whose rows matter and whose columns do not."""
     return [("1", "one")]
 
 
@@ -476,37 +363,3 @@ def _directed(values: Iterable[str], keys: Iterable[b.Key]) -> str:
     return ", ".join(
         f"{value} {'DESC' if key.descending else 'ASC'} NULLS LAST" for value, key in zip(values, keys, strict=True)
     )
-
-
-def write_select(select: b.Select, now: int, dialect: Dialect | None = None, hidden: tuple[str, ...] = ()) -> Sql:
-    """Return the SQL of a query. Its columns are the selected ones in order, then the `hidden` keys of the source."""
-    writer = _Writer(dialect or Dialect(), now)
-
-    def outputs(row: str) -> list[tuple[str, str]]:
-        columns = [(writer.value(column.value), f"c{place}") for place, column in enumerate(select.columns)]
-        return [*columns, *((f"{row}.{name}", name) for name in hidden)]
-
-    text = writer.one(select) if select.count else writer.select(select, outputs)
-    return _sql(writer, text)
-
-
-def _sql(writer: _Writer, text: str) -> Sql:
-    return Sql(writer.whole(text), writer.parameters, frozenset(writer.functions))
-
-
-def write_condition(condition: b.Bound, now: int, dialect: Dialect | None = None) -> Sql:
-    """Return the SQL that answers one row of one column: whether a condition about no row holds."""
-    writer = _Writer(dialect or Dialect(), now)
-    return _sql(writer, f"SELECT {writer.value(condition)} AS holds")
-
-
-def write_values(values: tuple[b.Bound, ...], now: int, dialect: Dialect | None = None) -> Sql:
-    """Return the SQL that answers one row with these values, which are about no row."""
-    writer = _Writer(dialect or Dialect(), now)
-    return _sql(writer, f"SELECT {writer.listed(values)}")
-
-
-def write_check(select: b.Select, now: int, dialect: Dialect | None = None) -> Sql:
-    """Return the SQL that answers a row when a query has any."""
-    writer = _Writer(dialect or Dialect(), now)
-    return _sql(writer, f"SELECT 1 FROM ({writer.select(select, _one, ordered=False)}) LIMIT 1")

@@ -5,20 +5,22 @@ Variables and views were replaced before (expansion.py).
 
 from __future__ import annotations
 
+from imq.engine import bound as b
+from imq.engine.tables import DERIVED, ELSEWHERE, TABLES, Field, Kind, Of, Table, folded
 from imq.grammar import ast
 from imq.grammar.errors import Refused, Span, StatementError, TypeMismatch, UnknownName, listed, nearest
 from imq.grammar.printer import write
 from imq.grammar.record import TYPE_CHECKING
 
-from . import bound as b
-from .expressions import NOTHING, Expressions
+from .comparisons import comparable
+from .expressions import Expressions
 from .literals import parse_number, typed
-from .tables import DERIVED, ELSEWHERE, TABLES, Field, Kind, Of, Table, folded
+from .scope import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .expressions import Scope
+    from .scope import Scope
 
 
 def bind(rows: ast.Rows, scope: Scope, wanted: Sequence[Field] | None = None) -> b.Select:
@@ -176,7 +178,7 @@ class _Binder:
             )
         left_keys, right_keys = self._keys(node, left_rows.table), self._keys(node, right_rows.table)
         for one, other in zip(left_keys, right_keys, strict=True):
-            Expressions(left_rows.table, self._scope, _related).comparable(one, other, node.span)
+            comparable(one, other, node.span)
         if node.operator != "union":
             among: b.Bound = b.Keyed(left_keys, _key_select(right_rows, right_keys))
             return left_rows.replace(where=b.Negation(among) if node.operator == "except" else among)
@@ -375,7 +377,9 @@ def derived(select: b.Select) -> Table:
     )
     if select.count:
         fields = (Field("count", Kind.NUMBER, "how many rows there are"),)
-    return Table("the rows", "what the query in parentheses answers", fields, tuple(f.name for f in fields), (), view=DERIVED)
+    return Table(
+        "the rows", "what the query in parentheses answers", fields, tuple(f.name for f in fields), (), view=DERIVED
+    )
 
 
 def _as_base(select: b.Select) -> b.Select:

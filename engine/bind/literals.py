@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 
+from imq.engine.bound import Value
+from imq.engine.oci.digest import hex_prefix
+from imq.engine.oci.reference import Reference
+from imq.engine.render.units import parse_duration, parse_moment, parse_size
+from imq.engine.tables.declaration import Kind
 from imq.grammar.errors import InvalidReference, TypeMismatch
 from imq.grammar.record import TYPE_CHECKING
-
-from .bound import Value
-from .oci.digest import hex_prefix
-from .oci.reference import Reference
-from .render.units import parse_duration, parse_moment, parse_size
-from .tables.declaration import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable

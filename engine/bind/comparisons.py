@@ -1,0 +1,128 @@
+"""Comparisons: which kinds go together, and what the operators mean."""
+
+from __future__ import annotations
+
+from imq.engine import bound as b
+from imq.engine.oci.digest import hex_prefix, is_digest
+from imq.engine.tables import Kind
+from imq.grammar.errors import ImqError, TypeMismatch
+from imq.grammar.record import TYPE_CHECKING
+
+from .literals import is_text
+
+if TYPE_CHECKING:
+    from imq.grammar import ast
+    from imq.grammar.errors import Span
+
+OF_TEXTS = ("like", "matches", "has")
+"""Operators with a text on their right."""
+_SIZED = (Kind.NUMBER, Kind.SIZE, Kind.DURATION)
+_ORDERED_ONLY = ("<", "<=", ">", ">=")
+
+
+def test(node: ast.Expr, operator: str, left: b.Bound, right: b.Bound) -> b.Bound:
+    """Return the comparison of two values, or refuse it because of their kinds."""
+    if operator in OF_TEXTS and not is_text(right.kind):
+        raise TypeMismatch(
+            f'"{operator}" wants a text on its right, but {called(right)} is {right.kind.value}', span=node.span
+        )
+    if operator == "has":
+        if left.kind is not Kind.LIST and not (left.kind is Kind.MAP and isinstance(left, b.Column)):
+            raise TypeMismatch(
+                f'"has" wants a list or a map on its left, but {called(left)} is {left.kind.value}', span=node.span
+            )
+        return b.Test("has", left, right)
+    if left.kind in (Kind.LIST, Kind.MAP):
+        advice = f"{called(left)} has X" if left.kind is Kind.LIST else f"{called(left)}.KEY {operator} X"
+        raise TypeMismatch(
+            f'{called(left)} is {left.kind.value} and cannot be compared with "{operator}"',
+            span=node.span,
+            hints=(advice,),
+        )
+    if operator in ("like", "matches"):
+        if not is_text(left.kind):
+            raise TypeMismatch(f'"{operator}" wants a text, but {called(left)} is {left.kind.value}', span=node.span)
+        if operator == "matches":
+            check_pattern("matches", right, node)
+        return b.Test(operator, left, right)
+    if Kind.DIGEST in (left.kind, right.kind) and (short := _short_id(operator, left, right)) is not None:
+        return short
+    comparable(left, right, node.span)
+    if operator in _ORDERED_ONLY and left.kind is Kind.BOOLEAN:
+        raise TypeMismatch(f"{called(left)} is {left.kind.value} and has no order", span=node.span)
+    return b.Test(operator, left, right)
+
+
+def check_pattern(name: str, pattern: b.Bound, node: ast.Expr) -> None:
+    """Refuse a constant pattern that is none, before anything runs."""
+    if not isinstance(pattern, b.Value):
+        return
+    from imq.engine.patterns import path_match, regex_search
+
+    try:
+        (path_match if name == "path_match" else regex_search)(str(pattern.value), "")
+    except ImqError as error:
+        error.span = error.span or node.span
+        raise
+
+
+def comparable(left: b.Bound, right: b.Bound, span: Span | None) -> None:
+    """Refuse two values that cannot be equal because of their kinds."""
+    fits = (
+        left.kind is right.kind
+        or (is_text(left.kind) and is_text(right.kind))
+        or {left.kind, right.kind} == {Kind.NUMBER, Kind.SIZE}
+    )
+    if not fits:
+        raise TypeMismatch(
+            f"{called(left)} is {left.kind.value}, {called(right)} {right.kind.value}: they cannot be compared",
+            span=span,
+        )
+
+
+def result(operator: str, left: Kind, right: Kind) -> Kind | None:
+    """Return the kind of an arithmetic result; None when the two do not go together."""
+    if left is Kind.TIME or right is Kind.TIME:
+        return {("-", Kind.TIME, Kind.TIME): Kind.DURATION}.get((operator, left, right)) or (
+            Kind.TIME if operator in "+-" and (left, right) == (Kind.TIME, Kind.DURATION) else None
+        )
+    if left not in _SIZED or right not in _SIZED:
+        return None
+    if Kind.DURATION in (left, right) and left is not right and operator in "+-%":
+        return None
+    if left is right:
+        return Kind.NUMBER if operator == "/" else left if operator != "*" or left is Kind.NUMBER else None
+    if right is Kind.NUMBER:
+        return left
+    return right if left is Kind.NUMBER and operator != "/" else None
+
+
+def _short_id(operator: str, left: b.Bound, right: b.Bound) -> b.Bound | None:
+    """Return the test of a digest against the start of one, when that is what is compared."""
+    operand, value = (left, right) if isinstance(right, b.Value) else (right, left)
+    if operator not in ("=", "!=") or not isinstance(value, b.Value) or is_digest(str(value.value)):
+        return None
+    digits = hex_prefix(str(value.value))
+    if digits is None:
+        return None
+    starts = b.Starts(operand, f"sha256:{digits}")
+    return starts if operator == "=" else b.Every((b.IsKnown(operand, known=True), b.Negation(starts)))
+
+
+def called(value: b.Bound) -> str:
+    """Return how an error calls a value."""
+    match value:
+        case b.Column(field):
+            return field.name
+        case b.Item(field, key):
+            return f"{field.name}.{key}"
+        case b.Value(said=said):
+            return f'"{said}"'
+        case b.Lookup(field, _, said):
+            return f"{field.name} of {said}"
+        case b.Apply(function):
+            return f"{function.name}(…)"
+        case b.Total(aggregate):
+            return f"{aggregate.name}(…)"
+        case _:
+            return "this"

@@ -1,0 +1,293 @@
+"""Expressions: names to fields, words to typed values, phrases to what they stand for; every type is checked here.
+
+Left of an operator a bare word is a field; right of one it is a value, read as the kind of what it meets.
+"""
+
+from __future__ import annotations
+
+from imq.engine import bound as b
+from imq.engine.functions import AGGREGATES, FUNCTIONS
+from imq.engine.phrases import PHRASES
+from imq.engine.render.units import parse_duration, parse_moment
+from imq.engine.tables import ELSEWHERE, TABLES, Kind, folded
+from imq.grammar import ast
+from imq.grammar.errors import ImqError, StatementError, TypeMismatch, UnknownName
+from imq.grammar.lexer import split_path
+from imq.grammar.printer import write
+from imq.grammar.record import TYPE_CHECKING
+
+from .calls import call, total
+from .comparisons import OF_TEXTS, called, result, test
+from .inner import has_row, of_relation, owned, single, total_of, within
+from .literals import guessed, typed
+from .scope import NOTHING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from imq.engine.tables import Field, Table
+
+    from .scope import Scope
+
+    Related = Callable[[ast.Rows, Table, Scope], b.Select]
+
+_MOMENTS = {"before": "<", "after": ">", "since": ">=", "within": ">="}
+
+
+class Expressions:
+    """Binds the expressions of one query.
+
+    `related` binds a query inside an expression. `named` are the selected columns by their folded names, for clauses
+    that come after `select`; `totals` says that aggregates may stand here.
+    """
+
+    def __init__(self, table: Table, scope: Scope, related: Related) -> None:
+        self.table = table
+        self.scope = scope
+        self._related = related
+        self.named: dict[str, b.Bound] = {}
+        self.totals = False
+
+    def condition(self, node: ast.Expr, clause: str) -> b.Bound:
+        """Bind what must be true or false; `clause` names the word that wants it."""
+        value = self.value(node)
+        if value.kind is not Kind.BOOLEAN:
+            raise TypeMismatch(
+                f'"{clause}" wants a condition, but {write(node)} is {value.kind.value}',
+                span=node.span,
+                hints=(f"compare it, or write: {write(node)} is known",),
+            )
+        return value
+
+    def value(self, node: ast.Expr) -> b.Bound:
+        """Bind an expression whose words stand on the left of operators."""
+        match node:
+            case ast.And(operands):
+                return b.Every(tuple(self.condition(operand, "and") for operand in operands))
+            case ast.Or(operands):
+                return b.Any(tuple(self.condition(operand, "or") for operand in operands))
+            case ast.Not(operand):
+                return b.Negation(self.condition(operand, "not"))
+            case ast.Field():
+                return self._field(node)
+            case ast.FieldOf():
+                return self._field_of(node)
+            case ast.Literal():
+                return guessed(self.literal(node), self.scope.zone)
+            case ast.Call():
+                return self.call(node)
+            case ast.Arithmetic():
+                return self._arithmetic(node)
+            case ast.Comparison():
+                return self._comparison(node)
+            case ast.Between(operand, low, high):
+                left = self.value(operand)
+                return b.Every(
+                    (
+                        test(node, ">=", left, self._right(low, left)),
+                        test(node, "<=", left, self._right(high, left)),
+                    )
+                )
+            case ast.Subquery(rows):
+                return single(self._related(rows, NOTHING, self.scope), node)
+            case ast.Exists(rows, negated):
+                exists = b.Exists(self.rows(rows))
+                return b.Negation(exists) if negated else exists
+            case ast.In(operand, _, rows) if rows is not None:
+                assert not isinstance(rows, ast.Variable)
+                return within(node, self.value(operand), self._related(rows, NOTHING, self.scope))
+            case ast.In(operand, (ast.Subquery(rows),)):
+                return within(node, self.value(operand), self._related(rows, NOTHING, self.scope))
+            case ast.In(operand, items):
+                return self._among(node, self.value(operand), items)
+            case ast.Known(operand, known):
+                return b.IsKnown(self.value(operand), known)
+            case ast.Phrase():
+                return self._phrase(node)
+            case ast.Variable():
+                raise UnknownName(f"${node.name} has no value", code="unknown-variable", span=node.span)
+
+    def _comparison(self, node: ast.Comparison) -> b.Bound:
+        if node.operator in _MOMENTS:
+            return self._moment(node)
+        if isinstance(node.left, ast.Literal) and not isinstance(node.right, ast.Literal):
+            right = self.value(node.right)
+            return test(node, node.operator, self._right(node.left, right), right)
+        if node.operator == "has" and (relation := owned(self, node.left)) is not None:
+            return has_row(self, relation, node)
+        left = self.value(node.left)
+        if node.operator in OF_TEXTS and isinstance(node.right, ast.Literal):
+            said = self.literal(node.right).text
+            return test(node, node.operator, left, b.Value(said, Kind.TEXT, said))
+        return test(node, node.operator, left, self._right(node.right, left))
+
+    def _right(self, node: ast.Expr, other: b.Bound) -> b.Bound:
+        """Bind what stands on the right of an operator: a bare word is a value of the other side's kind."""
+        if isinstance(node, ast.Literal):
+            literal = self.literal(node)
+            try:
+                return typed(literal, other.kind, self.scope.zone, called(other))
+            except TypeMismatch as error:
+                if not literal.quoted and self.table.find(literal.text):
+                    error.hints = (f"to mean the field, put a dot before it: .{literal.text}",)
+                raise
+        return self.value(node)
+
+    def _among(self, node: ast.In, left: b.Bound, items: tuple[ast.Expr, ...]) -> b.Bound:
+        tests = [test(node, "=", left, self._right(item, left)) for item in items]
+        values = [test.right for test in tests if isinstance(test, b.Test) and isinstance(test.right, b.Value)]
+        if len(values) == len(tests):
+            return b.Among(left, tuple(values))
+        return b.Any(tuple(tests)) if len(tests) > 1 else tests[0]
+
+    def _moment(self, node: ast.Comparison) -> b.Bound:
+        """Bind `before`, `after`, `since`, `within`: the right is a date, a duration ago, or an image's creation."""
+        left = self.value(node.left)
+        if left.kind is not Kind.TIME:
+            raise TypeMismatch(
+                f'"{node.operator}" wants a time on its left, but {called(left)} is {left.kind.value}', span=node.span
+            )
+        right = node.right
+        operator = _MOMENTS[node.operator]
+        if not isinstance(right, ast.Literal):
+            value = self.value(right)
+            if value.kind is Kind.DURATION:
+                return b.Test(operator, left, self._ago(value))
+            if value.kind is not Kind.TIME or node.operator == "within":
+                wanted = "a duration" if node.operator == "within" else "a time"
+                raise TypeMismatch(f"{called(value)} is {value.kind.value}, not {wanted}", span=right.span)
+            return b.Test(operator, left, value)
+        literal = self.literal(right)
+        ago = parse_duration(literal.text.removesuffix(" ago"))
+        if ago is not None:
+            return b.Test(operator, left, b.Value(self.scope.now - ago, Kind.TIME, literal.text))
+        moment = parse_moment(literal.text, self.scope.zone)
+        if node.operator == "within":
+            raise TypeMismatch('"within" wants a duration', span=literal.span, hints=("such as: within 30d",))
+        if moment is not None:
+            return b.Test(operator, left, b.Value(moment, Kind.TIME, literal.text))
+        # docker's rule: strictly before or after the image, so that it is itself left out
+        created = self._lookup(TABLES["images"].field("created"), literal)
+        return b.Test({">=": ">"}.get(operator, operator), left, created)
+
+    def _ago(self, duration: b.Bound) -> b.Bound:
+        return b.Compute("-", b.Apply(FUNCTIONS["now"], (), Kind.TIME), duration, Kind.TIME)
+
+    def _phrase(self, node: ast.Phrase) -> b.Bound:
+        phrase = PHRASES[node.words]
+        if phrase.expand is not None:
+            try:
+                return self.value(_placed(phrase.expand(node.arguments), node))
+            except ImqError as error:
+                error.span = error.span or node.span
+                raise
+        if node.words in ("based on", "shares layers with"):
+            self.table.field("chain_id", node.span)
+            (image,) = node.arguments
+            literal = self.literal(image)
+            return b.Kin(node.words, self.image(literal), literal.text)
+        created = b.Column(self.table.field("created", node.span))
+        (age,) = node.arguments
+        if isinstance(age, ast.Literal):
+            literal = self.literal(age)
+            value = typed(literal, Kind.DURATION, self.scope.zone)
+            assert isinstance(value.value, int)
+            moment: b.Bound = b.Value(self.scope.now - value.value, Kind.TIME, f"{literal.text} ago")
+        else:
+            duration = self.value(age)
+            if duration.kind is not Kind.DURATION:
+                raise TypeMismatch(f"{called(duration)} is {duration.kind.value}, not a duration", span=age.span)
+            moment = self._ago(duration)
+        return b.Test("<" if node.words == "older than" else ">", created, moment)
+
+    # Values
+
+    def literal(self, node: ast.Expr) -> ast.Literal:
+        """Return a literal, or refuse what is none. Text that is not Unicode is refused: SQL knows none."""
+        if not isinstance(node, ast.Literal):
+            raise TypeMismatch("one word is wanted here", span=node.span)
+        try:
+            node.text.encode()
+        except UnicodeEncodeError:
+            raise StatementError("this text is not valid UTF-8", code="encoding", span=node.span) from None
+        return node
+
+    def _field(self, node: ast.Field) -> b.Bound:
+        name, *rest = node.path
+        if not rest and folded(name) in self.named:
+            return self.named[folded(name)]
+        aggregate = AGGREGATES.get(name.lower()) if not rest else None
+        if aggregate is not None and aggregate.bare and (self.totals or self.table.find(name) is None):
+            return self.call(ast.Call(aggregate.name, (), span=node.span))
+        if rest and (relation := self.table.relation(name)) is not None and self.table.find(name) is None:
+            return of_relation(self, relation, rest, node)
+        if rest and self.table.find(name) is None and folded(name) in ELSEWHERE:
+            raise StatementError(f'"{name}": {ELSEWHERE[folded(name)]}', code="unavailable", span=node.span)
+        if not rest and self.table.find(name) is None and name.lower() in PHRASES:
+            return self._phrase(ast.Phrase(name.lower(), (), node.span))
+        field = self.table.field(name, node.span)
+        if not rest:
+            return b.Column(field)
+        if field.kind is not Kind.MAP:
+            raise TypeMismatch(f'"{name}" is {field.kind.value} and has no "{".".join(rest)}"', span=node.span)
+        return b.Item(field, self.literal(ast.Literal(".".join(rest), span=node.span)).text)
+
+    def _field_of(self, node: ast.FieldOf) -> b.Bound:
+        if len(node.path) > 1:
+            raise StatementError("one field of an image is wanted here", code="field-of", span=node.span)
+        return self._lookup(TABLES["images"].field(node.path[0], node.span), self.literal(node.target))
+
+    def _lookup(self, field: Field, literal: ast.Literal) -> b.Lookup:
+        return b.Lookup(field, self.image(literal), literal.text)
+
+    def image(self, literal: ast.Literal) -> int:
+        """Return the key of the image that a literal names."""
+        try:
+            return self.scope.find(literal.text)
+        except ImqError as error:
+            error.span = error.span or literal.span
+            raise
+
+    # Queries inside
+
+    def rows(self, rows: ast.Rows) -> b.Select:
+        """Bind rows of a relation of this row, else of a table; a field of the row outside is told from a wrong one."""
+        try:
+            return self._related(rows, self.table, self.scope)
+        except UnknownName as error:
+            inside = isinstance(rows, ast.Query) and self.table.relation(rows.table) is not None
+            if error.name and inside and self.table.find(error.name) is not None:
+                error.hints = (
+                    *error.hints,
+                    f"what follows where goes on to the end: to end it before, (any {rows.table} where …) and …",
+                )
+            raise
+
+    def call(self, node: ast.Call) -> b.Bound:
+        """Bind a function or an aggregate."""
+        if node.name in AGGREGATES:
+            return total_of(self, node) or total(self, node)
+        return call(self, node)
+
+    def _arithmetic(self, node: ast.Arithmetic) -> b.Bound:
+        left, right = self._number(node.left), self._number(node.right)
+        kind = result(node.operator, left.kind, right.kind)
+        if kind is None:
+            raise TypeMismatch(
+                f'"{node.operator}" cannot join {called(left)}, {left.kind.value}, and {called(right)},'
+                f" {right.kind.value}",
+                span=node.span,
+            )
+        return b.Compute(node.operator, left, right, kind)
+
+    def _number(self, node: ast.Expr) -> b.Bound:
+        """Bind an operand of arithmetic; a bare word that is no number can only be a field."""
+        if isinstance(node, ast.Literal) and not node.quoted:
+            value = guessed(node, self.scope.zone)
+            return self._field(ast.Field(split_path(node.text), node.span)) if value.kind is Kind.TEXT else value
+        return self.value(node)
+
+
+def _placed(node: ast.Expr, at: ast.Expr) -> ast.Expr:
+    """Return what a phrase stands for, in the place where the phrase stood."""
+    return node.replace(span=at.span)

@@ -1,0 +1,29 @@
+"""What statements are bound against."""
+
+from __future__ import annotations
+
+from imq.engine.tables import Table
+from imq.grammar.record import TYPE_CHECKING, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import tzinfo
+
+    from imq.grammar import ast
+
+NOTHING = Table("no table", "What a condition is about that is about no row.", (), (), ())
+"""The table of an `assert`, and of a query that stands alone in an expression."""
+
+
+class Scope(Record):
+    """What a statement is bound against: the time it began, the local zone, and where images and lists are found.
+
+    `find` returns the key of the image that a text names, or raises `NotFound`. `outside` returns a table that no
+    store has (lines of a file, the sources) with what it holds now; `source` refuses a source that is not there.
+    """
+
+    now: int
+    zone: tzinfo | None
+    find: Callable[[str], int]
+    outside: Callable[[Table, tuple[str, ...]], Table]
+    source: Callable[[ast.Literal], None]
