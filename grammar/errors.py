@@ -43,6 +43,9 @@ class ImqError(Exception):
         self.hints = tuple(hint for hint in hints if hint)
         self.text = text
 
+    def __str__(self) -> str:
+        return draw(self)
+
     def at(self, text: str) -> ImqError:
         """Remember the text that `span` points into, unless one is known already."""
         if self.text is None:
