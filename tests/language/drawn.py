@@ -121,7 +121,10 @@ def members(draw: st.DrawFn, depth: int) -> ast.In:
         case 1:
             return ast.In(operand, rows=draw(rows(depth)))
         case _:
-            return ast.In(operand, tuple(draw(st.lists(values(depth), min_size=1, max_size=3))))
+            items = draw(st.lists(values(depth), min_size=1, max_size=3))
+            if len(items) == 1 and isinstance(items[0], ast.Literal) and items[0].text.lower() in TABLES:
+                items = [items[0].replace(quoted=True)]  # bare, `in (images)` is a query
+            return ast.In(operand, tuple(items))
 
 
 @st.composite
