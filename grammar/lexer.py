@@ -38,6 +38,7 @@ _ASKED = re.compile(
     re.IGNORECASE,
 )
 """What can follow the name of a table and nothing else: it tells `(images where …)` from a value or field so called."""
+_CHOSEN = re.compile(r"\s+where(?![\w.:/@-])", re.IGNORECASE)
 _ALONE = re.compile(r"\s*\)")
 _IN_LIST = re.compile(r"\bin\s*\(\s*\Z", re.IGNORECASE)
 _SEGMENT = re.compile(rf"{_QUOTED}|[^.]+")
@@ -201,7 +202,9 @@ class Lexer:
             return self._take("FUNCTION", name).replace(value=low)
         if "VERB" in accepts and low in self.vocabulary.verbs:
             return self._take("VERB", name).replace(value=low)
-        if "TABLE" in accepts and low in self.vocabulary.tables and self._asks(name, accepts):
+        if "TABLE" in accepts and (
+            self._asks(name, accepts) if low in self.vocabulary.tables else self._relates(name, accepts)
+        ):
             return self._take("TABLE", name).replace(value=low)
         if "RELATION" in accepts:
             return self._take("RELATION", name)
@@ -215,6 +218,11 @@ class Lexer:
             return True
         before = self._text[max(0, name.start() - 40) : name.start()]
         return _ALONE.match(self._text, name.end()) is not None and _IN_LIST.search(before) is not None
+
+    def _relates(self, name: re.Match[str], accepts: Mapping[str, int]) -> bool:
+        """Whether a name that is no table is meant as a relation: `count(children where …)`."""
+        inside = not accepts.keys() & {"VERB", "ALL"} and bool(accepts.keys() & {"NAME", "WORD"})
+        return inside and _CHOSEN.match(self._text, name.end()) is not None
 
     def _take(self, kind: str | None, match: re.Match[str] | None, *, strip: bool = False) -> Token:
         assert kind is not None

@@ -94,7 +94,9 @@ def calls(draw: st.DrawFn, depth: int) -> ast.Expr:
 
 @st.composite
 def subqueries(draw: st.DrawFn, depth: int) -> ast.Subquery:
-    """A query as a value."""
+    """A query as a value; of a relation there is no more than a condition."""
+    if not draw(st.integers(0, 3)):
+        return ast.Subquery(ast.Query(draw(RELATIONS), where=draw(conditions(depth - 1))))
     return ast.Subquery(draw(rows(depth - 1).filter(lambda asked: not _is_alone(asked))))
 
 
