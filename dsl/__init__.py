@@ -1,1 +1,34 @@
-"""imq: ask questions of container images, and act on the answers."""
+"""imq: ask questions of container images, and act on the answers.
+
+    >>> import imq
+    >>> from imq import images, field as f, GB
+    >>> question = images.where((f.size > 1 * GB) & ~f.in_use)
+    >>> str(question)
+    'images where size > 1GB and not in_use'
+    >>> with imq.connect() as session:                                # doctest: +SKIP
+    ...     for image in session(question):
+    ...         print(image.name, image.size)
+
+What there is, by name, is in REFERENCE.md beside this file, and in `help()` of each. Names are looked up when they are
+first used: importing the package loads nothing, as the command line imports it too.
+"""
+
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def __getattr__(name: str) -> "Any":
+    if name.startswith("__"):  # what Python asks of every module
+        raise AttributeError(name)
+    from imq.form.names import find
+
+    value = globals()[name] = find(name)
+    return value
+
+
+def __dir__() -> list[str]:
+    from imq.form.names import all_names
+
+    return sorted(all_names())
