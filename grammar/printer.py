@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 
 from . import ast
-from ._tables import WORDS
 from .lexer import asks, is_field, is_word
 from .record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_OPENING = frozenset({
+    "not", "in", "older", "newer", "has", "any", "no", "based", "shares", "contains", "local", "distinct",
+})  # fmt: skip
+"""Keywords that an expression may begin with: a field that is called so takes a dot."""
 _SEGMENT = re.compile(r"[\w/-]+\Z")
 _LOOSEST, _OR, _AND, _NOT, _TEST, _SUM, _PRODUCT, _ATOM = range(8)
 _TIGHTNESS = {"+": _SUM, "-": _SUM, "*": _PRODUCT, "/": _PRODUCT, "%": _PRODUCT}
@@ -179,13 +182,13 @@ def _written(node: ast.Expr, *, right: bool) -> tuple[int, str]:
         case ast.Variable():
             return _ATOM, _value(node)
         case ast.Field(path):
-            return _ATOM, ("." if right or path[0].lower() in WORDS else "") + _path(path)
+            return _ATOM, ("." if right or path[0].lower() in _OPENING else "") + _path(path)
         case ast.Subquery(rows):
             return _ATOM, _grouped(rows)
         case ast.Exists(rows, negated):
             return _exists(rows, "no" if negated else "any")
         case ast.FieldOf(path, target):
-            dot = "." if len(path) > 1 or path[0].lower() in WORDS else ""
+            dot = "." if len(path) > 1 or path[0].lower() in _OPENING else ""
             return _ATOM, f"{dot}{_path(path)} of {_value(target)}"
         case ast.Call(name, arguments, distinct):
             if len(arguments) == 1 and isinstance(arguments[0], ast.Subquery) and not distinct:
@@ -202,7 +205,7 @@ def _written(node: ast.Expr, *, right: bool) -> tuple[int, str]:
             return _TEST, f"{_expr(operand, _SUM)} between {ends}"
         case ast.In(operand, _, ast.Variable() as variable):
             return _TEST, f"{_expr(operand, _SUM)} in {_value(variable)}"
-        case ast.In(operand, _, rows) if rows is not None:
+        case ast.In(operand, _, ast.Query() | ast.Combination() as rows):
             return _TEST, f"{_expr(operand, _SUM)} in {_grouped(rows)}"
         case ast.In(operand, items):
             listed = ", ".join(_expr(item, _SUM, right=True) for item in items)

@@ -13,7 +13,7 @@ from datetime import date, timedelta
 from imq.grammar import ast
 from imq.grammar._tables import WORDS
 from imq.grammar.errors import StatementError
-from imq.grammar.lexer import is_word
+from imq.grammar.lexer import is_field, is_word
 from imq.grammar.printer import write
 from imq.grammar.record import TYPE_CHECKING
 
@@ -179,7 +179,8 @@ def word(text: str) -> ast.Literal:
     from imq.engine.tables import TABLES
 
     low = text.lower()
-    bare = is_word(text) and not text.startswith((".", "*")) and not (low in WORDS or low in TABLES or low in FORMS)
+    field = text.startswith(".") and is_field(text)
+    bare = is_word(text) and not (field or low in WORDS or low in TABLES or low in FORMS)
     return ast.Literal(text, quoted=not bare)
 
 

@@ -207,7 +207,7 @@ def statements(draw: st.DrawFn) -> imq.Query | imq.Statement:
         case 7:
             return imq.view(draw(word), draw(queries()))
         case 8:
-            return draw(shown(imq.assert_(draw(conditions()))))
+            return draw(shown(imq.assert_(draw(conditions()))))  # noqa: PT009 - no method of unittest
         case 9:
             return draw(st.sampled_from([imq.explain, imq.dry_run]))(draw(statements()))
         case 10:
