@@ -11,7 +11,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import bound as b
 from .result import Heading
-from .sql import Sql, write_check, write_condition, write_select, write_values
+from .sql import Sql, write_check, write_condition, write_select, write_strange, write_values
 from .tables import Cost
 
 if TYPE_CHECKING:
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 class Check(Record):
-    """A list of a statement that must have rows, or (`digests`) may have no row that is no digest. `said`: which."""
+    """A list of a statement that must have rows, or (`digests`) may have no row that is no digest.
+
+    `said` is how the list was written; the SQL answers a row when it has any, or the first text that is no digest.
+    """
 
     sql: Sql
     said: str
@@ -81,9 +84,7 @@ def _checks(selects: Iterable[b.Select], now: int) -> tuple[Check, ...]:
             checks.append(Check(write_check(select, now), select.nonempty))
         for value in _all(b.values(select)):
             if isinstance(value, b.Within) and value.starts:
-                unknown = b.IsKnown(value.select.columns[0].value, known=False)
-                where = b.Every((value.select.where, unknown)) if value.select.where is not None else unknown
-                checks.append(Check(write_check(value.select.replace(where=where), now), "", digests=True))
+                checks.append(Check(write_strange(value.select, now), "", digests=True))
     return tuple(checks)
 
 

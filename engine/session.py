@@ -142,7 +142,11 @@ class Session:
             raise StatementError(
                 f"cannot read {statement.path}: {problem.strerror}", code="include", span=statement.span
             ) from None
-        return content, self._parse(content, None, os.path.dirname(path), (*above, path))
+        try:
+            return content, self._parse(content, None, os.path.dirname(path), (*above, path))
+        except ImqError as error:
+            error.hints = (*error.hints, f"in the file {statement.path}")
+            raise
 
     def run(
         self,
@@ -340,10 +344,12 @@ class Session:
     def _check(self, planned: Plan | Assertion) -> None:
         """Refuse to go on with an empty list that must not be, or with a list of ids that holds something else."""
         for check in planned.checks:
-            found = self.runner.one(check.sql) is not None
-            if check.digests and found:
-                raise TypeMismatch("the list has something that is no id: digests or their first digits are wanted")
-            if not check.digests and not found:
+            found = self.runner.one(check.sql)
+            if check.digests and found is not None:
+                raise TypeMismatch(
+                    f'the list has "{found[0]}", which is no id: digests or their first digits are wanted'
+                )
+            if not check.digests and found is None:
                 raise Refused(f"{check.said} answers nothing, and nonempty refuses that", code="empty")
 
     # Assertions
@@ -372,7 +378,8 @@ class Session:
             case Test(_, left, right), _:
                 values = self.runner.one(plan_values((left, right), scope.now))
                 assert values is not None
-                columns = (Heading("left", "LEFT", left.kind), Heading("right", "RIGHT", right.kind))
+                kinds = [Kind.NUMBER if side.kind is Kind.SIZE else side.kind for side in (left, right)]
+                columns = (Heading("left", "LEFT", kinds[0]), Heading("right", "RIGHT", kinds[1]))
                 return Answer(columns, [values], output)
             case _:
                 return Answer((Heading("holds", "HOLDS", Kind.BOOLEAN),), [(0,)], output)

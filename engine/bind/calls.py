@@ -9,7 +9,7 @@ from imq.grammar import ast
 from imq.grammar.errors import StatementError, TypeMismatch, UnknownName, listed, nearest
 from imq.grammar.record import TYPE_CHECKING
 
-from .comparisons import called, check_pattern
+from .comparisons import called, check_group, check_pattern
 from .literals import is_text, typed
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ def call(e: Expressions, node: ast.Call) -> b.Bound:
                 span=argument.span,
             )
         arguments.append(value)
+    if function.name == "capture" and len(arguments) == 3:
+        check_group(arguments[1], arguments[2], node)
     return b.Apply(function, tuple(arguments), function.gives or arguments[function.like].kind)
 
 

@@ -66,6 +66,18 @@ def check_pattern(name: str, pattern: b.Bound, node: ast.Expr) -> None:
         raise
 
 
+def check_group(pattern: b.Bound, group: b.Bound, node: ast.Expr) -> None:
+    """Refuse a group that a constant pattern does not have."""
+    if isinstance(pattern, b.Value) and isinstance(group, b.Value):
+        from imq.engine.patterns import regex_capture
+
+        try:
+            regex_capture(str(pattern.value), "", int(group.value or 0))
+        except ImqError as error:
+            error.span = error.span or node.span
+            raise
+
+
 def comparable(left: b.Bound, right: b.Bound, span: Span | None) -> None:
     """Refuse two values that cannot be equal because of their kinds."""
     fits = (

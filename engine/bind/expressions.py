@@ -101,11 +101,18 @@ class Expressions:
             case ast.In(operand, items):
                 return self._among(node, self.value(operand), items)
             case ast.Known(operand, known):
-                return b.IsKnown(self.value(operand), known)
+                return self._known(operand, known=known)
             case ast.Phrase():
                 return self._phrase(node)
             case ast.Variable():
                 raise UnknownName(f"${node.name} has no value", code="unknown-variable", span=node.span)
+
+    def _known(self, operand: ast.Expr, *, known: bool) -> b.Bound:
+        """Bind `is known`; of a relation (`base is known`, `has layer`) it is whether there are rows."""
+        if (relation := owned(self, operand)) is not None:
+            exists = b.Exists(self.rows(ast.Query(relation.name, span=operand.span)))
+            return exists if known else b.Negation(exists)
+        return b.IsKnown(self.value(operand), known)
 
     def _comparison(self, node: ast.Comparison) -> b.Bound:
         if node.operator in _MOMENTS:
@@ -113,7 +120,7 @@ class Expressions:
         if isinstance(node.left, ast.Literal) and not isinstance(node.right, ast.Literal):
             right = self.value(node.right)
             return test(node, node.operator, self._right(node.left, right), right)
-        if node.operator == "has" and (relation := owned(self, node.left)) is not None:
+        if node.operator == "has" and (relation := owned(self, node.left)) and relation.keys:
             return has_row(self, relation, node)
         left = self.value(node.left)
         if node.operator in OF_TEXTS and isinstance(node.right, ast.Literal):
@@ -182,7 +189,8 @@ class Expressions:
                 error.span = error.span or node.span
                 raise
         if node.words in ("based on", "shares layers with"):
-            self.table.field("chain_id", node.span)
+            if self.table.name != "images":
+                raise StatementError(f'"{node.words}" is about images', code="phrase", span=node.span)
             (image,) = node.arguments
             literal = self.literal(image)
             return b.Kin(node.words, self.image(literal), literal.text)
@@ -219,12 +227,21 @@ class Expressions:
         aggregate = AGGREGATES.get(name.lower()) if not rest else None
         if aggregate is not None and aggregate.bare and (self.totals or self.table.find(name) is None):
             return self.call(ast.Call(aggregate.name, (), span=node.span))
-        if rest and (relation := self.table.relation(name)) is not None and self.table.find(name) is None:
+        known = self.table.find(name)
+        if rest and (relation := self.table.relation(name)) and (known is None or known.kind is not Kind.MAP):
             return of_relation(self, relation, rest, node)
         if rest and self.table.find(name) is None and folded(name) in ELSEWHERE:
             raise StatementError(f'"{name}": {ELSEWHERE[folded(name)]}', code="unavailable", span=node.span)
         if not rest and self.table.find(name) is None and name.lower() in PHRASES:
             return self._phrase(ast.Phrase(name.lower(), (), node.span))
+        if self.table is NOTHING:
+            asked = name.lower() if name.lower() in TABLES else "images"
+            raise StatementError(
+                f'"{name}": this is about no row, so it has no fields',
+                code="no-row",
+                span=node.span,
+                hints=(f"ask about rows: no {asked} where …, any {asked} where …, ({asked} … count) = 0",),
+            )
         field = self.table.field(name, node.span)
         if not rest:
             return b.Column(field)

@@ -71,11 +71,11 @@ def within(node: ast.In, left: b.Bound, select: b.Select) -> b.Bound:
 
 
 def owned(e: Expressions, node: ast.Expr) -> Relation | None:
-    """Return the relation that `has layer` means: its singular is the name of no field."""
+    """Return the relation that a name alone means, itself or its singular, when no field is called that."""
     if not isinstance(node, ast.Field) or len(node.path) != 1 or e.table.find(node.path[0]) is not None:
         return None
     wanted = folded(node.path[0])
-    return next((one for one in e.table.relations if one.singular and one.singular == wanted), None)
+    return next((one for one in e.table.relations if wanted in (folded(one.name), one.singular)), None)
 
 
 def has_row(e: Expressions, relation: Relation, node: ast.Comparison) -> b.Bound:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from imq.engine import bound as b
 from imq.engine.tables import DERIVED, ELSEWHERE, TABLES, Field, Kind, Of, Table, folded
 from imq.grammar import ast
-from imq.grammar.errors import Refused, Span, StatementError, TypeMismatch, UnknownName, listed, nearest
+from imq.grammar.errors import ImqError, Refused, Span, StatementError, TypeMismatch, UnknownName, listed, nearest
 from imq.grammar.printer import write
 from imq.grammar.record import TYPE_CHECKING
 
@@ -140,7 +140,11 @@ class _Binder:
                 span=query.span,
             )
         if table.takes is Of.FILE or table.name in ("sources", "usage"):
-            return self._scope.outside(table, self._paths(table))
+            try:
+                return self._scope.outside(table, self._paths(table))
+            except ImqError as error:
+                error.span = error.span or query.span
+                raise
         return table
 
     def _paths(self, table: Table) -> tuple[str, ...]:
@@ -338,7 +342,7 @@ class _Binder:
         return b.Until(size, until.operator == "<")
 
     def _whole(self, node: ast.Expr) -> int:
-        number = parse_number(self._expressions.literal(node).text) if isinstance(node, ast.Literal) else None
+        number = _constant(node)
         if not isinstance(number, int) or number < 0 or number >= 1 << 62:
             raise TypeMismatch("a whole number is wanted here", span=node.span)
         return number
@@ -412,6 +416,17 @@ def _same_columns(left: b.Select, right: b.Select) -> bool:
 def _only_filters(select: b.Select) -> bool:
     """Whether a query does nothing but choose rows one by one."""
     return select.whole and not select.cut and not select.link and not select.nonempty
+
+
+def _constant(node: ast.Expr) -> int | float | None:
+    """Return the number that a literal writes, or that comes of two; None when it is none."""
+    if isinstance(node, ast.Literal):
+        return parse_number(node.text)
+    if isinstance(node, ast.Arithmetic) and node.operator in "+-*":
+        left, right = _constant(node.left), _constant(node.right)
+        if left is not None and right is not None:
+            return left + right if node.operator == "+" else left - right if node.operator == "-" else left * right
+    return None
 
 
 def _span(node: ast.Expr | None) -> Span | None:

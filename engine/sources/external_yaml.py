@@ -1,7 +1,7 @@
 """Rows of YAML, as version 1.2 reads it; loaded only when YAML is read (24 ms).
 
-Only what JSON can hold is read: `no`, `12:30` and `2024-01-31` are the texts that they are in YAML 1.2, and a tag makes
-no object. Aliases are followed, as far as a list may go whose aliases are written out.
+Only what JSON can hold is read: `no`, `12:30` and `2024-01-31` are the texts that they are in YAML 1.2, `017` and the id
+`12e34` those that they are in YAML 1.1, and a tag makes no object. Aliases are followed, as far as a list may go whose aliases are written out.
 """
 
 from __future__ import annotations
@@ -77,7 +77,11 @@ def _set_up(loader: Any) -> None:
         ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
         ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
         ("int", r"[-+]?(0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
-        ("float", r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?", list("-+.0123456789")),
+        (
+            "float",
+            r"[-+]?((\.[0-9]+|(0|[1-9][0-9]*)\.[0-9]*)([eE][-+]?[0-9]+)?|(0|[1-9][0-9]*)[eE][-+][0-9]+)",
+            list("-+.0123456789"),
+        ),
         ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.")),
         ("merge", r"<<", ["<"]),
     ):

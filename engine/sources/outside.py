@@ -73,7 +73,7 @@ class Outside:
                 )
             return text, self._stdin
         path = os.path.expanduser(text) if text.startswith("~/") else text
-        return os.path.join(self._folder, path), None
+        return path if self._folder == os.curdir else os.path.join(self._folder, path), None
 
     def _lines(self, table: Table, paths: tuple[str, ...]) -> Table:
         from .external import read_lines

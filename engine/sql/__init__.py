@@ -11,7 +11,16 @@ from .writer import Writer, one_column, quoted
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Dialect", "Sql", "quoted", "write_check", "write_condition", "write_select", "write_values"]
+__all__ = [
+    "Dialect",
+    "Sql",
+    "quoted",
+    "write_check",
+    "write_condition",
+    "write_select",
+    "write_strange",
+    "write_values",
+]
 
 
 class Sql(Record):
@@ -57,3 +66,16 @@ def write_check(select: b.Select, now: int, dialect: Dialect | None = None) -> S
     """Return the SQL that answers a row when a query has any."""
     writer = Writer(dialect or Dialect(), now)
     return _sql(writer, f"SELECT 1 FROM ({writer.select(select, one_column, ordered=False)}) LIMIT 1")
+
+
+def write_strange(select: b.Select, now: int, dialect: Dialect | None = None) -> Sql:
+    """Return the SQL that answers the first of a query's texts that a function cannot read as what it makes of them."""
+    writer = Writer(dialect or Dialect(), now)
+    made = select.columns[0].value
+    assert isinstance(made, b.Apply)
+
+    def outputs(_: str) -> list[tuple[str, str]]:
+        return [(writer.value(made), "made"), (writer.value(made.arguments[0]), "given")]
+
+    text = writer.select(select, outputs, ordered=False)
+    return _sql(writer, f"SELECT given FROM ({text}) WHERE made IS NULL AND given IS NOT NULL LIMIT 1")

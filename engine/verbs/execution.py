@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from imq.engine.actions import Action, Exec
+from imq.engine.bind import needs_where
 from imq.grammar import ast
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
@@ -25,6 +26,8 @@ def _plan_exec(act: ast.Act, planning: Planning) -> list[Action]:
             hints=('such as: exec images where in use run trivy image "{{.Name}}"',),
         )
     query = act.query if act.query is not None else _query_of(act, planning)
+    if planning.bind(query).whole:
+        needs_where(query, "exec")
     # one word after the other, never through a shell: what a row holds can be no more than an argument
     return [Exec(argv) for argv, _ in rendered(query, words, planning)]
 

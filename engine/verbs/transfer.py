@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from imq.engine.actions import Action, Import, Load, Pull, Push, Save
+from imq.engine.bind import needs_where
 from imq.engine.bind.literals import is_text
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.platform import host
@@ -43,6 +44,8 @@ def _plan_pull(act: ast.Act, planning: Planning) -> list[Action]:
 def _names_of(query: ast.Rows, planning: Planning) -> list[tuple[str, Span | None]]:
     """Return the names that a query gives: of whole images their tags, else its one column of texts."""
     select = planning.bind(query)
+    if select.whole:
+        needs_where(query, "pull")
     if select.whole and select.table.name == "images":
         named = ast.Known(ast.Field(("tag",)))
         query = ast.Query("", base=query, where=named, select=(ast.Column(ast.Field(("name",))),), span=query.span)

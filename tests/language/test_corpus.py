@@ -1,20 +1,23 @@
 """Every statement of the corpus goes every way through the language: read, written, read back, bound, explained, run.
 
-A statement that is refused stands in refused/*.txt with its whole diagnosis; IMQ_UPDATE=1 writes these anew.
+What the statements of corpus/NAME.imq answer stands in corpus/NAME.txt; one that is refused stands in refused/*.txt
+with its whole diagnosis. IMQ_UPDATE=1 writes these anew.
 """
 
 from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Generator
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from imq.engine.render.cell import Manner
 from imq.engine.render.forms import FORMS, write_answer, write_documents
 from imq.engine.result import Answer, Documents, Result
-from imq.engine.tables import TABLES
+from imq.engine.tables import ELSEWHERE, TABLES
 from imq.engine.verbs import VERBS
 from imq.grammar import ast, parser
 from imq.grammar.errors import ImqError, StatementError, draw
@@ -22,6 +25,7 @@ from imq.grammar.generate import GRAMMAR, generate, lark_parser
 from imq.grammar.generate import TABLES as GENERATED
 from imq.grammar.lexer import Lexer, Token, Vocabulary
 from imq.grammar.printer import write
+from language.conftest import NOW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +33,8 @@ if TYPE_CHECKING:
     from imq.engine.session import Session
 
 HERE = os.path.dirname(__file__)
-VOCABULARY = Vocabulary(frozenset(VERBS), frozenset(TABLES), frozenset(FORMS))
+VOCABULARY = Vocabulary(frozenset(VERBS), frozenset({*TABLES, *ELSEWHERE}), frozenset(FORMS))
+CORPUS = sorted(glob.glob(os.path.join(HERE, "corpus", "*.imq")))
 REFUSED = sorted(glob.glob(os.path.join(HERE, "refused", "*.txt")))
 
 
@@ -39,16 +44,29 @@ def read(path: str) -> str:
 
 
 def corpus() -> list[Any]:
-    """Return each statement of the corpus as a parameter: its tree, and its text."""
+    """Return each statement of the corpus as a parameter: its tree, its text, and the statements before it.
+
+    Of these only those that name something: variables, views.
+    """
     found = []
-    for path in sorted(glob.glob(os.path.join(HERE, "corpus", "*.imq"))):
+    for path in CORPUS:
         text = read(path)
         name = os.path.basename(path).removesuffix(".imq")
-        for tree in parser.parse(text, VOCABULARY):
+        before: list[ast.Statement] = []
+        for tree in parser.parse(text, VOCABULARY, included=lambda _: ("large",)):
             assert tree.span is not None
             said = text[tree.span.start : tree.span.end]
-            found.append(pytest.param(tree, said, id=f"{name}:{text.count(chr(10), 0, tree.span.start) + 1}"))
+            line = text.count(chr(10), 0, tree.span.start) + 1
+            found.append(pytest.param(tree, said, tuple(before), id=f"{name}:{line}"))
+            if isinstance(tree, ast.Let | ast.View | ast.Include):
+                before.append(tree)
     return found
+
+
+def knowing(before: tuple[ast.Statement, ...]) -> Vocabulary:
+    """Return the words that may be used after these statements."""
+    views = {statement.name for statement in before if isinstance(statement, ast.View) and statement.name}
+    return VOCABULARY.replace(tables=VOCABULARY.tables | views | {"large"})
 
 
 def refused(path: str) -> list[str]:
@@ -63,7 +81,7 @@ def refused(path: str) -> list[str]:
 
 def drawn(result: Result, form: str) -> str:
     """Return the text of an answer."""
-    manner = Manner(0, None)
+    manner = Manner(NOW, UTC)
     if isinstance(result, Answer):
         try:
             return "".join(write_answer(result, manner, form))
@@ -75,33 +93,61 @@ def drawn(result: Result, form: str) -> str:
     return result.text
 
 
-@pytest.mark.parametrize(("tree", "said"), corpus())
+@pytest.fixture(autouse=True)
+def lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand in the folder of the lists that statements name."""
+    monkeypatch.chdir(os.path.join(HERE, "lists"))
+
+
+@pytest.mark.parametrize(("tree", "said", "before"), corpus())
 class TestCorpus:
     """What holds for every statement that is right."""
 
-    def test_reads_back(self, tree: ast.Statement, said: str) -> None:
+    def test_reads_back(self, tree: ast.Statement, said: str, before: tuple[ast.Statement, ...]) -> None:
         written = write(tree)
-        assert parser.parse(written, VOCABULARY) == (tree,), f"{said} was written as {written}"
+        assert parser.parse(written, knowing(before)) == (tree,), f"{said} was written as {written}"
 
-    def test_runs(self, tree: ast.Statement, said: str, session: Session) -> None:
-        for form in ("table", "json"):
-            text = drawn(session.execute(tree, dry_run=True), form)
-            assert text.endswith("\n") or not text or said.startswith("set "), said
-
-    def test_explains(self, tree: ast.Statement, said: str, session: Session) -> None:
-        if isinstance(tree, ast.Setting | ast.Help):
-            with pytest.raises(StatementError, match="can be explained"):
-                session.explain(tree)
-            return
+    def test_explains(
+        self, tree: ast.Statement, said: str, before: tuple[ast.Statement, ...], session: Session
+    ) -> None:
+        for statement in before:
+            session.execute(statement)
         inner = tree
         while isinstance(inner, ast.Explain | ast.DryRun):
             inner = inner.statement
+        if not isinstance(inner, ast.Ask | ast.Act | ast.Assert):
+            with pytest.raises(StatementError, match="can be explained"):
+                session.explain(tree)
+            return
         assert session.explain(tree).startswith(f"statement: {write(inner)}\n"), said
 
-    def test_ends_where_it_ends(self, tree: ast.Statement, said: str) -> None:
+    def test_ends_where_it_ends(self, tree: ast.Statement, said: str, before: tuple[ast.Statement, ...]) -> None:
         """Alone it means the same: spans are exact, and nothing leaks from one statement into the next."""
-        assert parser.parse(said, VOCABULARY) == (tree,)
-        assert parser.parse(f"{said}\n{said}\n", VOCABULARY) == (tree, tree)
+        assert parser.parse(said, knowing(before)) == (tree,)
+        assert parser.parse(f"{said}\n{said}\n", knowing(before)) == (tree, tree)
+
+
+@pytest.mark.parametrize("path", CORPUS, ids=[os.path.basename(path) for path in CORPUS])
+def test_answers(path: str, session: Session, library_root: str) -> None:
+    """Every statement of a file, one after the other, answers in table and JSON what stands beside the file."""
+    session.store.measure(jobs=2)  # so that `explain` says the same whoever asked first
+    blocks = []
+    for tree in session.parse(read(path)):
+        assert tree.span is not None
+        said = read(path)[tree.span.start : tree.span.end]
+        for form in ("table", "json"):
+            session.world = session.world.replace(form=form)
+            text = drawn(session.execute(tree, dry_run=True), form).replace(library_root, "STORE")
+            shown = re.sub(r"(?m)[ ]+$", "", text)
+            blocks.append(f"> {said}\n{shown}" if form == "table" else shown)
+            if not isinstance(tree, ast.Ask | ast.Act | ast.DryRun) or "format" in said or " as " in said:
+                break
+    whole = "\n".join(blocks)
+    golden = path.removesuffix(".imq") + ".txt"
+    if os.environ.get("IMQ_UPDATE"):
+        with open(golden, "w", encoding="utf-8", newline="") as target:
+            target.write(whole)
+    assert whole == read(golden)
 
 
 @pytest.mark.parametrize("path", REFUSED, ids=[os.path.basename(path) for path in REFUSED])
@@ -138,7 +184,7 @@ class Recording(Lexer):
         return token
 
 
-@pytest.mark.parametrize("path", [*sorted(glob.glob(os.path.join(HERE, "corpus", "*.imq"))), *REFUSED])
+@pytest.mark.parametrize("path", [*CORPUS, *REFUSED])
 def test_lark_agrees(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lark's own parser takes the tokens that ours takes, and stumbles over the one that ours stumbles over."""
     from lark import Token as LarkToken

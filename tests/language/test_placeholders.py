@@ -92,9 +92,9 @@ def test_ids_stay_whole_when_asked(session: Session) -> None:
 def test_a_table_is_aligned_under_dockers_titles(session: Session) -> None:
     said = r"images where repository = redis format 'table {{.Repository}}\t{{.Tag}}\t{{.CreatedSince}}\t{{.Size}}'"
     assert written(session, said) == (
-        "REPOSITORY   TAG      CREATED        SIZE\n"
-        "redis        latest   3 days ago     100kB\n"
-        "redis        7        5 months ago   60kB\n"
+        "REPOSITORY   TAG       CREATED        SIZE\n"
+        "redis        latest    3 days ago     100kB\n"
+        "redis        7         5 months ago   60kB\n"
     )
     ids = written(session, r"images where name = redis:7 format 'table {{.ID}}\t{{.CreatedAt}}\t{{upper .Tag}}'")
     assert ids.splitlines()[0].replace("CREATED AT", "CREATED-AT").replace("IMAGE ID", "IMAGE-ID").split() == [

@@ -74,4 +74,4 @@ def test_what_waits_is_refused_by_name(task: dict[str, Any], session: Session) -
     """A sentence that can be answered has to leave this list."""
     with pytest.raises(ImqError) as caught:
         list(session.run(task["imq"], dry_run=True))
-    assert caught.value.code in ("unavailable", "unknown-name", "syntax", "no-such-image", "operand")
+    assert caught.value.code in ("unavailable", "unknown-name", "unknown-field", "syntax", "no-such-image", "operand")
