@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 GAP = "   "
 """What docker puts between columns."""
+LEAST = 10
+"""How wide docker makes a column at least, the gap counted."""
 _NO_WIDTH = frozenset({"Mn", "Me", "Cf"})
 """Categories of signs that stand on or within the one before: accents, enclosing marks, joiners."""
 
@@ -35,12 +37,15 @@ def clean(shown: str) -> str:
     return shown if shown.isprintable() else "".join(sign if sign.isprintable() else " " for sign in shown)
 
 
-def columns(lines: Iterable[list[str]]) -> Iterator[str]:
-    """Yield the lines of a table whose columns are as wide as their widest cell; no blanks at the end of a line."""
+def columns(lines: Iterable[list[str]], least: int = 0) -> Iterator[str]:
+    """Yield the lines of a table whose columns are as wide as their widest cell; no blanks at the end of a line.
+
+    With its gap a column is at least `least` wide.
+    """
     table = list(lines)
     if not table:
         return
-    widths = [max(map(width, column)) for column in zip(*table, strict=True)]
+    widths = [max(least - len(GAP), *map(width, column)) for column in zip(*table, strict=True)]
     for line in table:
         cells = [cell + " " * (wide - width(cell)) for cell, wide in zip(line, widths, strict=True)]
         yield GAP.join(cells).rstrip() + "\n"

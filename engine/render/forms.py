@@ -9,7 +9,7 @@ from imq.grammar.errors import StatementError, nearest
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .cell import text, texts
-from .columns import clean, columns
+from .columns import LEAST, clean, columns
 from .data_forms import as_csv, as_json, as_jsonl, as_tsv, as_yaml, json_text
 from .pages import as_html, as_markdown
 from .tree import as_tree
@@ -90,7 +90,7 @@ def as_template(answer: Answer, manner: Manner, source: str) -> Iterator[str]:
 
     lines = [line.split("\t") for text_ in (template.headers(title), *rows) for line in text_.split("\n")]
     most = max(map(len, lines))
-    yield from columns([[*map(clean, line), *[""] * (most - len(line))] for line in lines])
+    yield from columns([[*map(clean, line), *[""] * (most - len(line))] for line in lines], LEAST)
 
 
 def _title(name: str) -> str:

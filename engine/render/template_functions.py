@@ -207,19 +207,19 @@ def _join(values: Sequence[object], separator: str) -> str:
     return separator.join(map(show, values))
 
 
-def _by_rune(text: str, convert: Callable[[str], str]) -> str:
-    """Change the case of single characters, as Go does: no character becomes two."""
+def _by_rune(text: str, *converters: Callable[[str], str]) -> str:
+    """Change the case of single characters, as Go does: by the first way in which no character becomes two."""
     if text.isascii():
-        return convert(text)
-    return "".join(changed if len(changed := convert(c)) == 1 else c for c in text)
+        return converters[0](text)
+    return "".join(next((new for convert in converters if len(new := convert(c)) == 1), c) for c in text)
 
 
 def _lower(text: str) -> str:
-    return _by_rune(text, str.lower)
+    return _by_rune(text, str.lower, lambda dotted: dotted.lower()[0])  # of all characters only İ becomes two
 
 
 def _upper(text: str) -> str:
-    return _by_rune(text, str.upper)
+    return _by_rune(text, str.upper, str.title)  # some are two capitals, but one in a title
 
 
 def _title(text: str) -> str:

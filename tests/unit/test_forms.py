@@ -184,7 +184,7 @@ def test_whatever_the_data_people_see_lines(form: str, kind: Kind, values: list[
 
 def test_a_table_of_a_template_is_clean_too() -> None:
     answer = Answer(headings({"a": Kind.TEXT}), [("x\x1b[31m",)], Output(template="table {{.A}}\\t{{.A}}"))
-    assert "".join(write_answer(answer, MANNER)) == "A        A\nx [31m   x [31m\n"
+    assert "".join(write_answer(answer, MANNER)) == "A         A\nx [31m    x [31m\n"
 
 
 def cells(line: str) -> list[str]:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from imq.engine.render.template import Template
 from imq.grammar.errors import StatementError
+from peers import docker_template, needs_docker
+
+if TYPE_CHECKING:
+    import pathlib
 
 VALUE = {
     "a": 1.5,
@@ -224,6 +230,7 @@ DOCKER = [
     ("{{split `` `,`}} {{split `abc` ``}} {{split `a,b` `,`}} {{len (split `` `,`)}}", "[] [a b c] [a b] 1"),
     ("{{join (split `text:with:colon` `:`) `/`}}", "text/with/colon"),
     ("{{lower `ÀB`}} {{upper `ßa`}}", "àb ßA"),
+    ("{{lower `İÀ`}} {{upper `ᾳŉſ`}} {{title `ßa ᾳ`}}", "ià ᾼŉS ßa ᾼ"),
     ("{{title `hello wOrld a_b foo-bar é1x it's`}}", "Hello WOrld A_b Foo-Bar É1x It'S"),
     ("{{pad `x` 2 3}}|{{pad `` 2 3}}|{{pad `x` 1.0 0}}|", "  x   || x|"),
     ("{{truncate `abc` 2}} {{truncate `abc` 3}} {{truncate `abc` 9}} {{truncate `` 3}}", "ab abc abc "),
@@ -297,3 +304,17 @@ def test_failed_rendering_leaves_the_template_usable() -> None:
     with pytest.raises(StatementError):
         template.render([[1]])
     assert template.render([[1, 2], [3, 4]]) == "24"
+
+
+READ_NOTHING = [
+    text
+    for text in [*(case.values[0] for case in CASES), *(text for text, _ in DEFINED)]
+    if Template.parse(text).fields() == frozenset() and "\\n" not in text and "\\t" not in text
+]
+
+
+@needs_docker
+@pytest.mark.parametrize("text", READ_NOTHING)
+def test_docker_writes_the_same(tmp_path: pathlib.Path, text: str) -> None:
+    written = (render(text) + "\n").encode(errors="surrogateescape")  # halves of characters join to whole ones
+    assert docker_template(tmp_path, text) == (0, written.decode(errors="surrogateescape"))

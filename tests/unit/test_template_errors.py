@@ -11,8 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from imq.engine.render.template import Template, expand_escapes
 from imq.grammar.errors import StatementError, draw
+from peers import docker_template, needs_docker
 
 if TYPE_CHECKING:
+    import pathlib
     from collections.abc import Callable
 
 VALUE = {"s": "x", "l": ["one", "two", None, [True]], "m": {"b": "B", "a": None}, "n": None}
@@ -180,6 +182,16 @@ def test_parsing_fails_as_in_go(text: str, message: str) -> None:
     assert error.span is not None
     assert 0 <= error.span.start <= error.span.end <= len(text)
     assert draw(error).startswith("error[template]: template parsing error: ")
+
+
+REFUSED = [text for text, _ in FAILS_RUNNING if Template.parse(text).fields() == frozenset()]
+
+
+@needs_docker
+@pytest.mark.parametrize("text", [*REFUSED, *(text for text, _ in FAILS_PARSING)])
+def test_docker_refuses_the_same(tmp_path: pathlib.Path, text: str) -> None:
+    code, _ = docker_template(tmp_path, text)
+    assert code != 0
 
 
 @pytest.mark.parametrize(

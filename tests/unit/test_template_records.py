@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import UTC
+from typing import TYPE_CHECKING
+
 import pytest
+from imq.engine.render.cell import Manner
+from imq.engine.render.forms import write_answer
 from imq.engine.render.template import Template, expand_escapes, split_table
 from imq.engine.render.units import Size
+from imq.engine.result import Answer, Heading
+from imq.engine.tables import Kind
+from imq.grammar.ast import Output
 from imq.grammar.errors import UnknownName
+from peers import docker_template, needs_docker
+
+if TYPE_CHECKING:
+    import pathlib
 
 
 class Image:
@@ -178,3 +190,28 @@ def test_split_table(text: str, expected: tuple[bool, str]) -> None:
 )
 def test_expand_escapes_outside_of_actions(text: str, expected: str) -> None:
     assert expand_escapes(text) == expected
+
+
+ROW = {"Name": "default", "Error": "", "Description": "Current DOCKER_HOST based configuration"}
+
+
+@needs_docker
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{.Name}}\\t{{.Name}}\\n",
+        "table {{.Name}}\\t{{.Error}}\\t{{.Description}}",
+        'table {{upper .Name}}|{{json .Name}}|{{pad .Name 2 2}}|{{printf "%-12s" .Name}}|{{truncate .Name 3}}',
+        "table {{.Name}}\\t{{.Name}}\\t{{.Name}}{{.Name}}\\tx",
+        "table {{.Error}}\\t{{.Name}}",
+        "table{{.Name}}",
+        " {{.Name}} ",
+        "  table   {{.Name}}",
+    ],
+)
+def test_docker_draws_the_same_lines(tmp_path: pathlib.Path, text: str) -> None:
+    headings = tuple(Heading(name, name.upper(), Kind.TEXT) for name in ROW)
+    written = write_answer(Answer(headings, [tuple(ROW.values())], Output(template=text)), Manner(0, UTC))
+    code, shown = docker_template(tmp_path, text)
+    assert code == 0
+    assert "".join(written).splitlines() == [line.rstrip() for line in shown.splitlines()]
