@@ -14,11 +14,11 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 from imq.engine.render.cell import Manner
 from imq.engine.render.forms import write_answer
+from imq.engine.render.yaml_text import yaml_sequence
 from imq.engine.result import Answer, Heading
 from imq.engine.sources import external
 from imq.engine.sources.external import read_lines, read_rows
@@ -335,7 +335,16 @@ def test_what_a_form_writes_is_read(form: str, values: list[tuple[str, str]]) ->
     [
         *(("no", "no"), ("Yes", "Yes"), ("on", "on"), ("true", 1), ("False", 0), ("~", None), ("null", None)),
         *(("12", 12), ("-1", -1), ("+5", 5), ("0o17", 15), ("0x1F", 31), ("017", "017"), ("1_000", "1_000")),
-        *(("1.5", 1.5), ("1e3", 1000.0), (".5", 0.5), ("1.", 1.0), (".nan", None), ("-.inf", -float("inf"))),
+        *(
+            ("1.5", 1.5),
+            ("1e+3", 1000.0),
+            ("1.5e3", 1500.0),
+            ("12e34", "12e34"),
+            (".5", 0.5),
+            ("1.", 1.0),
+            (".nan", None),
+            ("-.inf", -float("inf")),
+        ),
         *(("22:22", "22:22"), ("2024-01-31", "2024-01-31"), ("2024-01-31T00:00:00Z", "2024-01-31T00:00:00Z")),
         *(
             ("'1'", "1"),
@@ -406,7 +415,7 @@ def test_yaml_bombs_do_not_go_off(text: str) -> None:
     run = subprocess.run(
         [sys.executable, "-c", limit + code], input=text, capture_output=True, text=True, timeout=60, check=False
     )
-    assert "Malformed: standard input has more than 64 MiB with its aliases" in run.stderr
+    assert "standard input has more than 64 MiB with its aliases" in run.stderr
 
 
 def test_yaml_of_too_many_values(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -427,7 +436,7 @@ JSONS = st.recursive(
 
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), JSONS, max_size=3), max_size=4))
 def test_yaml_is_read_as_the_same_json(items: list[dict[str, Any]]) -> None:
-    text = yaml.safe_dump(items, allow_unicode=True, sort_keys=False)
+    text = "".join(yaml_sequence(items))
     assert rows(f"---\n{text}") == rows(json.dumps(items))
 
 

@@ -49,9 +49,9 @@ def test_a_path_does_not_match(pattern: str, text: str) -> None:
 @pytest.mark.parametrize("text", ["", "a", "ab", "zzz", "a/b"])
 @pytest.mark.parametrize("pattern", MALFORMED)
 def test_a_malformed_pattern_is_an_error_whatever_the_text(pattern: str, text: str) -> None:
-    with pytest.raises(StatementError, match=r"^syntax error in pattern$") as raised:
+    with pytest.raises(StatementError) as raised:
         path_match(pattern, text)
-    assert raised.value.code == "pattern"
+    assert (raised.value.code, raised.value.message) == ("pattern", "syntax error in pattern")
 
 
 def test_a_star_may_end_within_a_character_as_in_go() -> None:
