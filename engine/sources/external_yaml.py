@@ -1,7 +1,8 @@
 """Rows of YAML, as version 1.2 reads it; loaded only when YAML is read (24 ms).
 
-Only what JSON can hold is read: `no`, `12:30` and `2024-01-31` are the texts that they are in YAML 1.2, `017` and the id
-`12e34` those that they are in YAML 1.1, and a tag makes no object. Aliases are followed, as far as a list may go whose aliases are written out.
+Only what JSON can hold is read: `no`, `12:30` and `2024-01-31` are the texts that they are in YAML 1.2, `017` and
+`12e34` those that they are in 1.1, and a tag makes no object. Aliases are followed, as far as a list may go that has
+them written out.
 """
 
 from __future__ import annotations
