@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from .result import Answer, Heading, worst
 from .tables.declaration import Cost, Field, Kind, Table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imq.grammar import ast
     from imq.grammar.errors import ImqError
 
     from .oci.digest import Digest
@@ -177,3 +181,30 @@ def describe(action: Action) -> Outcome:
             return Outcome("exec", " ".join(argv))
         case Fail(verb, target, error):
             return Outcome(verb, target, error=error)
+
+
+def outcomes(results: Sequence[Outcome], output: ast.Output, form: str) -> Answer:
+    """Return outcomes as an answer in `form`: for people the columns that say something, for programs all of them."""
+    from .render.forms import form_named
+
+    rows = [result.row() for result in results]
+    every = output.template is not None or form_named(output.form or form).whole
+    kept = [
+        (place, field)
+        for place, field in enumerate(OUTCOMES.fields)
+        if every
+        or field.name in ("action", "target")
+        or (field.name != "message" and any(row[place] is not None for row in rows))
+    ]
+    errors = tuple(result.error for result in results if result.error is not None)
+    code = 0
+    if errors:  # some items failed; when all did, what they needed decides
+        code = 1 if len(errors) < len(results) else worst(errors)
+    return Answer(
+        tuple(Heading(field.name, field.heading, field.kind, field) for _, field in kept),
+        [tuple(row[place] for place, _ in kept) for row in rows],
+        output,
+        OUTCOMES,
+        errors=errors,
+        exit_code=code,
+    )

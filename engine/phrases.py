@@ -39,14 +39,14 @@ PHRASES: dict[str, Phrase] = {
             "a glob",
             "a file of the image has a path like that",
             'contains file "*log4j*.jar"',
-            lambda given: ast.Exists(ast.Query("files", where=ast.Comparison("like", _field("path"), *given))),
+            lambda given: ast.Exists(ast.Query("files", where=ast.Comparison("like", _field("path"), given[0]))),
         ),
         Phrase(
             "contains package",
             "a name",
             "the package of that name is installed in the image",
             "contains package openssl",
-            lambda given: ast.Exists(ast.Query("packages", where=ast.Comparison("=", _field("name"), *given))),
+            lambda given: ast.Exists(ast.Query("packages", where=ast.Comparison("=", _field("name"), given[0]))),
         ),
         Phrase(
             "outdated",

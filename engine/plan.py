@@ -82,9 +82,11 @@ def _checks(selects: Iterable[b.Select], now: int) -> tuple[Check, ...]:
     for select in selects:
         if select.nonempty:
             checks.append(Check(write_check(select, now), select.nonempty))
-        for value in _all(b.values(select)):
-            if isinstance(value, b.Within) and value.starts:
-                checks.append(Check(write_strange(value.select, now), "", digests=True))
+        checks += [
+            Check(write_strange(value.select, now), "", digests=True)
+            for value in _all(b.values(select))
+            if isinstance(value, b.Within) and value.starts
+        ]
     return tuple(checks)
 
 

@@ -19,41 +19,35 @@ from imq.grammar.errors import (
     Refused,
     StatementError,
     TypeMismatch,
-    UnknownName,
-    nearest,
 )
 from imq.grammar.lexer import Vocabulary
-from imq.grammar.parser import parse
 from imq.grammar.printer import write
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .actions import OUTCOMES, Action, Fail, Outcome, describe
+from .actions import Action, Fail, Outcome, describe, outcomes
 from .bind import Scope, bind, bind_condition
 from .bound import Exists, Negation, Select, Test
-from .expansion import Names, expand
+from .expansion import expand
+from .memory import Memory, known_source
 from .plan import Assertion, Plan, headings, plan, plan_assertion, plan_values
 from .progress import Silent
 from .result import Answer, Documents, Failure, Heading, Result, Told, worst
 from .runner import Runner, broken
-from .settings import SETTINGS, checked
+from .scripts import Scripts
 from .sources.outside import Outside
 from .store.store import Store
 from .tables import ELSEWHERE, TABLES, Kind
-from .verbs import VERBS, Planning, Takes, Verb
+from .verbs import VERBS, Planning, Takes, verb_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import tzinfo
-    from typing import TextIO
+    from typing import Any, TextIO
 
-    from .expansion import Value
     from .oci.platform import Platform
     from .progress import Progress
     from .render.cell import Raw
     from .tables import Field
-
-DEEPEST_INCLUDE = 16
-"""Files that may include each other in a row."""
 
 
 class World(Record):
@@ -88,15 +82,12 @@ class Session:
     def __init__(self, world: World) -> None:
         self.world = world
         self.store = Store(world.root)
-        self.settings = {setting.name: setting.default for setting in SETTINGS.values()}
-        self.variables: dict[str, Value] = {}
-        self.views: dict[str, ast.Rows] = {}
-        self.source = "store"
+        self.memory = Memory()
         self._stops = True
         self._folder = os.curdir
         self._runner: Runner | None = None
         self._outside = Outside(self.store, world.stdin)
-        self._included: dict[str, tuple[str, tuple[ast.Statement, ...]]] = {}
+        self._scripts = Scripts()
 
     def close(self) -> None:
         """Close the store."""
@@ -107,7 +98,7 @@ class Session:
         """The words that statements may use."""
         from .render.forms import FORMS
 
-        return Vocabulary(frozenset(VERBS), frozenset({*TABLES, *ELSEWHERE, *self.views}), frozenset(FORMS))
+        return Vocabulary(frozenset(VERBS), frozenset({*TABLES, *ELSEWHERE, *self.memory.views}), frozenset(FORMS))
 
     def parse(
         self, text: str, wholes: Mapping[int, int] | None = None, folder: str = os.curdir
@@ -116,37 +107,7 @@ class Session:
 
         What it includes is read and parsed too; `folder` is where these paths begin.
         """
-        return self._parse(text, wholes, folder, ())
-
-    def _parse(
-        self, text: str, wholes: Mapping[int, int] | None, folder: str, above: tuple[str, ...]
-    ) -> tuple[ast.Statement, ...]:
-        def included(statement: ast.Include) -> frozenset[str]:
-            path = os.path.join(folder, statement.path)
-            content, statements = self._read_script(path, statement, above)
-            self._included[path] = content, statements
-            return _views_of(statements, os.path.dirname(path), self._included)
-
-        return parse(text, self.vocabulary, wholes, included)
-
-    def _read_script(
-        self, path: str, statement: ast.Include, above: tuple[str, ...]
-    ) -> tuple[str, tuple[ast.Statement, ...]]:
-        if path in above or len(above) >= DEEPEST_INCLUDE:
-            why = "includes itself" if path in above else f"is included {DEEPEST_INCLUDE} files deep"
-            raise StatementError(f"{statement.path} {why}", code="include", span=statement.span)
-        try:
-            with open(path, encoding="utf-8", errors="surrogateescape") as source:
-                content = source.read()
-        except OSError as problem:
-            raise StatementError(
-                f"cannot read {statement.path}: {problem.strerror}", code="include", span=statement.span
-            ) from None
-        try:
-            return content, self._parse(content, None, os.path.dirname(path), (*above, path))
-        except ImqError as error:
-            error.hints = (*error.hints, f"in the file {statement.path}")
-            raise
+        return self._scripts.parse(text, self.vocabulary, folder, wholes)
 
     def run(
         self,
@@ -165,9 +126,8 @@ class Session:
     def _run(self, statements: Sequence[ast.Statement], text: str, folder: str, *, dry_run: bool) -> Iterator[Result]:
         for statement in statements:
             if isinstance(statement, ast.Include):
-                path = os.path.join(folder, statement.path)
-                content, inner = self._included[path]
-                yield from self._run(inner, content, os.path.dirname(path), dry_run=dry_run)
+                script = self._scripts.included(statement, folder, self.vocabulary)
+                yield from self._run(script.statements, script.text, script.folder, dry_run=dry_run)
                 continue
             self._folder = folder
             try:
@@ -189,31 +149,28 @@ class Session:
         try:
             match statement:
                 case ast.Ask():
-                    return self._ask(expand(statement, self.names))
+                    return self._ask(self._expanded(statement))
                 case ast.Act():
-                    return self._act(expand(statement, self.names), dry_run=dry_run)
+                    return self._act(self._expanded(statement), dry_run=dry_run)
                 case ast.DryRun(inner):
                     return self.execute(inner, dry_run=True)
                 case ast.Explain(inner):
                     return Told(self.explain(inner))
                 case ast.Assert():
-                    return self._assert(expand(statement, self.names))
+                    return self._assert(self._expanded(statement))
                 case ast.Setting():
-                    return self._set(expand(statement, self.names))
+                    return self.memory.set(self._expanded(statement))
                 case ast.Let():
-                    return self._let(statement)
+                    return self.memory.let(self._expanded(statement))
                 case ast.View():
                     return self._view(statement)
                 case ast.Use(source):
-                    if source is None:
-                        return Told(f"{self.source}\n")
-                    self.use(source.text, source)
-                    return Told("")
+                    return self.memory.use(source)
                 case ast.OnError(stop):
                     self._stops = stop
                     return Told("")
-                case ast.Include(path):
-                    return self._include(path, statement, dry_run=dry_run)
+                case ast.Include():
+                    return self._include(statement, dry_run=dry_run)
                 case ast.Help(words):
                     from .help import help_text
 
@@ -221,65 +178,36 @@ class Session:
         except sqlite3.Error as problem:
             raise broken(problem) from problem
 
-    def _include(self, path: str, statement: ast.Include, *, dry_run: bool) -> Result:
-        where = os.path.join(self._folder, path)
-        self._included[where] = self._read_script(where, statement, ())
-        content, inner = self._included[where]
+    def _include(self, statement: ast.Include, *, dry_run: bool) -> Result:
         last: Result = Told("")
-        for result in self._run(inner, content, os.path.dirname(where), dry_run=dry_run):
+        for result in self._run((statement,), "", self._folder, dry_run=dry_run):
             last = result
         return last
 
-    # Names
+    # What is remembered
 
     @property
-    def names(self) -> Names:
-        """What `$name` and views stand for now."""
-        environment = {f"env.{name}": ast.Literal(value) for name, value in self.world.environment.items()}
-        return Names({**environment, **self.variables}, self.views)
+    def settings(self) -> dict[str, str]:
+        """The settings as they are now."""
+        return self.memory.settings
 
     def define(self, name: str, value: str) -> None:
         """Set a setting when `name` is one, else let the variable of this name stand for a text."""
-        if name.lower() in SETTINGS:
-            name, value = checked(name, value)
-            self.settings[name] = value
-        elif name.replace(".", "_").isidentifier() and not name.startswith("env."):
-            self.variables[name] = ast.Literal(value)
-        else:
-            raise StatementError(f'"{name}" is neither a setting nor a name for a variable', code="variable")
+        self.memory.define(name, value)
 
-    def use(self, source: str, node: ast.Literal | None = None) -> None:
-        """Ask questions without `in` of this source from now on."""
-        self._check_source(node or ast.Literal(source))
-        self.source = source.lower()
+    def use(self, source: str) -> None:
+        """Ask questions without `in` of this source from now on; raises `UnknownName` when it is not there."""
+        self.memory.use(ast.Literal(source))
 
-    @staticmethod
-    def _check_source(node: ast.Literal) -> None:
-        if node.text.lower() != "store":
-            raise UnknownName(f'there is no source "{node.text}" here', span=node.span, hints=("sources: store",))
-
-    def _let(self, statement: ast.Let) -> Result:
-        if statement.name is None or statement.value is None:
-            shown = [(name, write(value)) for name, value in sorted(self.variables.items())]
-            return _texts(("name", "value"), shown)
-        if "." in statement.name:
-            raise StatementError(
-                "the name of a variable has no dot", code="variable", span=statement.span, hints=("$env.NAME is given",)
-            )
-        self.variables[statement.name] = expand(statement.value, self.names)
-        return Told("")
+    def _expanded(self, node: Any) -> Any:
+        return expand(node, self.memory.names(self.world.environment))
 
     def _view(self, statement: ast.View) -> Result:
-        if statement.name is None or statement.rows is None:
-            return _texts(("name", "query"), [(name, write(rows)) for name, rows in sorted(self.views.items())])
-        name = statement.name.lower()
-        if name in TABLES or name in ELSEWHERE or name in VERBS or "." in name:
-            what = "a table" if name in TABLES or name in ELSEWHERE else "a verb" if name in VERBS else "no name"
-            raise StatementError(f'"{name}" is {what}, so no view can be called that', code="view", span=statement.span)
-        rows = expand(statement.rows, self.names)
-        bind(rows, self.scope())  # a view that means nothing is refused where it is made
-        self.views[name] = rows
-        return Told("")
+        if statement.rows is not None:
+            meant: ast.Rows = self._expanded(statement.rows)
+            bind(meant, self.scope())  # a view that means nothing is refused where it is made
+            statement = statement.replace(rows=meant)
+        return self.memory.view(statement)
 
     # Queries
 
@@ -291,7 +219,7 @@ class Session:
             self.world.zone,
             lambda text: self.store.find(text).key,
             self._outside.table,
-            self._check_source,
+            known_source,
         )
 
     @property
@@ -413,7 +341,7 @@ class Session:
         )
 
     def _act(self, statement: ast.Act, *, dry_run: bool) -> Result:
-        verb = self._verb(statement)
+        verb = verb_of(statement)
         planning = self.planning()
         if verb.answer is not None:
             return verb.answer(statement, planning)
@@ -427,34 +355,6 @@ class Session:
         if asks and self.world.confirm is not None and not self.world.confirm(listed):
             return Told("nothing was done\n")
         return outcomes(list(self._apply(actions)), statement.output, form)
-
-    def _verb(self, statement: ast.Act) -> Verb:
-        """Return the verb's declaration, its operands and options checked against it."""
-        verb = VERBS.get(statement.verb)
-        if verb is None:
-            raise UnknownName(
-                f'there is no verb "{statement.verb}"', span=statement.span, hints=(nearest(statement.verb, VERBS),)
-            )
-        given = bool(statement.references) or statement.query is not None
-        wrong = ""
-        if statement.every and not verb.all:
-            wrong = f"{verb.name} all: say all of what: {verb.name} all images"
-        elif not given and not statement.every and not verb.alone:
-            wrong = f"{verb.name} needs {verb.takes.value}"
-        elif given and verb.takes is Takes.NOTHING:
-            wrong = f"{verb.name} takes no operand"
-        if wrong:
-            raise StatementError(wrong, code="operand", span=statement.span, hints=(f"such as: {verb.example}",))
-        for option in statement.options:
-            if option.name not in verb.options:
-                known = ", ".join(verb.options) or "none"
-                raise StatementError(
-                    f'{verb.name} does not take "{option.name}"',
-                    code="option",
-                    span=option.span,
-                    hints=(f"its options: {known}",),
-                )
-        return verb
 
     def _apply(self, actions: list[Action]) -> Iterator[Outcome]:
         from .sources.store import StoreSource
@@ -484,14 +384,14 @@ class Session:
         match statement:
             case ast.Ask():
                 scope = self.scope()
-                meant = expand(statement, self.names)
+                meant = self._expanded(statement)
                 select = bind(meant.query, scope)
                 wanted = self._wanted(meant, select)
                 planned = plan(select if wanted is None else bind(meant.query, scope, wanted), scope.now)
                 return explain_query(said, planned, unmeasured)
             case ast.Act():
-                act = expand(statement, self.names)
-                verb = self._verb(act)
+                act = self._expanded(statement)
+                verb = verb_of(act)
                 query = None
                 if act.query is not None and verb.takes is Takes.IMAGES:
                     planning = self.planning()
@@ -499,7 +399,7 @@ class Session:
                 return explain_action(said, verb, query, unmeasured)
             case ast.Assert():
                 scope = self.scope()
-                condition = bind_condition(expand(statement.condition, self.names), scope)
+                condition = bind_condition(self._expanded(statement.condition), scope)
                 return explain_assertion(said, plan_assertion(condition, scope.now), unmeasured)
             case ast.Explain(inner) | ast.DryRun(inner):
                 return self.explain(inner)
@@ -508,72 +408,9 @@ class Session:
                     "only a question, an action or an assert can be explained", code="explain", span=statement.span
                 )
 
-    def _set(self, statement: ast.Setting) -> Result:
-        if statement.name is None:
-            lines = [(name, value, SETTINGS[name].doc) for name, value in self.settings.items()]
-            return _texts(("name", "value", "meaning"), lines)
-        if statement.value is None:
-            name, value = checked(statement.name, self.settings.get(statement.name.lower(), ""), statement.span)
-            return Told(f"{name} = {value}\n")
-        if not isinstance(statement.value, ast.Literal):
-            raise StatementError("a setting takes one word", code="setting", span=statement.span)
-        name, value = checked(statement.name, statement.value.text, statement.span)
-        self.settings[name] = value
-        return Told("")
-
 
 def _text(node: ast.Literal | ast.Variable) -> str:
     """Return the text of an operand whose variables were replaced."""
     if not isinstance(node, ast.Literal):
         raise StatementError(f"one word is wanted here, not {write(node)}", code="operand", span=node.span)
     return node.text
-
-
-def _texts(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Answer:
-    return Answer(tuple(Heading(name, name.upper(), Kind.TEXT) for name in names), rows)
-
-
-def _views_of(
-    statements: Sequence[ast.Statement],
-    folder: str,
-    included: Mapping[str, tuple[str, tuple[ast.Statement, ...]]],
-) -> frozenset[str]:
-    """Return the names of the views that statements make, those of files that they include among them."""
-    names: set[str] = set()
-    for statement in statements:
-        if isinstance(statement, ast.View) and statement.name is not None:
-            names.add(statement.name)
-        elif isinstance(statement, ast.Include):
-            path = os.path.join(folder, statement.path)
-            names |= _views_of(included[path][1], os.path.dirname(path), included)
-    return frozenset(names)
-
-
-def outcomes(results: Sequence[Outcome], output: ast.Output, form: str) -> Answer:
-    """Return outcomes as an answer in `form`: for people the columns that say something, for programs all of them."""
-    from .render.forms import form_named
-
-    rows = [result.row() for result in results]
-    every = output.template is not None or form_named(output.form or form).whole
-    kept = [
-        (place, field)
-        for place, field in enumerate(OUTCOMES.fields)
-        if every
-        or field.name in ("action", "target")
-        or (field.name != "message" and any(row[place] is not None for row in rows))
-    ]
-    errors = tuple(result.error for result in results if result.error is not None)
-    code = 0
-    if errors:  # some items failed; when all did, what they needed decides
-        code = 1 if len(errors) < len(results) else worst(errors)
-    return Answer(
-        tuple(Heading(field.name, field.heading, field.kind, field) for _, field in kept),
-        [tuple(row[place] for place, _ in kept) for row in rows],
-        output,
-        OUTCOMES,
-        errors=errors,
-        exit_code=code,
-    )
-
-
-__all__ = ["Documents", "Session", "World", "outcomes"]

@@ -169,9 +169,9 @@ class _Parser:
             choices = (nearest(name, words), f"tables: {tables}", f"verbs: {listed(sorted(self._vocabulary.verbs))}")
             return UnknownName(f'"{found}" is neither a table nor a verb', span=token.span, hints=choices)
         elif "TABLE" in expected and "NAME" not in expected and found.isidentifier() and found.lower() not in WORDS:
-            tables = sorted(self._vocabulary.tables)
-            choices = (nearest(found, tables), f"tables: {listed(tables)}")
-            return UnknownName(f'there is no table "{found}"', span=token.span, hints=choices)
+            known = sorted(self._vocabulary.tables)
+            hints = (nearest(found, known), f"tables: {listed(known)}")
+            return UnknownName(f'there is no table "{found}"', span=token.span, hints=hints)
         elif found.lower() == "as" and "FORM" in expected:
             said = _WORD_AFTER.match(self._text, token.span.end)
             forms = sorted(self._vocabulary.forms)

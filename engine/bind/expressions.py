@@ -272,8 +272,7 @@ class Expressions:
         try:
             return self._related(rows, self.table, self.scope)
         except UnknownName as error:
-            inside = isinstance(rows, ast.Query) and self.table.relation(rows.table) is not None
-            if error.name and inside and self.table.find(error.name) is not None:
+            if isinstance(rows, ast.Query) and self.table.relation(rows.table) and self.table.find(error.name or "-"):
                 error.hints = (
                     *error.hints,
                     f"what follows where goes on to the end: to end it before, (any {rows.table} where …) and …",

@@ -89,6 +89,8 @@ class Outside:
                 "rows are of one file", code="target", hints=("put them together: rows of A union rows of B",)
             )
         records = read_rows(*self._path(paths[0]))
+        if any(name.lower() == "_row" for name, _ in records.columns):
+            raise StatementError(f'{paths[0]} has a column called "_row", which is kept for imq', code="columns")
         fields = tuple(Field(name, kind, f"as {paths[0]} has it") for name, kind in records.columns)
         made = self._stored(table, [name for name, _ in records.columns], records.rows)
         return made.replace(fields=fields, shown=tuple(field.name for field in fields))
