@@ -13,7 +13,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .literals import Misuse, Written
 from .results import Result, Row
-from .statements import statement_of
+from .statements import Statement, explain, statement_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -94,6 +94,7 @@ class Connection:
                 insecure=frozenset(insecure),
                 progress=_progress() if progress else Silent(),
                 confirm=self._asked(confirm) if confirm is not None else None,
+                form="json",  # rows have every field, so that they can be read as attributes
             )
         )
         try:
@@ -121,9 +122,8 @@ class Connection:
 
     def run(self, statement: str | Written, *, dry_run: bool = False) -> Iterator[Result]:
         """Run the statements of a text one after the other, each when it is asked for, and yield what each answers."""
-        session = self._open()
         if isinstance(statement, str):
-            for found in session.run(statement, dry_run=dry_run):
+            for found in self._open().run(statement, dry_run=dry_run):
                 yield self._result(found)
         else:
             yield self._result(self._execute(statement, dry_run=dry_run))
@@ -135,18 +135,12 @@ class Connection:
         """
         from imq.engine.result import Answer
 
-        session = self._open()
         if isinstance(query, str):
-            parsed = session.parse(query)
-            asked = parsed[0] if len(parsed) == 1 else None
-        else:
-            asked = statement_of(query)
-        if not isinstance(asked, ast.Ask):
+            parsed = self._open().parse(query)
+            query = Statement(parsed[0]) if len(parsed) == 1 else Statement(ast.Help())
+        if not isinstance(statement_of(query), ast.Ask):
             raise Misuse("one query can be streamed", hints=("for all else: session(statement)",))
-        try:
-            answer = session.execute(asked)
-        except ImqError as error:
-            raise error.at(query if isinstance(query, str) else str(query)) from error.__cause__
+        answer = self._execute(query, dry_run=False)
         assert isinstance(answer, Answer)
         return (Row(answer.headings, row) for row in answer.rows)
 
@@ -154,8 +148,6 @@ class Connection:
         """Return how a statement would run: its stages and its SQL."""
         if isinstance(statement, str):
             return str(self(f"explain {statement}"))
-        from .statements import explain
-
         return str(self(explain(statement)))
 
     def close(self) -> None:
@@ -180,11 +172,16 @@ class Connection:
         return self._session
 
     def _execute(self, statement: Written, *, dry_run: bool) -> Found:
+        """Run a statement as it is written, so that an error can show where in it."""
+        session, node, text = self._open(), statement_of(statement), str(statement)
         try:
-            return self._open().execute(statement_of(statement), dry_run=dry_run)
+            parsed = session.parse(text)
+        except ImqError:
+            parsed = ()  # what is wrong with it, running it tells better
+        try:
+            return session.execute(parsed[0] if parsed == (node,) else node, dry_run=dry_run)
         except ImqError as error:
-            error.span = None  # it points into no text that anybody wrote
-            raise
+            raise error.at(text) from error.__cause__
 
     def _result(self, found: Found) -> Result:
         result = Result(found, _manner)

@@ -214,7 +214,26 @@ class Result:
             case Answer():
                 from imq.engine.render.forms import write_answer
 
-                return "".join(write_answer(self._asked(self._found, form), self._manner()))
+                return "".join(write_answer(self._asked(self._plain(form), form), self._manner(), "table"))
+
+    def _plain(self, form: str) -> Answer:
+        """Return the answer with the columns that people are shown, when all were read and none was asked for."""
+        from imq.engine.actions import OUTCOMES
+        from imq.engine.render.forms import form_named
+
+        found = self._found
+        assert isinstance(found, Answer)
+        names = [heading.name for heading in found.headings]
+        if found.table is None or tuple(heading.field for heading in found.headings) != found.table.fields:
+            return found
+        if (found.output.template is not None and not form) or form_named(form or found.output.form or "table").whole:
+            return found
+        kept = [names.index(name) for name in found.table.shown]
+        if found.table is OUTCOMES:
+            said = {name for at, name in enumerate(names) if any(row[at] is not None for row in found.rows)}
+            kept = [at for at, name in enumerate(names) if name in {"action", "target", *said} - {"message"}]
+        rows = [tuple(row[at] for at in kept) for row in found.rows]
+        return found.replace(headings=tuple(found.headings[at] for at in kept), rows=rows)
 
     @staticmethod
     def _asked(found: Any, form: str) -> Any:

@@ -1,5 +1,7 @@
 """Both ways in build the same trees: what is built prints as text that reads back, and text has its Python."""
 
+# ruff: noqa: PT009 - imq.assert_ is no method of unittest
+
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
