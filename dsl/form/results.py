@@ -124,6 +124,11 @@ class ActionFailed(ImqError, ExceptionGroup[ImqError]):
     def __init__(self, message: str, errors: Sequence[ImqError]) -> None:
         super().__init__(message, hints=tuple(f"{error.code}: {error.message}" for error in errors))
 
+    @property
+    def errors(self) -> tuple[ImqError, ...]:
+        """The errors of the items, in their order."""
+        return tuple(error for error in self.exceptions if isinstance(error, ImqError))
+
     def derive(self, errors: Sequence[ImqError]) -> ActionFailed:  # type: ignore[override]
         """Return a group of some of the errors, as `except*` asks for."""
         return ActionFailed(self.message, errors)
