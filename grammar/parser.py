@@ -9,7 +9,7 @@ from ._tables import END, PRODUCTIONS, ROWS, START, WORDS
 from .build import Builder
 from .errors import Span, StatementError, UnknownName, listed, nearest
 from .lexer import Lexer, Token, Vocabulary
-from .record import TYPE_CHECKING
+from .record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -67,6 +67,17 @@ class _Rows(dict[int, dict[str, int]]):
 _STATES = _Rows()
 
 
+class Expected(Record):
+    """What can follow the beginning of a text: the terminals of the grammar, after the tokens that were read.
+
+    `vocabulary` has the views that were named on the way too.
+    """
+
+    kinds: frozenset[str]
+    tokens: tuple[Token, ...]
+    vocabulary: Vocabulary
+
+
 class _Parser:
     """One run over one text."""
 
@@ -88,23 +99,36 @@ class _Parser:
         self._makers: list[Callable[..., Any]] = [getattr(builder, made) for _, _, made, _ in PRODUCTIONS]
 
     def run(self) -> list[ast.Statement]:
+        while not self._push(self._lexer.next(_STATES[self._states[-1]])):
+            pass
+        statements: list[ast.Statement] = self._values[-1]
+        return statements
+
+    def read(self, end: int) -> Expected:
+        """Take the tokens that begin before `end`, and return what can follow them."""
+        tokens: list[Token] = []
+        while True:
+            token = self._lexer.next(_STATES[self._states[-1]])
+            if token.kind == "$END" or token.span.start >= end:
+                return Expected(frozenset(self._expected()), tuple(tokens), self._vocabulary)
+            self._push(token)
+            tokens.append(token)
+
+    def _push(self, token: Token) -> bool:
+        """Reduce what ends before the token, and shift it; return whether that was the end."""
         states = self._states
         while True:
-            row = _STATES[states[-1]]
-            token = self._lexer.next(row)
-            while True:
-                step = _STATES[states[-1]].get(token.kind)
-                if step is None:
-                    raise self._unexpected(token)
-                if step >= 0:
-                    states.append(step)
-                    self._values.append(token)
-                    self._spans.append(token.span)
-                    break
-                self._reduce(-1 - step, token)
-                if token.kind == "$END" and states[-1] == END:
-                    statements: list[ast.Statement] = self._values[-1]
-                    return statements
+            step = _STATES[states[-1]].get(token.kind)
+            if step is None:
+                raise self._unexpected(token)
+            if step >= 0:
+                states.append(step)
+                self._values.append(token)
+                self._spans.append(token.span)
+                return False
+            self._reduce(-1 - step, token)
+            if token.kind == "$END" and states[-1] == END:
+                return True
 
     def _reduce(self, production: int, token: Token) -> None:
         made, length, method, handed = PRODUCTIONS[production]
@@ -219,3 +243,12 @@ def parse(
     except StatementError as error:
         raise error.at(text) from None
     return tuple(statements)
+
+
+def expected(text: str, vocabulary: Vocabulary, ahead: str = "") -> Expected:
+    """Return what can follow `text`, the beginning of statements, if `ahead` stands behind that.
+
+    The name of a table is told from that of a field by what follows it: `ahead` is a guess. Raises `StatementError`
+    when nothing can follow, because the text is wrong already.
+    """
+    return _Parser(text + ahead, vocabulary, {}, lambda _: ()).read(len(text))

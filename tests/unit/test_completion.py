@@ -1,0 +1,183 @@
+"""What can come next: a pure function of a text and a place in it."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as tried
+from hypothesis import strategies as st
+from imq.engine.completion import Completion, complete
+from imq.grammar import ast
+from imq.grammar.parser import parse
+from imq.grammar.printer import write
+from language import drawn
+from language.drawn import VOCABULARY
+
+HERE = "|"
+"""Where the cursor stands."""
+
+
+def at(text: str) -> Completion:
+    return complete(text.replace(HERE, ""), text.index(HERE), VOCABULARY)
+
+
+def words(text: str) -> list[str]:
+    return [word.text for word in at(text).words]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("im|", ["images", "import"]),
+        ("images wh|", ["where"]),
+        ("images where dang|", ["dangling"]),
+        ("images where size > 1 an|", ["and"]),
+        ("images order by siz|e desc", ["size"]),
+        ("images order by size de|", ["desc"]),
+        ("images as j|", ["json", "jsonl"]),
+        ("images select na|", ["name"]),
+        ("images where ol|", ["older than"]),
+        ("images ex|", ["except newest", "except"]),
+        ("images where label.env = prod gr|", ["group by"]),
+        ("images where unique_size > .down|", [".download_size"]),
+        ("images where dangling = t|", ["true"]),
+        ("images where any la|", ["layers"]),
+        ("images where any layers where diff|", ["diff_id"]),
+        ("images where any layers where size > 1 order by reposit|", ["repository"]),
+        ("images where (any layers where size > 1) and reposit|", ["repository"]),
+        ("images where count(layers wh|", ["where"]),
+        ("layers of (images where dang|", ["dangling"]),
+        ("layers of (images where dangling) where dif|", ["diff_id"]),
+        ("images union layers where diff|", ["diff_id"]),
+        ("images where base.na|", ["base.name"]),
+        ("images where has lab|", ["label"]),
+        ("images; layers where diff|", ["diff_id"]),
+        ("images where dangling\nlayers where diff|", ["diff_id"]),
+        ("rm app:1 fo|", ["format", "force"]),
+        ("tag x as y dr|", ["dry run"]),
+        ("set ver|", ["verify"]),
+        ("set verify = l|", ["lazy"]),
+        ("help ima|", ["images"]),
+        ("on error c|", ["continue"]),
+        ("on er|", ["error"]),
+        ("images where contains f|", ["file"]),
+        ("images where shares |", ["layers with"]),
+        ('images format "{{.CreatedS|', ["CreatedSince"]),
+        ("rm images until |", ["total size <="]),
+        ("dry run ver|", ["verify"]),
+        ("view stale as images where dangling; sta|", ["stale"]),
+        ('images where name = "unfinished |', []),
+        ("images ) |", []),
+        ("nonsense |", []),
+        ("imàges |", []),
+    ],
+)
+def test_words(text: str, expected: list[str]) -> None:
+    assert sorted(words(text)) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds", "field"),
+    [
+        ("|", {"statement", "table", "verb"}, ""),
+        ("images where |", {"field", "function", "keyword", "relation", "value", "variable"}, ""),
+        ("images where tag = |", {"field", "function", "relation", "value", "variable"}, "tag"),
+        ("images where tag in (latest, |", {"field", "function", "value", "variable"}, "tag"),
+        ("images where label.|", {"function", "key", "keyword", "value", "variable"}, "label"),
+        ("images where created before |", {"field", "function", "reference", "relation", "variable"}, "created"),
+        ("layers of |", {"reference", "variable"}, ""),
+        ("images in |", {"source", "variable"}, ""),
+        ("use |", {"source"}, ""),
+        ("include |", {"path"}, ""),
+        ("import |", {"keyword", "path", "variable"}, ""),
+        ("pull redis:7, |", {"reference", "variable"}, ""),
+        ("save redis:7 to |", {"reference", "variable"}, ""),
+        ("let |", {"name"}, ""),
+        ("set |", {"setting"}, ""),
+        ("images format {{.|", {"placeholder"}, ""),
+    ],
+)
+def test_kinds(text: str, kinds: set[str], field: str) -> None:
+    found = at(text)
+    assert found.kinds >= kinds - {"relation"}
+    assert not found.kinds - kinds - {"relation"}
+    assert found.field == field
+
+
+def test_what_the_word_replaces() -> None:
+    assert at("images where siz|e > 1").start == len("images where ")
+    assert at("images where a = b|").start == len("images where a = ")
+
+
+def test_words_are_told_of() -> None:
+    (word,) = at("images where dang|").words
+    assert (word.kind, word.doc) == ("field", "the image has no tag")
+
+
+def test_clauses_come_once() -> None:
+    assert "where" not in words("images where dangling |")
+    assert "order by" in words("images where dangling |")
+    assert "where" in words("images where dangling union layers |")
+
+
+def test_verbs_have_their_options() -> None:
+    assert {"as", "change", "message", "platform"} <= set(words("import ./x |"))
+    assert not {"to", "force"} & set(words("import ./x |"))
+    assert "platform" not in words("import ./x platform linux/arm64 |")
+    assert "images" not in words("import |")
+    assert "images" in words("rm |")
+
+
+def test_views_have_the_fields_of_their_tables() -> None:
+    (view,) = parse("view big as (layers where size > 1GB) where index > 0", VOCABULARY)
+    assert isinstance(view, ast.View)
+    assert view.rows is not None
+    known = VOCABULARY.replace(tables=VOCABULARY.tables | {"big"})
+    found = complete("big where diff", len("big where diff"), known, {"big": view.rows})
+    assert [word.text for word in found.words] == ["diff_id"]
+
+
+@given(drawn.statements(), st.integers(0, 200))
+@tried(max_examples=200)
+def test_any_place(tree: ast.Statement, place: int) -> None:
+    text = write(tree)
+    cursor = min(place, len(text))
+    began = time.monotonic()
+    found = complete(text, cursor, VOCABULARY)
+    assert found.start <= cursor
+    assert time.monotonic() - began < 1
+
+
+@given(st.text(max_size=60), st.integers(0, 60))
+def test_any_text(text: str, place: int) -> None:
+    complete(text, min(place, len(text)), VOCABULARY)
+
+
+CORPUS = [
+    "images where dangling and size > 1GB order by size desc limit 3",
+    "images group by repository having count(*) > 3 select repository, sum(size) as json",
+    "rm images where repository like x and older than 30d and not in use except newest 3 per repository force",
+    "images union images where has label order by tag",
+    "assert no images where user = root and label is known",
+    "images where any layers where size between 1MB and 2MB",
+]
+
+
+@pytest.mark.parametrize("text", CORPUS)
+def test_keywords_are_offered_where_they_stand(text: str) -> None:
+    """At the beginning of each keyword of a statement, that keyword is among the words that can come next."""
+    keywords = {"where", "and", "order", "limit", "group", "having", "select", "desc", "older", "not", "union", "is"}
+    for place, word in _placed(text):
+        if word in keywords:
+            offered = {found.text.split(" ")[0] for found in complete(text, place, VOCABULARY).words}
+            assert word in offered, (text[:place], word)
+
+
+def _placed(text: str) -> list[tuple[int, str]]:
+    found, place = [], 0
+    for word in text.split(" "):
+        found.append((place, word))
+        place += len(word) + 1
+    return found
