@@ -248,8 +248,8 @@ def _candidates(kinds: frozenset[str], vocabulary: Vocabulary, scene: _Scene, ty
         for name in sorted(vocabulary.tables):
             yield Word(name, "table", TABLES[name].doc if name in TABLES else "")
     if "FUNCTION" in kinds and not typed.startswith("."):
-        declared = [*AGGREGATES.values(), *(one for one in FUNCTIONS.values() if not one.inner)]
-        yield from (Word(f"{one.name}(", "function", one.doc) for one in declared)
+        yield from (Word(f"{one.name}(", "function", one.doc) for one in AGGREGATES.values())
+        yield from (Word(f"{one.name}(", "function", one.doc) for one in FUNCTIONS.values() if not one.inner)
     if "VERB" in kinds:
         for name in sorted(vocabulary.verbs):
             yield Word(name, "verb", VERBS[name].doc if name in VERBS else "")
@@ -364,13 +364,22 @@ def _values(scene: _Scene) -> Iterator[Word]:
     if kind == "source" and field is not None:
         kind = "value"
     if kind == "topic":
-        topics = {**TABLES, **VERBS, **FUNCTIONS, **AGGREGATES, **SETTINGS, **CLAUSES}
-        yield from (Word(name, kind, one.doc) for name, one in topics.items() if not getattr(one, "inner", False))
+        yield from (Word(name, kind, doc) for name, doc in _topics())
         return
     if field is not None and field.kind is Kind.BOOLEAN:
         yield from (Word(choice, "choice") for choice in ("true", "false"))
         return
     yield Word("", kind)
+
+
+def _topics() -> Iterator[tuple[str, str]]:
+    """Yield what help tells of, and what it is for."""
+    yield from ((name, one.doc) for name, one in TABLES.items())
+    yield from ((name, one.doc) for name, one in VERBS.items())
+    yield from ((name, one.doc) for name, one in FUNCTIONS.items() if not one.inner)
+    yield from ((name, one.doc) for name, one in AGGREGATES.items())
+    yield from ((name, one.doc) for name, one in SETTINGS.items())
+    yield from ((name, one.doc) for name, one in CLAUSES.items())
 
 
 def _forms(head: str, typed: str, vocabulary: Vocabulary) -> Completion:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from imq.engine.result import Result as Found
     from imq.engine.session import Session
 
+_SHOWN = 20
+"""Lines of rows that the error of an assertion shows."""
+
 
 def connect(
     source: str | None = None,
@@ -114,19 +117,25 @@ class Connection:
         statement, `AssertionFailed` for an assertion that does not hold.
         """
         last: Result | None = None
-        for result in self.run(statement, dry_run=dry_run):
-            last = result
+        failed: AssertionFailed | None = None
+        for last in self.run(statement, dry_run=dry_run):
+            failed = failed or _failed_assertion(last)
+        if failed is not None:
+            raise failed
         if last is None:
             raise Misuse("the text has no statement")
         return last
 
     def run(self, statement: str | Written, *, dry_run: bool = False) -> Iterator[Result]:
-        """Run the statements of a text one after the other, each when it is asked for, and yield what each answers."""
+        """Run the statements of a text one after the other, each when it is asked for, and yield what each answers.
+
+        An assertion that does not hold is among the result's errors.
+        """
         if isinstance(statement, str):
             for found in self._open().run(statement, dry_run=dry_run):
-                yield self._result(found)
+                yield Result(found, _manner)
         else:
-            yield self._result(self._execute(statement, dry_run=dry_run))
+            yield Result(self._execute(statement, dry_run=dry_run), _manner)
 
     def stream(self, query: str | Written) -> Iterator[Row]:
         """Yield the rows of one query as they are found, without keeping them; the connection must stay open.
@@ -183,17 +192,17 @@ class Connection:
         except ImqError as error:
             raise error.at(text) from error.__cause__
 
-    def _result(self, found: Found) -> Result:
-        result = Result(found, _manner)
-        for error in result.errors:
-            if isinstance(error, AssertionFailed):
-                error.hints = (*error.hints, *result.render("table").splitlines()[:20])
-                raise error
-        return result
-
     @staticmethod
     def _asked(confirm: Callable[[Result], bool]) -> Callable[[Answer], bool]:
         return lambda planned: confirm(Result(planned, _manner))
+
+
+def _failed_assertion(result: Result) -> AssertionFailed | None:
+    """Return the error of an assertion that does not hold, with the rows that show it."""
+    error = next((error for error in result.errors if isinstance(error, AssertionFailed)), None)
+    if error is not None:
+        error.hints = (*error.hints, *result.render("table").splitlines()[:_SHOWN])
+    return error
 
 
 def _manner() -> Manner:

@@ -101,6 +101,10 @@ class Expression(Written):
         """Whether the value is one of a list, of what a query answers, or of a list that `imq.var(…)` names.
 
         An empty list is refused (`Misuse`), as text has none: what it was to name got lost.
+
+        >>> from imq import field as f, lines
+        >>> str(f.tag.in_(["latest", "a b"])), str(f.name.in_(lines.of("keep.txt")))
+        ('tag in (latest, "a b")', 'name in (lines of keep.txt)')
         """
         if isinstance(among, str | bytes):
             raise Misuse("a list of values is wanted, not one text", hints=(f"such as: .in_([{among!r}])",))
@@ -234,7 +238,12 @@ class Path(Expression):
         return Path(self.node.replace(path=(*self.node.path, key)))
 
     def any(self, *conditions: Expression) -> Expression:
-        """Whether the relation has a row for which all conditions hold: `f.layers.any(f.size > 100 * MB)`."""
+        """Whether the relation has a row for which all conditions hold.
+
+        >>> from imq import field as f, MB
+        >>> str(f.layers.any(f.size > 100 * MB)), str(f.containers.none())
+        ('any layers where size > 100MB', 'no containers')
+        """
         return Expression(ast.Exists(self.relation(*conditions)))
 
     def none(self, *conditions: Expression) -> Expression:
@@ -281,7 +290,7 @@ class Fields:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Path:
-            if name.startswith("__"):
+            if name.startswith("_"):
                 raise AttributeError(name)
             return self[name]
 
@@ -384,6 +393,10 @@ def variable(name: str) -> Expression:
     """Return what `$name` stands for when the statement is run; see `imq.let`.
 
     Raises `Misuse` when no variable can be called so.
+
+    >>> import imq
+    >>> str(imq.age(imq.field.created) > imq.var("days"))
+    'age(created) > $days'
     """
     if not re.fullmatch(r"[^\W\d]\w*(\.\w+)*", name):
         raise Misuse(f"{name!r} is no name for a variable")
@@ -391,7 +404,12 @@ def variable(name: str) -> Expression:
 
 
 def text(value: str) -> Expression:
-    """Return a text that is never anything else: `imq.text("30d")` is no duration."""
+    """Return a text that is never anything else, where no field says what a text means.
+
+    >>> import imq
+    >>> str(imq.var("x") > "30d"), str(imq.var("x") > imq.text("30d"))
+    ('$x > 30d', '$x > "30d"')
+    """
     return Expression(ast.Literal(value, quoted=True))
 
 

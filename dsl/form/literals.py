@@ -142,9 +142,9 @@ def literal_text(value: object) -> str:
     if isinstance(value, int):
         return f"{int(value):d}"  # the text of a Size is rounded
     if isinstance(value, float):
-        from decimal import Decimal
-
-        text = f"{Decimal(repr(value)):f}"
+        text = repr(value)
+        if "e" in text:  # which the language does not write
+            text = f"{value:.30f}".rstrip("0").rstrip(".")
         if not _PLAIN.fullmatch(text):
             raise Misuse(f"{value} is no number of the language")
         return text

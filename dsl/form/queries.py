@@ -46,7 +46,12 @@ class Query(Written):
     # Clauses
 
     def where(self, *conditions: Expression) -> Query:
-        """Take the rows for which all conditions hold; said again, it adds to them."""
+        """Take the rows for which all conditions hold; said again, it adds to them.
+
+        >>> from imq import images, field as f
+        >>> str(images.where(f.dangling).where(f.user.is_unknown() | (f.user == "root")))
+        'images where dangling and (user is unknown or user = root)'
+        """
         return self._narrowed("where", conditions)
 
     def having(self, *conditions: Expression) -> Query:
@@ -71,7 +76,12 @@ class Query(Written):
         return self._with("skip", ast.Window(following(count), _per(per)))
 
     def except_newest(self, count: Value, *, per: Keys = (), by: Expression | None = None) -> Query:
-        """Leave out the newest rows, by their creation or by `by`, as a retention rule keeps them."""
+        """Leave out the newest rows, by their creation or by `by`, as a retention rule keeps them.
+
+        >>> from imq import images, field as f
+        >>> str(images.except_newest(3, per=f.repository))
+        'images except newest 3 per repository'
+        """
         return self._with("newest", ast.Newest(following(count), _per(per), key(by) if by is not None else None))
 
     def until(self, *, total_size: Value, below: bool = False) -> Query:
@@ -79,7 +89,13 @@ class Query(Written):
         return self._with("until", ast.Until("<" if below else "<=", following(total_size)))
 
     def select(self, *values: Expression | Column, **named: Value) -> Query:
-        """Choose the columns: `select(f.name, total=imq.sum(f.size))`."""
+        """Choose the columns, and name them.
+
+        >>> import imq
+        >>> from imq import images, field as f
+        >>> str(images.group_by(f.tag).select(f.tag, total=imq.sum(f.size)))
+        'images group by tag select tag, sum(size) as "total"'
+        """
         columns = [one.node if isinstance(one, Column) else ast.Column(key(one)) for one in values]
         columns += [ast.Column(leading(value), name) for name, value in named.items()]
         return self._with("select", _some(tuple(columns), "select"))
@@ -97,7 +113,12 @@ class Query(Written):
         return Query(self._open().replace(nonempty=True))
 
     def as_table(self) -> Query:
-        """Take what this answers as a table, which further clauses ask: `(images limit 5) where dangling`."""
+        """Take what this answers as a table, which further clauses ask.
+
+        >>> from imq import images, field as f
+        >>> str(images.limit(5).as_table().where(f.dangling))
+        '(images limit 5) where dangling'
+        """
         return Query(self.node, whole=True)
 
     def _narrowed(self, clause: str, conditions: tuple[Expression, ...]) -> Query:
@@ -130,7 +151,12 @@ class Query(Written):
     # Combinations
 
     def union(self, other: Query, *, by: Keys = ()) -> Query:
-        """Return the rows of both; `by` says in which fields rows are the same. Without `by`, `a | b` is short."""
+        """Return the rows of both; `by` says in which fields rows are the same. Without `by`, `a | b` is short.
+
+        >>> from imq import images, field as f
+        >>> str(images.union(images.in_("store"), by=f.name))
+        'images union images in store by name'
+        """
         return self._combined("union", other, by)
 
     def except_(self, other: Query, *, by: Keys = ()) -> Query:
@@ -206,7 +232,12 @@ class Table(Query):
     node: ast.Query
 
     def of(self, *targets: str | os.PathLike[str] | Query | Expression) -> Table:
-        """Say whose rows are meant: images by reference or by a query; a file for `lines` and `rows`."""
+        """Say whose rows are meant: images by reference or by a query; a file for `lines` and `rows`.
+
+        >>> from imq import layers, images, field as f
+        >>> str(layers.of("redis:7", images.where(f.dangling)))
+        'layers of redis:7, (images where dangling)'
+        """
         found = (target.node if isinstance(target, Query) else operand(target) for target in targets)
         return self._placed("targets", tuple(found))
 

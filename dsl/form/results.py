@@ -258,6 +258,12 @@ class Result:
             return f"<imq result: {len(self._found.text)} characters of text>"
         return f"<imq result: {len(self)} row{'' if len(self) == 1 else 's'}>"
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from html import escape
+
+        return self.render("html") if self._headings else f"<pre>{escape(self.render())}</pre>"
+
     def __iter__(self) -> Iterator[Any]:
         return iter(self._rows)
 

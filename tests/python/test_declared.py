@@ -8,9 +8,12 @@ import importlib
 import pathlib
 import pkgutil
 import runpy
+import subprocess
+import sys
 from typing import Any
 
 import imq
+import imq.engine.completion
 import imq.form
 import pytest
 from imq.engine.clauses import CLAUSES
@@ -29,7 +32,10 @@ from language.drawn import VOCABULARY
 from test_architecture import CHECKOUT
 
 DOCS = runpy.run_path(str(CHECKOUT / "build" / "docs.py"))
-MODULES = [importlib.import_module(f"imq.form.{one.name}") for one in pkgutil.iter_modules(imq.form.__path__)]
+MODULES = [
+    imq.engine.completion,
+    *(importlib.import_module(f"imq.form.{one.name}") for one in pkgutil.iter_modules(imq.form.__path__)),
+]
 DECLARED: dict[str, Any] = {
     **{f"table {name}": one for name, one in TABLES.items()},
     **{f"{table.name}.{field.name}": field for table in TABLES.values() for field in table.fields},
@@ -92,6 +98,17 @@ def test_no_name_means_two_things() -> None:
     groups += [dict.fromkeys(VERBS), names.functions(), names.phrases()]
     said = [name for group in groups for name in group]
     assert len(said) == len(set(said))
+
+
+def test_no_name_hides_a_module() -> None:
+    modules = {one.name for one in pkgutil.iter_modules(imq.__path__)} | {"engine", "grammar"}
+    assert not modules & set(dir(imq))
+
+
+def test_importing_loads_nothing() -> None:
+    code = "import imq, sys; print(*(name for name in sys.modules if name.startswith('imq')))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(run.stdout.split()) == {"imq", "imq.grammar", "imq.grammar.record"}
 
 
 def test_no_field_hides_behind_a_method() -> None:

@@ -160,6 +160,19 @@ def test_assertions(session: imq.Connection) -> None:
         session("assert (images count) = 3")
 
 
+def test_a_script_goes_on_where_it_was_told_to(session: imq.Connection) -> None:
+    script = "on error continue; assert (images count) = 3; let x = 1; images where nonsense; images limit 1"
+    results = list(session.run(script))
+    assert [result.ok for result in results] == [True, False, True, False, True]
+    with pytest.raises(imq.AssertionFailed):
+        session(script)
+
+
+def test_a_notebook_shows_a_table(session: imq.Connection) -> None:
+    assert session(redis)._repr_html_().startswith("<table>")
+    assert session("help")._repr_html_().startswith("<pre>")
+
+
 def test_errors_show_the_place(session: imq.Connection) -> None:
     with pytest.raises(imq.UnknownName) as caught:
         session(images.where(f.sise > 1))
