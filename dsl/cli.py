@@ -7,8 +7,10 @@ import os
 import sys
 import time
 
-from imq.grammar.errors import ImqError, Interrupted, NeedsConfirmation, StatementError, draw, nearest
-from imq.grammar.record import TYPE_CHECKING, Record
+from imq.grammar.errors import ImqError, Interrupted, NeedsConfirmation, StatementError, draw
+from imq.grammar.record import TYPE_CHECKING
+
+from .options import Options, first_word, read_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -30,70 +32,26 @@ imq: ask questions of container images, and act on the answers
 
 usage: imq [OPTION…] [STATEMENT]      without a statement: from standard input, or interactive on a terminal
        imq [OPTION…] -f FILE          a script
+       imq COMMAND …                  docker's own command lines: imq images -f dangling=true, imq image ls --help
 
   --root DIR           the store (else $IMQ_ROOT, else the user's data folder)
   --output FORM        table, json, jsonl, csv, tsv, markdown, html, ids     -q, --quiet   ids alone
   --dry-run            list what would be done, and do nothing               --explain     say how it would run
   --yes                do not ask before removing                            --no-trunc    whole ids and texts
   --platform P         os/architecture[/variant] for pull and import         --jobs N      layers at once
-  --set NAME=VALUE     change a setting first                                --insecure HOST   allow plain http
-  --no-progress        one line a step even on a terminal                    --color auto|always|never
-  --version            --help
+  --set NAME=VALUE     set a setting or a variable first                     --insecure HOST   allow plain http
+  --source S           where to ask, as `use S` does                         --color auto|always|never
+  --no-progress        one line a step even on a terminal                    --version         --help
 """
-_VALUED = {
-    "--root": "root", "--output": "output", "--platform": "platform", "--jobs": "jobs", "--set": "set",
-    "--insecure": "insecure", "--color": "color", "--source": "source",
-}  # fmt: skip
-_FLAGS = {
-    "-q": "quiet", "--quiet": "quiet", "--dry-run": "dry_run", "--explain": "explain", "--yes": "yes",
-    "--no-trunc": "no_trunc", "--no-progress": "no_progress", "--version": "version", "--help": "help", "-h": "help",
-}  # fmt: skip
-_REPEATED = ("set", "insecure")
-
-
-class Options(Record):
-    """What the command line said. `words` is the statement, as the shell cut it."""
-
-    values: Mapping[str, tuple[str, ...]]
-    flags: frozenset[str]
-    words: tuple[str, ...]
-
-    def value(self, name: str) -> str | None:
-        """Return the value of an option that is given at most once."""
-        given = self.values.get(name)
-        return given[-1] if given else None
-
-
-def read_options(arguments: Sequence[str]) -> Options:
-    """Part the arguments into options and the words of a statement. Options may stand anywhere before a `--`."""
-    values: dict[str, list[str]] = {}
-    flags: set[str] = set()
-    words: list[str] = []
-    left = list(arguments)
-    while left:
-        word = left.pop(0)
-        name, equals, attached = word.partition("=")
-        if word == "--":
-            words += left
-            break
-        if name in _VALUED or (word == "-f" and not words):
-            key = _VALUED.get(name, "file")
-            if not equals and not left:
-                raise StatementError(f"{name} needs a value", code="option")
-            value = attached if equals else left.pop(0)
-            if key in values and key not in _REPEATED:
-                raise StatementError(f"{name} is given twice", code="option")
-            values.setdefault(key, []).append(value)
-        elif word in _FLAGS:
-            flags.add(_FLAGS[word])
-        elif word.startswith("-") and len(word) > 1 and not word[1].isdigit() and " " not in word:
-            known = [*_VALUED, *_FLAGS, "-f"]
-            raise StatementError(
-                f'there is no option "{word}"', code="option", hints=(nearest(word, known), "imq --help lists them")
-            )
-        else:
-            words.append(word)
-    return Options({key: tuple(given) for key, given in values.items()}, frozenset(flags), tuple(words))
+_DOCKER = frozenset({
+    "commit", "history", "image", "images", "import", "inspect", "load", "pull", "push", "rmi", "save", "search",
+    "system", "tag",
+})  # fmt: skip
+"""The first words of docker's command lines."""
+_GROUPS = ("image", "system")
+"""Those of them that a word of the command follows."""
+_SETS = ("union", "except", "intersect")
+"""The keywords that the grammar tells by their place, and not by their word."""
 
 
 class Cli:
@@ -110,7 +68,9 @@ class Cli:
     def main(self, arguments: Sequence[str]) -> int:
         """Run and return the exit code. Nothing is raised: every problem is drawn on the error stream."""
         try:
-            code = self._main(read_options(arguments))
+            code = self._docker(arguments)
+            if code is None:
+                code = self._main(read_options(arguments))
             self.stdout.flush()
         except BrokenPipeError:
             return 141
@@ -154,20 +114,29 @@ class Cli:
             return self._color == "always"
         return stream.isatty() and not self.environment.get("NO_COLOR") and self.environment.get("TERM") != "dumb"
 
+    def _docker(self, arguments: Sequence[str]) -> int | None:
+        """Run a docker command line and return its exit code; None when the arguments are none."""
+        start = first_word(arguments)
+        if start == len(arguments) or arguments[start] not in _DOCKER:
+            return None
+        from imq.engine.tables import ELSEWHERE, TABLES
+        from imq.grammar._tables import WORDS
+
+        words = {*(word for word in WORDS if word.isalpha()), *TABLES, *ELSEWHERE, *_SETS}
+        if arguments[start] not in _GROUPS and any(word in words for word in arguments[start + 1 : start + 2]):
+            return None  # `images where …`: what most questions begin with is told without loading more
+        from .docker.running import run
+
+        return run(self, arguments, words)
+
     def _main(self, options: Options) -> int:
         if "help" in options.flags:
             self.stdout.write(USAGE)
             return 0
         if "version" in options.flags:
-            from ._version import VERSION
-
-            self.stdout.write(f"imq {VERSION}\n")
+            self.tell_version()
             return 0
-        self._color = options.value("color") or "auto"
-        if self._color not in ("auto", "always", "never"):
-            raise StatementError(
-                f'--color cannot be "{self._color}"', code="option", hints=("it may be: auto, always, never",)
-            )
+        self.choose_color(options)
         session = self.session(options)
         try:
             text, wholes = self._statement(options)
@@ -178,6 +147,20 @@ class Cli:
             return self.run_text(session, text, options, wholes)
         finally:
             session.close()
+
+    def tell_version(self) -> None:
+        """Write the version."""
+        from ._version import VERSION
+
+        self.stdout.write(f"imq {VERSION}\n")
+
+    def choose_color(self, options: Options) -> None:
+        """Colour as the options say; `StatementError` when they say something else."""
+        self._color = options.value("color") or "auto"
+        if self._color not in ("auto", "always", "never"):
+            raise StatementError(
+                f'--color cannot be "{self._color}"', code="option", hints=("it may be: auto, always, never",)
+            )
 
     def _statement(self, options: Options) -> tuple[str | None, dict[int, int]]:
         """Return the text to run and its stretches that are one word; None when a person is to be asked."""
@@ -212,15 +195,14 @@ class Cli:
         except OSError as problem:
             raise ImqError(f"cannot read {path}: {problem.strerror}", code="script") from None
 
-    def session(self, options: Options) -> Session:
-        """Open the session that the options describe."""
+    def session(self, options: Options, *, asks: bool = True, reads: bool = False) -> Session:
+        """Open the session that the options describe.
+
+        `asks`: what destroys is confirmed before. `reads`: standard input is there to be read though no words are.
+        """
         from imq.engine.oci.platform import Platform
         from imq.engine.session import Session, World
-        from imq.engine.settings import checked
 
-        source = options.value("source")
-        if source not in (None, "store"):
-            raise StatementError(f'there is no source "{source}" here', code="unknown-name", hints=("sources: store",))
         platform = options.value("platform")
         world = World(
             root=options.value("root") or store_root(self.environment),
@@ -231,17 +213,25 @@ class Cli:
             progress=self._progress(options),
             before_network=_start_quickly,
             form=self._default_form(options),
-            confirm=None if "yes" in options.flags else self._confirm,
+            confirm=self._confirm if asks and "yes" not in options.flags else None,
+            stdin=self.stdin if reads or self._is_elsewhere(options) else None,
         )
         session = Session(world)
-        settings = [*options.values.get("set", ())]
+        for setting in options.values.get("set", ()):
+            name, equals, value = setting.partition("=")
+            if not equals:
+                raise StatementError(f"--set {setting}: a value is missing", code="option", hints=("--set NAME=VALUE",))
+            session.define(name, value)
         if (jobs := options.value("jobs")) is not None:
-            settings.append(f"jobs={jobs}")
-        for setting in settings:
-            name, _, value = setting.partition("=")
-            name, value = checked(name, value)
-            session.settings[name] = value
+            session.define("jobs", jobs)
+        if (source := options.value("source")) is not None:
+            session.use(source)
         return session
+
+    @staticmethod
+    def _is_elsewhere(options: Options) -> bool:
+        """Whether the statement comes from words or a file, so that standard input holds something else."""
+        return bool(options.words) or options.value("file") not in (None, "-")
 
     def _progress(self, options: Options) -> Progress:
         from .progress import progress_on
@@ -272,15 +262,18 @@ class Cli:
 
     def run_text(self, session: Session, text: str, options: Options, wholes: Mapping[int, int]) -> int:
         """Run statements and write their answers; return the exit code."""
+        path = options.value("file")
+        folder = os.path.dirname(path) if path not in (None, "-") else ""
         if "explain" in options.flags:
-            for statement in session.parse(text, wholes):
+            for statement in session.parse(text, wholes, folder or os.curdir):
                 try:
                     self.stdout.write(session.explain(statement))
                 except ImqError as error:
                     raise error.at(text) from error.__cause__
             return 0
         self._code = 0
-        for result in session.run(text, dry_run="dry_run" in options.flags, wholes=wholes):
+        dry_run = "dry_run" in options.flags
+        for result in session.run(text, dry_run=dry_run, wholes=wholes, folder=folder or os.curdir):
             self.write(result, options)
             self.stdout.flush()
         return self._code
@@ -291,14 +284,22 @@ class Cli:
 
         return Manner(time.time_ns(), None, whole="no_trunc" in options.flags)
 
+    @property
+    def code(self) -> int:
+        """The exit code that what was written so far makes: the worst of all."""
+        return self._code
+
     def write(self, result: Result, options: Options) -> None:
         """Write one answer."""
         from imq.engine.render.forms import write_answer, write_documents
-        from imq.engine.result import Answer, Told
+        from imq.engine.result import Answer, Failure, Told
 
         default = self._default_form(options)
         if isinstance(result, Told):
             self.stdout.write(result.text)
+            return
+        if isinstance(result, Failure):
+            self._code = max(self._code, self.fail(result.error))
             return
         if isinstance(result, Answer):
             self._write_all(write_answer(result, self.manner(options), default))

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from imq.engine.session import Session
     from prompt_toolkit.history import History
 
-    from .cli import Cli, Options
+    from .cli import Cli
+    from .options import Options
 
 WELCOME = "imq {version}: statements end with Enter; help tells what there is; quit or Ctrl-D leaves\n"
 

@@ -1,0 +1,140 @@
+"""Docker's filters as conditions of the language, each key with docker's own rule for several values.
+
+| key          | holds for an image when                                                                      |
+|--------------|----------------------------------------------------------------------------------------------|
+| dangling     | true: it has no tag; false: it has a name, be it a digest alone; several must agree          |
+| before since | it was created before (after) that image: all must hold, so the oldest (newest) one counts   |
+| reference    | a pattern fits its name with the tag, or without; it crosses no slash; one of several will do |
+| label        | it has the label, or has it with that value; all must hold                                   |
+| label!       | it has none of these; in a prune it is spared only when it has them all                      |
+| until        | it was created before that moment; in a prune at that moment too                             |
+"""
+
+from __future__ import annotations
+
+from imq.grammar import ast
+from imq.grammar.errors import StatementError, nearest
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import tzinfo
+
+    Rule = Callable[[list[str]], list[ast.Expr]]
+
+_TRUE = frozenset({"1", "true"})
+_FALSE = frozenset({"0", "false"})
+
+
+def parted(filters: Sequence[str]) -> dict[str, list[str]]:
+    """Part `name=value` texts by name, which is trimmed and in lower case; an empty text says nothing."""
+    values: dict[str, list[str]] = {}
+    for text in filters:
+        name, equals, value = text.partition("=")
+        if equals:
+            values.setdefault(name.strip().lower(), []).append(value.strip())
+    return values
+
+
+def image_conditions(filters: Sequence[str], now: int, zone: tzinfo | None) -> ast.Expr | None:
+    """Return what `images --filter` asks of an image, None for nothing.
+
+    `now` (nanoseconds since the epoch) and `zone` are what `until` counts from. Raises `StatementError`.
+    """
+    rules: dict[str, Rule] = {
+        "dangling": lambda given: [
+            ast.Field(("dangling",)) if _agreed("dangling", given) else ast.Known(ast.Field(("name",)))
+        ],
+        "before": lambda given: [_created("<", image) for image in given],
+        "since": lambda given: [_created(">", image) for image in given],
+        "reference": lambda given: [_either([matches(pattern) for pattern in given])],
+        "label": lambda given: [_label(text) for text in given],
+        "label!": lambda given: [ast.Not(_label(text)) for text in given],
+        "until": lambda given: [_until("<", given, now, zone)],
+    }
+    return both(_ruled(filters, rules))
+
+
+def prune_conditions(filters: Sequence[str], now: int, zone: tzinfo | None) -> tuple[ast.Expr | None, bool | None]:
+    """Return what `image prune --filter` asks of an image, None for nothing, and what it says of `dangling`."""
+    rules: dict[str, Rule] = {
+        "dangling": lambda _: [],
+        "until": lambda given: [_until("<=", given, now, zone)],
+        "label": lambda given: [_label(text) for text in given],
+        "label!": lambda given: [ast.Not(_all([_label(text) for text in given]))],
+    }
+    condition = both(_ruled(filters, rules))
+    dangling = parted(filters).get("dangling")
+    return condition, None if dangling is None else _agreed("dangling", dangling)
+
+
+def both(conditions: Sequence[ast.Expr | None]) -> ast.Expr | None:
+    """Return the condition that all of these hold; None stands for nothing asked."""
+    asked = [condition for condition in conditions if condition is not None]
+    parts = [part for each in asked for part in (each.operands if isinstance(each, ast.And) else (each,))]
+    return _all(parts) if parts else None
+
+
+def matches(pattern: str) -> ast.Expr:
+    """Return docker's test of a name: the pattern fits it with its tag (or digest), or without."""
+    wanted = ast.Literal(pattern, quoted=True)
+    return ast.Or(tuple(ast.Call("path_match", (ast.Field((name,)), wanted)) for name in ("name", "repository")))
+
+
+def _ruled(filters: Sequence[str], rules: dict[str, Rule]) -> list[ast.Expr | None]:
+    conditions: list[ast.Expr | None] = []
+    for name, values in parted(filters).items():
+        rule = rules.get(name)
+        if rule is None:
+            raise StatementError(
+                f"Invalid filter '{name}'", code="filter", hints=(nearest(name, rules), "filters: " + ", ".join(rules))
+            )
+        conditions += rule(values)
+    return conditions
+
+
+def _all(conditions: Sequence[ast.Expr]) -> ast.Expr:
+    return conditions[0] if len(conditions) == 1 else ast.And(tuple(conditions))
+
+
+def _either(conditions: Sequence[ast.Expr]) -> ast.Expr:
+    """Return the condition that one of these holds; those that are lists of alternatives become one list."""
+    parts = [part for each in conditions for part in (each.operands if isinstance(each, ast.Or) else (each,))]
+    return ast.Or(tuple(parts))
+
+
+def _agreed(name: str, values: Sequence[str]) -> bool:
+    said = set(values)
+    if said <= _TRUE:
+        return True
+    if said <= _FALSE:
+        return False
+    raise StatementError(f"Invalid filter '{name}=[{' '.join(values)}]'", code="filter", hints=("true or false",))
+
+
+def _created(operator: str, image: str) -> ast.Expr:
+    created = ("created",)
+    return ast.Comparison(operator, ast.Field(created), ast.FieldOf(created, ast.Literal(image)))
+
+
+def _label(text: str) -> ast.Expr:
+    """Return the condition of `label=KEY`, or of `label=KEY=VALUE`: cut at the first `=`, so a value may have more."""
+    key, equals, value = text.partition("=")
+    field = ast.Field(("label", key))
+    return ast.Comparison("=", field, ast.Literal(value, quoted=True)) if equals else ast.Known(field)
+
+
+def _until(operator: str, values: Sequence[str], now: int, zone: tzinfo | None) -> ast.Expr:
+    from imq.engine.oci.timestamp import write_time
+    from imq.engine.render.units import parse_until
+
+    if len(values) > 1:
+        raise StatementError("more than one until filter specified", code="filter")
+    moment = parse_until(values[0], now, zone)
+    if moment is None:
+        raise StatementError(
+            f'failed to parse value as time or duration: "{values[0]}"',
+            code="filter",
+            hints=("such as until=24h, or until=2024-01-31",),
+        )
+    return ast.Comparison(operator, ast.Field(("created",)), ast.Literal(write_time(moment), quoted=True))

@@ -1,0 +1,153 @@
+"""Flags as docker's command line takes them: combined letters, `--name=value`, before and after the arguments."""
+
+from __future__ import annotations
+
+from imq.grammar.errors import StatementError, nearest
+from imq.grammar.record import TYPE_CHECKING, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_TRUE = ("1", "t", "T", "TRUE", "true", "True")
+_FALSE = ("0", "f", "F", "FALSE", "false", "False")
+
+
+class Flag(Record):
+    """One flag: `--name`, and `-letter` when it has one.
+
+    `kind` is what it takes, as the usage text shows it: nothing (a switch), string, list, filter or int. A switch is
+    off unless `on`; `own` marks an option of imq that docker does not know.
+    """
+
+    name: str
+    letter: str = ""
+    kind: str = ""
+    doc: str = ""
+    on: bool = False
+    own: bool = False
+
+    @property
+    def shown(self) -> str:
+        """How errors name it: `-f, --filter`."""
+        return f"-{self.letter}, --{self.name}" if self.letter else f"--{self.name}"
+
+
+class Given(Record):
+    """What a command line gave: the values of each flag by its name, in order, and the arguments.
+
+    `problem` is what was wrong with the first flag that could not be read; what came before it is here all the same.
+    """
+
+    values: Mapping[str, tuple[str, ...]]
+    arguments: tuple[str, ...]
+    problem: StatementError | None = None
+
+    def __hash__(self) -> int:
+        """Hash by identity: it holds a mapping."""
+        return id(self)
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """Return every value of a flag."""
+        return self.values.get(name, ())
+
+    def last(self, name: str) -> str:
+        """Return the value of a flag that counts, an empty text when it was not given."""
+        values = self.all(name)
+        return values[-1] if values else ""
+
+    def on(self, name: str, *, default: bool = False) -> bool:
+        """Whether a switch is on."""
+        values = self.all(name)
+        return values[-1] in _TRUE if values else default
+
+
+class _Problem(Exception):
+    """Carries a problem out of the reading of one word."""
+
+    def __init__(self, message: str, *hints: str) -> None:
+        super().__init__(message)
+        self.error = StatementError(message, code="option", hints=hints)
+
+
+def read_flags(flags: Sequence[Flag], words: Sequence[str]) -> Given:
+    """Read words by these flags. All behind a `--` are arguments. `--help` and `-h` are always known."""
+    reader = _Reader(flags)
+    left = list(words)
+    problem: StatementError | None = None
+    try:
+        while left:
+            word = left.pop(0)
+            if word == "--":
+                reader.arguments += left
+                break
+            if word.startswith("--"):
+                reader.long(word, left)
+            elif word.startswith("-") and word != "-":
+                reader.letters(word, left)
+            else:
+                reader.arguments.append(word)
+    except _Problem as found:
+        problem = found.error
+        reader.arguments += [word for word in left if not word.startswith("-")]
+    return Given({name: tuple(values) for name, values in reader.values.items()}, tuple(reader.arguments), problem)
+
+
+class _Reader:
+    """Collects what words say, one after the other."""
+
+    def __init__(self, flags: Sequence[Flag]) -> None:
+        help_ = Flag("help", "h")
+        self._names = {flag.name: flag for flag in (*flags, help_)}
+        self._letters = {flag.letter: flag for flag in (*flags, help_) if flag.letter}
+        self.values: dict[str, list[str]] = {}
+        self.arguments: list[str] = []
+
+    def long(self, word: str, left: list[str]) -> None:
+        """Read `--name`, `--name=value`, or `--name` and the next word."""
+        name, equals, value = word[2:].partition("=")
+        flag = self._names.get(name)
+        if flag is None:
+            raise _Problem(f"unknown flag: --{name}", nearest(f"--{name}", self._known()))
+        if equals:
+            self._take(flag, value)
+        elif not flag.kind:
+            self._take(flag, "true")
+        elif left:
+            self._take(flag, left.pop(0))
+        else:
+            raise _Problem(f"flag needs an argument: --{name}")
+
+    def letters(self, word: str, left: list[str]) -> None:
+        """Read `-abc`, `-fvalue`, `-f=value`, or `-f` and the next word."""
+        rest = word[1:]
+        while rest:
+            letter, rest = rest[0], rest[1:]
+            flag = self._letters.get(letter)
+            if flag is None:
+                known = " ".join(f"-{known}" for known in sorted(self._letters))
+                raise _Problem(f"unknown shorthand flag: '{letter}' in {word}", f"there are: {known}")
+            if rest.startswith("="):
+                self._take(flag, rest[1:])
+                return
+            if not flag.kind:
+                self._take(flag, "true")
+            elif rest or left:
+                self._take(flag, rest or left.pop(0))
+                return
+            else:
+                raise _Problem(f"flag needs an argument: '{letter}' in {word}")
+
+    def _known(self) -> list[str]:
+        return [f"--{flag.name}" for flag in self._names.values() if not flag.own]
+
+    def _take(self, flag: Flag, value: str) -> None:
+        why = ""
+        if not flag.kind and value not in (*_TRUE, *_FALSE):
+            why = f'strconv.ParseBool: parsing "{value}": invalid syntax'
+        elif flag.kind == "filter" and value and "=" not in value:
+            why = "bad format of filter (expected name=value)"
+        elif flag.kind == "int" and not value.removeprefix("-").isdecimal():
+            why = f'strconv.ParseInt: parsing "{value}": invalid syntax'
+        if why:
+            raise _Problem(f'invalid argument "{value}" for "{flag.shown}" flag: {why}')
+        self.values.setdefault(flag.name, []).append(value)

@@ -1,0 +1,162 @@
+"""What came of an action, in docker's words: the one place that turns outcomes and errors into docker's lines."""
+
+from __future__ import annotations
+
+from imq.engine.oci.reference import DEFAULT_NAMESPACE, Reference
+from imq.grammar import ast
+from imq.grammar.errors import Conflict, ImqError, InvalidReference
+from imq.grammar.record import TYPE_CHECKING, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from .desk import Desk, Outcome
+
+_UP_TO_DATE = "image is up to date"
+_BOTH_CASES = {"untagged": "Untagged", "deleted": "Deleted"}
+
+
+class Foreseen(Record):
+    """What was known of images before some of them went.
+
+    `digests` are the names with a digest (`redis@sha256:…`) that stand behind each image's tags, `chains` the chain
+    IDs of each image's layers, top first.
+    """
+
+    digests: Mapping[str, Mapping[str, str]]
+    chains: Mapping[str, Sequence[str]]
+
+    def __hash__(self) -> int:
+        """Hash by identity: it holds mappings."""
+        return id(self)
+
+
+def foresee(desk: Desk, planned: Iterable[Outcome]) -> Foreseen:
+    """Return what is known of the images that a removal is about to touch."""
+    ids = tuple(dict.fromkeys(outcome.image for outcome in planned if outcome.image is not None))
+    if not ids:
+        return Foreseen({}, {})
+    digests: dict[str, dict[str, str]] = {}
+    for id_, name, repository, digest in desk.rows(
+        _of("images", "id", ids, ("id", "name", "repository", "digest"), "name")
+    ):
+        if name is not None and digest is not None and "@" not in str(name):
+            digests.setdefault(str(id_), {})[str(name)] = f"{repository}@{digest}"
+    chains: dict[str, list[str]] = {}
+    for id_, chain in desk.rows(_of("layers", "image", ids, ("image", "chain_id"), "index")):
+        chains.setdefault(str(id_), []).insert(0, str(chain))
+    return Foreseen(digests, chains)
+
+
+def _of(table: str, field: str, ids: Sequence[str], select: Sequence[str], order: str) -> ast.Query:
+    """Return the question for some fields of the rows that have one of these digests."""
+    return ast.Query(
+        table,
+        where=ast.In(ast.Field((field,)), tuple(ast.Literal(id_, quoted=True) for id_ in ids)),
+        order=(ast.Ordering(ast.Field((order,))),),
+        select=tuple(ast.Column(ast.Field((name,))) for name in select),
+    )
+
+
+def removed(desk: Desk, outcomes: Sequence[Outcome], foreseen: Foreseen) -> Iterator[tuple[str, str]]:
+    """Yield what became of names, images and layers, as docker tells it: `untagged` or `deleted`, and what.
+
+    A layer is gone with the last of the removed images that had it, unless an image that stays has it too.
+    """
+    gone = [outcome.image for outcome in outcomes if outcome.action == "remove" and not outcome.error and outcome.image]
+    wanted = tuple(dict.fromkeys(chain for id_ in gone for chain in foreseen.chains.get(id_, ())))
+    left = (
+        {str(row[0]) for row in desk.rows(_of("layers", "chain_id", wanted, ("chain_id",), "chain_id"))}
+        if wanted
+        else set()
+    )
+    last = {chain: id_ for id_ in gone for chain in foreseen.chains.get(id_, ())}
+    for outcome in outcomes:
+        if outcome.error or outcome.image is None or outcome.action not in ("remove", "untag"):
+            continue
+        names = [] if outcome.target == "<none>" else outcome.target.split(", ")
+        yield from (("untagged", name) for name in _with_digests(names, foreseen.digests.get(outcome.image, {})))
+        if outcome.action == "remove":
+            yield "deleted", outcome.image
+            for chain in foreseen.chains.get(outcome.image, ()):
+                if chain not in left and last[chain] == outcome.image:
+                    yield "deleted", chain
+
+
+def _with_digests(names: Sequence[str], digests: Mapping[str, str]) -> Iterator[str]:
+    """Yield names that went, and after the last tag of a repository its name with the digest, as docker keeps both."""
+    for place, name in enumerate(names):
+        yield name
+        digested = digests.get(name)
+        later = [digests.get(other) for other in (*names[place + 1 :], *(set(digests) - set(names)))]
+        if digested is not None and digested not in later:
+            yield digested
+
+
+def capital(word: str) -> str:
+    """Return the word as `docker rmi` writes it."""
+    return _BOTH_CASES[word]
+
+
+def docker_error(error: ImqError, target: str) -> ImqError:
+    """Return an error of a removal in docker's words."""
+    if error.code != Conflict.code:
+        return error
+    return Conflict(
+        f"conflict: unable to delete {target} (must be forced) - image is referenced in multiple repositories",
+        hints=("name the one to take away, or add -f to remove the image with all its names",),
+    )
+
+
+def parsed(text: str) -> Reference:
+    """Return the reference that a text writes; docker's words say why it writes none."""
+    try:
+        return Reference.parse(text)
+    except InvalidReference as problem:
+        name = text.partition("@")[0]
+        repository = name[: name.rfind(":")] if name.rfind(":") > name.rfind("/") else name
+        why = "invalid reference format"
+        if repository != repository.lower() and _is_name(repository.lower()):
+            spelled = repository if "/" in repository else DEFAULT_NAMESPACE + repository
+            why += f": repository name ({spelled}) must be lowercase"
+        raise InvalidReference(why, hints=problem.hints) from None
+
+
+def _is_name(text: str) -> bool:
+    try:
+        Reference.parse(text)
+    except InvalidReference:
+        return False
+    return True
+
+
+def loaded(outcomes: Iterable[Outcome]) -> Iterator[str]:
+    """Yield what `docker load` says of each image."""
+    for outcome in outcomes:
+        if outcome.error:
+            continue
+        if outcome.target == "<none>":
+            yield f"Loaded image ID: {outcome.image}\n"
+        else:
+            yield from (f"Loaded image: {name}\n" for name in outcome.target.split(", "))
+
+
+def pulled(outcome: Outcome, digest: str | None) -> Iterator[str]:
+    """Yield the end of what `docker pull` says."""
+    if digest is not None:
+        yield f"Digest: {digest}\n"
+    fresh = not (outcome.note or "").startswith(_UP_TO_DATE)
+    said = "Downloaded newer image for" if fresh else "Image is up to date for"
+    yield f"Status: {said} {outcome.target}\n"
+
+
+def canonical(reference: Reference) -> str:
+    """Return a name in full: `docker.io/library/redis:7`."""
+    tag = f":{reference.tag}" if reference.tag else ""
+    return f"{reference.canonical_name}{tag}{f'@{reference.digest}' if reference.digest else ''}"
+
+
+def pushed(outcome: Outcome, tag: str, size: int | None) -> str:
+    """Return the end of what `docker push` says. `size` are the bytes of the manifest."""
+    said = f"{tag}: {outcome.note}"
+    return f"{said}\n" if size is None else f"{said} size: {size}\n"

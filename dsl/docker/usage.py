@@ -1,0 +1,87 @@
+"""What `--help` prints of docker's commands, and how a wrong command line is answered: both from the declarations."""
+
+from __future__ import annotations
+
+from imq.grammar.errors import StatementError, nearest
+from imq.grammar.record import TYPE_CHECKING
+
+from .commands import COMMANDS, GROUPS
+
+if TYPE_CHECKING:
+    from .commands import Command
+    from .flags import Flag, Given
+
+
+def command_help(command: Command, name: str) -> str:
+    """Return the usage text of a command that was called by this name."""
+    parts = [f"Usage:  {_usage(command, name)}", command.doc]
+    if len(command.names) > 1:
+        parts.append("Aliases:\n  " + ", ".join(f"imq {each}" for each in command.names))
+    if command.flags:
+        parts.append("Options:\n" + "\n".join(_described(command.flags)))
+    return "\n\n".join(parts) + "\n"
+
+
+def group_help(group: str) -> str:
+    """Return the list of a group's commands."""
+    inside = [(name.split()[1], command.doc) for command in COMMANDS for name in _in_group(command, group)]
+    width = max(len(name) for name, _ in inside)
+    lines = "\n".join(f"  {name.ljust(width)}   {doc}" for name, doc in sorted(inside))
+    return (
+        f"Usage:  imq {group} COMMAND\n\n{GROUPS[group]}\n\nCommands:\n{lines}\n\n"
+        f"Run 'imq {group} COMMAND --help' for more information on a command.\n"
+    )
+
+
+def unknown_command(group: str, word: str) -> StatementError:
+    """Return the error for a word that is no command of a group."""
+    inside = [name.split()[1] for command in COMMANDS for name in command.names if name.startswith(f"{group} ")]
+    return StatementError(
+        f"unknown command: imq {group} {word}",
+        code="option",
+        hints=(nearest(word, inside), f"imq {group} --help lists them"),
+    )
+
+
+def check(command: Command, name: str, given: Given) -> None:
+    """Raise what is wrong with a command line: a flag that could not be read, or the number of arguments."""
+    usage = (f"usage: {_usage(command, name)}", f"imq {name} --help tells more")
+    if given.problem is not None:
+        given.problem.hints = (*given.problem.hints, *usage)
+        raise given.problem
+    count, least, most = len(given.arguments), command.least, command.most
+    if least <= count and (most is None or count <= most):
+        return
+    if most == 0:
+        wanted = "accepts no arguments"
+    elif least == most:
+        wanted = f"requires {_arguments(least)}"
+    elif count < least:
+        wanted = f"requires at least {_arguments(least)}"
+    else:
+        wanted = f"requires at most {_arguments(most or 0)}"
+    raise StatementError(f"'imq {name}' {wanted}", code="option", hints=usage)
+
+
+def _in_group(command: Command, group: str) -> list[str]:
+    return [name for name in command.names if name.startswith(f"{group} ")][:1]
+
+
+def _usage(command: Command, name: str) -> str:
+    options = " [OPTIONS]" if command.flags else ""
+    return f"imq {name}{options} {command.takes}".rstrip()
+
+
+def _arguments(count: int) -> str:
+    return f"{count} argument{'' if count == 1 else 's'}"
+
+
+def _described(flags: tuple[Flag, ...]) -> list[str]:
+    rows = []
+    for flag in sorted(flags, key=lambda flag: flag.name):
+        letter = f"-{flag.letter}, " if flag.letter else "    "
+        rows.append(
+            (f"  {letter}--{flag.name} {flag.kind}".rstrip(), flag.doc + (" (default true)" if flag.on else ""))
+        )
+    width = max(len(head) for head, _ in rows)
+    return [f"{head.ljust(width)}   {doc}" for head, doc in rows]
