@@ -47,6 +47,8 @@ from collections.abc import Sequence
 
 {imports}
 
+__version__: str
+
 _Name = str | Expression
 _Path = str | os.PathLike[str] | Expression
 

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> "Any":
+    if name == "__version__":
+        from ._version import VERSION
+
+        return VERSION
     if name.startswith("__"):  # what Python asks of every module
         raise AttributeError(name)
     from imq.form.names import find

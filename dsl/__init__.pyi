@@ -67,6 +67,8 @@ from imq.grammar.errors import (
     UnknownName as UnknownName,
 )
 
+__version__: str
+
 _Name = str | Expression
 _Path = str | os.PathLike[str] | Expression
 

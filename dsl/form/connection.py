@@ -182,7 +182,9 @@ class Connection:
 
     def _execute(self, statement: Written, *, dry_run: bool) -> Found:
         """Run a statement as it is written, so that an error can show where in it."""
-        session, node, text = self._open(), statement_of(statement), str(statement)
+        session, node = self._open(), statement_of(statement)
+        ast.check_depth(node)  # before anything walks it
+        text = str(statement)
         try:
             parsed = session.parse(text)
         except ImqError:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from imq.engine.functions import Aggregate, Function
     from imq.engine.phrases import Phrase
+    from imq.engine.verbs import Verb
 
 SIZES = {
     "kB": Bytes(10**3), "MB": Bytes(10**6), "GB": Bytes(10**9), "TB": Bytes(10**12),
@@ -97,7 +98,7 @@ def all_names() -> dict[str, Callable[[], Any]]:
     for given in (SIZES, CLASSES, WORDS, ERRORS):
         made |= {name: partial(_itself, value) for name, value in given.items()}
     made |= {name: partial(queries.table, name) for name in TABLES}
-    made |= {python_name(name): partial(statements.verb, name, one.options, one.doc) for name, one in VERBS.items()}
+    made |= {python_name(name): partial(_verb, one) for name, one in VERBS.items()}
     made |= {name: partial(_function, declared) for name, declared in functions().items()}
     made |= {name: partial(_phrase, declared) for name, declared in phrases().items()}
     made |= {name: partial(_running, name) for name in RUNNING}
@@ -106,6 +107,12 @@ def all_names() -> dict[str, Callable[[], Any]]:
 
 def _itself(value: Any) -> Any:
     return value
+
+
+def _verb(declared: Verb) -> Callable[..., statements.Statement]:
+    options = ", ".join(map(python_name, declared.options))
+    told = f"\n\nIt takes {declared.takes.value}" + (f"; its options: {options}." if options else ".")
+    return statements.verb(declared.name, declared.options, f"{declared.doc}{told}\n\nIn text: `{declared.example}`")
 
 
 def _function(declared: Function | Aggregate) -> Callable[..., expressions.Expression]:

@@ -98,7 +98,8 @@ def test_texts_stay_texts(text: str) -> None:
 
 
 def test_public_names() -> None:
-    assert imq.sum_ is not None
+    assert str(imq.sum_(f.size)) == "sum(size)"
+    assert imq.__version__[0].isdigit()
     assert str(imq.if_(f.dangling, "a", "b")) == 'if(dangling, "a", "b")'
     with pytest.raises(AttributeError, match='did you mean "images"'):
         imq.imagez  # noqa: B018 - looking it up is what fails

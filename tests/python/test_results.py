@@ -186,6 +186,17 @@ def test_errors_show_the_place(session: imq.Connection) -> None:
         session(imq.table("nothing"))
 
 
+def test_much_is_answered_or_refused(session: imq.Connection) -> None:
+    many = [f"team/app:{number}" for number in range(100_000)]
+    assert len(session(images.where(f.name.in_(many)))) == 3
+    deep = f.size
+    for _ in range(10_000):
+        deep = deep + 1
+    with pytest.raises(imq.StatementError) as caught:
+        session(images.where(deep > 1))
+    assert caught.value.code == "too-deep"
+
+
 def test_connections(library_root: str, tmp_path: pathlib.Path) -> None:
     with pytest.raises(imq.UnknownName, match="docker"):
         imq.connect("docker", root=tmp_path / "a", environment={})
