@@ -66,11 +66,11 @@ class Runner:
 
 def broken(problem: sqlite3.Error) -> ImqError:
     """Return what is to be said when SQLite fails."""
-    if "stack overflow" in str(problem) or "too large" in str(problem):
+    if any(word in str(problem) for word in ("stack overflow", "too large", "too many", "too big", "at most")):
         return StatementError(
-            "the statement is nested deeper than SQLite takes",
-            code="too-deep",
-            hints=("give parts of it a statement of their own: view NAME as …, let NAME = …",),
+            f"the statement is more than SQLite takes: {problem}",
+            code="too-much",
+            hints=("give parts of it a statement of their own, or put long lists into a file: lines of FILE",),
         )
     advice = "free some space" if "full" in str(problem) else "imq reindex derives the index anew from the images"
     return ImqError(f"the store's index failed: {problem}", code="index", hints=(advice,))

@@ -9,6 +9,8 @@ from imq.grammar.errors import ImqError, StatementError
 from imq.grammar.parser import parse
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from .paths import located
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -53,11 +55,11 @@ class Scripts:
 
     def included(self, statement: ast.Include, folder: str, vocabulary: Vocabulary) -> Script:
         """Return the file that a statement includes, as it was when the statement was parsed."""
-        known = self._read.get(os.path.join(folder, statement.path))
+        known = self._read.get(located(statement.path, folder, None, statement.span))
         return known if known is not None else self._script(statement, folder, vocabulary, ())
 
     def _script(self, statement: ast.Include, folder: str, vocabulary: Vocabulary, above: tuple[str, ...]) -> Script:
-        path = os.path.join(folder, statement.path)
+        path = located(statement.path, folder, None, statement.span)
         if path in above or len(above) >= DEEPEST:
             why = "includes itself" if path in above else f"is included {DEEPEST} files deep"
             raise StatementError(f"{statement.path} {why}", code="include", span=statement.span)
@@ -68,7 +70,7 @@ class Scripts:
             raise StatementError(
                 f"cannot read {statement.path}: {problem.strerror}", code="include", span=statement.span
             ) from None
-        inside = os.path.dirname(path)
+        inside = os.path.dirname(path) or os.curdir
         try:
             statements = self.parse(text, vocabulary, inside, above=(*above, path))
         except ImqError as error:
@@ -84,5 +86,5 @@ class Scripts:
             if isinstance(statement, ast.View) and statement.name is not None:
                 names.add(statement.name)
             elif isinstance(statement, ast.Include):
-                names |= self._views(self._read[os.path.join(script.folder, statement.path)])
+                names |= self._views(self._read[located(statement.path, script.folder, None)])
         return frozenset(names)

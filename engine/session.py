@@ -86,7 +86,7 @@ class Session:
         self._stops = True
         self._folder = os.curdir
         self._runner: Runner | None = None
-        self._outside = Outside(self.store, world.stdin)
+        self._outside = Outside(self.store, world.stdin, world.environment.get("HOME"))
         self._scripts = Scripts()
 
     def close(self) -> None:
@@ -200,7 +200,10 @@ class Session:
         self.memory.use(ast.Literal(source))
 
     def _expanded(self, node: Any) -> Any:
-        return expand(node, self.memory.names(self.world.environment))
+        expanded = expand(node, self.memory.names(self.world.environment))
+        if expanded is not node:
+            ast.check_depth(expanded)
+        return expanded
 
     def _view(self, statement: ast.View) -> Result:
         if statement.rows is not None:

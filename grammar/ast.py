@@ -6,6 +6,8 @@ name nothing, a `Literal` is a text whose type follows from what it meets.
 
 from __future__ import annotations
 
+from itertools import islice
+
 from .errors import Span, StatementError
 from .record import TYPE_CHECKING, Record
 
@@ -378,11 +380,21 @@ def children(node: Record) -> Iterator[Record]:
                 yield part
 
 
+MOST = 1 << 18
+"""Nodes of a tree that are accepted; a variable that stands for two of another doubles it each time."""
+
+
 def check_depth(tree: Record) -> None:
-    """Refuse a tree that is nested deeper than `DEEPEST`, without recursing itself."""
+    """Refuse a tree that is nested deeper than `DEEPEST`, or has more than `MOST` nodes, without recursing itself."""
     level: list[Record] = [tree]
+    count = 0
     for _ in range(DEEPEST):
-        level = [child for node in level for child in children(node)]
+        level = list(islice((child for node in level for child in children(node)), MOST + 1))
+        count += len(level)
+        if count > MOST:
+            raise StatementError(
+                "the statement is too large", code="too-much", hints=("put long lists into a file: lines of FILE",)
+            )
         if not level:
             return
     raise StatementError(

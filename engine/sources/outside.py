@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from imq.engine.paths import located
 from imq.engine.tables import Field, Table
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
@@ -28,11 +29,12 @@ UNION ALL VALUES ('Containers', 0, 0, 0, 0), ('Local Volumes', 0, 0, 0, 0), ('Bu
 class Outside:
     """Reads what statements name beside images; each list once in a statement, however often it is named.
 
-    `stdin` None: it is not there to be read, because the statement came from it.
+    `home` is what `~` stands for.     `stdin` None: it is not there to be read, because the statement came from it.
     """
 
-    def __init__(self, store: Store, stdin: TextIO | None) -> None:
+    def __init__(self, store: Store, stdin: TextIO | None, home: str | None) -> None:
         self._store = store
+        self._home = home
         self._stdin = stdin
         self._folder = os.curdir
         self._made: dict[tuple[str, tuple[str, ...]], Table] = {}
@@ -72,8 +74,7 @@ class Outside:
                     hints=("give the statement as an argument, or with -f FILE",),
                 )
             return text, self._stdin
-        path = os.path.expanduser(text) if text.startswith("~/") else text
-        return path if self._folder == os.curdir else os.path.join(self._folder, path), None
+        return located(text, self._folder, self._home), None
 
     def _lines(self, table: Table, paths: tuple[str, ...]) -> Table:
         from .external import read_lines

@@ -10,6 +10,7 @@ from imq.engine.bind.literals import is_text
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.platform import host
 from imq.engine.oci.reference import Reference
+from imq.engine.paths import located
 from imq.grammar import ast
 from imq.grammar.errors import InvalidReference, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
@@ -156,10 +157,7 @@ def _bytes(found: list[Target], planning: Planning) -> int:
 
 
 def _path(text: str, planning: Planning) -> str:
-    """Return a path as it is meant from the script's folder, with `~` replaced by the user's home."""
-    home = planning.environment.get("HOME")
-    path = os.path.join(home, text[2:]) if home and text.startswith("~/") else text
-    return path if planning.folder == os.curdir else os.path.join(planning.folder, path)
+    return located(text, planning.folder, planning.environment.get("HOME"))
 
 
 VERBS = (

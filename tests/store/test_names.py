@@ -10,6 +10,7 @@ from images import Image, Layout, layer
 from imq.engine.oci.digest import Digest
 from imq.engine.progress import Silent
 from imq.engine.sources.store import StoreSource
+from imq.engine.verbs import verb_of
 from imq.grammar.errors import ImqError
 from stores import NOW, Held, blobs_in, entries_in
 
@@ -30,7 +31,7 @@ def single(number: int, *more: object) -> Image:
 def planned(store: Held, text: str) -> list[Action]:
     """Return the actions that a statement plans."""
     (statement,) = store.session.parse(text)
-    verb = store.session._verb(statement)  # type: ignore[arg-type]
+    verb = verb_of(statement)  # type: ignore[arg-type]
     assert verb.plan is not None
     return verb.plan(statement, store.session.planning())  # type: ignore[arg-type]
 
