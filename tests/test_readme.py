@@ -14,7 +14,7 @@ import pytest
 from imq.engine.session import Session, World
 
 README = (pathlib.Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(r"^```\w*\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 SESSION = next(block for block in BLOCKS if block.startswith("$ imq "))
 SENTENCES = next(block for block in BLOCKS if block.startswith("images where dangling")).splitlines()
 

@@ -14,6 +14,8 @@ import pytest
 from images import library
 from imq import GB, age, images, layers
 from imq import field as f
+from test_architecture import CHECKOUT
+from test_architecture import CHECKOUT
 
 if TYPE_CHECKING:
     import pathlib
@@ -27,6 +29,22 @@ def test_the_model(own: imq.Connection) -> None:
     large = imq.rm(images.where((f.size > 1 * GB) & ~f.in_use & (age(f.created) > "30d")))
     assert len(own(large, dry_run=True)) == 0
     assert own(images.count()).scalar() == 11
+
+
+def test_the_readme(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library(tmp_path)
+    monkeypatch.setenv("IMQ_ROOT", str(tmp_path))
+    shown = (CHECKOUT / "README.md").read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    assert "imq.connect()" in shown
+    exec(shown, {})
+
+
+def test_the_readme(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library(tmp_path)
+    monkeypatch.setenv("IMQ_ROOT", str(tmp_path))
+    shown = (CHECKOUT / "README.md").read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    assert "imq.connect()" in shown
+    exec(shown, {})  # noqa: S102 - it is our own
 
 
 def test_a_row(session: imq.Connection) -> None:
