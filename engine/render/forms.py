@@ -39,7 +39,7 @@ def as_table(answer: Answer, manner: Manner) -> Iterator[str]:
         for row in answer.rows:
             yield f"{text(answer.headings[0].kind, row[0], manner)}\n"
         return
-    yield from columns([[clean(heading.title) for heading in answer.headings], *texts(answer, manner)])
+    yield from columns([[clean(heading.title) for heading in answer.headings], *texts(answer, manner)], LEAST)
 
 
 def as_ids(answer: Answer, manner: Manner) -> Iterator[str]:
