@@ -88,7 +88,6 @@ def read_flags(flags: Sequence[Flag], words: Sequence[str]) -> Given:
                 reader.arguments.append(word)
     except _Problem as found:
         problem = found.error
-        reader.arguments += [word for word in left if not word.startswith("-")]
     return Given({name: tuple(values) for name, values in reader.values.items()}, tuple(reader.arguments), problem)
 
 

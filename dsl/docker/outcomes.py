@@ -61,26 +61,30 @@ def _of(table: str, field: str, ids: Sequence[str], select: Sequence[str], order
 def removed(desk: Desk, outcomes: Sequence[Outcome], foreseen: Foreseen) -> Iterator[tuple[str, str]]:
     """Yield what became of names, images and layers, as docker tells it: `untagged` or `deleted`, and what.
 
-    A layer is gone with the last of the removed images that had it, unless an image that stays has it too.
+    An image is gone unless the store has it under another manifest too; a layer with the last of those images that
+    had it, unless an image that stays has it.
     """
-    gone = [outcome.image for outcome in outcomes if outcome.action == "remove" and not outcome.error and outcome.image]
-    wanted = tuple(dict.fromkeys(chain for id_ in gone for chain in foreseen.chains.get(id_, ())))
-    left = (
-        {str(row[0]) for row in desk.rows(_of("layers", "chain_id", wanted, ("chain_id",), "chain_id"))}
-        if wanted
-        else set()
-    )
+    done = [outcome for outcome in outcomes if outcome.image is not None and not outcome.error]
+    ids = tuple(dict.fromkeys(outcome.image for outcome in done if outcome.image and outcome.action == "remove"))
+    kept = _held(desk, "images", "id", ids)
+    gone = [id_ for id_ in ids if id_ not in kept]
     last = {chain: id_ for id_ in gone for chain in foreseen.chains.get(id_, ())}
-    for outcome in outcomes:
-        if outcome.error or outcome.image is None or outcome.action not in ("remove", "untag"):
-            continue
+    kept |= _held(desk, "layers", "chain_id", tuple(last))
+    for outcome in done:
+        id_ = outcome.image or ""
         names = [] if outcome.target == "<none>" else outcome.target.split(", ")
-        yield from (("untagged", name) for name in _with_digests(names, foreseen.digests.get(outcome.image, {})))
-        if outcome.action == "remove":
-            yield "deleted", outcome.image
-            for chain in foreseen.chains.get(outcome.image, ()):
-                if chain not in left and last[chain] == outcome.image:
+        yield from (("untagged", name) for name in _with_digests(names, foreseen.digests.get(id_, {})))
+        if id_ in gone:
+            gone.remove(id_)
+            yield "deleted", id_
+            for chain in foreseen.chains[id_]:
+                if chain not in kept and last[chain] == id_:
                     yield "deleted", chain
+
+
+def _held(desk: Desk, table: str, field: str, digests: Sequence[str]) -> set[str]:
+    """Return those of the digests that rows of the store still have."""
+    return {str(row[0]) for row in desk.rows(_of(table, field, digests, (field,), field))} if digests else set()
 
 
 def _with_digests(names: Sequence[str], digests: Mapping[str, str]) -> Iterator[str]:
