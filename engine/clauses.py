@@ -61,7 +61,8 @@ CLAUSES: dict[str, Clause] = {
         Clause(
             "until",
             "until total size <= SIZE",
-            "the first rows, until the store without them takes no more bytes on disk",
+            "the first rows, until the store without them takes no more bytes on disk; the oldest first where no order"
+            " is said or the order leaves it open",
             "rm images where not in use order by created until total size <= 16GB",
         ),
         Clause(

@@ -37,7 +37,7 @@ from .scripts import Scripts
 from .sources.outside import Outside
 from .store.store import Store
 from .tables import ELSEWHERE, TABLES, Kind
-from .verbs import VERBS, Planning, Takes, verb_of
+from .verbs import ABSENT, VERBS, Planning, Takes, verb_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -98,7 +98,9 @@ class Session:
         """The words that statements may use."""
         from .render.forms import FORMS
 
-        return Vocabulary(frozenset(VERBS), frozenset({*TABLES, *ELSEWHERE, *self.memory.views}), frozenset(FORMS))
+        return Vocabulary(
+            frozenset(VERBS), frozenset({*TABLES, *ELSEWHERE, *self.memory.views}), frozenset(FORMS), ABSENT
+        )
 
     def parse(
         self, text: str, wholes: Mapping[int, int] | None = None, folder: str = os.curdir

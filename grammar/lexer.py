@@ -54,11 +54,15 @@ _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
 
 
 class Vocabulary(Record):
-    """The words that the engine declares, in lower case: verbs, tables (and views), output forms."""
+    """The words that the engine declares, in lower case: verbs, tables (and views), output forms.
+
+    `absent` are verbs of the language that cannot be done here, each with the reason.
+    """
 
     verbs: frozenset[str] = frozenset()
     tables: frozenset[str] = frozenset()
     forms: frozenset[str] = frozenset()
+    absent: tuple[tuple[str, str], ...] = ()
 
 
 class Token(Record):

@@ -189,6 +189,8 @@ class _Parser:
             message = "the statement ends too early"
         elif starts and token.kind == "WORD":
             name = found.split(".")[0]
+            if (why := dict(self._vocabulary.absent).get(name.lower())) is not None:
+                return StatementError(f'"{name}" cannot be done: {why}', code="unavailable", span=token.span)
             tables = listed(sorted(self._vocabulary.tables))
             choices = (nearest(name, words), f"tables: {tables}", f"verbs: {listed(sorted(self._vocabulary.verbs))}")
             return UnknownName(f'"{found}" is neither a table nor a verb', span=token.span, hints=choices)

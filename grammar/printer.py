@@ -100,7 +100,10 @@ def _selects(rows: ast.Rows) -> bool:
 def _let(name: str | None, value: ast.Expr | ast.Items | None) -> str:
     if value is None:
         return "let"
-    return f"let {name} = {write(value) if isinstance(value, ast.Items) else _expr(value, _SUM, right=True)}"
+    if isinstance(value, ast.Items):
+        return f"let {name} = {write(value)}"
+    written = _expr(value, _SUM, right=True)
+    return f"let {name} = {'.' if asks(written) else ''}{written}"  # as in parentheses, a query could begin here
 
 
 def _grouped(rows: ast.Rows) -> str:

@@ -308,8 +308,10 @@ class _Binder:
             return base.order
         if not self._table.order:
             return (b.Key(b.Place(), descending=False),)
+        oldest_first = self._query.until is not None  # what is to go, as long as nothing else was said
         return tuple(
-            b.Key(b.Column(self._table.field(name.lstrip("-"))), name.startswith("-")) for name in self._table.order
+            b.Key(b.Column(self._table.field(name.lstrip("-"))), name.startswith("-") and not oldest_first)
+            for name in self._table.order
         )
 
     def _cut(self, window: ast.Window | None) -> b.Cut | None:

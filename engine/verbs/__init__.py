@@ -15,7 +15,17 @@ VERBS: dict[str, Verb] = {
     verb.name: verb for verb in (*transfer.VERBS, *names.VERBS, *inspection.VERBS, *execution.VERBS)
 }
 
-__all__ = ["VERBS", "Planning", "Takes", "Verb", "verb_of"]
+_REGISTRIES = "registries cannot be asked as tables yet"
+_INSIDES = "what is inside of layers cannot be read yet"
+_CONTAINERS = "the embedded store makes no containers"
+ABSENT: tuple[tuple[str, str], ...] = (
+    *((name, _REGISTRIES) for name in ("copy", "login", "logout")),
+    *((name, _INSIDES) for name in ("export", "diff", "cat", "extract", "tree")),
+    *((name, _CONTAINERS) for name in ("commit", "create", "start", "stop", "run")),
+)
+"""Verbs of the language that cannot be done here, and why."""
+
+__all__ = ["ABSENT", "VERBS", "Planning", "Takes", "Verb", "verb_of"]
 
 
 def verb_of(statement: ast.Act) -> Verb:
