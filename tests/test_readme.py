@@ -56,6 +56,22 @@ def test_the_sentences_parse(sentence: str, tmp_path: pathlib.Path) -> None:
     assert len(session.parse(sentence)) == 1
 
 
+SAID = re.findall(r"`([^`]+)`", README.partition("## The language in one page")[2].partition("### From Python")[0])
+
+
+def test_what_it_says_in_passing_parses(tmp_path: pathlib.Path) -> None:
+    """Every whole sentence between backquotes, and every condition."""
+    session = Session(World(str(tmp_path), {}, lambda: 0))
+    list(session.run("view stale as images"))
+    whole = [said for said in SAID if re.match(r"(images|rm|exec|view|let|assert) ", said) and "…" not in said]
+    conditions = [said for said in SAID if re.search(r" (=|>|<|like|not in|before|than|on|with|layers where) ", said)]
+    conditions = [said for said in conditions if said not in whole and not re.match(r"\(?(images|A|until|any)\b", said)]
+    assert len(whole) > 4
+    assert len(conditions) > 8
+    for said in [*whole, *(f"images where {said}" for said in conditions if "…" not in said)]:
+        assert len(session.parse(said)) == 1, said
+
+
 def test_it_names_every_verb_table_and_form() -> None:
     from imq.engine.render.forms import FORMS
     from imq.engine.tables import TABLES
