@@ -21,6 +21,7 @@ umoci            umoci            unpacking images of the store
 buildah          buildah          layers that others have made
 bsdtar           libarchive-tools archives that others have made
 zstd             zstd             streams that others have packed
+dockerd          docker.io        the command lines of docker, against docker itself
 tmux             tmux             the interactive session on a terminal
 '
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -12,8 +13,22 @@ import pytest
 if TYPE_CHECKING:
     import pathlib
 
-DOCKER = shutil.which("docker")
-needs_docker = pytest.mark.skipif(DOCKER is None, reason="needs docker's command line; no daemon")
+_RECENT = 28
+"""The version of docker's command line from which on its templates are those of today's Go."""
+
+
+def _recent_docker() -> str | None:
+    """Return docker's program, None when there is none or when it is too old to be a measure: Debian's is."""
+    program = shutil.which("docker")
+    if program is None:
+        return None
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    version = re.search(r"version (\d+)", said)
+    return program if version is not None and int(version[1]) >= _RECENT else None
+
+
+DOCKER = _recent_docker()
+needs_docker = pytest.mark.skipif(DOCKER is None, reason=f"needs docker's command line, {_RECENT} or later; no daemon")
 
 
 def docker_template(home: pathlib.Path, text: str) -> tuple[int, str]:

@@ -1,6 +1,7 @@
 """The same command lines to docker and to imq, over the same images: the same texts, errors and exit codes.
 
-Hints that imq adds below an error (they are indented) are left out, as is the `from daemon` of docker's newer clients.
+Left out are the hints that imq adds below an error (they are indented), and what docker's newer clients say more than
+the older ones: `response from daemon`, and a name once more.
 Where docker's own order is random (names of one image, what a removal touches) lines are compared sorted.
 """
 
@@ -197,7 +198,8 @@ def settled(line: str, answer: Answer) -> Answer:
     ]
     errors = [text for text in errors if not re.match(r"\S+: \S+ in all|total: |[0-9a-f]{12}: ", text)]  # progress
     errors = [text if text.startswith("Error: ") else f"Error: {text}" for text in errors if text]
-    errors = [re.sub(r"no such image: \S+: ", "", text).removesuffix(":latest") for text in errors]
+    errors = [re.sub(r"no such image: \S+: | \(\S+\)(?= must be lowercase)", "", text) for text in errors]
+    errors = [text.removesuffix(":latest") for text in errors]
     lines = re.sub(r"(?m)^(Total reclaimed space:).*", r"\1", answer.stdout).splitlines(keepends=True)
     lines = [text for text in lines if not re.match(r"[0-9a-f]{12}: ", text)]  # how far layers have come
     if line.startswith("load"):  # docker tells all ids or none, as the last image of the archive has a name or not
