@@ -63,7 +63,7 @@ def test_the_wheel_holds_every_module(checkout: pathlib.Path, tmp_path: pathlib.
     with zipfile.ZipFile(build("wheel", checkout, tmp_path)) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
         entry_points = wheel.read(next(name for name in wheel.namelist() if name.endswith("entry_points.txt")))
-    assert names == set(modules((".py", ".lark")).values())
+    assert names == set(modules((".py", ".pyi", ".lark", ".md")).values())
     assert b"imq = imq.cli:run" in entry_points
 
 
@@ -74,7 +74,7 @@ def test_a_wheel_can_be_built_from_the_source_archive(checkout: pathlib.Path, tm
     (tmp_path / "again").mkdir()
     with zipfile.ZipFile(build("wheel", unpacked, tmp_path / "again")) as wheel:
         names = set(wheel.namelist())
-    assert set(modules((".py", ".lark")).values()) <= names
+    assert set(modules((".py", ".pyi", ".lark", ".md")).values()) <= names
 
 
 def test_building_uses_no_folder_of_the_project(checkout: pathlib.Path, tmp_path: pathlib.Path) -> None:
