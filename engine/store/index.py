@@ -15,10 +15,11 @@ from imq.engine.oci.document import LARGEST_DOCUMENT, Descriptor, Index, Manifes
 from imq.grammar.errors import ImqError, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from .entries import set_entries
 from .files import locked, told
-from .rows import insert_image
+from .rows import delete_images, delete_reach, forget, insert_images, insert_reach
 from .schema import VERSION, make_tables
-from .sharing import count_in, count_out, sum_up
+from .sharing import count_in, count_out, set_contents, sum_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,11 +28,13 @@ if TYPE_CHECKING:
 
 DEEPEST_INDEX = 8
 """Indexes within indexes that are followed."""
+_MAPPED = 1 << 30
+"""Bytes of the index that are read in place instead of being copied: twice as fast for 100,000 images."""
 _UNWRITABLE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 
 
 class Content(Record):
-    """What unpacking a layer told: see the table `content`."""
+    """What unpacking a layer told: see the table `descriptor`."""
 
     digest: Digest
     diff_id: Digest
@@ -103,6 +106,7 @@ class StoreIndex:
                     if self._version(connection) != VERSION:
                         make_tables(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute(f"PRAGMA mmap_size = {_MAPPED}")
         except BaseException:
             connection.close()
             raise
@@ -165,13 +169,14 @@ class StoreIndex:
         signature = self._layout.signature()
         if entries is None:
             entries = self._layout.read()
-        connection.executemany("INSERT OR IGNORE INTO content VALUES (?, ?, ?, ?, ?)", _content_rows(contents))
         wanted = {entry.descriptor.digest: entry.descriptor for entry in entries}
         # what showed no image is looked at again: its missing blobs may have come
         known = {root for (root,) in connection.execute("SELECT DISTINCT root FROM entry")}
-        for (root,) in connection.execute("SELECT DISTINCT root FROM reach").fetchall():
+        suspects: set[int] = set()
+        roots = "SELECT DISTINCT digest FROM descriptor WHERE key IN (SELECT root FROM reaching)"
+        for (root,) in connection.execute(roots).fetchall():
             if root not in wanted or root not in known:
-                connection.execute("DELETE FROM reach WHERE root = ?", (root,))
+                suspects |= delete_reach(connection, root)
         (newest,) = connection.execute("SELECT coalesce(max(key), 0) FROM image").fetchone()
         reached = {
             digest: self._take_in(connection, descriptor)
@@ -179,52 +184,22 @@ class StoreIndex:
             if digest not in known
         }
         count_in(connection, [key for (key,) in connection.execute("SELECT key FROM image WHERE key > ?", (newest,))])
+        set_contents(connection, contents)
         sum_up(connection)
-        self._set_entries(connection, entries, reached)
+        set_entries(connection, entries, reached)
         self._drop_unreached(connection)
+        forget(connection, suspects)
         connection.execute("INSERT OR REPLACE INTO meta VALUES ('signature', ?)", (signature,))
 
     def measured(self, contents: Iterable[Content]) -> None:
         """Add facts about layers and the sizes of the images that they complete."""
         with self.transaction() as connection:
-            connection.executemany("INSERT OR REPLACE INTO content VALUES (?, ?, ?, ?, ?)", _content_rows(contents))
+            set_contents(connection, contents)
             sum_up(connection)
 
     def transaction(self) -> _Transaction:
         """Return a context: its block is one writing transaction, undone when it raises."""
         return _Transaction(self.connection)
-
-    def _set_entries(
-        self, connection: sqlite3.Connection, entries: list[Entry], reached: dict[Digest, list[int]]
-    ) -> None:
-        """Make the table `entry` say what index.json says, touching only the rows that differ."""
-        known: dict[str, list[int]] = {}
-        for root, image in connection.execute("SELECT DISTINCT root, image FROM entry"):
-            known.setdefault(root, []).append(image)
-        rows = set()
-        for entry in entries:
-            name, root = entry.name, entry.descriptor.digest
-            for image in reached.get(root) or known.get(root) or ():
-                rows.add(
-                    (
-                        image,
-                        root,
-                        str(name) if name else None,
-                        name.registry if name else None,
-                        name.familiar_name if name else None,
-                        name.tag if name else None,
-                        entry.digest,
-                        entry.set_at,
-                    )
-                )
-        columns = "image, root, name, registry, repository, tag, digest, set_at"
-        present = {tuple(row[1:]): row[0] for row in connection.execute(f"SELECT key, {columns} FROM entry")}
-        connection.executemany("DELETE FROM entry WHERE key = ?", [(present[row],) for row in present.keys() - rows])
-        connection.executemany(
-            f"INSERT INTO entry ({columns}, id, created, size, shared_size)"
-            " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, id, created, size, shared_size FROM image WHERE key = ?1",
-            sorted(rows - present.keys(), key=repr),
-        )
 
     def _drop_unreached(self, connection: sqlite3.Connection) -> None:
         """Delete the images that no entry shows any more."""
@@ -233,9 +208,7 @@ class StoreIndex:
         if not gone:
             return
         count_out(connection, gone)
-        for table in ("layer", "step", "label", "variable", "annotation", "config"):
-            connection.executemany(f"DELETE FROM {table} WHERE image = ?", [(key,) for key in gone])
-        connection.executemany("DELETE FROM image WHERE key = ?", [(key,) for key in gone])
+        delete_images(connection, gone)
         sum_up(connection)
 
     # Taking in images
@@ -247,20 +220,18 @@ class StoreIndex:
         and `verify` names what is not.
         """
         images: list[int] = []
-        reach = {root.digest: root.size}
+        reach = {root.digest: root}
         for descriptor, document in self.walk(root):
-            reach[descriptor.digest] = descriptor.size
+            reach[descriptor.digest] = descriptor
             if isinstance(document, Index):
                 continue
             for blob in (document.config, *document.layers):
-                reach[blob.digest] = blob.size
+                reach[blob.digest] = blob
             if document.is_image:
                 key = self._take_in_image(connection, descriptor.digest, document)
                 if key is not None:
                     images.append(key)
-        connection.executemany(
-            "INSERT INTO reach VALUES (?, ?, ?)", [(root.digest, digest, size) for digest, size in reach.items()]
-        )
+        insert_reach(connection, [(reach[root.digest], reach.values())])
         return images
 
     def walk(self, root: Descriptor) -> Iterator[tuple[Descriptor, Manifest | Index]]:
@@ -282,8 +253,8 @@ class StoreIndex:
 
     def diff_id(self, layer: Digest) -> Digest | None:
         """Return what a layer unpacks to, if it ever was unpacked."""
-        row = self.connection.execute("SELECT diff_id FROM content WHERE digest = ?", (layer,)).fetchone()
-        return Digest(row[0]) if row else None
+        row = self.connection.execute("SELECT max(diff_id) FROM descriptor WHERE digest = ?", (layer,)).fetchone()
+        return Digest(row[0]) if row[0] else None
 
     def shows(self, root: Digest) -> bool:
         """Whether an image of this descriptor is in the tables; one whose documents are missing or damaged is not."""
@@ -319,16 +290,12 @@ class StoreIndex:
             return None
         if len(config.diff_ids) != len(manifest.layers):
             return None
-        return insert_image(connection, digest, manifest, config)
+        return insert_images(connection, [(digest, manifest, config)])[0]
 
 
 def broken(problem: sqlite3.Error) -> bool:
     """Whether an error says that the file is no database, or not a whole one."""
     return getattr(problem, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-def _content_rows(contents: Iterable[Content]) -> list[tuple[str | int, ...]]:
-    return [(c.digest, c.diff_id, c.size, c.tar_size, c.entries) for c in contents]
 
 
 class _Transaction:

@@ -12,35 +12,37 @@ import json
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from sqlite3 import Connection
 
-_THEIRS = "SELECT digest, count(DISTINCT image) AS images FROM layer WHERE image IN (SELECT value FROM json_each(?))"
+    from .index import Content
+
+_THEIRS = """
+SELECT descriptor.digest AS digest, count(DISTINCT stack.image) AS images
+FROM stack JOIN descriptor ON descriptor.key = stack.descriptor
+WHERE stack.image IN (SELECT value FROM json_each(?)) GROUP BY descriptor.digest
+"""
+_COUNT = f"""
+UPDATE descriptor SET images = descriptor.images + %s * theirs.images FROM ({_THEIRS}) AS theirs
+WHERE descriptor.digest = theirs.digest
+"""
 # the + keeps SQLite from beginning with all the layers that one image has
 _ALONE = f"""
 UPDATE image SET shared_size = NULL WHERE shared_size IS NOT NULL AND key IN (
-    SELECT layer.image FROM sharing JOIN layer ON layer.digest = sharing.digest
-    WHERE +sharing.images = 1 AND sharing.digest IN (SELECT digest FROM ({_THEIRS} GROUP BY digest))
+    SELECT stack.image FROM descriptor JOIN stack ON stack.descriptor = descriptor.key
+    WHERE +descriptor.images = 1 AND descriptor.digest IN (SELECT digest FROM ({_THEIRS}))
 )
-"""
-_COME = f"""
-INSERT INTO sharing {_THEIRS} GROUP BY digest ON CONFLICT (digest) DO UPDATE SET images = images + excluded.images
-"""
-_GO = f"""
-UPDATE sharing SET images = sharing.images - theirs.images FROM ({_THEIRS} GROUP BY digest) AS theirs
-WHERE sharing.digest = theirs.digest
 """
 _SUM_SIZES = """
 UPDATE image SET size = (
-    SELECT CASE WHEN count(content.digest) = count(*) THEN coalesce(sum(content.size), 0) END
-    FROM layer LEFT JOIN content ON content.digest = layer.digest WHERE layer.image = image.key
+    SELECT CASE WHEN count(unpacked_size) = count(*) THEN coalesce(sum(unpacked_size), 0) END
+    FROM stack JOIN descriptor ON descriptor.key = stack.descriptor WHERE stack.image = image.key
 ) WHERE size IS NULL AND shared_size IS NULL
 """
 _SUM_SHARED = """
 UPDATE image SET shared_size = (
-    SELECT coalesce(sum(content.size), 0) FROM layer
-    JOIN sharing ON sharing.digest = layer.digest AND sharing.images > 1
-    JOIN content ON content.digest = layer.digest WHERE layer.image = image.key
+    SELECT coalesce(sum(unpacked_size), 0) FROM stack JOIN descriptor ON descriptor.key = stack.descriptor
+    WHERE stack.image = image.key AND descriptor.images > 1
 ) WHERE size IS NOT NULL AND shared_size IS NULL
 """
 
@@ -49,15 +51,22 @@ def count_in(connection: Connection, images: Sequence[int]) -> None:
     """Count the layers of images that were just inserted; to be followed by `sum_up`."""
     keys = json.dumps(images)
     connection.execute(_ALONE, (keys,))  # before they are counted: who has a layer alone has it no longer
-    connection.execute(_COME, (keys,))
+    connection.execute(_COUNT % "1", (keys,))
 
 
 def count_out(connection: Connection, images: Sequence[int]) -> None:
     """Uncount the layers of images that are about to be deleted; to be followed by `sum_up`."""
     keys = json.dumps(images)
-    connection.execute(_GO, (keys,))
+    connection.execute(_COUNT % "-1", (keys,))
     connection.execute(_ALONE, (keys,))
-    connection.execute("DELETE FROM sharing WHERE images = 0")
+
+
+def set_contents(connection: Connection, contents: Iterable[Content]) -> None:
+    """Keep what unpacking told of layers; to be followed by `sum_up`."""
+    connection.executemany(
+        "UPDATE descriptor SET unpacked_size = ?, tar_size = ?, entries = ?, diff_id = ? WHERE digest = ?",
+        [(c.size, c.tar_size, c.entries, c.diff_id, c.digest) for c in contents],
+    )
 
 
 def sum_up(connection: Connection) -> None:

@@ -202,10 +202,13 @@ class Store:
         return [
             (Digest(row[0]), Digest(row[1]), row[2], row[3])
             for row in self.index.connection.execute(
-                "SELECT DISTINCT layer.digest, diff_id, download_size, media_type FROM layer"
-                " WHERE image IN (SELECT key FROM image WHERE size IS NULL AND shared_size IS NULL)"
-                " AND digest NOT IN (SELECT digest FROM content)"
-                " AND (:root IS NULL OR image IN (SELECT image FROM entry WHERE root = :root))",
+                # crossed, so that SQLite begins with the images whose size is not known: usually there are none
+                "SELECT DISTINCT descriptor.digest, chain.diff_id, descriptor.size, descriptor.media_type FROM image"
+                " CROSS JOIN stack ON stack.image = image.key"
+                " CROSS JOIN descriptor ON descriptor.key = stack.descriptor AND unpacked_size IS NULL"
+                " CROSS JOIN chain ON chain.key = stack.chain"
+                " WHERE image.size IS NULL AND image.shared_size IS NULL"
+                " AND (:root IS NULL OR image.key IN (SELECT image FROM entry WHERE root = :root))",
                 {"root": root},
             )
             if media.layer_compression(row[3]) is not None

@@ -95,7 +95,7 @@ def test_a_spoilt_index_is_made_anew(store: Held, root: Path, spoil: str) -> Non
     elif spoil == "delete with log":  # the log of a process that was killed
         with sqlite3.connect(path) as killed:
             killed.execute("DELETE FROM entry")
-            killed.execute("DELETE FROM layer")
+            killed.execute("DELETE FROM stack")
             killed.commit()
             shutil.copy(f"{path}-wal", root / "kept")
         killed.close()
@@ -110,7 +110,7 @@ def test_a_spoilt_index_is_made_anew(store: Held, root: Path, spoil: str) -> Non
         path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
     else:
         with sqlite3.connect(path) as other:
-            other.execute("PRAGMA user_version = 999" if spoil == "version" else "DROP TABLE layer")
+            other.execute("PRAGMA user_version = 999" if spoil == "version" else "DROP TABLE stack")
         other.close()
         if spoil == "tables":
             store.do("reindex")
