@@ -310,8 +310,6 @@ def _table_section(table: Table) -> str:
 def _verb_section(verb: Verb) -> str:
     lines = [f"### {verb.name}\n", f"{verb.doc}\n", f"    {verb.example}\n"]
     said = [f"Takes {verb.takes.value}."]
-    if verb.all:
-        said.append(f"`{verb.name} all` takes every image.")
     if verb.options:
         said.append(f"Options: {', '.join(map(_code, verb.options))}.")
     if verb.destroys:

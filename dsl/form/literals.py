@@ -205,7 +205,11 @@ def operand(value: object) -> ast.Literal | ast.Variable:
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if not isinstance(value, str):
-        raise Misuse(f"a name or path is wanted here, not {shown(value)}")
+        several = isinstance(value, list | tuple)
+        raise Misuse(
+            f"a name or path is wanted here, not {shown(value)}",
+            hints=("several are said one by one: imq.rm(*names)",) if several else (),
+        )
     return word(value)
 
 

@@ -48,6 +48,7 @@ TOLD: dict[str, tuple[Callable[[], Any], str]] = {
     "an unknown option": (lambda: imq.rm("a", forc=True), 'did you mean "force"'),
     "a name and a query": (lambda: imq.rm("a", images), "first | second"),
     "a number to remove": (lambda: imq.rm(7), "a name or path is wanted"),
+    "a list to remove": (lambda: imq.rm(["a", "b"]), "imq.rm(*names)"),  # type: ignore[arg-type]
     "no field": (lambda: f["a b"], "is no field"),
     "no variable": (lambda: imq.var("a b; rm x"), "no name for a variable"),
     "no relation": (f.base.layers.any, "no relation of the row"),

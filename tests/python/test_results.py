@@ -15,7 +15,6 @@ from images import library
 from imq import GB, age, images, layers
 from imq import field as f
 from test_architecture import CHECKOUT
-from test_architecture import CHECKOUT
 
 if TYPE_CHECKING:
     import pathlib
@@ -37,14 +36,6 @@ def test_the_readme(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> 
     shown = (CHECKOUT / "README.md").read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
     assert "imq.connect()" in shown
     exec(shown, {})
-
-
-def test_the_readme(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    library(tmp_path)
-    monkeypatch.setenv("IMQ_ROOT", str(tmp_path))
-    shown = (CHECKOUT / "README.md").read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
-    assert "imq.connect()" in shown
-    exec(shown, {})  # noqa: S102 - it is our own
 
 
 def test_a_row(session: imq.Connection) -> None:
@@ -152,6 +143,9 @@ def test_confirmation_is_asked_for_where_it_is_wanted(tmp_path: pathlib.Path) ->
         assert "nothing was done" in str(asking(imq.rm("redis:7")))
         assert [row.target for row in seen[0]] == ["redis:7"]
         assert asking(redis.count()).scalar() == 1
+    with imq.connect(root=tmp_path, environment={}, confirm=lambda _: True, progress=True) as asking:
+        assert asking(imq.rm("redis:7")).ok
+        assert asking(redis.count()).scalar() == 0
 
 
 def test_scripts(session: imq.Connection) -> None:
