@@ -1,41 +1,46 @@
-"""Every docker command that imq knows, declared once: its names, its flags, how it is compiled and how it answers."""
+"""Every docker command that imq knows, declared once: its names, its flags, and where its work is done."""
 
 from __future__ import annotations
 
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from . import listing, looking, moving, removal
 from .flags import Flag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from imq.grammar import ast
-
-    from .desk import Around, Desk
-    from .flags import Given
-
-    Statements = tuple[ast.Statement, ...]
+    from .desk import Work
 
 
 class Command(Record):
     """One command.
 
     `names` are all ways to call it. `takes` describes its arguments, of which there must be `least` to `most` (None:
-    any number); the first `files` of them are paths. `compile` makes its statements and does nothing; `answer` runs
-    them, writes docker's text and returns the exit code. One that `asks` does so before it removes anything.
+    any number); the first `files` of them are paths. Its work is done in the module `room`. One that `asks` does so
+    before it removes anything.
     """
 
     names: tuple[str, ...]
     takes: str
     doc: str
-    compile: Callable[[Given, Around], Statements]
-    answer: Callable[[Desk, Given, Statements], int]
+    room: str
     flags: tuple[Flag, ...] = ()
     least: int = 0
     most: int | None = None
     files: int = 0
     asks: bool = False
+
+    @property
+    def work(self) -> Work:
+        """What the command does; its module is loaded when it is wanted."""
+        match self.room:
+            case "listing":
+                from .listing import WORK
+            case "looking":
+                from .looking import WORK
+            case "moving":
+                from .moving import WORK
+            case _:
+                from .removal import WORK
+        return WORK[self.names[0]]
 
 
 _FORMAT = Flag("format", "", "string", 'Format the output: table, "table TEMPLATE", json, or a TEMPLATE of Go')
@@ -50,8 +55,7 @@ COMMANDS = (
         ("image ls", "image list", "images"),
         "[REPOSITORY[:TAG]]",
         "List images",
-        listing.compile_images,
-        listing.answer_images,
+        "listing",
         (
             Flag("all", "a", "", "Show all images (imq keeps no intermediate ones)"),
             Flag("digests", "", "", "Show digests"),
@@ -66,8 +70,7 @@ COMMANDS = (
         ("image history", "history"),
         "IMAGE",
         "Show the history of an image",
-        listing.compile_history,
-        listing.answer_history,
+        "listing",
         (_FORMAT, Flag("human", "H", "", "Print sizes and dates in human readable format", on=True), _WHOLE, _IDS_ONLY),
         least=1,
         most=1,
@@ -76,8 +79,7 @@ COMMANDS = (
         ("image inspect", "inspect"),
         "IMAGE [IMAGE...]",
         "Display detailed information on one or more images",
-        looking.compile_inspect,
-        looking.answer_inspect,
+        "looking",
         (
             Flag("format", "f", "string", "Format the output: json, or a TEMPLATE of Go"),
             Flag("size", "s", "", "Display total file sizes if the type is container"),
@@ -89,8 +91,7 @@ COMMANDS = (
         ("image rm", "image remove", "rmi"),
         "IMAGE [IMAGE...]",
         "Remove one or more images",
-        removal.compile_rmi,
-        removal.answer_rmi,
+        "removal",
         (
             Flag("force", "f", "", "Force removal of the image"),
             Flag("no-prune", "", "", "Do not delete untagged parents (imq keeps none)"),
@@ -101,8 +102,7 @@ COMMANDS = (
         ("image prune",),
         "",
         "Remove unused images",
-        removal.compile_prune,
-        removal.answer_prune,
+        "removal",
         (
             Flag("all", "a", "", "Remove all unused images, not just dangling ones"),
             Flag("filter", "", "filter", "Choose what to remove: dangling, label, label!, until (such as until=24h)"),
@@ -115,8 +115,7 @@ COMMANDS = (
         ("image tag", "tag"),
         "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
         "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE",
-        moving.compile_tag,
-        moving.answer_tag,
+        "moving",
         least=2,
         most=2,
     ),
@@ -124,8 +123,7 @@ COMMANDS = (
         ("image pull", "pull"),
         "NAME[:TAG|@DIGEST]",
         "Download an image from a registry",
-        moving.compile_pull,
-        moving.answer_pull,
+        "moving",
         (
             Flag("all-tags", "a", "", "Download all tagged images in the repository"),
             _TRUST,
@@ -139,8 +137,7 @@ COMMANDS = (
         ("image push", "push"),
         "NAME[:TAG]",
         "Upload an image to a registry",
-        moving.compile_push,
-        moving.answer_push,
+        "moving",
         (
             Flag("all-tags", "a", "", "Push all tags of an image to the repository"),
             _TRUST,
@@ -153,8 +150,7 @@ COMMANDS = (
         ("image save", "save"),
         "IMAGE [IMAGE...]",
         "Save one or more images to a tar archive (streamed to STDOUT by default)",
-        moving.compile_save,
-        moving.answer_save,
+        "moving",
         (Flag("output", "o", "string", "Write to a file, instead of STDOUT"),),
         least=1,
     ),
@@ -162,8 +158,7 @@ COMMANDS = (
         ("image load", "load"),
         "",
         "Load an image from a tar archive or STDIN",
-        moving.compile_load,
-        moving.answer_load,
+        "moving",
         (
             Flag("input", "i", "string", "Read from tar archive file, instead of STDIN"),
             Flag("quiet", "q", "", "Suppress the load output"),
@@ -174,8 +169,7 @@ COMMANDS = (
         ("image import", "import"),
         "file|- [REPOSITORY[:TAG]]",
         "Import the contents from a tarball to create a filesystem image",
-        moving.compile_import,
-        moving.answer_import,
+        "moving",
         (_CHANGE, Flag("message", "m", "string", "Set commit message for imported image"), _PLATFORM),
         least=1,
         most=2,
@@ -185,8 +179,7 @@ COMMANDS = (
         ("search",),
         "TERM",
         "Search Docker Hub for images",
-        looking.refuse_search,
-        looking.answer_nothing,
+        "looking",
         (
             Flag("filter", "f", "filter", "Filter output based on conditions provided"),
             Flag("format", "", "string", "Format the output by a TEMPLATE of Go"),
@@ -200,8 +193,7 @@ COMMANDS = (
         ("commit", "container commit"),
         "CONTAINER [REPOSITORY[:TAG]]",
         "Create a new image from a container's changes",
-        looking.refuse_commit,
-        looking.answer_nothing,
+        "looking",
         (
             Flag("author", "a", "string", 'Author (e.g., "John Hannibal Smith <hannibal@a-team.com>")'),
             _CHANGE,
@@ -215,8 +207,7 @@ COMMANDS = (
         ("system df",),
         "",
         "Show disk usage",
-        listing.compile_df,
-        listing.answer_df,
+        "listing",
         (_FORMAT, Flag("verbose", "v", "", "Show detailed information on space usage")),
         most=0,
     ),

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from imq.engine.render.cell import Manner, Raw
     from imq.engine.session import Session
 
+    from .flags import Given
+
+    Statements = tuple[ast.Statement, ...]
+
 
 class Around(Record):
     """What compiling a command line needs to know: the time (nanoseconds), the zone, and what is called how.
@@ -25,6 +29,16 @@ class Around(Record):
     now: int
     zone: tzinfo | None
     tags: Callable[[str], Sequence[str]]
+
+
+class Work(Record):
+    """What a command does: `compile` makes its statements and does nothing yet.
+
+    `answer` runs them, writes docker's text and returns the exit code.
+    """
+
+    compile: Callable[[Given, Around], Statements]
+    answer: Callable[[Desk, Given, Statements], int]
 
 
 class Outcome(Record):

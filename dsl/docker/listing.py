@@ -6,6 +6,7 @@ from imq.engine.render import docker as text
 from imq.grammar import ast
 from imq.grammar.record import TYPE_CHECKING
 
+from .desk import Work
 from .filters import image_conditions
 
 if TYPE_CHECKING:
@@ -158,3 +159,10 @@ CACHE ID   CACHE TYPE   SIZE      CREATED   LAST USED   USAGE     SHARED
 """,
 )
 """The rest of `docker system df -v`, for a store that has images only."""
+
+
+WORK = {
+    "image ls": Work(compile_images, answer_images),
+    "image history": Work(compile_history, answer_history),
+    "system df": Work(compile_df, answer_df),
+}

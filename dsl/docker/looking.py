@@ -7,6 +7,8 @@ from imq.grammar import ast
 from imq.grammar.errors import ImqError, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
+from .desk import Work
+
 if TYPE_CHECKING:
     from typing import NoReturn
 
@@ -81,3 +83,10 @@ def refuse_commit(_given: Given, _around: Around) -> NoReturn:
 def answer_nothing(_desk: Desk, _given: Given, _statements: Statements) -> int:
     """Answer a command that compiles to nothing."""
     return 0
+
+
+WORK = {
+    "image inspect": Work(compile_inspect, answer_inspect),
+    "search": Work(refuse_search, answer_nothing),
+    "commit": Work(refuse_commit, answer_nothing),
+}

@@ -11,7 +11,7 @@ from imq.grammar import ast
 from imq.grammar.errors import ImqError, InvalidReference, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .desk import binary
+from .desk import Work, binary
 from .outcomes import canonical, loaded, parsed, pulled, pushed
 
 if TYPE_CHECKING:
@@ -276,3 +276,13 @@ def answer_import(desk: Desk, _given: Given, statements: Statements) -> int:
     outcomes, code = _done(desk, statements[0])
     desk.say(f"{outcome.image}\n" for outcome in outcomes if not outcome.error)
     return code
+
+
+WORK = {
+    "image tag": Work(compile_tag, answer_tag),
+    "image pull": Work(compile_pull, answer_pull),
+    "image push": Work(compile_push, answer_push),
+    "image save": Work(compile_save, answer_save),
+    "image load": Work(compile_load, answer_load),
+    "image import": Work(compile_import, answer_import),
+}

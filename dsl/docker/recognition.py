@@ -12,7 +12,6 @@ from imq.options import FLAGS, VALUED, Options, first_word, read_options
 
 from .commands import GROUPS, named
 from .flags import Flag, read_flags
-from .usage import check, command_help, group_help, unknown_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -59,6 +58,8 @@ def docker_line(arguments: Sequence[str], vocabulary: Iterable[str]) -> Line | N
     if not words:
         return None
     before = read_options(arguments[:start])
+    if before.flags & {"help", "version"}:
+        return None
     known = frozenset(vocabulary)
     if words[0] in GROUPS:
         return _in_group(words, before, known)
@@ -69,6 +70,8 @@ def docker_line(arguments: Sequence[str], vocabulary: Iterable[str]) -> Line | N
 def _in_group(words: list[str], before: Options, vocabulary: frozenset[str]) -> Line | None:
     group, inside = words[0], words[1:]
     nothing = read_flags((), ())
+    from .usage import group_help, unknown_command
+
     if not inside or inside[0] in ("--help", "-h"):
         return Line(None, group, nothing, before, help=group_help(group))
     name = f"{group} {inside[0]}"
@@ -88,14 +91,25 @@ def _line(command: Command, name: str, words: list[str], before: Options, vocabu
     if any(_speaks(word, vocabulary) for word in given.arguments[command.files if spelled else 0 :]):
         return None
     if given.on("help"):
+        from .usage import command_help
+
         return Line(command, name, given, before, help=command_help(command, name))
     try:
-        check(command, name, given)
+        _check(command, name, given)
     except ImqError as problem:
         if given.problem is None and not spelled and name in _SHARED:
             return None  # `history`, `load images.tar`: what is no docker line can be a sentence
         return Line(command, name, given, before, problem=problem)
     return Line(command, name, given, _options(before, given, own))
+
+
+def _check(command: Command, name: str, given: Given) -> None:
+    """Raise what is wrong with a command line: a flag that could not be read, or the number of arguments."""
+    count, most = len(given.arguments), command.most
+    if given.problem is not None or count < command.least or (most is not None and count > most):
+        from .usage import wrong_line
+
+        raise wrong_line(command, name, given)
 
 
 def _speaks(word: str, vocabulary: frozenset[str]) -> bool:

@@ -7,6 +7,7 @@ from imq.grammar import ast
 from imq.grammar.errors import ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
+from .desk import Work
 from .filters import both, prune_conditions
 from .outcomes import capital, docker_error, foresee, removed
 
@@ -78,3 +79,6 @@ def answer_prune(desk: Desk, given: Given, statements: Statements) -> int:
         desk.say(("Deleted Images:\n", *lines, "\n"))
     desk.say((reclaimed(sum(outcome.size or 0 for outcome in outcomes if not outcome.error)),))
     return max((desk.complain(error) for error in errors), default=0)
+
+
+WORK = {"image rm": Work(compile_rmi, answer_rmi), "image prune": Work(compile_prune, answer_prune)}

@@ -41,11 +41,11 @@ def _answered(cli: Cli, line: Line, command: Command) -> int:
     options, given = line.options, line.given
     session = cli.session(options, asks=command.asks and not given.on("force"), reads=True)
     try:
-        manner = cli.manner(options).replace(whole=given.on("no-trunc"))
+        manner = cli.manner(options).replace(whole=given.on("no-trunc", default="no_trunc" in options.flags))
         streams = (cli.stdin, cli.stdout, cli.stderr)
         desk = Desk(session, streams, manner, sure="yes" in options.flags or given.on("force"))
         try:
-            statements = command.compile(given, desk.around)
+            statements = command.work.compile(given, desk.around)
             if "explain" in options.flags:
                 desk.say(session.explain(statement) for statement in statements)
                 return 0
@@ -53,7 +53,7 @@ def _answered(cli: Cli, line: Line, command: Command) -> int:
                 for statement in statements:
                     cli.write(session.execute(statement, dry_run="dry_run" in options.flags), options)
                 return cli.code
-            return command.answer(desk, given, statements)
+            return command.work.answer(desk, given, statements)
         except Interrupted:
             raise
         except ImqError as error:

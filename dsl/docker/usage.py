@@ -43,24 +43,22 @@ def unknown_command(group: str, word: str) -> StatementError:
     )
 
 
-def check(command: Command, name: str, given: Given) -> None:
-    """Raise what is wrong with a command line: a flag that could not be read, or the number of arguments."""
+def wrong_line(command: Command, name: str, given: Given) -> StatementError:
+    """Return the error for a command line with a flag that cannot be read, or with too few or too many arguments."""
     usage = (f"usage: {_usage(command, name)}", f"imq {name} --help tells more")
     if given.problem is not None:
         given.problem.hints = (*given.problem.hints, *usage)
-        raise given.problem
-    count, least, most = len(given.arguments), command.least, command.most
-    if least <= count and (most is None or count <= most):
-        return
+        return given.problem
+    least, most = command.least, command.most
     if most == 0:
         wanted = "accepts no arguments"
     elif least == most:
         wanted = f"requires {_arguments(least)}"
-    elif count < least:
+    elif len(given.arguments) < least:
         wanted = f"requires at least {_arguments(least)}"
     else:
         wanted = f"requires at most {_arguments(most or 0)}"
-    raise StatementError(f"'imq {name}' {wanted}", code="option", hints=usage)
+    return StatementError(f"'imq {name}' {wanted}", code="option", hints=usage)
 
 
 def _in_group(command: Command, group: str) -> list[str]:

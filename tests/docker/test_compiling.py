@@ -136,6 +136,7 @@ SENTENCES = [
     "rm a",
     "prune",
     "-f images",
+    "--help images",
     "-- images",
 ]
 
@@ -182,7 +183,7 @@ def compiled(line: str) -> list[object]:
     if found.problem is not None:
         raise found.problem
     assert found.command is not None
-    return list(found.command.compile(found.given, AROUND))
+    return list(found.command.work.compile(found.given, AROUND))
 
 
 @pytest.mark.parametrize(("line", "sentence"), LINES)
