@@ -139,7 +139,8 @@ class Desk:
 def complain(stream: TextIO, error: ImqError) -> int:
     """Say what went wrong and return the exit code: in docker's way what docker would refuse, the rest in imq's."""
     code = exit_code(error)
-    lines = [f"Error: {error.message}", *(f"  {hint}" for hint in error.hints)] if code == 1 else [draw(error)]
+    message = error.message if error.message.startswith("Error ") else f"Error: {error.message}"
+    lines = [message, *(f"  {hint}" for hint in error.hints)] if code == 1 else [draw(error)]
     try:
         stream.write("\n".join(lines).encode("utf-8", "backslashreplace").decode() + "\n")
         stream.flush()

@@ -1,0 +1,75 @@
+"""What the command line gives to scripts: variables, the folder of a file, standard input, and what a failure makes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from images import library
+
+if TYPE_CHECKING:
+    import pathlib
+
+
+@pytest.fixture
+def root(tmp_path: pathlib.Path) -> pathlib.Path:
+    library(tmp_path / "store")
+    return tmp_path / "store"
+
+
+def imq(root: pathlib.Path, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "imq", *words],
+        env={**os.environ, "IMQ_ROOT": str(root)},
+        cwd=root.parent,
+        input=given,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_set_names_settings_and_variables(root: pathlib.Path) -> None:
+    done = imq(root, "--set", "wanted=7", "--set", "jobs=3", "images where tag = $wanted select name; set jobs")
+    assert (done.returncode, done.stdout.split()) == (0, ["NAME", "redis:7", "jobs", "=", "3"])
+
+
+@pytest.mark.parametrize("said", ["jobs", "jobs=0", "no name=1", "=1"])
+def test_set_refuses_what_is_neither(root: pathlib.Path, said: str) -> None:
+    done = imq(root, "--set", said, "images count")
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_the_paths_of_a_script_begin_in_its_folder(root: pathlib.Path) -> None:
+    folder = root.parent / "scripts"
+    folder.mkdir()
+    (folder / "names.txt").write_text("redis:7\nplain:1\n")
+    (folder / "view.imq").write_text("view kept as images where name in (lines of names.txt)\n")
+    (folder / "main.imq").write_text("include view.imq\nkept select name\n")
+    done = imq(root, "-f", str(folder / "main.imq"))
+    assert (done.returncode, done.stdout.split()) == (0, ["NAME", "plain:1", "redis:7"])
+
+
+def test_standard_input_is_a_list_where_the_statement_is_elsewhere(root: pathlib.Path) -> None:
+    statement = "images where name in (lines of stdin) count"
+    (root.parent / "count.imq").write_text(statement)
+    for words in ([statement], ["-f", "count.imq"]):
+        assert imq(root, *words, given="redis:7\nplain:1\n").stdout == "2\n"
+    assert imq(root, given=statement).returncode == 2
+
+
+def test_a_script_goes_on_and_the_worst_is_remembered(root: pathlib.Path) -> None:
+    script = "on error continue\nassert count(images) = 0\nrm nope\nimages where tag = 7 count\n"
+    done = imq(root, "--yes", "-f", "-", given=script)
+    assert done.returncode == 3
+    assert done.stdout.splitlines()[-1] == "1"
+    assert "error[assert]" in done.stderr
+    assert "error[no-such-image]" in done.stderr
+
+
+def test_a_source_can_be_named(root: pathlib.Path) -> None:
+    assert imq(root, "--source", "store", "images where tag = 7 count").stdout == "1\n"
+    assert imq(root, "--source", "nowhere", "images count").returncode == 2
