@@ -74,7 +74,7 @@ def test_a_digest_pulls_the_same_image_and_is_held_to(client: Client, name: Refe
     by_digest = name.replace(tag=None, digest=manifest.digest)
     assert pull(client, by_digest, AMD64, there, Silent()).manifest == manifest
     missing = name.replace(tag=None, digest=Digest.of(b"nothing"))
-    with pytest.raises(RegistryError, match=r"^manifest for .* not found: manifest unknown") as caught:
+    with pytest.raises(RegistryError, match=r"manifest for .* not found: manifest unknown") as caught:
         pull(client, missing, AMD64, there, Silent())
     assert caught.value.code == "manifest-unknown"
 
