@@ -10,8 +10,12 @@ from imq.grammar.record import TYPE_CHECKING, Record
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from imq.engine.render.cell import Raw
+
     from .desk import Desk, Outcome
 
+_AT_ONCE = 500
+"""Digests that one question lists: SQLite takes a limited number of values."""
 _UP_TO_DATE = "image is up to date"
 _BOTH_CASES = {"untagged": "Untagged", "deleted": "Deleted"}
 
@@ -34,28 +38,24 @@ class Foreseen(Record):
 def foresee(desk: Desk, planned: Iterable[Outcome]) -> Foreseen:
     """Return what is known of the images that a removal is about to touch."""
     ids = tuple(dict.fromkeys(outcome.image for outcome in planned if outcome.image is not None))
-    if not ids:
-        return Foreseen({}, {})
     digests: dict[str, dict[str, str]] = {}
-    for id_, name, repository, digest in desk.rows(
-        _of("images", "id", ids, ("id", "name", "repository", "digest"), "name")
-    ):
+    for id_, name, repository, digest in _rows(desk, "images", "id", ids, ("id", "name", "repository", "digest")):
         if name is not None and digest is not None and "@" not in str(name):
             digests.setdefault(str(id_), {})[str(name)] = f"{repository}@{digest}"
     chains: dict[str, list[str]] = {}
-    for id_, chain in desk.rows(_of("layers", "image", ids, ("image", "chain_id"), "index")):
+    for id_, chain in _rows(desk, "layers", "image", ids, ("image", "chain_id")):
         chains.setdefault(str(id_), []).insert(0, str(chain))
     return Foreseen(digests, chains)
 
 
-def _of(table: str, field: str, ids: Sequence[str], select: Sequence[str], order: str) -> ast.Query:
-    """Return the question for some fields of the rows that have one of these digests."""
-    return ast.Query(
-        table,
-        where=ast.In(ast.Field((field,)), tuple(ast.Literal(id_, quoted=True) for id_ in ids)),
-        order=(ast.Ordering(ast.Field((order,))),),
-        select=tuple(ast.Column(ast.Field((name,))) for name in select),
-    )
+def _rows(
+    desk: Desk, table: str, field: str, digests: Sequence[str], select: Sequence[str]
+) -> Iterator[tuple[Raw, ...]]:
+    """Yield some fields of the rows that have one of these digests, in the table's own order."""
+    columns = tuple(ast.Column(ast.Field((name,))) for name in select)
+    for start in range(0, len(digests), _AT_ONCE):
+        wanted = tuple(ast.Literal(digest, quoted=True) for digest in digests[start : start + _AT_ONCE])
+        yield from desk.rows(ast.Query(table, where=ast.In(ast.Field((field,)), wanted), select=columns))
 
 
 def removed(desk: Desk, outcomes: Sequence[Outcome], foreseen: Foreseen) -> Iterator[tuple[str, str]]:
@@ -77,14 +77,14 @@ def removed(desk: Desk, outcomes: Sequence[Outcome], foreseen: Foreseen) -> Iter
         if id_ in gone:
             gone.remove(id_)
             yield "deleted", id_
-            for chain in foreseen.chains[id_]:
+            for chain in dict.fromkeys(foreseen.chains.get(id_, ())):
                 if chain not in kept and last[chain] == id_:
                     yield "deleted", chain
 
 
 def _held(desk: Desk, table: str, field: str, digests: Sequence[str]) -> set[str]:
     """Return those of the digests that rows of the store still have."""
-    return {str(row[0]) for row in desk.rows(_of(table, field, digests, (field,), field))} if digests else set()
+    return {str(row[0]) for row in _rows(desk, table, field, digests, (field,))}
 
 
 def _with_digests(names: Sequence[str], digests: Mapping[str, str]) -> Iterator[str]:
