@@ -641,10 +641,10 @@ def max_(value: Value, /, *, distinct: bool = ...) -> Expression:
     """the largest that is known."""
     ...
 def list(value: Value, /, *, distinct: bool = ...) -> Expression:
-    """all that are known, as a list."""
+    """all that are known, as a list in their order."""
     ...
 def list_(value: Value, /, *, distinct: bool = ...) -> Expression:
-    """all that are known, as a list."""
+    """all that are known, as a list in their order."""
     ...
 in_use: Expression
 """Whether a container was made from the image: `in use` in text."""

@@ -99,6 +99,6 @@ AGGREGATES: dict[str, Aggregate] = {
         Aggregate("avg", _SUMMED, None, "the mean of what is known"),
         Aggregate("min", _ORDERED, None, "the smallest that is known"),
         Aggregate("max", _ORDERED, None, "the largest that is known"),
-        Aggregate("list", (), Kind.LIST, "all that are known, as a list"),
+        Aggregate("list", (), Kind.LIST, "all that are known, as a list in their order"),
     )
 }

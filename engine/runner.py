@@ -28,8 +28,11 @@ class Runner:
     def run(self, sql: Sql) -> Iterator[tuple[Raw, ...]]:
         """Yield the rows of a statement, as they come out of SQLite; raises `ImqError` when that fails."""
         for name in sql.functions - self._lent:
-            takes, function = _LENT[name]
-            self.connection.create_function(f"lent_{name}", takes, function, deterministic=True)
+            if name == "list":
+                self.connection.create_aggregate("lent_list", 1, _List)
+            else:
+                takes, make = _LENT[name]
+                self.connection.create_function(f"lent_{name}", takes, make(), deterministic=True)
             self._lent.add(name)
         try:
             # `yield from` would close the cursor of a session that may be closed already
@@ -76,7 +79,43 @@ def broken(problem: sqlite3.Error) -> ImqError:
     return ImqError(f"the store's index failed: {problem}", code="index", hints=(advice,))
 
 
-# What is lent: unknown in, unknown out
+# What is lent: unknown in, unknown out. Each is made when a statement first uses it, so that a call imports nothing.
+
+
+def _matches() -> Callable[..., Raw]:
+    from .patterns import regex_searcher
+
+    return _by_pattern(regex_searcher)
+
+
+def _path_match() -> Callable[..., Raw]:
+    from .patterns import path_matcher
+
+    return _by_pattern(path_matcher)
+
+
+def _by_pattern(made: Callable[[str], Callable[[str], bool]]) -> Callable[..., Raw]:
+    def matches(text: Raw, pattern: Raw) -> bool | None:
+        if text is None or pattern is None:
+            return None
+        try:
+            return made(str(pattern))(str(text))
+        except ImqError:  # a pattern that is no constant and no pattern
+            return None
+
+    return matches
+
+
+def _capture() -> Callable[..., Raw]:
+    from .patterns import regex_capture
+
+    def capture(text: str, pattern: str, group: float | None = None) -> str | None:
+        try:
+            return regex_capture(str(pattern), str(text), None if group is None else int(group))
+        except ImqError:
+            return None
+
+    return _known(capture)
 
 
 def _known(function: Callable[..., Raw]) -> Callable[..., Raw]:
@@ -84,33 +123,6 @@ def _known(function: Callable[..., Raw]) -> Callable[..., Raw]:
         return None if None in arguments else function(*arguments)
 
     return lent
-
-
-def _matches(text: str, pattern: str) -> bool | None:
-    from .patterns import regex_search
-
-    try:
-        return regex_search(str(pattern), str(text))
-    except ImqError:  # a pattern that is no constant and no pattern
-        return None
-
-
-def _path_match(text: str, pattern: str) -> bool | None:
-    from .patterns import path_match
-
-    try:
-        return path_match(str(pattern), str(text))
-    except ImqError:
-        return None
-
-
-def _capture(text: str, pattern: str, group: float | None = None) -> str | None:
-    from .patterns import regex_capture
-
-    try:
-        return regex_capture(str(pattern), str(text), None if group is None else int(group))
-    except ImqError:
-        return None
 
 
 def _split(text: str, separator: str) -> str:
@@ -141,14 +153,32 @@ def _as_digest(text: str) -> str | None:
     return f"sha256:{digits}" if digits is not None else None
 
 
-_LENT: dict[str, tuple[int, Callable[..., Raw]]] = {
-    "matches": (2, _known(_matches)),
-    "path_match": (2, _known(_path_match)),
-    "capture": (-1, _known(_capture)),
-    "split": (2, _known(_split)),
-    "basename": (1, _known(lambda text: str(text).rstrip("/").rpartition("/")[2])),
-    "dirname": (1, _known(lambda text: str(text).rstrip("/").rpartition("/")[0])),
-    "as_name": (1, _known(_as_name)),
-    "as_repository": (1, _known(_as_repository)),
-    "as_digest": (1, _known(_as_digest)),
+class _List:
+    """The known values of a group as a JSON array: numbers first, each kind in its order."""
+
+    def __init__(self) -> None:
+        self._values: list[Raw] = []
+
+    def step(self, value: Raw) -> None:
+        """Take one row's value."""
+        if value is not None:
+            self._values.append(value)
+
+    def finalize(self) -> str:
+        """Return the array."""
+        self._values.sort(key=lambda value: (isinstance(value, str), value))
+        return json.dumps(self._values, ensure_ascii=False, separators=(",", ":"))
+
+
+_LENT: dict[str, tuple[int, Callable[[], Callable[..., Raw]]]] = {
+    "matches": (2, _matches),
+    "path_match": (2, _path_match),
+    "capture": (-1, _capture),
+    "split": (2, lambda: _known(_split)),
+    "basename": (1, lambda: _known(lambda text: str(text).rstrip("/").rpartition("/")[2])),
+    "dirname": (1, lambda: _known(lambda text: str(text).rstrip("/").rpartition("/")[0])),
+    "as_name": (1, lambda: _known(_as_name)),
+    "as_repository": (1, lambda: _known(_as_repository)),
+    "as_digest": (1, lambda: _known(_as_digest)),
 }
+"""How many arguments each takes (-1: several ways), and what makes it."""

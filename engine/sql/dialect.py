@@ -14,6 +14,7 @@ class Dialect(Record):
     name: str = "sqlite"
     lent: frozenset[str] = frozenset({
         "matches", "path_match", "capture", "split", "basename", "dirname", "as_name", "as_repository", "as_digest",
+        "list",
     })  # fmt: skip
 
     def function(self, name: str, arguments: list[str], kinds: list[Kind], now: str) -> str:
@@ -38,8 +39,8 @@ class Dialect(Record):
         argument = f"DISTINCT {argument}" if distinct else argument
         if name == "avg" and kind is not Kind.NUMBER:
             return f"cast(round(avg({argument})) AS INTEGER)"
-        if name == "list":
-            return f"json_group_array({argument}) FILTER (WHERE {argument.removeprefix('DISTINCT ')} IS NOT NULL)"
+        if name == "list":  # json_group_array leaves the order to the plan; of no rows at all nothing is asked
+            return f"coalesce(lent_list({argument}), '[]')"
         return f"{name}({argument})"
 
     def item(self, row: str, native: str, column: str, key: str) -> str:

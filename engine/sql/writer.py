@@ -93,6 +93,8 @@ class Writer:
             case b.Apply(function, arguments):
                 return self._apply(function.name, arguments)
             case b.Total(aggregate, argument, distinct):
+                if aggregate.name in self._dialect.lent:
+                    self.functions.add(aggregate.name)
                 return self._dialect.total(
                     aggregate.name, "*" if argument is None else self.value(argument), node.kind, distinct=distinct
                 )

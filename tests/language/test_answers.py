@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import settings as tried
 from hypothesis import strategies as st
 from imq.engine.bind import Scope, bind
+from imq.engine.runner import Runner
 from imq.engine.sql import quoted, write_select
 from imq.engine.store.schema import SCHEMA
 from imq.grammar import ast
@@ -206,7 +207,7 @@ def answer(query: ast.Query, drawn: list[Row]) -> list[Sequence[Any]]:
     sql = write_select(bind(ask.query, SCOPE), NOW)
     connection = database(drawn)
     try:
-        return connection.execute(sql.text, sql.parameters).fetchall()
+        return list(Runner(connection).run(sql))
     finally:
         connection.close()
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from imq.engine.patterns import path_match, regex_capture, regex_search
+from imq.engine.patterns import path_match, path_matcher, regex_capture, regex_search
 from imq.grammar.errors import StatementError
 
 MATCHES = """
@@ -77,7 +77,7 @@ def test_an_escaped_text_matches_itself(text: str) -> None:
 
 
 EVIL = """
-from imq.engine.patterns import path_match, regex_capture, regex_search
+from imq.engine.patterns import path_match, path_matcher, regex_capture, regex_search
 text = "a" * 3000
 assert not path_match("*a" * 200 + "*b", text)
 assert not path_match("?*" * 300 + "b", text)
@@ -156,3 +156,16 @@ def test_what_is_no_expression_is_refused(pattern: str, message: str, hint: str)
 def test_a_group_must_exist(pattern: str, group: int) -> None:
     with pytest.raises(StatementError, match=f"the pattern has no group {group}"):
         regex_capture(pattern, "a", group)
+
+
+@given(
+    st.text(alphabet="ab/*?.:é[]-^\\", max_size=8),
+    st.lists(st.text(alphabet="ab/.:é\n", max_size=8), max_size=4),
+)
+def test_a_matcher_matches_as_its_function_does(pattern: str, texts: list[str]) -> None:
+    try:
+        expected = [path_match(pattern, text) for text in texts]
+        made = path_matcher(pattern)
+    except StatementError:
+        return
+    assert [made(text) for text in texts] == expected
