@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 
 from imq.grammar.errors import DigestMismatch, Interrupted, RegistryError
@@ -9,6 +10,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from . import faults
 from .exchange import Ask
+from .patience import Patience
 from .scopes import pull_scope
 
 if TYPE_CHECKING:
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
     from .transport import Answer
 
 _SKIPPED_AT_ONCE = 1 << 20
-_LONGEST_WAIT = 5.0
+_WORTH_A_CONNECTION = 1 << 20
+"""Bytes after which a connection that breaks has not been in vain: a large blob may survive many of these."""
+_CONTENT_RANGE = re.compile(r"bytes\s+([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19}|\*)\s*\Z")
 
 
 class BlobStream:
@@ -44,7 +48,10 @@ class BlobStream:
         self._descriptor = descriptor
         self._done = offset
         self._stop = stop
-        self._resumed = 0
+        self._begun = offset
+        self._ranges = True
+        self._validator = ""
+        self._patience = Patience(exchange.settings)
         self._aborted = False
         self._answer: Answer | None = None
         self._shown = f"blob {descriptor.digest.short} of {reference.repository}"
@@ -116,29 +123,54 @@ class BlobStream:
                 host=self._reference.registry,
                 temporary=True,
             )
-        if not problem.temporary or self._resumed >= self._exchange.settings.retries:
+        if self._done - self._begun >= _WORTH_A_CONNECTION:
+            self._patience.renew()
+        self._begun = self._done
+        wait = self._patience.wait() if problem.temporary else None
+        if wait is None:
             raise problem
-        self._exchange.pause(min(self._exchange.settings.first_wait * (1 << self._resumed), _LONGEST_WAIT), self._stop)
-        self._resumed += 1
+        self._exchange.pause(wait, self._stop)
 
     def _open(self) -> None:
         """Ask for the blob from where we are, and check what the headers promise."""
+        answer = self._asked()
+        start = self._start(answer)
+        if start is None:  # a range was asked for, and what came is none that fits: then all of it, once
+            answer.close()
+            self._ranges = False
+            answer = self._asked()
+            start = self._start(answer)
+        if answer.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT) or start is None:
+            raise faults.refusal(answer, self._reference.registry, self._shown)
+        self._answer = answer
+        if answer.length is not None and answer.length > self._descriptor.size - start:
+            self.close()
+            raise _too_long(self._reference, self._descriptor)
+        self._validator = _strong(answer.header("ETag"))
+        self._skip(answer, self._done - start)
+
+    def _asked(self) -> Answer:
         name = self._reference
-        headers = {"Range": f"bytes={self._done}-"} if self._done else {}
-        if self._done and self._done == self._descriptor.size:
-            headers = {"Range": f"bytes={self._done - 1}-"}  # an empty range cannot be asked for
+        headers: dict[str, str] = {}
+        if self._done and self._ranges:
+            first = self._done - (self._done == self._descriptor.size)  # an empty range cannot be asked for
+            headers = {"Range": f"bytes={first}-"}
+            if self._validator:
+                headers["If-Range"] = self._validator
         target = f"/v2/{name.repository}/blobs/{self._descriptor.digest}"
         ask = Ask("GET", name.registry, name.repository, target, pull_scope(name.repository), headers)
-        answer = self._exchange.ask(ask, self._stop)
-        if answer.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
-            raise faults.refusal(answer, name.registry, self._shown)
-        self._answer = answer
-        start = _range_start(answer.header("Content-Range")) if answer.status == HTTPStatus.PARTIAL_CONTENT else 0
-        expected = self._descriptor.size - start
-        if start > self._done or (answer.length is not None and answer.length > expected):
-            self.close()
-            raise _too_long(name, self._descriptor)
-        self._skip(answer, self._done - start)
+        return self._exchange.ask(ask, self._stop, self._patience)
+
+    def _start(self, answer: Answer) -> int | None:
+        """Return the offset in the blob at which an answer starts; None for a range that is of no use."""
+        if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return None
+        if answer.status != HTTPStatus.PARTIAL_CONTENT:
+            return 0
+        said = _CONTENT_RANGE.match(answer.header("Content-Range").strip())
+        if said is None or int(said[1]) > self._done or said[2] not in ("*", str(self._descriptor.size)):
+            return None
+        return int(said[1])
 
     def _skip(self, answer: Answer, count: int) -> None:
         """Read over what is known already, for servers that do not know ranges."""
@@ -157,10 +189,9 @@ class BlobStream:
             )
 
 
-def _range_start(content_range: str) -> int:
-    """Return where a partial answer starts: `bytes 5-9/10` starts at 5. One that does not say starts at 0."""
-    first = content_range.strip().removeprefix("bytes").strip().partition("-")[0]
-    return int(first) if first.isascii() and first.isdigit() else 0
+def _strong(etag: str) -> str:
+    """Return an entity tag that vouches for every byte, which is what If-Range needs; else an empty text."""
+    return etag if etag.startswith('"') and etag.endswith('"') and etag.isascii() and etag.isprintable() else ""
 
 
 def _too_long(reference: Reference, descriptor: Descriptor) -> DigestMismatch:

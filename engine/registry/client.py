@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from imq.engine.oci.reference import Reference
 
+    from .limits import Allowance
     from .settings import Settings
     from .transport import Answer
     from .upload import Outcome
@@ -69,16 +70,20 @@ class Client:
         """Close the connections kept open."""
         self._exchange.close()
 
+    def allowance(self, registry: str) -> Allowance | None:
+        """Return how often the registry, when last asked, said that it may be asked; None when it never did."""
+        return self._exchange.allowance(registry)
+
     def manifest(self, reference: Reference, accept: Sequence[str] = media.ACCEPTED) -> Fetched:
         """Return the manifest or index that `reference` names, of at most 4 MiB, checked against its digest."""
-        answer = self._exchange.ask(_ask_manifest("GET", reference, accept))
+        ask = _ask_manifest("GET", reference, accept)
+        answer = self._exchange.read(ask, LARGEST_DOCUMENT, f"the manifest of {reference}")
         if answer.status != HTTPStatus.OK:
             raise _no_manifest(answer, reference)
         media_type = _document_type(answer, reference, accept)
         content = answer.read(LARGEST_DOCUMENT)
         if len(content) > LARGEST_DOCUMENT:
             raise Malformed(f"the manifest of {reference} has more than {LARGEST_DOCUMENT} bytes", code="too-large")
-        _check_whole(answer, content, reference)
         return Fetched(content, media_type, _checked(content, answer, reference))
 
     def head(self, reference: Reference, accept: Sequence[str] = media.ACCEPTED) -> Descriptor | None:
@@ -113,7 +118,7 @@ class Client:
                 )
             seen.add(target)
             ask = Ask("GET", reference.registry, reference.repository, target, pull_scope(reference.repository))
-            answer = self._exchange.ask(ask)
+            answer = self._exchange.read(ask, _LARGEST_PAGE, f"the tags of {reference.repository}")
             if answer.status != HTTPStatus.OK:
                 raise faults.refusal(answer, reference.registry, f"repository {reference.repository}")
             yield from _tags(answer, reference)
@@ -238,17 +243,6 @@ def _document_type(answer: Answer, reference: Reference, accept: Sequence[str]) 
         code="content-type",
         hints=("what has this name is no container image",),
     )
-
-
-def _check_whole(answer: Answer, content: bytes, reference: Reference) -> None:
-    if answer.length is not None and len(content) < answer.length:
-        raise RegistryError(
-            f"{reference.registry} sent {len(content)} of {answer.length} bytes of the manifest of {reference}",
-            code="truncated",
-            host=reference.registry,
-            temporary=True,
-            hints=("try again",),
-        )
 
 
 def _checked(content: bytes, answer: Answer, reference: Reference) -> Digest:

@@ -5,7 +5,6 @@ Credentials go to the origin (scheme, host, port) that they are for, never along
 
 from __future__ import annotations
 
-import random
 import time
 from http import HTTPStatus
 
@@ -14,6 +13,8 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import faults
 from .auth import Authorizer
+from .limits import read_allowance, retry_after
+from .patience import Patience
 from .settings import is_loopback, server_of
 from .transport import Transport, authority
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+    from .limits import Allowance
     from .settings import Settings
     from .transport import Answer
 
@@ -61,14 +63,15 @@ class Exchange:
         self._transport = Transport(settings)
         self._authorizer = Authorizer(settings, self._ask_token_server)
         self._schemes: dict[str, str] = {}
+        self._allowances: dict[str, Allowance] = {}
 
     def close(self) -> None:
         """Close every connection."""
         self._transport.close()
 
-    def ask(self, ask: Ask, stop: threading.Event | None = None) -> Answer:
-        """Return the answer, of whatever status. Broken connections, 429 and 5xx are tried again, within limits."""
-        attempt = 0
+    def ask(self, ask: Ask, stop: threading.Event | None = None, patience: Patience | None = None) -> Answer:
+        """Return the answer, of whatever status. Broken connections, 429 and 5xx are tried again, within `patience`."""
+        patience = patience or Patience(self.settings)
         while True:
             if stop is not None and stop.is_set():
                 raise Interrupted("the transfer was called off")
@@ -76,18 +79,49 @@ class Exchange:
             try:
                 answer = self._authorized(ask)
             except RegistryError as problem:
-                wait = self._backoff(attempt) if problem.temporary else None
-                if wait is None or ask.once:
+                wait = patience.wait() if problem.temporary and not ask.once else None
+                if wait is None:
                     raise
             else:
-                if not faults.is_temporary(answer.status):
+                if not faults.is_temporary(answer.status) or ask.once:
                     return answer
-                wait = self._backoff(attempt, answer.header("Retry-After"))
-                if wait is None or ask.once:
+                wait = patience.wait(retry_after(answer.headers))
+                if wait is None:
                     return answer
                 answer.close()
-            attempt += 1
             self.pause(wait, stop)
+
+    def read(self, ask: Ask, limit: int, what: str) -> Answer:
+        """Ask, and read the body of an answer of status 200: whole, or `limit + 1` bytes of one that is longer.
+
+        A body that breaks off, or ends before its length, is asked for again. `what` names it in errors.
+        """
+        patience = Patience(self.settings)
+        while True:
+            answer = self.ask(ask, patience=patience)
+            if answer.status != HTTPStatus.OK:
+                return answer
+            try:
+                content = answer.read(limit)
+                if answer.length is not None and len(content) < min(answer.length, limit):
+                    raise RegistryError(
+                        f"{ask.registry} sent {len(content)} of {answer.length} bytes of {what}",
+                        code="truncated",
+                        host=ask.registry,
+                        temporary=True,
+                        hints=("try again; if it stays so, the registry or a proxy before it is broken",),
+                    )
+            except RegistryError as problem:
+                wait = patience.wait() if problem.temporary else None
+                if wait is None:
+                    raise
+            else:
+                return answer
+            self.pause(wait, None)
+
+    def allowance(self, registry: str) -> Allowance | None:
+        """Return how often the registry, when last asked, said that it may be asked; None when it never did."""
+        return self._allowances.get(server_of(registry))
 
     def pause(self, seconds: float, stop: threading.Event | None) -> None:
         """Wait before trying again; `stop` ends the wait."""
@@ -95,16 +129,6 @@ class Exchange:
             time.sleep(seconds)
         elif stop.wait(seconds):
             raise Interrupted("the transfer was called off")
-
-    def _backoff(self, attempt: int, retry_after: str = "") -> float | None:
-        """Return how long to wait before the next attempt, None when there shall be none."""
-        if attempt >= self.settings.retries:
-            return None
-        asked = _seconds(retry_after)
-        if asked > self.settings.longest_wait:
-            return None
-        drawn = self.settings.first_wait * (1 << attempt) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients out
-        return max(asked, min(drawn, self.settings.longest_wait))
 
     def _authorized(self, ask: Ask) -> Answer:
         """Ask with the credentials known, and once more with those that a 401 answer makes known.
@@ -169,6 +193,7 @@ class Exchange:
                 headers["Authorization"] = header
             body = ask.body() if ask.body is not None else None
             answer = self._transport.send(ask.method, url, headers, body, verify=self._verified(url))
+            self._note_allowance(answer, authority(url))
             location = answer.header("Location")
             if answer.status not in _REDIRECTS or not location:
                 return answer
@@ -194,6 +219,13 @@ class Exchange:
             path = "/" + path
         ask = Ask(method, host, "", path, (), rest, (lambda: body) if body is not None else None)
         return self._followed(ask, scheme, host, header)
+
+    def _note_allowance(self, answer: Answer, host: str) -> None:
+        """Keep what the host says of how often it may be asked, and let the answer know what it has said last."""
+        said = read_allowance(answer.headers)
+        if said is not None:
+            self._allowances[host] = said
+        answer.allowance = self._allowances.get(host)
 
     def _verified(self, url: str) -> bool:
         return not self.settings.trusts(authority(url))
@@ -239,21 +271,6 @@ def _origin(url: str) -> tuple[str, str]:
     if ":" not in host.rpartition("]")[2]:
         host += ":443" if scheme == "https" else ":80"
     return scheme, host
-
-
-def _seconds(retry_after: str) -> float:
-    """Read a Retry-After header: seconds, or a date."""
-    text = retry_after.strip()
-    if not text:
-        return 0.0
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    from email.utils import parsedate_to_datetime
-
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, TypeError, OverflowError):
-        return 0.0
 
 
 def _wants_tls(answer: Answer) -> bool:

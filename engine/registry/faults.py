@@ -10,6 +10,8 @@ from http import HTTPStatus
 from imq.grammar.errors import RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
+from .limits import retry_after, spelled
+
 if TYPE_CHECKING:
     from .transport import Answer
 
@@ -48,10 +50,16 @@ def refusal(answer: Answer, host: str, what: str) -> RegistryError:
     hints: list[str] = []
     if code == "too-many-requests":
         sentence = f"{host} limits how often it may be asked, and refuses {what} for now"
-        hints.append(f"wait a while, or log in for a higher limit: {login(host)}")
+        if answer.allowance is not None:
+            hints.append(str(answer.allowance))
+        seconds = retry_after(answer.headers)
+        wait = f"try again in {spelled(seconds)}" if seconds else "wait a while"
+        hints.append(f"{wait}, or log in for a higher limit: {login(host)}")
     elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         sentence = f"{host} fails to answer for {what} (HTTP {status})"
-        hints.append("the registry has a fault of its own: try again later, or ask who runs it")
+        seconds = retry_after(answer.headers)
+        when = f"in {spelled(seconds)}" if seconds else "later"
+        hints.append(f"the registry has a fault of its own: try again {when}, or ask who runs it")
     elif code in ("manifest-unknown", "name-unknown", "blob-unknown", "not-found"):
         sentence = f"{what} not found on {host}"
     else:

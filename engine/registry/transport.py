@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     import requests
 
+    from .limits import Allowance
     from .settings import Settings
 
 _UPLOAD_BLOCK = 1 << 20
@@ -31,7 +32,7 @@ _LONGEST_NUMBER = 19
 class Answer:
     """The status and headers of an answer, and its body to be read once. Close it, or read it to its end."""
 
-    __slots__ = ("_body", "_content", "_host", "_response", "bodiless", "headers", "status", "url")
+    __slots__ = ("_body", "_content", "_host", "_response", "allowance", "bodiless", "headers", "status", "url")
 
     def __init__(self, response: requests.Response, host: str, *, bodiless: bool) -> None:
         self._response = response
@@ -40,6 +41,7 @@ class Answer:
         self._body = getattr(response.raw, "_fp", None) or response.raw
         self._host = host
         self._content: bytes | None = None
+        self.allowance: Allowance | None = None
         self.bodiless = bodiless
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers

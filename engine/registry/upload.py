@@ -9,6 +9,8 @@ from imq.grammar.record import TYPE_CHECKING
 
 from . import faults
 from .exchange import Ask, joined
+from .limits import retry_after
+from .patience import Patience
 from .scopes import push_scope
 
 if TYPE_CHECKING:
@@ -20,10 +22,11 @@ if TYPE_CHECKING:
     from imq.engine.oci.reference import Reference
 
     from .exchange import Exchange
+    from .transport import Answer
 
     Outcome = Literal["sent", "exists", "mounted"]
 
-_LONGEST_WAIT = 5.0
+_STORED = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT})
 
 
 class Uploads:
@@ -64,22 +67,35 @@ class Uploads:
         """See to it that the repository has the blob; return what it took."""
         if self.has(reference, descriptor, push_scope(reference.repository, source)):
             return "exists"
-        for attempt in range(self._exchange.settings.retries + 1):
-            location = self._open(reference, descriptor, source, stop)
+        patience = Patience(self._exchange.settings)
+        while True:
+            location = self._open(reference, descriptor, source, stop, patience)
             if not location:
                 return "mounted"
+            wait: float | None
             try:
-                self._send(reference, descriptor, location, opened, source, sent, stop)
+                answer = self._send(reference, descriptor, location, opened, source, sent, stop)
             except RegistryError as problem:
-                if not problem.temporary or attempt == self._exchange.settings.retries:
+                wait = patience.wait() if problem.temporary else None
+                if wait is None:
                     raise
-                self._exchange.pause(min(self._exchange.settings.first_wait * (1 << attempt), _LONGEST_WAIT), stop)
             else:
-                break
-        return "sent"
+                if answer.status in _STORED:
+                    answer.close()
+                    return "sent"
+                wait = patience.wait(retry_after(answer.headers)) if faults.is_temporary(answer.status) else None
+                if wait is None:
+                    raise faults.refusal(answer, reference.registry, _shown(reference, descriptor))
+                answer.close()
+            self._exchange.pause(wait, stop)
 
     def _open(
-        self, reference: Reference, descriptor: Descriptor, source: str | None, stop: threading.Event | None
+        self,
+        reference: Reference,
+        descriptor: Descriptor,
+        source: str | None,
+        stop: threading.Event | None,
+        patience: Patience | None = None,
     ) -> str:
         """Open an upload session and return its address; an empty one says that the blob has been mounted."""
         name = reference.repository
@@ -90,7 +106,7 @@ class Uploads:
             target += "?" + urlencode({"mount": descriptor.digest, "from": source})
         scopes = push_scope(name, source)
         ask = Ask("POST", reference.registry, name, target, scopes, {"Content-Length": "0"})
-        answer = self._exchange.ask(ask, stop)
+        answer = self._exchange.ask(ask, stop, patience)
         if answer.status not in (HTTPStatus.CREATED, HTTPStatus.ACCEPTED):
             raise faults.refusal(answer, reference.registry, _shown(reference, descriptor))
         answer.close()
@@ -115,7 +131,7 @@ class Uploads:
         source: str | None,
         sent: Callable[[int], None],
         stop: threading.Event | None,
-    ) -> None:
+    ) -> Answer:
         from urllib.parse import quote
 
         target = f"{location}{'&' if '?' in location else '?'}digest={quote(descriptor.digest, safe='')}"
@@ -138,13 +154,10 @@ class Uploads:
             once=True,
         )
         try:
-            answer = self._exchange.ask(ask, stop)
+            return self._exchange.ask(ask, stop)
         finally:
             for opened_body in bodies:
                 opened_body.close()
-        if answer.status not in (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT):
-            raise faults.refusal(answer, reference.registry, _shown(reference, descriptor))
-        answer.close()
 
     def _cancel(self, reference: Reference, location: str) -> None:
         """Close a session that is not needed. A registry that does not do that forgets it by itself."""

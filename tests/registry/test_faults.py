@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 import time
@@ -178,12 +179,21 @@ def test_the_largest_manifest_is_read(client: Client) -> None:
         assert client.manifest(at(server)).content == content
 
 
-def test_a_manifest_that_is_cut_short(connect: Callable[..., Client]) -> None:
+def test_a_manifest_that_is_cut_short_is_asked_for_again(client: Client) -> None:
+    with Scripted(
+        Step("GET", MANIFEST, 200, OCI, BODY, length=len(BODY) + 5),
+        Step("GET", MANIFEST, 200, OCI, BODY[:5], length=len(BODY), cut=True),
+        Step("GET", MANIFEST, 200, OCI, BODY),
+    ) as server:
+        assert client.manifest(at(server)).content == BODY
+
+
+def test_a_manifest_that_stays_short(connect: Callable[..., Client]) -> None:
     with (
-        Scripted(Step("GET", MANIFEST, 200, OCI, BODY, length=len(BODY) + 5)) as server,
-        pytest.raises(RegistryError) as caught,
+        Scripted(*[Step("GET", MANIFEST, 200, OCI, BODY, length=len(BODY) + 5)] * 3) as server,
+        pytest.raises(RegistryError, match=f"sent {len(BODY)} of {len(BODY) + 5} bytes of the manifest") as caught,
     ):
-        connect().manifest(at(server))
+        connect(retries=2).manifest(at(server))
     assert caught.value.temporary
 
 
@@ -315,11 +325,89 @@ def test_a_blob_that_is_cut_is_taken_up_again(client: Client, length: int | None
     assert server.seen[1].headers["Range"] == "bytes=5000-"
 
 
+def test_an_entity_tag_holds_the_server_to_the_same_bytes(client: Client) -> None:
+    ranged = {"Content-Range": f"bytes 5000-{len(CONTENT) - 1}/{len(CONTENT)}"}
+    with Scripted(
+        Step("GET", BLOB_PATH, 200, {"ETag": '"one"'}, CONTENT[:5000], length=len(CONTENT)),
+        Step("GET", BLOB_PATH, 200, {"ETag": 'W/"two"'}, CONTENT[:7000], length=len(CONTENT)),
+        Step("GET", BLOB_PATH, 206, {"Content-Range": ranged["Content-Range"].replace("5", "7", 1)}, CONTENT[7000:]),
+    ) as server:
+        assert read(client, at(server)) == CONTENT
+    assert [seen.headers.get("If-Range") for seen in server.seen] == [None, '"one"', None]
+    assert [seen.headers.get("Range") for seen in server.seen] == [None, "bytes=5000-", "bytes=7000-"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [None, "bytes 6000-10239/10240", "bytes 5000-10239/20000", "bytes */10240", "5000", "items 5000-10239/10240"],
+)
+@pytest.mark.parametrize("status", [206, 416])
+def test_a_range_that_does_not_fit_is_asked_for_whole(client: Client, status: int, said: str | None) -> None:
+    headers = {"Content-Range": said} if said else {}
+    with Scripted(
+        Step("GET", BLOB_PATH, body=CONTENT[:5000], length=len(CONTENT)),
+        Step("GET", BLOB_PATH, status, headers, CONTENT[5000:]),
+        Step("GET", BLOB_PATH, body=CONTENT[:6000], length=len(CONTENT)),
+        Step("GET", BLOB_PATH, body=CONTENT),
+    ) as server:
+        assert read(client, at(server)) == CONTENT
+    assert [seen.headers.get("Range") for seen in server.seen] == [None, "bytes=5000-", None, None]
+
+
+def test_a_range_that_starts_earlier_is_read_over(client: Client) -> None:
+    early = {"Content-Range": f"bytes 4000-{len(CONTENT) - 1}/{len(CONTENT)}"}
+    with Scripted(
+        Step("GET", BLOB_PATH, body=CONTENT[:5000], length=len(CONTENT)),
+        Step("GET", BLOB_PATH, 206, early, CONTENT[4000:]),
+    ) as server:
+        assert read(client, at(server)) == CONTENT
+
+
 def test_a_server_without_ranges_is_read_over(client: Client) -> None:
     with Scripted(
         Step("GET", BLOB_PATH, body=CONTENT[:5000], length=len(CONTENT)), Step("GET", BLOB_PATH, body=CONTENT)
     ) as server:
         assert read(client, at(server)) == CONTENT
+
+
+def test_a_large_blob_survives_more_breaks_than_a_small_one(connect: Callable[..., Client]) -> None:
+    content = CONTENT * 500
+    blob, path = Descriptor("", Digest.of(content), len(content)), f"/v2/a/blobs/{Digest.of(content)}"
+    with Scripted() as server:
+        for start in range(0, len(content), 1 << 20):
+            said = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
+            part = content[start : start + (1 << 20)]
+            server.add(Step("GET", path, 206 if start else 200, said, part, length=len(content) - start))
+        got, buffer = bytearray(), memoryview(bytearray(1 << 18))
+        with connect(retries=1).open_blob(at(server), blob) as stream:
+            while count := stream.readinto(buffer):
+                got += buffer[:count]
+    assert got == content
+
+
+def test_one_budget_holds_for_all_requests_of_a_blob(connect: Callable[..., Client]) -> None:
+    """Neither refusals after a break nor breaks after a refusal begin a budget of their own."""
+    with (
+        Scripted(
+            Step("GET", BLOB_PATH, body=CONTENT[:5000], length=len(CONTENT)),
+            *[Step("GET", BLOB_PATH, 503)] * 3,
+        ) as server,
+        pytest.raises(RegistryError, match="HTTP 503"),
+    ):
+        read(connect(retries=3), at(server))
+    uploads = "/v2/a/blobs/uploads/"
+    with (
+        Scripted(
+            Step("HEAD", BLOB_PATH, 404),
+            Step("POST", uploads, 503),
+            Step("POST", uploads, 202, {"Location": "one"}),
+            Step("PUT", f"{uploads}one", 503),
+            Step("POST", uploads, 503),
+            Step("POST", uploads, 503),
+        ) as server,
+        pytest.raises(RegistryError, match="HTTP 503"),
+    ):
+        connect(retries=3).upload_blob(at(server), BLOB, lambda: io.BytesIO(CONTENT))
 
 
 def test_a_blob_that_stays_short(connect: Callable[..., Client]) -> None:
