@@ -314,6 +314,8 @@ def _verb_section(verb: Verb) -> str:
         said.append(f"Options: {', '.join(map(_code, verb.options))}.")
     if verb.destroys:
         said.append("It is confirmed before it is done.")
+    if verb.differs:
+        said.append(f"Beside docker: {verb.differs}")
     return "\n".join([*lines, textwrap.fill(" ".join(said), 120) + "\n"])
 
 

@@ -265,11 +265,7 @@ class Cli:
         path = options.value("file")
         folder = os.path.dirname(path) if path not in (None, "-") else ""
         if "explain" in options.flags:
-            for statement in session.parse(text, wholes, folder or os.curdir):
-                try:
-                    self.stdout.write(session.explain(statement))
-                except ImqError as error:
-                    raise error.at(text) from error.__cause__
+            self._write_all(session.explained(text, wholes, folder or os.curdir))
             return 0
         self._code = 0
         dry_run = "dry_run" in options.flags

@@ -155,4 +155,5 @@ def _field(field: Field) -> str:
 def _verb(verb: Verb) -> str:
     options = f"\n  options: {', '.join(verb.options)}" if verb.options else ""
     asks = "\n  asks before it acts" if verb.destroys else ""
-    return f"{verb.name}: {verb.doc}\n  takes: {verb.takes.value}{options}{asks}\n  such as: {verb.example}\n"
+    differs = f"\n  beside docker: {verb.differs}" if verb.differs else ""
+    return f"{verb.name}: {verb.doc}\n  takes: {verb.takes.value}{options}{asks}{differs}\n  such as: {verb.example}\n"

@@ -379,6 +379,26 @@ class Session:
 
     # The rest
 
+    def explained(self, text: str, wholes: Mapping[int, int] | None = None, folder: str = os.curdir) -> Iterator[str]:
+        """Yield how each statement of a text would run; those that name or set something are done, for what follows."""
+        yield from self._explained(self.parse(text, wholes, folder), text, folder)
+
+    def _explained(self, statements: Sequence[ast.Statement], text: str, folder: str) -> Iterator[str]:
+        for statement in statements:
+            self._folder = folder
+            try:
+                match statement:
+                    case ast.Include():
+                        script = self._scripts.included(statement, folder, self.vocabulary)
+                        yield from self._explained(script.statements, script.text, script.folder)
+                    case ast.Let() | ast.View() | ast.Use() | ast.Setting() | ast.OnError():
+                        self.execute(statement)
+                        yield f"statement: {write(statement)}\n"
+                    case _:
+                        yield self.explain(statement)
+            except ImqError as error:
+                raise error.at(text) from error.__cause__
+
     def explain(self, statement: ast.Statement) -> str:
         """Return how a statement would run."""
         from .explain import explain_action, explain_assertion, explain_query

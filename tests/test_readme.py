@@ -56,7 +56,7 @@ def test_the_sentences_parse(sentence: str, tmp_path: pathlib.Path) -> None:
     assert len(session.parse(sentence)) == 1
 
 
-SAID = re.findall(r"`([^`]+)`", README.partition("## The language in one page")[2].partition("### From Python")[0])
+SAID = re.findall(r"`([^`]+)`", README.partition("## The language in one page")[2].partition("### Docker's own")[0])
 
 
 def test_what_it_says_in_passing_parses(tmp_path: pathlib.Path) -> None:

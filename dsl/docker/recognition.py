@@ -25,9 +25,9 @@ _OWN = tuple(
     Flag(name.removeprefix("--"), kind=kind, own=True)
     for names, kind in ((VALUED, "string"), (FLAGS, ""))
     for name in names
-    if name.startswith("--") and name != "--help"
+    if name.startswith("--") and name not in ("--help", "--platform")
 )
-"""The options of imq that docker does not know."""
+"""The options of imq that docker does not know; `--platform` stands where docker has it, so that none is ignored."""
 
 
 _SHARED = frozenset({"history", "images", "import", "inspect", "load", "pull", "push", "save", "tag"})

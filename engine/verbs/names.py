@@ -215,6 +215,9 @@ VERBS = (
         Takes.IMAGES,
         options=("force", "dry run"),
         destroys=True,
+        differs="There are no parent images: an image is its layers, and those that another image has stay. Containers"
+        " are known to their engines alone, so nothing here is in use. By id, an image with several names needs force,"
+        " as in docker; a query counts every name that it gives. All that was planned is done, or none when it breaks.",
         plan=_plan_rm,
     ),
     Verb(
@@ -231,6 +234,7 @@ VERBS = (
         "tag redis:7 as team/cache:stable",
         Takes.IMAGES,
         options=("as", "dry run"),
+        differs="The image that loses the name stays, without one when it was its last.",
         plan=_plan_tag,
     ),
     Verb(
@@ -249,6 +253,8 @@ VERBS = (
         options=("dry run",),
         destroys=True,
         alone=True,
+        differs="Images that are known by a digest alone are dangling, and go, as in docker. What failed transfers left"
+        " goes too. For docker's prune -a: rm images where not in use.",
         plan=_plan_prune,
     ),
 )
