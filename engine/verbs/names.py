@@ -125,23 +125,24 @@ def _plan_prune(act: ast.Act, planning: Planning) -> list[Action]:
 
 
 def _plan_tag(act: ast.Act, planning: Planning) -> list[Action]:
-    names = option_texts(act, "as", planning)
-    if not names and len(act.references) == 2:  # docker's own order: tag SOURCE TARGET
-        names = planning.literals(act.references[1:])
-        act = act.replace(references=act.references[:1])
-    if not names:
-        raise StatementError(
-            "tag needs a name to give",
-            code="operand",
-            span=act.span,
-            hints=("such as: tag redis:7 as team/cache:stable",),
-        )
+    names, act = _new_names(act, planning, "tag needs a name to give", "tag redis:7 as team/cache:stable")
     if act.query is not None:
         return _tags_by_template(act, names[0], planning)
     found = targets(act, planning)
     if len(found) != 1:
         raise StatementError("one image can be given one name", code="operand", span=act.span)
     return [_tag(parsed_name(names[0]), found[0], planning)]
+
+
+def _new_names(act: ast.Act, planning: Planning, missing: str, example: str) -> tuple[list[str], ast.Act]:
+    """Return what `as` says, and the action without it; docker's own order is: tag SOURCE TARGET."""
+    names = option_texts(act, "as", planning)
+    if not names and len(act.references) == 2:
+        names = planning.literals(act.references[1:])
+        act = act.replace(references=act.references[:1])
+    if not names:
+        raise StatementError(missing, code="operand", span=act.span, hints=(f"such as: {example}",))
+    return names, act
 
 
 def _tag(name: Reference, target: Target, planning: Planning) -> Tag:
@@ -178,17 +179,9 @@ def _named_by(act: ast.Act, source: str, planning: Planning) -> list[tuple[Refer
 
 
 def _plan_rename(act: ast.Act, planning: Planning) -> list[Action]:
-    names = option_texts(act, "as", planning)
-    if not names and len(act.references) == 2:
-        names = planning.literals(act.references[1:])
-        act = act.replace(references=act.references[:1])
-    if not names:
-        raise StatementError(
-            "rename needs a new name",
-            code="operand",
-            span=act.span,
-            hints=('such as: rename images where repository = old as "new:{{.Tag}}"',),
-        )
+    names, act = _new_names(
+        act, planning, "rename needs a new name", 'rename images where repository = old as "new:{{.Tag}}"'
+    )
     if act.query is not None:
         named = _named_by(act, names[0], planning)
     else:
