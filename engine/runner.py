@@ -29,7 +29,7 @@ class Runner:
         """Yield the rows of a statement, as they come out of SQLite; raises `ImqError` when that fails."""
         for name in sql.functions - self._lent:
             if name == "list":
-                self.connection.create_aggregate("lent_list", 1, _List)
+                self.connection.create_aggregate("lent_list", 1, _List)  # type: ignore[arg-type] # it answers a text
             else:
                 takes, make = _LENT[name]
                 self.connection.create_function(f"lent_{name}", takes, make(), deterministic=True)

@@ -104,12 +104,12 @@ def answer_pull(desk: Desk, given: Given, statements: Statements) -> int:
     else:
         if reference != asked:
             desk.say(("Using default tag: latest\n",))
-        what = reference.tag if not reference.digest else canonical(reference)
-        desk.say((f"{what}: Pulling from {reference.repository}\n",))
         desk.stdout.flush()
     outcomes, code = _done(desk, statements[0])
+    what = reference.tag if not reference.digest else canonical(reference)
     for outcome in outcomes:
         if not outcome.error:
+            desk.say(() if quiet else (f"{what}: Pulling from {reference.repository}\n",))
             desk.say(() if quiet else pulled(outcome, _digest(desk, reference)))
             desk.say((f"{canonical(reference)}\n",))
     return code
