@@ -6,14 +6,15 @@ Variables and views were replaced before (expansion.py).
 from __future__ import annotations
 
 from imq.engine import bound as b
-from imq.engine.tables import DERIVED, ELSEWHERE, TABLES, Field, Kind, Of, Table, folded
+from imq.engine.tables import ELSEWHERE, TABLES, Field, Kind, Of, Table, folded
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, Refused, Span, StatementError, TypeMismatch, UnknownName, listed, nearest
 from imq.grammar.printer import write
 from imq.grammar.record import TYPE_CHECKING
 
-from .comparisons import comparable
+from .combinations import combine, derived, key_names
 from .expressions import Expressions
+from .groups import check_groups, has_total
 from .literals import parse_number, typed
 from .scope import NOTHING
 
@@ -65,9 +66,6 @@ def elsewhere(name: str, span: Span | None) -> StatementError:
     )
 
 
-_ABOUT_WHOLE = "what is meant for the whole stands behind parentheses: (… union …) count"
-
-
 class _Binder:
     """Binds one query. `link` says how its rows belong to a row outside."""
 
@@ -87,12 +85,12 @@ class _Binder:
         group = tuple(expressions.value(key) for key in query.group) if query.group else None
         expressions.totals = True
         columns = self._columns(wanted)
-        if group is None and any(_has_total(column.value) for column in columns):
+        if group is None and any(has_total(column.value) for column in columns):
             group = ()
         expressions.named = {folded(column.name): column.value for column in columns}
         having = expressions.condition(query.having, "having") if query.having is not None else None
         order = self._order(group)
-        self._check_groups(group, columns, having, order)
+        check_groups(query, group, columns, having, order)
         base = self._base
         if isinstance(base, b.Select) and _only_filters(base):  # one query in place of a query of a query
             where = b.Every(tuple(part for part in (base.where, where) if part is not None)) if base.where else where
@@ -121,7 +119,8 @@ class _Binder:
     def _bound_base(self) -> b.Select | b.Union | None:
         base = self._query.base
         if isinstance(base, ast.Combination):
-            return self._combined(base)
+            left, right = bind(base.left, self._scope), bind(base.right, self._scope)
+            return combine(base, left, right, self._keys)
         return bind(base, self._scope) if base is not None else None
 
     def _found_table(self) -> Table:
@@ -162,45 +161,12 @@ class _Binder:
             )
         return tuple(paths)
 
-    def _combined(self, node: ast.Combination) -> b.Select | b.Union:
-        """Bind `left union right` and its like: set operations by key."""
-        left, right = bind(node.left, self._scope), bind(node.right, self._scope)
-        for side, written in ((left, node.left), (right, node.right)):
-            if side.count:
-                raise StatementError(
-                    "a count has no rows to combine", code="combination", span=written.span, hints=(_ABOUT_WHOLE,)
-                )
-        if node.operator == "union" and left.whole and right.whole and left.table != right.table:
-            left, right = left.replace(whole=False), right.replace(whole=False)
-        left_rows, right_rows = _as_base(left), _as_base(right)
-        if not node.by and _key_names(left_rows.table) != _key_names(right_rows.table):
-            raise StatementError(
-                "by what are rows of the two sides the same?",
-                code="combination",
-                span=node.span,
-                hints=(f"say it: … {node.operator} … by name", _ABOUT_WHOLE if not right.whole else ""),
-            )
-        left_keys, right_keys = self._keys(node, left_rows.table), self._keys(node, right_rows.table)
-        for one, other in zip(left_keys, right_keys, strict=True):
-            comparable(one, other, node.span)
-        if node.operator != "union":
-            among: b.Bound = b.Keyed(left_keys, _key_select(right_rows, right_keys))
-            return left_rows.replace(where=b.Negation(among) if node.operator == "except" else among)
-        if left.whole != right.whole or (left.whole and left.table != right.table) or not _same_columns(left, right):
-            raise StatementError(
-                "the two sides of a union have other columns",
-                code="combination",
-                span=node.span,
-                hints=("select the same ones, in the same order, on both sides",),
-            )
-        new = b.Negation(b.Keyed(right_keys, _key_select(left_rows, left_keys)))
-        return b.Union(left_rows, right_rows.replace(where=new))
-
     def _keys(self, node: ast.Combination, table: Table) -> tuple[b.Bound, ...]:
+        """Return what rows of a table are told apart by in a combination."""
         expressions = Expressions(table, self._scope, _related)
         if node.by:
             return tuple(expressions.value(key) for key in node.by)
-        return tuple(b.Column(table.field(name, node.span)) for name in _key_names(table))
+        return tuple(b.Column(table.field(name, node.span)) for name in key_names(table))
 
     def _targets(self) -> tuple[int | b.Select, ...] | None:
         query, table = self._query, self._table
@@ -233,38 +199,6 @@ class _Binder:
             self._scope.source(self._expressions.literal(node))
 
     # Clauses
-
-    def _check_groups(
-        self,
-        group: tuple[b.Bound, ...] | None,
-        columns: tuple[b.Selected, ...],
-        having: b.Bound | None,
-        order: tuple[b.Key, ...],
-    ) -> None:
-        """See that what is shown of a group has one value in it, and that there are groups where they are needed."""
-        query = self._query
-        if group is None:
-            if having is not None:
-                raise StatementError('"having" needs "group by"', code="not-grouped", span=_span(query.having))
-            if any(_has_total(key.value) for key in order):
-                raise StatementError(
-                    'an aggregate in "order by" needs "group by"', code="not-grouped", span=query.order[0].span
-                )
-            return
-        places = [column.span for column in query.select] or [None] * len(columns)
-        for column, place in zip(columns, places, strict=True):
-            self._check_grouped(column.value, group, place)
-        for key, written in zip(order, query.order, strict=False):
-            self._check_grouped(key.value, group, written.span)
-        if having is not None:
-            self._check_grouped(having, group, _span(query.having))
-        if query.newest or (query.limit and query.limit.per) or (query.skip and query.skip.per):
-            raise StatementError(
-                '"per" and "except newest" count rows and cannot stand with "group by"',
-                code="not-grouped",
-                span=query.span,
-                hints=("put the query with groups in parentheses: (… group by …) limit 1 per …",),
-            )
 
     def _columns(self, wanted: Sequence[Field] | None) -> tuple[b.Selected, ...]:
         query = self._query
@@ -349,70 +283,9 @@ class _Binder:
             raise TypeMismatch("a whole number is wanted here", span=node.span)
         return number
 
-    def _check_grouped(self, value: b.Bound, group: tuple[b.Bound, ...], place: Span | None) -> None:
-        """Refuse a field that is neither grouped by nor inside an aggregate: it has many values in a group."""
-        if value in group or isinstance(value, b.Total | b.Value | b.Lookup):
-            return
-        if isinstance(value, b.Column | b.Item):
-            raise StatementError(
-                f'"{value.field.name}" has many values in a group',
-                code="not-grouped",
-                span=place or self._query.span,
-                hints=(f"add it to group by, or take one of them: max({value.field.name}), list({value.field.name})",),
-            )
-        if isinstance(value, b.Kin | b.Keyed) or ((query := b.inner(value)) is not None and query.link):
-            raise StatementError(
-                "this is about one row, and a group has many",
-                code="not-grouped",
-                span=place or self._query.span,
-                hints=("put it into where, or group by it",),
-            )
-        for part in b.parts(value):
-            self._check_grouped(part, group, place)
-
     def _named(self) -> str:
         """Return how a message calls the query: as it was written."""
         return write(self._query.replace(nonempty=False))
-
-
-def derived(select: b.Select) -> Table:
-    """Return the table that the columns of a query make for a query of it."""
-    fields = tuple(
-        Field(column.name, column.value.kind, column.field.doc if column.field else "", title=column.title)
-        for column in select.columns
-    )
-    if select.count:
-        fields = (Field("count", Kind.NUMBER, "how many rows there are"),)
-    return Table(
-        "the rows", "what the query in parentheses answers", fields, tuple(f.name for f in fields), (), view=DERIVED
-    )
-
-
-def _as_base(select: b.Select) -> b.Select:
-    """Return a query of all rows of a query."""
-    if select.whole:
-        return b.Select(select.table, select.columns, base=select, order=select.order, whole=True)
-    table = derived(select)
-    columns = tuple(b.Selected(f.name, b.Column(f), f.heading, f) for f in table.fields)
-    place = (b.Key(b.Place(), descending=False),)
-    return b.Select(table, columns, base=select, order=place, whole=True)
-
-
-def _key_names(table: Table) -> tuple[str, ...]:
-    return table.key or tuple(field.name for field in table.fields)
-
-
-def _key_select(rows: b.Select, keys: tuple[b.Bound, ...]) -> b.Select:
-    columns = tuple(b.Selected(f"k{place}", key, "") for place, key in enumerate(keys))
-    return rows.replace(columns=columns, order=(), whole=False)
-
-
-def _same_columns(left: b.Select, right: b.Select) -> bool:
-    if left.whole:
-        return True
-    return [(folded(c.name), c.value.kind) for c in left.columns] == [
-        (folded(c.name), c.value.kind) for c in right.columns
-    ]
 
 
 def _only_filters(select: b.Select) -> bool:
@@ -444,10 +317,6 @@ def _written(node: ast.Expr) -> str:
             return name
         case _:
             return write(node)
-
-
-def _has_total(value: b.Bound) -> bool:
-    return isinstance(value, b.Total) or any(_has_total(part) for part in b.parts(value))
 
 
 def needs_where(rows: ast.Rows, verb: str) -> None:

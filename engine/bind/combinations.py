@@ -1,0 +1,97 @@
+"""Combinations of queries: union, except and intersect, each by key; and the tables that queries make."""
+
+from __future__ import annotations
+
+from imq.engine import bound as b
+from imq.engine.tables import DERIVED, Field, Kind, Table, folded
+from imq.grammar.errors import StatementError
+from imq.grammar.record import TYPE_CHECKING
+
+from .comparisons import comparable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from imq.grammar import ast
+
+    Keys = Callable[[ast.Combination, Table], tuple[b.Bound, ...]]
+
+_ABOUT_WHOLE = "what is meant for the whole stands behind parentheses: (… union …) count"
+
+
+def combine(node: ast.Combination, left: b.Select, right: b.Select, keys: Keys) -> b.Select | b.Union:
+    """Return the bound `left union right` and its like: set operations by key.
+
+    `keys` binds what rows of a table are told apart by.
+    """
+    for side, written in ((left, node.left), (right, node.right)):
+        if side.count:
+            raise StatementError(
+                "a count has no rows to combine", code="combination", span=written.span, hints=(_ABOUT_WHOLE,)
+            )
+    if node.operator == "union" and left.whole and right.whole and left.table != right.table:
+        left, right = left.replace(whole=False), right.replace(whole=False)
+    left_rows, right_rows = _as_base(left), _as_base(right)
+    if not node.by and key_names(left_rows.table) != key_names(right_rows.table):
+        raise StatementError(
+            "by what are rows of the two sides the same?",
+            code="combination",
+            span=node.span,
+            hints=(f"say it: … {node.operator} … by name", _ABOUT_WHOLE if not right.whole else ""),
+        )
+    left_keys, right_keys = keys(node, left_rows.table), keys(node, right_rows.table)
+    for one, other in zip(left_keys, right_keys, strict=True):
+        comparable(one, other, node.span)
+    if node.operator != "union":
+        among: b.Bound = b.Keyed(left_keys, _key_select(right_rows, right_keys))
+        return left_rows.replace(where=b.Negation(among) if node.operator == "except" else among)
+    if left.whole != right.whole or (left.whole and left.table != right.table) or not _same_columns(left, right):
+        raise StatementError(
+            "the two sides of a union have other columns",
+            code="combination",
+            span=node.span,
+            hints=("select the same ones, in the same order, on both sides",),
+        )
+    new = b.Negation(b.Keyed(right_keys, _key_select(left_rows, left_keys)))
+    return b.Union(left_rows, right_rows.replace(where=new))
+
+
+def derived(select: b.Select) -> Table:
+    """Return the table that the columns of a query make for a query of it."""
+    fields = tuple(
+        Field(column.name, column.value.kind, column.field.doc if column.field else "", title=column.title)
+        for column in select.columns
+    )
+    if select.count:
+        fields = (Field("count", Kind.NUMBER, "how many rows there are"),)
+    return Table(
+        "the rows", "what the query in parentheses answers", fields, tuple(f.name for f in fields), (), view=DERIVED
+    )
+
+
+def key_names(table: Table) -> tuple[str, ...]:
+    """Return the fields by which rows of a table are told apart when nothing else is said."""
+    return table.key or tuple(field.name for field in table.fields)
+
+
+def _as_base(select: b.Select) -> b.Select:
+    """Return a query of all rows of a query."""
+    if select.whole:
+        return b.Select(select.table, select.columns, base=select, order=select.order, whole=True)
+    table = derived(select)
+    columns = tuple(b.Selected(f.name, b.Column(f), f.heading, f) for f in table.fields)
+    place = (b.Key(b.Place(), descending=False),)
+    return b.Select(table, columns, base=select, order=place, whole=True)
+
+
+def _key_select(rows: b.Select, keys: tuple[b.Bound, ...]) -> b.Select:
+    columns = tuple(b.Selected(f"k{place}", key, "") for place, key in enumerate(keys))
+    return rows.replace(columns=columns, order=(), whole=False)
+
+
+def _same_columns(left: b.Select, right: b.Select) -> bool:
+    if left.whole:
+        return True
+    return [(folded(c.name), c.value.kind) for c in left.columns] == [
+        (folded(c.name), c.value.kind) for c in right.columns
+    ]
