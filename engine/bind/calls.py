@@ -7,6 +7,7 @@ from imq.engine.functions import AGGREGATES, FUNCTIONS
 from imq.engine.tables import Kind
 from imq.grammar import ast
 from imq.grammar.errors import StatementError, TypeMismatch, UnknownName, listed, nearest
+from imq.grammar.printer import write
 from imq.grammar.record import TYPE_CHECKING
 
 from .comparisons import called, check_group, check_pattern
@@ -71,7 +72,7 @@ def total(e: Expressions, node: ast.Call) -> b.Bound:
             f'"{node.name}" counts over rows and cannot stand here',
             code="aggregate",
             span=node.span,
-            hints=('use it in "select" or "having"',),
+            hints=('use it in "select" or "having"', "or as a value of its own: (TABLE select " + write(node) + ")"),
         )
     if not node.arguments:
         if not aggregate.bare:
