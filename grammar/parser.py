@@ -193,7 +193,8 @@ class _Parser:
                 return StatementError(f'"{name}" cannot be done: {why}', code="unavailable", span=token.span)
             tables = listed(sorted(self._vocabulary.tables))
             first = f"what is asked comes first: TABLE {name.lower()} …" if name.lower() in WORDS else ""
-            choices = (first or nearest(name, words), f"tables: {tables}", f"verbs: {listed(sorted(self._vocabulary.verbs))}")
+            verbs = listed(sorted(self._vocabulary.verbs))
+            choices = (first or nearest(name, words), f"tables: {tables}", f"verbs: {verbs}")
             return UnknownName(f'"{found}" is neither a table nor a verb', span=token.span, hints=choices)
         elif "TABLE" in expected and "NAME" not in expected and found.isidentifier() and found.lower() not in WORDS:
             known = sorted(self._vocabulary.tables)
