@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _SKIPPED_AT_ONCE = 1 << 20
 _WORTH_A_CONNECTION = 1 << 20
 """Bytes after which a connection that breaks has not been in vain: a large blob may survive many of these."""
+_CAREFUL = 16 << 10
+"""Bytes read at once after a break, until a connection has been worth it: what a read had got when the connection
+broke is lost with it, and a network that breaks all the time must not keep every piece from arriving."""
 _CONTENT_RANGE = re.compile(r"bytes\s+([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19}|\*)\s*\Z")
 
 
@@ -49,6 +52,7 @@ class BlobStream:
         self._done = offset
         self._stop = stop
         self._begun = offset
+        self._careful = False
         self._ranges = True
         self._validator = ""
         self._patience = Patience(exchange.settings)
@@ -76,7 +80,7 @@ class BlobStream:
                 if self._answer is None:
                     self._open()
                 assert self._answer is not None
-                count = self._answer.readinto(view)
+                count = self._answer.readinto(view[:_CAREFUL] if self._careful else view)
             except RegistryError as failed:
                 problem = failed
             except Exception:
@@ -86,6 +90,7 @@ class BlobStream:
                 raise Interrupted("the transfer was called off")
             if count:
                 self._done += count
+                self._careful = self._careful and self._done - self._begun < _WORTH_A_CONNECTION
                 if self._done > self._descriptor.size:
                     self.close()
                     raise _too_long(self._reference, self._descriptor)
@@ -125,7 +130,7 @@ class BlobStream:
             )
         if self._done - self._begun >= _WORTH_A_CONNECTION:
             self._patience.renew()
-        self._begun = self._done
+        self._begun, self._careful = self._done, True
         wait = self._patience.wait() if problem.temporary else None
         if wait is None:
             raise problem

@@ -62,6 +62,8 @@ def refusal(answer: Answer, host: str, what: str) -> RegistryError:
         hints.append(f"the registry has a fault of its own: try again {when}, or ask who runs it")
     elif code in ("manifest-unknown", "name-unknown", "blob-unknown", "not-found"):
         sentence = f"{what} not found on {host}"
+        if code in ("blob-unknown", "not-found") and what.startswith("blob "):
+            hints.append("the registry has lost it: push the image again")
     else:
         sentence = f"{host} refuses {what} (HTTP {status})"
     return RegistryError(

@@ -25,9 +25,12 @@ class Patience:
     def wait(self, asked: float = 0.0) -> float | None:
         """Return the seconds to wait before the next attempt; None when there shall be none.
 
-        `asked` are the seconds that the server asks for. More than the settings' longest wait is not waited for.
+        `asked` are the seconds that the server asks for. More than the settings' longest wait is not waited for,
+        and ends the work.
         """
-        if self._used >= self._settings.retries or asked > self._settings.longest_wait:
+        if asked > self._settings.longest_wait:
+            self._used = self._settings.retries
+        if self._used >= self._settings.retries:
             return None
         drawn = self._settings.first_wait * (1 << self._used) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
         self._used += 1

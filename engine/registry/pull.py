@@ -6,7 +6,7 @@ from imq.engine import progress as words
 from imq.engine.oci.config import Config
 from imq.engine.oci.document import Descriptor, Index, Manifest, read_manifest
 from imq.engine.oci.platform import Platform, best, host
-from imq.grammar.errors import Malformed, RegistryError, listed
+from imq.grammar.errors import DigestMismatch, Malformed, RegistryError, listed
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .counter import Counter
@@ -245,11 +245,22 @@ class _Pull:
 
                 try:
                     self._ingest.receive(layer, diff_id, readinto, lambda: work.stopped)
+                except (DigestMismatch, Malformed) as problem:
+                    raise self._sent_by(problem) from None
                 finally:
                     work.forget(stream)
             self._progress.status(layer.digest, words.PULLED, layer.size)
 
         return fetch
+
+    def _sent_by(self, problem: DigestMismatch | Malformed) -> DigestMismatch | Malformed:
+        """Say which registry sent what the store refuses; the store does not know."""
+        host = self._reference.registry
+        if host in problem.message:
+            return problem
+        hints = problem.hints or ("the image is broken as it is stored there, or something on the way changes it",)
+        told = f"{problem.message} (sent by {host} for {self._reference.repository})"
+        return type(problem)(told, code=problem.code, hints=hints)
 
     def _warnings(self, chosen: _Chosen, config: Config) -> tuple[str, ...]:
         """Warn of a single image of another platform, as docker does, unless only its variant is not said."""

@@ -119,6 +119,7 @@ class Uploads:
                 f"{reference.registry} opens an upload to {name} and does not say where",
                 code="not-a-registry",
                 host=reference.registry,
+                hints=("check the name of the registry; a proxy may stand in between",),
             )
         return address
 
