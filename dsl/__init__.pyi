@@ -526,6 +526,9 @@ def pull(*what: _Name | Query, platform: _Path | Sequence[_Path] | None = ..., d
 def push(*what: _Name | Query, to: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Send images to the registries in their names, or to other names; over a query `to` is a template. In text: `push team/app:1 to registry.local:5000/team/app:1`"""
     ...
+def copy(*what: _Name | Query, platform: _Path | Sequence[_Path] | None = ..., to: _Path | None = ..., dry_run: bool = ...) -> Statement:
+    """Copy images from registry to registry without storing them here, indexes whole; to takes a name, a host or namespace below which names are kept, or a template. In text: `copy redis:7, alpine:3.19 to registry.local:5000/mirror`"""
+    ...
 def import_(*what: _Path, as_: _Path | None = ..., change: _Path | Sequence[_Path] | None = ..., message: _Path | None = ..., platform: _Path | Sequence[_Path] | None = ..., dry_run: bool = ...) -> Statement:
     """Make an image of one layer from a folder or a tar archive; change takes Dockerfile instructions. In text: `import ./rootfs as team/base:1 change "LABEL env=prod", "CMD [\\"sh\\"]"`"""
     ...

@@ -36,6 +36,14 @@ class Push(Record):
     id: Digest
 
 
+class Copy(Record):
+    """Make `target` name in its registry what `source` names in its own; no `platforms` mean all of an index."""
+
+    source: Reference
+    target: Reference
+    platforms: tuple[Platform, ...] = ()
+
+
 class Untag(Record):
     """Take one name from an image; the image stays."""
 
@@ -116,7 +124,7 @@ class Fail(Record):
     error: ImqError
 
 
-Action = Pull | Push | Untag | Remove | Tag | Import | Load | Save | Collect | Verify | Reindex | Exec | Fail
+Action = Pull | Push | Copy | Untag | Remove | Tag | Import | Load | Save | Collect | Verify | Reindex | Exec | Fail
 
 
 class Outcome(Record):
@@ -159,6 +167,9 @@ def describe(action: Action) -> Outcome:
             return Outcome("pull", str(reference), note=f"for {platform}" if platform else None)
         case Push(reference, _, id_):
             return Outcome("push", str(reference), id_)
+        case Copy(source, target, platforms):
+            chosen = f" for {', '.join(map(str, platforms))}" if platforms else ""
+            return Outcome("copy", str(target), note=f"from {source}{chosen}")
         case Untag(name, _, id_):
             return Outcome("untag", name, id_)
         case Remove(names, _, id_, frees):

@@ -20,14 +20,14 @@ from .upload import Uploads
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator, Sequence
-    from typing import BinaryIO, Self
+    from typing import Self
 
     from imq.engine.oci.reference import Reference
 
     from .limits import Allowance
     from .settings import Settings
     from .transport import Answer
-    from .upload import Outcome
+    from .upload import Content, Outcome
 
 _MOST_PAGES = 10_000
 _LARGEST_PAGE = 16 << 20
@@ -163,7 +163,7 @@ class Client:
         self,
         reference: Reference,
         descriptor: Descriptor,
-        opened: Callable[[], BinaryIO],
+        opened: Callable[[], Content],
         *,
         source: str | None = None,
         sent: Callable[[int], None] = lambda _: None,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from imq.engine import progress as words
 from imq.engine.oci.config import Config
 from imq.engine.oci.document import Descriptor, Index, Manifest, read_manifest
-from imq.engine.oci.platform import Platform, best, host
-from imq.grammar.errors import DigestMismatch, Malformed, RegistryError, listed
+from imq.engine.oci.platform import Platform, host
+from imq.grammar.errors import DigestMismatch, Malformed, RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from .choice import entry_for, mismatch
 from .counter import Counter
 from .jobs import Work
 
@@ -26,7 +27,6 @@ else:
     Protocol = object
 
 _DEEPEST_INDEX = 4
-_ATTESTATION = "vnd.docker.reference.type"
 
 
 class Ingest(Protocol):
@@ -154,30 +154,8 @@ class _Pull:
             indexes += ((descriptor, content),)
             if len(indexes) > _DEEPEST_INDEX:
                 raise Malformed(f"{self._reference} is an index of indexes without end", code="document")
-            descriptor = self._entry(document)
+            descriptor = entry_for(self._wanted, document, self._reference, self._look)
             content, stored = self._child(descriptor)
-
-    def _entry(self, index: Index) -> Descriptor:
-        """Choose the entry for the wanted platform; entries that do not say theirs are looked into."""
-        offered = [entry for entry in index.manifests if _ATTESTATION not in entry.annotations]
-        labelled = [(e.platform, place) for place, e in enumerate(offered) if e.platform and e.platform.known]
-        place = best(self._wanted, labelled)
-        if place is not None:
-            return offered[place]
-        unlabelled = [(place, entry) for place, entry in enumerate(offered) if entry.platform is None]
-        found = [(self._look(entry), place) for place, entry in unlabelled[:16]]
-        place = best(self._wanted, [(platform, at) for platform, at in found if platform.known])
-        if place is None and not labelled and len(unlabelled) == 1:
-            place = unlabelled[0][0]  # the only image there is, as if it stood alone
-        if place is not None:
-            return offered[place]
-        names = sorted({str(platform) for platform, _ in (*labelled, *found) if platform.known})
-        raise RegistryError(
-            f"no matching manifest for {self._wanted} in the manifest list entries",
-            code="no-matching-manifest",
-            host=self._reference.registry,
-            hints=(f"{self._reference} has: {listed(names)}" if names else f"{self._reference} has no image at all",),
-        )
 
     def _look(self, entry: Descriptor) -> Platform:
         """Return the platform that the config of an unlabelled entry says; unknown when it is no image."""
@@ -263,14 +241,11 @@ class _Pull:
         return type(problem)(told, code=problem.code, hints=hints)
 
     def _warnings(self, chosen: _Chosen, config: Config) -> tuple[str, ...]:
-        """Warn of a single image of another platform, as docker does, unless only its variant is not said."""
-        actual = config.platform
-        if self._asked is None or chosen.indexes or not actual.known or self._wanted.rank(actual) is not None:
+        """Warn of a single image of another platform, as docker does."""
+        if self._asked is None or chosen.indexes:
             return ()
-        if not actual.variant and self._wanted.replace(variant="").rank(actual) is not None:
-            return ()
-        found = f"image with reference {self._reference} was found but does not match the specified platform"
-        return (f"{found}: wanted {self._wanted}, actual: {actual}",)
+        warning = mismatch(self._reference, self._wanted, config.platform)
+        return (warning,) if warning else ()
 
 
 def _distinct(blobs: Sequence[Descriptor], reference: Reference) -> list[Descriptor]:

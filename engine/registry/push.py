@@ -9,10 +9,11 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from .counter import Counter
 from .jobs import Work
+from .passing import Passing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import BinaryIO, Protocol
+    from typing import Protocol
 
     from imq.engine.oci.digest import Digest
     from imq.engine.oci.reference import Reference
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from .client import Client
     from .jobs import Job
+    from .upload import Content
 else:
     Protocol = object
 
@@ -32,7 +34,7 @@ class Export(Protocol):
     def read(self, digest: Digest) -> bytes:
         """Return a small document."""
 
-    def open(self, digest: Digest) -> BinaryIO:
+    def open(self, digest: Digest) -> Content:
         """Open a blob for reading; the push closes it."""
 
 
@@ -119,9 +121,12 @@ class _Push:
                 self._progress.status(blob.digest, word, blob.size)
 
         def send(work: Work) -> None:
-            def opened() -> BinaryIO:
+            def opened() -> Content:
                 status(words.PUSHING)
-                return self._export.open(blob.digest)
+                content = self._export.open(blob.digest)
+                if isinstance(content, Passing):  # a registry may be waited for
+                    work.watch(content)
+                return content
 
             outcome = self._client.upload_blob(
                 self._reference, blob, opened, source=self._source, sent=count.reach, stop=work.stop

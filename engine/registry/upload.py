@@ -16,13 +16,22 @@ from .scopes import push_scope
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
-    from typing import BinaryIO, Literal
+    from typing import Literal, Protocol
 
     from imq.engine.oci.document import Descriptor
     from imq.engine.oci.reference import Reference
 
     from .exchange import Exchange
     from .transport import Answer
+
+    class Content(Protocol):
+        """What is sent of a blob: read once, from its beginning, and closed."""
+
+        def read(self, count: int = -1, /) -> bytes | bytearray:
+            """Return the next bytes; none at the end."""
+
+        def close(self) -> None:
+            """Let go of what it is read from."""
 
     Outcome = Literal["sent", "exists", "mounted"]
 
@@ -58,7 +67,7 @@ class Uploads:
         self,
         reference: Reference,
         descriptor: Descriptor,
-        opened: Callable[[], BinaryIO],
+        opened: Callable[[], Content],
         *,
         source: str | None,
         sent: Callable[[int], None],
@@ -128,7 +137,7 @@ class Uploads:
         reference: Reference,
         descriptor: Descriptor,
         location: str,
-        opened: Callable[[], BinaryIO],
+        opened: Callable[[], Content],
         source: str | None,
         sent: Callable[[int], None],
         stop: threading.Event | None,
@@ -167,9 +176,9 @@ class Uploads:
 
 
 class _Body:
-    """A file as the body of a request: of known length, counted as it goes, ended when the work is called off."""
+    """A blob as the body of a request: of known length, counted as it goes, ended when the work is called off."""
 
-    def __init__(self, file: BinaryIO, size: int, sent: Callable[[int], None], stop: threading.Event | None) -> None:
+    def __init__(self, file: Content, size: int, sent: Callable[[int], None], stop: threading.Event | None) -> None:
         self._file = file
         self._size = size
         self._sent = sent
@@ -179,12 +188,12 @@ class _Body:
     def __len__(self) -> int:
         return self._size
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[bytes | bytearray]:
         """Be seen as a stream by requests, which then reads."""
         while block := self.read(1 << 20):
             yield block
 
-    def read(self, count: int = -1) -> bytes:
+    def read(self, count: int = -1) -> bytes | bytearray:
         """Return the next bytes."""
         if self._stop is not None and self._stop.is_set():
             raise Interrupted("the transfer was called off")
@@ -196,7 +205,7 @@ class _Body:
         return block
 
     def close(self) -> None:
-        """Close the file."""
+        """Close what it is read from."""
         self._file.close()
 
 

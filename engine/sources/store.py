@@ -76,6 +76,8 @@ class StoreSource:
                     yield from self._pull(action)
                 case a.Push():
                     yield self._push(action)
+                case a.Copy():
+                    yield self._copy(action)
                 case a.Import():
                     yield self._import(action)
                 case a.Load():
@@ -214,6 +216,17 @@ class StoreSource:
         return a.Outcome(
             "push", str(action.reference), action.id, pushed.sent, note=f"digest: {pushed.manifest.digest}"
         )
+
+    def _copy(self, action: a.Copy) -> a.Outcome:
+        from imq.engine.registry.copying import copy
+
+        client = self._registries()
+        copied = copy(client, action.source, action.target, action.platforms, self._progress, jobs=self._jobs)
+        for warning in copied.warnings:
+            self._progress.warn(warning)
+        notes = [f"digest: {copied.manifest.digest}"] if copied.new else ["it is there already"]
+        note = "; ".join([*notes, *copied.warnings])
+        return a.Outcome("copy", str(action.target), copied.id, copied.sent, note=note)
 
     # Files
 

@@ -1,14 +1,14 @@
-"""Verbs that bring images in and take them out: pull, push, import, load, save."""
+"""Verbs that bring images in and take them out: pull, push, copy, import, load, save."""
 
 from __future__ import annotations
 
 import os
 
-from imq.engine.actions import Action, Import, Load, Pull, Push, Save
+from imq.engine.actions import Action, Copy, Import, Load, Pull, Push, Save
 from imq.engine.bind import needs_where
 from imq.engine.bind.literals import is_text
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.platform import host
+from imq.engine.oci.platform import Platform, host
 from imq.engine.oci.reference import Reference
 from imq.engine.paths import located
 from imq.grammar import ast
@@ -16,7 +16,18 @@ from imq.grammar.errors import InvalidReference, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .declaration import Takes, Verb
-from .operands import TARGET_COLUMNS, Target, each_target, option_texts, parsed_name, platform_of, target_query, targets
+from .destinations import destinations
+from .operands import (
+    TARGET_COLUMNS,
+    Target,
+    each_target,
+    option_texts,
+    parsed_name,
+    platform_of,
+    said,
+    target_query,
+    targets,
+)
 from .templates import rendered
 
 if TYPE_CHECKING:
@@ -27,26 +38,30 @@ if TYPE_CHECKING:
 
 def _plan_pull(act: ast.Act, planning: Planning) -> list[Action]:
     platform = platform_of(act, planning)
+    return [Pull(reference, platform) for reference in _references(act, planning)]
+
+
+def _references(act: ast.Act, planning: Planning) -> list[Reference]:
+    """Return the names in registries that an action is given, or that its query gives; each once."""
     if act.query is not None:
-        names = _names_of(act.query, planning)
+        names = _names_of(act.query, act.verb, planning)
     else:
         names = list(zip(planning.literals(act.references), (node.span for node in act.references), strict=True))
-    pulls: list[Action] = []
+    found: list[Reference] = []
     for text, span in names:
         try:
-            reference = Reference.parse(text).with_default_tag()
+            found.append(Reference.parse(text).with_default_tag())
         except InvalidReference as problem:
             problem.span = span
             raise
-        pulls.append(Pull(reference, platform))
-    return list(dict.fromkeys(pulls))
+    return list(dict.fromkeys(found))
 
 
-def _names_of(query: ast.Rows, planning: Planning) -> list[tuple[str, Span | None]]:
+def _names_of(query: ast.Rows, verb: str, planning: Planning) -> list[tuple[str, Span | None]]:
     """Return the names that a query gives: of whole images their tags, else its one column of texts."""
     select = planning.bind(query)
     if select.whole:
-        needs_where(query, "pull")
+        needs_where(query, verb)
     if select.whole and select.table.name == "images":
         named = ast.Known(ast.Field(("tag",)))
         query = ast.Query("", base=query, where=named, select=(ast.Column(ast.Field(("name",))),), span=query.span)
@@ -55,7 +70,9 @@ def _names_of(query: ast.Rows, planning: Planning) -> list[tuple[str, Span | Non
         select, rows = planning.rows(query, ())
         if len(select.columns) != 1 or not is_text(select.columns[0].value.kind):
             raise StatementError(
-                "pull takes names: a query of images, or one with one column of texts", code="operand", span=query.span
+                f"{verb} takes names: a query of images, or one with one column of texts",
+                code="operand",
+                span=query.span,
             )
     return [(str(row[0]), query.span) for row in rows if row[0] is not None]
 
@@ -87,6 +104,37 @@ def _plan_push(act: ast.Act, planning: Planning) -> list[Action]:
             )
         pushes.append(Push(Reference.parse(target.name), target.root, target.id))
     return pushes + failures
+
+
+def _plan_copy(act: ast.Act, planning: Planning) -> list[Action]:
+    to = option_texts(act, "to", planning)
+    if len(to) != 1:
+        raise StatementError(
+            "copy needs one place to copy to",
+            code="operand",
+            span=act.span,
+            hints=("such as: copy redis:7 to registry.local:5000/team/redis:7",),
+        )
+    try:
+        platforms = tuple(dict.fromkeys(Platform.parse(text) for text in option_texts(act, "platform", planning)))
+    except StatementError as problem:
+        given = said(act, "platform")
+        problem.span = given.span if given else None
+        raise
+    sources = _references(act, planning)
+    try:
+        places = destinations(sources, to[0], planning)
+    except StatementError as problem:
+        given = said(act, "to")
+        problem.span = problem.span or (given.span if given else None)
+        raise
+    taken: dict[Reference, Reference] = {}
+    for source, target in zip(sources, places, strict=True):
+        if taken.setdefault(target, source) != source:
+            raise StatementError(
+                f"both {taken[target]} and {source} would be copied to {target}", code="operand", span=act.span
+            )
+    return [Copy(source, target, platforms) for target, source in taken.items()]
 
 
 def _plan_import(act: ast.Act, planning: Planning) -> list[Action]:
@@ -176,6 +224,15 @@ VERBS = (
         Takes.IMAGES,
         options=("to", "dry run"),
         plan=_plan_push,
+    ),
+    Verb(
+        "copy",
+        "Copy images from registry to registry without storing them here, indexes whole; to takes a name, a host or "
+        "namespace below which names are kept, or a template.",
+        "copy redis:7, alpine:3.19 to registry.local:5000/mirror",
+        Takes.NAMES,
+        options=("platform", "to", "dry run"),
+        plan=_plan_copy,
     ),
     Verb(
         "import",

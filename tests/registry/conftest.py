@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-for folder in (os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__))):
+_TESTS = os.path.dirname(os.path.dirname(__file__))
+for folder in (os.path.dirname(__file__), _TESTS, os.path.join(_TESTS, "store")):
     if folder not in sys.path:
         sys.path.insert(0, folder)
 
@@ -27,6 +28,14 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Regis
     """A registry that lets everyone in."""
     servers.needed(servers.PROGRAM)
     with servers.Registry(tmp_path_factory.mktemp("registry")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Registry]:
+    """Another registry that lets everyone in."""
+    servers.needed(servers.PROGRAM)
+    with servers.Registry(tmp_path_factory.mktemp("second")) as running:
         yield running
 
 

@@ -1,0 +1,362 @@
+"""Copies from a real registry to another, to another name in it, and through a proxy with faults."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from typing import TYPE_CHECKING
+
+import proxy
+import pytest
+import sample
+from imq.engine.oci import media
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.document import Descriptor, write_json
+from imq.engine.oci.platform import Platform
+from imq.engine.oci.reference import Reference
+from imq.engine.progress import LAYER_EXISTS, MOUNTED, PUSHED, Silent
+from imq.engine.registry.copying import copy
+from imq.engine.registry.pull import pull
+from imq.engine.registry.push import push
+from imq.grammar.errors import DigestMismatch, ImqError, RegistryError
+from proxy import Fault, Proxy
+from stores import Held
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from imq.engine.registry.client import Client
+    from servers import Registry
+
+AMD64, ARM64, S390X = Platform("linux", "amd64"), Platform("linux", "arm64"), Platform("linux", "s390x")
+
+
+@pytest.fixture
+def name(registry: Registry) -> Reference:
+    return Reference.parse(f"{registry.host}/team/{uuid.uuid4().hex[:8]}:v1")
+
+
+@pytest.fixture
+def there(second: Registry) -> Reference:
+    return Reference.parse(f"{second.host}/mirror/{uuid.uuid4().hex[:8]}:v1")
+
+
+def whole(store: sample.Memory) -> tuple[Descriptor, list[Descriptor]]:
+    """Put an index of three platforms into a store, with an attestation of the first."""
+    images = [
+        sample.image(store, p, layers=2) for p in (sample.AMD64, sample.ARM64, {"os": "linux", "architecture": "s390x"})
+    ]
+    platforms = [sample.AMD64, sample.ARM64, {"os": "linux", "architecture": "s390x"}]
+    entries = [{**made.document(), "platform": platform} for made, platform in zip(images, platforms, strict=True)]
+    return sample.index(store, [*entries, sample.attestation(store, images[0])]), images
+
+
+def everything(client: Client, name: Reference) -> dict[str, bytes]:
+    """Read all that a name stands for, from the registry."""
+    found: dict[str, bytes] = {}
+    waiting = [name]
+    while waiting:
+        fetched = client.manifest(waiting.pop())
+        found[fetched.digest] = fetched.content
+        document = json.loads(fetched.content)
+        waiting += [name.replace(digest=Digest(entry["digest"])) for entry in document.get("manifests", ())]
+        for blob in (*document.get("layers", ()), *([document["config"]] if "config" in document else ())):
+            found[blob["digest"]] = client.document(name, Descriptor.read(blob, "a blob"))
+    return found
+
+
+@pytest.mark.parametrize("docker", [False, True], ids=["oci", "docker"])
+def test_an_image_is_copied_byte_for_byte(client: Client, name: Reference, there: Reference, docker: bool) -> None:
+    here, got, watcher = sample.Memory(), sample.Memory(), sample.Watcher()
+    manifest = sample.image(here, docker=docker, size=3 << 20)
+    push(client, name, manifest, here, Silent())
+    copied = copy(client, name, there, (), watcher)
+    pulled = pull(client, there, AMD64, got, Silent())
+    assert got.blobs == here.blobs
+    assert copied.manifest == manifest
+    assert (copied.id, copied.new) == (pulled.config.digest, True)
+    layers = {digest for digest, content in here.blobs.items() if content[:2] == b"\x1f\x8b"}
+    assert {tuple(watcher.words[digest]) for digest in layers} == {("Preparing", "Pushing", PUSHED)}
+    assert copied.sent == sum(len(content) for content in here.blobs.values()) - manifest.size
+    assert watcher.name == str(there)
+    assert watcher.ended
+
+
+def test_a_second_copy_asks_three_questions(client: Client, name: Reference, there: Reference) -> None:
+    here = sample.Memory()
+    push(client, name, sample.image(here), here, Silent())
+    copy(client, name, there, (), Silent())
+    with Proxy(name.registry) as source, Proxy(there.registry) as target:
+        again = copy(client, name.replace(registry=source.host), there.replace(registry=target.host), (), Silent())
+        assert (again.new, again.sent) == (False, 0)
+        assert [r.method for r in (*source.requests, *target.requests)] == ["GET", "HEAD"]
+
+
+def test_what_is_there_does_not_travel(client: Client, name: Reference, there: Reference) -> None:
+    here, watcher = sample.Memory(), sample.Watcher()
+    manifest = sample.image(here)
+    push(client, name, manifest, here, Silent())
+    push(client, there.replace(tag="old"), manifest, here, Silent())
+    with Proxy(name.registry) as source:
+        copied = copy(client, name.replace(registry=source.host), there, (), watcher)
+        assert source.count("GET .*/blobs/") == 0
+    assert (copied.new, copied.sent) == (True, 0)
+    assert {words[-1] for words in watcher.words.values()} == {LAYER_EXISTS}
+    assert client.head(there) == manifest
+
+
+def test_in_one_registry_layers_are_mounted(client: Client, name: Reference) -> None:
+    here, watcher = sample.Memory(), sample.Watcher()
+    push(client, name, sample.image(here), here, Silent())
+    with Proxy(name.registry) as only:
+        source = name.replace(registry=only.host)
+        target = source.replace(repository=f"{name.repository}-copy", tag="v2")
+        assert copy(client, source, target, (), watcher).sent == 0
+        assert only.count("(GET|PUT) .*/blobs/") == 0
+    assert {words[-1] for words in watcher.words.values()} == {MOUNTED + name.repository}
+    assert everything(client, name) == everything(client, target.replace(registry=name.registry))
+
+
+def test_an_index_is_copied_whole(client: Client, name: Reference, there: Reference) -> None:
+    here = sample.Memory()
+    top, _ = whole(here)
+    push(client, name, top, here, Silent())
+    copied = copy(client, name, there, (), Silent())
+    assert (copied.manifest.digest, copied.id) == (top.digest, None)
+    assert everything(client, there) == here.blobs
+
+
+def test_one_platform_is_its_image_alone(client: Client, name: Reference, there: Reference) -> None:
+    here = sample.Memory()
+    top, images = whole(here)
+    push(client, name, top, here, Silent())
+    copied = copy(client, name, there, (ARM64,), Silent())
+    assert copied.manifest.digest == images[1].digest
+    assert copied.id is not None
+    assert client.head(there) == images[1]
+    with pytest.raises(RegistryError, match="no matching manifest for linux/mips64"):
+        copy(client, name, there, (Platform("linux", "mips64"),), Silent())
+
+
+def test_several_platforms_are_an_index_of_these(client: Client, name: Reference, there: Reference) -> None:
+    here = sample.Memory()
+    top, images = whole(here)
+    document = json.loads(here.blobs[top.digest])
+    document["manifests"][3]["annotations"]["vnd.docker.reference.digest"] = images[0].digest
+    document["annotations"] = {"kept": "as it was"}
+    top = here.describe(media.OCI_INDEX, write_json(document))
+    push(client, name, top, here, Silent())
+    copied = copy(client, name, there, (S390X, AMD64), Silent())
+    got = json.loads(client.manifest(there).content)
+    assert got["manifests"] == [document["manifests"][place] for place in (0, 2, 3)]
+    assert got["annotations"] == document["annotations"]
+    assert copied.manifest.digest == client.manifest(there).digest
+    everything(client, there)
+    three = there.replace(tag="three")
+    assert copy(client, name, three, (S390X, AMD64, ARM64), Silent()).manifest.digest == top.digest
+
+
+def test_a_single_image_of_another_platform_is_copied_with_a_warning(
+    client: Client, name: Reference, there: Reference
+) -> None:
+    here = sample.Memory()
+    push(client, name, sample.image(here), here, Silent())
+    (warning,) = copy(client, name, there, (ARM64,), Silent()).warnings
+    assert "wanted linux/arm64, actual: linux/amd64" in warning
+    assert copy(client, name, there, (AMD64,), Silent()).warnings == ()
+
+
+def test_an_artifact_is_copied(client: Client, name: Reference, there: Reference) -> None:
+    here = sample.Memory()
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": media.OCI_MANIFEST,
+        "artifactType": "application/vnd.example",
+        "config": here.describe("application/vnd.cncf.helm.config.v1+json", b"{}").document(),
+        "layers": [here.describe("application/vnd.cncf.helm.chart", b"chart").document()],
+    }
+    push(client, name, here.describe(media.OCI_MANIFEST, write_json(manifest)), here, Silent())
+    assert copy(client, name, there, (), Silent()).id is None
+    assert everything(client, there) == here.blobs
+
+
+def test_wrong_bytes_are_never_uploaded_whole(client: Client, name: Reference, there: Reference) -> None:
+    """The last piece of a layer is held back, so that even a registry that checks nothing is not deceived."""
+    here = sample.Memory()
+    push(client, name, sample.image(here, layers=1), here, Silent())
+    with (
+        Proxy(name.registry, Fault("GET .*/blobs/", change=proxy.spoilt)) as source,
+        Proxy(there.registry) as target,
+    ):
+        with pytest.raises(DigestMismatch, match=f"{source.host} sent other bytes"):
+            copy(client, name.replace(registry=source.host), there.replace(registry=target.host), (), Silent())
+        assert target.count("PUT .*/manifests/") == 0
+    with pytest.raises(RegistryError):
+        client.manifest(there)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (Fault("GET .*/blobs/", 2, change=proxy.reset(1000)), ""),
+        (Fault("GET .*/blobs/", 1, answer=proxy.status(503)), ""),
+        (Fault("GET .*/blobs/", answer=proxy.status(503)), "registry"),
+        (Fault("GET .*/blobs/", refuse_at=0), "unreachable"),
+        (Fault("GET .*/blobs/", change=proxy.cut(10, told=True)), "truncated"),
+        (Fault("GET .*/manifests/", answer=proxy.status(401)), "unauthorized"),
+    ],
+    ids=["reset twice", "503 once", "503", "refused", "short", "401"],
+)
+def test_a_source_with_faults(
+    connect: Callable[..., Client], name: Reference, there: Reference, fault: Fault, code: str
+) -> None:
+    here, retries = sample.Memory(), 2
+    push(connect(), name, sample.image(here, layers=1), here, Silent())
+    problem: ImqError | None = None
+    with Proxy(name.registry, Fault(**fault.__dict__)) as source:
+        try:
+            copy(connect(retries=retries), name.replace(registry=source.host), there, (), Silent())
+        except ImqError as failed:
+            problem = failed
+        assert problem is None or source.host in problem.message
+        assert source.count(fault.on) <= 2 * (retries + 2), "the upload is not begun again for what its source lacks"
+    assert (problem.code if problem else "") == code
+    if not code:
+        assert everything(connect(), there) == here.blobs
+
+
+@pytest.mark.parametrize("times", [1, None], ids=["once", "always"])
+@pytest.mark.parametrize("fault", [Fault("PUT .*/blobs/", refuse_at=1000), Fault("POST ", answer=proxy.status(503))])
+def test_a_target_with_faults(
+    connect: Callable[..., Client], name: Reference, there: Reference, fault: Fault, times: int | None
+) -> None:
+    here, retries = sample.Memory(), 2
+    push(connect(), name, sample.image(here, layers=1), here, Silent())
+    with Proxy(there.registry, Fault(**{**fault.__dict__, "times": times})) as target:
+        place = there.replace(registry=target.host)
+        if times:
+            copy(connect(retries=retries), name, place, (), Silent())
+            assert everything(connect(), there) == here.blobs
+        else:
+            with pytest.raises(RegistryError, match=target.host):
+                copy(connect(retries=retries), name, place, (), Silent())
+        assert target.count(fault.on) <= 2 * (retries + 1) + 2
+
+
+def test_nothing_is_written_to_the_disk_and_memory_is_bounded(
+    connect: Callable[..., Client], name: Reference, there: Reference
+) -> None:
+    import tracemalloc
+
+    client = connect(jobs=1)
+    here = sample.Memory()
+    push(client, name, sample.image(here, layers=1, size=24 << 20), here, Silent())
+    here.blobs.clear()
+    tracemalloc.start()
+    try:
+        copy(client, name, there, (), Silent())
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+# The verb
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[Held]:
+    with Held(tmp_path / "store") as held:
+        yield held
+
+
+def test_the_verb(held: Held, client: Client, name: Reference, second: Registry) -> None:
+    here = sample.Memory()
+    manifest = sample.image(here)
+    push(client, name, manifest, here, Silent())
+    (outcome,) = held.do(f"copy {name} to {second.host}/mirror/")
+    target = Reference.parse(f"{second.host}/mirror/{name.repository}:v1")
+    assert (outcome["action"], outcome["target"]) == ("copy", str(target))
+    assert outcome["note"] == f"digest: {manifest.digest}"
+    assert outcome["size"] > 900_000
+    assert client.head(target) == manifest
+    (again,) = held.do(f"copy {name} to {second.host}/mirror/")
+    assert (again["note"], again["size"]) == ("it is there already", 0)
+    (named,) = held.do(f"copy {name} to {second.host}/other/name:v9 platform linux/amd64")
+    assert named["target"] == f"{second.host}/other/name:v9"
+    (made,) = held.do(f'copy {name} to "{second.host}/made:of-{{{{.Tag}}}}"')
+    assert made["target"] == f"{second.host}/made:of-v1"
+    assert not os.path.exists(held.root), "no store is needed, and none is made"
+
+
+def test_one_that_fails_does_not_stop_the_rest(held: Held, client: Client, name: Reference, second: Registry) -> None:
+    here = sample.Memory()
+    for tag in ("v1", "v3"):
+        push(client, name.replace(tag=tag), sample.image(here, layers=1, size=1000), here, Silent())
+    short = str(name).removesuffix(":v1")
+    planned = held.outcomes(f"copy {short}:v1, {short}:v2, {short}:v3 to {second.host}/three/", dry_run=True)
+    assert [row["note"] for row in planned] == [f"from {short}:v{number}" for number in (1, 2, 3)]
+    outcomes = held.outcomes(f"copy {short}:v1, {short}:v2, {short}:v3 to {second.host}/three/")
+    assert [row["target"] for row in outcomes] == [row["target"] for row in planned]
+    assert [row["error"] for row in outcomes] == [None, "manifest-unknown", None]
+    assert f"manifest for {short}:v2 not found" in outcomes[1]["message"]
+
+
+def test_a_digest_keeps_its_digest(held: Held, client: Client, name: Reference, second: Registry) -> None:
+    here = sample.Memory()
+    manifest = sample.image(here, layers=1, size=1000)
+    push(client, name, manifest, here, Silent())
+    source = str(name).removesuffix(":v1")
+    (outcome,) = held.do(f"copy {source}@{manifest.digest} to {second.host}/kept/")
+    assert outcome["target"] == f"{second.host}/kept/{name.repository}@{manifest.digest}"
+    assert client.head(Reference.parse(outcome["target"])) == manifest
+
+
+@pytest.mark.parametrize(
+    ("statement", "targets"),
+    [
+        ("copy redis to mirror.local:5000", ["mirror.local:5000/redis:latest"]),
+        ("copy redis to localhost", ["localhost/redis:latest"]),
+        ("copy redis, team/app:1 to m.local/x/", ["m.local/x/redis:latest", "m.local/x/team/app:1"]),
+        ("copy ghcr.io/a/b:1 to m.local/x", ["m.local/x/a/b:1"]),
+        ("copy ghcr.io/a/b:1 to team/", ["team/a/b:1"]),
+        ("copy redis to m.local/x:3", ["m.local/x:3"]),
+        ("copy redis to app:5000", ["app:5000"]),
+        ("copy redis to app:5000/", ["app:5000/redis:latest"]),
+        ('copy redis:7 to "m.local/<<.Repository>>:<<.Tag>>-x"', ["m.local/redis:7-x"]),
+        ('copy redis:7, a:1 to "m.local/{{.Repository}}"', ["m.local/redis:7", "m.local/a:1"]),
+        ("copy redis:7, redis:7 to m.local/", ["m.local/redis:7"]),
+    ],
+)
+def test_where_copies_go(held: Held, statement: str, targets: list[str]) -> None:
+    assert [row["target"] for row in held.outcomes(statement, dry_run=True)] == targets
+
+
+@pytest.mark.parametrize(
+    ("statement", "code"),
+    [
+        ("copy redis", "operand"),
+        ("copy redis, a to m.local/b:1", "operand"),
+        ('copy redis, a to "m.local/b:1<<if false>>x<<end>>"', "operand"),
+        ("copy redis to BAD:1", "reference"),
+        ("copy BAD to m.local/", "reference"),
+        (f"copy redis to m.local/x@sha256:{'0' * 64}", "reference"),
+        ('copy redis to "m.local/{{.Nope}}"', "template-field"),
+        ("copy redis to m.local/ platform nope/", "platform"),
+        ("copy tags of redis to m.local/", "unavailable"),
+    ],
+)
+def test_what_cannot_be_copied_is_told_before_anything_is_done(held: Held, statement: str, code: str) -> None:
+    with pytest.raises(ImqError) as caught:
+        held.rows(statement)
+    assert (caught.value.code, caught.value.exit_code) == (code, 2)
+    assert caught.value.span is not None or code == "template-field"
+
+
+def test_what_the_store_knows_can_be_copied(held: Held, client: Client, name: Reference, second: Registry) -> None:
+    here = sample.Memory()
+    push(client, name, sample.image(here, layers=1, size=1000), here, Silent())
+    held.do(f"pull {name}")
+    (outcome,) = held.do(f"copy images where tag = v1 to {second.host}/known/")
+    assert outcome["target"] == f"{second.host}/known/{name.repository}:v1"
