@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from http import HTTPStatus
 
 from imq.engine.oci import media
@@ -14,6 +13,8 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from . import faults
 from .blob import BlobStream
 from .exchange import Ask, Exchange
+from .pages import PAGE, paged, texts
+from .referrers import referrers
 from .scopes import pull_scope, push_scope
 from .upload import Uploads
 
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from .transport import Answer
     from .upload import Content, Outcome
 
-_MOST_PAGES = 10_000
-_LARGEST_PAGE = 16 << 20
-_PAGE = 1000
 _VAGUE_TYPES = frozenset({"", "application/json", "application/octet-stream", "text/plain"})
 """Said by servers that know no better; what the document is then stands in the document."""
 
@@ -106,23 +104,22 @@ class Client:
 
     def tags(self, reference: Reference) -> Iterator[str]:
         """Yield the tags of the repository, in the order of the registry, which is mostly that of the alphabet."""
-        target = f"/v2/{reference.repository}/tags/list?n={_PAGE}"
-        seen: set[str] = set()
-        while target:
-            if target in seen or len(seen) >= _MOST_PAGES:
-                raise RegistryError(
-                    f"{reference.registry} lists the tags of {reference.repository} in a circle",
-                    code="pagination",
-                    host=reference.registry,
-                    hints=("this is a fault of the registry",),
-                )
-            seen.add(target)
-            ask = Ask("GET", reference.registry, reference.repository, target, pull_scope(reference.repository))
-            answer = self._exchange.read(ask, _LARGEST_PAGE, f"the tags of {reference.repository}")
-            if answer.status != HTTPStatus.OK:
-                raise faults.refusal(answer, reference.registry, f"repository {reference.repository}")
-            yield from _tags(answer, reference)
-            target = _next_page(answer.header("Link"), answer.url)
+        name = reference.repository
+        ask = Ask("GET", reference.registry, name, f"/v2/{name}/tags/list?n={PAGE}", pull_scope(name))
+        return paged(
+            self._exchange,
+            ask,
+            f"tags of {name}",
+            lambda document: texts(document.get("tags")) if isinstance(document, dict) else None,
+            lambda answer: faults.refusal(answer, reference.registry, f"repository {name}"),
+        )
+
+    def referrers(self, reference: Reference, digest: Digest, artifact_type: str | None = None) -> Iterator[Descriptor]:
+        """Yield what refers to the manifest of this digest: signatures, bills of materials and other artifacts.
+
+        With an `artifact_type` only what is of this type.
+        """
+        return referrers(self, self._exchange, reference, digest, artifact_type)
 
     def open_blob(
         self, reference: Reference, descriptor: Descriptor, offset: int = 0, stop: threading.Event | None = None
@@ -266,31 +263,3 @@ def _other_digest(reference: Reference, digest: Digest) -> DigestMismatch:
         f"{reference.registry} says that {reference} is {digest}",
         hints=("the registry or a proxy before it changes manifests",),
     )
-
-
-def _tags(answer: Answer, reference: Reference) -> list[str]:
-    import json
-
-    content = answer.read(_LARGEST_PAGE)
-    tags: object = None
-    with contextlib.suppress(ValueError, RecursionError):
-        document = json.loads(content)
-        tags = (document.get("tags") or []) if isinstance(document, dict) else None
-    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise Malformed(
-            f"{reference.registry} answers with no list of tags for {reference.repository}", code="document"
-        )
-    return tags
-
-
-def _next_page(link: str, url: str) -> str:
-    """Return the path of the page that a Link header (RFC 8288) calls next, empty when it calls none."""
-    from .exchange import joined
-
-    for part in link.split(","):
-        address, _, parameters = part.partition(">")
-        if "<" in address and any(p.strip().lower() in ('rel="next"', "rel=next") for p in parameters.split(";")):
-            found = joined(url, address.partition("<")[2].strip())
-            rest = found.partition("://")[2].partition("/")
-            return rest[1] + rest[2]  # always of the same registry, whatever host the link names
-    return ""

@@ -280,6 +280,45 @@ def test_pages_in_a_circle_are_noticed(client: Client) -> None:
     assert caught.value.code == "pagination"
 
 
+def test_a_page_that_comes_again_under_another_address_is_noticed(client: Client) -> None:
+    """A registry that knows no `last` gives its first page for ever."""
+    steps = [
+        Step("GET", "/v2/a/tags/list", 200, {"Link": f'</v2/a/tags/list?last={n}>; rel="next"'}, tag_page("a", "b"))
+        for n in range(2)
+    ]
+    with Scripted(*steps) as server, pytest.raises(RegistryError, match="in a circle"):
+        list(client.tags(at(server)))
+
+
+def test_pages_without_entries_are_passed_over(client: Client) -> None:
+    steps = [
+        Step("GET", "/v2/a/tags/list", 200, {"Link": f'</v2/a/tags/list?last={n}>; rel="next"'}, tag_page())
+        for n in range(3)
+    ]
+    with Scripted(*steps, Step("GET", "/v2/a/tags/list", 200, {}, tag_page("a"))) as server:
+        assert list(client.tags(at(server))) == ["a"]
+
+
+def test_pages_without_end_are_given_up(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    from imq.engine.registry import pages
+
+    monkeypatch.setattr(pages, "_MOST_PAGES", 5)
+    steps = [
+        Step("GET", "/v2/a/tags/list", 200, {"Link": f'</v2/a/tags/list?last={n}>; rel="next"'}, tag_page(f"t{n}"))
+        for n in range(5)
+    ]
+    with Scripted(*steps) as server, pytest.raises(RegistryError, match="in a circle"):
+        list(client.tags(at(server)))
+
+
+def test_pages_are_asked_for_when_they_are_wanted(client: Client) -> None:
+    link = {"Link": '</v2/a/tags/list?last=b>; rel="next"'}
+    with Scripted(Step("GET", "/v2/a/tags/list", 200, link, tag_page("a", "b"))) as server:
+        tags = client.tags(at(server))
+        assert not server.seen
+        assert [next(tags), next(tags)] == ["a", "b"]
+
+
 def test_a_link_to_another_host_stays_here(client: Client) -> None:
     link = {"Link": '<http://elsewhere.example/v2/a/tags/list?last=b>; rel="next"'}
     with Scripted(

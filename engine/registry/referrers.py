@@ -1,0 +1,102 @@
+"""What refers to a manifest: signatures, bills of materials and other artifacts whose `subject` it is.
+
+Registries with the referrers API of the distribution specification 1.1 are asked for them; of older ones the tag
+`sha256-…` is read, under which clients keep an index of the referrers there.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from imq.engine.oci import media
+from imq.engine.oci.document import Descriptor, Index, read_manifest
+from imq.grammar.errors import RegistryError
+from imq.grammar.record import TYPE_CHECKING
+
+from . import faults
+from .exchange import Ask
+from .pages import paged
+from .scopes import pull_scope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from imq.engine.oci.digest import Digest
+    from imq.engine.oci.reference import Reference
+
+    from .client import Client
+    from .exchange import Exchange
+    from .transport import Answer
+
+_LONGEST_ALGORITHM, _LONGEST_HEX = 32, 64
+"""Characters of a digest that stand in the tag, by the specification."""
+_NO_SUCH_API = frozenset(
+    {
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        HTTPStatus.NOT_ACCEPTABLE,
+        HTTPStatus.NOT_IMPLEMENTED,
+    }
+)
+
+
+class _Unsupported(Exception):
+    """The registry has no referrers API."""
+
+
+def referrers(
+    client: Client, exchange: Exchange, reference: Reference, digest: Digest, artifact_type: str | None
+) -> Iterator[Descriptor]:
+    """Yield the descriptors of what refers to the manifest of this digest in the reference's repository.
+
+    With an `artifact_type` only those of this type, whether or not the registry knows how to choose.
+    """
+    target = f"/v2/{reference.repository}/referrers/{digest}"
+    if artifact_type is not None:
+        from urllib.parse import urlencode
+
+        target += "?" + urlencode({"artifactType": artifact_type})
+    headers = {"Accept": media.OCI_INDEX}
+    scopes = pull_scope(reference.repository)
+    ask = Ask("GET", reference.registry, reference.repository, target, scopes, headers)
+    what = f"referrers of {digest.short} of {reference.repository}"
+
+    def refused(answer: Answer) -> RegistryError:
+        if answer.status in _NO_SUCH_API:
+            answer.close()
+            raise _Unsupported
+        return faults.refusal(answer, reference.registry, what)
+
+    try:
+        for found in paged(exchange, ask, what, _entries, refused):
+            if artifact_type in (None, found.artifact_type):
+                yield found
+    except _Unsupported:
+        for found in _tagged(client, reference, digest):
+            if artifact_type in (None, found.artifact_type):
+                yield found
+
+
+def fallback_tag(digest: Digest) -> str:
+    """Return the tag of the index of referrers in registries without the API."""
+    return f"{digest.algorithm[:_LONGEST_ALGORITHM]}-{digest.hex[:_LONGEST_HEX]}"
+
+
+def _entries(document: Any) -> list[Descriptor] | None:
+    if not isinstance(document, dict) or not isinstance(document.get("manifests"), list):
+        return None
+    return [Descriptor.read(entry, "a referrer") for entry in document["manifests"]]
+
+
+def _tagged(client: Client, reference: Reference, digest: Digest) -> tuple[Descriptor, ...]:
+    name = reference.replace(tag=fallback_tag(digest), digest=None)
+    try:
+        fetched = client.manifest(name)
+    except RegistryError as problem:
+        if problem.status == HTTPStatus.NOT_FOUND:
+            return ()
+        raise
+    index = read_manifest(fetched.content, fetched.media_type, f"the manifest of {name}")
+    return index.manifests if isinstance(index, Index) else ()

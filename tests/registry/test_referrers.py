@@ -1,0 +1,107 @@
+"""What refers to an image: asked of the referrers API, else read from the tag that stands in for it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+import sample
+from imq.engine.oci import media
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.document import Descriptor, write_json
+from imq.engine.oci.reference import Reference
+from imq.engine.progress import Silent
+from imq.engine.registry.push import push
+from imq.engine.registry.referrers import fallback_tag
+from imq.grammar.errors import Malformed, RegistryError
+from scripted import Scripted, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from imq.engine.registry.client import Client
+    from servers import Registry
+
+SUBJECT = Digest.of(b"an image")
+PATH = f"/v2/a/referrers/{SUBJECT}"
+SIGNATURE = Descriptor(media.OCI_MANIFEST, Digest.of(b"s"), 1, {"by": "ann"}, artifact_type="application/vnd.signature")
+BILL = Descriptor(media.OCI_MANIFEST, Digest.of(b"b"), 2, artifact_type="application/spdx+json")
+
+
+def page(*referrers: Descriptor) -> bytes:
+    manifests = [referrer.document() for referrer in referrers]
+    return json.dumps({"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": manifests}).encode()
+
+
+def at(server: Scripted) -> Reference:
+    return Reference.parse(f"{server.host}/a")
+
+
+def test_the_api(client: Client) -> None:
+    more = {"Link": f'<{PATH}?page=2>; rel="next"'}
+    with Scripted(
+        Step("GET", PATH, 200, {"Content-Type": media.OCI_INDEX, **more}, page(SIGNATURE)),
+        Step("GET", f"{PATH}?page=2", 200, {"Content-Type": media.OCI_INDEX}, page(BILL)),
+    ) as server:
+        assert list(client.referrers(at(server), SUBJECT)) == [SIGNATURE, BILL]
+    assert server.seen[0].headers["Accept"] == media.OCI_INDEX
+
+
+@pytest.mark.parametrize("filtered", [True, False], ids=["by the registry", "here"])
+def test_of_one_type(client: Client, filtered: bool) -> None:
+    answer = page(BILL) if filtered else page(SIGNATURE, BILL)
+    with Scripted(Step("GET", f"{PATH}?artifactType=application%2Fspdx%2Bjson", 200, {}, answer)) as server:
+        assert list(client.referrers(at(server), SUBJECT, BILL.artifact_type)) == [BILL]
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 501])
+def test_without_the_api_the_tag_is_read(client: Client, status: int) -> None:
+    tagged = f"/v2/a/manifests/{fallback_tag(SUBJECT)}"
+    with Scripted(
+        Step("GET", PATH, status), Step("GET", tagged, 200, {"Content-Type": media.OCI_INDEX}, page(SIGNATURE, BILL))
+    ) as server:
+        assert list(client.referrers(at(server), SUBJECT, SIGNATURE.artifact_type)) == [SIGNATURE]
+    with Scripted(Step("GET", PATH, status), Step("GET", tagged, 404)) as server:
+        assert list(client.referrers(at(server), SUBJECT)) == []
+
+
+def test_the_tag_is_of_bounded_length() -> None:
+    assert fallback_tag(SUBJECT) == f"sha256-{SUBJECT.hex}"
+    assert fallback_tag(Digest(f"sha512:{'a' * 128}")) == f"sha512-{'a' * 64}"
+
+
+@pytest.mark.parametrize("status", [403, 418])
+def test_a_refusal_is_told(client: Client, status: int) -> None:
+    with Scripted(Step("GET", PATH, status)) as server, pytest.raises(RegistryError) as caught:
+        list(client.referrers(at(server), SUBJECT))
+    assert (caught.value.status, caught.value.host) == (status, server.host)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"manifests":{}}', b'{"manifests":[5]}', b"<html>"])
+def test_what_is_no_list_is_refused(client: Client, body: bytes) -> None:
+    with Scripted(Step("GET", PATH, 200, {}, body)) as server, pytest.raises(Malformed):
+        list(client.referrers(at(server), SUBJECT))
+
+
+def test_of_a_real_registry(connect: Callable[..., Client], registry: Registry) -> None:
+    """Debian's registry is older than the API."""
+    here, client = sample.Memory(), connect()
+    name = Reference.parse(f"{registry.host}/referred/{uuid.uuid4().hex[:8]}:v1")
+    subject = sample.image(here, layers=1, size=1000)
+    push(client, name, subject, here, Silent())
+    assert list(client.referrers(name, subject.digest)) == []
+    artifact = {
+        "schemaVersion": 2,
+        "mediaType": media.OCI_MANIFEST,
+        "artifactType": "application/spdx+json",
+        "config": here.describe("application/vnd.oci.empty.v1+json", b"{}").document(),
+        "layers": [here.describe("text/plain", b"a bill").document()],
+        "subject": subject.document(),
+    }
+    bill = here.describe(media.OCI_MANIFEST, write_json(artifact)).replace(artifact_type="application/spdx+json")
+    index = sample.index(here, [bill.document()])
+    push(client, name.replace(tag=fallback_tag(subject.digest)), index, here, Silent())
+    assert list(client.referrers(name, subject.digest)) == [bill]
+    assert list(client.referrers(name, subject.digest, "application/other")) == []
