@@ -538,6 +538,9 @@ def load(*what: _Path, dry_run: bool = ...) -> Statement:
 def save(*what: _Name | Query, to: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Write images into one archive that docker load, podman, skopeo and imq read. In text: `save images where label.env = prod to "prod.tar"`"""
     ...
+def export(*what: _Name | Query, to: _Path | None = ..., force: bool = ..., dry_run: bool = ...) -> Statement:
+    """Unpack an image to a folder: the files that a container of it would see. In text: `export redis:7 to "rootfs"`"""
+    ...
 def rm(*what: _Name | Query, force: bool = ..., dry_run: bool = ...) -> Statement:
     """Take names away, and each image with its last name; its layers go when no other image has them. In text: `rm images where repository like "team/*" and older than 30d`"""
     ...

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .result import Answer, Heading, worst
@@ -94,6 +96,16 @@ class Save(Record):
     size: int
 
 
+class Export(Record):
+    """Unpack an image to the folder `path`; what is there is replaced, or (not `replaces`) is an empty folder."""
+
+    path: str
+    name: str
+    root: Digest
+    id: Digest
+    replaces: bool = False
+
+
 class Collect(Record):
     """Remove blobs that no image reaches."""
 
@@ -124,7 +136,9 @@ class Fail(Record):
     error: ImqError
 
 
-Action = Pull | Push | Copy | Untag | Remove | Tag | Import | Load | Save | Collect | Verify | Reindex | Exec | Fail
+Action = (
+    Pull | Push | Copy | Untag | Remove | Tag | Import | Load | Save | Export | Collect | Verify | Reindex | Exec | Fail
+)
 
 
 class Outcome(Record):
@@ -182,6 +196,9 @@ def describe(action: Action) -> Outcome:
             return Outcome("load", path)
         case Save(path, images, size):
             return Outcome("save", path, size=size, note=f"{len(images)} image{'s' if len(images) != 1 else ''}")
+        case Export(path, name, _, id_, replaces):
+            there = ", in the place of what is there" if replaces and os.path.lexists(path) else ""
+            return Outcome("export", path, id_, note=f"{name}{there}")
         case Collect():
             return Outcome("collect", "blobs that no image reaches")
         case Verify(name, _, id_):

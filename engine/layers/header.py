@@ -17,6 +17,7 @@ LARGEST = (1 << 63) - 1
 """Largest number that is taken: sizes are summed and stored in 64 bits."""
 
 _NANO = 9
+_SPARSE_PAIR = ("GNU.sparse.offset", "GNU.sparse.numbytes")
 _USTAR, _GNU = b"ustar\x00", b"ustar "
 
 
@@ -91,6 +92,7 @@ def device_of(header: bytes) -> tuple[int, int]:
 def pax_records(body: bytes) -> dict[str, bytes]:
     """Read the records of a pax header: `LENGTH KEY=VALUE` and a newline, LENGTH counting all of it."""
     records: dict[str, bytes] = {}
+    pairs: list[bytes] = []
     start = 0
     while start < len(body) and body[start]:
         space = body.find(b" ", start, start + 20)
@@ -103,8 +105,14 @@ def pax_records(body: bytes) -> dict[str, bytes]:
         key, equals, value = body[space + 1 : end - 1].partition(b"=")
         if not (key and equals):
             raise ValueError("a pax record without a key")
-        records[key.decode("utf-8", "surrogateescape")] = value
+        name = key.decode("utf-8", "surrogateescape")
+        if name in _SPARSE_PAIR:
+            pairs.append(value)
+        else:
+            records[name] = value
         start = end
+    if pairs:  # format 0.0 has a record for each number, 0.1 one for all of them
+        records["GNU.sparse.map"] = b",".join(pairs)
     return records
 
 

@@ -17,9 +17,12 @@ from isal.isal_zlib import adler32
 
 from . import header as fields
 from .header import BLOCK
+from .sparse import checked_segments, gnu_segments, map_in_content, pax_segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .sparse import Segments
 
 
 class TarLimits(Record):
@@ -56,6 +59,10 @@ class Entry(Record):
     """Major and minor number of a char or block device."""
     offset: int
     """Where the content begins in the unpacked stream."""
+    segments: Segments | None = None
+    """Where the content lies in a sparse file; None: it is the whole file, or as the next field says."""
+    map_in_content: bool = False
+    """The content begins with the map of a sparse file: see `sparse.content_segments`."""
 
 
 _TYPES = {
@@ -107,7 +114,7 @@ class TarWalker:
         self._long_name: bytes | None = None
         self._long_link: bytes | None = None
         self._pending = False
-        self._sparse_header = b""
+        self._sparse: list[bytes] = []  # the header of a GNU sparse file and the blocks of its map
 
     def feed(self, piece: bytes | memoryview) -> None:
         """Walk on through `piece`, which is not kept."""
@@ -202,7 +209,7 @@ class TarWalker:
         if kind in (_PAX, _PAX_GLOBAL, _PAX_SUN, _LONG_NAME, _LONG_LINK):
             self._await_body(kind, fields.size_of(block[124:136]))
         elif kind == _SPARSE and block[482]:
-            self._sparse_header = block
+            self._sparse = [block]
             self._advance(self._read_sparse_map, BLOCK, BLOCK)
         else:
             self._take_entry(block, BLOCK)
@@ -241,11 +248,18 @@ class TarWalker:
 
     def _read_sparse_map(self, block: bytes) -> None:
         """Pass one block of a sparse file's map; the last one says so."""
+        if self._on_entry:
+            self._sparse.append(block)
+            if len(self._sparse) * BLOCK > self._limits.header:
+                raise Malformed(
+                    f"a sparse map of over {self._limits.header:,} bytes in entry {self.entries + 1:,}",
+                    code="bomb",
+                )
         if block[504]:
             self._advance(self._read_sparse_map, BLOCK, BLOCK)
             return
         try:
-            self._take_entry(self._sparse_header, BLOCK)
+            self._take_entry(self._sparse[0], BLOCK)
         except ValueError as error:
             raise self._refuse(error) from None
 
@@ -287,6 +301,10 @@ class TarWalker:
         if kind in ("link", "symlink"):
             target = fields.text(block[157:257] if self._long_link is None else self._long_link)
             target = self._short(fields.pax_text(pax, "linkpath", target))
+        inside = bool(self._pax) and map_in_content(self._pax)
+        segments = gnu_segments(self._sparse or (block,)) if block[156] == _SPARSE else pax_segments(self._pax)
+        if segments is not None and not inside:
+            segments = checked_segments(segments, *sizes)
         return Entry(
             path=path.rstrip("/") or path[:1],
             type=kind,
@@ -302,6 +320,8 @@ class TarWalker:
             xattrs=tuple((key[len(_XATTR) :], value) for key, value in pax.items() if key.startswith(_XATTR)),
             device=fields.device_of(block) if kind in ("char", "block") else (0, 0),
             offset=offset,
+            segments=segments,
+            map_in_content=inside,
         )
 
     def finish(self) -> None:

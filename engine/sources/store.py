@@ -84,6 +84,10 @@ class StoreSource:
                     yield from self._load(action)
                 case a.Save():
                     yield self._save(action)
+                case a.Export():
+                    from imq.engine.sources.unpacking import export_image
+
+                    yield export_image(self._store, action)
                 case a.Verify():
                     yield self._verify(action)
                 case a.Collect():

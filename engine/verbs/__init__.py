@@ -5,14 +5,14 @@ from __future__ import annotations
 from imq.grammar.errors import StatementError, UnknownName, nearest
 from imq.grammar.record import TYPE_CHECKING
 
-from . import execution, inspection, names, transfer
+from . import execution, inspection, names, transfer, unpacking
 from .declaration import Planning, Takes, Verb
 
 if TYPE_CHECKING:
     from imq.grammar import ast
 
 VERBS: dict[str, Verb] = {
-    verb.name: verb for verb in (*transfer.VERBS, *names.VERBS, *inspection.VERBS, *execution.VERBS)
+    verb.name: verb for verb in (*transfer.VERBS, *unpacking.VERBS, *names.VERBS, *inspection.VERBS, *execution.VERBS)
 }
 
 _REGISTRIES = "registries cannot be asked as tables yet"
@@ -20,7 +20,7 @@ _INSIDES = "what is inside of layers cannot be read yet"
 _CONTAINERS = "the embedded store makes no containers"
 ABSENT: tuple[tuple[str, str], ...] = (
     *((name, _REGISTRIES) for name in ("login", "logout")),
-    *((name, _INSIDES) for name in ("export", "diff", "cat", "extract", "tree")),
+    *((name, _INSIDES) for name in ("diff", "cat", "extract", "tree")),
     *((name, _CONTAINERS) for name in ("commit", "create", "start", "stop", "run")),
 )
 """Verbs of the language that cannot be done here, and why."""

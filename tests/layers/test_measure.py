@@ -15,8 +15,9 @@ import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
-from imq.engine.layers.measure import LayerLimits, LayerMeter, Measured
+from imq.engine.layers.measure import LayerMeter, Measured
 from imq.engine.layers.tar import TarLimits
+from imq.engine.layers.unpacked import LayerLimits
 from imq.grammar.errors import Malformed
 from isal import isal_zlib
 

@@ -1,0 +1,72 @@
+"""Unpacking an image of the store to a folder, which is there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+from imq.engine.actions import Outcome
+from imq.engine.layers.stack import StackedLayer
+from imq.engine.layers.unpack import discard, unpack_layers
+from imq.engine.oci import media
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.document import Descriptor
+from imq.engine.store.files import told
+from imq.engine.store.layout import unknown_type
+from imq.grammar.errors import Conflict
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from imq.engine.actions import Export
+    from imq.engine.store.store import Store
+
+
+def export_image(store: Store, action: Export) -> Outcome:
+    """Unpack the image beside the target, then put it there; an error leaves the target as it was."""
+    layers = _layers(store, action)
+    part = f"{action.path}.{os.getpid()}.part"
+    with told(f"write {action.path}"):
+        unpacked = unpack_layers(layers, part)
+        try:
+            _put(part, action)
+        except BaseException:
+            discard(part)
+            raise
+    left_out = [f"{count} {what}" for what, count in unpacked.left_out]
+    note = "; ".join([f"{unpacked.entries} entries", *left_out])
+    return Outcome("export", action.path, action.id, unpacked.size, note=note)
+
+
+def _layers(store: Store, action: Export) -> list[StackedLayer]:
+    rows = store.index.connection.execute(
+        "SELECT digest, diff_id, download_size, media_type FROM layer"
+        " WHERE image = (SELECT image FROM entry WHERE root = ? AND id = ? LIMIT 1) ORDER BY position",
+        (action.root, action.id),
+    ).fetchall()
+    layers = []
+    for digest, diff_id, size, media_type in rows:
+        compression = media.layer_compression(media_type)
+        if compression is None:
+            raise unknown_type(Descriptor(media_type, Digest(digest), size))
+        blob = Digest(digest)
+        layers.append(StackedLayer(blob, Digest(diff_id), compression, partial(store.open_blob, blob)))
+    return layers
+
+
+def _put(part: str, action: Export) -> None:
+    """Move the whole folder to its place: over nothing, an empty folder, or (`replaces`) whatever is there."""
+    if not action.replaces:
+        if os.path.lexists(action.path) and not os.path.isdir(action.path):
+            raise Conflict(f"{action.path} has come to be meanwhile", code="exists")
+        os.rename(part, action.path)  # fails when there is a folder that has something in it
+        return
+    old = f"{action.path}.{os.getpid()}.old"
+    try:
+        os.rename(action.path, old)
+    except FileNotFoundError:
+        old = ""
+    os.rename(part, action.path)
+    if old and os.path.isdir(old) and not os.path.islink(old):
+        discard(old)
+    elif old:
+        os.unlink(old)

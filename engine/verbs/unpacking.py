@@ -1,0 +1,69 @@
+"""The verb that unpacks images: export."""
+
+from __future__ import annotations
+
+import os
+
+from imq.engine.actions import Action, Export
+from imq.engine.paths import located
+from imq.grammar.errors import Conflict, StatementError
+from imq.grammar.record import TYPE_CHECKING
+
+from .declaration import Takes, Verb
+from .operands import option_texts, said, targets
+
+if TYPE_CHECKING:
+    from imq.grammar import ast
+
+    from .declaration import Planning
+
+
+def _plan_export(act: ast.Act, planning: Planning) -> list[Action]:
+    to = option_texts(act, "to", planning)
+    if len(to) != 1:
+        raise StatementError(
+            "export needs a folder to unpack to",
+            code="operand",
+            span=act.span,
+            hints=('such as: export redis:7 to "rootfs"',),
+        )
+    found = targets(act, planning)
+    images = list(dict.fromkeys((target.root, target.id) for target in found))
+    if len(images) != 1:
+        raise StatementError(
+            f"one image can be unpacked to one folder, and these are {len(images)}", code="operand", span=act.span
+        )
+    path = os.path.realpath(located(to[0], planning.folder, planning.environment.get("HOME")))
+    force = said(act, "force") is not None
+    if path.endswith(".tar") and not os.path.isdir(path):
+        raise StatementError(
+            f"{path} looks like an archive, and export writes a folder",
+            code="operand",
+            span=act.span,
+            hints=("for an archive of the image: save; for one of its files: export it, then tar -C FOLDER -c .",),
+        )
+    if path == "/":
+        raise StatementError("the root of this machine cannot be replaced", code="operand", span=act.span)
+    if os.path.lexists(path) and not force and not (os.path.isdir(path) and not os.listdir(path)):
+        raise Conflict(
+            f"{path} is there already and not empty",
+            code="exists",
+            hints=("give another folder; with force it is replaced, with all that is in it",),
+        )
+    root, id_ = images[0]
+    return [Export(path, found[0].name or id_.short, root, id_, replaces=force)]
+
+
+VERBS = (
+    Verb(
+        "export",
+        "Unpack an image to a folder: the files that a container of it would see.",
+        'export redis:7 to "rootfs"',
+        Takes.IMAGES,
+        options=("to", "force", "dry run"),
+        differs="It is docker export for an image, to a folder. Root gives files their owners; anybody else keeps what"
+        " is made, and finds an empty file in the place of each device. The folder is there when all of it is, or not"
+        " at all. With force what is there is replaced, not added to.",
+        plan=_plan_export,
+    ),
+)

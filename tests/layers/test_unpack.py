@@ -1,0 +1,304 @@
+"""Unpacking: the tree that umoci makes of the same images, as root and as a user, whatever leads down to it."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from typing import TYPE_CHECKING
+
+import pytest
+from images import Image, Layer, Layout
+from imq.engine.layers.beneath import Beneath
+from imq.engine.layers.unpack import Unpacked, discard, unpack_layers
+from imq.engine.oci import media
+from imq.engine.session import Session, World
+from imq.grammar.errors import ImqError
+from layers.stacks import MOMENT, archive, census, folder, layer, link, member, stacked, symlink
+from servers import needed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imq.engine.layers.stack import StackedLayer
+
+NOBODY = 65534
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: owners and devices")
+
+LONG = "long/" + "n" * 200 + "/" + "m" * 150
+STACK = (
+    layer(
+        folder("./", 0o755),
+        folder("./etc/", 0o755),
+        member("./etc/passwd", b"root\n" * 200_000, mode=0o644),
+        member("./etc/shadow", b"", mode=0o000, gid=42),
+        folder("bin", 0o755),
+        member("bin/su", b"\x7fELF", mode=0o4755),
+        member("bin/wall", b"\x7fELF", mode=0o2755, gid=5),
+        member("bin/caps", b"1", mode=0o755, xattrs={"user.note": "kept", "user.more": "x" * 500}),
+        folder("usr/", 0o755),
+        folder("usr/lib/", 0o755, mtime=1_234_567_890.25),
+        symlink("lib", "usr/lib"),
+        member("lib/libc.so", b"\x7fELF" * 100_000),
+        symlink("usr/lib64", "/usr/lib"),
+        link("usr/lib/libc.so.6", "usr/lib/libc.so"),
+        folder("tmp", 0o1777),
+        folder("closed", 0o500, uid=7, gid=8, xattrs={"user.why": "closed"}),
+        member("closed/inside", b"in it", mode=0o400, uid=7, gid=8),
+        folder("gone"), member("gone/one", b"1"), folder("gone/two"), member("gone/two/three", b"3"),
+        folder("opaque"), member("opaque/lower", b"lower"), folder("opaque/deep"), member("opaque/deep/lower", b"-"),
+        folder("becomes-file"), member("becomes-file/x", b"x"),
+        member("becomes-folder", b"x"),
+        folder("long"), folder(LONG.rpartition("/")[0]), member(LONG, b"long"),
+        member("caf\u00e9", b"accent"), member(os.fsdecode(b"latin-\xe9"), b"accent"),
+        member("fifo", kind=tarfile.FIFOTYPE, mode=0o620),
+        packed="gzip",
+    ),
+    layer(
+        folder("dev", 0o755),
+        member("dev/null", kind=tarfile.CHRTYPE, mode=0o666, devmajor=1, devminor=3),
+        member("dev/disk", kind=tarfile.BLKTYPE, mode=0o660, devmajor=8, devminor=1, gid=6),
+        symlink("link-owned", "nowhere", uid=12, gid=13),
+        link("across", "etc/passwd"),
+        folder("usr/lib/", 0o755, mtime=1_300_000_000),
+        member("lib/new.so", b"new", mode=0o755),
+        member(".wh.gone"),
+        folder("gone"), member("gone/again", b"again"),
+        member("opaque/upper", b"upper"), folder("opaque/deep"), member("opaque/deep/upper", b"-"),
+        folder("opaque"), member("opaque/.wh..wh..opq"),
+        member("becomes-file", b"file"),
+        folder("becomes-folder"), member("becomes-folder/y", b"y"),
+        packed="zstd",
+    ),
+    layer(
+        member("etc/.wh.shadow"), member("etc/.wh.never-there"), member("not/there/.wh.x"),
+        folder("etc"), member("etc/passwd", b"changed\n", uid=1, gid=2), member("usr/lib64/through", b"t"),
+        packed="",
+    ),
+)  # fmt: skip
+
+
+@pytest.fixture
+def open_folder() -> Iterator[pathlib.Path]:
+    """A folder that everybody may write to; those of pytest are closed to others."""
+    made = tempfile.mkdtemp()
+    os.chmod(made, 0o777)
+    yield pathlib.Path(made)
+    discard(made)
+
+
+def layout_of(path: pathlib.Path, stack: tuple[StackedLayer, ...]) -> str:
+    """Write the stack as an image layout and return how umoci names it."""
+    types = {"": media.OCI_LAYER, "gzip": media.OCI_LAYER_GZIP, "zstd": media.OCI_LAYER_ZSTD}
+    made = []
+    for one in stack:
+        with one.open() as source:
+            made.append(Layer(source.read(1 << 30), one.diff_id, types[one.compression], 0))
+    Layout(path).add(Image(made), "1")
+    return f"{path}:1"
+
+
+def gzipped(stack: tuple[StackedLayer, ...]) -> tuple[StackedLayer, ...]:
+    """The same layers as umoci 0.4 reads them: it knows no zstd."""
+    import zstandard
+
+    found = []
+    for one in stack:
+        with one.open() as source:
+            blob = source.read(1 << 30)
+        if one.compression == "zstd":
+            one = stacked(zstandard.ZstdDecompressor().decompressobj().decompress(blob), "gzip")  # noqa: PLW2901
+        found.append(one)
+    return tuple(found)
+
+
+def as_nobody(stack: tuple[StackedLayer, ...], target: str) -> None:
+    """Unpack in a process of a user without any rights."""
+    child = os.fork()
+    if not child:
+        try:
+            os.setgroups([])
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
+            unpack_layers(stack, target)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def theirs_of(path: pathlib.Path) -> dict[str, tuple[object, ...]]:
+    """Return what umoci has made, without the folders that it makes to look for what a whiteout hides."""
+    return {name: said for name, said in census(path).items() if name not in ("not", "not/there")}
+
+
+def without(tree: dict[str, tuple[object, ...]], name: str, place: int) -> dict[str, tuple[object, ...]]:
+    """Return a census without one thing of one file: umoci has not kept to what the layers say of it."""
+    said = tree[name]
+    return {**tree, name: (*said[:place], *said[place + 1 :])}
+
+
+TIME, ATTRIBUTES = 4, 7
+
+
+@as_root
+@pytest.mark.parametrize("kernel", [True, False], ids=["openat2", "descriptors"])
+def test_root_makes_the_tree_that_umoci_makes(tmp_path, kernel):
+    needed("umoci")
+    image = layout_of(tmp_path / "layout", gzipped(STACK))
+    subprocess.run(["umoci", "raw", "unpack", "--image", image, tmp_path / "theirs"], check=True, capture_output=True)
+    unpack_layers(STACK, str(tmp_path / "ours"), kernel=kernel)
+    ours, theirs = census(tmp_path / "ours"), theirs_of(tmp_path / "theirs")
+    assert ours["across"][3] == 1_000_000
+    assert ours["opaque/deep"][TIME] == MOMENT * 10**9  # which umoci gives it before it removes what is hidden there
+    assert without(ours, "opaque/deep", TIME) == without(theirs, "opaque/deep", TIME)
+
+
+@as_root
+def test_a_user_makes_the_tree_that_umoci_makes_for_one(open_folder):
+    needed("umoci")
+    image = layout_of(open_folder / "layout", gzipped(STACK))
+    command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "umoci", "raw", "unpack"]
+    command += ["--rootless", "--image", image, open_folder / "theirs"]
+    subprocess.run(command, check=True, capture_output=True, env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"})
+    as_nobody(STACK, str(open_folder / "ours"))
+    ours, theirs = census(open_folder / "ours"), theirs_of(open_folder / "theirs")
+    assert ours["closed"][ATTRIBUTES] == (("user.why", b"closed"),)  # umoci sets the mode first, which forbids it
+    ours, theirs = (without(tree, "closed", ATTRIBUTES) for tree in (ours, theirs))
+    assert without(ours, "opaque/deep", TIME) == without(theirs, "opaque/deep", TIME)
+
+
+@as_root
+def test_what_only_root_may_set(tmp_path):
+    capability = "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+    stack = (layer(member("ping", b"1", mode=0o755, uid=1, xattrs={"security.capability": capability})),)
+    unpack_layers(stack, str(tmp_path / "root"))
+    assert os.getxattr(tmp_path / "root" / "ping", "security.capability") == capability.encode()
+    found = unpack_layers(stack, str(tmp_path / "user"), privileged=False)
+    assert found == Unpacked(1, 1, (("attributes that only root may set", 1),))
+    assert os.listxattr(tmp_path / "user" / "ping") == []
+    assert os.stat(tmp_path / "user" / "ping").st_uid == 0
+
+
+def test_attributes_of_the_host_are_no_part_of_an_image(tmp_path):
+    names = ("user.overlay.opaque", "trusted.overlay.redirect", "security.selinux")
+    unpack_layers((layer(folder("a", xattrs=dict.fromkeys(names, "y"))),), str(tmp_path / "made"))
+    assert os.listxattr(tmp_path / "made" / "a") == []
+
+
+def test_a_device_without_root_is_an_empty_file(tmp_path):
+    stack = (layer(member("null", kind=tarfile.CHRTYPE, mode=0o666, devmajor=1, devminor=3)),)
+    found = unpack_layers(stack, str(tmp_path / "made"), privileged=False)
+    assert found.left_out == (("devices, in whose place stand empty files", 1),)
+    about = os.stat(tmp_path / "made" / "null")
+    assert (oct(about.st_mode), about.st_size, about.st_mtime) == ("0o100666", 0, MOMENT)
+
+
+def test_the_umask_does_not_change_modes(tmp_path):
+    stack = (layer(member("open", mode=0o666), member("shut", mode=0o600), folder("all", 0o777)),)
+    before = os.umask(0o077)
+    try:
+        unpack_layers(stack, str(tmp_path / "made"))
+    finally:
+        os.umask(before)
+    assert [oct(os.stat(tmp_path / "made" / name).st_mode & 0o7777) for name in ("open", "shut", "all", ".")] == [
+        "0o666", "0o600", "0o777", "0o755",
+    ]  # fmt: skip
+
+
+def test_a_folder_with_the_setgid_bit_around_it_is_not_inherited(tmp_path):
+    os.chmod(tmp_path, 0o2777)
+    unpack_layers((layer(folder("a"), member("a/b")),), str(tmp_path / "made"))
+    assert [said[0] for said in census(tmp_path / "made").values()] == ["0o40755", "0o40755", "0o100644"]
+
+
+@pytest.mark.parametrize("version", ["", "0.0", "0.1", "1.0"], ids=lambda version: version or "gnu")
+def test_sparse_files(tmp_path, version):
+    needed("tar")
+    source = tmp_path / "source"
+    source.mkdir()
+    with open(source / "holes", "wb") as target:
+        for place in range(60):
+            target.seek(place * 1_000_000)
+            target.write(bytes([place + 1]) * 5000)
+        target.truncate(70_000_000)
+    with open(source / "empty", "wb") as target:
+        target.truncate(1 << 30)
+    kind = ["--format=pax", f"--sparse-version={version}"] if version else ["--format=gnu"]
+    made = subprocess.run(["tar", "-C", source, *kind, "-S", "-c", "."], check=True, capture_output=True).stdout
+    unpack_layers((stacked(made, "gzip"),), str(tmp_path / "made"))
+    assert (tmp_path / "made" / "holes").read_bytes() == (source / "holes").read_bytes()
+    assert os.stat(tmp_path / "made" / "empty").st_size == 1 << 30
+    for name in ("holes", "empty"):
+        assert os.stat(tmp_path / "made" / name).st_blocks * 512 < 2_000_000
+
+
+def test_a_whiteout_does_not_hide_what_its_own_layer_brings(tmp_path):
+    lower = layer(folder("d"), member("d/low"), member("f"), folder("d/sub"), member("d/sub/low"))
+    upper = layer(member("f", b"new"), member(".wh.f"), member("d/sub/new"), member("d/new"), member(".wh.d"))
+    unpack_layers((lower, upper), str(tmp_path / "made"))
+    assert set(census(tmp_path / "made")) == {".", "d", "d/new", "d/sub", "d/sub/new", "f"}
+
+
+def test_bookkeeping_of_aufs_is_passed_over(tmp_path):
+    members = folder(".wh..wh.plnk"), member(".wh..wh.plnk/1.2", b"x"), member(".wh..wh.aufs"), member("a")
+    unpack_layers((layer(*members),), str(tmp_path / "made"))
+    assert set(census(tmp_path / "made")) == {".", "a"}
+
+
+@pytest.mark.parametrize("packed", ["", "gzip", "zstd"])
+def test_nothing_is_kept_of_what_is_not_what_the_config_says(tmp_path, packed):
+    good = archive([member("a", b"good")])
+    forged = stacked(archive([member("a", b"evil")]), packed)
+    with pytest.raises(ImqError) as caught:
+        unpack_layers((stacked(good, packed), forged.replace(diff_id=stacked(good).diff_id)), str(tmp_path / "made"))
+    assert caught.value.code == "diff-id-mismatch"
+    assert os.listdir(tmp_path) == []
+
+
+def test_folders_stay_findable_however_many_are_open(tmp_path):
+    os.mkdir(tmp_path / "root")
+    for kernel in (True, False):
+        with Beneath(str(tmp_path / "root"), 100, kernel=kernel) as beneath:
+            deep = [f"{way}/" + "/".join("d" * 99) for way in "abcdef"]
+            for path in deep:
+                assert beneath.find(path, lambda _: None) == path
+            for path in deep:
+                os.close(beneath.create(path, f"file-{kernel}", 0o600))
+            assert len(os.listdir("/proc/self/fd")) < 300
+
+
+def test_the_verb(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    layout_of(tmp_path / "store", STACK)
+    session = Session(World(str(tmp_path / "store"), {}, clock=lambda: 0))
+
+    def run(text: str) -> list[tuple[object, ...]]:
+        return [row for result in session.run(text) for row in result.rows]
+
+    def refusal(text: str) -> str:
+        with pytest.raises(ImqError) as caught:
+            run(text)
+        return caught.value.code
+
+    list(session.run("reindex"))
+    assert run('export "1" to "made" dry run')[0][1] == str(tmp_path / "made")
+    assert not os.path.exists("made")
+    os.mkdir("made")
+    run('export "1" to "made"')
+    assert os.path.exists("made/etc/passwd")
+    assert refusal('export "1" to "made"') == "exists"
+    assert refusal('export "1" to "made.tar"') == "operand"
+    assert refusal('export "1"') == "operand"
+    with open("made/extra", "w"):
+        pass
+    run('export "1" to "made" force')
+    assert not os.path.exists("made/extra")
+    assert sorted(os.listdir(tmp_path)) == ["made", "store"]
+    shutil.rmtree("store/blobs/sha256")
+    result = [row for result in session.run('export "1" to "other"') for row in result.rows]
+    assert "blob-missing" in result[0]
+    assert sorted(os.listdir(tmp_path)) == ["made", "store"]
