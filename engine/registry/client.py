@@ -15,6 +15,7 @@ from .blob import BlobStream
 from .exchange import Ask, Exchange
 from .pages import PAGE, paged, texts
 from .referrers import referrers
+from .repositories import catalog, search
 from .scopes import pull_scope, push_scope
 from .upload import Uploads
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from imq.engine.oci.reference import Reference
 
     from .limits import Allowance
+    from .repositories import Repository
     from .settings import Settings
     from .transport import Answer
     from .upload import Content, Outcome
@@ -113,6 +115,14 @@ class Client:
             lambda document: texts(document.get("tags")) if isinstance(document, dict) else None,
             lambda answer: faults.refusal(answer, reference.registry, f"repository {name}"),
         )
+
+    def catalog(self, registry: str) -> Iterator[str]:
+        """Yield the names of the registry's repositories; a `RegistryError` (`no-catalog`) when it lists none."""
+        return catalog(self._exchange, registry)
+
+    def search(self, term: str, registry: str, limit: int) -> Iterator[Repository]:
+        """Yield at most `limit` repositories that a search for `term` finds; outside Docker Hub, in the catalog."""
+        return search(self._exchange, term, registry, limit)
 
     def referrers(self, reference: Reference, digest: Digest, artifact_type: str | None = None) -> Iterator[Descriptor]:
         """Yield what refers to the manifest of this digest: signatures, bills of materials and other artifacts.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+CATALOG_SCOPE = ("registry:catalog:*",)
+"""The scope of listing all repositories."""
+
 
 def pull_scope(repository: str) -> tuple[str, ...]:
     """Return the scope of reading a repository."""
