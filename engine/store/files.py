@@ -91,3 +91,28 @@ def locked(path: str, *, wait: bool = True) -> Iterator[int]:
         yield handle
     finally:
         os.close(handle)
+
+
+def sync_file(path: str) -> None:
+    """Make the content of a file durable."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_file_system(path: str) -> bool:
+    """Make all that was written to the file system of a path durable; False where the system cannot."""
+    import ctypes  # for the one call of the C library that Python does not pass on
+
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if syncfs is None:
+        return False
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if syncfs(handle) == 0:
+            return True
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    finally:
+        os.close(handle)

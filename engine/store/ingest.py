@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+from itertools import count
 
 from imq.engine.layers.compression import compressor
 from imq.engine.layers.measure import LayerMeter
@@ -19,7 +20,7 @@ from imq.engine.oci.document import Descriptor
 from imq.grammar.errors import StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .files import locked, sync_folder, told
+from .files import locked, sync_file, sync_file_system, sync_folder, told
 from .index import Content
 from .intake import take_in
 from .layout import unknown_type
@@ -44,15 +45,34 @@ class Adopted(Record):
     content: Content
 
 
+class Written(Record):
+    """A small blob that is verified, but neither synced nor under its name yet."""
+
+    temporary: str
+    size: int
+
+
+MOST_WRITTEN = 2048
+"""Small blobs that wait for their sync: each holds a directory entry, and half a megabyte at most."""
+_FEW = 16
+"""Blobs that are synced one by one. More of them are synced with all that their file system has to write, which takes
+one commit of its journal where the files would take one each."""
+
+
 class Ingest:
-    """One bringing-in of blobs. Used as a context; its methods may be called from several threads."""
+    """One bringing-in of blobs. Used as a context; its methods may be called from several threads.
+
+    Small blobs are renamed into the store together, after one sync for all of them: at the latest by `sync`.
+    """
 
     def __init__(self, layout: Layout, *, measure: bool) -> None:
         self._layout = layout
         self._measure = measure
         self._token = f"{os.getpid()}-{os.urandom(6).hex()}"
         self._lease: int | None = None
+        self._numbers = count()
         self._guard = threading.Lock()
+        self._written: dict[Digest, Written] = {}
         self.contents: list[Content] = []
 
     def __enter__(self) -> Self:
@@ -68,6 +88,7 @@ class Ingest:
         """Give the lease back. After an error the whole blobs stay, and the next collection looks for them."""
         assert self._lease is not None
         try:
+            self._settle()
             with told("end bringing blobs in"), locked(self._layout.lock_path):
                 if kind is not None:
                     mark_sweep(self._layout)
@@ -86,8 +107,9 @@ class Ingest:
             os.write(self._lease, "".join(f"{digest}\n" for digest in wanted).encode())
             present = set()
             for digest, descriptor in wanted.items():
+                waiting = self._written.get(digest)
                 try:
-                    stored = os.stat(self._layout.blob_path(digest)).st_size
+                    stored = waiting.size if waiting else os.stat(self._layout.blob_path(digest)).st_size
                 except FileNotFoundError:
                     continue
                 if stored == descriptor.size:
@@ -100,7 +122,9 @@ class Ingest:
 
     def read(self, digest: Digest) -> bytes:
         """Return the content of a stored document."""
-        with told(f"read the blob {digest}"), open(self._layout.blob_path(digest), "rb") as source:
+        waiting = self._written.get(digest)
+        path = waiting.temporary if waiting else self._layout.blob_path(digest)
+        with told(f"read the blob {digest}"), open(path, "rb") as source:
             return source.read()
 
     def receive(
@@ -123,17 +147,20 @@ class Ingest:
         measures = diff_id is not None and self._measure
         meter = LayerMeter(compression) if measures and compression is not None else None
         target = self._layout.blob_path(digest)
-        temporary = os.path.join(self._layout.ingest_path, f"{self._token}.{digest.hex}.{threading.get_ident()}")
+        temporary = os.path.join(self._layout.ingest_path, f"{self._token}.{digest.hex}.{next(self._numbers)}")
         try:
             with told(f"store the blob {digest}"):
                 os.makedirs(os.path.dirname(target), exist_ok=True)
                 handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
                 try:
-                    take_in(handle, descriptor, meter, readinto, cancelled)
+                    small = take_in(handle, descriptor, meter, readinto, cancelled)
                 finally:
                     os.close(handle)
                 content = checked(meter, digest, diff_id, "nothing of it was kept") if meter is not None else None
-                os.rename(temporary, target)
+                if small:
+                    self._wait(digest, Written(temporary, descriptor.size))
+                else:
+                    os.rename(temporary, target)
         except BaseException:
             unlink(temporary)
             raise
@@ -154,7 +181,7 @@ class Ingest:
         pack = compressor(repack) if repack is not None and repack != packed else None
         meter = LayerMeter("" if pack else packed)
         hasher, size = sha256(), 0
-        temporary = os.path.join(self._layout.ingest_path, f"{self._token}.layer.{threading.get_ident()}")
+        temporary = os.path.join(self._layout.ingest_path, f"{self._token}.layer.{next(self._numbers)}")
         try:
             with told("store a layer"), open(temporary, "xb", buffering=0) as target:
                 for piece in _through(pieces, meter, pack):
@@ -179,8 +206,33 @@ class Ingest:
             self.contents.append(content)
         return Adopted(descriptor, content)
 
+    def _wait(self, digest: Digest, written: Written) -> None:
+        """Let a small blob wait for the sync that it shares with others."""
+        with self._guard:
+            twin = self._written.get(digest)
+            self._written[digest] = written
+            full = len(self._written) >= MOST_WRITTEN
+        if twin is not None:
+            unlink(twin.temporary)
+        if full:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Sync the small blobs that wait, and give them their names."""
+        with self._guard:
+            waiting, self._written = self._written, {}
+        if not waiting:
+            return
+        with told("store small blobs"):
+            if len(waiting) <= _FEW or not sync_file_system(self._layout.ingest_path):
+                for written in waiting.values():
+                    sync_file(written.temporary)
+            for digest, written in waiting.items():
+                os.rename(written.temporary, self._layout.blob_path(digest))
+
     def sync(self) -> None:
-        """Make the names of all blobs durable; to be done before something refers to them."""
+        """Make all blobs and their names durable; to be done before something refers to them."""
+        self._settle()
         with told("sync the store"):
             for algorithm in os.listdir(os.path.join(self._layout.root, "blobs")):
                 sync_folder(os.path.join(self._layout.root, "blobs", algorithm))

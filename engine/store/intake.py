@@ -74,13 +74,15 @@ def take_in(
     meter: LayerMeter | None,
     readinto: Callable[[memoryview], int],
     cancelled: Callable[[], bool],
-) -> None:
-    """Fill the file `handle` from `readinto` until that returns 0, and sync it. `meter` is fed the same bytes.
+) -> bool:
+    """Fill the file `handle` from `readinto` until that returns 0. `meter` is fed the same bytes.
 
-    Raises `DigestMismatch` when size or digest are not the descriptor's, what the meter raises, and `Interrupted`.
+    Returns whether the blob is a small one, which is not synced yet. Raises `DigestMismatch` when size or digest are
+    not the descriptor's, what the meter raises, and `Interrupted`.
     """
     hasher = descriptor.digest.hasher()
-    if descriptor.size < PIECE:
+    small = descriptor.size < PIECE
+    if small:
         _take_in_whole(handle, descriptor, hasher.update, meter, readinto)
     else:
         _take_in_pieces(handle, descriptor, hasher.update, meter, readinto, cancelled)
@@ -89,6 +91,7 @@ def take_in(
             f"what came for the blob {descriptor.digest} hashes to {hasher.hexdigest()}",
             hints=("nothing of it was kept; try again, and if it stays so the sender's copy is damaged",),
         )
+    return small
 
 
 def _take_in_whole(
@@ -108,7 +111,6 @@ def _take_in_whole(
     if meter is not None:
         meter.feed(buffer[:size])
     _write(handle, buffer[:size])
-    os.fsync(handle)
 
 
 def _take_in_pieces(
