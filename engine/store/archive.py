@@ -149,7 +149,6 @@ def _copy_tree(files: Files, descriptor: Descriptor, ingest: Ingest, depth: int 
         id_ = ids[0]
     else:
         id_ = _copy_image(files, document, ingest)
-    ingest.reserve((descriptor,))
     ingest.document(descriptor, content)
     return id_
 
@@ -161,7 +160,7 @@ def _copy_image(files: Files, manifest: Manifest, ingest: Ingest) -> Digest:
     )
     if len(diff_ids) != len(manifest.layers):
         raise Malformed(f"the config has {len(diff_ids)} layers, the manifest {len(manifest.layers)}", code="layers")
-    present = ingest.reserve((manifest.config, *manifest.layers))
+    present = ingest.reserve(manifest.layers)
     for layer, diff_id in zip(manifest.layers, diff_ids, strict=True):
         if layer.digest not in present:
             with _blob(files, layer.digest) as source:
@@ -213,13 +212,22 @@ def _load_docker(files: Files, content: bytes, path: str, ingest: Ingest) -> Ite
         wanted = [(image["Config"], image.get("RepoTags") or [], image.get("Layers") or []) for image in images]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise Malformed(f"the manifest.json of {path} is not docker's", code="archive") from None
+    adopted: dict[Digest, Descriptor] = {}
     for config_name, tags, layers in wanted:
         yield _load_docker_image(
-            files, str(config_name), [str(tag) for tag in tags], [str(layer) for layer in layers], ingest
+            files, str(config_name), [str(tag) for tag in tags], [str(layer) for layer in layers], ingest, adopted
         )
 
 
-def _load_docker_image(files: Files, config_name: str, tags: list[str], layers: list[str], ingest: Ingest) -> Loaded:
+def _load_docker_image(
+    files: Files,
+    config_name: str,
+    tags: list[str],
+    layers: list[str],
+    ingest: Ingest,
+    adopted: dict[Digest, Descriptor],
+) -> Loaded:
+    """Take in one image. `adopted` are the layers that came already, by diff ID: many images have the same ones."""
     try:
         names = tuple(Reference.parse(tag).with_default_tag() for tag in tags)
     except InvalidReference as problem:
@@ -240,7 +248,9 @@ def _load_docker_image(files: Files, config_name: str, tags: list[str], layers: 
         if source is None:
             raise Malformed(f"the layer {name} is missing from the archive", code="archive")
         with source:
-            described.append(_adopt_layer(source, diff_id, ingest))
+            if diff_id not in adopted:
+                adopted[diff_id] = _adopt_layer(source, diff_id, ingest)
+        described.append(adopted[diff_id])
     descriptor = store_manifest(
         ingest, Descriptor(media.OCI_CONFIG, Digest.of(content), len(content)), content, described
     )

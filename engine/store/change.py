@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 
 from imq.engine.oci import media
-from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest, is_digest
 from imq.engine.oci.document import Manifest
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -45,6 +44,7 @@ class Change:
         self._index = index
         self._contents = contents
         self._lock: AbstractContextManager[int] | None = None
+        self._memory = index.remembering()
         self._entries: dict[int, Entry] = {}
         self._named: dict[str, int] = {}
         self._rooted: dict[Digest, set[int]] = {}
@@ -61,6 +61,7 @@ class Change:
         self._lock = locked(self._layout.lock_path)
         with told("lock the store"):
             self._lock.__enter__()
+        self._memory.__enter__()
         try:
             entries = self._layout.read()
             if not self._index.current:  # it was before the lock came
@@ -69,18 +70,22 @@ class Change:
                 self._add(entry)
             self._before = frozenset(self._rooted)
         except BaseException:
-            self._lock.__exit__(None, None, None)
+            self._leave()
             raise
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         """Write, follow, collect, and give the lock back."""
-        assert self._lock is not None
         try:
             if kind is None:
                 self._finish()
         finally:
-            self._lock.__exit__(None, None, None)
+            self._leave()
+
+    def _leave(self) -> None:
+        assert self._lock is not None
+        self._memory.__exit__(None, None, None)
+        self._lock.__exit__(None, None, None)
 
     def _finish(self) -> None:
         with told("prepare the change"):
@@ -179,7 +184,7 @@ class Change:
         for _, document in self._index.walk(root):
             if not isinstance(document, Manifest) or not document.is_image:
                 continue
-            diff_ids = Config.read(self._index.document(document.config)).diff_ids
+            diff_ids = self._index.config(document.config).diff_ids
             for layer, diff_id in zip(document.layers, diff_ids, strict=False):
                 if media.layer_compression(layer.media_type) is None:
                     raise unknown_type(layer)

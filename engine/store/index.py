@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import contextmanager
+from itertools import islice
 
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
@@ -22,12 +24,17 @@ from .schema import VERSION, make_tables
 from .sharing import count_in, count_out, set_contents, sum_up
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
 
     from .layout import Entry, Layout
 
 DEEPEST_INDEX = 8
 """Indexes within indexes that are followed."""
+_AT_ONCE = 500
+"""Descriptors of index.json whose images are inserted together."""
+_REMEMBERED = 10_000
+"""Documents that are remembered at most."""
 _MAPPED = 1 << 30
 """Bytes of the index that are read in place instead of being copied: twice as fast for 100,000 images."""
 _UNWRITABLE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
@@ -49,6 +56,7 @@ class StoreIndex:
     def __init__(self, layout: Layout, *, create: bool = True) -> None:
         self._layout = layout
         self._create = create
+        self._documents: dict[tuple[str, str, int], Config | Manifest | Index] | None = None
         try:
             self.connection = self._opened() if create else self._in_memory()
         except sqlite3.Error as problem:
@@ -173,16 +181,15 @@ class StoreIndex:
         # what showed no image is looked at again: its missing blobs may have come
         known = {root for (root,) in connection.execute("SELECT DISTINCT root FROM entry")}
         suspects: set[int] = set()
-        roots = "SELECT DISTINCT digest FROM descriptor WHERE key IN (SELECT root FROM reaching)"
-        for (root,) in connection.execute(roots).fetchall():
+        before = "SELECT DISTINCT digest FROM descriptor WHERE key IN (SELECT root FROM reaching)"
+        for (root,) in connection.execute(before).fetchall():
             if root not in wanted or root not in known:
                 suspects |= delete_reach(connection, root)
         (newest,) = connection.execute("SELECT coalesce(max(key), 0) FROM image").fetchone()
-        reached = {
-            digest: self._take_in(connection, descriptor)
-            for digest, descriptor in wanted.items()
-            if digest not in known
-        }
+        new = (descriptor for digest, descriptor in wanted.items() if digest not in known)
+        reached: dict[Digest, list[int]] = {}
+        while roots := list(islice(new, _AT_ONCE)):
+            reached |= self._take_in(connection, roots)
         count_in(connection, [key for (key,) in connection.execute("SELECT key FROM image WHERE key > ?", (newest,))])
         set_contents(connection, contents)
         sum_up(connection)
@@ -213,26 +220,75 @@ class StoreIndex:
 
     # Taking in images
 
-    def _take_in(self, connection: sqlite3.Connection, root: Descriptor) -> list[int]:
-        """Record what a descriptor of index.json reaches; return the keys of its images.
+    def _take_in(self, connection: sqlite3.Connection, roots: list[Descriptor]) -> dict[Digest, list[int]]:
+        """Record what descriptors of index.json reach; return the keys of the images of each.
 
         What is missing or damaged is passed over here: an index that came with one platform is whole for that one,
         and `verify` names what is not.
         """
-        images: list[int] = []
-        reach = {root.digest: root}
-        for descriptor, document in self.walk(root):
-            reach[descriptor.digest] = descriptor
-            if isinstance(document, Index):
-                continue
-            for blob in (document.config, *document.layers):
-                reach[blob.digest] = blob
-            if document.is_image:
-                key = self._take_in_image(connection, descriptor.digest, document)
-                if key is not None:
-                    images.append(key)
-        insert_reach(connection, [(reach[root.digest], reach.values())])
-        return images
+        images: dict[Digest, tuple[Digest, Manifest, Config]] = {}
+        found: dict[Digest, list[Digest]] = {}
+        reach: list[tuple[Descriptor, Iterable[Descriptor]]] = []
+        for root in roots:
+            blobs = {root.digest: root}
+            manifests = found.setdefault(root.digest, [])
+            for descriptor, document in self.walk(root):
+                blobs[descriptor.digest] = descriptor
+                if isinstance(document, Index):
+                    continue
+                blobs.update((blob.digest, blob) for blob in (document.config, *document.layers))
+                if descriptor.digest not in images and (config := self._image_config(document)) is not None:
+                    images[descriptor.digest] = (descriptor.digest, document, config)
+                if descriptor.digest in images:
+                    manifests.append(descriptor.digest)
+            reach.append((blobs[root.digest], blobs.values()))
+        insert_reach(connection, reach)
+        keys = {digest: key for digest in images if (key := _key(connection, digest)) is not None}
+        new = [image for digest, image in images.items() if digest not in keys]
+        keys.update(zip((digest for digest, _, _ in new), insert_images(connection, new), strict=True))
+        return {root: [keys[digest] for digest in manifests] for root, manifests in found.items()}
+
+    def _image_config(self, manifest: Manifest) -> Config | None:
+        """Return the config of an image, None when it is not here, not whole, or of another image."""
+        if not manifest.is_image:
+            return None
+        try:
+            config = self.config(manifest.config)
+        except ImqError:
+            return None
+        return config if len(config.diff_ids) == len(manifest.layers) else None
+
+    def config(self, descriptor: Descriptor) -> Config:
+        """Return a config, read and checked; raises `ImqError` when it is missing, damaged or none."""
+        config: Config = self._read(descriptor, Config, lambda: Config.read(self.document(descriptor)))
+        return config
+
+    def _manifest(self, descriptor: Descriptor) -> Manifest | Index:
+        document: Manifest | Index = self._read(
+            descriptor, (Manifest, Index), lambda: read_manifest(self.document(descriptor), descriptor.media_type)
+        )
+        return document
+
+    def _read(self, descriptor: Descriptor, kinds: Any, read: Callable[[], Any]) -> Any:
+        """Return what `read` reads; within `remembering` it is read once. Media types are ways to read a digest."""
+        if self._documents is None:
+            return read()
+        key = (descriptor.digest, descriptor.media_type, descriptor.size)
+        document = self._documents.get(key)
+        if not isinstance(document, kinds):
+            document = read()
+            if len(self._documents) < _REMEMBERED:
+                self._documents[key] = document
+        return document
+
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Read each document once: for a change, which checks new images, and takes them in when it has ended."""
+        self._documents = {}
+        try:
+            yield
+        finally:
+            self._documents = None
 
     def walk(self, root: Descriptor) -> Iterator[tuple[Descriptor, Manifest | Index]]:
         """Yield the manifests and indexes that a descriptor reaches, as far as they are here and whole."""
@@ -244,7 +300,7 @@ class StoreIndex:
                 continue
             seen.add(descriptor.digest)
             try:
-                document = read_manifest(self.document(descriptor), descriptor.media_type)
+                document = self._manifest(descriptor)
             except ImqError:
                 continue
             yield descriptor, document
@@ -279,18 +335,11 @@ class StoreIndex:
             )
         return content
 
-    def _take_in_image(self, connection: sqlite3.Connection, digest: Digest, manifest: Manifest) -> int | None:
-        known = connection.execute("SELECT key FROM image WHERE manifest = ?", (digest,)).fetchone()
-        if known:
-            key: int = known[0]
-            return key
-        try:
-            config = Config.read(self.document(manifest.config))
-        except ImqError:
-            return None
-        if len(config.diff_ids) != len(manifest.layers):
-            return None
-        return insert_images(connection, [(digest, manifest, config)])[0]
+
+def _key(connection: sqlite3.Connection, manifest: Digest) -> int | None:
+    """Return the key of the image of this manifest, None when it is not in the tables."""
+    row: tuple[int] | None = connection.execute("SELECT key FROM image WHERE manifest = ?", (manifest,)).fetchone()
+    return row[0] if row else None
 
 
 def broken(problem: sqlite3.Error) -> bool:

@@ -1,4 +1,7 @@
-"""Bringing blobs in: each is written beside the store, verified, and renamed into it when it is whole and right.
+"""Bringing blobs in: each is written beside the store, verified, synced, and renamed into it.
+
+A blob that has its name is whole, whatever happens to the machine: it was on the disk before it was renamed. Small
+ones wait for each other, so that all of them are synced at once; until then they can be read from here.
 
 An `Ingest` protects every blob it names from collection for as long as it lives: its lease is a file that it holds
 locked, so a lease dies with its process however that ends. What a dead one left half-written is removed by the next.
@@ -10,7 +13,6 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from itertools import count
 
 from imq.engine.layers.compression import compressor
 from imq.engine.layers.measure import LayerMeter
@@ -20,9 +22,9 @@ from imq.engine.oci.document import Descriptor
 from imq.grammar.errors import StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .files import locked, sync_file, sync_file_system, sync_folder, told
+from .files import locked, sync_all, sync_folder, told
 from .index import Content
-from .intake import take_in
+from .intake import small, take_in
 from .layout import unknown_type
 from .leases import mark_sweep, reap, unlink
 from .measuring import checked
@@ -45,34 +47,18 @@ class Adopted(Record):
     content: Content
 
 
-class Written(Record):
-    """A small blob that is verified, but neither synced nor under its name yet."""
-
-    temporary: str
-    size: int
-
-
-MOST_WRITTEN = 2048
-"""Small blobs that wait for their sync: each holds a directory entry, and half a megabyte at most."""
-_FEW = 16
-"""Blobs that are synced one by one. More of them are synced with all that their file system has to write, which takes
-one commit of its journal where the files would take one each."""
-
-
 class Ingest:
-    """One bringing-in of blobs. Used as a context; its methods may be called from several threads.
-
-    Small blobs are renamed into the store together, after one sync for all of them: at the latest by `sync`.
-    """
+    """One bringing-in of blobs. Used as a context; its methods may be called from several threads."""
 
     def __init__(self, layout: Layout, *, measure: bool) -> None:
         self._layout = layout
         self._measure = measure
         self._token = f"{os.getpid()}-{os.urandom(6).hex()}"
         self._lease: int | None = None
-        self._numbers = count()
         self._guard = threading.Lock()
-        self._written: dict[Digest, Written] = {}
+        self._count = 0
+        self._waiting: dict[Digest, str] = {}
+        """Verified blobs that are not synced yet, and where they lie."""
         self.contents: list[Content] = []
 
     def __enter__(self) -> Self:
@@ -101,31 +87,40 @@ class Ingest:
 
     def reserve(self, descriptors: Iterable[Descriptor]) -> frozenset[Digest]:
         """Protect these blobs from collection until the ingest ends; return those that are already stored."""
+        wanted = {descriptor.digest: descriptor.size for descriptor in descriptors}
+        self._protect(wanted)
+        return frozenset(digest for digest, size in wanted.items() if self._stored(digest) == size)
+
+    def _protect(self, digests: Iterable[Digest]) -> None:
+        """Add to the lease. Under the store's lock: a collection that is under way has not seen it."""
         assert self._lease is not None
-        wanted = {descriptor.digest: descriptor for descriptor in descriptors}
         with told("reserve blobs"), locked(self._layout.lock_path):
-            os.write(self._lease, "".join(f"{digest}\n" for digest in wanted).encode())
-            present = set()
-            for digest, descriptor in wanted.items():
-                waiting = self._written.get(digest)
-                try:
-                    stored = waiting.size if waiting else os.stat(self._layout.blob_path(digest)).st_size
-                except FileNotFoundError:
-                    continue
-                if stored == descriptor.size:
-                    present.add(digest)
-        return frozenset(present)
+            os.write(self._lease, "".join(f"{digest}\n" for digest in digests).encode())
+
+    def _stored(self, digest: Digest) -> int | None:
+        """Return the bytes of a blob that is here, None when it is not."""
+        with told("reserve blobs"):
+            try:
+                return os.stat(self._place(digest)).st_size
+            except FileNotFoundError:
+                return None
 
     def document(self, descriptor: Descriptor, content: bytes) -> None:
-        """Store a document (manifest, index or config). Verified, atomic, idempotent."""
+        """Store a document (manifest, index or config). Verified, atomic, idempotent; it need not be reserved."""
+        if not small(descriptor):
+            self.reserve((descriptor,))
         self.receive(descriptor, None, _reader(content), lambda: False)
 
     def read(self, digest: Digest) -> bytes:
         """Return the content of a stored document."""
-        waiting = self._written.get(digest)
-        path = waiting.temporary if waiting else self._layout.blob_path(digest)
-        with told(f"read the blob {digest}"), open(path, "rb") as source:
+        with told(f"read the blob {digest}"), open(self._place(digest), "rb") as source:
             return source.read()
+
+    def _place(self, digest: Digest) -> str:
+        """Return where a blob lies or would lie, its name or a file that waits for it."""
+        with self._guard:
+            waiting = self._waiting.get(digest)
+        return waiting if waiting is not None else self._layout.blob_path(digest)
 
     def receive(
         self,
@@ -146,21 +141,16 @@ class Ingest:
             raise unknown_type(descriptor)
         measures = diff_id is not None and self._measure
         meter = LayerMeter(compression) if measures and compression is not None else None
-        target = self._layout.blob_path(digest)
-        temporary = os.path.join(self._layout.ingest_path, f"{self._token}.{digest.hex}.{next(self._numbers)}")
+        temporary = self._temporary()
         try:
             with told(f"store the blob {digest}"):
-                os.makedirs(os.path.dirname(target), exist_ok=True)
                 handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
                 try:
-                    small = take_in(handle, descriptor, meter, readinto, cancelled)
+                    take_in(handle, descriptor, meter, readinto, cancelled)
                 finally:
                     os.close(handle)
                 content = checked(meter, digest, diff_id, "nothing of it was kept") if meter is not None else None
-                if small:
-                    self._wait(digest, Written(temporary, descriptor.size))
-                else:
-                    os.rename(temporary, target)
+                self._keep(temporary, descriptor)
         except BaseException:
             unlink(temporary)
             raise
@@ -181,7 +171,7 @@ class Ingest:
         pack = compressor(repack) if repack is not None and repack != packed else None
         meter = LayerMeter("" if pack else packed)
         hasher, size = sha256(), 0
-        temporary = os.path.join(self._layout.ingest_path, f"{self._token}.layer.{next(self._numbers)}")
+        temporary = self._temporary()
         try:
             with told("store a layer"), open(temporary, "xb", buffering=0) as target:
                 for piece in _through(pieces, meter, pack):
@@ -190,13 +180,14 @@ class Ingest:
                     view = memoryview(piece)
                     while view:
                         view = view[target.write(view) or 0 :]
-                os.fsync(target.fileno())
+                kind = packed if pack is None else repack
+                descriptor = Descriptor(_LAYER_TYPES[kind or ""], Digest(f"sha256:{hasher.hexdigest()}"), size)
+                if not small(descriptor):
+                    os.fsync(target.fileno())
+                    self.reserve((descriptor,))
             measured = meter.finish()
-            kind = packed if pack is None else repack
-            descriptor = Descriptor(_LAYER_TYPES[kind or ""], Digest(f"sha256:{hasher.hexdigest()}"), size)
-            self.reserve((descriptor,))
             with told("store a layer"):
-                os.rename(temporary, self._layout.blob_path(descriptor.digest))
+                self._keep(temporary, descriptor)
         except BaseException:
             meter.close()
             unlink(temporary)
@@ -206,29 +197,39 @@ class Ingest:
             self.contents.append(content)
         return Adopted(descriptor, content)
 
-    def _wait(self, digest: Digest, written: Written) -> None:
-        """Let a small blob wait for the sync that it shares with others."""
+    def _temporary(self) -> str:
+        """Return a new name beside the store."""
         with self._guard:
-            twin = self._written.get(digest)
-            self._written[digest] = written
-            full = len(self._written) >= MOST_WRITTEN
-        if twin is not None:
-            unlink(twin.temporary)
-        if full:
-            self._settle()
+            self._count += 1
+            return os.path.join(self._layout.ingest_path, f"{self._token}.{self._count}")
+
+    def _keep(self, temporary: str, descriptor: Descriptor) -> None:
+        """Give a verified blob its name: a large one at once, for it is synced, a small one when it is."""
+        digest = descriptor.digest
+        if not small(descriptor):
+            self._name(temporary, digest)
+            return
+        with self._guard:
+            before = self._waiting.get(digest)
+            self._waiting[digest] = temporary
+        if before is not None:
+            unlink(before)
+
+    def _name(self, temporary: str, digest: Digest) -> None:
+        target = self._layout.blob_path(digest)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.rename(temporary, target)
 
     def _settle(self) -> None:
-        """Sync the small blobs that wait, and give them their names."""
+        """Sync the blobs that wait, and give them their names."""
         with self._guard:
-            waiting, self._written = self._written, {}
-        if not waiting:
-            return
-        with told("store small blobs"):
-            if len(waiting) <= _FEW or not sync_file_system(self._layout.ingest_path):
-                for written in waiting.values():
-                    sync_file(written.temporary)
-            for digest, written in waiting.items():
-                os.rename(written.temporary, self._layout.blob_path(digest))
+            waiting, self._waiting = self._waiting, {}
+        if waiting:
+            self._protect(waiting)
+            with told("sync the store"):
+                sync_all(self._layout.ingest_path)
+                for digest, temporary in waiting.items():
+                    self._name(temporary, digest)
 
     def sync(self) -> None:
         """Make all blobs and their names durable; to be done before something refers to them."""

@@ -68,21 +68,25 @@ class _Stage:
         self._ended.release()
 
 
+def small(descriptor: Descriptor) -> bool:
+    """Whether a blob is taken in in one piece, and synced with others."""
+    return descriptor.size < PIECE
+
+
 def take_in(
     handle: int,
     descriptor: Descriptor,
     meter: LayerMeter | None,
     readinto: Callable[[memoryview], int],
     cancelled: Callable[[], bool],
-) -> bool:
+) -> None:
     """Fill the file `handle` from `readinto` until that returns 0. `meter` is fed the same bytes.
 
-    Returns whether the blob is a small one, which is not synced yet. Raises `DigestMismatch` when size or digest are
-    not the descriptor's, what the meter raises, and `Interrupted`.
+    A large blob is synced at once, while others travel; a `small` one is not.
+    Raises `DigestMismatch` when size or digest are not the descriptor's, what the meter raises, and `Interrupted`.
     """
     hasher = descriptor.digest.hasher()
-    small = descriptor.size < PIECE
-    if small:
+    if small(descriptor):
         _take_in_whole(handle, descriptor, hasher.update, meter, readinto)
     else:
         _take_in_pieces(handle, descriptor, hasher.update, meter, readinto, cancelled)
@@ -91,7 +95,6 @@ def take_in(
             f"what came for the blob {descriptor.digest} hashes to {hasher.hexdigest()}",
             hints=("nothing of it was kept; try again, and if it stays so the sender's copy is damaged",),
         )
-    return small
 
 
 def _take_in_whole(

@@ -47,7 +47,6 @@ def store_manifest(ingest: Ingest, config: Descriptor, content: bytes, layers: S
         }
     )
     descriptor = Descriptor(media.OCI_MANIFEST, Digest.of(manifest), len(manifest))
-    ingest.reserve((config, descriptor))
     ingest.document(config, content)
     ingest.document(descriptor, manifest)
     return descriptor

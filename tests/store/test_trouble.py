@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import resource
 import shutil
@@ -14,7 +15,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from images import Image, Layout, layer, library
+from images import Image, Layout, docker_archive, layer, library
 from served import serve
 from stores import Held, blobs_in, check_store, command, entries_in, imq
 
@@ -266,3 +267,35 @@ def test_a_question_never_says_traceback(tmp_path: Path) -> None:
         for words in ("images as json", "verify all", "inspect redis:7", "layers of redis:7", "reindex"):
             imq(root, words, code=None)
     assert command(root)
+
+
+# Many small blobs
+
+
+def test_no_small_blob_has_its_name_before_it_is_on_the_disk(
+    store: Held, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library(tmp_path / "source")
+    held: list[set[str]] = []
+
+    def breaks(_folder: str) -> None:
+        held.append(set(blobs_in(root)))
+        raise OSError(errno.EIO, "the disk is broken")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("imq.engine.store.ingest.sync_all", breaks)
+        assert store.problem(f'load "{tmp_path / "source"}"') == "store"
+    assert held == [set()]
+    assert blobs_in(root) == {}
+    assert entries_in(root) == []
+    store.do(f'load "{tmp_path / "source"}"')
+    assert set(blobs_in(root)) == set(blobs_in(tmp_path / "source"))
+
+
+def test_layers_that_images_of_an_archive_share_are_read_once(store: Held, tmp_path: Path) -> None:
+    common, lower = layer({"common": b"c" * 5000}), layer({"lower": b"l" * 70})
+    images = [(Image([common, lower, layer({str(n): b"n" * n})]), [f"app:{n}"]) for n in range(1, 9)]
+    docker_archive(tmp_path / "saved.tar", images)
+    store.do(f'load "{tmp_path / "saved.tar"}"')
+    assert {row["images"] for row in store.rows("layers where index < 2 select images")} == {8}
+    assert [row["size"] for row in store.rows("images order by size select size")] == [5070 + n for n in range(1, 9)]
