@@ -1,0 +1,277 @@
+"""Archives that mean harm: each is refused with its own code or kept inside, and nothing around the folder changes."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import pathlib
+import resource
+import tarfile
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import zstandard
+from imq.engine.layers.tar import TarLimits
+from imq.engine.layers.unpack import UnpackLimits, unpack_layers
+from imq.engine.layers.unpacked import LayerLimits
+from imq.grammar.errors import ImqError
+from layers.stacks import archive, census, folder, layer, link, member, stacked, symlink
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from imq.engine.layers.stack import StackedLayer
+
+LOWER = layer(folder("etc"), member("etc/passwd", b"image"), folder("d"), member("d/low", b"low"))
+
+
+@pytest.fixture
+def around(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder with things worth taking, beside which is unpacked; it has to be the same after it."""
+    outside = tmp_path / "outside"
+    (outside / "inner").mkdir(parents=True)
+    (outside / "secret").write_text("secret")
+    (outside / "inner" / "deep").write_text("deep")
+    os.symlink("secret", outside / "link")
+    before = _inodes(tmp_path)
+    yield tmp_path
+    assert {name: said for name, said in _inodes(tmp_path).items() if not name.startswith("root")} == before
+
+
+def _inodes(path: pathlib.Path) -> dict[str, tuple[object, ...]]:
+    """Return a census with inodes, links to them and times of change; of the folder around only its names."""
+    found = {}
+    for name, said in census(path).items():
+        about = os.lstat(path / name)
+        if name != ".":
+            found[name] = (*said, about.st_ino, about.st_nlink, about.st_ctime_ns)
+    return found
+
+
+def plain(name: str, content: bytes = b"evil", **told: object) -> tuple[tarfile.TarInfo, bytes]:
+    return member(name, content, **told)
+
+
+def raw(name: bytes, size: int, body: bytes = b"", kind: bytes = b"0", major: bytes = b"") -> bytes:
+    """Return a ustar header with any name and size, and what is said to be its content."""
+    info = tarfile.TarInfo("x" * len(name))
+    info.type, info.size = kind, size
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[: len(name)] = name
+    header[329 : 329 + len(major)] = major
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header[:512])
+    return bytes(header) + body
+
+
+REFUSED: dict[str, tuple[str, Sequence[tuple[tarfile.TarInfo, bytes]]]] = {
+    "parent": ("path-escape", [plain("../outside/new")]),
+    "parent of the root": ("path-escape", [plain("..")]),
+    "parent within": ("path-escape", [folder("a"), plain("a/../../outside/secret")]),
+    "parent behind a slash": ("path-escape", [plain("/../outside/secret")]),
+    "a link up, then through it": ("path-escape", [symlink("up", "../outside"), plain("up/secret")]),
+    "a link up in steps": ("path-escape", [symlink("a", ".."), symlink("b", "a/outside"), plain("b/secret")]),
+    "a link up and a folder": ("path-escape", [symlink("up", "../outside"), folder("up/new/newer")]),
+    "a link to a path out there": ("path-parent", [symlink("out", "@"), plain("out/secret")]),
+    "a link to the process": ("path-parent", [symlink("out", "/proc/self/root/tmp"), plain("out/x")]),
+    "links in a circle": ("path-parent", [symlink("a", "b"), symlink("b", "a"), plain("a/x")]),
+    "a file that becomes a link": (
+        "path-escape", [plain("x"), symlink("x", "../outside"), plain("x/secret")],
+    ),
+    "a folder that becomes a link": (
+        "path-escape", [folder("d"), plain("d/a"), symlink("d", "../outside"), plain("d/secret")],
+    ),
+    "a folder that becomes a file": ("path-parent", [folder("d"), plain("d/a"), plain("d"), plain("d/b")]),
+    "a file in the root's place": ("path", [plain("./")]),
+    "a link in the root's place": ("path", [symlink(".", "../outside")]),
+    "a hard link up": ("path-escape", [link("x", "../outside/secret")]),
+    "a hard link to a path out there": ("link-target", [link("x", "@/secret")]),
+    "a hard link through a link": ("path-escape", [symlink("up", "../outside"), link("x", "up/secret")]),
+    "a hard link to a folder": ("link-target", [folder("a"), link("x", "a")]),
+    "a hard link to nothing": ("link-target", [link("x", "nothing")]),
+    "a hard link to itself": ("link-target", [link("x", "x")]),
+    "a hard link to a hidden file": ("link-target", [member("d/.wh.low"), link("x", "d/low")]),
+    "a whiteout of the parent": ("whiteout", [member(".wh...")]),
+    "a whiteout of the folder": ("whiteout", [member("d/.wh..")]),
+    "a whiteout of nothing": ("whiteout", [member("d/.wh.")]),
+    "a whiteout as a folder": ("whiteout", [plain(".wh.d/x")]),
+    "a whiteout through a link": ("path-escape", [symlink("up", "../outside"), member("up/.wh.secret")]),
+    "an opaque whiteout through a link": ("path-escape", [symlink("up", "../outside"), member("up/.wh..wh..opq")]),
+    "a whiteout up": ("path-escape", [member("../outside/.wh.secret")]),
+    "a name that is too long": ("path", [plain("n" * 300)]),
+    "a path that is too deep": ("path-depth", [plain("d/" * 200 + "x")]),
+    "folders that get deeper": (
+        "path-depth", [plain("a/" * 100 + "x"), symlink("s", "a/" * 100), plain("s/" + "a/" * 100 + "y")],
+    ),
+    "an owner that is nobody": ("owner", [plain("x", uid=(1 << 32) - 1)]),
+    "a type that no file has": ("entry-type", [member("x", kind=b"Q")]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kernel", [True, False], ids=["openat2", "descriptors"])
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused(around, case, kernel):
+    code, members = REFUSED[case]
+    if code == "owner" and os.geteuid() != 0:
+        pytest.skip("owners are root's to give")
+    told = [
+        (info.replace(linkname=info.linkname.replace("@", str(around / "outside"))), body) for info, body in members
+    ]
+    with pytest.raises(ImqError) as caught:
+        unpack_layers((LOWER, layer(*told)), str(around / "root"), kernel=kernel)
+    assert caught.value.code == code
+    assert not os.path.exists(around / "root")
+
+
+CONTAINED: dict[str, tuple[str, Sequence[tuple[tarfile.TarInfo, bytes]]]] = {
+    "an absolute name": ("outside/secret", [plain("/outside/secret")]),
+    "a link to an absolute path that is here too": ("etc/shadow", [symlink("e", "/etc"), plain("e/shadow")]),
+    "a link that climbs less than it went down": ("etc/new", [symlink("d/e", "../etc"), plain("d/e/new")]),
+    "a file over a link": ("x", [symlink("x", "../outside/secret"), plain("x")]),
+    "a folder over a link": ("x/secret", [symlink("x", "../outside"), folder("x"), plain("x/secret")]),
+    "a device over a link": ("x", [symlink("x", "../outside/secret"), member("x", kind=tarfile.CHRTYPE)]),
+    "a hard link to a link": ("y", [symlink("x", "../outside/secret"), link("y", "x"), plain("y")]),
+    "an entry twice": ("x", [plain("x", b"1"), plain("x", b"2")]),
+    "everything hidden": ("x", [member(".wh..wh..opq"), plain("x")]),
+    "a hidden link": ("y", [symlink("x", "../outside"), member("./.wh.x"), plain("y")]),
+    "a name of bytes": (os.fsdecode(b"\xff\xfe"), [plain(os.fsdecode(b"\xff\xfe"))]),
+    "a name like an option": ("-rf", [plain("-rf")]),
+    "a name of a line": ("a\nb", [plain("a\nb")]),
+}
+
+
+@pytest.mark.parametrize("kernel", [True, False], ids=["openat2", "descriptors"])
+@pytest.mark.parametrize("case", CONTAINED)
+def test_contained(around, case, kernel):
+    path, members = CONTAINED[case]
+    unpack_layers((LOWER, layer(*members)), str(around / "root"), kernel=kernel)
+    assert os.path.lexists(around / "root" / path)
+    assert not os.path.islink(around / "root" / path)
+
+
+def test_everything_hidden_is_the_image_alone(around):
+    unpack_layers((LOWER, layer(member(".wh..wh..opq"), plain("x"))), str(around / "root"))
+    assert os.listdir(around / "root") == ["x"]
+
+
+def zeros(size: int) -> Iterator[bytes]:
+    for _ in range(size >> 20):
+        yield bytes(1 << 20)
+
+
+def gzip_bomb() -> StackedLayer:
+    stream = io.BytesIO()
+    with gzip.GzipFile("", "wb", 9, stream, mtime=0) as packed:
+        packed.write(raw(b"zeros", 1 << 30))
+        for piece in zeros(1 << 28):
+            packed.write(piece)
+    return stacked(b"", "gzip", stream.getvalue())
+
+
+def zstd_window() -> StackedLayer:
+    settings = zstandard.ZstdCompressionParameters(window_log=30, enable_ldm=True)
+    packer = zstandard.ZstdCompressor(compression_params=settings).compressobj()
+    return stacked(b"", "zstd", packer.compress(raw(b"x", 0)) + packer.flush())
+
+
+def zstd_bomb() -> StackedLayer:
+    packer = zstandard.ZstdCompressor(level=3).compressobj()
+    parts = [packer.compress(raw(b"zeros", 1 << 30)), *(packer.compress(piece) for piece in zeros(1 << 28))]
+    return stacked(b"", "zstd", b"".join((*parts, packer.flush())))
+
+
+def sparse_bomb() -> StackedLayer:
+    info, _ = member("hole")
+    info.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 62)}
+    return stacked(archive([(info, b"")]))
+
+
+def sparse_overlap(content: str, size: int) -> StackedLayer:
+    info, body = member("hole", b"x" * size)
+    info.pax_headers = {"GNU.sparse.map": content, "GNU.sparse.size": "1000"}
+    return stacked(archive([(info, body)]))
+
+
+def sparse_map(content: bytes) -> StackedLayer:
+    info, body = member("hole", content)
+    info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "1000"}
+    return stacked(archive([(info, body)]))
+
+
+def nul_in_name() -> StackedLayer:
+    info, body = plain("x")
+    info.pax_headers = {"path": "etc/passwd\0.txt"}
+    return stacked(archive([(info, body)]))
+
+
+def many_entries() -> StackedLayer:
+    return stacked(b"", "gzip", gzip.compress(raw(b"same", 0) * 1_000_000, 1))
+
+
+def broken_stream() -> StackedLayer:
+    return stacked(b"", "gzip", gzip.compress(raw(b"x", 9000) + os.urandom(9000))[:-9])
+
+
+def impossible_device() -> StackedLayer:
+    return stacked(raw(b"x", 0, kind=b"3", major=b"\x80\0\0\xff\xff\xff\xff\xff"))
+
+
+SMALL = UnpackLimits(
+    most_bytes=1 << 31,
+    most_entries=10_000,
+    layer=LayerLimits(most_bytes=1 << 27, archive=TarLimits(entries=200_000)),
+)
+STOPPED = {
+    "a gzip bomb": ("bomb", gzip_bomb),
+    "a zstd bomb": ("bomb", zstd_bomb),
+    "a window of 1 GiB": ("compression", zstd_window),
+    "a hole of 4 EiB": ("bomb", sparse_bomb),
+    "pieces that overlap": ("archive", lambda: sparse_overlap("0,100,50,100", 200)),
+    "pieces behind the end": ("archive", lambda: sparse_overlap("0,100,5000,100", 200)),
+    "pieces without content": ("archive", lambda: sparse_overlap("0,1000", 10)),
+    "half a pair": ("archive", lambda: sparse_overlap("0,100,5000", 100)),
+    "a map without an end": ("archive", lambda: sparse_map(b"9\n1\n")),
+    "a map of a million": ("archive", lambda: sparse_map(b"1000000\n" + b"1\n" * 20_000)),
+    "a map of words": ("archive", lambda: sparse_map(b"one\n" * 1000)),
+    "a size of 4 GiB and no body": ("bomb", lambda: stacked(raw(b"x", 1 << 32))),
+    "a body that is too short": ("archive", lambda: stacked(raw(b"x", 1 << 30, b"short"))),
+    "a pax header of 100 MB": ("bomb", lambda: stacked(raw(b"x", 100_000_000, b"1", b"x"))),
+    "a name of 100 MB": ("bomb", lambda: stacked(raw(b"x", 100_000_000, b"1", b"L"))),
+    "a name with a zero byte": ("archive", nul_in_name),
+    "a million entries": ("bomb", many_entries),
+    "no archive at all": ("archive", lambda: stacked(b"garbage" * 1000)),
+    "a stream that breaks off": (
+        "truncated",
+        lambda: stacked(b"", "gzip", gzip.compress(raw(b"x", 9000) + os.urandom(9000))[:-9]),
+    ),
+    "a device of impossible numbers": (
+        "device",
+        lambda: stacked(raw(b"x", 0, b"", b"3", b"\x80\0\0\xff\xff\xff\xff\xff")),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", STOPPED)
+def test_stopped(around, case):
+    code, make = STOPPED[case]
+    made = make()
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    begun = time.monotonic()
+    with pytest.raises(ImqError) as caught:
+        unpack_layers((LOWER, made), str(around / "root"), limits=SMALL)
+    assert caught.value.code == code
+    assert made.digest in caught.value.message
+    assert not os.path.exists(around / "root")
+    assert time.monotonic() - begun < 20
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held < 64 << 10  # KiB
+
+
+def test_whiteouts_without_end_take_no_more_time_than_entries(around):
+    """Each opaque whiteout looks at what is in its folder only once."""
+    files = [member(f"d/{number}") for number in range(3000)]
+    begun = time.monotonic()
+    unpack_layers((LOWER, layer(*files, *[member("d/.wh..wh..opq")] * 3000)), str(around / "root"))
+    assert time.monotonic() - begun < 5
+    assert len(os.listdir(around / "root" / "d")) == 3000
