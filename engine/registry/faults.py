@@ -66,6 +66,8 @@ def refusal(answer: Answer, host: str, what: str) -> RegistryError:
             hints.append("the registry has lost it: push the image again")
     else:
         sentence = f"{host} refuses {what} (HTTP {status})"
+        if code == "too-large":
+            hints.append("the registry, or a proxy before it, limits the size of requests: ask who runs it")
     return RegistryError(
         f"{sentence}: {said}" if said else sentence,
         code=code,

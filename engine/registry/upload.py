@@ -1,4 +1,4 @@
-"""Blobs on their way to a registry: one request to open a session, one to send the bytes."""
+"""Blobs on their way to a registry: one request to open a session, one to send the bytes, more when that is refused."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from imq.grammar.errors import DigestMismatch, Interrupted, RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
 from . import faults
+from .chunks import ChunkedUpload, Session
 from .exchange import Ask, joined
 from .limits import retry_after
 from .patience import Patience
@@ -35,7 +36,12 @@ if TYPE_CHECKING:
 
     Outcome = Literal["sent", "exists", "mounted"]
 
+_TOO_LARGE = frozenset({HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE})
 _STORED = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT})
+
+_LARGEST_CHUNK = 32 << 20
+"""Bytes: a registry that wants larger chunks would want too much memory."""
+_LONGEST_LENGTH = 19
 
 
 class Uploads:
@@ -58,10 +64,10 @@ class Uploads:
 
     def mount(self, reference: Reference, descriptor: Descriptor, source: str) -> bool:
         """Take the blob over from the repository `source`; False when the registry wants the bytes instead."""
-        location = self._open(reference, descriptor, source, None)
-        if location:
-            self._cancel(reference, location)
-        return not location
+        session = self._open(reference, descriptor, source, None)
+        if session is not None:
+            self._cancel(reference, session.address)
+        return session is None
 
     def put(
         self,
@@ -77,13 +83,17 @@ class Uploads:
         if self.has(reference, descriptor, push_scope(reference.repository, source)):
             return "exists"
         patience = Patience(self._exchange.settings)
+        chunked = False
         while True:
-            location = self._open(reference, descriptor, source, stop, patience)
-            if not location:
+            session = self._open(reference, descriptor, source, stop, patience)
+            if session is None:
                 return "mounted"
             wait: float | None
             try:
-                answer = self._send(reference, descriptor, location, opened, source, sent, stop)
+                if chunked:
+                    answer = self._send_chunks(reference, descriptor, session, opened, source, sent, stop, patience)
+                else:
+                    answer = self._send(reference, descriptor, session.address, opened, source, sent, stop)
             except RegistryError as problem:
                 wait = patience.wait() if problem.temporary else None
                 if wait is None:
@@ -92,6 +102,10 @@ class Uploads:
                 if answer.status in _STORED:
                     answer.close()
                     return "sent"
+                if answer.status in _TOO_LARGE and descriptor.size and not chunked:
+                    chunked = True
+                    answer.close()
+                    continue
                 wait = patience.wait(retry_after(answer.headers)) if faults.is_temporary(answer.status) else None
                 if wait is None:
                     raise faults.refusal(answer, reference.registry, _shown(reference, descriptor))
@@ -105,8 +119,8 @@ class Uploads:
         source: str | None,
         stop: threading.Event | None,
         patience: Patience | None = None,
-    ) -> str:
-        """Open an upload session and return its address; an empty one says that the blob has been mounted."""
+    ) -> Session | None:
+        """Open an upload session; None says that the blob has been mounted."""
         name = reference.repository
         target = f"/v2/{name}/blobs/uploads/"
         if source and source != name:
@@ -120,7 +134,7 @@ class Uploads:
             raise faults.refusal(answer, reference.registry, _shown(reference, descriptor))
         answer.close()
         if answer.status == HTTPStatus.CREATED:
-            return ""
+            return None
         location = answer.header("Location")
         address = joined(answer.url, location) if location else ""
         if not address:
@@ -130,7 +144,9 @@ class Uploads:
                 host=reference.registry,
                 hints=("check the name of the registry; a proxy may stand in between",),
             )
-        return address
+        least = answer.header("OCI-Chunk-Min-Length")
+        least = least if least.isascii() and least.isdigit() and len(least) <= _LONGEST_LENGTH else "0"
+        return Session(address, min(int(least), _LARGEST_CHUNK))
 
     def _send(
         self,
@@ -142,9 +158,6 @@ class Uploads:
         sent: Callable[[int], None],
         stop: threading.Event | None,
     ) -> Answer:
-        from urllib.parse import quote
-
-        target = f"{location}{'&' if '?' in location else '?'}digest={quote(descriptor.digest, safe='')}"
         bodies: list[_Body] = []
 
         def body() -> _Body | bytes:
@@ -157,7 +170,7 @@ class Uploads:
             "PUT",
             reference.registry,
             reference.repository,
-            target,
+            _closing(location, descriptor),
             push_scope(reference.repository, source),
             {"Content-Type": "application/octet-stream", "Content-Length": str(descriptor.size)},
             body,
@@ -168,6 +181,25 @@ class Uploads:
         finally:
             for opened_body in bodies:
                 opened_body.close()
+
+    def _send_chunks(
+        self,
+        reference: Reference,
+        descriptor: Descriptor,
+        session: Session,
+        opened: Callable[[], Content],
+        source: str | None,
+        sent: Callable[[int], None],
+        stop: threading.Event | None,
+        patience: Patience,
+    ) -> Answer:
+        scopes = push_scope(reference.repository, source)
+        upload = ChunkedUpload(self._exchange, reference, scopes, session, patience, stop)
+        body = _Body(opened(), descriptor.size, sent, stop)
+        try:
+            return upload.send(body.read, lambda address: _closing(address, descriptor))
+        finally:
+            body.close()
 
     def _cancel(self, reference: Reference, location: str) -> None:
         """Close a session that is not needed. A registry that does not do that forgets it by itself."""
@@ -207,6 +239,13 @@ class _Body:
     def close(self) -> None:
         """Close what it is read from."""
         self._file.close()
+
+
+def _closing(address: str, descriptor: Descriptor) -> str:
+    """Return the address that ends an upload: the session's, with the digest."""
+    from urllib.parse import quote
+
+    return f"{address}{'&' if '?' in address else '?'}digest={quote(descriptor.digest, safe='')}"
 
 
 def _shown(reference: Reference, descriptor: Descriptor) -> str:

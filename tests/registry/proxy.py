@@ -67,12 +67,16 @@ class Passed:
 
 
 class Proxy:
-    """The proxy; a context manager. `requests` are in the order in which they came."""
+    """The proxy; a context manager. `requests` are in the order in which they came.
+
+    Requests with a body of more than `largest` bytes are refused with 413.
+    """
 
     def __init__(self, upstream: str, *faults: Fault) -> None:
         self.upstream = upstream
         self.faults = list(faults)
         self.requests: list[Passed] = []
+        self.largest: int | None = None
         self._lock = threading.Lock()
         self._done: dict[int, int] = {}
         handler = type("Handler", (_Handler,), {"proxy": self})
@@ -129,6 +133,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return
         body = self.rfile.read(length) if length else b""
         own = next((fault.answer for fault in faults if fault.answer), None)
+        if self.proxy.largest is not None and length > self.proxy.largest:
+            own = status(413)
         reply = own(self.path) if own else self._forward(body)
         for fault in faults:
             if fault.change is not None:

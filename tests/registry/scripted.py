@@ -133,4 +133,4 @@ class _Handler(BaseHTTPRequestHandler):
         if step.cut or step.length is not None:
             self.close_connection = True
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815 - names that http.server looks up
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 - names that http.server looks up
