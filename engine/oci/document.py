@@ -1,7 +1,9 @@
 """The JSON documents of an image: descriptor, manifest, index and config, checked when they are read.
 
 A value that exists is valid: digests are digests, sizes are not negative, an index is not also a manifest.
-Documents come from outside, so everything that does not fit raises `Malformed` naming the field.
+Documents come from outside, so everything that does not fit raises `Malformed` naming the field; its code says what is
+wrong: `document-size`, `json`, `duplicate-key`, `layer-count`, `size`, `digest`, `ambiguous-manifest`, `schema1`, and
+`document` for a field that is missing or of another type.
 """
 
 from __future__ import annotations
@@ -30,18 +32,26 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(document) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise Malformed(f"the key {twice!r} stands twice in one object", code="document")
+        raise Malformed(f"the key {twice!r} stands twice in one object", code="duplicate-key")
     return document
 
 
+def _no_constant(word: str) -> None:
+    raise ValueError(f"{word} is no number")  # though Python would take it for one
+
+
 def read_json(content: bytes, what: str) -> dict[str, Any]:
-    """Parse one JSON object; duplicate keys, other types, deep nesting and over-long documents raise `Malformed`."""
+    """Parse one JSON object.
+
+    Raises `Malformed`: `document-size` over the limit, `json` for what is not JSON or nested too deep to be read,
+    `duplicate-key`, and `document` when it is not an object.
+    """
     if len(content) > LARGEST_DOCUMENT:
-        raise Malformed(f"{what} has {len(content)} bytes; the limit is {LARGEST_DOCUMENT}", code="document")
+        raise Malformed(f"{what} has {len(content)} bytes; the limit is {LARGEST_DOCUMENT}", code="document-size")
     try:
-        document = json.loads(content, object_pairs_hook=_unique)
+        document = json.loads(content, object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as problem:
-        raise Malformed(f"{what} is not JSON: {problem}", code="document") from None
+        raise Malformed(f"{what} is not JSON: {problem}", code="json") from None
     if not isinstance(document, dict):
         raise Malformed(f"{what} is not a JSON object", code="document")
     return document
@@ -69,7 +79,7 @@ class Descriptor(Record):
             raise Malformed(f"{what} is not a descriptor", code="document")
         size = document.get("size")
         if not isinstance(size, int) or isinstance(size, bool) or size < 0 or size >= 1 << 62:
-            raise Malformed(f"{what} has no valid size", code="document")
+            raise Malformed(f"{what} has no valid size", code="size")
         media_type = document.get("mediaType", "")
         if not isinstance(media_type, str):
             raise Malformed(f"{what} has no valid mediaType", code="document")
@@ -169,7 +179,7 @@ def read_manifest(content: bytes, media_type: str = "", what: str = "the manifes
         )
     layers = _list(document.get("layers", []), what, "layers")
     if len(layers) > MOST_LAYERS:
-        raise Malformed(f"{what} has {len(layers)} layers; the limit is {MOST_LAYERS}", code="document")
+        raise Malformed(f"{what} has {len(layers)} layers; the limit is {MOST_LAYERS}", code="layer-count")
     subject, artifact_type = document.get("subject"), document.get("artifactType")
     return Manifest(
         media_type,
