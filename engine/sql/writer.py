@@ -173,6 +173,10 @@ class Writer:
             if isinstance(node.left, b.Total) and node.left.argument is not None:  # whether a row of the group has it
                 return f"max({self.value(node.left.argument)} = {self.value(node.right)})"
             return self._dialect.has_item(self.value(node.left), self.value(node.right))
+        if node.operator == "=" and isinstance(node.left, b.Item) and isinstance(node.right, b.Value):
+            native = self._map(node.left.field.name)
+            if native:
+                return self._dialect.item_is(self._row, native, self.place(node.left.key), self.place(node.right.value))
         return f"{self.value(node.left)} {_COMPARED[node.operator]} {self.value(node.right)}"
 
     def _known(self, operand: b.Bound, *, known: bool) -> str:
@@ -222,6 +226,8 @@ class Writer:
         if not select.count:
             return self.select(select, lambda _: [(self.value(select.columns[0].value), "")])
         rows = select.replace(count=False)
+        if select.until is None:  # how many there are does not depend on which come first
+            rows = rows.replace(order=())
         if select.group is None and not select.cut:
             return self.select(rows, lambda _: [("count(*)", "")], ordered=False)
         return f"SELECT count(*) FROM ({self.select(rows, one_column, ordered=False)})"
@@ -301,12 +307,12 @@ class Writer:
         """
         inner = list(columns)
         inner += [(self.value(key.value), f"_o{place}") for place, key in enumerate(select.order)]
-        order = _directed((f"_o{place}" for place in range(len(select.order))), select.order)
+        order = _directed((f"_o{place}" for place in range(len(select.order))), select.order) or "1"
         steps: list[tuple[tuple[b.Bound, ...], str, str]] = []
         if select.spared is not None:
             inner.append((self.value(select.spared.by), "_newness"))
             kept = f"> {self.place(select.spared.count)} AND _newness IS NOT NULL"
-            steps.append((select.spared.per, f"_newness DESC NULLS LAST, {order}", kept))
+            steps.append((select.spared.per, f"_newness DESC NULLS LAST, {order}".removesuffix(", 1"), kept))
         if select.skip is not None:
             steps.append((select.skip.per, order, f"> {self.place(select.skip.count)}"))
         if select.limit is not None:

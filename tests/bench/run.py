@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bench import Bench
+from language import language, load
 from measure import ROUNDS, CannotRunError
 from pull import pull
 from query import engines, frozen, query
@@ -31,6 +32,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     "eight-layer": partial(pull, name="eight"),
     "query": query,
     "frozen": frozen,
+    "language": language,
+    "load": load,
     "engines": engines,
 }
 WHEN_NAMED = ("engines",)
