@@ -71,7 +71,7 @@ def engines(bench: Bench) -> tuple[str, list[Figure]]:
     first = _ask(bench, "imq images", imq, _store(bench, imq, IMAGES), "images", at_least=IMAGES)
     first.needed = True
     contenders = [first]
-    layout = _layout(bench, IMAGES)
+    layout = layout_of(bench, IMAGES)
     with contextlib.ExitStack() as stack:
         podman = stack.enter_context(podman_store(os.path.join(bench.scratch, "podman")))
         held = _fill(layout, f"containers-storage:[overlay@{podman[2]}+{podman[4]}]")
@@ -112,7 +112,7 @@ class _Answered:
 
 def _store(bench: Bench, imq: str, count: int) -> str:
     """Return a store of `count` images: a layout that imq did not write, indexed by the imq that is measured."""
-    layout = _layout(bench, count)
+    layout = layout_of(bench, count)
     store = os.path.join(bench.scratch, f"store-{count}-{os.path.basename(os.path.dirname(imq))}")
     if os.path.exists(store):
         return store
@@ -121,7 +121,8 @@ def _store(bench: Bench, imq: str, count: int) -> str:
     return store
 
 
-def _layout(bench: Bench, count: int) -> str:
+def layout_of(bench: Bench, count: int) -> str:
+    """Return a layout of `count` small images, written once."""
     layout = os.path.join(bench.cache, f"layout-{count}")
     if not os.path.exists(os.path.join(layout, "index.json")):
         print(f"writing a layout of {count} images: this is done once", flush=True)

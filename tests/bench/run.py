@@ -14,7 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bench import Bench
-from language import language, load
+from language import language
+from load import load
 from measure import ROUNDS, CannotRunError
 from pull import pull
 from query import engines, frozen, query
@@ -46,7 +47,7 @@ VERSIONS = {
     "crane": ["crane", "version"],
     "regctl": ["regctl", "version"],
 }
-WIDTH = 58
+WIDTH = 78
 
 
 def main() -> int:

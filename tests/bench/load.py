@@ -1,0 +1,116 @@
+"""Loading archives of a thousand small images, and deriving the index of them anew."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+import zlib
+from typing import TYPE_CHECKING, Any
+
+from layouts import REF_NAME
+from measure import CannotRunError, Contender, Figure, interleave, milliseconds, said_by
+from query import layout_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench import Bench
+
+IMAGES = 1000
+TARGET = 2000
+"""Milliseconds for the whole process. `docker load` of as many took 114 s, `podman load` of 200 took 23 s."""
+
+
+def load(bench: Bench) -> tuple[str, list[Figure]]:
+    """Load the images into a store that is not there: from an archive of `docker save`, and from one of a layout."""
+    imq = bench.imq()
+    docker, layout = (_archive(bench, kind, IMAGES) for kind in ("docker", "layout"))
+    contenders = [_loading(bench, imq, docker, "docker save"), _loading(bench, imq, layout, "an OCI layout")]
+    anew = os.path.join(bench.scratch, "anew")
+    said_by([imq, "--root", anew, "load", layout], bench.environment())
+    reindex = Contender("imq reindex", [imq, "--root", anew, "reindex"], environment=bench.environment())
+    contenders.append(reindex)
+    for one in contenders:
+        one.needed = True
+    measured = interleave(contenders, bench.rounds)
+    bench.note("load", contenders)
+    figures = [milliseconds(one.name, one, TARGET) for one in contenders if one in measured]
+    return f"archives of {IMAGES} small images, a store that is not there before", figures
+
+
+def _loading(bench: Bench, imq: str, archive: str, of: str) -> Contender:
+    name = f"imq load, {of}"
+    command = [imq, "--root", "", "load", archive]
+    contender = Contender(name, command, environment=bench.environment())
+    place = 0
+
+    def before() -> None:
+        # never where one was removed: a file system spares for a while what was deleted, and new files wait for that
+        nonlocal place
+        place += 1
+        command[2] = os.path.join(bench.scratch, f"loaded-{os.path.basename(archive)}-{place}")
+
+    def check() -> None:
+        held = said_by([imq, "--root", command[2], "images", "count"], bench.environment())
+        if held != str(IMAGES):
+            raise CannotRunError(f"{name} left {held} images of {IMAGES}")
+
+    contender.before, contender.check = before, check
+    return contender
+
+
+def _archive(bench: Bench, kind: str, count: int) -> str:
+    """Return an archive of the images: `kind` is `docker` or `layout`."""
+    path = os.path.join(bench.cache, f"{kind}-{count}.tar")
+    if not os.path.exists(path):
+        layout = layout_of(bench, count)
+        with tarfile.open(f"{path}.part", "w", format=tarfile.USTAR_FORMAT) as archive:
+            written: set[str] = set()
+            for name, content in (_as_docker if kind == "docker" else _as_layout)(layout):
+                if name not in written:
+                    written.add(name)
+                    member = tarfile.TarInfo(name)
+                    member.size = len(content)
+                    archive.addfile(member, io.BytesIO(content))
+        os.rename(f"{path}.part", path)
+    return path
+
+
+def _as_docker(layout: str) -> Iterator[tuple[str, bytes]]:
+    """Yield the files of an archive as `docker save` wrote it until version 24."""
+    listing = []
+    for entry in _entries(layout):
+        manifest = json.loads(_blob(layout, entry))
+        config = manifest["config"]["digest"].partition(":")[2] + ".json"
+        yield config, _blob(layout, manifest["config"])
+        layers = []
+        for layer in manifest["layers"]:
+            layers.append(layer["digest"].partition(":")[2] + "/layer.tar")
+            yield layers[-1], zlib.decompress(_blob(layout, layer), wbits=31)
+        name = entry.get("annotations", {}).get(REF_NAME)
+        listing.append({"Config": config, "RepoTags": [name] if name else None, "Layers": layers})
+    yield "manifest.json", json.dumps(listing).encode()
+
+
+def _as_layout(layout: str) -> Iterator[tuple[str, bytes]]:
+    """Yield the files of a layout."""
+    entries = _entries(layout)
+    yield "oci-layout", b'{"imageLayoutVersion":"1.0.0"}'
+    yield "index.json", json.dumps({"schemaVersion": 2, "manifests": entries}).encode()
+    for entry in entries:
+        manifest = json.loads(_blob(layout, entry))
+        for blob in (entry, manifest["config"], *manifest["layers"]):
+            yield f"blobs/sha256/{blob['digest'].partition(':')[2]}", _blob(layout, blob)
+
+
+def _entries(layout: str) -> list[dict[str, Any]]:
+    with open(os.path.join(layout, "index.json")) as source:
+        entries: list[dict[str, Any]] = json.load(source)["manifests"]
+    return entries
+
+
+def _blob(layout: str, descriptor: dict[str, Any]) -> bytes:
+    with open(os.path.join(layout, "blobs", "sha256", descriptor["digest"].partition(":")[2]), "rb") as source:
+        return source.read()
