@@ -175,6 +175,8 @@ class Exchange:
             return answer
         if problem is not None and problem.code == "unreachable" and not problem.temporary and first == "http":
             raise problem  # nobody listens there
+        if answer is not None:
+            answer.close()
         try:
             answer = self._followed(ask, second, server, header)
         except RegistryError as failed:

@@ -68,7 +68,7 @@ def _tls(chain: list[BaseException], host: str) -> RegistryError:
             code="tls",
             host=host,
             hints=(
-                "name the file with its authority in REQUESTS_CA_BUNDLE",
+                f"name the file with its authority in SSL_CERT_FILE, or put it at /etc/docker/certs.d/{host}/ca.crt",
                 f"or, if you accept the risk, list {host} as an insecure registry",
             ),
         )
@@ -76,7 +76,10 @@ def _tls(chain: list[BaseException], host: str) -> RegistryError:
         f"no TLS connection to {host} can be made",
         code="tls",
         host=host,
-        hints=(f"if it serves plain http and you accept the risk, list {host} as an insecure registry",),
+        hints=(
+            f"if it serves plain http and you accept the risk, list {host} as an insecure registry",
+            f"if it asks for a client's certificate, put it into /etc/docker/certs.d/{host}: client.cert, client.key",
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""Proxies and certificate authorities, found in an environment by the names that requests reads."""
+"""Proxies and certificate authorities, found in an environment by the names that requests and OpenSSL read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def proxies_for(url: str, environment: Mapping[str, str]) -> dict[str, str]:
 
 def ca_bundle(environment: Mapping[str, str]) -> str:
     """Return the file or folder of trusted authorities; empty means the built-in ones."""
-    return environment.get("REQUESTS_CA_BUNDLE") or environment.get("CURL_CA_BUNDLE") or ""
+    names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+    return next((path for name in names if (path := environment.get(name))), "")
 
 
 def _lookup(environment: Mapping[str, str], name: str) -> str:

@@ -11,15 +11,18 @@ import threading
 
 from imq.grammar.record import TYPE_CHECKING
 
+from .certificates import context_for, find_certificates
 from .outages import failure
 from .proxies import ca_bundle, proxies_for
 from .settings import is_loopback
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
     from typing import Any
 
     import requests
+    from requests.adapters import HTTPAdapter
 
     from .limits import Allowance
     from .settings import Settings
@@ -109,6 +112,7 @@ class Transport:
         self._settings = settings
         self._session: requests.Session | None = None
         self._lock = threading.Lock()
+        self._equipped: set[str] = set()
         self._ca_bundle = ca_bundle(settings.environment)
 
     def send(
@@ -119,6 +123,8 @@ class Transport:
 
         session = self._opened()
         host = authority(url)
+        if url.startswith("https://"):
+            self._equip(session, host, verify=verify)
         sent = {"User-Agent": self._settings.user_agent, "Accept-Encoding": "identity", **headers}
         try:
             request = Request(method, url, headers=sent, data=body).prepare()
@@ -140,13 +146,28 @@ class Transport:
         """Close every connection."""
         with self._lock:
             session, self._session = self._session, None
+            self._equipped.clear()
         if session is not None:
             session.close()
+
+    def _equip(self, session: requests.Session, host: str, *, verify: bool) -> None:
+        """Have the certificates that are kept for a host used for it, and for no other."""
+        with self._lock:
+            if host in self._equipped:
+                return
+            kept = find_certificates(self._settings.environment, host)
+            if kept is not None:
+                session.mount(f"https://{host}/", _adapter(self._connections, context_for(kept, host, verify=verify)))
+            self._equipped.add(host)
+
+    @property
+    def _connections(self) -> int:
+        return max(self._settings.jobs, 1) + 1
 
     def _opened(self) -> requests.Session:
         with self._lock:
             if self._session is None:
-                self._session = _session(max(self._settings.jobs, 1) + 1)
+                self._session = _session(self._connections)
             return self._session
 
 
@@ -154,6 +175,24 @@ def _session(connections: int) -> requests.Session:
     from http.cookiejar import DefaultCookiePolicy
 
     from requests import Session
+
+    class Unfollowing(Session):
+        """Leaves redirects alone. `allow_redirects=False` would still read their bodies, however long, and prepare."""
+
+        def get_redirect_target(self, resp: object) -> None:  # noqa: ARG002
+            return None
+
+    session = Unfollowing()
+    session.trust_env = False  # would read .netrc; proxies and certificates are found by `proxies`
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+    adapter = _adapter(connections, None)
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    return session
+
+
+def _adapter(connections: int, context: ssl.SSLContext | None) -> HTTPAdapter:
+    """Return what makes and keeps connections, with a TLS context of its own if one is given."""
     from requests.adapters import HTTPAdapter
     from urllib3 import HTTPSConnectionPool
     from urllib3.connection import HTTPSConnection
@@ -172,22 +211,17 @@ def _session(connections: int) -> requests.Session:
         """Uploads in large blocks."""
 
         def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+            if context is not None:
+                kwargs["ssl_context"] = context
             super().init_poolmanager(*args, blocksize=_UPLOAD_BLOCK, **kwargs)
             self.poolmanager.pool_classes_by_scheme = {**self.poolmanager.pool_classes_by_scheme, "https": Pool}
 
-    class Unfollowing(Session):
-        """Leaves redirects alone. `allow_redirects=False` would still read their bodies, however long, and prepare."""
+        def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+            if context is not None:
+                kwargs["ssl_context"] = context
+            return super().proxy_manager_for(*args, **kwargs)
 
-        def get_redirect_target(self, resp: object) -> None:  # noqa: ARG002
-            return None
-
-    session = Unfollowing()
-    session.trust_env = False  # would read .netrc; proxies and certificates are found by `proxies`
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-    adapter = Adapter(pool_connections=16, pool_maxsize=connections, max_retries=0)
-    session.mount("http://", adapter)
-    session.mount("https://", adapter)
-    return session
+    return Adapter(pool_connections=16, pool_maxsize=connections, max_retries=0)
 
 
 def _foreign() -> tuple[type[Exception], ...]:

@@ -69,7 +69,7 @@ def test_hosts_elsewhere_must_have_a_good_certificate(
     with pytest.raises(RegistryError, match="not trusted: self-signed certificate") as caught:
         client.manifest(Reference.parse(f"{encrypted.host}/a"))
     assert caught.value.code == "tls"
-    assert "REQUESTS_CA_BUNDLE" in caught.value.hints[0]
+    assert "SSL_CERT_FILE" in caught.value.hints[0]
 
 
 def test_an_authority_of_ones_own_is_taken_from_the_environment(

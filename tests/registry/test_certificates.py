@@ -1,0 +1,202 @@
+"""Authorities and client certificates that are kept for single hosts, as docker keeps them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+import servers
+from imq.engine.oci.reference import Reference
+from imq.engine.registry.certificates import find_certificates
+from imq.engine.registry.proxies import ca_bundle
+from imq.grammar.errors import RegistryError
+from servers import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from imq.engine.registry.client import Client
+
+
+class Asking(Registry):
+    """A registry that asks who its client is, and lets in who shows a certificate of the authority `known`."""
+
+    known = ""
+
+    def _configuration(self) -> str:
+        key = f"    key: {self._tls[1] if self._tls else ''}\n"
+        return super()._configuration().replace(key, f"{key}    clientcas: [{self.known}]\n")
+
+
+@pytest.fixture(scope="module")
+def encrypted(certificate: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    servers.needed(servers.PROGRAM)
+    with Registry(tmp_path_factory.mktemp("encrypted"), tls=certificate) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def other(certificate: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with Registry(tmp_path_factory.mktemp("other"), tls=certificate) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def person(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """A client's certificate, which is its own authority, and its key."""
+    servers.needed("openssl")
+    folder = tmp_path_factory.mktemp("person")
+    made, key = str(folder / "client.cert"), str(folder / "client.key")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=ann"]
+    subprocess.run([*command, "-keyout", key, "-out", made], check=True, capture_output=True)
+    return made, key
+
+
+@pytest.fixture(scope="module")
+def asking(
+    certificate: tuple[str, str], person: tuple[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Registry]:
+    servers.needed(servers.PROGRAM)
+    registry = Asking(tmp_path_factory.mktemp("asking"), tls=certificate)
+    registry.known = person[0]
+    with registry:
+        yield registry
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the loopback count as another machine, whose certificate counts."""
+    for module in ("settings", "exchange", "transport"):
+        monkeypatch.setattr(f"imq.engine.registry.{module}.is_loopback", lambda _: False)
+
+
+def keep(home: Path, host: str, *files: tuple[str, str]) -> dict[str, str]:
+    """Keep files (path, name) for a host; return the environment in which they are found."""
+    folder = home / ".config" / "docker" / "certs.d" / host
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, name in files:
+        shutil.copy(path, folder / name)
+    return {"HOME": str(home)}
+
+
+def absent(client: Client, registry: Registry) -> bool:
+    """Ask the registry something, and say whether it answers as a registry."""
+    return client.head(Reference.parse(f"{registry.host}/a")) is None
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_an_authority_is_for_one_host(
+    connect: Callable[..., Client], encrypted: Registry, other: Registry, certificate: tuple[str, str], tmp_path: Path
+) -> None:
+    client = connect(environment=keep(tmp_path, encrypted.host, (certificate[0], "ca.crt")))
+    assert absent(client, encrypted)
+    with pytest.raises(RegistryError, match="is not trusted") as caught:
+        absent(client, other)
+    assert f"/etc/docker/certs.d/{other.host}/ca.crt" in caught.value.hints[0]
+    assert absent(client, encrypted)
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_an_authority_from_the_environment_is_for_all(
+    connect: Callable[..., Client], encrypted: Registry, other: Registry, certificate: tuple[str, str], name: str
+) -> None:
+    client = connect(environment={name: certificate[0]})
+    assert absent(client, encrypted)
+    assert absent(client, other)
+
+
+def test_the_environment_is_asked_in_order() -> None:
+    assert ca_bundle({"SSL_CERT_FILE": "/a", "REQUESTS_CA_BUNDLE": "/b"}) == "/b"
+    assert ca_bundle({"SSL_CERT_DIR": "/c", "SSL_CERT_FILE": ""}) == "/c"
+    assert ca_bundle({}) == ""
+
+
+@pytest.mark.parametrize("verified", [True, False], ids=["verified", "loopback"])
+def test_a_client_shows_its_certificate(
+    connect: Callable[..., Client],
+    asking: Registry,
+    certificate: tuple[str, str],
+    person: tuple[str, str],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    verified: bool,
+) -> None:
+    if verified:
+        request.getfixturevalue("elsewhere")
+    files = [(person[0], "client.cert"), (person[1], "client.key")]
+    if verified:
+        files.append((certificate[0], "ca.crt"))
+    assert absent(connect(environment=keep(tmp_path, asking.host, *files)), asking)
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_without_a_certificate_it_is_not_let_in(
+    connect: Callable[..., Client],
+    asking: Registry,
+    certificate: tuple[str, str],
+    person: tuple[str, str],
+    tmp_path: Path,
+) -> None:
+    environment = keep(tmp_path, asking.host, (certificate[0], "ca.crt"))
+    keep(tmp_path, "another.example", (person[0], "client.cert"), (person[1], "client.key"))
+    with pytest.raises(RegistryError) as caught:
+        absent(connect(environment=environment, retries=0), asking)
+    assert caught.value.host == asking.host
+
+
+@pytest.mark.parametrize(("kept", "lacking"), [("client.cert", "client.key"), ("client.key", "client.cert")])
+def test_half_a_pair_is_told(
+    connect: Callable[..., Client],
+    encrypted: Registry,
+    person: tuple[str, str],
+    tmp_path: Path,
+    kept: str,
+    lacking: str,
+) -> None:
+    environment = keep(tmp_path, encrypted.host, (person[0], kept))
+    with pytest.raises(RegistryError, match=rf"{kept}, for {encrypted.host}, there is no {lacking}") as caught:
+        absent(connect(environment=environment), encrypted)
+    assert caught.value.code == "tls"
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize("damage", ["text", "other key", "password", "folder"])
+def test_files_that_are_no_certificates_are_told(
+    connect: Callable[..., Client],
+    encrypted: Registry,
+    person: tuple[str, str],
+    certificate: tuple[str, str],
+    tmp_path: Path,
+    damage: str,
+) -> None:
+    environment = keep(tmp_path, encrypted.host, (person[0], "client.cert"), (certificate[1], "client.key"))
+    folder = tmp_path / ".config" / "docker" / "certs.d" / encrypted.host
+    if damage == "text":
+        (folder / "ca.crt").write_text("no certificate")
+    elif damage == "password":
+        locked = ["openssl", "rsa", "-aes128", "-passout", "pass:secret", "-in", person[1], "-out", "client.key"]
+        subprocess.run(locked, check=True, capture_output=True, cwd=folder)
+    elif damage == "folder":
+        os.mkdir(folder / "ca.crt")
+    with pytest.raises(RegistryError, match=rf"certs\.d.*, for {encrypted.host}, ") as caught:
+        absent(connect(environment=environment), encrypted)
+    assert caught.value.code == "tls"
+
+
+def test_which_folder_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imq.engine.registry.certificates.SYSTEM_FOLDERS", (str(tmp_path / "system"),))
+    (tmp_path / "system" / "a.example:5000").mkdir(parents=True)
+    (tmp_path / "system" / "a.example:5000" / "b.crt").touch()
+    (tmp_path / "system" / "a.example:5000" / "a.crt").touch()
+    found = find_certificates({}, "a.example:5000")
+    assert found is not None
+    assert [os.path.basename(path) for path in found.authorities] == ["a.crt", "b.crt"]
+    (tmp_path / "own" / "containers" / "certs.d" / "a.example:5000").mkdir(parents=True)
+    assert find_certificates({"XDG_CONFIG_HOME": str(tmp_path / "own")}, "a.example:5000") == found, "it is empty"
+    for host in ("a.example", "", "..", "a/../a.example:5000"):
+        assert find_certificates({}, host) is None
