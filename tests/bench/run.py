@@ -19,6 +19,7 @@ from load import load
 from measure import ROUNDS, CannotRunError
 from pull import pull
 from query import engines, frozen, query
+from unpack import unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +32,7 @@ PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file
 BENCHMARKS: dict[str, Benchmark] = {
     "two-layer": partial(pull, name="two"),
     "eight-layer": partial(pull, name="eight"),
+    "unpack": unpack,
     "query": query,
     "frozen": frozen,
     "language": language,
@@ -41,6 +43,7 @@ WHEN_NAMED = ("engines",)
 VERSIONS = {
     "skopeo": ["skopeo", "--version"],
     "docker-registry": ["docker-registry", "--version"],
+    "umoci": ["umoci", "--version"],
     "curl": ["curl", "--version"],
     "podman": ["podman", "--version"],
     "dockerd": ["dockerd", "--version"],
