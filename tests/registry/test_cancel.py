@@ -83,13 +83,21 @@ def test_ctrl_c_stops_all(
     main = threading.main_thread().ident
     assert main is not None
     with held(here, manifest, None, hold, certificate if encrypted else None) as server:
-        timer = threading.Timer(0.3, signal.pthread_kill, (main, signal.SIGINT))
+        started: list[float] = []
+
+        def interrupt() -> None:
+            while len(server.seen) < 5:  # the manifest, the config, and three layers that are held
+                time.sleep(0.01)
+            time.sleep(0.3)
+            started.append(time.monotonic())
+            signal.pthread_kill(main, signal.SIGINT)
+
+        timer = threading.Thread(target=interrupt)
         timer.start()
-        start = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             pull(connect(jobs=3), Reference.parse(f"{server.host}/a"), AMD64, there, watcher)
-        took = time.monotonic() - start
         timer.join()
+        took = time.monotonic() - started[0]
         hold.set()
     assert took < 2
     assert there.interrupted == 3

@@ -30,7 +30,10 @@ def test_others_can_import_what_was_left_out() -> None:
     assert run(code) == "True"
 
 
-@pytest.mark.parametrize("module", ["client", "pull", "push", "transport", "credentials", "auth", "lean"])
+@pytest.mark.parametrize(
+    "module",
+    ["client", "pull", "push", "copying", "transport", "certificates", "credentials", "auth", "lean"],
+)
 def test_our_modules_import_requests_only_when_they_ask_a_registry(module: str) -> None:
     heavy = "{'requests', 'urllib3', 'subprocess', 'concurrent.futures', 'dataclasses', 'typing', 'ssl', 'socket'}"
     assert run(f"import sys, imq.engine.registry.{module}; print(sorted({heavy} & set(sys.modules)))") == "[]"
