@@ -137,6 +137,14 @@ def entries_in(root: object) -> list[dict[str, Any]]:
     return entries
 
 
+def reached_in(root: object) -> dict[str, int]:
+    """Return the blobs that a store's index.json reaches, with the sizes that it says."""
+    reached: dict[str, int] = {}
+    for entry in entries_in(root):
+        _reach(os.fspath(root), entry, reached)  # type: ignore[call-overload]
+    return reached
+
+
 def check_store(root: object, *, spoilt: Mapping[str, str] | None = None) -> None:
     """Check that a store is in order.
 
@@ -156,9 +164,7 @@ def check_store(root: object, *, spoilt: Mapping[str, str] | None = None) -> Non
         if digest not in spoilt:
             with open(_path(root, digest), "rb") as source:
                 assert f"sha256:{hashlib.file_digest(source, 'sha256').hexdigest()}" == digest
-    reached: dict[str, int] = {}
-    for entry in entries_in(root):
-        _reach(root, entry, reached)
+    reached = reached_in(root)
     absent = {digest for digest, size in reached.items() if blobs.get(digest) != size} - spoilt.keys()
     assert not absent, "what index.json reaches is there, and as long as it says"
     if "sweep" not in ingest:
