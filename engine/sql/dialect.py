@@ -55,15 +55,15 @@ class Dialect(Record):
     def has_key(self, row: str, native: str, column: str, key: str) -> str:
         """Return whether a map has `key`; the rest as `item`."""
         if native:
-            return f"EXISTS (SELECT 1 FROM {native} WHERE image = {row}._image AND key = {key})"
+            return f"{row}._image IN (SELECT image FROM {native} WHERE key = {key})"
         return f"EXISTS (SELECT 1 FROM json_each({column}) WHERE key = {key})"
 
-    def item_is(self, row: str, native: str, key: str, value: str) -> str:
-        """Return whether a map that the store keeps as the table `native` has `value` under `key`.
+    def item_is(self, row: str, native: str, key: str, operator: str, value: str) -> str:
+        """Return whether what a map that the store keeps as the table `native` has under `key` is, or is like, a value.
 
-        One walk of that table takes less than looking into it for each row.
+        One walk of that table's index takes less than looking into it for each row.
         """
-        return f"{row}._image IN (SELECT image FROM {native} WHERE key = {key} AND value = {value})"
+        return f"{row}._image IN (SELECT image FROM {native} WHERE key = {key} AND value {operator} {value})"
 
     def has_item(self, column: str, item: str) -> str:
         """Return whether a list (a JSON array) has an item."""

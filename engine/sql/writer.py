@@ -155,6 +155,11 @@ class Writer:
         return text if node.kind is Kind.NUMBER or node.operator != "*" else f"cast(round{text} AS INTEGER)"
 
     def _test(self, node: b.Test) -> str:
+        if node.operator in ("=", "like") and isinstance(node.left, b.Item) and isinstance(node.right, b.Value):
+            native, value = self._map(node.left.field.name), node.right.value
+            if native:
+                operator, given = ("GLOB", self._dialect.glob(str(value))) if node.operator == "like" else ("=", value)
+                return self._dialect.item_is(self._row, native, self.place(node.left.key), operator, self.place(given))
         if node.operator == "like":
             pattern = node.right
             glob = (
@@ -173,10 +178,6 @@ class Writer:
             if isinstance(node.left, b.Total) and node.left.argument is not None:  # whether a row of the group has it
                 return f"max({self.value(node.left.argument)} = {self.value(node.right)})"
             return self._dialect.has_item(self.value(node.left), self.value(node.right))
-        if node.operator == "=" and isinstance(node.left, b.Item) and isinstance(node.right, b.Value):
-            native = self._map(node.left.field.name)
-            if native:
-                return self._dialect.item_is(self._row, native, self.place(node.left.key), self.place(node.right.value))
         return f"{self.value(node.left)} {_COMPARED[node.operator]} {self.value(node.right)}"
 
     def _known(self, operand: b.Bound, *, known: bool) -> str:
