@@ -58,12 +58,16 @@ class Dialect(Record):
             return f"{row}._image IN (SELECT image FROM {native} WHERE key = {key})"
         return f"EXISTS (SELECT 1 FROM json_each({column}) WHERE key = {key})"
 
-    def item_is(self, row: str, native: str, key: str, operator: str, value: str) -> str:
-        """Return whether what a map that the store keeps as the table `native` has under `key` is, or is like, a value.
+    def item_found(self, row: str, native: str, key: str, test: str) -> str:
+        """Return whether a map that the store keeps as the table `native` has a `value` under `key` that passes a test.
 
         One walk of that table's index takes less than looking into it for each row.
         """
-        return f"{row}._image IN (SELECT image FROM {native} WHERE key = {key} AND value {operator} {value})"
+        return f"{row}._image IN (SELECT image FROM {native} WHERE key = {key} AND {test})"
+
+    def command_found(self, row: str, test: str) -> str:
+        """Return whether the `text` of the command of a layer or step passes a test: each command is kept once."""
+        return f"{row}._command IN (SELECT key FROM command WHERE text <> '' AND {test})"
 
     def has_item(self, column: str, item: str) -> str:
         """Return whether a list (a JSON array) has an item."""

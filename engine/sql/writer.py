@@ -155,11 +155,12 @@ class Writer:
         return text if node.kind is Kind.NUMBER or node.operator != "*" else f"cast(round{text} AS INTEGER)"
 
     def _test(self, node: b.Test) -> str:
-        if node.operator in ("=", "like") and isinstance(node.left, b.Item) and isinstance(node.right, b.Value):
-            native, value = self._map(node.left.field.name), node.right.value
-            if native:
-                operator, given = ("GLOB", self._dialect.glob(str(value))) if node.operator == "like" else ("=", value)
-                return self._dialect.item_is(self._row, native, self.place(node.left.key), operator, self.place(given))
+        if node.operator in ("=", "like", "matches") and isinstance(node.right, b.Value):
+            if isinstance(node.left, b.Item) and (native := self._map(node.left.field.name)):
+                key = self.place(node.left.key)
+                return self._dialect.item_found(self._row, native, key, self._text_test("value", node, node.right))
+            if isinstance(node.left, b.Column) and self._commands(node.left):
+                return self._dialect.command_found(self._row, self._text_test("text", node, node.right))
         if node.operator == "like":
             pattern = node.right
             glob = (
@@ -179,6 +180,20 @@ class Writer:
                 return f"max({self.value(node.left.argument)} = {self.value(node.right)})"
             return self._dialect.has_item(self.value(node.left), self.value(node.right))
         return f"{self.value(node.left)} {_COMPARED[node.operator]} {self.value(node.right)}"
+
+    def _commands(self, column: b.Column) -> bool:
+        """Whether a column shows the commands of layers or steps as the store keeps them."""
+        kept = self._row.partition("_")[0] in ("layers", "history") and self._derived is None
+        return kept and column.field.name == "created_by"
+
+    def _text_test(self, column: str, node: b.Test, value: b.Value) -> str:
+        """Write a test of a text of the store, by the name of its column."""
+        if node.operator == "matches":
+            self.functions.add("matches")
+            return f"lent_matches({column}, {self.place(value.value)})"
+        if node.operator == "like":
+            return f"{column} GLOB {self.place(self._dialect.glob(str(value.value)))}"
+        return f"{column} = {self.place(value.value)}"
 
     def _known(self, operand: b.Bound, *, known: bool) -> str:
         if isinstance(operand, b.Column) and operand.kind in (Kind.MAP, Kind.LIST):
