@@ -5,7 +5,7 @@ after it, and a step that was not killed did what it says. Then every blob hashe
 there, and the index is what a new one would be. After a kill a copy of the store shows that it goes on from there: the
 same step again completes, prune leaves nothing that is not reached, and reindex changes no answer.
 
-A run kills some dozens. `IMQ_KILLS=500 pytest tests/store/test_machine.py -s` goes on with other histories until so
+A run kills about two dozen. `IMQ_KILLS=500 pytest tests/store/test_machine.py -s` goes on with other histories until so
 many were killed, and prints at which kinds of points.
 """
 
