@@ -218,21 +218,21 @@ class Lexer:
             if "SPARE" in accepts and (spare := _SPARE.match(text, name.start())):
                 return self._take("SPARE", spare).replace(value="except newest")
             if "SETS" in accepts:
-                return self._take("SETS", name).replace(value=low)
+                return self._word("SETS", name, low)
         kind = WORDS.get(low)
         if kind in accepts:
             return self._take(kind, name)
         for words, declared in ((_WORDED, "WORDED"), (_MOMENT, "MOMENT")):
             if low in words and declared in accepts:
-                return self._take(declared, name).replace(value=low)
+                return self._word(declared, name, low)
         if called and "FUNCTION" in accepts:
-            return self._take("FUNCTION", name).replace(value=low)
+            return self._word("FUNCTION", name, low)
         if "VERB" in accepts and low in self.vocabulary.verbs:
-            return self._take("VERB", name).replace(value=low)
+            return self._word("VERB", name, low)
         if "TABLE" in accepts and (
             self._asks(name, accepts) if low in self.vocabulary.tables else self._relates(name, accepts)
         ):
-            return self._take("TABLE", name).replace(value=low)
+            return self._word("TABLE", name, low)
         if "RELATION" in accepts:
             return self._take("RELATION", name)
         return None
@@ -257,6 +257,11 @@ class Lexer:
         self._at = match.end()
         value = match[0].rstrip() if strip else match[0]
         return Token(kind, value, Span(match.start(), match.start() + len(value)))
+
+    def _word(self, kind: str, match: re.Match[str], value: str) -> Token:
+        """Take a word whose value is not how it was written."""
+        self._at = match.end()
+        return Token(kind, value, Span(match.start(), match.end()))
 
     def _string(self, quote: str) -> Token:
         start = self._at

@@ -37,6 +37,7 @@ class _RecordType(type):
     _fields: tuple[str, ...]
     _values: tuple[str, ...]
     _defaults: dict[str, Any]
+    _checks: bool
 
     def __new__(mcs, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> _RecordType:
         inherited: tuple[str, ...] = ()
@@ -57,6 +58,7 @@ class _RecordType(type):
         body["_fields"] = fields
         body["_values"] = tuple(field for field in fields if field != "span")
         body["_defaults"] = defaults
+        body["_checks"] = bool(bases) and ("check" in body or any(getattr(base, "_checks", False) for base in bases))
         body["__match_args__"] = body["_values"]
         return super().__new__(mcs, name, bases, body)
 
@@ -69,11 +71,19 @@ class Record(metaclass=_RecordType):
         def __init__(self, *args, **named):
             """Take the fields by position or by name, as a dataclass would."""
             fields = self._fields
-            if len(args) > len(fields):
-                raise TypeError(f"{type(self).__name__} takes {len(fields)} values, got {len(args)}")
             assign = object.__setattr__
             for field, value in zip(fields, args, strict=False):
                 assign(self, field, value)
+            if named or len(args) != len(fields):
+                self._take_rest(args, named)
+            if self._checks:
+                self.check()
+
+        def _take_rest(self, args, named):
+            """Take the fields that were not given by position."""
+            fields, assign = self._fields, object.__setattr__
+            if len(args) > len(fields):
+                raise TypeError(f"{type(self).__name__} takes {len(fields)} values, got {len(args)}")
             for field in fields[len(args) :]:
                 value = named.pop(field, _ABSENT)
                 if value is _ABSENT:
@@ -83,7 +93,6 @@ class Record(metaclass=_RecordType):
                 assign(self, field, value)
             if named:
                 raise TypeError(f"{type(self).__name__} has no field {next(iter(named))!r}, or it was given twice")
-            self.check()
 
         def __setattr__(self, name, value):
             raise AttributeError(f"{type(self).__name__} is frozen")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import io
 import os
@@ -110,15 +111,20 @@ REFUSED: dict[str, tuple[str, Sequence[tuple[tarfile.TarInfo, bytes]]]] = {
 }  # fmt: skip
 
 
+def pointing(info, outside):
+    """Return a member whose link, where it has an @, leads outside."""
+    told = copy.copy(info)
+    told.linkname = info.linkname.replace("@", outside)
+    return told
+
+
 @pytest.mark.parametrize("kernel", [True, False], ids=["openat2", "descriptors"])
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused(around, case, kernel):
     code, members = REFUSED[case]
     if code == "owner" and os.geteuid() != 0:
         pytest.skip("owners are root's to give")
-    told = [
-        (info.replace(linkname=info.linkname.replace("@", str(around / "outside"))), body) for info, body in members
-    ]
+    told = [(pointing(info, str(around / "outside")), body) for info, body in members]
     with pytest.raises(ImqError) as caught:
         unpack_layers((LOWER, layer(*told)), str(around / "root"), kernel=kernel)
     assert caught.value.code == code
