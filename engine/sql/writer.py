@@ -242,8 +242,8 @@ class Writer:
         if not select.count:
             return self.select(select, lambda _: [(self.value(select.columns[0].value), "")])
         rows = select.replace(count=False)
-        if select.until is None:  # how many there are does not depend on which come first
-            rows = rows.replace(order=())
+        if sum(cut is not None for cut in (select.spared, select.skip, select.limit)) < 2 and select.until is None:
+            rows = rows.replace(order=())  # how many one cut leaves does not depend on which rows come first
         if select.group is None and not select.cut:
             return self.select(rows, lambda _: [("count(*)", "")], ordered=False)
         return f"SELECT count(*) FROM ({self.select(rows, one_column, ordered=False)})"

@@ -215,6 +215,18 @@ def answer(query: ast.Query, drawn: list[Row]) -> list[Sequence[Any]]:
 ID = (ast.Column(name("id")),)
 
 
+def test_a_count_counts_the_rows_that_two_cuts_leave() -> None:
+    """Which rows the first cut leaves decides how many the second one does."""
+    sizes = [("a", 1), ("b", 2), ("b", 3), ("a", 4)]
+    given = {"tag": "t", "label": {}, "layers": [], "dangling": False, "layer_count": 1}
+    drawn: list[Row] = [dict.fromkeys(COLUMNS) | given | {"repository": one, "size": size} for one, size in sizes]
+    cuts = {"skip": ast.Window(number(1)), "limit": ast.Window(number(1), (name("repository"),))}
+    for skipped, descending in ((1, False), (2, False), (3, False), (2, True), (3, True)):
+        order = (ast.Ordering(name("size"), descending),)
+        query = ast.Query("images", order=order, select=ID, **{**cuts, "skip": ast.Window(number(skipped))})
+        assert answer(query.replace(count=True), drawn) == [(len(answer(query, drawn)),)]
+
+
 def total(words: str, *arguments: ast.Expr, distinct: bool = False) -> ast.Expr:
     return ast.Call(words, arguments, distinct)
 
