@@ -40,7 +40,7 @@ from .tables import ELSEWHERE, TABLES, Kind
 from .verbs import ABSENT, VERBS, Planning, Takes, verb_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
     from datetime import tzinfo
     from typing import Any, TextIO
 
@@ -125,11 +125,15 @@ class Session:
         """
         yield from self._run(self.parse(text, wholes, folder), text, folder, dry_run=dry_run)
 
-    def _run(self, statements: Sequence[ast.Statement], text: str, folder: str, *, dry_run: bool) -> Iterator[Result]:
+    def _run(
+        self, statements: Sequence[ast.Statement], text: str, folder: str, *, dry_run: bool
+    ) -> Generator[Result, None, bool]:
+        """Run statements as `run` does; return whether what follows them may go on."""
         for statement in statements:
             if isinstance(statement, ast.Include):
                 script = self._scripts.included(statement, folder, self.vocabulary)
-                yield from self._run(script.statements, script.text, script.folder, dry_run=dry_run)
+                if not (yield from self._run(script.statements, script.text, script.folder, dry_run=dry_run)):
+                    return False
                 continue
             self._folder = folder
             try:
@@ -144,7 +148,8 @@ class Session:
                 result = Failure(error.at(text))
             yield result
             if self._stops and isinstance(result, Answer | Documents) and result.exit_code:
-                return
+                return False
+        return True
 
     def execute(self, statement: ast.Statement, *, dry_run: bool = False) -> Result:
         """Run one statement; of an `include`, the answer of its last one."""

@@ -73,3 +73,14 @@ def test_a_script_goes_on_and_the_worst_is_remembered(root: pathlib.Path) -> Non
 def test_a_source_can_be_named(root: pathlib.Path) -> None:
     assert imq(root, "--source", "store", "images where tag = 7 count").stdout == "1\n"
     assert imq(root, "--source", "nowhere", "images count").returncode == 2
+
+
+@pytest.mark.parametrize(("first", "shown"), [("", False), ("on error continue\n", True)])
+def test_what_fails_in_an_included_file_ends_the_script_that_includes_it(
+    root: pathlib.Path, first: str, *, shown: bool
+) -> None:
+    (root.parent / "inner.imq").write_text("assert no images\n")
+    (root.parent / "outer.imq").write_text(f'{first}include "inner.imq"\nimages count\n')
+    done = imq(root, "-f", str(root.parent / "outer.imq"))
+    assert done.returncode == 1
+    assert ("11" in done.stdout.splitlines()) == shown
