@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     Value = ast.Expr | ast.Items
 
 
+_ENVIRONMENT = "env."
+
+
 class Names(Record):
-    """What statements can name: the variables by their names, and the views by theirs in lower case."""
+    """What statements can name: the variables by their names, the views by theirs in lower case, the environment."""
 
     variables: Mapping[str, Value]
     views: Mapping[str, ast.Rows]
+    environment: Mapping[str, str]
 
 
 def expand(node: Any, names: Names) -> Any:
@@ -61,13 +65,15 @@ def _rebuilt(node: Any, names: Names, but: str = "") -> Any:
 
 def _looked_up(node: ast.Variable, names: Names) -> Value:
     value = names.variables.get(node.name)
+    if value is None and node.name.startswith(_ENVIRONMENT):
+        given = names.environment.get(node.name.removeprefix(_ENVIRONMENT))
+        value = ast.Literal(given) if given is not None else None
     if value is None:
-        known = sorted(name for name in names.variables if not name.startswith("env."))
         raise UnknownName(
             f"${node.name} has no value",
             code="unknown-variable",
             span=node.span,
-            hints=(nearest(node.name, known), f"to give it one: let {node.name} = …"),
+            hints=(nearest(node.name, sorted(names.variables)), f"to give it one: let {node.name} = …"),
         )
     return value
 

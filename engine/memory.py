@@ -30,8 +30,7 @@ class Memory:
 
     def names(self, environment: Mapping[str, str]) -> Names:
         """Return what `$name` and views stand for now; `$env.NAME` is a variable of the environment."""
-        given = {f"env.{name}": ast.Literal(value) for name, value in environment.items()}
-        return Names({**given, **self.variables}, self.views)
+        return Names(self.variables, self.views, environment)
 
     def define(self, name: str, value: str) -> None:
         """Set a setting when `name` is one, else let the variable of this name stand for a text."""
