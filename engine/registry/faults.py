@@ -13,7 +13,7 @@ from imq.grammar.record import TYPE_CHECKING
 from .limits import retry_after, spelled
 
 if TYPE_CHECKING:
-    from .transport import Answer
+    from .answers import Reply
 
 LONGEST_REASON = 300
 """Characters shown of a server's own words."""
@@ -37,7 +37,7 @@ def is_temporary(status: int) -> bool:
     )
 
 
-def refusal(answer: Answer, host: str, what: str) -> RegistryError:
+def refusal(answer: Reply, host: str, what: str) -> RegistryError:
     """Read the error that `answer` carries, close it, and return what to raise; `what` names what was asked for."""
     status = answer.status
     reasons = () if answer.bodiless else _reasons(answer)
@@ -103,7 +103,7 @@ def login(host: str) -> str:
     return "docker login" if host in ("docker.io", "registry-1.docker.io") else f"docker login {host}"
 
 
-def _reasons(answer: Answer) -> tuple[tuple[str, str], ...]:
+def _reasons(answer: Reply) -> tuple[tuple[str, str], ...]:
     """Read `errors[].code` and `.message` of the body; a body of another kind gives nothing."""
     import json
 

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from imq.engine.oci.reference import Reference
     from imq.engine.progress import Progress
 
-    from .client import Client, Fetched
+    from .client import Client
     from .jobs import Job
+    from .manifests import Fetched
 else:
     Protocol = object
 

@@ -15,7 +15,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from . import faults
 from .exchange import Ask
-from .pages import paged
+from .pages import Listing, paged
 from .scopes import pull_scope
 
 if TYPE_CHECKING:
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from imq.engine.oci.digest import Digest
     from imq.engine.oci.reference import Reference
 
+    from .answers import Reply
     from .client import Client
     from .exchange import Exchange
-    from .transport import Answer
+    from .manifests import Fetched
 
 _LONGEST_ALGORITHM, _LONGEST_HEX = 32, 64
 """Characters of a digest that stand in the tag, by the specification."""
@@ -42,7 +43,7 @@ _NO_SUCH_API = frozenset(
 )
 
 
-class _Unsupported(Exception):
+class NoReferrersError(Exception):
     """The registry has no referrers API."""
 
 
@@ -53,30 +54,35 @@ def referrers(
 
     With an `artifact_type` only those of this type, whether or not the registry knows how to choose.
     """
+    try:
+        for found in paged(exchange, referrers_of(reference, digest, artifact_type)):
+            if artifact_type in (None, found.artifact_type):
+                yield found
+    except NoReferrersError:
+        for found in _tagged(client, reference, digest):
+            if artifact_type in (None, found.artifact_type):
+                yield found
+
+
+def referrers_of(reference: Reference, digest: Digest, artifact_type: str | None = None) -> Listing:
+    """Return the list of the referrers; reading it raises `NoReferrersError` where the API is not there."""
     target = f"/v2/{reference.repository}/referrers/{digest}"
     if artifact_type is not None:
         from urllib.parse import urlencode
 
         target += "?" + urlencode({"artifactType": artifact_type})
+    what = f"referrers of {digest.short} of {reference.repository}"
+
+    def refused(answer: Reply) -> RegistryError:
+        if answer.status in _NO_SUCH_API:
+            answer.close()
+            raise NoReferrersError
+        return faults.refusal(answer, reference.registry, what)
+
     headers = {"Accept": media.OCI_INDEX}
     scopes = pull_scope(reference.repository)
     ask = Ask("GET", reference.registry, reference.repository, target, scopes, headers)
-    what = f"referrers of {digest.short} of {reference.repository}"
-
-    def refused(answer: Answer) -> RegistryError:
-        if answer.status in _NO_SUCH_API:
-            answer.close()
-            raise _Unsupported
-        return faults.refusal(answer, reference.registry, what)
-
-    try:
-        for found in paged(exchange, ask, what, _entries, refused):
-            if artifact_type in (None, found.artifact_type):
-                yield found
-    except _Unsupported:
-        for found in _tagged(client, reference, digest):
-            if artifact_type in (None, found.artifact_type):
-                yield found
+    return Listing(ask, what, _entries, refused)
 
 
 def fallback_tag(digest: Digest) -> str:
@@ -91,12 +97,22 @@ def _entries(document: Any) -> list[Descriptor] | None:
 
 
 def _tagged(client: Client, reference: Reference, digest: Digest) -> tuple[Descriptor, ...]:
-    name = reference.replace(tag=fallback_tag(digest), digest=None)
+    name = fallback(reference, digest)
     try:
         fetched = client.manifest(name)
     except RegistryError as problem:
         if problem.status == HTTPStatus.NOT_FOUND:
             return ()
         raise
+    return entries_of(fetched, name)
+
+
+def fallback(reference: Reference, digest: Digest) -> Reference:
+    """Return the name under which a registry without the API may have the index of the referrers."""
+    return reference.replace(tag=fallback_tag(digest), digest=None)
+
+
+def entries_of(fetched: Fetched, name: Reference) -> tuple[Descriptor, ...]:
+    """Return the referrers that the document under the fallback tag names."""
     index = read_manifest(fetched.content, fetched.media_type, f"the manifest of {name}")
     return index.manifests if isinstance(index, Index) else ()

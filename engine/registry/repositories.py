@@ -1,4 +1,4 @@
-"""Which repositories a registry has: its catalog, and on Docker Hub, which has none, its search."""
+"""Which repositories a registry has: its catalog, and on Docker Hub, which has none, its search; and their tags."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import faults
 from .exchange import Ask
-from .pages import LARGEST_PAGE, PAGE, document, paged, texts
-from .scopes import CATALOG_SCOPE
+from .pages import LARGEST_PAGE, PAGE, Listing, document, paged, texts
+from .scopes import CATALOG_SCOPE, pull_scope
 from .settings import DOCKER_HUB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from imq.engine.oci.reference import Reference
+
+    from .answers import Reply
     from .exchange import Exchange
-    from .transport import Answer
 
 HUB_SEARCH = "index.docker.io"
 """The host that answers searches of Docker Hub; the API's own, registry-1.docker.io, does not."""
@@ -53,19 +55,24 @@ def catalog(exchange: Exchange, registry: str) -> Iterator[str]:
     if registry == DOCKER_HUB:
         raise _no_catalog(registry, "", "Docker Hub can be searched")
 
-    def refused(answer: Answer) -> RegistryError:
+    def refused(answer: Reply) -> RegistryError:
         problem = faults.refusal(answer, registry, "its catalog")
         if answer.status not in _NO_CATALOG:
             return problem
         return _no_catalog(registry, problem.message, *problem.hints[:1])
 
     ask = Ask("GET", registry, "", f"/v2/_catalog?n={PAGE}", CATALOG_SCOPE)
-    yield from paged(
-        exchange,
-        ask,
-        "repositories",
-        lambda document: texts(document.get("repositories")) if isinstance(document, dict) else None,
-        refused,
+    yield from paged(exchange, Listing(ask, "repositories", lambda document: _texts(document, "repositories"), refused))
+
+
+def tags_of(reference: Reference) -> Listing:
+    """Return the list of the tags of the reference's repository."""
+    name = reference.repository
+    return Listing(
+        Ask("GET", reference.registry, name, f"/v2/{name}/tags/list?n={PAGE}", pull_scope(name)),
+        f"tags of {name}",
+        lambda document: _texts(document, "tags"),
+        lambda answer: faults.refusal(answer, reference.registry, f"repository {name}"),
     )
 
 
@@ -110,6 +117,10 @@ def _hub(exchange: Exchange, term: str, limit: int) -> Iterator[Repository]:
         if not repositories or not isinstance(pages, int) or page >= pages:
             return
         page += 1
+
+
+def _texts(document: Any, key: str) -> list[str] | None:
+    return texts(document.get(key)) if isinstance(document, dict) else None
 
 
 def _repository(result: Any) -> Repository:

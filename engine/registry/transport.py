@@ -11,6 +11,7 @@ import threading
 
 from imq.grammar.record import TYPE_CHECKING
 
+from .answers import number
 from .certificates import context_for, find_certificates
 from .outages import failure
 from .proxies import ca_bundle, proxies_for
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 _UPLOAD_BLOCK = 1 << 20
-_LONGEST_NUMBER = 19
-"""Digits of a Content-Length that can be meant."""
 
 
 class Answer:
@@ -57,8 +56,7 @@ class Answer:
     @property
     def length(self) -> int | None:
         """What Content-Length says, in bytes; None when it says nothing usable."""
-        text = self.header("Content-Length")
-        return int(text) if text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER else None
+        return number(self.header("Content-Length"))
 
     def readinto(self, view: memoryview) -> int:
         """Fill `view` from the body as it came over the wire, never decoded; return 0 at its end."""

@@ -1,0 +1,136 @@
+"""Manifests and indexes as registries hand them out: how they are asked for, and what an answer has to be."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from imq.engine.oci import media
+from imq.engine.oci.digest import Digest, is_digest
+from imq.engine.oci.document import LARGEST_DOCUMENT, Descriptor
+from imq.grammar.errors import DigestMismatch, Malformed, RegistryError
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from . import faults
+from .exchange import Ask
+from .scopes import pull_scope
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imq.engine.oci.reference import Reference
+
+    from .answers import Reply
+
+_VAGUE_TYPES = frozenset({"", "application/json", "application/octet-stream", "text/plain"})
+"""Said by servers that know no better; what the document is then stands in the document."""
+
+
+class Fetched(Record):
+    """A manifest or index as it came, its bytes checked against `digest`. `media_type` is "" when not said."""
+
+    content: bytes
+    media_type: str
+    digest: Digest
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """The descriptor that names this document."""
+        return Descriptor(self.media_type, self.digest, len(self.content))
+
+
+def ask_manifest(method: str, reference: Reference, accept: Sequence[str] = media.ACCEPTED) -> Ask:
+    """Return the question for what `reference` names: `GET` for its bytes, `HEAD` for what it is."""
+    name = reference.repository
+    target = f"/v2/{name}/manifests/{reference.selector}"
+    return Ask(method, reference.registry, name, target, pull_scope(name), {"Accept": ", ".join(accept)})
+
+
+def read_fetched(answer: Reply, reference: Reference, accept: Sequence[str] = media.ACCEPTED) -> Fetched:
+    """Return the document that an answer to `GET` brings, of at most 4 MiB, checked against its digest."""
+    if answer.status != HTTPStatus.OK:
+        raise _no_manifest(answer, reference)
+    media_type = _document_type(answer, reference, accept)
+    content = answer.read(LARGEST_DOCUMENT)
+    if len(content) > LARGEST_DOCUMENT:
+        raise Malformed(f"the manifest of {reference} has more than {LARGEST_DOCUMENT} bytes", code="too-large")
+    return Fetched(content, media_type, _checked(content, answer, reference))
+
+
+def read_head(answer: Reply, reference: Reference, accept: Sequence[str] = media.ACCEPTED) -> Descriptor | None:
+    """Return what an answer to `HEAD` says of the document; None when it says too little, or is no answer to `HEAD`."""
+    if answer.status == HTTPStatus.METHOD_NOT_ALLOWED:
+        return None
+    if answer.status != HTTPStatus.OK:
+        raise _no_manifest(answer, reference)
+    stated = answer.header("Docker-Content-Digest")
+    if not is_digest(stated) or answer.length is None:
+        return None
+    digest = Digest(stated)
+    if reference.digest is not None and digest != reference.digest:
+        raise other_digest(reference, digest)
+    return Descriptor(_document_type(answer, reference, accept), digest, answer.length)
+
+
+def _no_manifest(answer: Reply, reference: Reference) -> RegistryError:
+    """Say that there is no such manifest in docker's words, else what the registry says."""
+    if answer.status != HTTPStatus.NOT_FOUND:
+        return faults.refusal(answer, reference.registry, str(reference))
+    found = faults.refusal(answer, reference.registry, str(reference))
+    if found.code not in ("manifest-unknown", "name-unknown", "not-found"):
+        return found
+    said = found.message.partition(f" not found on {reference.registry}")[2].removeprefix(": ")
+    code = found.code if found.code != "not-found" else "manifest-unknown"
+    word = code.replace("-", " ")
+    return RegistryError(
+        f"manifest for {reference} not found: {said or f'{word}: {word}'}",
+        code=code,
+        host=reference.registry,
+        status=HTTPStatus.NOT_FOUND,
+        hints=(f"check the name and the tag; {reference.registry} was asked, and answers",),
+    )
+
+
+def _document_type(answer: Reply, reference: Reference, accept: Sequence[str]) -> str:
+    """Return the media type of a manifest answer; a page for people is no manifest."""
+    media_type = answer.header("Content-Type").partition(";")[0].strip().lower()
+    if media_type in accept or media_type in (media.DOCKER_SCHEMA1, media.DOCKER_SCHEMA1_SIGNED):
+        return media_type
+    if media_type in _VAGUE_TYPES:
+        return ""
+    answer.close()
+    if media_type in ("text/html", "application/xhtml+xml"):
+        raise RegistryError(
+            f"{reference.registry} answers with a web page where the manifest of {reference} should be",
+            code="not-a-registry",
+            host=reference.registry,
+            hints=("check the name of the registry; a proxy or login page may stand in between",),
+        )
+    raise Malformed(
+        f"{reference.registry} answers with {faults.clean(media_type)} where the manifest of {reference} should be",
+        code="content-type",
+        hints=("what has this name is no container image",),
+    )
+
+
+def _checked(content: bytes, answer: Reply, reference: Reference) -> Digest:
+    """Return the digest of the content, which must be what was asked for and what the registry says it is."""
+    stated = answer.header("Docker-Content-Digest")
+    expected = reference.digest or (Digest(stated) if is_digest(stated) else None)
+    if expected is None:
+        return Digest.of(content)
+    hasher = expected.hasher()
+    hasher.update(content)
+    if hasher.hexdigest() != expected.hex:
+        raise DigestMismatch(
+            f"{reference.registry} sent other bytes than {expected} for the manifest of {reference}",
+            hints=("the registry or a proxy before it is broken, or someone meddles with what you get",),
+        )
+    return expected
+
+
+def other_digest(reference: Reference, digest: Digest) -> DigestMismatch:
+    """Return the error of a registry that calls the reference by another digest than it has."""
+    return DigestMismatch(
+        f"{reference.registry} says that {reference} is {digest}",
+        hints=("the registry or a proxy before it changes manifests",),
+    )
