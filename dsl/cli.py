@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import TextIO
 
+    from imq.engine.configuration import Configuration
     from imq.engine.progress import Progress
     from imq.engine.render.cell import Manner
     from imq.engine.result import Answer, Result
@@ -41,6 +42,7 @@ usage: imq [OPTION…] [STATEMENT]      without a statement: from standard input
   --platform P         os/architecture[/variant] for pull and import         --jobs N      layers at once
   --set NAME=VALUE     set a setting or a variable first                     --insecure HOST   allow plain http
   --source S           where to ask, as `use S` does                         --color auto|always|never
+  --config FILE        read this configuration, and not the user's           --no-config   read none
   --no-progress        one line a step even on a terminal                    --version         --help
 """
 _DOCKER = frozenset({
@@ -204,8 +206,9 @@ class Cli:
         from imq.engine.session import Session, World
 
         platform = options.value("platform")
+        configuration = self._configuration(options)
         world = World(
-            root=options.value("root") or store_root(self.environment),
+            root=options.value("root") or store_root(self.environment, configuration.root),
             environment=self.environment,
             clock=time.time_ns,
             platform=Platform.parse(platform) if platform else None,
@@ -215,6 +218,7 @@ class Cli:
             form=self._default_form(options),
             confirm=self._confirm if asks and "yes" not in options.flags else None,
             stdin=self.stdin if reads or self._is_elsewhere(options) else None,
+            configuration=configuration,
         )
         session = Session(world)
         for setting in options.values.get("set", ()):
@@ -227,6 +231,21 @@ class Cli:
         if (source := options.value("source")) is not None:
             session.use(source)
         return session
+
+    def _configuration(self, options: Options) -> Configuration:
+        """Return what the configuration files say; nothing when none is to be read, or when help is asked for."""
+        from imq.engine.configuration import Configuration, read_configuration
+
+        if "no_config" in options.flags:
+            if "config" in options.values:
+                raise StatementError("--config and --no-config cannot be given together", code="option")
+            return Configuration()
+        try:
+            return read_configuration(self.environment, options.value("config"))
+        except ImqError:
+            if " ".join(options.words[:1]).lower().split()[:1] == ["help"]:
+                return Configuration()
+            raise
 
     @staticmethod
     def _is_elsewhere(options: Options) -> bool:
@@ -324,9 +343,9 @@ def _start_quickly() -> None:
     import_requests()
 
 
-def store_root(environment: Mapping[str, str]) -> str:
-    """Return where the store is when no option says it: $IMQ_ROOT, else the XDG data folder."""
-    if root := environment.get("IMQ_ROOT"):
+def store_root(environment: Mapping[str, str], configured: str) -> str:
+    """Return where the store is when no option says it: $IMQ_ROOT, what is configured, else the XDG data folder."""
+    if root := environment.get("IMQ_ROOT") or configured:
         return root
     data = environment.get("XDG_DATA_HOME", "")
     if not os.path.isabs(data):

@@ -10,11 +10,12 @@ if TYPE_CHECKING:
 
 VALUED = {
     "--root": "root", "--output": "output", "--platform": "platform", "--jobs": "jobs", "--set": "set",
-    "--insecure": "insecure", "--color": "color", "--source": "source",
+    "--insecure": "insecure", "--color": "color", "--source": "source", "--config": "config",
 }  # fmt: skip
 FLAGS = {
     "-q": "quiet", "--quiet": "quiet", "--dry-run": "dry_run", "--explain": "explain", "--yes": "yes",
-    "--no-trunc": "no_trunc", "--no-progress": "no_progress", "--version": "version", "--help": "help", "-h": "help",
+    "--no-trunc": "no_trunc", "--no-progress": "no_progress", "--no-config": "no_config", "--version": "version",
+    "--help": "help", "-h": "help",
 }  # fmt: skip
 _REPEATED = ("set", "insecure")
 

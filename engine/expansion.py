@@ -7,7 +7,7 @@ from imq.grammar.errors import StatementError, UnknownName, nearest
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     Value = ast.Expr | ast.Items
@@ -17,11 +17,15 @@ _ENVIRONMENT = "env."
 
 
 class Names(Record):
-    """What statements can name: the variables by their names, the views by theirs in lower case, the environment."""
+    """What statements can name: the variables by their names, the views by theirs in lower case, the environment.
+
+    `read` makes a view of the configuration, which is kept as a text, to what it stands for.
+    """
 
     variables: Mapping[str, Value]
-    views: Mapping[str, ast.Rows]
+    views: Mapping[str, ast.Rows | str]
     environment: Mapping[str, str]
+    read: Callable[[str], ast.Rows]
 
 
 def expand(node: Any, names: Names) -> Any:
@@ -41,6 +45,8 @@ def expand(node: Any, names: Names) -> Any:
                 raise StatementError(
                     f'"{node.table}" is a view, which takes neither "of" nor "in"', code="view", span=node.span
                 )
+            if isinstance(view, str):
+                view = names.read(node.table.lower())
             return _rebuilt(node.replace(table="", base=view), names, but="base")
     return _rebuilt(node, names)
 

@@ -14,23 +14,28 @@ from .tables import ELSEWHERE, TABLES, Kind
 from .verbs import VERBS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from imq.grammar.errors import Span
+
+    from .configuration import Configuration
     from .expansion import Value
 
 
 class Memory:
     """Settings by their names, variables by theirs, views by theirs in lower case, and the source."""
 
-    def __init__(self) -> None:
-        self.settings = {setting.name: setting.default for setting in SETTINGS.values()}
+    def __init__(self, configuration: Configuration) -> None:
+        self.settings = {setting.name: setting.default for setting in SETTINGS.values()} | dict(configuration.settings)
         self.variables: dict[str, Value] = {}
-        self.views: dict[str, ast.Rows] = {}
+        self.views: dict[str, ast.Rows | str] = {}
         self.source = "store"
+        for name, query in configuration.views.items():
+            self.views[_view_name(name)] = query
 
-    def names(self, environment: Mapping[str, str]) -> Names:
+    def names(self, environment: Mapping[str, str], read: Callable[[str], ast.Rows]) -> Names:
         """Return what `$name` and views stand for now; `$env.NAME` is a variable of the environment."""
-        return Names(self.variables, self.views, environment)
+        return Names(self.variables, self.views, environment, read)
 
     def define(self, name: str, value: str) -> None:
         """Set a setting when `name` is one, else let the variable of this name stand for a text."""
@@ -56,12 +61,9 @@ class Memory:
     def view(self, statement: ast.View) -> Result:
         """Keep a view whose query was looked through already; or show the views."""
         if statement.name is None or statement.rows is None:
-            return _texts(("name", "query"), [(name, write(rows)) for name, rows in sorted(self.views.items())])
-        name = statement.name.lower()
-        if name in TABLES or name in ELSEWHERE or name in VERBS or "." in name:
-            what = "a table" if name in TABLES or name in ELSEWHERE else "a verb" if name in VERBS else "no name"
-            raise StatementError(f'"{name}" is {what}, so no view can be called that', code="view", span=statement.span)
-        self.views[name] = statement.rows
+            written = ((name, rows if isinstance(rows, str) else write(rows)) for name, rows in self.views.items())
+            return _texts(("name", "query"), sorted(written))
+        self.views[_view_name(statement.name, statement.span)] = statement.rows
         return Told("")
 
     def use(self, source: ast.Literal | None) -> Result:
@@ -85,6 +87,15 @@ class Memory:
         name, value = checked(statement.name, statement.value.text, statement.span)
         self.settings[name] = value
         return Told("")
+
+
+def _view_name(text: str, span: Span | None = None) -> str:
+    """Return the name of a view as it is kept; raise when no view can be called that."""
+    name = text.lower()
+    if name in TABLES or name in ELSEWHERE or name in VERBS or "." in name:
+        what = "a table" if name in TABLES or name in ELSEWHERE else "a verb" if name in VERBS else "no name"
+        raise StatementError(f'"{name}" is {what}, so no view can be called that', code="view", span=span)
+    return name
 
 
 def known_source(node: ast.Literal) -> None:

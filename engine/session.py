@@ -27,6 +27,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from .actions import Action, Fail, Outcome, describe, outcomes
 from .bind import Scope, bind, bind_condition
 from .bound import Exists, Negation, Select, Test
+from .configuration import Configuration
 from .expansion import expand
 from .memory import Memory, known_source
 from .plan import Assertion, Plan, headings, plan, plan_assertion, plan_values
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
     from .oci.platform import Platform
     from .progress import Progress
+    from .registry.settings import Settings as RegistrySettings
     from .render.cell import Raw
     from .tables import Field
 
@@ -56,7 +58,7 @@ class World(Record):
     `clock` tells nanoseconds since the epoch; `zone` None is the local zone. `confirm` is shown the actions of a verb
     that destroys and says whether to go on; None: there is nobody to ask, and the caller has confirmed already.
     `before_network` is called before the first request of a statement. `form` is that of answers that ask for none.
-    `stdin` is what `lines of stdin` reads; None: nothing is there to be read.
+    `stdin` is what `lines of stdin` reads; None: nothing is there to be read. `configuration` is what the files say.
     """
 
     root: str
@@ -70,10 +72,15 @@ class World(Record):
     before_network: Callable[[], None] | None = None
     form: str = "table"
     stdin: TextIO | None = None
+    configuration: Configuration = Configuration()
 
     def __hash__(self) -> int:
         """Hash by identity: a world holds mappings and functions."""
         return id(self)
+
+    def registry_settings(self, jobs: int) -> RegistrySettings:
+        """Return what a registry client is told here; `jobs` is how many layers may travel at once."""
+        return self.configuration.client_settings(self.environment, insecure=self.insecure, jobs=jobs)
 
 
 class Session:
@@ -82,7 +89,8 @@ class Session:
     def __init__(self, world: World) -> None:
         self.world = world
         self.store = Store(world.root)
-        self.memory = Memory()
+        self.memory = Memory(world.configuration)
+        self._reading: tuple[str, ...] = ()
         self._stops = True
         self._folder = os.curdir
         self._runner: Runner | None = None
@@ -207,10 +215,30 @@ class Session:
         self.memory.use(ast.Literal(source))
 
     def _expanded(self, node: Any) -> Any:
-        expanded = expand(node, self.memory.names(self.world.environment))
+        expanded = expand(node, self.memory.names(self.world.environment, self._configured_view))
         if expanded is not node:
             ast.check_depth(expanded)
         return expanded
+
+    def _configured_view(self, name: str) -> ast.Rows:
+        """Return what a view of the configuration stands for; what is wrong with it is told where it is used."""
+        text = f"view {name} as {self.memory.views[name]}"
+        if name in self._reading:
+            raise StatementError(f"the view {name} of the configuration stands for itself", code="view")
+        self._reading += (name,)
+        try:
+            statement, *more = self.parse(text)
+            if more or not isinstance(statement, ast.View) or statement.rows is None:
+                raise StatementError(f"the view {name} is more than one query", code="view")
+            meant: ast.Rows = self._expanded(statement.rows)
+            bind(meant, self.scope())
+        except ImqError as error:
+            files = " and ".join(self.world.configuration.files) or "the configuration"
+            error.hints = (*error.hints, f"in the view {name} of {files}")
+            raise error.at(text) from error.__cause__
+        finally:
+            self._reading = self._reading[:-1]
+        return meant
 
     def _view(self, statement: ast.View) -> Result:
         if statement.rows is not None:
@@ -377,7 +405,7 @@ class Session:
             clock=world.clock,
             jobs=int(self.settings["jobs"]),
             lazily=self.settings["verify"] == "lazy",
-            insecure=world.insecure,
+            settings=lambda: world.registry_settings(int(self.settings["jobs"])),
             before_network=world.before_network,
         )
         return source.apply(actions)

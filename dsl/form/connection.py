@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from imq.engine.configuration import Configuration
     from imq.engine.progress import Progress
     from imq.engine.render.cell import Manner
     from imq.engine.result import Answer
@@ -30,7 +31,7 @@ _SHOWN = 20
 """Lines of rows that the error of an assertion shows."""
 
 
-def connect(
+def connect(  # noqa: PLR0913 - each may be wanted alone, and is given by its name
     source: str | None = None,
     *,
     root: str | os.PathLike[str] | None = None,
@@ -38,6 +39,7 @@ def connect(
     jobs: int | None = None,
     insecure: Iterable[str] = (),
     environment: Mapping[str, str] | None = None,
+    config: str | os.PathLike[str] | Configuration | None = None,
     confirm: Callable[[Result], bool] | None = None,
     progress: bool = False,
 ) -> Connection:
@@ -46,10 +48,13 @@ def connect(
     `source` is what questions are asked of, the embedded store when none is named; `root` the folder of that store,
     else $IMQ_ROOT, else the user's data folder. `platform` is for pull and import, `jobs` how many layers travel at
     once, `insecure` the hosts that may be asked by plain http. `environment` takes the place of the process's own.
+    `config` is a configuration file in place of the user's, or a `Configuration`: an empty one keeps files from being
+    read.
     `confirm` is shown what is to be removed and says whether to go on; without one, calling is confirmation enough.
     `progress` writes to standard error how transfers go.
 
-    Raises `UnknownName` for a source that there is not, `StoreError` when the store cannot be opened.
+    Raises `UnknownName` for a source that there is not, `StoreError` when the store cannot be opened, `ImqError` (code
+    `configuration`) for what is wrong in a configuration file.
     """
     return Connection(
         source,
@@ -58,6 +63,7 @@ def connect(
         jobs=jobs,
         insecure=insecure,
         environment=environment,
+        config=config,
         confirm=confirm,
         progress=progress,
     )
@@ -69,7 +75,7 @@ class Connection:
     It belongs to the thread that made it, as a connection of sqlite3 does.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - as in `connect`
         self,
         source: str | None = None,
         *,
@@ -78,19 +84,23 @@ class Connection:
         jobs: int | None = None,
         insecure: Iterable[str] = (),
         environment: Mapping[str, str] | None = None,
+        config: str | os.PathLike[str] | Configuration | None = None,
         confirm: Callable[[Result], bool] | None = None,
         progress: bool = False,
     ) -> None:
         from imq.cli import store_root
+        from imq.engine.configuration import Configuration, read_configuration
         from imq.engine.oci.platform import Platform
         from imq.engine.progress import Silent
         from imq.engine.session import Session, World
 
         given = os.environ if environment is None else environment
+        if not isinstance(config, Configuration):
+            config = read_configuration(given, os.fspath(config) if config is not None else None)
         self._thread = get_ident()
         self._session: Session | None = Session(
             World(
-                root=os.fspath(root) if root is not None else store_root(given),
+                root=os.fspath(root) if root is not None else store_root(given, config.root),
                 environment=given,
                 clock=time.time_ns,
                 platform=Platform.parse(platform) if platform is not None else None,
@@ -98,6 +108,7 @@ class Connection:
                 progress=_progress() if progress else Silent(),
                 confirm=self._asked(confirm) if confirm is not None else None,
                 form="json",  # rows have every field, so that they can be read as attributes
+                configuration=config,
             )
         )
         try:

@@ -10,6 +10,8 @@ import os
 from imq.grammar.errors import RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from .settings import DOCKER_HUB_NAMES
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 _DOCKER_HUB_KEY = "https://index.docker.io/v1/"
-_DOCKER_HUB_NAMES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 _TOKEN_USER = "<token>"  # noqa: S105 - the word by which helpers say that the secret is an identity token
 _LARGEST_FILE = 4 << 20
 
@@ -120,7 +121,7 @@ def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _keys(registry: str) -> tuple[str, ...]:
-    return (_DOCKER_HUB_KEY, "docker.io", "index.docker.io") if registry in _DOCKER_HUB_NAMES else (registry,)
+    return (_DOCKER_HUB_KEY, "docker.io", "index.docker.io") if registry in DOCKER_HUB_NAMES else (registry,)
 
 
 def _plain(key: str) -> str:
@@ -129,12 +130,12 @@ def _plain(key: str) -> str:
     plain = (rest if separator else scheme).rstrip("/")
     for version in ("/v1", "/v2"):
         plain = plain.removesuffix(version)
-    return "docker.io" if plain in _DOCKER_HUB_NAMES else plain
+    return "docker.io" if plain in DOCKER_HUB_NAMES else plain
 
 
 def _entry_keys(registry: str, repository: str) -> Iterator[str]:
     """Yield keys of `auths`, the most specific first: podman stores credentials for parts of a registry too."""
-    host = "docker.io" if registry in _DOCKER_HUB_NAMES else registry
+    host = "docker.io" if registry in DOCKER_HUB_NAMES else registry
     parts = repository.split("/") if repository else []
     for count in range(len(parts), -1, -1):
         yield "/".join((host, *parts[:count]))

@@ -11,14 +11,33 @@ if TYPE_CHECKING:
 
 DOCKER_HUB = "docker.io"
 _DOCKER_HUB_SERVER = "registry-1.docker.io"
+DOCKER_HUB_NAMES = frozenset({DOCKER_HUB, "index.docker.io", _DOCKER_HUB_SERVER})
 _LOOPBACK_ADDRESS = re.compile(r"127(?:\.(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])){3}\Z")
+
+
+class Host(Record):
+    """What is set for one host; "" is not set. All are paths but the names of a user, a variable and a helper.
+
+    Of `password_variable`, `password_file`, `helper` and `credentials_file`, where credentials are, one at most is set.
+    """
+
+    authority: str = ""
+    certificate: str = ""
+    key: str = ""
+    user: str = ""
+    password_variable: str = ""
+    password_file: str = ""
+    helper: str = ""
+    credentials_file: str = ""
 
 
 class Settings(Record):
     """How to speak to registries. Times are in seconds.
 
     `insecure` holds hosts (`host`, `host:port` or an address range such as `10.0.0.0/8`) that may be spoken to over
-    plain http or TLS that is not verified. `environment` is where proxies, certificates and credentials are found.
+    plain http or TLS that is not verified. `environment` is where proxies, certificates and credentials are found, but
+    for what `hosts` says of single ones; `authority` is a file of trusted authorities that it may override. `mirrors`
+    are, by the place (`host`, or `host/namespace`) that they are of, places where the same is to be had first.
     """
 
     insecure: frozenset[str] = frozenset()
@@ -31,6 +50,9 @@ class Settings(Record):
     retries: int = 4
     first_wait: float = 0.25
     longest_wait: float = 30.0
+    authority: str = ""
+    hosts: Mapping[str, Host] = {}
+    mirrors: Mapping[str, tuple[str, ...]] = {}
 
     def __repr__(self) -> str:
         """Leave the environment out: it may hold secrets."""
@@ -39,6 +61,10 @@ class Settings(Record):
     def __hash__(self) -> int:
         """Hash without the environment: a mapping cannot be hashed."""
         return hash((self.insecure, self.jobs, self.user_agent, self.retries))
+
+    def host(self, host: str) -> Host | None:
+        """Return what is set for a host, docker.io by whichever of its names."""
+        return self.hosts.get(DOCKER_HUB if host in DOCKER_HUB_NAMES else host)
 
     def trusts(self, host: str) -> bool:
         """Whether `host` may be spoken to over plain http: the loopback, and what `insecure` names."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from imq.engine.progress import Progress
     from imq.engine.registry.client import Client
+    from imq.engine.registry.settings import Settings
     from imq.engine.store.change import Change
     from imq.engine.store.ingest import Ingest
     from imq.engine.store.layout import Entry
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 
 
 class StoreSource:
-    """Does actions on one store. `jobs` is how many layers may travel or unpack at once."""
+    """Does actions on one store. `jobs` is how many layers may travel or unpack at once.
+
+    `settings` are those of the registry client, made when one is needed.
+    """
 
     def __init__(
         self,
@@ -36,7 +40,7 @@ class StoreSource:
         clock: Callable[[], int],
         jobs: int,
         lazily: bool,
-        insecure: frozenset[str],
+        settings: Callable[[], Settings],
         before_network: Callable[[], None] | None = None,
     ) -> None:
         self._store = store
@@ -45,7 +49,7 @@ class StoreSource:
         self._clock = clock
         self._jobs = jobs
         self._lazily = lazily
-        self._insecure = insecure
+        self._settings = settings
         self._before_network = before_network
         self._client: Client | None = None
 
@@ -174,9 +178,8 @@ class StoreSource:
             if self._before_network is not None:
                 self._before_network()
             from imq.engine.registry.client import Client  # requests is heavy
-            from imq.engine.registry.settings import Settings
 
-            self._client = Client(Settings(insecure=self._insecure, environment=self._environment, jobs=self._jobs))
+            self._client = Client(self._settings())
         return self._client
 
     def _pull(self, action: a.Pull) -> Iterator[a.Outcome]:

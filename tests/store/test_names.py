@@ -9,6 +9,7 @@ import pytest
 from images import Image, Layout, layer
 from imq.engine.oci.digest import Digest
 from imq.engine.progress import Silent
+from imq.engine.registry.settings import Settings
 from imq.engine.sources.store import StoreSource
 from imq.engine.verbs import verb_of
 from imq.grammar.errors import ImqError
@@ -38,7 +39,7 @@ def planned(store: Held, text: str) -> list[Action]:
 
 def applied(store: Held, actions: list[Action]) -> list[Outcome]:
     """Do actions that were planned before."""
-    options = {"environment": {}, "progress": Silent(), "jobs": 2, "lazily": False, "insecure": frozenset()}
+    options = {"environment": {}, "progress": Silent(), "jobs": 2, "lazily": False, "settings": Settings}
     return list(StoreSource(store.session.store, clock=lambda: NOW, **options).apply(actions))  # type: ignore[arg-type]
 
 
