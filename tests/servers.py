@@ -44,7 +44,7 @@ class Registry:
     """A docker-registry; a context manager that starts and stops it.
 
     `users` (name to password) turns basic auth on, `token` is the `auth.token` section of the configuration,
-    `tls` a pair of files: certificate and key.
+    `tls` a pair of files: certificate and key. One that `caches` another registry, by its address, is read alone.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Registry:
         users: Mapping[str, str] | None = None,
         token: Mapping[str, str] | None = None,
         tls: tuple[str, str] | None = None,
+        caches: str = "",
     ) -> None:
         self.folder = os.fspath(folder)
         self.port = free_port()
@@ -62,6 +63,7 @@ class Registry:
         self._users = dict(users or {})
         self._token = dict(token or {})
         self._tls = tls
+        self._caches = caches
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -160,6 +162,8 @@ class Registry:
             lines += ["auth:", "  htpasswd:", "    realm: tests", f"    path: {path}"]
         elif self._token:
             lines += ["auth:", "  token:", *(f"    {key}: {value}" for key, value in self._token.items())]
+        if self._caches:
+            lines += ["proxy:", f"  remoteurl: {self._caches}"]
         return "\n".join(lines) + "\n"
 
 

@@ -118,6 +118,10 @@ class Client:
             )
         return bytes(content[:done])
 
+    def distrust(self, descriptor: Descriptor) -> bool:  # noqa: ARG002 - a client with mirrors has a choice
+        """Return whether a blob whose bytes were wrong may be had from another place: here there is one alone."""
+        return False
+
     def has_blob(self, reference: Reference, descriptor: Descriptor) -> bool:
         """Whether the repository has the blob."""
         return self._uploads.has(reference, descriptor, pull_scope(reference.repository))

@@ -10,7 +10,7 @@ from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, Index, Manifest, read_json, read_manifest, write_json
 from imq.engine.oci.platform import Platform
-from imq.grammar.errors import Malformed, RegistryError
+from imq.grammar.errors import DigestMismatch, Malformed, RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .choice import REFERENCE_DIGEST, entry_for, mismatch
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from imq.engine.progress import Progress
 
     from .client import Client
+    from .mirrors import Fetcher
 
 _DEEPEST_INDEX = 4
 
@@ -49,21 +50,29 @@ def copy(
     progress: Progress,
     *,
     jobs: int | None = None,
+    fetcher: Fetcher | None = None,
 ) -> Copied:
     """Make `target` name what `source` names: indexes whole, unless `platforms` choose from them.
 
     One platform chosen gives its image alone, several give an index of these and what is said about them. A single
-    image of another platform is taken, with a warning.
+    image of another platform is taken, with a warning. `fetcher` fetches what `source` names, else the client.
     """
-    documents = _Documents(client, source.with_default_tag())
+    documents = _Documents(fetcher or client, source.with_default_tag())
     chosen, warnings = documents.chosen([platform.normalised() for platform in platforms])
     document = read_manifest(documents.read(chosen.digest), chosen.media_type)
     id_ = document.config.digest if isinstance(document, Manifest) and document.is_image else None
     if _named(client, target) == chosen.digest:
         return Copied(chosen, id_, 0, new=False, warnings=warnings)
     same = source.registry == target.registry
-    pushed = push(client, target, chosen, documents, progress, jobs=jobs, source=source.repository if same else None)
-    return Copied(chosen, id_, pushed.sent, new=True, warnings=warnings)
+    mounted = source.repository if same else None
+    while True:
+        try:
+            pushed = push(client, target, chosen, documents, progress, jobs=jobs, source=mounted)
+        except DigestMismatch:
+            if not documents.distrusted():
+                raise
+        else:
+            return Copied(chosen, id_, pushed.sent, new=True, warnings=warnings)
 
 
 def _named(client: Client, target: Reference) -> Digest | None:
@@ -80,11 +89,12 @@ def _named(client: Client, target: Reference) -> Digest | None:
 class _Documents:
     """The source: an `Export` that remembers the documents it has read, and so the blobs that they name."""
 
-    def __init__(self, client: Client, reference: Reference) -> None:
+    def __init__(self, client: Fetcher, reference: Reference) -> None:
         self._client = client
         self._reference = reference
         self._documents: dict[Digest, bytes] = {}
         self._blobs: dict[Digest, Descriptor] = {}
+        self._wrong: list[Descriptor] = []
 
     def chosen(self, platforms: Sequence[Platform]) -> tuple[Descriptor, tuple[str, ...]]:
         """Return what is to be copied, and what to warn of."""
@@ -109,10 +119,15 @@ class _Documents:
             self._keep(fetched.descriptor, fetched.content)
         return self._documents[digest]
 
+    def distrusted(self) -> bool:
+        """Return whether a blob whose bytes were wrong came from a place that is not asked for it again."""
+        wrong, self._wrong = self._wrong, []
+        return sum(self._client.distrust(blob) for blob in wrong) > 0  # all of them, not up to the first
+
     def open(self, digest: Digest) -> Passing:
         """Open a blob that a document named."""
         blob = self._blobs[digest]
-        return Passing(lambda: self._client.open_blob(self._reference, blob), self._reference, blob)
+        return Passing(lambda: self._client.open_blob(self._reference, blob), self._reference, blob, self._wrong.append)
 
     def _keep(self, descriptor: Descriptor, content: bytes) -> Descriptor:
         document = read_manifest(content, descriptor.media_type, f"the manifest of {self._reference}")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from imq.engine.oci.document import Descriptor
     from imq.engine.oci.reference import Reference
 
-    from .blob import BlobStream
+    from .mirrors import Blob
 
 PIECE = 1 << 20
 """Bytes in memory at once, for each blob."""
@@ -20,10 +20,18 @@ PIECE = 1 << 20
 class Passing:
     """The blob as the body of an upload.
 
-    Its last piece is held back until the digest is right, so that the upload of other bytes is never finished.
+    Its last piece is held back until the digest is right, so that the upload of other bytes is never finished; `wrong`
+    is told of such a blob.
     """
 
-    def __init__(self, opened: Callable[[], BlobStream], reference: Reference, descriptor: Descriptor) -> None:
+    def __init__(
+        self,
+        opened: Callable[[], Blob],
+        reference: Reference,
+        descriptor: Descriptor,
+        wrong: Callable[[Descriptor], None] = lambda _: None,
+    ) -> None:
+        self._wrong = wrong
         self._reference = reference
         self._descriptor = descriptor
         self._hasher = descriptor.digest.hasher()
@@ -44,6 +52,7 @@ class Passing:
         self._hasher.update(piece)
         self._done += read
         if read and self._done == self._descriptor.size and self._hasher.hexdigest() != self._descriptor.digest.hex:
+            self._wrong(self._descriptor)
             raise DigestMismatch(
                 f"{self._reference.registry} sent other bytes than {self._descriptor.digest} "
                 f"for {self._reference.repository}",

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from imq.engine.oci.reference import Reference
     from imq.engine.progress import Progress
 
-    from .client import Client
+    from .counter import LayerCount
     from .jobs import Job
     from .manifests import Fetched
+    from .mirrors import Fetcher
 else:
     Protocol = object
 
@@ -67,7 +68,7 @@ class Pulled(Record):
 
 
 def pull(
-    client: Client,
+    client: Fetcher,
     reference: Reference,
     platform: Platform | None,
     ingest: Ingest,
@@ -98,7 +99,7 @@ class _Pull:
     """One pull under way."""
 
     def __init__(
-        self, client: Client, reference: Reference, platform: Platform | None, ingest: Ingest, progress: Progress
+        self, client: Fetcher, reference: Reference, platform: Platform | None, ingest: Ingest, progress: Progress
     ) -> None:
         self._client = client
         self._reference = reference
@@ -208,29 +209,37 @@ class _Pull:
         count = self._counter.layer(layer.digest, layer.size)
 
         def fetch(work: Work) -> None:
-            with self._client.open_blob(self._reference, layer, stop=work.stop) as stream:
-                work.watch(stream)
-                self._progress.status(layer.digest, words.DOWNLOADING, layer.size)
-                done = 0
-
-                def readinto(view: memoryview) -> int:
-                    nonlocal done
-                    read = stream.readinto(view)
-                    done += read
-                    count.reach(done)
-                    if not read:
-                        self._progress.status(layer.digest, words.DOWNLOADED, layer.size)
-                    return read
-
-                try:
-                    self._ingest.receive(layer, diff_id, readinto, lambda: work.stopped)
-                except (DigestMismatch, Malformed) as problem:
-                    raise self._sent_by(problem) from None
-                finally:
-                    work.forget(stream)
+            while not self._received(work, layer, diff_id, count):
+                pass
             self._progress.status(layer.digest, words.PULLED, layer.size)
 
         return fetch
+
+    def _received(self, work: Work, layer: Descriptor, diff_id: Digest, count: LayerCount) -> bool:
+        """Fetch a layer; return False when its bytes were wrong, and another place may send other ones."""
+        with self._client.open_blob(self._reference, layer, stop=work.stop) as stream:
+            work.watch(stream)
+            self._progress.status(layer.digest, words.DOWNLOADING, layer.size)
+            done = 0
+
+            def readinto(view: memoryview) -> int:
+                nonlocal done
+                read = stream.readinto(view)
+                done += read
+                count.reach(done)
+                if not read:
+                    self._progress.status(layer.digest, words.DOWNLOADED, layer.size)
+                return read
+
+            try:
+                self._ingest.receive(layer, diff_id, readinto, lambda: work.stopped)
+            except (DigestMismatch, Malformed) as problem:
+                if self._client.distrust(layer):
+                    return False
+                raise self._sent_by(problem) from None
+            finally:
+                work.forget(stream)
+        return True
 
     def _sent_by(self, problem: DigestMismatch | Malformed) -> DigestMismatch | Malformed:
         """Say which registry sent what the store refuses; the store does not know."""

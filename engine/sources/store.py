@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from imq.engine.progress import Progress
     from imq.engine.registry.client import Client
+    from imq.engine.registry.mirrors import Fetcher, Mirrors
     from imq.engine.registry.settings import Settings
     from imq.engine.store.change import Change
     from imq.engine.store.ingest import Ingest
@@ -52,6 +53,7 @@ class StoreSource:
         self._settings = settings
         self._before_network = before_network
         self._client: Client | None = None
+        self._mirrors: Mirrors | None = None
 
     def apply(self, actions: Sequence[a.Action]) -> Iterator[a.Outcome]:
         """Do the actions in order and yield what came of each. One that fails does not stop the rest.
@@ -69,6 +71,9 @@ class StoreSource:
                 yield from self._alone(action)
             yield from self._names(batch)
         finally:
+            if self._mirrors is not None:
+                self._mirrors.close()
+                self._mirrors = None
             if self._client is not None:
                 self._client.close()
                 self._client = None
@@ -182,11 +187,29 @@ class StoreSource:
             self._client = Client(self._settings())
         return self._client
 
+    def _fetcher(self) -> Fetcher:
+        """Return what images are fetched with: the mirrors of their registries first, if any are configured."""
+        client = self._registries()
+        if not client.settings.mirrors:
+            return client
+        if self._mirrors is None:
+            from imq.engine.registry.mirrors import Mirrors
+
+            self._mirrors = Mirrors(client)
+        return self._mirrors
+
+    def _passed_over(self) -> list[str]:
+        """Return what is to be said of mirrors that were passed over since this was last asked."""
+        if self._mirrors is None:
+            return []
+        said, self._mirrors.warnings = self._mirrors.warnings, []
+        return said
+
     def _pull(self, action: a.Pull) -> Iterator[a.Outcome]:
         from imq.engine.registry.pull import pull
 
         reference = action.reference
-        client = self._registries()
+        client = self._fetcher()
         with self._store.ingest(lazily=self._lazily) as ingest:
             pulled = pull(client, reference, action.platform, _OneImage(ingest), self._progress, jobs=self._jobs)
             ingest.sync()
@@ -195,7 +218,7 @@ class StoreSource:
                     new = False
                 else:
                     new = change.name(reference, pulled.manifest, pulled.digest, self._clock())
-        for warning in pulled.warnings:
+        for warning in (*pulled.warnings, *self._passed_over()):
             self._progress.warn(warning)
         notes = ["downloaded newer image" if new else "image is up to date", *pulled.warnings]
         yield a.Outcome("pull", str(reference), pulled.config.digest, pulled.fetched, note="; ".join(notes))
@@ -228,8 +251,16 @@ class StoreSource:
         from imq.engine.registry.copying import copy
 
         client = self._registries()
-        copied = copy(client, action.source, action.target, action.platforms, self._progress, jobs=self._jobs)
-        for warning in copied.warnings:
+        copied = copy(
+            client,
+            action.source,
+            action.target,
+            action.platforms,
+            self._progress,
+            jobs=self._jobs,
+            fetcher=self._fetcher(),
+        )
+        for warning in (*copied.warnings, *self._passed_over()):
             self._progress.warn(warning)
         notes = [f"digest: {copied.manifest.digest}"] if copied.new else ["it is there already"]
         note = "; ".join([*notes, *copied.warnings])

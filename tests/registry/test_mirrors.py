@@ -1,0 +1,275 @@
+"""Images that come from mirrors of their registry, and from the registry itself when a mirror cannot give them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import uuid
+from typing import TYPE_CHECKING
+
+import imq
+import proxy
+import pytest
+import sample
+from imq.engine.oci.platform import Platform
+from imq.engine.oci.reference import Reference
+from imq.engine.progress import Silent
+from imq.engine.registry.copying import copy
+from imq.engine.registry.mirrors import Mirrors, mirrors_of
+from imq.engine.registry.pull import pull
+from imq.engine.registry.push import push
+from imq.grammar.errors import RegistryError
+from proxy import Fault, Proxy
+from sample import PASSWORD, USER
+from servers import Registry, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from imq.engine.oci.document import Descriptor
+    from imq.engine.registry.client import Client
+
+AMD64 = Platform("linux", "amd64")
+
+
+@pytest.fixture
+def origin(registry: Registry) -> Iterator[Proxy]:
+    """The registry that names are of; it remembers what it was asked."""
+    with Proxy(registry.host) as running:
+        yield running
+
+
+@pytest.fixture
+def mirror(second: Registry) -> Iterator[Proxy]:
+    """A mirror of it that can be given faults."""
+    with Proxy(second.host) as running:
+        yield running
+
+
+@pytest.fixture
+def path() -> str:
+    return f"team/{uuid.uuid4().hex[:8]}"
+
+
+def given(client: Client, *places: str, layers: int = 2, size: int = 300_000) -> tuple[sample.Memory, Descriptor]:
+    """Make an image and put it into each of the places."""
+    here = sample.Memory()
+    made = sample.image(here, layers=layers, size=size)
+    for place in places:
+        push(client, Reference.parse(place), made, here, Silent())
+    return here, made
+
+
+def pulled(mirrors: Mirrors, name: str) -> sample.Memory:
+    got = sample.Memory()
+    pull(mirrors, Reference.parse(name), AMD64, got, Silent())
+    return got
+
+
+def mirrored(connect: Callable[..., Client], **places: object) -> Mirrors:
+    """A fetcher with mirrors: settings by their names, and `mirrors` from place to places."""
+    return Mirrors(connect(**places))
+
+
+def test_a_mirror_is_asked_and_the_registry_is_not(
+    connect: Callable[..., Client], client: Client, origin: Proxy, second: Registry, path: str
+) -> None:
+    here, _ = given(client, f"{second.host}/{path}:v1")
+    fetcher = mirrored(connect, mirrors={origin.host: (second.host,)})
+    assert pulled(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
+    assert not origin.requests
+    assert not fetcher.warnings
+
+
+def test_a_mirror_may_keep_images_below_a_namespace(
+    connect: Callable[..., Client], client: Client, origin: Proxy, second: Registry, path: str
+) -> None:
+    here, _ = given(client, f"{second.host}/hub/{path}:v1")
+    fetcher = mirrored(connect, mirrors={origin.host: (f"{second.host}/hub",)})
+    assert pulled(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
+    assert not origin.requests
+
+
+def test_docker_hub_is_mirrored_with_its_library(
+    connect: Callable[..., Client], client: Client, second: Registry, path: str
+) -> None:
+    name = path.replace("/", "-")
+    here, _ = given(client, f"{second.host}/library/{name}:v1")
+    fetcher = mirrored(connect, mirrors={"docker.io": (second.host,)})
+    assert pulled(fetcher, f"{name}:v1").blobs == here.blobs
+
+
+def test_the_longest_place_that_has_mirrors_decides() -> None:
+    places = {"ghcr.io": ("a:1",), "ghcr.io/acme": ("b:1/x", "c:1"), "ghcr.io/acme/ap": ("d:1",)}
+
+    def found(name: str) -> list[str]:
+        return [str(one.reference) for one in mirrors_of(places, Reference.parse(name))]
+
+    assert found("ghcr.io/acme/app:1") == ["b:1/x/app:1", "c:1/app:1"]
+    assert found("ghcr.io/acme/ap/p:1") == ["d:1/p:1"]
+    assert found("ghcr.io/other/app:1") == ["a:1/other/app:1"]
+    assert found("quay.io/acme/app:1") == []
+
+
+def test_a_mirror_that_is_down_is_asked_once_and_told(
+    connect: Callable[..., Client], client: Client, origin: Proxy, second: Registry, path: str
+) -> None:
+    here, _ = given(client, f"{second.host}/{path}:v1")
+    nobody = f"127.0.0.1:{free_port()}"
+    fetcher = mirrored(connect, mirrors={origin.host: (nobody, second.host)})
+    assert pulled(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
+    assert not origin.requests
+    (told,) = fetcher.warnings
+    assert nobody in told
+    assert "refused" in told
+
+
+def test_what_a_mirror_lacks_comes_from_the_registry_silently(
+    connect: Callable[..., Client], client: Client, origin: Proxy, mirror: Proxy, path: str
+) -> None:
+    here, _ = given(client, f"{origin.upstream}/{path}:v1")
+    fetcher = mirrored(connect, mirrors={origin.host: (mirror.host,)})
+    assert pulled(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
+    assert [request.path for request in mirror.requests] == [f"/v2/{path}/manifests/v1"]
+    assert not fetcher.warnings
+
+
+def test_what_nobody_has_is_told_with_the_mirrors_that_were_asked(
+    connect: Callable[..., Client], origin: Proxy, mirror: Proxy, path: str
+) -> None:
+    fetcher = mirrored(connect, mirrors={origin.host: (mirror.host,)})
+    with pytest.raises(RegistryError) as caught:
+        pulled(fetcher, f"{origin.host}/{path}:v1")
+    assert (caught.value.host, caught.value.code) == (origin.host, "manifest-unknown")
+    assert any(mirror.host in hint for hint in caught.value.hints)
+
+
+@pytest.mark.parametrize(
+    ("on", "served_by_origin"),
+    [("GET .*/manifests/v1", 1 + 1 + 2), ("GET .*/blobs/", 1 + 2)],
+    ids=["manifest", "blobs"],
+)
+def test_wrong_bytes_of_a_mirror_are_never_kept(
+    connect: Callable[..., Client], client: Client, origin: Proxy, mirror: Proxy, path: str, on: str,
+    served_by_origin: int,
+) -> None:  # fmt: skip
+    here, _ = given(client, f"{origin.upstream}/{path}:v1", f"{mirror.upstream}/{path}:v1")
+    mirror.faults.append(Fault(on, change=proxy.spoilt))
+    fetcher = mirrored(connect, mirrors={origin.host: (mirror.host,)})
+    assert pulled(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
+    assert origin.count("GET") == served_by_origin
+    assert all(mirror.host in told for told in fetcher.warnings)
+    assert fetcher.warnings
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("GET .*/blobs/", change=proxy.reset(200_000), after=1),
+        Fault("GET .*/blobs/", change=proxy.cut(1000, told=True), after=1),
+        Fault("GET .*/blobs/", answer=proxy.status(404), after=1),
+        Fault("GET .*/blobs/", answer=proxy.status(503), after=1),
+        Fault("GET .*/blobs/", answer=proxy.status(200, b"<html>", Content_Type="text/html"), after=1),
+    ],
+    ids=["resets", "short", "lost", "fails", "page"],
+)
+def test_what_a_mirror_cannot_finish_the_registry_does(
+    connect: Callable[..., Client], client: Client, origin: Proxy, mirror: Proxy, path: str, fault: Fault
+) -> None:
+    here, _ = given(client, f"{origin.upstream}/{path}:v1", f"{mirror.upstream}/{path}:v1", layers=1)
+    mirror.faults.append(fault)
+    fetcher = mirrored(connect, mirrors={origin.host: (mirror.host,)})
+    assert pulled(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
+    assert origin.count("GET .*/manifests/") == 0
+    page = fault.answer is not None and fault.answer("").body  # whose bytes were taken for the first of the blob
+    assert origin.count("GET .*/blobs/") == (2 if page else 1)
+    if fault.change is not None and "reset" in fault.change.__qualname__:  # it goes on where the mirror broke off
+        assert any("Range" in request.headers for request in origin.requests)
+
+
+def credentials(folder: Path, *hosts: str, password: str = PASSWORD) -> dict[str, str]:
+    auth = base64.b64encode(f"{USER}:{password}".encode()).decode()
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({"auths": {host: {"auth": auth} for host in hosts}}))
+    return {"DOCKER_CONFIG": str(folder), "PATH": os.environ["PATH"]}
+
+
+def test_a_mirror_is_shown_its_own_credentials_and_the_registry_none_of_them(
+    connect: Callable[..., Client], origin: Proxy, guarded: Registry, path: str, tmp_path: Path
+) -> None:
+    environment = credentials(tmp_path / "mirror", guarded.host)
+    here, _ = given(connect(environment=environment), f"{guarded.host}/{path}:v1", f"{origin.upstream}/{path}:v2")
+    fetcher = mirrored(connect, mirrors={origin.host: (guarded.host,)}, environment=environment)
+    assert pulled(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
+    assert not origin.requests
+    pulled(fetcher, f"{origin.host}/{path}:v2")
+    assert origin.requests
+    assert not any("Authorization" in request.headers for request in origin.requests)
+
+
+def test_the_credentials_of_the_registry_are_not_shown_to_a_mirror(
+    connect: Callable[..., Client], guarded: Registry, path: str, tmp_path: Path
+) -> None:
+    with Proxy(guarded.host) as origin, Proxy(guarded.host) as mirror:
+        environment = credentials(tmp_path / "origin", guarded.host, origin.host)
+        here, _ = given(connect(environment=environment), f"{guarded.host}/{path}:v1")
+        fetcher = mirrored(connect, mirrors={origin.host: (mirror.host,)}, environment=environment)
+        assert pulled(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
+        assert mirror.requests
+        assert not any("Authorization" in request.headers for request in mirror.requests)
+        (told,) = fetcher.warnings
+        assert "denies access" in told
+        assert PASSWORD not in told
+
+
+def test_a_copy_reads_from_the_mirror_and_writes_to_the_registry_itself(
+    connect: Callable[..., Client], client: Client, origin: Proxy, mirror: Proxy, path: str
+) -> None:
+    _, made = given(client, f"{mirror.upstream}/{path}:v1")
+    source, target = Reference.parse(f"{origin.host}/{path}:v1"), Reference.parse(f"{origin.host}/{path}-copy:v1")
+    there = connect(mirrors={origin.host: (mirror.host,)})
+    fetcher = Mirrors(there)
+    copied = copy(there, source, target, (), Silent(), fetcher=fetcher)
+    assert copied.manifest == made
+    assert {request.method for request in mirror.requests} == {"GET"}
+    assert client.head(target.replace(registry=origin.upstream)) == made
+
+
+def test_a_copy_starts_again_when_a_mirror_sends_wrong_bytes(
+    connect: Callable[..., Client], client: Client, origin: Proxy, mirror: Proxy, path: str
+) -> None:
+    _, made = given(client, f"{origin.upstream}/{path}:v1", f"{mirror.upstream}/{path}:v1")
+    mirror.faults.append(Fault("GET .*/blobs/", change=proxy.spoilt))
+    there = connect(mirrors={origin.host: (mirror.host,)})
+    target = Reference.parse(f"{mirror.upstream}/{path}-copy:v1")
+    fetcher = Mirrors(there)
+    copied = copy(there, Reference.parse(f"{origin.host}/{path}:v1"), target, (), Silent(), fetcher=fetcher)
+    assert copied.manifest == made
+    assert client.head(target) == made
+    assert fetcher.warnings
+
+
+def test_a_pull_through_cache_is_a_mirror(
+    client: Client, connect: Callable[..., Client], registry: Registry, path: str, tmp_path: Path
+) -> None:
+    here, _ = given(client, f"{registry.host}/{path}:v1")
+    with Registry(tmp_path / "cache", caches=f"http://{registry.host}") as cache:
+        fetcher = mirrored(connect, mirrors={"registry.example": (cache.host,)})
+        assert pulled(fetcher, f"registry.example/{path}:v1").blobs == here.blobs
+
+
+def test_statements_use_the_mirrors_of_the_configuration(
+    client: Client, origin: Proxy, mirror: Proxy, path: str, tmp_path: Path
+) -> None:
+    given(client, f"{mirror.upstream}/{path}:v1")
+    file = tmp_path / "config.toml"
+    file.write_text(f'[registry."{origin.host}"]\nmirrors = ["127.0.0.1:{free_port()}", "{mirror.host}"]\n')
+    with imq.connect(root=tmp_path / "store", config=file, environment={}) as session:
+        session(f"pull {origin.host}/{path}:v1").raise_for_errors()
+        assert session("images select name").scalar() == f"{origin.host}/{path}:v1"
+        assert not origin.requests
+        session(f"push {origin.host}/{path}:v1").raise_for_errors()
+    assert origin.count("PUT .*/manifests/v1") == 1
+    assert {request.method for request in mirror.requests} == {"GET"}
