@@ -63,7 +63,10 @@ def write_json(document: Mapping[str, Any]) -> bytes:
 
 
 class Descriptor(Record):
-    """Where some content is named: its media type, digest and size in bytes, and what is said about it."""
+    """Where some content is named: its media type, digest and size in bytes, and what is said about it.
+
+    `urls` are other places that may have it, which nobody is made to ask.
+    """
 
     media_type: str
     digest: Digest
@@ -71,6 +74,7 @@ class Descriptor(Record):
     annotations: Mapping[str, str] = {}
     platform: Platform | None = None
     artifact_type: str = ""
+    urls: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, document: Any, what: str) -> Descriptor:
@@ -84,7 +88,7 @@ class Descriptor(Record):
         if not isinstance(media_type, str):
             raise Malformed(f"{what} has no valid mediaType", code="document")
         platform = document.get("platform")
-        artifact_type = document.get("artifactType")
+        artifact_type, urls = document.get("artifactType"), document.get("urls")
         return cls(
             media_type,
             Digest.parse(document.get("digest")),
@@ -92,6 +96,7 @@ class Descriptor(Record):
             _texts(document.get("annotations"), f"the annotations of {what}"),
             platform_of(platform) if isinstance(platform, dict) else None,
             artifact_type if isinstance(artifact_type, str) else "",
+            tuple(url for url in urls if isinstance(url, str)) if isinstance(urls, list) else (),
         )
 
     def document(self) -> dict[str, Any]:
@@ -108,6 +113,8 @@ class Descriptor(Record):
             document["platform"] = platform
         if self.annotations:
             document["annotations"] = dict(self.annotations)
+        if self.urls:
+            document["urls"] = list(self.urls)
         return document
 
     def __hash__(self) -> int:
@@ -127,8 +134,19 @@ class Manifest(Record):
 
     @property
     def is_image(self) -> bool:
-        """False for artifacts (signatures, charts, bills of materials), whose config is no image config."""
-        return self.config.media_type in media.CONFIGS
+        """False for artifacts: charts and bills of materials, whose config is no image config, and what has none of an
+        image's layers in the place of layers, as cosign's signatures and buildkit's attestations.
+        """
+        if self.config.media_type not in media.CONFIGS:
+            return False
+        return not self.layers or any(media.layer_compression(layer.media_type) is not None for layer in self.layers)
+
+    @property
+    def kind(self) -> str:
+        """What an artifact says that it is: its own type, else that of its config, else of what it holds."""
+        config = self.config.media_type
+        told = "" if config in media.CONFIGS or config == media.EMPTY else config
+        return self.artifact_type or told or next((layer.media_type for layer in self.layers), config)
 
     @property
     def download_size(self) -> int:
@@ -142,6 +160,8 @@ class Index(Record):
     media_type: str
     manifests: tuple[Descriptor, ...]
     annotations: Mapping[str, str]
+    artifact_type: str = ""
+    subject: Descriptor | None = None
 
 
 def read_manifest(content: bytes, media_type: str = "", what: str = "the manifest") -> Manifest | Index:
@@ -170,24 +190,28 @@ def read_manifest(content: bytes, media_type: str = "", what: str = "the manifes
         raise Malformed(f"{what} says it is {stated}, but came as {media_type}", code="ambiguous-manifest")
     media_type = stated if stated in kinds else media_type if media_type in kinds else default
     annotations = _texts(document.get("annotations"), f"the annotations of {what}")
+    stated, about = document.get("artifactType"), document.get("subject")
+    artifact_type = stated if isinstance(stated, str) else ""
+    subject = Descriptor.read(about, f"the subject of {what}") if about is not None else None
     if has_index:
         entries = _list(document["manifests"], what, "manifests")
         return Index(
             media_type,
             tuple(Descriptor.read(entry, f"entry {place} of {what}") for place, entry in enumerate(entries)),
             annotations,
+            artifact_type,
+            subject,
         )
     layers = _list(document.get("layers", []), what, "layers")
     if len(layers) > MOST_LAYERS:
         raise Malformed(f"{what} has {len(layers)} layers; the limit is {MOST_LAYERS}", code="layer-count")
-    subject, artifact_type = document.get("subject"), document.get("artifactType")
     return Manifest(
         media_type,
         Descriptor.read(document.get("config"), f"the config of {what}"),
         tuple(Descriptor.read(layer, f"layer {place} of {what}") for place, layer in enumerate(layers)),
         annotations,
-        artifact_type if isinstance(artifact_type, str) else "",
-        Descriptor.read(subject, f"the subject of {what}") if subject is not None else None,
+        artifact_type,
+        subject,
     )
 
 

@@ -8,12 +8,15 @@ OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 OCI_LAYER_GZIP = OCI_LAYER + "+gzip"
 OCI_LAYER_ZSTD = OCI_LAYER + "+zstd"
+EMPTY = "application/vnd.oci.empty.v1+json"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 DOCKER_LAYER_ZSTD = "application/vnd.docker.image.rootfs.diff.tar.zstd"
+OCI_FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+DOCKER_FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar"
 DOCKER_SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+json"
 DOCKER_SCHEMA1_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 
@@ -30,9 +33,19 @@ _COMPRESSION = {
     DOCKER_LAYER_GZIP: "gzip",
     OCI_LAYER_ZSTD: "zstd",
     DOCKER_LAYER_ZSTD: "zstd",
+    OCI_FOREIGN: "",
+    DOCKER_FOREIGN: "",
+    OCI_FOREIGN + "+gzip": "gzip",
+    DOCKER_FOREIGN + ".gzip": "gzip",
+    OCI_FOREIGN + "+zstd": "zstd",
 }
 
 
 def layer_compression(media_type: str) -> str | None:
     """Return how a layer of this type is packed: "" (plain tar), "gzip" or "zstd"; None when it is no layer type."""
     return _COMPRESSION.get(media_type)
+
+
+def is_foreign(media_type: str) -> bool:
+    """Whether a layer of this type may not be handed on: registries need not have it, and clients do not push it."""
+    return media_type.startswith((OCI_FOREIGN, DOCKER_FOREIGN))
