@@ -85,17 +85,40 @@ class Authorizer:
         self._send = send
         self._clock = clock
         self._lock = threading.Lock()
+        self._finding = threading.Lock()
+        self._turns: dict[tuple[str, tuple[str, ...]], threading.Lock] = {}
         self._ways: dict[str, Challenge] = {}
         self._tokens: dict[tuple[str, tuple[str, ...]], _Token] = {}
         self._credentials: dict[tuple[str, str], Credentials | None] = {}
+        self._identities: dict[str, str] = {}
+
+    def know(self, registry: str, credentials: Credentials) -> None:
+        """Use these credentials for the registry, and ask its token server for an identity token in their place."""
+        self._credentials[registry, ""] = credentials
+        self._identities[registry] = ""
+
+    def identity(self, registry: str) -> str:
+        """Return the identity token that was given for the credentials that `know` was told of; "" when none was."""
+        return self._identities.get(registry, "")
 
     def header(self, registry: str, repository: str, scopes: tuple[str, ...], *, plain: bool) -> str | None:
         """Return the Authorization header for a request, None when the registry is not known to want one."""
         with self._lock:
             way = self._ways.get(registry)
+        return None if way is None else self._enter(way, registry, repository, scopes, plain=plain)
+
+    def ready(self, registry: str, repository: str, scopes: tuple[str, ...], *, plain: bool) -> tuple[bool, str | None]:
+        """Return whether `header` would return at once, without asking anybody, and what it would return then."""
+        with self._lock:
+            way = self._ways.get(registry)
             if way is None:
-                return None
-            return self._enter(way, registry, repository, scopes, plain=plain)
+                return True, None
+            if way.scheme == "basic":
+                known = (registry, repository) in self._credentials
+                return known, self._basic(registry, repository, plain=plain) if known else None
+            token = self._tokens.get((registry, scopes))
+        fresh = token is not None and token.until > self._clock()
+        return fresh, token.header if fresh and token is not None else None
 
     def answer(
         self, header: str, refused: str | None, registry: str, repository: str, scopes: tuple[str, ...], *, plain: bool
@@ -114,27 +137,37 @@ class Authorizer:
             known = self._tokens.get((registry, scopes))
             if known is not None and known.header == refused:
                 del self._tokens[registry, scopes]
-            found = self._enter(way, registry, repository, scopes, plain=plain)
+        found = self._enter(way, registry, repository, scopes, plain=plain)
         return None if found == refused else found
 
     def _enter(
         self, way: Challenge, registry: str, repository: str, scopes: tuple[str, ...], *, plain: bool
     ) -> str | None:
         if way.scheme == "basic":
-            if plain and not self._settings.trusts(registry):
-                return None
-            credentials = self._who(registry, repository)
-            return credentials.basic if credentials is not None and credentials.user else None
-        token = self._tokens.get((registry, scopes))
-        if token is None or token.until <= self._clock():
-            token = self._fetch(way, registry, repository, scopes)
-            self._tokens[registry, scopes] = token
+            return self._basic(registry, repository, plain=plain)
+        key = registry, scopes
+        with self._lock:
+            turn = self._turns.setdefault(key, threading.Lock())
+        with turn:  # one fetches, and the others that need the same token wait for it
+            token = self._tokens.get(key)
+            if token is None or token.until <= self._clock():
+                token = self._fetch(way, registry, repository, scopes)
+                with self._lock:
+                    self._tokens[key] = token
         return token.header
+
+    def _basic(self, registry: str, repository: str, *, plain: bool) -> str | None:
+        if plain and not self._settings.trusts(registry):
+            return None
+        credentials = self._who(registry, repository)
+        return credentials.basic if credentials is not None and credentials.user else None
 
     def _who(self, registry: str, repository: str) -> Credentials | None:
         key = registry, repository
         if key not in self._credentials:
-            self._credentials[key] = find_credentials(self._settings, registry, repository)
+            with self._finding:  # a helper may ask the user, and shall do so once
+                if key not in self._credentials:
+                    self._credentials[key] = find_credentials(self._settings, registry, repository)
         return self._credentials[key]
 
     def _fetch(self, way: Challenge, registry: str, repository: str, scopes: tuple[str, ...]) -> _Token:
@@ -158,6 +191,8 @@ class Authorizer:
             query += [("scope", scope) for scope in wanted]
             if who is not None:
                 query.append(("account", who.user))
+            if registry in self._identities:
+                query += [("offline_token", "true"), ("client_id", "imq")]
             address = f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}" if query else realm
             answer = self._send("GET", address, {"Authorization": who.basic} if who is not None else {}, None)
         return self._read(answer, registry, repository, asked_at)
@@ -203,6 +238,9 @@ class Authorizer:
                 host=registry,
                 hints=("try again; if it stays so, tell whoever runs the registry",),
             )
+        identity = document.get("refresh_token")
+        if registry in self._identities and isinstance(identity, str) and identity.isprintable():
+            self._identities[registry] = identity
         life = document.get("expires_in")
         seconds = life if isinstance(life, int | float) and not isinstance(life, bool) else 0
         return _Token(f"Bearer {token}", asked_at + max(seconds, _SHORTEST_LIFE) - _MARGIN)

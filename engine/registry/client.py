@@ -7,13 +7,12 @@ from http import HTTPStatus
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest, is_digest
 from imq.engine.oci.document import LARGEST_DOCUMENT, Descriptor
-from imq.grammar.errors import DigestMismatch, Malformed
 from imq.grammar.record import TYPE_CHECKING
 
 from . import faults
 from .blob import BlobStream
 from .exchange import Ask, Exchange
-from .manifests import Fetched, ask_manifest, other_digest, read_fetched, read_head
+from .manifests import Fetched, ask_manifest, check_size, checked_blob, other_digest, read_fetched, read_head
 from .pages import paged
 from .referrers import referrers
 from .repositories import catalog, search, tags_of
@@ -41,8 +40,8 @@ class Client:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._exchange = Exchange(settings)
-        self._uploads = Uploads(self._exchange)
+        self.exchange = Exchange(settings)
+        self._uploads = Uploads(self.exchange)
 
     def __enter__(self) -> Self:
         return self
@@ -52,21 +51,21 @@ class Client:
 
     def close(self) -> None:
         """Close the connections kept open."""
-        self._exchange.close()
+        self.exchange.close()
 
     def allowance(self, registry: str) -> Allowance | None:
         """Return how often the registry, when last asked, said that it may be asked; None when it never did."""
-        return self._exchange.allowance(registry)
+        return self.exchange.allowance(registry)
 
     def manifest(self, reference: Reference, accept: Sequence[str] = media.ACCEPTED) -> Fetched:
         """Return the manifest or index that `reference` names, of at most 4 MiB, checked against its digest."""
         ask = ask_manifest("GET", reference, accept)
-        answer = self._exchange.read(ask, LARGEST_DOCUMENT, f"the manifest of {reference}")
+        answer = self.exchange.read(ask, LARGEST_DOCUMENT, f"the manifest of {reference}")
         return read_fetched(answer, reference, accept)
 
     def head(self, reference: Reference, accept: Sequence[str] = media.ACCEPTED) -> Descriptor | None:
         """Return what `reference` names without its bytes, None when there is no such manifest."""
-        answer = self._exchange.ask(ask_manifest("HEAD", reference, accept))
+        answer = self.exchange.ask(ask_manifest("HEAD", reference, accept))
         answer.close()
         if answer.status == HTTPStatus.NOT_FOUND:
             return None
@@ -74,49 +73,38 @@ class Client:
 
     def tags(self, reference: Reference) -> Iterator[str]:
         """Yield the tags of the repository, in the order of the registry, which is mostly that of the alphabet."""
-        return paged(self._exchange, tags_of(reference))
+        return paged(self.exchange, tags_of(reference))
 
     def catalog(self, registry: str) -> Iterator[str]:
         """Yield the names of the registry's repositories; a `RegistryError` (`no-catalog`) when it lists none."""
-        return catalog(self._exchange, registry)
+        return catalog(self.exchange, registry)
 
     def search(self, term: str, registry: str, limit: int) -> Iterator[Repository]:
         """Yield at most `limit` repositories that a search for `term` finds; outside Docker Hub, in the catalog."""
-        return search(self._exchange, term, registry, limit)
+        return search(self.exchange, term, registry, limit)
 
     def referrers(self, reference: Reference, digest: Digest, artifact_type: str | None = None) -> Iterator[Descriptor]:
         """Yield what refers to the manifest of this digest: signatures, bills of materials and other artifacts.
 
         With an `artifact_type` only what is of this type.
         """
-        return referrers(self, self._exchange, reference, digest, artifact_type)
+        return referrers(self, self.exchange, reference, digest, artifact_type)
 
     def open_blob(
         self, reference: Reference, descriptor: Descriptor, offset: int = 0, stop: threading.Event | None = None
     ) -> BlobStream:
         """Open a blob of the reference's repository for reading from `offset`; setting `stop` ends it."""
-        return BlobStream(self._exchange, reference, descriptor, offset, stop)
+        return BlobStream(self.exchange, reference, descriptor, offset, stop)
 
     def document(self, reference: Reference, descriptor: Descriptor) -> bytes:
         """Return a small blob (a config), checked against its descriptor."""
-        if descriptor.size > LARGEST_DOCUMENT:
-            raise Malformed(
-                f"the config of {reference} has {descriptor.size} bytes; the limit is {LARGEST_DOCUMENT}",
-                code="too-large",
-            )
+        check_size(reference, descriptor)
         content = bytearray(descriptor.size + 1)
         done = 0
         with self.open_blob(reference, descriptor) as stream:
             while count := stream.readinto(memoryview(content)[done:]):
                 done += count
-        hasher = descriptor.digest.hasher()
-        hasher.update(memoryview(content)[:done])
-        if hasher.hexdigest() != descriptor.digest.hex:
-            raise DigestMismatch(
-                f"{reference.registry} sent other bytes than {descriptor.digest} for {reference.repository}",
-                hints=("the registry or a proxy before it is broken, or someone meddles with what you get",),
-            )
-        return bytes(content[:done])
+        return checked_blob(bytes(content[:done]), reference, descriptor)
 
     def distrust(self, descriptor: Descriptor) -> bool:  # noqa: ARG002 - a client with mirrors has a choice
         """Return whether a blob whose bytes were wrong may be had from another place: here there is one alone."""
@@ -159,7 +147,7 @@ class Client:
             {"Content-Type": media_type},
             lambda: content,
         )
-        answer = self._exchange.ask(ask)
+        answer = self.exchange.ask(ask)
         if answer.status not in (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED):
             raise faults.refusal(answer, reference.registry, f"the manifest of {reference}")
         answer.close()

@@ -5,6 +5,7 @@ Credentials go to the origin (scheme, host, port) that they are for, never along
 
 from __future__ import annotations
 
+import threading
 import time
 from http import HTTPStatus
 
@@ -19,19 +20,21 @@ from .settings import is_loopback, server_of
 from .transport import Transport, authority
 
 if TYPE_CHECKING:
-    import threading
+    import socket
     from collections.abc import Callable, Mapping
     from typing import Any
 
+    from .answers import Reply
     from .limits import Allowance
     from .settings import Settings
     from .transport import Answer
 
 _MOST_REDIRECTS = 10
 _KEEP_METHOD = frozenset({HTTPStatus.TEMPORARY_REDIRECT, HTTPStatus.PERMANENT_REDIRECT})
-_REDIRECTS = _KEEP_METHOD | {HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.FOUND, HTTPStatus.SEE_OTHER}
+REDIRECTS = _KEEP_METHOD | {HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.FOUND, HTTPStatus.SEE_OTHER}
 _SPOKEN_PLAIN = (b"http request to an https server", b"plain http request was sent to https port")
 _LARGEST_PEEK = 8 << 10
+_KINDS = (("/blobs/", "blob"), ("/referrers/", "referrers"))
 
 
 class Ask(Record):
@@ -55,6 +58,13 @@ class Ask(Record):
         return self.repository or "the registry"
 
 
+class Known(Record):
+    """What a question needs to go out at once: `url` is the scheme and the host, `header` the Authorization header."""
+
+    url: str
+    header: str | None
+
+
 class Exchange:
     """Asks registries. Safe to use from several threads."""
 
@@ -64,6 +74,25 @@ class Exchange:
         self._authorizer = Authorizer(settings, self._ask_token_server)
         self._schemes: dict[str, str] = {}
         self._allowances: dict[str, Allowance] = {}
+        self._counted: dict[str, int] = {}
+        self._counting = threading.Lock()
+
+    @property
+    def requests(self) -> dict[str, int]:
+        """How many requests have gone out, by what they were for: `kind_of` names the kinds."""
+        with self._counting:
+            return dict(self._counted)
+
+    def count(self, method: str, target: str) -> None:
+        """Count a request that goes out."""
+        kind = kind_of(method, target)
+        with self._counting:
+            self._counted[kind] = self._counted.get(kind, 0) + 1
+
+    @property
+    def authorizer(self) -> Authorizer:
+        """How registries let one in."""
+        return self._authorizer
 
     def close(self) -> None:
         """Close every connection."""
@@ -77,7 +106,7 @@ class Exchange:
                 raise Interrupted("the transfer was called off")
             wait: float | None
             try:
-                answer = self._authorized(ask)
+                answer = self.attempt(ask)
             except RegistryError as problem:
                 wait = patience.wait() if problem.temporary and not ask.once else None
                 if wait is None:
@@ -102,15 +131,7 @@ class Exchange:
             if answer.status != HTTPStatus.OK:
                 return answer
             try:
-                content = answer.read(limit)
-                if answer.length is not None and len(content) < min(answer.length, limit):
-                    raise RegistryError(
-                        f"{ask.registry} sent {len(content)} of {answer.length} bytes of {what}",
-                        code="truncated",
-                        host=ask.registry,
-                        temporary=True,
-                        hints=("try again; if it stays so, the registry or a proxy before it is broken",),
-                    )
+                check_length(answer, ask, limit, what)
             except RegistryError as problem:
                 wait = patience.wait() if problem.temporary else None
                 if wait is None:
@@ -123,6 +144,26 @@ class Exchange:
         """Return how often the registry, when last asked, said that it may be asked; None when it never did."""
         return self._allowances.get(server_of(registry))
 
+    def straight(self, registry: str) -> bool | None:
+        """Whether a registry is reached without a proxy; None when it has not been met."""
+        server = server_of(registry)
+        scheme = self._schemes.get(server)
+        return None if scheme is None else self._transport.reaches(f"{scheme}://{server}")
+
+    def known(self, ask: Ask) -> Known | None:
+        """Return how this question could go out at once; None when somebody would have to be asked something before."""
+        server = server_of(ask.registry)
+        scheme = self._schemes.get(server)
+        if scheme is None or "://" in ask.target:
+            return None
+        url = f"{scheme}://{server}"
+        ready, header = self._authorizer.ready(ask.registry, ask.repository, ask.scopes, plain=scheme == "http")
+        return Known(url, header) if ready else None
+
+    def dial(self, url: str) -> socket.socket:
+        """Return a new connection to the host of `url`, made as those are that `attempt` uses: TLS is checked."""
+        return self._transport.dial(url, verify=self._verified(url))
+
     def pause(self, seconds: float, stop: threading.Event | None) -> None:
         """Wait before trying again; `stop` ends the wait."""
         if stop is None:
@@ -130,8 +171,8 @@ class Exchange:
         elif stop.wait(seconds):
             raise Interrupted("the transfer was called off")
 
-    def _authorized(self, ask: Ask) -> Answer:
-        """Ask with the credentials known, and once more with those that a 401 answer makes known.
+    def attempt(self, ask: Ask) -> Answer:
+        """Ask once, with the credentials known, and once more with those that a 401 answer makes known.
 
         A third time when a cached token was refused first: it may just have been too old.
         """
@@ -194,10 +235,11 @@ class Exchange:
             if header and _origin(url) == _origin(origin):
                 headers["Authorization"] = header
             body = ask.body() if ask.body is not None else None
+            self.count(ask.method, url)
             answer = self._transport.send(ask.method, url, headers, body, verify=self._verified(url))
-            self._note_allowance(answer, authority(url))
+            self.note_allowance(answer, authority(url))
             location = answer.header("Location")
-            if answer.status not in _REDIRECTS or not location:
+            if answer.status not in REDIRECTS or not location:
                 return answer
             if ask.method not in ("GET", "HEAD") and answer.status not in _KEEP_METHOD:
                 return answer
@@ -222,7 +264,7 @@ class Exchange:
         ask = Ask(method, host, "", path, (), rest, (lambda: body) if body is not None else None)
         return self._followed(ask, scheme, host, header)
 
-    def _note_allowance(self, answer: Answer, host: str) -> None:
+    def note_allowance(self, answer: Reply, host: str) -> None:
         """Keep what the host says of how often it may be asked, and let the answer know what it has said last."""
         said = read_allowance(answer.headers)
         if said is not None:
@@ -253,6 +295,34 @@ class Exchange:
 
     def _same_origin(self, url: str, server: str) -> bool:
         return _origin(url) == _origin(f"{self._schemes.get(server) or url.partition('://')[0]}://{server}")
+
+
+def check_length(answer: Reply, ask: Ask, limit: int, what: str) -> None:
+    """Read an answer, and raise a `RegistryError` that is temporary when it ends before its length."""
+    content = answer.read(limit)
+    if answer.length is not None and not answer.bodiless and len(content) < min(answer.length, limit):
+        raise RegistryError(
+            f"{ask.registry} sent {len(content)} of {answer.length} bytes of {what}",
+            code="truncated",
+            host=ask.registry,
+            temporary=True,
+            hints=("try again; if it stays so, the registry or a proxy before it is broken",),
+        )
+
+
+def kind_of(method: str, target: str) -> str:
+    """Return what a request is for: `head`, `manifest`, `blob`, `tags`, `referrers`, `catalog`, else `other`.
+
+    Tokens, redirected requests and the search are among the others.
+    """
+    if "/manifests/" in target:
+        return "head" if method == "HEAD" else "manifest"
+    path = target.partition("?")[0]
+    if path.endswith("/tags/list"):
+        return "tags"
+    if path.endswith("/v2/_catalog"):
+        return "catalog"
+    return next((kind for part, kind in _KINDS if part in path), "other")
 
 
 def joined(base: str, location: str) -> str:

@@ -7,11 +7,15 @@ import time
 
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from .settings import DOCKER_HUB
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _COUNT = re.compile(r"\s*([0-9]{1,12})\s*(?:;.*?\bw=([0-9]{1,9})\b)?")
 _LONGEST_SOURCE = 64
+_LONGEST_RESET = 10 * 365 * 86400
+"""Seconds; more of them is a time since 1970."""
 _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
@@ -19,12 +23,14 @@ class Allowance(Record):
     """How many requests a host grants: `limit` in `window` seconds, of which `remaining` are left.
 
     A number that the host does not say is -1. `source` is whom it counts them for: an address or an account.
+    `reset` is in how many seconds it begins to count anew.
     """
 
     limit: int
     remaining: int
     window: int
     source: str = ""
+    reset: int = -1
 
     def __str__(self) -> str:
         """Return the numbers as a sentence without an end: `100 requests in 6 hours are allowed, 0 are left`."""
@@ -50,7 +56,22 @@ def read_allowance(headers: Mapping[str, str]) -> Allowance | None:
         int(remaining[1]) if remaining else -1,
         int(window) if window else -1,
         source[:_LONGEST_SOURCE].strip(),
+        _reset(headers.get("RateLimit-Reset") or ""),
     )
+
+
+def _reset(text: str) -> int:
+    """Return the seconds that a RateLimit-Reset header says: some give the time of day instead; -1 for none."""
+    said = _COUNT.match(text)
+    if said is None:
+        return -1
+    seconds = int(said[1])
+    return seconds if seconds < _LONGEST_RESET else max(0, seconds - int(time.time()))
+
+
+def counts(registry: str, method: str, target: str) -> bool:
+    """Whether the registry counts such a request: Docker Hub counts the manifests that are fetched, and no more."""
+    return registry != DOCKER_HUB or (method == "GET" and "/manifests/" in target)
 
 
 def retry_after(headers: Mapping[str, str]) -> float:

@@ -71,6 +71,26 @@ def read_head(answer: Reply, reference: Reference, accept: Sequence[str] = media
     return Descriptor(_document_type(answer, reference, accept), digest, answer.length)
 
 
+def check_size(reference: Reference, descriptor: Descriptor) -> None:
+    """Refuse to fetch a blob as a document that is too large for one."""
+    if descriptor.size > LARGEST_DOCUMENT:
+        raise Malformed(
+            f"the config of {reference} has {descriptor.size} bytes; the limit is {LARGEST_DOCUMENT}", code="too-large"
+        )
+
+
+def checked_blob(content: bytes, reference: Reference, descriptor: Descriptor) -> bytes:
+    """Return the bytes of a small blob, which must be those that the descriptor names."""
+    hasher = descriptor.digest.hasher()
+    hasher.update(content)
+    if hasher.hexdigest() != descriptor.digest.hex:
+        raise DigestMismatch(
+            f"{reference.registry} sent other bytes than {descriptor.digest} for {reference.repository}",
+            hints=("the registry or a proxy before it is broken, or someone meddles with what you get",),
+        )
+    return content
+
+
 def _no_manifest(answer: Reply, reference: Reference) -> RegistryError:
     """Say that there is no such manifest in docker's words, else what the registry says."""
     if answer.status != HTTPStatus.NOT_FOUND:

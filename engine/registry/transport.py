@@ -18,6 +18,7 @@ from .proxies import ca_bundle, proxies_for
 from .settings import is_loopback
 
 if TYPE_CHECKING:
+    import socket
     import ssl
     from collections.abc import Mapping
     from typing import Any
@@ -111,6 +112,7 @@ class Transport:
         self._session: requests.Session | None = None
         self._lock = threading.Lock()
         self._equipped: set[str] = set()
+        self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
         self._ca_bundle = ca_bundle(settings.environment)
 
     def send(
@@ -140,11 +142,51 @@ class Transport:
             raise failure(problem, host, "does not answer") from None
         return Answer(response, host, bodiless=method == "HEAD")
 
+    def reaches(self, url: str) -> bool:
+        """Whether the host of `url` is reached without a proxy."""
+        return is_loopback(authority(url)) or not proxies_for(url, self._settings.environment)
+
+    def dial(self, url: str, *, verify: bool = True) -> socket.socket:
+        """Return a new connection to the host of `url`, made and checked as `send` makes its own, for `wire`.
+
+        Authorities are read from their files once for each host: it takes longer than a request.
+        """
+        from requests import Request
+        from urllib3.connection import HTTPSConnection
+
+        session = self._opened()
+        host = authority(url)
+        if url.startswith("https://"):
+            self._equip(session, host, verify=verify)
+        try:
+            adapter: Any = session.get_adapter(f"{url}/")
+            request = Request("GET", f"{url}/").prepare()
+            trusted = self._ca_bundle if verify and self._ca_bundle else verify
+            pool = adapter.get_connection_with_tls_context(request, trusted)
+            adapter.cert_verify(pool, url, trusted, None)
+            made: Any = pool._new_conn()  # noqa: SLF001 - a connection of the pool's own kind that is nobody else's
+            made.timeout = self._settings.connect_timeout
+            known = self._contexts.get((url, verify))
+            if isinstance(made, HTTPSConnection) and known is not None:
+                made.ssl_context, made.ca_certs, made.ca_cert_dir = known, None, None
+            made.connect()
+            connected = made.sock
+            if isinstance(made, HTTPSConnection):
+                self._contexts.setdefault((url, verify), connected.context)
+        except Exception as problem:
+            if not isinstance(problem, _foreign()):
+                raise
+            raise failure(problem, host, "does not answer") from None
+        made.sock = None  # it is the caller's now
+        found: socket.socket = connected
+        return found
+
     def close(self) -> None:
         """Close every connection."""
         with self._lock:
             session, self._session = self._session, None
             self._equipped.clear()
+            self._contexts.clear()
         if session is not None:
             session.close()
 

@@ -1,0 +1,228 @@
+"""The small questions that are asked by the thousand: what each asks, and what it makes of the answers.
+
+A question belongs to one item of one call. `take` reads an answer, adds what it tells to the call's results, and says
+what is to be asked next: nothing, mostly.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from http import HTTPStatus
+
+from imq.engine.oci.document import LARGEST_DOCUMENT
+from imq.grammar.errors import DigestMismatch
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from . import faults
+from .exchange import Ask, check_length
+from .manifests import ask_manifest, check_size, checked_blob, read_fetched, read_head
+from .pages import LARGEST_PAGE, Pager
+from .referrers import NoReferrersError, entries_of, fallback, referrers_of
+from .repositories import tags_of
+from .scopes import pull_scope
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from imq.engine.oci.digest import Digest
+    from imq.engine.oci.document import Descriptor
+    from imq.engine.oci.reference import Reference
+
+    from .answers import Reply
+
+
+class Page(Record):
+    """Some of the tags of a repository, as they were listed together; `last` when no more follow."""
+
+    tags: tuple[str, ...]
+    last: bool
+
+
+class Call:
+    """What one caller wants: its results, and how many items are still to have theirs."""
+
+    __slots__ = ("called_off", "outstanding", "parked", "ready")
+
+    def __init__(self) -> None:
+        self.ready: deque[tuple[int, Any]] = deque()
+        self.outstanding = 0
+        self.parked: deque[Question] = deque()
+        """Questions for more pages, while those that are here have not been taken yet."""
+        self.called_off = False
+
+
+class Question:
+    """One question, and how often it has been asked in vain."""
+
+    __slots__ = ("ask", "call", "due", "header", "key", "limit", "plodding", "reference", "refusals", "stale", "tries")
+
+    def __init__(self, call: Call, key: int, reference: Reference, ask: Ask, limit: int = LARGEST_DOCUMENT) -> None:
+        self.call = call
+        self.key = key
+        self.reference = reference
+        self.ask = ask
+        self.limit = limit
+        """The most bytes of an answer that are read, and one more."""
+        self.plodding = False
+        """Whether it must go the way that knows everything."""
+        self.header: str | None = None
+        """The Authorization header it went out with."""
+        self.due = 0.0
+        self.tries = 0
+        self.refusals = 0
+        self.stale = 0
+
+    @property
+    def what(self) -> str:
+        """What is asked for, in errors."""
+        return f"the manifest of {self.reference}"
+
+    def take(self, answer: Reply) -> Ask | None:
+        """Read an answer and tell what it says; return what to ask next. Raises `ImqError` when it is none."""
+        raise NotImplementedError
+
+    def tell(self, result: Any) -> None:
+        """Add a result."""
+        self.call.ready.append((self.key, result))
+
+
+class HeadQuestion(Question):
+    """What a reference stands for: a descriptor."""
+
+    __slots__ = ()
+
+    def __init__(self, call: Call, key: int, reference: Reference) -> None:
+        super().__init__(call, key, reference, ask_manifest("HEAD", reference))
+
+    def take(self, answer: Reply) -> Ask | None:
+        """Tell the descriptor; ask with GET where HEAD does not say enough."""
+        if self.ask.method == "HEAD":
+            found = read_head(answer, self.reference)
+            if found is None:
+                return ask_manifest("GET", self.reference)
+        else:
+            check_length(answer, self.ask, self.limit, self.what)
+            found = read_fetched(answer, self.reference).descriptor
+        self.tell(found)
+        return None
+
+
+class DocumentQuestion(Question):
+    """The manifest or index that a reference stands for: a `Fetched`."""
+
+    __slots__ = ()
+
+    def __init__(self, call: Call, key: int, reference: Reference) -> None:
+        super().__init__(call, key, reference, ask_manifest("GET", reference))
+
+    def take(self, answer: Reply) -> Ask | None:
+        """Tell the document."""
+        if answer.status == HTTPStatus.OK:
+            check_length(answer, self.ask, self.limit, self.what)
+        self.tell(read_fetched(answer, self.reference))
+        return None
+
+
+class ConfigQuestion(Question):
+    """A small blob: its bytes."""
+
+    __slots__ = ("descriptor",)
+
+    def __init__(self, call: Call, key: int, reference: Reference, descriptor: Descriptor) -> None:
+        self.descriptor = descriptor
+        name = reference.repository
+        ask = Ask("GET", reference.registry, name, f"/v2/{name}/blobs/{descriptor.digest}", pull_scope(name))
+        super().__init__(call, key, reference, ask, descriptor.size)
+
+    @property
+    def what(self) -> str:
+        """What is asked for, in errors."""
+        return f"blob {self.descriptor.digest.short} of {self.reference.repository}"
+
+    def take(self, answer: Reply) -> Ask | None:
+        """Tell the bytes, once they are known to be the right ones."""
+        check_size(self.reference, self.descriptor)
+        if answer.status != HTTPStatus.OK:
+            raise faults.refusal(answer, self.ask.registry, self.what)
+        check_length(answer, self.ask, self.limit, self.what)
+        content = answer.read(self.limit)
+        if len(content) != self.descriptor.size:
+            more = "more than" if len(content) > self.descriptor.size else f"{len(content)} of"
+            raise DigestMismatch(
+                f"{self.ask.registry} sends {more} the {self.descriptor.size} bytes that {self.what} is said to have",
+                hints=("the manifest and the blob do not belong together: push the image again",),
+            )
+        self.tell(checked_blob(content, self.reference, self.descriptor))
+        return None
+
+
+class ListingQuestion(Question):
+    """The tags of a repository: a `Page` for each page."""
+
+    __slots__ = ("pager",)
+
+    def __init__(self, call: Call, key: int, reference: Reference) -> None:
+        listing = tags_of(reference)
+        self.pager = Pager(listing)
+        super().__init__(call, key, reference, listing.ask, LARGEST_PAGE)
+
+    @property
+    def what(self) -> str:
+        """What is asked for, in errors."""
+        return f"tags of {self.reference.repository}"
+
+    def take(self, answer: Reply) -> Ask | None:
+        """Tell a page, and ask for the next."""
+        if answer.status == HTTPStatus.OK:
+            check_length(answer, self.ask, self.limit, self.what)
+        tags = self.pager.take(answer)
+        self.tell(Page(tuple(tags), self.pager.ask is None))
+        self.pager.turn()
+        return self.pager.ask
+
+
+class ReferrersQuestion(Question):
+    """What refers to a manifest: a list of descriptors."""
+
+    __slots__ = ("digest", "found", "lacking", "pager")
+
+    def __init__(
+        self, call: Call, key: int, reference: Reference, digest: Digest, lacking: set[tuple[str, str]]
+    ) -> None:
+        listing = referrers_of(reference, digest)
+        self.digest = digest
+        self.found: list[Descriptor] = []
+        self.lacking = lacking
+        """The repositories in whose registries the API is not: learnt here, and shared by all such questions."""
+        api = (reference.registry, reference.repository) not in lacking
+        self.pager: Pager | None = Pager(listing) if api else None
+        super().__init__(call, key, reference, listing.ask if api else self._fallback(reference), LARGEST_PAGE)
+
+    @property
+    def what(self) -> str:
+        """What is asked for, in errors."""
+        return f"referrers of {self.digest.short} of {self.reference.repository}"
+
+    def take(self, answer: Reply) -> Ask | None:
+        """Gather the pages, and tell when all are here; read the fallback tag of a registry without the API."""
+        if answer.status == HTTPStatus.OK:
+            check_length(answer, self.ask, self.limit, self.what)
+        if self.pager is None:
+            name = fallback(self.reference, self.digest)
+            if answer.status != HTTPStatus.NOT_FOUND:
+                self.found.extend(entries_of(read_fetched(answer, name), name))
+            self.tell(self.found)
+            return None
+        try:
+            self.found.extend(self.pager.take(answer))
+        except NoReferrersError:
+            self.pager = None
+            self.lacking.add((self.reference.registry, self.reference.repository))
+            return self._fallback(self.reference)
+        self.pager.turn()
+        if self.pager.ask is None:
+            self.tell(self.found)
+        return self.pager.ask
+
+    def _fallback(self, reference: Reference) -> Ask:
+        return ask_manifest("GET", fallback(reference, self.digest))
