@@ -121,6 +121,11 @@ class StoreIndex:
         return connection
 
     def close(self) -> None:
+    @property
+    def kept(self) -> bool:
+        """Whether it lies in the store, rather than in memory alone."""
+        return self._create
+
         """Close the connection."""
         self.connection.close()
 

@@ -78,6 +78,19 @@ class Store:
     def _prepared(self) -> Layout:
         """Return the layout, made if it was not there."""
         if not self.layout.exists:
+    def memory_folder(self) -> str | None:
+        """Return the folder for what registries have told, made if it was not there; None when nothing can be kept."""
+        try:
+            self.layout.create()
+        except StoreError:
+            return None
+        return self.layout.root if os.access(self.layout.root, os.W_OK) else None
+
+    def begin(self) -> None:
+        """Begin a statement: an index that was opened before there was a store is left for that of the store."""
+        if self._index is not None and not self._index.kept and self.layout.exists:
+            self.close()
+
             self.close()
         self.layout.create()
         return self.layout
