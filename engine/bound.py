@@ -11,7 +11,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from .tables.declaration import Field, Kind, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from .functions import Aggregate, Function
 
@@ -302,6 +302,17 @@ def parts(value: Bound) -> tuple[Bound, ...]:
             return ()
 
 
+def walk(values: Iterable[Bound]) -> Iterator[Bound]:
+    """Yield expressions and all that they are made of, in the same row."""
+    pending = list(values)
+    while pending:
+        value = pending.pop()
+        yield value
+        pending += parts(value)
+        if isinstance(value, Total) and value.argument is not None:
+            pending.append(value.argument)
+
+
 def inner(value: Bound) -> Select | None:
     """Return the query inside an expression, if it is one with a query."""
     return value.select if isinstance(value, Single | Exists | Within | Keyed) else None
@@ -328,12 +339,7 @@ def selects(select: Select) -> Iterator[Select]:
             yield from selects(part.right)
         elif isinstance(part, Select):
             yield from selects(part)
-    pending = list(values(select))
-    while pending:
-        value = pending.pop()
-        pending += parts(value)
-        if isinstance(value, Total) and value.argument is not None:
-            pending.append(value.argument)
+    for value in walk(values(select)):
         if (found := inner(value)) is not None:
             yield from selects(found)
     yield select

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from imq.grammar import ast
-from imq.grammar.errors import StatementError, UnknownName
+from imq.grammar.errors import StatementError
 from imq.grammar.printer import write
 from imq.grammar.record import TYPE_CHECKING
 
 from .expansion import Names
+from .places import STORE, Place, parse_place
 from .result import Answer, Heading, Result, Told
 from .settings import SETTINGS, checked
 from .tables import ELSEWHERE, TABLES, Kind
@@ -29,7 +30,8 @@ class Memory:
         self.settings = {setting.name: setting.default for setting in SETTINGS.values()} | dict(configuration.settings)
         self.variables: dict[str, Value] = {}
         self.views: dict[str, ast.Rows | str] = {}
-        self.source = "store"
+        self.hosts = {registry.name: registry.place for registry in configuration.registries.values()}
+        self.place = self.named(ast.Literal(configuration.source)) if configuration.source else Place(STORE)
         for name, query in configuration.views.items():
             self.views[_view_name(name)] = query
 
@@ -69,10 +71,13 @@ class Memory:
     def use(self, source: ast.Literal | None) -> Result:
         """Ask this source from now on; or say which one is asked."""
         if source is None:
-            return Told(f"{self.source}\n")
-        known_source(source)
-        self.source = source.text.lower()
+            return Told(f"{self.place.said}\n")
+        self.place = self.named(source)
         return Told("")
+
+    def named(self, source: ast.Literal) -> Place:
+        """Return the place that a word names; raises `UnknownName` when there is none."""
+        return parse_place(source.text, self.hosts, source.span)
 
     def set(self, statement: ast.Setting) -> Result:
         """Show all settings, or one, or change it."""
@@ -96,12 +101,6 @@ def _view_name(text: str, span: Span | None = None) -> str:
         what = "a table" if name in TABLES or name in ELSEWHERE else "a verb" if name in VERBS else "no name"
         raise StatementError(f'"{name}" is {what}, so no view can be called that', code="view", span=span)
     return name
-
-
-def known_source(node: ast.Literal) -> None:
-    """Refuse a source that is not there."""
-    if node.text.lower() != "store":
-        raise UnknownName(f'there is no source "{node.text}" here', span=node.span, hints=("sources: store",))
 
 
 def _texts(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Answer:

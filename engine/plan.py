@@ -15,8 +15,9 @@ from .sql import Sql, write_check, write_condition, write_select, write_strange,
 from .tables import Cost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
+    from .stages import Step
     from .tables import Field
 
 
@@ -32,12 +33,17 @@ class Check(Record):
 
 
 class Plan(Record):
-    """A query ready to run. `measures` says that unpacked sizes must be known first."""
+    """A query ready to run at the time `now`. `measures` says that unpacked sizes must be known first.
+
+    `steps` are what has to be asked of sources before (see stages.py).
+    """
 
     select: b.Select
     sql: Sql
+    now: int
     measures: bool
     checks: tuple[Check, ...] = ()
+    steps: tuple[Step, ...] = ()
 
 
 class Assertion(Record):
@@ -45,22 +51,24 @@ class Assertion(Record):
 
     condition: b.Bound
     sql: Sql
+    now: int
     measures: bool
     checks: tuple[Check, ...] = ()
+    steps: tuple[Step, ...] = ()
 
 
-def plan(select: b.Select, now: int, hidden: tuple[str, ...] = ()) -> Plan:
-    """Return the plan of a query; `hidden` are columns of the store to be added after the selected ones."""
+def plan(select: b.Select, now: int, hidden: tuple[str, ...] = (), steps: tuple[Step, ...] = ()) -> Plan:
+    """Return the plan of a query; `hidden` are columns of the source to be added after the selected ones."""
     every = tuple(b.selects(select))
-    return Plan(select, write_select(select, now, hidden=hidden), _measures(every), _checks(every, now))
+    return Plan(select, write_select(select, now, hidden=hidden), now, _measures(every), _checks(every, now), steps)
 
 
-def plan_assertion(condition: b.Bound, now: int) -> Assertion:
+def plan_assertion(condition: b.Bound, now: int, steps: tuple[Step, ...] = ()) -> Assertion:
     """Return the plan of a condition about no row."""
     every = tuple(
-        select for value in _all((condition,)) if (select_ := b.inner(value)) for select in b.selects(select_)
+        select for value in b.walk((condition,)) if (select_ := b.inner(value)) for select in b.selects(select_)
     )
-    return Assertion(condition, write_condition(condition, now), _measures(every), _checks(every, now))
+    return Assertion(condition, write_condition(condition, now), now, _measures(every), _checks(every, now), steps)
 
 
 def plan_values(values: tuple[b.Bound, ...], now: int) -> Sql:
@@ -84,23 +92,12 @@ def _checks(selects: Iterable[b.Select], now: int) -> tuple[Check, ...]:
             checks.append(Check(write_check(select, now), select.nonempty))
         checks += [
             Check(write_strange(value.select, now), "", digests=True)
-            for value in _all(b.values(select))
+            for value in b.walk(b.values(select))
             if isinstance(value, b.Within) and value.starts
         ]
     return tuple(checks)
 
 
-def _all(values: Iterable[b.Bound]) -> Iterator[b.Bound]:
-    """Yield expressions and all that they are made of."""
-    pending = list(values)
-    while pending:
-        value = pending.pop()
-        yield value
-        pending += b.parts(value)
-        if isinstance(value, b.Total) and value.argument is not None:
-            pending.append(value.argument)
-
-
 def fields_read(select: b.Select) -> set[Field]:
     """Return every field that a query itself reads, wherever it stands; not those of queries inside it."""
-    return {value.field for value in _all(b.values(select)) if isinstance(value, b.Column | b.Item | b.Lookup)}
+    return {value.field for value in b.walk(b.values(select)) if isinstance(value, b.Column | b.Item | b.Lookup)}

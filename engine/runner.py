@@ -27,6 +27,15 @@ class Runner:
 
     def run(self, sql: Sql) -> Iterator[tuple[Raw, ...]]:
         """Yield the rows of a statement, as they come out of SQLite; raises `ImqError` when that fails."""
+        self._lend(sql)
+        try:
+            # `yield from` would close the cursor of a session that may be closed already
+            for row in self.connection.execute(sql.text, sql.parameters):  # noqa: UP028
+                yield row
+        except sqlite3.Error as problem:
+            raise broken(problem) from problem
+
+    def _lend(self, sql: Sql) -> None:
         for name in sql.functions - self._lent:
             if name == "list":
                 self.connection.create_aggregate("lent_list", 1, _List)  # type: ignore[arg-type] # it answers a text
@@ -34,12 +43,6 @@ class Runner:
                 takes, make = _LENT[name]
                 self.connection.create_function(f"lent_{name}", takes, make(), deterministic=True)
             self._lent.add(name)
-        try:
-            # `yield from` would close the cursor of a session that may be closed already
-            for row in self.connection.execute(sql.text, sql.parameters):  # noqa: UP028
-                yield row
-        except sqlite3.Error as problem:
-            raise broken(problem) from problem
 
     def bring(self, name: str, columns: Sequence[str], rows: Iterable[tuple[Raw, ...]]) -> None:
         """Make a temporary table of these rows, in place of one of this name, with their number as `_row`."""
@@ -53,6 +56,33 @@ class Runner:
             self.connection.execute("RELEASE bringing")
         except sqlite3.Error as problem:
             raise broken(problem) from problem
+
+    def choose(self, name: str, sql: Sql | None, *, within: str = "", add: str = "") -> int:
+        """Make a temporary table of the `_row` of these rows, in place of one of this name; return how many there are.
+
+        `within`: of those alone that are in another such table. `add`: keep what is there, and add this table's rows.
+        """
+        if sql is not None:
+            self._lend(sql)
+        limited = f" WHERE _row IN (SELECT _row FROM temp.{within})" if within else ""
+        chosen = f"SELECT _row FROM temp.{add}" if add else f"SELECT _row FROM ({sql.text}){limited}" if sql else ""
+        try:
+            self.connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {name} (_row INTEGER PRIMARY KEY)")
+            if not add:
+                self.connection.execute(f"DELETE FROM temp.{name}")
+            if chosen:
+                self.connection.execute(f"INSERT OR IGNORE INTO temp.{name} {chosen}", sql.parameters if sql else {})
+            count: int = self.connection.execute(f"SELECT count(*) FROM temp.{name}").fetchone()[0]
+        except sqlite3.Error as problem:
+            raise broken(problem) from problem
+        return count
+
+    def count(self, sql: Sql, *, within: str) -> int:
+        """Return how many rows of a statement have their `_row` in a temporary table."""
+        text = f"SELECT count(*) FROM ({sql.text}) WHERE _row IN (SELECT _row FROM temp.{within})"
+        row = self.one(sql.replace(text=text))
+        assert row is not None
+        return int(row[0] or 0)
 
     def drop(self, name: str) -> bool:
         """Drop a temporary table; whether it could be: not while an answer that reads it is being walked."""

@@ -29,7 +29,7 @@ from .bind import Scope, bind, bind_condition
 from .bound import Exists, Negation, Select, Test
 from .configuration import Configuration
 from .expansion import expand
-from .memory import Memory, known_source
+from .memory import Memory
 from .plan import Assertion, Plan, headings, plan, plan_assertion, plan_values
 from .progress import Silent
 from .result import Answer, Documents, Failure, Heading, Result, Told, worst
@@ -37,7 +37,8 @@ from .runner import Runner, broken
 from .scripts import Scripts
 from .sources.outside import Outside
 from .store.store import Store
-from .tables import ELSEWHERE, TABLES, Kind
+from .staging import Staging
+from .tables import ELSEWHERE, SEARCHED, TABLES, Kind
 from .verbs import ABSENT, VERBS, Planning, Takes, verb_of
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from .registry.settings import Settings as RegistrySettings
     from .render.cell import Raw
     from .tables import Field
+    from .sources.filling import Filling
 
 
 class World(Record):
@@ -98,7 +100,9 @@ class Session:
         self._scripts = Scripts()
 
     def close(self) -> None:
-        """Close the store."""
+        self._staging = Staging(self._registries, self._names)
+        """Close the connections to registries, and the store."""
+        self._staging.end()
         self.store.close()
 
     @property
@@ -107,7 +111,7 @@ class Session:
         from .render.forms import FORMS
 
         return Vocabulary(
-            frozenset(VERBS), frozenset({*TABLES, *ELSEWHERE, *self.memory.views}), frozenset(FORMS), ABSENT
+            frozenset(VERBS), frozenset({*TABLES, *ELSEWHERE, *self.memory.views}), frozenset(FORMS), ABSENT, SEARCHED
         )
 
     def parse(
@@ -254,10 +258,14 @@ class Session:
         self._outside.begin(self.runner, self._folder)
         return Scope(
             self.world.clock(),
+        self._staging.begin()
+        self.store.begin()
             self.world.zone,
             lambda text: self.store.find(text).key,
             self._outside.table,
-            known_source,
+            self.memory.named,
+            (self.memory.place,),
+            self._staging.scan,
         )
 
     @property
@@ -274,7 +282,10 @@ class Session:
         wanted = self._wanted(statement, select)
         if wanted is not None:
             select = bind(statement.query, scope, wanted)
-        return self._answer(plan(select, scope.now), statement.output)
+        return self._answer(self._planned(select, scope.now), statement.output)
+
+    def _planned(self, select: Select, now: int, hidden: Sequence[str] = ()) -> Plan:
+        return plan(select, now, tuple(hidden), self._staging.steps(select))
 
     def _wanted(self, statement: ast.Ask, select: Select) -> list[Field] | None:
         """Return the fields that the output reads, when the query chose no columns itself; None: the usual ones."""
@@ -295,7 +306,7 @@ class Session:
     def _answer(self, planned: Plan, output: ast.Output) -> Answer:
         """Return the rows; where a damaged layer leaves a size unknown, the answer says so beside them."""
         select = planned.select
-        problems = self._measure(planned)
+        problems = (*self._measure(planned), *self._stage(planned))
         self._check(planned)
         code = worst(problems)
         rows = self.runner.run(planned.sql)
@@ -310,6 +321,31 @@ class Session:
     def _check(self, planned: Plan | Assertion) -> None:
         """Refuse to go on with an empty list that must not be, or with a list of ids that holds something else."""
         for check in planned.checks:
+    def _stage(self, planned: Plan | Assertion) -> tuple[ImqError, ...]:
+        """Ask the sources that have to be asked; return what they could not tell."""
+        try:
+            return self._staging.run(planned.steps, self.runner, planned.now)
+        finally:
+            self._staging.end()
+
+    def _names(self, select: Select) -> Iterator[tuple[Raw, ...]]:
+        """Run a query of names that rows are asked for by."""
+        planned = plan(select, self.world.clock())
+        for problem in self._measure(planned):
+            raise problem
+        self._check(planned)
+        return self.runner.run(planned.sql)
+
+    def _registries(self) -> Filling:
+        """Open the registries as a source of rows."""
+        from .sources.registry.opening import open_registries  # requests is heavy
+
+        world = self.world
+        if world.before_network is not None:
+            world.before_network()
+        settings = world.registry_settings(int(self.settings["jobs"]))
+        return open_registries(self.store, world.platform, settings)
+
             found = self.runner.one(check.sql)
             if check.digests and found is not None:
                 raise TypeMismatch(
@@ -325,8 +361,8 @@ class Session:
         parts = statement.condition.operands if isinstance(statement.condition, ast.And) else (statement.condition,)
         for part in parts:
             condition = bind_condition(part, scope)
-            planned = plan_assertion(condition, scope.now)
-            for problem in self._measure(planned):
+            planned = plan_assertion(condition, scope.now, self._staging.condition(condition))
+            for problem in (*self._measure(planned), *self._stage(planned)):
                 raise problem
             self._check(planned)
             holds = self.runner.one(planned.sql)
@@ -358,9 +394,9 @@ class Session:
 
         def rows(query: ast.Rows, hidden: Sequence[str]) -> tuple[Select, list[tuple[Raw, ...]]]:
             select = bind(query, scope)
-            planned = plan(select, scope.now, tuple(hidden))
-            for problem in self._measure(planned):  # nothing is done by a condition that cannot be told
-                raise problem
+            planned = self._planned(select, scope.now, hidden)
+            for problem in (*self._measure(planned), *self._stage(planned)):
+                raise problem  # nothing is done by a condition that cannot be told
             self._check(planned)
             return select, list(self.runner.run(planned.sql))
 
@@ -445,7 +481,7 @@ class Session:
                 meant = self._expanded(statement)
                 select = bind(meant.query, scope)
                 wanted = self._wanted(meant, select)
-                planned = plan(select if wanted is None else bind(meant.query, scope, wanted), scope.now)
+                planned = self._planned(select if wanted is None else bind(meant.query, scope, wanted), scope.now)
                 return explain_query(said, planned, unmeasured)
             case ast.Act():
                 act = self._expanded(statement)
@@ -453,12 +489,13 @@ class Session:
                 query = None
                 if act.query is not None and verb.takes is Takes.IMAGES:
                     planning = self.planning()
-                    query = plan(planning.bind(lean_query(act, planning)), planning.scope.now, TARGET_COLUMNS)
+                    query = self._planned(planning.bind(lean_query(act, planning)), planning.scope.now, TARGET_COLUMNS)
                 return explain_action(said, verb, query, unmeasured)
             case ast.Assert():
                 scope = self.scope()
                 condition = bind_condition(self._expanded(statement.condition), scope)
-                return explain_assertion(said, plan_assertion(condition, scope.now), unmeasured)
+                planned_one = plan_assertion(condition, scope.now, self._staging.condition(condition))
+                return explain_assertion(said, planned_one, unmeasured)
             case ast.Explain(inner) | ast.DryRun(inner):
                 return self.explain(inner)
             case _:

@@ -61,6 +61,8 @@ _ASKED = _Rare(
     re.IGNORECASE,
 )
 """What can follow the name of a table and nothing else: it tells `(images where …)` from a value or field so called."""
+_SOUGHT = _Rare(r"[ \t]+(?!(?:of|in|where)(?![\w.:/@-]))[\"'\w$]", re.IGNORECASE)
+"""What is searched for, behind the name of a table that is searched."""
 _CHOSEN = _Rare(r"\s+where(?![\w.:/@-])", re.IGNORECASE)
 _ALONE = _Rare(r"\s*\)")
 _IN_LIST = _Rare(r"\bin\s*\(\s*\Z", re.IGNORECASE)
@@ -79,6 +81,7 @@ _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
 class Vocabulary(Record):
     """The words that the engine declares, in lower case: verbs, tables (and views), output forms.
 
+    `searched` are tables that are searched for a word: it stands behind them, without `of`.
     `absent` are verbs of the language that cannot be done here, each with the reason.
     """
 
@@ -86,6 +89,7 @@ class Vocabulary(Record):
     tables: frozenset[str] = frozenset()
     forms: frozenset[str] = frozenset()
     absent: tuple[tuple[str, str], ...] = ()
+    searched: frozenset[str] = frozenset()
 
 
 class Token(Record):
@@ -229,6 +233,8 @@ class Lexer:
             return self._word("FUNCTION", name, low)
         if "VERB" in accepts and low in self.vocabulary.verbs:
             return self._word("VERB", name, low)
+        if "SEARCHED" in accepts and low in self.vocabulary.searched and _SOUGHT.match(text, name.end()):
+            return self._word("SEARCHED", name, low)
         if "TABLE" in accepts and (
             self._asks(name, accepts) if low in self.vocabulary.tables else self._relates(name, accepts)
         ):

@@ -29,6 +29,7 @@ _DESCRIBED = {
     "FORM": '"as" and an output form',
     "VERB": "a verb",
     "TABLE": "a table",
+    "SEARCHED": "a table",
     "SEP": '";"',
     "COMPARISON": "= != < <= > >=",
     "WORDED": '"like", "matches", "has"',

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
-from imq.engine.render.units import Size
+from imq.engine.render.cell import data
 from imq.engine.result import Answer, Documents, Failure, Heading, Told
+from imq.engine.sizes import Size
 from imq.engine.tables import Kind
 from imq.grammar.errors import ImqError, draw, listed, nearest
 from imq.grammar.record import TYPE_CHECKING
@@ -41,7 +42,9 @@ def python_value(kind: Kind, raw: Raw) -> Any:
             return bool(raw)
         case Kind.LIST | Kind.MAP:
             return json.loads(str(raw))
-        case Kind.TEXT | Kind.NUMBER | Kind.REFERENCE | Kind.REPOSITORY | Kind.TAG | Kind.DIGEST:
+        case Kind.VERSION:
+            return data(kind, raw)
+        case Kind.TEXT | Kind.NUMBER | Kind.REFERENCE | Kind.REPOSITORY | Kind.TAG | Kind.DIGEST | Kind.PLATFORM:
             return raw
 
 

@@ -40,7 +40,7 @@ def test(node: ast.Expr, operator: str, left: b.Bound, right: b.Bound) -> b.Boun
             hints=(advice,),
         )
     if operator in ("like", "matches"):
-        if not is_text(left.kind):
+        if not is_text(left.kind) and left.kind is not Kind.VERSION:
             raise TypeMismatch(f'"{operator}" wants a text, but {called(left)} is {left.kind.value}', span=node.span)
         if operator == "matches":
             check_pattern("matches", right, node)

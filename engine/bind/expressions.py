@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from imq.engine import bound as b
 from imq.engine.functions import AGGREGATES, FUNCTIONS
+from imq.engine.oci.reference import Reference
 from imq.engine.phrases import PHRASES
 from imq.engine.render.units import parse_duration, parse_moment
-from imq.engine.tables import ELSEWHERE, TABLES, Kind, folded
+from imq.engine.tables import ELSEWHERE, TABLES, TAGS, Kind, folded
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, StatementError, TypeMismatch, UnknownName
 from imq.grammar.lexer import split_path
@@ -245,6 +246,8 @@ class Expressions:
         field = self.table.field(name, node.span)
         if not rest:
             return b.Column(field)
+        if field.kind is Kind.VERSION and self.table.find(f"{field.name}_{rest[0]}") is not None and len(rest) == 1:
+            return b.Column(self.table.field(f"{field.name}_{rest[0]}"))
         if field.kind is not Kind.MAP:
             raise TypeMismatch(f'"{name}" is {field.kind.value} and has no "{".".join(rest)}"', span=node.span)
         return b.Item(field, self.literal(ast.Literal(".".join(rest), span=node.span)).text)
@@ -254,8 +257,15 @@ class Expressions:
             raise StatementError("one field of an image is wanted here", code="field-of", span=node.span)
         return self._lookup(TABLES["images"].field(node.path[0], node.span), self.literal(node.target))
 
-    def _lookup(self, field: Field, literal: ast.Literal) -> b.Lookup:
-        return b.Lookup(field, self.image(literal), literal.text)
+    def _lookup(self, field: Field, literal: ast.Literal) -> b.Bound:
+        """Bind a field of one image: of the store's, or, in a question to registries, of what a registry has."""
+        if not self.table.remote:
+            return b.Lookup(field, self.image(literal), literal.text)
+        there = TAGS.field(field.name, literal.span)
+        column = ast.Column(ast.Field((there.name,), literal.span), span=literal.span)
+        limit = ast.Window(ast.Literal("1"))
+        named = ast.Query(TAGS.name, (ast.Literal(_whole(literal)),), select=(column,), limit=limit, span=literal.span)
+        return b.Single(self._related(named, NOTHING, self.scope), there.kind)
 
     def image(self, literal: ast.Literal) -> int:
         """Return the key of the image that a literal names."""
@@ -302,6 +312,15 @@ class Expressions:
             value = guessed(node, self.scope.zone)
             return self._field(ast.Field(split_path(node.text), node.span)) if value.kind is Kind.TEXT else value
         return self.value(node)
+
+
+def _whole(literal: ast.Literal) -> str:
+    """Return the name that a literal means in a registry, with its tag."""
+    try:
+        return str(Reference.parse(literal.text).with_default_tag())
+    except ImqError as error:
+        error.span = literal.span
+        raise
 
 
 def _placed(node: ast.Expr, at: ast.Expr) -> ast.Expr:

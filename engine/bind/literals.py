@@ -6,10 +6,12 @@ import re
 
 from imq.engine.bound import Value
 from imq.engine.oci.digest import hex_prefix
+from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
-from imq.engine.render.units import parse_duration, parse_moment, parse_size
+from imq.engine.render.units import parse_duration, parse_moment
+from imq.engine.sizes import parse_size
 from imq.engine.tables.declaration import Kind
-from imq.grammar.errors import InvalidReference, TypeMismatch
+from imq.grammar.errors import InvalidReference, StatementError, TypeMismatch
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,13 +22,14 @@ if TYPE_CHECKING:
 
 _NUMBER = re.compile(r"-?\d{1,40}(\.\d{1,40})?\Z", re.ASCII)
 _LARGEST = (1 << 63) - 1
-_TEXTS = (Kind.TEXT, Kind.REFERENCE, Kind.REPOSITORY, Kind.TAG, Kind.DIGEST)
+_TEXTS = (Kind.TEXT, Kind.REFERENCE, Kind.REPOSITORY, Kind.TAG, Kind.DIGEST, Kind.PLATFORM)
 _EXAMPLES = {
     Kind.NUMBER: "such as 3 or 2.5",
     Kind.SIZE: "such as 100MB or 1.5GiB",
     Kind.TIME: "such as 2024-01-31 or 2024-01-31T10:00:00Z",
     Kind.DURATION: "such as 30d, 2 weeks or 12h",
     Kind.BOOLEAN: "true or false",
+    Kind.VERSION: "such as 7.2 or v1.14.3",
     Kind.DIGEST: "such as sha256:… or the first hex digits of one",
 }
 
@@ -57,6 +60,13 @@ def typed(literal: ast.Literal, kind: Kind, zone: tzinfo | None, what: str = "")
         value = parse_size(text)
     elif kind is Kind.DURATION:
         value = parse_duration(text)
+    elif kind is Kind.PLATFORM:
+        value = _platform(text)
+    elif kind is Kind.VERSION:
+        from imq.engine.oci.version import parse_version
+
+        version = parse_version(text)
+        value = version.raw if version is not None else None
     else:
         value = parse_moment(text, zone)
     if value is None:
@@ -80,6 +90,14 @@ def _name(text: str, kind: Kind) -> str:
     if kind is Kind.REFERENCE:
         return str(reference.with_default_tag())
     return text if reference.tag or reference.digest else reference.familiar_name
+
+
+def _platform(text: str) -> str:
+    """Return a platform as fields have it, so that `linux/aarch64` finds `linux/arm64`; else the text itself."""
+    try:
+        return Platform.parse(text).canonical
+    except StatementError:
+        return text
 
 
 def guessed(literal: ast.Literal, zone: tzinfo | None) -> Value:

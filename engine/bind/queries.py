@@ -15,11 +15,14 @@ from imq.grammar.record import TYPE_CHECKING
 from .combinations import combine, derived, key_names
 from .expressions import Expressions
 from .groups import check_groups, has_total
-from .literals import parse_number, typed
+from .literals import is_text, parse_number, typed
 from .scope import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from imq.engine.places import Place
+    from imq.engine.tables import Relation
 
     from .scope import Scope
 
@@ -42,7 +45,7 @@ def bind_condition(condition: ast.Expr, scope: Scope) -> b.Bound:
 def _related(query: ast.Rows, table: Table, scope: Scope) -> b.Select:
     """Bind the rows inside a condition on a row of `table`: of one of its relations, else of a table."""
     if isinstance(query, ast.Query) and (relation := table.relation(query.table)) is not None and not query.targets:
-        return _Binder(query.replace(table=relation.table), scope, relation.link).bind(None)
+        return _Binder(query.replace(table=relation.table), scope, relation).bind(None)
     if isinstance(query, ast.Query) and query.table in ELSEWHERE and query.table not in TABLES:
         raise elsewhere(query.table, query.span)
     if isinstance(query, ast.Query) and query.base is None and query.table not in TABLES:
@@ -67,12 +70,12 @@ def elsewhere(name: str, span: Span | None) -> StatementError:
 
 
 class _Binder:
-    """Binds one query. `link` says how its rows belong to a row outside."""
+    """Binds one query. `relation` says how its rows belong to a row outside."""
 
-    def __init__(self, query: ast.Query, scope: Scope, link: str = "") -> None:
+    def __init__(self, query: ast.Query, scope: Scope, relation: Relation | None = None) -> None:
         self._query = query
         self._scope = scope
-        self._link = link
+        self._relation = relation
         self._base = self._bound_base()
         self._table = self._found_table()
         self._expressions = Expressions(self._table, scope, _related)
@@ -80,7 +83,6 @@ class _Binder:
     def bind(self, wanted: Sequence[Field] | None) -> b.Select:
         query, expressions = self._query, self._expressions
         of = self._targets()
-        self._check_sources()
         where = expressions.condition(query.where, "where") if query.where is not None else None
         group = tuple(expressions.value(key) for key in query.group) if query.group else None
         expressions.totals = True
@@ -109,7 +111,7 @@ class _Binder:
             self._until(),
             query.count,
             base,
-            self._link,
+            self._relation.link if self._relation is not None else "",
             whole=not query.select and group is None and not query.count,
             nonempty=self._named() if query.nonempty else "",
         )
@@ -138,6 +140,9 @@ class _Binder:
                 hints=(nearest(query.table, TABLES), "tables: " + listed(TABLES)),
                 span=query.span,
             )
+        places = self._places(table)
+        if table.remote or any(place.registry for place in places):
+            return self._scanned(table, places)
         if table.takes is Of.FILE or table.name in ("sources", "usage"):
             try:
                 return self._scope.outside(table, self._paths(table))
@@ -145,6 +150,78 @@ class _Binder:
                 error.span = error.span or query.span
                 raise
         return table
+
+    def _places(self, table: Table) -> tuple[Place, ...]:
+        """Return the places that a query asks: those it names, else the session's, where they can have its rows."""
+        query = self._query
+        places = tuple(self._scope.place(self._expressions_of(table).literal(node)) for node in query.sources)
+        for place, node in zip(places, query.sources, strict=True):
+            if place.registry and not (table.places or table.name == "images"):
+                raise StatementError(
+                    f"{table.name} cannot be asked of {place.said}",
+                    code="place",
+                    span=node.span,
+                    hints=("asked of registries are: images, tags, repositories, manifests, search",),
+                )
+            if not place.registry and table.remote:
+                raise StatementError(
+                    f"{table.name} are of registries, not of the store",
+                    code="place",
+                    span=node.span,
+                    hints=(f"such as: {table.name} in registry.local:5000",),
+                )
+        if places or self._relation is not None or query.targets:
+            return places
+        if table.name == "images" or table.places:
+            return tuple(place for place in self._scope.places if place.registry or not table.remote)
+        return ()
+
+    def _expressions_of(self, table: Table) -> Expressions:
+        return Expressions(table, self._scope, _related)
+
+    def _scanned(self, table: Table, places: tuple[Place, ...]) -> Table:
+        """Return a table of registries, whose rows are asked for before the query runs."""
+        query, relation = self._query, self._relation
+        targets: list[str | b.Select] = []
+        for target in query.targets if relation is None else ():
+            if isinstance(target, ast.Literal):
+                targets.append(self._expressions_of(table).literal(target).text)
+            else:
+                assert not isinstance(target, ast.Variable)
+                targets.append(self._names(target))
+        drives = relation.drives if relation is not None else ()
+        if not targets and not places and not drives:
+            such = {
+                Of.NAMES: f"{table.name} of registry.local:5000/team/app:1",
+                Of.TERM: f"{table.name} redis",
+                Of.REPOSITORIES: f"{table.name} of registry.local:5000/team/app",
+            }
+            raise StatementError(
+                f'"{table.name}": of what?',
+                code="target",
+                span=query.span,
+                hints=(f"such as: {such.get(table.takes, f'{table.name} in registry.local:5000')}",),
+            )
+        try:
+            return self._scope.scan(table, tuple(targets), places, drives)
+        except ImqError as error:
+            error.span = error.span or query.span
+            raise
+
+    def _names(self, target: ast.Rows) -> b.Select:
+        """Bind a query of names: of whole rows their names, else its one column of texts."""
+        select = bind(target, self._scope)
+        name = select.table.find("name") or (select.table.find("line") if select.table.name == "lines" else None)
+        if select.whole and name is not None:
+            return select.replace(columns=(b.Selected(name.name, b.Column(name), name.heading, name),), whole=False)
+        if len(select.columns) != 1 or select.count or not is_text(select.columns[0].value.kind):
+            raise StatementError(
+                "names are wanted here: a query of rows that have names, or one with one column of texts",
+                code="target",
+                span=target.span,
+                hints=("add to the query: select name",),
+            )
+        return select
 
     def _paths(self, table: Table) -> tuple[str, ...]:
         paths = []
@@ -163,14 +240,14 @@ class _Binder:
 
     def _keys(self, node: ast.Combination, table: Table) -> tuple[b.Bound, ...]:
         """Return what rows of a table are told apart by in a combination."""
-        expressions = Expressions(table, self._scope, _related)
+        expressions = self._expressions_of(table)
         if node.by:
             return tuple(expressions.value(key) for key in node.by)
         return tuple(b.Column(table.field(name, node.span)) for name in key_names(table))
 
     def _targets(self) -> tuple[int | b.Select, ...] | None:
         query, table = self._query, self._table
-        if not query.targets or table.takes is Of.FILE:
+        if not query.targets or table.takes is Of.FILE or table.remote:
             return None
         if table.takes is Of.NOTHING:
             raise StatementError(
@@ -193,10 +270,6 @@ class _Binder:
                 span=target.span,
             )
         return select
-
-    def _check_sources(self) -> None:
-        for node in self._query.sources:
-            self._scope.source(self._expressions.literal(node))
 
     # Clauses
 

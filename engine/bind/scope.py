@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import tzinfo
 
+    from imq.engine.bound import Select
+    from imq.engine.places import Place
     from imq.grammar import ast
 
 NOTHING = Table("no table", "What a condition is about that is about no row.", (), (), ())
@@ -19,11 +21,15 @@ class Scope(Record):
     """What a statement is bound against: the time it began, the local zone, and where images and lists are found.
 
     `find` returns the key of the image that a text names, or raises `NotFound`. `outside` returns a table that no
-    store has (lines of a file, the sources) with what it holds now; `source` refuses a source that is not there.
+    store has (lines of a file, the sources) with what it holds now. `place` returns the place that a word names, or
+    raises `UnknownName`; `places` are asked when a query names none. `scan` returns a table whose rows are asked for
+    before the query runs: what follows its `of`, its places, and the fields of the row outside that drive it.
     """
 
     now: int
     zone: tzinfo | None
     find: Callable[[str], int]
     outside: Callable[[Table, tuple[str, ...]], Table]
-    source: Callable[[ast.Literal], None]
+    place: Callable[[ast.Literal], Place]
+    places: tuple[Place, ...]
+    scan: Callable[[Table, tuple[str | Select, ...], tuple[Place, ...], tuple[str, ...]], Table]

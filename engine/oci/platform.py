@@ -60,6 +60,13 @@ class Platform(Record):
         return self.replace(architecture=architecture, variant=self.variant.lower() or variant, os=self.os.lower())
 
     @property
+    def canonical(self) -> str:
+        """`os/architecture[/variant]` as containerd writes it: in Go's words, without the variant that goes unsaid."""
+        same = self.normalised()
+        unsaid = same.architecture != "arm" and same.variant == _DEFAULT_VARIANT.get(same.architecture)
+        return str(same.replace(variant="") if unsaid else same)
+
+    @property
     def known(self) -> bool:
         """False for `unknown/unknown`, which marks attestations and not platforms."""
         return self.os not in ("", "unknown") and self.architecture not in ("", "unknown")

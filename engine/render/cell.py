@@ -49,6 +49,8 @@ def data(kind: Kind, raw: Raw) -> Data:
     if kind is Kind.BOOLEAN:
         return bool(raw)
     if kind in (Kind.LIST, Kind.MAP):
+    if kind is Kind.VERSION:
+        return _version(raw)
         value: list[str] | dict[str, str] = json.loads(str(raw))
         return value
     return None if isinstance(raw, float) and not isfinite(raw) else raw  # JSON has no infinity
@@ -73,6 +75,8 @@ def text(kind: Kind, raw: Raw, manner: Manner) -> str:
     if kind is Kind.MAP:
         return _cut(_pairs(raw), manner)
     if isinstance(raw, float):
+    if kind is Kind.VERSION:
+        return clean(_version(raw))
         return f"{raw:.6f}".rstrip("0").rstrip(".")
     return _cut(str(raw), manner) if kind is Kind.TEXT else clean(str(raw))
 
@@ -90,6 +94,12 @@ def _cut(shown: str, manner: Manner) -> str:
 
 
 def _pairs(raw: Raw) -> str:
+def _version(raw: Raw) -> str:
+    from imq.engine.oci.version import SEPARATOR  # with its patterns, which most answers do without
+
+    return str(raw).rpartition(SEPARATOR)[2]
+
+
     return ",".join(f"{key}={value}" for key, value in sorted(json.loads(str(raw)).items()))
 
 
@@ -110,5 +120,6 @@ STYLES: dict[str, Callable[[Raw, Manner], object]] = {
     "size-4": lambda raw, _: "N/A" if raw is None else human_size_exact(int(raw)),
     "pairs": lambda raw, _: _pairs(raw),
     "plain": lambda raw, _: "" if raw is None else raw,
+    "ok": lambda raw, _: "[OK]" if raw else "",
 }
 """How docker's placeholders show their field, by the word that field declarations use."""

@@ -78,6 +78,8 @@ class Dialect(Record):
         match word:
             case "base":
                 return f"{inner}._image = {outer}._base"
+            case asked if asked.startswith("asked "):
+                return f"{inner}._asked = {outer}.{asked.removeprefix('asked ')}"
             case "children":
                 layers = f"SELECT image FROM layer WHERE chain = {outer}.chain_id"
                 return f"{inner}._image IN ({layers}) AND {inner}._base = {outer}._image"
@@ -103,6 +105,14 @@ class Dialect(Record):
             else:
                 parts.append("^" if sign == "!" and parts and parts[-1] == "[" else sign)
         return "".join(parts)
+
+    def version_key(self, value: str) -> str:
+        """Return what versions are compared by; see oci/version.py."""
+        return f"substr({value}, 1, instr({value}, char(31)) - 1)"
+
+    def version_text(self, value: str) -> str:
+        """Return how a version is written."""
+        return f"substr({value}, instr({value}, char(31)) + 1)"
 
     def until(self, rows: str, order: str, limit: str, *, below: bool) -> str:
         """Return the first of these rows (`_root`, `_entry` among their columns) whose removal leaves enough room.

@@ -106,6 +106,8 @@ class Writer:
                 low, high = self.place(prefix), self.place(prefix + "g")
                 digest = self.value(operand)
                 return f"{digest} >= {low} AND {digest} < {high}"
+            case b.Among(operand, values) if operand.kind is Kind.VERSION:
+                return self._raw(b.Any(tuple(b.Test("=", operand, value) for value in values)))
             case b.Among(operand, values):
                 return f"{self.value(operand)} IN ({self._list(values)})"
             case b.IsKnown(operand, known):
@@ -168,9 +170,12 @@ class Writer:
                 if isinstance(pattern, b.Value)
                 else self.value(pattern)
             )
-            return f"{self.value(node.left)} GLOB {glob}"
+            return f"{self._said(node.left)} GLOB {glob}"
         if node.operator == "matches":
-            return self._apply("matches", (node.left, node.right))
+            self.functions.add("matches")
+            return self._dialect.function(
+                "matches", [self._said(node.left), self.value(node.right)], [Kind.TEXT, Kind.TEXT], ""
+            )
         if node.operator == "has":
             if node.left.kind is Kind.MAP and isinstance(node.left, b.Column):
                 name = node.left.field.name
@@ -179,7 +184,15 @@ class Writer:
             if isinstance(node.left, b.Total) and node.left.argument is not None:  # whether a row of the group has it
                 return f"max({self.value(node.left.argument)} = {self.value(node.right)})"
             return self._dialect.has_item(self.value(node.left), self.value(node.right))
-        return f"{self.value(node.left)} {_COMPARED[node.operator]} {self.value(node.right)}"
+        left, right = self.value(node.left), self.value(node.right)
+        if node.left.kind is Kind.VERSION:
+            left, right = self._dialect.version_key(left), self._dialect.version_key(right)
+        return f"{left} {_COMPARED[node.operator]} {right}"
+
+    def _said(self, node: b.Bound) -> str:
+        """Write a value as the text that people see."""
+        text = self.value(node)
+        return self._dialect.version_text(text) if node.kind is Kind.VERSION else text
 
     def _commands(self, column: b.Column) -> bool:
         """Whether a column shows the commands of layers or steps as the store keeps them."""

@@ -20,7 +20,7 @@ _COLUMNS = {
         "key, manifest, id, chain, media_type, created, download_size, layer_count,"
         " platform, os, architecture, variant, os_version, user, workdir, stop_signal, author"
     ),
-    "config": "image, labels, env, annotations, entrypoint, cmd, ports, volumes, healthcheck",
+    "config": "image, annotations, labels, env, entrypoint, cmd, ports, volumes, healthcheck",
     "chain": "id, diff_id",
     "command": "text",
     "label": "image, key, value",
@@ -50,7 +50,7 @@ _INSERT = {
     "top": "UPDATE image SET top = (SELECT key FROM chain WHERE id = chain) WHERE key = ?",
 }
 """By table, in their order. What is there already is ignored: descriptors, chain IDs and commands that other images
-have too, and labels and the like whose names have become the same (see `_texts`)."""
+have too, and labels and the like whose names have become the same (see `texts`)."""
 
 
 def insert_images(connection: Connection, images: Iterable[tuple[Digest, Manifest, Config]]) -> list[int]:
@@ -63,7 +63,7 @@ def insert_images(connection: Connection, images: Iterable[tuple[Digest, Manifes
     for key, (digest, manifest, config) in enumerate(images, first):
         _add(rows, key, digest, manifest, config)
     for table, added in rows.items():
-        connection.executemany(_INSERT[table], map(_texts, added))
+        connection.executemany(_INSERT[table], map(texts, added))
     return [row[0] for row in rows["image"]]
 
 
@@ -122,9 +122,9 @@ def _add(
 ) -> None:
     """Add the rows of one image, by table."""
     chain = chain_ids(config.diff_ids)
-    labels, env = config.texts("Labels"), _environment(config)
+    labels, env = config.texts("Labels"), environment(config)
     rows["image"].append(_image_row(key, digest, manifest, config, chain[-1] if chain else None))
-    rows["config"].append(_config_row(key, manifest, config, env))
+    rows["config"].append((key, _json(dict(manifest.annotations)), *config_row(config, env)))
     steps = list(_steps(key, config, len(manifest.layers)))
     made_by = {step[4]: (step[1], step[5]) for step in steps}
     rows["step"] += steps
@@ -153,7 +153,7 @@ def chain_ids(diff_ids: Sequence[Digest]) -> list[Digest]:
     return chain
 
 
-def _texts(row: tuple[Any, ...]) -> tuple[Any, ...]:
+def texts(row: tuple[Any, ...]) -> tuple[Any, ...]:
     r"""Return a row that SQLite takes: a half of a surrogate pair, which JSON can write (`"\ud800"`), is no text."""
     return tuple(
         value.encode("utf-8", "replace").decode() if isinstance(value, str) and not value.isascii() else value
@@ -172,7 +172,7 @@ def _image_row(key: int, digest: Digest, manifest: Manifest, config: Config, cha
         config.created,
         manifest.download_size,
         len(manifest.layers),
-        str(platform) or None,
+        platform.canonical or None,
         platform.os or None,
         platform.architecture or None,
         platform.variant or None,
@@ -184,14 +184,13 @@ def _image_row(key: int, digest: Digest, manifest: Manifest, config: Config, cha
     )
 
 
-def _config_row(image: int, manifest: Manifest, config: Config, env: Mapping[str, str]) -> tuple[Any, ...]:
+def config_row(config: Config, env: Mapping[str, str]) -> tuple[str | None, ...]:
+    """Return what a config says at length, as JSON: labels, env, entrypoint, cmd, ports, volumes, healthcheck."""
     health = config.runtime.get("Healthcheck")
     check = health.get("Test") if isinstance(health, dict) else None
     return (
-        image,
         _json(config.texts("Labels")),
         _json(env),
-        _json(dict(manifest.annotations)),
         _json(config.words("Entrypoint")),
         _json(config.words("Cmd")),
         _json(config.keys("ExposedPorts")),
@@ -204,7 +203,8 @@ def _json(value: object) -> str | None:
     return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _environment(config: Config) -> dict[str, str]:
+def environment(config: Config) -> dict[str, str]:
+    """Return the environment that a config sets."""
     pairs = (word.partition("=") for word in config.words("Env") or ())
     return {name: value for name, _, value in pairs}
 

@@ -7,26 +7,23 @@ from .declaration import DERIVED, Cost, Field, Kind, Of, Relation, Table, folded
 from .images import IMAGES
 from .layers import HISTORY, LAYERS
 from .outside import LINES, ROWS, SOURCES, USAGE
+from .remote import IMAGES_THERE, REMOTE, TAGS
 
 TABLES: dict[str, Table] = {
-    table.name: table for table in (IMAGES, LAYERS, HISTORY, CONTAINERS, LINES, ROWS, SOURCES, USAGE)
+    table.name: table for table in (IMAGES, LAYERS, HISTORY, CONTAINERS, *REMOTE, LINES, ROWS, SOURCES, USAGE)
 }
 
-_REGISTRIES = "registries cannot be asked yet"
+SEARCHED = frozenset(name for name, table in TABLES.items() if table.takes is Of.TERM)
+"""Tables that a word to search for follows at once: `search redis`."""
+
 _INSIDES = "what is inside of layers cannot be asked yet"
 ELSEWHERE: dict[str, str] = {
     "files": _INSIDES,
     "packages": _INSIDES,
-    "tags": _REGISTRIES,
-    "repositories": _REGISTRIES,
-    "platforms": _REGISTRIES,
-    "manifests": _REGISTRIES,
-    "referrers": _REGISTRIES,
-    "remote": _REGISTRIES,
 }
 """Tables and relations of the language that no source here has, and why."""
 
 __all__ = [
-    "CONTAINERS", "DERIVED", "ELSEWHERE", "HISTORY", "IMAGES", "LAYERS", "LINES", "ROWS", "SOURCES", "TABLES", "USAGE",
-    "Cost", "Field", "Kind", "Of", "Relation", "Table", "folded",
+    "CONTAINERS", "DERIVED", "ELSEWHERE", "HISTORY", "IMAGES", "IMAGES_THERE", "LAYERS", "LINES", "ROWS", "SEARCHED",
+    "SOURCES", "TABLES", "TAGS", "USAGE", "Cost", "Field", "Kind", "Of", "Relation", "Table", "folded",
 ]  # fmt: skip

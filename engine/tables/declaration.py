@@ -24,6 +24,8 @@ class Kind(Enum):
     DURATION = "a duration"
     BOOLEAN = "true or false"
     DIGEST = "a digest"
+    VERSION = "a version"
+    PLATFORM = "a platform"
     LIST = "a list of texts"
     MAP = "a map of texts"
 
@@ -32,8 +34,11 @@ class Cost(Enum):
     """What a source must fetch before it knows a field, cheapest first."""
 
     LISTED = "the list of names"
+    DIGEST = "the digest that a name stands for"
+    NAMED = "the manifest or index that a name stands for"
     MANIFEST = "the manifest"
     CONFIG = "the config"
+    ATTACHED = "the list of what is attached to it"
     CONTENT = "the content of the layers"
 
 
@@ -43,6 +48,9 @@ class Of(Enum):
     NOTHING = "nothing"
     IMAGES = "images"
     FILE = "a file"
+    REPOSITORIES = "repositories"
+    NAMES = "names in registries"
+    TERM = "a word to search for"
 
 
 class Field(Record):
@@ -74,7 +82,8 @@ class Relation(Record):
     """Rows of another table that belong to a row: `any layers where …`, `count(layers)`, `base.name`.
 
     `link` is the word by which the writer of SQL knows how they belong together. `many`: there can be several.
-    `singular` and `keys` are for `has layer D`: D is one of these fields of a row.
+    `singular` and `keys` are for `has layer D`: D is one of these fields of a row. `drives` are the fields of the row
+    outside by which rows of a registry are asked for; the link is then `asked` and the first of them.
     """
 
     name: str
@@ -84,13 +93,15 @@ class Relation(Record):
     many: bool = True
     singular: str = ""
     keys: tuple[str, ...] = ()
+    drives: tuple[str, ...] = ()
 
 
 class Table(Record):
     """One table. `shown` are the columns of a plain answer, `order` its usual order (`-` before a key: descending).
 
     `key` are the fields by which rows of two queries are the same. `takes` is what may follow `of`: images, a file
-    (which then must be there), or nothing. `view` is what it is called in SQL, when that is not its name.
+    (which then must be there), or nothing. `remote` tables are of registries; `places` says that `in HOST` may follow.
+    `view` is what it is called in SQL, when that is not its name.
     """
 
     name: str
@@ -101,6 +112,8 @@ class Table(Record):
     key: tuple[str, ...] = ()
     relations: tuple[Relation, ...] = ()
     takes: Of = Of.NOTHING
+    remote: bool = False
+    places: bool = False
     view: str = ""
 
     @property

@@ -74,7 +74,7 @@ IMAGES = Table(
             "the digest that stands for all its layers in their order; images with the same files have the same",
         ),
         Field("layer_count", Kind.NUMBER, "how many layers it has", aliases=("layers",), cost=Cost.MANIFEST),
-        Field("platform", Kind.TEXT, "os/architecture[/variant]"),
+        Field("platform", Kind.PLATFORM, "os/architecture[/variant]"),
         Field("os", Kind.TEXT, "the operating system", aliases=("operating_system",)),
         Field("architecture", Kind.TEXT, "the processor, in Go's words: amd64, arm64", aliases=("arch",)),
         Field("variant", Kind.TEXT, "the processor's variant: v7, v8"),
@@ -142,5 +142,13 @@ IMAGES = Table(
             many=False,
         ),
         Relation("children", "images", "the images whose base it is", link="children"),
+        Relation(
+            "remote",
+            "tags",
+            "what its registry has now under its name",
+            link="asked name",
+            many=False,
+            drives=("name",),
+        ),
     ),
 )

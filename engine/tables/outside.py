@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .declaration import Cost, Field, Kind, Of, Table
+from .declaration import Cost, Field, Kind, Of, Relation, Table
 
 LINES = Table(
     "lines",
@@ -14,6 +14,16 @@ LINES = Table(
     shown=("line",),
     order=("number",),
     key=("line",),
+    relations=(
+        Relation(
+            "remote",
+            "tags",
+            "what its registry has now under the name that the line says",
+            link="asked line",
+            many=False,
+            drives=("line",),
+        ),
+    ),
     takes=Of.FILE,
 )
 

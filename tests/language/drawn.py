@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 from imq.engine.render.forms import FORMS
-from imq.engine.tables import TABLES
+from imq.engine.tables import SEARCHED, TABLES
 from imq.engine.verbs import VERBS
 from imq.grammar import ast
 from imq.grammar.lexer import Vocabulary, is_field, is_word
 
-VOCABULARY = Vocabulary(frozenset(VERBS), frozenset(TABLES), frozenset(FORMS))
+VOCABULARY = Vocabulary(frozenset(VERBS), frozenset(TABLES), frozenset(FORMS), searched=SEARCHED)
 
 KEYWORDS = ["in", "not", "or", "ago", "of", "count", "all", "as", "is", "has", "like", "per", "images", "rm", "json"]
 NAMES = st.one_of(

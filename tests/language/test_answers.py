@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import settings as tried
 from hypothesis import strategies as st
 from imq.engine.bind import Scope, bind
+from imq.engine.places import STORE, Place
 from imq.engine.runner import Runner
 from imq.engine.sql import quoted, write_select
 from imq.engine.store.schema import SCHEMA
@@ -34,7 +35,7 @@ def find(text: str) -> int:
     raise NotFound(text)
 
 
-SCOPE = Scope(NOW, UTC, find, lambda table, _: table, lambda _: None)
+SCOPE = Scope(NOW, UTC, find, lambda table, _: table, lambda _: Place(STORE), (), lambda *_: NotImplemented)
 
 
 def unknown_or(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:

@@ -17,7 +17,7 @@ import pytest
 from imq.engine.render.cell import Manner
 from imq.engine.render.forms import FORMS, write_answer, write_documents
 from imq.engine.result import Answer, Documents, Result
-from imq.engine.tables import ELSEWHERE, TABLES
+from imq.engine.tables import ELSEWHERE, SEARCHED, TABLES
 from imq.engine.verbs import VERBS
 from imq.grammar import ast, parser
 from imq.grammar.errors import ImqError, StatementError, draw
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from imq.engine.session import Session
 
 HERE = os.path.dirname(__file__)
-VOCABULARY = Vocabulary(frozenset(VERBS), frozenset({*TABLES, *ELSEWHERE}), frozenset(FORMS))
+VOCABULARY = Vocabulary(frozenset(VERBS), frozenset({*TABLES, *ELSEWHERE}), frozenset(FORMS), searched=SEARCHED)
 CORPUS = sorted(glob.glob(os.path.join(HERE, "corpus", "*.imq")))
 REFUSED = sorted(glob.glob(os.path.join(HERE, "refused", "*.txt")))
 

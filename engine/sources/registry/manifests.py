@@ -1,0 +1,133 @@
+"""The table `manifests`: those that tags stand for, the children of indexes, and those that were seen before.
+
+Registries do not list manifests. What has lost its tag is known when imq saw it with one, or in an index that is known.
+"""
+
+from __future__ import annotations
+
+from imq.engine.oci.digest import Digest
+from imq.engine.tables import Cost
+from imq.grammar.errors import ImqError
+from imq.grammar.record import TYPE_CHECKING
+
+from .filled import Filled, is_gone, reference_of
+from .named import Named
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imq.engine.oci.platform import Platform
+    from imq.engine.render.cell import Raw
+    from imq.engine.stages import Scan, Stage
+
+    from .source import Registries
+
+_PLACED = "_asked, _path, registry, repository, source"
+
+
+class Manifests(Filled):
+    """Rows of manifests, each once for a repository."""
+
+    columns = ("_asked", "_path", "registry", "repository", "source", "name", "digest", "tags")
+
+    def __init__(self, source: Registries, scan: Scan, platform: Platform) -> None:
+        super().__init__(source, scan)
+        self._platform = platform
+
+    def begin(self, names: Sequence[tuple[Raw, ...]], /) -> None:
+        """Ask what the tags stand for and what indexes list, and whether the rest is still there."""
+        self._make()
+        if self.scan.drives:
+            self._exact(names)
+            return
+        of = Named(self.source, self.scan, self._platform, repositories=True)
+        of.ask(names, Cost.NAMED, "media_type")
+        of.children()
+        tagged = f"SELECT registry, _path, digest FROM temp.{of.rows} WHERE digest IS NOT NULL AND problem IS NULL"
+        repositories = f"SELECT DISTINCT {_PLACED.replace('_asked', 'NULL AS _asked')} FROM temp.{of.rows}"
+        seen = self.connection.execute(
+            f"""SELECT DISTINCT r.registry, r._path, NULL, seen.digest FROM ({repositories}) AS r
+            JOIN remembered.seen ON seen.registry = r.registry AND seen.repository = r._path
+            WHERE (r.registry, r._path, seen.digest) NOT IN ({tagged})
+            UNION SELECT registry, _path, NULL, child.digest FROM temp.{of.rows} AS t
+            JOIN remembered.child ON child.parent = t.digest WHERE (registry, _path, child.digest) NOT IN ({tagged})"""
+        ).fetchall()
+        there = self._still_there(seen)
+        self.connection.execute(f"CREATE TEMP TABLE {self.rows}_known (registry, _path, digest)")
+        self.connection.executemany(f"INSERT INTO temp.{self.rows}_known VALUES (?, ?, ?)", there)
+        self.fill(
+            f"""SELECT {_PLACED}, repository || '@' || digest, digest, json_group_array(tag), NULL
+            FROM (SELECT {_PLACED.replace("_asked", "NULL AS _asked")}, digest, tag FROM temp.{of.rows}
+                WHERE digest IS NOT NULL AND problem IS NULL ORDER BY tag)
+            GROUP BY registry, _path, digest
+            UNION ALL SELECT NULL, r._path, r.registry, r.repository, r.source, repository || '@' || k.digest, k.digest,
+                NULL, NULL
+            FROM temp.{self.rows}_known AS k JOIN ({repositories}) AS r USING (registry, _path)
+            UNION ALL SELECT {_PLACED}, name, digest, json_array(tag), problem FROM temp.{of.rows}
+            WHERE problem IS NOT NULL"""
+        )
+        self.connection.execute(f"DROP TABLE temp.{self.rows}_known")
+        of.drop()
+        self.want_all()
+        self.documents("digest")
+        self.wanted = "wanted"
+
+    def _make(self) -> None:
+        self.make(
+            {
+                "parent_index": f"""(SELECT min(child.parent) FROM remembered.child JOIN temp.{self.rows} AS above
+                    ON above.digest = child.parent AND above.registry = t.registry AND above._path = t._path
+                    WHERE child.digest = t.digest)""",
+                "subject": "d.subject",
+                "media_type": "d.media_type",
+                "artifact_type": "d.artifact_type",
+                "annotations": "d.annotations",
+                "size": "d.download_size",
+                "layer_count": "d.layer_count",
+                "id": "d.config",
+                "created": "config.created",
+                "platform": "config.platform",
+            },
+            """LEFT JOIN remembered.document AS d ON d.digest = t.digest
+            LEFT JOIN remembered.config AS config ON config.digest = d.config""",
+        )
+
+    def _exact(self, names: Sequence[tuple[Raw, ...]]) -> None:
+        """List those of these digests that are there: each name comes with one."""
+        wanted = []
+        for asked in self.source.names(self.scan, names):
+            if not isinstance(asked, str):
+                wanted += [
+                    (asked, str(digest)) for name, digest, *_ in names if str(name) == asked.text and digest is not None
+                ]
+        heads = (
+            (place, asked.reference.replace(tag=None, digest=Digest(digest)))
+            for place, (asked, digest) in enumerate(wanted)
+        )
+        for place, answer in self.source.many.heads(heads):
+            asked, digest = wanted[place]
+            reference = asked.reference
+            if isinstance(answer, ImqError) and is_gone(answer):
+                continue
+            problem = self.source.problem(answer, reference.familiar_name) if isinstance(answer, ImqError) else None
+            name = f"{reference.familiar_name}@{digest}"
+            placed = (asked.text, reference.repository, reference.registry, reference.familiar_name, reference.registry)
+            self.insert([(*placed, name, digest, None, problem)])
+
+    def _still_there(self, seen: Sequence[Sequence[Raw]]) -> list[tuple[str, str, str]]:
+        """Return which of these manifests their repositories still have; the others are forgotten."""
+        there = []
+        names = [reference_of(row).replace(digest=Digest(str(row[3]))) for row in seen]
+        for place, answer in self.source.many.heads(enumerate(names)):
+            name = names[place]
+            if not isinstance(answer, ImqError):
+                there.append((name.registry, name.repository, str(name.digest)))
+            elif is_gone(answer):
+                self.source.memory.gone(name)
+            else:
+                self.source.problem(answer, name.familiar_name)
+        return there
+
+    def fetch(self, _stage: Stage, /) -> None:
+        """Fetch the configs of the rows in `wanted`."""
+        self.configs("digest")

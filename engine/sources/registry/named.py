@@ -1,0 +1,33 @@
+"""Names that other tables are of (`platforms of REF`, `referrers of REF`): asked for as tags are, before their rows."""
+
+from __future__ import annotations
+
+from imq.engine.stages import Stage
+from imq.engine.tables import TAGS
+from imq.grammar.record import TYPE_CHECKING
+
+from .tags import Tags
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imq.engine.oci.platform import Platform
+    from imq.engine.render.cell import Raw
+    from imq.engine.stages import Scan
+    from imq.engine.tables import Cost
+
+    from .source import Registries
+
+
+class Named(Tags):
+    """The names of another scan, as rows of tags. `repositories`: a name without a tag means all of a repository's."""
+
+    def __init__(self, source: Registries, scan: Scan, platform: Platform, *, repositories: bool = False) -> None:
+        table = TAGS.replace(view=f"{scan.view}_of")
+        super().__init__(source, scan.replace(view=table.view, table=table), platform, images=not repositories)
+
+    def ask(self, names: Sequence[tuple[Raw, ...]], cost: Cost, field: str) -> None:
+        """List them, and fetch a field of this cost for all of them."""
+        self.begin(names)
+        self.want_all()
+        self.fetch(Stage(self.scan, cost, fields=frozenset({TAGS.field(field)})))

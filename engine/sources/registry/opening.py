@@ -1,0 +1,27 @@
+"""Opening registries as a source of rows, for one statement."""
+
+from __future__ import annotations
+
+from imq.engine.oci.platform import host
+from imq.engine.registry.client import Client
+from imq.engine.registry.many import Many
+from imq.engine.registry.settings import Settings
+from imq.engine.store.remembered import Remembered
+from imq.grammar.record import TYPE_CHECKING
+
+from .source import Registries
+
+if TYPE_CHECKING:
+    from imq.engine.oci.platform import Platform
+    from imq.engine.store.store import Store
+
+
+def open_registries(
+    store: Store,
+    platform: Platform | None,
+    settings: Settings,
+) -> Registries:
+    """Return registries, with a memory in the store's folder, where one may be made."""
+    client = Client(settings)
+    memory = Remembered(store.index.connection, store.memory_folder())
+    return Registries(client, Many(client), memory, store.index.connection, platform or host())

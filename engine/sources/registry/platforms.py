@@ -1,0 +1,66 @@
+"""The table `platforms`: the entries of an index; a single image is one row."""
+
+from __future__ import annotations
+
+from imq.engine.tables import Cost
+from imq.grammar.record import TYPE_CHECKING
+
+from .filled import Filled
+from .named import Named
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imq.engine.oci.platform import Platform
+    from imq.engine.render.cell import Raw
+    from imq.engine.stages import Scan, Stage
+
+    from .source import Registries
+
+_ENTRY = ["platform", "os", "architecture", "variant", "os_version", "media_type", "annotations"]
+
+
+class Platforms(Filled):
+    """Rows of entries. What they are of is asked for as tags are, at once: without the index there are no rows."""
+
+    columns = (
+        "_asked", "_path", "name", "registry", "repository", "source", "position", "digest", "attestation", *_ENTRY,
+    )  # fmt: skip
+
+    def __init__(self, source: Registries, scan: Scan, platform: Platform) -> None:
+        super().__init__(source, scan)
+        self._platform = platform
+
+    def begin(self, names: Sequence[tuple[Raw, ...]], /) -> None:
+        """Ask for the indexes, and list their entries."""
+        self.make(
+            {
+                "size": "manifest.download_size",
+                "layer_count": "manifest.layer_count",
+                "id": "manifest.config",
+                "created": "config.created",
+            },
+            """LEFT JOIN remembered.document AS manifest ON manifest.digest = t.digest
+            LEFT JOIN remembered.config AS config ON config.digest = manifest.config""",
+        )
+        of = Named(self.source, self.scan, self._platform)
+        of.ask(names, Cost.CONFIG, "platform")
+        named = "t._asked, t._path, t.name, t.registry, t.repository, t.source"
+        self.fill(
+            f"""SELECT {named}, position, child.digest, attestation,
+                {", ".join(f"child.{name}" for name in _ENTRY)}, NULL
+            FROM temp.{of.rows} AS t JOIN remembered.child ON child.parent = t.digest WHERE t.problem IS NULL
+            UNION ALL SELECT {named}, 0, t.digest, 0, {", ".join(f"config.{name}" for name in _ENTRY[:5])},
+                d.media_type, '{{}}', NULL
+            FROM temp.{of.rows} AS t JOIN remembered.document AS d USING (digest)
+            LEFT JOIN remembered.config ON config.digest = d.config WHERE d.kind <> 'index' AND t.problem IS NULL
+            UNION ALL SELECT {named}, {", ".join(("NULL",) * (len(_ENTRY) + 3))}, t.problem
+            FROM temp.{of.rows} AS t WHERE t.problem IS NOT NULL"""
+        )
+        of.drop()
+
+    def fetch(self, stage: Stage, /) -> None:
+        """Fetch the manifests of the rows in `wanted`, and their configs."""
+        self.documents("digest")
+        if stage.cost is Cost.CONFIG:
+            self.configs("digest")

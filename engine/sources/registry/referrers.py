@@ -1,0 +1,75 @@
+"""The table `referrers`: what is attached to images."""
+
+from __future__ import annotations
+
+import json
+
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.reference import Reference
+from imq.engine.oci.timestamp import read_time
+from imq.engine.tables import Cost
+from imq.grammar.errors import ImqError
+from imq.grammar.record import TYPE_CHECKING
+
+from .filled import Filled
+from .named import Named
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imq.engine.oci.document import Descriptor
+    from imq.engine.oci.platform import Platform
+    from imq.engine.render.cell import Raw
+    from imq.engine.stages import Scan
+
+    from .source import Registries
+
+_CREATED = "org.opencontainers.image.created"
+
+
+class Referrers(Filled):
+    """Rows of what is attached. It can change at any time, so it is asked for each time."""
+
+    columns = (
+        "_asked", "_path", "registry", "repository", "source", "name", "subject", "artifact_type", "digest",
+        "media_type", "annotations", "created", "size",
+    )  # fmt: skip
+
+    def __init__(self, source: Registries, scan: Scan, platform: Platform) -> None:
+        super().__init__(source, scan)
+        self._platform = platform
+
+    def begin(self, names: Sequence[tuple[Raw, ...]], /) -> None:
+        """Ask what names stand for, and what is attached to that."""
+        self.make({})
+        of = Named(self.source, self.scan, self._platform)
+        of.ask(names, Cost.DIGEST, "digest")
+        rows = of.chosen("1", "registry, _path, digest, problem, _asked, repository, source, name")
+        problems = [row for row in rows if row[3] is not None]
+        self.insert((row[4], row[1], row[0], row[5], row[6], row[7], *(None,) * 7, row[3]) for row in problems)
+        asked = [row for row in rows if row[2] is not None and row[3] is None]
+        wanted = ((place, Reference(str(row[0]), str(row[1])), Digest(str(row[2]))) for place, row in enumerate(asked))
+        for place, found in self.source.many.referrers(wanted):
+            row = asked[place]
+            if isinstance(found, ImqError):
+                said = self.source.problem(found, str(row[5]))
+                self.insert([(row[4], row[1], row[0], row[5], row[6], row[7], *(None,) * 7, said)])
+            else:
+                self.insert(_row(row, one) for one in found)
+        of.drop()
+
+
+def _row(row: Sequence[Raw], found: Descriptor) -> tuple[object, ...]:
+    """Return the row of one referrer, with no problem."""
+    return (
+        row[4], row[1], row[0], row[5], row[6],
+        f"{row[5]}@{found.digest}",
+        row[2],
+        found.artifact_type or None,
+        found.digest,
+        found.media_type,
+        json.dumps(dict(found.annotations), ensure_ascii=False),
+        read_time(found.annotations.get(_CREATED)),
+        found.size,
+        None,
+    )  # fmt: skip

@@ -1,0 +1,67 @@
+"""The table `repositories`: what the catalog lists, and what their tags reach."""
+
+from __future__ import annotations
+
+from imq.engine.stages import Stage
+from imq.engine.tables import TAGS, Cost
+from imq.grammar.record import TYPE_CHECKING
+
+from .filled import Filled, place_of
+from .named import Named
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imq.engine.oci.platform import Platform
+    from imq.engine.render.cell import Raw
+    from imq.engine.stages import Scan
+
+    from .source import Registries
+
+
+class Repositories(Filled):
+    """Rows of repositories. How many tags they have, and what these reach, is asked for when it is wanted."""
+
+    columns = ("_asked", "registry", "_path", "name", "source")
+    further = ("tag_count", "size")
+
+    def __init__(self, source: Registries, scan: Scan, platform: Platform) -> None:
+        super().__init__(source, scan)
+        self._platform = platform
+
+    def begin(self, _names: Sequence[tuple[Raw, ...]], /) -> None:
+        """List the catalogs of the places."""
+        self.make({})
+        self.insert(
+            (name, registry, path, name, registry, None)
+            for registry, name, path in map(place_of, self.source.repositories(self.scan.places))
+        )
+
+    def fetch(self, stage: Stage, /) -> None:
+        """List the tags of the rows in `wanted`; for sizes, fetch all manifests that these reach."""
+        names = self.chosen("t.problem IS NULL", "t.name")
+        scan = self.scan.replace(targets=(), places=(), drives=("name",))
+        tags = Named(self.source, scan, self._platform, repositories=True)
+        tags.begin(names)
+        counted = f"SELECT count(*) FROM temp.{tags.rows} AS tag WHERE tag._asked = {self.rows}.name"
+        wanted = f"_row IN (SELECT _row FROM temp.{self.wanted})"
+        self.connection.execute(f"UPDATE temp.{self.rows} SET tag_count = ({counted}) WHERE {wanted}")
+        if stage.cost is not Cost.DIGEST:
+            tags.want_all()
+            tags.fetch(Stage(tags.scan, Cost.NAMED, fields=frozenset({TAGS.field("media_type")})))
+            tags.children()
+            self.connection.execute(
+                f"""UPDATE temp.{self.rows} SET size = (
+                WITH top AS (
+                    SELECT DISTINCT digest FROM temp.{tags.rows} AS tag WHERE tag._asked = {self.rows}.name),
+                manifest AS (SELECT digest FROM top UNION SELECT child.digest FROM top
+                    JOIN remembered.child ON child.parent = top.digest),
+                blob AS (SELECT digest, size FROM manifest JOIN remembered.document USING (digest)
+                    UNION SELECT config, config_size FROM manifest JOIN remembered.document USING (digest)
+                        WHERE config IS NOT NULL
+                    UNION SELECT layer.digest, layer.size FROM manifest
+                        JOIN remembered.layer ON layer.manifest = manifest.digest)
+                SELECT coalesce(sum(size), 0) FROM (SELECT digest, max(size) AS size FROM blob GROUP BY digest))
+                WHERE {wanted}"""
+            )
+        tags.drop()

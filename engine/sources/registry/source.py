@@ -1,0 +1,181 @@
+"""The registries that a statement asks, and what all its scans share: connections, the memory, the problems."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from imq.engine.oci.document import read_manifest
+from imq.engine.oci.platform import Platform
+from imq.engine.oci.reference import Reference
+from imq.grammar.errors import ImqError, InvalidReference, RegistryError
+from imq.grammar.record import TYPE_CHECKING
+
+from .filled import Asked
+from .manifests import Manifests
+from .platforms import Platforms
+from .referrers import Referrers
+from .repositories import Repositories
+from .search import Search
+from .tags import Tags
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from imq.engine.oci.digest import Digest
+    from imq.engine.oci.document import Descriptor
+    from imq.engine.places import Place
+    from imq.engine.registry.client import Client
+    from imq.engine.registry.manifests import Fetched
+    from imq.engine.registry.many import Many
+    from imq.engine.render.cell import Raw
+    from imq.engine.sources.filling import Filler
+    from imq.engine.stages import Scan
+    from imq.engine.store.remembered import Remembered
+
+_AT_ONCE = 200
+"""Answers that are written down together."""
+
+
+class Registries:
+    """Fills scans from registries. `connection` is the index's, where rows go; `platform` is this machine's."""
+
+    def __init__(
+        self,
+        client: Client,
+        many: Many,
+        memory: Remembered,
+        connection: sqlite3.Connection,
+        platform: Platform,
+    ) -> None:
+        self.client = client
+        self.many = many
+        self.memory = memory
+        self.connection = connection
+        self.platform = platform
+        self._problems: dict[tuple[str, str], list[ImqError]] = {}
+
+    def filler(self, scan: Scan, platform: str) -> Filler:
+        """Return what fills a scan."""
+        wanted = Platform.parse(platform) if platform else self.platform
+        match scan.table.name:
+            case "repositories":
+                return Repositories(self, scan, self.platform)
+            case "platforms":
+                return Platforms(self, scan, self.platform)
+            case "manifests":
+                return Manifests(self, scan, self.platform)
+            case "referrers":
+                return Referrers(self, scan, self.platform)
+            case "search":
+                return Search(self, scan)
+            case _:
+                return Tags(self, scan, wanted)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.many.close()
+        self.client.close()
+
+    # What went wrong
+
+    def problem(self, error: ImqError, what: str) -> str:
+        """Keep what went wrong with `what`; return what its row says of it."""
+        self._problems.setdefault((what, error.code), []).append(error)
+        return error.message
+
+    def problems(self) -> tuple[ImqError, ...]:
+        """Return what went wrong, each kind of it once for a repository, with how often."""
+        found, self._problems = self._problems, {}
+        said = []
+        for (what, _), errors in found.items():
+            first = errors[0]
+            if len(errors) > 1:
+                more = len(errors) - 1
+                first.message = f"{first.message} (and {more} more like this of {what})"
+            said.append(first)
+        return tuple(said)
+
+    # Names
+
+    def names(self, scan: Scan, found: Sequence[tuple[Raw, ...]]) -> Iterator[Asked | str]:
+        """Yield what a scan is of: its targets and these names; a text that is no name as it is, once it was told."""
+        for text in [*(t for t in scan.targets if isinstance(t, str)), *(str(row[0]) for row in found)]:
+            try:
+                yield Asked(text, Reference.parse(text.strip()))
+            except InvalidReference as error:
+                if scan.drives:
+                    continue
+                self.problem(error, "names")
+                yield text
+
+    def repositories(self, places: Sequence[Place]) -> Iterator[Reference]:
+        """Yield the repositories of places in registries, each as the registry's catalog lists it."""
+        for place in places:
+            if not place.registry:
+                continue
+            for path in self._catalog(place):
+                if not place.globs or any(fnmatchcase(path, glob) for glob in place.globs):
+                    try:
+                        yield Reference.parse(f"{place.registry}/{path}")
+                    except InvalidReference as error:
+                        self.problem(error, place.registry)
+
+    def _catalog(self, place: Place) -> Iterator[str]:
+        """Yield what the catalog lists; of a registry that shows none, the repository that the place may be itself."""
+        try:
+            yield from self.client.catalog(place.registry)
+        except RegistryError as error:
+            if error.code != "no-catalog" or not place.repository:
+                raise
+            yield place.repository
+
+    # Documents
+
+    def remember(self, fetched: Iterable[tuple[int, Reference, Fetched]]) -> list[tuple[int, Reference, ImqError]]:
+        """Remember what names stood for, with the documents; return those that are no documents, and why."""
+        failures, read = [], []
+        for key, reference, one in fetched:
+            try:
+                document = read_manifest(one.content, one.media_type, f"the manifest of {reference}")
+            except ImqError as error:
+                failures.append((key, reference, error))
+                continue
+            read.append((reference, one.digest, len(one.content), document))
+        self.memory.documents((digest, size, document) for _, digest, size, document in read)
+        self.memory.all_named((reference, digest) for reference, digest, _, _ in read)
+        return failures
+
+    def documents(self, wanted: Sequence[tuple[Reference, Digest]]) -> Iterator[tuple[int, ImqError]]:
+        """Fetch the documents of digests, and remember them; yield the place of each that could not be, and why."""
+        names = (reference.replace(tag=None, digest=digest) for reference, digest in wanted)
+        taken: list[tuple[int, Reference, Fetched]] = []
+        for place, fetched in self.many.documents(enumerate(names)):
+            if isinstance(fetched, ImqError):
+                yield place, fetched
+                continue
+            reference, digest = wanted[place]
+            taken.append((place, reference.replace(tag=None, digest=digest), fetched))
+            if len(taken) >= _AT_ONCE:
+                yield from ((failed, error) for failed, _, error in self.remember(taken))
+                taken = []
+        yield from ((failed, error) for failed, _, error in self.remember(taken))
+
+    def configs(self, wanted: Sequence[tuple[Reference, Descriptor]]) -> Iterator[tuple[int, ImqError]]:
+        """Fetch configs, and remember them; yield the place of each that could not be, and why."""
+        from imq.engine.oci.config import Config
+
+        asked = ((place, reference, descriptor) for place, (reference, descriptor) in enumerate(wanted))
+        taken: list[tuple[Digest, Config]] = []
+        for place, content in self.many.configs(asked):
+            if isinstance(content, ImqError):
+                yield place, content
+                continue
+            try:
+                taken.append((wanted[place][1].digest, Config.read(content, f"the config of {wanted[place][0]}")))
+            except ImqError as error:
+                yield place, error
+            if len(taken) >= _AT_ONCE:
+                self.memory.configs(taken)
+                taken = []
+        self.memory.configs(taken)

@@ -1,0 +1,302 @@
+"""The table `tags`, and `images` of registries: names first, then digests, manifests and configs, as needed."""
+
+from __future__ import annotations
+
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.document import Descriptor
+from imq.engine.oci.platform import Platform
+from imq.engine.oci.reference import Reference
+from imq.engine.oci.version import parse_version
+from imq.engine.tables import IMAGES, Cost
+from imq.grammar.errors import ImqError
+from imq.grammar.record import TYPE_CHECKING
+
+from .filled import Filled, is_gone, place_of, reference_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from imq.engine.registry.manifests import Fetched
+    from imq.engine.render.cell import Raw
+    from imq.engine.stages import Scan, Stage
+
+    from .source import Registries
+
+_BY_INDEX = frozenset({"platform", "os", "architecture", "variant", "os_version", "platforms"})
+"""Fields that an index tells without the configs of its images."""
+_SIGNATURES = (
+    "application/vnd.cncf.notary.signature",
+    "application/vnd.dev.cosign.artifact.sig.*",
+    "application/vnd.dev.sigstore.bundle*",
+)
+_AT_ONCE = 200
+"""Answers that are written down together."""
+_NO_VERSION = (None,) * 6
+_CONFIG_FIELDS = [
+    "created",
+    "label",
+    "env",
+    "user",
+    "entrypoint",
+    "cmd",
+    "workdir",
+    "ports",
+    "volumes",
+    "healthcheck",
+    "stop_signal",
+    "author",
+]
+_PLACED = ["platform", "os", "architecture", "variant", "os_version"]
+
+
+class Tags(Filled):
+    """Rows of tags. `digest` is what the tag stands for, `manifest` the manifest of the wanted platform.
+
+    `images`: a name without a tag means its default one, that of an image, not all tags of a repository.
+    """
+
+    columns = (
+        "_asked", "registry", "repository", "_path", "tag", "name", "version", "version_major", "version_minor",
+        "version_patch", "version_prerelease", "version_variant", "source", "digest",
+    )  # fmt: skip
+    further = ("_place", "manifest", "signed")
+
+    def __init__(self, source: Registries, scan: Scan, platform: Platform, *, images: bool = False) -> None:
+        super().__init__(source, scan)
+        self._platform = platform
+        self._images = images or scan.drives[:1] == ("line",)
+        self._rank = f"rank_{scan.view}"
+
+    # Listing
+
+    def begin(self, names: Sequence[tuple[Raw, ...]], /) -> None:
+        """Make the view, and list the tags of the repositories, and the names that are given with their tag."""
+        self._make()
+        single: list[tuple[str, Reference]] = []
+        whole: list[tuple[str | None, Reference]] = []
+        for asked in self.source.names(self.scan, names):
+            if isinstance(asked, str):
+                nothing = (None,) * (len(self.columns) - 2)
+                self.insert([(asked, *nothing[:4], asked, *nothing[4:], None, "it is not the name of an image")])
+            elif asked.reference.tag or asked.reference.digest or self._images:
+                single.append((asked.text, asked.reference.with_default_tag()))
+            else:
+                whole.append((asked.text, asked.reference))
+        digests = {str(name): str(rest[0]) for name, *rest in names if rest and rest[0]}
+        self.insert(_row(text, reference, digests.get(text)) for text, reference in single)
+        alone = len(whole) == 1 and not single and not self.scan.places and not self.scan.drives
+        self._tags_of(whole, alone=alone)
+        self._tags_of([(None, repository) for repository in self.source.repositories(self.scan.places)], alone=False)
+
+    def _tags_of(self, asked: Sequence[tuple[str | None, Reference]], *, alone: bool) -> None:
+        """List the tags of repositories; the only one must be there, others may turn out to be empty."""
+        wanted = ((place, reference) for place, (_, reference) in enumerate(asked))
+        for place, page in self.source.many.listings(wanted):
+            text, reference = asked[place]
+            if isinstance(page, ImqError):
+                if alone:
+                    raise page
+                if not is_gone(page):
+                    self.source.problem(page, str(reference))
+                continue
+            self.insert(_rows(text, reference, page.tags))
+
+    def _make(self) -> None:
+        fields = {
+            "manifest_digest": "t.manifest",
+            "media_type": "named.media_type",
+            "artifact_type": "named.artifact_type",
+            "platforms": """CASE named.kind WHEN 'index' THEN (SELECT json_group_array(platform) FROM (SELECT platform
+                FROM remembered.child WHERE parent = t.digest AND NOT attestation ORDER BY position))
+                WHEN 'image' THEN json_array(config.platform) END""",
+            "id": "manifest.config",
+            "layer_count": "manifest.layer_count",
+            "annotations": "json_patch(named.annotations, coalesce(manifest.annotations, '{}'))",
+            "size": "manifest.download_size",
+            "download_size": "manifest.download_size",
+            **{name: f"config.{name}" for name in _CONFIG_FIELDS},
+            **{name: f"coalesce(entry.{name}, config.{name})" for name in _PLACED},
+            "dangling": "0",
+        }
+        self.make(
+            fields,
+            """LEFT JOIN remembered.document AS named ON named.digest = t.digest
+            LEFT JOIN remembered.child AS entry ON entry.parent = t.digest AND entry.position = t._place
+            LEFT JOIN remembered.document AS manifest ON manifest.digest = t.manifest
+            LEFT JOIN remembered.config AS config ON config.digest = manifest.config""",
+            more=self._of_store() if any(not place.registry for place in self.scan.places) else "",
+        )
+
+        def rank(platform: str | None) -> int | None:
+            return self._platform.rank(Platform.parse(platform)) if platform else None
+
+        self.connection.create_function(self._rank, 1, rank, deterministic=True)
+
+    def _of_store(self) -> str:
+        """Return the query for the store's images, where they are asked for too."""
+        named = ["-_row AS _row", "NULL AS _image", "_root", "_entry", "name AS _asked", "NULL AS _path"]
+        columns = [f'"{field.name}"' for field in IMAGES.fields]
+        return f"SELECT {', '.join((*named, *columns))} FROM main.images"
+
+    # Fetching
+
+    def fetch(self, stage: Stage, /) -> None:
+        """Fetch what these fields need for the rows in `wanted`."""
+        cost, names = stage.cost, {field.name for field in stage.fields}
+        self._digests(documents=stage.more or cost is not Cost.DIGEST)
+        if cost is Cost.DIGEST:
+            return
+        if cost is Cost.ATTACHED:
+            self._attached()
+            return
+        self.documents("digest")
+        self._choose()
+        if cost is Cost.NAMED or (cost is Cost.CONFIG and names <= _BY_INDEX and not self._others()):
+            return
+        self.documents("manifest")
+        if cost is Cost.CONFIG:
+            self.configs("manifest", "t._place IS NULL" if names <= _BY_INDEX else "")
+
+    def _digests(self, *, documents: bool) -> None:
+        """Find out what tags stand for. With `documents` those are fetched at once, where a guess says they are new."""
+        known = """EXISTS (SELECT 1 FROM remembered.tag AS last JOIN remembered.document USING (digest)
+            WHERE last.registry = t.registry AND last.repository = t._path AND last.tag = t.tag)"""
+        unasked = "t.digest IS NULL AND t.problem IS NULL"
+        rows = "registry, _path, tag, _row"
+        heads = self.chosen(f"{unasked} AND {known}" if documents else unasked, rows)
+        whole = self.chosen(f"{unasked} AND NOT {known}", rows) if documents else []
+        found = self.source.many.heads((int(row[3] or 0), reference_of(row)) for row in heads)
+        self._found(found, {int(row[3] or 0): reference_of(row) for row in heads})
+        fetched = self.source.many.documents((int(row[3] or 0), reference_of(row)) for row in whole)
+        self._found(fetched, {int(row[3] or 0): reference_of(row) for row in whole})
+
+    def _found(
+        self, answers: Iterator[tuple[int, Descriptor | Fetched | ImqError]], asked: dict[int, Reference]
+    ) -> None:
+        failures: list[tuple[int, ImqError, str]] = []
+        found: list[tuple[int, Reference, Descriptor | Fetched]] = []
+        for row, answer in answers:
+            if isinstance(answer, ImqError):
+                failures.append((row, answer, asked[row].familiar_name))
+                continue
+            found.append((row, asked[row], answer))
+            if len(found) >= _AT_ONCE:
+                failures += self._note(found)
+                found = []
+        failures += self._note(found)
+        if self.scan.drives:  # what has no such name is not there
+            gone = [(row,) for row, error, _ in failures if is_gone(error)]
+            self.connection.executemany(f"DELETE FROM temp.{self.rows} WHERE _row = ?", gone)
+            failures = [failure for failure in failures if not is_gone(failure[1])]
+        self.failed(failures)
+
+    def _note(self, found: Sequence[tuple[int, Reference, Descriptor | Fetched]]) -> list[tuple[int, ImqError, str]]:
+        """Write answers down; return those that are no documents, as failures."""
+        good: list[tuple[int, Digest]] = []
+        named: list[tuple[Reference, Digest]] = []
+        fetched: list[tuple[int, Reference, Fetched]] = []
+        for row, reference, answer in found:
+            good.append((row, answer.digest))
+            if isinstance(answer, Descriptor):
+                named.append((reference, answer.digest))
+            else:
+                fetched.append((row, reference, answer))
+        failures = [(row, error, ref.familiar_name) for row, ref, error in self.source.remember(fetched)]
+        self.source.memory.all_named(named)
+        update = f"UPDATE temp.{self.rows} SET digest = ? WHERE _row = ?"
+        self.connection.executemany(update, ((digest, row) for row, digest in good))
+        return failures
+
+    def _choose(self) -> None:
+        """Of each index, choose the image of the wanted platform, else its first image; of an image itself."""
+        self.connection.execute(
+            f"""UPDATE temp.{self.rows} SET _place = (
+                SELECT position FROM remembered.child WHERE parent = {self.rows}.digest AND NOT attestation
+                ORDER BY {self._rank}(platform) IS NULL, {self._rank}(platform), position LIMIT 1)
+            WHERE manifest IS NULL AND digest IS NOT NULL AND _row IN (SELECT _row FROM temp.{self.wanted})"""
+        )
+        self.connection.execute(
+            f"""UPDATE temp.{self.rows} SET manifest = coalesce((
+                SELECT child.digest FROM remembered.child WHERE parent = {self.rows}.digest AND position = _place),
+                (SELECT digest FROM remembered.document WHERE digest = {self.rows}.digest AND kind <> 'index'))
+            WHERE manifest IS NULL AND digest IS NOT NULL AND _row IN (SELECT _row FROM temp.{self.wanted})"""
+        )
+
+    def children(self) -> None:
+        """Fetch the documents of all entries of the indexes."""
+        text = f"""SELECT registry, _path, NULL, child.digest FROM temp.{self.rows} AS t
+            JOIN remembered.child ON child.parent = t.digest WHERE t.problem IS NULL AND NOT EXISTS (
+                SELECT 1 FROM remembered.document WHERE document.digest = child.digest) GROUP BY child.digest"""
+        wanted = self.connection.execute(text).fetchall()
+        for _, error in self.source.documents([(reference_of(row), Digest(str(row[3]))) for row in wanted]):
+            if not is_gone(error):  # an entry that is gone reaches nothing
+                self.source.problem(error, self.scan.table.name)
+
+    def _others(self) -> bool:
+        """Whether some of the rows are of no index."""
+        text = "EXISTS (SELECT 1 FROM remembered.document AS d WHERE d.digest = t.digest AND d.kind = 'image')"
+        return bool(self.chosen(f"{text} LIMIT 1", "1"))
+
+    def _attached(self) -> None:
+        """Find out which rows are signed: by cosign's tag, or by what is attached."""
+        rows = self.chosen("t.digest IS NOT NULL AND t.signed IS NULL AND t.problem IS NULL", "registry, _path, NULL, "
+                            "t.digest, t._row")  # fmt: skip
+        signed: dict[int, int | None] = {int(row[4] or 0): 0 for row in rows}
+        tagged = [
+            (int(row[4] or 0), reference_of(row).replace(tag=f"{row[3]}.sig".replace(":", "-", 1))) for row in rows
+        ]
+        for row, answer in self.source.many.heads(tagged):
+            if not isinstance(answer, ImqError):
+                signed[row] = 1
+            elif not is_gone(answer):
+                signed[row] = None
+                self.failed([(row, answer, dict(tagged)[row].familiar_name)])
+        unsigned = [row for row in rows if signed[int(row[4] or 0)] == 0]
+        asked = ((int(row[4] or 0), reference_of(row), Digest(str(row[3]))) for row in unsigned)
+        for row, attached in self.source.many.referrers(asked):
+            if isinstance(attached, ImqError):
+                signed[row] = None
+                self.failed([(row, attached, self.scan.table.name)])
+            elif any(_signs(one.artifact_type) for one in attached):
+                signed[row] = 1
+        self.connection.executemany(
+            f"UPDATE temp.{self.rows} SET signed = ? WHERE _row = ?", ((value, row) for row, value in signed.items())
+        )
+
+
+def _signs(artifact_type: str) -> bool:
+    from fnmatch import fnmatchcase
+
+    return any(fnmatchcase(artifact_type, known) for known in _SIGNATURES)
+
+
+def _rows(asked: str | None, repository: Reference, tags: Iterable[str]) -> Iterator[tuple[object, ...]]:
+    """Yield the rows of a repository's tags, with no problem."""
+    registry, name, path = place_of(repository)
+    for tag in tags:
+        yield (asked, registry, name, path, tag, f"{name}:{tag}", *_version(tag), registry, None, None)
+
+
+def _row(asked: str, reference: Reference, digest: str | None) -> tuple[object, ...]:
+    """Return the row of one name, with no problem; `digest` is what it stands for, when that is known."""
+    registry, name, path = place_of(reference)
+    version = _version(reference.tag) if reference.tag else _NO_VERSION
+    return (
+        asked,
+        registry,
+        name,
+        path,
+        reference.tag,
+        str(reference),
+        *version,
+        registry,
+        reference.digest or digest,
+        None,
+    )
+
+
+def _version(tag: str) -> tuple[object, ...]:
+    version = parse_version(tag)
+    if version is None:
+        return _NO_VERSION
+    return version.raw, version.major, version.minor, version.patch, version.prerelease, version.variant

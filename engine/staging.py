@@ -1,0 +1,143 @@
+"""Does what stages.py worked out: lists rows of sources that have to be asked, and fetches the dear of some of them.
+
+The rows end up in temporary tables of the index's connection, where the whole query then finds them.
+"""
+
+from __future__ import annotations
+
+from imq.grammar.record import TYPE_CHECKING
+
+from . import bound as b
+from .sql import write_select
+from .stages import Batches, Scan, Stage, Stager
+from .tables import Cost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from imq.grammar.errors import ImqError
+
+    from .places import Place
+    from .render.cell import Raw
+    from .runner import Runner
+    from .sources.filling import Filler, Filling
+    from .stages import Step
+    from .tables import Table
+
+WANTED = "wanted"
+"""The temporary table of the rows that something is fetched for: `_row`."""
+_LOOKED = "looked"
+_FIRST_BATCH = 32
+"""Rows of the first batch, at least; each further one is twice as large."""
+
+
+class Staging:
+    """The scans of one statement, and what was asked for them.
+
+    `source` opens what asks, `rows` runs a query of names that a scan is of.
+    """
+
+    def __init__(
+        self,
+        source: Callable[[], Filling],
+        rows: Callable[[b.Select], Iterator[tuple[Raw, ...]]],
+    ) -> None:
+        self._source = source
+        self._names = rows
+        self._opened: Filling | None = None
+        self._scans: dict[str, Scan] = {}
+        self._fillers: dict[str, Filler] = {}
+        self._count = 0
+        self._old: list[Filler] = []
+
+    @property
+    def scans(self) -> Mapping[str, Scan]:
+        """The rows that have to be asked for, by what they are called in SQL."""
+        return self._scans
+
+    def begin(self) -> None:
+        """Forget what earlier statements asked for, unless an answer is still being read from it."""
+        self._old = [filler for filler in (*self._old, *self._fillers.values()) if not filler.drop()]
+        self._scans = {}
+        self._fillers = {}
+        self.end()
+
+    def end(self) -> None:
+        """Close the connections."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def scan(
+        self, table: Table, targets: tuple[str | b.Select, ...], places: tuple[Place, ...], drives: tuple[str, ...]
+    ) -> Table:
+        """Return a table whose rows are to be asked for, under the name by which SQL will know them."""
+        from .tables import IMAGES_THERE
+
+        self._count += 1
+        made = (IMAGES_THERE if table.name == "images" else table).replace(view=f"remote_{self._count}")
+        self._scans[made.view] = Scan(made.view, made, targets, places, drives)
+        return made
+
+    def steps(self, select: b.Select) -> tuple[Step, ...]:
+        """Return the steps of a query, without doing any."""
+        return tuple(Stager(self._scans).steps(select)) if self._scans else ()
+
+    def condition(self, condition: b.Bound) -> tuple[Step, ...]:
+        """Return the steps of a condition about no row."""
+        return tuple(Stager(self._scans).condition(condition)) if self._scans else ()
+
+    def run(self, steps: tuple[Step, ...], runner: Runner, now: int) -> tuple[ImqError, ...]:
+        """Do the steps; return what went wrong beside what could be told."""
+        if not steps:
+            return ()
+        self._opened = self._opened or self._source()
+        for step in steps:
+            if isinstance(step, Batches):
+                self._batches(step, runner, now)
+            elif step.cost is Cost.LISTED:
+                self._list(step, runner, now)
+            else:
+                assert step.rows is not None
+                runner.choose(WANTED, write_select(step.rows, now, hidden=("_row",)))
+                self._fetch(step)
+        return self._opened.problems()
+
+    def _list(self, stage: Stage, runner: Runner, now: int) -> None:
+        assert self._opened is not None
+        scan = stage.scan
+        names: list[tuple[Raw, ...]] = []
+        if stage.rows is not None:
+            names = list(dict.fromkeys(runner.run(write_select(stage.rows, now, hidden=scan.drives))))
+        for target in scan.targets:
+            if isinstance(target, b.Select):
+                names += dict.fromkeys((row[0],) for row in self._names(target))
+        self._fillers[scan.view] = filler = self._opened.filler(scan, stage.platform)
+        filler.begin([name for name in names if name[0] is not None])
+
+    def _fetch(self, stage: Stage) -> None:
+        self._fillers[stage.scan.view].fetch(stage)
+
+    def _batches(self, step: Batches, runner: Runner, now: int) -> None:
+        """Fetch for the first rows in order, and for more as long as too few of them are in the answer."""
+        select, first = step.select, step.stages[0]
+        assert first.rows is not None
+        whole = select.replace(columns=(), count=False, limit=None, skip=None, order=(), link="", nonempty="")
+        runner.choose(_LOOKED, None)
+        size, done = max(_FIRST_BATCH, 2 * step.wanted), 0
+        while True:
+            batch = first.rows.replace(order=select.order, limit=b.Cut(size, ()), skip=b.Cut(done, ()))
+            found = runner.choose(WANTED, write_select(batch, now, hidden=("_row",)))
+            runner.choose(_LOOKED, None, add=WANTED)
+            for place, stage in enumerate(step.stages):
+                assert stage.rows is not None
+                if place:
+                    runner.choose(WANTED, write_select(stage.rows, now, hidden=("_row",)), within=_LOOKED)
+                self._fetch(stage)
+            done += found
+            if found < size:
+                return
+            if runner.count(write_select(whole, now, hidden=("_row",)), within=_LOOKED) >= step.wanted:
+                break
+            size *= 2
+        self._fillers[first.scan.view].keep(_LOOKED)

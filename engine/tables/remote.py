@@ -1,0 +1,254 @@
+"""The tables of registries. What a registry lists is cheap; the rest is fetched for the rows that it is needed for."""
+
+from __future__ import annotations
+
+from .declaration import Cost, Field, Kind, Of, Relation, Table
+from .images import IMAGES
+
+
+def _as_in_images(names: str, cost: Cost) -> tuple[Field, ...]:
+    """Return fields of images, at what a registry asks for them."""
+    return tuple(IMAGES.field(name).replace(cost=cost) for name in names.split())
+
+
+_ITSELF: tuple[str, bool, str, tuple[str, ...], tuple[str, ...]] = ("asked name", True, "", (), ("name", "digest"))
+"""How what is asked by the name of a row and its digest belongs to it: link, many, singular, keys, drives."""
+_VERSION = (
+    Field(
+        "version",
+        Kind.VERSION,
+        "the version that the tag says; unknown when it says none. version.major, version.minor, version.patch,"
+        " version.prerelease and version.variant are its parts",
+        cost=Cost.LISTED,
+    ),
+    Field("version_major", Kind.NUMBER, "the first number of the version", cost=Cost.LISTED),
+    Field("version_minor", Kind.NUMBER, "the second number of the version", cost=Cost.LISTED),
+    Field("version_patch", Kind.NUMBER, "the third number of the version", cost=Cost.LISTED),
+    Field("version_prerelease", Kind.TEXT, "what says that it is no release yet: rc1, beta.2", cost=Cost.LISTED),
+    Field("version_variant", Kind.TEXT, "what stands behind the version: alpine, bookworm-slim", cost=Cost.LISTED),
+)
+_PROBLEM = Field("problem", Kind.TEXT, "why its registry did not tell more of it", cost=Cost.LISTED)
+_SOURCE = Field("source", Kind.TEXT, "the registry that holds it", cost=Cost.LISTED)
+_REGISTRY = Field("registry", Kind.TEXT, "the registry's host", cost=Cost.LISTED)
+_REPOSITORY = Field("repository", Kind.REPOSITORY, "the repository, as one writes it", cost=Cost.LISTED)
+_PLACE = (
+    Field("os", Kind.TEXT, "the operating system", cost=Cost.LISTED),
+    Field("architecture", Kind.TEXT, "the processor", aliases=("arch",), cost=Cost.LISTED),
+    Field("variant", Kind.TEXT, "the processor's variant", cost=Cost.LISTED),
+    Field("os_version", Kind.TEXT, "the version of the operating system", cost=Cost.LISTED),
+)
+
+TAGS = Table(
+    "tags",
+    "One row for each tag of repositories of registries. Of an index it tells of the image for this machine, or for the"
+    " platform that the condition names (platform = linux/arm64).",
+    (
+        *_as_in_images("name registry repository tag", Cost.LISTED),
+        *_VERSION,
+        IMAGES.field("digest").replace(doc="the digest that the tag stands for", cost=Cost.DIGEST),
+        Field("media_type", Kind.TEXT, "the media type of what the tag stands for", cost=Cost.NAMED),
+        Field("artifact_type", Kind.TEXT, "what kind of artifact it is; unknown for images", cost=Cost.NAMED),
+        Field("platforms", Kind.LIST, "the platforms of an index, without attestations", cost=Cost.NAMED),
+        IMAGES.field("manifest_digest").replace(cost=Cost.NAMED),
+        *_as_in_images("id layer_count annotations", Cost.MANIFEST),
+        IMAGES.field("size").replace(
+            doc="bytes of its config and layers as they travel; registries do not tell what they unpack to",
+            cost=Cost.MANIFEST,
+        ),
+        *_as_in_images("download_size", Cost.MANIFEST),
+        *_as_in_images(
+            "created platform os architecture variant os_version label env user entrypoint cmd workdir ports volumes"
+            " healthcheck stop_signal author",
+            Cost.CONFIG,
+        ),
+        Field(
+            "signed",
+            Kind.BOOLEAN,
+            "a signature of it is there: cosign's tag, or attached as a referrer",
+            cost=Cost.ATTACHED,
+        ),
+        _PROBLEM,
+        _SOURCE,
+    ),
+    shown=("repository", "tag"),
+    order=("repository", "-version", "tag"),
+    key=("name",),
+    relations=(
+        Relation(
+            "platforms",
+            "platforms",
+            "the entries of its index; the image itself when it is none",
+            "asked name",
+            drives=("name", "digest"),
+        ),
+        Relation("referrers", "referrers", "what is attached to it", *_ITSELF),
+    ),
+    takes=Of.REPOSITORIES,
+    remote=True,
+    places=True,
+)
+
+REPOSITORIES = Table(
+    "repositories",
+    "One row for each repository of a registry, as its catalog lists them.",
+    (
+        Field("name", Kind.REPOSITORY, "the repository, as one writes it", aliases=("repository",), cost=Cost.LISTED),
+        _REGISTRY,
+        Field("tag_count", Kind.NUMBER, "how many tags it has", cost=Cost.DIGEST),
+        Field(
+            "size",
+            Kind.SIZE,
+            "bytes of what its tags reach, manifests, configs and layers, each once",
+            cost=Cost.MANIFEST,
+        ),
+        _PROBLEM,
+        _SOURCE,
+    ),
+    shown=("name",),
+    order=("name",),
+    key=("name",),
+    relations=(Relation("tags", "tags", "its tags", "asked name", drives=("name",)),),
+    remote=True,
+    places=True,
+)
+
+PLATFORMS = Table(
+    "platforms",
+    "One row for each entry of an index, attestations too; a single image is one row.",
+    (
+        Field("name", Kind.REFERENCE, "what the index was asked as", cost=Cost.LISTED),
+        _REGISTRY,
+        _REPOSITORY,
+        Field("position", Kind.NUMBER, "its place in the index, 0 for the first", cost=Cost.LISTED),
+        Field("platform", Kind.PLATFORM, "os/architecture[/variant]", cost=Cost.LISTED),
+        *_PLACE,
+        Field("digest", Kind.DIGEST, "the digest of the entry's manifest", cost=Cost.LISTED),
+        Field("media_type", Kind.TEXT, "the media type of the entry's manifest", cost=Cost.LISTED),
+        Field(
+            "attestation",
+            Kind.BOOLEAN,
+            "it is no image, but says something about another entry",
+            cost=Cost.LISTED,
+        ),
+        Field("annotations", Kind.MAP, "the annotations of the entry", aliases=("annotation",), cost=Cost.LISTED),
+        Field("size", Kind.SIZE, "bytes of its config and layers as they travel", cost=Cost.MANIFEST),
+        Field("layer_count", Kind.NUMBER, "how many layers it has", cost=Cost.MANIFEST),
+        IMAGES.field("id").replace(cost=Cost.MANIFEST),
+        IMAGES.field("created").replace(cost=Cost.CONFIG),
+        _PROBLEM,
+        _SOURCE,
+    ),
+    shown=("name", "platform", "digest", "attestation"),
+    order=("name", "position"),
+    key=("name", "digest"),
+    relations=(
+        Relation(
+            "manifests", "manifests", "its manifest, if the registry has it", "asked name", drives=("name", "digest")
+        ),
+    ),
+    takes=Of.NAMES,
+    remote=True,
+)
+
+MANIFESTS = Table(
+    "manifests",
+    "One row for each manifest of a repository that is known: those of its tags, the children of their indexes, what"
+    " is attached to them, and those that once were, as far as imq has seen them and they are still there. Registries"
+    " list none without a tag.",
+    (
+        Field("name", Kind.REFERENCE, "repository@digest", cost=Cost.LISTED),
+        _REGISTRY,
+        _REPOSITORY,
+        Field("digest", Kind.DIGEST, "its digest", cost=Cost.LISTED),
+        Field("tags", Kind.LIST, "its tags; unknown when it has none", aliases=("tag",), cost=Cost.LISTED),
+        Field("parent_index", Kind.DIGEST, "an index that lists it", cost=Cost.LISTED),
+        Field("subject", Kind.DIGEST, "what it is attached to", cost=Cost.LISTED),
+        Field("media_type", Kind.TEXT, "its media type", cost=Cost.LISTED),
+        Field("artifact_type", Kind.TEXT, "what kind of artifact it is; unknown for images", cost=Cost.LISTED),
+        Field("annotations", Kind.MAP, "its annotations", aliases=("annotation",), cost=Cost.LISTED),
+        Field("size", Kind.SIZE, "bytes of its config and layers as they travel", cost=Cost.LISTED),
+        Field("layer_count", Kind.NUMBER, "how many layers it has", cost=Cost.LISTED),
+        IMAGES.field("id").replace(cost=Cost.LISTED),
+        IMAGES.field("created").replace(cost=Cost.CONFIG),
+        Field("platform", Kind.PLATFORM, "os/architecture[/variant]", cost=Cost.CONFIG),
+        _PROBLEM,
+        _SOURCE,
+    ),
+    shown=("repository", "digest", "media_type", "tags", "parent_index", "size"),
+    order=("repository", "tags", "digest"),
+    key=("repository", "digest"),
+    takes=Of.REPOSITORIES,
+    remote=True,
+    places=True,
+)
+
+REFERRERS = Table(
+    "referrers",
+    "One row for each artifact that is attached to an image: signatures, attestations, bills of materials.",
+    (
+        Field("name", Kind.REFERENCE, "repository@digest", cost=Cost.LISTED),
+        _REGISTRY,
+        _REPOSITORY,
+        Field("subject", Kind.DIGEST, "what it is attached to", cost=Cost.LISTED),
+        Field("artifact_type", Kind.TEXT, "what kind of artifact it is", cost=Cost.LISTED),
+        Field("digest", Kind.DIGEST, "the digest of its manifest", cost=Cost.LISTED),
+        Field("media_type", Kind.TEXT, "the media type of its manifest", cost=Cost.LISTED),
+        Field("annotations", Kind.MAP, "its annotations", aliases=("annotation",), cost=Cost.LISTED),
+        Field(
+            "created",
+            Kind.TIME,
+            "when it was made, as its annotation org.opencontainers.image.created says",
+            cost=Cost.LISTED,
+        ),
+        Field("size", Kind.SIZE, "bytes of its manifest", cost=Cost.LISTED),
+        _PROBLEM,
+        _SOURCE,
+    ),
+    shown=("subject", "artifact_type", "digest", "created", "size"),
+    order=("subject", "artifact_type", "digest"),
+    key=("subject", "digest"),
+    takes=Of.NAMES,
+    remote=True,
+)
+
+SEARCH = Table(
+    "search",
+    "One row for each repository that a search finds: search redis, search redis in registry.local:5000.",
+    (
+        Field("name", Kind.REPOSITORY, "the repository, as one writes it", cost=Cost.LISTED),
+        _REGISTRY,
+        Field("description", Kind.TEXT, "what its owner says of it", cost=Cost.LISTED),
+        Field("stars", Kind.NUMBER, "how many like it", placeholders=(("StarCount", "plain"),), cost=Cost.LISTED),
+        Field(
+            "official",
+            Kind.BOOLEAN,
+            "it is one of Docker's official images",
+            placeholders=(("IsOfficial", "ok"),),
+            cost=Cost.LISTED,
+        ),
+        Field(
+            "automated",
+            Kind.BOOLEAN,
+            "it is built automatically",
+            placeholders=(("IsAutomated", "ok"),),
+            cost=Cost.LISTED,
+        ),
+        _SOURCE,
+    ),
+    shown=("name", "description", "stars", "official"),
+    order=("-stars", "name"),
+    key=("name",),
+    takes=Of.TERM,
+    remote=True,
+    places=True,
+)
+
+IMAGES_THERE = IMAGES.replace(
+    fields=tuple(TAGS.find(field.name) or field.replace(cost=Cost.LISTED) for field in IMAGES.fields),
+    relations=TAGS.relations,
+    remote=True,
+    places=True,
+)
+"""The table `images` as registries fill it: what only a store can tell is unknown."""
+
+REMOTE = (TAGS, REPOSITORIES, PLATFORMS, MANIFESTS, REFERRERS, SEARCH)
