@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 
 class Pull(Record):
-    """Fetch an image from its registry; `platform` None means this machine's."""
+    """Fetch an image from its registry: for this machine's platform, for one, for several, or (`every`) for all."""
 
     reference: Reference
-    platform: Platform | None
+    platforms: tuple[Platform, ...] = ()
+    every: bool = False
 
 
 class Push(Record):
@@ -177,8 +178,9 @@ OUTCOMES = Table(
 def describe(action: Action) -> Outcome:
     """Return how an action is listed before it is done."""
     match action:
-        case Pull(reference, platform):
-            return Outcome("pull", str(reference), note=f"for {platform}" if platform else None)
+        case Pull(reference, platforms, every):
+            chosen = "all platforms" if every else ", ".join(map(str, platforms))
+            return Outcome("pull", str(reference), note=f"for {chosen}" if chosen else None)
         case Push(reference, _, id_):
             return Outcome("push", str(reference), id_)
         case Copy(source, target, platforms):

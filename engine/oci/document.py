@@ -134,8 +134,9 @@ class Manifest(Record):
 
     @property
     def is_image(self) -> bool:
-        """False for artifacts: charts and bills of materials, whose config is no image config, and what has none of an
-        image's layers in the place of layers, as cosign's signatures and buildkit's attestations.
+        """False for artifacts: what has another config than an image, or nothing that is a layer among its layers.
+
+        The first are charts and bills of materials, the second cosign's signatures and buildkit's attestations.
         """
         if self.config.media_type not in media.CONFIGS:
             return False

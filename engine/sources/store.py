@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from imq.engine import actions as a
-from imq.engine.oci import media
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, read_manifest
 from imq.engine.oci.reference import Reference
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from imq.engine.registry.client import Client
     from imq.engine.registry.mirrors import Fetcher, Mirrors
     from imq.engine.registry.settings import Settings
+    from imq.engine.registry.pull import Pulled
     from imq.engine.store.change import Change
     from imq.engine.store.ingest import Ingest
     from imq.engine.store.layout import Entry
@@ -206,22 +206,36 @@ class StoreSource:
         return said
 
     def _pull(self, action: a.Pull) -> Iterator[a.Outcome]:
-        from imq.engine.registry.pull import pull
-
         reference = action.reference
         client = self._fetcher()
         with self._store.ingest(lazily=self._lazily) as ingest:
-            pulled = pull(client, reference, action.platform, _OneImage(ingest), self._progress, jobs=self._jobs)
+            pulled = self._pulled(action, client, ingest)
             ingest.sync()
             with self._store.change(ingest.contents) as change:
-                if reference.tag is None and self._has_tag(change, reference, pulled.manifest.digest, pulled.digest):
+                manifest, grown = pulled.manifest, False
+                if pulled.keeps:
+                    manifest, grown = change.hold(manifest, pulled.held)
+                if reference.tag is None and self._has_tag(change, reference, manifest.digest, pulled.digest):
                     new = False
                 else:
-                    new = change.name(reference, pulled.manifest, pulled.digest, self._clock())
+                    new = change.name(reference, manifest, pulled.digest, self._clock())
         for warning in (*pulled.warnings, *self._passed_over()):
             self._progress.warn(warning)
-        notes = ["downloaded newer image" if new else "image is up to date", *pulled.warnings]
-        yield a.Outcome("pull", str(reference), pulled.config.digest, pulled.fetched, note="; ".join(notes))
+        kind = pulled.artifact or ("platforms" if grown else "image")
+        notes = [f"downloaded newer {kind}" if new or grown else f"{kind} is up to date", *pulled.warnings]
+        id_ = pulled.config.digest if pulled.config is not None else None
+        yield a.Outcome("pull", str(reference), id_, pulled.fetched, note="; ".join(notes))
+
+    def _pulled(self, action: a.Pull, client: Fetcher, ingest: Ingest) -> Pulled:
+        """Fetch what is asked for. A name that means an index goes on to mean it: what is pulled is added to it."""
+        from imq.engine.registry.pull import pull, pull_index
+
+        platforms, jobs = action.platforms, self._jobs
+        if action.every or len(platforms) > 1:
+            return pull_index(client, action.reference, platforms, ingest, self._progress, jobs=jobs)
+        platform = platforms[0] if platforms else None
+        kept = self._store.root_of(action.reference)
+        return pull(client, action.reference, platform, ingest, self._progress, jobs=jobs, kept=kept)
 
     @staticmethod
     def _has_tag(change: Change, reference: Reference, root: Digest, digest: Digest) -> bool:
@@ -319,21 +333,6 @@ class StoreSource:
         from imq.engine.sources.verifying import verify_image
 
         return verify_image(self._store, action, self._jobs)
-
-
-class _OneImage:
-    """An ingest for a pull: without the indexes above the image, which nothing in the store would refer to."""
-
-    def __init__(self, ingest: Ingest) -> None:
-        self.reserve = ingest.reserve
-        self.receive = ingest.receive
-        self.read = ingest.read
-        self._document = ingest.document
-
-    def document(self, descriptor: Descriptor, content: bytes) -> None:
-        """Store a document, unless it is an index."""
-        if descriptor.media_type not in media.INDEXES:
-            self._document(descriptor, content)
 
 
 class _Export:

@@ -14,7 +14,7 @@ from imq.engine.oci.document import Manifest
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .files import locked, told
-from .layout import Entry, unknown_type, wrong_diff_id
+from .layout import EVERY, HOLDS, Entry, holding, unknown_type, wrong_diff_id
 from .leases import SWEEP_MARK, mark_sweep, reap
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from .index import Content, StoreIndex
     from .layout import Layout
+
+_REACHED = "SELECT digest FROM reach WHERE root = ?"
 
 
 class Freed(Record):
@@ -139,11 +141,11 @@ class Change:
         digest = digest or name.digest
         held = self.named(name)
         if held is not None and held.descriptor.digest == descriptor.digest and held.digest == digest:
-            self._edited |= not self._index.shows(descriptor.digest)  # what was missing of it may be here now
+            self._edited |= self._unseen(descriptor)
             return False
         self._check(descriptor)
         if held is not None:
-            self._release(held)
+            self._release(held, descriptor)
         for entry in list(self.of(descriptor.digest)):
             by_digest = entry.name is not None and entry.name.tag is None
             if entry.name is None or (by_digest and _same_repository(entry.name, name) and entry.digest == digest):
@@ -152,10 +154,32 @@ class Change:
         self._edited = True
         return True
 
+    def hold(self, index: Descriptor, manifests: frozenset[Digest] | None) -> tuple[Descriptor, bool]:
+        """Say that these manifests of an index are held, beside those that were before; None: all that it names.
+
+        Returns the descriptor of the index to give names to, and whether that changed anything for names it has.
+        """
+        entries = list(self.of(index.digest))
+        if entries and manifests is not None:
+            said = entries[0].descriptor.annotations.get(HOLDS)
+            if said is None:  # another tool brought it
+                manifests |= {found.digest for found, _ in self._index.walk(entries[0].descriptor)} - {index.digest}
+            else:
+                manifests = None if said == EVERY else manifests | {Digest(digest) for digest in said.split()}
+        wanted = holding(index, manifests)
+        differing = [entry for entry in entries if entry.descriptor.annotations.get(HOLDS) != wanted.annotations[HOLDS]]
+        if differing:
+            self._check(wanted, grown=True)
+        for entry in differing:
+            self._drop(entry)
+            self._add(entry.replace(descriptor=holding(entry.descriptor, manifests)))
+            self._edited = True
+        return wanted, bool(differing)
+
     def keep(self, descriptor: Descriptor, now: int) -> bool:
         """Keep an image without a name; return whether it was not there."""
         if self._rooted.get(descriptor.digest):
-            self._edited |= not self._index.shows(descriptor.digest)
+            self._edited |= self._unseen(descriptor)
             return False
         self._check(descriptor)
         self._add(Entry(descriptor, None, None, now))
@@ -174,12 +198,23 @@ class Change:
         self._drop(entry)
         self._edited = True
 
-    def _check(self, root: Descriptor) -> None:
+    def _unseen(self, root: Descriptor) -> bool:
+        """Whether the index does not know all of what a descriptor reaches: what was missing of it may be here now."""
+        if self._index.shows(root.digest):
+            return False
+        reached = {row[0] for row in self._index.connection.execute(_REACHED, (root.digest,))}
+        found = [document for _, document in self._index.walk(root) if isinstance(document, Manifest)]
+        return not found or any(
+            document.is_image or {document.config.digest, *(layer.digest for layer in document.layers)} - reached
+            for document in found
+        )
+
+    def _check(self, root: Descriptor, *, grown: bool = False) -> None:
         """Refuse a new image with a layer of an unknown type, or one known to unpack to what its config does not say.
 
         A layer that is stored already is not looked at again on its way in, so these are found here.
         """
-        if self._rooted.get(root.digest):
+        if self._rooted.get(root.digest) and not grown:
             return
         for _, document in self._index.walk(root):
             if not isinstance(document, Manifest) or not document.is_image:
@@ -192,9 +227,11 @@ class Change:
                 if known is not None and known != diff_id:
                     raise wrong_diff_id(layer.digest, known, diff_id, "nothing of it was kept")
 
-    def _release(self, entry: Entry) -> None:
-        """Take the name of an entry for another image."""
+    def _release(self, entry: Entry, successor: Descriptor) -> None:
+        """Take the name of an entry for another image, or for an index that has the image too."""
         self._drop(entry)
+        if any(found.digest == entry.descriptor.digest for found, _ in self._index.walk(successor)):
+            return
         if any(other.name is not None for other in self.of(entry.descriptor.digest)):
             return
         if entry.digest is not None and entry.name is not None:
@@ -230,7 +267,7 @@ class Change:
             Digest(digest)
             for root in self._before
             if not self._rooted.get(root)
-            for (digest,) in self._index.connection.execute("SELECT digest FROM reach WHERE root = ?", (root,))
+            for (digest,) in self._index.connection.execute(_REACHED, (root,))
         )
 
     def _all_blobs(self) -> frozenset[Digest]:

@@ -19,6 +19,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from .entries import set_entries
 from .files import locked, told
+from .layout import HOLDS, holds
 from .rows import delete_images, delete_reach, forget, insert_images, insert_reach
 from .schema import VERSION, make_tables
 from .sharing import count_in, count_out, set_contents, sum_up
@@ -183,8 +184,9 @@ class StoreIndex:
         if entries is None:
             entries = self._layout.read()
         wanted = {entry.descriptor.digest: entry.descriptor for entry in entries}
-        # what showed no image is looked at again: its missing blobs may have come
+        # what showed no image is looked at again: its missing blobs may have come; and what holds others than before
         known = {root for (root,) in connection.execute("SELECT DISTINCT root FROM entry")}
+        known -= _set_holdings(connection, wanted.values())
         suspects: set[int] = set()
         before = "SELECT DISTINCT digest FROM descriptor WHERE key IN (SELECT root FROM reaching)"
         for (root,) in connection.execute(before).fetchall():
@@ -296,7 +298,7 @@ class StoreIndex:
             self._documents = None
 
     def walk(self, root: Descriptor) -> Iterator[tuple[Descriptor, Manifest | Index]]:
-        """Yield the manifests and indexes that a descriptor reaches, as far as they are here and whole."""
+        """Yield the manifests and indexes that a descriptor holds, as far as they are here and whole."""
         seen: set[Digest] = set()
         pending = [(root, 0)]
         while pending:
@@ -310,7 +312,8 @@ class StoreIndex:
                 continue
             yield descriptor, document
             if isinstance(document, Index) and depth < DEEPEST_INDEX:
-                pending += [(child, depth + 1) for child in reversed(document.manifests)]
+                children = (child for child in reversed(document.manifests) if holds(root, child.digest))
+                pending += [(child, depth + 1) for child in children]
 
     def diff_id(self, layer: Digest) -> Digest | None:
         """Return what a layer unpacks to, if it ever was unpacked."""
@@ -339,6 +342,17 @@ class StoreIndex:
                 hints=("imq verify all: names all that is damaged; pull the image again to mend it",),
             )
         return content
+
+
+def _set_holdings(connection: sqlite3.Connection, roots: Iterable[Descriptor]) -> set[str]:
+    """Remember which manifests the indexes of index.json hold; return the roots of which that has changed."""
+    said = {root.digest: root.annotations[HOLDS] for root in roots if HOLDS in root.annotations}
+    before = dict(connection.execute("SELECT substr(key, 7), value FROM meta WHERE key GLOB 'holds *'").fetchall())
+    changed = {root for root in {*said, *before} if said.get(Digest(root)) != before.get(root)}
+    connection.executemany("DELETE FROM meta WHERE key = 'holds ' || ?", [(root,) for root in changed])
+    rows = [(f"holds {root}", said[Digest(root)]) for root in changed if root in said]
+    connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
+    return changed
 
 
 def _key(connection: sqlite3.Connection, manifest: Digest) -> int | None:

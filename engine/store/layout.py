@@ -7,7 +7,8 @@
     lock, index.db      imq's own: the lock of the store, and the SQLite index derived from all this
 
 A descriptor's annotations say the name in docker's familiar form, the digest by which the registry knows the name,
-and when it was set here.
+and when it was set here. Those of an index also say which of its images are held here, when not all of them were
+fetched: the index stays as its registry has it, and what it names besides is absent and not lost.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ REF_NAME = "org.opencontainers.image.ref.name"
 CONTAINERD_NAME = "io.containerd.image.name"
 REGISTRY_DIGEST = "dev.imq.registry-digest"
 SET_AT = "dev.imq.set-at"
+HOLDS = "dev.imq.holds"
+"""Of an index: the digests of its manifests that are held here, or `all`. Not said: those that happen to be here."""
+EVERY = "all"
 VERSION = b'{"imageLayoutVersion":"1.0.0"}'
 _OWN = {"oci-layout", "blobs", "ingest", "lock", "index.json", "index.db", "index.db-wal", "index.db-shm"}
 LARGEST_INDEX = 1 << 30
@@ -162,6 +166,18 @@ class Layout:
     def blob_path(self, digest: Digest) -> str:
         """Return where the blob of this digest lies, or would lie."""
         return os.path.join(self.root, "blobs", digest.algorithm, digest.hex)
+
+
+def holding(descriptor: Descriptor, held: frozenset[Digest] | None) -> Descriptor:
+    """Return the descriptor of an index that says which manifests are held; None: all that it names."""
+    said = EVERY if held is None else " ".join(sorted(held))
+    return descriptor.replace(annotations={**descriptor.annotations, HOLDS: said})
+
+
+def holds(root: Descriptor, manifest: Digest) -> bool:
+    """Whether a manifest of an index of index.json is meant to be here, as far as that is said."""
+    said = root.annotations.get(HOLDS, EVERY)
+    return said == EVERY or manifest in said.split(" ")
 
 
 def wrong_diff_id(layer: Digest, found: Digest, said: Digest | None, advice: str) -> DigestMismatch:

@@ -149,6 +149,11 @@ class Store:
     def _by_id(self, text: str, digits: str) -> Found | None:
         low, high = f"sha256:{digits}", f"sha256:{digits}g"  # g follows the hex digits
         for column in ("id", "_root", "manifest_digest"):
+    def root_of(self, name: Reference) -> Digest | None:
+        """Return the manifest or index that a name means, None when it means no image that can be shown."""
+        row = self.index.connection.execute("SELECT root FROM entry WHERE name = ? LIMIT 1", (str(name),)).fetchone()
+        return Digest(row[0]) if row else None
+
             rows = self.index.connection.execute(
                 f"SELECT DISTINCT id, name FROM images WHERE {column} >= ? AND {column} < ? LIMIT 20",
                 (low, high),

@@ -50,6 +50,21 @@ def platform_of(act: ast.Act, planning: Planning) -> Platform | None:
     return Platform.parse(texts[0]) if texts else planning.platform
 
 
+def platforms_of(act: ast.Act, planning: Planning) -> tuple[tuple[Platform, ...], bool]:
+    """Return the platforms that the statement asks for, else the session's default; and whether it asks for `all`."""
+    texts = option_texts(act, "platform", planning)
+    if [text.lower() for text in texts] == ["all"]:
+        return (), True
+    if not texts:
+        return (planning.platform,) if planning.platform is not None else (), False
+    try:
+        return tuple(dict.fromkeys(Platform.parse(text) for text in texts)), False
+    except StatementError as problem:
+        given = said(act, "platform")
+        problem.span = given.span if given else None
+        raise
+
+
 def targets(act: ast.Act, planning: Planning) -> list[Target]:
     """Return what an action on images works on: each reference found, or each row of its query, in order, once."""
     if act.query is not None:

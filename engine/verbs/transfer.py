@@ -8,7 +8,7 @@ from imq.engine.actions import Action, Copy, Import, Load, Pull, Push, Save
 from imq.engine.bind import needs_where
 from imq.engine.bind.literals import is_text
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.platform import Platform, host
+from imq.engine.oci.platform import host
 from imq.engine.oci.reference import Reference
 from imq.engine.paths import located
 from imq.grammar import ast
@@ -24,6 +24,7 @@ from .operands import (
     option_texts,
     parsed_name,
     platform_of,
+    platforms_of,
     said,
     target_query,
     targets,
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
 
 
 def _plan_pull(act: ast.Act, planning: Planning) -> list[Action]:
-    platform = platform_of(act, planning)
-    return [Pull(reference, platform) for reference in _references(act, planning)]
+    platforms, every = platforms_of(act, planning)
+    return [Pull(reference, platforms, every) for reference in _references(act, planning)]
 
 
 def _references(act: ast.Act, planning: Planning) -> list[Reference]:
@@ -115,12 +116,7 @@ def _plan_copy(act: ast.Act, planning: Planning) -> list[Action]:
             span=act.span,
             hints=("such as: copy redis:7 to registry.local:5000/team/redis:7",),
         )
-    try:
-        platforms = tuple(dict.fromkeys(Platform.parse(text) for text in option_texts(act, "platform", planning)))
-    except StatementError as problem:
-        given = said(act, "platform")
-        problem.span = given.span if given else None
-        raise
+    platforms, _ = platforms_of(act, planning)
     sources = _references(act, planning)
     try:
         places = destinations(sources, to[0], planning)

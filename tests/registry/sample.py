@@ -158,13 +158,36 @@ def index(store: Memory, entries: Sequence[dict[str, object]]) -> Descriptor:
 
 
 def attestation(store: Memory, subject: Descriptor) -> dict[str, object]:
-    """Put something like an attestation of buildkit into `store` and return its entry for an index."""
-    made = image(store, {"os": "unknown", "architecture": "unknown"}, layers=1, size=100)
+    """Put an attestation as buildkit makes it into `store` and return its entry for an index."""
+    statement = store.describe("application/vnd.in-toto+json", b'{"of": "%s"}' % subject.digest.encode())
+    config = {
+        "os": "unknown", "architecture": "unknown", "rootfs": {"type": "layers", "diff_ids": [statement.digest]},
+    }  # fmt: skip
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": media.OCI_MANIFEST,
+        "config": store.describe(media.OCI_CONFIG, write_json(config)).document(),
+        "layers": [statement.document()],
+    }
     return {
-        **made.document(),
+        **store.describe(media.OCI_MANIFEST, write_json(manifest)).document(),
         "platform": {"os": "unknown", "architecture": "unknown"},
         "annotations": {
             "vnd.docker.reference.type": "attestation-manifest",
             "vnd.docker.reference.digest": str(subject.digest),
         },
     }
+
+
+def artifact(
+    store: Memory, config: str, layer: str, kind: str = "", subject: Descriptor | None = None, content: bytes = b"it"
+) -> Descriptor:
+    """Put an artifact with a config and a layer of these types into `store`, and describe its manifest."""
+    manifest: dict[str, object] = {"schemaVersion": 2, "mediaType": media.OCI_MANIFEST}
+    if kind:
+        manifest["artifactType"] = kind
+    manifest["config"] = store.describe(config, b"{}").document()
+    manifest["layers"] = [store.describe(layer, content).document()]
+    if subject is not None:
+        manifest["subject"] = subject.document()
+    return store.describe(media.OCI_MANIFEST, write_json(manifest))

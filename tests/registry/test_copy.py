@@ -267,7 +267,7 @@ def test_nothing_is_written_to_the_disk_and_memory_is_bounded(
 
 @pytest.fixture
 def held(tmp_path: Path) -> Iterator[Held]:
-    with Held(tmp_path / "store") as held:
+    with Held(tmp_path / "store", platform=None) as held:
         yield held
 
 

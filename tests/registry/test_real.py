@@ -120,8 +120,8 @@ def test_an_index_gives_the_image_for_the_platform(client: Client, name: Referen
     pulled = pull(client, name, ARM64, there, Silent())
     assert pulled.manifest.digest == arm.digest
     assert pulled.digest == top.digest
-    assert there.order[-2:] == [arm.digest, top.digest], "the index is stored after the image it names"
-    assert amd.digest not in there.blobs
+    assert there.order[-1] == arm.digest
+    assert not {amd.digest, top.digest} & there.blobs.keys(), "nothing here would refer to the index"
     more = pull(client, name, AMD64, there, Silent())
     assert more.manifest.digest == amd.digest
     assert not pull(client, name, AMD64, there, Silent()).new
@@ -228,17 +228,25 @@ def test_diff_ids_must_be_as_many_as_layers(client: Client, name: Reference, dif
     assert not any(d in there.blobs for d in (Digest.of(packed) for _, packed in made))
 
 
-def test_an_artifact_is_no_image(client: Client, name: Reference) -> None:
-    here = sample.Memory()
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": media.OCI_MANIFEST,
-        "config": here.describe("application/vnd.cncf.helm.config.v1+json", b"{}").document(),
-        "layers": [],
-    }
-    push(client, name, here.describe(media.OCI_MANIFEST, write_json(manifest)), here, Silent())
-    with pytest.raises(RegistryError, match=r"is no container image but application/vnd\.cncf\.helm"):
-        pull(client, name, AMD64, sample.Memory(), Silent())
+ARTIFACTS = {
+    "helm": ("application/vnd.cncf.helm.config.v1+json", "application/vnd.cncf.helm.chart", ""),
+    "oras": (media.EMPTY, "text/plain", "application/vnd.example"),
+    "cosign": (media.OCI_CONFIG, "application/vnd.dev.cosign.simplesigning.v1+json", ""),
+}
+
+
+@pytest.mark.parametrize("kind", ARTIFACTS)
+def test_an_artifact_comes_as_it_is(client: Client, name: Reference, kind: str) -> None:
+    here, there = sample.Memory(), sample.Memory()
+    config, layer, artifact = ARTIFACTS[kind]
+    made = sample.artifact(here, config, layer, artifact)
+    push(client, name, made, here, Silent())
+    pulled = pull(client, name, ARM64, there, Silent())
+    assert there.blobs == here.blobs
+    assert there.order[-1] == made.digest
+    assert set(there.diff_ids.values()) == {None}, "nothing of it is unpacked"
+    assert (pulled.manifest, pulled.config, pulled.warnings) == (made, None, ())
+    assert pulled.artifact == {"helm": config, "oras": artifact, "cosign": layer}[kind]
 
 
 def test_blobs_are_read_from_an_offset(client: Client, name: Reference) -> None:
