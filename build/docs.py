@@ -14,7 +14,9 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from imq.engine.clauses import CLAUSES
+from imq.engine.configuration.declaration import SECTIONS
 from imq.engine.functions import AGGREGATES, FUNCTIONS, Function
+from imq.engine.help import CONFIGURATION
 from imq.engine.phrases import PHRASES
 from imq.engine.render.forms import FORMS
 from imq.engine.settings import SETTINGS
@@ -26,6 +28,7 @@ from imq.form.statements import FLAGS, LISTS, python_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from imq.engine.configuration.declaration import Section
     from imq.engine.functions import Aggregate
     from imq.engine.tables import Table
     from imq.engine.verbs import Verb
@@ -279,9 +282,19 @@ def reference() -> str:
                 for s in SETTINGS.values()
             ),
         ),
+        "## Configuration\n",
+        CONFIGURATION,
+        *(_section(section) for section in SECTIONS.values()),
         PYTHON,
     ]
     return "\n".join(sections)
+
+
+def _section(section: Section) -> str:
+    title = f"`[{section.name}{'.NAME' if section.named else ''}]`: " if section.name else ""
+    rows = ((_code(key.name), key.kind.value, key.default, key.doc) for key in section.keys)
+    lines = [f"{title}{section.doc}\n", f"```toml\n{section.example}\n```\n"]
+    return "\n".join([*lines, _table(("key", "may be", "at first", "is for"), rows)])
 
 
 def _table_section(table: Table) -> str:

@@ -46,8 +46,8 @@ usage: imq [OPTION…] [STATEMENT]      without a statement: from standard input
   --no-progress        one line a step even on a terminal                    --version         --help
 """
 _DOCKER = frozenset({
-    "commit", "history", "image", "images", "import", "inspect", "load", "pull", "push", "rmi", "save", "search",
-    "system", "tag",
+    "commit", "history", "image", "images", "import", "inspect", "load", "login", "logout", "pull", "push", "rmi",
+    "save", "search", "system", "tag",
 })  # fmt: skip
 """The first words of docker's command lines."""
 _GROUPS = ("image", "system")
@@ -219,6 +219,7 @@ class Cli:
             confirm=self._confirm if asks and "yes" not in options.flags else None,
             stdin=self.stdin if reads or self._is_elsewhere(options) else None,
             configuration=configuration,
+            ask=self._ask,
         )
         session = Session(world)
         for setting in options.values.get("set", ()):
@@ -278,6 +279,32 @@ class Cli:
         self.stderr.write("Do this? [y/N] ")
         self.stderr.flush()
         return self.stdin.readline().strip().lower() in ("y", "yes")
+
+    def _ask(self, prompt: str, hidden: bool) -> str:
+        """Ask on the terminal, what is `hidden` without an echo; refuse when there is none."""
+        if not (self.stdin.isatty() and self.stderr.isatty()):
+            raise StatementError(
+                "Cannot perform an interactive login from a non TTY device",
+                code="needs-terminal",
+                hints=("the password may come from elsewhere: login HOST as USER from FILE, or from stdin",),
+            )
+        self._flush()
+        if not hidden:
+            self.stderr.write(prompt)
+            self.stderr.flush()
+            return self.stdin.readline().strip()
+        import warnings
+        from getpass import GetPassWarning, getpass
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", GetPassWarning)
+            try:
+                return getpass(prompt, self.stderr)
+            except GetPassWarning:
+                why = "this terminal cannot hide what is typed"
+                raise ImqError(why, code="needs-terminal") from None
+            except EOFError:
+                raise Interrupted("no password was given") from None
 
     def run_text(self, session: Session, text: str, options: Options, wholes: Mapping[int, int]) -> int:
         """Run statements and write their answers; return the exit code."""

@@ -123,6 +123,23 @@ class Reindex(Record):
     """Derive the index again from the blobs."""
 
 
+class Login(Record):
+    """Let a user in at a registry. `user` "" is asked for, as is the password when `secret` is ""; else it is a file.
+
+    `secret` "stdin" is standard input.
+    """
+
+    host: str
+    user: str = ""
+    secret: str = ""
+
+
+class Logout(Record):
+    """Forget the credentials for a registry."""
+
+    host: str
+
+
 class Exec(Record):
     """Run a program with these arguments, and wait for it."""
 
@@ -138,7 +155,23 @@ class Fail(Record):
 
 
 Action = (
-    Pull | Push | Copy | Untag | Remove | Tag | Import | Load | Save | Export | Collect | Verify | Reindex | Exec | Fail
+    Pull
+    | Push
+    | Copy
+    | Untag
+    | Remove
+    | Tag
+    | Import
+    | Load
+    | Save
+    | Export
+    | Collect
+    | Verify
+    | Reindex
+    | Exec
+    | Fail
+    | Login
+    | Logout
 )
 
 
@@ -207,6 +240,10 @@ def describe(action: Action) -> Outcome:
             return Outcome("verify", name, id_)
         case Reindex():
             return Outcome("reindex", "the index")
+        case Login(host, user):
+            return Outcome("login", host, note=f"as {user}" if user else None)
+        case Logout(host):
+            return Outcome("logout", host)
         case Exec(argv):
             return Outcome("exec", " ".join(argv))
         case Fail(verb, target, error):

@@ -6,6 +6,7 @@ from imq.grammar.errors import UnknownName, nearest
 from imq.grammar.record import TYPE_CHECKING
 
 from .clauses import CLAUSES
+from .configuration.declaration import SECTIONS
 from .functions import AGGREGATES, FUNCTIONS
 from .phrases import PHRASES
 from .render.forms import FORMS, columns
@@ -45,6 +46,14 @@ In scripts: let   $NAME   view   use   include   on error   assert   explain   d
 """
 
 
+CONFIGURATION = """\
+What is set for good stands in TOML files: --config FILE, else $IMQ_CONFIG, else imq/config.toml in the folder
+$XDG_CONFIG_HOME (~/.config). /etc/imq/config.toml lies below it: key by key the user's file wins, and a list replaces
+the one below. The environment and the command line override both; --no-config reads neither. Paths begin at the file,
+~ is the home folder. A secret is never written here, it is only referred to.
+"""
+
+
 def help_text(words: tuple[str, ...]) -> str:
     """Return the help for a topic; none: the overview. Raises `UnknownName` with the nearest topic."""
     if not words:
@@ -62,12 +71,26 @@ def topics() -> list[str]:
     """Return everything that `help` tells of."""
     fields = (name for table in TABLES.values() for field in table.fields for name in (field.name, *field.aliases))
     relations = (relation.name for table in TABLES.values() for relation in table.relations)
-    known = (*TABLES, *VERBS, *_functions(), *AGGREGATES, *PHRASES, *CLAUSES, *FORMS, *SETTINGS, *fields, *relations)
+    known = (
+        "configuration",
+        *TABLES,
+        *VERBS,
+        *_functions(),
+        *AGGREGATES,
+        *PHRASES,
+        *CLAUSES,
+        *FORMS,
+        *SETTINGS,
+        *fields,
+        *relations,
+    )
     return list(dict.fromkeys(known))
 
 
 def _about(topic: str) -> Iterator[str]:
     """Yield what there is to say of a name: it may be a table, a field and more at once."""
+    if topic == "configuration":
+        yield _configuration()
     if topic in TABLES:
         yield _table(TABLES[topic])
     if topic in VERBS:
@@ -99,6 +122,19 @@ def _about(topic: str) -> Iterator[str]:
         yield f"set {topic} = {' | '.join(setting.choices) or 'N'}: {setting.doc} (default {setting.default})\n"
 
 
+def _configuration() -> str:
+    """Return the keys of the configuration file, table by table."""
+    parts = [f"{CONFIGURATION}\n"]
+    for section in SECTIONS.values():
+        title = f"[{section.name}{'.NAME' if section.named else ''}]" if section.name else "at the top"
+        rows = [
+            [key.name, key.kind.value, f"{key.doc}{f' ({key.default})' if key.default else ''}"] for key in section.keys
+        ]
+        example = "".join(f"    {line}\n" for line in section.example.splitlines())
+        parts.append(f"{title}: {section.doc}\n{_lines(rows)}  such as:\n{example}")
+    return "\n".join(parts)
+
+
 def _functions() -> list[str]:
     return [name for name, function in FUNCTIONS.items() if not function.inner]
 
@@ -127,6 +163,7 @@ def _names() -> str:
         ["functions", ", ".join(sorted([*_functions(), *AGGREGATES]))],
         ["forms", ", ".join(FORMS)],
         ["settings", ", ".join(SETTINGS)],
+        ["files", "configuration"],
     ]
     from textwrap import wrap
 

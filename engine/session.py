@@ -61,6 +61,7 @@ class World(Record):
     that destroys and says whether to go on; None: there is nobody to ask, and the caller has confirmed already.
     `before_network` is called before the first request of a statement. `form` is that of answers that ask for none.
     `stdin` is what `lines of stdin` reads; None: nothing is there to be read. `configuration` is what the files say.
+    `ask` asks for what may stand in no statement, by a prompt, its answer hidden if so wanted; None: nobody is there.
     """
 
     root: str
@@ -75,6 +76,7 @@ class World(Record):
     form: str = "table"
     stdin: TextIO | None = None
     configuration: Configuration = Configuration()
+    ask: Callable[[str, bool], str] | None = None
 
     def __hash__(self) -> int:
         """Hash by identity: a world holds mappings and functions."""
@@ -412,6 +414,7 @@ class Session:
             rows,
             self.world.environment,
             self._folder,
+            self.world.configuration.registry,
         )
 
     def _act(self, statement: ast.Act, *, dry_run: bool) -> Result:
@@ -443,6 +446,8 @@ class Session:
             lazily=self.settings["verify"] == "lazy",
             settings=lambda: world.registry_settings(int(self.settings["jobs"])),
             before_network=world.before_network,
+            ask=world.ask,
+            stdin=world.stdin,
         )
         return source.apply(actions)
 

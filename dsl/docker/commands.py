@@ -32,6 +32,8 @@ class Command(Record):
     def work(self) -> Work:
         """What the command does; its module is loaded when it is wanted."""
         match self.room:
+            case "letting in":
+                from .letting_in import WORK
             case "listing":
                 from .listing import WORK
             case "looking":
@@ -202,6 +204,25 @@ COMMANDS = (
         ),
         least=1,
         most=2,
+    ),
+    Command(
+        ("login",),
+        "[SERVER]",
+        "Authenticate to a registry",
+        "letting in",
+        (
+            Flag("password", "p", "string", "Password or Personal Access Token (PAT)"),
+            Flag("password-stdin", "", "", "Take the Password or Personal Access Token (PAT) from stdin"),
+            Flag("username", "u", "string", "Username"),
+        ),
+        most=1,
+    ),
+    Command(
+        ("logout",),
+        "[SERVER]",
+        "Log out from a registry",
+        "letting in",
+        most=1,
     ),
     Command(
         ("system df",),

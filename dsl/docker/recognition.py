@@ -30,7 +30,9 @@ _OWN = tuple(
 """The options of imq that docker does not know; `--platform` stands where docker has it, so that none is ignored."""
 
 
-_SHARED = frozenset({"history", "images", "import", "inspect", "load", "pull", "push", "save", "tag"})
+_SHARED = frozenset(
+    {"history", "images", "import", "inspect", "load", "login", "logout", "pull", "push", "save", "tag"}
+)
 """Commands that are called as a table or a verb of the language is."""
 
 

@@ -17,8 +17,8 @@ class Kind(Enum):
     COUNT = "a whole number"
     SECONDS = 'seconds, or a text such as "2m"'
     SIZE = 'bytes, or a text such as "100kB"'
-    PLACE = "a registry's host, with its port and a namespace if need be"
-    PLACES = "a list of registry hosts, each with its port and a namespace if need be"
+    PLACE = "HOST[:PORT][/NAMESPACE]"
+    PLACES = "a list of HOST[:PORT][/NAMESPACE]"
     HOSTS = "a list of hosts or of address ranges"
     SETTING = "what `set` takes"
     QUERY = "a query, as a text"
@@ -79,15 +79,13 @@ SECTIONS: dict[str, Section] = {
                 Key(
                     "mirrors",
                     Kind.PLACES,
-                    "where images are fetched from before the registry itself is asked, in this order; what a mirror "
-                    "lacks, or cannot give, is fetched from the next; pushes, tags and what a tag names now are the "
-                    "registry's own matter",
+                    "where pulls and copies look before they ask the registry itself, in this order",
                 ),
                 Key("insecure", Kind.SWITCH, "it may be spoken to without verified TLS, or by plain http", "false"),
                 Key("ca", Kind.PATH, "a file of authorities that are trusted for this host too"),
                 Key("certificate", Kind.PATH, "a client's certificate, shown when the host asks for one"),
                 Key("key", Kind.PATH, "the key of that certificate"),
-                Key("user", Kind.TEXT, 'the user that the password is of; "<token>" for an identity token'),
+                Key("user", Kind.TEXT, "the user that the password is of; `<token>` for an identity token"),
                 Key("password-file", Kind.PATH, "a file that holds the password and nothing else"),
                 Key("password-variable", Kind.TEXT, "a variable of the environment that holds the password"),
                 Key("credentials-helper", Kind.TEXT, "the credential helper to ask: NAME of docker-credential-NAME"),

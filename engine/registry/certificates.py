@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator, Mapping
 
+    from .settings import Settings
+
 SYSTEM_FOLDERS = ("/etc/docker/certs.d", "/etc/containers/certs.d")
 
 
@@ -23,6 +25,19 @@ class HostCertificates(Record):
 
     authorities: tuple[str, ...]
     pairs: tuple[tuple[str, str], ...]
+
+
+def certificates_for(settings: Settings, host: str) -> HostCertificates | None:
+    """Return what the settings say of `host`, and what they do not say, as it is kept for it in a folder."""
+    found = find_certificates(settings.environment, host)
+    own = settings.host(host)
+    if own is None or not (own.authority or own.certificate):
+        return found
+    kept = found or HostCertificates((), ())
+    return HostCertificates(
+        (own.authority,) if own.authority else kept.authorities,
+        ((own.certificate, own.key),) if own.certificate else kept.pairs,
+    )
 
 
 def find_certificates(environment: Mapping[str, str], host: str) -> HostCertificates | None:

@@ -1,6 +1,7 @@
 """Who the user is to a registry: docker's config.json, podman's auth.json, and credential helpers.
 
-Files are read when a registry first asks, never before. Secrets stay out of every `repr` and error.
+What the settings say of a host goes before them. Files are read when a registry first asks, never before. Secrets stay
+out of every `repr` and error.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-    from .settings import Settings
+    from .settings import Host, Settings
 
 _DOCKER_HUB_KEY = "https://index.docker.io/v1/"
-_TOKEN_USER = "<token>"  # noqa: S105 - the word by which helpers say that the secret is an identity token
+TOKEN_USER = "<token>"  # noqa: S105 - the word by which helpers say that the secret is an identity token
 _LARGEST_FILE = 4 << 20
 
 
@@ -45,10 +46,14 @@ class Credentials(Record):
 def find_credentials(settings: Settings, registry: str, repository: str = "") -> Credentials | None:
     """Return what the user has stored for `registry`; the first file that knows it decides.
 
-    Raises `RegistryError` with the code `credentials` for a file or helper that cannot be used.
+    Raises `RegistryError` with the code `credentials` for a file or helper that cannot be used, and for a variable or
+    file that the settings name and that is not there.
     """
+    own = settings.host(registry)
+    if own is not None and (way := _own(own, registry, repository, settings)) is not None:
+        return way[0]
     for path in _files(settings.environment):
-        document = _read(path)
+        document = read_file(path)
         if document is not None:
             found = _from_file(document, path, registry, repository, settings)
             if found is not None:
@@ -56,22 +61,74 @@ def find_credentials(settings: Settings, registry: str, repository: str = "") ->
     return None
 
 
+def _own(own: Host, registry: str, repository: str, settings: Settings) -> tuple[Credentials | None] | None:
+    """Return what there is where the settings say that the credentials of a host are; None when they say nothing."""
+    if own.helper:
+        asked = (ask_helper(own.helper, key, settings) for key in keys_of(registry))
+        return (next((found for found in asked if found is not None), None),)
+    if own.credentials_file:
+        document = read_file(own.credentials_file)
+        found = _from_file(document, own.credentials_file, registry, repository, settings) if document else None
+        return (found,)
+    if own.password_variable:
+        secret = settings.environment.get(own.password_variable, "")
+        if not secret:
+            raise RegistryError(
+                f"the variable {own.password_variable}, which is to hold the password for {registry}, is not set",
+                code="credentials",
+                host=registry,
+                hints=("set it, or name another way to credentials in the configuration",),
+            )
+    elif own.password_file:
+        secret = _first_line(own.password_file, registry)
+    else:
+        return None
+    return (Credentials(identity_token=secret) if own.user == TOKEN_USER else Credentials(own.user, secret),)
+
+
+def _first_line(path: str, registry: str) -> str:
+    """Return the password that a file holds, without the end of its line."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            secret = file.read(_LARGEST_FILE).rstrip("\r\n")
+    except (OSError, ValueError) as problem:
+        why = (problem.strerror or "unknown reason").lower() if isinstance(problem, OSError) else "it is no UTF-8"
+        secret, said = "", f"cannot be read: {why}"
+    else:
+        said = "is empty"
+    if not secret:
+        raise RegistryError(
+            f"the file {path}, which is to hold the password for {registry}, {said}",
+            code="credentials",
+            host=registry,
+            hints=("write the password into it, and nothing else",),
+        )
+    return secret
+
+
+def config_file(environment: Mapping[str, str]) -> str:
+    """Return the path of docker's config.json; "" when there is no home folder."""
+    folder, home = environment.get("DOCKER_CONFIG"), environment.get("HOME", "")
+    if not folder:
+        folder = os.path.join(home, ".docker") if home else ""
+    return os.path.join(folder, "config.json") if folder else ""
+
+
 def _files(environment: Mapping[str, str]) -> Iterator[str]:
     """Yield where credentials may be: a file named outright, docker's, then podman's."""
     home = environment.get("HOME", "")
     if named := environment.get("REGISTRY_AUTH_FILE"):
         yield named
-    if folder := environment.get("DOCKER_CONFIG"):
-        yield os.path.join(folder, "config.json")
-    elif home:
-        yield os.path.join(home, ".docker", "config.json")
+    if path := config_file(environment):
+        yield path
     if runtime := environment.get("XDG_RUNTIME_DIR"):
         yield os.path.join(runtime, "containers", "auth.json")
     if configuration := environment.get("XDG_CONFIG_HOME") or (home and os.path.join(home, ".config")):
         yield os.path.join(configuration, "containers", "auth.json")
 
 
-def _read(path: str) -> dict[str, Any] | None:
+def read_file(path: str) -> dict[str, Any] | None:
+    """Return what a file of credentials holds; None when it is not there."""
     import json
 
     try:
@@ -96,12 +153,12 @@ def _from_file(
     """Look in one file by docker's order: the helper named for the registry, the general helper, what stands there."""
     helpers = _mapping(document, "credHelpers")
     store = document.get("credsStore")
-    for key in _keys(registry):
+    for key in keys_of(registry):
         helper = helpers.get(key)
         if isinstance(helper, str) and helper:
             return ask_helper(helper, key, settings)
     if isinstance(store, str) and store:
-        for key in _keys(registry):
+        for key in keys_of(registry):
             found = ask_helper(store, key, settings)
             if found is not None:
                 return found
@@ -120,7 +177,8 @@ def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _keys(registry: str) -> tuple[str, ...]:
+def keys_of(registry: str) -> tuple[str, ...]:
+    """Return the names under which docker keeps credentials for a registry, the usual one first."""
     return (_DOCKER_HUB_KEY, "docker.io", "index.docker.io") if registry in DOCKER_HUB_NAMES else (registry,)
 
 
@@ -163,9 +221,8 @@ def _from_entry(entry: Mapping[str, Any], path: str, registry: str) -> Credentia
     return Credentials(user, password, token)
 
 
-def ask_helper(name: str, key: str, settings: Settings) -> Credentials | None:
-    """Ask the program `docker-credential-NAME`; None when it knows nothing of `key`."""
-    import json
+def run_helper(name: str, verb: str, said: bytes, settings: Settings) -> bytes | None:
+    """Run the program `docker-credential-NAME` for get, store or erase; None when it knows no such credentials."""
     import subprocess
 
     program = f"docker-credential-{name}"
@@ -173,8 +230,8 @@ def ask_helper(name: str, key: str, settings: Settings) -> Credentials | None:
         raise _helper_failed(program, "has a name that is none")
     try:
         done = subprocess.run(  # noqa: S603 - the user's own configuration names it
-            [program, "get"],
-            input=key.encode(),
+            [program, verb],
+            input=said,
             capture_output=True,
             timeout=settings.helper_timeout,
             env=dict(settings.environment),
@@ -190,23 +247,33 @@ def ask_helper(name: str, key: str, settings: Settings) -> Credentials | None:
         if b"credentials not found" in done.stdout.lower() + done.stderr.lower():
             return None
         raise _helper_failed(program, f"failed with status {done.returncode}")
+    return done.stdout
+
+
+def ask_helper(name: str, key: str, settings: Settings) -> Credentials | None:
+    """Ask the program `docker-credential-NAME`; None when it knows nothing of `key`."""
+    import json
+
+    said = run_helper(name, "get", key.encode(), settings)
+    if said is None:
+        return None
     try:
-        answer = json.loads(done.stdout)
+        answer = json.loads(said)
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
-        raise _helper_failed(program, "did not answer with a JSON object")
+        raise _helper_failed(f"docker-credential-{name}", "did not answer with a JSON object")
     user, secret = answer.get("Username"), answer.get("Secret")
     if not isinstance(user, str) or not isinstance(secret, str) or not secret:
         return None
-    return Credentials(identity_token=secret) if user == _TOKEN_USER else Credentials(user, secret)
+    return Credentials(identity_token=secret) if user == TOKEN_USER else Credentials(user, secret)
 
 
 def _unusable(path: str, why: str) -> RegistryError:
     return RegistryError(
         f"the credentials file {path} {why}",
         code="credentials",
-        hints=("repair it, or remove it and run: docker login",),
+        hints=("repair it, or remove it and run: imq login",),
     )
 
 

@@ -100,7 +100,7 @@ def _denied(host: str, what: str, said: str, code: str, status: int) -> Registry
 
 def login(host: str) -> str:
     """Return the command that stores credentials for `host`; Docker Hub needs no name."""
-    return "docker login" if host in ("docker.io", "registry-1.docker.io") else f"docker login {host}"
+    return "imq login" if host in ("docker.io", "registry-1.docker.io") else f"imq login {host}"
 
 
 def _reasons(answer: Reply) -> tuple[tuple[str, str], ...]:

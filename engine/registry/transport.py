@@ -12,7 +12,7 @@ import threading
 from imq.grammar.record import TYPE_CHECKING
 
 from .answers import number
-from .certificates import context_for, find_certificates
+from .certificates import certificates_for, context_for
 from .outages import failure
 from .proxies import ca_bundle, proxies_for
 from .settings import is_loopback
@@ -113,7 +113,7 @@ class Transport:
         self._lock = threading.Lock()
         self._equipped: set[str] = set()
         self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
-        self._ca_bundle = ca_bundle(settings.environment)
+        self._ca_bundle = ca_bundle(settings.environment) or settings.authority
 
     def send(
         self, method: str, url: str, headers: Mapping[str, str], body: Any = None, *, verify: bool = True
@@ -195,7 +195,7 @@ class Transport:
         with self._lock:
             if host in self._equipped:
                 return
-            kept = find_certificates(self._settings.environment, host)
+            kept = certificates_for(self._settings, host)
             if kept is not None:
                 session.mount(f"https://{host}/", _adapter(self._connections, context_for(kept, host, verify=verify)))
             self._equipped.add(host)

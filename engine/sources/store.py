@@ -14,12 +14,13 @@ from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import TextIO
 
     from imq.engine.progress import Progress
     from imq.engine.registry.client import Client
     from imq.engine.registry.mirrors import Fetcher, Mirrors
-    from imq.engine.registry.settings import Settings
     from imq.engine.registry.pull import Pulled
+    from imq.engine.registry.settings import Settings
     from imq.engine.store.change import Change
     from imq.engine.store.ingest import Ingest
     from imq.engine.store.layout import Entry
@@ -29,10 +30,11 @@ if TYPE_CHECKING:
 class StoreSource:
     """Does actions on one store. `jobs` is how many layers may travel or unpack at once.
 
-    `settings` are those of the registry client, made when one is needed.
+    `settings` are those of the registry client, made when one is needed. `ask` and `stdin` are for passwords, as a
+    `World` has them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what its actions work with, each by its name
         self,
         store: Store,
         *,
@@ -43,6 +45,8 @@ class StoreSource:
         lazily: bool,
         settings: Callable[[], Settings],
         before_network: Callable[[], None] | None = None,
+        ask: Callable[[str, bool], str] | None = None,
+        stdin: TextIO | None = None,
     ) -> None:
         self._store = store
         self._environment = environment
@@ -52,6 +56,8 @@ class StoreSource:
         self._lazily = lazily
         self._settings = settings
         self._before_network = before_network
+        self._ask = ask
+        self._stdin = stdin
         self._client: Client | None = None
         self._mirrors: Mirrors | None = None
 
@@ -107,6 +113,15 @@ class StoreSource:
                     yield execute(action, self._environment)
                 case a.Fail():
                     yield a.describe(action)
+                case a.Login():
+                    from imq.engine.sources.letting_in import log_in
+
+                    self._about_to_ask()
+                    yield log_in(action, self._settings(), self._ask, self._stdin)
+                case a.Logout():
+                    from imq.engine.sources.letting_in import log_out
+
+                    yield log_out(action, self._settings())
                 case _:
                     self._store.reindex()
                     problems = self._store.measure(self._jobs)
@@ -180,12 +195,15 @@ class StoreSource:
 
     def _registries(self) -> Client:
         if self._client is None:
-            if self._before_network is not None:
-                self._before_network()
+            self._about_to_ask()
             from imq.engine.registry.client import Client  # requests is heavy
 
             self._client = Client(self._settings())
         return self._client
+
+    def _about_to_ask(self) -> None:
+        if self._before_network is not None:
+            self._before_network()
 
     def _fetcher(self) -> Fetcher:
         """Return what images are fetched with: the mirrors of their registries first, if any are configured."""

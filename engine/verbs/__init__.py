@@ -5,21 +5,20 @@ from __future__ import annotations
 from imq.grammar.errors import StatementError, UnknownName, nearest
 from imq.grammar.record import TYPE_CHECKING
 
-from . import execution, inspection, names, transfer, unpacking
+from . import execution, inspection, login, names, transfer, unpacking
 from .declaration import Planning, Takes, Verb
 
 if TYPE_CHECKING:
     from imq.grammar import ast
 
 VERBS: dict[str, Verb] = {
-    verb.name: verb for verb in (*transfer.VERBS, *unpacking.VERBS, *names.VERBS, *inspection.VERBS, *execution.VERBS)
+    verb.name: verb
+    for verb in (*transfer.VERBS, *unpacking.VERBS, *names.VERBS, *inspection.VERBS, *login.VERBS, *execution.VERBS)
 }
 
-_REGISTRIES = "registries cannot be asked as tables yet"
 _INSIDES = "what is inside of layers cannot be read yet"
 _CONTAINERS = "the embedded store makes no containers"
 ABSENT: tuple[tuple[str, str], ...] = (
-    *((name, _REGISTRIES) for name in ("login", "logout")),
     *((name, _INSIDES) for name in ("diff", "cat", "extract", "tree")),
     *((name, _CONTAINERS) for name in ("commit", "create", "start", "stop", "run")),
 )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from imq.engine import bound
     from imq.engine.actions import Action
     from imq.engine.bind import Scope
+    from imq.engine.configuration import Registry
     from imq.engine.oci.platform import Platform
     from imq.engine.result import Result
     from imq.engine.store.store import Store
@@ -24,6 +25,7 @@ class Takes(Enum):
     NOTHING = "nothing"
     NAMES = "names of images, or a query of them"
     PATHS = "files or folders"
+    HOSTS = "registries, by their hosts or by their names in the configuration"
     IMAGES = "images, or a query of images"
     ROWS = "images, or a query of anything"
 
@@ -54,7 +56,8 @@ class Planning(Record):
     """What a verb plans with.
 
     `literals` gives the texts of operands; `bind` resolves a query's names; `rows` runs a query and returns its rows
-    with the hidden columns of the store after the selected ones. Paths are meant from `folder`.
+    with the hidden columns of the store after the selected ones. Paths are meant from `folder`. `registry` finds the
+    registries that have names.
     """
 
     store: Store
@@ -65,3 +68,4 @@ class Planning(Record):
     rows: Callable[[ast.Rows, Sequence[str]], tuple[bound.Select, list[tuple[str | int | float | None, ...]]]]
     environment: Mapping[str, str]
     folder: str = "."
+    registry: Callable[[str], Registry | None] = lambda _: None

@@ -118,7 +118,7 @@ def test_without_credentials_the_error_says_how_to_log_in(client: Client, guarde
     with pytest.raises(RegistryError) as caught:
         client.manifest(Reference.parse(f"{guarded.host}/team/nobody"))
     assert caught.value.code == "unauthorized"
-    assert f"docker login {guarded.host}" in caught.value.hints[0]
+    assert f"imq login {guarded.host}" in caught.value.hints[0]
     assert guarded.host in caught.value.message
     assert "team/nobody" in caught.value.message
 
@@ -218,7 +218,7 @@ def test_an_anonymous_push_is_denied(client: Client, asked: list[dict[str, Any]]
     with pytest.raises(RegistryError) as caught:
         push(client, name, manifest, here, Silent())
     assert caught.value.code == "unauthorized"
-    assert "docker login" in caught.value.hints[0]
+    assert "imq login" in caught.value.hints[0]
     assert len(asked) <= 8, "each thread tries once"
 
 

@@ -65,7 +65,7 @@ def test_a_wait_that_is_too_long_is_not_waited_for(client: Client) -> None:
     ):
         client.manifest(at(server))
     assert (caught.value.code, caught.value.status, caught.value.temporary) == ("too-many-requests", 429, True)
-    assert "docker login" in caught.value.hints[0]
+    assert "imq login" in caught.value.hints[0]
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])

@@ -83,7 +83,7 @@ def test_hosts_without_a_catalog(client: Client, status: int) -> None:
 def test_the_catalog_behind_a_password(connect: Callable[..., Client], guarded: Registry, tmp_path: Path) -> None:
     with pytest.raises(RegistryError) as caught:
         list(connect().catalog(guarded.host))
-    assert (caught.value.code, caught.value.hints[0]) == ("no-catalog", f"log in first: docker login {guarded.host}")
+    assert (caught.value.code, caught.value.hints[0]) == ("no-catalog", f"log in first: imq login {guarded.host}")
     login = {guarded.host: {"username": sample.USER, "password": sample.PASSWORD}}
     (tmp_path / "config.json").write_text(json.dumps({"auths": login}))
     assert isinstance(list(connect(environment={"DOCKER_CONFIG": str(tmp_path)}).catalog(guarded.host)), list)

@@ -91,7 +91,10 @@ class TokenServer:
             wanted = actions.split(",")
             allowed = wanted if known else [a for a in wanted if a == "pull" and not name.startswith("secret/")]
             access.append({"type": kind, "name": name, "actions": allowed})
-        return 200, {self.word: self._sign(access), "expires_in": self.life}
+        granted = {self.word: self._sign(access), "expires_in": self.life}
+        if known and asked.get("offline_token") == ["true"]:
+            granted["refresh_token"] = self.refresh_token
+        return 200, granted
 
     def _sign(self, access: list[dict[str, Any]]) -> str:
         now = int(time.time())

@@ -1,0 +1,321 @@
+"""Logging in and out at real registries, beside docker's own command line and through credential helpers."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import pty
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import imq
+import pytest
+import sample
+import servers
+from imq.engine.oci.reference import Reference
+from imq.engine.progress import Silent
+from imq.engine.registry.client import Client
+from imq.engine.registry.push import push
+from imq.engine.registry.settings import Settings
+from sample import PASSWORD, USER
+from tokens import TokenServer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from servers import Registry
+
+REFRESH = "a-refresh-token"
+HELPER = """#!/usr/bin/env python3
+import json, os, sys
+home = os.path.dirname(os.path.abspath(__file__))
+kept = os.path.join(home, "kept.json")
+known = json.load(open(kept)) if os.path.exists(kept) else {}
+with open(os.path.join(home, "called"), "a") as log:
+    log.write(" ".join(sys.argv[1:]) + "\\n")
+said = sys.stdin.read().strip()
+if sys.argv[1] == "store":
+    entry = json.loads(said)
+    known[entry["ServerURL"]] = entry
+elif said not in known:
+    print("credentials not found in native keychain")
+    sys.exit(1)
+elif sys.argv[1] == "get":
+    print(json.dumps(known[said]))
+else:
+    del known[said]
+json.dump(known, open(kept, "w"))
+"""
+
+
+class Home:
+    """A home folder of its own, with docker's configuration in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / ".docker" / "config.json"
+        self.environment = {"HOME": str(folder), "PATH": f"{folder}/bin:{os.environ['PATH']}"}
+
+    @property
+    def document(self) -> dict[str, object]:
+        document: dict[str, object] = json.loads(self.file.read_text())
+        return document
+
+    def write(self, **document: object) -> None:
+        self.file.parent.mkdir(exist_ok=True)
+        self.file.write_text(json.dumps(document))
+
+    def imq(self, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "imq", *words]
+        return subprocess.run(command, input=given, env=self.environment, capture_output=True, text=True, check=False)
+
+    def docker(self, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        """Run docker's command line, which speaks to registries itself when no daemon is there."""
+        environment = {**self.environment, "DOCKER_HOST": f"unix://{self.folder}/nobody.sock"}
+        return subprocess.run(
+            ["docker", *words], input=given, env=environment, capture_output=True, text=True, check=False
+        )
+
+    def helper(self) -> Path:
+        """Install a credential helper called `tests`; return its folder."""
+        programs = self.folder / "bin"
+        programs.mkdir()
+        program = programs / "docker-credential-tests"
+        program.write_text(HELPER)
+        program.chmod(0o755)
+        return programs
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def image(guarded: Registry, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of an image in the guarded registry."""
+    folder = tmp_path_factory.mktemp("pusher")
+    (folder / "config.json").write_text(json.dumps({"auths": {guarded.host: {"auth": packed()}}}))
+    name = f"{guarded.host}/team/app:1"
+    here = sample.Memory()
+    with Client(Settings(environment={"DOCKER_CONFIG": str(folder)})) as client:
+        push(client, Reference.parse(name), sample.image(here, layers=1), here, Silent())
+    return name
+
+
+def packed(user: str = USER, password: str = PASSWORD) -> str:
+    return base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def pulls(home: Home, name: str, **more: str) -> bool:
+    with imq.connect(root=home.folder / "store", environment={**home.environment, **more}) as session:
+        return session(f"pull {name}").ok
+
+
+def test_docker_reads_what_login_writes_and_forgets(home: Home, guarded: Registry, image: str) -> None:
+    servers.needed("docker")
+    home.write(auths={"other.example": {"auth": "eDp5"}}, HttpHeaders={"X": "y"}, detachKeys="ctrl-e")
+    done = home.imq("login", "-u", USER, "--password-stdin", guarded.host, given=f"{PASSWORD}\n")
+    assert (done.returncode, done.stdout) == (0, "Login Succeeded\n")
+    assert f"WARNING! Your credentials are stored unencrypted in '{home.file}'." in done.stderr
+    assert PASSWORD not in done.stdout + done.stderr
+    assert home.document == {
+        "auths": {"other.example": {"auth": "eDp5"}, guarded.host: {"auth": packed()}},
+        "HttpHeaders": {"X": "y"},
+        "detachKeys": "ctrl-e",
+    }
+    assert home.file.stat().st_mode & 0o777 == 0o600
+    assert os.listdir(home.file.parent) == ["config.json"]
+    seen = home.docker("manifest", "inspect", "--insecure", image)
+    assert (seen.returncode, json.loads(seen.stdout)["schemaVersion"]) == (0, 2), seen.stderr
+    gone = home.docker("logout", guarded.host)
+    assert gone.returncode == 0
+    assert not pulls(home, image)
+
+
+def test_login_reads_what_docker_writes(home: Home, guarded: Registry, image: str) -> None:
+    servers.needed("docker")
+    assert home.docker("login", "-u", USER, "--password-stdin", guarded.host, given=PASSWORD).returncode == 0
+    before = home.file.read_bytes()
+    assert pulls(home, image)
+    again = home.imq("login", guarded.host)
+    assert (again.returncode, again.stdout) == (0, "Authenticating with existing credentials...\nLogin Succeeded\n")
+    same = home.imq("login", "-u", USER, "--password-stdin", guarded.host, given=PASSWORD)
+    assert (same.returncode, same.stderr) == (0, "")
+    assert home.file.read_bytes() == before, "docker writes it so, and so does imq"
+    theirs = home.docker("logout", guarded.host)
+    emptied = home.file.read_bytes()
+    home.imq("login", "-u", USER, "--password-stdin", guarded.host, given=PASSWORD)
+    assert home.file.read_bytes() == before
+    mine = home.imq("logout", guarded.host)
+    assert (mine.stdout, home.file.read_bytes()) == (theirs.stdout, emptied)
+
+
+def test_wrong_passwords_are_neither_kept_nor_shown(home: Home, guarded: Registry) -> None:
+    home.write(auths={})
+    before = home.file.read_bytes()
+    done = home.imq("login", "-u", USER, "--password-stdin", guarded.host, given="not-this-one\n")
+    assert done.returncode == 3
+    assert f"{guarded.host} refuses this user and password" in done.stderr
+    assert "not-this-one" not in done.stdout + done.stderr
+    assert home.file.read_bytes() == before
+
+
+def test_statements_read_passwords_from_files_and_never_hold_them(home: Home, guarded: Registry, image: str) -> None:
+    secret = home.folder / "secret.txt"
+    secret.write_text(f"{PASSWORD}\r\n")
+    statement = imq.login(guarded.host, as_=USER, from_=secret)
+    with imq.connect(root=home.folder / "store", environment=home.environment) as session:
+        assert [row.action for row in session(statement, dry_run=True)] == ["login"]
+        assert not home.file.exists()
+        (row,) = session(statement)
+        assert (row.action, row.target, row.note) == ("login", guarded.host, f"kept unencrypted in {home.file}")
+        assert pulls(home, image)
+        assert PASSWORD not in session.explain(statement) + str(statement)
+        (row,) = session(imq.logout(guarded.host))
+        assert row.note == "forgotten"
+        (row,) = session(imq.logout(guarded.host))
+        assert row.note == "none were kept"
+    assert not pulls(home, image)
+
+
+@pytest.mark.parametrize("key", ["credsStore", "credHelpers"])
+def test_a_helper_keeps_them_and_docker_finds_them_there(home: Home, guarded: Registry, image: str, key: str) -> None:
+    servers.needed("docker")
+    programs = home.helper()
+    home.write(**{key: "tests" if key == "credsStore" else {guarded.host: "tests"}})
+    done = home.imq("login", "-u", USER, "--password-stdin", guarded.host, given=PASSWORD)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Login Succeeded\n", "")
+    assert home.document["auths"] == {guarded.host: {}}
+    kept = json.loads((programs / "kept.json").read_text())
+    assert kept == {guarded.host: {"ServerURL": guarded.host, "Username": USER, "Secret": PASSWORD}}
+    assert pulls(home, image)
+    assert home.docker("manifest", "inspect", "--insecure", image).returncode == 0
+    assert home.imq("logout", guarded.host).returncode == 0
+    assert json.loads((programs / "kept.json").read_text()) == {}
+    assert home.document["auths"] == {}
+    assert set((programs / "called").read_text().split("\n")) == {"store", "get", "erase", ""}, "secrets go by stdin"
+
+
+def test_an_identity_token_is_kept_in_place_of_the_password(
+    home: Home, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    servers.needed("openssl")
+    with (
+        TokenServer(tmp_path_factory.mktemp("tokens"), {USER: PASSWORD}, REFRESH) as tokens,
+        servers.Registry(tmp_path_factory.mktemp("checked"), token=tokens.configuration) as checked,
+    ):
+        done = home.imq("login", "-u", USER, "--password-stdin", checked.host, given=PASSWORD)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "Login Succeeded\n", "")
+        assert home.document["auths"] == {
+            checked.host: {"auth": packed(password=""), "identitytoken": REFRESH},
+        }
+        here, name = sample.Memory(), Reference.parse(f"{checked.host}/secret/app:1")
+        with Client(Settings(environment=home.environment)) as client:
+            push(client, name, sample.image(here, layers=1), here, Silent())
+        assert pulls(home, str(name))
+        assert [row.get("refresh_token") for row in tokens.asked[-1:]] == [[REFRESH]]
+        refused = home.imq("login", "-u", USER, "--password-stdin", checked.host, given="wrong")
+        assert refused.returncode == 3
+        assert home.document["auths"] == {checked.host: {"auth": packed(password=""), "identitytoken": REFRESH}}
+
+
+def test_a_linked_file_stays_where_it_is(home: Home, guarded: Registry) -> None:
+    elsewhere = home.folder / "elsewhere.json"
+    elsewhere.write_text("{}")
+    home.file.parent.mkdir()
+    home.file.symlink_to(elsewhere)
+    assert home.imq("login", "-u", USER, "--password-stdin", guarded.host, given=PASSWORD).returncode == 0
+    assert home.file.is_symlink()
+    assert json.loads(elsewhere.read_text())["auths"] == {guarded.host: {"auth": packed()}}
+
+
+def test_flags_are_dockers(home: Home, guarded: Registry) -> None:
+    both = home.imq("login", "-u", USER, "-p", "x", "--password-stdin", guarded.host)
+    assert (both.returncode, both.stdout) == (2, "")
+    assert "conflicting options: cannot specify both --password and --password-stdin" in both.stderr
+    alone = home.imq("login", "--password-stdin", guarded.host, given=PASSWORD)
+    assert "the --password-stdin option requires --username to be set" in alone.stderr
+    said = home.imq("login", "-u", USER, "-p", PASSWORD, guarded.host)
+    assert said.returncode == 0
+    assert said.stderr.startswith("WARNING! Using --password via the CLI is insecure. Use --password-stdin.\n")
+    nobody = home.imq("login", "-u", USER, "127.0.0.1:1")
+    assert nobody.returncode == 1
+    assert "Error: Cannot perform an interactive login from a non TTY device" in nobody.stderr
+    explained = home.imq("--explain", "login", "-u", USER, "-p", PASSWORD, guarded.host)
+    assert f'statement: login {guarded.host} as "{USER}"\n' in explained.stdout
+    assert PASSWORD not in explained.stdout + explained.stderr
+    hub = home.imq("logout")
+    assert hub.stdout == "Removing login credentials for https://index.docker.io/v1/\n"
+
+
+def test_a_terminal_is_asked_and_shows_no_password(home: Home, guarded: Registry) -> None:
+    process, terminal = pty.fork()
+    if not process:
+        os.execve(sys.executable, [sys.executable, "-m", "imq", "login", guarded.host], home.environment)
+    shown = b""
+
+    def until(text: bytes) -> None:
+        nonlocal shown
+        while text not in shown:
+            shown += os.read(terminal, 1024)
+
+    until(b"Username: ")
+    os.write(terminal, f"{USER}\n".encode())
+    until(b"Password: ")
+    os.write(terminal, f"{PASSWORD}\n".encode())
+    until(b"Login Succeeded")
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+    os.close(terminal)
+    assert PASSWORD.encode() not in shown
+    assert home.document["auths"] == {guarded.host: {"auth": packed()}}
+
+
+# Credentials that the configuration refers to
+
+
+def configured(home: Home, guarded: Registry, *lines: str) -> None:
+    folder = home.folder / ".config" / "imq"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text("\n".join(["[registry.work]", f'host = "{guarded.host}"', *lines]) + "\n")
+
+
+@pytest.mark.parametrize("way", ["password-variable", "password-file", "credentials-helper", "credentials-file"])
+def test_the_configuration_says_where_credentials_are(home: Home, guarded: Registry, image: str, way: str) -> None:
+    home.write(auths={guarded.host: {"auth": packed(password="not-this-one")}})
+    programs, folder, more = home.helper(), home.folder, {}
+    match way:
+        case "password-variable":
+            configured(home, guarded, f'user = "{USER}"', 'password-variable = "WORK_PASSWORD"')
+            more = {"WORK_PASSWORD": PASSWORD}
+        case "password-file":
+            configured(home, guarded, f'user = "{USER}"', 'password-file = "secret.txt"')
+            (folder / ".config" / "imq" / "secret.txt").write_text(f"{PASSWORD}\n")
+        case "credentials-helper":
+            configured(home, guarded, 'credentials-helper = "tests"')
+            kept = {guarded.host: {"ServerURL": guarded.host, "Username": USER, "Secret": PASSWORD}}
+            (programs / "kept.json").write_text(json.dumps(kept))
+        case _:
+            configured(home, guarded, 'credentials-file = "~/work.json"')
+            (folder / "work.json").write_text(json.dumps({"auths": {guarded.host: {"auth": packed()}}}))
+    assert pulls(home, image, **more)
+
+
+def test_login_writes_where_the_configuration_says_under_the_name_that_it_gives(home: Home, guarded: Registry) -> None:
+    configured(home, guarded, 'credentials-file = "~/work.json"')
+    done = home.imq("login", "-u", USER, "--password-stdin", "work", given=PASSWORD)
+    assert done.returncode == 0
+    assert json.loads((home.folder / "work.json").read_text()) == {"auths": {guarded.host: {"auth": packed()}}}
+    assert not home.file.exists()
+
+
+def test_login_does_not_hide_a_password_that_the_configuration_refers_to(home: Home, guarded: Registry) -> None:
+    configured(home, guarded, f'user = "{USER}"', 'password-variable = "WORK_PASSWORD"')
+    with imq.connect(root=home.folder / "store", environment=home.environment) as session:
+        (error,) = session(f'login work as {USER} from "nowhere"').errors
+    assert error.message == (
+        f"the configuration says that the password for {guarded.host} is in the variable WORK_PASSWORD"
+    )
+    assert not pulls(home, f"{guarded.host}/team/app:1"), "the variable is not set"
