@@ -64,6 +64,14 @@ class Remove(Record):
     frees: int = 0
 
 
+class Stay(Record):
+    """Leave what was asked for as it is; `why` is told. It is nothing that went wrong."""
+
+    name: str
+    id: Digest
+    why: str
+
+
 class Tag(Record):
     """Give an image a name. `moves_from` is the id of the image that loses it, if one does."""
 
@@ -160,6 +168,7 @@ Action = (
     | Copy
     | Untag
     | Remove
+    | Stay
     | Tag
     | Import
     | Load
@@ -223,6 +232,8 @@ def describe(action: Action) -> Outcome:
             return Outcome("untag", name, id_)
         case Remove(names, _, id_, frees):
             return Outcome("remove", ", ".join(names) or "<none>", id_, frees)
+        case Stay(name, id_, why):
+            return Outcome("stay", name, id_, note=why)
         case Tag(name, _, id_, moves_from):
             return Outcome("tag", str(name), id_, note=f"moves from {moves_from.short}" if moves_from else None)
         case Import(path, name):

@@ -24,7 +24,7 @@ from imq.grammar.lexer import Vocabulary
 from imq.grammar.printer import write
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .actions import Action, Fail, Outcome, describe, outcomes
+from .actions import Action, Fail, Outcome, Stay, describe, outcomes
 from .bind import Scope, bind, bind_condition
 from .bound import Exists, Negation, Select, Test
 from .configuration import Configuration
@@ -36,8 +36,8 @@ from .result import Answer, Documents, Failure, Heading, Result, Told, worst
 from .runner import Runner, broken
 from .scripts import Scripts
 from .sources.outside import Outside
-from .store.store import Store
 from .staging import Staging
+from .store.store import Store
 from .tables import ELSEWHERE, SEARCHED, TABLES, Kind
 from .verbs import ABSENT, VERBS, Planning, Takes, verb_of
 
@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from .progress import Progress
     from .registry.settings import Settings as RegistrySettings
     from .render.cell import Raw
-    from .tables import Field
     from .sources.filling import Filling
+    from .tables import Field
 
 
 class World(Record):
@@ -93,16 +93,17 @@ class Session:
     def __init__(self, world: World) -> None:
         self.world = world
         self.store = Store(world.root)
+        self.store.platform = world.platform
         self.memory = Memory(world.configuration)
         self._reading: tuple[str, ...] = ()
         self._stops = True
         self._folder = os.curdir
         self._runner: Runner | None = None
         self._outside = Outside(self.store, world.stdin, world.environment.get("HOME"))
+        self._staging = Staging(self._registries, self._names)
         self._scripts = Scripts()
 
     def close(self) -> None:
-        self._staging = Staging(self._registries, self._names)
         """Close the connections to registries, and the store."""
         self._staging.end()
         self.store.close()
@@ -257,11 +258,11 @@ class Session:
 
     def scope(self) -> Scope:
         """Return what a statement that begins now is bound against."""
+        self._staging.begin()
+        self.store.begin()
         self._outside.begin(self.runner, self._folder)
         return Scope(
             self.world.clock(),
-        self._staging.begin()
-        self.store.begin()
             self.world.zone,
             lambda text: self.store.find(text).key,
             self._outside.table,
@@ -320,9 +321,6 @@ class Session:
     def _measure(self, planned: Plan | Assertion) -> tuple[ImqError, ...]:
         return self.store.measure(int(self.settings["jobs"])) if planned.measures else ()
 
-    def _check(self, planned: Plan | Assertion) -> None:
-        """Refuse to go on with an empty list that must not be, or with a list of ids that holds something else."""
-        for check in planned.checks:
     def _stage(self, planned: Plan | Assertion) -> tuple[ImqError, ...]:
         """Ask the sources that have to be asked; return what they could not tell."""
         try:
@@ -348,6 +346,9 @@ class Session:
         settings = world.registry_settings(int(self.settings["jobs"]))
         return open_registries(self.store, world.platform, settings)
 
+    def _check(self, planned: Plan | Assertion) -> None:
+        """Refuse to go on with an empty list that must not be, or with a list of ids that holds something else."""
+        for check in planned.checks:
             found = self.runner.one(check.sql)
             if check.digests and found is not None:
                 raise TypeMismatch(
@@ -428,7 +429,7 @@ class Session:
         listed = outcomes([describe(action) for action in actions], statement.output, form)
         if dry_run or any(option.name == "dry run" for option in statement.options):
             return listed
-        asks = verb.destroys and any(not isinstance(action, Fail) for action in actions)
+        asks = verb.destroys and any(not isinstance(action, Fail | Stay) for action in actions)
         if asks and self.world.confirm is not None and not self.world.confirm(listed):
             return Told("nothing was done\n")
         return outcomes(list(self._apply(actions)), statement.output, form)

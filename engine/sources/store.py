@@ -111,7 +111,7 @@ class StoreSource:
                     from imq.engine.sources.executing import execute
 
                     yield execute(action, self._environment)
-                case a.Fail():
+                case a.Fail() | a.Stay():
                     yield a.describe(action)
                 case a.Login():
                     from imq.engine.sources.letting_in import log_in
@@ -322,6 +322,9 @@ class StoreSource:
             ingest.sync()
             with self._store.change(ingest.contents) as change:
                 for image in loaded:
+                    descriptor = image.descriptor
+                    if image.held:
+                        descriptor, _ = change.hold(descriptor, image.held)
                     for name in image.names:
                         change.name(name, image.descriptor, None, self._clock())
                     if not image.names:

@@ -47,11 +47,12 @@ else:
 
 
 class Loaded(Record):
-    """An image that was taken in, and the names it bore."""
+    """An image that was taken in, and the names it bore; of an index, `held` are the manifests that came with it."""
 
     descriptor: Descriptor
     id: Digest
     names: tuple[Reference, ...]
+    held: frozenset[Digest] = frozenset()
 
 
 class _Folder:
@@ -131,25 +132,31 @@ def _load_layout(files: Files, content: bytes, ingest: Ingest) -> Iterator[Loade
     except (ValueError, KeyError, TypeError, RecursionError):
         raise Malformed("index.json is not the index of an image layout", code="layout") from None
     for entry in described:
-        id_ = _copy_tree(files, entry.descriptor, ingest)
-        yield Loaded(entry.descriptor.replace(annotations={}), id_, (entry.name,) if entry.name else ())
+        held: set[Digest] = set()
+        id_ = _copy_tree(files, entry.descriptor, ingest, held)
+        descriptor = entry.descriptor.replace(annotations={})
+        yield Loaded(descriptor, id_, (entry.name,) if entry.name else (), frozenset(held - {descriptor.digest}))
 
 
-def _copy_tree(files: Files, descriptor: Descriptor, ingest: Ingest, depth: int = 0) -> Digest:
-    """Copy a manifest and all it reaches, the manifest last; return the id of its (first) image."""
+def _copy_tree(files: Files, descriptor: Descriptor, ingest: Ingest, held: set[Digest], depth: int = 0) -> Digest:
+    """Copy a manifest and all it reaches, the manifest last; return the id of its (first) image.
+
+    An archive of one platform has an index that names others too; `held` takes what is there.
+    """
     if depth > DEEPEST_INDEX:
         raise Malformed("the archive has an index of indexes without end", code="document")
     content = _document(files, descriptor)
     document = read_manifest(content, descriptor.media_type)
     if isinstance(document, Index):
         present = [child for child in document.manifests if _has(files, child.digest)]
-        ids = [_copy_tree(files, child, ingest, depth + 1) for child in present]
+        ids = [_copy_tree(files, child, ingest, held, depth + 1) for child in present]
         if not ids:
             raise Malformed(f"the index {descriptor.digest} has none of its images here", code="archive")
         id_ = ids[0]
     else:
         id_ = _copy_image(files, document, ingest)
     ingest.document(descriptor, content)
+    held.add(descriptor.digest)
     return id_
 
 

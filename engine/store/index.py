@@ -121,12 +121,12 @@ class StoreIndex:
             raise
         return connection
 
-    def close(self) -> None:
     @property
     def kept(self) -> bool:
         """Whether it lies in the store, rather than in memory alone."""
         return self._create
 
+    def close(self) -> None:
         """Close the connection."""
         self.connection.close()
 

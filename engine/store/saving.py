@@ -39,9 +39,11 @@ def save(store: Store, images: Sequence[tuple[Digest, Sequence[str]]], target: B
 
         add("oci-layout", VERSION)
         for root, names in images:
-            descriptor, manifests = _save_tree(store, root, archive, written, add)
+            rows = store.index.connection.execute("SELECT digest FROM reach WHERE root = ?", (root,))
+            held = {digest for (digest,) in rows}
+            descriptor, manifests = _save_tree(store, root, held, archive, written, add)
             entries += _entries(descriptor, names)
-            listing += [_docker_image(manifest, names) for manifest in manifests]
+            listing += [_docker_image(manifest, names) for manifest in manifests if manifest.is_image]
         add("index.json", write_json({"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": entries}))
         add("manifest.json", json.dumps(listing, separators=(",", ":")).encode())
 
@@ -67,15 +69,21 @@ def _docker_image(manifest: Manifest, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _save_tree(
-    store: Store, root: Digest, archive: tarfile.TarFile, written: set[str], add: Callable[[str, bytes], None]
+    store: Store,
+    root: Digest,
+    held: set[str],
+    archive: tarfile.TarFile,
+    written: set[str],
+    add: Callable[[str, bytes], None],
 ) -> tuple[Descriptor, list[Manifest]]:
+    """Write what a manifest or index names, as far as it is `held`, and itself last."""
     content = store.read(root)
     document = read_manifest(content)
     manifests: list[Manifest] = []
     if isinstance(document, Index):
         for child in document.manifests:
-            if os.path.exists(store.layout.blob_path(child.digest)):
-                manifests += _save_tree(store, child.digest, archive, written, add)[1]
+            if child.digest in held:
+                manifests += _save_tree(store, child.digest, held, archive, written, add)[1]
     else:
         manifests.append(document)
         for blob in (document.config, *document.layers):

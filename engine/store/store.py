@@ -6,6 +6,7 @@ import os
 
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest, hex_prefix, is_digest
+from imq.engine.oci.platform import host
 from imq.engine.oci.reference import Reference
 from imq.grammar.errors import DigestMismatch, InvalidReference, NotFound, StoreError, nearest
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import BinaryIO
 
+    from imq.engine.oci.platform import Platform
     from imq.grammar.errors import ImqError
 
     from .change import Change
@@ -42,6 +44,10 @@ class Store:
     def __init__(self, root: str) -> None:
         self.layout = Layout(os.path.abspath(root))
         self._index: StoreIndex | None = None
+        self.platform: Platform | None = None
+        """Whose image is meant by a name that several platforms have; None: this machine's."""
+        self.quota: int | None = None
+        """The most bytes that its blobs may take, for what is brought in from now on; None: as many as the disk has."""
 
     @property
     def root(self) -> str:
@@ -75,9 +81,6 @@ class Store:
             self._index.close()
             self._index = None
 
-    def _prepared(self) -> Layout:
-        """Return the layout, made if it was not there."""
-        if not self.layout.exists:
     def memory_folder(self) -> str | None:
         """Return the folder for what registries have told, made if it was not there; None when nothing can be kept."""
         try:
@@ -91,6 +94,9 @@ class Store:
         if self._index is not None and not self._index.kept and self.layout.exists:
             self.close()
 
+    def _prepared(self) -> Layout:
+        """Return the layout, made if it was not there."""
+        if not self.layout.exists:
             self.close()
         self.layout.create()
         return self.layout
@@ -146,14 +152,14 @@ class Store:
         row = self._row(where, values)
         return None if row is None else Found(*row)
 
-    def _by_id(self, text: str, digits: str) -> Found | None:
-        low, high = f"sha256:{digits}", f"sha256:{digits}g"  # g follows the hex digits
-        for column in ("id", "_root", "manifest_digest"):
     def root_of(self, name: Reference) -> Digest | None:
         """Return the manifest or index that a name means, None when it means no image that can be shown."""
         row = self.index.connection.execute("SELECT root FROM entry WHERE name = ? LIMIT 1", (str(name),)).fetchone()
         return Digest(row[0]) if row else None
 
+    def _by_id(self, text: str, digits: str) -> Found | None:
+        low, high = f"sha256:{digits}", f"sha256:{digits}g"  # g follows the hex digits
+        for column in ("id", "_root", "manifest_digest"):
             rows = self.index.connection.execute(
                 f"SELECT DISTINCT id, name FROM images WHERE {column} >= ? AND {column} < ? LIMIT 20",
                 (low, high),
@@ -169,9 +175,11 @@ class Store:
         return None
 
     def _row(self, where: str, values: tuple[str, ...]) -> tuple[int, Digest, Digest, Digest, str | None] | None:
+        wanted = self.platform or host()
         row = self.index.connection.execute(
-            f"SELECT _image, id, manifest_digest, _root, name FROM images WHERE {where} ORDER BY _image LIMIT 1",
-            values,
+            f"SELECT _image, id, manifest_digest, _root, name FROM images WHERE {where}"
+            " ORDER BY os = ? AND architecture = ? DESC, _image LIMIT 1",
+            (*values, wanted.os, wanted.architecture),
         ).fetchone()
         return row and (row[0], Digest(row[1]), Digest(row[2]), Digest(row[3]), row[4])
 

@@ -6,8 +6,10 @@ import json
 
 from imq.engine.actions import Action, Reindex, Verify
 from imq.engine.oci.digest import Digest
+from imq.engine.oci.document import Descriptor, Index, Manifest, read_manifest
 from imq.engine.oci.timestamp import write_time
 from imq.engine.result import Documents, worst
+from imq.engine.store.unshown import unshown
 from imq.grammar import ast
 from imq.grammar.record import TYPE_CHECKING
 
@@ -31,7 +33,48 @@ def _inspect(act: ast.Act, planning: Planning) -> Documents:
     return Documents(documents, act.output, errors=problems, exit_code=worst(problems))
 
 
-def _document(root: str, id_: str, planning: Planning) -> dict[str, Any]:
+def _artifact(root: Digest, planning: Planning) -> dict[str, Any]:
+    """Return what is known of an artifact, in the words of its manifest and docker's."""
+    entries = [entry for entry in unshown(planning.store) if entry.descriptor.digest == root]
+    content = planning.store.read(root)
+    manifest = read_manifest(content)
+    names = [entry.name for entry in entries if entry.name is not None]
+    digests = {f"{entry.name.familiar_name}@{entry.digest}" for entry in entries if entry.name and entry.digest}
+    document: dict[str, Any] = {
+        "RepoTags": sorted(str(name) for name in names if name.tag),
+        "RepoDigests": sorted(digests),
+        "Descriptor": Descriptor(manifest.media_type, root, len(content)).document(),
+        "Annotations": dict(manifest.annotations),
+    }
+    if isinstance(manifest, Manifest):
+        document |= {
+            "ArtifactType": manifest.kind,
+            "DownloadSize": manifest.download_size,
+            "Config": manifest.config.document(),
+            "Layers": [layer.document() for layer in manifest.layers],
+        }
+        if manifest.subject is not None:
+            document["Subject"] = manifest.subject.document()
+    return document
+
+
+def _platforms(root: Digest, planning: Planning) -> dict[str, Any] | None:
+    """Return what an index names: the platforms that are here, and those that are not; None for an image alone."""
+    content = planning.store.read(root)
+    index = read_manifest(content)
+    if not isinstance(index, Index):
+        return None
+    connection = planning.store.index.connection
+    here = {digest for (digest,) in connection.execute("SELECT digest FROM reach WHERE root = ?", (root,))}
+    known = [entry for entry in index.manifests if entry.platform is not None and entry.platform.known]
+    return {
+        "Descriptor": Descriptor(index.media_type, root, len(content)).document(),
+        "Platforms": [str(entry.platform) for entry in known if entry.digest in here],
+        "Absent": [str(entry.platform) for entry in known if entry.digest not in here],
+    }
+
+
+def _document(root: Digest, id_: str, planning: Planning) -> dict[str, Any]:
     """Return what `docker image inspect` says of an image, from its config and the index."""
     store = planning.store
     connection = store.index.connection
@@ -40,6 +83,8 @@ def _document(root: str, id_: str, planning: Planning) -> dict[str, Any]:
         " FROM images WHERE _root = ? AND id = ? LIMIT 1",
         (root, id_),
     ).fetchone()
+    if row is None:
+        return _artifact(root, planning)
     key, manifest, size, download_size, media_type, annotations = row
     config = json.loads(store.read(Digest(id_)))
     names = connection.execute(
@@ -70,6 +115,7 @@ def _document(root: str, id_: str, planning: Planning) -> dict[str, Any]:
         "Metadata": {"LastTagTime": write_time(max(moments)) if moments else None},
         "Descriptor": {"mediaType": media_type, "digest": manifest},
         "Annotations": json.loads(annotations),
+        "Index": _platforms(root, planning),
     }
     return {name: value for name, value in document.items() if value is not None}
 
@@ -79,12 +125,11 @@ def _plan_verify(act: ast.Act, planning: Planning) -> list[Action]:
     if everything:
         act = act.replace(query=ast.Query("images", every=True))
     found, failures = each_target(act, planning)
-    wanted = {(target.root, target.id): target.name for target in reversed(found)}
-    actions: list[Action] = [Verify(name or id_.short, root, id_) for (root, id_), name in reversed(wanted.items())]
+    wanted = {target.root: target for target in reversed(found)}
+    actions: list[Action] = [Verify(t.name or t.id.short, t.root, t.id) for t in reversed(wanted.values())]
     if everything:  # what no question shows, because its documents are missing or damaged, or because it is no image
         roots = {entry.descriptor.digest: entry.name for entry in planning.store.layout.read()}
-        shown = {root for root, _ in wanted}
-        actions += [Verify(str(n) if n else r.short, r, r) for r, n in roots.items() if r not in shown]
+        actions += [Verify(str(n) if n else r.short, r, r) for r, n in roots.items() if r not in wanted]
     return actions + failures
 
 

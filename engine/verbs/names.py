@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from imq.engine.actions import Action, Collect, Fail, Remove, Tag, Untag
+from imq.engine.actions import Action, Collect, Fail, Remove, Stay, Tag, Untag
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference
+from imq.engine.store.unshown import unshown
 from imq.grammar import ast
-from imq.grammar.errors import Conflict, NotFound, StatementError
+from imq.grammar.errors import Conflict, NotFound, StatementError, listed
 from imq.grammar.record import TYPE_CHECKING
 
 from .declaration import Takes, Verb
@@ -25,10 +26,13 @@ def _plan_rm(act: ast.Act, planning: Planning) -> list[Action]:
 def _removals(wanted: list[Target], planning: Planning, *, force: bool) -> list[Action]:
     """Return one action for each image that goes, and for each name that goes from an image that stays."""
     names = _all_names(planning, {target.root for target in wanted})
+    kept = _kept_platforms(wanted, planning)
     going: dict[Digest, set[str]] = {}
     failures: list[Action] = []
     for target in wanted:
         have = names[target.root]
+        if target.root in kept:
+            continue
         if target.by_id and not force and not _one_name(have):
             conflict = Conflict(
                 f"unable to remove {target.id.short}: the image has several names ({', '.join(have)})",
@@ -53,7 +57,28 @@ def _removals(wanted: list[Target], planning: Planning, *, force: bool) -> list[
             actions.append(Remove(tuple(names[root]), root, ids[root], frees[root]))
         else:
             actions += [Untag(name, root, ids[root]) for name in names[root] if name in taken]
+    for root, platforms in kept.items():
+        actions.append(Stay(", ".join(names[root]) or root.short, ids[root], f"it has {listed(platforms)} too"))
     return actions + failures
+
+
+def _kept_platforms(wanted: list[Target], planning: Planning) -> dict[Digest, list[str]]:
+    """Return for each index of which not all images are wanted the platforms that are not: it stays, whole."""
+    chosen: dict[Digest, set[Digest]] = {}
+    for target in wanted:
+        chosen.setdefault(target.root, set()).add(target.id)
+    for target in wanted:
+        if target.every:
+            chosen.pop(target.root, None)
+    rows = planning.store.index.connection.execute(
+        "SELECT DISTINCT root, id, platform FROM entry WHERE root IN"
+        " (SELECT root FROM entry GROUP BY root HAVING min(image) <> max(image))"
+    )
+    kept: dict[Digest, list[str]] = {}
+    for root, id_, platform in rows:
+        if root in chosen and id_ not in chosen[root]:
+            kept.setdefault(Digest(root), []).append(platform or Digest(id_).short)
+    return kept
 
 
 def _one_name(names: list[str]) -> bool:
@@ -73,6 +98,10 @@ def _all_names(planning: Planning, roots: set[Digest]) -> dict[Digest, list[str]
     for root, name in rows:
         if root in names:
             names[root].append(name)
+    if not all(names.values()):
+        for entry in unshown(planning.store):
+            if entry.name is not None and entry.descriptor.digest in names:
+                names[entry.descriptor.digest].append(str(entry.name))
     return names
 
 
@@ -121,6 +150,10 @@ def _plan_prune(act: ast.Act, planning: Planning) -> list[Action]:
     unused = ast.And((ast.Field(("dangling",)), ast.Not(ast.Phrase("in use"))))
     query = ast.Query("images", where=unused, order=(ast.Ordering(ast.Field(("created",))),))
     wanted = targets(act.replace(query=query), planning)
+    for entry in unshown(planning.store):
+        if entry.name is None or entry.name.tag is None:
+            root = entry.descriptor.digest
+            wanted.append(Target(str(entry.name) if entry.name else None, root, root, every=True))
     return [*_removals(wanted, planning, force=True), Collect()]
 
 
@@ -209,8 +242,9 @@ VERBS = (
         options=("force", "dry run"),
         destroys=True,
         differs="There are no parent images: an image is its layers, and those that another image has stay. Containers"
-        " are known to their engines alone, so nothing here is in use. By id, an image with several names needs force,"
-        " as in docker; a query counts every name that it gives. All that was planned is done, or none when it breaks.",
+        " are known to their engines alone, so nothing here is in use. An image of several platforms goes as a whole,"
+        " and stays when a query leaves one of them. By id, an image with several names needs force, as in docker; a"
+        " query counts every name that it gives. All that was planned is done, or none when it breaks.",
         plan=_plan_rm,
     ),
     Verb(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imq.engine.actions import Fail
 from imq.engine.bind import needs_where
-from imq.engine.oci.digest import Digest
+from imq.engine.oci.digest import Digest, hex_prefix
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
 from imq.grammar import ast
@@ -22,12 +22,16 @@ TARGET_COLUMNS = ("_root", "id", "name")
 
 
 class Target(Record):
-    """One name of one image; `name` is None for an image without one, and for an image that was given by its id."""
+    """One name of one image; `name` is None for an image without one, and for an image that was given by its id.
+
+    `every` says that all platforms of its index are meant, and not the image of one.
+    """
 
     name: str | None
     root: Digest
     id: Digest
     by_id: bool = False
+    every: bool = False
 
 
 def said(act: ast.Act, option: str) -> ast.Option | None:
@@ -72,12 +76,28 @@ def targets(act: ast.Act, planning: Planning) -> list[Target]:
     found = []
     for text, node in zip(planning.literals(act.references), act.references, strict=True):
         try:
-            image = planning.store.find(text)
+            found.append(_found(text, planning))
         except StatementError as error:
             error.span = error.span or node.span
             raise
-        found.append(Target(image.name, image.root, image.id, by_id=image.name is None))
     return list(dict.fromkeys(found))
+
+
+def _found(text: str, planning: Planning) -> Target:
+    """Return the image that a text names, or the artifact."""
+    try:
+        image = planning.store.find(text)
+    except NotFound:
+        from imq.engine.store.unshown import find_unshown
+
+        entry = find_unshown(planning.store, text)
+        if entry is None:
+            raise
+        root = entry.descriptor.digest
+        return Target(str(entry.name) if entry.name else None, root, root, entry.name is None, every=True)
+    digits = hex_prefix(text)
+    every = image.name is not None or bool(digits and image.root.hex.startswith(digits))
+    return Target(image.name, image.root, image.id, image.name is None, every)
 
 
 def each_target(act: ast.Act, planning: Planning) -> tuple[list[Target], list[Action]]:

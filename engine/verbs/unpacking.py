@@ -33,6 +33,13 @@ def _plan_export(act: ast.Act, planning: Planning) -> list[Action]:
         raise StatementError(
             f"one image can be unpacked to one folder, and these are {len(images)}", code="operand", span=act.span
         )
+    if not planning.store.index.shows(images[0][0]):
+        raise StatementError(
+            f"{found[0].name or images[0][0].short} is no container image, so there is nothing to unpack",
+            code="not-an-image",
+            span=act.span,
+            hints=("other artifacts have their own tools, such as oras or helm",),
+        )
     path = os.path.realpath(located(to[0], planning.folder, planning.environment.get("HOME")))
     force = said(act, "force") is not None
     if path.endswith(".tar") and not os.path.isdir(path):

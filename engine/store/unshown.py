@@ -1,0 +1,67 @@
+"""What index.json names and no table shows: artifacts, which are no images, and images whose documents are missing.
+
+They are reached by their names and digests alone.
+"""
+
+from __future__ import annotations
+
+from imq.engine.oci.digest import hex_prefix
+from imq.engine.oci.document import Index, Manifest
+from imq.engine.oci.reference import Reference
+from imq.grammar.errors import ImqError, InvalidReference, NotFound
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .layout import Entry
+    from .store import Store
+
+_ROOTS = """
+SELECT 1 FROM descriptor WHERE key IN (SELECT root FROM reaching)
+AND NOT EXISTS (SELECT 1 FROM entry WHERE entry.root = descriptor.digest) LIMIT 1
+"""
+
+
+def unshown(store: Store) -> list[Entry]:
+    """Return the entries of index.json of which the tables show no image."""
+    connection = store.index.connection
+    if connection.execute(_ROOTS).fetchone() is None:
+        return []
+    shown = {root for (root,) in connection.execute("SELECT DISTINCT root FROM entry")}
+    return [entry for entry in store.layout.read() if entry.descriptor.digest not in shown]
+
+
+def find_unshown(store: Store, text: str) -> Entry | None:
+    """Return what `text` names: a name, or a digest or the start of one. Raises `NotFound` when it may be several."""
+    entries = unshown(store)
+    try:
+        name = Reference.parse(text)
+    except InvalidReference:
+        name = None
+    if name is not None:
+        wanted = name.with_default_tag()
+        for entry in entries:
+            if entry.name == wanted:
+                return entry
+            same = entry.name is not None and entry.name.canonical_name == name.canonical_name
+            if same and name.digest is not None and name.digest in (entry.digest, entry.descriptor.digest):
+                return entry
+    digits = hex_prefix(text)
+    found = [entry for entry in entries if digits and entry.descriptor.digest.hex.startswith(digits)]
+    if len({entry.descriptor.digest for entry in found}) > 1:
+        raise NotFound(
+            f'the id "{text}" is ambiguous',
+            code="ambiguous-id",
+            hints=("it could be:", *(entry.descriptor.digest for entry in found)),
+        )
+    return found[0].replace(name=None) if found else None
+
+
+def artifact_of(store: Store, entry: Entry) -> Manifest | None:
+    """Return the manifest of an artifact; None for images, and for what cannot be read."""
+    try:
+        documents = [document for _, document in store.index.walk(entry.descriptor)]
+    except ImqError:
+        return None
+    if not documents or isinstance(documents[0], Index) or documents[0].is_image:
+        return None
+    return documents[0]
