@@ -46,8 +46,10 @@ if TYPE_CHECKING:
             """Do something in another thread, and tell its result or error in this one."""
 
 
-_MOST_FAILED = 8
-"""Items that fail one after the other, none of them well answered in between, after which the rest is not asked."""
+_MOST_IN_VAIN = 40
+"""Requests in vain one after the other, none of them well answered in between, after which the rest is not asked."""
+_MOST_REFUSING = 8
+"""Repositories that let nobody in, after which the others are not asked, if none ever did."""
 _MOST_STRANGE = 3
 """Strange or redirected answers to questions of one kind, after which that kind goes the way that knows more."""
 _MOST_STALE = 3
@@ -87,7 +89,7 @@ class Host:
         self._dialing = 0
         self._handed = 0
         self._patience = Patience(self._settings)
-        self._failed = 0
+        self._vain = 0
         self._refused = 0
         self._let_in = False
         self._last = 0.0
@@ -115,7 +117,7 @@ class Host:
     def renew(self) -> None:
         """Ask again a host that had been given up, unless it said for how long."""
         if self.over is not None and time.monotonic() >= self.until:
-            self.over, self._failed, self._refused = None, 0, 0
+            self.over, self._vain, self._refused = None, 0, 0
             self._patience.renew()
         self._closed.clear()
 
@@ -168,6 +170,7 @@ class Host:
 
     def _send(self, question: Question) -> bool:
         """Send the first question of the queue, or hold it back; False when it has to stay there."""
+        question.begin()
         ask = question.ask
         straight = self._exchange.straight(ask.registry)
         plodding = question.plodding or straight is False or self._strange.get(self._kind(ask), 0) >= _MOST_STRANGE
@@ -368,7 +371,7 @@ class Host:
         """Take an answer that is not to be asked for in another way."""
         allowance = answer.allowance
         if allowance is not None and allowance.remaining >= 0 and answer.header("RateLimit-Remaining"):
-            self._left = allowance.remaining
+            self._count_down(allowance.remaining)
         if faults.is_temporary(answer.status):
             self._again(question, faults.refusal(answer, self.registry, question.what), answer)
             return
@@ -397,8 +400,7 @@ class Host:
         """Note that the host answers, which is what hosts are patient for."""
         self.answered += 1
         self._last = time.monotonic()
-        if self._failed:
-            self._failed = 0
+        self._vain = 0
         self._patience.renew()
         if self._most < self._limit:
             self._most = min(self._limit, self._most + 1 / self._most)
@@ -417,8 +419,9 @@ class Host:
                 self._shut_out(question, problem)
             elif problem.code in _WHOLE and not self._lives(problem):
                 self._end(problem)
+            else:
+                self._in_vain(problem)
         self._give_up(question, problem)
-        self._count_failure(problem)
 
     def _again(self, question: Question, problem: RegistryError, answer: Reply | None) -> None:
         """Ask again later, if the host or the item has not had its chances."""
@@ -427,9 +430,9 @@ class Host:
         if problem.status == HTTPStatus.TOO_MANY_REQUESTS or asked:
             self._slow_down(question, problem, asked, now)
             return
+        self._in_vain(problem)
         if question.tries >= self._settings.retries:
             self._give_up(question, problem)
-            self._count_failure(problem)
             return
         wait = min(self._settings.first_wait * (1 << question.tries), self._settings.longest_wait)
         question.tries += 1
@@ -465,12 +468,13 @@ class Host:
         allowance = self._exchange.allowance(self.registry)
         wait = _renewal(allowance)
         now = time.monotonic()
+        said = "" if allowance is None else str(allowance.replace(remaining=max(0, self._left)))
         self._left = None
         if 0 <= wait <= self._settings.longest_wait:
             self.paused = now + wait
             return True
         error = RegistryError(
-            f"{self.registry} allows no more requests for now: {allowance}",
+            f"{self.registry} allows no more requests for now: {said}",
             code="too-many-requests",
             hints=(self._told(wait), f"log in for a higher limit: {faults.login(self.registry)}"),
             host=self.registry,
@@ -478,6 +482,11 @@ class Host:
         )
         self._end(error, now + max(wait, 0))
         return True
+
+    def _count_down(self, remaining: int) -> None:
+        """Note how many requests are left. Answers may overtake one another; a lot more than before is a new budget."""
+        if self._left is None or remaining < self._left or remaining > self._left + self._limit:
+            self._left = remaining
 
     def _told(self, wait: float) -> str:
         answers = f"{self.answered} questions were answered before"
@@ -487,12 +496,13 @@ class Host:
         """Ask no more about a repository that does not let us in; nor the host, when it is so everywhere."""
         self._closed[question.ask.repository] = problem
         self._refused += 1
-        if self._refused >= _MOST_FAILED and not self._let_in:
+        if self._refused >= _MOST_REFUSING and not self._let_in:
             self._end(problem)
 
-    def _count_failure(self, problem: ImqError) -> None:
-        self._failed += 1
-        if self._failed >= _MOST_FAILED and isinstance(problem, RegistryError) and problem.status != 401:
+    def _in_vain(self, problem: ImqError) -> None:
+        """Count a request that was of no use; the host is given up when there are too many."""
+        self._vain += 1
+        if self._vain >= _MOST_IN_VAIN and self.over is None:
             self._end(problem)
 
     def _lives(self, problem: RegistryError) -> bool:

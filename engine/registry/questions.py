@@ -77,6 +77,9 @@ class Question:
         """What is asked for, in errors."""
         return f"the manifest of {self.reference}"
 
+    def begin(self) -> None:
+        """See to it that what is asked is still the right thing: others may have learnt more in the meantime."""
+
     def take(self, answer: Reply) -> Ask | None:
         """Read an answer and tell what it says; return what to ask next. Raises `ImqError` when it is none."""
         raise NotImplementedError
@@ -194,14 +197,18 @@ class ReferrersQuestion(Question):
         self.found: list[Descriptor] = []
         self.lacking = lacking
         """The repositories in whose registries the API is not: learnt here, and shared by all such questions."""
-        api = (reference.registry, reference.repository) not in lacking
-        self.pager: Pager | None = Pager(listing) if api else None
-        super().__init__(call, key, reference, listing.ask if api else self._fallback(reference), LARGEST_PAGE)
+        self.pager: Pager | None = Pager(listing)
+        super().__init__(call, key, reference, listing.ask, LARGEST_PAGE)
 
     @property
     def what(self) -> str:
         """What is asked for, in errors."""
         return f"referrers of {self.digest.short} of {self.reference.repository}"
+
+    def begin(self) -> None:
+        """Read the fallback tag at once when it is known by now that there is no API."""
+        if self.pager is not None and (self.reference.registry, self.reference.repository) in self.lacking:
+            self.pager, self.ask = None, self._fallback(self.reference)
 
     def take(self, answer: Reply) -> Ask | None:
         """Gather the pages, and tell when all are here; read the fallback tag of a registry without the API."""

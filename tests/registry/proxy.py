@@ -77,6 +77,9 @@ class Proxy:
         self.faults = list(faults)
         self.requests: list[Passed] = []
         self.largest: int | None = None
+        self.most = 0
+        """The most requests that were under way at the same time."""
+        self._running = 0
         self._lock = threading.Lock()
         self._done: dict[int, int] = {}
         handler = type("Handler", (_Handler,), {"proxy": self})
@@ -98,6 +101,12 @@ class Proxy:
         """Return how many requests match."""
         return sum(re.match(on, f"{request.method} {request.path}") is not None for request in self.requests)
 
+    def under_way(self, change: int) -> None:
+        """Note that a request has come, or has been answered."""
+        with self._lock:
+            self._running += change
+            self.most = max(self.most, self._running)
+
     def met(self, request: Passed) -> list[Fault]:
         """Note a request, and return the faults that it meets."""
         with self._lock:
@@ -113,6 +122,7 @@ class Proxy:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     proxy: Proxy
 
     def log_message(self, *_: Any) -> None:
@@ -123,6 +133,13 @@ class _Handler(BaseHTTPRequestHandler):
             super().handle()
 
     def _serve(self) -> None:
+        self.proxy.under_way(1)
+        try:
+            self._pass()
+        finally:
+            self.proxy.under_way(-1)
+
+    def _pass(self) -> None:
         faults = self.proxy.met(Passed(self.command, self.path, dict(self.headers)))
         length = int(self.headers.get("Content-Length") or 0)
         for fault in faults:

@@ -93,6 +93,7 @@ class Scripted:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     script: Scripted
 
     def log_message(self, *_: Any) -> None:
