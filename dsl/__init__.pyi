@@ -233,6 +233,198 @@ class _Layers(Path):
     source: Path
     """the place that holds it"""
 
+class _Manifests(Path):
+    """A relation to manifests, and their fields."""
+
+    name: Path
+    """repository@digest"""
+    registry: Path
+    """the registry's host"""
+    repository: Path
+    """the repository, as one writes it"""
+    digest: Path
+    """its digest"""
+    tags: Path
+    """its tags; unknown when it has none"""
+    parent_index: Path
+    """an index that lists it"""
+    subject: Path
+    """what it is attached to"""
+    media_type: Path
+    """its media type"""
+    artifact_type: Path
+    """what kind of artifact it is; unknown for images"""
+    annotations: _Map
+    """its annotations"""
+    size: Path
+    """bytes of its config and layers as they travel"""
+    layer_count: Path
+    """how many layers it has"""
+    id: Path
+    """the image's id: the digest of its config"""
+    created: Path
+    """when the image was built; unknown when its config says nothing, zero or the epoch"""
+    platform: Path
+    """os/architecture[/variant]"""
+    problem: Path
+    """why its registry did not tell more of it"""
+    source: Path
+    """the registry that holds it"""
+
+class _Platforms(Path):
+    """A relation to platforms, and their fields."""
+
+    name: Path
+    """what the index was asked as"""
+    registry: Path
+    """the registry's host"""
+    repository: Path
+    """the repository, as one writes it"""
+    position: Path
+    """its place in the index, 0 for the first"""
+    platform: Path
+    """os/architecture[/variant]"""
+    os: Path
+    """the operating system"""
+    architecture: Path
+    """the processor"""
+    variant: Path
+    """the processor's variant"""
+    os_version: Path
+    """the version of the operating system"""
+    digest: Path
+    """the digest of the entry's manifest"""
+    media_type: Path
+    """the media type of the entry's manifest"""
+    attestation: Path
+    """it is no image, but says something about another entry"""
+    annotations: _Map
+    """the annotations of the entry"""
+    size: Path
+    """bytes of its config and layers as they travel"""
+    layer_count: Path
+    """how many layers it has"""
+    id: Path
+    """the image's id: the digest of its config"""
+    created: Path
+    """when the image was built; unknown when its config says nothing, zero or the epoch"""
+    problem: Path
+    """why its registry did not tell more of it"""
+    source: Path
+    """the registry that holds it"""
+
+class _Referrers(Path):
+    """A relation to referrers, and their fields."""
+
+    name: Path
+    """repository@digest"""
+    registry: Path
+    """the registry's host"""
+    repository: Path
+    """the repository, as one writes it"""
+    subject: Path
+    """what it is attached to"""
+    artifact_type: Path
+    """what kind of artifact it is"""
+    digest: Path
+    """the digest of its manifest"""
+    media_type: Path
+    """the media type of its manifest"""
+    annotations: _Map
+    """its annotations"""
+    created: Path
+    """when it was made, as its annotation org.opencontainers.image.created says"""
+    size: Path
+    """bytes of its manifest"""
+    problem: Path
+    """why its registry did not tell more of it"""
+    source: Path
+    """the registry that holds it"""
+
+class _Tags(Path):
+    """A relation to tags, and their fields."""
+
+    name: Path
+    """repository and tag (or digest) as one writes them"""
+    registry: Path
+    """the registry's host; docker.io when the name gives none"""
+    repository: Path
+    """the name without its tag, as docker shows it"""
+    tag: Path
+    """the tag"""
+    version: Path
+    """the version that the tag says; unknown when it says none. version.major, version.minor, version.patch, version.prerelease and version.variant are its parts"""
+    version_major: Path
+    """the first number of the version"""
+    version_minor: Path
+    """the second number of the version"""
+    version_patch: Path
+    """the third number of the version"""
+    version_prerelease: Path
+    """what says that it is no release yet: rc1, beta.2"""
+    version_variant: Path
+    """what stands behind the version: alpine, bookworm-slim"""
+    digest: Path
+    """the digest that the tag stands for"""
+    media_type: Path
+    """the media type of what the tag stands for"""
+    artifact_type: Path
+    """what kind of artifact it is; unknown for images"""
+    platforms: Path
+    """the platforms of an index, without attestations"""
+    manifest_digest: Path
+    """the digest of the manifest of this platform"""
+    id: Path
+    """the image's id: the digest of its config"""
+    layer_count: Path
+    """how many layers it has"""
+    annotations: _Map
+    """the annotations of the manifest; annotations.KEY is one of them"""
+    size: Path
+    """bytes of its config and layers as they travel; registries do not tell what they unpack to"""
+    download_size: Path
+    """bytes of its config and layers as they travel"""
+    created: Path
+    """when the image was built; unknown when its config says nothing, zero or the epoch"""
+    platform: Path
+    """os/architecture[/variant]"""
+    os: Path
+    """the operating system"""
+    architecture: Path
+    """the processor, in Go's words: amd64, arm64"""
+    variant: Path
+    """the processor's variant: v7, v8"""
+    os_version: Path
+    """the version of the operating system (Windows images say it)"""
+    label: _Map
+    """the labels; label.KEY is one of them"""
+    env: _Map
+    """the environment; env.NAME is one variable"""
+    user: Path
+    """the user that containers run as; unknown means root"""
+    entrypoint: Path
+    """the entry point, word by word"""
+    cmd: Path
+    """the default command, word by word"""
+    workdir: Path
+    """the working directory"""
+    ports: Path
+    """the exposed ports, such as 80/tcp"""
+    volumes: Path
+    """the declared volumes"""
+    healthcheck: Path
+    """the health check's command; unknown when there is none"""
+    stop_signal: Path
+    """the signal that stops a container"""
+    author: Path
+    """who made the image, as its config says"""
+    signed: Path
+    """a signature of it is there: cosign's tag, or attached as a referrer"""
+    problem: Path
+    """why its registry did not tell more of it"""
+    source: Path
+    """the registry that holds it"""
+
 class _Image(Reference):
     """An image that is named, and its fields."""
 
@@ -343,15 +535,21 @@ class _Fields:
     address: Path
     """sources: where it is"""
     annotation: _Map
-    """images: the annotations of the manifest; annotations.KEY is one of them"""
+    """images: the annotations of the manifest; annotations.KEY is one of them; tags: the annotations of the manifest; annotations.KEY is one of them; platforms: the annotations of the entry; manifests: its annotations; referrers: its annotations"""
     annotations: _Map
-    """images: the annotations of the manifest; annotations.KEY is one of them"""
+    """images: the annotations of the manifest; annotations.KEY is one of them; tags: the annotations of the manifest; annotations.KEY is one of them; platforms: the annotations of the entry; manifests: its annotations; referrers: its annotations"""
     arch: Path
-    """images: the processor, in Go's words: amd64, arm64"""
+    """images: the processor, in Go's words: amd64, arm64; tags: the processor, in Go's words: amd64, arm64; platforms: the processor"""
     architecture: Path
-    """images: the processor, in Go's words: amd64, arm64"""
+    """images: the processor, in Go's words: amd64, arm64; tags: the processor, in Go's words: amd64, arm64; platforms: the processor"""
+    artifact_type: Path
+    """tags: what kind of artifact it is; unknown for images; manifests: what kind of artifact it is; unknown for images; referrers: what kind of artifact it is"""
+    attestation: Path
+    """platforms: it is no image, but says something about another entry"""
     author: Path
-    """images: who made the image, as its config says"""
+    """images: who made the image, as its config says; tags: who made the image, as its config says"""
+    automated: Path
+    """search: it is built automatically"""
     base: _Images
     """images: the image of the store with the most layers that are the first of this one's; one name of it"""
     chain_id: Path
@@ -359,43 +557,45 @@ class _Fields:
     children: _Images
     """images: the images whose base it is"""
     cmd: Path
-    """images: the default command, word by word"""
+    """images: the default command, word by word; tags: the default command, word by word"""
     command: Path
-    """images: the default command, word by word"""
+    """images: the default command, word by word; tags: the default command, word by word"""
     comment: Path
     """history: what the builder remarked"""
     containers: _Containers
     """images: the containers made from it; images: how many containers were made from the image"""
     created: Path
-    """images: when the image was built; unknown when its config says nothing, zero or the epoch; layers: when the step that made it was run; history: when the step was run; containers: when it was made"""
+    """images: when the image was built; unknown when its config says nothing, zero or the epoch; layers: when the step that made it was run; history: when the step was run; containers: when it was made; tags: when the image was built; unknown when its config says nothing, zero or the epoch; platforms: when the image was built; unknown when its config says nothing, zero or the epoch; manifests: when the image was built; unknown when its config says nothing, zero or the epoch; referrers: when it was made, as its annotation org.opencontainers.image.created says"""
     created_by: Path
     """layers: the step that made it; history: the command of the step"""
     dangling: Path
     """images: the image has no tag"""
+    description: Path
+    """search: what its owner says of it"""
     diff_id: Path
     """layers: the digest of the layer unpacked"""
     digest: Path
-    """images: the digest by which the registry knows the name; unknown when it never came from one; layers: the digest of the layer as it travels"""
+    """images: the digest by which the registry knows the name; unknown when it never came from one; layers: the digest of the layer as it travels; tags: the digest that the tag stands for; platforms: the digest of the entry's manifest; manifests: its digest; referrers: the digest of its manifest"""
     download_size: Path
-    """images: bytes of its config and layers as they travel; layers: bytes of the layer as it travels"""
+    """images: bytes of its config and layers as they travel; layers: bytes of the layer as it travels; tags: bytes of its config and layers as they travel"""
     empty: Path
     """history: the step made no layer"""
     entrypoint: Path
-    """images: the entry point, word by word"""
+    """images: the entry point, word by word; tags: the entry point, word by word"""
     env: _Map
-    """images: the environment; env.NAME is one variable"""
+    """images: the environment; env.NAME is one variable; tags: the environment; env.NAME is one variable"""
     environment: _Map
-    """images: the environment; env.NAME is one variable"""
+    """images: the environment; env.NAME is one variable; tags: the environment; env.NAME is one variable"""
     exposed_ports: Path
-    """images: the exposed ports, such as 80/tcp"""
+    """images: the exposed ports, such as 80/tcp; tags: the exposed ports, such as 80/tcp"""
     finished: Path
     """containers: when it last ended; unknown while it runs"""
     healthcheck: Path
-    """images: the health check's command; unknown when there is none"""
+    """images: the health check's command; unknown when there is none; tags: the health check's command; unknown when there is none"""
     history: _History
     """images: the steps of its build"""
     id: Path
-    """images: the image's id: the digest of its config; containers: the container's id"""
+    """images: the image's id: the digest of its config; containers: the container's id; tags: the image's id: the digest of its config; platforms: the image's id: the digest of its config; manifests: the image's id: the digest of its config"""
     image: Path
     """layers: the id of the image; history: the id of the image; containers: the name of the image that it was made from"""
     image_id: Path
@@ -409,41 +609,53 @@ class _Fields:
     kind: Path
     """sources: what it is"""
     label: _Map
-    """images: the labels; label.KEY is one of them; containers: its labels; labels.KEY is one of them"""
+    """images: the labels; label.KEY is one of them; containers: its labels; labels.KEY is one of them; tags: the labels; label.KEY is one of them"""
     labels: _Map
-    """images: the labels; label.KEY is one of them; containers: its labels; labels.KEY is one of them"""
+    """images: the labels; label.KEY is one of them; containers: its labels; labels.KEY is one of them; tags: the labels; label.KEY is one of them"""
     last_used: Path
     """images: when a container last used the image; unknown until imq has seen one"""
     layer: Path
     """history: the digest of the layer it made"""
     layer_count: Path
-    """images: how many layers it has"""
+    """images: how many layers it has; tags: how many layers it has; platforms: how many layers it has; manifests: how many layers it has"""
     layers: _Layers
-    """images: the layers it is made of; images: how many layers it has"""
+    """images: the layers it is made of; images: how many layers it has; tags: how many layers it has"""
     line: Path
     """lines: the line, without the blanks around it"""
     manifest_digest: Path
-    """images: the digest of the manifest of this platform"""
+    """images: the digest of the manifest of this platform; tags: the digest of the manifest of this platform"""
+    manifests: _Manifests
+    """platforms: its manifest, if the registry has it"""
     media_type: Path
-    """images: the media type of the manifest; layers: the media type of the layer"""
+    """images: the media type of the manifest; layers: the media type of the layer; tags: the media type of what the tag stands for; platforms: the media type of the entry's manifest; manifests: its media type; referrers: the media type of its manifest"""
     name: Path
-    """images: repository and tag (or digest) as one writes them; containers: its name; sources: what it is called after `in` and `use`"""
+    """images: repository and tag (or digest) as one writes them; containers: its name; tags: repository and tag (or digest) as one writes them; repositories: the repository, as one writes it; platforms: what the index was asked as; manifests: repository@digest; referrers: repository@digest; search: the repository, as one writes it; sources: what it is called after `in` and `use`"""
     names: _Images
     """layers: the image that has it, once for each name; history: the image that has it, once for each name; containers: the image that it was made from, once for each name"""
     number: Path
     """lines: its number, 1 for the first that is not empty"""
+    official: Path
+    """search: it is one of Docker's official images"""
     operating_system: Path
-    """images: the operating system"""
+    """images: the operating system; tags: the operating system"""
     os: Path
-    """images: the operating system"""
+    """images: the operating system; tags: the operating system; platforms: the operating system"""
     os_version: Path
-    """images: the version of the operating system (Windows images say it)"""
+    """images: the version of the operating system (Windows images say it); tags: the version of the operating system (Windows images say it); platforms: the version of the operating system"""
     outdated: Expression
     """its tag names another digest in its registry now"""
+    parent_index: Path
+    """manifests: an index that lists it"""
     platform: Path
-    """images: os/architecture[/variant]"""
+    """images: os/architecture[/variant]; tags: os/architecture[/variant]; platforms: os/architecture[/variant]; manifests: os/architecture[/variant]"""
+    platforms: _Platforms
+    """tags: the entries of its index; the image itself when it is none; tags: the platforms of an index, without attestations"""
     ports: Path
-    """images: the exposed ports, such as 80/tcp; containers: its ports"""
+    """images: the exposed ports, such as 80/tcp; containers: its ports; tags: the exposed ports, such as 80/tcp"""
+    position: Path
+    """platforms: its place in the index, 0 for the first"""
+    problem: Path
+    """tags: why its registry did not tell more of it; repositories: why its registry did not tell more of it; platforms: why its registry did not tell more of it; manifests: why its registry did not tell more of it; referrers: why its registry did not tell more of it"""
     pulled_at: Path
     """images: when this name was brought here or last set here"""
     reachable: Path
@@ -451,27 +663,41 @@ class _Fields:
     reclaimable: Path
     """usage: the part of it that nothing active needs"""
     reference: Path
-    """images: repository and tag (or digest) as one writes them"""
+    """images: repository and tag (or digest) as one writes them; tags: repository and tag (or digest) as one writes them"""
+    referrers: _Referrers
+    """tags: what is attached to it"""
     registry: Path
-    """images: the registry's host; docker.io when the name gives none"""
+    """images: the registry's host; docker.io when the name gives none; tags: the registry's host; docker.io when the name gives none; repositories: the registry's host; platforms: the registry's host; manifests: the registry's host; referrers: the registry's host; search: the registry's host"""
+    remote: _Tags
+    """images: what its registry has now under its name; lines: what its registry has now under the name that the line says"""
     repo: Path
-    """images: the name without its tag, as docker shows it"""
+    """images: the name without its tag, as docker shows it; tags: the name without its tag, as docker shows it"""
     repository: Path
-    """images: the name without its tag, as docker shows it"""
+    """images: the name without its tag, as docker shows it; tags: the name without its tag, as docker shows it; repositories: the repository, as one writes it; platforms: the repository, as one writes it; manifests: the repository, as one writes it; referrers: the repository, as one writes it"""
     shared_size: Path
     """images: the part of size in layers that another image of the store has too"""
+    signed: Path
+    """tags: a signature of it is there: cosign's tag, or attached as a referrer"""
     size: Path
-    """images: bytes of the files in its layers, unpacked; shared layers count in full; layers: bytes of the files in the layer; history: bytes of the files in the layer it made; 0 for a step without a layer; usage: bytes on disk, shared ones once"""
+    """images: bytes of the files in its layers, unpacked; shared layers count in full; layers: bytes of the files in the layer; history: bytes of the files in the layer it made; 0 for a step without a layer; tags: bytes of its config and layers as they travel; registries do not tell what they unpack to; repositories: bytes of what its tags reach, manifests, configs and layers, each once; platforms: bytes of its config and layers as they travel; manifests: bytes of its config and layers as they travel; referrers: bytes of its manifest; usage: bytes on disk, shared ones once"""
     size_rw: Path
     """containers: bytes that it has written"""
     source: Path
-    """images: the place that holds it; layers: the place that holds it; history: the place that holds it; containers: the place that holds it"""
+    """images: the place that holds it; layers: the place that holds it; history: the place that holds it; containers: the place that holds it; tags: the registry that holds it; repositories: the registry that holds it; platforms: the registry that holds it; manifests: the registry that holds it; referrers: the registry that holds it; search: the registry that holds it"""
+    stars: Path
+    """search: how many like it"""
     status: Path
     """containers: created, running, paused, exited or dead"""
     stop_signal: Path
-    """images: the signal that stops a container"""
+    """images: the signal that stops a container; tags: the signal that stops a container"""
+    subject: Path
+    """manifests: what it is attached to; referrers: what it is attached to"""
     tag: Path
-    """images: the tag"""
+    """images: the tag; tags: the tag; manifests: its tags; unknown when it has none"""
+    tag_count: Path
+    """repositories: how many tags it has"""
+    tags: _Tags
+    """repositories: its tags; manifests: its tags; unknown when it has none"""
     total: Path
     """usage: how many there are"""
     type: Path
@@ -479,15 +705,27 @@ class _Fields:
     unique_size: Path
     """images: the part of size in layers that no other image of the store has"""
     user: Path
-    """images: the user that containers run as; unknown means root"""
+    """images: the user that containers run as; unknown means root; tags: the user that containers run as; unknown means root"""
     variant: Path
-    """images: the processor's variant: v7, v8"""
+    """images: the processor's variant: v7, v8; tags: the processor's variant: v7, v8; platforms: the processor's variant"""
+    version: Path
+    """tags: the version that the tag says; unknown when it says none. version.major, version.minor, version.patch, version.prerelease and version.variant are its parts"""
+    version_major: Path
+    """tags: the first number of the version"""
+    version_minor: Path
+    """tags: the second number of the version"""
+    version_patch: Path
+    """tags: the third number of the version"""
+    version_prerelease: Path
+    """tags: what says that it is no release yet: rc1, beta.2"""
+    version_variant: Path
+    """tags: what stands behind the version: alpine, bookworm-slim"""
     volumes: Path
-    """images: the declared volumes"""
+    """images: the declared volumes; tags: the declared volumes"""
     workdir: Path
-    """images: the working directory"""
+    """images: the working directory; tags: the working directory"""
     working_dir: Path
-    """images: the working directory"""
+    """images: the working directory; tags: the working directory"""
 
     def __getitem__(self, path: str | tuple[str, ...], /) -> Path: ...
 
@@ -504,6 +742,18 @@ history: Table
 """One row for each step of the build of each image, first step first."""
 containers: Table
 """One row for each container, running or stopped. The embedded store makes none."""
+tags: Table
+"""One row for each tag of repositories of registries. Of an index it tells of the image for this machine, or for the platform that the condition names (platform = linux/arm64)."""
+repositories: Table
+"""One row for each repository of a registry, as its catalog lists them."""
+platforms: Table
+"""One row for each entry of an index, attestations too; a single image is one row."""
+manifests: Table
+"""One row for each manifest of a repository that is known: those of its tags, the children of their indexes, what is attached to them, and those that once were, as far as imq has seen them and they are still there. Registries list none without a tag."""
+referrers: Table
+"""One row for each artifact that is attached to an image: signatures, attestations, bills of materials."""
+search: Table
+"""One row for each repository that a search finds: search redis, search redis in registry.local:5000."""
 lines: Table
 """One row for each line of a text file (or of standard input: lines of stdin) that is not empty."""
 rows: Table

@@ -43,13 +43,14 @@ class Completion(Record):
     `kinds` are: statement, table, verb, keyword, field, relation, function, form, setting, choice, topic, placeholder,
     for all of which `words` has the words that fit; and for what is filled in elsewhere: reference (an image's name),
     path, source, variable, value (of the field at `field`, when it is known), key (of the map at `field`), name (a new
-    one, which nobody can know).
+    one, which nobody can know). `table` is the one whose rows the cursor is among, when it is known.
     """
 
     start: int
     kinds: frozenset[str] = frozenset()
     words: tuple[Word, ...] = ()
     field: str = ""
+    table: str = ""
 
 
 _TYPED = re.compile(r"""\$?[\w.:/@-]*(?:\."[^"\n]*)?\Z""")
@@ -57,7 +58,7 @@ _PLACEHOLDER = re.compile(r"(?:\{\{|<<)(?:(?!\}\}|>>)[^\n])*\.(\w*)\Z")
 _FORM = re.compile(r"\bas\s*\Z", re.IGNORECASE)
 _OPTIONS = {
     "AS": "as", "TO": "to", "FROM": "from", "PLATFORM": "platform", "CHANGE": "change", "MESSAGE": "message",
-    "FORCE": "force", "RUN": "run", "DRY": "dry run",
+    "FORCE": "force", "RUN": "run", "DRY": "dry run", "WITH": "with",
 }  # fmt: skip
 _CLAUSES = frozenset({
     "WHERE", "ALL", "GROUP", "HAVING", "ORDER", "LIMIT", "SKIP", "SPARE", "UNTIL", "SELECT", "COUNT",
@@ -111,7 +112,9 @@ def complete(text: str, cursor: int, vocabulary: Vocabulary, views: Mapping[str,
 
 def _merged(one: Completion, other: Completion) -> Completion:
     words = dict.fromkeys((*one.words, *other.words))
-    return Completion(one.start, one.kinds | other.kinds, tuple(words), one.field or other.field)
+    return Completion(
+        one.start, one.kinds | other.kinds, tuple(words), one.field or other.field, one.table or other.table
+    )
 
 
 def _beneath(head: str, typed: str, ahead: str, vocabulary: Vocabulary, views: Mapping[str, ast.Rows]) -> Completion:
@@ -128,7 +131,8 @@ def _beneath(head: str, typed: str, ahead: str, vocabulary: Vocabulary, views: M
         kinds.add(word.kind)
         if word.text and word.text.lower().startswith(typed.lower()) and word.text.lower() != typed.lower():
             words.setdefault(word.text, word)
-    return Completion(start, frozenset(kinds), tuple(words.values()), scene.compared(typed))
+    table = scene.table.name if scene.table is not None else ""
+    return Completion(start, frozenset(kinds), tuple(words.values()), scene.compared(typed), table)
 
 
 class _Scene:
@@ -260,6 +264,11 @@ def _candidates(kinds: frozenset[str], vocabulary: Vocabulary, scene: _Scene, ty
     yield from _keywords(kinds, scene)
 
 
+def _begins(option: str, word: str) -> bool:
+    """Whether an option is this one, or begins with its first word, as `with referrers` does with `with`."""
+    return option == word or option.startswith(f"{word} ")
+
+
 def _keywords(kinds: frozenset[str], scene: _Scene) -> Iterator[Word]:
     starts = "VERB" in kinds
     for word, kind in WORDS.items():
@@ -268,10 +277,8 @@ def _keywords(kinds: frozenset[str], scene: _Scene) -> Iterator[Word]:
         if scene.refuses_rows and kind in ("ALL", "NONEMPTY"):
             continue
         if scene.verb is not None and kind in _OPTIONS and not starts and scene.last != "DRY":
-            option = _OPTIONS[kind]
-            if option not in scene.verb.options or kind in scene.kinds:
-                continue
-            yield Word(option, "keyword")
+            of_kind = [option for option in scene.verb.options if _begins(option, _OPTIONS[kind])]
+            yield from (Word(option, "keyword") for option in of_kind if kind not in scene.kinds)
             continue
         yield Word(_whole(word), "statement" if starts else "keyword", _told(word))
     if "SPARE" in kinds and "SPARE" not in scene.said:

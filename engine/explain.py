@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from imq.grammar.record import TYPE_CHECKING
 
+from .sql import write_select
+from .stages import Batches
+from .tables import Cost
+
 if TYPE_CHECKING:
     from .plan import Assertion, Plan
+    from .stages import Step
     from .verbs import Verb
 
 
@@ -33,6 +38,58 @@ def explain_action(statement: str, verb: Verb, query: Plan | None, unmeasured: i
     return "\n".join(lines) + "\n"
 
 
+_REQUESTS = {
+    Cost.DIGEST: ("the digests", "1 request for each"),
+    Cost.NAMED: ("the manifests and indexes that they stand for", "1 request for each digest that is new here"),
+    Cost.MANIFEST: ("the manifests", "1 request for each digest that is new here, 2 below an index"),
+    Cost.CONFIG: ("the configs", "1 request for each manifest and 1 for each config that is new here"),
+    Cost.ATTACHED: ("what is attached to them", "2 requests for each"),
+}
+"""What a stage of this cost fetches, and what it takes; what is remembered by its digest is not asked for again."""
+_LISTED = {
+    "repositories": "1 request for each 1,000 repositories",
+    "search": "1 request for each 100 hits",
+    "platforms": "2 requests for each name, 1 when its index is known here",
+    "referrers": "2 requests for each name",
+    "manifests": "1 request for each 1,000 tags, and for each tag and each manifest of an index",
+}
+
+
+def _step(step: Step, now: int) -> list[str]:
+    """Return the lines of one step of asking a source."""
+    if isinstance(step, Batches):
+        inner = [line for stage in step.stages for line in _step(stage, now)]
+        return [
+            f"stages:    in their order, some rows at a time, until {step.wanted} are in the answer:",
+            *(f"  {line}" for line in inner),
+        ]
+    table = step.scan.table
+    of = f" for {step.platform}" if step.platform else ""
+    if step.cost is Cost.LISTED:
+        if step.scan.drives:
+            takes = _LISTED.get(table.name, "1 request for each")
+            lines = [f"stage:     ask for the {table.name} by the {step.scan.drives[0]} of the rows that are left{of}"]
+        else:
+            said = [target if isinstance(target, str) else "(…)" for target in step.scan.targets]
+            said += [place.said for place in step.scan.places]
+            listed = "1 request for each 1,000 tags of a repository, none for a name with its tag"
+            takes = _LISTED.get(table.name, listed)
+            lines = [f"stage:     list the {table.name} of {', '.join(said)}{of}"]
+        lines.append(f"requests:  {takes}")
+    else:
+        what, takes = _REQUESTS[step.cost]
+        if table.name == "repositories":
+            what = "their tags" if step.cost is Cost.DIGEST else "the manifests of their tags"
+            takes = "1 request for each 1,000 tags" + ("" if step.cost is Cost.DIGEST else ", and for each manifest")
+        names = ", ".join(sorted(field.name for field in step.fields))
+        lines = [f"stage:     fetch {what} of the rows that are left, for: {names}", f"requests:  {takes}"]
+    if step.rows is not None and step.rows.where is not None:
+        sql = write_select(step.rows, now, hidden=("_row",))
+        lines.append(f"rows:      {sql.text}")
+        lines.append("values:    " + ", ".join(f":{name} = {value!r}" for name, value in sql.parameters.items()))
+    return lines
+
+
 def _stages(plan: Plan | Assertion, unmeasured: int) -> list[str]:
     lines = []
     if plan.measures and unmeasured:
@@ -45,7 +102,9 @@ def _stages(plan: Plan | Assertion, unmeasured: int) -> list[str]:
         else f"stage:     see that {check.said} answers something, else refuse"
         for check in plan.checks
     ]
-    lines.append("stage:     ask the store's index, no requests")
+    lines += [line for step in plan.steps for line in _step(step, plan.now)]
+    where = "what was fetched" if plan.steps else "the store's index"
+    lines.append(f"stage:     ask {where}, no requests")
     lines.append(f"sql:       {plan.sql.text}")
     if plan.sql.parameters:
         lines.append("values:    " + ", ".join(f":{name} = {value!r}" for name, value in plan.sql.parameters.items()))

@@ -159,6 +159,12 @@ class Builder:
     def option_force(self, span: Span) -> ast.Option:
         return ast.Option("force", (), span)
 
+    def option_with(self, word: Token, span: Span) -> ast.Option:
+        return ast.Option(f"with {word.value.lower()}", (), span)
+
+    def option_with_words(self, first: Token, second: Token, span: Span) -> ast.Option:
+        return ast.Option(f"with {first.value.lower()} {second.value.lower()}", (), span)
+
     def option_run(self, values: list[ast.Literal], span: Span) -> ast.Option:
         return ast.Option("run", tuple(values), span)
 

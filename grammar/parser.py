@@ -45,6 +45,7 @@ _GROUPS = (
     (frozenset({"COMPARISON", "WORDED", "MOMENT", "BETWEEN", "IN", "IS", "NOT"}), "a comparison"),
     (frozenset({"PLUS", "MINUS", "STAR", "SLASH", "PERCENT"}), "+ - * / %"),
     (frozenset({"WORD", "STRING", "VARIABLE"}), "a value"),
+    (frozenset({"TABLE", "SEARCHED"}), "a table"),
 )
 """Terminals that errors name together."""
 

@@ -21,10 +21,16 @@ _VERSION = (
         " version.prerelease and version.variant are its parts",
         cost=Cost.LISTED,
     ),
-    Field("version_major", Kind.NUMBER, "the first number of the version", cost=Cost.LISTED),
-    Field("version_minor", Kind.NUMBER, "the second number of the version", cost=Cost.LISTED),
-    Field("version_patch", Kind.NUMBER, "the third number of the version", cost=Cost.LISTED),
-    Field("version_prerelease", Kind.TEXT, "what says that it is no release yet: rc1, beta.2", cost=Cost.LISTED),
+    Field("version_major", Kind.NUMBER, "the first number of the version", aliases=("major",), cost=Cost.LISTED),
+    Field("version_minor", Kind.NUMBER, "the second number of the version", aliases=("minor",), cost=Cost.LISTED),
+    Field("version_patch", Kind.NUMBER, "the third number of the version", aliases=("patch",), cost=Cost.LISTED),
+    Field(
+        "version_prerelease",
+        Kind.TEXT,
+        "what says that it is no release yet: rc1, beta.2",
+        aliases=("prerelease",),
+        cost=Cost.LISTED,
+    ),
     Field("version_variant", Kind.TEXT, "what stands behind the version: alpine, bookworm-slim", cost=Cost.LISTED),
 )
 _PROBLEM = Field("problem", Kind.TEXT, "why its registry did not tell more of it", cost=Cost.LISTED)

@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 from images import library
 from imq.engine.session import Session, World
+from imq.grammar.errors import ImqError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,9 +22,14 @@ hypothesis.settings.register_profile("imq", database=None, deadline=None)
 hypothesis.settings.load_profile("imq")
 
 
+def no_network() -> None:
+    """Refuse to ask a registry: what is said here is about the library alone."""
+    raise ImqError("there is no network here", code="no-network")
+
+
 def on_library(root: str) -> Session:
     """Return a session on a store that is there already."""
-    return Session(World(root, {"STAGE": "prod", "HOME": "/home/user"}, clock=lambda: NOW, zone=UTC))
+    return Session(World(root, {"STAGE": "prod", "HOME": "/home/user"}, clock=lambda: NOW, zone=UTC, before_network=no_network))
 
 
 @pytest.fixture(scope="session")
