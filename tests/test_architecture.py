@@ -34,7 +34,7 @@ HEAVY = {
     "sqlite3": {"imq.engine.runner", "imq.engine.session", "imq.engine.store.index"},
 }
 """The modules that import each library: one room for each."""
-LATE = {*HEAVY} - {"sqlite3"} | {"typing", "dataclasses", "inspect", "pathlib", "ssl", "hashlib"}
+LATE = {*HEAVY} - {"sqlite3"} | {"typing", "dataclasses", "inspect", "pathlib", "ssl", "hashlib", "tomllib"}
 """What a question does without, because loading it takes a good part of the time that a question may take."""
 
 

@@ -16,7 +16,6 @@ class Kind(Enum):
     SWITCH = "true or false"
     COUNT = "a whole number"
     SECONDS = 'seconds, or a text such as "2m"'
-    SIZE = 'bytes, or a text such as "100kB"'
     PLACE = "HOST[:PORT][/NAMESPACE]"
     PLACES = "a list of HOST[:PORT][/NAMESPACE]"
     HOSTS = "a list of hosts or of address ranges"

@@ -8,7 +8,7 @@ import tomllib
 
 from imq.engine.oci.reference import Reference
 from imq.engine.registry.settings import Host
-from imq.engine.render.units import parse_duration, parse_size
+from imq.engine.render.units import parse_duration
 from imq.engine.settings import checked
 from imq.grammar.errors import ImqError, InvalidReference, Span, StatementError, nearest
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -110,6 +110,12 @@ class _File:
         column = place[1] if equals < 0 else equals + 1 + len(line[equals + 1 :]) - len(line[equals + 1 :].lstrip()) + 1
         return self.wrong((place[0], column), message, *hints, shown=max(1, len(line.rstrip()) - column + 1))
 
+    @property
+    def end(self) -> tuple[int, int]:
+        """Line and column behind all that the file says."""
+        text = self.text.rstrip()
+        return text.count("\n") + 1, len(text) - text.rfind("\n")
+
     def _start(self, line: int) -> int:
         """Return the offset at which a line starts."""
         return sum(len(one) for one in self.text.splitlines(keepends=True)[: line - 1])
@@ -150,7 +156,7 @@ def _read(file: _File) -> dict[Path, _Said]:
     except tomllib.TOMLDecodeError as problem:
         said = str(problem)
         at = _AT.search(said)
-        place = (int(at[1]), int(at[2])) if at and at[1] else (file.text.count("\n") + 1, 1) if at else None
+        place = (int(at[1]), int(at[2])) if at and at[1] else file.end if at else None
         why = _AT.sub("", said).strip()
         raise file.wrong(place, why[:1].lower() + why[1:], shown=1) from None
     except RecursionError:
@@ -236,8 +242,6 @@ def _checked(file: _File, path: Path, key: Key, value: Any) -> Any:
         case Kind.SECONDS if isinstance(value, int | float | str) and not isinstance(value, bool):
             nanoseconds = parse_duration(value) if isinstance(value, str) else None
             found = value if not isinstance(value, str) else nanoseconds and nanoseconds / 1e9
-        case Kind.SIZE if isinstance(value, int | str) and not isinstance(value, bool):
-            found = parse_size(value) if isinstance(value, str) else value
         case Kind.PLACE if isinstance(value, str):
             found = _place(file, path, value)
         case Kind.PLACES | Kind.HOSTS if isinstance(value, list) and all(isinstance(one, str) for one in value):
