@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _AT_ONCE = 256 << 10
 _LARGEST_HEAD = 64 << 10
 _LONGEST_CHUNK_LINE = 1 << 10
-_STATUS = re.compile(rb"HTTP/1\.([01]) ([2-5][0-9][0-9])(?: [^\r\n]*)?\Z")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*\Z")
+_STATUS = re.compile(r"HTTP/1\.([01]) ([2-5][0-9][0-9])(?: [^\r\n]*)?\Z")
+_FIELDS = re.compile(r"(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*)*\Z")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,12})[ \t]*(?:;[^\r\n]*)?\Z")
 _BODILESS = frozenset({204, 304})
 _SAFE = re.compile(r"[!-~]+\Z")
@@ -199,17 +199,16 @@ class _Head:
     __slots__ = ("chunked", "chunks", "closes", "headers", "length", "size", "status", "trailing")
 
     def __init__(self, text: bytes) -> None:
-        lines = text.split(b"\r\n")
-        said = _STATUS.match(lines[0])
-        if said is None:
+        first, fields, rest = text.decode("latin-1").partition("\r\n")
+        fields += rest
+        said = _STATUS.match(first)
+        if said is None or not _FIELDS.match(fields):
             raise StrangeError
         self.status = int(said[2])
         headers = self.headers = Headers()
-        for line in lines[1:]:
-            field = _FIELD.match(line)
-            if field is None:
-                raise StrangeError
-            name, value = field[1].decode("ascii").lower(), field[2].decode("latin-1")
+        for line in fields.split("\r\n")[1:]:
+            name, _, value = line.partition(":")
+            name, value = name.lower(), value.strip(" \t")
             if name in headers:
                 if name in ("content-length", "transfer-encoding"):
                     raise StrangeError
@@ -224,7 +223,7 @@ class _Head:
         if stated is not None and self.length is None:
             raise StrangeError
         kept = (headers.get("connection") or "").lower()
-        self.closes = "close" in kept or (said[1] == b"0" and "keep-alive" not in kept)
+        self.closes = "close" in kept or (said[1] == "0" and "keep-alive" not in kept)
         self.chunks: list[bytes] = []
         self.size = 0
         self.trailing = False
