@@ -2,12 +2,13 @@
 
     python build/freeze.py SCRATCH OUTPUT
 
-PyInstaller finds the parts and makes the program (imq.spec), parts.py divides them, staticx puts the first half behind
-a static loader, and the second half is appended as a zip archive. The same input gives the same file.
+PyInstaller finds the parts and makes the program (imq.spec), parts.py divides them. The first half is packed into the
+static launcher (launcher.c), and the second half is appended as a zip archive. The same input gives the same file.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import marshal
@@ -18,57 +19,39 @@ import subprocess
 import sys
 import time
 import zipfile
-from typing import TYPE_CHECKING, Any
+import zlib
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import components
 import parts
-from staticx.api import StaticxGenerator
-from staticx.elf import is_dynamic_elf, remove_rpath, strip_elf
+import zstandard
 
 if TYPE_CHECKING:
-    import tarfile
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 EXECUTABLE = 0o755
 HERE = os.path.dirname(os.path.abspath(__file__))
+COMPILE = ("gcc", "-std=gnu17", "-Os", "-Wall", "-Wextra", "-s", "-Wl,--build-id=none")
 
-# What the static loader says when it cannot unpack itself leaves people without a next step. Its texts can be changed
-# where they stand: each one here is at most as long as the one it replaces.
-LOADER_TEXTS = {
-    b"Failed to create temporary directory in %s": b"cannot write to %s (set TMPDIR)",
-    b"tar_extract_all() failed": b"unpacking (set TMPDIR)",
-    b"Failed to execv() %s: %m\n": b"run %s: %m (set TMPDIR)\n",
-}
+HEADER = """\
+#define FOLDER "{folder}"
+#define LOADER "{loader}"
+#define PRELOADED "lib/names.so"
+#define PROGRAM "imq"
+#define PACKED "packed"
+#define APPENDED {appended}
+static const struct part parts[] = {{
+{rows}
+}};
+"""
 
 
-class FirstHalf(StaticxGenerator):
-    """A staticx executable whose archive has folders, and nothing of the time and place of its making."""
+class Part(NamedTuple):
+    """A file that the launcher unpacks: where to, from where, and whether programs are made of it."""
 
-    def __init__(self, program: str, date: int) -> None:
-        super().__init__(program, strip=True, compress=False)
-        plain = self.sxar.tar.addfile
-
-        def addfile(member: tarfile.TarInfo, content: Any = None) -> None:
-            member.uid = member.gid = 0
-            member.uname = member.gname = ""
-            member.mtime = date
-            plain(member, content)
-
-        self.sxar.tar.addfile = addfile
-
-    def add(self, name: str, path: str) -> None:
-        """Add a file to the folder where PyInstaller's program looks for its parts."""
-        self.sxar.add_file(path, arcname=f"lib/{name}")
-
-    def _get_bootloader(self) -> None:
-        super()._get_bootloader()
-        with open(self.tmpoutput, "r+b") as file:
-            loader = file.read()
-            for old, new in LOADER_TEXTS.items():
-                if loader.count(old + b"\0") != 1:
-                    raise SystemExit(f"freeze: this staticx does not say {old!r} once: see LOADER_TEXTS")
-                loader = loader.replace(old + b"\0", new.ljust(len(old) + 1, b"\0"))
-            file.seek(0)
-            file.write(loader)
+    name: str
+    path: str
+    runs: bool = False
 
 
 def run_pyinstaller(scratch: str) -> dict[str, Any]:
@@ -112,14 +95,16 @@ def stripped(files: Iterable[tuple[str, str]], folder: str) -> Iterator[tuple[st
         shutil.copyfile(path, copy)
         if name.endswith(".so") or ".so." in name:
             os.chmod(copy, EXECUTABLE)
-            strip_elf(copy)
-            if is_dynamic_elf(copy):
-                remove_rpath(copy)
+            subprocess.run(["strip", "--strip-unneeded", copy], check=True)
+            subprocess.run(["patchelf", "--remove-rpath", copy], check=True)
         yield name, copy
 
 
-def write_modules(layout: dict[str, Any], ready: str) -> dict[str, bytes]:
-    """Write the file of the modules that start.py has ready, and return the others as members of the archive."""
+def write_modules(layout: dict[str, Any], second: Mapping[str, bytes], ready: str) -> dict[str, bytes]:
+    """Write the file of the modules that start.py has ready, and return the others as members of the archive.
+
+    It begins with the length of a table: where each module is, then what start.py has to know of the second half.
+    """
     modules = [*parts.compiled(layout["ready"])]
     packed = [*parts.compiled(layout["packed"])]
     early = frozenset(layout["early"])
@@ -127,14 +112,19 @@ def write_modules(layout: dict[str, Any], ready: str) -> dict[str, bytes]:
         for member in library.namelist():
             module = parts.member_module(member, library.read(member))
             (modules if module.name in early else packed).append(module)
-    table = {module.name: (module.package, module.code) for module in sorted(modules)}
+    places, content = {}, b""
+    for module in sorted(modules):
+        places[module.name] = (module.package, len(content), len(module.code))
+        content += module.code
     extensions = {name: tuple(files) for name, files in sorted(layout["extensions"].items())}
+    checks = {name: (len(file), zlib.crc32(file)) for name, file in sorted(second.items())}
+    table = marshal.dumps((places, extensions, checks))
     with open(ready, "wb") as file:
-        marshal.dump((table, extensions), file)
+        file.write(len(table).to_bytes(4, "big") + table + content)
     return dict(module.member() for module in packed)
 
 
-def write_archive(path: str, members: dict[str, bytes], date: int) -> None:
+def write_archive(path: str, members: Mapping[str, bytes], date: int) -> None:
     """Write the zip archive of the second half."""
     with zipfile.ZipFile(path, "w") as archive:
         for name in sorted(members):
@@ -142,24 +132,67 @@ def write_archive(path: str, members: dict[str, bytes], date: int) -> None:
             archive.writestr(member, members[name], zipfile.ZIP_DEFLATED, compresslevel=9)
 
 
+def collect_first(layout: dict[str, Any], program: str, system: list[str], scratch: str) -> list[Part]:
+    """List what the launcher unpacks: the loader, PyInstaller's program, and in lib/ all that they open."""
+    names = os.path.join(scratch, "names.so")
+    subprocess.run([*COMPILE, "-shared", "-fPIC", "-o", names, os.path.join(HERE, "names.c")], check=True)
+    loader, *libraries = system
+    files = [*layout["first"], *([os.path.basename(path), path] for path in libraries), ["names.so", names]]
+    copies = [Part(f"lib/{name}", path) for name, path in stripped(files, os.path.join(scratch, "first"))]
+    return sorted([*copies, Part(os.path.basename(loader), loader, runs=True), Part("imq", program, runs=True)])
+
+
+def write_bill(layout: dict[str, Any], system: Iterable[str]) -> dict[str, bytes]:
+    """Return, as members of the archive, the module of the bill of materials (imq/bill.py) and the licence texts."""
+    asked = subprocess.run([COMPILE[0], "-print-file-name=libzstd.a"], capture_output=True, text=True, check=True)
+    static = asked.stdout.strip()  # what the launcher is linked with, beside the C library
+    found, texts = components.list_components({*layout["libraries"], *system, static}, layout["carried"])
+    rows = [(entry.name, entry.version, entry.licence, entry.source, entry.texts) for entry in found]
+    code = compile(f"COMPONENTS = {tuple(rows)!r}", "imq/_components.py", "exec")
+    name, content = parts.Compiled("imq._components", package=False, code=marshal.dumps(code)).member()
+    return {name: content, **texts}
+
+
+def make_launcher(files: list[Part], appended: int, scratch: str, output: str) -> None:
+    """Pack the first half and compile the launcher around it; `appended` bytes will follow it in the executable."""
+    contents = []
+    for part in files:
+        with open(part.path, "rb") as file:
+            contents.append(file.read())
+    packed = zstandard.ZstdCompressor(level=22).compress(b"".join(contents))
+    rows = "\n".join(
+        f'    {{"{part.name}", {len(content)}, {"0700" if part.runs else "0600"}}},'
+        for part, content in zip(files, contents, strict=True)
+    )
+    folder = hashlib.sha256(packed + rows.encode()).hexdigest()[:32]
+    (loader,) = (part.name for part in files if part.runs and part.name != "imq")
+    with open(os.path.join(scratch, "packed"), "wb") as file:
+        file.write(packed)
+    with open(os.path.join(scratch, "parts.h"), "w", encoding="utf-8") as file:
+        file.write(HEADER.format(folder=folder, loader=loader, appended=appended, rows=rows))
+    command = [*COMPILE, "-static", "-I.", "-o", output, os.path.join(HERE, "launcher.c"), "-lzstd"]
+    subprocess.run(command, cwd=scratch, check=True)
+
+
 def main(scratch: str, output: str) -> None:
     """Make the executable `output`; `scratch` is a folder for what is needed on the way."""
     date = int(os.environ["SOURCE_DATE_EPOCH"])
     layout = run_pyinstaller(scratch)
-    made, ready, second = (os.path.join(scratch, name) for name in ("imq.static", "ready", "second.zip"))
-    members = write_modules(layout, ready)
-    with FirstHalf(os.path.join(scratch, "work", "imq", "imq"), date) as first:
-        for name, path in stripped([*layout["first"], ("ready", ready)], os.path.join(scratch, "first")):
-            first.add(name, path)
-        for path in layout["system"]:
-            first.add_library(path, exist_ok=True)
-        first.generate(made)
+    made, ready, archive = (os.path.join(scratch, name) for name in ("imq.static", "ready", "second.zip"))
+    second = {}
     for name, path in stripped(layout["second"], os.path.join(scratch, "second")):
         with open(path, "rb") as file:
-            members[name] = file.read()
-    write_archive(second, members, date)
-    with open(made, "ab") as program, open(second, "rb") as archive:
-        shutil.copyfileobj(archive, program)
+            second[name] = file.read()
+    members = {**write_modules(layout, second, ready), **second}
+    layout["first"].append(["ready", ready])
+    program = os.path.join(scratch, "work", "imq", "imq")
+    system = parts.system_libraries(layout["binaries"], program)
+    first = collect_first(layout, program, system, scratch)
+    members |= write_bill(layout, system)
+    write_archive(archive, members, date)
+    make_launcher(first, os.path.getsize(archive), scratch, made)
+    with open(made, "ab") as program, open(archive, "rb") as file:
+        shutil.copyfileobj(file, program)
     os.chmod(made, EXECUTABLE)
     os.makedirs(os.path.dirname(output), exist_ok=True)
     os.replace(made, output)

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Makes dist/imq, the frozen executable: one static file that needs no Python and no library of its system.
 #
-#     bash build/freeze.sh
+#     bash build/freeze.sh [--twice]
 #
 # It is made from a wheel, installed in an environment of its own (.cache/freeze), by a Python that has its library
 # as a shared one: the distribution's, unless PYTHON names another. As root on Debian and Ubuntu the packages that
 # are missing are installed. The same sources and the same Python give the same file.
 set -euo pipefail
 checkout=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
-packages=(python3 python3-venv python3-dev binutils patchelf)
-tools=(objcopy strip ldd patchelf)
+packages=(python3 python3-venv python3-dev binutils patchelf gcc libc6-dev libzstd-dev)
+tools=(objcopy strip ldd patchelf gcc)
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -41,6 +41,8 @@ missing() {
     for tool in "${tools[@]}"; do
         command -v "$tool" >/dev/null || printf ' %s' "$tool"
     done
+    printf '#include <zstd.h>\nint main(void) { return ZSTD_isError(0); }' |
+        gcc -static -x c -o /dev/null - -lzstd 2>/dev/null || printf ' static libraries of C and zstd'
     find_python >/dev/null || printf ' a Python 3.11 or later with venv and libpython3.x.so'
 }
 
@@ -84,3 +86,12 @@ run "$python" -m pip install --disable-pip-version-check --no-input "${wheel[0]}
 cd "$scratch"
 run "$python" "$checkout/build/freeze.py" "$scratch" "$checkout/dist/imq"
 tail -n 1 "$scratch/log"
+if [ "${1:-}" = --twice ]; then
+    again=$scratch/again
+    mkdir "$again"
+    export PYINSTALLER_CONFIG_DIR="$again/pyinstaller" PYTHONHASHSEED=2
+    cd "$again"
+    run "$python" "$checkout/build/freeze.py" "$again" "$again/imq"
+    cmp "$again/imq" "$checkout/dist/imq" || exit 1
+    say "imq: made a second time, it is the same file"
+fi

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from PyInstaller.building.utils import get_code_object, replace_filename_in_code_object
 from PyInstaller.compat import BYTECODE_MAGIC
-from staticx.elf import get_shobj_deps
+from PyInstaller.depend.bindepend import get_imports
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 Entry = tuple[str, str, str]  # PyInstaller's: name in the executable, file, kind
 T = TypeVar("T")
+
+FOR_MAKING = frozenset({"imq.grammar.generate"})  # writes grammar/_tables.py, with lark
 
 # Imported by the interpreter and by PyInstaller's loader before start.py runs.
 INTERPRETER = frozenset({"_struct", "encodings", "encodings.aliases", "encodings.ascii", "encodings.utf_8", "zlib"})
@@ -49,11 +51,12 @@ def modules_of_a_query() -> list[str]:
 
 
 def modules_of_the_package() -> list[str]:
-    """Name every module of imq: many are imported by a name that only a running statement knows."""
+    """Name every module of imq but those that are for making it: many are imported by a name known at run time."""
     spec = importlib.util.find_spec("imq")
     if spec is None or spec.submodule_search_locations is None:
         raise SystemExit("freeze: imq is not installed in this environment")
-    return ["imq", *(module.name for module in pkgutil.walk_packages(spec.submodule_search_locations, "imq."))]
+    found = (module.name for module in pkgutil.walk_packages(spec.submodule_search_locations, "imq."))
+    return ["imq", *(name for name in found if name not in FOR_MAKING)]
 
 
 def is_superfluous(name: str) -> bool:
@@ -109,11 +112,16 @@ def divide_binaries(entries: Iterable[Entry], early: frozenset[str]) -> Halves[l
     return halves
 
 
-def system_libraries(binaries: Halves[list[Entry]]) -> list[str]:
-    """List the libraries that PyInstaller leaves to the system, those of the C library: a static file brings them."""
-    entries = [*binaries.first, *binaries.second]
-    brought = {os.path.basename(entry[0]) for entry in entries}
-    return [path for path in _libraries(entries) if os.path.basename(path) not in brought]
+def system_libraries(binaries: Iterable[str], program: str) -> list[str]:
+    """List what PyInstaller leaves to the system: the dynamic loader, which is the first, and the C library's files.
+
+    `binaries`: the files that PyInstaller does bring; `program`: the one that it makes.
+    """
+    asked = subprocess.run(["patchelf", "--print-interpreter", program], capture_output=True, text=True, check=True)
+    loader = asked.stdout.strip()
+    brought = {os.path.basename(path) for path in (*binaries, loader)}
+    entries = [(path, path, "BINARY") for path in (*binaries, program)]
+    return [loader, *(path for path in _libraries(entries) if os.path.basename(path) not in brought)]
 
 
 def module_name(entry: Entry) -> str | None:
@@ -175,4 +183,4 @@ def compiled(modules: Iterable[Entry]) -> Iterator[Compiled]:
 
 def _libraries(entries: Iterable[Entry]) -> list[str]:
     """List the shared libraries that binaries are linked with, themselves or through others."""
-    return sorted({path for entry in entries for path in get_shobj_deps(entry[1])})
+    return sorted({path for entry in entries for _, path in get_imports(entry[1]) if path is not None})

@@ -1,43 +1,43 @@
 """What the frozen executable runs first: it finds the parts of the executable, then starts imq.
 
-The executable has two halves. The first holds what nearly every statement needs; the static loader unpacks it at each
-start, at 1.2 ms per megabyte. The second is a compressed zip archive at the end of the executable file: its modules
-are imported from where they are, and extension modules are unpacked next to the first half when they are imported.
-parts.py divides them.
+The executable has two halves. The first holds what nearly every statement needs: launcher.c unpacks it to a folder,
+which is kept. The second is a compressed zip archive at the end of the executable file: its modules are imported from
+where they are, and extension modules are unpacked next to the first half when they are first imported. parts.py
+divides them.
 """
 
-import _signal
 import marshal
 import os
 import sys
-import time
 from zipimport import ZipImportError, zipimporter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
-    from types import CodeType, FrameType, ModuleType
+    from types import CodeType, ModuleType
 else:
     from _frozen_importlib import ModuleSpec
 
 PARTS: str = sys._MEIPASS  # type: ignore[attr-defined]  # noqa: SLF001  # the folder of the first half, from PyInstaller
-ECHO = 0.2  # seconds in which the static loader passes an interrupt on
+HIDDEN = "_IMQ_ENV_"  # before the names of the user's variables that the loaders would have taken for theirs
 
 
 class ReadyModules:
-    """Finds the modules of an ordinary query, for `sys.meta_path`, in one file that is read once.
+    """Finds the modules of an ordinary query, for `sys.meta_path`, in one file: where each begins, and its length.
 
     PyInstaller opens its archive for each module: 10 ms more at each start.
     """
 
-    def __init__(self, modules: dict[str, tuple[bool, bytes]]) -> None:
+    def __init__(self, file: int, start: int, modules: dict[str, tuple[bool, int, int]]) -> None:
+        self.file = file
+        self.start = start  # of the first module's code
         self.modules = modules
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
         """Say where a module comes from, or None when it is not one of these."""
         if name not in self.modules:
             return None
-        package, _ = self.modules[name]
+        package = self.modules[name][0]
         spec = ModuleSpec(name, self, origin="imq", is_package=package)  # type: ignore[arg-type]
         if package:
             spec.submodule_search_locations = [os.path.join(PARTS, *name.split("."))]
@@ -52,7 +52,8 @@ class ReadyModules:
 
     def get_code(self, name: str) -> "CodeType":
         """Return the code of a module, as runpy asks for it."""
-        code: CodeType = marshal.loads(self.modules[name][1])  # noqa: S302
+        _, start, length = self.modules[name]
+        code: CodeType = marshal.loads(os.pread(self.file, length, self.start + start))  # noqa: S302
         return code
 
 
@@ -62,9 +63,13 @@ class PackedModules:
     A package may be divided between the halves, so modules are looked up by their full name, never by `__path__`.
     """
 
-    def __init__(self, archive: str, extensions: dict[str, tuple[str, ...]]) -> None:
+    def __init__(
+        self, archive: str, extensions: dict[str, tuple[str, ...]], checks: dict[str, tuple[int, int]]
+    ) -> None:
         self.archive = archive
         self.extensions = extensions
+        self.checks = checks  # the size and the CRC-32 of each file that is unpacked
+        self.whole: set[str] = set()  # what this process has seen to be as it was made
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
         """Say where a module comes from, or None when the archive has no such module."""
@@ -88,60 +93,70 @@ class PackedModules:
         return spec
 
     def _unpack(self, member: str) -> str:
-        """Write one file beside the first half, unless it is there; safe when threads ask for the same one."""
+        """Write one file beside the first half, unless it is there; safe when others want the same one."""
         path = os.path.join(PARTS, member)
-        if not os.path.exists(path):
+        if member not in self.whole and not self._is_whole(path, *self.checks[member]):
             from _thread import get_ident
 
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            part = f"{path}.{get_ident()}"
-            with open(part, "wb") as file:
-                file.write(zipimporter(self.archive).get_data(f"{self.archive}/{member}"))
-            os.replace(part, path)
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            part = f"{path}.{os.getpid()}.{get_ident()}"
+            content = zipimporter(self.archive).get_data(f"{self.archive}/{member}")
+            try:
+                with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+                    file.write(content)
+                os.replace(part, path)
+            except OSError:  # most likely a full disk
+                if os.path.lexists(part):
+                    os.unlink(part)
+                raise
+        self.whole.add(member)
         return path
+
+    @staticmethod
+    def _is_whole(path: str, size: int, check: int) -> bool:
+        """Tell whether an earlier run has left a file, and it is still as it was made."""
+        from zlib import crc32
+
+        try:
+            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+                return os.fstat(file.fileno()).st_size == size and crc32(file.read()) == check
+        except OSError:
+            return False
+
+
+def take_descriptors() -> str:
+    """Keep what the launcher left open from the programs that imq starts, and name the executable by its descriptor.
+
+    They are the executable itself, so that replacing the file does not disturb a run; the stamp of the folder, whose
+    lock says that it is in use; and, if the folder is for this run alone, the pipe whose end tells that it is over.
+    """
+    executable, *others = (int(number) for number in os.environ["_IMQ_DESCRIPTORS"].split(","))
+    for descriptor in (executable, *others):
+        if descriptor >= 0:
+            os.set_inheritable(descriptor, False)
+    return f"/proc/self/fd/{executable}"
 
 
 def restore_environment() -> None:
-    """Take back what the loaders put into the environment, so that the programs imq starts do not inherit it."""
-    before = os.environ.pop("LD_LIBRARY_PATH_ORIG", None)
-    os.environ.pop("LD_LIBRARY_PATH", None)
-    if before is not None:
-        os.environ["LD_LIBRARY_PATH"] = before
-    for name in [name for name in os.environ if name.startswith(("_PYI_", "STATICX_"))]:
+    """Make the environment the user's again, so that imq and the programs that it starts see no other."""
+    hidden = {name.removeprefix(HIDDEN): os.environ[name] for name in os.environ if name.startswith(HIDDEN)}
+    for name in [name for name in os.environ if name == "LC_ALL" or name.startswith(("_PYI_", "_IMQ_"))]:
         del os.environ[name]
-
-
-def take_interrupts_once() -> None:
-    """Make one Ctrl-C one interrupt: the terminal sends it to imq and to the static loader, which passes it on."""
-    last = float("-inf")
-
-    def interrupt(number: int, frame: "FrameType | None") -> None:
-        nonlocal last
-        before, last = last, time.monotonic()
-        if last - before > ECHO:
-            _signal.default_int_handler(number, frame)
-
-    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
-        _signal.signal(_signal.SIGINT, interrupt)
-
-
-def open_archive() -> str:
-    """Hold the executable open and name it by its descriptor, so that replacing the file does not disturb a run."""
-    descriptor = os.open(os.environ["STATICX_PROG_PATH"], os.O_RDONLY | os.O_CLOEXEC)
-    return f"/proc/self/fd/{descriptor}"
+    os.environ.update(hidden)
 
 
 def start() -> None:
     """Make the frozen executable what the package is, and run it."""
-    archive = open_archive()
-    with open(os.path.join(PARTS, "ready"), "rb") as file:
-        modules, extensions = marshal.load(file)  # noqa: S302
-    builtin_and_frozen = 2
-    sys.meta_path.insert(builtin_and_frozen, ReadyModules(modules))
-    sys.meta_path.append(PackedModules(archive, extensions))
-    sys.path.append(archive)  # for importlib.metadata and importlib.resources
+    archive = take_descriptors()
     restore_environment()
-    take_interrupts_once()
+    ready = os.open(os.path.join(PARTS, "ready"), os.O_RDONLY | os.O_CLOEXEC)
+    length = int.from_bytes(os.read(ready, 4), "big")
+    modules, extensions, checks = marshal.loads(os.read(ready, length))  # noqa: S302
+    builtin_and_frozen = 2
+    sys.meta_path.insert(builtin_and_frozen, ReadyModules(ready, 4 + length, modules))
+    sys.meta_path.append(PackedModules(archive, extensions, checks))
+    sys.path.append(archive)  # for importlib.metadata and importlib.resources
+    sys.argv[0] = "imq"
 
     from imq.cli import run
 

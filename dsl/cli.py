@@ -43,7 +43,7 @@ usage: imq [OPTION…] [STATEMENT]      without a statement: from standard input
   --set NAME=VALUE     set a setting or a variable first                     --insecure HOST   allow plain http
   --source S           where to ask, as `use S` does                         --color auto|always|never
   --config FILE        read this configuration, and not the user's           --no-config   read none
-  --no-progress        one line a step even on a terminal                    --version         --help
+  --no-progress        one line a step even on a terminal                    --version [--json]   --help
 """
 _DOCKER = frozenset({
     "commit", "history", "image", "images", "import", "inspect", "load", "login", "logout", "pull", "push", "rmi",
@@ -136,7 +136,7 @@ class Cli:
             self.stdout.write(USAGE)
             return 0
         if "version" in options.flags:
-            self.tell_version()
+            self.tell_version(whole="json" in options.flags)
             return 0
         self.choose_color(options)
         session = self.session(options)
@@ -150,10 +150,17 @@ class Cli:
         finally:
             session.close()
 
-    def tell_version(self) -> None:
-        """Write the version."""
+    def tell_version(self, *, whole: bool = False) -> None:
+        """Write the version; the whole: what imq is made of, as a CycloneDX bill of materials."""
         from ._version import VERSION
 
+        if whole:
+            import json
+
+            from .bill import bill_of_materials
+
+            self.stdout.write(json.dumps(bill_of_materials(), indent=2, ensure_ascii=False) + "\n")
+            return
         self.stdout.write(f"imq {VERSION}\n")
 
     def choose_color(self, options: Options) -> None:

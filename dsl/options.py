@@ -15,7 +15,7 @@ VALUED = {
 FLAGS = {
     "-q": "quiet", "--quiet": "quiet", "--dry-run": "dry_run", "--explain": "explain", "--yes": "yes",
     "--no-trunc": "no_trunc", "--no-progress": "no_progress", "--no-config": "no_config", "--version": "version",
-    "--help": "help", "-h": "help",
+    "--json": "json", "--help": "help", "-h": "help",
 }  # fmt: skip
 _REPEATED = ("set", "insecure")
 
@@ -66,6 +66,8 @@ def read_options(arguments: Sequence[str]) -> Options:
             )
         else:
             words.append(word)
+    if "json" in flags and "version" not in flags:
+        raise StatementError("--json goes with --version", code="option", hints=("for answers, --output json",))
     return Options({key: tuple(given) for key, given in values.items()}, frozenset(flags), tuple(words))
 
 

@@ -51,7 +51,8 @@ def root(original: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
 def surroundings(root: pathlib.Path) -> dict[str, str]:
     """Return an environment in which nothing of this machine's user shows."""
     kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ}
-    return {**kept, "HOME": str(root.parent), "IMQ_ROOT": str(root), "TZ": "UTC"}
+    unpacked = str(HERE.parent.parent / ".cache")  # not once for each case
+    return {**kept, "HOME": str(root.parent), "IMQ_ROOT": str(root), "IMQ_CACHE": unpacked, "TZ": "UTC"}
 
 
 def check(case: dict[str, Any], code: int, stdout: str, stderr: str) -> None:

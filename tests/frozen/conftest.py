@@ -19,9 +19,12 @@ collect_ignore_glob = [] if os.environ.get("IMQ_EXECUTABLE") else ["test_*.py"]
 
 
 class Frozen:
-    """The executable, with a store, a home folder and a folder for temporary files of its own."""
+    """The executable, with a store, a home folder and a folder for temporary files of its own.
 
-    def __init__(self, executable: str, folder: pathlib.Path) -> None:
+    `kept`: the folder that it unpacks itself to; None leaves that to the executable.
+    """
+
+    def __init__(self, executable: str, folder: pathlib.Path, kept: pathlib.Path | None = None) -> None:
         self.executable = executable
         self.root = folder / "store"
         self.temporary = folder / "temporary"
@@ -34,6 +37,7 @@ class Frozen:
             "TMPDIR": str(self.temporary),
             "IMQ_ROOT": str(self.root),
             "NO_PROXY": "*",
+            **({} if kept is None else {"IMQ_CACHE": str(kept)}),
         }
 
     def start(self, *arguments: str, **changes: str) -> subprocess.Popen[str]:
@@ -73,8 +77,20 @@ def executable() -> str:
     return os.path.abspath(os.environ["IMQ_EXECUTABLE"])
 
 
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    return tmp_path_factory.mktemp("kept")
+
+
 @pytest.fixture
-def imq(executable: str, tmp_path: pathlib.Path) -> Frozen:
+def imq(executable: str, tmp_path: pathlib.Path, kept: pathlib.Path) -> Frozen:
+    """The executable, already unpacked but for the first test."""
+    return Frozen(executable, tmp_path, kept)
+
+
+@pytest.fixture
+def new(executable: str, tmp_path: pathlib.Path) -> Frozen:
+    """The executable for a user who never ran it."""
     return Frozen(executable, tmp_path)
 
 
