@@ -99,6 +99,8 @@ SECTIONS: dict[str, Section] = {
             (
                 Key("connect-timeout", Kind.SECONDS, "for a connection", "10", 1, "connect_timeout"),
                 Key("read-timeout", Kind.SECONDS, "for the next word of a server", "60", 1, "read_timeout"),
+                Key("least-speed", Kind.SIZE, "a second: less ends a connection", "1kB", 0, "least_speed"),
+                Key("speed-window", Kind.SECONDS, "over which that speed is taken", "30", 1, "speed_window"),
                 Key("helper-timeout", Kind.SECONDS, "for a credential helper", "60", 1, "helper_timeout"),
                 Key("retries", Kind.COUNT, "attempts after the first", "4", 0, "retries"),
                 Key("longest-wait", Kind.SECONDS, "between attempts, if a registry asks so", "30", 0, "longest_wait"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from http import HTTPStatus
 
 from imq.grammar.errors import DigestMismatch, Interrupted, RegistryError
@@ -26,16 +27,20 @@ if TYPE_CHECKING:
 _SKIPPED_AT_ONCE = 1 << 20
 _WORTH_A_CONNECTION = 1 << 20
 """Bytes after which a connection that breaks has not been in vain: a large blob may survive many of these."""
-_CAREFUL = 16 << 10
-"""Bytes read at once after a break, until a connection has been worth it: what a read had got when the connection
-broke is lost with it, and a network that breaks all the time must not keep every piece from arriving."""
+_GATHERED = 0.1
+"""Seconds for which more is waited for when something has come: large pieces are less work, on a slow line in time."""
 _CONTENT_RANGE = re.compile(r"bytes\s+([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19}|\*)\s*\Z")
 
 
-class BlobStream:
-    """The bytes of one blob, from an offset to its end; a context manager.
+class RangesIgnoredError(Exception):
+    """A registry sends something else than the part of a blob that it was asked for."""
 
-    It promises the size and not the digest: whoever stores the bytes hashes them.
+
+class BlobStream:
+    """The bytes of one blob, from an offset to its end or before `end`; a context manager.
+
+    It promises the size and not the digest: whoever stores the bytes hashes them. With an `end`, a registry that does
+    not send just these bytes raises `RangesIgnoredError`.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class BlobStream:
         descriptor: Descriptor,
         offset: int = 0,
         stop: threading.Event | None = None,
+        end: int | None = None,
     ) -> None:
         self._exchange = exchange
         self._reference = reference
@@ -52,11 +58,13 @@ class BlobStream:
         self._done = offset
         self._stop = stop
         self._begun = offset
-        self._careful = False
+        self._part = end is not None
+        self._end = descriptor.size if end is None else end
         self._ranges = True
         self._validator = ""
         self._patience = Patience(exchange.settings)
         self._aborted = False
+        self._problem: RegistryError | None = None
         self._answer: Answer | None = None
         self._shown = f"blob {descriptor.digest.short} of {reference.repository}"
         self._open()
@@ -68,11 +76,16 @@ class BlobStream:
         self.close()
 
     def readinto(self, view: memoryview) -> int:
-        """Fill `view` with what comes next and return how many bytes; 0 once the whole blob has been read.
+        """Fill `view` with what comes next, or a part of it where little comes, and return how many bytes.
 
-        A connection that breaks is taken up again a bounded number of times; then, and for a server that ends too
-        early, `RegistryError` is raised. More bytes than the descriptor's size raise `DigestMismatch` at once.
+        It returns 0 once all has been read. A connection that breaks is taken up again a bounded number of times; then,
+        and for a server that ends too early, `RegistryError` is raised. More bytes than the descriptor's size raise
+        `DigestMismatch` at once.
         """
+        if self._problem is not None:
+            raise self._problem
+        filled = 0
+        until = 0.0
         while True:
             problem: RegistryError | None = None
             count = 0
@@ -80,7 +93,7 @@ class BlobStream:
                 if self._answer is None:
                     self._open()
                 assert self._answer is not None
-                count = self._answer.readinto(view[:_CAREFUL] if self._careful else view)
+                count = self._answer.readinto(view[filled:])
             except RegistryError as failed:
                 problem = failed
             except Exception:
@@ -90,14 +103,24 @@ class BlobStream:
                 raise Interrupted("the transfer was called off")
             if count:
                 self._done += count
-                self._careful = self._careful and self._done - self._begun < _WORTH_A_CONNECTION
-                if self._done > self._descriptor.size:
+                filled += count
+                if self._done > self._end:
                     self.close()
                     raise _too_long(self._reference, self._descriptor)
-                return count
-            if problem is None and self._done == self._descriptor.size:
-                return 0
-            self._again(problem)
+                now = time.monotonic()
+                until = until or now + _GATHERED
+                if filled == len(view) or now >= until:
+                    return filled
+                continue
+            if problem is None and self._done == self._end:
+                return filled
+            try:
+                self._again(problem)
+            except RegistryError as last:
+                if not filled:
+                    raise
+                self._problem = last  # told at the next call: what has come is not lost with it
+                return filled
 
     @property
     def _called_off(self) -> bool:
@@ -121,8 +144,7 @@ class BlobStream:
         self.close()
         if problem is None:
             problem = RegistryError(
-                f"{self._reference.registry} sent {self._done} of {self._descriptor.size} bytes of "
-                f"{self._shown} and stopped",
+                f"{self._reference.registry} sent {self._done} of {self._end} bytes of {self._shown} and stopped",
                 code="truncated",
                 hints=("try again; if it stays so, the registry or a proxy before it is broken",),
                 host=self._reference.registry,
@@ -130,7 +152,7 @@ class BlobStream:
             )
         if self._done - self._begun >= _WORTH_A_CONNECTION:
             self._patience.renew()
-        self._begun, self._careful = self._done, True
+        self._begun = self._done
         wait = self._patience.wait() if problem.temporary else None
         if wait is None:
             raise problem
@@ -142,14 +164,19 @@ class BlobStream:
         start = self._start(answer)
         if start is None:  # a range was asked for, and what came is none that fits: then all of it, once
             answer.close()
+            if self._part:
+                raise RangesIgnoredError
             self._ranges = False
             answer = self._asked()
             start = self._start(answer)
         if answer.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT) or start is None:
             raise faults.refusal(answer, self._reference.registry, self._shown)
         self._answer = answer
-        if answer.length is not None and answer.length > self._descriptor.size - start:
+        answer.what = self._shown
+        if answer.length is not None and answer.length > self._end - start:
             self.close()
+            if self._part:
+                raise RangesIgnoredError
             raise _too_long(self._reference, self._descriptor)
         self._validator = _strong(answer.header("ETag"))
         self._skip(answer, self._done - start)
@@ -157,7 +184,9 @@ class BlobStream:
     def _asked(self) -> Answer:
         name = self._reference
         headers: dict[str, str] = {}
-        if self._done and self._ranges:
+        if self._part:
+            headers = {"Range": f"bytes={self._done}-{self._end - 1}"}
+        elif self._done and self._ranges:
             first = self._done - (self._done == self._descriptor.size)  # an empty range cannot be asked for
             headers = {"Range": f"bytes={first}-"}
             if self._validator:
@@ -171,7 +200,7 @@ class BlobStream:
         if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return None
         if answer.status != HTTPStatus.PARTIAL_CONTENT:
-            return 0
+            return None if self._part and answer.status == HTTPStatus.OK else 0
         said = _CONTENT_RANGE.match(answer.header("Content-Range").strip())
         if said is None or int(said[1]) > self._done or said[2] not in ("*", str(self._descriptor.size)):
             return None

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
     from imq.engine.oci.reference import Reference
 
+    from .body import Content
     from .limits import Allowance
     from .repositories import Repository
     from .settings import Settings
-    from .upload import Content, Outcome
+    from .upload import Outcome
 
 
 class Client:

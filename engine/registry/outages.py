@@ -31,6 +31,20 @@ def failure(problem: BaseException, host: str, happened: str) -> RegistryError:
     return _not_reached(names, chain, host) or _broken_off(names, chain, host, happened)
 
 
+def too_slow(host: str, happened: str, speed: float, least: int) -> RegistryError:
+    """Say that bytes only drip, at `speed` bytes a second; `happened` says what `host` does with which of them."""
+    return RegistryError(
+        f"{host} {happened} at {speed:,.0f} bytes a second, and {least:,} are the least that is waited for",
+        code="too-slow",
+        host=host,
+        temporary=True,
+        hints=(
+            "the registry, or the network on the way to it, is overloaded: try again later",
+            "or allow for it: least-speed and speed-window under [limits] in the configuration file",
+        ),
+    )
+
+
 def _not_reached(names: set[str], chain: list[BaseException], host: str) -> RegistryError | None:
     """Explain a connection that was never made; None when there was one."""
     if "ProxyError" in names:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from imq.engine.oci.reference import Reference
     from imq.engine.progress import Progress
 
+    from .body import Content
     from .client import Client
     from .jobs import Job
-    from .upload import Content
 else:
     Protocol = object
 

@@ -32,12 +32,13 @@ class Host(Record):
 
 
 class Settings(Record):
-    """How to speak to registries. Times are in seconds.
+    """How to speak to registries. Times are in seconds, speeds in bytes a second.
 
     `insecure` holds hosts (`host`, `host:port` or an address range such as `10.0.0.0/8`) that may be spoken to over
     plain http or TLS that is not verified. `environment` is where proxies, certificates and credentials are found, but
     for what `hosts` says of single ones; `authority` is a file of trusted authorities that it may override. `mirrors`
-    are, by the place (`host`, or `host/namespace`) that they are of, places where the same is to be had first.
+    are, by the place (`host`, or `host/namespace`) that they are of, places where the same is to be had first. A
+    connection that for a `speed_window` is slower than `least_speed` is given up like one that breaks.
     """
 
     insecure: frozenset[str] = frozenset()
@@ -50,6 +51,8 @@ class Settings(Record):
     retries: int = 4
     first_wait: float = 0.25
     longest_wait: float = 30.0
+    least_speed: int = 1000
+    speed_window: float = 30.0
     authority: str = ""
     hosts: Mapping[str, Host] = {}
     mirrors: Mapping[str, tuple[str, ...]] = {}

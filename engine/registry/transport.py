@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 
 from imq.grammar.record import TYPE_CHECKING
 
 from .answers import number
+from .body import BLOCK, Stretch
 from .certificates import certificates_for, context_for
-from .outages import failure
+from .outages import failure, too_slow
+from .pace import Pace
 from .proxies import ca_bundle, proxies_for
 from .settings import is_loopback
 
 if TYPE_CHECKING:
     import socket
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
     import requests
@@ -29,26 +32,36 @@ if TYPE_CHECKING:
     from .limits import Allowance
     from .settings import Settings
 
-_UPLOAD_BLOCK = 1 << 20
-
 
 class Answer:
-    """The status and headers of an answer, and its body to be read once. Close it, or read it to its end."""
+    """The status and headers of an answer, and its body to be read once. Close it, or read it to its end.
 
-    __slots__ = ("_body", "_content", "_host", "_response", "allowance", "bodiless", "headers", "status", "url")
+    `what` names the body in the error that says that it only drips.
+    """
 
-    def __init__(self, response: requests.Response, host: str, *, bodiless: bool) -> None:
+    __slots__ = (
+        *("_body", "_content", "_host", "_least", "_pace", "_response"),
+        *("allowance", "bodiless", "headers", "status", "url", "what"),
+    )
+
+    def __init__(self, response: requests.Response, host: str, settings: Settings, *, bodiless: bool) -> None:
         self._response = response
         # urllib3's own readinto reads into bytes of its own and copies them; http.client's below it reads in place.
         # Should a later urllib3 hide that, its own does the same, more slowly.
-        self._body = getattr(response.raw, "_fp", None) or response.raw
+        body: Any = getattr(response.raw, "_fp", None) or response.raw
+        if getattr(body, "length", None) is not None and hasattr(getattr(body, "fp", None), "readinto1"):
+            body.fp = _AsItComes(body.fp)
+        self._body = body
         self._host = host
+        self._least = settings.least_speed
+        self._pace = Pace(settings)
         self._content: bytes | None = None
         self.allowance: Allowance | None = None
         self.bodiless = bodiless
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
         self.url = response.request.url or ""
+        self.what = "an answer"
 
     def header(self, name: str) -> str:
         """Return a header, or an empty string."""
@@ -60,7 +73,11 @@ class Answer:
         return number(self.header("Content-Length"))
 
     def readinto(self, view: memoryview) -> int:
-        """Fill `view` from the body as it came over the wire, never decoded; return 0 at its end."""
+        """Fill `view` with what has come of the body, as it came over the wire, never decoded; return 0 at its end.
+
+        It waits only while nothing has come. A body that only drips is an error, for another connection to be tried.
+        """
+        begun = time.monotonic()
         try:
             count: int = self._body.readinto(view)
             if self._body.isclosed():  # read to its end: the connection may serve the next request
@@ -70,6 +87,10 @@ class Answer:
             if not isinstance(problem, _foreign()):
                 raise
             raise failure(problem, self._host, "broke off while answering") from None
+        speed = self._pace.note(count, time.monotonic() - begun) if count else None
+        if speed is not None:
+            self.close()
+            raise too_slow(self._host, f"sends {self.what}", speed, self._least)
         return count
 
     def read(self, limit: int) -> bytes:
@@ -102,6 +123,25 @@ class Answer:
         """Give the connection back when the body was read to its end, else close it. May be called again."""
         with contextlib.suppress(Exception):  # closing what is broken may fail; it is not used again
             self._response.close()
+
+
+class _AsItComes:
+    """The stream below a body of known length: read from as far as it has come, where http.client would wait for all.
+
+    Else a server that drips would be waited for until a large piece is full, and a broken connection would take with it
+    what had come.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def readinto(self, view: memoryview) -> int:
+        """Fill `view` with what is there."""
+        count: int = self._stream.readinto1(view)
+        return count
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class Transport:
@@ -140,7 +180,7 @@ class Transport:
             if not isinstance(problem, _foreign()):
                 raise
             raise failure(problem, host, "does not answer") from None
-        return Answer(response, host, bodiless=method == "HEAD")
+        return Answer(response, host, self._settings, bodiless=method == "HEAD")
 
     def reaches(self, url: str) -> bool:
         """Whether the host of `url` is reached without a proxy."""
@@ -197,21 +237,17 @@ class Transport:
                 return
             kept = certificates_for(self._settings, host)
             if kept is not None:
-                session.mount(f"https://{host}/", _adapter(self._connections, context_for(kept, host, verify=verify)))
+                session.mount(f"https://{host}/", _adapter(self._settings, context_for(kept, host, verify=verify)))
             self._equipped.add(host)
-
-    @property
-    def _connections(self) -> int:
-        return max(self._settings.jobs, 1) + 1
 
     def _opened(self) -> requests.Session:
         with self._lock:
             if self._session is None:
-                self._session = _session(self._connections)
+                self._session = _session(self._settings)
             return self._session
 
 
-def _session(connections: int) -> requests.Session:
+def _session(settings: Settings) -> requests.Session:
     from http.cookiejar import DefaultCookiePolicy
 
     from requests import Session
@@ -225,17 +261,27 @@ def _session(connections: int) -> requests.Session:
     session = Unfollowing()
     session.trust_env = False  # would read .netrc; proxies and certificates are found by `proxies`
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-    adapter = _adapter(connections, None)
+    adapter = _adapter(settings, None)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     return session
 
 
-def _adapter(connections: int, context: ssl.SSLContext | None) -> HTTPAdapter:
+def _adapter(settings: Settings, context: ssl.SSLContext | None) -> HTTPAdapter:
     """Return what makes and keeps connections, with a TLS context of its own if one is given."""
     from requests.adapters import HTTPAdapter
-    from urllib3 import HTTPSConnectionPool
-    from urllib3.connection import HTTPSConnection
+    from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+    from urllib3.connection import HTTPConnection, HTTPSConnection
+
+    class PlainConnection(HTTPConnection):
+        """Has the kernel send files."""
+
+        def send(self, data: Any) -> None:
+            if isinstance(data, Stretch) and self.sock is not None:
+                data.send(self.sock)
+                return
+            for block in _blocks(self, data, settings):
+                super().send(block)
 
     class Connection(HTTPSConnection):
         """Does not warn at every request that TLS is not verified: the user has named the host as insecure."""
@@ -244,24 +290,48 @@ def _adapter(connections: int, context: ssl.SSLContext | None) -> HTTPAdapter:
             super().connect()
             self.is_verified = True  # read only to decide on that warning
 
+        def send(self, data: Any) -> None:
+            for block in _blocks(self, data, settings):
+                super().send(block)
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = PlainConnection
+
     class Pool(HTTPSConnectionPool):
         ConnectionCls = Connection
 
     class Adapter(HTTPAdapter):
-        """Uploads in large blocks."""
+        """Uses these connections, and the context."""
 
         def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
             if context is not None:
                 kwargs["ssl_context"] = context
-            super().init_poolmanager(*args, blocksize=_UPLOAD_BLOCK, **kwargs)
-            self.poolmanager.pool_classes_by_scheme = {**self.poolmanager.pool_classes_by_scheme, "https": Pool}
+            super().init_poolmanager(*args, **kwargs)
+            self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": Pool}
 
         def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
             if context is not None:
                 kwargs["ssl_context"] = context
             return super().proxy_manager_for(*args, **kwargs)
 
-    return Adapter(pool_connections=16, pool_maxsize=connections, max_retries=0)
+    return Adapter(pool_connections=16, pool_maxsize=max(settings.jobs, 1) + 1, max_retries=0)
+
+
+def _blocks(connection: Any, data: Any, settings: Settings) -> Iterator[Any]:
+    """Yield what a connection is to send in blocks, each of which the other side has the time of one wait to take.
+
+    A socket counts that time for all that it is given at once, and for a new one it is that of connecting.
+    """
+    if connection.sock is not None:
+        connection.sock.settimeout(settings.read_timeout)
+    if isinstance(data, Stretch):
+        yield from data
+    elif isinstance(data, bytes | bytearray | memoryview) and len(data) > BLOCK:
+        view = memoryview(data)
+        for start in range(0, len(view), BLOCK):
+            yield view[start : start + BLOCK]
+    else:
+        yield data
 
 
 def _foreign() -> tuple[type[Exception], ...]:

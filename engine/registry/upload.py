@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from imq.grammar.errors import DigestMismatch, Interrupted, RegistryError
+from imq.grammar.errors import RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
 from . import faults
+from .body import Body
 from .chunks import ChunkedUpload, Session
 from .exchange import Ask, joined
 from .limits import retry_after
@@ -16,23 +17,15 @@ from .scopes import push_scope
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator
-    from typing import Literal, Protocol
+    from collections.abc import Callable
+    from typing import Literal
 
     from imq.engine.oci.document import Descriptor
     from imq.engine.oci.reference import Reference
 
+    from .body import Content
     from .exchange import Exchange
     from .transport import Answer
-
-    class Content(Protocol):
-        """What is sent of a blob: read once, from its beginning, and closed."""
-
-        def read(self, count: int = -1, /) -> bytes | bytearray:
-            """Return the next bytes; none at the end."""
-
-        def close(self) -> None:
-            """Let go of what it is read from."""
 
     Outcome = Literal["sent", "exists", "mounted"]
 
@@ -158,12 +151,12 @@ class Uploads:
         sent: Callable[[int], None],
         stop: threading.Event | None,
     ) -> Answer:
-        bodies: list[_Body] = []
+        bodies: list[Body] = []
 
-        def body() -> _Body | bytes:
+        def body() -> Body | bytes:
             if not descriptor.size:
                 return b""  # a stream of no length would travel in chunks, which registries need not take
-            bodies.append(_Body(opened(), descriptor.size, sent, stop))
+            bodies.append(self._body(reference, descriptor, opened(), sent, stop))
             return bodies[-1]
 
         ask = Ask(
@@ -195,50 +188,27 @@ class Uploads:
     ) -> Answer:
         scopes = push_scope(reference.repository, source)
         upload = ChunkedUpload(self._exchange, reference, scopes, session, patience, stop)
-        body = _Body(opened(), descriptor.size, sent, stop)
+        body = self._body(reference, descriptor, opened(), sent, stop)
         try:
-            return upload.send(body.read, lambda address: _closing(address, descriptor))
+            return upload.send(body.take, lambda address: _closing(address, descriptor))
         finally:
             body.close()
+
+    def _body(
+        self,
+        reference: Reference,
+        descriptor: Descriptor,
+        content: Content,
+        sent: Callable[[int], None],
+        stop: threading.Event | None,
+    ) -> Body:
+        shown = _shown(reference, descriptor)
+        return Body(content, descriptor.size, sent, stop, self._exchange.settings, reference.registry, shown)
 
     def _cancel(self, reference: Reference, location: str) -> None:
         """Close a session that is not needed. A registry that does not do that forgets it by itself."""
         name = reference.repository
         self._exchange.ask(Ask("DELETE", reference.registry, name, location, push_scope(name), once=True)).close()
-
-
-class _Body:
-    """A blob as the body of a request: of known length, counted as it goes, ended when the work is called off."""
-
-    def __init__(self, file: Content, size: int, sent: Callable[[int], None], stop: threading.Event | None) -> None:
-        self._file = file
-        self._size = size
-        self._sent = sent
-        self._stop = stop
-        self._done = 0
-
-    def __len__(self) -> int:
-        return self._size
-
-    def __iter__(self) -> Iterator[bytes | bytearray]:
-        """Be seen as a stream by requests, which then reads."""
-        while block := self.read(1 << 20):
-            yield block
-
-    def read(self, count: int = -1) -> bytes | bytearray:
-        """Return the next bytes."""
-        if self._stop is not None and self._stop.is_set():
-            raise Interrupted("the transfer was called off")
-        block = self._file.read(count)
-        self._done += len(block)
-        if self._done > self._size or (not block and self._done < self._size):
-            raise DigestMismatch(f"a blob to be sent has {self._done} bytes, and should have {self._size}")
-        self._sent(self._done)
-        return block
-
-    def close(self) -> None:
-        """Close what it is read from."""
-        self._file.close()
 
 
 def _closing(address: str, descriptor: Descriptor) -> str:

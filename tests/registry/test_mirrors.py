@@ -167,7 +167,7 @@ def test_wrong_bytes_of_a_mirror_are_never_kept(
 @pytest.mark.parametrize(
     "fault",
     [
-        Fault("GET .*/blobs/", change=proxy.reset(200_000), after=1),
+        Fault("GET .*/blobs/", change=proxy.reset(50_000), after=1),
         Fault("GET .*/blobs/", change=proxy.cut(1000, told=True), after=1),
         Fault("GET .*/blobs/", answer=proxy.status(404), after=1),
         Fault("GET .*/blobs/", answer=proxy.status(503), after=1),
