@@ -64,6 +64,7 @@ class Cli:
         self.stdout = stdout
         self.stderr = stderr
         self.environment = environment
+        self.pager: str | None = None  # its command line, "" for none; None: as the environment says
         self._code = 0
         self._color = "auto"
 
@@ -76,19 +77,26 @@ class Cli:
             self.stdout.flush()
         except BrokenPipeError:
             return 141
-        except ImqError as error:
-            return self.fail(error)
-        except KeyboardInterrupt:
-            return self.fail(Interrupted("interrupted"))
-        except OSError as problem:
-            return self.fail(ImqError(f"{problem.strerror or problem}", code="system"))
-        except Exception as problem:
-            if self.environment.get("IMQ_TRACEBACK"):
-                raise
-            why = f"{type(problem).__name__}: {problem}"
-            hints = ("this is a fault of imq; IMQ_TRACEBACK=1 shows where, for a report",)
-            return self.fail(ImqError(why, code="internal", hints=hints))
+        except (Exception, KeyboardInterrupt) as problem:  # noqa: BLE001 - whatever it is, it is told
+            return self.failed(problem)
         return code
+
+    def failed(self, problem: BaseException) -> int:
+        """Draw whatever ended a statement and return its exit code; a fault of imq is raised when it is looked for."""
+        match problem:
+            case ImqError():
+                return self.fail(problem)
+            case KeyboardInterrupt():
+                return self.fail(Interrupted("interrupted"))
+            case OSError():
+                return self.fail(ImqError(f"{problem.strerror or problem}", code="system"))
+            case _:
+                pass
+        if self.environment.get("IMQ_TRACEBACK"):
+            raise problem
+        why = f"{type(problem).__name__}: {problem}"
+        hints = ("this is a fault of imq; IMQ_TRACEBACK=1 shows where, for a report",)
+        return self.fail(ImqError(why, code="internal", hints=hints))
 
     def fail(self, error: ImqError) -> int:
         """Draw an error and return its exit code."""
@@ -345,7 +353,7 @@ class Cli:
 
         default = self._default_form(options)
         if isinstance(result, Told):
-            self.stdout.write(result.text)
+            self._write_all((result.text,))
             return
         if isinstance(result, Failure):
             self._code = max(self._code, self.fail(result.error))
@@ -366,8 +374,21 @@ class Cli:
         return "ids" if "quiet" in options.flags else form_named(options.value("output") or "table").name
 
     def _write_all(self, texts: Iterable[str]) -> None:
+        """Write an answer; what is longer than the terminal's screen goes through the pager."""
+        if self._pages():
+            from .pager import page, pager_of
+
+            command = pager_of(self.environment) if self.pager is None else self.pager
+            page(texts, self.stdout, command, self.environment)
+            return
         for text in texts:
             self.stdout.write(text)
+
+    def _pages(self) -> bool:
+        """Whether a person sits before a screen that a pager can use."""
+        if self.pager == "" or self.environment.get("TERM", "") in ("", "dumb", "unknown"):
+            return False
+        return self.stdout.isatty() and self.stdin.isatty()
 
 
 def _start_quickly() -> None:

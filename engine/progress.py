@@ -16,6 +16,8 @@ else:
     Protocol = object  # typing is slow to import, and a Protocol says nothing at run time
 
 PULLING = "Pulling fs layer"
+WAITING = "Waiting"
+"""What a layer does that others are fetched or sent before; it is shown, and not said."""
 DOWNLOADING = "Downloading"
 DOWNLOADED = "Download complete"
 PULLED = "Pull complete"
@@ -43,6 +45,15 @@ class Progress(Protocol):
     def end(self) -> None:
         """End the transfer, well or not."""
 
+    def count(self, what: str, done: int, total: int) -> None:
+        """Say that `done` of `total` things are done of what `what` names; no total: nobody knows it.
+
+        It ends when all are done; what was broken off ends with `stop`. Transfers may come between.
+        """
+
+    def stop(self) -> None:
+        """End all that is counted: it is done, or was broken off."""
+
     def warn(self, text: str) -> None:
         """Say something that the user did not expect and that stops nothing; outside a transfer."""
 
@@ -60,6 +71,12 @@ class Silent:
         """Say nothing."""
 
     def end(self) -> None:
+        """Say nothing."""
+
+    def count(self, what: str, done: int, total: int) -> None:
+        """Say nothing."""
+
+    def stop(self) -> None:
         """Say nothing."""
 
     def warn(self, text: str) -> None:

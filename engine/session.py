@@ -456,6 +456,18 @@ class Session:
 
     def explained(self, text: str, wholes: Mapping[int, int] | None = None, folder: str = os.curdir) -> Iterator[str]:
         """Yield how each statement of a text would run; those that name or set something are done, for what follows."""
+    def look_through(self, statement: ast.Statement) -> None:
+        """Raise what is wrong with the names and types of a statement; nothing is run, and no registry is asked."""
+        match statement:
+            case ast.Ask(query) | ast.Act(query=ast.Query() | ast.Combination() as query):
+                bind(self._expanded(query), self.scope())
+            case ast.Assert(condition):
+                bind_condition(self._expanded(condition), self.scope())
+            case ast.Explain(inner) | ast.DryRun(inner):
+                self.look_through(inner)
+            case _:
+                pass  # what it says is told when it runs
+
         yield from self._explained(self.parse(text, wholes, folder), text, folder)
 
     def _explained(self, statements: Sequence[ast.Statement], text: str, folder: str) -> Iterator[str]:

@@ -24,8 +24,7 @@ DRAWING = (CHECKOUT / "README.md").read_text(encoding="utf-8").partition("## The
 HEAVY = {
     "lark": {"imq.grammar.generate"},
     "requests": {"imq.engine.registry.lean", "imq.engine.registry.transport"},
-    "prompt_toolkit": {"imq.repl"},
-    "rich": {"imq.progress"},
+    "prompt_toolkit": {"imq.repl.editor"},
     "tabulate": {"imq.engine.render.pages"},
     "isal": {"imq.engine.layers.compression", "imq.engine.layers.header", "imq.engine.layers.tar"},
     "zstandard": {"imq.engine.layers.compression", "imq.engine.layers.zstd"},

@@ -1,0 +1,98 @@
+"""The statements of this and earlier sessions, kept in a file that only the user can read."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_SECRET = re.compile(
+    r"\blogin\b.*(?:\s-p|--password|password|token)|\b\w*(?:passw(?:or)?d|secret|token|api_?key|credential)\w*\s*="
+    r"|://[^/\s:@]+:[^/\s@]+@",
+    re.IGNORECASE | re.DOTALL,
+)
+"""What looks as if a secret were in it: it is not written down."""
+_MOST = 5000
+"""How many statements are kept."""
+
+
+class History:
+    """What was said, oldest first, and where it is kept.
+
+    The file has one statement after the other, each line of it behind a `+`, as prompt_toolkit's own files have them.
+    `problem` says why nothing is kept, when nothing can be.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.said: list[str] = []
+        self.problem = ""
+        self._path = os.path.join(_state(environment), "imq", "history")
+        try:
+            self._read()
+        except OSError as problem:
+            self._cannot(problem)
+
+    def add(self, text: str) -> None:
+        """Remember what was said; write it down unless it looks as if it had a secret in it, or begins with a blank."""
+        if not text.strip() or (self.said and self.said[-1] == text):
+            return
+        self.said.append(text)
+        if self.problem or text[0].isspace() or _SECRET.search(text):
+            return
+        lines = "".join(f"+{line}\n" for line in text.split("\n"))
+        try:
+            self._append(f"\n{lines}".encode("utf-8", "surrogateescape"))
+        except OSError as problem:
+            self._cannot(problem)
+
+    def _cannot(self, problem: OSError) -> None:
+        self.problem = f"history is not kept: {self._path}: {problem.strerror or problem}"
+
+    def _read(self) -> None:
+        os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+        self._append(b"")
+        with open(self._path, encoding="utf-8", errors="surrogateescape") as file:
+            lines: list[str] = []
+            for line in file:
+                if line.startswith("+"):
+                    lines.append(line[1:].rstrip("\n"))
+                elif lines:
+                    self.said.append("\n".join(lines))
+                    lines = []
+        if lines:
+            self.said.append("\n".join(lines))
+        if len(self.said) > 2 * _MOST:
+            self._shorten()
+
+    def _append(self, content: bytes) -> None:
+        """Write at the end of the file, in one call, so that sessions that write at once do not mix."""
+        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            if os.fstat(file).st_mode & 0o077:
+                os.fchmod(file, 0o600)
+            if content:
+                os.write(file, content)
+        finally:
+            os.close(file)
+
+    def _shorten(self) -> None:
+        """Keep the newest; another session that writes meanwhile may lose a line of its own."""
+        self.said = self.said[-_MOST:]
+        temporary = f"{self._path}.{os.getpid()}"
+        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(file, "w", encoding="utf-8", errors="surrogateescape") as target:
+            for text in self.said:
+                target.write("\n" + "".join(f"+{line}\n" for line in text.split("\n")))
+        os.rename(temporary, self._path)
+
+
+def _state(environment: Mapping[str, str]) -> str:
+    """Return the user's folder for state, by the XDG rules."""
+    state = environment.get("XDG_STATE_HOME", "")
+    if os.path.isabs(state):
+        return state
+    return os.path.join(environment.get("HOME") or os.path.expanduser("~"), ".local", "state")

@@ -1,0 +1,179 @@
+"""What only the world knows and completion offers: names of images, values of fields, keys of labels, files, sources.
+
+A thread of its own asks for them, in a session of its own on the same store, so that no key waits for anything; what
+it finds is kept until a statement may have changed it, and is offered while it is looked for anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from _thread import allocate_lock
+
+from imq.engine.result import Answer
+from imq.grammar.errors import ImqError, StatementError
+from imq.grammar.parser import parse
+from imq.grammar.record import TYPE_CHECKING, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from imq.engine.session import Session
+
+MOST = 20_000
+"""How many values of one kind are looked at."""
+
+
+class Wanted(Record):
+    """A kind of values, as `Completion` has them; `table` and `field` of values and keys, `folder` of paths."""
+
+    kind: str
+    table: str = ""
+    field: str = ""
+    folder: str = ""
+
+
+class Values:
+    """Looks values up beside the session. `opened` makes the thread's own session, `told` is called when one is there.
+
+    Both are called in the thread.
+    """
+
+    def __init__(self, opened: Callable[[], Session], told: Callable[[], None]) -> None:
+        from queue import SimpleQueue
+        from threading import Thread
+
+        self._opened = opened
+        self._told = told
+        self._found: dict[Wanted, tuple[str, ...]] = {}
+        self._fresh: set[Wanted] = set()
+        self._guard = allocate_lock()
+        self._verdicts: dict[str, StatementError | None] = {}
+        self._last = ""
+        self._asked: SimpleQueue[Wanted | str | None] = SimpleQueue()
+        self._thread = Thread(target=self._run, name="imq-values", daemon=True)
+        self._thread.start()
+
+    def of(self, wanted: Wanted) -> tuple[str, ...]:
+        """Return what is known by now, at once; what is not known, or may have changed, is looked for."""
+        with self._guard:
+            if wanted not in self._fresh:
+                self._fresh.add(wanted)
+                self._asked.put(wanted)
+            return self._found.get(wanted, ())
+
+    def wrong(self, text: str) -> StatementError | None:
+        """Return what is wrong with the names and types of a text that parses, as far as it is known by now."""
+        with self._guard:
+            if text not in self._verdicts and text != self._last:
+                self._last = text
+                self._asked.put(text)
+            return self._verdicts.get(text)
+
+    def forget(self) -> None:
+        """Look for everything anew when it is next asked for: a statement has been run."""
+        with self._guard:
+            self._fresh.clear()
+            self._verdicts.clear()
+            self._last = ""
+
+    def close(self) -> None:
+        """End the thread as soon as it is done with what it does."""
+        self._asked.put(None)
+
+    def _run(self) -> None:
+        try:
+            session = self._opened()
+        except (ImqError, OSError):
+            return  # the session that the user sees says it
+        try:
+            while (asked := self._asked.get()) is not None:
+                if isinstance(asked, Wanted):
+                    found = _found(session, asked)
+                    with self._guard:
+                        self._found[asked] = found
+                elif asked == self._last:  # later keys have made the others moot
+                    verdict = _verdict(session, asked)
+                    with self._guard:
+                        self._verdicts[asked] = verdict
+                else:
+                    continue
+                self._told()
+        finally:
+            session.close()
+
+
+def _found(session: Session, wanted: Wanted) -> tuple[str, ...]:
+    """Return values, those that are shown first in front; nothing where they cannot be had without waiting long."""
+    try:
+        match wanted.kind:
+            case "reference":
+                return _texts(session, f"images in store where name is known select name limit {MOST}")
+            case "path":
+                return tuple(_paths(wanted.folder))
+            case "source":
+                return "store", *sorted(session.memory.hosts)
+            case "variable":
+                names = [*session.memory.variables, *(f"env.{name}" for name in sorted(session.world.environment))]
+                return tuple(f"${name}" for name in names)
+            case "key":
+                return tuple(_keys(session, wanted))
+            case _:
+                return _values(session, wanted)
+    except (ImqError, OSError, RecursionError):
+        return ()
+
+
+def _texts(session: Session, text: str) -> tuple[str, ...]:
+    (result,) = session.run(text)
+    assert isinstance(result, Answer)
+    return tuple(str(row[0]) for row in result.rows if row[0] is not None)
+
+
+def _values(session: Session, wanted: Wanted) -> tuple[str, ...]:
+    """Return the values that a field of the store's tables has, most frequent first; of registries nothing is asked."""
+    from imq.engine.tables import TABLES, Cost, Kind, Of
+
+    table = TABLES.get(wanted.table)
+    field = table.find(wanted.field) if table is not None else None
+    if table is None or field is None or table.remote or table.takes is Of.FILE or field.cost is Cost.CONTENT:
+        return ()
+    if field.kind not in (Kind.TEXT, Kind.REFERENCE, Kind.REPOSITORY, Kind.TAG, Kind.VERSION, Kind.PLATFORM):
+        return ()
+    name = field.name
+    place = " in store" if table.places else ""
+    known = f"{table.name}{place} where {name} is known"
+    return _texts(session, f"{known} group by {name} select {name}, count order by count desc, {name} limit {MOST}")
+
+
+def _keys(session: Session, wanted: Wanted) -> list[str]:
+    counts: dict[str, int] = {}
+    from imq.engine.tables import TABLES
+
+    table = TABLES.get(wanted.table)
+    if table is None or table.remote:
+        return []
+    place = " in store" if table.places else ""
+    for text in _texts(session, f"{table.name}{place} select {wanted.field} limit {MOST}"):
+        for key in json.loads(text):
+            counts[key] = counts.get(key, 0) + 1
+    return sorted(counts, key=lambda key: (-counts[key], key))
+
+
+def _paths(folder: str) -> list[str]:
+    place = os.path.expanduser(folder) or os.curdir
+    with os.scandir(place) as entries:
+        return sorted(folder + entry.name + ("/" if entry.is_dir() else "") for entry in entries)
+
+
+def _verdict(session: Session, text: str) -> StatementError | None:
+    """Return what the names and types of a text's only statement have against them."""
+    try:
+        statements = parse(text, session.vocabulary)
+        if len(statements) == 1:  # what earlier ones would define is not known before they run
+            session.look_through(statements[0])
+    except StatementError as error:
+        return error if error.span is not None else None
+    except (ImqError, OSError, RecursionError, RuntimeError):
+        return None
+    return None
