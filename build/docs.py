@@ -278,7 +278,12 @@ def reference() -> str:
         _table(
             ("", "may be", "at first", "for"),
             (
-                (_code(s.name), " ".join(map(_code, s.choices)) or "a number", s.default, s.doc)
+                (
+                    _code(s.name),
+                    " ".join(map(_code, s.choices)) or ("a size" if s.size else "a number"),
+                    s.default,
+                    s.doc,
+                )
                 for s in SETTINGS.values()
             ),
         ),

@@ -622,12 +622,16 @@ class _Fields:
     """images: the layers it is made of; images: how many layers it has; tags: how many layers it has"""
     line: Path
     """lines: the line, without the blanks around it"""
+    major: Path
+    """tags: the first number of the version"""
     manifest_digest: Path
     """images: the digest of the manifest of this platform; tags: the digest of the manifest of this platform"""
     manifests: _Manifests
     """platforms: its manifest, if the registry has it"""
     media_type: Path
     """images: the media type of the manifest; layers: the media type of the layer; tags: the media type of what the tag stands for; platforms: the media type of the entry's manifest; manifests: its media type; referrers: the media type of its manifest"""
+    minor: Path
+    """tags: the second number of the version"""
     name: Path
     """images: repository and tag (or digest) as one writes them; containers: its name; tags: repository and tag (or digest) as one writes them; repositories: the repository, as one writes it; platforms: what the index was asked as; manifests: repository@digest; referrers: repository@digest; search: the repository, as one writes it; sources: what it is called after `in` and `use`"""
     names: _Images
@@ -646,6 +650,8 @@ class _Fields:
     """its tag names another digest in its registry now"""
     parent_index: Path
     """manifests: an index that lists it"""
+    patch: Path
+    """tags: the third number of the version"""
     platform: Path
     """images: os/architecture[/variant]; tags: os/architecture[/variant]; platforms: os/architecture[/variant]; manifests: os/architecture[/variant]"""
     platforms: _Platforms
@@ -654,6 +660,8 @@ class _Fields:
     """images: the exposed ports, such as 80/tcp; containers: its ports; tags: the exposed ports, such as 80/tcp"""
     position: Path
     """platforms: its place in the index, 0 for the first"""
+    prerelease: Path
+    """tags: what says that it is no release yet: rc1, beta.2"""
     problem: Path
     """tags: why its registry did not tell more of it; repositories: why its registry did not tell more of it; platforms: why its registry did not tell more of it; manifests: why its registry did not tell more of it; referrers: why its registry did not tell more of it"""
     pulled_at: Path

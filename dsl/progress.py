@@ -8,7 +8,7 @@ from _thread import allocate_lock
 
 from imq.engine import progress as words
 from imq.engine.render.columns import clean, width
-from imq.engine.render.units import human_size
+from imq.engine.sizes import human_size
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:

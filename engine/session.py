@@ -35,6 +35,7 @@ from .progress import Silent
 from .result import Answer, Documents, Failure, Heading, Result, Told, worst
 from .runner import Runner, broken
 from .scripts import Scripts
+from .settings import bound
 from .sources.outside import Outside
 from .staging import Staging
 from .store.store import Store
@@ -438,6 +439,7 @@ class Session:
         from .sources.store import StoreSource
 
         world = self.world
+        self.store.quota = bound(self.settings["quota"])
         source = StoreSource(
             self.store,
             environment=world.environment,

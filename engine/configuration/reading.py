@@ -10,6 +10,7 @@ from imq.engine.oci.reference import Reference
 from imq.engine.registry.settings import Host
 from imq.engine.render.units import parse_duration
 from imq.engine.settings import checked
+from imq.engine.sizes import parse_size
 from imq.grammar.errors import ImqError, InvalidReference, Span, StatementError, nearest
 from imq.grammar.record import TYPE_CHECKING, Record
 

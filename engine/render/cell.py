@@ -9,11 +9,12 @@ import json
 from math import isfinite
 
 from imq.engine.oci.timestamp import write_time
+from imq.engine.sizes import Size, human_size_exact
 from imq.engine.tables.declaration import Kind
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .columns import clean
-from .units import Size, ago, created_at, human_duration, human_size_exact
+from .units import ago, created_at, human_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,9 +49,9 @@ def data(kind: Kind, raw: Raw) -> Data:
         return int(raw) / _SECOND
     if kind is Kind.BOOLEAN:
         return bool(raw)
-    if kind in (Kind.LIST, Kind.MAP):
     if kind is Kind.VERSION:
         return _version(raw)
+    if kind in (Kind.LIST, Kind.MAP):
         value: list[str] | dict[str, str] = json.loads(str(raw))
         return value
     return None if isinstance(raw, float) and not isfinite(raw) else raw  # JSON has no infinity
@@ -74,9 +75,9 @@ def text(kind: Kind, raw: Raw, manner: Manner) -> str:
         return _cut(", ".join(str(item) for item in json.loads(str(raw))), manner)
     if kind is Kind.MAP:
         return _cut(_pairs(raw), manner)
-    if isinstance(raw, float):
     if kind is Kind.VERSION:
         return clean(_version(raw))
+    if isinstance(raw, float):
         return f"{raw:.6f}".rstrip("0").rstrip(".")
     return _cut(str(raw), manner) if kind is Kind.TEXT else clean(str(raw))
 
@@ -93,13 +94,13 @@ def _cut(shown: str, manner: Manner) -> str:
     return shown if manner.whole or len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
 
 
-def _pairs(raw: Raw) -> str:
 def _version(raw: Raw) -> str:
     from imq.engine.oci.version import SEPARATOR  # with its patterns, which most answers do without
 
     return str(raw).rpartition(SEPARATOR)[2]
 
 
+def _pairs(raw: Raw) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted(json.loads(str(raw)).items()))
 
 
@@ -119,7 +120,7 @@ STYLES: dict[str, Callable[[Raw, Manner], object]] = {
     "size": lambda raw, _: "N/A" if raw is None else Size(int(raw)),
     "size-4": lambda raw, _: "N/A" if raw is None else human_size_exact(int(raw)),
     "pairs": lambda raw, _: _pairs(raw),
-    "plain": lambda raw, _: "" if raw is None else raw,
     "ok": lambda raw, _: "[OK]" if raw else "",
+    "plain": lambda raw, _: "" if raw is None else raw,
 }
 """How docker's placeholders show their field, by the word that field declarations use."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 
 from imq.engine.oci.timestamp import write_time
+from imq.engine.sizes import human_size_exact
 from imq.engine.tables.declaration import Kind, folded
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .cell import STYLES, text
 from .columns import GAP, LEAST, clean, width
 from .row import Row
-from .units import human_size_exact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -8,7 +8,7 @@ from imq.engine import actions as a
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, read_manifest
 from imq.engine.oci.reference import Reference
-from imq.engine.store.files import told
+from imq.engine.store.files import ELSEWHERE, told
 from imq.grammar.errors import ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
@@ -336,7 +336,7 @@ class StoreSource:
         from imq.engine.store.saving import save
 
         temporary = f"{action.path}.{os.getpid()}.part"
-        with told(f"write {action.path}"):
+        with told(f"write {action.path}", os.path.dirname(os.path.abspath(action.path)), action.size, ELSEWHERE):
             try:
                 with open(temporary, "xb") as target:
                     save(self._store, action.images, target)

@@ -11,7 +11,7 @@ from imq.engine.layers.unpack import discard, unpack_layers
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor
-from imq.engine.store.files import told
+from imq.engine.store.files import ELSEWHERE, told
 from imq.engine.store.layout import unknown_type
 from imq.grammar.errors import Conflict
 from imq.grammar.record import TYPE_CHECKING
@@ -25,7 +25,7 @@ def export_image(store: Store, action: Export) -> Outcome:
     """Unpack the image beside the target, then put it there; an error leaves the target as it was."""
     layers = _layers(store, action)
     part = f"{action.path}.{os.getpid()}.part"
-    with told(f"write {action.path}"):
+    with told(f"write {action.path}", os.path.dirname(action.path), _bytes(store, action), ELSEWHERE):
         unpacked = unpack_layers(layers, part)
         try:
             _put(part, action)
@@ -35,6 +35,16 @@ def export_image(store: Store, action: Export) -> Outcome:
     left_out = [f"{count} {what}" for what, count in unpacked.left_out]
     note = "; ".join([f"{unpacked.entries} entries", *left_out])
     return Outcome("export", action.path, action.id, unpacked.size, note=note)
+
+
+def _bytes(store: Store, action: Export) -> int | None:
+    """Return the bytes of the image's files; those of its layers when these have not been unpacked yet."""
+    row = store.index.connection.execute(
+        "SELECT coalesce(size, download_size) FROM image"
+        " WHERE key = (SELECT image FROM entry WHERE root = ? AND id = ? LIMIT 1)",
+        (action.root, action.id),
+    ).fetchone()
+    return row[0] if row else None
 
 
 def _layers(store: Store, action: Export) -> list[StackedLayer]:

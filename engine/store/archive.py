@@ -14,7 +14,7 @@ from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import LARGEST_DOCUMENT, Descriptor, Index, Manifest, read_manifest
 from imq.engine.oci.reference import Reference
-from imq.grammar.errors import DigestMismatch, InvalidReference, Malformed, NotFound
+from imq.grammar.errors import DigestMismatch, ImqError, InvalidReference, Malformed, NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .files import told
@@ -24,7 +24,7 @@ from .making import store_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import BinaryIO, Protocol
+    from typing import Any, BinaryIO, Protocol
 
     from .ingest import Ingest
 
@@ -34,8 +34,16 @@ if TYPE_CHECKING:
         def open(self, name: str) -> BinaryIO | None:
             """Open a file; None when there is none of this name."""
 
+        def size(self, name: str) -> int:
+            """Return the bytes of a file, 0 when there is none of this name."""
+
+        def total(self) -> int:
+            """Return the most bytes that images may be made of."""
+
 
 _PIECE = 1 << 20
+_HEAD = 512
+"""Bytes that tell how a layer is packed."""
 _UNREADABLE: tuple[type[Exception], ...] = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
 """What reading a tar archive, packed or not, raises when it is not one or is cut off."""
 try:
@@ -62,10 +70,23 @@ class _Folder:
         self._root = os.path.realpath(root)
 
     def open(self, name: str) -> BinaryIO | None:
+        path = self._path(name)
+        return open(path, "rb") if path is not None else None
+
+    def size(self, name: str) -> int:
+        path = self._path(name)
+        return os.path.getsize(path) if path is not None else 0
+
+    def total(self) -> int:
+        return sum(
+            os.path.getsize(os.path.join(folder, name))
+            for folder, _, names in os.walk(os.path.join(self._root, "blobs"))
+            for name in names
+        )
+
+    def _path(self, name: str) -> str | None:
         path = os.path.realpath(os.path.join(self._root, name))
-        if not path.startswith(self._root + os.sep) or not os.path.isfile(path):
-            return None
-        return open(path, "rb")
+        return path if path.startswith(self._root + os.sep) and os.path.isfile(path) else None
 
 
 class _Archive:
@@ -76,15 +97,25 @@ class _Archive:
         self._members = {os.path.normpath(member.name): member for member in archive}
 
     def open(self, name: str) -> BinaryIO | None:
+        member = self._member(name)
+        # a regular member is always a file
+        return self._archive.extractfile(member) if member is not None else None  # type: ignore[return-value]
+
+    def size(self, name: str) -> int:
+        member = self._member(name)
+        return member.size if member is not None else 0
+
+    def total(self) -> int:
+        return sum(member.size for member in self._members.values())
+
+    def _member(self, name: str) -> tarfile.TarInfo | None:
         member = self._members.get(os.path.normpath(name))
         for _ in range(8):  # old archives name a layer they hold twice by a link
             if member is None or member.isreg():
                 break
             target = member.linkname if member.islnk() else os.path.join(os.path.dirname(member.name), member.linkname)
             member = self._members.get(os.path.normpath(target)) if member.islnk() or member.issym() else None
-        if member is None or not member.isreg():
-            return None
-        return self._archive.extractfile(member)  # type: ignore[return-value] # a regular member is always a file
+        return member if member is not None and member.isreg() else None
 
 
 def load(path: str, ingest: Ingest) -> list[Loaded]:
@@ -131,6 +162,8 @@ def _load_layout(files: Files, content: bytes, ingest: Ingest) -> Iterator[Loade
         described = [Entry.read(entry, place) for place, entry in enumerate(entries)]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise Malformed("index.json is not the index of an image layout", code="layout") from None
+    if not ingest.roomy(files.total()):
+        ingest.reserve(_reached(files, [entry.descriptor for entry in described]))
     for entry in described:
         held: set[Digest] = set()
         id_ = _copy_tree(files, entry.descriptor, ingest, held)
@@ -158,6 +191,26 @@ def _copy_tree(files: Files, descriptor: Descriptor, ingest: Ingest, held: set[D
     ingest.document(descriptor, content)
     held.add(descriptor.digest)
     return id_
+
+
+def _reached(files: Files, roots: Sequence[Descriptor]) -> list[Descriptor]:
+    """Return the blobs that will be copied for these descriptors; what is wrong with them is told later."""
+    reached: dict[Digest, Descriptor] = {}
+    pending = list(roots)
+    while pending:
+        descriptor = pending.pop()
+        if descriptor.digest in reached or not _has(files, descriptor.digest):
+            continue
+        reached[descriptor.digest] = descriptor
+        try:
+            document = read_manifest(_document(files, descriptor), descriptor.media_type)
+        except ImqError:
+            continue
+        if isinstance(document, Index):
+            pending += document.manifests
+        else:
+            reached |= {blob.digest: blob for blob in (document.config, *document.layers)}
+    return list(reached.values())
 
 
 def _copy_image(files: Files, manifest: Manifest, ingest: Ingest) -> Digest:
@@ -219,11 +272,34 @@ def _load_docker(files: Files, content: bytes, path: str, ingest: Ingest) -> Ite
         wanted = [(image["Config"], image.get("RepoTags") or [], image.get("Layers") or []) for image in images]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise Malformed(f"the manifest.json of {path} is not docker's", code="archive") from None
+    if not ingest.roomy(files.total()):
+        ingest.reserve(_plain_layers(files, wanted))
     adopted: dict[Digest, Descriptor] = {}
     for config_name, tags, layers in wanted:
         yield _load_docker_image(
             files, str(config_name), [str(tag) for tag in tags], [str(layer) for layer in layers], ingest, adopted
         )
+
+
+def _plain_layers(files: Files, images: Sequence[tuple[Any, Any, Any]]) -> list[Descriptor]:
+    """Return the layers that will be taken in and are not packed, as most; what is wrong with them is told later."""
+    layers: dict[Digest, Descriptor] = {}
+    for config_name, _, names in images:
+        source = files.open(str(config_name))
+        if source is None:
+            continue
+        with source:
+            try:
+                diff_ids = Config.read(source.read(LARGEST_DOCUMENT + 1)).diff_ids
+            except ImqError:
+                continue
+        for name, diff_id in zip(names, diff_ids, strict=False):
+            layer = files.open(str(name)) if diff_id not in layers else None
+            if layer is not None:
+                with layer:
+                    if not sniff(layer.read(_HEAD)):
+                        layers[diff_id] = Descriptor(media.OCI_LAYER, diff_id, files.size(str(name)))
+    return list(layers.values())
 
 
 def _load_docker_image(
@@ -256,7 +332,7 @@ def _load_docker_image(
             raise Malformed(f"the layer {name} is missing from the archive", code="archive")
         with source:
             if diff_id not in adopted:
-                adopted[diff_id] = _adopt_layer(source, diff_id, ingest)
+                adopted[diff_id] = _adopt_layer(source, diff_id, files.size(name), ingest)
         described.append(adopted[diff_id])
     descriptor = store_manifest(
         ingest, Descriptor(media.OCI_CONFIG, Digest.of(content), len(content)), content, described
@@ -264,14 +340,25 @@ def _load_docker_image(
     return Loaded(descriptor, Digest.of(content), names)
 
 
-def _adopt_layer(source: BinaryIO, diff_id: Digest, ingest: Ingest) -> Descriptor:
-    head = source.read(_PIECE)
+def _adopt_layer(source: BinaryIO, diff_id: Digest, size: int, ingest: Ingest) -> Descriptor:
+    head = source.read(_HEAD)
+    source.seek(0)
     packed = sniff(head)
     if packed not in ("", "gzip", "zstd"):
         raise Malformed(
             f"a layer is packed with {packed}", code="compression", hints=("known are gzip, zstd and plain tar",)
         )
-    adopted = ingest.adopt(_pieces(head, source), packed)
+    if not packed:  # then what it unpacks to is what it is
+        descriptor = Descriptor(media.OCI_LAYER, diff_id, size)
+        if diff_id not in ingest.reserve((descriptor,)):
+            try:
+                ingest.receive(descriptor, diff_id, _filler(source), lambda: False)
+            except DigestMismatch as problem:
+                raise DigestMismatch(
+                    f"a layer of the archive is not what the config says: {problem.message}", code="diff-id-mismatch"
+                ) from None
+        return descriptor
+    adopted = ingest.adopt(_pieces(source), packed)
     if adopted.content.diff_id != diff_id:
         raise DigestMismatch(
             f"a layer of the archive unpacks to {adopted.content.diff_id}, but the config says {diff_id}",
@@ -280,7 +367,6 @@ def _adopt_layer(source: BinaryIO, diff_id: Digest, ingest: Ingest) -> Descripto
     return adopted.descriptor
 
 
-def _pieces(head: bytes, source: BinaryIO) -> Iterator[bytes]:
-    yield head
+def _pieces(source: BinaryIO) -> Iterator[bytes]:
     while piece := source.read(_PIECE):
         yield piece

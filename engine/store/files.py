@@ -11,15 +11,21 @@ import fcntl
 import os
 from contextlib import contextmanager
 
+from imq.engine.sizes import human_size
 from imq.grammar.errors import StoreError
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_AGAIN = (
+    "free some space (imq prune removes what no image needs) and say the same again, or give another place with --root"
+)
+ELSEWHERE = "free some space there and say the same again, or write to another place"
+"""What to do when there is no space for what is written beside a store."""
 _TOLD = {
-    errno.ENOSPC: ("no-space", "no space is left on the device", "free some space, or give another place with --root"),
-    errno.EDQUOT: ("no-space", "the disk quota is used up", "free some space, or give another place with --root"),
+    errno.ENOSPC: ("no-space", "no space is left on the device", _AGAIN),
+    errno.EDQUOT: ("no-space", "the disk quota is used up", _AGAIN),
     errno.EACCES: (
         "permission",
         "permission denied",
@@ -35,14 +41,46 @@ _TOLD = {
 
 
 @contextmanager
-def told(doing: str) -> Iterator[None]:
-    """Turn an `OSError` of the block into a `StoreError` that says what was being done."""
+def told(doing: str, place: str = "", wanted: int | None = None, advice: str = "") -> Iterator[None]:
+    """Turn an `OSError` of the block into a `StoreError` that says what was being done.
+
+    When there is no space it says how many bytes were `wanted` in all, how many are free where it was (else at
+    `place`), and `advice` if that is not to free the store's disk.
+    """
     try:
         yield
     except OSError as problem:
-        code, why, advice = _TOLD.get(problem.errno or 0, ("store", problem.strerror or str(problem), ""))
-        place = f" ({problem.filename})" if problem.filename else ""
-        raise StoreError(f"cannot {doing}: {why}{place}", code=code, hints=(advice,)) from problem
+        code, why, hint = _TOLD.get(problem.errno or 0, ("store", problem.strerror or str(problem), ""))
+        at = f" ({problem.filename})" if problem.filename else ""
+        if code == "no-space":
+            at += _room_left(_folder_of(problem.filename) or place, wanted)
+            hint = advice or hint
+        raise StoreError(f"cannot {doing}: {why}{at}", code=code, hints=(hint,)) from problem
+
+
+def _folder_of(name: object) -> str:
+    return os.path.dirname(os.fsdecode(name)) if isinstance(name, str | bytes) else ""
+
+
+def _room_left(place: str, wanted: int | None) -> str:
+    """Return what is to be said of the room at a place, as an end of a sentence."""
+    free, _ = free_at(place) if place else (None, 1)
+    said = []
+    if wanted is not None:
+        said.append(f"{human_size(wanted)} are wanted")
+    if free is not None:
+        said.append(f"{human_size(free)} are free now at {place}")
+    return f"; {', '.join(said)}" if said else ""
+
+
+def free_at(place: str) -> tuple[int | None, int]:
+    """Return the bytes that may still be written where `place` lies, None when nobody knows, and those of a block."""
+    try:
+        about = os.statvfs(place)
+    except OSError:
+        return None, 1
+    blocks = about.f_bfree if os.geteuid() == 0 else about.f_bavail  # some are kept for root
+    return (blocks * about.f_frsize if about.f_blocks else None), about.f_frsize or 1
 
 
 def sync_folder(path: str) -> None:

@@ -6,6 +6,7 @@ new. It notices changes by other tools too, because it remembers which index.jso
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from contextlib import contextmanager
@@ -72,7 +73,7 @@ class StoreIndex:
         except sqlite3.DatabaseError as problem:
             if broken(problem):
                 return self._made(anew=True)
-            if problem.sqlite_errorcode & 0xFF in _UNWRITABLE:
+            if _unwritable(problem):
                 return self._in_memory()
             raise
 
@@ -158,8 +159,7 @@ class StoreIndex:
 
         index.json is read within the transaction: who waited for another writer must not bring back what was before.
         """
-        with self.transaction() as connection:
-            self._follow(connection, entries, contents)
+        self._write(lambda connection: self._follow(connection, entries, contents))
 
     def rebuild(self) -> None:
         """Forget everything that was derived and derive it again. One transaction."""
@@ -168,6 +168,9 @@ class StoreIndex:
                 make_tables(connection)
                 self._follow(connection)
         except sqlite3.DatabaseError as problem:
+            if _unwritable(problem) and self._create:
+                with told("write the index", self._layout.root):
+                    raise OSError(errno.ENOSPC, str(problem)) from problem
             if not broken(problem):
                 raise
             self._start_again()
@@ -207,9 +210,28 @@ class StoreIndex:
 
     def measured(self, contents: Iterable[Content]) -> None:
         """Add facts about layers and the sizes of the images that they complete."""
-        with self.transaction() as connection:
+
+        def write(connection: sqlite3.Connection) -> None:
             set_contents(connection, contents)
             sum_up(connection)
+
+        self._write(write)
+
+    def _write(self, write: Callable[[sqlite3.Connection], None]) -> None:
+        """Do some writing in one transaction; on a disk that takes nothing more, in memory.
+
+        All of it can be derived again. What it was derived from is on the disk, and must not fail for this.
+        """
+        try:
+            with self.transaction() as connection:
+                write(connection)
+        except sqlite3.DatabaseError as problem:
+            if not _unwritable(problem):
+                raise
+            self.connection.close()
+            self.connection = self._in_memory()
+            with self.transaction() as connection:
+                write(connection)
 
     def transaction(self) -> _Transaction:
         """Return a context: its block is one writing transaction, undone when it raises."""
@@ -366,6 +388,11 @@ def broken(problem: sqlite3.Error) -> bool:
     return getattr(problem, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
+def _unwritable(problem: sqlite3.Error) -> bool:
+    """Whether an error says that the disk takes nothing, or nothing more."""
+    return getattr(problem, "sqlite_errorcode", 0) & 0xFF in _UNWRITABLE
+
+
 class _Transaction:
     """A writing transaction as a context."""
 
@@ -376,6 +403,8 @@ class _Transaction:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as problem:
+            if _unwritable(problem):
+                raise
             raise StoreError(f"cannot write the index: {problem}", code="index") from problem
         return self._connection
 

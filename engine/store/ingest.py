@@ -28,9 +28,10 @@ from .intake import small, take_in
 from .layout import unknown_type
 from .leases import mark_sweep, reap, unlink
 from .measuring import checked
+from .room import Room
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Self
 
     from imq.engine.layers.stream import Compressor
@@ -50,10 +51,11 @@ class Adopted(Record):
 class Ingest:
     """One bringing-in of blobs. Used as a context; its methods may be called from several threads."""
 
-    def __init__(self, layout: Layout, *, measure: bool) -> None:
+    def __init__(self, layout: Layout, *, measure: bool, quota: int | None = None) -> None:
         self._layout = layout
         self._measure = measure
         self._token = f"{os.getpid()}-{os.urandom(6).hex()}"
+        self._room = Room(layout, quota, self._token)
         self._lease: int | None = None
         self._guard = threading.Lock()
         self._count = 0
@@ -78,6 +80,7 @@ class Ingest:
             with told("end bringing blobs in"), locked(self._layout.lock_path):
                 if kind is not None:
                     mark_sweep(self._layout)
+                self._room.close()
                 unlink(os.path.join(self._layout.ingest_path, f"{self._token}.lease"))
         except StoreError:
             if kind is None:  # else the first error says more; the lease that stays is found dead, which is mark enough
@@ -91,11 +94,19 @@ class Ingest:
         self._protect(wanted)
         return frozenset(digest for digest, size in wanted.items() if self._stored(digest) == size)
 
-    def _protect(self, digests: Iterable[Digest]) -> None:
-        """Add to the lease. Under the store's lock: a collection that is under way has not seen it."""
+    def roomy(self, size: int) -> bool:
+        """Whether so many bytes find room for sure, so that nothing need be reckoned before they come."""
+        return self._room.roomy(size)
+
+    def _protect(self, wanted: Mapping[Digest, int]) -> None:
+        """Add to the lease, if there is room. Under the store's lock: a collection that is under way has not seen it.
+
+        `wanted` are the bytes of each blob.
+        """
         assert self._lease is not None
-        with told("reserve blobs"), locked(self._layout.lock_path):
-            os.write(self._lease, "".join(f"{digest}\n" for digest in digests).encode())
+        with told("reserve blobs", self._layout.root), locked(self._layout.lock_path):
+            self._room.claim(wanted)
+            os.write(self._lease, "".join(f"{digest}\n" for digest in wanted).encode())
 
     def _stored(self, digest: Digest) -> int | None:
         """Return the bytes of a blob that is here, None when it is not."""
@@ -143,7 +154,7 @@ class Ingest:
         meter = LayerMeter(compression) if measures and compression is not None else None
         temporary = self._temporary()
         try:
-            with told(f"store the blob {digest}"):
+            with told(f"store the blob {digest}", self._layout.root, descriptor.size):
                 handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
                 try:
                     take_in(handle, descriptor, meter, readinto, cancelled)
@@ -173,8 +184,8 @@ class Ingest:
         hasher, size = sha256(), 0
         temporary = self._temporary()
         try:
-            with told("store a layer"), open(temporary, "xb", buffering=0) as target:
-                for piece in _through(pieces, meter, pack):
+            with told("store a layer", self._layout.root), open(temporary, "xb", buffering=0) as target:
+                for piece in self._room.watched(_through(pieces, meter, pack)):
                     hasher.update(piece)
                     size += len(piece)
                     view = memoryview(piece)
@@ -225,8 +236,8 @@ class Ingest:
         with self._guard:
             waiting, self._waiting = self._waiting, {}
         if waiting:
-            self._protect(waiting)
-            with told("sync the store"):
+            self._protect({digest: os.stat(temporary).st_size for digest, temporary in waiting.items()})
+            with told("sync the store", self._layout.root):
                 sync_all(self._layout.ingest_path)
                 for digest, temporary in waiting.items():
                     self._name(temporary, digest)

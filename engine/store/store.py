@@ -105,7 +105,7 @@ class Store:
         """Return a context for bringing blobs in; `lazily` leaves unpacking and its checks for later."""
         from .ingest import Ingest  # with all that unpacks, which questions do not need
 
-        return Ingest(self._prepared(), measure=not lazily)
+        return Ingest(self._prepared(), measure=not lazily, quota=self.quota)
 
     def change(self, contents: Iterable[Content] = ()) -> Change:
         """Return a context for changing names; `contents` are measures that an ingest gathered."""

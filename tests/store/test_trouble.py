@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import os
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from images import Image, Layout, docker_archive, layer, library
+from mounted import file_system, fill
 from served import serve
 from stores import Held, blobs_in, check_store, command, entries_in, imq
 
@@ -28,20 +28,6 @@ if TYPE_CHECKING:
 DROP_FROM_BOUNDING_SET, MAY_OVERRIDE = 24, (1, 2)  # prctl's, and the capabilities to pass over permissions
 LIBC = ctypes.CDLL(None, use_errno=True)
 BIG = Image([layer({f"file{n}": os.urandom(1_500_000)}, "gzip") for n in range(4)])
-
-
-@contextlib.contextmanager
-def file_system(folder: Path, options: str) -> Iterator[bool]:
-    """Mount a small file system at a folder, where that is allowed; say whether it was."""
-    folder.mkdir(exist_ok=True)
-    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-    done = subprocess.run(mount, capture_output=True, check=False) if shutil.which("mount") else None
-    mounted = done is not None and done.returncode == 0
-    try:
-        yield mounted
-    finally:
-        if mounted:
-            subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def small_files() -> None:
@@ -103,9 +89,7 @@ def test_questions_are_answered_on_a_disk_that_is_full_to_the_last_byte(tmp_path
         library(root)
         before = imq(root, "images", "as", "json").stdout
         if mounted:
-            with contextlib.suppress(OSError), open(tmp_path / "small" / "filler", "wb", buffering=0) as filler:
-                while True:
-                    filler.write(bytes(4096))
+            fill(tmp_path / "small" / "filler")
         assert imq(root, "images", "as", "json").stdout == before
         if mounted:
             done = imq(root, "tag", "redis:7", "as", "other:1", code=3)

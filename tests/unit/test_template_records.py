@@ -9,8 +9,8 @@ import pytest
 from imq.engine.render.cell import Manner
 from imq.engine.render.forms import write_answer
 from imq.engine.render.template import Template, expand_escapes, split_table
-from imq.engine.render.units import Size
 from imq.engine.result import Answer, Heading
+from imq.engine.sizes import Size
 from imq.engine.tables import Kind
 from imq.grammar.ast import Output
 from imq.grammar.errors import UnknownName

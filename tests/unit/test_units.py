@@ -9,17 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from imq.engine.render.units import (
-    Size,
     ago,
     created_at,
     human_duration,
-    human_size,
-    human_size_exact,
     parse_duration,
     parse_moment,
-    parse_size,
     parse_until,
 )
+from imq.engine.sizes import Size, human_size, human_size_exact, parse_size
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 WEEK, MONTH, YEAR = 7 * DAY, 30 * DAY, 365 * DAY

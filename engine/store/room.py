@@ -1,0 +1,143 @@
+"""Room for what comes in: what the store may hold (`set quota`), and what the disk still takes.
+
+Who brings blobs in says first which ones, so what would not fit is refused before a byte of it travels; what has no
+size yet is watched while it comes. A claim lies beside its lease and ends with it: two processes cannot both count on
+the same bytes. The quota bounds the bytes of the blobs, each once, as `usage` sums them up.
+"""
+
+from __future__ import annotations
+
+import os
+
+from imq.engine.oci.digest import Digest, is_digest
+from imq.engine.sizes import human_size
+from imq.grammar.errors import StoreError
+from imq.grammar.record import TYPE_CHECKING
+
+from .files import free_at
+from .leases import SWEEP_MARK, unlink
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from .layout import Layout
+
+_ENDING = ".room"
+
+
+class Room:
+    """What one bringing-in of blobs may take. `quota` None: as much as the disk does."""
+
+    def __init__(self, layout: Layout, quota: int | None, token: str) -> None:
+        self._layout = layout
+        self._quota = quota
+        self._path = os.path.join(layout.ingest_path, token + _ENDING)
+        self._claimed: dict[Digest, int] = {}
+        self._seen: int | None = None
+        """The bytes that the store had when it was last looked at, and those that have come since."""
+
+    def claim(self, wanted: Mapping[Digest, int]) -> None:
+        """Claim room for these blobs, given with their bytes, or raise `StoreError` (codes: quota, no-space).
+
+        What is stored or claimed already takes no more. The caller holds the store's lock.
+        """
+        new = {
+            digest: size
+            for digest, size in wanted.items()
+            if digest not in self._claimed and not os.path.exists(self._layout.blob_path(digest))
+        }
+        if not new:
+            return
+        if self._quota is not None:
+            held = self._held()
+            here = sum(held.values())
+            more = sum(size for digest, size in new.items() if digest not in held)
+            if here + more > self._quota:
+                raise self._over(here, more)
+            self._seen = here + more
+        self._check_disk(new.values())
+        with open(self._path, "a", encoding="ascii") as claims:
+            claims.writelines(f"{digest} {size}\n" for digest, size in new.items())
+        self._claimed |= new
+
+    def roomy(self, size: int) -> bool:
+        """Whether so many bytes find room for sure, even if nothing of them is here already."""
+        free, _ = free_at(self._layout.root)
+        return self._quota is None and (free is None or size < free)
+
+    def watched(self, pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+        """Yield the pieces of a blob whose size nobody knows, and stop where they exceed the quota."""
+        if self._quota is None:
+            yield from pieces
+            return
+        if self._seen is None:
+            self._seen = sum(self._held().values())
+        size = 0
+        for piece in pieces:
+            size += len(piece)
+            self._seen += len(piece)
+            if self._seen > self._quota:
+                raise self._over(self._seen - size, size, at_least=True)
+            yield piece
+
+    def close(self) -> None:
+        """Give back what was claimed."""
+        unlink(self._path)
+
+    def _held(self) -> dict[Digest, int]:
+        """Return the blobs that are here, and those that somebody has claimed room for, with their bytes."""
+        held: dict[Digest, int] = {}
+        for entry in os.scandir(self._layout.ingest_path):
+            if entry.name.endswith(_ENDING):
+                try:
+                    with open(entry.path, encoding="ascii") as claims:
+                        words = claims.read().split()
+                except FileNotFoundError:
+                    continue
+                held.update(zip(map(Digest, words[::2]), map(int, words[1::2]), strict=False))
+        for algorithm in os.scandir(os.path.join(self._layout.root, "blobs")):
+            if algorithm.is_dir():
+                for blob in os.scandir(algorithm.path):
+                    if is_digest(name := f"{algorithm.name}:{blob.name}"):
+                        held[Digest(name)] = blob.stat().st_size
+        return held
+
+    def _over(self, held: int, more: int, *, at_least: bool = False) -> StoreError:
+        assert self._quota is not None
+        wanted = f"at least {human_size(more)}" if at_least else human_size(more)
+        hints = []
+        if os.path.exists(os.path.join(self._layout.ingest_path, SWEEP_MARK)):
+            hints.append("imq prune removes what no image needs, and there may be some of it")
+        if more <= self._quota:
+            most = rounded(self._quota - more, up=False)
+            hints.append(f"to make room: imq 'rm images where not in use until total size <= {most}'")
+        hints.append(f"to allow more: set quota = {rounded(held + more, up=True)}")
+        return StoreError(
+            f"the store has {human_size(held)} and may hold {human_size(self._quota)}; {wanted} more would be "
+            f"{human_size(held + more - self._quota)} too much",
+            code="quota",
+            hints=tuple(hints),
+        )
+
+    def _check_disk(self, sizes: Iterable[int]) -> None:
+        """Refuse what the disk has no room for; what lies half-written may be a part of it, and counts as room."""
+        free, block = free_at(self._layout.root)
+        if free is None:
+            return
+        more = sum(-(-size // block) * block for size in sizes)
+        if more <= free:
+            return
+        begun = sum(entry.stat().st_blocks * 512 for entry in os.scandir(self._layout.ingest_path))
+        if more > free + begun:
+            raise StoreError(
+                f"no space for what is wanted: {human_size(more)}, and {human_size(free + begun)} are free at "
+                f"{self._layout.root}; {human_size(more - free - begun)} are missing",
+                code="no-space",
+                hints=("imq prune removes what no image needs; or give another place with --root",),
+            )
+
+
+def rounded(size: int, *, up: bool) -> str:
+    """Return a size in three digits, as a statement takes it: never more, or (`up`) never less."""
+    unit = 10 ** max(len(str(size)) - 3, 0)
+    return human_size((-(-size // unit) if up else size // unit) * unit)
