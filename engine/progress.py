@@ -9,6 +9,7 @@ from __future__ import annotations
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
     from .oci.digest import Digest
@@ -27,6 +28,7 @@ PUSHING = "Pushing"
 PUSHED = "Pushed"
 LAYER_EXISTS = "Layer already exists"
 MOUNTED = "Mounted from "
+SKIPPED = "Skipped foreign layer"
 """To be followed by the repository that the layer was mounted from."""
 
 
@@ -56,6 +58,20 @@ class Progress(Protocol):
 
     def warn(self, text: str) -> None:
         """Say something that the user did not expect and that stops nothing; outside a transfer."""
+
+
+def counted(progress: Progress, what: str, total: int) -> Callable[[object], None]:
+    """Return what is to be called whenever one more of `total` things is done."""
+    done = 0
+
+    def one_more(_thing: object) -> None:
+        nonlocal done
+        done += 1
+        progress.count(what, done, total)
+
+    if total:
+        progress.count(what, 0, total)
+    return one_more
 
 
 class Silent:

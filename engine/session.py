@@ -31,7 +31,7 @@ from .configuration import Configuration
 from .expansion import expand
 from .memory import Memory
 from .plan import Assertion, Plan, headings, plan, plan_assertion, plan_values
-from .progress import Silent
+from .progress import Silent, counted
 from .result import Answer, Documents, Failure, Heading, Result, Told, worst
 from .runner import Runner, broken
 from .scripts import Scripts
@@ -200,6 +200,8 @@ class Session:
                     return Told(help_text(words))
         except sqlite3.Error as problem:
             raise broken(problem) from problem
+        finally:
+            self.world.progress.stop()
 
     def _include(self, statement: ast.Include, *, dry_run: bool) -> Result:
         last: Result = Told("")
@@ -320,7 +322,11 @@ class Session:
         return Answer(headings(select), rows, output, select.table, errors=problems, exit_code=code)
 
     def _measure(self, planned: Plan | Assertion) -> tuple[ImqError, ...]:
-        return self.store.measure(int(self.settings["jobs"])) if planned.measures else ()
+        if not planned.measures:
+            return ()
+        return self.store.measure(
+            int(self.settings["jobs"]), report=counted(self.world.progress, "unpack", len(self.store.unmeasured()))
+        )
 
     def _stage(self, planned: Plan | Assertion) -> tuple[ImqError, ...]:
         """Ask the sources that have to be asked; return what they could not tell."""
@@ -345,7 +351,7 @@ class Session:
         if world.before_network is not None:
             world.before_network()
         settings = world.registry_settings(int(self.settings["jobs"]))
-        return open_registries(self.store, world.platform, settings)
+        return open_registries(self.store, world.platform, settings, world.progress)
 
     def _check(self, planned: Plan | Assertion) -> None:
         """Refuse to go on with an empty list that must not be, or with a list of ids that holds something else."""

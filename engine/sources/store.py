@@ -8,6 +8,7 @@ from imq.engine import actions as a
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, read_manifest
 from imq.engine.oci.reference import Reference
+from imq.engine.progress import counted
 from imq.engine.store.files import ELSEWHERE, told
 from imq.grammar.errors import ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING
@@ -68,7 +69,7 @@ class StoreSource:
         """
         try:
             batch: list[a.Untag | a.Remove | a.Tag] = []
-            for action in actions:
+            for place, action in enumerate(actions):
                 if isinstance(action, a.Untag | a.Remove | a.Tag):
                     batch.append(action)
                     continue
@@ -76,6 +77,8 @@ class StoreSource:
                 batch = []
                 yield from self._alone(action)
             yield from self._names(batch)
+                if len(actions) > 1:
+                    self._progress.count(_doing(action), place, len(actions))
         finally:
             if self._mirrors is not None:
                 self._mirrors.close()
@@ -124,7 +127,8 @@ class StoreSource:
                     yield log_out(action, self._settings())
                 case _:
                     self._store.reindex()
-                    problems = self._store.measure(self._jobs)
+                    layers = len(self._store.unmeasured())
+                    problems = self._store.measure(self._jobs, report=counted(self._progress, "unpack", layers))
                     count = self._store.index.connection.execute("SELECT count(*) FROM image").fetchone()[0]
                     yield a.Outcome("reindex", "the index", note=f"{count} images")
                     for problem in problems:
@@ -143,7 +147,8 @@ class StoreSource:
         outcomes: list[a.Outcome] = []
         now = self._clock()
         with self._store.change() as change:
-            for action in batch:
+            for place, action in enumerate(batch):
+                self._progress.count(_doing(action), place, len(batch))
                 try:
                     outcomes.append(self._name(change, action, now))
                 except ImqError as error:
@@ -318,7 +323,7 @@ class StoreSource:
         from imq.engine.store.archive import load  # tarfile
 
         with self._store.ingest() as ingest:
-            loaded = load(action.path, ingest)
+            loaded = load(action.path, ingest, counted(self._progress, f"load {action.path}", 0))
             ingest.sync()
             with self._store.change(ingest.contents) as change:
                 for image in loaded:
@@ -374,3 +379,8 @@ def _changed(name: str) -> NotFound:
         code="changed",
         hints=("run the statement again",),
     )
+def _doing(action: a.Action) -> str:
+    """Return what is counted while actions like this one are done: their verb."""
+    return a.describe(action).action
+
+

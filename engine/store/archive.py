@@ -118,11 +118,14 @@ class _Archive:
         return member if member is not None and member.isreg() else None
 
 
-def load(path: str, ingest: Ingest) -> list[Loaded]:
-    """Take in every image of an archive or layout folder. Blobs are verified; names are returned and not yet given."""
+def load(path: str, ingest: Ingest, report: Callable[[Loaded], None] = lambda _: None) -> list[Loaded]:
+    """Take in every image of an archive or layout folder. Blobs are verified; names are returned and not yet given.
+
+    `report` is called with each image that is done.
+    """
     with told(f"read {path}"):
         if os.path.isdir(path):
-            return list(_load(_Folder(path), path, ingest))
+            return _all(_load(_Folder(path), path, ingest), report)
         try:
             archive = tarfile.open(path)  # noqa: SIM115 - closed below
         except FileNotFoundError:
@@ -133,9 +136,17 @@ def load(path: str, ingest: Ingest) -> list[Loaded]:
             raise Malformed(f"{path} is not an archive: {problem}", code="archive") from None
         with archive:
             try:
-                return list(_load(_Archive(archive), path, ingest))
+                return _all(_load(_Archive(archive), path, ingest), report)
             except _UNREADABLE as problem:
                 raise Malformed(f"{path} is damaged: {problem}", code="archive") from None
+
+
+def _all(images: Iterator[Loaded], report: Callable[[Loaded], None]) -> list[Loaded]:
+    loaded = []
+    for image in images:
+        loaded.append(image)
+        report(image)
+    return loaded
 
 
 def _load(files: Files, path: str, ingest: Ingest) -> Iterator[Loaded]:

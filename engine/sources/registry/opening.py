@@ -13,6 +13,7 @@ from .source import Registries
 
 if TYPE_CHECKING:
     from imq.engine.oci.platform import Platform
+    from imq.engine.progress import Progress
     from imq.engine.store.store import Store
 
 
@@ -20,8 +21,13 @@ def open_registries(
     store: Store,
     platform: Platform | None,
     settings: Settings,
+    progress: Progress,
 ) -> Registries:
     """Return registries, with a memory in the store's folder, where one may be made."""
+
+    def told(registry: str, answered: int, left: int) -> None:
+        progress.count(f"ask {registry}", answered, answered + left)
+
     client = Client(settings)
     memory = Remembered(store.index.connection, store.memory_folder())
-    return Registries(client, Many(client), memory, store.index.connection, platform or host())
+    return Registries(client, Many(client, told=told), memory, store.index.connection, platform or host())
