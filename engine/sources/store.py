@@ -75,10 +75,10 @@ class StoreSource:
                     continue
                 yield from self._names(batch)
                 batch = []
-                yield from self._alone(action)
-            yield from self._names(batch)
                 if len(actions) > 1:
                     self._progress.count(_doing(action), place, len(actions))
+                yield from self._alone(action)
+            yield from self._names(batch)
         finally:
             if self._mirrors is not None:
                 self._mirrors.close()
@@ -369,6 +369,11 @@ class _Export:
         self.open = store.open_blob
 
 
+def _doing(action: a.Action) -> str:
+    """Return what is counted while actions like this one are done: their verb."""
+    return a.describe(action).action
+
+
 def _same_place(one: Reference, other: Reference) -> bool:
     return one.canonical_name == other.canonical_name
 
@@ -379,8 +384,3 @@ def _changed(name: str) -> NotFound:
         code="changed",
         hints=("run the statement again",),
     )
-def _doing(action: a.Action) -> str:
-    """Return what is counted while actions like this one are done: their verb."""
-    return a.describe(action).action
-
-
