@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from imq.grammar.errors import listed
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .result import Answer, Heading, worst
@@ -86,6 +87,25 @@ class Import(Record):
 
     path: str
     name: Reference | None
+class RemoveTag(Record):
+    """Take a tag away in its registry. `others` have the manifest too, and stay.
+
+    `only_tag`: the manifest must stay even if nothing else has it.
+    """
+
+    name: Reference
+    digest: Digest
+    others: tuple[str, ...] = ()
+    only_tag: bool = False
+
+
+class RemoveManifest(Record):
+    """Remove a manifest in its registry, with all its tags."""
+
+    name: Reference
+    tags: tuple[str, ...]
+
+
     changes: tuple[str, ...]
     message: str
     platform: Platform
@@ -175,6 +195,8 @@ Action = (
     | Save
     | Export
     | Collect
+    | RemoveTag
+    | RemoveManifest
     | Verify
     | Reindex
     | Exec
@@ -245,6 +267,11 @@ def describe(action: Action) -> Outcome:
         case Export(path, name, _, id_, replaces):
             there = ", in the place of what is there" if replaces and os.path.lexists(path) else ""
             return Outcome("export", path, id_, note=f"{name}{there}")
+        case RemoveTag(name, digest, others):
+            note = f"{digest.short}, which stays for {listed(others)}" if others else digest.short
+            return Outcome("untag" if others else "remove", str(name), note=note)
+        case RemoveManifest(name, tags):
+            return Outcome("remove", str(name), note=f"with its tags: {listed(tags)}" if tags else None)
         case Collect():
             return Outcome("collect", "blobs that no image reaches")
         case Verify(name, _, id_):

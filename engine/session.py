@@ -330,10 +330,7 @@ class Session:
 
     def _stage(self, planned: Plan | Assertion) -> tuple[ImqError, ...]:
         """Ask the sources that have to be asked; return what they could not tell."""
-        try:
-            return self._staging.run(planned.steps, self.runner, planned.now)
-        finally:
-            self._staging.end()
+        return tuple(error for _, error in self._staging.run(planned.steps, self.runner, planned.now))
 
     def _names(self, select: Select) -> Iterator[tuple[Raw, ...]]:
         """Run a query of names that rows are asked for by."""
@@ -405,8 +402,11 @@ class Session:
         def rows(query: ast.Rows, hidden: Sequence[str]) -> tuple[Select, list[tuple[Raw, ...]]]:
             select = bind(query, scope)
             planned = self._planned(select, scope.now, hidden)
-            for problem in (*self._measure(planned), *self._stage(planned)):
-                raise problem  # nothing is done by a condition that cannot be told
+            for problem in self._measure(planned):  # nothing is done by a condition that cannot be told
+                raise problem
+            for view, problem in self._staging.run(planned.steps, self.runner, planned.now):
+                if view != select.table.physical:  # rows that say themselves what could not be told are left out
+                    raise problem
             self._check(planned)
             return select, list(self.runner.run(planned.sql))
 
@@ -462,8 +462,6 @@ class Session:
 
     # The rest
 
-    def explained(self, text: str, wholes: Mapping[int, int] | None = None, folder: str = os.curdir) -> Iterator[str]:
-        """Yield how each statement of a text would run; those that name or set something are done, for what follows."""
     def look_through(self, statement: ast.Statement) -> None:
         """Raise what is wrong with the names and types of a statement; nothing is run, and no registry is asked."""
         match statement:
@@ -476,6 +474,8 @@ class Session:
             case _:
                 pass  # what it says is told when it runs
 
+    def explained(self, text: str, wholes: Mapping[int, int] | None = None, folder: str = os.curdir) -> Iterator[str]:
+        """Yield how each statement of a text would run; those that name or set something are done, for what follows."""
         yield from self._explained(self.parse(text, wholes, folder), text, folder)
 
     def _explained(self, statements: Sequence[ast.Statement], text: str, folder: str) -> Iterator[str]:

@@ -60,7 +60,6 @@ class Staging:
         self._old = [filler for filler in (*self._old, *self._fillers.values()) if not filler.drop()]
         self._scans = {}
         self._fillers = {}
-        self.end()
 
     def end(self) -> None:
         """Close the connections."""
@@ -87,10 +86,22 @@ class Staging:
         """Return the steps of a condition about no row."""
         return tuple(Stager(self._scans).condition(condition)) if self._scans else ()
 
-    def run(self, steps: tuple[Step, ...], runner: Runner, now: int) -> tuple[ImqError, ...]:
-        """Do the steps; return what went wrong beside what could be told."""
+    def run(self, steps: tuple[Step, ...], runner: Runner, now: int) -> tuple[tuple[str, ImqError], ...]:
+        """Do the steps; return what could not be told: of which scan, by what SQL calls it, and why.
+
+        The connections stay open for what is asked next.
+        """
         if not steps:
             return ()
+        try:
+            return self._run(steps, runner, now)
+        except BaseException:
+            self.end()
+            raise
+
+    def _run(self, steps: tuple[Step, ...], runner: Runner, now: int) -> tuple[tuple[str, ImqError], ...]:
+        if self._opened is not None and not self._opened.serves(runner.connection):
+            self.end()
         self._opened = self._opened or self._source()
         for step in steps:
             if isinstance(step, Batches):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .queries import bind, bind_condition, needs_where
+from .queries import bind, bind_condition, needs_choice, needs_where
 from .scope import Scope
 
-__all__ = ["Scope", "bind", "bind_condition", "needs_where"]
+__all__ = ["Scope", "bind", "bind_condition", "needs_choice", "needs_where"]

@@ -392,6 +392,28 @@ def _written(node: ast.Expr) -> str:
             return write(node)
 
 
+def needs_choice(rows: ast.Rows, verb: str) -> None:
+    """Refuse an action on everything that a registry or one of its repositories has, when `all` was not said."""
+    if isinstance(rows, ast.Combination) or rows.base is not None or rows.every:
+        return
+    named = rows.targets and not any(isinstance(target, ast.Literal) and _is_bare(target) for target in rows.targets)
+    if named or any(part is not None for part in (rows.where, rows.limit, rows.newest, rows.skip)):
+        return
+    raise Refused(
+        f"{verb} {rows.table} would take every one of the {rows.table}",
+        span=rows.span,
+        hints=(
+            f"say which: {verb} {rows.table} … where …, … except newest 20",
+            f"or say so: {verb} all {rows.table} …",
+        ),
+    )
+
+
+def _is_bare(target: ast.Literal) -> bool:
+    """Whether a name has neither tag nor digest, so that it means a repository."""
+    return "@" not in target.text and ":" not in target.text.rpartition("/")[2]
+
+
 def needs_where(rows: ast.Rows, verb: str) -> None:
     """Refuse an action on a whole table that says neither which rows nor `all`."""
     if isinstance(rows, ast.Combination) or rows.base is not None:

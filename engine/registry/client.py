@@ -16,6 +16,7 @@ from .manifests import Fetched, ask_manifest, check_size, checked_blob, other_di
 from .pages import paged
 from .referrers import referrers
 from .repositories import catalog, search, tags_of
+from .removing import remove
 from .scopes import pull_scope, push_scope
 from .upload import Uploads
 
@@ -150,6 +151,13 @@ class Client:
         )
         answer = self.exchange.ask(ask)
         if answer.status not in (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED):
+    def remove(self, reference: Reference) -> bool:
+        """Remove a manifest with its tags, or the tag alone of a reference with a tag; False where that cannot be done.
+
+        Raises `RegistryError`, with the code `no-delete` where the registry removes nothing.
+        """
+        return remove(self.exchange, reference)
+
             raise faults.refusal(answer, reference.registry, f"the manifest of {reference}")
         answer.close()
         stated = answer.header("Docker-Content-Digest")

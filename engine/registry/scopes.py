@@ -11,6 +11,11 @@ def pull_scope(repository: str) -> tuple[str, ...]:
     return (f"repository:{repository}:pull",)
 
 
+def delete_scope(repository: str) -> tuple[str, ...]:
+    """Return the scope of removing from a repository, what is there being looked at before."""
+    return (f"repository:{repository}:delete,pull",)
+
+
 def push_scope(repository: str, source: str | None = None) -> tuple[str, ...]:
     """Return the scope of writing to a repository, and of reading the one that blobs are mounted from."""
     own = f"repository:{repository}:pull,push"

@@ -6,6 +6,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from sqlite3 import Connection
     from typing import Protocol
 
     from imq.engine.render.cell import Raw
@@ -40,8 +41,11 @@ class Filling(Protocol):
     def filler(self, scan: Scan, platform: str) -> Filler:
         """Return what fills a scan; `platform` is what its condition says of it, "" when nothing."""
 
-    def problems(self) -> tuple[ImqError, ...]:
-        """Return what could not be told, and why."""
+    def problems(self) -> tuple[tuple[str, ImqError], ...]:
+        """Return what could not be told since this was last asked: of which scan, by its view, and why."""
+
+    def serves(self, connection: Connection) -> bool:
+        """Whether the rows still go to this connection."""
 
     def close(self) -> None:
         """Close the connections."""

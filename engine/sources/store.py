@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from imq.engine.registry.mirrors import Fetcher, Mirrors
     from imq.engine.registry.pull import Pulled
     from imq.engine.registry.settings import Settings
+    from imq.engine.sources.registry.removal import Removal
     from imq.engine.store.change import Change
     from imq.engine.store.ingest import Ingest
     from imq.engine.store.layout import Entry
@@ -60,6 +61,7 @@ class StoreSource:
         self._ask = ask
         self._stdin = stdin
         self._client: Client | None = None
+        self._removal: Removal | None = None
         self._mirrors: Mirrors | None = None
 
     def apply(self, actions: Sequence[a.Action]) -> Iterator[a.Outcome]:
@@ -110,6 +112,8 @@ class StoreSource:
                     yield self._verify(action)
                 case a.Collect():
                     yield self._collect()
+                case a.RemoveTag() | a.RemoveManifest():
+                    yield self._remove_there(action)
                 case a.Exec():
                     from imq.engine.sources.executing import execute
 
@@ -307,6 +311,13 @@ class StoreSource:
 
     def _import(self, action: a.Import) -> a.Outcome:
         from imq.engine.sources.importing import import_image
+    def _remove_there(self, action: a.RemoveTag | a.RemoveManifest) -> a.Outcome:
+        from imq.engine.sources.registry.removal import Removal
+
+        if self._removal is None:
+            self._removal = Removal(self._registries())
+        return self._removal.do(action)
+
 
         with self._store.ingest() as ingest:
             descriptor, id_ = import_image(ingest, action, self._clock())

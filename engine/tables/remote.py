@@ -52,7 +52,7 @@ TAGS = Table(
         *_as_in_images("name registry repository tag", Cost.LISTED),
         *_VERSION,
         IMAGES.field("digest").replace(doc="the digest that the tag stands for", cost=Cost.DIGEST),
-        Field("media_type", Kind.TEXT, "the media type of what the tag stands for", cost=Cost.NAMED),
+        Field("media_type", Kind.TEXT, "the media type of what the tag stands for", cost=Cost.DIGEST),
         Field("artifact_type", Kind.TEXT, "what kind of artifact it is; unknown for images", cost=Cost.NAMED),
         Field("platforms", Kind.LIST, "the platforms of an index, without attestations", cost=Cost.NAMED),
         IMAGES.field("manifest_digest").replace(cost=Cost.NAMED),
@@ -250,7 +250,10 @@ SEARCH = Table(
 )
 
 IMAGES_THERE = IMAGES.replace(
-    fields=tuple(TAGS.find(field.name) or field.replace(cost=Cost.LISTED) for field in IMAGES.fields),
+    fields=(
+        *(TAGS.find(field.name) or field.replace(cost=Cost.LISTED) for field in IMAGES.fields),
+        *(field for field in TAGS.fields if IMAGES.find(field.name) is None),
+    ),
     relations=TAGS.relations,
     remote=True,
     places=True,

@@ -12,13 +12,24 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .declaration import Takes, Verb
 from .operands import TARGET_COLUMNS, Target, each_target, option_texts, parsed_name, said, target_query, targets
+from .removal import WITH_ITS_TAGS, plan_removal
 from .templates import rendered
+from .there import is_remote, tag_there, tags_there
 
 if TYPE_CHECKING:
     from .declaration import Planning
 
 
 def _plan_rm(act: ast.Act, planning: Planning) -> list[Action]:
+    if is_remote(act, planning):
+        return plan_removal(act, planning)
+    if (option := said(act, WITH_ITS_TAGS)) is not None:
+        raise StatementError(
+            "with its tags is about what registries have",
+            code="option",
+            span=option.span,
+            hints=("an image of the store goes with all its names by its id, with force",),
+        )
     wanted, failures = each_target(act, planning)
     return _removals(wanted, planning, force=said(act, "force") is not None) + failures
 
@@ -134,6 +145,8 @@ def _frees(planning: Planning, roots: list[Digest]) -> dict[Digest, int]:
 
 
 def _plan_untag(act: ast.Act, planning: Planning) -> list[Action]:
+    if is_remote(act, planning):
+        return plan_removal(act, planning)
     wanted, failures = each_target(act, planning)
     for target in wanted:
         if target.by_id:
@@ -159,8 +172,12 @@ def _plan_prune(act: ast.Act, planning: Planning) -> list[Action]:
 
 def _plan_tag(act: ast.Act, planning: Planning) -> list[Action]:
     names, act = _new_names(act, planning, "tag needs a name to give", "tag redis:7 as team/cache:stable")
+    if is_remote(act, planning):
+        return tags_there(act, names[0], planning)
     if act.query is not None:
         return _tags_by_template(act, names[0], planning)
+    if (there := tag_there(act, names[0], planning)) is not None:
+        return [there]
     found = targets(act, planning)
     if len(found) != 1:
         raise StatementError("one image can be given one name", code="operand", span=act.span)
@@ -239,7 +256,7 @@ VERBS = (
         "Take names away, and each image with its last name; its layers go when no other image has them.",
         'rm images where repository like "team/*" and older than 30d',
         Takes.IMAGES,
-        options=("force", "dry run"),
+        options=("force", "with its tags", "dry run"),
         destroys=True,
         differs="There are no parent images: an image is its layers, and those that another image has stay. Containers"
         " are known to their engines alone, so nothing here is in use. An image of several platforms goes as a whole,"

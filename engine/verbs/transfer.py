@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from imq.engine.actions import Action, Copy, Import, Load, Pull, Push, Save
-from imq.engine.bind import needs_where
+from imq.engine.bind import needs_choice, needs_where
 from imq.engine.bind.literals import is_text
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.platform import host
@@ -62,8 +62,8 @@ def _names_of(query: ast.Rows, verb: str, planning: Planning) -> list[tuple[str,
     """Return the names that a query gives: of whole images their tags, else its one column of texts."""
     select = planning.bind(query)
     if select.whole:
-        needs_where(query, verb)
-    if select.whole and select.table.name == "images":
+        (needs_choice if select.table.remote else needs_where)(query, verb)
+    if select.whole and select.table.name in ("images", "tags"):
         named = ast.Known(ast.Field(("tag",)))
         query = ast.Query("", base=query, where=named, select=(ast.Column(ast.Field(("name",))),), span=query.span)
         select, rows = planning.rows(query, ())
@@ -80,9 +80,10 @@ def _names_of(query: ast.Rows, verb: str, planning: Planning) -> list[tuple[str,
 
 def _plan_push(act: ast.Act, planning: Planning) -> list[Action]:
     to = option_texts(act, "to", planning)
+    platforms, _ = platforms_of(act, planning)
     if to and act.query is not None:
         made = rendered(target_query(act, planning), to[:1], planning, TARGET_COLUMNS)
-        pushed = [Push(parsed_name(text), Digest(root), Digest(id_)) for (text,), (root, id_, _) in made]
+        pushed = [Push(parsed_name(text), Digest(root), Digest(id_), platforms) for (text,), (root, id_, _) in made]
         return list(dict.fromkeys(pushed))
     found, failures = each_target(act, planning)
     if to and len(found) + len(failures) != 1:
@@ -93,7 +94,7 @@ def _plan_push(act: ast.Act, planning: Planning) -> list[Action]:
             hints=('over a query the name is a template: push images where … to "host/{{.Repository}}:{{.Tag}}"',),
         )
     if to:
-        return [Push(parsed_name(to[0]), found[0].root, found[0].id)]
+        return [Push(parsed_name(to[0]), found[0].root, found[0].id, platforms)]
     pushes: list[Action] = []
     for target in found:
         if target.name is None or "@" in target.name:
@@ -103,8 +104,8 @@ def _plan_push(act: ast.Act, planning: Planning) -> list[Action]:
                 span=act.span,
                 hints=("say it: push ID to NAME",),
             )
-        pushes.append(Push(Reference.parse(target.name), target.root, target.id))
-    return pushes + failures
+        pushes.append(Push(Reference.parse(target.name), target.root, target.id, platforms))
+    return list(dict.fromkeys(pushes)) + failures
 
 
 def _plan_copy(act: ast.Act, planning: Planning) -> list[Action]:
@@ -130,7 +131,8 @@ def _plan_copy(act: ast.Act, planning: Planning) -> list[Action]:
             raise StatementError(
                 f"both {taken[target]} and {source} would be copied to {target}", code="operand", span=act.span
             )
-    return [Copy(source, target, platforms) for target, source in taken.items()]
+    referrers = said(act, "with referrers") is not None
+    return [Copy(source, target, platforms, referrers) for target, source in taken.items()]
 
 
 def _plan_import(act: ast.Act, planning: Planning) -> list[Action]:
@@ -218,7 +220,7 @@ VERBS = (
         "Send images to the registries in their names, or to other names; over a query `to` is a template.",
         "push team/app:1 to registry.local:5000/team/app:1",
         Takes.IMAGES,
-        options=("to", "dry run"),
+        options=("platform", "to", "dry run"),
         plan=_plan_push,
     ),
     Verb(
@@ -227,7 +229,7 @@ VERBS = (
         "namespace below which names are kept, or a template.",
         "copy redis:7, alpine:3.19 to registry.local:5000/mirror",
         Takes.NAMES,
-        options=("platform", "to", "dry run"),
+        options=("platform", "to", "with referrers", "dry run"),
         plan=_plan_copy,
     ),
     Verb(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .source import Registries
 
 
+HIDDEN = ("_asked", "_path", "_gone")
+"""Columns beside those of the fields: by what a row was asked, its repository's path, whether it has vanished since."""
 _GONE = ("manifest-unknown", "name-unknown", "not-found")
 
 
@@ -47,6 +49,8 @@ class Filled:
         self.source = source
         self.scan = scan
         self.rows = f"{scan.view}_rows"
+        self.told = scan.view
+        """The scan whose problem it is when something goes wrong."""
         self.wanted = "wanted"
         """The temporary table of the rows that something is to be fetched for."""
 
@@ -64,7 +68,7 @@ class Filled:
         self.connection.execute(f"CREATE TEMP TABLE {self.rows} (_row INTEGER PRIMARY KEY, {columns})")
         own = {*self.columns, *self.further, "problem"}
         said = ["t._row AS _row", "NULL AS _image", "NULL AS _root", "NULL AS _entry"]
-        said += [f"{f't.{name}' if name in own else 'NULL'} AS {name}" for name in ("_asked", "_path")]
+        said += [f"{f't.{name}' if name in own else 'NULL'} AS {name}" for name in HIDDEN]
         for field in self.scan.table.fields:
             value = fields.get(field.name) or (f't."{field.name}"' if field.name in own else "NULL")
             said.append(f'{value} AS "{field.name}"')
@@ -93,7 +97,7 @@ class Filled:
 
     def failed(self, failures: Iterable[tuple[int, ImqError, str]]) -> None:
         """Let rows say what went wrong: `_row`, the error, and what it was about."""
-        said = [(self.source.problem(error, what), row) for row, error, what in failures]
+        said = [(self.source.problem(error, what, self.told), row) for row, error, what in failures]
         self.connection.executemany(f"UPDATE temp.{self.rows} SET problem = ? WHERE _row = ?", said)
 
     def fill(self, query: str) -> None:

@@ -109,7 +109,11 @@ class Manifests(Filled):
             reference = asked.reference
             if isinstance(answer, ImqError) and is_gone(answer):
                 continue
-            problem = self.source.problem(answer, reference.familiar_name) if isinstance(answer, ImqError) else None
+            problem = (
+                self.source.problem(answer, reference.familiar_name, self.told)
+                if isinstance(answer, ImqError)
+                else None
+            )
             name = f"{reference.familiar_name}@{digest}"
             placed = (asked.text, reference.repository, reference.registry, reference.familiar_name, reference.registry)
             self.insert([(*placed, name, digest, None, problem)])
@@ -125,7 +129,7 @@ class Manifests(Filled):
             elif is_gone(answer):
                 self.source.memory.gone(name)
             else:
-                self.source.problem(answer, name.familiar_name)
+                self.source.problem(answer, name.familiar_name, self.told)
         return there
 
     def fetch(self, _stage: Stage, /) -> None:

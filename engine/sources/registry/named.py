@@ -25,6 +25,7 @@ class Named(Tags):
     def __init__(self, source: Registries, scan: Scan, platform: Platform, *, repositories: bool = False) -> None:
         table = TAGS.replace(view=f"{scan.view}_of")
         super().__init__(source, scan.replace(view=table.view, table=table), platform, images=not repositories)
+        self.told = scan.view
 
     def ask(self, names: Sequence[tuple[Raw, ...]], cost: Cost, field: str) -> None:
         """List them, and fetch a field of this cost for all of them."""

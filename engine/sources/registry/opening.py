@@ -30,4 +30,4 @@ def open_registries(
 
     client = Client(settings)
     memory = Remembered(store.index.connection, store.memory_folder())
-    return Registries(client, Many(client, told=told), memory, store.index.connection, platform or host())
+    return Registries(client, Many(client, settings.requests, told), memory, store.index.connection, platform or host())

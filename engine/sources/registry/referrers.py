@@ -52,7 +52,7 @@ class Referrers(Filled):
         for place, found in self.source.many.referrers(wanted):
             row = asked[place]
             if isinstance(found, ImqError):
-                said = self.source.problem(found, str(row[5]))
+                said = self.source.problem(found, str(row[5]), self.told)
                 self.insert([(row[4], row[1], row[0], row[5], row[6], row[7], *(None,) * 7, said)])
             else:
                 self.insert(_row(row, one) for one in found)

@@ -34,7 +34,7 @@ class Repositories(Filled):
         self.make({})
         self.insert(
             (name, registry, path, name, registry, None)
-            for registry, name, path in map(place_of, self.source.repositories(self.scan.places))
+            for registry, name, path in map(place_of, self.source.repositories(self.scan.places, self.told))
         )
 
     def fetch(self, stage: Stage, /) -> None:

@@ -53,7 +53,7 @@ class Registries:
         self.memory = memory
         self.connection = connection
         self.platform = platform
-        self._problems: dict[tuple[str, str], list[ImqError]] = {}
+        self._problems: dict[tuple[str, str, str], list[ImqError]] = {}
 
     def filler(self, scan: Scan, platform: str) -> Filler:
         """Return what fills a scan."""
@@ -79,22 +79,26 @@ class Registries:
 
     # What went wrong
 
-    def problem(self, error: ImqError, what: str) -> str:
-        """Keep what went wrong with `what`; return what its row says of it."""
-        self._problems.setdefault((what, error.code), []).append(error)
+    def problem(self, error: ImqError, what: str, view: str) -> str:
+        """Keep what went wrong with `what` of a scan's rows; return what its row says of it."""
+        self._problems.setdefault((view, what, error.code), []).append(error)
         return error.message
 
-    def problems(self) -> tuple[ImqError, ...]:
-        """Return what went wrong, each kind of it once for a repository, with how often."""
+    def problems(self) -> tuple[tuple[str, ImqError], ...]:
+        """Return what went wrong, each kind of it once for a repository, with how often; and of which scan."""
         found, self._problems = self._problems, {}
         said = []
-        for (what, _), errors in found.items():
+        for (view, what, _), errors in found.items():
             first = errors[0]
             if len(errors) > 1:
                 more = len(errors) - 1
                 first.message = f"{first.message} (and {more} more like this of {what})"
-            said.append(first)
+            said.append((view, first))
         return tuple(said)
+
+    def serves(self, connection: sqlite3.Connection) -> bool:
+        """Whether the rows still go where they are read."""
+        return self.connection is connection
 
     # Names
 
@@ -106,10 +110,10 @@ class Registries:
             except InvalidReference as error:
                 if scan.drives:
                     continue
-                self.problem(error, "names")
+                self.problem(error, "names", scan.view)
                 yield text
 
-    def repositories(self, places: Sequence[Place]) -> Iterator[Reference]:
+    def repositories(self, places: Sequence[Place], view: str) -> Iterator[Reference]:
         """Yield the repositories of places in registries, each as the registry's catalog lists it."""
         for place in places:
             if not place.registry:
@@ -119,7 +123,7 @@ class Registries:
                     try:
                         yield Reference.parse(f"{place.registry}/{path}")
                     except InvalidReference as error:
-                        self.problem(error, place.registry)
+                        self.problem(error, place.registry, view)
 
     def _catalog(self, place: Place) -> Iterator[str]:
         """Yield what the catalog lists; of a registry that shows none, the repository that the place may be itself."""

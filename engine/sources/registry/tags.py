@@ -59,7 +59,7 @@ class Tags(Filled):
         "_asked", "registry", "repository", "_path", "tag", "name", "version", "version_major", "version_minor",
         "version_patch", "version_prerelease", "version_variant", "source", "digest",
     )  # fmt: skip
-    further = ("_place", "manifest", "signed")
+    further = ("_place", "_gone", "manifest", "signed", "stated")
 
     def __init__(self, source: Registries, scan: Scan, platform: Platform, *, images: bool = False) -> None:
         super().__init__(source, scan)
@@ -86,7 +86,9 @@ class Tags(Filled):
         self.insert(_row(text, reference, digests.get(text)) for text, reference in single)
         alone = len(whole) == 1 and not single and not self.scan.places and not self.scan.drives
         self._tags_of(whole, alone=alone)
-        self._tags_of([(None, repository) for repository in self.source.repositories(self.scan.places)], alone=False)
+        self._tags_of(
+            [(None, repository) for repository in self.source.repositories(self.scan.places, self.told)], alone=False
+        )
 
     def _tags_of(self, asked: Sequence[tuple[str | None, Reference]], *, alone: bool) -> None:
         """List the tags of repositories; the only one must be there, others may turn out to be empty."""
@@ -97,14 +99,14 @@ class Tags(Filled):
                 if alone:
                     raise page
                 if not is_gone(page):
-                    self.source.problem(page, str(reference))
+                    self.source.problem(page, str(reference), self.told)
                 continue
             self.insert(_rows(text, reference, page.tags))
 
     def _make(self) -> None:
         fields = {
             "manifest_digest": "t.manifest",
-            "media_type": "named.media_type",
+            "media_type": "coalesce(named.media_type, nullif(t.stated, ''))",
             "artifact_type": "named.artifact_type",
             "platforms": """CASE named.kind WHEN 'index' THEN (SELECT json_group_array(platform) FROM (SELECT platform
                 FROM remembered.child WHERE parent = t.digest AND NOT attestation ORDER BY position))
@@ -134,8 +136,9 @@ class Tags(Filled):
 
     def _of_store(self) -> str:
         """Return the query for the store's images, where they are asked for too."""
-        named = ["-_row AS _row", "NULL AS _image", "_root", "_entry", "name AS _asked", "NULL AS _path"]
-        columns = [f'"{field.name}"' for field in IMAGES.fields]
+        named = ["-_row AS _row", "NULL AS _image", "_root", "_entry", "name AS _asked", "NULL AS _path", "0 AS _gone"]
+        own = {field.name for field in IMAGES.fields}
+        columns = [f'"{field.name}"' if field.name in own else "NULL" for field in self.scan.table.fields]
         return f"SELECT {', '.join((*named, *columns))} FROM main.images"
 
     # Fetching
@@ -184,27 +187,27 @@ class Tags(Filled):
                 failures += self._note(found)
                 found = []
         failures += self._note(found)
+        gone = [(row,) for row, error, _ in failures if is_gone(error)]
+        self.connection.executemany(f"UPDATE temp.{self.rows} SET _gone = 1 WHERE _row = ?", gone)
         if self.scan.drives:  # what has no such name is not there
-            gone = [(row,) for row, error, _ in failures if is_gone(error)]
             self.connection.executemany(f"DELETE FROM temp.{self.rows} WHERE _row = ?", gone)
             failures = [failure for failure in failures if not is_gone(failure[1])]
         self.failed(failures)
 
     def _note(self, found: Sequence[tuple[int, Reference, Descriptor | Fetched]]) -> list[tuple[int, ImqError, str]]:
         """Write answers down; return those that are no documents, as failures."""
-        good: list[tuple[int, Digest]] = []
+        good: list[tuple[Digest, str, int]] = []
         named: list[tuple[Reference, Digest]] = []
         fetched: list[tuple[int, Reference, Fetched]] = []
         for row, reference, answer in found:
-            good.append((row, answer.digest))
+            good.append((answer.digest, answer.media_type, row))
             if isinstance(answer, Descriptor):
                 named.append((reference, answer.digest))
             else:
                 fetched.append((row, reference, answer))
         failures = [(row, error, ref.familiar_name) for row, ref, error in self.source.remember(fetched)]
         self.source.memory.all_named(named)
-        update = f"UPDATE temp.{self.rows} SET digest = ? WHERE _row = ?"
-        self.connection.executemany(update, ((digest, row) for row, digest in good))
+        self.connection.executemany(f"UPDATE temp.{self.rows} SET digest = ?, stated = ? WHERE _row = ?", good)
         return failures
 
     def _choose(self) -> None:
@@ -230,7 +233,7 @@ class Tags(Filled):
         wanted = self.connection.execute(text).fetchall()
         for _, error in self.source.documents([(reference_of(row), Digest(str(row[3]))) for row in wanted]):
             if not is_gone(error):  # an entry that is gone reaches nothing
-                self.source.problem(error, self.scan.table.name)
+                self.source.problem(error, self.scan.table.name, self.told)
 
     def _others(self) -> bool:
         """Whether some of the rows are of no index."""
