@@ -243,6 +243,8 @@ def _checked(file: _File, path: Path, key: Key, value: Any) -> Any:
         case Kind.SECONDS if isinstance(value, int | float | str) and not isinstance(value, bool):
             nanoseconds = parse_duration(value) if isinstance(value, str) else None
             found = value if not isinstance(value, str) else nanoseconds and nanoseconds / 1e9
+        case Kind.SIZE if isinstance(value, int | str) and not isinstance(value, bool):
+            found = parse_size(value) if isinstance(value, str) else value
         case Kind.PLACE if isinstance(value, str):
             found = _place(file, path, value)
         case Kind.PLACES | Kind.HOSTS if isinstance(value, list) and all(isinstance(one, str) for one in value):

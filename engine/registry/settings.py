@@ -37,13 +37,15 @@ class Settings(Record):
     `insecure` holds hosts (`host`, `host:port` or an address range such as `10.0.0.0/8`) that may be spoken to over
     plain http or TLS that is not verified. `environment` is where proxies, certificates and credentials are found, but
     for what `hosts` says of single ones; `authority` is a file of trusted authorities that it may override. `mirrors`
-    are, by the place (`host`, or `host/namespace`) that they are of, places where the same is to be had first. A
-    connection that for a `speed_window` is slower than `least_speed` is given up like one that breaks.
+    are, by the place (`host`, or `host/namespace`) that they are of, places where the same is to be had first. `jobs`
+    are transfers at once, `requests` small questions at once to one host. A connection that for a `speed_window` is
+    slower than `least_speed` is given up like one that breaks.
     """
 
     insecure: frozenset[str] = frozenset()
     environment: Mapping[str, str] = {}
     jobs: int = 4
+    requests: int = 12
     user_agent: str = "imq"
     connect_timeout: float = 10.0
     read_timeout: float = 60.0

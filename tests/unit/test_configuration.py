@@ -16,7 +16,7 @@ from images import library
 from imq.cli import Cli
 from imq.engine import configuration as configured
 from imq.engine.configuration import Configuration, Registry, read_configuration
-from imq.engine.configuration.declaration import SECTIONS
+from imq.engine.configuration.declaration import SECTIONS, Kind
 from imq.engine.configuration.reading import configuration
 from imq.engine.registry.certificates import certificates_for
 from imq.engine.registry.settings import Host, Settings
@@ -113,7 +113,9 @@ def test_every_key_is_read() -> None:
 
 def test_a_limit_is_a_setting_of_the_client_and_tells_its_default() -> None:
     for key in SECTIONS["limits"].keys:
-        assert getattr(Settings(), key.field) == float(key.default), key.name
+        written = f'"{key.default}"' if key.kind is Kind.SIZE else key.default
+        limits = read(f"[limits]\n{key.name} = {written}").limits
+        assert limits == {key.field: getattr(Settings(), key.field)}, key.name
 
 
 def test_the_examples_can_be_read() -> None:
