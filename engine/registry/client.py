@@ -14,6 +14,7 @@ from .blob import BlobStream
 from .exchange import Ask, Exchange
 from .manifests import Fetched, ask_manifest, check_size, checked_blob, other_digest, read_fetched, read_head
 from .pages import paged
+from .ranges import MOST_LANES, Download, Lanes
 from .referrers import referrers
 from .repositories import catalog, search, tags_of
 from .removing import remove
@@ -44,6 +45,7 @@ class Client:
         self.settings = settings
         self.exchange = Exchange(settings)
         self._uploads = Uploads(self.exchange)
+        self._lanes = Lanes(min(settings.jobs, MOST_LANES))
 
     def __enter__(self) -> Self:
         return self
@@ -94,16 +96,16 @@ class Client:
 
     def open_blob(
         self, reference: Reference, descriptor: Descriptor, offset: int = 0, stop: threading.Event | None = None
-    ) -> BlobStream:
+    ) -> Download:
         """Open a blob of the reference's repository for reading from `offset`; setting `stop` ends it."""
-        return BlobStream(self.exchange, reference, descriptor, offset, stop)
+        return Download(self.exchange, reference, descriptor, offset, stop, self._lanes)
 
     def document(self, reference: Reference, descriptor: Descriptor) -> bytes:
         """Return a small blob (a config), checked against its descriptor."""
         check_size(reference, descriptor)
         content = bytearray(descriptor.size + 1)
         done = 0
-        with self.open_blob(reference, descriptor) as stream:
+        with BlobStream(self.exchange, reference, descriptor) as stream:
             while count := stream.readinto(memoryview(content)[done:]):
                 done += count
         return checked_blob(bytes(content[:done]), reference, descriptor)

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from imq.engine.oci.document import Descriptor
     from imq.engine.oci.reference import Reference
 
-    from .blob import BlobStream
     from .manifests import Fetched
     from .settings import Settings
 else:
@@ -196,7 +195,7 @@ class Mirrors:
         descriptor: Descriptor,
         start: int,
         stop: threading.Event | None,
-    ) -> BlobStream:
+    ) -> Blob:
         """Open a blob at a mirror, or (None) at its registry."""
         if mirror is None:
             return self._client.open_blob(reference, descriptor, start, stop)

@@ -1,0 +1,278 @@
+"""Blobs over several connections, from registries that give each of them only so much; and connections that drip."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import time
+import uuid
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import proxy
+import pytest
+from imq.engine.oci import media
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.document import Descriptor
+from imq.engine.oci.reference import Reference
+from imq.engine.registry import body, ranges
+from imq.grammar.errors import Interrupted, RegistryError
+from proxy import Fault, Proxy, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from imq.engine.registry.client import Client
+    from imq.engine.registry.ranges import Download
+    from servers import Registry
+
+KIB = 1 << 10
+CONTENT = os.urandom(1500 * KIB)
+BLOB = Descriptor(media.OCI_LAYER, Digest.of(CONTENT), len(CONTENT))
+GET = "GET .*/blobs/"
+SLOW = Fault(GET, change=proxy.dripping(16 * KIB, 0.01))
+"""1.6 MB a second for each connection."""
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have parts that make several of a small blob."""
+    monkeypatch.setattr(ranges, "PART", 128 * KIB)
+    monkeypatch.setattr(ranges, "LEAST_LEFT", 512 * KIB)
+    monkeypatch.setattr(ranges, "TRIAL", 0.05)
+
+
+@pytest.fixture(scope="module")
+def kept(registry: Registry) -> Reference:
+    """A repository that has the blob."""
+    from imq.engine.registry.client import Client
+    from imq.engine.registry.settings import Settings
+
+    name = Reference.parse(f"{registry.host}/ranges/{uuid.uuid4().hex[:8]}")
+    with Client(Settings()) as direct:
+        direct.upload_blob(name, BLOB, lambda: io.BytesIO(CONTENT))
+    return name
+
+
+@pytest.fixture
+def between(kept: Reference) -> Iterator[Proxy]:
+    with Proxy(kept.registry) as standing:
+        yield standing
+
+
+def impatient(connect: Callable[..., Client], **more: object) -> Client:
+    return connect(retries=2, first_wait=0.005, longest_wait=1.0, **more)
+
+
+def fetched(client: Client, name: Reference, host: str, offset: int = 0) -> bytes:
+    got = bytearray()
+    view = memoryview(bytearray(100 * KIB))
+    with client.open_blob(name.replace(registry=host), BLOB, offset) as stream:
+        while count := stream.readinto(view):
+            got += view[:count]
+    return bytes(got)
+
+
+def asked(between: Proxy) -> list[str]:
+    """The ranges that were asked for, "" for all."""
+    return [request.headers.get("Range", "") for request in between.requests if re.match(GET, f"GET {request.path}")]
+
+
+def _read_on(stream: Download, view: memoryview) -> None:
+    while stream.readinto(view):
+        pass
+
+
+def lanes(client: Client) -> int:
+    """The connections that are still counted, once the threads have ended."""
+    until = time.monotonic() + 5
+    while client._lanes._taken and time.monotonic() < until:
+        time.sleep(0.01)
+    return client._lanes._taken
+
+
+def _as_whole(reply: Reply) -> None:
+    """Answer as a server does that ignores ranges."""
+    reply.status = 200
+    reply.headers.pop("Content-Range", None)
+    reply.body = CONTENT
+
+
+def _broken(reply: Reply) -> None:
+    """Break off within a whole part, and not within what is left of one."""
+    if len(reply.body) == ranges.PART:
+        reply.reset_at = 100 * KIB
+
+
+@pytest.mark.parametrize("offset", [0, 200_001])
+def test_a_slow_blob_comes_in_parts(
+    connect: Callable[..., Client], kept: Reference, between: Proxy, offset: int
+) -> None:
+    between.faults.append(SLOW)
+    client = impatient(connect, jobs=4)
+    begun = time.monotonic()
+    assert fetched(client, kept, between.host, offset) == CONTENT[offset:]
+    alone = (len(CONTENT) - offset) / (16 * KIB) * 0.01
+    assert time.monotonic() - begun < 0.75 * alone
+    first, *parts = asked(between)
+    assert first == ("" if not offset else f"bytes={offset}-")
+    spans = sorted(tuple(int(number) for number in part.removeprefix("bytes=").split("-")) for part in parts)
+    assert len(spans) >= 4
+    assert all(after[0] == before[1] + 1 for before, after in pairwise(spans)), "each byte once"
+    assert spans[-1][1] == len(CONTENT) - 1
+    assert lanes(client) == 0
+
+
+def test_a_fast_blob_comes_whole(connect: Callable[..., Client], kept: Reference, between: Proxy) -> None:
+    assert fetched(impatient(connect), kept, between.host) == CONTENT
+    assert asked(between) == [""]
+
+
+def test_other_blobs_go_first(connect: Callable[..., Client], kept: Reference, between: Proxy) -> None:
+    between.faults.append(SLOW)
+    client = impatient(connect, jobs=2)
+    with client.open_blob(kept, BLOB):
+        assert fetched(client, kept, between.host) == CONTENT
+        assert asked(between) == [""], "there is no connection to spare"
+    assert lanes(client) == 0
+
+
+def test_a_connection_that_another_blob_needs_is_given_back() -> None:
+    shared = ranges.Lanes(2)
+    shared.enter()
+    assert shared.join()
+    assert not shared.join()
+    assert not shared.crowded
+    shared.enter()
+    assert shared.crowded
+    shared.leave()
+    assert not shared.crowded
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _as_whole,
+        lambda reply: reply.headers.update({"Content-Range": "bytes 1000000-1000099/1536000"}),
+        lambda reply: reply.headers.pop("Content-Range", None),
+    ],
+    ids=["whole", "another", "unsaid"],
+)
+def test_a_registry_without_ranges_is_left_alone(
+    connect: Callable[..., Client], kept: Reference, between: Proxy, change: Callable[[Reply], None]
+) -> None:
+    between.faults += [SLOW, Fault(GET, change=change, after=1)]
+    client = impatient(connect)
+    assert fetched(client, kept, between.host) == CONTENT
+    assert len(asked(between)) == 2, "the first connection goes on, after one question"
+    assert lanes(client) == 0
+
+
+def test_a_registry_that_gives_no_more_parts_is_read_over_one_connection(
+    connect: Callable[..., Client], kept: Reference, between: Proxy
+) -> None:
+    between.faults += [SLOW, Fault(GET, change=_as_whole, after=4)]
+    client = impatient(connect)
+    assert fetched(client, kept, between.host) == CONTENT
+    assert lanes(client) == 0
+
+
+def test_parts_that_cannot_be_had_at_first_do_not_matter(
+    connect: Callable[..., Client], kept: Reference, between: Proxy
+) -> None:
+    between.faults += [SLOW, Fault(GET, answer=proxy.status(503), after=1)]
+    client = impatient(connect)
+    assert fetched(client, kept, between.host) == CONTENT
+    assert lanes(client) == 0
+
+
+def test_each_part_is_taken_up_again(connect: Callable[..., Client], kept: Reference, between: Proxy) -> None:
+    between.faults += [SLOW, Fault(GET, change=_broken, after=1)]
+    client = impatient(connect)
+    assert fetched(client, kept, between.host) == CONTENT
+    parts = [part for part in asked(between) if part]
+    assert len(parts) > len(CONTENT) / ranges.PART, "each breaks once"
+    assert lanes(client) == 0
+
+
+def test_a_part_that_never_comes_is_told(connect: Callable[..., Client], kept: Reference, between: Proxy) -> None:
+    between.faults += [SLOW, Fault(GET, change=proxy.reset(0), after=4)]
+    client = impatient(connect)
+    with pytest.raises(RegistryError) as raised:
+        fetched(client, kept, between.host)
+    assert raised.value.code == "unreachable"
+    assert between.host in raised.value.message
+    assert lanes(client) == 0
+
+
+def test_parts_end_with_the_download(connect: Callable[..., Client], kept: Reference, between: Proxy) -> None:
+    between.faults.append(SLOW)
+    client = impatient(connect)
+    view = memoryview(bytearray(64 * KIB))
+    with client.open_blob(kept.replace(registry=between.host), BLOB) as stream:
+        done = 0
+        while done < 700 * KIB:
+            done += stream.readinto(view)
+        assert len(asked(between)) > 2
+        stream.abort()
+        with pytest.raises(Interrupted):
+            _read_on(stream, view)
+    assert lanes(client) == 0
+
+
+@pytest.mark.parametrize("times", [1, None], ids=["once", "always"])
+def test_a_blob_that_drips_is_asked_for_again(
+    connect: Callable[..., Client], kept: Reference, between: Proxy, times: int | None
+) -> None:
+    between.faults.append(Fault(GET, times=times, change=proxy.dripping(100, 0.05)))
+    client = impatient(connect, jobs=1, least_speed=10_000, speed_window=0.3, read_timeout=5.0)
+    if times:
+        assert fetched(client, kept, between.host) == CONTENT
+        assert len(asked(between)) == 2
+        assert re.fullmatch(r"bytes=[1-9][0-9]+-", asked(between)[1]), "what has come is kept"
+        return
+    with pytest.raises(RegistryError) as raised:
+        fetched(client, kept, between.host)
+    problem = raised.value
+    assert problem.code == "too-slow"
+    told = rf"{between.host} sends blob {BLOB.digest.short} of \S+ at (1,\d\d\d|2,\d\d\d) bytes a second, and 10,000 .*"
+    assert re.fullmatch(told, problem.message), problem.message
+    assert any("least-speed" in hint for hint in problem.hints)
+    assert len(asked(between)) == 3, "the budget of attempts holds"
+
+
+def test_slow_is_allowed(connect: Callable[..., Client], kept: Reference, between: Proxy) -> None:
+    between.faults.append(Fault(GET, change=proxy.dripping(64 * KIB, 0.02)))
+    assert fetched(impatient(connect, jobs=1, least_speed=0, speed_window=0.1), kept, between.host) == CONTENT
+    assert asked(between) == [""]
+
+
+def test_a_manifest_that_drips_is_told(connect: Callable[..., Client], kept: Reference, between: Proxy) -> None:
+    page = proxy.status(200, b" " * 100_000, Content_Type=media.OCI_MANIFEST)
+    between.faults.append(Fault("GET .*/manifests/", answer=page, change=proxy.dripping(10, 0.02)))
+    client = impatient(connect, least_speed=10_000, speed_window=0.1)
+    with pytest.raises(RegistryError) as raised:
+        client.manifest(kept.replace(registry=between.host, tag="1"))
+    assert raised.value.code == "too-slow"
+    assert between.count("GET .*/manifests/") == 3
+
+
+def test_an_upload_that_is_hardly_taken_is_told(
+    connect: Callable[..., Client], kept: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a file, which the kernel sends, and from memory."""
+    monkeypatch.setattr(body, "BLOCK", 16 * KIB)
+    content = os.urandom(30_000_000)
+    path = tmp_path / "blob"
+    path.write_bytes(content)
+    blob = Descriptor(media.OCI_LAYER, Digest.of(content), len(content))
+    client = impatient(connect, least_speed=1 << 40, speed_window=0.01)
+    with pytest.raises(RegistryError) as raised:
+        client.upload_blob(kept, blob, lambda: path.open("rb"))
+    assert raised.value.code == "too-slow"
+    assert f"{kept.registry} takes blob {blob.digest.short}" in raised.value.message
+    with pytest.raises(RegistryError) as raised:
+        client.upload_blob(kept, blob, lambda: io.BytesIO(content))
+    assert raised.value.code == "too-slow"
