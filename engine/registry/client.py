@@ -138,6 +138,13 @@ class Client:
         """
         return self._uploads.put(reference, descriptor, opened, source=source, sent=sent, stop=stop)
 
+    def remove(self, reference: Reference) -> bool:
+        """Remove a manifest with its tags, or the tag alone of a reference with a tag; False where that cannot be done.
+
+        Raises `RegistryError`, with the code `no-delete` where the registry removes nothing.
+        """
+        return remove(self.exchange, reference)
+
     def put_manifest(self, reference: Reference, content: bytes, media_type: str) -> Digest:
         """Store a manifest or index under the reference's tag, else its digest; return its digest."""
         digest = reference.digest or Digest.of(content)
@@ -153,13 +160,6 @@ class Client:
         )
         answer = self.exchange.ask(ask)
         if answer.status not in (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED):
-    def remove(self, reference: Reference) -> bool:
-        """Remove a manifest with its tags, or the tag alone of a reference with a tag; False where that cannot be done.
-
-        Raises `RegistryError`, with the code `no-delete` where the registry removes nothing.
-        """
-        return remove(self.exchange, reference)
-
             raise faults.refusal(answer, reference.registry, f"the manifest of {reference}")
         answer.close()
         stated = answer.header("Docker-Content-Digest")
