@@ -33,19 +33,24 @@ class Pull(Record):
 
 
 class Push(Record):
-    """Send an image of the store to a registry, as `reference`."""
+    """Send an image of the store to a registry, as `reference`; no `platforms` mean all of an index."""
 
     reference: Reference
     root: Digest
     id: Digest
+    platforms: tuple[Platform, ...] = ()
 
 
 class Copy(Record):
-    """Make `target` name in its registry what `source` names in its own; no `platforms` mean all of an index."""
+    """Make `target` name in its registry what `source` names in its own; no `platforms` mean all of an index.
+
+    With `referrers` what is attached to it goes along.
+    """
 
     source: Reference
     target: Reference
     platforms: tuple[Platform, ...] = ()
+    referrers: bool = False
 
 
 class Untag(Record):
@@ -82,11 +87,6 @@ class Tag(Record):
     moves_from: Digest | None = None
 
 
-class Import(Record):
-    """Make an image of one layer from a folder or a tar archive. `path` "-" is standard input."""
-
-    path: str
-    name: Reference | None
 class RemoveTag(Record):
     """Take a tag away in its registry. `others` have the manifest too, and stay.
 
@@ -106,6 +106,11 @@ class RemoveManifest(Record):
     tags: tuple[str, ...]
 
 
+class Import(Record):
+    """Make an image of one layer from a folder or a tar archive. `path` "-" is standard input."""
+
+    path: str
+    name: Reference | None
     changes: tuple[str, ...]
     message: str
     platform: Platform
@@ -190,13 +195,13 @@ Action = (
     | Remove
     | Stay
     | Tag
+    | RemoveTag
+    | RemoveManifest
     | Import
     | Load
     | Save
     | Export
     | Collect
-    | RemoveTag
-    | RemoveManifest
     | Verify
     | Reindex
     | Exec
@@ -239,17 +244,21 @@ OUTCOMES = Table(
 )
 
 
+def _chosen(platforms: tuple[Platform, ...]) -> str:
+    return f" for {', '.join(map(str, platforms))}" if platforms else ""
+
+
 def describe(action: Action) -> Outcome:
     """Return how an action is listed before it is done."""
     match action:
         case Pull(reference, platforms, every):
             chosen = "all platforms" if every else ", ".join(map(str, platforms))
             return Outcome("pull", str(reference), note=f"for {chosen}" if chosen else None)
-        case Push(reference, _, id_):
-            return Outcome("push", str(reference), id_)
-        case Copy(source, target, platforms):
-            chosen = f" for {', '.join(map(str, platforms))}" if platforms else ""
-            return Outcome("copy", str(target), note=f"from {source}{chosen}")
+        case Push(reference, _, id_, platforms):
+            return Outcome("push", str(reference), id_, note=_chosen(platforms).strip() or None)
+        case Copy(source, target, platforms, referrers):
+            along = " with referrers" if referrers else ""
+            return Outcome("copy", str(target), note=f"from {source}{_chosen(platforms)}{along}")
         case Untag(name, _, id_):
             return Outcome("untag", name, id_)
         case Remove(names, _, id_, frees):
@@ -258,6 +267,11 @@ def describe(action: Action) -> Outcome:
             return Outcome("stay", name, id_, note=why)
         case Tag(name, _, id_, moves_from):
             return Outcome("tag", str(name), id_, note=f"moves from {moves_from.short}" if moves_from else None)
+        case RemoveTag(name, digest, others):
+            note = f"{digest.short}, which stays for {listed(others)}" if others else digest.short
+            return Outcome("untag" if others else "remove", str(name), note=note)
+        case RemoveManifest(name, tags):
+            return Outcome("remove", str(name), note=f"with its tags: {listed(tags)}" if tags else None)
         case Import(path, name):
             return Outcome("import", str(name) if name else "<none>", note=f"from {path}")
         case Load(path):
@@ -267,11 +281,6 @@ def describe(action: Action) -> Outcome:
         case Export(path, name, _, id_, replaces):
             there = ", in the place of what is there" if replaces and os.path.lexists(path) else ""
             return Outcome("export", path, id_, note=f"{name}{there}")
-        case RemoveTag(name, digest, others):
-            note = f"{digest.short}, which stays for {listed(others)}" if others else digest.short
-            return Outcome("untag" if others else "remove", str(name), note=note)
-        case RemoveManifest(name, tags):
-            return Outcome("remove", str(name), note=f"with its tags: {listed(tags)}" if tags else None)
         case Collect():
             return Outcome("collect", "blobs that no image reaches")
         case Verify(name, _, id_):

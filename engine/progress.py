@@ -28,8 +28,8 @@ PUSHING = "Pushing"
 PUSHED = "Pushed"
 LAYER_EXISTS = "Layer already exists"
 MOUNTED = "Mounted from "
-SKIPPED = "Skipped foreign layer"
 """To be followed by the repository that the layer was mounted from."""
+SKIPPED = "Skipped foreign layer"
 
 
 class Progress(Protocol):

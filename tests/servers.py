@@ -149,6 +149,7 @@ class Registry:
             "storage:",
             f"  filesystem: {{rootdirectory: {self.folder}/data}}",
             "  delete: {enabled: true}",
+            "validation: {manifests: {urls: {allow: ['.*']}}}",
             "http:",
             f"  addr: {self.host}",
             "  secret: only-for-tests",

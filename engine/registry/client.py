@@ -14,10 +14,11 @@ from .blob import BlobStream
 from .exchange import Ask, Exchange
 from .manifests import Fetched, ask_manifest, check_size, checked_blob, other_digest, read_fetched, read_head
 from .pages import paged
+from .placed import Placed
 from .ranges import MOST_LANES, Download, Lanes
 from .referrers import referrers
-from .repositories import catalog, search, tags_of
 from .removing import remove
+from .repositories import catalog, search, tags_of
 from .scopes import pull_scope, push_scope
 from .upload import Uploads
 
@@ -46,6 +47,7 @@ class Client:
         self.exchange = Exchange(settings)
         self._uploads = Uploads(self.exchange)
         self._lanes = Lanes(min(settings.jobs, MOST_LANES))
+        self.placed = Placed()
 
     def __enter__(self) -> Self:
         return self
@@ -74,6 +76,19 @@ class Client:
         if answer.status == HTTPStatus.NOT_FOUND:
             return None
         return read_head(answer, reference, accept) or self.manifest(reference, accept).descriptor
+
+    def named(self, reference: Reference) -> Digest | None:
+        """Return what a name means where it is to be written, None when it means nothing yet.
+
+        Who may not even ask for what is not there may yet be let in to write.
+        """
+        ask = ask_manifest("HEAD", reference).replace(scopes=push_scope(reference.repository))
+        answer = self.exchange.ask(ask)
+        answer.close()
+        if answer.status in (HTTPStatus.NOT_FOUND, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            return None
+        found = read_head(answer, reference) or self.manifest(reference).descriptor
+        return found.digest
 
     def tags(self, reference: Reference) -> Iterator[str]:
         """Yield the tags of the repository, in the order of the registry, which is mostly that of the alphabet."""

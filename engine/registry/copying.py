@@ -6,33 +6,33 @@ of the same registry has is mounted.
 
 from __future__ import annotations
 
-from imq.engine.oci.config import Config
-from imq.engine.oci.digest import Digest
-from imq.engine.oci.document import Descriptor, Index, Manifest, read_json, read_manifest, write_json
-from imq.engine.oci.platform import Platform
-from imq.grammar.errors import DigestMismatch, Malformed, RegistryError
+from imq.engine.oci.document import Descriptor, Index, Manifest, read_manifest
+from imq.grammar.errors import DigestMismatch
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .choice import REFERENCE_DIGEST, entry_for, mismatch
 from .passing import Passing
 from .push import push
+from .selection import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from imq.engine.oci.digest import Digest
+    from imq.engine.oci.platform import Platform
     from imq.engine.oci.reference import Reference
     from imq.engine.progress import Progress
 
     from .client import Client
     from .mirrors import Fetcher
-
-_DEEPEST_INDEX = 4
+    from .push import Pushed
+    from .selection import Selected
 
 
 class Copied(Record):
     """What a copy did: what the target names now, the image's id (None for an index), and bytes that travelled.
 
-    `new` is False when the target named the same before.
+    `new` is False when the target named the same before; `attached` are the artifacts that refer to what was copied,
+    and `skipped` layers that may not be handed on.
     """
 
     manifest: Descriptor
@@ -40,6 +40,8 @@ class Copied(Record):
     sent: int
     new: bool
     warnings: tuple[str, ...] = ()
+    attached: int = 0
+    skipped: int = 0
 
 
 def copy(
@@ -51,39 +53,40 @@ def copy(
     *,
     jobs: int | None = None,
     fetcher: Fetcher | None = None,
+    referrers: bool = False,
 ) -> Copied:
     """Make `target` name what `source` names: indexes whole, unless `platforms` choose from them.
 
     One platform chosen gives its image alone, several give an index of these and what is said about them. A single
-    image of another platform is taken, with a warning. `fetcher` fetches what `source` names, else the client.
+    image of another platform is taken, with a warning. `fetcher` fetches what `source` names, else the client. With
+    `referrers` what is attached to all this goes along: signatures, attestations, bills of materials.
     """
     documents = _Documents(fetcher or client, source.with_default_tag())
-    chosen, warnings = documents.chosen([platform.normalised() for platform in platforms])
+    selected = documents.chosen(platforms)
+    chosen = selected.descriptor
     document = read_manifest(documents.read(chosen.digest), chosen.media_type)
     id_ = document.config.digest if isinstance(document, Manifest) and document.is_image else None
-    if _named(client, target) == chosen.digest:
-        return Copied(chosen, id_, 0, new=False, warnings=warnings)
-    same = source.registry == target.registry
-    mounted = source.repository if same else None
-    while True:
-        try:
-            pushed = push(client, target, chosen, documents, progress, jobs=jobs, source=mounted)
-        except DigestMismatch:
-            if not documents.distrusted():
-                raise
-        else:
-            return Copied(chosen, id_, pushed.sent, new=True, warnings=warnings)
+    mounted = source.repository if source.registry == target.registry else None
 
+    def hand_on(reference: Reference, descriptor: Descriptor) -> Pushed:
+        """Push what the source has, from another place when one sends wrong bytes."""
+        while True:
+            try:
+                return push(client, reference, descriptor, documents, progress, jobs=jobs, source=mounted)
+            except DigestMismatch:
+                if not documents.distrusted():
+                    raise
 
-def _named(client: Client, target: Reference) -> Digest | None:
-    """Return what the target names already. Who may not even ask for what is not there may yet be let in to write."""
-    try:
-        descriptor = client.head(target)
-    except RegistryError as problem:
-        if problem.code not in ("unauthorized", "denied"):
-            raise
-        return None
-    return descriptor.digest if descriptor is not None else None
+    sent = attached = 0
+    if referrers:  # first: who sees the name sees what is said about it
+        from .attached import copy_attached
+
+        subjects = documents.reached(chosen.digest)
+        attached, sent = copy_attached(client, source, target, subjects, hand_on, jobs or client.settings.jobs)
+    pushed = hand_on(target, chosen)
+    return Copied(
+        chosen, id_, sent + pushed.sent, pushed.new, selected.warnings, attached=attached, skipped=pushed.skipped
+    )
 
 
 class _Documents:
@@ -96,21 +99,27 @@ class _Documents:
         self._blobs: dict[Digest, Descriptor] = {}
         self._wrong: list[Descriptor] = []
 
-    def chosen(self, platforms: Sequence[Platform]) -> tuple[Descriptor, tuple[str, ...]]:
-        """Return what is to be copied, and what to warn of."""
+    def chosen(self, platforms: Sequence[Platform]) -> Selected:
+        """Return what is to be copied."""
         fetched = self._client.manifest(self._reference)
         top = self._keep(fetched.descriptor, fetched.content)
-        if not platforms:
-            return top, ()
-        index = self._read(top)
-        if isinstance(index, Manifest):
-            actual = self._platform(index)
-            warned = (mismatch(self._reference, platform, actual) for platform in platforms)
-            return top, tuple(warning for warning in warned if warning)
-        found = [self._image(index, platform) for platform in platforms]
-        if len({image.digest for image in found}) == 1:
-            return found[0], ()
-        return self._reduced(top, index, {image.digest for image in found}), ()
+        selection = Selection(self._reference, self.read, lambda config: self._client.document(self._reference, config))
+        selected = selection.of(top, platforms)
+        if selected.content is not None:
+            self._keep(selected.descriptor, selected.content)
+        return selected
+
+    def reached(self, root: Digest) -> list[Digest]:
+        """Return a manifest or index and all manifests that it names."""
+        found: dict[Digest, None] = {}
+        pending = [root]
+        while pending:
+            digest = pending.pop()
+            if digest not in found:
+                found[digest] = None
+                document = read_manifest(self.read(digest))
+                pending += [entry.digest for entry in document.manifests] if isinstance(document, Index) else []
+        return list(found)
 
     def read(self, digest: Digest) -> bytes:
         """Return a manifest or index, and remember the blobs that it names."""
@@ -135,45 +144,3 @@ class _Documents:
         if isinstance(document, Manifest):
             self._blobs.update((blob.digest, blob) for blob in (*document.layers, document.config))
         return descriptor.replace(media_type=document.media_type)
-
-    def _read(self, descriptor: Descriptor) -> Manifest | Index:
-        content = self.read(descriptor.digest)
-        return read_manifest(content, descriptor.media_type, f"the manifest of {self._reference}")
-
-    def _image(self, index: Index, platform: Platform, depth: int = 0) -> Descriptor:
-        entry = entry_for(platform, index, self._reference, self._look)
-        document = self._read(entry)
-        if isinstance(document, Manifest):
-            return entry.replace(media_type=document.media_type)
-        if depth >= _DEEPEST_INDEX:
-            raise Malformed(f"{self._reference} is an index of indexes without end", code="document")
-        return self._image(document, platform, depth + 1)
-
-    def _look(self, entry: Descriptor) -> Platform:
-        document = self._read(entry)
-        return self._platform(document) if isinstance(document, Manifest) else Platform("", "")
-
-    def _platform(self, manifest: Manifest) -> Platform:
-        if not manifest.is_image:
-            return Platform("", "")
-        return Config.read(self._client.document(self._reference, manifest.config)).platform
-
-    def _reduced(self, top: Descriptor, index: Index, kept: set[Digest]) -> Descriptor:
-        """Return an index with these entries, and those about them, written as they stand in the whole one."""
-        document = read_json(self._documents[top.digest], f"the manifest of {self._reference}")
-        entries = [
-            written
-            for entry, written in zip(index.manifests, document["manifests"], strict=True)
-            if entry.digest in kept or entry.annotations.get(REFERENCE_DIGEST) in kept
-        ]
-        if not kept <= {entry.digest for entry in index.manifests}:
-            raise RegistryError(
-                f"{self._reference} is an index of indexes, from which one platform at a time can be copied",
-                code="nested-index",
-                host=self._reference.registry,
-                hints=("leave the platforms out to copy it whole",),
-            )
-        if len(entries) == len(index.manifests):
-            return top
-        content = write_json({**document, "manifests": entries})
-        return self._keep(Descriptor(top.media_type, Digest.of(content), len(content)), content)

@@ -72,8 +72,13 @@ class Uploads:
         sent: Callable[[int], None],
         stop: threading.Event | None,
     ) -> Outcome:
-        """See to it that the repository has the blob; return what it took."""
-        if self.has(reference, descriptor, push_scope(reference.repository, source)):
+        """See to it that the repository has the blob; return what it took.
+
+        What another repository has is mounted without asking whether this one has it too.
+        """
+        mounts = source is not None and source != reference.repository
+        scopes = push_scope(reference.repository, source)
+        if not mounts and self.has(reference, descriptor, scopes):
             return "exists"
         patience = Patience(self._exchange.settings)
         chunked = False
@@ -81,6 +86,11 @@ class Uploads:
             session = self._open(reference, descriptor, source, stop, patience)
             if session is None:
                 return "mounted"
+            if mounts:
+                mounts, source = False, None
+                if self.has(reference, descriptor, scopes):
+                    self._cancel(reference, session.address)
+                    return "exists"
             wait: float | None
             try:
                 if chunked:

@@ -6,7 +6,7 @@ import os
 
 from imq.engine import actions as a
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.document import Descriptor, read_manifest
+from imq.engine.oci.document import Descriptor, Index, read_manifest
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import counted
 from imq.engine.store.files import ELSEWHERE, told
@@ -274,19 +274,32 @@ class StoreSource:
 
     def _push(self, action: a.Push) -> a.Outcome:
         from imq.engine.registry.push import push
+        from imq.engine.registry.selection import Selection
 
         content = self._store.read(action.root)
-        descriptor = Descriptor(read_manifest(content).media_type, action.root, len(content))
+        document = read_manifest(content)
+        top = Descriptor(document.media_type, action.root, len(content))
+        read = self._store.read
+        selected = Selection(action.reference, read, lambda config: read(config.digest)).of(top, action.platforms)
+        made = {selected.descriptor.digest: selected.content} if selected.content is not None else {}
+        whole = selected.descriptor.digest == action.root
         pushed = push(
-            self._registries(), action.reference, descriptor, _Export(self._store), self._progress, jobs=self._jobs
+            self._registries(),
+            action.reference,
+            selected.descriptor,
+            _Export(self._store, made),
+            self._progress,
+            jobs=self._jobs,
+            absent=self._store.absent(action.root) if whole and isinstance(document, Index) else {},
         )
+        for warning in selected.warnings:
+            self._progress.warn(warning)
         with self._store.change() as change:
             held = change.named(action.reference)
             if held is not None and held.descriptor.digest == action.root:
                 change.name(action.reference, held.descriptor, pushed.manifest.digest, held.set_at or self._clock())
-        return a.Outcome(
-            "push", str(action.reference), action.id, pushed.sent, note=f"digest: {pushed.manifest.digest}"
-        )
+        notes = [f"digest: {pushed.manifest.digest}", *_left_out(pushed.skipped), *selected.warnings]
+        return a.Outcome("push", str(action.reference), action.id, pushed.sent, note="; ".join(notes))
 
     def _copy(self, action: a.Copy) -> a.Outcome:
         from imq.engine.registry.copying import copy
@@ -300,17 +313,16 @@ class StoreSource:
             self._progress,
             jobs=self._jobs,
             fetcher=self._fetcher(),
+            referrers=action.referrers,
         )
         for warning in (*copied.warnings, *self._passed_over()):
             self._progress.warn(warning)
         notes = [f"digest: {copied.manifest.digest}"] if copied.new else ["it is there already"]
-        note = "; ".join([*notes, *copied.warnings])
+        if action.referrers:
+            notes.append(f"{copied.attached} attached artifact{'' if copied.attached == 1 else 's'}")
+        note = "; ".join([*notes, *_left_out(copied.skipped), *copied.warnings])
         return a.Outcome("copy", str(action.target), copied.id, copied.sent, note=note)
 
-    # Files
-
-    def _import(self, action: a.Import) -> a.Outcome:
-        from imq.engine.sources.importing import import_image
     def _remove_there(self, action: a.RemoveTag | a.RemoveManifest) -> a.Outcome:
         from imq.engine.sources.registry.removal import Removal
 
@@ -318,6 +330,10 @@ class StoreSource:
             self._removal = Removal(self._registries())
         return self._removal.do(action)
 
+    # Files
+
+    def _import(self, action: a.Import) -> a.Outcome:
+        from imq.engine.sources.importing import import_image
 
         with self._store.ingest() as ingest:
             descriptor, id_ = import_image(ingest, action, self._clock())
@@ -342,9 +358,9 @@ class StoreSource:
                     if image.held:
                         descriptor, _ = change.hold(descriptor, image.held)
                     for name in image.names:
-                        change.name(name, image.descriptor, None, self._clock())
+                        change.name(name, descriptor, None, self._clock())
                     if not image.names:
-                        change.keep(image.descriptor, self._clock())
+                        change.keep(descriptor, self._clock())
         for image in loaded:
             yield a.Outcome("load", ", ".join(map(str, image.names)) or "<none>", image.id)
 
@@ -373,16 +389,26 @@ class StoreSource:
 
 
 class _Export:
-    """The store's blobs, for a push."""
+    """The store's blobs, for a push, and documents that were made for it."""
 
-    def __init__(self, store: Store) -> None:
-        self.read = store.read
+    def __init__(self, store: Store, made: Mapping[Digest, bytes]) -> None:
+        self._store = store
+        self._made = made
         self.open = store.open_blob
+
+    def read(self, digest: Digest) -> bytes:
+        """Return a document."""
+        return self._made[digest] if digest in self._made else self._store.read(digest)
 
 
 def _doing(action: a.Action) -> str:
     """Return what is counted while actions like this one are done: their verb."""
     return a.describe(action).action
+
+
+def _left_out(foreign: int) -> list[str]:
+    """Say how many layers were not handed on."""
+    return [f"{foreign} foreign layer{'' if foreign == 1 else 's'} left out"] if foreign else []
 
 
 def _same_place(one: Reference, other: Reference) -> bool:

@@ -6,6 +6,7 @@ import os
 
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest, hex_prefix, is_digest
+from imq.engine.oci.document import Index, read_manifest
 from imq.engine.oci.platform import host
 from imq.engine.oci.reference import Reference
 from imq.grammar.errors import DigestMismatch, InvalidReference, NotFound, StoreError, nearest
@@ -157,11 +158,27 @@ class Store:
         row = self.index.connection.execute("SELECT root FROM entry WHERE name = ? LIMIT 1", (str(name),)).fetchone()
         return Digest(row[0]) if row else None
 
+    def absent(self, root: Digest) -> dict[Digest, str]:
+        """Return the manifests that an index names and that are not held here, by what they are."""
+        rows = self.index.connection.execute("SELECT digest FROM reach WHERE root = ?", (root,))
+        held = {digest for (digest,) in rows}
+        absent: dict[Digest, str] = {}
+        pending = [root]
+        while pending:
+            document = read_manifest(self.read(pending.pop()))
+            for child in document.manifests if isinstance(document, Index) else ():
+                if child.digest not in held:
+                    known = child.platform is not None and child.platform.known
+                    absent[child.digest] = child.platform.canonical if known and child.platform else child.digest.short
+                elif child.media_type in media.INDEXES:
+                    pending.append(child.digest)
+        return absent
+
     def _by_id(self, text: str, digits: str) -> Found | None:
         low, high = f"sha256:{digits}", f"sha256:{digits}g"  # g follows the hex digits
         for column in ("id", "_root", "manifest_digest"):
             rows = self.index.connection.execute(
-                f"SELECT DISTINCT id, name FROM images WHERE {column} >= ? AND {column} < ? LIMIT 20",
+                f"SELECT DISTINCT {column}, name FROM images WHERE {column} >= ? AND {column} < ? LIMIT 20",
                 (low, high),
             ).fetchall()
             candidates = {row[0] for row in rows}

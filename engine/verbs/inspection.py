@@ -66,11 +66,12 @@ def _platforms(root: Digest, planning: Planning) -> dict[str, Any] | None:
         return None
     connection = planning.store.index.connection
     here = {digest for (digest,) in connection.execute("SELECT digest FROM reach WHERE root = ?", (root,))}
-    known = [entry for entry in index.manifests if entry.platform is not None and entry.platform.known]
+    said = [(entry.digest, entry.platform) for entry in index.manifests]
+    known = [(digest, platform.canonical) for digest, platform in said if platform is not None and platform.known]
     return {
         "Descriptor": Descriptor(index.media_type, root, len(content)).document(),
-        "Platforms": [str(entry.platform) for entry in known if entry.digest in here],
-        "Absent": [str(entry.platform) for entry in known if entry.digest not in here],
+        "Platforms": [platform for digest, platform in known if digest in here],
+        "Absent": [platform for digest, platform in known if digest not in here],
     }
 
 

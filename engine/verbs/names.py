@@ -156,7 +156,8 @@ def _plan_untag(act: ast.Act, planning: Planning) -> list[Action]:
                 span=act.span,
                 hints=("name the tag: untag app:1", f"or take all: untag images where id = {target.id.short}"),
             )
-    return [*(Untag(target.name, target.root, target.id) for target in wanted if target.name is not None), *failures]
+    untags = {target.name: Untag(target.name, target.root, target.id) for target in wanted if target.name is not None}
+    return [*untags.values(), *failures]
 
 
 def _plan_prune(act: ast.Act, planning: Planning) -> list[Action]:
@@ -213,6 +214,7 @@ def _named_by(act: ast.Act, source: str, planning: Planning) -> list[tuple[Refer
     """Return each row of an action's query with the name that a template makes of it; a name can go to one image."""
     given: dict[Reference, Target] = {}
     named: list[tuple[Reference, Target]] = []
+    done: set[tuple[Reference, str | None]] = set()
     for (text,), (root, id_, old) in rendered(target_query(act, planning), (source,), planning, TARGET_COLUMNS):
         target = Target(old if isinstance(old, str) else None, Digest(root), Digest(id_))
         name = parsed_name(text)
@@ -224,7 +226,9 @@ def _named_by(act: ast.Act, source: str, planning: Planning) -> list[tuple[Refer
                 span=act.span,
                 hints=("put something into it that differs, such as {{.Tag}}",),
             )
-        named.append((name, target))
+        if (name, target.name) not in done:  # the platforms of an index are rows of their own
+            done.add((name, target.name))
+            named.append((name, target))
     return named
 
 

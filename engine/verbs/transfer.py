@@ -84,7 +84,7 @@ def _plan_push(act: ast.Act, planning: Planning) -> list[Action]:
     if to and act.query is not None:
         made = rendered(target_query(act, planning), to[:1], planning, TARGET_COLUMNS)
         pushed = [Push(parsed_name(text), Digest(root), Digest(id_), platforms) for (text,), (root, id_, _) in made]
-        return list(dict.fromkeys(pushed))
+        return _once(pushed)
     found, failures = each_target(act, planning)
     if to and len(found) + len(failures) != 1:
         raise StatementError(
@@ -95,7 +95,7 @@ def _plan_push(act: ast.Act, planning: Planning) -> list[Action]:
         )
     if to:
         return [Push(parsed_name(to[0]), found[0].root, found[0].id, platforms)]
-    pushes: list[Action] = []
+    pushes: list[Push] = []
     for target in found:
         if target.name is None or "@" in target.name:
             raise StatementError(
@@ -105,7 +105,13 @@ def _plan_push(act: ast.Act, planning: Planning) -> list[Action]:
                 hints=("say it: push ID to NAME",),
             )
         pushes.append(Push(Reference.parse(target.name), target.root, target.id, platforms))
-    return list(dict.fromkeys(pushes)) + failures
+    return _once(pushes) + failures
+
+
+def _once(pushes: list[Push]) -> list[Action]:
+    """Return each push once: the platforms of an index, which are rows of their own, go together."""
+    first = {(push.reference, push.root): push for push in reversed(pushes)}
+    return [*reversed(first.values())]
 
 
 def _plan_copy(act: ast.Act, planning: Planning) -> list[Action]:
@@ -187,7 +193,7 @@ def _plan_save(act: ast.Act, planning: Planning) -> list[Action]:
     return [
         Save(
             _path(to[0], planning),
-            tuple((root, tuple(names)) for root, names in images.items()),
+            tuple((root, tuple(dict.fromkeys(names))) for root, names in images.items()),
             _bytes(found, planning),
         )
     ]

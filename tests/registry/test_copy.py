@@ -344,7 +344,7 @@ def test_where_copies_go(held: Held, statement: str, targets: list[str]) -> None
         (f"copy redis to m.local/x@sha256:{'0' * 64}", "reference"),
         ('copy redis to "m.local/{{.Nope}}"', "template-field"),
         ("copy redis to m.local/ platform nope/", "platform"),
-        ("copy tags of redis to m.local/", "unavailable"),
+        ("copy tags of redis to m.local/", "refused"),
     ],
 )
 def test_what_cannot_be_copied_is_told_before_anything_is_done(held: Held, statement: str, code: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import TYPE_CHECKING
 
@@ -79,16 +80,35 @@ def test_a_digest_pulls_the_same_image_and_is_held_to(client: Client, name: Refe
     assert caught.value.code == "manifest-unknown"
 
 
-def test_a_second_push_sends_nothing(client: Client, name: Reference, registry: Registry) -> None:
+def test_a_second_push_asks_one_question(connect: Callable[..., Client], name: Reference, registry: Registry) -> None:
     here = sample.Memory()
     manifest = sample.image(here)
-    push(client, name, manifest, here, Silent())
+    first = push(connect(), name, manifest, here, Silent())
+    place = f" /v2/{name.repository}/"
+    seen = [line.split()[0] for line in registry.requests(place, 15)]
+    assert sorted(seen) == ["HEAD"] * 6 + ["POST"] * 4 + ["PUT"] * 5
     watcher = sample.Watcher()
-    assert push(client, name, manifest, here, watcher).sent == 0
-    assert {tuple(words) for words in watcher.words.values()} == {("Preparing", LAYER_EXISTS)}
-    seen = registry.requests(f" /v2/{name.repository}/", 18)
-    methods = [line.split()[0] for line in seen]
-    assert sorted(methods) == ["HEAD"] * 8 + ["POST"] * 4 + ["PUT"] * 6, "the second time: four HEAD and one PUT"
+    again = push(connect(), name, manifest, here, watcher)
+    assert (first.new, again.new, again.sent) == (True, False, 0)
+    assert {tuple(words) for words in watcher.words.values()} == {(LAYER_EXISTS,)}
+    assert registry.requests(place, 16)[15:] == [f"HEAD /v2/{name.repository}/manifests/v1"]
+    assert push(connect(), name.replace(tag="v2"), manifest, here, Silent()).new
+    assert [line.split()[0] for line in registry.requests(place, 19)[16:]] == ["HEAD", "HEAD", "PUT"]
+
+
+def test_only_what_is_new_of_an_image_is_sent(connect: Callable[..., Client], name: Reference) -> None:
+    here = sample.Memory()
+    manifest = sample.image(here)
+    push(connect(), name, manifest, here, Silent())
+    document = json.loads(here.blobs[manifest.digest])
+    plain, packed = sample.layer(1000)
+    config = json.loads(here.blobs[document["config"]["digest"]])
+    config["rootfs"]["diff_ids"].append(Digest.of(plain))
+    document["config"] = here.describe(media.OCI_CONFIG, write_json(config)).document()
+    document["layers"].append(here.describe(media.OCI_LAYER_GZIP, packed).document())
+    grown = here.describe(media.OCI_MANIFEST, write_json(document))
+    pushed = push(connect(), name, grown, here, Silent())
+    assert pushed.sent == len(packed) + document["config"]["size"]
 
 
 def test_layers_are_mounted_from_another_repository(client: Client, name: Reference) -> None:

@@ -1,0 +1,394 @@
+"""Images of several platforms under one name: the index is kept as its registry has it, with what was fetched of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+import sample
+from images import AMD64, ARM64, INDEX_TYPE, Image, Layout, descriptor, index_of, layer, to_json
+from imq.engine.oci import media
+from imq.engine.oci.document import Descriptor
+from imq.engine.oci.reference import Reference
+from imq.engine.progress import Silent
+from imq.engine.registry.push import push
+from imq.grammar.errors import Conflict
+from served import serve, serve_index
+from stores import Held, blobs_in, check_store, entries_in, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from imq.engine.registry.client import Client
+    from servers import Registry
+
+S390X = {"os": "linux", "architecture": "s390x"}
+SHARED = layer({"shared": os.urandom(20_000)}, "gzip")
+AMD = Image([SHARED, layer({"own": b"amd" * 1000}, "gzip")], platform=AMD64, labels={"n": "1"})
+ARM = Image([SHARED, layer({"own": b"arm" * 1000}, "gzip")], platform=ARM64, labels={"n": "2"})
+BIG = Image([layer({"own": b"390" * 1000}, "gzip")], platform=S390X, labels={"n": "3"})
+IMAGES = [AMD, ARM, BIG]
+ALL = ["linux/amd64", "linux/arm64", "linux/s390x"]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    """Where a test's store is to be; at the end it must be in order."""
+    yield tmp_path / "store"
+    check_store(tmp_path / "store")
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[..., Held]]:
+    """Open stores, and close them at the end."""
+    held: list[Held] = []
+
+    def at(root: object, **world: object) -> Held:
+        held.append(Held(root, **{"platform": None, **world}))
+        return held[-1]
+
+    yield at
+    for one in held:
+        one.close()
+
+
+@pytest.fixture
+def store(root: Path, opened: Callable[..., Held]) -> Held:
+    """A store that is not there yet."""
+    return opened(root)
+
+
+@pytest.fixture
+def name(registry: Registry) -> str:
+    """An index of three platforms in a repository of its own."""
+    return serve_index(registry, f"multi/{uuid.uuid4().hex[:8]}:1", IMAGES)
+
+
+def platforms(store: Held, where: str = "all") -> list[str]:
+    return sorted(row["platform"] for row in store.rows(f"images {where} select platform"))
+
+
+def index_digest() -> str:
+    return digest_of_index(IMAGES)
+
+
+def digest_of_index(images: list[Image]) -> str:
+    return str(descriptor(INDEX_TYPE, index_of(images))["digest"])
+
+
+def test_all_platforms_come_with_their_index(store: Held, root: Path, name: str) -> None:
+    (outcome,) = store.do(f"pull {name} platform all")
+    distinct = {one.digest: len(one.blob) for image in IMAGES for one in image.layers}
+    assert (outcome["size"], outcome["image"]) == (sum(distinct.values()), None)
+    rows = store.rows("images select name, platform, id, digest, size, shared_size order by platform")
+    assert [(row["name"], row["platform"]) for row in rows] == [(name, platform) for platform in ALL]
+    assert [row["id"] for row in rows] == [image.id for image in IMAGES]
+    assert {row["digest"] for row in rows} == {index_digest()}
+    assert [row["shared_size"] for row in rows] == [20_000, 20_000, 0]
+    wanted = {digest for image in IMAGES for digest in image.blobs} | {index_digest()}
+    assert set(blobs_in(root)) == wanted
+    (again,) = store.do(f"pull {name} platform all")
+    assert (again["size"], again["note"]) == (0, "image is up to date")
+
+
+def test_chosen_platforms_come_and_the_others_are_absent(store: Held, root: Path, name: str) -> None:
+    store.do(f"pull {name} platform linux/amd64, linux/arm64")
+    assert platforms(store) == ALL[:2]
+    wanted = {digest for image in (AMD, ARM) for digest in image.blobs} | {index_digest()}
+    assert set(blobs_in(root)) == wanted
+    (verified,) = store.do("verify all")
+    assert verified["note"] == "every blob is whole; not here: 1 of what its index names"
+    (about,) = store.rows(f"inspect {name}")
+    assert (about["Id"], about["Index"]["Platforms"], about["Index"]["Absent"]) == (AMD.id, ALL[:2], ALL[2:])
+
+
+def test_what_is_pulled_later_is_added_to_the_index(store: Held, root: Path, name: str) -> None:
+    store.do(f"pull {name} platform linux/amd64, linux/arm64")
+    store.do(f"tag {name} as kept:1")
+    (outcome,) = store.do(f"pull {name} platform linux/s390x")
+    assert outcome["note"] == "downloaded newer platforms"
+    assert platforms(store, f"where name = {name}") == platforms(store, "where name = kept:1") == ALL
+    (again,) = store.do(f"pull {name}")
+    assert again["note"] == "image is up to date"
+    (whole,) = store.do(f"pull {name} platform all")
+    assert whole["size"] == 0
+    assert {entry["annotations"]["dev.imq.holds"] for entry in entries_in(root)} == {"all"}
+
+
+def test_one_platform_alone_is_its_image_alone_until_more_are_wanted(store: Held, root: Path, name: str) -> None:
+    store.do(f"pull {name} platform linux/arm64")
+    assert entries_in(root)[0]["digest"] == ARM.digest
+    store.do(f"pull {name} platform all")
+    assert [entry["digest"] for entry in entries_in(root)] == [index_digest()], "the image is in the index now"
+    assert platforms(store) == ALL
+
+
+def test_a_tag_that_moved_leaves_the_old_index_by_its_digest(store: Held, registry: Registry, name: str) -> None:
+    store.do(f"pull {name} platform all")
+    moved = Image([SHARED], platform=AMD64)
+    serve(registry, name.partition("/")[2], moved)
+    store.do(f"pull {name}")
+    assert store.rows(f"images where name = {name} select id") == [{"id": moved.id}]
+    assert platforms(store, f"where name = '{name.removesuffix(':1')}@{index_digest()}'") == ALL
+
+
+def test_a_platform_that_is_not_there_is_said(store: Held, root: Path, name: str) -> None:
+    assert store.problem(f"pull {name} platform linux/amd64, linux/mips64") == "no-matching-manifest"
+    assert blobs_in(root) == {}
+
+
+def test_attestations_come_with_all_and_are_no_images(
+    store: Held, client: Client, registry: Registry, root: Path, tmp_path: Path
+) -> None:
+    here = sample.Memory()
+    one = sample.image(here, size=1000)
+    entries = [{**one.document(), "platform": sample.AMD64}, sample.attestation(here, one)]
+    top = sample.index(here, entries)
+    name = f"{registry.host}/multi/{uuid.uuid4().hex[:8]}:1"
+    push(client, Reference.parse(name), top, here, Silent())
+    store.do(f"pull {name} platform all")
+    assert set(blobs_in(root)) == set(here.blobs)
+    assert len(store.rows("images")) == 1
+    store.do("verify all")
+    store.do(f'save {name} to "{tmp_path}/saved.tar"')
+    store.do(f"rm {name}")
+    store.do(f'load "{tmp_path}/saved.tar"')
+    assert set(blobs_in(root)) == set(here.blobs)
+
+
+# Names and removal
+
+
+def test_a_name_goes_with_all_its_platforms(store: Held, root: Path, name: str) -> None:
+    store.do(f"pull {name} platform all")
+    store.do(f"tag {name} as other:1")
+    assert platforms(store, "where name = other:1") == ALL
+    assert [row["action"] for row in store.do(f"rm {name}")] == ["untag"]
+    (removed,) = store.do("rm other:1")
+    assert removed["action"] == "remove"
+    assert blobs_in(root) == {}
+
+
+@pytest.mark.parametrize("statement", ["rm images where platform = linux/arm64", f"rm {ARM.id[:19]}"])
+def test_one_platform_does_not_take_the_others_with_it(store: Held, root: Path, name: str, statement: str) -> None:
+    store.do(f"pull {name} platform all")
+    before = entries_in(root)
+    (outcome,) = store.do(statement)
+    assert (outcome["action"], outcome["target"]) == ("stay", name)
+    assert outcome["note"] == "it has linux/amd64, linux/s390x too"
+    assert entries_in(root) == before
+    store.do(f"rm {index_digest()[:19]}")
+    assert blobs_in(root) == {}
+
+
+def test_all_rows_of_an_index_are_all_of_it(store: Held, root: Path, name: str) -> None:
+    store.do(f"pull {name} platform all")
+    store.do("untag " + name)
+    assert [row["action"] for row in store.do("prune")] == ["remove", "collect"]
+    assert blobs_in(root) == {}
+
+
+# In and out
+
+
+def test_an_index_is_pushed_whole(store: Held, client: Client, registry: Registry, name: str) -> None:
+    store.do(f"pull {name} platform all")
+    to = f"{registry.host}/pushed/{uuid.uuid4().hex[:8]}:2"
+    (outcome,) = store.do(f"push {name} to {to}")
+    assert outcome["note"] == f"digest: {index_digest()}"
+    assert client.manifest(Reference.parse(to)).content == index_of(IMAGES)
+
+
+def test_an_index_that_is_not_all_here_is_pushed_where_the_rest_is(
+    store: Held, client: Client, second: Registry, name: str
+) -> None:
+    store.do(f"pull {name} platform linux/amd64, linux/arm64")
+    there = name.replace(":1", ":again")
+    store.do(f"push {name} to {there.removeprefix('docker.io/')}")
+    assert client.manifest(Reference.parse(there)).digest == index_digest()
+    other = f"{second.host}/pushed/{uuid.uuid4().hex[:8]}:1"
+    (outcome,) = store.outcomes(f"push {name} to {other}")
+    assert outcome["error"] == "partial-index"
+    assert "linux/s390x" in outcome["message"]
+    assert client.head(Reference.parse(other)) is None
+    store.do(f"push {name} to {other} platform linux/amd64, linux/arm64")
+    got = json.loads(client.manifest(Reference.parse(other)).content)
+    assert [entry["digest"] for entry in got["manifests"]] == [AMD.digest, ARM.digest]
+    store.do(f"push {name} to {other} platform linux/arm64")
+    assert client.manifest(Reference.parse(other)).digest == ARM.digest
+
+
+@pytest.mark.parametrize("asked", ["all", "linux/amd64, linux/arm64"])
+def test_saved_and_loaded_again(
+    store: Held, root: Path, opened: Callable[..., Held], tmp_path: Path, name: str, asked: str
+) -> None:
+    store.do(f"pull {name} platform {asked}")
+    store.do(f'save {name} to "{tmp_path}/saved.tar"')
+    again = opened(tmp_path / "again")
+    again.do(f'load "{tmp_path}/saved.tar"')
+    assert again.rows("images select name, platform, id") == store.rows("images select name, platform, id")
+    assert blobs_in(again.root) == blobs_in(root)
+    again.do("verify all")
+    check_store(again.root)
+
+
+@pytest.mark.parametrize("asked", ["all", "linux/amd64, linux/arm64"])
+def test_skopeo_reads_it(store: Held, root: Path, tmp_path: Path, name: str, asked: str) -> None:
+    store.do(f"pull {name} platform {asked}")
+    place = f"oci:{root}:{name}"
+    assert run("skopeo", "inspect", "--raw", place).encode() == index_of(IMAGES)
+    run("skopeo", "--override-arch", "arm64", "copy", "--preserve-digests", place, f"dir:{tmp_path}/one")
+    assert (tmp_path / "one" / "manifest.json").read_bytes() == ARM.manifest
+    if asked == "all":
+        run("skopeo", "copy", "--all", "--preserve-digests", place, f"oci:{tmp_path}/whole:x")
+        copied = {f"sha256:{path.name}" for path in (tmp_path / "whole" / "blobs" / "sha256").iterdir()}
+        assert copied == set(blobs_in(root))
+
+
+def test_a_layout_of_one_platform_of_an_index_loads(store: Held, root: Path, tmp_path: Path) -> None:
+    """As containerd and docker write it, which hold one platform of what they pulled."""
+    Layout(tmp_path / "source").add_index([ARM], "multi:1", absent=[AMD, BIG])
+    store.do(f'load "{tmp_path}/source"')
+    assert platforms(store) == ["linux/arm64"]
+    Layout(tmp_path / "more").add(AMD, "amd:1")
+    store.do(f'load "{tmp_path}/more"')
+    assert platforms(store, "where name = multi:1") == ["linux/arm64"], "it was not brought for that name"
+    store.do("verify all")
+
+
+def test_what_is_held_and_missing_is_told(store: Held, root: Path, name: str) -> None:
+    store.do(f"pull {name} platform linux/amd64, linux/arm64")
+    (root / "blobs" / "sha256" / ARM.digest.removeprefix("sha256:")).unlink()
+    assert store.problem(f"verify {name}") == "blob-missing"
+    store.do(f"pull {name} platform linux/arm64")
+    store.do("verify all")
+    assert platforms(store) == ALL[:2]
+
+
+def test_the_platform_of_the_session_is_meant_by_a_name(
+    opened: Callable[..., Held], root: Path, tmp_path: Path, name: str
+) -> None:
+    from imq.engine.oci.platform import Platform
+
+    held = opened(root, platform=Platform.parse("linux/arm64"))
+    held.do(f"pull {name} platform all")
+    assert held.rows(f"inspect {name}")[0]["Id"] == ARM.id
+    assert {row["digest"] for row in held.rows(f"layers of {name}")} == {one.digest for one in ARM.layers}
+    held.do(f'export {name} to "{tmp_path}/tree"')
+    assert (tmp_path / "tree" / "own").read_bytes() == b"arm" * 1000
+
+
+# Artifacts
+
+
+@pytest.fixture
+def chart(client: Client, registry: Registry) -> tuple[str, Descriptor, sample.Memory]:
+    """A helm chart in a repository of its own."""
+    here = sample.Memory()
+    config, content = "application/vnd.cncf.helm.config.v1+json", "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
+    made = sample.artifact(here, config, content, content=b"a chart")
+    name = f"{registry.host}/charts/{uuid.uuid4().hex[:8]}:1"
+    push(client, Reference.parse(name), made, here, Silent())
+    return name, made, here
+
+
+def test_an_artifact_is_pulled_and_is_no_image(
+    store: Held, root: Path, chart: tuple[str, Descriptor, sample.Memory]
+) -> None:
+    name, made, here = chart
+    (outcome,) = store.do(f"pull {name}")
+    assert outcome["note"] == "downloaded newer application/vnd.cncf.helm.config.v1+json"
+    assert set(blobs_in(root)) == set(here.blobs)
+    assert store.rows("images") == []
+    before = (root / "index.json").stat()
+    (again,) = store.do(f"pull {name} platform all")
+    assert (again["size"], "up to date" in again["note"]) == (0, True)
+    assert (root / "index.json").stat() == before
+    (about,) = store.rows(f"inspect {name}")
+    assert about["RepoTags"] == [name]
+    assert about["Descriptor"]["digest"] == made.digest
+    assert about["ArtifactType"] == "application/vnd.cncf.helm.config.v1+json"
+
+
+def test_an_artifact_goes_through_every_verb(
+    store: Held,
+    root: Path,
+    client: Client,
+    second: Registry,
+    opened: Callable[..., Held],
+    tmp_path: Path,
+    chart: tuple[str, Descriptor, sample.Memory],
+) -> None:
+    name, made, here = chart
+    store.do(f"pull {name}")
+    store.do(f"verify {name}")
+    assert len(store.do("verify all")) == 1
+    store.do(f"tag {name} as chart:2")
+    to = Reference.parse(f"{second.host}/charts/{uuid.uuid4().hex[:8]}:1")
+    store.do(f"push chart:2 to {to}")
+    assert client.head(to) == made
+    store.do(f'save chart:2 to "{tmp_path}/chart.tar"')
+    again = opened(tmp_path / "again")
+    again.do(f'load "{tmp_path}/chart.tar"')
+    assert set(blobs_in(again.root)) == set(here.blobs)
+    with pytest.raises(Conflict):
+        store.rows(f"rm {made.digest[:19]}")
+    assert store.problem(f'export chart:2 to "{tmp_path}/x"') == "not-an-image"
+    store.do(f"rm {name}")
+    assert set(blobs_in(root)) == set(here.blobs)
+    (gone,) = store.do("rm chart:2")
+    assert (gone["action"], blobs_in(root)) == ("remove", {})
+    assert store.problem("rm chart:2") == "no-such-image"
+
+
+def test_prune_takes_artifacts_without_a_tag(
+    store: Held, root: Path, chart: tuple[str, Descriptor, sample.Memory]
+) -> None:
+    store.do(f"pull {chart[0]}")
+    store.do("prune")
+    assert blobs_in(root)
+    store.do(f"untag {chart[0]}")
+    assert [row["action"] for row in store.do("prune")] == ["remove", "collect"]
+    assert blobs_in(root) == {}
+
+
+def test_skopeo_and_the_store_agree_on_an_artifact(
+    store: Held, root: Path, chart: tuple[str, Descriptor, sample.Memory]
+) -> None:
+    name, made, here = chart
+    store.do(f"pull {name}")
+    assert run("skopeo", "inspect", "--raw", f"oci:{root}:{name}").encode() == here.blobs[made.digest]
+
+
+# Layers that may not be handed on
+
+
+def foreign(here: sample.Memory, urls: list[str]) -> Descriptor:
+    made = sample.image(here, layers=2, size=1000)
+    document = json.loads(here.blobs[made.digest])
+    document["layers"][0] |= {"mediaType": media.OCI_FOREIGN + "+gzip", "urls": urls}
+    return here.describe(media.OCI_MANIFEST, to_json(document))
+
+
+def test_a_foreign_layer_is_neither_pushed_nor_fetched_from_elsewhere(
+    store: Held, client: Client, registry: Registry, root: Path
+) -> None:
+    here, watcher = sample.Memory(), sample.Watcher()
+    made = foreign(here, ["http://127.0.0.1:1/layer"])
+    name = f"{registry.host}/foreign/{uuid.uuid4().hex[:8]}:1"
+    push(client, Reference.parse(name), made, here, watcher)
+    layers = json.loads(here.blobs[made.digest])["layers"]
+    assert watcher.words[layers[0]["digest"]][-1] == "Skipped foreign layer"
+    assert not client.has_blob(Reference.parse(name), Descriptor.read(layers[0], ""))
+    (outcome,) = store.outcomes(f"pull {name}")
+    assert outcome["error"] == "foreign-layer"
+    assert store.rows("images") == []
+    content = here.blobs[layers[0]["digest"]]
+    client.upload_blob(Reference.parse(name), Descriptor.read(layers[0], ""), lambda: here.open(layers[0]["digest"]))
+    (outcome,) = store.do(f"pull {name}")
+    assert outcome["size"] == len(content) + layers[1]["size"], "a registry that has it gives it"
+    check_store(root)
