@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     class Content(Protocol):
         """What is sent of a blob: read once, from its beginning, and closed."""
 
-        def read(self, count: int = -1, /) -> bytes | bytearray:
+        def read(self, count: int = -1, /) -> bytes | bytearray | memoryview:
             """Return the next bytes; none at the end."""
 
         def close(self) -> None:
@@ -69,7 +69,7 @@ class Body:
     def __len__(self) -> int:
         return self._size
 
-    def __iter__(self) -> Iterator[bytes | bytearray | Stretch]:
+    def __iter__(self) -> Iterator[bytes | bytearray | memoryview | Stretch]:
         pace = Pace(self._settings)
         handle = _file(self._content)
         if handle is None:
@@ -81,7 +81,7 @@ class Body:
         while self._done < self._size:
             yield Stretch(self, handle, self._done, min(_STRETCH, self._size - self._done), pace)
 
-    def take(self, count: int) -> bytes | bytearray:
+    def take(self, count: int) -> bytes | bytearray | memoryview:
         """Return the next bytes, at most `count`; none at the end."""
         self.check()
         block = self._content.read(count)

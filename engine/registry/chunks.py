@@ -57,7 +57,7 @@ class ChunkedUpload:
         self._patience = patience
         self._stop = stop
 
-    def send(self, read: Callable[[int], bytes | bytearray], closing: Callable[[str], str]) -> Answer:
+    def send(self, read: Callable[[int], bytes | bytearray | memoryview], closing: Callable[[str], str]) -> Answer:
         """Send all that `read` gives; return the registry's last answer, or the first that is a refusal.
 
         `closing` makes the address of the last request from that of the session.
@@ -127,7 +127,7 @@ class ChunkedUpload:
         self._address = (joined(answer.url, location) if location else "") or self._address
 
 
-def _filled(read: Callable[[int], bytes | bytearray], length: int) -> bytearray:
+def _filled(read: Callable[[int], bytes | bytearray | memoryview], length: int) -> bytearray:
     """Read a whole chunk: less only at the end."""
     chunk = bytearray()
     while len(chunk) < length and (piece := read(length - len(chunk))):

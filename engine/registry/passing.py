@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from .mirrors import Blob
 
-PIECE = 1 << 20
+PIECE = 256 << 10
 """Bytes in memory at once, for each blob."""
 
 
@@ -36,19 +36,22 @@ class Passing:
         self._descriptor = descriptor
         self._hasher = descriptor.digest.hasher()
         self._done = 0
+        self._buffer = memoryview(bytearray(PIECE))
         try:
             self._stream = opened()
         except RegistryError as problem:
             raise _final(problem) from None
 
-    def read(self, count: int = -1) -> bytes | bytearray:
-        """Return the next bytes, at most a piece; none at the end. Raises `DigestMismatch` for wrong bytes."""
-        piece = bytearray(PIECE if count < 0 else min(count, PIECE))
+    def read(self, count: int = -1) -> memoryview:
+        """Return the next bytes, at most a piece; none at the end. Raises `DigestMismatch` for wrong bytes.
+
+        They are good until the next call.
+        """
         try:
-            read = self._stream.readinto(memoryview(piece))
+            read = self._stream.readinto(self._buffer[:count] if count >= 0 else self._buffer)
         except RegistryError as problem:
             raise _final(problem) from None
-        del piece[read:]
+        piece = self._buffer[:read]
         self._hasher.update(piece)
         self._done += read
         if read and self._done == self._descriptor.size and self._hasher.hexdigest() != self._descriptor.digest.hex:
