@@ -12,6 +12,7 @@ import servers
 from imq.engine.oci.reference import Reference
 from imq.engine.registry.certificates import find_certificates
 from imq.engine.registry.proxies import ca_bundle
+from imq.engine.registry.settings import Host
 from imq.grammar.errors import RegistryError
 from servers import Registry
 
@@ -108,6 +109,32 @@ def test_an_authority_from_the_environment_is_for_all(
     client = connect(environment={name: certificate[0]})
     assert absent(client, encrypted)
     assert absent(client, other)
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_the_configuration_names_an_authority_for_one_host_or_for_all(
+    connect: Callable[..., Client], encrypted: Registry, other: Registry, certificate: tuple[str, str], tmp_path: Path
+) -> None:
+    one = connect(hosts={encrypted.host: Host(authority=certificate[0])})
+    assert absent(one, encrypted)
+    with pytest.raises(RegistryError, match="is not trusted"):
+        absent(one, other)
+    assert absent(connect(authority=certificate[0]), other)
+    empty = tmp_path / "empty.pem"
+    empty.touch()
+    with pytest.raises(RegistryError):
+        absent(connect(authority=certificate[0], environment={"SSL_CERT_FILE": str(empty)}), other)
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_the_configuration_names_a_certificate_to_show(
+    connect: Callable[..., Client], asking: Registry, certificate: tuple[str, str], person: tuple[str, str]
+) -> None:
+    shown = Host(authority=certificate[0], certificate=person[0], key=person[1])
+    assert absent(connect(hosts={asking.host: shown}), asking)
+    with pytest.raises(RegistryError) as caught:
+        absent(connect(hosts={asking.host: shown.replace(key=certificate[1])}), asking)
+    assert (caught.value.code, person[0] in caught.value.message) == ("tls", True)
 
 
 def test_the_environment_is_asked_in_order() -> None:
