@@ -19,6 +19,7 @@ from load import load
 from measure import ROUNDS, CannotRunError
 from pull import pull
 from query import engines, frozen, query
+from scan import scan
 from unpack import unpack
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "frozen": frozen,
     "language": language,
     "load": load,
+    "scan": scan,
     "engines": engines,
 }
 WHEN_NAMED = ("engines",)
