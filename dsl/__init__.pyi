@@ -779,13 +779,13 @@ MiB: Bytes
 GiB: Bytes
 TiB: Bytes
 def pull(*what: _Name | Query, platform: _Path | Sequence[_Path] | None = ..., dry_run: bool = ...) -> Statement:
-    """Fetch images from their registries; layers that are here already do not travel. In text: `pull redis:7 platform linux/arm64`"""
+    """Fetch images from their registries, and artifacts; layers that are here already do not travel. Of several platforms one is taken; more of them, or all, with the index that names them. In text: `pull redis:7 platform linux/amd64, linux/arm64`"""
     ...
-def push(*what: _Name | Query, to: _Path | None = ..., dry_run: bool = ...) -> Statement:
-    """Send images to the registries in their names, or to other names; over a query `to` is a template. In text: `push team/app:1 to registry.local:5000/team/app:1`"""
+def push(*what: _Name | Query, platform: _Path | Sequence[_Path] | None = ..., to: _Path | None = ..., dry_run: bool = ...) -> Statement:
+    """Send images to the registries in their names, or to other names; over a query `to` is a template. An index goes whole, unless platforms are named. In text: `push team/app:1 to registry.local:5000/team/app:1`"""
     ...
-def copy(*what: _Name | Query, platform: _Path | Sequence[_Path] | None = ..., to: _Path | None = ..., dry_run: bool = ...) -> Statement:
-    """Copy images from registry to registry without storing them here, indexes whole; to takes a name, a host or namespace below which names are kept, or a template. In text: `copy redis:7, alpine:3.19 to registry.local:5000/mirror`"""
+def copy(*what: _Name | Query, platform: _Path | Sequence[_Path] | None = ..., to: _Path | None = ..., with_referrers: bool = ..., dry_run: bool = ...) -> Statement:
+    """Copy images from registry to registry without storing them here, indexes whole; to takes a name, a host or namespace below which names are kept, or a template. With referrers, signatures, attestations and bills of materials go along. In text: `copy redis:7, alpine:3.19 to registry.local:5000/mirror`"""
     ...
 def import_(*what: _Path, as_: _Path | None = ..., change: _Path | Sequence[_Path] | None = ..., message: _Path | None = ..., platform: _Path | Sequence[_Path] | None = ..., dry_run: bool = ...) -> Statement:
     """Make an image of one layer from a folder or a tar archive; change takes Dockerfile instructions. In text: `import ./rootfs as team/base:1 change "LABEL env=prod", "CMD [\\"sh\\"]"`"""
@@ -799,7 +799,7 @@ def save(*what: _Name | Query, to: _Path | None = ..., dry_run: bool = ...) -> S
 def export(*what: _Name | Query, to: _Path | None = ..., force: bool = ..., dry_run: bool = ...) -> Statement:
     """Unpack an image to a folder: the files that a container of it would see. In text: `export redis:7 to "rootfs"`"""
     ...
-def rm(*what: _Name | Query, force: bool = ..., dry_run: bool = ...) -> Statement:
+def rm(*what: _Name | Query, force: bool = ..., with_its_tags: bool = ..., dry_run: bool = ...) -> Statement:
     """Take names away, and each image with its last name; its layers go when no other image has them. In text: `rm images where repository like "team/*" and older than 30d`"""
     ...
 def untag(*what: _Name | Query, dry_run: bool = ...) -> Statement:

@@ -215,15 +215,17 @@ def _path(text: str, planning: Planning) -> str:
 VERBS = (
     Verb(
         "pull",
-        "Fetch images from their registries; layers that are here already do not travel.",
-        "pull redis:7 platform linux/arm64",
+        "Fetch images from their registries, and artifacts; layers that are here already do not travel. Of several"
+        " platforms one is taken; more of them, or all, with the index that names them.",
+        "pull redis:7 platform linux/amd64, linux/arm64",
         Takes.NAMES,
         options=("platform", "dry run"),
         plan=_plan_pull,
     ),
     Verb(
         "push",
-        "Send images to the registries in their names, or to other names; over a query `to` is a template.",
+        "Send images to the registries in their names, or to other names; over a query `to` is a template. An index goes"
+        " whole, unless platforms are named.",
         "push team/app:1 to registry.local:5000/team/app:1",
         Takes.IMAGES,
         options=("platform", "to", "dry run"),
@@ -232,7 +234,8 @@ VERBS = (
     Verb(
         "copy",
         "Copy images from registry to registry without storing them here, indexes whole; to takes a name, a host or "
-        "namespace below which names are kept, or a template.",
+        "namespace below which names are kept, or a template. With referrers, signatures, attestations and bills of "
+        "materials go along.",
         "copy redis:7, alpine:3.19 to registry.local:5000/mirror",
         Takes.NAMES,
         options=("platform", "to", "with referrers", "dry run"),
