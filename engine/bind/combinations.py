@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imq.engine import bound as b
-from imq.engine.tables import DERIVED, Field, Kind, Table, folded
+from imq.engine.tables import DERIVED, Cost, Field, Kind, Table, folded
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ def combine(node: ast.Combination, left: b.Select, right: b.Select, keys: Keys) 
                 "a count has no rows to combine", code="combination", span=written.span, hints=(_ABOUT_WHOLE,)
             )
     if node.operator == "union" and left.whole and right.whole and left.table != right.table:
-        left, right = left.replace(whole=False), right.replace(whole=False)
+        left, right = _as_columns(left), _as_columns(right)
     left_rows, right_rows = _as_base(left), _as_base(right)
     if not node.by and key_names(left_rows.table) != key_names(right_rows.table):
         raise StatementError(
@@ -82,6 +82,15 @@ def _as_base(select: b.Select) -> b.Select:
     columns = tuple(b.Selected(f.name, b.Column(f), f.heading, f) for f in table.fields)
     place = (b.Key(b.Place(), descending=False),)
     return b.Select(table, columns, base=select, order=place, whole=True)
+
+
+def _as_columns(select: b.Select) -> b.Select:
+    """Return whole rows as columns: of what registries have, all that their lists tell; else what is shown."""
+    if not select.table.remote:
+        return select.replace(whole=False)
+    cheap = (field for field in select.table.fields if field.cost is Cost.LISTED)
+    columns = tuple(b.Selected(field.name, b.Column(field), field.heading, field) for field in cheap)
+    return select.replace(columns=columns, whole=False)
 
 
 def _key_select(rows: b.Select, keys: tuple[b.Bound, ...]) -> b.Select:

@@ -84,6 +84,8 @@ class Tags(Filled):
                 whole.append((asked.text, asked.reference))
         digests = {str(name): str(rest[0]) for name, *rest in names if rest and rest[0]}
         self.insert(_row(text, reference, digests.get(text)) for text, reference in single)
+        rows = "SELECT registry, _path, tag, _row, digest FROM temp." + self.rows
+        self._ask([row for row in self.connection.execute(rows) if str(row[4]) not in digests.values()])
         alone = len(whole) == 1 and not single and not self.scan.places and not self.scan.drives
         self._tags_of(whole, alone=alone)
         self._tags_of(
@@ -168,10 +170,17 @@ class Tags(Filled):
         rows = "registry, _path, tag, _row"
         heads = self.chosen(f"{unasked} AND {known}" if documents else unasked, rows)
         whole = self.chosen(f"{unasked} AND NOT {known}", rows) if documents else []
-        found = self.source.many.heads((int(row[3] or 0), reference_of(row)) for row in heads)
-        self._found(found, {int(row[3] or 0): reference_of(row) for row in heads})
+        self._ask(heads)
         fetched = self.source.many.documents((int(row[3] or 0), reference_of(row)) for row in whole)
         self._found(fetched, {int(row[3] or 0): reference_of(row) for row in whole})
+
+    def _ask(self, rows: Sequence[Sequence[Raw]]) -> None:
+        """Ask what names stand for: rows of registry, path, tag, `_row`, and perhaps a digest by which they go."""
+        names = {int(row[3] or 0): reference_of(row) for row in rows if row[0] is not None}
+        for row in rows:
+            if len(row) > 4 and row[4] is not None:
+                names[int(row[3] or 0)] = names[int(row[3] or 0)].replace(digest=Digest(str(row[4])))
+        self._found(self.source.many.heads(names.items()), names)
 
     def _found(
         self, answers: Iterator[tuple[int, Descriptor | Fetched | ImqError]], asked: dict[int, Reference]

@@ -1,0 +1,399 @@
+"""Registries as tables: what a question asks of them, and what it answers, against a real docker-registry."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as tried
+from hypothesis import strategies as st
+from imq.engine.oci.platform import Platform
+from imq.grammar.errors import ImqError
+from registry import thousand as written
+from registry.asking import Asked, ask, opened
+from registry.proxy import Fault, Proxy, Reply, status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from imq.engine.session import Session
+    from registry.conftest import Thousand
+
+LIST, HEAD, MANIFEST, BLOB = "GET .*/tags/list", "HEAD .*/manifests/", "GET .*/manifests/", "GET .*/blobs/"
+MULTI = ["linux/amd64", "linux/arm64", "linux/arm/v7"]
+
+
+@pytest.fixture(scope="module")
+def warm(thousand: Thousand, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """A session that has seen all of `mixed`, for a machine of amd64."""
+    session = opened(tmp_path_factory.mktemp("warm") / "store", platform=Platform("linux", "amd64"))
+    ask(session, f"tags of {thousand.host}/mixed select tag, created, signed")
+    yield session
+    session.close()
+
+
+class TestTags:
+    def test_what_the_registry_lists(self, thousand: Thousand, warm: Session) -> None:
+        found = ask(warm, f"tags of {thousand.host}/mixed")
+        assert {row["tag"] for row in found.rows} == set(thousand.contents.tags["mixed"])
+        assert set(found.column("repository")) == {f"{thousand.host}/mixed"}
+
+    def test_the_newest_version_comes_first(self, thousand: Thousand, warm: Session) -> None:
+        tags = ask(warm, f"tags of {thousand.host}/mixed where version is known").column("tag")
+        assert tags == [
+            "3.0.0-beta",
+            "v2.0.0",
+            "2.0.0-alpine",
+            "2.0",
+            "1.10.0",
+            "1.1.0",
+            "1.1.0-rc.1",
+            "1.0.1",
+            "1.0.0",
+        ]
+
+    @pytest.mark.parametrize(
+        ("condition", "expected"),
+        [
+            ("version >= 1.10 and prerelease is unknown", {"1.10.0", "v2.0.0", "2.0", "2.0.0-alpine"}),
+            ("version = 2", {"v2.0.0", "2.0", "2.0.0-alpine"}),
+            ("version in (1.0.1, v1.10)", {"1.0.1", "1.10.0"}),
+            ("version between 1.1 and 1.9", {"1.1.0"}),
+            ("version < 1.1", {"1.0.0", "1.0.1", "1.1.0-rc.1"}),
+            ("version.major = 1 and version.minor = 1 and version.patch = 0", {"1.1.0", "1.1.0-rc.1"}),
+            ("version.variant = alpine", {"2.0.0-alpine"}),
+            ("version like '*.0-*'", {"2.0.0-alpine", "1.1.0-rc.1", "3.0.0-beta"}),
+            ("version = (tags of HOST/mixed select max(version))", {"3.0.0-beta"}),
+        ],
+    )
+    def test_versions(self, thousand: Thousand, warm: Session, condition: str, expected: set[str]) -> None:
+        found = ask(warm, f"tags of {thousand.host}/mixed where {condition.replace('HOST', thousand.host)}")
+        assert set(found.column("tag")) == expected
+
+    def test_what_configs_say(self, thousand: Thousand, warm: Session) -> None:
+        found = ask(warm, f"tags of {thousand.host}/mixed where created is known select tag, created, digest, id")
+        said = {tag: time for tag, time in thousand.contents.created("mixed").items() if time is not None}
+        assert {row["tag"] for row in found.rows} >= set(written.VERSIONS)
+        for row in found.rows:
+            made = thousand.contents.made("mixed", row["tag"])
+            assert row["digest"] == made.digest
+            if made.created is not None:
+                assert row["created"] == written.written(said[row["tag"]])
+                assert row["id"] == made.config
+
+    def test_tags_of_one_digest(self, thousand: Thousand, warm: Session) -> None:
+        repository = f"{thousand.host}/mixed"
+        found = ask(warm, f"tags of {repository} where digest = digest of {repository}:latest and tag != latest")
+        assert set(found.column("tag")) == {"stable", "2.0", "v2.0.0"}
+        grouped = ask(warm, f"tags of {repository} group by digest having count > 1 select digest, list(tag) as tags")
+        assert grouped.column("tags") == [["2.0", "latest", "stable", "v2.0.0"]]
+
+    def test_the_platform_is_chosen_by_the_condition(self, thousand: Thousand, warm: Session) -> None:
+        of = f"tags of {thousand.host}/mixed where tag = multi"
+        assert ask(warm, f"{of} select platform, platforms").rows == [{"platform": "linux/amd64", "platforms": MULTI}]
+        (arm,) = ask(warm, f"{of} and platform = linux/aarch64 select platform, manifest_digest, created").rows
+        assert arm["platform"] == "linux/arm64"
+        by_word = ask(warm, f"{of} and architecture = arm and variant = v7 select created, platform").rows
+        assert by_word == [{"created": "2024-01-31T00:02:00Z", "platform": "linux/arm/v7"}]
+        assert not ask(warm, f"{of} and platform = linux/s390x").rows
+
+    def test_signed(self, thousand: Thousand, warm: Session) -> None:
+        found = ask(warm, f"tags of {thousand.host}/mixed where signed select tag")
+        assert set(found.column("tag")) == {"latest", "stable", "2.0", "v2.0.0"}
+
+    def test_artifacts(self, thousand: Thousand, warm: Session) -> None:
+        found = ask(warm, f"tags of {thousand.host}/mixed where artifact_type is known select tag, artifact_type")
+        assert {"tag": "chart", "artifact_type": written.HELM} in found.rows
+
+    def test_places(self, thousand: Thousand, warm: Session) -> None:
+        assert ask(warm, f"tags in {thousand.host}/team").column("tag") == ["latest"] * 3
+        assert ask(warm, f"tags in {thousand.host}/t*one").column("repository") == [f"{thousand.host}/team/one"]
+        counted = ask(
+            warm, f"tags in {thousand.host} group by repository select repository, count as n order by n desc"
+        )
+        assert counted.rows[0] == {"repository": f"{thousand.host}/thousand", "n": 1000}
+        assert len(counted.rows) == 5
+
+    def test_names_one_by_one(self, thousand: Thousand, warm: Session) -> None:
+        host = thousand.host
+        found = ask(warm, f"tags of {host}/mixed:latest, {host}/team/one:nope, {host}/mixed:1.0.0 select tag, problem")
+        assert [row["tag"] for row in found.rows if row["problem"] is None] == ["1.0.0", "latest"]
+        assert found.exit_code == 3
+        assert [error.code for error in found.errors] == ["manifest-unknown"]
+
+    def test_a_repository_that_is_not_there(self, thousand: Thousand, warm: Session) -> None:
+        with pytest.raises(ImqError) as caught:
+            ask(warm, f"tags of {thousand.host}/nothing")
+        assert caught.value.code == "name-unknown"
+
+    def test_everything_at_once_is_a_question_too(self, warm: Session) -> None:
+        with pytest.raises(ImqError) as caught:
+            ask(warm, "tags where tag = latest")
+        assert caught.value.code == "target"
+
+
+class TestOtherTables:
+    def test_platforms(self, thousand: Thousand, warm: Session) -> None:
+        of = f"platforms of {thousand.host}/mixed:multi"
+        assert ask(warm, f"{of} where not attestation").column("platform") == MULTI
+        assert len(ask(warm, f"{of} where attestation").rows) == 3
+        sizes = ask(warm, f"{of} where not attestation select platform, size, created").rows
+        assert all(row["size"] > 0 and row["created"].startswith("2024-01-31") for row in sizes)
+
+    def test_a_single_image_is_its_own_platform(self, thousand: Thousand, warm: Session) -> None:
+        (row,) = ask(warm, f"platforms of {thousand.host}/team/one select platform, digest, attestation").rows
+        assert (row["platform"], row["attestation"]) == ("linux/amd64", False)
+        assert row["digest"] == thousand.contents.made("team/one", "latest").digest
+
+    def test_which_tags_lack_a_platform(self, thousand: Thousand, warm: Session) -> None:
+        of = f"tags of {thousand.host}/mixed where version is unknown and artifact_type is unknown"
+        lacking = ask(warm, f"{of} and no platforms where platform = linux/arm64 select tag").column("tag")
+        assert "multi" not in lacking
+        assert "latest" in lacking
+
+    def test_an_expected_list_of_platforms(self, thousand: Thousand, warm: Session, tmp_path: Path) -> None:
+        listed = tmp_path / "expected.txt"
+        listed.write_text("linux/amd64\nlinux/arm64\nlinux/riscv64\n")
+        lines = f'lines of "{listed}" select line as platform'
+        missing = ask(warm, f"({lines}) except platforms of {thousand.host}/mixed:multi by platform")
+        assert missing.column("platform") == ["linux/riscv64"]
+
+    def test_referrers(self, thousand: Thousand, warm: Session) -> None:
+        found = ask(warm, f"referrers of {thousand.host}/mixed:latest")
+        assert found.column("artifact_type") == [written.BILL]
+        assert found.column("subject") == [thousand.contents.made("mixed", "latest").digest]
+
+    def test_repositories(self, thousand: Thousand, warm: Session) -> None:
+        found = ask(warm, f"repositories in {thousand.host} order by size desc select name, tag_count, size")
+        assert found.rows[0]["name"] == f"{thousand.host}/thousand"
+        assert {row["name"].partition("/")[2]: row["tag_count"] for row in found.rows} == {
+            repository: len(tags) for repository, tags in thousand.contents.tags.items()
+        }
+        named = ask(warm, f"repositories in {thousand.host} where any tags where tag = undated")
+        assert named.column("name") == [f"{thousand.host}/mixed"]
+
+    def test_manifests(self, thousand: Thousand, warm: Session) -> None:
+        found = ask(warm, f"manifests of {thousand.host}/mixed select digest, tags, parent_index, media_type")
+        by_digest = {row["digest"]: row for row in found.rows}
+        newest = thousand.contents.made("mixed", "latest").digest
+        assert by_digest[newest]["tags"] == ["2.0", "latest", "stable", "v2.0.0"]
+        multi = thousand.contents.made("mixed", "multi").digest
+        assert sum(row["parent_index"] == multi for row in found.rows) == 6
+        assert {row["digest"] for row in found.rows if row["tags"]} == {
+            made.digest for made in thousand.contents.tags["mixed"].values()
+        }
+
+    def test_entries_of_indexes_whose_manifest_is_there(self, thousand: Thousand, warm: Session) -> None:
+        assert not ask(warm, f"platforms of {thousand.host}/mixed:multi where no manifests").rows
+
+    def test_search(self, thousand: Thousand, warm: Session) -> None:
+        assert ask(warm, f"search tho in {thousand.host}").column("name") == [f"{thousand.host}/thousand"]
+        assert len(ask(warm, f'search "team/" in {thousand.host} where name like "*o*"').rows) == 2
+
+    def test_images_of_a_registry(self, thousand: Thousand, warm: Session) -> None:
+        found = ask(warm, f"images in {thousand.host}/team where label.number is unknown select name, size, source")
+        assert len(found.rows) == 3
+        assert set(found.column("source")) == {thousand.host}
+
+    def test_use(self, thousand: Thousand, tmp_path: Path) -> None:
+        session = opened(tmp_path / "store")
+        assert len(ask(session, f"use {thousand.host}/team; images").rows) == 3
+        assert not ask(session, "images in store").rows
+        session.close()
+
+
+class TestAcrossSources:
+    def test_outdated_and_local_only(self, changeable: Thousand, tmp_path: Path) -> None:
+        host, session = changeable.host, opened(tmp_path / "store")
+        list(session.run(f"pull {host}/mixed:latest, {host}/mixed:1.0.0, {host}/mixed:1.0.1"))
+        list(session.run(f"tag {host}/mixed:1.0.0 as {host}/mixed:mine"))
+        list(session.run(f"copy {host}/mixed:1.1.0 to {host}/mixed:1.0.1"))
+        assert ask(session, "images where outdated").column("tag") == ["1.0.1"]
+        assert ask(session, "images where local only").column("tag") == ["mine"]
+        found = {row["tag"]: row for row in ask(session, "images select tag, digest, remote.digest as there").rows}
+        assert found["latest"]["digest"] == found["latest"]["there"]
+        assert found["1.0.1"]["there"] == changeable.contents.made("mixed", "1.1.0").digest
+        assert found["mine"]["there"] is None
+        session.close()
+
+    def test_what_cannot_be_asked_is_not_local_only(self, changeable: Thousand, tmp_path: Path) -> None:
+        session = opened(tmp_path / "store")
+        list(session.run(f"pull {changeable.host}/mixed:1.0.0"))
+        changeable.registry.stop()
+        found = ask(session, "images where local only")
+        assert (found.rows, found.exit_code) == ([], 3)
+        with pytest.raises(ImqError) as caught:
+            ask(session, "rm images where not outdated")
+        assert caught.value.code == "unreachable"
+        session.close()
+
+    def test_names_of_a_list(self, thousand: Thousand, warm: Session, tmp_path: Path) -> None:
+        listed = tmp_path / "images.txt"
+        listed.write_text(f"{thousand.host}/mixed:latest\n{thousand.host}/mixed:gone\n{thousand.host}/team/one\n")
+        missing = ask(warm, f'lines of "{listed}" where no remote')
+        assert missing.column("line") == [f"{thousand.host}/mixed:gone"]
+        digests = ask(warm, f'lines of "{listed}" where any remote select line, remote.digest as digest').rows
+        assert digests[0]["digest"] == thousand.contents.made("mixed", "latest").digest
+
+    def test_an_empty_list_is_refused(self, thousand: Thousand, warm: Session, tmp_path: Path) -> None:
+        listed = tmp_path / "keep.txt"
+        listed.write_text("\n")
+        with pytest.raises(ImqError) as caught:
+            ask(warm, f'rm tags of {thousand.host}/mixed where tag not in (nonempty lines of "{listed}")')
+        assert caught.value.code == "empty"
+
+    def test_tags_of_one_that_another_lacks(self, thousand: Thousand, warm: Session) -> None:
+        host = thousand.host
+        found = ask(warm, f"tags of {host}/mixed except tags of {host}/team/one by tag")
+        assert set(found.column("tag")) == set(thousand.contents.tags["mixed"]) - {"latest"}
+        both = ask(warm, f"(tags of {host}/mixed union tags of {host}/team/one by name) where tag = latest")
+        assert len(both.rows) == 2
+
+    def test_rows_of_here_and_there(self, thousand: Thousand, tmp_path: Path) -> None:
+        session = opened(tmp_path / "store")
+        list(session.run(f"pull {thousand.host}/team/one"))
+        found = ask(session, f"images in store, {thousand.host}/team select name, source, created, id")
+        assert len(found.rows) == 4
+        assert {row["source"] for row in found.rows} == {"store", thousand.host}
+        assert len({row["id"] for row in found.rows if row["name"].endswith("one:latest")}) == 1
+        session.close()
+
+
+class TestStages:
+    """How many requests questions take."""
+
+    @pytest.fixture
+    def proxied(self, thousand: Thousand) -> Iterator[Proxy]:
+        with Proxy(thousand.host) as proxy:
+            yield proxy
+
+    def test_a_condition_on_names_comes_first(self, proxied: Proxy, tmp_path: Path) -> None:
+        text = f"tags of {proxied.host}/thousand where tag like 'v99?' select tag, created"
+        assert len(ask(tmp_path / "store", text).rows) == 10
+        assert proxied.count(LIST) <= 2
+        assert proxied.count(HEAD) + proxied.count(MANIFEST) + proxied.count(BLOB) <= 30
+        before = len(proxied.requests)
+        assert len(ask(tmp_path / "store", text).rows) == 10
+        again = proxied.requests[before:]
+        assert not [one for one in again if one.method == "GET" and "/tags/" not in one.path and one.path != "/v2/"]
+
+    def test_names_alone_take_the_list_alone(self, proxied: Proxy, tmp_path: Path) -> None:
+        assert ask(tmp_path / "store", f"tags of {proxied.host}/thousand where version > 990 count").rows == [
+            {"count": 9}
+        ]
+        assert proxied.count(HEAD) + proxied.count(MANIFEST) + proxied.count(BLOB) == 0
+
+    def test_a_limit_ends_the_asking(self, proxied: Proxy, tmp_path: Path) -> None:
+        text = f"tags of {proxied.host}/thousand where label.number != 999 order by version desc limit 3 select tag"
+        assert ask(tmp_path / "store", text).column("tag") == ["v998", "v997", "v996"]
+        assert proxied.count(BLOB) < 50
+
+    def test_a_limit_goes_on_until_it_has_enough(self, proxied: Proxy, tmp_path: Path) -> None:
+        text = f"tags of {proxied.host}/thousand where label.number like '88?' order by version desc limit 3 select tag"
+        assert ask(tmp_path / "store", text).column("tag") == ["v889", "v888", "v887"]
+        assert 100 < proxied.count(BLOB) < 400
+
+    def test_digests_take_no_manifests(self, proxied: Proxy, tmp_path: Path) -> None:
+        ask(tmp_path / "store", f"tags of {proxied.host}/mixed where digest is known select tag")
+        assert proxied.count(HEAD) == len(written.VERSIONS) + 8
+        assert proxied.count(MANIFEST) + proxied.count(BLOB) == 0
+
+    def test_either_of_two_conditions(self, proxied: Proxy, tmp_path: Path) -> None:
+        text = f"tags of {proxied.host}/thousand where tag = v1 or (tag like 'v1?' and label.number = 15) select tag"
+        assert set(ask(tmp_path / "store", text).column("tag")) == {"v1", "v15"}
+        assert proxied.count(BLOB) <= 11
+
+    def test_explain_asks_nothing(self, proxied: Proxy, tmp_path: Path) -> None:
+        session = opened(tmp_path / "store")
+        text = f"tags of {proxied.host}/thousand where tag like 'v9*' and created is known order by version limit 5"
+        said = "".join(session.explained(text))
+        session.close()
+        assert not proxied.requests
+        assert [line.split(":")[0] for line in said.splitlines() if "requests:" in line]
+        assert "until 5 are in the answer" in said
+
+
+ATOMS = (
+    "tag like '1*'", "version >= 1.1", "prerelease is known", "digest = digest of HOST/mixed:latest",
+    "created is known", "created > 2024-01-03", "platforms has linux/arm64", "artifact_type is known", "layer_count > 0", "signed",
+    "any platforms where attestation", "label.number is unknown", "any referrers",
+)  # fmt: skip
+
+
+def conditions() -> st.SearchStrategy[str]:
+    """Draw conditions of which each part is known at another stage."""
+    return st.recursive(
+        st.sampled_from(ATOMS),
+        lambda inner: st.one_of(
+            inner.map(lambda one: f"not ({one})"),
+            st.tuples(inner, inner).map(lambda two: f"({two[0]}) and ({two[1]})"),
+            st.tuples(inner, inner).map(lambda two: f"({two[0]}) or ({two[1]})"),
+        ),
+        max_leaves=5,
+    )
+
+
+@given(conditions())
+@tried(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_stages_answer_what_everything_fetched_would(thousand: Thousand, warm: Session, condition: str) -> None:
+    said = condition.replace("HOST", thousand.host)
+    staged = set(ask(warm, f"tags of {thousand.host}/mixed where {said} select tag").column("tag"))
+    told = ask(warm, f"tags of {thousand.host}/mixed select tag, if({said}, 'yes', 'no') as holds").rows
+    assert staged == {row["tag"] for row in told if row["holds"] == "yes"}
+
+
+class TestFaults:
+    """One row that cannot be told says so, and the others are answered."""
+
+    def asked(self, thousand: Thousand, root: Path, *faults: Fault) -> Asked:
+        with Proxy(thousand.host, *faults) as proxy:
+            return ask(root, f"tags of {proxy.host}/thousand where tag like 'v1?' select tag, created, problem")
+
+    @pytest.mark.parametrize(
+        ("fault", "code"),
+        [
+            (Fault("GET .*/manifests/v15", answer=status(404)), "manifest-unknown"),
+            (
+                Fault(
+                    "GET .*/manifests/v15",
+                    answer=lambda _: Reply(200, {"Content-Type": "text/html"}, b"<html>please log in</html>"),
+                ),
+                "not-a-registry",
+            ),
+            (
+                Fault(
+                    "GET .*/manifests/v15",
+                    answer=lambda _: Reply(
+                        200,
+                        {"Content-Type": "application/vnd.docker.distribution.manifest.v1+prettyjws"},
+                        b'{"schemaVersion": 1}',
+                    ),
+                ),
+                "schema1",
+            ),
+        ],
+    )
+    def test_one_manifest(self, thousand: Thousand, tmp_path: Path, fault: Fault, code: str) -> None:
+        found = self.asked(thousand, tmp_path / "store", fault)
+        assert [row["tag"] for row in found.rows if row["problem"]] == ["v15"]
+        assert [row["tag"] for row in found.rows if row["created"] is None] == ["v15"]
+        assert [error.code for error in found.errors] == [code]
+        assert found.exit_code == 3
+
+    def test_no_catalog(self, thousand: Thousand, tmp_path: Path) -> None:
+        with Proxy(thousand.host, Fault("GET /v2/_catalog", answer=status(404))) as proxy:
+            with pytest.raises(ImqError) as caught:
+                ask(tmp_path / "store", f"repositories in {proxy.host}")
+            assert caught.value.code == "no-catalog"
+            assert len(ask(tmp_path / "store", f"tags in {proxy.host}/team/one").rows) == 1
+
+    def test_a_broken_memory_is_made_anew(self, thousand: Thousand, tmp_path: Path) -> None:
+        text = f"tags of {thousand.host}/mixed where tag = '1.0.0' select created"
+        first = ask(tmp_path / "store", text).rows
+        (tmp_path / "store" / "remote.db").write_bytes(b"this is no database" * 500)
+        assert ask(tmp_path / "store", text).rows == first
+        shutil.rmtree(tmp_path / "store")
+        assert ask(tmp_path / "store", text).rows == first
