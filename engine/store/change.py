@@ -6,6 +6,7 @@ blobs that nothing reaches any more are removed. When it raises, nothing has cha
 
 from __future__ import annotations
 
+import json
 import os
 
 from imq.engine.oci import media
@@ -16,6 +17,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from .files import locked, told
 from .layout import EVERY, HOLDS, Entry, holding, unknown_type, wrong_diff_id
 from .leases import SWEEP_MARK, mark_sweep, reap
+from .removing import remove_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,6 +31,11 @@ if TYPE_CHECKING:
     from .layout import Layout
 
 _REACHED = "SELECT digest FROM reach WHERE root = ?"
+_LOST = "SELECT DISTINCT reach.digest FROM json_each(?) CROSS JOIN reach ON reach.root = value"
+_UNREACHED = """
+SELECT value FROM json_each(?)
+WHERE NOT EXISTS (SELECT 1 FROM descriptor JOIN reaching ON reaching.blob = descriptor.key WHERE digest = value)
+"""
 
 
 class Freed(Record):
@@ -263,12 +270,8 @@ class Change:
 
     def _losing(self) -> frozenset[Digest]:
         """Return the blobs of images that this change takes out of index.json."""
-        return frozenset(
-            Digest(digest)
-            for root in self._before
-            if not self._rooted.get(root)
-            for (digest,) in self._index.connection.execute(_REACHED, (root,))
-        )
+        lost = json.dumps([root for root in self._before if not self._rooted.get(root)])
+        return frozenset(Digest(digest) for (digest,) in self._index.connection.execute(_LOST, (lost,)))
 
     def _all_blobs(self) -> frozenset[Digest]:
         blobs = os.path.join(self._layout.root, "blobs")
@@ -283,26 +286,16 @@ class Change:
 
     def _collect(self, suspects: Iterable[Digest], protected: frozenset[Digest]) -> Freed:
         """Remove those of the suspected blobs that no entry reaches and no living ingest protects."""
-        gone: list[Digest] = []
-        size = 0
-        kept = False
-        for digest in suspects:
-            if self._index.connection.execute("SELECT 1 FROM reach WHERE digest = ?", (digest,)).fetchone():
-                continue
-            if digest in protected:
-                kept = True
-                continue
-            path = self._layout.blob_path(digest)
-            with told(f"remove the blob {digest}"):
-                try:
-                    size += os.stat(path).st_size
-                    os.unlink(path)
-                except FileNotFoundError:
-                    continue  # an index reaches platforms that never came
-            gone.append(digest)
+        unreached = self._index.connection.execute(_UNREACHED, (json.dumps(sorted(suspects)),)).fetchall()
+        free = [Digest(digest) for (digest,) in unreached if digest not in protected]
+        with told("remove blobs"):
+            sizes = remove_files([self._layout.blob_path(digest) for digest in free])
+        # an index reaches platforms that never came
+        gone = tuple(digest for digest, size in zip(free, sizes, strict=True) if size is not None)
+        kept = len(free) < len(unreached)
         if not kept and os.path.exists(self._mark):
             os.unlink(self._mark)
-        return Freed(tuple(gone), size)
+        return Freed(gone, sum(size or 0 for size in sizes))
 
 
 def _same_repository(one: Reference, other: Reference) -> bool:

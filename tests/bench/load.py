@@ -26,7 +26,7 @@ TARGET = 2000
 def load(bench: Bench) -> tuple[str, list[Figure]]:
     """Load the images into a store that is not there: from an archive of `docker save`, and from one of a layout."""
     imq = bench.imq()
-    docker, layout = (_archive(bench, kind, IMAGES) for kind in ("docker", "layout"))
+    docker, layout = (archive_of(bench, kind, IMAGES) for kind in ("docker", "layout"))
     contenders = [_loading(bench, imq, docker, "docker save"), _loading(bench, imq, layout, "an OCI layout")]
     anew = os.path.join(bench.scratch, "anew")
     said_by([imq, "--root", anew, "load", layout], bench.environment())
@@ -61,7 +61,7 @@ def _loading(bench: Bench, imq: str, archive: str, of: str) -> Contender:
     return contender
 
 
-def _archive(bench: Bench, kind: str, count: int) -> str:
+def archive_of(bench: Bench, kind: str, count: int) -> str:
     """Return an archive of the images: `kind` is `docker` or `layout`."""
     path = os.path.join(bench.cache, f"{kind}-{count}.tar")
     if not os.path.exists(path):

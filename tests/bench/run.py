@@ -19,6 +19,7 @@ from load import load
 from measure import ROUNDS, CannotRunError
 from pull import pull
 from query import engines, frozen, query
+from remove import remove
 from scan import scan
 from unpack import unpack
 
@@ -38,6 +39,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "frozen": frozen,
     "language": language,
     "load": load,
+    "remove": remove,
     "scan": scan,
     "engines": engines,
 }
