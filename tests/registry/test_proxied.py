@@ -120,10 +120,16 @@ def pulled(root: object, name: Reference, client: Client) -> a.Outcome:
     """Pull into a real store as the verb does; return what came of it."""
     store = Store(str(root))
     source = StoreSource(
-        store, environment={}, progress=Silent(), clock=lambda: 1, jobs=3, lazily=False, settings=client.settings.replace
+        store,
+        environment={},
+        progress=Silent(),
+        clock=lambda: 1,
+        jobs=3,
+        lazily=False,
+        settings=client.settings.replace,
     )
     source._client = client
-    (outcome,) = source.apply([a.Pull(name, AMD64)])
+    (outcome,) = source.apply([a.Pull(name, (AMD64,))])
     store.close()
     return outcome
 
