@@ -45,8 +45,12 @@ class LayerCount:
         self._told = 0
         self.done = 0
 
+    def begin(self, done: int) -> None:
+        """Say how many bytes of the layer are here before any travel, or before they travel once more."""
+        self.done = self._told = done
+
     def reach(self, done: int) -> None:
-        """Say how many bytes of the layer have travelled; fewer than before when it had to start again."""
+        """Say how many bytes of the layer are here by now."""
         self.done = done
         if abs(done - self._told) >= _STEP or (done == self._size and done != self._told):
             self._counter.add(self._digest, done - self._told, done)

@@ -5,58 +5,44 @@ Or for several platforms, and all: then the index is stored too, as it is. Artif
 
 from __future__ import annotations
 
-from http import HTTPStatus
-
 from imq.engine import progress as words
-from imq.engine.oci import media
 from imq.engine.oci.config import Config
 from imq.engine.oci.document import Descriptor, Index, Manifest, read_manifest
 from imq.engine.oci.platform import Platform, host
-from imq.grammar.errors import DigestMismatch, Malformed, RegistryError
+from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .choice import entry_for, mismatch
-from .counter import Counter
 from .jobs import Work
+from .receiving import Receiver, Transfers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Protocol
 
     from imq.engine.oci.digest import Digest
     from imq.engine.oci.reference import Reference
     from imq.engine.progress import Progress
 
-    from .counter import LayerCount
     from .jobs import Job
     from .manifests import Fetched
-    from .mirrors import Blob, Fetcher
+    from .mirrors import Fetcher
 else:
     Protocol = object
 
 _DEEPEST_INDEX = 4
 _MOST_MANIFESTS = 1024
 """Manifests that are fetched for one name: more than any index has, and no more than memory has room for."""
-_FOREIGN_HINT = "imq asks registries alone; a registry that has the layer itself can be pulled from"
 
 
-class Ingest(Protocol):
-    """Where a pull puts what it fetches. `receive` is called from several threads, the rest from one."""
+class Ingest(Receiver, Protocol):
+    """Where a pull puts what it fetches: blobs from several threads, the rest from one."""
 
     def reserve(self, descriptors: Sequence[Descriptor]) -> frozenset[Digest]:
         """Protect these blobs from collection until the ingest ends; return those that are already stored."""
 
     def document(self, descriptor: Descriptor, content: bytes) -> None:
         """Store a small verified document (manifest, index, config)."""
-
-    def receive(
-        self,
-        descriptor: Descriptor,
-        diff_id: Digest | None,
-        readinto: Callable[[memoryview], int],
-        cancelled: Callable[[], bool],
-    ) -> None:
-        """Store a blob from a stream: read until 0 is returned; verify size and digest before it is visible."""
 
     def read(self, digest: Digest) -> bytes:
         """Return a stored document."""
@@ -147,7 +133,7 @@ class _Pull:
         self._progress = progress
         self._jobs = jobs or client.settings.jobs
         self._kept = kept
-        self._counter = Counter(progress)
+        self._transfers = Transfers(client, reference, ingest, progress)
         self._seen: dict[Digest, _Document] = {}
 
     def run(self) -> Pulled:
@@ -289,7 +275,7 @@ class _Pull:
             config.platform if config is not None else None,
             self._warnings(top, config),
             new,
-            self._counter.total,
+            self._transfers.total,
             single.kind if single is not None and not single.is_image else "",
             keeps,
             None if every else frozenset(one.descriptor.digest for one in documents if one is not top),
@@ -345,76 +331,15 @@ class _Pull:
                     )
                 blobs[layer.digest] = (layer, diff_id)
         missing = [(blob, diff_id) for blob, diff_id in blobs.values() if blob.digest not in present]
-        self._progress.begin(str(self._reference), sum(blob.size for blob, _ in missing))
+        self._progress.begin(str(self._reference), sum(blob.size - self._ingest.begun(blob) for blob, _ in missing))
         try:
             for blob, _ in blobs.values():
                 word = words.EXISTS if blob.digest in present else words.PULLING
                 self._progress.status(blob.digest, word, blob.size)
             if missing:
-                Work().run([self._job(blob, diff_id) for blob, diff_id in missing], self._jobs)
+                Work().run([self._transfers.job(blob, diff_id) for blob, diff_id in missing], self._jobs)
         finally:
             self._progress.end()
-
-    def _job(self, layer: Descriptor, diff_id: Digest | None) -> Job:
-        count = self._counter.layer(layer.digest, layer.size)
-
-        def fetch(work: Work) -> None:
-            while not self._received(work, layer, diff_id, count):
-                pass
-            self._progress.status(layer.digest, words.PULLED, layer.size)
-
-        return fetch
-
-    def _received(self, work: Work, layer: Descriptor, diff_id: Digest | None, count: LayerCount) -> bool:
-        """Fetch a layer; return False when its bytes were wrong, and another place may send other ones."""
-        with self._opened(work, layer) as stream:
-            work.watch(stream)
-            self._progress.status(layer.digest, words.DOWNLOADING, layer.size)
-            done = 0
-
-            def readinto(view: memoryview) -> int:
-                nonlocal done
-                read = stream.readinto(view)
-                done += read
-                count.reach(done)
-                if not read:
-                    self._progress.status(layer.digest, words.DOWNLOADED, layer.size)
-                return read
-
-            try:
-                self._ingest.receive(layer, diff_id, readinto, lambda: work.stopped)
-            except (DigestMismatch, Malformed) as problem:
-                if self._client.distrust(layer):
-                    return False
-                raise self._sent_by(problem) from None
-            finally:
-                work.forget(stream)
-        return True
-
-    def _opened(self, work: Work, layer: Descriptor) -> Blob:
-        """Open a layer; the other places that a foreign one may be had from are not asked."""
-        try:
-            return self._client.open_blob(self._reference, layer, stop=work.stop)
-        except RegistryError as problem:
-            if problem.status != HTTPStatus.NOT_FOUND or not (layer.urls or media.is_foreign(layer.media_type)):
-                raise
-            raise RegistryError(
-                f"the layer {layer.digest.short} of {self._reference} may not be handed on by registries, "
-                f"and {self._reference.registry} has not got it",
-                code="foreign-layer",
-                status=problem.status,
-                host=problem.host,
-                hints=(*(f"the image says that it is at {url}" for url in layer.urls[:1]), _FOREIGN_HINT),
-            ) from None
-
-    def _sent_by(self, problem: DigestMismatch | Malformed) -> DigestMismatch | Malformed:
-        """Say which registry sent what the store refuses; the store does not know."""
-        host = self._reference.registry
-        if host in problem.message:
-            return problem
-        hints = problem.hints or ("the image is broken as it is stored there, or something on the way changes it",)
-        told = f"{problem.message} (sent by {host} for {self._reference.repository})"
-        return type(problem)(told, code=problem.code, hints=hints)
 
     def _warnings(self, top: _Document, config: Config | None) -> tuple[str, ...]:
         """Warn of a single image of another platform, as docker does."""

@@ -195,9 +195,13 @@ class StoreSource:
     def _collect(self) -> a.Outcome:
         with self._store.change() as change:
             change.thorough = True
-        count = len(change.freed.blobs)
+        freed = change.freed
+        count = len(freed.blobs)
         return a.Outcome(
-            "collect", f"{count} blob{'' if count == 1 else 's'} that no image reaches", size=change.freed.size
+            "collect",
+            f"{count} blob{'' if count == 1 else 's'} that no image reaches",
+            size=freed.size + freed.begun,
+            note="with what was left of downloads that broke off" if freed.begun else None,
         )
 
     # Registries

@@ -14,6 +14,7 @@ from imq.engine.oci.digest import Digest, is_digest
 from imq.engine.oci.document import Manifest
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from . import partials
 from .files import locked, told
 from .layout import EVERY, HOLDS, Entry, holding, unknown_type, wrong_diff_id
 from .leases import SWEEP_MARK, mark_sweep, reap
@@ -39,10 +40,11 @@ WHERE NOT EXISTS (SELECT 1 FROM descriptor JOIN reaching ON reaching.blob = desc
 
 
 class Freed(Record):
-    """What a change removed from the disk."""
+    """What a change removed from the disk: blobs, and what was left of transfers that broke off. Bytes of both."""
 
     blobs: tuple[Digest, ...]
     size: int
+    begun: int = 0
 
 
 class Change:
@@ -60,7 +62,7 @@ class Change:
         self._next = 0
         self._edited = False
         self.thorough = False
-        """Set to look for blobs that dead or failed processes left, too."""
+        """Set to look for what dead or failed processes left, too: whole blobs, and those that nobody goes on with."""
         self._mark = os.path.join(layout.ingest_path, SWEEP_MARK)
         self._before: frozenset[Digest] = frozenset()
         self.freed = Freed((), 0)
@@ -116,6 +118,10 @@ class Change:
             suspects |= self._all_blobs()
         if suspects or thorough:
             self.freed = self._collect(suspects, protected)
+        if self.thorough:
+            with told("remove what transfers left"):
+                begun = partials.drop(self._layout, everything=True)
+            self.freed = self.freed.replace(begun=begun)
 
     # Reading
 

@@ -4,8 +4,9 @@ A blob that has its name is whole, whatever happens to the machine: it was on th
 ones wait for each other, so that all of them are synced at once; until then they can be read from here.
 
 An `Ingest` protects every blob it names from collection for as long as it lives: its lease is a file that it holds
-locked, so a lease dies with its process however that ends. What a dead one left half-written is removed by the next.
-Blobs that are whole stay: a pull that is tried again finds them.
+locked, so a lease dies with its process however that ends. What a dead one left half-written is removed by the next,
+but for the large blobs of pulls, which go on where they broke off (see `partials`). Blobs that are whole stay: a pull
+that is tried again finds them.
 """
 
 from __future__ import annotations
@@ -18,16 +19,19 @@ from imq.engine.layers.compression import compressor
 from imq.engine.layers.measure import LayerMeter
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.document import Descriptor
-from imq.grammar.errors import StoreError
+from imq.engine.oci.document import LARGEST_DOCUMENT, Descriptor
+from imq.grammar.errors import DigestMismatch, Interrupted, RegistryError, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .files import locked, sync_all, sync_folder, told
+from . import partials
+from .damage import damaged, is_marked, unmark
+from .files import free_at, locked, sync_all, sync_folder, told
 from .index import Content
 from .intake import small, take_in
 from .layout import unknown_type
 from .leases import mark_sweep, reap, unlink
 from .measuring import checked
+from .partials import Partial
 from .room import Room
 
 if TYPE_CHECKING:
@@ -38,6 +42,8 @@ if TYPE_CHECKING:
 
     from .layout import Layout
 
+_BROKEN_OFF = (RegistryError, Interrupted, KeyboardInterrupt)
+"""What ends a transfer without saying anything against the bytes that have come."""
 _LAYER_TYPES = {"": media.OCI_LAYER, "gzip": media.OCI_LAYER_GZIP, "zstd": media.OCI_LAYER_ZSTD}
 
 
@@ -61,6 +67,8 @@ class Ingest:
         self._count = 0
         self._waiting: dict[Digest, str] = {}
         """Verified blobs that are not synced yet, and where they lie."""
+        self._begun: dict[Digest, Partial] = {}
+        """What was taken over of earlier transfers, and is not gone on with yet."""
         self.contents: list[Content] = []
 
     def __enter__(self) -> Self:
@@ -87,12 +95,30 @@ class Ingest:
                 raise
         finally:
             os.close(self._lease)
+            for partial in self._begun.values():
+                os.close(partial.handle)
 
     def reserve(self, descriptors: Iterable[Descriptor]) -> frozenset[Digest]:
-        """Protect these blobs from collection until the ingest ends; return those that are already stored."""
-        wanted = {descriptor.digest: descriptor.size for descriptor in descriptors}
-        self._protect(wanted)
-        return frozenset(digest for digest, size in wanted.items() if self._stored(digest) == size)
+        """Protect these blobs from collection until the ingest ends; return those that are already stored.
+
+        Documents are hashed again. Other blobs are as long as they should be, and were not found damaged by anybody.
+        """
+        wanted = {descriptor.digest: descriptor for descriptor in descriptors}
+        self._protect({digest: descriptor.size for digest, descriptor in wanted.items()})
+        return frozenset(digest for digest, descriptor in wanted.items() if self._has(descriptor))
+
+    def _has(self, descriptor: Descriptor) -> bool:
+        """Whether a blob is stored, as far as that can be told without reading what is large."""
+        digest = descriptor.digest
+        if self._stored(digest) != descriptor.size or is_marked(self._layout, digest):
+            return False
+        if media.layer_compression(descriptor.media_type) is not None or descriptor.size > LARGEST_DOCUMENT:
+            return True
+        try:
+            self.read(digest)
+        except DigestMismatch:
+            return False
+        return True
 
     def roomy(self, size: int) -> bool:
         """Whether so many bytes find room for sure, so that nothing need be reckoned before they come."""
@@ -105,8 +131,17 @@ class Ingest:
         """
         assert self._lease is not None
         with told("reserve blobs", self._layout.root), locked(self._layout.lock_path):
+            self._make_room(wanted)
             self._room.claim(wanted)
             os.write(self._lease, "".join(f"{digest}\n" for digest in wanted).encode())
+
+    def _make_room(self, wanted: Mapping[Digest, int]) -> None:
+        """Remove what is left of other blobs that nobody goes on with, when the disk has no room beside it."""
+        free, _ = free_at(self._layout.root)
+        if free is not None and sum(wanted.values()) > free:
+            missing = sum(size for digest, size in wanted.items() if self._stored(digest) is None)
+            if missing > free:
+                partials.drop(self._layout, everything=True, but=frozenset(wanted))
 
     def _stored(self, digest: Digest) -> int | None:
         """Return the bytes of a blob that is here, None when it is not."""
@@ -123,9 +158,14 @@ class Ingest:
         self.receive(descriptor, None, _reader(content), lambda: False)
 
     def read(self, digest: Digest) -> bytes:
-        """Return the content of a stored document."""
+        """Return the content of a stored document, checked against its digest."""
         with told(f"read the blob {digest}"), open(self._place(digest), "rb") as source:
-            return source.read()
+            content = source.read()
+        hasher = digest.hasher()
+        hasher.update(content)
+        if hasher.hexdigest() != digest.hex:
+            raise damaged(self._layout, digest)
+        return content
 
     def _place(self, digest: Digest) -> str:
         """Return where a blob lies or would lie, its name or a file that waits for it."""
@@ -133,18 +173,37 @@ class Ingest:
             waiting = self._waiting.get(digest)
         return waiting if waiting is not None else self._layout.blob_path(digest)
 
+    def begun(self, descriptor: Descriptor) -> int:
+        """Take over what an earlier transfer left of a blob; return its bytes, behind which `receive` can go on."""
+        digest = descriptor.digest
+        with self._guard:
+            partial = self._begun.get(digest)
+        if partial is None and not small(descriptor):
+            with told(f"go on with the blob {digest}"):
+                if partials.any_of(self._layout, digest):
+                    with locked(self._layout.lock_path):
+                        partial = partials.take_over(self._layout, descriptor)
+            if partial is not None:
+                with self._guard:
+                    self._begun[digest] = partial
+        return partial.size if partial is not None else 0
+
     def receive(
         self,
         descriptor: Descriptor,
         diff_id: Digest | None,
         readinto: Callable[[memoryview], int],
         cancelled: Callable[[], bool],
+        begun: int | None = None,
     ) -> None:
         """Store a blob from a stream that `readinto` fills pieces from until it returns 0.
 
         The blob becomes visible only when its size and digest are the descriptor's. With a `diff_id` (and unless the
         store verifies lazily) the layer is unpacked on the way, must hash to it, and its measures are kept.
         Raises `DigestMismatch` or `Malformed`, and leaves nothing behind then.
+
+        Who can begin in the middle says where the stream begins: at the bytes that `begun` returned, 0 or more. What
+        has come of a large blob then stays when the transfer breaks off.
         """
         digest = descriptor.digest
         compression = media.layer_compression(descriptor.media_type)
@@ -152,20 +211,23 @@ class Ingest:
             raise unknown_type(descriptor)
         measures = diff_id is not None and self._measure
         meter = LayerMeter(compression) if measures and compression is not None else None
-        temporary = self._temporary()
+        keeps = begun is not None and not small(descriptor)
+        target: Partial | None = None
         try:
             with told(f"store the blob {digest}", self._layout.root, descriptor.size):
-                handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-                try:
-                    take_in(handle, descriptor, meter, readinto, cancelled)
-                finally:
-                    os.close(handle)
+                target = self._target(digest, begun or 0, keeps=keeps)
+                take_in(target.handle, descriptor, meter, readinto, cancelled, target.size)
                 content = checked(meter, digest, diff_id, "nothing of it was kept") if meter is not None else None
-                self._keep(temporary, descriptor)
-        except BaseException:
-            unlink(temporary)
+                self._keep(target.path, descriptor)
+        except BaseException as problem:
+            if target is not None and not (
+                keeps and isinstance(problem, _BROKEN_OFF) and os.fstat(target.handle).st_size
+            ):
+                unlink(target.path)
             raise
         finally:
+            if target is not None:  # only now: nobody else may find it unlocked under its old name
+                os.close(target.handle)
             if meter is not None:
                 meter.close()
         if content is not None:
@@ -208,6 +270,19 @@ class Ingest:
             self.contents.append(content)
         return Adopted(descriptor, content)
 
+    def _target(self, digest: Digest, begun: int, *, keeps: bool) -> Partial:
+        """Return the file that a blob is to be written to, which has its first `begun` bytes."""
+        with self._guard:
+            partial = self._begun.pop(digest, None)
+        if partial is not None:
+            if begun:
+                return partial
+            partials.remove(partial)
+        if keeps:
+            return partials.begin(self._layout, digest, self._temporary())
+        path = self._temporary()
+        return Partial(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+
     def _temporary(self) -> str:
         """Return a new name beside the store."""
         with self._guard:
@@ -230,6 +305,7 @@ class Ingest:
         target = self._layout.blob_path(digest)
         os.makedirs(os.path.dirname(target), exist_ok=True)
         os.rename(temporary, target)
+        unmark(self._layout, digest)
 
     def _settle(self) -> None:
         """Sync the blobs that wait, and give them their names."""

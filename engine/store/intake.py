@@ -79,17 +79,19 @@ def take_in(
     meter: LayerMeter | None,
     readinto: Callable[[memoryview], int],
     cancelled: Callable[[], bool],
+    there: int = 0,
 ) -> None:
     """Fill the file `handle` from `readinto` until that returns 0. `meter` is fed the same bytes.
 
-    A large blob is synced at once, while others travel; a `small` one is not.
+    Of a large blob the first bytes may be `there` already: they are read, hashed and unpacked like the others, and
+    `readinto` goes on behind them. A large blob is synced at once, while others travel; a `small` one is not.
     Raises `DigestMismatch` when size or digest are not the descriptor's, what the meter raises, and `Interrupted`.
     """
     hasher = descriptor.digest.hasher()
     if small(descriptor):
         _take_in_whole(handle, descriptor, hasher.update, meter, readinto)
     else:
-        _take_in_pieces(handle, descriptor, hasher.update, meter, readinto, cancelled)
+        _take_in_pieces(handle, descriptor, hasher.update, meter, readinto, cancelled, there)
     if hasher.hexdigest() != descriptor.digest.hex:
         raise DigestMismatch(
             f"what came for the blob {descriptor.digest} hashes to {hasher.hexdigest()}",
@@ -123,6 +125,7 @@ def _take_in_pieces(
     meter: LayerMeter | None,
     readinto: Callable[[memoryview], int],
     cancelled: Callable[[], bool],
+    there: int,
 ) -> None:
     pool: SimpleQueue[tuple[bytearray, int]] = SimpleQueue()
     for _ in range(PIECES):
@@ -131,18 +134,23 @@ def _take_in_pieces(
     hashing = _Stage(update, unpacking.put if unpacking is not None else pool.put)
     stages = [stage for stage in (hashing, unpacking) if stage is not None]
     try:
-        size = begun = 0
+        size, begun = 0, there
+        os.lseek(handle, there, os.SEEK_SET)
         while not any(stage.problem for stage in stages):
             if cancelled():
                 raise Interrupted("stopped")
             buffer, _ = pool.get()
-            count = readinto(memoryview(buffer))
+            view = memoryview(buffer)
+            old = size < there
+            count = os.preadv(handle, [view[: there - size]], size) if old else readinto(view)
             if count <= 0:
                 break
             size += count
             _check_size(descriptor, size, ended=False)
             hashing.put((buffer, count))
-            _write(handle, memoryview(buffer)[:count])
+            if old:
+                continue
+            _write(handle, view[:count])
             if size - begun >= _WRITEBACK:
                 os.posix_fadvise(handle, begun, size - begun, os.POSIX_FADV_DONTNEED)
                 begun = size

@@ -11,6 +11,7 @@ import os
 from imq.engine.oci.digest import Digest
 from imq.grammar.record import TYPE_CHECKING
 
+from . import partials
 from .files import locked, told
 
 if TYPE_CHECKING:
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
 
 SWEEP_MARK = "sweep"
 """The file in ingest/ that says: blobs may lie about that nothing reaches."""
+DAMAGED = ".damaged"
+"""How the name of a file in ingest/ ends that says: the blob of this digest is damaged."""
+_STAYING = (partials.ENDING, DAMAGED)
+
+
+def is_left(name: str) -> bool:
+    """Whether a file in ingest/ is of an ingest, living or dead, rather than something that outlives it."""
+    return name != SWEEP_MARK and not name.endswith(_STAYING)
 
 
 def tidy(layout: Layout) -> None:
@@ -31,7 +40,7 @@ def tidy(layout: Layout) -> None:
 
 
 def reap(layout: Layout) -> frozenset[Digest]:
-    """Remove what dead ingests left half-written; return the digests that living ones protect.
+    """Remove what dead ingests left and nobody can go on with; return the digests that living ones protect.
 
     The caller holds the store's lock.
     """
@@ -55,8 +64,13 @@ def reap(layout: Layout) -> frozenset[Digest]:
         finally:
             os.close(handle)
     for name in names:
-        if name != SWEEP_MARK and name.split(".")[0] not in living:
+        if is_left(name) and name.split(".")[0] not in living:
             unlink(os.path.join(layout.ingest_path, name))
+        elif name.endswith(DAMAGED):
+            algorithm, _, digits = name.removesuffix(DAMAGED).partition("-")
+            if not os.path.exists(os.path.join(layout.root, "blobs", algorithm, digits)):
+                unlink(os.path.join(layout.ingest_path, name))
+    partials.drop(layout)
     return frozenset(protected)
 
 

@@ -10,6 +10,8 @@ from imq.engine.oci.document import Descriptor
 from imq.grammar.errors import DigestMismatch, ImqError
 from imq.grammar.record import TYPE_CHECKING
 
+from .damage import damaged, unmark
+from .files import told
 from .index import Content
 from .intake import PIECE
 from .layout import unknown_type, wrong_diff_id
@@ -27,15 +29,44 @@ def measure_layer(store: Store, digest: Digest, diff_id: Digest, size: int, medi
     compression = media.layer_compression(media_type)
     if compression is None:
         raise unknown_type(Descriptor(media_type, digest, size))
+    problem: ImqError | None = None
+
+    def feed(piece: memoryview) -> None:
+        nonlocal problem
+        if problem is None:
+            try:
+                meter.feed(piece)
+            except ImqError as found:
+                problem = found  # is the blob damaged, or was it made like that? its digest tells
+
+    with LayerMeter(compression) as meter:
+        hash_blob(store, digest, size, feed)
+        if problem is not None:
+            raise problem
+        return checked(meter, digest, diff_id, "remove it")
+
+
+def hash_blob(store: Store, digest: Digest, size: int, feed: Callable[[memoryview], None] = lambda _: None) -> None:
+    """Read a stored blob, handing its pieces on; raises `StoreError` when it is missing, `DigestMismatch` when damaged.
+
+    What is found is remembered, so that the next pull fetches what is damaged.
+    """
     hasher = digest.hasher()
     buffer = memoryview(bytearray(PIECE))
-    with LayerMeter(compression) as meter, store.open_blob(digest) as source:
+    found = 0
+    with store.open_blob(digest) as source, told(f"read the blob {digest}"):
         while count := source.readinto(buffer):  # type: ignore[attr-defined]
             hasher.update(buffer[:count])
-            meter.feed(buffer[:count])
-        if hasher.hexdigest() != digest.hex:
-            raise DigestMismatch(f"the blob {digest} is damaged", hints=("pull the image again to mend it",))
-        return checked(meter, digest, diff_id, "remove it")
+            found += count
+            feed(buffer[:count])
+    if hasher.hexdigest() != digest.hex:
+        raise damaged(store.layout, digest)
+    unmark(store.layout, digest)
+    if found != size:
+        raise DigestMismatch(
+            f"the blob {digest} has {found} bytes, and its image says {size}",
+            hints=("the image is damaged or forged; remove it",),
+        )
 
 
 def checked(meter: LayerMeter, digest: Digest, diff_id: Digest | None, advice: str) -> Content:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import tarfile
+from contextlib import closing
 
 from imq.engine.oci import media
 from imq.engine.oci.document import Descriptor, Index, Manifest, read_manifest, write_json
 from imq.engine.oci.reference import Reference
-from imq.grammar.errors import DigestMismatch
 from imq.grammar.record import TYPE_CHECKING
 
 from .archive import blob_member
+from .damage import damaged
 from .layout import CONTAINERD_NAME, REF_NAME, VERSION
 
 if TYPE_CHECKING:
@@ -97,11 +97,10 @@ def _save_blob(store: Store, blob: Descriptor, archive: tarfile.TarFile, written
     if name in written:
         return
     written.add(name)
-    with store.open_blob(blob.digest) as source:
-        size = os.fstat(source.fileno()).st_size
-        if size != blob.size:
-            raise DigestMismatch(f"the blob {blob.digest} is damaged", hints=("pull the image again to mend it",))
-        archive.addfile(_member(name, size), source)
+    with closing(store.open_checked(blob.digest)) as source:
+        if source.size != blob.size:
+            raise damaged(store.layout, blob.digest)
+        archive.addfile(_member(name, blob.size), source)
 
 
 def _member(name: str, size: int) -> tarfile.TarInfo:

@@ -9,13 +9,14 @@ from imq.engine.oci.digest import Digest, hex_prefix, is_digest
 from imq.engine.oci.document import Index, read_manifest
 from imq.engine.oci.platform import host
 from imq.engine.oci.reference import Reference
-from imq.grammar.errors import DigestMismatch, InvalidReference, NotFound, StoreError, nearest
+from imq.grammar.errors import InvalidReference, NotFound, StoreError, nearest
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from .damage import PULL_AGAIN, CheckedBlob, damaged
 from .files import told
 from .index import StoreIndex
 from .layout import Layout
-from .leases import SWEEP_MARK, tidy
+from .leases import is_left, tidy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -73,7 +74,7 @@ class Store:
         with told("open the store"):
             os.makedirs(self.layout.ingest_path, exist_ok=True)
             left = os.listdir(self.layout.ingest_path)
-        if any(name != SWEEP_MARK for name in left):
+        if any(map(is_left, left)):
             tidy(self.layout)
 
     def close(self) -> None:
@@ -215,15 +216,15 @@ class Store:
     # Reading
 
     def open_blob(self, digest: Digest) -> BinaryIO:
-        """Open a stored blob for reading."""
+        """Open a stored blob for reading, which checks nothing."""
         try:
             return open(self.layout.blob_path(digest), "rb")
         except FileNotFoundError:
-            raise StoreError(
-                f"the blob {digest} is not in the store",
-                code="blob-missing",
-                hints=("pull the image again to mend it",),
-            ) from None
+            raise StoreError(f"the blob {digest} is not in the store", code="blob-missing", hints=PULL_AGAIN) from None
+
+    def open_checked(self, digest: Digest) -> CheckedBlob:
+        """Open a stored blob to be read once from its beginning: wrong bytes are noticed before the last are out."""
+        return CheckedBlob(self.layout, digest, self.open_blob(digest))
 
     def read(self, digest: Digest) -> bytes:
         """Return the content of a small blob, checked against its digest."""
@@ -232,7 +233,7 @@ class Store:
         hasher = digest.hasher()
         hasher.update(content)
         if hasher.hexdigest() != digest.hex:
-            raise DigestMismatch(f"the blob {digest} is damaged", hints=("pull the image again to mend it",))
+            raise damaged(self.layout, digest)
         return content
 
     # Measuring

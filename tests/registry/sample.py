@@ -51,13 +51,19 @@ class Memory:
         assert descriptor.digest in self.reserved
         assert self.add(content) == descriptor.digest
 
+    def begun(self, descriptor: Descriptor) -> int:
+        assert descriptor.digest in self.reserved
+        return 0
+
     def receive(
         self,
         descriptor: Descriptor,
         diff_id: Digest | None,
         readinto: Callable[[memoryview], int],
         cancelled: Callable[[], bool],
+        begun: int | None = None,
     ) -> None:
+        assert begun == 0
         assert descriptor.digest in self.reserved
         buffer = memoryview(bytearray(1 << 18))
         content = bytearray()

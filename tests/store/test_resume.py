@@ -1,0 +1,257 @@
+"""Pulls that are killed or cut off inside a blob, and the next ones, which go on from there."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+from images import Image, layer
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.document import Descriptor
+from imq.engine.store import ingest, partials
+from imq.engine.store.store import Store
+from proxy import Fault, Proxy, dripping, reset, status
+from served import serve
+from stores import Held, blobs_in, check_store, imq, start
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from servers import Registry
+
+BIG = layer({"big": random.Random(5).randbytes(6_000_000)}, "gzip")
+IMAGE = Image([layer({"small": b"small" * 100}, "gzip"), BIG])
+SIZE = len(BIG.blob)
+OTHER = Image([layer({"other": random.Random(6).randbytes(900_000)}, "gzip")])
+WHOLE = f"GET .*{BIG.digest}"
+
+
+@pytest.fixture(scope="module")
+def pushed(registry: Registry) -> str:
+    """The repository and tag of an image with a large layer."""
+    name = f"resume/{uuid.uuid4().hex[:8]}:1"
+    serve(registry, name, IMAGE)
+    return name
+
+
+@pytest.fixture
+def slow(registry: Registry) -> Iterator[Proxy]:
+    """A proxy through which blobs come slowly."""
+    with Proxy(registry.host, Fault(change=dripping(1 << 16, 0.01))) as between:
+        yield between
+
+
+def begun(root: Path) -> dict[str, int]:
+    """Return the partials of a store, with their bytes."""
+    try:
+        return {
+            entry.name: entry.stat().st_size for entry in os.scandir(root / "ingest") if entry.name.endswith(".part")
+        }
+    except FileNotFoundError:
+        return {}
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def killed(root: Path, name: str, at: int, *words: str) -> int:
+    """Pull in a process of its own, kill that once so many bytes of the layer are here, and return how many are."""
+    with start(root, *words, "pull", name) as process:
+        until(lambda: process.poll() is not None or sum(begun(root).values()) >= at)
+        assert process.poll() is None
+        kill(process)
+    (size,) = begun(root).values()
+    return size
+
+
+def asked(between: Proxy) -> list[int]:
+    """Return where each request for the large layer begins."""
+    ranges = [passed.headers.get("Range", "bytes=0-") for passed in between.requests if BIG.digest in passed.path]
+    return [int(said.removeprefix("bytes=").removesuffix("-")) for said in ranges]
+
+
+def pulled(root: Path, name: str, *words: str) -> int:
+    """Pull, and return the bytes that travelled."""
+    (outcome,) = json.loads(imq(root, *words, "pull", name, "as", "json").stdout)
+    size: int = outcome["size"]
+    return size
+
+
+@pytest.mark.parametrize("verify", ["full", "lazy"])
+def test_a_killed_pull_goes_on_where_it_was(root: Path, slow: Proxy, pushed: str, verify: str) -> None:
+    name = f"{slow.host}/{pushed}"
+    here = killed(root, name, 2_000_000, "--set", f"verify={verify}")
+    imq(root, "images")
+    check_store(root)
+    slow.faults.clear()
+    slow.requests.clear()
+    assert pulled(root, name, "--set", f"verify={verify}") <= SIZE - here + 1000, "the rest, and the small layer"
+    assert asked(slow) == [here]
+    assert begun(root) == {}
+    with Held(root) as held:
+        assert held.rows("images select size") == [{"size": IMAGE.size}]
+        assert held.do("verify all")
+    assert set(blobs_in(root)) == set(IMAGE.blobs)
+
+
+def test_a_pull_may_be_killed_again_and_again(root: Path, slow: Proxy, pushed: str) -> None:
+    name = f"{slow.host}/{pushed}"
+    ends = [killed(root, name, at) for at in (800_000, 2_000_000, 3_500_000)]
+    assert ends == sorted(ends)
+    slow.faults.clear()
+    pulled(root, name)
+    assert asked(slow) == [0, *ends], "every byte that came was asked for once"
+    with Held(root) as held:
+        assert held.do("verify all")
+
+
+def test_a_pull_that_is_interrupted_or_cut_off_leaves_what_came(
+    root: Path, registry: Registry, slow: Proxy, pushed: str
+) -> None:
+    name = f"{slow.host}/{pushed}"
+    with start(root, "pull", name) as process:
+        until(lambda: process.poll() is not None or sum(begun(root).values()) > 500_000)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 130
+    (first,) = begun(root).values()
+    check_store(root)
+    cutting = Fault(on=WHOLE, times=1, change=reset(2_000_000)), Fault(on=WHOLE, after=1, answer=status(404))
+    with Proxy(registry.host, *cutting) as between:
+        imq(root, "pull", f"{between.host}/{pushed}", code=3)
+    (second,) = begun(root).values()
+    assert first < second
+    slow.faults.clear()
+    assert pulled(root, name) == SIZE - second
+
+
+@pytest.mark.parametrize("spoilt", ["first byte", "last byte", "zeros", "longer", "whole, one byte wrong"])
+def test_what_is_wrong_is_fetched_anew_without_failing(root: Path, slow: Proxy, pushed: str, spoilt: str) -> None:
+    name = f"{slow.host}/{pushed}"
+    here = killed(root, name, 1_000_000)
+    (path,) = [root / "ingest" / found for found in begun(root)]
+    content = bytearray(path.read_bytes())
+    if spoilt == "first byte":
+        content[0] ^= 1
+    elif spoilt == "last byte":
+        content[-1] ^= 1
+    elif spoilt == "zeros":
+        content = bytearray(here)
+    elif spoilt == "longer":
+        content += bytes(SIZE)
+    else:
+        content = bytearray(BIG.blob)
+        content[SIZE // 2] ^= 1
+    path.write_bytes(content)
+    slow.faults.clear()
+    slow.requests.clear()
+    pulled(root, name)
+    assert asked(slow)[-1] == 0
+    assert len(asked(slow)) <= 2
+    with Held(root) as held:
+        assert held.do("verify all")
+    assert begun(root) == {}
+
+
+def test_what_had_come_whole_is_not_asked_for(root: Path, slow: Proxy, pushed: str) -> None:
+    name = f"{slow.host}/{pushed}"
+    killed(root, name, 1_000_000)
+    (path,) = [root / "ingest" / found for found in begun(root)]
+    path.write_bytes(BIG.blob)
+    slow.requests.clear()
+    assert pulled(root, name) < 1000
+    assert asked(slow) == []
+
+
+def test_nobody_writes_what_another_is_writing(root: Path, registry: Registry, slow: Proxy, pushed: str) -> None:
+    name = f"{slow.host}/{pushed}"
+    here = killed(root, name, 1_000_000)
+    slow.faults[0].change = dripping(1 << 13, 0.02)
+    with start(root, "pull", name) as process:  # it goes on with the partial, slowly
+        until(lambda: sum(begun(root).values()) > here)
+        with Proxy(registry.host) as quick:
+            pulled(root, f"{quick.host}/{pushed}")
+            assert asked(quick) == [0]
+        imq(root, "prune")
+        assert len(begun(root)) == 1, "prune takes nothing from whoever is at work"
+        assert process.poll() is None
+        kill(process)
+    slow.faults.clear()
+    slow.requests.clear()
+    pulled(root, name)
+    assert asked(slow) == [], "it is here"
+    imq(root, "prune")
+    assert begun(root) == {}
+
+
+def test_what_nobody_wants_goes_with_prune_with_time_and_for_want_of_room(
+    root: Path, registry: Registry, slow: Proxy, pushed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"{slow.host}/{pushed}"
+    other = serve(registry, f"{pushed.partition(':')[0]}-other:1", OTHER)
+    here = killed(root, name, 500_000)
+    with Held(root) as held:
+        held.do(f"pull {other}")
+        held.do(f"tag {other} as other:1")
+        assert len(begun(root)) == 1, "somebody may come for it"
+        (collected,) = [row for row in held.do("prune") if row["action"] == "collect"]
+        assert begun(root) == {}
+        assert collected["size"] >= here
+        assert "broke off" in collected["note"]
+        killed(root, name, 500_000)
+        (path,) = [root / "ingest" / found for found in begun(root)]
+        old = time.time() - partials.LONGEST - 60
+        os.utime(path, (old, old))
+        held.do(f"untag {other}")
+        assert begun(root) == {}
+        killed(root, name, 500_000)
+        held.do("rm all images")
+        assert len(begun(root)) == 1
+        with monkeypatch.context() as patched:
+            patched.setattr(ingest, "free_at", lambda _: (len(OTHER.layers[0].blob), 4096))
+            held.do(f"pull {other}")
+        assert begun(root) == {}
+
+
+def test_of_several_the_longest_is_gone_on_with(root: Path) -> None:
+    store = Store(os.fspath(root))
+    digest = Digest.of(b"x" * 2_000_000)
+    with store.ingest():
+        for number, size in enumerate((700_000, 900_000, 0, 3_000_000, 800_000)):
+            with open(root / "ingest" / f"sha256-{digest.hex}.{number}.part", "wb") as target:
+                target.write(b"x" * size)
+    with store.ingest() as bringing:
+        descriptor = Descriptor("application/octet-stream", digest, 2_000_000)
+        bringing.reserve([descriptor])
+        assert bringing.begun(descriptor) == bringing.begun(descriptor) == 900_000
+        assert list(begun(root).values()) == [900_000]
+        left = memoryview(b"x" * 1_100_000)
+
+        def readinto(view: memoryview) -> int:
+            nonlocal left
+            count = min(len(view), len(left))
+            view[:count], left = left[:count], left[count:]
+            return count
+
+        bringing.receive(descriptor, None, readinto, lambda: False, 900_000)
+    assert blobs_in(root) == {digest: 2_000_000}
+    with store.change() as change:
+        change.keep(Descriptor("application/octet-stream", digest, 2_000_000), 1)
+    store.close()
