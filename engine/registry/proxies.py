@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import os
+
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+HOST_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Arch, Alpine
+    "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora, RHEL
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/ca-bundle.pem",  # openSUSE
+    "/etc/ssl/cert.pem",  # Alpine without ca-certificates, the BSDs
+)
+"""Where systems keep the authorities that their users trust, those of the organisation among them."""
 
 
 def proxies_for(url: str, environment: Mapping[str, str]) -> dict[str, str]:
@@ -23,9 +34,20 @@ def proxies_for(url: str, environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def ca_bundle(environment: Mapping[str, str]) -> str:
-    """Return the file or folder of trusted authorities; empty means the built-in ones."""
+    """Return the file or folder of trusted authorities that the environment names, if any."""
     names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
     return next((path for name in names if (path := environment.get(name))), "")
+
+
+def host_bundle() -> str:
+    """Return the host's file of trusted authorities; empty where there is none: then those that imq brings serve."""
+    for path in HOST_BUNDLES:
+        try:
+            if os.path.getsize(path):
+                return path
+        except OSError:
+            continue
+    return ""
 
 
 def _lookup(environment: Mapping[str, str], name: str) -> str:

@@ -17,7 +17,7 @@ from .body import BLOCK, Stretch
 from .certificates import certificates_for, context_for
 from .outages import failure, too_slow
 from .pace import Pace
-from .proxies import ca_bundle, proxies_for
+from .proxies import ca_bundle, host_bundle, proxies_for
 from .settings import is_loopback
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class Transport:
         self._lock = threading.Lock()
         self._equipped: set[str] = set()
         self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
-        self._ca_bundle = ca_bundle(settings.environment) or settings.authority
+        self._ca_bundle = ca_bundle(settings.environment) or settings.authority or host_bundle()
 
     def send(
         self, method: str, url: str, headers: Mapping[str, str], body: Any = None, *, verify: bool = True

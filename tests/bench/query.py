@@ -22,7 +22,7 @@ SMALL = 20
 SHORT = 4
 """Times as many rounds as of a pull: these processes are so short that one busy moment of the machine shows."""
 PACKAGE_TARGET = 60
-FROZEN_TARGET = 90
+FROZEN_TARGET = 60
 WHERE = "images where size > 1MB order by size desc limit 5"
 
 

@@ -21,6 +21,7 @@ from pull import pull
 from query import engines, frozen, query
 from remove import remove
 from scan import scan
+from starting import starting
 from unpack import unpack
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "unpack": unpack,
     "query": query,
     "frozen": frozen,
+    "starting": starting,
     "language": language,
     "load": load,
     "remove": remove,
