@@ -106,6 +106,20 @@ class RemoveManifest(Record):
     tags: tuple[str, ...]
 
 
+class VerifyThere(Record):
+    """See that a registry has every manifest and blob that a name reaches."""
+
+    name: Reference
+    digest: Digest
+
+
+class Join(Record):
+    """Make `name` an index of several images of registries, one for each platform."""
+
+    name: Reference
+    parts: tuple[tuple[Reference, Digest], ...]
+
+
 class Import(Record):
     """Make an image of one layer from a folder or a tar archive. `path` "-" is standard input."""
 
@@ -197,6 +211,8 @@ Action = (
     | Tag
     | RemoveTag
     | RemoveManifest
+    | VerifyThere
+    | Join
     | Import
     | Load
     | Save
@@ -272,6 +288,10 @@ def describe(action: Action) -> Outcome:
             return Outcome("untag" if others else "remove", str(name), note=note)
         case RemoveManifest(name, tags):
             return Outcome("remove", str(name), note=f"with its tags: {listed(tags)}" if tags else None)
+        case VerifyThere(name, digest):
+            return Outcome("verify", str(name), note=digest.short)
+        case Join(name, parts):
+            return Outcome("index", str(name), note=f"of {listed(str(part) for part, _ in parts)}")
         case Import(path, name):
             return Outcome("import", str(name) if name else "<none>", note=f"from {path}")
         case Load(path):

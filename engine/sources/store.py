@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from imq.engine.registry.mirrors import Fetcher, Mirrors
     from imq.engine.registry.pull import Pulled
     from imq.engine.registry.settings import Settings
-    from imq.engine.sources.registry.removal import Removal
+    from imq.engine.sources.registry.deeds import Deeds
     from imq.engine.store.change import Change
     from imq.engine.store.ingest import Ingest
     from imq.engine.store.layout import Entry
@@ -61,7 +61,7 @@ class StoreSource:
         self._ask = ask
         self._stdin = stdin
         self._client: Client | None = None
-        self._removal: Removal | None = None
+        self._deeds: Deeds | None = None
         self._mirrors: Mirrors | None = None
 
     def apply(self, actions: Sequence[a.Action]) -> Iterator[a.Outcome]:
@@ -112,8 +112,8 @@ class StoreSource:
                     yield self._verify(action)
                 case a.Collect():
                     yield self._collect()
-                case a.RemoveTag() | a.RemoveManifest():
-                    yield self._remove_there(action)
+                case a.RemoveTag() | a.RemoveManifest() | a.VerifyThere() | a.Join():
+                    yield self._there(action)
                 case a.Exec():
                     from imq.engine.sources.executing import execute
 
@@ -327,12 +327,12 @@ class StoreSource:
         note = "; ".join([*notes, *_left_out(copied.skipped), *copied.warnings])
         return a.Outcome("copy", str(action.target), copied.id, copied.sent, note=note)
 
-    def _remove_there(self, action: a.RemoveTag | a.RemoveManifest) -> a.Outcome:
-        from imq.engine.sources.registry.removal import Removal
+    def _there(self, action: a.RemoveTag | a.RemoveManifest | a.VerifyThere | a.Join) -> a.Outcome:
+        from imq.engine.sources.registry.deeds import Deeds
 
-        if self._removal is None:
-            self._removal = Removal(self._registries())
-        return self._removal.do(action)
+        if self._deeds is None:
+            self._deeds = Deeds(self._registries(), self._progress)
+        return self._deeds.do(action)
 
     # Files
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from imq.grammar.errors import StatementError, UnknownName, nearest
 from imq.grammar.record import TYPE_CHECKING
 
-from . import execution, inspection, login, names, transfer, unpacking
+from . import execution, inspection, login, names, there, transfer, unpacking
 from .declaration import Planning, Takes, Verb
 
 if TYPE_CHECKING:
@@ -13,7 +13,15 @@ if TYPE_CHECKING:
 
 VERBS: dict[str, Verb] = {
     verb.name: verb
-    for verb in (*transfer.VERBS, *unpacking.VERBS, *names.VERBS, *inspection.VERBS, *login.VERBS, *execution.VERBS)
+    for verb in (
+        *transfer.VERBS,
+        *unpacking.VERBS,
+        *names.VERBS,
+        *there.VERBS,
+        *inspection.VERBS,
+        *login.VERBS,
+        *execution.VERBS,
+    )
 }
 
 _INSIDES = "what is inside of layers cannot be read yet"

@@ -15,6 +15,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .declaration import Takes, Verb
 from .operands import each_target, targets
+from .there import is_remote, verified_there
 
 if TYPE_CHECKING:
     from typing import Any
@@ -122,6 +123,8 @@ def _document(root: Digest, id_: str, planning: Planning) -> dict[str, Any]:
 
 
 def _plan_verify(act: ast.Act, planning: Planning) -> list[Action]:
+    if is_remote(act, planning):
+        return verified_there(act, planning)
     everything = act.query is None and not act.references
     if everything:
         act = act.replace(query=ast.Query("images", every=True))

@@ -13,6 +13,7 @@ from imq.engine.bind import needs_choice
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference
+from imq.engine.places import STORE
 from imq.grammar import ast
 from imq.grammar.errors import Conflict, RegistryError, StatementError, listed
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -39,6 +40,7 @@ class Row(Record):
     digest: str | None
     media_type: str = ""
     problem: str = ""
+    source: str = ""
 
 
 def plan_removal(act: ast.Act, planning: Planning) -> list[Action]:
@@ -59,6 +61,13 @@ def plan_removal(act: ast.Act, planning: Planning) -> list[Action]:
 def _tags(act: ast.Act, planning: Planning) -> list[Action]:
     assert act.query is not None
     chosen = _rows(planning, ast.Query("", base=act.query, span=act.query.span))
+    if any(row.source == STORE for row in chosen):
+        raise StatementError(
+            f"{act.verb} works in one kind of place at a time: in the store, or in registries",
+            code="operand",
+            span=act.query.span,
+            hints=(f"say {act.verb} once for each",),
+        )
     failures: list[Action] = [Fail(act.verb, row.name, _untold(row)) for row in chosen if row.problem]
     chosen = [row for row in chosen if not row.problem and row.tag is not None]
     if not chosen:
@@ -138,13 +147,13 @@ def _rows(planning: Planning, query: ast.Query) -> list[Row]:
     columns = tuple(ast.Column(ast.Field((name,))) for name in _COLUMNS)
     _, rows = planning.rows(query.replace(select=columns), ("_gone",))
     return [
-        Row(str(name), str(repository), _text(tag), _text(digest), str(media_type or ""), str(problem or ""))
-        for name, repository, tag, digest, media_type, problem, gone in rows
-        if not gone
+        Row(str(row[0]), str(row[1]), _text(row[2]), _text(row[3]), *(str(value or "") for value in row[4:7]))
+        for row in rows
+        if not row[7]
     ]
 
 
-_COLUMNS = ("name", "repository", "tag", "digest", "media_type", "problem")
+_COLUMNS = ("name", "repository", "tag", "digest", "media_type", "problem", "source")
 
 
 def _parts(planning: Planning, staying: Iterable[Row]) -> Mapping[tuple[str, str], str]:

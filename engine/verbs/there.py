@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from imq.engine.actions import Action, Copy
+from imq.engine.actions import Action, Copy, Fail, Join, VerifyThere
 from imq.engine.bind import needs_choice
+from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference
 from imq.grammar import ast
-from imq.grammar.errors import InvalidReference, NotFound, StatementError
+from imq.grammar.errors import InvalidReference, NotFound, RegistryError, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .operands import parsed_name
+from .declaration import Takes, Verb
+from .operands import option_texts, parsed_name
 from .templates import rendered
 
 if TYPE_CHECKING:
@@ -74,3 +76,68 @@ def tag_there(act: ast.Act, name: str, planning: Planning) -> Action | None:
         return None
     said = text.startswith(source.registry + "/") and name.startswith(target.registry + "/")
     return Copy(source, target) if said and source.registry == target.registry else None
+
+
+def verified_there(act: ast.Act, planning: Planning) -> list[Action]:
+    """Return what verifies each tag of a query of tags, in its registry."""
+    assert act.query is not None
+    check_whole(act, planning)
+    actions: list[Action] = []
+    for name, digest, problem in _digests(act.query, planning):
+        if problem or digest is None:
+            failed = RegistryError(problem or f"{name} has no digest", code="unanswered")
+            actions.append(Fail(act.verb, name, failed))
+        else:
+            actions.append(VerifyThere(Reference.parse(name), Digest(digest)))
+    return actions
+
+
+def _plan_index(act: ast.Act, planning: Planning) -> list[Action]:
+    names = option_texts(act, "as", planning)
+    if len(names) != 1:
+        raise StatementError(
+            "index needs one name for what it makes", code="operand", span=act.span, hints=(f"such as: {_EXAMPLE}",)
+        )
+    query = act.query or ast.Query("tags", tuple(_tagged(act, planning)), span=act.span)
+    if not planning.bind(query).table.remote:
+        raise StatementError(
+            "index takes images of registries", code="operand", span=query.span, hints=(f"such as: {_EXAMPLE}",)
+        )
+    parts = []
+    for name, digest, problem in _digests(query, planning):
+        if problem or digest is None:
+            raise RegistryError(problem or f"{name} has no digest", code="unanswered")
+        parts.append((Reference.parse(name), Digest(digest)))
+    if not parts:
+        raise StatementError("no image matches, so no index is made", code="nothing", span=query.span)
+    return [Join(parsed_name(names[0]), tuple(parts))]
+
+
+def _tagged(act: ast.Act, planning: Planning) -> list[ast.Literal]:
+    """Return the names that an action is given, each with its tag."""
+    named = zip(planning.literals(act.references), act.references, strict=True)
+    return [ast.Literal(str(Reference.parse(text).with_default_tag()), span=node.span) for text, node in named]
+
+
+def _digests(query: ast.Rows, planning: Planning) -> list[tuple[str, str | None, str | None]]:
+    """Return the name of each row of a query of tags, what it stands for, and what could not be told of it."""
+    columns = tuple(ast.Column(ast.Field((name,))) for name in ("name", "digest", "problem"))
+    _, rows = planning.rows(ast.Query("", base=query, select=columns, span=query.span), ())
+    return [
+        (str(name), None if digest is None else str(digest), None if problem is None else str(problem))
+        for name, digest, problem in rows
+    ]
+
+
+_EXAMPLE = "index tags of registry.local:5000/team/app where tag like v1-* as registry.local:5000/team/app:v1"
+
+VERBS = (
+    Verb(
+        "index",
+        "Make one image for several platforms, in a registry, of images that are there.",
+        _EXAMPLE,
+        Takes.NAMES,
+        options=("as", "dry run"),
+        plan=_plan_index,
+    ),
+)

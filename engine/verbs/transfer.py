@@ -58,13 +58,17 @@ def _references(act: ast.Act, planning: Planning) -> list[Reference]:
     return list(dict.fromkeys(found))
 
 
+_NAMED = ("images", "tags", "manifests", "referrers")
+"""Tables whose rows have names that can be pulled and copied."""
+
+
 def _names_of(query: ast.Rows, verb: str, planning: Planning) -> list[tuple[str, Span | None]]:
     """Return the names that a query gives: of whole images their tags, else its one column of texts."""
     select = planning.bind(query)
     if select.whole:
         (needs_choice if select.table.remote else needs_where)(query, verb)
-    if select.whole and select.table.name in ("images", "tags"):
-        named = ast.Known(ast.Field(("tag",)))
+    if select.whole and select.table.name in _NAMED:
+        named = ast.Known(ast.Field(("tag",))) if select.table.name in ("images", "tags") else None
         query = ast.Query("", base=query, where=named, select=(ast.Column(ast.Field(("name",))),), span=query.span)
         select, rows = planning.rows(query, ())
     else:

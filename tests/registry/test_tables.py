@@ -318,8 +318,8 @@ class TestStages:
 
 ATOMS = (
     "tag like '1*'", "version >= 1.1", "prerelease is known", "digest = digest of HOST/mixed:latest",
-    "created is known", "created > 2024-01-03", "platforms has linux/arm64", "artifact_type is known", "layer_count > 0", "signed",
-    "any platforms where attestation", "label.number is unknown", "any referrers",
+    "created is known", "created > 2024-01-03", "platforms has linux/arm64", "artifact_type is known",
+    "layer_count > 0", "signed", "any platforms where attestation", "label.number is unknown", "any referrers",
 )  # fmt: skip
 
 
