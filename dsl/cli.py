@@ -52,6 +52,8 @@ _DOCKER = frozenset({
 """The first words of docker's command lines."""
 _GROUPS = ("image", "system")
 """Those of them that a word of the command follows."""
+DUMB = frozenset({"", "dumb", "unknown"})
+"""Values of $TERM of terminals that only write line after line; the first is that of none."""
 _SETS = ("union", "except", "intersect")
 """The keywords that the grammar tells by their place, and not by their word."""
 
@@ -122,7 +124,12 @@ class Cli:
         """Whether to colour what goes to a stream."""
         if self._color != "auto":
             return self._color == "always"
-        return stream.isatty() and not self.environment.get("NO_COLOR") and self.environment.get("TERM") != "dumb"
+        return stream.isatty() and not self.environment.get("NO_COLOR") and not self._dumb
+
+    @property
+    def _dumb(self) -> bool:
+        """Whether the terminal, as far as anybody says, can neither colour nor move its cursor."""
+        return self.environment.get("TERM", "") in DUMB
 
     def _docker(self, arguments: Sequence[str]) -> int | None:
         """Run a docker command line and return its exit code; None when the arguments are none."""
@@ -271,12 +278,14 @@ class Cli:
     def _progress(self, options: Options) -> Progress:
         from .progress import progress_on
 
-        bars = "no_progress" not in options.flags and self.stderr.isatty() and self.environment.get("TERM") != "dumb"
+        bars = "no_progress" not in options.flags and self.stderr.isatty() and not self._dumb
         return progress_on(self.stderr, bars=bars)
 
     def _confirm(self, planned: Answer) -> bool:
         """Show what will be done and ask; without a terminal, refuse and say how to go on."""
-        count = len(list(planned.rows)) - len(planned.errors)
+        rows = list(planned.rows)
+        planned = planned.replace(rows=rows)
+        count = len(rows) - len(planned.errors)
         if not (self.stdin.isatty() and self.stderr.isatty()):
             raise NeedsConfirmation(
                 f"{count} thing{' is' if count == 1 else 's are'} to be done for good, and nobody is there to ask:"
@@ -286,12 +295,14 @@ class Cli:
         from imq.engine.render.forms import write_answer
 
         self._flush()
-        for text in write_answer(
-            planned.replace(output=planned.output.replace(form=None, template=None)),
-            self.manner(Options({}, frozenset(), ())),
-        ):
-            self.stderr.write(text)
-        self.stderr.write("Do this? [y/N] ")
+        shown = planned.replace(output=planned.output.replace(form=None, template=None))
+        texts = write_answer(shown, self.manner(Options({}, frozenset(), ())))
+        if self._pages():
+            self._write_all(texts)
+            self.stdout.flush()
+        else:
+            self.stderr.writelines(texts)
+        self.stderr.write(f"{_freed(planned)}Do this? [y/N] ")
         self.stderr.flush()
         return self.stdin.readline().strip().lower() in ("y", "yes")
 
@@ -386,9 +397,20 @@ class Cli:
 
     def _pages(self) -> bool:
         """Whether a person sits before a screen that a pager can use."""
-        if self.pager == "" or self.environment.get("TERM", "") in ("", "dumb", "unknown"):
+        if self.pager == "" or self._dumb:
             return False
         return self.stdout.isatty() and self.stdin.isatty()
+
+
+def _freed(planned: Answer) -> str:
+    """Return what removals free, as they are planned; nothing when no size is known."""
+    from imq.engine.sizes import human_size
+
+    names = [heading.name for heading in planned.headings]
+    if "size" not in names:
+        return ""
+    sizes = [row[names.index("size")] for row in planned.rows]
+    return f"This frees {human_size(sum(size for size in sizes if isinstance(size, int)))}. "
 
 
 def _start_quickly() -> None:

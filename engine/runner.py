@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 
-from imq.grammar.errors import ImqError, InvalidReference, StatementError
+from imq.grammar.errors import ImqError, Interrupted, InvalidReference, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .oci.digest import hex_prefix
 from .oci.reference import Reference
+
+_BREATH = 100_000
+"""Instructions of SQLite between two times that Ctrl-C is heeded: about a millisecond's."""
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +26,7 @@ class Runner:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
+        connection.set_progress_handler(_breathe, _BREATH)
         self._lent: set[str] = set()
 
     def run(self, sql: Sql) -> Iterator[tuple[Raw, ...]]:
@@ -97,8 +101,15 @@ class Runner:
         return next(self.run(sql), None)
 
 
+def _breathe() -> int:
+    """Let Python have a word while SQLite works: Ctrl-C is heeded in here, and ends the statement."""
+    return 0
+
+
 def broken(problem: sqlite3.Error) -> ImqError:
     """Return what is to be said when SQLite fails."""
+    if str(problem) == "interrupted":
+        return Interrupted("interrupted")
     if any(word in str(problem) for word in ("stack overflow", "too large", "too many", "too big", "at most")):
         return StatementError(
             f"the statement is more than SQLite takes: {problem}",

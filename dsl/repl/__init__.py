@@ -29,8 +29,6 @@ else:
 WELCOME = "imq {version}: help; Enter alone shows examples, \\? commands; Ctrl-D leaves\n"
 _LATELY = 20
 """How many statements of the history are shown."""
-_DUMB = frozenset({"", "dumb", "unknown"})
-"""Terminals whose cursor cannot be moved."""
 
 
 class Reader(Protocol):
@@ -122,8 +120,10 @@ class Repl:
             reader.close()
 
     def _reader(self) -> Reader:
+        from imq.cli import DUMB
+
         cli = self._cli
-        if cli.environment.get("TERM", "") in _DUMB or not cli.stdout.isatty():
+        if cli.environment.get("TERM", "") in DUMB or not cli.stdout.isatty():
             return Lines(cli, self._session, self._history)
         from .editor import Editor  # prompt_toolkit is heavy, and only for people
 

@@ -273,9 +273,9 @@ class _Shown(ShownHistory):
         self._history.add(string)
 
 
-def _continuation(size: int, _number: int, _wraps: int) -> str:
-    """Return what stands before each further line of a statement, as wide as the prompt."""
-    return "...> ".rjust(size)
+def _continuation(size: int, _number: int, wraps: int) -> str:
+    """Return what stands before each further line of a statement, as wide as the prompt; nothing where one wraps."""
+    return "" if wraps else "...> ".rjust(size)
 
 
 def _is_command(text: str) -> bool:
