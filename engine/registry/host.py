@@ -106,8 +106,7 @@ class Host:
         return 0 if self.over is not None or self.paused > time.monotonic() else len(self._queue)
 
     @property
-    def running(self) -> int:
-        """How many questions are on their way."""
+    def _running(self) -> int:
         return len(self.busy) + self._handed
 
     def put(self, question: Question) -> None:
@@ -160,7 +159,7 @@ class Host:
                 self._queue.popleft()
                 self._give_up(question, problem)
                 continue
-            if len(self.busy) + self._handed >= int(self._most):
+            if self._running >= int(self._most):
                 return
             if self._used_up(question.ask):
                 if self.over is None:
@@ -191,7 +190,7 @@ class Host:
             self._held[ask.repository if ask.repository in self._held else _ANYWHERE].append(question)
             return True
         if not self._idle:
-            if self._dialing + self.running < int(self._most) and self._dialing < len(self._queue):
+            if self._dialing + self._running < int(self._most) and self._dialing < len(self._queue):
                 self._dial(known.url)
                 return True
             return False
@@ -461,9 +460,9 @@ class Host:
         """Whether the host's budget allows no more such questions now; waits for a new one, or ends the host."""
         if self._left is None or not counts(self.registry, ask.method, ask.target):
             return False
-        if self._left - len(self.busy) - self._handed > 0:
+        if self._left - self._running > 0:
             return False
-        if self.busy or self._handed:
+        if self._running:
             return True
         allowance = self._exchange.allowance(self.registry)
         wait = _renewal(allowance)

@@ -148,11 +148,12 @@ class Many:
             call.ready.clear()
 
     def _hungry(self, call: Call) -> bool:
-        """Whether another item can be taken: there is room for it, or none of those taken can be asked now."""
-        if call.outstanding >= _MOST_WAITING:
+        """Whether another item can be taken: there is room for it, or none of those taken can be asked now.
+
+        Not while a result waits for the caller: taking an item may take long, when another call has to bring it.
+        """
+        if call.ready or call.outstanding >= _MOST_WAITING:
             return False
-        if call.ready:
-            return call.outstanding < self._jobs
         return sum([host.waiting for host in self._hosts.values()]) < 2 * self._jobs
 
     def _put(self, call: Call, item: Any, question: Callable[[Call, Any], Question]) -> None:

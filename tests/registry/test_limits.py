@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from imq.engine.oci import media
 from imq.engine.oci.reference import Reference
-from imq.engine.registry.limits import Allowance, read_allowance, retry_after, spelled
+from imq.engine.registry.limits import Allowance, counts, read_allowance, retry_after, spelled
 from imq.engine.registry.patience import Patience
 from imq.engine.registry.settings import Settings
 from imq.grammar.errors import RegistryError
@@ -57,6 +57,22 @@ def test_a_source_is_shown_clean_and_short() -> None:
     assert len(found.source) <= 64
 
 
+def test_when_a_budget_begins_anew() -> None:
+    found = read_allowance({"RateLimit-Remaining": "3", "RateLimit-Reset": "20"})
+    assert found is not None
+    assert found.reset == 20
+    later = read_allowance({"RateLimit-Remaining": "3", "RateLimit-Reset": str(int(time.time()) + 50)})
+    assert later is not None
+    assert 45 <= later.reset <= 50, "some give the time of day"
+    assert read_allowance({"RateLimit-Remaining": "3", "RateLimit-Reset": "soon"}) == Allowance(-1, 3, -1)
+
+
+def test_what_docker_hub_counts() -> None:
+    asked = [("GET", "/v2/a/manifests/1"), ("HEAD", "/v2/a/manifests/1"), ("GET", "/v2/a/blobs/sha256:0")]
+    assert [counts("docker.io", method, target) for method, target in asked] == [True, False, False]
+    assert all(counts("quay.io", method, target) for method, target in asked)
+
+
 def test_retry_after() -> None:
     assert retry_after({"Retry-After": " 7 "}) == 7
     assert 50 < retry_after({"Retry-After": formatdate(time.time() + 60, usegmt=True)}) <= 60
@@ -100,7 +116,7 @@ def test_a_refusal_says_what_was_allowed_and_when_to_come_again(client: Client) 
     assert caught.value.message.startswith(f"{server.host} limits how often it may be asked")
     assert caught.value.hints == (
         "100 requests in 6 hours are allowed to 203.0.113.7, 0 are left",
-        f"try again in 2 hours, or log in for a higher limit: docker login {server.host}",
+        f"try again in 2 hours, or log in for a higher limit: imq login {server.host}",
     )
 
 
