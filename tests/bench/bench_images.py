@@ -68,6 +68,29 @@ def provide(name: str, host: str, cache: str) -> Image:
     return image
 
 
+def single(name: str, host: str, cache: str) -> Image:
+    """Return an image that has only the first layer of the image of this name; made when the registry has none."""
+    whole = provide(name, host, cache)
+    reference = f"{host}/bench/{name}-first:1"
+    image = _look_up(reference)
+    if image is None:
+        with _scratch(cache, "single") as folder:
+            blobs = os.path.join(folder, "blobs", "sha256")
+            os.makedirs(blobs)
+            (digest, size), places = whole.blobs[1], whole.urls()
+            said_by(["curl", "--silent", "--fail", "-o", os.path.join(blobs, digest.partition(":")[2]), places[1]])
+            config = json.loads(said_by(["curl", "--silent", "--fail", places[0]]))
+            layer = {"digest": digest, "size": size, "diff_id": config["rootfs"]["diff_ids"][0]}
+            made = write_image(folder, [layer], created="2024-01-01T00:00:00Z")
+            made["annotations"] = {REF_NAME: "1"}
+            write_index(folder, [made])
+            said_by(["skopeo", "copy", "--dest-tls-verify=false", f"oci:{folder}:1", f"docker://{reference}"])
+        image = _look_up(reference)
+    if image is None:
+        raise CannotRunError(f"the registry has no {reference} although it was pushed")
+    return image
+
+
 def _look_up(reference: str) -> Image | None:
     host, _, rest = reference.partition("/")
     repository, _, tag = rest.rpartition(":")

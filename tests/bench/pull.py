@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from bench import Bench
     from bench_images import Image
 
-FULL_TARGET = 1.2
-LAZY_TARGET = 0.45
+FULL_TARGET = 1.0
+LAZY_TARGET = 0.4
 MEMORY_TARGET = 120
 
 
@@ -26,9 +26,9 @@ def pull(bench: Bench, name: str) -> tuple[str, list[Figure]]:
     folder = os.path.join(bench.scratch, "pull")
     full = _imq(bench, image, folder, "imq pull", "pull")
     lazy = _imq(bench, image, folder, "imq pull, lazy", "set verify = lazy; pull")
-    skopeo = _into(folder, image, "skopeo copy", [
+    skopeo = into(folder, image, Contender("skopeo copy", [
         "skopeo", "copy", "--quiet", "--src-tls-verify=false", f"docker://{image.reference}", f"oci:{folder}:1",
-    ])  # fmt: skip
+    ]))  # fmt: skip
     skopeo.needed = full.needed = lazy.needed = True
     beside = _others(folder, image)
     with daemon_pulls(bench, image) as daemons:
@@ -47,20 +47,16 @@ def pull(bench: Bench, name: str) -> tuple[str, list[Figure]]:
 
 
 def _imq(bench: Bench, image: Image, folder: str, name: str, statement: str) -> Contender:
-    contender = _into(folder, image, name, [bench.imq(), "--root", folder, f"{statement} {image.reference}"])
+    contender = Contender(name, [bench.imq(), "--root", folder, f"{statement} {image.reference}"])
     contender.environment = bench.environment()
+    return into(folder, image, contender)
+
+
+def into(folder: str, image: Image, contender: Contender) -> Contender:
+    """Let a contender fill an image layout in `folder`: not there before, checked and removed after."""
+    contender.before = contender.after = lambda: empty(folder)
+    contender.check = lambda: _complete(contender.name, folder, image)
     return contender
-
-
-def _into(folder: str, image: Image, name: str, command: list[str]) -> Contender:
-    """Return a contender that fills an image layout in `folder`: not there before, checked and removed after."""
-    return Contender(
-        name,
-        command,
-        before=lambda: empty(folder),
-        check=lambda: _complete(name, folder, image),
-        after=lambda: empty(folder),
-    )
 
 
 def _complete(name: str, folder: str, image: Image) -> None:
@@ -78,11 +74,12 @@ def _others(folder: str, image: Image) -> list[Contender]:
     found = [Contender("curl, no hashing", curl, lambda: _new(folder), after=lambda: empty(folder))]
     if shutil.which("crane"):
         command = ["crane", "pull", "--insecure", "--format=oci", image.reference, folder]
-        found.append(_into(folder, image, "crane pull", command))
+        found.append(into(folder, image, Contender("crane pull", command)))
     if shutil.which("regctl"):
         host = image.reference.partition("/")[0]
         command = ["regctl", "image", "copy", "--host", f"reg={host},tls=disabled", image.reference]
-        found.append(_into(folder, image, "regctl image copy", [*command, f"ocidir://{folder}:1"]))
+        copying = Contender("regctl image copy", [*command, f"ocidir://{folder}:1"])
+        found.append(into(folder, image, copying))
     return found
 
 

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 
 from bench import Bench
 from language import language
+from limited import limited
 from load import load
 from measure import ROUNDS, CannotRunError
 from pull import pull
+from push import push
 from query import engines, frozen, query
 from remove import remove
 from scan import scan
@@ -35,6 +37,8 @@ PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file
 BENCHMARKS: dict[str, Benchmark] = {
     "two-layer": partial(pull, name="two"),
     "eight-layer": partial(pull, name="eight"),
+    "push": partial(push, name="eight"),
+    "limited": limited,
     "unpack": unpack,
     "query": query,
     "frozen": frozen,

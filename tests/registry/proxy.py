@@ -37,6 +37,8 @@ class Reply:
     piece: int | None = None
     """Bytes of one write; between two, the reply waits for `pause` seconds."""
     pause: float = 0.0
+    speed: int | None = None
+    """Bytes a second, of the whole body."""
 
 
 @dataclass
@@ -179,10 +181,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         body = reply.body if reply.reset_at is None else reply.body[: reply.reset_at]
         piece = reply.piece or max(len(body), 1)
+        begun = time.monotonic()
         for start in range(0, len(body), piece):
             self.wfile.write(body[start : start + piece])
             self.wfile.flush()
             time.sleep(reply.pause)
+            if reply.speed is not None:
+                time.sleep(max(0.0, begun + (start + piece) / reply.speed - time.monotonic()))
         if reply.reset_at is not None:
             self._reset()
         elif reply.length is not None and self.command != "HEAD":
@@ -248,6 +253,15 @@ def dripping(piece: int, pause: float) -> Callable[[Reply], None]:
 
     def change(reply: Reply) -> None:
         reply.piece, reply.pause = piece, pause
+
+    return change
+
+
+def paced(speed: int, piece: int = 64 << 10) -> Callable[[Reply], None]:
+    """Send the body at so many bytes a second, as registries do that give each connection its share."""
+
+    def change(reply: Reply) -> None:
+        reply.piece, reply.speed = piece, speed
 
     return change
 
