@@ -120,8 +120,10 @@ class Answer:
             self._response.raw.shutdown()
 
     def close(self) -> None:
-        """Give the connection back when the body was read to its end, else close it. May be called again."""
+        """Give the connection back when nothing of the body is left, else close it. May be called again."""
         with contextlib.suppress(Exception):  # closing what is broken may fail; it is not used again
+            if self._response.raw.length_remaining == 0:  # as of an answer to HEAD, which nobody reads
+                self._response.raw.drain_conn()
             self._response.close()
 
 

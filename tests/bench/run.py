@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bench import Bench
+from copying import again, copying
 from language import language
 from limited import limited
 from load import load
@@ -37,8 +38,8 @@ PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file
 BENCHMARKS: dict[str, Benchmark] = {
     "two-layer": partial(pull, name="two"),
     "eight-layer": partial(pull, name="eight"),
-    "push": partial(push, name="eight"),
-    "limited": limited,
+    "copy": copying,
+    "again": again,
     "unpack": unpack,
     "query": query,
     "frozen": frozen,

@@ -96,6 +96,23 @@ def test_a_second_push_asks_one_question(connect: Callable[..., Client], name: R
     assert [line.split()[0] for line in registry.requests(place, 19)[16:]] == ["HEAD", "HEAD", "PUT"]
 
 
+def test_one_connection_serves_many_requests(
+    connect: Callable[..., Client], name: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer without a body, or to HEAD, leaves its connection to the next request."""
+    from urllib3.connection import HTTPConnection
+
+    opened: list[HTTPConnection] = []
+    open_one = HTTPConnection.connect
+    monkeypatch.setattr(HTTPConnection, "connect", lambda self: (opened.append(self), open_one(self)))
+    here, client = sample.Memory(), connect(jobs=1)
+    manifest = sample.image(here)
+    push(client, name, manifest, here, Silent())
+    pull(client, name, AMD64, sample.Memory(), Silent())
+    assert client.head(name.replace(tag="none")) is None
+    assert len(opened) == 1
+
+
 def test_only_what_is_new_of_an_image_is_sent(connect: Callable[..., Client], name: Reference) -> None:
     here = sample.Memory()
     manifest = sample.image(here)
