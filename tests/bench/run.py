@@ -38,6 +38,8 @@ PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file
 BENCHMARKS: dict[str, Benchmark] = {
     "two-layer": partial(pull, name="two"),
     "eight-layer": partial(pull, name="eight"),
+    "push": partial(push, name="eight"),
+    "limited": limited,
     "copy": copying,
     "again": again,
     "unpack": unpack,
