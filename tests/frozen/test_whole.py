@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -49,6 +50,21 @@ def registry(tmp_path: pathlib.Path) -> Iterator[Registry]:
     needed("docker-registry", "skopeo")
     with Registry(tmp_path / "registry") as running:
         yield running
+
+
+def test_it_lists_what_it_is_made_of_and_has_the_licences(imq: Frozen) -> None:
+    told = json.loads(imq.answer("--version", "--json"))
+    assert {"name": "imq:form", "value": "executable"} in told["metadata"]["component"]["properties"]
+    parts = {part["name"]: part for part in told["components"]}
+    expected = {"python", "glibc", "openssl", "sqlite", "zstd", "certifi", "requests", "re2", "isa-l", "pyinstaller"}
+    assert expected <= parts.keys()
+    assert {"lark", "pygments", "pytest"} & parts.keys() == set()  # not packed
+    with zipfile.ZipFile(imq.executable) as archive:
+        for part in parts.values():
+            assert part["licenses"], part
+            texts = [entry["value"] for entry in part["properties"]]
+            assert texts, part
+            assert all(archive.read(text) for text in texts)
 
 
 @pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv", "tsv", "markdown", "html", "ids"])
