@@ -79,7 +79,9 @@ class Dialect(Record):
             case "base":
                 return f"{inner}._image = {outer}._base"
             case asked if asked.startswith("asked "):
-                return f"{inner}._asked = {outer}.{asked.removeprefix('asked ')}"
+                _, first, *rest = asked.split()
+                same = [f"{inner}._asked = {outer}.{first}", *(f"{inner}.{name} = {outer}.{name}" for name in rest)]
+                return " AND ".join(same)
             case "children":
                 layers = f"SELECT image FROM layer WHERE chain = {outer}.chain_id"
                 return f"{inner}._image IN ({layers}) AND {inner}._base = {outer}._image"

@@ -397,3 +397,13 @@ class TestFaults:
         assert ask(tmp_path / "store", text).rows == first
         shutil.rmtree(tmp_path / "store")
         assert ask(tmp_path / "store", text).rows == first
+
+
+def test_a_text_that_is_no_name_says_so(thousand: Thousand, warm: Session, tmp_path: Path) -> None:
+    listed = tmp_path / "names.txt"
+    listed.write_text(f"Not A Name\n{thousand.host}/mixed:latest\n")
+    found = ask(warm, f'tags of (lines of "{listed}") select name, digest, problem')
+    assert found.rows[-1]["name"] == "Not A Name"
+    assert found.rows[-1]["problem"]
+    assert [error.code for error in found.errors] == ["reference"]
+    assert ask(warm, f'lines of "{listed}" where no remote').column("line") == ["Not A Name"]

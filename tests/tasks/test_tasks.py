@@ -20,7 +20,7 @@ from language.conftest import NOW
 TASKS: list[dict[str, Any]] = tomllib.loads((pathlib.Path(__file__).parent / "tasks.toml").read_text(encoding="utf-8"))[
     "task"
 ]
-HERE = [task for task in TASKS if "waits" not in task]
+HERE = [task for task in TASKS if "waits" not in task and not task.get("registry")]
 LATER = [task for task in TASKS if "waits" in task]
 WAITED_FOR = {"registries", "insides", "containers"}
 

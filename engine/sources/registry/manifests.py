@@ -6,6 +6,7 @@ Registries do not list manifests. What has lost its tag is known when imq saw it
 from __future__ import annotations
 
 from imq.engine.oci.digest import Digest
+from imq.engine.oci.reference import Reference
 from imq.engine.tables import Cost
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
@@ -94,28 +95,17 @@ class Manifests(Filled):
 
     def _exact(self, names: Sequence[tuple[Raw, ...]]) -> None:
         """List those of these digests that are there: each name comes with one."""
-        wanted = []
-        for asked in self.source.names(self.scan, names):
-            if not isinstance(asked, str):
-                wanted += [
-                    (asked, str(digest)) for name, digest, *_ in names if str(name) == asked.text and digest is not None
-                ]
-        heads = (
-            (place, asked.reference.replace(tag=None, digest=Digest(digest)))
-            for place, (asked, digest) in enumerate(wanted)
-        )
-        for place, answer in self.source.many.heads(heads):
-            asked, digest = wanted[place]
-            reference = asked.reference
-            if isinstance(answer, ImqError) and is_gone(answer):
-                continue
-            problem = (
-                self.source.problem(answer, reference.familiar_name, self.told)
-                if isinstance(answer, ImqError)
-                else None
-            )
+        wanted = [(str(name), Reference.parse(str(name)), Digest(str(digest))) for name, digest in names if digest]
+        heads = (reference.replace(tag=None, digest=digest) for _, reference, digest in wanted)
+        for place, answer in self.source.many.heads(enumerate(heads)):
+            asked, reference, digest = wanted[place]
+            problem = None
+            if isinstance(answer, ImqError):
+                if is_gone(answer):
+                    continue
+                problem = self.source.problem(answer, reference.familiar_name, self.told)
             name = f"{reference.familiar_name}@{digest}"
-            placed = (asked.text, reference.repository, reference.registry, reference.familiar_name, reference.registry)
+            placed = (asked, reference.repository, reference.registry, reference.familiar_name, reference.registry)
             self.insert([(*placed, name, digest, None, problem)])
 
     def _still_there(self, seen: Sequence[Sequence[Raw]]) -> list[tuple[str, str, str]]:

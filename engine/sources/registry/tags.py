@@ -77,7 +77,7 @@ class Tags(Filled):
         for asked in self.source.names(self.scan, names):
             if isinstance(asked, str):
                 nothing = (None,) * (len(self.columns) - 2)
-                self.insert([(asked, *nothing[:4], asked, *nothing[4:], None, "it is not the name of an image")])
+                self.insert([(asked, *nothing[:4], asked, *nothing[4:], "it is not the name of an image")])
             elif asked.reference.tag or asked.reference.digest or self._images:
                 single.append((asked.text, asked.reference.with_default_tag()))
             else:
