@@ -1,6 +1,6 @@
 """What a transfer tells whoever watches it: docker's words for each layer, and one total.
 
-Calls come from several threads, at most one for each MiB that travels; an implementation must be quick and guard
+Calls come from several threads, at most one for each 128 KiB that travel; an implementation must be quick and guard
 what it keeps.
 """
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from imq.engine.oci.digest import Digest
     from imq.engine.progress import Progress
 
-_STEP = 1 << 20
+_STEP = 128 << 10
 
 
 class Counter:

@@ -1,0 +1,100 @@
+"""A pull on a real terminal: bars while it goes on, Ctrl-C, and the pull taken up again in the same session."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from images import Image, Layout, layer
+from registry.proxy import Fault, Proxy, dripping
+from servers import PROGRAM, Registry, needed
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Iterator
+
+    from conftest import Room
+
+WEIGHT = 2_000_000
+TOTAL = re.compile(r"^127\.0\.0\.1:.*MB.* \d+(?:\.\d+)?[kM]B/s +0:0\d left$", re.MULTILINE)
+"""The line of the whole transfer, while it goes on."""
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """Return a registry with an image of two layers, one of them large and such that it cannot be packed."""
+    needed(PROGRAM, "tmux")
+    folder = tmp_path_factory.mktemp("registry")
+    with Registry(folder) as served:
+        large = layer({"large": random.Random(6).randbytes(WEIGHT)})
+        Layout(folder / "store").add(Image([layer({"small": b"1"}), large], "2024-01-01T00:00:00Z"), "team/app:1")
+        subprocess.run(
+            [sys.executable, "-m", "imq", "--root", folder / "store", f"push team/app:1 to {served.host}/team/app:1"],
+            check=True,
+            capture_output=True,
+        )
+        yield served
+
+
+def test_a_pull_that_is_interrupted_goes_on_when_it_is_said_again(room: Room, registry: Registry) -> None:
+    with Proxy(registry.host, Fault("GET .*/blobs/", change=dripping(20_000, 0.05))) as proxy:
+        terminal = room.imq("--no-config", PAGER="cat")
+        terminal.ready()
+        terminal.say(f"pull {proxy.host}/team/app:1")
+        terminal.wait(lambda screen: TOTAL.search(screen) is not None)
+        screen = terminal.wait(lambda screen: re.search(r": Downloading +\[=+>", screen) is not None)
+        assert len(TOTAL.findall(screen)) == 1
+        terminal.resize(50, 12)
+        terminal.wait(lambda screen: re.search(r": Downloading +\d.*MB\n", screen) is not None)  # no room for bars
+        terminal.resize(80, 24)
+        screen = terminal.wait(lambda screen: re.search(r": Downloading +\[=+>", screen) is not None)
+        assert screen.count("Downloading") == 1  # nothing of the other sizes is left
+        terminal.keys("C-c")
+        terminal.wait("error[interrupted]")
+        proxy.faults.clear()
+        terminal.ready()
+        terminal.say("images where name like 127.* count")
+        terminal.wait("\n0\n")
+        terminal.ready()
+        terminal.say(f"pull {proxy.host}/team/app:1")
+        screen = terminal.wait("downloaded newer").rpartition("imq> pull")[2]
+        assert screen.count(": Already exists") == 1  # the small layer had come
+        assert screen.count(": Pull complete") == 1
+        terminal.ready()
+        terminal.say("images where name like 127.* count")
+        terminal.wait("\n1\n")
+
+
+def test_progress_is_nothing_of_the_answer(room: Room, registry: Registry, tmp_path: pathlib.Path) -> None:
+    output = tmp_path / "output"
+    name = f"{registry.host}/team/app:1"
+    command = f"{sys.executable} -m imq --no-config --root {room.store} 'pull {name}' > {output}"
+    terminal = room.start(["sh", "-c", command], 80, 24, {})
+    screen = terminal.ended()
+    assert screen.count(": Pull complete") == 2
+    assert screen.count("/2.02MB") == 1
+    assert re.fullmatch(rf"ACTION .*\npull +{name} .*\n", output.read_text())
+    for word in ("Pushed", "Layer already exists"):
+        pushed = room.imq("--no-config", f"push {name} to {registry.host}/team/other:1")
+        assert pushed.ended().count(f": {word}\n") == 2
+
+
+def test_without_a_terminal_it_is_one_line_a_step(room: Room, registry: Registry) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "imq", "--no-config", "--root", room.store, f"pull {registry.host}/team/app:1"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HOME": str(room.home)},
+    )
+    lines = run.stderr.splitlines()
+    assert lines[0].startswith(f"{registry.host}/team/app:1: 2")
+    assert sum(line.endswith(": Pull complete") for line in lines) == 2
+    assert lines[-1].startswith("total: 2")
+    assert "\x1b" not in run.stderr
+    assert "\r" not in run.stderr

@@ -1,0 +1,205 @@
+"""What is drawn of a transfer, and of what is counted: times are told by a clock of the test's own."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import re
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from imq.engine import progress as words
+from imq.engine.oci.digest import Digest
+from imq.engine.render.columns import width
+from imq.progress import Bars, Lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MB = 1_000_000
+
+
+def digest(number: int) -> Digest:
+    return Digest(f"sha256:{number:02x}" + "0" * 62)
+
+
+class Clock:
+    """Seconds that pass when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def drawn(bars: Bars, wide: int = 79, high: int = 23, *, last: bool = False) -> list[str]:
+    """Return the lines as they would be drawn now."""
+    return bars._lines(wide, high, last=last)  # what the thread draws, without its pace
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def bars(clock: Clock) -> Bars:
+    made = Bars(io.StringIO(), clock)
+    made._redrawing = True  # no thread: the test draws
+    return made
+
+
+def test_each_layer_says_its_state_and_the_last_line_the_whole(bars: Bars, clock: Clock) -> None:
+    bars.begin("redis:7", 30 * MB)
+    bars.status(digest(1), words.EXISTS, 5 * MB)
+    bars.status(digest(2), words.PULLING, 20 * MB)
+    bars.status(digest(3), words.PULLING, 10 * MB)
+    assert drawn(bars)[1] == "020000000000: Pulling fs layer"
+    bars.status(digest(2), words.DOWNLOADING, 20 * MB)
+    for _ in range(10):
+        clock.now += 0.5
+        bars.advance(digest(2), int(2 * MB * (clock.now - 100)), int(2 * MB * (clock.now - 100)))
+        lines = drawn(bars)
+    assert lines == [
+        "010000000000: Already exists",
+        "020000000000: Downloading  [============>           ]  10MB/20MB",
+        "030000000000: Waiting",
+        "redis:7  [========>               ]  10MB/30MB  2MB/s  0:10 left",
+    ]
+    bars.status(digest(2), words.DOWNLOADED, 20 * MB)
+    bars.status(digest(2), words.PULLED, 20 * MB)
+    bars.status(digest(3), words.PULLED, 10 * MB)
+    bars.advance(digest(3), 10 * MB, 30 * MB)
+    clock.now += 5
+    assert drawn(bars, last=True)[1:] == [
+        "020000000000: Pull complete",
+        "030000000000: Pull complete",
+        "redis:7  [========================]  30MB/30MB  3MB/s  0:10",
+    ]
+
+
+def test_a_speed_is_that_of_the_last_seconds(bars: Bars, clock: Clock) -> None:
+    bars.begin("redis:7", 1000 * MB)
+    for _ in range(100):
+        clock.now += 0.1
+        bars.advance(digest(1), 0, bars._done + MB)
+        drawn(bars)
+    assert "10MB/s" in drawn(bars)[-1]
+    for _ in range(100):
+        clock.now += 0.1
+        drawn(bars)
+    assert "MB/s" not in drawn(bars)[-1]  # it stands still, and nobody knows for how long
+    assert "left" not in drawn(bars)[-1]
+
+
+@pytest.mark.parametrize("wide", [10, 20, 39, 59, 60, 79, 200])
+def test_no_line_is_wider_than_the_terminal(bars: Bars, clock: Clock, wide: int) -> None:
+    bars.begin("registry.example.com:5000/team/画像の名前/of/some/length:latest", 30 * MB)
+    bars.status(digest(1), words.DOWNLOADING, 30 * MB)
+    bars.status(digest(2), f"{words.MOUNTED}team/画像の名前/of/some/length", 30 * MB)
+    clock.now += 2
+    bars.advance(digest(1), 15 * MB, 15 * MB)
+    bars.count("ask registry.example.com:5000 for all that it has to say", 3, 4)
+    clock.now += 1
+    lines = drawn(bars, wide)
+    assert max(map(width, lines)) <= wide
+    assert len(lines) == 4
+    if wide >= 20:
+        assert "15MB/30MB" in lines[0]
+
+
+def test_more_layers_than_rows_show_those_that_move(bars: Bars) -> None:
+    bars.begin("redis:7", 100 * MB)
+    for number in range(40):
+        bars.status(digest(number), words.PULLED if number < 20 else words.PULLING, MB)
+    bars.status(digest(30), words.DOWNLOADING, MB)
+    lines = drawn(bars, high=9)
+    assert len(lines) == 9
+    assert any(line.startswith("1e0000000000: Downloading") for line in lines)
+    assert lines[-2] == "40 layers, 20 of them done"
+    assert len(drawn(bars, high=9, last=True)) == 41  # in the end all are left to be read
+
+
+def test_what_is_counted_shows_when_it_lasts_and_goes_when_it_is_done(bars: Bars, clock: Clock) -> None:
+    bars.count("verify", 1, 4)
+    assert drawn(bars) == []
+    clock.now += 3
+    bars.count("verify", 3, 4)
+    assert drawn(bars) == ["verify  [==================>     ]  3/4  0:01 left"]
+    bars.count("verify", 4, 4)
+    assert drawn(bars) == []
+    bars.count("load x.tar", 7, 0)
+    clock.now += 1
+    assert drawn(bars) == ["load x.tar: 7"]
+    bars.stop()
+    assert drawn(bars) == []
+
+
+def test_lines_say_now_and_then_how_far_it_has_come(clock: Clock) -> None:
+    stream = io.StringIO()
+    lines = Lines(stream, clock)
+    for done in range(5):
+        lines.count("verify", done, 4)
+    assert stream.getvalue() == ""  # what is over soon says nothing
+    for done in range(13):
+        lines.count("verify", done, 12)
+        clock.now += 1
+    assert stream.getvalue() == "verify: 5 of 12\nverify: 10 of 12\nverify: 12 of 12\n"
+
+
+def test_a_redrawn_screen_takes_away_what_was_there(
+    monkeypatch: pytest.MonkeyPatch, until: Callable[[Callable[[], bool]], None]
+) -> None:
+    """The drawing thread itself, on a pseudo terminal; a screen made narrower has wrapped what was drawn."""
+    main, side = pty.openpty()
+    sizes = [os.terminal_size((80, 24))]
+    monkeypatch.setattr(os, "get_terminal_size", lambda _=0: sizes[-1])
+    got = ""
+
+    def shows(text: str) -> bool:
+        nonlocal got
+        got += os.read(main, 65536).decode()
+        return re.search(text, got) is not None
+
+    with os.fdopen(side, "w") as stream:
+        bars = Bars(stream)
+        bars.begin("redis:7", MB)
+        bars.status(digest(1), words.DOWNLOADING, MB)
+        until(lambda: shows(r"redis:7 .*\r\n\x1b\[J\r\x1b\[2A010000000000: Downloading"))
+        sizes.append(os.terminal_size((30, 24)))
+        got = ""
+        until(lambda: shows(r"\x1b\[5A"))  # 64 columns and 38 in 30: three rows and two
+        bars.end()
+        before = shows("")
+        time.sleep(0.25)
+        stream.write("#")
+        stream.flush()
+        until(lambda: shows(r"#$"))
+        assert before
+        assert got.count("redis:7") < 6  # it has stopped
+    os.close(main)
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], bool]], None]:
+    def wait(is_so: Callable[[], bool]) -> None:
+        end = time.monotonic() + 10
+        while not is_so():
+            assert time.monotonic() < end
+
+    return wait
+
+
+def test_nobody_who_watches_stops_nothing() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    stream = os.fdopen(writing, "w")
+    lines = Lines(stream)
+    lines.begin("redis:7", MB)
+    lines.warn("something")
+    lines.end()
+    with pytest.raises(BrokenPipeError):
+        stream.close()
