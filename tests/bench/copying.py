@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
 import os
-import shlex
 import statistics
 import tarfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from bench import empty, program
 from layouts import REF_NAME, write_image, write_index
@@ -28,44 +28,51 @@ PULLS = 20
 
 
 def copying(bench: Bench) -> tuple[str, list[Figure]]:
-    """Copy five images, one after the other, to names that the other registry has not got."""
+    """Copy five images, one after the other, to a registry that has nothing."""
     source, folder = bench.registry(), os.path.join(bench.scratch, "copying")
     names = _images(folder, source)
-    with registry(os.path.join(folder, "target")) as target:
-        imq = Contender("imq copy, one statement", (), environment=bench.environment(), needed=True)
-        skopeo = Contender("skopeo copy, each", (), needed=True)
+    imq = Contender("imq copy, one statement", (), environment=bench.environment(), needed=True)
+    skopeo = Contender("skopeo copy, each", (), needed=True)
+    with contextlib.ExitStack() as stack:
         for contender in (imq, skopeo):
-            contender.before = _Round(bench, contender, names, target)
+            contender.before = stack.enter_context(_Round(bench, contender, names))
         measured = interleave([imq, skopeo], bench.rounds)
-        bench.note("copy", [imq, skopeo])
-        figures = [] if skopeo not in measured else [ratio(imq.name, imq, skopeo, COPY_TARGET)]
-        figures += [milliseconds(one.name, one) for one in measured]
+    bench.note("copy", [imq, skopeo])
+    figures = [] if skopeo not in measured else [ratio(imq.name, imq, skopeo, COPY_TARGET)]
+    figures += [milliseconds(one.name, one) for one in measured]
     empty(folder)
     size = LAYER_BYTES * (SHARED_LAYERS + IMAGES) / 1e6
     return f"{IMAGES} images, {size:.0f} MB: {SHARED_LAYERS} layers that all have, one of its own for each", figures
 
 
 class _Round:
-    """Gives a contender the command of its next run: to a namespace that is new."""
+    """Starts an empty registry for each run of a contender: skopeo remembers what it has brought to one before."""
 
-    def __init__(self, bench: Bench, contender: Contender, names: list[str], target: str) -> None:
-        self._imq = bench.imq() if contender.environment else ""
-        self._skopeo = program("skopeo")
+    def __init__(self, bench: Bench, contender: Contender, names: list[str]) -> None:
+        self._bench = bench
         self._contender = contender
         self._names = names
-        self._target = target
+        self._stack = contextlib.ExitStack()
         self._number = 0
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
     def __call__(self) -> None:
+        self._stack.close()
         self._number += 1
-        place = f"{self._target}/{'imq' if self._imq else 'skopeo'}{self._number}"
-        if self._imq:
-            self._contender.command = [self._imq, f"copy {', '.join(self._names)} to {place}/"]
+        kind = "imq" if self._contender.environment else "skopeo"
+        folder = os.path.join(self._bench.scratch, f"target-{kind}-{self._number}")
+        self._stack.callback(empty, folder)  # last of all
+        target = self._stack.enter_context(registry(folder))
+        if self._contender.environment:
+            self._contender.command = [self._bench.imq(), f"copy {', '.join(self._names)} to {target}/"]
             return
-        copy = f"{self._skopeo} copy --quiet --src-tls-verify=false --dest-tls-verify=false"
-        copies = [
-            f"{copy} docker://{name} docker://{shlex.quote(place)}/{name.partition('/')[2]}" for name in self._names
-        ]
+        copy = f"{program('skopeo')} copy --quiet --src-tls-verify=false --dest-tls-verify=false"
+        copies = [f"{copy} docker://{name} docker://{target}/{name.partition('/')[2]}" for name in self._names]
         self._contender.command = ["sh", "-c", " && ".join(copies)]
 
 
