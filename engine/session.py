@@ -513,9 +513,13 @@ class Session:
                 act = self._expanded(statement)
                 verb = verb_of(act)
                 query = None
-                if act.query is not None and verb.takes is Takes.IMAGES:
+                if act.query is not None and verb.takes in (Takes.IMAGES, Takes.NAMES):
                     planning = self.planning()
-                    query = self._planned(planning.bind(lean_query(act, planning)), planning.scope.now, TARGET_COLUMNS)
+                    select = planning.bind(act.query)
+                    hidden: tuple[str, ...] = ()
+                    if not select.table.remote and verb.takes is Takes.IMAGES:
+                        select, hidden = planning.bind(lean_query(act, planning)), TARGET_COLUMNS
+                    query = self._planned(select, planning.scope.now, hidden)
                 return explain_action(said, verb, query, unmeasured)
             case ast.Assert():
                 scope = self.scope()

@@ -63,10 +63,10 @@ def typed(literal: ast.Literal, kind: Kind, zone: tzinfo | None, what: str = "")
     elif kind is Kind.PLATFORM:
         value = _platform(text)
     elif kind is Kind.VERSION:
-        from imq.engine.oci.version import parse_version
+        from imq.engine.oci.version import read_version
 
-        version = parse_version(text)
-        value = version.raw if version is not None else None
+        told = read_version(text)
+        value = told[0] if told is not None else None
     else:
         value = parse_moment(text, zone)
     if value is None:

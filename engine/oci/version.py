@@ -8,6 +8,7 @@ which images are built in streams (`alpine`, `bookworm-slim`). Everything else (
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from imq.grammar.record import Record
 
@@ -38,44 +39,60 @@ class Version(Record):
     prerelease: str | None
     variant: str | None
 
-    @property
-    def raw(self) -> str:
-        """The key and the text, as one value of SQL."""
-        return f"{self.key}{SEPARATOR}{self.text}"
-
 
 def parse_version(text: str) -> Version | None:
     """Return the version that a tag says, None when it says none.
 
     A number alone behind the numbers (`1.2.3-4`) is a further build of that version, as packagers count them.
     """
+    told = read_version(text)
+    if told is None:
+        return None
+    raw, *rest = told
+    return Version(text, raw.partition(SEPARATOR)[0], *rest)
+
+
+def read_version(text: str) -> tuple[str, int, int | None, int | None, str | None, str | None] | None:
+    """Return what `parse_version` tells as plain values: key and text in one, major, minor, patch, prerelease, variant.
+
+    Lists have hundreds of thousands of tags, and making a record takes as long as all the rest.
+    """
     found = _NUMBERS.match(text)
     if found is None:
         return None
-    numbers = [int(part) for part in found[1].split(".")]
-    rest = text[found.end() :]
-    glued = bool(rest) and rest[0] not in "-_+."
-    if glued and (len(numbers) == 1 or _EARLY.match(rest) is None):
+    numbers = found[1].split(".")
+    count, end = len(numbers), found.end()
+    key = ".".join(map(_number, numbers)) + _UNSAID[count]
+    major, minor = int(numbers[0]), int(numbers[1]) if count > 1 else None
+    patch = int(numbers[2]) if count > 2 else None
+    if end == len(text):
+        return f"{key}#{SEPARATOR}{text}", major, minor, patch, None, None
+    rest = text[end:]
+    if rest[0] in "-_+.":
+        rest = rest[1:]
+        if build := _BUILD.match(rest):
+            key += f".{_number(build[0])}"
+            rest = rest[build.end() + 1 :]
+    elif count == 1 or _EARLY.match(rest) is None:
         return None
-    rest = rest if glued else rest[1:]
-    builds: list[int] = []
-    if (build := _BUILD.match(rest)) and not glued:
-        builds, rest = [int(build[0])], rest[build.end() + 1 :]
     early = _EARLY.match(rest)
-    prerelease = early[0] if early else None
-    variant = rest[early.end() :].lstrip("-_.+") if early else rest
-    counted = [*numbers, *[0] * (4 - len(numbers)), *builds]
-    key = ".".join(_number(number) for number in counted) + (f"!{_early_key(prerelease)}" if prerelease else "#")
-    padded = [*numbers, None, None]
-    return Version(text, key, numbers[0], padded[1], padded[2], prerelease, variant or None)
+    if early is None:
+        return f"{key}#{SEPARATOR}{text}", major, minor, patch, None, rest or None
+    variant = rest[early.end() :].lstrip("-_.+") or None
+    return f"{key}!{_early_key(early[0])}{SEPARATOR}{text}", major, minor, patch, early[0], variant
 
 
-def _number(number: int) -> str:
+_UNSAID = ("", ".010.010.010", ".010.010", ".010", "")
+"""What stands for the numbers that a version leaves out, by how many it has."""
+
+
+@lru_cache(maxsize=4096)
+def _number(digits: str) -> str:
     """Write a number so that texts sort as numbers do: its length first."""
-    digits = str(number)
+    digits = digits.lstrip("0") or "0"
     return f"{len(digits):02}{digits}"
 
 
 def _early_key(prerelease: str) -> str:
     words = _IDENTIFIERS.findall(prerelease.lower())
-    return " ".join(f"0{_number(int(word))}" if word.isdigit() else f"1{word}" for word in words)
+    return " ".join(f"0{_number(word)}" if word.isdigit() else f"1{word}" for word in words)

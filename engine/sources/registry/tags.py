@@ -6,7 +6,7 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
-from imq.engine.oci.version import parse_version
+from imq.engine.oci.version import read_version
 from imq.engine.tables import IMAGES, Cost
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
@@ -286,13 +286,24 @@ def _rows(asked: str | None, repository: Reference, tags: Iterable[str]) -> Iter
     """Yield the rows of a repository's tags, with no problem."""
     registry, name, path = place_of(repository)
     for tag in tags:
-        yield (asked, registry, name, path, tag, f"{name}:{tag}", *_version(tag), registry, None, None)
+        yield (
+            asked,
+            registry,
+            name,
+            path,
+            tag,
+            f"{name}:{tag}",
+            *(read_version(tag) or _NO_VERSION),
+            registry,
+            None,
+            None,
+        )
 
 
 def _row(asked: str, reference: Reference, digest: str | None) -> tuple[object, ...]:
     """Return the row of one name, with no problem; `digest` is what it stands for, when that is known."""
     registry, name, path = place_of(reference)
-    version = _version(reference.tag) if reference.tag else _NO_VERSION
+    version = (read_version(reference.tag) if reference.tag else None) or _NO_VERSION
     return (
         asked,
         registry,
@@ -305,10 +316,3 @@ def _row(asked: str, reference: Reference, digest: str | None) -> tuple[object, 
         reference.digest or digest,
         None,
     )
-
-
-def _version(tag: str) -> tuple[object, ...]:
-    version = parse_version(tag)
-    if version is None:
-        return _NO_VERSION
-    return version.raw, version.major, version.minor, version.patch, version.prerelease, version.variant
