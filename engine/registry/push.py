@@ -91,70 +91,80 @@ class _Push:
         self._source = source
         self._absent = absent
         self._counter = Counter(progress)
-        self._named: Digest | None = None
 
     def run(self, manifest: Descriptor, jobs: int) -> Pushed:
-        """Push all that is not there. Who has a manifest has what it names, so that is asked first."""
+        """Push all that is not there. Who has a manifest has what it names, so manifests are asked for first."""
+        named = self._client.named(self._reference) == manifest.digest
+        if named or (self._reference.tag is not None and self._has(manifest.digest)):
+            return self._name(manifest, new=not named)
         documents = list(self._documents(manifest, 0))
-        there = self._there(manifest, documents, jobs)
+        there = self._there([descriptor.digest for descriptor, _, _ in documents[:-1]], jobs)
         blobs: dict[Digest, tuple[Descriptor, bool]] = {}
-        kept: dict[Digest, tuple[Descriptor, bool]] = {}
-        foreign: dict[Digest, Descriptor] = {}
+        skipped: dict[Digest, Descriptor] = {}
+        passed: list[Manifest | Index] = []
         for descriptor, _, document in documents:
-            if isinstance(document, Manifest):
-                wanted = kept if there & {manifest.digest, descriptor.digest} else blobs
-                for layer in document.layers:
-                    if layer.urls and media.is_foreign(layer.media_type):
-                        foreign[layer.digest] = layer
-                    else:
-                        wanted[layer.digest] = (layer, True)
-                wanted.setdefault(document.config.digest, (document.config, False))
+            if descriptor.digest in there:
+                passed.append(document)
+            elif isinstance(document, Manifest):
+                skipped |= {layer.digest: layer for layer in document.layers if _stays(layer)}
+                blobs.update((layer.digest, (layer, True)) for layer in document.layers if not _stays(layer))
+                blobs.setdefault(document.config.digest, (document.config, False))
         self._progress.begin(str(self._reference), sum(blob.size for blob, _ in blobs.values()))
         try:
+            for document in passed:
+                self._pass_over(document)
+            for layer in skipped.values():
+                self._progress.status(layer.digest, words.SKIPPED, layer.size)
             for blob, shown in blobs.values():
                 if shown:
                     self._progress.status(blob.digest, words.PREPARING, blob.size)
-            for layer in foreign.values():
-                self._progress.status(layer.digest, words.SKIPPED, layer.size)
-            for blob, shown in kept.values():
-                self._client.placed.note(self._reference, blob.digest)
-                if shown and blob.digest not in blobs:
-                    self._progress.status(blob.digest, words.LAYER_EXISTS, blob.size)
             Work().run([self._job(blob, shown) for blob, shown in blobs.values()], jobs)
         finally:
             self._progress.end()
-        named = manifest.digest in there and self._named == manifest.digest
         for descriptor, content, document in documents:
-            if named or (descriptor is not manifest and there & {manifest.digest, descriptor.digest}):
-                continue
-            name = self._reference if descriptor is manifest else self._reference.replace(tag=None, digest=None)
-            name = name.replace(digest=descriptor.digest)
-            self._client.put_manifest(name, content, document.media_type)
-        return Pushed(self._reference, manifest, self._counter.total, new=not named, skipped=len(foreign))
+            if descriptor.digest not in there:
+                self._put(descriptor, content, document, whole=descriptor is manifest)
+        return Pushed(self._reference, manifest, self._counter.total, skipped=len(skipped))
 
-    def _there(
-        self, manifest: Descriptor, documents: Sequence[tuple[Descriptor, bytes, Manifest | Index]], jobs: int
-    ) -> set[Digest]:
-        """Return which of the manifests the repository has; refuse an index whose absent ones it has not."""
-        self._named = self._client.named(self._reference)
-        if self._named == manifest.digest:
-            return {manifest.digest}
-        wanted = [manifest.digest]
+    def _name(self, manifest: Descriptor, *, new: bool) -> Pushed:
+        """Let the name mean what the repository has already; `new` is False when it does."""
+        content = self._export.read(manifest.digest)
+        document = read_manifest(content, manifest.media_type, f"the manifest of {self._reference}")
+        self._progress.begin(str(self._reference), 0)
+        self._pass_over(document)
+        self._progress.end()
+        if new:
+            self._put(manifest, content, document, whole=True)
+        return Pushed(self._reference, manifest, 0, new)
+
+    def _put(self, descriptor: Descriptor, content: bytes, document: Manifest | Index, *, whole: bool) -> None:
+        name = self._reference if whole else self._reference.replace(tag=None, digest=None)
+        self._client.put_manifest(name.replace(digest=descriptor.digest), content, document.media_type)
+
+    def _pass_over(self, document: Manifest | Index) -> None:
+        """Say that the repository has the layers of a manifest, and remember it."""
+        for layer in document.layers if isinstance(document, Manifest) else ():
+            if not _stays(layer):
+                self._client.placed.note(self._reference, layer.digest)
+                self._progress.status(layer.digest, words.LAYER_EXISTS, layer.size)
+
+    def _has(self, digest: Digest) -> bool:
+        return self._client.named(self._reference.replace(tag=None, digest=digest)) == digest
+
+    def _there(self, manifests: Sequence[Digest], jobs: int) -> set[Digest]:
+        """Return which of an index's manifests the repository has; refuse when those that are absent here are not."""
         found: set[Digest] = set()
 
         def job(digest: Digest) -> Job:
             def ask(_: Work) -> None:
-                if self._client.named(self._reference.replace(tag=None, digest=digest)) == digest:
+                if self._has(digest):
                     found.add(digest)
 
             return ask
 
-        if self._reference.tag is None:
-            wanted = []  # it has been asked for by its digest
-        wanted += [descriptor.digest for descriptor, _, _ in documents if descriptor is not manifest]
-        Work().run([job(digest) for digest in dict.fromkeys((*wanted, *self._absent))], jobs)
+        Work().run([job(digest) for digest in dict.fromkeys((*manifests, *self._absent))], jobs)
         lacking = [what for digest, what in self._absent.items() if digest not in found]
-        if lacking and manifest.digest not in found:
+        if lacking:
             raise Conflict(
                 f"{self._reference.registry} has not got all that the index names, nor has the store: "
                 f"{listed(lacking)} of {self._reference.repository}",
@@ -213,3 +223,8 @@ class _Push:
                 status(words.PUSHED if outcome == "sent" else words.LAYER_EXISTS)
 
         return send
+
+
+def _stays(layer: Descriptor) -> bool:
+    """Whether a layer may not be handed on, and is somewhere else."""
+    return bool(layer.urls) and media.is_foreign(layer.media_type)

@@ -84,14 +84,19 @@ def test_an_image_is_copied_byte_for_byte(client: Client, name: Reference, there
     assert watcher.ended
 
 
-def test_a_second_copy_asks_three_questions(client: Client, name: Reference, there: Reference) -> None:
+@pytest.mark.parametrize("index", [False, True], ids=["image", "index"])
+def test_a_second_copy_asks_two_questions(client: Client, name: Reference, there: Reference, index: bool) -> None:
     here = sample.Memory()
-    push(client, name, sample.image(here), here, Silent())
+    push(client, name, whole(here)[0] if index else sample.image(here), here, Silent())
     copy(client, name, there, (), Silent())
     with Proxy(name.registry) as source, Proxy(there.registry) as target:
         again = copy(client, name.replace(registry=source.host), there.replace(registry=target.host), (), Silent())
         assert (again.new, again.sent) == (False, 0)
         assert [r.method for r in (*source.requests, *target.requests)] == ["GET", "HEAD"]
+        other = there.replace(registry=target.host, tag="v2")
+        assert copy(client, name.replace(registry=source.host), other, (), Silent()).new
+        assert [r.method for r in source.requests[1:]] == ["GET"]
+        assert [r.method for r in target.requests[1:]] == ["HEAD", "HEAD", "PUT"]
 
 
 def test_what_is_there_does_not_travel(client: Client, name: Reference, there: Reference) -> None:
