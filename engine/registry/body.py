@@ -141,17 +141,19 @@ class Stretch:
         poll = select.poll()
         poll.register(connected, select.POLLOUT)
         connected.setblocking(False)
-        while self._done < self._end:
-            self._body.check()
-            begun = time.monotonic()
-            if not poll.poll(self._body.longest_wait * 1000):
-                raise TimeoutError("timed out")
-            try:
-                count = os.sendfile(connected.fileno(), self._handle, self._done, self._end - self._done)
-            except BlockingIOError:
-                continue
-            self._gone(count, time.monotonic() - begun)
-        connected.settimeout(self._body.longest_wait)
+        try:
+            while self._done < self._end:
+                self._body.check()
+                begun = time.monotonic()
+                if not poll.poll(self._body.longest_wait * 1000):
+                    raise TimeoutError("timed out")
+                try:
+                    count = os.sendfile(connected.fileno(), self._handle, self._done, self._end - self._done)
+                except BlockingIOError:
+                    continue
+                self._gone(count, time.monotonic() - begun)
+        finally:  # a registry that refuses what it is sent is still listened to
+            connected.settimeout(self._body.longest_wait)
 
     def _gone(self, count: int, seconds: float) -> None:
         self._done += count

@@ -14,7 +14,7 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
-from imq.engine.registry import chunks
+from imq.engine.registry import body, chunks
 from imq.engine.registry.pull import pull
 from imq.engine.registry.push import push
 from imq.grammar.errors import DigestMismatch, RegistryError
@@ -23,6 +23,7 @@ from scripted import Scripted, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from imq.engine.registry.client import Client
     from servers import Registry
@@ -211,3 +212,37 @@ def test_a_chunk_whose_answer_is_lost(connect: Callable[..., Client], registry: 
     assert lost == [202]
     pull(client, name, None, there, Silent())
     assert there.blobs == here.blobs
+
+
+def test_a_file_that_is_refused_whole_is_sent_in_chunks(
+    client: Client, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel sends the file, in more than one go, and the registry answers before it has it."""
+    monkeypatch.setattr(chunks, "CHUNK", 1 << 20)
+    monkeypatch.setattr(body, "_STRETCH", 1 << 20)
+    content = os.urandom(5_000_000)
+    path = tmp_path / "blob"
+    path.write_bytes(content)
+    blob = Descriptor(media.OCI_LAYER, Digest.of(content), len(content))
+    name = f"chunks/{uuid.uuid4().hex[:8]}"
+    sent: list[int] = []
+    with Proxy(registry.host) as between:
+        between.largest = 2 << 20
+        reference = Reference.parse(f"{between.host}/{name}")
+        assert client.upload_blob(reference, blob, lambda: path.open("rb"), sent=sent.append) == "sent"
+        assert between.count("PATCH") == 5
+    assert sent[-1] == len(content)
+    with client.open_blob(Reference.parse(f"{registry.host}/{name}"), blob) as stream:
+        got = bytearray(len(content) + 1)
+        done = 0
+        while count := stream.readinto(memoryview(got)[done:]):
+            done += count
+    assert got[:done] == content
+
+
+def test_a_file_that_became_shorter_is_told(client: Client, registry: Registry, tmp_path: Path) -> None:
+    path = tmp_path / "blob"
+    path.write_bytes(CONTENT[:-1])
+    reference = Reference.parse(f"{registry.host}/chunks/{uuid.uuid4().hex[:8]}")
+    with pytest.raises(DigestMismatch, match="has 249999 bytes, and should have 250000"):
+        client.upload_blob(reference, BLOB, lambda: path.open("rb"))
