@@ -145,13 +145,17 @@ class Save(Record):
 
 
 class Export(Record):
-    """Unpack an image to the folder `path`; what is there is replaced, or (not `replaces`) is an empty folder."""
+    """Unpack an image to the folder `path`; what is there is replaced, or (not `replaces`) is an empty folder.
+
+    `packed` not None: into an archive, which is packed so (see `media.layer_compression`; "" is not at all).
+    """
 
     path: str
     name: str
     root: Digest
     id: Digest
     replaces: bool = False
+    packed: str | None = None
 
 
 class Collect(Record):

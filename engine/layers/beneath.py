@@ -28,7 +28,90 @@ _MOST_LINKS = 40
 """Links on the way to one folder, as in Linux."""
 
 
-class Beneath:
+class Places:
+    """Folders, files and links by their places, as far as finding a way among them goes."""
+
+    def __init__(self, most_depth: int) -> None:
+        self._depth = most_depth
+
+    def enter(self, place: str) -> None:
+        """Raise `FileNotFoundError` or `NotADirectoryError` when there is no folder at a place."""
+        raise NotImplementedError
+
+    def look(self, place: str, name: str) -> int | None:
+        """Return the mode of what has this name in the folder at `place`; None when nothing has."""
+        raise NotImplementedError
+
+    def names(self, place: str) -> list[str]:
+        """Return the names in a folder."""
+        raise NotImplementedError
+
+    def make_folder(self, place: str, name: str) -> None:
+        """Make a folder."""
+        raise NotImplementedError
+
+    def read_link(self, place: str, name: str) -> str:
+        """Return where a link leads."""
+        raise NotImplementedError
+
+    def remove(self, place: str, name: str, gone: Callable[[str], None]) -> None:
+        """Remove what has this name, with all that is in it when it is a folder; `gone` is told of each folder."""
+        raise NotImplementedError
+
+    def find(self, path: str, make: Callable[[str], None] | None = None) -> str | None:
+        """Return the place of the folder at `path`, a cleaned path; None when there is none.
+
+        With `make` what is missing is made, and `make` told its place; then a file on the way is refused.
+        """
+        try:
+            self.enter(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return self._walk(path, make)
+        return path
+
+    def _walk(self, path: str, make: Callable[[str], None] | None) -> str | None:
+        waiting = path.split("/")[::-1]
+        place: list[str] = []
+        links = 0
+        behind_link = 0  # names that wait behind the target of a link
+        while waiting:
+            name = waiting.pop()
+            linked = links > 0 and len(waiting) >= behind_link
+            if name in ("", "."):
+                continue
+            if name == "..":
+                if not place:
+                    raise _escape(path)
+                place.pop()
+                continue
+            found = self.look("/".join(place), name)
+            if found is None or not (stat.S_ISDIR(found) or stat.S_ISLNK(found)):
+                if make is None:
+                    return None
+                if found is not None:
+                    raise Malformed(f"the folder of {path!r} is a file", code="path-parent")
+                if linked:
+                    raise Malformed(f"the folder of {path!r} is a link that leads nowhere", code="path-parent")
+                self.make_folder("/".join(place), name)
+                make("/".join((*place, name)))
+            elif stat.S_ISLNK(found):
+                links += 1
+                if links > _MOST_LINKS:
+                    raise Malformed(f"links lead in a circle on the way to {path!r}", code="path-parent")
+                target = self.read_link("/".join(place), name)
+                if not linked:
+                    behind_link = len(waiting)
+                if target.startswith("/"):
+                    place.clear()
+                waiting += target.split("/")[::-1]
+                continue
+            place.append(name)
+            if len(place) > self._depth:
+                raise too_deep(path, self._depth)
+        return "/".join(place)
+
+
+class Beneath(Places):
     """The folder `root`, which is there. `most_depth` is how many names a place may have, at most 200.
 
     With `kernel` openat2 is used where there is one; without it descriptors alone lead down. Folders that are made on
@@ -36,7 +119,7 @@ class Beneath:
     """
 
     def __init__(self, root: str, most_depth: int, *, kernel: bool = True) -> None:
-        self._depth = most_depth
+        super().__init__(most_depth)
         self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._open: dict[str, int] = {}  # folders by their places, the one that was used last behind the others
         self._beneath = openat2() if kernel else None
@@ -80,57 +163,17 @@ class Beneath:
         self._open[place] = opened
         return opened
 
-    def find(self, path: str, make: Callable[[str], None] | None = None) -> str | None:
-        """Return the place of the folder at `path`, a cleaned path; None when there is none.
+    def enter(self, place: str) -> None:
+        """Raise `FileNotFoundError` or `NotADirectoryError` when there is no folder at a place."""
+        self.descriptor(place)
 
-        With `make` what is missing is made, and `make` told its place; then a file on the way is refused.
-        """
-        try:
-            self.descriptor(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return self._walk(path, make)
-        return path
+    def make_folder(self, place: str, name: str) -> None:
+        """Make a folder."""
+        os.mkdir(name, 0o700, dir_fd=self.descriptor(place))
 
-    def _walk(self, path: str, make: Callable[[str], None] | None) -> str | None:
-        waiting = path.split("/")[::-1]
-        place: list[str] = []
-        links = 0
-        behind_link = 0  # names that wait behind the target of a link
-        while waiting:
-            name = waiting.pop()
-            linked = links > 0 and len(waiting) >= behind_link
-            if name in ("", "."):
-                continue
-            if name == "..":
-                if not place:
-                    raise _escape(path)
-                place.pop()
-                continue
-            found = self.look("/".join(place), name)
-            if found is None or not (stat.S_ISDIR(found) or stat.S_ISLNK(found)):
-                if make is None:
-                    return None
-                if found is not None:
-                    raise Malformed(f"the folder of {path!r} is a file", code="path-parent")
-                if linked:
-                    raise Malformed(f"the folder of {path!r} is a link that leads nowhere", code="path-parent")
-                os.mkdir(name, 0o700, dir_fd=self.descriptor("/".join(place)))
-                make("/".join((*place, name)))
-            elif stat.S_ISLNK(found):
-                links += 1
-                if links > _MOST_LINKS:
-                    raise Malformed(f"links lead in a circle on the way to {path!r}", code="path-parent")
-                target = os.readlink(name, dir_fd=self.descriptor("/".join(place)))
-                if not linked:
-                    behind_link = len(waiting)
-                if target.startswith("/"):
-                    place.clear()
-                waiting += target.split("/")[::-1]
-                continue
-            place.append(name)
-            if len(place) > self._depth:
-                raise too_deep(path, self._depth)
-        return "/".join(place)
+    def read_link(self, place: str, name: str) -> str:
+        """Return where a link leads."""
+        return os.readlink(name, dir_fd=self.descriptor(place))
 
     def look(self, place: str, name: str) -> int | None:
         """Return the mode of what has this name in the folder at `place`; None when nothing has."""

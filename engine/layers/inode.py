@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .tar import Entry
 
-_HOST_ATTRIBUTES = ("security.selinux", "security.nfs4_acl", "system.nfs4_acl", "trusted.overlay.", "user.overlay.")
+HOST_ATTRIBUTES = ("security.selinux", "security.nfs4_acl", "system.nfs4_acl", "trusted.overlay.", "user.overlay.")
 """What belongs to the host that the layer was made on, or would tell this host's overlay file system what to do."""
 _LARGEST_ID = (1 << 32) - 2  # one more means, to the kernel, that nothing is to be changed
 _PLAIN = 0o777
@@ -60,7 +60,7 @@ class Inodes:
 
     def _set_attributes(self, entry: Entry, put: Callable[[str, bytes], None]) -> None:
         for name, value in entry.xattrs:
-            if name.startswith(_HOST_ATTRIBUTES):
+            if name.startswith(HOST_ATTRIBUTES):
                 continue
             if not (self.privileged or name.startswith("user.")):
                 self.leave_out("attributes that only root may set")

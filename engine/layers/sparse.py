@@ -6,15 +6,13 @@ records, format 1.0 in front of the content. What reads them raises `ValueError`
 
 from __future__ import annotations
 
-import os
-
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING
 
 from .header import BLOCK, LARGEST, size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from .tar import Entry
 
@@ -90,10 +88,13 @@ def checked_segments(segments: Segments, content: int, length: int) -> Segments:
 
 
 class SparseContent:
-    """Writes the content of one sparse entry to where it lies in the file, and leaves the rest to be holes."""
+    """Puts the content of one sparse entry to where it lies in the file, in order; the rest is holes.
 
-    def __init__(self, descriptor: int, entry: Entry) -> None:
-        self._descriptor = descriptor
+    `put` is given some bytes and their offset, and returns how many of them it took.
+    """
+
+    def __init__(self, put: Callable[[memoryview, int], int], entry: Entry) -> None:
+        self._put = put
         self._entry = entry
         self._head = b""  # the content so far, while the map in it is not whole
         self._waiting: list[tuple[int, int]] | None = None  # segments to be filled, the next one last
@@ -107,7 +108,7 @@ class SparseContent:
         view = memoryview(content)
         while view and self._waiting:
             offset, length = self._waiting.pop()
-            written = os.pwrite(self._descriptor, view[:length], offset) if length else 0
+            written = self._put(view[:length], offset) if length else 0
             view = view[written:]
             if written < length:
                 self._waiting.append((offset + written, length - written))
@@ -126,10 +127,9 @@ class SparseContent:
         return self._head[length:]
 
     def finish(self) -> None:
-        """Give the file its length when all content is written."""
+        """Raise when the content did not hold a whole map."""
         if self._waiting is None:
             raise Malformed(f"{self._entry.path!r} has a sparse map that does not end", code="archive")
-        os.truncate(self._descriptor, self._entry.real_size)
 
 
 def _number(digits: bytes) -> int:

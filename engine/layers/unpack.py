@@ -7,20 +7,17 @@ A thread reads, inflates and hashes ahead; what is left here is system calls, fo
 
 from __future__ import annotations
 
-import errno
+import fcntl
 import os
 import stat
 
-from imq.grammar.errors import ImqError, Malformed
+from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .beneath import Beneath, cleaned
+from .beneath import Beneath
 from .inode import Inodes
+from .layering import Layering, UnpackLimits, laid
 from .sparse import SparseContent
-from .stack import about, unpacked_pieces
-from .tar import TarWalker
-from .unpacked import LayerLimits
-from .whiteout import OPAQUE, hidden_by, is_bookkeeping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,19 +29,6 @@ _WRITE = 32 * 1024
 """Bytes written at once: what the page cache takes without looking for large blocks."""
 _IMPLIED = 0o755
 """The mode of folders that no entry tells of."""
-_UNFIT = frozenset({errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ENOENT, errno.ELOOP, errno.ENOTDIR})
-"""What the kernel says to names and numbers that cannot be: the archive is wrong, not the disk."""
-
-
-class UnpackLimits(Record):
-    """How much a whole image may ask for before it is refused; each layer has limits beside."""
-
-    most_bytes: int = 64 << 30
-    """Bytes of all files, the holes of sparse ones counted."""
-    most_entries: int = 4_000_000
-    most_depth: int = 128
-    """Names in a path; a descriptor is open for each. At most 200."""
-    layer: LayerLimits = LayerLimits()
 
 
 class Unpacked(Record):
@@ -78,28 +62,27 @@ def unpack_layers(
     try:
         allowed = _closed(folder)
         with Beneath(folder, limits.most_depth, kernel=kernel) as beneath:
+            hold(beneath.descriptor(""))
             inodes = Inodes(privileged=os.geteuid() == 0 if privileged is None else privileged, allowed=allowed)
             tree = _Tree(beneath, inodes, limits)
-            pieces = unpacked_pieces(layers, limits.layer)
-            waiting = iter(layers)
-            layer = next(waiting, None)
             try:
-                for piece in pieces:
-                    if piece is not None:
-                        tree.feed(piece)
-                    else:
-                        tree.end_layer()
-                        layer = next(waiting, None)
-            except ImqError as problem:
-                raise about(layer, problem) if layer is not None else problem from None
+                for _ in laid(layers, tree, limits.layer):
+                    pass
             finally:
-                pieces.close()
                 tree.close()
             tree.dress_folders()
     except BaseException:
         discard(folder)
         raise
     return Unpacked(tree.size, tree.entries, tuple(sorted(inodes.left_out.items())))
+
+
+def hold(descriptor: int) -> None:
+    """Lock an open file or folder, so that others see that somebody is at work there; not where there are no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        pass
 
 
 def _closed(folder: str) -> int:
@@ -130,24 +113,21 @@ def discard(folder: str) -> None:
     rmtree(folder, onerror=let_in)
 
 
-class _Tree:
+class _Tree(Layering):
     """A folder that layers are laid into, one after the other."""
 
     def __init__(self, beneath: Beneath, inodes: Inodes, limits: UnpackLimits) -> None:
+        super().__init__(beneath, limits)
         self.size = 0
-        self.entries = 0
         self._beneath = beneath
         self._inodes = inodes
-        self._limits = limits
-        self._folders: dict[str, Entry] = {}  # by their places; what is to be said of them in the end
-        self._declared = 0  # bytes of files
-        self._above, self._place = "", ""  # the folder of the last entry, as the archive and as the disk has it
+        self._fed = 0
         self._file = -1
         self._entry: Entry | None = None  # whose content is being written to the file,
         self._final = False  # whether the file has the mode of the entry already,
         self._left = 0  # how much of it is still to come,
         self._sparse: SparseContent | None = None  # and where it goes when not one after the other
-        self._makers: dict[str, Callable[[Entry, str, str], None]] = {
+        self._makers = {
             "file": self._make_file,
             "directory": self._make_folder,
             "symlink": self._make_symlink,
@@ -156,13 +136,6 @@ class _Tree:
             "block": self._make_device,
             "fifo": self._make_fifo,
         }
-        self._begin_layer()
-
-    def _begin_layer(self) -> None:
-        self._walker = TarWalker(self._take, self._limits.layer.archive)
-        self._fed = 0
-        self._own: dict[str, set[str]] = {}  # what this layer has brought, which its whiteouts do not hide
-        self._bare: set[str] = set()  # folders that have nothing of lower layers any more
 
     def feed(self, piece: bytes | memoryview) -> None:
         """Take the next piece of the current layer's archive."""
@@ -170,12 +143,12 @@ class _Tree:
         self._fed += len(piece)
         if self._left:
             self._pour(0)
-        self._walker.feed(piece)
+        super().feed(piece)
 
     def end_layer(self) -> None:
         """Say that the current layer is whole; raises when its archive is not."""
-        self._walker.finish()
-        self._begin_layer()
+        super().end_layer()
+        self._fed = 0
 
     def close(self) -> None:
         """Close the file that is being written, if there is one."""
@@ -190,56 +163,6 @@ class _Tree:
         if "" not in self._folders:
             self._implied("")
 
-    def _take(self, entry: Entry) -> None:
-        self.entries += 1
-        if self.entries > self._limits.most_entries:
-            raise Malformed(f"the image has more than {self._limits.most_entries:,} entries", code="bomb")
-        try:
-            self._make(entry)
-        except OSError as error:
-            if error.errno in _UNFIT:
-                raise Malformed(f"{entry.path[:200]!r} cannot be made: {error.strerror}", code="path") from None
-            raise
-
-    def _make(self, entry: Entry) -> None:
-        path = cleaned(entry.path, self._limits.most_depth)
-        above, _, name = path.rpartition("/")
-        if ".wh." in path:
-            if is_bookkeeping(path):
-                return
-            hidden = hidden_by(name)
-            if hidden is not None:
-                self._hide(above, hidden)
-                return
-        if not name:
-            if entry.type != "directory":
-                raise Malformed(f"{entry.path!r} would put a {entry.type} in the root's place", code="path")
-            self._folders[""] = entry
-            return
-        if above != self._above or not above:
-            place = self._beneath.find(above, self._implied)
-            assert place is not None
-            self._above, self._place = above, place
-        own = self._own.get(self._place)
-        if own is None:
-            own = self._own_of(self._place)
-        own.add(name)
-        make = self._makers.get(entry.type)
-        if make is None:
-            raise Malformed(f"{entry.path!r} is of a type that no file has", code="entry-type")
-        make(entry, self._place, name)
-
-    def _own_of(self, place: str) -> set[str]:
-        """Note that this layer has something in a folder, and so the folder itself and those above."""
-        own = self._own[place] = set()
-        while place:
-            place, _, name = place.rpartition("/")
-            known = self._own.get(place)
-            self._own.setdefault(place, set()).add(name)
-            if known is not None:
-                break
-        return own
-
     # What is made
 
     def _anew(self, call: Callable[[], object], place: str, name: str) -> None:
@@ -249,16 +172,6 @@ class _Tree:
         except FileExistsError:
             self._clear(place, name)
             call()
-
-    def _clear(self, place: str, name: str) -> None:
-        self._above, self._place = "", ""  # it may go through what is removed
-        self._beneath.remove(place, name, self._forget)
-
-    def _forget(self, place: str) -> None:
-        """Take note that a folder is gone."""
-        self._folders.pop(place, None)
-        self._own.pop(place, None)
-        self._bare.discard(place)
 
     def _implied(self, place: str) -> None:
         """Open a folder to all that no entry tells of, as an entry would."""
@@ -276,9 +189,7 @@ class _Tree:
         self._folders[f"{place}/{name}" if place else name] = entry
 
     def _make_file(self, entry: Entry, place: str, name: str) -> None:
-        self._declared += max(entry.size, entry.real_size)
-        if self._declared > self._limits.most_bytes:
-            raise Malformed(f"the image unpacks to more than {self._limits.most_bytes:,} bytes", code="bomb")
+        self._declare(entry)
         self._final = not (entry.xattrs or entry.mode & ~0o777)
         mode = entry.mode if self._final else 0o600
         try:
@@ -288,7 +199,7 @@ class _Tree:
             self._file = self._beneath.create(place, name, mode)
         self._entry, self._left = entry, entry.size
         if entry.segments is not None or entry.map_in_content:
-            self._sparse = SparseContent(self._file, entry)
+            self._sparse = SparseContent(lambda view, offset: os.pwrite(self._file, view, offset), entry)
         self._pour(entry.offset - self._start)
 
     def _pour(self, position: int) -> None:
@@ -306,6 +217,7 @@ class _Tree:
         assert self._entry is not None
         if self._sparse is not None:
             self._sparse.finish()
+            os.truncate(self._file, self._entry.real_size)
             self._sparse = None
         self._inodes.dress(self._file, self._entry, created=self._final)
         self.close()
@@ -315,12 +227,7 @@ class _Tree:
         self._inodes.dress_name(self._beneath.descriptor(place), name, entry)
 
     def _make_link(self, entry: Entry, place: str, name: str) -> None:
-        target = cleaned(entry.link_target, self._limits.most_depth)
-        above, _, linked = target.rpartition("/")
-        found = self._beneath.find(above)
-        mode = self._beneath.look(found, linked) if found is not None and linked else None
-        if found is None or mode is None or stat.S_ISDIR(mode):
-            raise Malformed(f"{entry.path!r} is a hard link to {target!r}, which is no file here", code="link-target")
+        found, linked = self._linked(entry)
         if (found, linked) != (place, name):
             self._anew(
                 lambda: os.link(
@@ -358,34 +265,3 @@ class _Tree:
     def _make_fifo(self, entry: Entry, place: str, name: str) -> None:
         self._anew(lambda: os.mkfifo(name, entry.mode & 0o777, dir_fd=self._beneath.descriptor(place)), place, name)
         self._inodes.dress_name(self._beneath.descriptor(place), name, entry)
-
-    # What is hidden
-
-    def _hide(self, above: str, name: str) -> None:
-        """Remove what lower layers have under a name, or (`OPAQUE`) everything that they have in its folder."""
-        place = self._beneath.find(above)
-        if place is None:
-            return
-        if name == OPAQUE:
-            self._bare_of_lower(place)
-            return
-        found = self._beneath.look(place, name)
-        if found is None:
-            return
-        if name not in self._own.get(place, ()):
-            self._clear(place, name)
-        elif stat.S_ISDIR(found):
-            self._bare_of_lower(f"{place}/{name}" if place else name)
-
-    def _bare_of_lower(self, place: str) -> None:
-        if place in self._bare:
-            return
-        self._bare.add(place)
-        own = self._own.get(place, ())
-        for name in self._beneath.names(place):
-            if name not in own:
-                self._clear(place, name)
-                continue
-            found = self._beneath.look(place, name)
-            if found is not None and stat.S_ISDIR(found):
-                self._bare_of_lower(f"{place}/{name}" if place else name)

@@ -369,21 +369,13 @@ class StoreSource:
             yield a.Outcome("load", ", ".join(map(str, image.names)) or "<none>", image.id)
 
     def _save(self, action: a.Save) -> a.Outcome:
+        from imq.engine.sources.beside import file_beside
         from imq.engine.store.saving import save
 
-        temporary = f"{action.path}.{os.getpid()}.part"
-        with told(f"write {action.path}", os.path.dirname(os.path.abspath(action.path)), action.size, ELSEWHERE):
-            try:
-                with open(temporary, "xb") as target:
-                    save(self._store, action.images, target)
-                    target.flush()
-                    os.fsync(target.fileno())
-                    size = target.tell()
-                os.rename(temporary, action.path)
-            except BaseException:
-                if os.path.exists(temporary):
-                    os.unlink(temporary)
-                raise
+        place = os.path.dirname(os.path.abspath(action.path))
+        with told(f"write {action.path}", place, action.size, ELSEWHERE), file_beside(action.path) as target:
+            save(self._store, action.images, target)
+            size = target.tell()
         return a.Outcome("save", action.path, size=size, note=a.describe(action).note)
 
     def _verify(self, action: a.Verify) -> a.Outcome:

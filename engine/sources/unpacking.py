@@ -1,4 +1,4 @@
-"""Unpacking an image of the store to a folder, which is there whole or not at all."""
+"""Unpacking an image of the store to a folder or as one archive, which is there whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from functools import partial
 
 from imq.engine.actions import Outcome
 from imq.engine.layers.stack import StackedLayer
-from imq.engine.layers.unpack import discard, unpack_layers
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor
-from imq.engine.store.files import ELSEWHERE, told
+from imq.engine.store.files import ELSEWHERE, sync_all, sync_folder, told
 from imq.engine.store.layout import unknown_type
 from imq.grammar.errors import Conflict
 from imq.grammar.record import TYPE_CHECKING
+
+from .beside import beside, file_beside, put_in_place
 
 if TYPE_CHECKING:
     from imq.engine.actions import Export
@@ -24,17 +25,43 @@ if TYPE_CHECKING:
 def export_image(store: Store, action: Export) -> Outcome:
     """Unpack the image beside the target, then put it there; an error leaves the target as it was."""
     layers = _layers(store, action)
-    part = f"{action.path}.{os.getpid()}.part"
     with told(f"write {action.path}", os.path.dirname(action.path), _bytes(store, action), ELSEWHERE):
-        unpacked = unpack_layers(layers, part)
-        try:
-            _put(part, action)
-        except BaseException:
-            discard(part)
-            raise
+        if action.packed is not None:
+            return _archive(layers, action, action.packed)
+        return _folder(layers, action)
+
+
+def _folder(layers: list[StackedLayer], action: Export) -> Outcome:
+    from imq.engine.layers.unpack import discard, unpack_layers
+
+    part = beside(action.path)
+    unpacked = unpack_layers(layers, part)
+    try:
+        sync_all(part)
+        _put(part, action)
+    except BaseException:
+        discard(part)
+        raise
     left_out = [f"{count} {what}" for what, count in unpacked.left_out]
     note = "; ".join([f"{unpacked.entries} entries", *left_out])
     return Outcome("export", action.path, action.id, unpacked.size, note=note)
+
+
+def _archive(layers: list[StackedLayer], action: Export, packed: str) -> Outcome:
+    from imq.engine.layers.compression import compressor
+    from imq.engine.layers.flat import FlatArchive
+
+    archive = FlatArchive(layers)
+    packer = compressor(packed) if packed else None
+    with file_beside(action.path) as target:
+        for piece in archive.pieces():
+            target.write(packer.feed(piece) if packer is not None else piece)
+        if packer is not None:
+            target.write(packer.finish())
+        if not action.replaces and os.path.lexists(action.path):
+            raise _meanwhile(action)
+        size = target.tell()
+    return Outcome("export", action.path, action.id, size, note=f"{archive.entries} entries")
 
 
 def _bytes(store: Store, action: Export) -> int | None:
@@ -65,18 +92,14 @@ def _layers(store: Store, action: Export) -> list[StackedLayer]:
 
 def _put(part: str, action: Export) -> None:
     """Move the whole folder to its place: over nothing, an empty folder, or (`replaces`) whatever is there."""
-    if not action.replaces:
-        if os.path.lexists(action.path) and not os.path.isdir(action.path):
-            raise Conflict(f"{action.path} has come to be meanwhile", code="exists")
-        os.rename(part, action.path)  # fails when there is a folder that has something in it
+    if action.replaces:
+        put_in_place(part, action.path)
         return
-    old = f"{action.path}.{os.getpid()}.old"
-    try:
-        os.rename(action.path, old)
-    except FileNotFoundError:
-        old = ""
-    os.rename(part, action.path)
-    if old and os.path.isdir(old) and not os.path.islink(old):
-        discard(old)
-    elif old:
-        os.unlink(old)
+    if os.path.lexists(action.path) and not os.path.isdir(action.path):
+        raise _meanwhile(action)
+    os.rename(part, action.path)  # fails when there is a folder that has something in it
+    sync_folder(os.path.dirname(action.path))
+
+
+def _meanwhile(action: Export) -> Conflict:
+    return Conflict(f"{action.path} has come to be meanwhile", code="exists")

@@ -18,20 +18,24 @@ if TYPE_CHECKING:
     from .declaration import Planning
 
 
+_ARCHIVES = {".tar": "", ".tar.gz": "gzip", ".tgz": "gzip", ".tar.zst": "zstd", ".tzst": "zstd"}
+"""How the names of archives end, and how these are packed."""
+
+
 def _plan_export(act: ast.Act, planning: Planning) -> list[Action]:
     to = option_texts(act, "to", planning)
     if len(to) != 1:
         raise StatementError(
-            "export needs a folder to unpack to",
+            "export needs a folder to unpack to, or an archive to write",
             code="operand",
             span=act.span,
-            hints=('such as: export redis:7 to "rootfs"',),
+            hints=('such as: export redis:7 to "rootfs", or to "rootfs.tar"',),
         )
     found = targets(act, planning)
     images = list(dict.fromkeys((target.root, target.id) for target in found))
     if len(images) != 1:
         raise StatementError(
-            f"one image can be unpacked to one folder, and these are {len(images)}", code="operand", span=act.span
+            f"one image can be unpacked to one place, and these are {len(images)}", code="operand", span=act.span
         )
     if not planning.store.index.shows(images[0][0]):
         raise StatementError(
@@ -42,35 +46,44 @@ def _plan_export(act: ast.Act, planning: Planning) -> list[Action]:
         )
     path = os.path.realpath(located(to[0], planning.folder, planning.environment.get("HOME")))
     force = said(act, "force") is not None
-    if path.endswith(".tar") and not os.path.isdir(path):
+    if to[0] == "-":
         raise StatementError(
-            f"{path} looks like an archive, and export writes a folder",
+            "export writes a folder or an archive, and not to standard output",
             code="operand",
             span=act.span,
-            hints=("for an archive of the image: save; for one of its files: export it, then tar -C FOLDER -c .",),
+            hints=('such as: export redis:7 to "rootfs.tar"',),
         )
     if path == "/":
         raise StatementError("the root of this machine cannot be replaced", code="operand", span=act.span)
-    if os.path.lexists(path) and not force and not (os.path.isdir(path) and not os.listdir(path)):
+    packed = None if os.path.isdir(path) else _packed(path)
+    if packed is not None and os.path.lexists(path) and not force:
+        raise Conflict(f"{path} is there already", code="exists", hints=("give another name, or say force",))
+    if packed is None and os.path.lexists(path) and not force and not (os.path.isdir(path) and not os.listdir(path)):
         raise Conflict(
             f"{path} is there already and not empty",
             code="exists",
             hints=("give another folder; with force it is replaced, with all that is in it",),
         )
     root, id_ = images[0]
-    return [Export(path, found[0].name or id_.short, root, id_, replaces=force)]
+    return [Export(path, found[0].name or id_.short, root, id_, replaces=force, packed=packed)]
+
+
+def _packed(path: str) -> str | None:
+    """Return how an archive of this name is packed; None for a folder."""
+    return next((packed for ending, packed in _ARCHIVES.items() if path.endswith(ending)), None)
 
 
 VERBS = (
     Verb(
         "export",
-        "Unpack an image to a folder: the files that a container of it would see.",
+        "Unpack an image to a folder, or to an archive: the files that a container of it would see.",
         'export redis:7 to "rootfs"',
         Takes.IMAGES,
         options=("to", "force", "dry run"),
-        differs="It is docker export for an image, to a folder. Root gives files their owners; anybody else keeps what"
-        " is made, and finds an empty file in the place of each device. The folder is there when all of it is, or not"
-        " at all. With force what is there is replaced, not added to.",
+        differs="It is docker export for an image. A name that ends in .tar, .tar.gz or .tar.zst makes an archive: it"
+        " has owners and devices whoever makes it, and tar and docker import read it. In a folder root gives files"
+        " their owners; anybody else keeps what is made, and finds an empty file in the place of each device. Either is"
+        " there when all of it is, or not at all. With force what is there is replaced, not added to.",
         plan=_plan_export,
     ),
 )

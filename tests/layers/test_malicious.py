@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import zstandard
+from imq.engine.layers.layering import UnpackLimits
 from imq.engine.layers.tar import TarLimits
-from imq.engine.layers.unpack import UnpackLimits, unpack_layers
+from imq.engine.layers.unpack import unpack_layers
 from imq.engine.layers.unpacked import LayerLimits
 from imq.grammar.errors import ImqError
 from layers.stacks import archive, census, folder, layer, link, member, stacked, symlink

@@ -1,0 +1,108 @@
+"""`export … to X.tar` beside `docker export` of a container, and read by `docker import`."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import subprocess
+import tarfile
+from typing import TYPE_CHECKING
+
+from layers.stacks import stacked
+from layers.test_unpack import STACK, gzipped, layout_of
+from store.stores import imq
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from imq.engine.layers.stack import StackedLayer
+
+ADDED = {".dockerenv", "dev", "dev/console", "dev/pts", "dev/shm", "etc/hostname", "etc/hosts", "etc/mtab",
+         "etc/resolv.conf", "proc", "sys", "etc"}  # fmt: skip
+"""What docker makes in every container, or changes the time of."""
+
+
+def without_what_docker_takes_otherwise(one: StackedLayer) -> StackedLayer:
+    """Return a layer without its odd entries: docker unpacks each layer as if there were no lower ones."""
+    with one.open() as source:
+        blob = source.read(1 << 30)
+    content = gzip.decompress(blob) if one.compression else blob
+    made = io.BytesIO()
+    with (
+        tarfile.open(fileobj=io.BytesIO(content)) as archive,
+        tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as rest,
+    ):
+        for member in archive:
+            if member.name not in ODD:
+                rest.addfile(member, archive.extractfile(member) if member.isreg() else None)
+    return stacked(made.getvalue(), "gzip")
+
+
+ODD = {"across", "lib/libc.so", "usr/lib/libc.so.6", "lib/new.so", "usr/lib64/through", "not/there/.wh.x", ".wh.gone"}
+"""Hard links to files of lower layers, files behind links, whiteouts of what is not there or comes with them."""
+
+
+def members(content: bytes) -> dict[str, tuple[object, ...]]:
+    """Return what an archive says of each name, of attributes only the one that docker exports.
+
+    Names of one file are told by the first of them, whichever the archive has.
+    """
+    found: dict[str, tuple[object, ...]] = {}
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        names: dict[str, list[str]] = {}
+        kept = {}
+        for one in archive:
+            if one.islnk():
+                names[one.linkname].append(one.name)
+                continue
+            names[one.name] = [one.name]
+            opened = archive.extractfile(one) if one.isreg() else None
+            said = opened.read() if opened is not None else None
+            notes = {key: value for key, value in one.pax_headers.items() if key == "SCHILY.xattr.security.capability"}
+            device = (one.devmajor, one.devminor) if one.ischr() or one.isblk() else None
+            # docker forgets the times of folders that upper layers pass through
+            time = None if one.isdir() else int(one.mtime)
+            kept[one.name] = (
+                one.type,
+                one.mode & 0o7777,
+                one.uid,
+                one.gid,
+                time,
+                one.linkname,
+                device,
+                said,
+                notes,
+            )
+        for first, all_names in names.items():
+            for name in all_names:
+                found[name] = (*kept[first], tuple(sorted(all_names)))
+    return found
+
+
+def test_it_is_what_docker_exports_and_docker_imports_it(docker: list[str], tmp_path: Path) -> None:
+    def run(*words: object, **options: object) -> bytes:
+        done = subprocess.run([*docker, *map(str, words)], capture_output=True, check=False, **options)  # type: ignore[call-overload]
+        assert done.returncode == 0, done.stderr
+        return bytes(done.stdout)
+
+    layout_of(tmp_path / "store", tuple(map(without_what_docker_takes_otherwise, gzipped(STACK))))
+    imq(tmp_path / "store", "tag", "1", "as", "stack:1")
+    imq(tmp_path / "store", "save", "stack:1", "to", str(tmp_path / "saved.tar"))
+    run("load", "--input", tmp_path / "saved.tar")
+    container = run("create", "--network=none", "stack:1", "sh").decode().strip()
+    theirs = members(run("export", container))
+    run("rm", container)
+    imq(tmp_path / "store", "export", "stack:1", "to", str(tmp_path / "flat.tar"))
+    content = (tmp_path / "flat.tar").read_bytes()
+    ours = members(content)
+    assert ours.keys() - ADDED == theirs.keys() - ADDED
+    for name in ours.keys() - ADDED:
+        assert ours[name] == theirs[name], name
+    imported = run("import", "-", "flat:1", input=content).decode().strip()
+    container = run("create", "--network=none", "flat:1", "sh").decode().strip()
+    again = members(run("export", container))
+    run("rm", container)
+    assert {name: again[name] for name in again.keys() - ADDED} == {
+        name: theirs[name] for name in theirs.keys() - ADDED
+    }
+    run("rmi", imported, "stack:1")

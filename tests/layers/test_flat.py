@@ -1,0 +1,166 @@
+"""An image as one archive: what tar unpacks of it is what imq unpacks to a folder, and what docker exports."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import subprocess
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+import zstandard
+from imq.engine.layers.flat import FlatArchive
+from imq.engine.layers.layering import UnpackLimits
+from imq.engine.layers.unpack import unpack_layers
+from imq.grammar.errors import ImqError
+from layers.stacks import census, folder, layer, link, member, stacked, symlink
+from layers.test_malicious import LOWER, REFUSED
+from layers.test_unpack import STACK, layout_of
+from store.stores import imq
+
+if TYPE_CHECKING:
+    import pathlib
+
+    from imq.engine.layers.stack import StackedLayer
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="owners and devices take root")
+
+
+def flat(stack: tuple[StackedLayer, ...]) -> bytes:
+    return b"".join(bytes(piece) for piece in FlatArchive(stack).pieces())
+
+
+def untarred(content: bytes, into: pathlib.Path) -> dict[str, tuple[object, ...]]:
+    into.mkdir()
+    command = ["tar", "--xattrs", "--xattrs-include=*", "--numeric-owner", "-xpf", "-"]
+    subprocess.run(command, input=content, cwd=into, check=True)
+    return census(into)
+
+
+def same(one: dict[str, tuple[object, ...]], other: dict[str, tuple[object, ...]]) -> None:
+    """Compare all but the root, which has no entry."""
+    told = one.keys() - {"."}
+    assert {name: one[name] for name in told} == {name: other[name] for name in told}
+    assert one.keys() == other.keys()
+
+
+@as_root
+def test_tar_makes_of_it_what_is_unpacked(tmp_path: pathlib.Path) -> None:
+    unpack_layers(STACK, str(tmp_path / "folder"))
+    same(census(tmp_path / "folder"), untarred(flat(STACK), tmp_path / "untarred"))
+
+
+@as_root
+def test_links_and_what_replaces_them(tmp_path: pathlib.Path) -> None:
+    lower = layer(
+        folder("a"), member("a/one", b"1"), link("a/two", "a/one"), link("three", "a/two"), symlink("s", "a"),
+        member("replaced", b"old"), link("kept", "replaced"), symlink("target", "a/one"), link("linked", "target"),
+    )  # fmt: skip
+    upper = layer(
+        member("s/four", b"4"), member("a/.wh.one"), member("replaced", b"new"), link("late", "three"),
+        folder("implied/deep"), member("implied/other/file", b"x"),
+    )  # fmt: skip
+    stack = (lower, upper)
+    unpack_layers(stack, str(tmp_path / "folder"))
+    expected = census(tmp_path / "folder")
+    found = untarred(flat(stack), tmp_path / "untarred")
+    for tree in (expected, found):
+        for name in ("implied", "implied/other"):
+            tree.pop(name)
+    same(expected, found)
+    about = os.stat(tmp_path / "untarred" / "three")
+    assert about.st_nlink == 3
+    assert (tmp_path / "untarred" / "kept").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("version", ["", "0.0", "0.1", "1.0"], ids=lambda version: version or "gnu")
+def test_sparse_files_are_written_in_full(tmp_path: pathlib.Path, version: str) -> None:
+    path = tmp_path / "holes"
+    with open(path, "wb") as file:
+        file.seek(300_000)
+        file.write(b"middle" * 2000)
+        file.seek(1_000_000)
+        file.write(b"end")
+        file.truncate(1_100_001)
+    kind = ["--format=gnu"] if not version else ["--format=posix", f"--sparse-version={version}"]
+    made = subprocess.run(
+        ["tar", *kind, "--sparse", "--hole-detection=raw", "-cf", "-", "holes"],
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
+    )
+    assert len(made.stdout) < 200_000
+    stack = (stacked(made.stdout, "gzip"),)
+    with tarfile.open(fileobj=io.BytesIO(flat(stack))) as archive:
+        (one,) = archive.getmembers()
+        assert one.name == "holes"
+        content = archive.extractfile(one)
+        assert content is not None
+        assert content.read() == path.read_bytes()
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_means_harm_is_refused_before_the_first_byte(name: str) -> None:
+    code, members = REFUSED[name]
+    pieces = FlatArchive((LOWER, layer(*members))).pieces()
+    with pytest.raises(ImqError) as caught:
+        next(pieces)
+    assert caught.value.code == code
+
+
+def test_limits_hold() -> None:
+    stack = (layer(member("a", b"x" * 3000), member("b", b"y" * 3000)),)
+    for limits in (UnpackLimits(most_bytes=5000), UnpackLimits(most_entries=1)):
+        with pytest.raises(ImqError) as caught:
+            next(FlatArchive(stack, limits).pieces())
+        assert caught.value.code == "bomb"
+
+
+@pytest.mark.parametrize("packed", ["", "gzip", "zstd"])
+def test_nothing_is_written_of_what_is_not_what_the_config_says(packed: str) -> None:
+    whole, other = (layer(member("a", content), packed=packed) for content in (b"1", b"2"))
+    with pytest.raises(ImqError) as caught:
+        next(FlatArchive((whole, whole.replace(open=other.open))).pieces())
+    assert caught.value.code == "diff-id-mismatch"
+
+
+@pytest.mark.parametrize("ending", ["tar", "tar.gz", "tgz", "tar.zst"])
+def test_the_verb_packs_as_the_name_says(tmp_path: pathlib.Path, ending: str) -> None:
+    layout_of(tmp_path / "store", STACK)
+    target = tmp_path / f"made.{ending}"
+    (tmp_path / f"made.{ending}.999999999.part").write_bytes(b"left by one that was killed")
+    imq(tmp_path / "store", "export", "1", "to", str(target))
+    assert sorted(os.listdir(tmp_path)) == [f"made.{ending}", "store"]
+    content = target.read_bytes()
+    if ending.endswith("gz"):
+        content = gzip.decompress(content)
+    elif ending.endswith("zst"):
+        content = zstandard.ZstdDecompressor().decompressobj().decompress(content)
+    assert content == flat(STACK)
+    assert "exists" in imq(tmp_path / "store", "export", "1", "to", str(target), code=3).stderr
+    target.write_bytes(b"other")
+    imq(tmp_path / "store", "export", "1", "to", str(target), "force")
+    assert target.read_bytes() != b"other"
+
+
+def test_what_a_killed_export_left_goes_with_the_next_and_what_works_stays(tmp_path: pathlib.Path) -> None:
+    layout_of(tmp_path / "store", STACK)
+    (tmp_path / "made.999999999.part" / "closed").mkdir(parents=True)
+    (tmp_path / "made.999999999.part" / "closed" / "file").write_bytes(b"x")
+    (tmp_path / "made.999999999.old").mkdir()
+    (tmp_path / "made.1.5.part").mkdir()  # none of ours
+    (tmp_path / f"made.{os.getpid()}.part").mkdir()  # of one that runs
+    held = tmp_path / "made.999999998.part"  # of one that runs elsewhere
+    held.mkdir()
+    with subprocess.Popen(["flock", held, "sleep", "60"], start_new_session=True) as other:
+        try:
+            while subprocess.run(["flock", "-n", held, "true"], check=False).returncode == 0:
+                pass
+            imq(tmp_path / "store", "export", "1", "to", str(tmp_path / "made"))
+        finally:
+            os.killpg(other.pid, 9)
+    assert sorted(os.listdir(tmp_path)) == sorted(
+        ["made", f"made.{os.getpid()}.part", "made.1.5.part", "made.999999998.part", "store"]
+    )
