@@ -6,6 +6,7 @@ where they are, and extension modules are unpacked next to the first half when t
 divides them.
 """
 
+import gc
 import marshal
 import os
 import sys
@@ -147,13 +148,13 @@ def restore_environment() -> None:
 
 def start() -> None:
     """Make the frozen executable what the package is, and run it."""
+    gc.set_threshold(50_000)  # as imq.cli does a little later
     archive = take_descriptors()
     restore_environment()
     ready = os.open(os.path.join(PARTS, "ready"), os.O_RDONLY | os.O_CLOEXEC)
     length = int.from_bytes(os.read(ready, 4), "big")
     modules, extensions, checks = marshal.loads(os.read(ready, length))  # noqa: S302
-    builtin_and_frozen = 2
-    sys.meta_path.insert(builtin_and_frozen, ReadyModules(ready, 4 + length, modules))
+    sys.meta_path.insert(0, ReadyModules(ready, 4 + length, modules))
     sys.meta_path.append(PackedModules(archive, extensions, checks))
     sys.path.append(archive)  # for importlib.metadata and importlib.resources
     sys.argv[0] = "imq"

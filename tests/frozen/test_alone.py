@@ -10,6 +10,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -157,20 +158,24 @@ def test_replacing_the_executable_does_not_disturb_a_run(imq: Frozen, silent: st
     assert process.returncode == 130, errors
 
 
-@pytest.mark.parametrize(
-    ("arguments", "limit"), [(["images"], 0.060), (["--version"], 0.050)], ids=["images", "version"]
-)
-def test_a_start_and_an_answer_take_no_longer(
-    imq: Frozen, tree: pathlib.Path, arguments: list[str], limit: float
+def processor_time(command: list[str], environment: dict[str, str]) -> float:
+    """Seconds that a processor spends on a whole process: however many others wait for it."""
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return used.ru_utime + used.ru_stime
+
+
+@pytest.mark.parametrize(("argument", "limit"), [("images", 7), ("--version", 3)])
+def test_a_start_takes_a_few_times_what_a_bare_interpreter_does(
+    imq: Frozen, tree: pathlib.Path, argument: str, limit: float
 ) -> None:
-    """Of a processor: on the clock it is as much where nothing else runs, which tests/bench shows."""
+    """A ratio, since this machine may be any and busy; tests/bench shows the milliseconds."""
     imq.answer("import", str(tree), "as", "a:1")
-    took = []
+    bare = [sys.executable, "-I", "-S", "-c", "pass"]
+    own, others = [], []
     for _ in range(21):
-        process = imq.start(*arguments)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        process.communicate()
-        assert process.returncode == 0
-        took.append(used.ru_utime + used.ru_stime)
-    assert min(took) <= limit  # whatever else the machine does can only add
+        own.append(processor_time([imq.executable, argument], imq.environment))
+        others.append(processor_time(bare, imq.environment))
+    assert min(own) <= limit * min(others)  # whatever else the machine does can only add
