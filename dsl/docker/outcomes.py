@@ -64,7 +64,7 @@ def removed(desk: Desk, outcomes: Sequence[Outcome], foreseen: Foreseen) -> Iter
     An image is gone unless the store has it under another manifest too; a layer with the last of those images that
     had it, unless an image that stays has it.
     """
-    done = [outcome for outcome in outcomes if outcome.image is not None and not outcome.error]
+    done = [outcome for outcome in outcomes if outcome.image and not outcome.error and outcome.action != "stay"]
     ids = tuple(dict.fromkeys(outcome.image for outcome in done if outcome.image and outcome.action == "remove"))
     kept = _held(desk, "images", "id", ids)
     gone = [id_ for id_ in ids if id_ not in kept]

@@ -40,15 +40,25 @@ def _removals(wanted: list[Target], planning: Planning, *, force: bool) -> list[
     kept = _kept_platforms(wanted, planning)
     going: dict[Digest, set[str]] = {}
     failures: list[Action] = []
+    staying: dict[Digest, list[str]] = {}
     for target in wanted:
         have = names[target.root]
-        if target.root in kept:
+        others = kept.get(target.root)
+        conflict = None
+        if others and target.by_id:
+            conflict = Conflict(
+                f"unable to remove {target.id.short}: {', '.join(have) or target.root.short} has {listed(others)} too",
+                hints=(f"all of it goes by its name, or by the index: rm {target.root.short}",),
+            )
+        elif others:
+            staying[target.root] = others
             continue
-        if target.by_id and not force and not _one_name(have):
+        elif target.by_id and not force and not _one_name(have):
             conflict = Conflict(
                 f"unable to remove {target.id.short}: the image has several names ({', '.join(have)})",
                 hints=("name the one to take away, or add force to remove the image with all its names",),
             )
+        if conflict is not None:
             if len(wanted) == 1:
                 raise conflict
             failures.append(Fail("rm", target.id.short, conflict))
@@ -68,7 +78,7 @@ def _removals(wanted: list[Target], planning: Planning, *, force: bool) -> list[
             actions.append(Remove(tuple(names[root]), root, ids[root], frees[root]))
         else:
             actions += [Untag(name, root, ids[root]) for name in names[root] if name in taken]
-    for root, platforms in kept.items():
+    for root, platforms in staying.items():
         actions.append(Stay(", ".join(names[root]) or root.short, ids[root], f"it has {listed(platforms)} too"))
     return actions + failures
 
