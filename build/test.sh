@@ -22,6 +22,7 @@ buildah          buildah          layers that others have made
 bsdtar           libarchive-tools archives that others have made
 zstd             zstd             streams that others have packed
 dockerd          docker.io        the command lines of docker, against docker itself
+podman           podman           images that podman takes and gives
 tmux             tmux             the interactive session on a terminal
 '
 
