@@ -98,6 +98,10 @@ static bool keeps_safe(const char *folder) {
            (!(found.st_mode & (S_IWGRP | S_IWOTH)) || (found.st_mode & S_ISVTX));
 }
 
+static bool may_keep_in(const char *folder) {
+    return keeps_safe(folder) || because(folder, access(folder, F_OK) != 0 ? strerror(errno) : "others can write there");
+}
+
 static bool forbids_programs(int folder) {
     struct statvfs found;
     return fstatvfs(folder, &found) == 0 && (found.f_flag & ST_NOEXEC);
@@ -158,8 +162,9 @@ static void sweep(int base, const char *prefix, long unkept_for) {
     for (struct dirent *entry; listing && (entry = readdir(listing));) {
         struct stat found;
         const char *name = entry->d_name;
-        if (name[0] == '.' || strncmp(name, prefix, strlen(prefix)) != 0 || strcmp(name, FOLDER) == 0 ||
-            fstatat(base, name, &found, AT_SYMLINK_NOFOLLOW) != 0 || !only_mine(&found))
+        bool has_our_name = *prefix ? strncmp(name, prefix, strlen(prefix)) == 0
+                                    : strspn(name, "0123456789abcdef") == strlen(FOLDER) && strcmp(name, FOLDER) != 0;
+        if (!has_our_name || fstatat(base, name, &found, AT_SYMLINK_NOFOLLOW) != 0 || !only_mine(&found))
             continue;
         char *path = text("%s/stamp", name), *part = strstr(name, ".part");
         int stamp = openat(base, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
@@ -285,10 +290,8 @@ static void run(const char *place, int stamp, int executable, int watched, char 
 /* Open a folder in which folders may be kept, made if need be; -1 if it will not do. */
 static int open_base(const char *parent, const char *place) {
     struct stat found;
-    if (!keeps_safe(parent)) {
-        because(place, access(parent, F_OK) != 0 ? strerror(errno) : "others can write there");
+    if (!may_keep_in(parent))
         return -1;
-    }
     if (mkdir(place, 0700) != 0 && errno != EEXIST) {
         because(place, strerror(errno));
         return -1;
@@ -352,6 +355,8 @@ static void watch(int ends[2], int parent, const char *name) {
     if (fork() != 0)
         return;
     setsid();
+    if (chdir("/") != 0) /* else no file system could be unmounted where imq was started */
+        _exit(FAILED);
     for (int number = 1; number < NSIG; number++)
         signal(number, SIG_IGN);
     for (int descriptor = 0; descriptor < 1024; descriptor++)
@@ -366,9 +371,14 @@ static void watch(int ends[2], int parent, const char *name) {
 
 /* Run from a folder for this run alone. */
 static void run_private(const char *temporary, int executable, char **arguments) {
+    struct stat found;
     int parent = open(temporary, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ends[2];
-    if (parent < 0 || pipe2(ends, O_CLOEXEC) != 0) {
+    if (parent < 0 || fstat(parent, &found) != 0 || pipe2(ends, O_CLOEXEC) != 0) {
         because(temporary, strerror(errno));
+        return;
+    }
+    if ((found.st_mode & S_IWOTH) && !(found.st_mode & S_ISVTX)) {
+        because(temporary, "everybody can move there what belongs to others (no sticky bit)");
         return;
     }
     if (forbids_programs(parent)) {
@@ -421,12 +431,11 @@ int main(int argc, char **argv) {
     if (kept && kept[0] == '/')
         run_kept(kept, "imq", executable, argv);
     else if (!kept || strcmp(kept, "off") != 0) {
-        if (cache)
+        if (!cache && home && may_keep_in(home))
+            cache = text("%s/.cache", home);
+        if (cache) {
+            mkdir(cache, 0700);
             run_kept(cache, "imq", executable, argv);
-        else if (home && keeps_safe(home)) {
-            char *standard = text("%s/.cache", home);
-            mkdir(standard, 0700);
-            run_kept(standard, "imq", executable, argv);
         }
         run_kept(temporary, text("imq-%u", geteuid()), executable, argv);
     }

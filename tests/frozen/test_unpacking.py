@@ -191,19 +191,30 @@ def test_a_kill_at_any_point_of_unpacking_does_no_harm(new: Frozen) -> None:
 
 
 def test_folders_of_other_versions_go_when_they_are_long_unused(new: Frozen) -> None:
-    in_cache(new).mkdir(parents=True, mode=0o700)
-    eight_days_ago = time.time() - 8 * 24 * 3600
-    for name, age in (("old", eight_days_ago), ("used", eight_days_ago), ("recent", time.time()), ("x.part", None)):
-        (in_cache(new) / name / "lib").mkdir(parents=True, mode=0o700)
-        (in_cache(new) / name).chmod(0o700)
-        (in_cache(new) / name / "lib" / "file").touch()
-        if age is not None:
-            (in_cache(new) / name / "stamp").touch()
-            os.utime(in_cache(new) / name / "stamp", (age, age))
-    with open(in_cache(new) / "used" / "stamp", "rb") as stamp:
+    base, eight_days_ago = in_cache(new), time.time() - 8 * 24 * 3600
+    old, used, recent, part = ("0" * 32, "1" * 32, "2" * 32, "3" * 32 + ".part")
+    for name, stamped in ((old, eight_days_ago), (used, eight_days_ago), (recent, time.time()), (part, 0), ("mine", 0)):
+        (base / name / "lib").mkdir(parents=True, mode=0o700)
+        (base / name).chmod(0o700)
+        (base / name / "lib" / "file").touch()
+        if stamped:
+            (base / name / "stamp").touch()
+            os.utime(base / name / "stamp", (stamped, stamped))
+    base.chmod(0o700)
+    with open(base / used / "stamp", "rb") as stamp:
         fcntl.flock(stamp, fcntl.LOCK_SH)  # as a running imq does
         new.answer("--version")
-        assert {"old", "used", "recent", "x.part"} & {*folders(in_cache(new))} == {"used", "recent"}
+        assert {old, used, recent, part, "mine"} & {*folders(base)} == {used, recent, "mine"}
+
+
+def test_a_folder_where_everybody_can_move_everything_is_refused(new: Frozen) -> None:
+    new.environment["IMQ_CACHE"] = "off"
+    new.temporary.chmod(0o777)
+    done = new.run("--version")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert f"{new.temporary}: everybody can move" in done.stderr
+    new.temporary.chmod(0o1777)
+    assert new.run("--version").returncode == 0
 
 
 def test_a_start_says_that_its_folder_is_in_use(new: Frozen) -> None:
@@ -262,7 +273,7 @@ def test_without_any_place_it_says_what_to_set(new: Frozen, options: str) -> Non
     done = mounted(new, options, new.home, new.temporary)
     assert (done.returncode, done.stdout) == (3, "")
     assert UNSUITABLE[options] in done.stderr
-    assert f"{new.home}/.cache/imq" in done.stderr
+    assert f"{new.home}/.cache" in done.stderr
     assert str(new.temporary) in done.stderr
     assert "hint: set TMPDIR" in done.stderr
 
