@@ -817,8 +817,8 @@ def prune(*, dry_run: bool = ...) -> Statement:
 def inspect(*what: _Name | Query) -> Statement:
     """Show all that is known of images, as JSON in docker's words. In text: `inspect redis:7 format "{{.Config.Cmd}}"`"""
     ...
-def verify(*what: _Name | Query, all: bool = ..., dry_run: bool = ...) -> Statement:
-    """Hash every blob of the images again and unpack their layers; verify all takes every image. In text: `verify all`"""
+def verify(*what: _Name | Query, all: bool = ..., repair: bool = ..., dry_run: bool = ...) -> Statement:
+    """Hash every blob of the images again and unpack their layers; verify all takes every image. With repair what is damaged or missing is fetched again, from the registries in the images' names. In text: `verify all repair`"""
     ...
 def reindex(*, dry_run: bool = ...) -> Statement:
     """Derive the index again from the blobs of the store. In text: `reindex`"""

@@ -163,11 +163,16 @@ class Collect(Record):
 
 
 class Verify(Record):
-    """Hash every blob of an image again, and unpack its layers."""
+    """Hash every blob of an image again, and unpack its layers.
+
+    `repairs`: fetch what is damaged or missing again, from `places`, the repositories that the image's names give.
+    """
 
     name: str
     root: Digest
     id: Digest
+    repairs: bool = False
+    places: tuple[Reference, ...] = ()
 
 
 class Reindex(Record):
@@ -307,8 +312,9 @@ def describe(action: Action) -> Outcome:
             return Outcome("export", path, id_, note=f"{name}{there}")
         case Collect():
             return Outcome("collect", "blobs that no image reaches")
-        case Verify(name, _, id_):
-            return Outcome("verify", name, id_)
+        case Verify(name, _, id_, repairs, places):
+            named = ", ".join(at.familiar_name for at in places) or "where other images that have it are from"
+            return Outcome("verify", name, id_, note=f"what is damaged comes again from {named}" if repairs else None)
         case Reindex():
             return Outcome("reindex", "the index")
         case Login(host, user):

@@ -58,7 +58,7 @@ _PLACEHOLDER = re.compile(r"(?:\{\{|<<)(?:(?!\}\}|>>)[^\n])*\.(\w*)\Z")
 _FORM = re.compile(r"\bas\s*\Z", re.IGNORECASE)
 _OPTIONS = {
     "AS": "as", "TO": "to", "FROM": "from", "PLATFORM": "platform", "CHANGE": "change", "MESSAGE": "message",
-    "FORCE": "force", "RUN": "run", "DRY": "dry run", "WITH": "with",
+    "FORCE": "force", "REPAIR": "repair", "RUN": "run", "DRY": "dry run", "WITH": "with",
 }  # fmt: skip
 _CLAUSES = frozenset({
     "WHERE", "ALL", "GROUP", "HAVING", "ORDER", "LIMIT", "SKIP", "SPARE", "UNTIL", "SELECT", "COUNT",

@@ -165,6 +165,9 @@ class Builder:
     def option_with_words(self, first: Token, second: Token, span: Span) -> ast.Option:
         return ast.Option(f"with {first.value.lower()} {second.value.lower()}", (), span)
 
+    def option_repair(self, span: Span) -> ast.Option:
+        return ast.Option("repair", (), span)
+
     def option_run(self, values: list[ast.Literal], span: Span) -> ast.Option:
         return ast.Option("run", tuple(values), span)
 

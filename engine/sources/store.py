@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from http import HTTPStatus
 
 from imq.engine import actions as a
 from imq.engine.oci.digest import Digest
@@ -10,7 +11,7 @@ from imq.engine.oci.document import Descriptor, Index, read_manifest
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import counted
 from imq.engine.store.files import ELSEWHERE, told
-from imq.grammar.errors import ImqError, NotFound
+from imq.grammar.errors import DigestMismatch, ImqError, NotFound, RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from imq.engine.registry.pull import Pulled
     from imq.engine.registry.settings import Settings
     from imq.engine.sources.registry.deeds import Deeds
+    from imq.engine.sources.verifying import StoreCheck
     from imq.engine.store.change import Change
     from imq.engine.store.ingest import Ingest
     from imq.engine.store.layout import Entry
@@ -60,6 +62,7 @@ class StoreSource:
         self._before_network = before_network
         self._ask = ask
         self._stdin = stdin
+        self._checking: StoreCheck | None = None
         self._client: Client | None = None
         self._deeds: Deeds | None = None
         self._mirrors: Mirrors | None = None
@@ -82,6 +85,7 @@ class StoreSource:
                 yield from self._alone(action)
             yield from self._names(batch)
         finally:
+            self._checking = None
             if self._mirrors is not None:
                 self._mirrors.close()
                 self._mirrors = None
@@ -109,7 +113,7 @@ class StoreSource:
 
                     yield export_image(self._store, action)
                 case a.Verify():
-                    yield self._verify(action)
+                    yield from self._checks().verify(action)
                 case a.Collect():
                     yield self._collect()
                 case a.RemoveTag() | a.RemoveManifest() | a.VerifyThere() | a.Join():
@@ -287,15 +291,20 @@ class StoreSource:
         selected = Selection(action.reference, read, lambda config: read(config.digest)).of(top, action.platforms)
         made = {selected.descriptor.digest: selected.content} if selected.content is not None else {}
         whole = selected.descriptor.digest == action.root
-        pushed = push(
-            self._registries(),
-            action.reference,
-            selected.descriptor,
-            _Export(self._store, made),
-            self._progress,
-            jobs=self._jobs,
-            absent=self._store.absent(action.root) if whole and isinstance(document, Index) else {},
-        )
+        try:
+            pushed = push(
+                self._registries(),
+                action.reference,
+                selected.descriptor,
+                _Export(self._store, made),
+                self._progress,
+                jobs=self._jobs,
+                absent=self._store.absent(action.root) if whole and isinstance(document, Index) else {},
+            )
+        except (RegistryError, DigestMismatch) as problem:  # refused: are the bytes here what they should be?
+            if isinstance(problem, RegistryError) and problem.status != HTTPStatus.BAD_REQUEST:
+                raise
+            raise self._blamed(action.root, problem) from None
         for warning in selected.warnings:
             self._progress.warn(warning)
         with self._store.change() as change:
@@ -304,6 +313,13 @@ class StoreSource:
                 change.name(action.reference, held.descriptor, pushed.manifest.digest, held.set_at or self._clock())
         notes = [f"digest: {pushed.manifest.digest}", *_left_out(pushed.skipped), *selected.warnings]
         return a.Outcome("push", str(action.reference), action.id, pushed.sent, note="; ".join(notes))
+
+    def _blamed(self, root: Digest, problem: ImqError) -> ImqError:
+        """Return the error that says which blob of an image is damaged, if one is, else the problem."""
+        from imq.engine.store.measuring import blame
+
+        rows = self._store.index.connection.execute("SELECT digest FROM reach WHERE root = ?", (root,))
+        return blame(self._store, [Digest(digest) for (digest,) in rows], problem)
 
     def _copy(self, action: a.Copy) -> a.Outcome:
         from imq.engine.registry.copying import copy
@@ -378,10 +394,13 @@ class StoreSource:
             size = target.tell()
         return a.Outcome("save", action.path, size=size, note=a.describe(action).note)
 
-    def _verify(self, action: a.Verify) -> a.Outcome:
-        from imq.engine.sources.verifying import verify_image
+    def _checks(self) -> StoreCheck:
+        """Return what verifies images; for all images of a statement the same."""
+        if self._checking is None:
+            from imq.engine.sources.verifying import StoreCheck
 
-        return verify_image(self._store, action, self._jobs)
+            self._checking = StoreCheck(self._store, self._jobs, self._fetcher, self._progress)
+        return self._checking
 
 
 class _Export:

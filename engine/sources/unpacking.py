@@ -12,7 +12,8 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor
 from imq.engine.store.files import ELSEWHERE, sync_all, sync_folder, told
 from imq.engine.store.layout import unknown_type
-from imq.grammar.errors import Conflict
+from imq.engine.store.measuring import blame
+from imq.grammar.errors import Conflict, DigestMismatch, Malformed
 from imq.grammar.record import TYPE_CHECKING
 
 from .beside import beside, file_beside, put_in_place
@@ -26,9 +27,12 @@ def export_image(store: Store, action: Export) -> Outcome:
     """Unpack the image beside the target, then put it there; an error leaves the target as it was."""
     layers = _layers(store, action)
     with told(f"write {action.path}", os.path.dirname(action.path), _bytes(store, action), ELSEWHERE):
-        if action.packed is not None:
-            return _archive(layers, action, action.packed)
-        return _folder(layers, action)
+        try:
+            if action.packed is not None:
+                return _archive(layers, action, action.packed)
+            return _folder(layers, action)
+        except (DigestMismatch, Malformed) as problem:
+            raise blame(store, [layer.digest for layer in layers], problem) from None
 
 
 def _folder(layers: list[StackedLayer], action: Export) -> Outcome:

@@ -1,72 +1,258 @@
-"""Verifying an image of the store: every blob is hashed, every layer unpacked."""
+"""Verifying images of the store: every blob is hashed, every layer unpacked, and what is damaged fetched again."""
 
 from __future__ import annotations
 
 import os
-from contextlib import closing
 
 from imq.engine.actions import Outcome
+from imq.engine.oci import media
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.document import Index
-from imq.engine.store.layout import HOLDS, holds
+from imq.engine.oci.document import Descriptor, Index
+from imq.engine.store.layout import HOLDS, holds, places_of
 from imq.engine.store.measuring import measure_layers
-from imq.grammar.errors import NotFound
-from imq.grammar.record import TYPE_CHECKING
+from imq.grammar.errors import ImqError
+from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
     from imq.engine.actions import Verify
+    from imq.engine.oci.reference import Reference
+    from imq.engine.progress import Progress
+    from imq.engine.registry.jobs import Job, Work
+    from imq.engine.registry.mirrors import Fetcher
     from imq.engine.store.index import Content
+    from imq.engine.store.ingest import Ingest
+    from imq.engine.store.layout import Entry
     from imq.engine.store.store import Store
 
-_PIECE = 1 << 20
+_DAMAGE = ("blob-missing", "digest-mismatch", "store")
+"""Codes of problems that are of a blob as it lies here: the same blob from elsewhere may be whole."""
+_UNREACHED = ("unreachable", "timeout", "tls")
+_INTERRUPTED = 130
+"""The exit code of what a user called off."""
+_SHOWN = 5
+"""Names of images that are said to have a blob."""
 
 
-def verify_image(store: Store, action: Verify, jobs: int) -> Outcome:
-    """Check all that the image reaches and return the outcome; raises the first thing that is wrong."""
-    connection = store.index.connection
-    layers = connection.execute(
-        "SELECT DISTINCT layer.digest, diff_id, download_size, layer.media_type FROM layer"
-        " JOIN entry ON entry.image = layer.image WHERE entry.root = ?",
-        (action.root,),
-    ).fetchall()
-    absent = _absent(store, action.root)
-    digests = {row[0] for row in layers}
-    checked = 0
-    for digest, size in connection.execute("SELECT digest, size FROM reach WHERE root = ?", (action.root,)).fetchall():
-        if digest not in digests:
-            _read(store, Digest(digest))
-        checked += size
-    contents: list[Content] = []
-    problems = measure_layers(
-        store, [(Digest(d), Digest(i), s, m) for d, i, s, m in layers], jobs, contents.append, lambda _: None
-    )
-    store.index.measured(contents)
-    if problems:
-        raise problems[0]
-    note = f"every blob is whole; not here: {absent} of what its index names" if absent else "every blob is whole"
-    return Outcome("verify", action.name, action.id, checked, note=note)
+class _Part(Record):
+    """One blob of an image; `diff_id` is what it has to unpack to, if it is a layer."""
+
+    descriptor: Descriptor
+    diff_id: Digest | None = None
+
+    @property
+    def key(self) -> tuple[Digest, Digest | None]:
+        """What tells it from other parts."""
+        return self.descriptor.digest, self.diff_id
 
 
-def _read(store: Store, digest: Digest) -> None:
-    """Hash a blob that is no layer of an image. What an artifact has may be as large as a layer."""
-    with closing(store.open_checked(digest)) as source:
-        while source.read(_PIECE):
-            pass
+class _Wrong(Record):
+    """What is wrong with a part, and (after a repair) why it stays so."""
+
+    part: _Part
+    problem: ImqError
+
+
+class StoreCheck:
+    """The images of one statement: a blob that several of them have is read once, and repaired once."""
+
+    def __init__(self, store: Store, jobs: int, fetcher: Callable[[], Fetcher], progress: Progress) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._fetcher = fetcher
+        self._progress = progress
+        self._found: dict[tuple[Digest, Digest | None], ImqError | None] = {}
+        self._tried: set[Digest] = set()
+        self._down: dict[str, ImqError] = {}
+        self._entries: list[Entry] | None = None
+
+    def verify(self, action: Verify) -> Iterator[Outcome]:
+        """Check all that an image reaches; yield what was repaired, what is wrong, or that nothing is."""
+        wrong = self._check(action.root)
+        while wrong and action.repairs:
+            repaired = self._repair(action, [one for one in wrong if self._may_repair(one)])
+            yield from repaired
+            wrong = self._check(action.root)
+            if not repaired:  # else documents may have come that name others
+                break
+        for one in wrong:
+            yield Outcome("verify", action.name, action.id, note=self._had_by(one.part), error=one.problem)
+        if not wrong:
+            absent = _absent(self._store, action.root)
+            note = (
+                f"every blob is whole; not here: {absent} of what its index names" if absent else "every blob is whole"
+            )
+            size = sum(part.descriptor.size for part in self._parts(action.root))
+            yield Outcome("verify", action.name, action.id, size, note=note)
+
+    # Checking
+
+    def _check(self, root: Digest) -> list[_Wrong]:
+        """Check the parts of an image that were not checked yet; return what is wrong with any of them."""
+        parts = self._parts(root)
+        new = {part.descriptor.digest: part for part in parts if part.key not in self._found}
+        contents: list[Content] = []
+        pending = [
+            (digest, part.diff_id, part.descriptor.size, part.descriptor.media_type) for digest, part in new.items()
+        ]
+        problems = measure_layers(self._store, pending, self._jobs, contents.append, lambda _: None)
+        self._store.index.measured(contents)
+        self._found |= {part.key: None for part in new.values()}
+        self._found |= {new[digest].key: problem for digest, problem in problems}
+        return [_Wrong(part, problem) for part in parts if (problem := self._found[part.key]) is not None]
+
+    def _parts(self, root: Digest) -> list[_Part]:
+        """Return every blob that a descriptor of index.json reaches or ought to, documents first."""
+        store = self._store
+        connection = store.index.connection
+        entry = next((entry for entry in self._listed() if entry.descriptor.digest == root), None)
+        described = {root: entry.descriptor} if entry is not None else {}
+        rows = connection.execute(
+            "SELECT blob.digest, blob.media_type, blob.size FROM reaching"
+            " JOIN descriptor AS root ON root.key = reaching.root JOIN descriptor AS blob ON blob.key = reaching.blob"
+            " WHERE root.digest = ?",
+            (root,),
+        )
+        described |= {Digest(digest): Descriptor(kind, Digest(digest), size) for digest, kind, size in rows}
+        if entry is not None:
+            described |= {child.digest: child for child in _held(store, entry.descriptor)}
+        diff_ids = dict(
+            connection.execute(
+                "SELECT DISTINCT layer.digest, diff_id FROM layer JOIN entry ON entry.image = layer.image"
+                " WHERE entry.root = ?",
+                (root,),
+            ).fetchall()
+        )
+        parts = [
+            _Part(descriptor, Digest(diff_ids[digest]) if digest in diff_ids else None)
+            for digest, descriptor in described.items()
+        ]
+        return sorted(parts, key=lambda part: part.diff_id is not None)
+
+    def _listed(self) -> list[Entry]:
+        if self._entries is None:
+            self._entries = self._store.layout.read()
+        return self._entries
+
+    def _had_by(self, part: _Part) -> str:
+        """Return in a few words which images have a blob."""
+        names = [str(entry.name) if entry.name else entry.descriptor.digest.short for entry in self._having(part)]
+        shown = ", ".join(names[:_SHOWN])
+        return f"in {shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else f"in {shown}"
+
+    def _having(self, part: _Part) -> list[Entry]:
+        """Return the entries of index.json that reach a blob."""
+        digest = part.descriptor.digest
+        rows = self._store.index.connection.execute("SELECT root FROM reach WHERE digest = ?", (digest,))
+        roots = {digest, *(root for (root,) in rows)}
+        return [entry for entry in self._listed() if entry.descriptor.digest in roots]
+
+    # Repairing
+
+    def _may_repair(self, one: _Wrong) -> bool:
+        return one.problem.code in _DAMAGE and one.part.descriptor.digest not in self._tried
+
+    def _repair(self, action: Verify, wrong: Sequence[_Wrong]) -> list[Outcome]:
+        """Fetch parts again; return an outcome for each that came. The problems of the others say why they did not."""
+        if not wrong:
+            return []
+        from imq.engine.registry.jobs import Work
+
+        came: list[tuple[_Part, Reference, int]] = []
+        self._tried |= {one.part.descriptor.digest for one in wrong}
+        try:
+            with self._store.ingest() as ingest:
+                ingest.reserve([one.part.descriptor for one in wrong])
+                self._progress.begin(action.name, sum(one.part.descriptor.size for one in wrong))
+                try:
+                    Work().run([self._job(action, one, ingest, came) for one in wrong], self._jobs)
+                finally:
+                    self._progress.end()
+                ingest.sync()
+        except ImqError as problem:  # no room, or nothing may be written here
+            if problem.exit_code == _INTERRUPTED:
+                raise
+            for one in wrong:
+                self._stays(one, [problem.message])
+            return []
+        self._store.index.measured(ingest.contents)
+        if any(part.diff_id is None for part, _, _ in came):
+            self._store.index.look_again(action.root)
+        for part, _, _ in came:
+            for key in [key for key in self._found if key[0] == part.descriptor.digest]:
+                del self._found[key]
+            self._found[part.key] = None  # it was checked as it came
+        return [
+            Outcome(
+                "repair",
+                action.name,
+                action.id,
+                size,
+                note=f"{part.descriptor.digest} came again from {place.familiar_name}",
+            )
+            for part, place, size in came
+        ]
+
+    def _job(self, action: Verify, one: _Wrong, ingest: Ingest, came: list[tuple[_Part, Reference, int]]) -> Job:
+        places = list(dict.fromkeys((*action.places, *places_of(self._having(one.part)))))
+
+        def fetch(work: Work) -> None:
+            reasons: list[str] = []
+            for place in places:
+                try:
+                    if place.registry in self._down:
+                        raise self._down[place.registry]
+                    came.append((one.part, place, self._fetch(place, one.part, ingest, work)))
+                except ImqError as problem:
+                    if problem.exit_code == _INTERRUPTED:
+                        raise
+                    if problem.code in _UNREACHED:
+                        self._down[place.registry] = problem
+                    reasons.append(problem.message)
+                else:
+                    return
+            self._stays(one, reasons or ["no image that has it has a name in a registry"])
+
+        return fetch
+
+    def _stays(self, one: _Wrong, reasons: Sequence[str]) -> None:
+        """Say why a part was not repaired, each reason once."""
+        what = "is missing" if one.problem.code == "blob-missing" else "is damaged"
+        why = "; ".join(dict.fromkeys(reasons))
+        self._found[one.part.key] = type(one.problem)(
+            f"the blob {one.part.descriptor.digest} {what} and cannot be repaired: {why}",
+            code=one.problem.code,
+            hints=("pull or load the image from a place that has it, or remove it",),
+        )
+
+    def _fetch(self, place: Reference, part: _Part, ingest: Ingest, work: Work) -> int:
+        """Fetch a blob from a repository into the store; return its bytes."""
+        from imq.engine.registry.receiving import Transfers
+
+        client = self._fetcher()
+        descriptor = part.descriptor
+        if descriptor.media_type in media.INDEXES | media.MANIFESTS:
+            ingest.document(descriptor, client.manifest(place.replace(digest=descriptor.digest)).content)
+            return descriptor.size
+        transfers = Transfers(client, place, ingest, self._progress)
+        diff_id = part.diff_id if media.layer_compression(descriptor.media_type) is not None else None
+        transfers.job(descriptor, diff_id)(work)
+        return transfers.total
+
+
+def _held(store: Store, root: Descriptor) -> Iterator[Descriptor]:
+    """Yield the manifests of indexes that are here, whole or not, or ought to be."""
+    for _, document in store.index.walk(root):
+        for child in document.manifests if isinstance(document, Index) else ():
+            said = HOLDS in root.annotations and holds(root, child.digest)
+            if said or (holds(root, child.digest) and os.path.lexists(store.layout.blob_path(child.digest))):
+                yield child
 
 
 def _absent(store: Store, root: Digest) -> int:
-    """Return how many manifests of an index are not held; raise for one that is, and is missing or damaged."""
-    rows = store.index.connection.execute("SELECT digest FROM reach WHERE root = ?", (root,))
-    reached = {digest for (digest,) in rows}
-    descriptor = next((entry.descriptor for entry in store.layout.read() if entry.descriptor.digest == root), None)
-    if descriptor is None:
-        raise NotFound(f"{root.short} was removed meanwhile", code="changed", hints=("run the statement again",))
-    absent = 0
-    for _, document in store.index.walk(descriptor):
-        for child in document.manifests if isinstance(document, Index) else ():
-            here = os.path.exists(store.layout.blob_path(child.digest))
-            held = holds(descriptor, child.digest) and (here or HOLDS in descriptor.annotations)
-            if held and child.digest not in reached:
-                store.read(child.digest)  # which says what is wrong with it
-            absent += not held
-    return absent
+    """Return how many manifests an index names that are not held."""
+    descriptor = next(entry.descriptor for entry in store.layout.read() if entry.descriptor.digest == root)
+    documents = [document for _, document in store.index.walk(descriptor) if isinstance(document, Index)]
+    named = {child.digest for document in documents for child in document.manifests}
+    return len(named - {child.digest for child in _held(store, descriptor)})

@@ -161,6 +161,12 @@ class StoreIndex:
         """
         self._write(lambda connection: self._follow(connection, entries, contents))
 
+    def look_again(self, root: Digest) -> None:
+        """Derive anew what a descriptor of index.json reaches: documents that were missing of it have come."""
+        with self.transaction() as connection:
+            connection.execute("DELETE FROM entry WHERE root = ?", (root,))
+            self._follow(connection)
+
     def rebuild(self) -> None:
         """Forget everything that was derived and derive it again. One transaction."""
         try:

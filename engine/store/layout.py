@@ -26,6 +26,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from .files import locked, told, write_whole
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -178,6 +179,12 @@ def holds(root: Descriptor, manifest: Digest) -> bool:
     """Whether a manifest of an index of index.json is meant to be here, as far as that is said."""
     said = root.annotations.get(HOLDS, EVERY)
     return said == EVERY or manifest in said.split(" ")
+
+
+def places_of(entries: Iterable[Entry]) -> list[Reference]:
+    """Return the repositories that names of images give, each once; first those where they are known to have been."""
+    named = sorted((entry for entry in entries if entry.name is not None), key=lambda entry: entry.digest is None)
+    return list(dict.fromkeys(entry.name.replace(tag=None, digest=None) for entry in named if entry.name is not None))
 
 
 def wrong_diff_id(layer: Digest, found: Digest, said: Digest | None, advice: str) -> DigestMismatch:

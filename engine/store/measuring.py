@@ -17,7 +17,7 @@ from .intake import PIECE
 from .layout import unknown_type, wrong_diff_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from imq.engine.oci.digest import Digest
 
@@ -46,15 +46,17 @@ def measure_layer(store: Store, digest: Digest, diff_id: Digest, size: int, medi
         return checked(meter, digest, diff_id, "remove it")
 
 
-def hash_blob(store: Store, digest: Digest, size: int, feed: Callable[[memoryview], None] = lambda _: None) -> None:
+def hash_blob(
+    store: Store, digest: Digest, size: int | None, feed: Callable[[memoryview], None] = lambda _: None
+) -> None:
     """Read a stored blob, handing its pieces on; raises `StoreError` when it is missing, `DigestMismatch` when damaged.
 
-    What is found is remembered, so that the next pull fetches what is damaged.
+    A `size` is what its image says that it has. What is found is remembered: the next pull fetches what is damaged.
     """
     hasher = digest.hasher()
     buffer = memoryview(bytearray(PIECE))
     found = 0
-    with store.open_blob(digest) as source, told(f"read the blob {digest}"):
+    with told(f"read the blob {digest}"), store.open_blob(digest) as source:
         while count := source.readinto(buffer):  # type: ignore[attr-defined]
             hasher.update(buffer[:count])
             found += count
@@ -62,11 +64,21 @@ def hash_blob(store: Store, digest: Digest, size: int, feed: Callable[[memoryvie
     if hasher.hexdigest() != digest.hex:
         raise damaged(store.layout, digest)
     unmark(store.layout, digest)
-    if found != size:
+    if size not in (found, None):
         raise DigestMismatch(
             f"the blob {digest} has {found} bytes, and its image says {size}",
             hints=("the image is damaged or forged; remove it",),
         )
+
+
+def blame(store: Store, blobs: Iterable[Digest], problem: ImqError) -> ImqError:
+    """Return what is wrong with the first of these blobs that is damaged, else `problem`, which made one look."""
+    for digest in blobs:
+        try:
+            hash_blob(store, digest, None)
+        except ImqError as found:
+            return found
+    return problem
 
 
 def checked(meter: LayerMeter, digest: Digest, diff_id: Digest | None, advice: str) -> Content:
@@ -79,14 +91,17 @@ def checked(meter: LayerMeter, digest: Digest, diff_id: Digest | None, advice: s
 
 def measure_layers(
     store: Store,
-    pending: list[tuple[Digest, Digest, int, str]],
+    pending: Sequence[tuple[Digest, Digest | None, int, str]],
     jobs: int,
     keep: Callable[[Content], None],
     report: Callable[[int], None],
-) -> list[ImqError]:
-    """Measure the layers, largest first, in `jobs` threads; return what is wrong with those that cannot be measured."""
+) -> list[tuple[Digest, ImqError]]:
+    """Measure the layers, largest first, in `jobs` threads; return what is wrong with those that cannot be measured.
+
+    Blobs without a diff ID are hashed alone.
+    """
     queue = sorted(pending, key=lambda layer: layer[2])
-    problems: list[ImqError] = []
+    problems: list[tuple[Digest, ImqError]] = []
     faults: list[BaseException] = []
     guard = threading.Lock()
 
@@ -96,16 +111,21 @@ def measure_layers(
                 if not queue:
                     return
                 digest, diff_id, size, media_type = queue.pop()
+            content: Content | None = None
             try:
-                content = measure_layer(store, digest, diff_id, size, media_type)
+                if diff_id is not None:
+                    content = measure_layer(store, digest, diff_id, size, media_type)
+                else:
+                    hash_blob(store, digest, size)
             except ImqError as problem:
-                problems.append(_about(digest, problem))
+                problems.append((digest, _about(digest, problem)))
                 continue
             except BaseException as fault:  # noqa: BLE001 - raised again below
                 faults.append(fault)
                 return
             with guard:
-                keep(content)
+                if content is not None:
+                    keep(content)
                 report(size)
 
     threads = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(queue)))]

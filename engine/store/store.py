@@ -273,6 +273,6 @@ class Store:
 
         done: list[Content] = []
         try:
-            return tuple(measure_layers(self, pending, jobs, done.append, report))
+            return tuple(problem for _, problem in measure_layers(self, pending, jobs, done.append, report))
         finally:
             self.index.measured(done)

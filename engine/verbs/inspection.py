@@ -9,12 +9,14 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, Index, Manifest, read_manifest
 from imq.engine.oci.timestamp import write_time
 from imq.engine.result import Documents, worst
+from imq.engine.store.layout import places_of
 from imq.engine.store.unshown import unshown
 from imq.grammar import ast
+from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .declaration import Takes, Verb
-from .operands import each_target, targets
+from .operands import each_target, said, targets
 from .there import is_remote, verified_there
 
 if TYPE_CHECKING:
@@ -123,17 +125,25 @@ def _document(root: Digest, id_: str, planning: Planning) -> dict[str, Any]:
 
 
 def _plan_verify(act: ast.Act, planning: Planning) -> list[Action]:
+    repair = said(act, "repair")
     if is_remote(act, planning):
+        if repair is not None:
+            raise StatementError("what a registry has is not repaired from here", code="operand", span=repair.span)
         return verified_there(act, planning)
     everything = act.query is None and not act.references
     if everything:
         act = act.replace(query=ast.Query("images", every=True))
     found, failures = each_target(act, planning)
-    wanted = {target.root: target for target in reversed(found)}
-    actions: list[Action] = [Verify(t.name or t.id.short, t.root, t.id) for t in reversed(wanted.values())]
+    wanted = {target.root: (target.name, target.id) for target in found[::-1]}
+    images = [(root, *wanted[root]) for root in reversed(wanted)]
+    entries = planning.store.layout.read() if everything or repair is not None else []
     if everything:  # what no question shows, because its documents are missing or damaged, or because it is no image
-        roots = {entry.descriptor.digest: entry.name for entry in planning.store.layout.read()}
-        actions += [Verify(str(n) if n else r.short, r, r) for r, n in roots.items() if r not in wanted]
+        roots = {entry.descriptor.digest: entry.name for entry in entries}
+        images += [(root, str(name) if name else None, root) for root, name in roots.items() if root not in wanted]
+    actions: list[Action] = []
+    for root, name, id_ in images:
+        places = places_of(entry for entry in entries if entry.descriptor.digest == root) if repair is not None else ()
+        actions.append(Verify(name or id_.short, root, id_, repair is not None, tuple(places)))
     return actions + failures
 
 
@@ -151,10 +161,11 @@ VERBS = (
     ),
     Verb(
         "verify",
-        "Hash every blob of the images again and unpack their layers; verify all takes every image.",
-        "verify all",
+        "Hash every blob of the images again and unpack their layers; verify all takes every image. With repair what is"
+        " damaged or missing is fetched again, from the registries in the images' names.",
+        "verify all repair",
         Takes.IMAGES,
-        options=("dry run",),
+        options=("repair", "dry run"),
         all=True,
         plan=_plan_verify,
     ),
