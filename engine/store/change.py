@@ -213,14 +213,20 @@ class Change:
 
     def _unseen(self, root: Descriptor) -> bool:
         """Whether the index does not know all of what a descriptor reaches: what was missing of it may be here now."""
-        if self._index.shows(root.digest):
+        shown = self._index.shows(root.digest)
+        if shown and root.media_type not in media.INDEXES:
             return False
         reached = {row[0] for row in self._index.connection.execute(_REACHED, (root.digest,))}
         found = [document for _, document in self._index.walk(root) if isinstance(document, Manifest)]
-        return not found or any(
-            document.is_image or {document.config.digest, *(layer.digest for layer in document.layers)} - reached
+        unseen = any(
+            (document.is_image and not shown)
+            or {document.config.digest, *(layer.digest for layer in document.layers)} - reached
             for document in found
         )
+        if shown and unseen:
+            self._index.look_again(root.digest)
+            return False
+        return unseen or not found
 
     def _check(self, root: Descriptor, *, grown: bool = False) -> None:
         """Refuse a new image with a layer of an unknown type, or one known to unpack to what its config does not say.

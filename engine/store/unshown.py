@@ -6,9 +6,8 @@ They are reached by their names and digests alone.
 from __future__ import annotations
 
 from imq.engine.oci.digest import hex_prefix
-from imq.engine.oci.document import Index, Manifest
 from imq.engine.oci.reference import Reference
-from imq.grammar.errors import ImqError, InvalidReference, NotFound
+from imq.grammar.errors import InvalidReference, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -54,14 +53,3 @@ def find_unshown(store: Store, text: str) -> Entry | None:
             hints=("it could be:", *(entry.descriptor.digest for entry in found)),
         )
     return found[0].replace(name=None) if found else None
-
-
-def artifact_of(store: Store, entry: Entry) -> Manifest | None:
-    """Return the manifest of an artifact; None for images, and for what cannot be read."""
-    try:
-        documents = [document for _, document in store.index.walk(entry.descriptor)]
-    except ImqError:
-        return None
-    if not documents or isinstance(documents[0], Index) or documents[0].is_image:
-        return None
-    return documents[0]

@@ -270,6 +270,19 @@ def test_what_is_held_and_missing_is_told(store: Held, root: Path, name: str) ->
     assert platforms(store) == ALL[:2]
 
 
+@pytest.mark.parametrize("asked", ["all", "linux/amd64, linux/arm64"])
+def test_what_was_lost_is_held_again_after_a_pull(store: Held, root: Path, name: str, asked: str) -> None:
+    store.do(f"pull {name} platform {asked}")
+    for digest in (ARM.digest, ARM.id):
+        (root / "blobs" / "sha256" / digest.removeprefix("sha256:")).unlink()
+    store.do("reindex")
+    assert "linux/arm64" not in platforms(store)
+    store.do(f"pull {name} platform {asked}")
+    assert "linux/arm64" in platforms(store)
+    store.do("prune")
+    store.do("verify all")
+
+
 def test_the_platform_of_the_session_is_meant_by_a_name(
     opened: Callable[..., Held], root: Path, tmp_path: Path, name: str
 ) -> None:
