@@ -30,7 +30,7 @@ HEAVY = {
     "zstandard": {"imq.engine.layers.compression", "imq.engine.layers.zstd"},
     "re2": {"imq.engine.patterns"},
     "yaml": {"imq.engine.render.yaml_text", "imq.engine.sources.external_yaml"},
-    "sqlite3": {"imq.engine.runner", "imq.engine.session", "imq.engine.store.index"},
+    "sqlite3": {"imq.engine.runner", "imq.engine.session", "imq.engine.store.index", "imq.engine.store.remembered"},
 }
 """The modules that import each library: one room for each."""
 LATE = {*HEAVY} - {"sqlite3"} | {"typing", "dataclasses", "inspect", "pathlib", "ssl", "hashlib", "tomllib"}
