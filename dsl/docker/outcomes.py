@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 500
 """Digests that one question lists: SQLite takes a limited number of values."""
-_UP_TO_DATE = "image is up to date"
+_UP_TO_DATE = " is up to date"
 _BOTH_CASES = {"untagged": "Untagged", "deleted": "Deleted"}
 
 
@@ -149,9 +149,13 @@ def pulled(outcome: Outcome, digest: str | None) -> Iterator[str]:
     """Yield the end of what `docker pull` says."""
     if digest is not None:
         yield f"Digest: {digest}\n"
-    fresh = not (outcome.note or "").startswith(_UP_TO_DATE)
-    said = "Downloaded newer image for" if fresh else "Image is up to date for"
-    yield f"Status: {said} {outcome.target}\n"
+    yield status(outcome.target, (outcome,))
+
+
+def status(name: str, outcomes: Sequence[Outcome]) -> str:
+    """Return whether anything that was pulled under a name was new."""
+    fresh = any(_UP_TO_DATE not in (outcome.note or "") for outcome in outcomes)
+    return f"Status: {'Downloaded newer image for' if fresh else 'Image is up to date for'} {name}\n"
 
 
 def canonical(reference: Reference) -> str:

@@ -46,7 +46,7 @@ def connect(  # noqa: PLR0913 - each may be wanted alone, and is given by its na
     """Return a connection, which is best used in a `with`.
 
     `source` is what questions are asked of, the embedded store when none is named; `root` the folder of that store,
-    else $IMQ_ROOT, else the user's data folder. `platform` is for pull and import, `jobs` how many layers travel at
+    else $IMQ_ROOT, else the user's data folder. `platform` is for what is moved, `jobs` how many layers travel at
     once, `insecure` the hosts that may be asked by plain http. `environment` takes the place of the process's own.
     `config` is a configuration file in place of the user's, or a `Configuration`: an empty one keeps files from being
     read.
