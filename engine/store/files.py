@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 from contextlib import contextmanager
 
 from imq.engine.sizes import human_size
@@ -135,13 +136,25 @@ def _drop(path: str) -> None:
         pass  # it was never made, or is renamed already
 
 
+def share(path: str, root: str) -> None:
+    """Let the group that may write to the folder `root` write to something of ours in it, too; else do nothing."""
+    if os.stat(root).st_mode & stat.S_IWGRP:
+        mode = stat.S_IMODE(os.stat(path).st_mode)
+        os.chmod(path, mode | stat.S_IRGRP | stat.S_IWGRP | (stat.S_IXGRP if os.path.isdir(path) else 0))
+
+
 @contextmanager
 def locked(path: str, *, wait: bool = True) -> Iterator[int]:
     """Hold the file at `path` exclusively, against other processes and other threads. Yields its descriptor.
 
     The lock ends with the process, however that ends. With `wait=False` a held lock raises `BlockingIOError`.
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except PermissionError:  # somebody else's: it can be locked all the same, if it is there
+        if not os.access(os.path.dirname(path), os.W_OK):
+            raise
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield handle

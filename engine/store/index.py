@@ -19,7 +19,7 @@ from imq.grammar.errors import ImqError, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .entries import set_entries
-from .files import locked, told
+from .files import locked, share, told
 from .layout import HOLDS, holds
 from .rows import delete_images, delete_reach, forget, insert_images, insert_reach
 from .schema import VERSION, make_tables
@@ -85,6 +85,8 @@ class StoreIndex:
                 for part in (f"{path}-wal", f"{path}-shm", path):  # a log would be replayed into the next database
                     if os.path.lexists(part):
                         os.unlink(part)
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+                share(path, self._layout.root)  # its log gets the same mode
             return self._connected(path)
 
     def _in_memory(self) -> sqlite3.Connection:

@@ -23,7 +23,7 @@ from imq.engine.oci.timestamp import read_time, write_time
 from imq.grammar.errors import DigestMismatch, ImqError, Malformed, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .files import locked, told, write_whole
+from .files import locked, share, told, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -118,8 +118,12 @@ class Layout:
         if not self.exists and os.path.lexists(self.root):
             self.check()
         with told(f"make the store {self.root}"):
-            for folder in (self.root, os.path.join(self.root, "blobs", "sha256"), self.ingest_path):
-                os.makedirs(folder, mode=0o755, exist_ok=True)
+            os.makedirs(self.root, exist_ok=True)
+            blobs = os.path.join(self.root, "blobs")
+            for folder in (blobs, os.path.join(blobs, "sha256"), self.ingest_path):
+                if not os.path.isdir(folder):
+                    os.makedirs(folder, exist_ok=True)
+                    share(folder, self.root)
             if not self.exists:
                 marker = os.path.join(self.root, "oci-layout")
                 with locked(self.lock_path):

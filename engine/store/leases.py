@@ -76,7 +76,9 @@ def reap(layout: Layout) -> frozenset[Digest]:
 
 def mark_sweep(layout: Layout) -> None:
     """Say that blobs may lie about that nothing reaches, so that the next collection looks at all of them."""
-    os.close(os.open(os.path.join(layout.ingest_path, SWEEP_MARK), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+    path = os.path.join(layout.ingest_path, SWEEP_MARK)
+    if not os.path.exists(path):  # it may be somebody else's
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
 
 
 def unlink(path: str) -> None:

@@ -263,3 +263,24 @@ def test_an_index_that_cannot_be_written_is_done_without(tmp_path: Path, leave: 
         with Held(root) as held:
             assert len(held.names()) == 39
         check_store(root)
+
+
+# What is used
+
+
+def test_usage_is_what_du_counts(root: Path, names: dict[str, str]) -> None:
+    """The bytes of the blobs, each once, as long as the files are: blocks are the file system's matter."""
+    for name in names.values():
+        imq(root, "pull", name)
+    imq(root, "tag", names["big"], "as", "again:1")
+    du = subprocess.run(
+        f"find {root}/blobs -type f -print0 | du --apparent-size -B1 -c --files0-from=- | tail -1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    with Held(root) as held:
+        (row,) = held.rows("usage where type = Images as json")
+        assert row["size"] == int(du.stdout.split()[0]) == bytes_of(BIG, OTHER)
+        assert held.rows("images where name = again:1 select unique_size")

@@ -1,0 +1,141 @@
+"""A store that several users of one group write to, each with a usual umask."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from images import Image, Layout, layer
+from imq.engine.oci import media
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.document import Descriptor
+from stores import Held, blobs_in, check_store, imq
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+GROUP, ANN, BOB = 4242, 4001, 4002
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="users are changed by root")
+
+
+@pytest.fixture
+def common() -> Iterator[Path]:
+    """A folder of the group, with archives beside it; all that users will import is imported already."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    (folder / "store").mkdir()
+    os.chown(folder / "store", 0, GROUP)
+    (folder / "store").chmod(0o2775)
+    for name in ("one", "two"):
+        Layout(folder / name).add(Image([layer({name: name.encode() * 1000})]), f"{name}:1")
+    work(folder / "warm", folder / "one")
+    yield folder
+    shutil.rmtree(folder)
+
+
+def work(root: Path, source: Path) -> None:
+    """Do what changes a store in every way."""
+    with Held(root) as held:
+        (outcome,) = held.do(f'load "{source}"')
+        name = outcome["target"]
+        held.do(f"tag {name} as other:{os.getpid()}")
+        held.do(f"rm other:{os.getpid()}")
+        held.do("prune")
+        assert name in held.names()
+        with held.session.store.ingest() as ingest:
+            ingest.sync()
+        assert held.session.store.index.kept
+
+
+def as_user(user: int, does: Callable[[], None], group: int = GROUP) -> int:
+    """Do something in a process of a user, of the group unless another is said; return its number."""
+    child = os.fork()
+    if not child:
+        try:
+            os.setgroups([])
+            os.setresgid(group, group, group)
+            os.setresuid(user, user, user)
+            os.umask(0o022)
+            does()
+            os._exit(0)
+        except BaseException:  # noqa: BLE001 - the parent sees how it ended
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+    return child
+
+
+def wait(child: int) -> None:
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_users_of_a_group_change_one_store(common: Path) -> None:
+    root = common / "store"
+    wait(as_user(ANN, lambda: work(root, common / "one")))
+    wait(as_user(BOB, lambda: work(root, common / "two")))
+    wait(as_user(ANN, lambda: work(root, common / "two")))
+    together = [as_user(user, lambda: work(root, common / "one")) for user in (ANN, BOB)]
+    for child in together:
+        wait(child)
+
+    def remove() -> None:
+        with Held(root) as held:
+            held.do("rm one:1")
+            held.do("rm two:1")
+
+    wait(as_user(BOB, remove))
+    assert blobs_in(root) == {}
+    assert {os.lstat(root / name).st_gid for name in os.listdir(root)} == {GROUP}
+    check_store(root)
+
+
+def test_a_lease_of_another_user_is_respected_while_he_works(common: Path) -> None:
+    root = common / "store"
+    wait(as_user(ANN, lambda: work(root, common / "one")))
+    brought, done = os.pipe(), os.pipe()
+    content = b"brought" * 1000
+
+    def bring() -> None:
+        with Held(root) as held, held.session.store.ingest() as ingest:
+            described = Descriptor(media.OCI_CONFIG, Digest.of(content), len(content))
+            ingest.reserve((described,))
+            ingest.document(described, content)
+            ingest.sync()
+            os.write(brought[1], b".")
+            os.read(done[0], 1)
+
+    child = as_user(ANN, bring)
+    os.read(brought[0], 1)
+
+    def prune() -> None:
+        with Held(root) as held:
+            held.do("prune")
+
+    wait(as_user(BOB, prune))
+    assert Digest.of(content) in blobs_in(root)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    wait(as_user(BOB, prune))
+    assert Digest.of(content) not in blobs_in(root)
+    for end in (*brought, *done):
+        os.close(end)
+    check_store(root)
+
+
+def test_who_is_not_of_the_group_reads_and_changes_nothing(common: Path) -> None:
+    root = common / "store"
+    wait(as_user(ANN, lambda: work(root, common / "one")))
+    before = imq(root, "images", "as", "json").stdout
+
+    def other() -> None:
+        with Held(root) as held:
+            assert held.names() == ["one:1"]
+            assert held.problem("rm one:1") == "permission"
+
+    wait(as_user(BOB, other, group=4999))
+    assert imq(root, "images", "as", "json").stdout == before
