@@ -38,6 +38,8 @@ class Command(Record):
                 from .listing import WORK
             case "looking":
                 from .looking import WORK
+            case "searching":
+                from .searching import WORK
             case "moving":
                 from .moving import WORK
             case _:
@@ -180,12 +182,12 @@ COMMANDS = (
     Command(
         ("search",),
         "TERM",
-        "Search Docker Hub for images",
-        "looking",
+        "Search Docker Hub, or the registry before TERM/, for images",
+        "searching",
         (
-            Flag("filter", "f", "filter", "Filter output based on conditions provided"),
-            Flag("format", "", "string", "Format the output by a TEMPLATE of Go"),
-            Flag("limit", "", "int", "Max number of search results"),
+            Flag("filter", "f", "filter", "Filter output: is-automated, is-official, stars (at least)"),
+            Flag("format", "", "string", 'Format the output: table, "table TEMPLATE", json, or a TEMPLATE of Go'),
+            Flag("limit", "", "int", "Max number of search results (25 when none is said, 100 at most)"),
             _WHOLE,
         ),
         least=1,

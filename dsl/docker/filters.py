@@ -8,6 +8,8 @@
 | label        | it has the label, or has it with that value; all must hold                                   |
 | label!       | it has none of these; in a prune it is spared only when it has them all                      |
 | until        | it was created before that moment; in a prune at that moment too                             |
+| stars        | of a search: it has at least so many; of several the most counts                             |
+| is-official is-automated | of a search: true or false; several must agree                                   |
 """
 
 from __future__ import annotations
@@ -66,6 +68,28 @@ def prune_conditions(filters: Sequence[str], now: int, zone: tzinfo | None) -> t
     condition = both(_ruled(filters, rules))
     dangling = parted(filters).get("dangling")
     return condition, None if dangling is None else _agreed("dangling", dangling)
+
+
+def search_conditions(filters: Sequence[str]) -> ast.Expr | None:
+    """Return what `search --filter` asks of a repository, None for nothing: of several numbers of stars the most."""
+
+    def stars(given: list[str]) -> list[ast.Expr]:
+        numbers = [int(value) for value in given if value.lstrip("+-").isdecimal()]
+        if len(numbers) < len(given):
+            raise StatementError(f"Invalid filter 'stars=[{' '.join(given)}]'", code="filter", hints=("a number",))
+        least = max(numbers)
+        return [ast.Comparison(">=", ast.Field(("stars",)), ast.Literal(str(least)))] if least > 0 else []
+
+    def flag(name: str, field: str) -> Rule:
+        told = ast.Field((field,))
+        return lambda given: [told if _agreed(name, given) else ast.Not(told)]
+
+    rules: dict[str, Rule] = {
+        "stars": stars,
+        "is-official": flag("is-official", "official"),
+        "is-automated": flag("is-automated", "automated"),
+    }
+    return both(_ruled(filters, rules))
 
 
 def both(conditions: Sequence[ast.Expr | None]) -> ast.Expr | None:

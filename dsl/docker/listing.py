@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Statements = tuple[ast.Statement, ...]
 
 _TABLE = "table"
-_WHOLE_ROW = ("{{json .}}", "{{ json . }}")
+WHOLE_ROW = ("{{json .}}", "{{ json . }}")
 
 
 def _columns(*names: str) -> tuple[ast.Column, ...]:
@@ -38,7 +38,7 @@ def _image_format(given: Given) -> str:
         return "ids" if quiet else ""
     if source == "raw":
         return text.RAW_QUIET if quiet else text.RAW_WITH_DIGEST if digests else text.RAW
-    if source in _WHOLE_ROW:
+    if source in WHOLE_ROW:
         return "json"
     if source.startswith(_TABLE) and digests and ".Digest" not in source:
         return source + "\\t{{.Digest}}"
@@ -67,10 +67,11 @@ def answer_images(desk: Desk, given: Given, statements: Statements) -> int:
     """Write the images as docker lists them."""
     answer = desk.answer(statements[0])
     keys = ["Repository", "Tag", *(["Digest"] if given.on("digests") else []), "ID", "CreatedSince", "Size"]
-    return _write(desk, answer, text.IMAGES, _image_format(given), keys)
+    return write_rows(desk, answer, text.IMAGES, _image_format(given), keys)
 
 
-def _write(desk: Desk, answer: Answer, places: Sequence[Place], shown: str, keys: Sequence[str]) -> int:
+def write_rows(desk: Desk, answer: Answer, places: Sequence[Place], shown: str, keys: Sequence[str]) -> int:
+    """Write rows in the form that was asked for; `shown` is empty for the table of these keys. Return the exit code."""
     rows = text.docker_rows(answer, places, desk.manner)
     desk.say(_texts(rows, places, shown, keys))
     return desk.finish(answer)
@@ -107,10 +108,10 @@ def answer_history(desk: Desk, given: Given, statements: Statements) -> int:
     shown = given.last("format")
     if shown in ("", _TABLE):
         shown = "ids" if given.on("quiet") else ""
-    elif shown in _WHOLE_ROW:
+    elif shown in WHOLE_ROW:
         shown = "json"
     places = text.HISTORY_EXACT if exact else text.HISTORY
-    return _write(
+    return write_rows(
         desk, answer.replace(rows=rows), places, shown, ["ID", "CreatedSince", "CreatedBy", "Size", "Comment"]
     )
 
@@ -131,14 +132,14 @@ def answer_df(desk: Desk, given: Given, statements: Statements) -> int:
     """Write what the disk is used for."""
     answer = desk.answer(statements[0])
     shown = given.last("format")
-    shown = "" if shown == _TABLE else "json" if shown in _WHOLE_ROW else shown
+    shown = "" if shown == _TABLE else "json" if shown in WHOLE_ROW else shown
     if not given.on("verbose"):
-        return _write(desk, answer, text.USAGE, shown, ["Type", "TotalCount", "Active", "Size", "Reclaimable"])
+        return write_rows(desk, answer, text.USAGE, shown, ["Type", "TotalCount", "Active", "Size", "Reclaimable"])
     keys = ["Repository", "Tag", "ID", "CreatedSince", "Size", "SharedSize", "UniqueSize", "Containers"]
     if shown:
-        return _write(desk, answer, text.MEASURED, shown, keys)
+        return write_rows(desk, answer, text.MEASURED, shown, keys)
     desk.say(("Images space usage:\n\n",))
-    code = _write(desk, answer, text.MEASURED, shown, keys)
+    code = write_rows(desk, answer, text.MEASURED, shown, keys)
     desk.say(_ELSEWHERE)
     return code
 

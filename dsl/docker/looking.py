@@ -1,4 +1,4 @@
-"""`docker inspect`, and the commands that imq does not have, which say what they wait for."""
+"""`docker inspect`, and the command that imq does not have, which says what it waits for."""
 
 from __future__ import annotations
 
@@ -65,13 +65,6 @@ def _output(statements: Statements) -> ast.Output:
     return first.output
 
 
-def refuse_search(_given: Given, _around: Around) -> NoReturn:
-    """Say why there is no search."""
-    raise ImqError(
-        "imq cannot search a registry yet: that waits for registries to be asked as tables", code="unavailable"
-    )
-
-
 def refuse_commit(_given: Given, _around: Around) -> NoReturn:
     """Say why there is no commit."""
     raise ImqError(
@@ -87,6 +80,5 @@ def answer_nothing(_desk: Desk, _given: Given, _statements: Statements) -> int:
 
 WORK = {
     "image inspect": Work(compile_inspect, answer_inspect),
-    "search": Work(refuse_search, answer_nothing),
     "commit": Work(refuse_commit, answer_nothing),
 }

@@ -12,7 +12,7 @@ from imq.grammar.errors import ImqError, InvalidReference, NotFound, StatementEr
 from imq.grammar.record import TYPE_CHECKING
 
 from .desk import Work, binary
-from .outcomes import canonical, loaded, parsed, pulled, pushed
+from .outcomes import canonical, loaded, parsed, pulled, pushed, status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,17 +81,14 @@ def _whole_repository(name: str) -> Reference:
 
 
 def compile_pull(given: Given, _around: Around) -> Statements:
-    """Return the pull of one image."""
+    """Return the pull of one image; with -a of every tag of the repository."""
     (name,) = given.arguments
     parsed(name)
+    options = _options(("platform", (given.last("platform"),)))
     if given.on("all-tags"):
         _whole_repository(name)
-        raise ImqError(
-            "imq cannot pull all tags of a repository yet: that waits for the tags of registries to be a table",
-            code="unavailable",
-            hints=(f"name the tags: imq pull {name}:latest, {name}:stable",),
-        )
-    return (ast.Act("pull", _literals(name), options=_options(("platform", (given.last("platform"),)))),)
+        return (ast.Act("pull", query=ast.Query("tags", _literals(name), every=True), options=options),)
+    return (ast.Act("pull", _literals(name), options=options),)
 
 
 def answer_pull(desk: Desk, given: Given, statements: Statements) -> int:
@@ -101,11 +98,14 @@ def answer_pull(desk: Desk, given: Given, statements: Statements) -> int:
     reference = asked.with_default_tag()
     if quiet:
         desk.session.world = desk.session.world.replace(progress=Silent())
-    else:
+    elif not given.on("all-tags"):
         if reference != asked:
             desk.say(("Using default tag: latest\n",))
         desk.stdout.flush()
     outcomes, code = _done(desk, statements[0])
+    if given.on("all-tags"):
+        _say_all(desk, asked, outcomes, quiet=quiet)
+        return code
     what = reference.tag if not reference.digest else canonical(reference)
     for outcome in outcomes:
         if not outcome.error:
@@ -113,6 +113,18 @@ def answer_pull(desk: Desk, given: Given, statements: Statements) -> int:
             desk.say(() if quiet else pulled(outcome, _digest(desk, reference)))
             desk.say((f"{canonical(reference)}\n",))
     return code
+
+
+def _say_all(desk: Desk, repository: Reference, outcomes: Sequence[Outcome], *, quiet: bool) -> None:
+    """Say of each tag which digest came, and of the repository whether anything was new."""
+    came = [outcome for outcome in outcomes if not outcome.error]
+    for outcome in () if quiet else came:
+        reference = Reference.parse(outcome.target)
+        desk.say((f"{reference.tag}: Pulling from {reference.repository}\n",))
+        desk.say(f"Digest: {digest}\n" for digest in (_digest(desk, reference),) if digest is not None)
+    if came:
+        desk.say(() if quiet else (status(repository.familiar_name, came),))
+        desk.say((f"{canonical(repository)}\n",))
 
 
 def _digest(desk: Desk, reference: Reference) -> str | None:

@@ -140,6 +140,42 @@ USAGE = (
 )
 """The placeholders of `docker system df`."""
 
+_LONGEST_DESCRIPTION = 45
+
+
+def _described(raw: Raw, manner: Manner) -> str:
+    """Return a description in one line, cut as docker cuts it."""
+    shown = _plain(raw, manner).replace("\n", " ").replace("\r", " ")
+    if manner.whole or width(shown) <= _LONGEST_DESCRIPTION:
+        return shown
+    return shown[: _LONGEST_DESCRIPTION - 1] + "…"
+
+
+def _true_or_false(raw: Raw, _manner: Manner) -> str:
+    return "true" if raw else "false"
+
+
+def _stars(raw: Raw, _manner: Manner) -> str:
+    return str(raw or 0)
+
+
+SEARCH = (
+    Place("Description", "DESCRIPTION", _of("description", _described)),
+    Place("IsAutomated", "AUTOMATED", _of("automated", lambda raw, _: "[OK]" if raw else "")),
+    Place("IsOfficial", "OFFICIAL", _of("official", lambda raw, _: "[OK]" if raw else "")),
+    Place("Name", "NAME", _of("name", _plain)),
+    Place("StarCount", "STARS", _of("stars", _stars)),
+)
+"""The placeholders of `docker search`."""
+
+SEARCH_JSON = tuple(
+    place.replace(show=_of({"IsAutomated": "automated", "IsOfficial": "official"}[place.key], _true_or_false))
+    if place.key.startswith("Is")
+    else place
+    for place in SEARCH
+)
+"""Those of its JSON, where docker writes true and false."""
+
 RAW = (
     "repository: {{.Repository}}\ntag: {{.Tag}}\n"
     "image_id: {{.ID}}\ncreated_at: {{.CreatedAt}}\nvirtual_size: {{.Size}}\n"

@@ -20,6 +20,7 @@ TAGS = {"redis": ("redis:7", "redis:latest")}
 AROUND = Around(NOW, UTC, lambda name: TAGS.get(name, ()))
 SPEECH = {*(word for word in WORDS if word.isalpha()), *TABLES, *ELSEWHERE, "union", "except", "intersect"}
 
+FOUND = "name, description, stars, official, automated"
 REFERENCE = 'path_match(name, "{0}") or path_match(repository, "{0}")'.format
 LINES = [
     ("images", "images"),
@@ -102,6 +103,17 @@ LINES = [
     ("image inspect a b", "inspect a; inspect b"),
     ("inspect -f {{.Id}} a", 'inspect a format "{{.Id}}"'),
     ("inspect --type image -s a", "inspect a"),
+    ("pull -a alpine", "pull tags of alpine all"),
+    ("pull -aq --platform linux/arm64 a.example/b", "pull tags of a.example/b all platform linux/arm64"),
+    ("search redis", f"search of redis limit 25 select {FOUND}"),
+    ("search --limit 3 --no-trunc team/app", f"search of team/app limit 3 select {FOUND}"),
+    ("search registry.local:5000/team/app", f"search of team/app in registry.local:5000 limit 25 select {FOUND}"),
+    ("search docker.io/redis", f"search of redis limit 25 select {FOUND}"),
+    (
+        "search -f stars=3 -f stars=10 --filter is-official=true -f is-automated=false redis",
+        f"search of redis where stars >= 10 and official and not automated limit 25 select {FOUND}",
+    ),
+    ("search -f stars=0 redis", f"search of redis limit 25 select {FOUND}"),
     ("system df", "usage"),
     (
         "system df -v",
@@ -166,7 +178,6 @@ REFUSED = [
     ("image prune --filter reference=x", "filter", "Invalid filter 'reference'"),
     ("image prune --filter until=1h --filter until=2h", "filter", "more than one until filter specified"),
     ("pull -a alpine:3", "reference", "tag can't be used with --all-tags/-a"),
-    ("pull -a alpine", "unavailable", "imq cannot pull all tags of a repository yet"),
     ("pull Foo:bar", "reference", "repository name (library/Foo) must be lowercase"),
     (
         "tag a Foo",
@@ -177,7 +188,12 @@ REFUSED = [
     ("import http://x/y", "unavailable", "imq does not fetch archives from the web"),
     ("inspect --type container a", "not-found", "No such container: a"),
     ("inspect --type thing a", "option", 'unknown type: "thing"'),
-    ("search redis", "unavailable", "imq cannot search a registry yet"),
+    ("search --filter stars=many redis", "filter", "Invalid filter 'stars=[many]'"),
+    ("search -f is-official=perhaps redis", "filter", "Invalid filter 'is-official=[perhaps]'"),
+    ("search -f dangling=true redis", "filter", "Invalid filter 'dangling'"),
+    ("search --limit 101 redis", "option", "Limit 101 is outside the range of [1, 100]"),
+    ("search --limit=-1 redis", "option", "Limit -1 is outside the range of [1, 100]"),
+    ("search https://x/redis", "operand", "should not have a scheme"),
     ("commit a b:1", "unavailable", "imq cannot make an image of a container yet"),
 ]
 
