@@ -3,7 +3,8 @@
 Each step runs in a process of its own (`dying.py`). After each the store opens and answers as before the step or as
 after it, and a step that was not killed did what it says. Then every blob hashes to its name, what is reached is
 there, and the index is what a new one would be. After a kill a copy of the store shows that it goes on from there: the
-same step again completes, prune leaves nothing that is not reached, and reindex changes no answer.
+same step again completes, a pull that was killed inside a blob fetches the rest of it alone, prune leaves nothing that
+is not reached, and reindex changes no answer.
 
 A run kills about two dozen. `IMQ_KILLS=500 pytest tests/store/test_machine.py -s` goes on with other histories until so
 many were killed, and prints at which kinds of points.
@@ -48,8 +49,8 @@ KILLS = int(os.environ.get("IMQ_KILLS", "0"))
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """Where stores are: a process that dies leaves there what it leaves on a disk, and syncing costs nothing."""
 BASE = layer({"base": random.Random(1).randbytes(3000)}, "gzip")
-HEAVY = layer({"heavy": random.Random(2).randbytes(700_000)}, "gzip")
-"""More than travels in one piece."""
+HEAVY = layer({"heavy": random.Random(2).randbytes(1_500_000)}, "gzip")
+"""More than travels in one piece: a pull that is killed inside it leaves a part, with which the next one goes on."""
 PULLED = [
     Image([BASE, layer({"own": b"own%d" % number * 300}, "gzip")], labels={"n": str(number)}) for number in range(3)
 ] + [Image([BASE, HEAVY], labels={"n": "heavy"})]
@@ -83,6 +84,7 @@ class Outside:
             with open(os.path.join(self.trees[-1], "file"), "wb") as file:
                 file.write(b"%d" % number * 1000)
         self.kills: collections.Counter[str] = collections.Counter()
+        self.resumed = 0
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +107,7 @@ class Machine(RuleBasedStateMachine):
         self.verify = "full"
         self.reader: Held | None = None
         self.checked = True
+        self.spoilt = False
 
     def teardown(self) -> None:
         if self.reader is not None:
@@ -159,6 +162,18 @@ class Machine(RuleBasedStateMachine):
     def prune(self, kill: float) -> None:
         self.step("prune", self.named, kill)
 
+    @precondition(lambda self: begun(self.root))
+    @rule(place=st.sampled_from([0, -1]))
+    def spoil(self, place: int) -> None:
+        """Let a disk give back other bytes of what a killed pull left than were written: the next pull copes."""
+        self.spoilt = True
+        for path in begun(self.root):
+            with open(path, "rb+") as part:
+                content = bytearray(part.read())
+                content[place] ^= 1
+                part.seek(0)
+                part.write(content)
+
     def step(self, statement: str, after: dict[str, str], kill: float) -> None:
         """Do a statement, which gives the tags of `after`, and see that all of it is done or, when killed, nothing."""
         self.checked = False
@@ -187,7 +202,11 @@ class Machine(RuleBasedStateMachine):
 
     def goes_on(self, root: str, statement: str, expected: dict[str, list[str]]) -> None:
         """Check in a copy of a store that was just left by a kill that it goes on: the copy is not opened before."""
+        rest = self.rest(root, statement)
         answer = self.outside.server.run(root, statement, verify=self.verify)
+        if rest is not None:
+            assert [row["size"] for row in answer["outcomes"]] == [rest], "what is here does not travel again"
+            self.outside.resumed += 1
         if answer["error"] is None:  # a name that was removed before the kill is not there to be removed again
             assert not [row for row in answer["outcomes"] if row["error"]], answer
             assert self.answers(root) == expected
@@ -201,6 +220,17 @@ class Machine(RuleBasedStateMachine):
         kept = self.answers(root)
         self.done(self.outside.server.run(root, "reindex", verify=self.verify), "reindex")
         assert self.answers(root) == kept
+
+    def rest(self, root: str, statement: str) -> int | None:
+        """Return how many bytes a pull that goes on inside a blob has to fetch; None for any other statement."""
+        parts = begun(root)
+        if not parts or self.spoilt or statement != f"pull {self.outside.pulls[-1]}":
+            return None
+        here = blobs_in(root)
+        wanted = {layer.digest: len(layer.blob) for layer in PULLED[-1].layers if layer.digest not in here}
+        if HEAVY.digest not in wanted:
+            return None
+        return sum(wanted.values()) - max(os.path.getsize(path) for path in parts)
 
     def done(self, answer: dict[str, Any], statement: str) -> None:
         assert answer["error"] is None, (statement, answer)
@@ -242,8 +272,16 @@ class Machine(RuleBasedStateMachine):
         check_store(self.root)
 
 
+def begun(root: str) -> list[str]:
+    """Return what killed pulls left of blobs, those of which nothing had come left out."""
+    folder = os.path.join(root, "ingest")
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    paths = [os.path.join(folder, name) for name in names if name.endswith(".part")]
+    return [path for path in paths if os.path.getsize(path)]
+
+
 def test_the_store_survives_any_history(outside: Outside) -> None:
-    begun = time.monotonic()
+    started = time.monotonic()
     while True:
         run_state_machine_as_test(
             functools.partial(Machine, outside),
@@ -259,6 +297,21 @@ def test_the_store_survives_any_history(outside: Outside) -> None:
         )
         if sum(outside.kills.values()) >= KILLS:
             break
-    told = json.dumps({"kills": sum(outside.kills.values()), "seconds": round(time.monotonic() - begun, 1)})
+    seconds = round(time.monotonic() - started, 1)
+    told = json.dumps({"kills": sum(outside.kills.values()), "resumed": outside.resumed, "seconds": seconds})
     print(told, dict(outside.kills.most_common()))
     assert sum(outside.kills.values()) >= max(KILLS, 20)
+    assert outside.resumed >= KILLS // 100, "some were killed inside a blob, and gone on with there"
+
+
+@pytest.mark.parametrize("verify", ["full", "lazy"])
+def test_a_pull_that_is_killed_inside_a_blob_fetches_the_rest(outside: Outside, verify: str) -> None:
+    """What a history comes upon by chance: killed at several places, each time with more of the blob there."""
+    machine = Machine(outside)
+    machine.verify = verify
+    before = outside.resumed
+    for part in (0.3, 0.5, 0.7):
+        machine.step(f"pull {outside.pulls[-1]}", {outside.pulls[-1]: PULLED[-1].id}, part)
+        machine.is_in_order()
+    machine.teardown()
+    assert outside.resumed > before
