@@ -167,7 +167,7 @@ def processor_time(command: list[str], environment: dict[str, str]) -> float:
     return used.ru_utime + used.ru_stime
 
 
-@pytest.mark.parametrize(("argument", "limit"), [("images", 7), ("--version", 3)])
+@pytest.mark.parametrize(("argument", "limit"), [("images", 8), ("--version", 4)])
 def test_a_start_takes_a_few_times_what_a_bare_interpreter_does(
     imq: Frozen, tree: pathlib.Path, argument: str, limit: float
 ) -> None:
