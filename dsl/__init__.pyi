@@ -814,6 +814,9 @@ def rename(*what: _Name | Query, as_: _Path | None = ..., dry_run: bool = ...) -
 def prune(*, dry_run: bool = ...) -> Statement:
     """Remove the images that are dangling and not in use, and blobs that failed transfers left. In text: `prune`"""
     ...
+def index(*what: _Name | Query, as_: _Path | None = ..., dry_run: bool = ...) -> Statement:
+    """Make one image for several platforms, in a registry, of images that are there. In text: `index tags of registry.local:5000/team/app where tag like v1-* as registry.local:5000/team/app:v1`"""
+    ...
 def inspect(*what: _Name | Query) -> Statement:
     """Show all that is known of images, as JSON in docker's words. In text: `inspect redis:7 format "{{.Config.Cmd}}"`"""
     ...

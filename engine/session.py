@@ -100,7 +100,7 @@ class Session:
         self._stops = True
         self._folder = os.curdir
         self._runner: Runner | None = None
-        self._outside = Outside(self.store, world.stdin, world.environment.get("HOME"))
+        self._outside = Outside(self.store, world.stdin, world.environment.get("HOME"), self._named_registries)
         self._staging = Staging(self._registries, self._names)
         self._scripts = Scripts()
 
@@ -339,6 +339,18 @@ class Session:
             raise problem
         self._check(planned)
         return self.runner.run(planned.sql)
+
+    def _named_registries(self) -> list[tuple[str, str, bool]]:
+        """Return the registries that have a name of their own: the name, where it is, whether it answers now."""
+        named = self.world.configuration.registries
+        if not named:
+            return []
+        from .sources.registry.reach import reachable  # requests is heavy
+
+        if self.world.before_network is not None:
+            self.world.before_network()
+        answers = reachable((one.host for one in named.values()), self.world.registry_settings(1))
+        return [(one.name, one.place, answers[one.host]) for one in named.values()]
 
     def _registries(self) -> Filling:
         """Open the registries as a source of rows."""

@@ -48,8 +48,8 @@ def parse_version(text: str) -> Version | None:
     told = read_version(text)
     if told is None:
         return None
-    raw, *rest = told
-    return Version(text, raw.partition(SEPARATOR)[0], *rest)
+    raw, major, minor, patch, prerelease, variant = told
+    return Version(text, raw.partition(SEPARATOR)[0], major, minor, patch, prerelease, variant)
 
 
 def read_version(text: str) -> tuple[str, int, int | None, int | None, str | None, str | None] | None:

@@ -10,7 +10,7 @@ from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import TextIO
 
     from imq.engine.render.cell import Raw
@@ -29,11 +29,19 @@ UNION ALL VALUES ('Containers', 0, 0, 0, 0), ('Local Volumes', 0, 0, 0, 0), ('Bu
 class Outside:
     """Reads what statements name beside images; each list once in a statement, however often it is named.
 
-    `home` is what `~` stands for.     `stdin` None: it is not there to be read, because the statement came from it.
+    `home` is what `~` stands for. `stdin` None: it is not there to be read, because the statement came from it.
+    `registries` tells of those that have a name of their own: the name, where it is, and whether it answers.
     """
 
-    def __init__(self, store: Store, stdin: TextIO | None, home: str | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        stdin: TextIO | None,
+        home: str | None,
+        registries: Callable[[], Iterable[tuple[str, str, bool]]] = tuple,
+    ) -> None:
         self._store = store
+        self._registries = registries
         self._home = home
         self._stdin = stdin
         self._folder = os.curdir
@@ -98,8 +106,9 @@ class Outside:
 
     def _sources(self, table: Table, _paths: tuple[str, ...]) -> Table:
         count = self._store.index.connection.execute("SELECT count(*) FROM images").fetchone()[0]
-        row = ("store", "the embedded store", self._store.root, 1, count)
-        return self._stored(table, [field.name for field in table.fields], [row])
+        rows: list[tuple[Raw, ...]] = [("store", "the embedded store", self._store.root, 1, count)]
+        rows += [(name, "a registry", address, int(answers), None) for name, address, answers in self._registries()]
+        return self._stored(table, [field.name for field in table.fields], rows)
 
     def _usage(self, table: Table, _paths: tuple[str, ...]) -> Table:
         rows = self._store.index.connection.execute(_USAGE).fetchall()

@@ -149,7 +149,11 @@ PLATFORMS = Table(
     key=("name", "digest"),
     relations=(
         Relation(
-            "manifests", "manifests", "its manifest, if the registry has it", "asked name digest", drives=("name", "digest")
+            "manifests",
+            "manifests",
+            "its manifest, if the registry has it",
+            "asked name digest",
+            drives=("name", "digest"),
         ),
     ),
     takes=Of.NAMES,

@@ -228,8 +228,8 @@ VERBS = (
     ),
     Verb(
         "push",
-        "Send images to the registries in their names, or to other names; over a query `to` is a template. An index goes"
-        " whole, unless platforms are named.",
+        "Send images to the registries in their names, or to other names; over a query `to` is a template. An index"
+        " goes whole, unless platforms are named.",
         "push team/app:1 to registry.local:5000/team/app:1",
         Takes.IMAGES,
         options=("platform", "to", "dry run"),

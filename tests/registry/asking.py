@@ -6,6 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from imq.engine.configuration import Configuration
 from imq.engine.render.cell import data
 from imq.engine.result import Answer
 from imq.engine.session import Session, World
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from imq.engine.oci.platform import Platform
 
+NOTHING_SAID = Configuration()
+
 
 def opened(
     root: str | os.PathLike[str],
@@ -23,10 +26,11 @@ def opened(
     environment: dict[str, str] | None = None,
     platform: Platform | None = None,
     confirm: Callable[[Answer], bool] | None = None,
+    configuration: Configuration = NOTHING_SAID,
 ) -> Session:
     """Return a session on a store that need not be there yet."""
     world = World(os.fspath(root), environment or {}, clock=time.time_ns, platform=platform, confirm=confirm)
-    return Session(world)
+    return Session(world.replace(configuration=configuration))
 
 
 class Asked:

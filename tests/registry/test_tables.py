@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as tried
 from hypothesis import strategies as st
+from imq.engine.configuration import Configuration, Registry
 from imq.engine.oci.platform import Platform
 from imq.grammar.errors import ImqError
 from registry import thousand as written
@@ -407,3 +408,20 @@ def test_a_text_that_is_no_name_says_so(thousand: Thousand, warm: Session, tmp_p
     assert found.rows[-1]["problem"]
     assert [error.code for error in found.errors] == ["reference"]
     assert ask(warm, f'lines of "{listed}" where no remote').column("line") == ["Not A Name"]
+
+
+def test_registries_with_a_name_of_their_own(thousand: Thousand, tmp_path: Path) -> None:
+    configuration = Configuration(
+        registries={
+            "work": Registry("work", thousand.host, "team"),
+            "gone": Registry("gone", "127.0.0.1:1"),
+        }
+    )
+    session = opened(tmp_path / "store", configuration=configuration)
+    assert ask(session, "tags in work/o*").column("repository") == [f"{thousand.host}/team/one"]
+    assert len(ask(session, "use work; images").rows) == 3
+    found = {row["name"]: row for row in ask(session, "sources").rows}
+    assert (found["work"]["address"], found["work"]["reachable"]) == (f"{thousand.host}/team", True)
+    assert not found["gone"]["reachable"]
+    assert found["store"]["images"] == 0
+    session.close()
