@@ -86,7 +86,7 @@ def drop(layout: Layout, *, everything: bool = False, but: frozenset[Digest] = f
             touched = os.stat(path).st_mtime
         except FileNotFoundError:
             continue
-        if (everything or abs(now - touched) > LONGEST) and (found := _taken(path)) is not None:
+        if (everything or abs(now - touched) > LONGEST) and (found := _taken(path, os.O_RDONLY)) is not None:
             remove(found)
             freed += found.size
     return freed
@@ -109,10 +109,10 @@ def _named(layout: Layout, digest: Digest) -> Iterator[str]:
             yield os.path.join(layout.ingest_path, name)
 
 
-def _taken(path: str) -> Partial | None:
+def _taken(path: str, how: int = os.O_RDWR) -> Partial | None:
     """Lock a partial; None when somebody writes it, or it has become a blob meanwhile."""
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        handle = os.open(path, how | os.O_CLOEXEC)
     except (FileNotFoundError, PermissionError):  # the second: of another user of the store
         return None
     try:
