@@ -120,10 +120,8 @@ class Repl:
             reader.close()
 
     def _reader(self) -> Reader:
-        from imq.cli import DUMB
-
         cli = self._cli
-        if cli.environment.get("TERM", "") in DUMB or not cli.stdout.isatty():
+        if cli.dumb or not cli.stdout.isatty():
             return Lines(cli, self._session, self._history)
         from .editor import Editor  # prompt_toolkit is heavy, and only for people
 

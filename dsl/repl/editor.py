@@ -22,7 +22,7 @@ from prompt_toolkit.styles import Style
 from .coloring import STYLES, stretches
 from .commands import COMMANDS, PLAIN
 from .mistakes import certain, mistake, unfinished
-from .values import Values, Wanted
+from .values import Values, Wanted, fitting, quoted, wanted_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -160,7 +160,7 @@ class Editor:
         """Return the kind of values that could stand at the cursor, when it is one that is looked up."""
         found = complete(document.text, document.cursor_position, self._session.vocabulary)
         typed = document.text[found.start : document.cursor_position]
-        return _wanted(found.kinds, found.table, found.field, typed)
+        return wanted_values(found.kinds, found.table, found.field, typed)
 
     def completions(self, document: Document) -> Iterator[Completion]:
         """Yield what can stand at the cursor: values first, where both fit."""
@@ -172,14 +172,14 @@ class Editor:
         found = complete(text, cursor, self._session.vocabulary, views)
         typed = text[found.start : cursor]
         left = MOST
-        wanted = _wanted(found.kinds, found.table, found.field, typed)
+        wanted = wanted_values(found.kinds, found.table, found.field, typed)
         if wanted is not None:
             prefix = typed[: typed.rfind(".") + 1] if wanted.kind == "key" else ""
             known = self._values.of(wanted)
-            for value in _fitting(known, typed[len(prefix) :], left):
+            for value in fitting(known, typed[len(prefix) :], left):
                 left -= 1
                 yield Completion(
-                    _quoted(value, wanted.kind), start_position=found.start + len(prefix) - cursor, display=value,
+                    quoted(value, wanted.kind), start_position=found.start + len(prefix) - cursor, display=value,
                     display_meta=wanted.kind if wanted.kind != "value" else wanted.field,
                 )  # fmt: skip
         if text.strip():
@@ -297,37 +297,3 @@ def _commands(typed: str) -> Iterator[Completion]:
     for choice in choices.get(word.lower(), ()):
         if choice.startswith(argument.lower()):
             yield Completion(choice, start_position=-len(argument))
-
-
-def _wanted(kinds: frozenset[str], table: str, field: str, typed: str) -> Wanted | None:
-    """Return which values fit; None where only words of the language do."""
-    kind = next((kind for kind in ("key", "path", "source", "reference", "value") if kind in kinds), None)
-    if typed.startswith("$"):
-        return Wanted("variable")
-    if kind == "path":
-        return Wanted("path", folder=typed[: typed.rfind("/") + 1])
-    if kind in ("key", "value"):
-        return Wanted(kind, table, field) if table and field else None
-    return Wanted(kind) if kind is not None else None
-
-
-def _fitting(values: tuple[str, ...], typed: str, most: int) -> list[str]:
-    """Return values that begin so, then those that have it inside; a name may begin behind any of its slashes."""
-    low = typed.lower()
-    first = [value for value in values if value.lower().startswith(low)][:most]
-    if len(first) < most and low:
-        inside = [value for value in values if low in value.lower() and not value.lower().startswith(low)]
-        first += sorted(inside, key=lambda value: f"/{low}" not in value.lower())[: most - len(first)]
-    return [value for value in first if value != typed]
-
-
-def _quoted(value: str, kind: str) -> str:
-    """Return a value as it has to be written where it is wanted."""
-    from imq.grammar.lexer import is_word
-    from imq.grammar.printer import quote
-
-    if kind == "variable":
-        return value
-    if kind == "key":
-        return value if all(sign.isalnum() or sign in "_-/." for sign in value) and "." not in value else quote(value)
-    return value if is_word(value) else quote(value)

@@ -33,6 +33,40 @@ class Wanted(Record):
     folder: str = ""
 
 
+def wanted_values(kinds: frozenset[str], table: str, field: str, typed: str) -> Wanted | None:
+    """Return which values fit; None where only words of the language do."""
+    kind = next((kind for kind in ("key", "path", "source", "reference", "value") if kind in kinds), None)
+    if typed.startswith("$"):
+        return Wanted("variable")
+    if kind == "path":
+        return Wanted("path", folder=typed[: typed.rfind("/") + 1])
+    if kind in ("key", "value"):
+        return Wanted(kind, table, field) if table and field else None
+    return Wanted(kind) if kind is not None else None
+
+
+def fitting(values: tuple[str, ...], typed: str, most: int) -> list[str]:
+    """Return values that begin so, then those that have it inside; a name may begin behind any of its slashes."""
+    low = typed.lower()
+    first = [value for value in values if value.lower().startswith(low)][:most]
+    if len(first) < most and low:
+        inside = [value for value in values if low in value.lower() and not value.lower().startswith(low)]
+        first += sorted(inside, key=lambda value: f"/{low}" not in value.lower())[: most - len(first)]
+    return [value for value in first if value != typed]
+
+
+def quoted(value: str, kind: str) -> str:
+    """Return a value as it has to be written where it is wanted."""
+    from imq.grammar.lexer import is_word
+    from imq.grammar.printer import quote
+
+    if kind == "variable":
+        return value
+    if kind == "key":
+        return value if all(sign.isalnum() or sign in "_-/." for sign in value) and "." not in value else quote(value)
+    return value if is_word(value) else quote(value)
+
+
 class Values:
     """Looks values up beside the session. `opened` makes the thread's own session, `told` is called when one is there.
 
@@ -89,7 +123,7 @@ class Values:
         try:
             while (asked := self._asked.get()) is not None:
                 if isinstance(asked, Wanted):
-                    found = _found(session, asked)
+                    found = look_up(session, asked)
                     with self._guard:
                         self._found[asked] = found
                 elif asked == self._last:  # later keys have made the others moot
@@ -103,14 +137,14 @@ class Values:
             session.close()
 
 
-def _found(session: Session, wanted: Wanted) -> tuple[str, ...]:
+def look_up(session: Session, wanted: Wanted) -> tuple[str, ...]:
     """Return values, those that are shown first in front; nothing where they cannot be had without waiting long."""
     try:
         match wanted.kind:
             case "reference":
                 return _texts(session, f"images in store where name is known select name limit {MOST}")
             case "path":
-                return tuple(_paths(wanted.folder))
+                return tuple(paths(wanted.folder))
             case "source":
                 return "store", *sorted(session.memory.hosts)
             case "variable":
@@ -160,7 +194,8 @@ def _keys(session: Session, wanted: Wanted) -> list[str]:
     return sorted(counts, key=lambda key: (-counts[key], key))
 
 
-def _paths(folder: str) -> list[str]:
+def paths(folder: str) -> list[str]:
+    """Return what is in a folder, each behind the folder as it was written."""
     place = os.path.expanduser(folder) or os.curdir
     with os.scandir(place) as entries:
         return sorted(folder + entry.name + ("/" if entry.is_dir() else "") for entry in entries)
