@@ -10,7 +10,7 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, Index
 from imq.engine.store.layout import HOLDS, holds, places_of
 from imq.engine.store.measuring import measure_layers
-from imq.grammar.errors import ImqError
+from imq.grammar.errors import ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ class StoreCheck:
 
     def verify(self, action: Verify) -> Iterator[Outcome]:
         """Check all that an image reaches; yield what was repaired, what is wrong, or that nothing is."""
+        if self._entry(action.root) is None:
+            raise NotFound(f"{action.name} has gone since this was planned", code="changed")
         wrong = self._check(action.root)
         while wrong and action.repairs:
             repaired = self._repair(action, [one for one in wrong if self._may_repair(one)])
@@ -79,7 +81,7 @@ class StoreCheck:
         for one in wrong:
             yield Outcome("verify", action.name, action.id, note=self._had_by(one.part), error=one.problem)
         if not wrong:
-            absent = _absent(self._store, action.root)
+            absent = self._absent(action.root)
             note = (
                 f"every blob is whole; not here: {absent} of what its index names" if absent else "every blob is whole"
             )
@@ -106,7 +108,7 @@ class StoreCheck:
         """Return every blob that a descriptor of index.json reaches or ought to, documents first."""
         store = self._store
         connection = store.index.connection
-        entry = next((entry for entry in self._listed() if entry.descriptor.digest == root), None)
+        entry = self._entry(root)
         described = {root: entry.descriptor} if entry is not None else {}
         rows = connection.execute(
             "SELECT blob.digest, blob.media_type, blob.size FROM reaching"
@@ -135,6 +137,9 @@ class StoreCheck:
             self._entries = self._store.layout.read()
         return self._entries
 
+    def _entry(self, root: Digest) -> Entry | None:
+        return next((entry for entry in self._listed() if entry.descriptor.digest == root), None)
+
     def _had_by(self, part: _Part) -> str:
         """Return in a few words which images have a blob."""
         names = [str(entry.name) if entry.name else entry.descriptor.digest.short for entry in self._having(part)]
@@ -147,6 +152,15 @@ class StoreCheck:
         rows = self._store.index.connection.execute("SELECT root FROM reach WHERE digest = ?", (digest,))
         roots = {digest, *(root for (root,) in rows)}
         return [entry for entry in self._listed() if entry.descriptor.digest in roots]
+
+    def _absent(self, root: Digest) -> int:
+        """Return how many manifests an index names that are not held."""
+        entry = self._entry(root)
+        if entry is None:
+            return 0
+        walked = [document for _, document in self._store.index.walk(entry.descriptor)]
+        named = {child.digest for one in walked if isinstance(one, Index) for child in one.manifests}
+        return len(named - {child.digest for child in _held(self._store, entry.descriptor)})
 
     # Repairing
 
@@ -248,11 +262,3 @@ def _held(store: Store, root: Descriptor) -> Iterator[Descriptor]:
             said = HOLDS in root.annotations and holds(root, child.digest)
             if said or (holds(root, child.digest) and os.path.lexists(store.layout.blob_path(child.digest))):
                 yield child
-
-
-def _absent(store: Store, root: Digest) -> int:
-    """Return how many manifests an index names that are not held."""
-    descriptor = next(entry.descriptor for entry in store.layout.read() if entry.descriptor.digest == root)
-    documents = [document for _, document in store.index.walk(descriptor) if isinstance(document, Index)]
-    named = {child.digest for document in documents for child in document.manifests}
-    return len(named - {child.digest for child in _held(store, descriptor)})

@@ -39,6 +39,7 @@ PAIRS = {
     "sources": sources,
     "usage": usage,
     "verify all": imq.verify(all=True),
+    "verify all repair": imq.verify(all=True, repair=True),
     "verify all images": imq.verify(images.all()),
     # clauses
     "images where dangling and size > 1GB": images.where(f.dangling).where(f.size > 1 * GB),
