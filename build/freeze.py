@@ -39,6 +39,7 @@ HEADER = """\
 #define PRELOADED "lib/names.so"
 #define PROGRAM "imq"
 #define PACKED "packed"
+#define PACKED_SIZE {size}
 #define APPENDED {appended}
 static const struct part parts[] = {{
 {rows}
@@ -169,7 +170,7 @@ def make_launcher(files: list[Part], appended: int, scratch: str, output: str) -
     with open(os.path.join(scratch, "packed"), "wb") as file:
         file.write(packed)
     with open(os.path.join(scratch, "parts.h"), "w", encoding="utf-8") as file:
-        file.write(HEADER.format(folder=folder, loader=loader, appended=appended, rows=rows))
+        file.write(HEADER.format(folder=folder, loader=loader, size=len(packed), appended=appended, rows=rows))
     command = [*COMPILE, "-static", "-I.", "-o", output, os.path.join(HERE, "launcher.c"), "-lzstd"]
     subprocess.run(command, cwd=scratch, check=True)
 

@@ -43,7 +43,7 @@ struct part {
     mode_t mode;
 };
 
-#include "parts.h" /* FOLDER, LOADER, PRELOADED, PROGRAM, PACKED; APPENDED, what follows in the file; parts[] */
+#include "parts.h" /* FOLDER, LOADER, PRELOADED, PROGRAM, PACKED, PACKED_SIZE; APPENDED, what follows in the file; parts[] */
 
 #define COUNT (sizeof parts / sizeof *parts)
 #define FAILED 3                   /* imq's exit code for "something that it needs failed" */
@@ -52,8 +52,8 @@ struct part {
 #define HIDDEN "_IMQ_ENV_"         /* how start.py finds what is kept from the dynamic loader */
 
 /* The linker puts the block into the executable, so the kernel maps it, and reads it only when it is unpacked. */
-__asm__(".section .rodata\n.balign 16\nblock:\n.incbin \"" PACKED "\"\nblock_end:\n.previous\n");
-extern const char block[], block_end[];
+__asm__(".section .rodata\n.balign 16\n.global block\nblock:\n.incbin \"" PACKED "\"\n.previous\n");
+extern const char block[PACKED_SIZE];
 extern const Elf64_Ehdr __ehdr_start; /* the linker's name for where this file begins */
 #define DAMAGED "this executable is damaged: get it again"
 
@@ -211,7 +211,7 @@ static bool unpack(int folder) {
         whole += parts[index].size;
     char *content = malloc(whole);
     errno = content ? 0 : ENOMEM;
-    bool good = content && ZSTD_decompress(content, whole, block, block_end - block) == whole;
+    bool good = content && ZSTD_decompress(content, whole, block, PACKED_SIZE) == whole;
     memset(written, 0, sizeof written);
     for (size_t index = 0; good && index < COUNT; at += parts[index++].size)
         good = make_folders_of(folder, parts[index].name) &&
