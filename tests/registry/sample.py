@@ -118,6 +118,12 @@ class Watcher:
     def end(self) -> None:
         self.ended = True
 
+    def count(self, what: str, done: int, total: int) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
     def warn(self, text: str) -> None:
         self.warned.append(text)
 
