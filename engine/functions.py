@@ -38,7 +38,9 @@ class Aggregate(Record):
 
 
 _SUMMED = (Kind.NUMBER, Kind.SIZE, Kind.DURATION)
-_ORDERED = (*_SUMMED, Kind.TIME, Kind.TEXT, Kind.DIGEST, Kind.REFERENCE, Kind.REPOSITORY, Kind.TAG, Kind.VERSION, Kind.PLATFORM)
+_ORDERED = (
+    *_SUMMED, Kind.TIME, Kind.TEXT, Kind.DIGEST, Kind.REFERENCE, Kind.REPOSITORY, Kind.TAG, Kind.VERSION, Kind.PLATFORM,
+)  # fmt: skip
 
 _TEXT, _NUMBER, _TIME, _LIST, _ANY = (Kind.TEXT,), (Kind.NUMBER,), (Kind.TIME,), (Kind.LIST,), ()
 

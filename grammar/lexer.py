@@ -61,7 +61,7 @@ _ASKED = _Rare(
     re.IGNORECASE,
 )
 """What can follow the name of a table and nothing else: it tells `(images where …)` from a value or field so called."""
-_SOUGHT = _Rare(r"[ \t]+(?!(?:of|in|where)(?![\w.:/@-]))[\"'\w$]", re.IGNORECASE)
+_SOUGHT = _Rare(r"[ \t]+[\"'\w$]")
 """What is searched for, behind the name of a table that is searched."""
 _CHOSEN = _Rare(r"\s+where(?![\w.:/@-])", re.IGNORECASE)
 _ALONE = _Rare(r"\s*\)")
@@ -74,6 +74,8 @@ _MOMENT = frozenset({"before", "after", "since", "within"})
 _STARTS = frozenset({"NAME", "VERB", "TEMPLATE"})
 _STARTERS = frozenset({"explain", "dry", "set", "help", "let", "view", "use", "include", "on", "assert"})
 _SETS = frozenset({"union", "except", "intersect"})
+_SAYING = frozenset({*WORDS, *_SETS, *_WORDED, *_MOMENT, "as"})
+"""Every word that has a meaning of its own somewhere."""
 _STRINGS = {quote: _Rare(rf"{quote}[^{quote}\\]*(?:\\.[^{quote}\\]*)*{quote}", re.DOTALL) for quote in "\"'"}
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
 
@@ -233,7 +235,7 @@ class Lexer:
             return self._word("FUNCTION", name, low)
         if "VERB" in accepts and low in self.vocabulary.verbs:
             return self._word("VERB", name, low)
-        if "SEARCHED" in accepts and low in self.vocabulary.searched and _SOUGHT.match(text, name.end()):
+        if "SEARCHED" in accepts and low in self.vocabulary.searched and self._seeks(name.end()):
             return self._word("SEARCHED", name, low)
         if "TABLE" in accepts and (
             self._asks(name, accepts) if low in self.vocabulary.tables else self._relates(name, accepts)
@@ -251,6 +253,12 @@ class Lexer:
             return True
         before = self._text[max(0, name.start() - 40) : name.start()]
         return _ALONE.match(self._text, name.end()) is not None and _IN_LIST.made.search(before) is not None
+
+    def _seeks(self, at: int) -> bool:
+        """Whether a word to search for stands here; one that is a keyword has to be quoted."""
+        sought = _SOUGHT.match(self._text, at)
+        word = _NAME.match(self._text, sought.end() - 1) if sought else None
+        return sought is not None and (word is None or word[0].lower() not in _SAYING)
 
     def _relates(self, name: re.Match[str], accepts: Mapping[str, int]) -> bool:
         """Whether a name that is no table is meant as a relation: `count(children where …)`."""

@@ -29,7 +29,8 @@ def no_network() -> None:
 
 def on_library(root: str) -> Session:
     """Return a session on a store that is there already."""
-    return Session(World(root, {"STAGE": "prod", "HOME": "/home/user"}, clock=lambda: NOW, zone=UTC, before_network=no_network))
+    environment = {"STAGE": "prod", "HOME": "/home/user"}
+    return Session(World(root, environment, clock=lambda: NOW, zone=UTC, before_network=no_network))
 
 
 @pytest.fixture(scope="session")
