@@ -506,7 +506,20 @@ class Session:
             except ImqError as error:
                 raise error.at(text) from error.__cause__
 
+    def _remembered(self) -> str:
+        """Say what registries need not be asked for again."""
+        from .store.remembered import FILE, Remembered
+
+        folder = self.store.root if os.path.exists(os.path.join(self.store.root, FILE)) else None
+        documents, configs = Remembered(self.runner.connection, folder).counts()
+        return f"remembered: {documents} manifests and {configs} configs, which are not asked for again\n"
+
     def explain(self, statement: ast.Statement) -> str:
+        """Return how a statement would run."""
+        text = self._told(statement)
+        return text + self._remembered() if "\nrequests:" in text else text
+
+    def _told(self, statement: ast.Statement) -> str:
         """Return how a statement would run."""
         from .explain import explain_action, explain_assertion, explain_query
         from .verbs.operands import TARGET_COLUMNS, lean_query
@@ -539,7 +552,7 @@ class Session:
                 planned_one = plan_assertion(condition, scope.now, self._staging.condition(condition))
                 return explain_assertion(said, planned_one, unmeasured)
             case ast.Explain(inner) | ast.DryRun(inner):
-                return self.explain(inner)
+                return self._told(inner)
             case _:
                 raise StatementError(
                     "only a question, an action or an assert can be explained", code="explain", span=statement.span

@@ -127,6 +127,14 @@ class Remembered:
             connection.execute("ROLLBACK")
             raise
 
+    def counts(self) -> tuple[int, int]:
+        """Return how many manifests and indexes, and how many configs, are remembered."""
+        documents, configs = (
+            self._connection.execute(f"SELECT count(*) FROM {_ATTACHED}.{table}").fetchone()[0]
+            for table in ("document", "config")
+        )
+        return documents, configs
+
     # Remembering
 
     def named(self, reference: Reference, digest: Digest) -> None:
