@@ -1,4 +1,4 @@
-"""Writes what is made from the declarations: the types of the Python form, and the reference page.
+"""Writes what is made from the declarations: the types of the Python form, the reference, and the pages of pages.py.
 
     python build/docs.py
 
@@ -363,8 +363,11 @@ def _table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def main() -> None:
-    """Write both files."""
-    for path, text in ((STUB, stub()), (REFERENCE, reference())):
+    """Write all files."""
+    import pages
+
+    made = ((os.path.join(os.path.dirname(STUB), name), make()) for name, make in pages.PAGES.items())
+    for path, text in ((STUB, stub()), (REFERENCE, reference()), *made):
         with open(path, "w", encoding="utf-8") as target:
             target.write(text)
         print(os.path.relpath(path))

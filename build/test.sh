@@ -24,6 +24,10 @@ zstd             zstd             streams that others have packed
 dockerd          docker.io        the command lines of docker, against docker itself
 podman           podman           images that podman takes and gives
 tmux             tmux             the interactive session on a terminal
+zsh              zsh              the completion of command lines in zsh
+fish             fish             the completion of command lines in fish
+man              man-db           the manual page
+groff            groff            the manual page
 '
 
 say() { printf '%s\n' "$*" >&2; }

@@ -53,7 +53,7 @@ cd -- "$library" # so that the folders have short names
 
 say 'Images, made of real files: the libraries of the Python environment that was just made.'
 imq 'import requests as redis:latest change "LABEL env=prod"'
-imq 'import rich as redis:7 change "LABEL env=prod", "CMD [\"redis-server\"]"'
+imq 'import yaml as redis:7 change "LABEL env=prod", "CMD [\"redis-server\"]"'
 imq 'import lark as team/app:1 change "LABEL env=test", "USER nobody"'
 imq 'import prompt_toolkit as team/app:2 change "LABEL env=prod"'
 
@@ -65,7 +65,13 @@ imq 'images where dangling and created before redis:latest format "<<.Size>>"'
 say 'More questions.'
 imq 'images where label.env = prod and size > 1MB order by size desc select name, size, layer_count, cmd'
 imq 'images group by repository select repository, count, sum(size) order by sum(size) desc'
-imq 'images where not dangling order by size desc limit 2 as json'
+imq 'images where size > (images select avg(size)) select name, size, user'
+imq 'images where any layers where size > 2MB select name, download_size'
+imq 'images where not label.env = prod select name, label.env'
+imq 'images except newest 1 per repository by tag select name'
+imq 'images where tag = latest union images where user is known'
+imq 'layers of team/app:2 select index, size, media_type'
+imq 'images where not dangling order by size desc limit 2 select name, id, created as json'
 imq 'explain images where dangling and created before redis:latest'
 
 say 'What a removal would do; the removal; what is left.'

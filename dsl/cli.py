@@ -23,27 +23,29 @@ if TYPE_CHECKING:
     from imq.engine.session import Session
 
 USAGE = """\
-imq: ask questions of container images, and act on the answers
+imq asks questions of container images, and acts on the answers
 
-  imq images where dangling                        what a person would say; quotes are seldom needed
+  imq images where dangling                        those without a tag
   imq images where size '>' 1GB order by size desc
-  imq pull redis:7 platform linux/arm64
+  imq pull redis:7 platform linux/arm64            one of another platform
   imq rm images where older than 90d --dry-run     lists what would go
-  imq help [TOPIC]                                 the language
+  imq 'tags of redis where version >= 7 limit 5'   what a registry has
 
-usage: imq [OPTION…] [STATEMENT]      without a statement: from standard input, or interactive on a terminal
-       imq [OPTION…] -f FILE          a script
-       imq COMMAND …                  docker's own command lines: imq images -f dangling=true, imq image ls --help
+usage: imq [OPTION…] STATEMENT    without: standard input, else interactive
+       imq [OPTION…] -f FILE      a script
+       imq help [TOPIC]           the language
+       imq COMMAND …              docker's command lines: imq image ls --help
+       imq completion SHELL       what bash, zsh or fish has to read
 
-  --root DIR           the store (else $IMQ_ROOT, else the user's data folder)
-  --output FORM        table, json, jsonl, csv, tsv, markdown, html, ids     -q, --quiet   ids alone
-  --dry-run            list what would be done, and do nothing               --explain     say how it would run
-  --yes                do not ask before removing                            --no-trunc    whole ids and texts
-  --platform P         os/architecture[/variant] for pull and import         --jobs N      layers at once
-  --set NAME=VALUE     set a setting or a variable first                     --insecure HOST   allow plain http
-  --source S           where to ask, as `use S` does                         --color auto|always|never
-  --config FILE        read this configuration, and not the user's           --no-config   read none
-  --no-progress        one line a step even on a terminal                    --version [--json]   --help
+  --root DIR        the store             --source SOURCE   where to ask
+  --output FORM     json, csv, tree, …    -q, --quiet       ids alone
+  --dry-run         list, and do nothing  --explain         how it would run
+  --yes             do not ask            --no-trunc        whole ids and texts
+  --platform P      os/arch[/variant]     --jobs N          layers at once
+  --set NAME=VALUE  setting, variable     --insecure HOST   allow plain http
+  --config FILE     read this one         --no-config       read none
+  --color WHEN      auto, always, never   --no-progress     lines, not bars
+  --version [--json]                      -h, --help        this
 """
 _DOCKER = frozenset({
     "commit", "history", "image", "images", "import", "inspect", "load", "login", "logout", "pull", "push", "rmi",
@@ -73,7 +75,9 @@ class Cli:
     def main(self, arguments: Sequence[str]) -> int:
         """Run and return the exit code. Nothing is raised: every problem is drawn on the error stream."""
         try:
-            code = self._docker(arguments)
+            code = self._shell(arguments)
+            if code is None:
+                code = self._docker(arguments)
             if code is None:
                 code = self._main(read_options(arguments))
             self.stdout.flush()
@@ -131,6 +135,18 @@ class Cli:
         """Whether the terminal, as far as anybody says, can neither colour nor move its cursor."""
         return self.environment.get("TERM", "") in _DUMB
 
+    def _shell(self, arguments: Sequence[str]) -> int | None:
+        """Answer a shell that completes words, or a person who wants it to; None when the arguments are for neither."""
+        if arguments[:1] not in (["completion"], ["__complete"]):
+            return None
+        from .completing import completions, script
+
+        if arguments[0] == "completion":
+            self.stdout.write(script(arguments[1:]))
+        else:
+            self.stdout.writelines(completions(self, arguments[1:]))
+        return 0
+
     def _docker(self, arguments: Sequence[str]) -> int | None:
         """Run a docker command line and return its exit code; None when the arguments are none."""
         start = first_word(arguments)
@@ -154,6 +170,9 @@ class Cli:
             self.tell_version(whole="json" in options.flags)
             return 0
         self.choose_color(options)
+        if (told := self._help(options)) is not None:
+            self._write_all((told,))
+            return 0
         session = self.session(options)
         try:
             text, wholes = self._statement(options)
@@ -164,6 +183,23 @@ class Cli:
             return self.run_text(session, text, options, wholes)
         finally:
             session.close()
+
+    @staticmethod
+    def _help(options: Options) -> str | None:
+        """Return what `help` and `help TOPIC` tell, without a session; None for any other statement, and when in doubt.
+
+        A topic that there is not is refused by the session, which shows where.
+        """
+        words = " ".join(options.words).lower().split()
+        plain = all(word.replace("_", "").isalpha() for word in words)
+        if words[:1] != ["help"] or not plain or options.values or options.flags - {"no_config", "no_progress"}:
+            return None
+        from imq.engine.help import help_text
+
+        try:
+            return help_text(tuple(words[1:]))
+        except StatementError:
+            return None
 
     def tell_version(self, *, whole: bool = False) -> None:
         """Write the version; the whole: what imq is made of, as a CycloneDX bill of materials."""

@@ -8,15 +8,44 @@ from imq.grammar.record import TYPE_CHECKING, Record
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-VALUED = {
-    "--root": "root", "--output": "output", "--platform": "platform", "--jobs": "jobs", "--set": "set",
-    "--insecure": "insecure", "--color": "color", "--source": "source", "--config": "config",
-}  # fmt: skip
-FLAGS = {
-    "-q": "quiet", "--quiet": "quiet", "--dry-run": "dry_run", "--explain": "explain", "--yes": "yes",
-    "--no-trunc": "no_trunc", "--no-progress": "no_progress", "--no-config": "no_config", "--version": "version",
-    "--json": "json", "--help": "help", "-h": "help",
-}  # fmt: skip
+
+class Option(Record):
+    """One option: all ways to write it, what it takes (nothing: a switch), and what it is for."""
+
+    names: tuple[str, ...]
+    takes: str
+    doc: str
+
+    @property
+    def key(self) -> str:
+        """What it is called in `Options`."""
+        return self.names[-1].removeprefix("--").replace("-", "_")
+
+
+OPTIONS = (
+    Option(("--root",), "DIR", "the store; else $IMQ_ROOT, else the one of the user's data folder"),
+    Option(("--source",), "SOURCE", "where to ask, as `use SOURCE` does"),
+    Option(("--output",), "FORM", "the form of answers that ask for none: table, json, csv and so on"),
+    Option(("-q", "--quiet"), "", "answer with ids alone"),
+    Option(("--no-trunc",), "", "show ids and texts whole"),
+    Option(("--dry-run",), "", "list what would be done, and do nothing"),
+    Option(("--explain",), "", "say how it would run, and do nothing"),
+    Option(("--yes",), "", "do not ask before anything is removed"),
+    Option(("--platform",), "PLATFORM", "os/architecture[/variant] of what is pulled and imported"),
+    Option(("--jobs",), "N", "how many layers travel at once"),
+    Option(("--set",), "NAME=VALUE", "set a setting or a variable first; may be given again"),
+    Option(("--insecure",), "HOST", "speak plain http to this host; may be given again"),
+    Option(("--config",), "FILE", "read this configuration, and not the user's"),
+    Option(("--no-config",), "", "read no configuration"),
+    Option(("--color",), "WHEN", "auto, always or never"),
+    Option(("--no-progress",), "", "write one line a step even on a terminal"),
+    Option(("--version",), "", "say the version"),
+    Option(("--json",), "", "behind --version: what imq is made of, as a bill of materials"),
+    Option(("-h", "--help"), "", "say how imq is called"),
+)
+"""Every option but `-f FILE`, which stands before the words of a statement."""
+VALUED = {name: option.key for option in OPTIONS if option.takes for name in option.names}
+FLAGS = {name: option.key for option in OPTIONS if not option.takes for name in option.names}
 _REPEATED = ("set", "insecure")
 
 

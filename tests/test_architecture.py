@@ -30,6 +30,7 @@ HEAVY = {
     "zstandard": {"imq.engine.layers.compression", "imq.engine.layers.zstd"},
     "re2": {"imq.engine.patterns"},
     "yaml": {"imq.engine.render.yaml_text", "imq.engine.sources.external_yaml"},
+    "pygments": {"imq.highlighting"},
     "sqlite3": {"imq.engine.runner", "imq.engine.session", "imq.engine.store.index", "imq.engine.store.remembered"},
 }
 """The modules that import each library: one room for each."""
@@ -133,7 +134,16 @@ def test_a_library_has_its_room(library_name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--version"], ["--help"], ["images"], ["images where dangling format '{{.Size}}'"], ["help"]]
+    "words",
+    [
+        ["--version"],
+        ["--help"],
+        ["images"],
+        ["images where dangling format '{{.Size}}'"],
+        ["help"],
+        ["help created"],
+        ["completion", "zsh"],
+    ],
 )
 def test_a_question_loads_only_what_it_needs(words: list[str], tmp_path: pathlib.Path) -> None:
     library(tmp_path / "store")
@@ -146,8 +156,10 @@ def test_a_question_loads_only_what_it_needs(words: list[str], tmp_path: pathlib
     subprocess.run([sys.executable, *arguments], capture_output=True, check=True)  # measures the layers, once
     run = subprocess.run([sys.executable, "-S", *arguments], env=path, capture_output=True, text=True, check=True)
     assert run.stdout
-    loaded = LATE & {name.split(".")[0] for name in run.stderr.split()}
-    assert not loaded
+    modules = set(run.stderr.split())
+    assert not LATE & {name.split(".")[0] for name in modules}
+    if words[0] in ("help", "--help", "--version", "completion"):
+        assert not {"sqlite3", "imq.engine.session", "imq.engine.store.index", "imq.form"} & modules
 
 
 def installed(folder: pathlib.Path) -> str:

@@ -15,7 +15,8 @@ class Command(Record):
 
     `names` are all ways to call it. `takes` describes its arguments, of which there must be `least` to `most` (None:
     any number); the first `files` of them are paths. Its work is done in the module `room`. One that `asks` does so
-    before it removes anything.
+    before it removes anything. `examples` are lines whose sentences dsl/FROM-DOCKER.md shows, `differs` says what is
+    otherwise with docker.
     """
 
     names: tuple[str, ...]
@@ -27,6 +28,8 @@ class Command(Record):
     most: int | None = None
     files: int = 0
     asks: bool = False
+    examples: tuple[str, ...] = ()
+    differs: str = ""
 
     @property
     def work(self) -> Work:
@@ -69,6 +72,16 @@ COMMANDS = (
             _IDS_ONLY,
         ),
         most=1,
+        examples=(
+            "images -f dangling=true",
+            "images --filter before=redis:7 -q",
+            "images team/* --digests",
+            "images -f label=env=prod --format {{.Size}}",
+        ),
+        differs=(
+            "`--format` knows imq's own fields beside docker's placeholders ({{.Platform}}, {{.LayerCount}}). A "
+            "`*` in a reference stops at a slash, as docker's does; in the language it crosses them."
+        ),
     ),
     Command(
         ("image history", "history"),
@@ -78,6 +91,8 @@ COMMANDS = (
         (_FORMAT, Flag("human", "H", "", "Print sizes and dates in human readable format", on=True), _WHOLE, _IDS_ONLY),
         least=1,
         most=1,
+        examples=("history redis:7",),
+        differs="`history of redis:7 where size > 1MB` asks further.",
     ),
     Command(
         ("image inspect", "inspect"),
@@ -90,6 +105,14 @@ COMMANDS = (
             Flag("type", "", "string", "Only inspect objects of the given type: image"),
         ),
         least=1,
+        examples=(
+            "inspect redis:7",
+            "inspect -f {{.Id}} redis:7",
+        ),
+        differs=(
+            "`{{.Nope}}` gives `<no value>`, where docker fails. Only images are inspected, and artifacts by "
+            "their names."
+        ),
     ),
     Command(
         ("image rm", "image remove", "rmi"),
@@ -101,6 +124,14 @@ COMMANDS = (
             Flag("no-prune", "", "", "Do not delete untagged parents (imq keeps none)"),
         ),
         least=1,
+        examples=(
+            "rmi redis:7",
+            "rmi -f redis:7",
+        ),
+        differs=(
+            "As docker's it does not ask. `rm images where …` does, and shows the list first; `imq --dry-run rmi "
+            "…` shows it here."
+        ),
     ),
     Command(
         ("image prune",),
@@ -114,6 +145,11 @@ COMMANDS = (
         ),
         most=0,
         asks=True,
+        examples=(
+            "image prune -f",
+            "image prune -a --filter until=24h -f",
+        ),
+        differs="Without a terminal it needs -f. `rm images where …` takes any condition.",
     ),
     Command(
         ("image tag", "tag"),
@@ -122,6 +158,8 @@ COMMANDS = (
         "moving",
         least=2,
         most=2,
+        examples=("tag redis:7 team/cache:1",),
+        differs="`rename` and `untag` are verbs beside it.",
     ),
     Command(
         ("image pull", "pull"),
@@ -136,6 +174,15 @@ COMMANDS = (
         ),
         least=1,
         most=1,
+        examples=(
+            "pull redis:7 --platform linux/arm64",
+            "pull -a registry.local:5000/team/app",
+        ),
+        differs=(
+            "Several images, several platforms and the tags of a condition are sentences: `pull redis:7, "
+            "alpine:3`, `pull redis:7 platform all`, `pull tags of redis where version >= 7`. A pull that was "
+            "broken off goes on where it was."
+        ),
     ),
     Command(
         ("image push", "push"),
@@ -149,6 +196,14 @@ COMMANDS = (
         ),
         least=1,
         most=1,
+        examples=(
+            "push registry.local:5000/team/app:1",
+            "push -a registry.local:5000/team/app",
+        ),
+        differs=(
+            "`push images where label.env = prod to 'new.example/{{.Repository}}:{{.Tag}}'` pushes many under "
+            "other names; `copy` goes from registry to registry without storing."
+        ),
     ),
     Command(
         ("image save", "save"),
@@ -157,6 +212,8 @@ COMMANDS = (
         "moving",
         (Flag("output", "o", "string", "Write to a file, instead of STDOUT"),),
         least=1,
+        examples=("save -o f.tar redis:7",),
+        differs="The archive is docker's and an OCI layout at once.",
     ),
     Command(
         ("image load", "load"),
@@ -168,6 +225,8 @@ COMMANDS = (
             Flag("quiet", "q", "", "Suppress the load output"),
         ),
         most=0,
+        examples=("load -i f.tar",),
+        differs="It takes OCI layouts too.",
     ),
     Command(
         ("image import", "import"),
@@ -178,6 +237,8 @@ COMMANDS = (
         least=1,
         most=2,
         files=1,
+        examples=("import rootfs.tar team/base:1",),
+        differs="Folders are imported too; a URL is refused: `curl -L URL | imq import - NAME`.",
     ),
     Command(
         ("search",),
@@ -192,6 +253,16 @@ COMMANDS = (
         ),
         least=1,
         most=1,
+        examples=(
+            "search redis",
+            "search --filter stars=3 --filter is-official=true --limit 10 redis",
+            "search registry.local:5000/team",
+        ),
+        differs=(
+            "The filters come before the limit, so that `--limit 10` gives ten that fit, of the first thousand "
+            "hits, the most stars first; docker cuts first. The columns are those of docker 25 and later; "
+            "{{.IsAutomated}} is still there. A registry before the term is searched by the names in its catalog."
+        ),
     ),
     Command(
         ("commit", "container commit"),
@@ -206,6 +277,8 @@ COMMANDS = (
         ),
         least=1,
         most=2,
+        examples=("commit box team/app:4",),
+        differs="There are no containers, so nothing can be committed.",
     ),
     Command(
         ("login",),
@@ -218,6 +291,8 @@ COMMANDS = (
             Flag("username", "u", "string", "Username"),
         ),
         most=1,
+        examples=("login registry.local:5000 --username me",),
+        differs="It reads and writes docker's config.json and its credential helpers. The password is in no statement.",
     ),
     Command(
         ("logout",),
@@ -225,6 +300,7 @@ COMMANDS = (
         "Log out from a registry",
         "letting in",
         most=1,
+        examples=("logout registry.local:5000",),
     ),
     Command(
         ("system df",),
@@ -233,6 +309,11 @@ COMMANDS = (
         "listing",
         (_FORMAT, Flag("verbose", "v", "", "Show detailed information on space usage")),
         most=0,
+        examples=(
+            "system df",
+            "system df -v",
+        ),
+        differs="What several images share is told of each: `images select name, shared_size, unique_size`.",
     ),
 )
 
