@@ -137,14 +137,16 @@ class Cli:
 
     def _shell(self, arguments: Sequence[str]) -> int | None:
         """Answer a shell that completes words, or a person who wants it to; None when the arguments are for neither."""
-        if arguments[:1] not in (["completion"], ["__complete"]):
+        start = first_word(arguments)
+        word, rest = arguments[start : start + 1], arguments[start + 1 :]
+        if word not in (["completion"], ["__complete"]):
             return None
         from .completing import completions, script
 
-        if arguments[0] == "completion":
-            self.stdout.write(script(arguments[1:]))
+        if word == ["completion"]:
+            self.stdout.write(script(rest))
         else:
-            self.stdout.writelines(completions(self, arguments[1:]))
+            self.stdout.writelines(completions(self, rest))
         return 0
 
     def _docker(self, arguments: Sequence[str]) -> int | None:
@@ -192,7 +194,8 @@ class Cli:
         """
         words = " ".join(options.words).lower().split()
         plain = all(word.replace("_", "").isalpha() for word in words)
-        if words[:1] != ["help"] or not plain or options.values or options.flags - {"no_config", "no_progress"}:
+        matters = options.values.keys() - {"root"} or options.flags - {"no_config", "no_progress"}
+        if words[:1] != ["help"] or not plain or matters:
             return None
         from imq.engine.help import help_text
 
