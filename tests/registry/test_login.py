@@ -19,6 +19,7 @@ from imq.engine.progress import Silent
 from imq.engine.registry.client import Client
 from imq.engine.registry.push import push
 from imq.engine.registry.settings import Settings
+from peers import needs_docker
 from sample import PASSWORD, USER
 from tokens import TokenServer
 
@@ -114,8 +115,8 @@ def pulls(home: Home, name: str, **more: str) -> bool:
         return session(f"pull {name}").ok
 
 
+@needs_docker
 def test_docker_reads_what_login_writes_and_forgets(home: Home, guarded: Registry, image: str) -> None:
-    servers.needed("docker")
     home.write(auths={"other.example": {"auth": "eDp5"}}, HttpHeaders={"X": "y"}, detachKeys="ctrl-e")
     done = home.imq("login", "-u", USER, "--password-stdin", guarded.host, given=f"{PASSWORD}\n")
     assert (done.returncode, done.stdout) == (0, "Login Succeeded\n")
@@ -135,8 +136,8 @@ def test_docker_reads_what_login_writes_and_forgets(home: Home, guarded: Registr
     assert not pulls(home, image)
 
 
+@needs_docker
 def test_login_reads_what_docker_writes(home: Home, guarded: Registry, image: str) -> None:
-    servers.needed("docker")
     assert home.docker("login", "-u", USER, "--password-stdin", guarded.host, given=PASSWORD).returncode == 0
     before = home.file.read_bytes()
     assert pulls(home, image)
@@ -181,9 +182,9 @@ def test_statements_read_passwords_from_files_and_never_hold_them(home: Home, gu
     assert not pulls(home, image)
 
 
+@needs_docker
 @pytest.mark.parametrize("key", ["credsStore", "credHelpers"])
 def test_a_helper_keeps_them_and_docker_finds_them_there(home: Home, guarded: Registry, image: str, key: str) -> None:
-    servers.needed("docker")
     programs = home.helper()
     home.write(**{key: "tests" if key == "credsStore" else {guarded.host: "tests"}})
     done = home.imq("login", "-u", USER, "--password-stdin", guarded.host, given=PASSWORD)

@@ -60,7 +60,7 @@ def test_progress_has_dockers_words_and_one_total(client: Client, name: Referenc
         ("Pulling fs layer", "Downloading", "Download complete", PULLED)
     }
     assert got.expected == got.total == pulled.fetched == sum(got.done.values())
-    assert got.calls <= 4 * 3, "about one call for each MiB"
+    assert got.calls <= 4 * 3 * 8, "about one call for each 128 KiB"
     assert got.ended
     assert got.name == str(name)
     repeated = pull(client, name, AMD64, there, again)

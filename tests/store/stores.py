@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 NOW = 1_735_689_600_000_000_000  # 2025-01-01
-OWN = {"oci-layout", "index.json", "blobs", "ingest", "lock", "index.db", "index.db-wal", "index.db-shm"}
+OWN = {"oci-layout", "index.json", "blobs", "ingest", "lock", "index.db", "index.db-wal", "index.db-shm"} | {
+    f"remote.db{part}" for part in ("", "-wal", "-shm")
+}
 
 
 class Held:
