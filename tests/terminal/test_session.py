@@ -251,7 +251,9 @@ def test_a_narrow_terminal_that_is_resized(room: Room) -> None:
     terminal.resize(100, 30)
     terminal.wait("imq> images where repository = redis and tag = 7 order by siz\n")
     terminal.resize(30, 8)
+    terminal.wait(lambda screen: "siz" in screen and max(map(len, screen.split("\n"))) <= 30)
     terminal.type("e count")
+    terminal.wait("count")
     terminal.keys("Enter")
     terminal.wait("\n1\n")
 
