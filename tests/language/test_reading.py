@@ -31,7 +31,7 @@ def test_quoted_texts_read_back(text: str) -> None:
     assert ask.query.where == ast.Comparison("=", ast.Field(("tag",)), ast.Literal(text, quoted=True))
 
 
-def read_soon(text: str, within: float = 1.0) -> tuple[ast.Statement, ...] | StatementError:
+def read_soon(text: str, within: float = 10.0) -> tuple[ast.Statement, ...] | StatementError:
     """Read a text; an error is drawn as well, as a user would see it."""
     began = time.monotonic()
     try:

@@ -84,7 +84,7 @@ class Tags(Filled):
                 whole.append((asked.text, asked.reference))
         digests = {str(name): str(rest[0]) for name, *rest in names if rest and rest[0]}
         self.insert(_row(text, reference, digests.get(text)) for text, reference in single)
-        rows = "SELECT registry, _path, tag, _row, digest FROM temp." + self.rows
+        rows = f"SELECT registry, _path, tag, _row, digest FROM temp.{self.rows}"
         self._ask([row for row in self.connection.execute(rows) if str(row[4]) not in digests.values()])
         alone = len(whole) == 1 and not single and not self.scan.places and not self.scan.drives
         self._tags_of(whole, alone=alone)
@@ -251,18 +251,18 @@ class Tags(Filled):
 
     def _attached(self) -> None:
         """Find out which rows are signed: by cosign's tag, or by what is attached."""
-        rows = self.chosen("t.digest IS NOT NULL AND t.signed IS NULL AND t.problem IS NULL", "registry, _path, NULL, "
-                            "t.digest, t._row")  # fmt: skip
+        unsure = "t.digest IS NOT NULL AND t.signed IS NULL AND t.problem IS NULL"
+        rows = self.chosen(unsure, "registry, _path, NULL, t.digest, t._row")
         signed: dict[int, int | None] = {int(row[4] or 0): 0 for row in rows}
-        tagged = [
-            (int(row[4] or 0), reference_of(row).replace(tag=f"{row[3]}.sig".replace(":", "-", 1))) for row in rows
-        ]
-        for row, answer in self.source.many.heads(tagged):
+        tagged = {
+            int(row[4] or 0): reference_of(row).replace(tag=f"{row[3]}.sig".replace(":", "-", 1)) for row in rows
+        }
+        for row, answer in self.source.many.heads(tagged.items()):
             if not isinstance(answer, ImqError):
                 signed[row] = 1
             elif not is_gone(answer):
                 signed[row] = None
-                self.failed([(row, answer, dict(tagged)[row].familiar_name)])
+                self.failed([(row, answer, tagged[row].familiar_name)])
         unsigned = [row for row in rows if signed[int(row[4] or 0)] == 0]
         asked = ((int(row[4] or 0), reference_of(row), Digest(str(row[3]))) for row in unsigned)
         for row, attached in self.source.many.referrers(asked):
