@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 Entry = tuple[str, str, str]  # PyInstaller's: name in the executable, file, kind
 T = TypeVar("T")
 
-FOR_MAKING = frozenset({"imq.grammar.generate"})  # writes grammar/_tables.py, with lark
+FOR_MAKING = frozenset(
+    {
+        "imq.grammar.generate",  # writes grammar/_tables.py, with lark
+        "imq.highlighting",  # colours the language in editors and on pages, with pygments
+    }
+)
 
 # Imported by the interpreter and by PyInstaller's loader before start.py runs.
 INTERPRETER = frozenset({"_struct", "encodings", "encodings.aliases", "encodings.ascii", "encodings.utf_8", "zlib"})
