@@ -5,10 +5,12 @@ from __future__ import annotations
 from .declaration import Cost, Field, Kind, Of, Relation, Table
 from .images import IMAGES
 
+_OF_IMAGES = {field.name: field for field in IMAGES.fields}
+
 
 def _as_in_images(names: str, cost: Cost) -> tuple[Field, ...]:
     """Return fields of images, at what a registry asks for them."""
-    return tuple(IMAGES.field(name).replace(cost=cost) for name in names.split())
+    return tuple(_OF_IMAGES[name].replace(cost=cost) for name in names.split())
 
 
 _ITSELF: tuple[str, bool, str, tuple[str, ...], tuple[str, ...]] = ("asked name", True, "", (), ("name", "digest"))
@@ -51,13 +53,13 @@ TAGS = Table(
     (
         *_as_in_images("name registry repository tag", Cost.LISTED),
         *_VERSION,
-        IMAGES.field("digest").replace(doc="the digest that the tag stands for", cost=Cost.DIGEST),
+        _OF_IMAGES["digest"].replace(doc="the digest that the tag stands for", cost=Cost.DIGEST),
         Field("media_type", Kind.TEXT, "the media type of what the tag stands for", cost=Cost.DIGEST),
         Field("artifact_type", Kind.TEXT, "what kind of artifact it is; unknown for images", cost=Cost.NAMED),
         Field("platforms", Kind.LIST, "the platforms of an index, without attestations", cost=Cost.NAMED),
-        IMAGES.field("manifest_digest").replace(cost=Cost.NAMED),
+        _OF_IMAGES["manifest_digest"].replace(cost=Cost.NAMED),
         *_as_in_images("id layer_count annotations", Cost.MANIFEST),
-        IMAGES.field("size").replace(
+        _OF_IMAGES["size"].replace(
             doc="bytes of its config and layers as they travel; registries do not tell what they unpack to",
             cost=Cost.MANIFEST,
         ),
@@ -139,8 +141,8 @@ PLATFORMS = Table(
         Field("annotations", Kind.MAP, "the annotations of the entry", aliases=("annotation",), cost=Cost.LISTED),
         Field("size", Kind.SIZE, "bytes of its config and layers as they travel", cost=Cost.MANIFEST),
         Field("layer_count", Kind.NUMBER, "how many layers it has", cost=Cost.MANIFEST),
-        IMAGES.field("id").replace(cost=Cost.MANIFEST),
-        IMAGES.field("created").replace(cost=Cost.CONFIG),
+        _OF_IMAGES["id"].replace(cost=Cost.MANIFEST),
+        _OF_IMAGES["created"].replace(cost=Cost.CONFIG),
         _PROBLEM,
         _SOURCE,
     ),
@@ -178,8 +180,8 @@ MANIFESTS = Table(
         Field("annotations", Kind.MAP, "its annotations", aliases=("annotation",), cost=Cost.LISTED),
         Field("size", Kind.SIZE, "bytes of its config and layers as they travel", cost=Cost.LISTED),
         Field("layer_count", Kind.NUMBER, "how many layers it has", cost=Cost.LISTED),
-        IMAGES.field("id").replace(cost=Cost.LISTED),
-        IMAGES.field("created").replace(cost=Cost.CONFIG),
+        _OF_IMAGES["id"].replace(cost=Cost.LISTED),
+        _OF_IMAGES["created"].replace(cost=Cost.CONFIG),
         Field("platform", Kind.PLATFORM, "os/architecture[/variant]", cost=Cost.CONFIG),
         _PROBLEM,
         _SOURCE,
@@ -253,10 +255,11 @@ SEARCH = Table(
     places=True,
 )
 
+_OF_TAGS = {field.name: field for field in TAGS.fields}
 IMAGES_THERE = IMAGES.replace(
     fields=(
-        *(TAGS.find(field.name) or field.replace(cost=Cost.LISTED) for field in IMAGES.fields),
-        *(field for field in TAGS.fields if IMAGES.find(field.name) is None),
+        *(_OF_TAGS.get(field.name) or field.replace(cost=Cost.LISTED) for field in IMAGES.fields),
+        *(field for field in TAGS.fields if field.name not in _OF_IMAGES),
     ),
     relations=TAGS.relations,
     remote=True,
