@@ -254,9 +254,7 @@ class Tags(Filled):
         unsure = "t.digest IS NOT NULL AND t.signed IS NULL AND t.problem IS NULL"
         rows = self.chosen(unsure, "registry, _path, NULL, t.digest, t._row")
         signed: dict[int, int | None] = {int(row[4] or 0): 0 for row in rows}
-        tagged = {
-            int(row[4] or 0): reference_of(row).replace(tag=f"{row[3]}.sig".replace(":", "-", 1)) for row in rows
-        }
+        tagged = {int(row[4] or 0): reference_of(row).replace(tag=f"{row[3]}.sig".replace(":", "-", 1)) for row in rows}
         for row, answer in self.source.many.heads(tagged.items()):
             if not isinstance(answer, ImqError):
                 signed[row] = 1
