@@ -17,11 +17,8 @@ from .named import Named
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from imq.engine.oci.platform import Platform
     from imq.engine.render.cell import Raw
-    from imq.engine.stages import Scan, Stage
-
-    from .source import Registries
+    from imq.engine.stages import Stage
 
 _PLACED = "_asked, _path, registry, repository, source"
 
@@ -31,17 +28,13 @@ class Manifests(Filled):
 
     columns = ("_asked", "_path", "registry", "repository", "source", "name", "digest", "tags")
 
-    def __init__(self, source: Registries, scan: Scan, platform: Platform) -> None:
-        super().__init__(source, scan)
-        self._platform = platform
-
     def begin(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """Ask what the tags stand for and what indexes list, and whether the rest is still there."""
         self._make()
         if self.scan.drives:
             self._exact(names)
             return
-        of = Named(self.source, self.scan, self._platform, repositories=True)
+        of = Named(self.source, self.scan, repositories=True)
         of.ask(names, Cost.NAMED, "media_type")
         of.children()
         tagged = f"SELECT registry, _path, digest FROM temp.{of.rows} WHERE digest IS NOT NULL AND problem IS NULL"

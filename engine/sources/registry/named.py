@@ -11,7 +11,6 @@ from .tags import Tags
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from imq.engine.oci.platform import Platform
     from imq.engine.render.cell import Raw
     from imq.engine.stages import Scan
     from imq.engine.tables import Cost
@@ -22,9 +21,9 @@ if TYPE_CHECKING:
 class Named(Tags):
     """The names of another scan, as rows of tags. `repositories`: a name without a tag means all of a repository's."""
 
-    def __init__(self, source: Registries, scan: Scan, platform: Platform, *, repositories: bool = False) -> None:
+    def __init__(self, source: Registries, scan: Scan, *, repositories: bool = False) -> None:
         table = TAGS.replace(view=f"{scan.view}_of")
-        super().__init__(source, scan.replace(view=table.view, table=table), platform, images=not repositories)
+        super().__init__(source, scan.replace(view=table.view, table=table), source.platform, images=not repositories)
         self.told = scan.view
 
     def ask(self, names: Sequence[tuple[Raw, ...]], cost: Cost, field: str) -> None:

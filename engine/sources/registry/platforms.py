@@ -11,11 +11,8 @@ from .named import Named
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from imq.engine.oci.platform import Platform
     from imq.engine.render.cell import Raw
-    from imq.engine.stages import Scan, Stage
-
-    from .source import Registries
+    from imq.engine.stages import Stage
 
 _ENTRY = ["platform", "os", "architecture", "variant", "os_version", "media_type", "annotations"]
 
@@ -26,10 +23,6 @@ class Platforms(Filled):
     columns = (
         "_asked", "_path", "name", "registry", "repository", "source", "position", "digest", "attestation", *_ENTRY,
     )  # fmt: skip
-
-    def __init__(self, source: Registries, scan: Scan, platform: Platform) -> None:
-        super().__init__(source, scan)
-        self._platform = platform
 
     def begin(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """Ask for the indexes, and list their entries."""
@@ -43,7 +36,7 @@ class Platforms(Filled):
             """LEFT JOIN remembered.document AS manifest ON manifest.digest = t.digest
             LEFT JOIN remembered.config AS config ON config.digest = manifest.config""",
         )
-        of = Named(self.source, self.scan, self._platform)
+        of = Named(self.source, self.scan)
         of.ask(names, Cost.CONFIG, "platform")
         named = "t._asked, t._path, t.name, t.registry, t.repository, t.source"
         self.fill(

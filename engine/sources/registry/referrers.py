@@ -18,11 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from imq.engine.oci.document import Descriptor
-    from imq.engine.oci.platform import Platform
     from imq.engine.render.cell import Raw
-    from imq.engine.stages import Scan
-
-    from .source import Registries
 
 _CREATED = "org.opencontainers.image.created"
 
@@ -35,14 +31,10 @@ class Referrers(Filled):
         "media_type", "annotations", "created", "size",
     )  # fmt: skip
 
-    def __init__(self, source: Registries, scan: Scan, platform: Platform) -> None:
-        super().__init__(source, scan)
-        self._platform = platform
-
     def begin(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """Ask what names stand for, and what is attached to that."""
         self.make({})
-        of = Named(self.source, self.scan, self._platform)
+        of = Named(self.source, self.scan)
         of.ask(names, Cost.DIGEST, "digest")
         rows = of.chosen("1", "registry, _path, digest, problem, _asked, repository, source, name")
         problems = [row for row in rows if row[3] is not None]

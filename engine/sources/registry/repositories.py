@@ -12,11 +12,7 @@ from .named import Named
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from imq.engine.oci.platform import Platform
     from imq.engine.render.cell import Raw
-    from imq.engine.stages import Scan
-
-    from .source import Registries
 
 
 class Repositories(Filled):
@@ -24,10 +20,6 @@ class Repositories(Filled):
 
     columns = ("_asked", "registry", "_path", "name", "source")
     further = ("tag_count", "size")
-
-    def __init__(self, source: Registries, scan: Scan, platform: Platform) -> None:
-        super().__init__(source, scan)
-        self._platform = platform
 
     def begin(self, _names: Sequence[tuple[Raw, ...]], /) -> None:
         """List the catalogs of the places."""
@@ -41,7 +33,7 @@ class Repositories(Filled):
         """List the tags of the rows in `wanted`; for sizes, fetch all manifests that these reach."""
         names = self.chosen("t.problem IS NULL", "t.name")
         scan = self.scan.replace(targets=(), places=(), drives=("name",))
-        tags = Named(self.source, scan, self._platform, repositories=True)
+        tags = Named(self.source, scan, repositories=True)
         tags.begin(names)
         counted = f"SELECT count(*) FROM temp.{tags.rows} AS tag WHERE tag._asked = {self.rows}.name"
         wanted = f"_row IN (SELECT _row FROM temp.{self.wanted})"

@@ -20,7 +20,7 @@ from .tags import Tags
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from imq.engine.oci.digest import Digest
     from imq.engine.oci.document import Descriptor
@@ -35,6 +35,16 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 200
 """Answers that are written down together."""
+
+
+_FILLERS: dict[str, Callable[[Registries, Scan], Filler]] = {
+    "manifests": Manifests,
+    "platforms": Platforms,
+    "referrers": Referrers,
+    "repositories": Repositories,
+    "search": Search,
+}
+"""What fills each table but those of tags, which choose a platform."""
 
 
 class Registries:
@@ -57,20 +67,9 @@ class Registries:
 
     def filler(self, scan: Scan, platform: str) -> Filler:
         """Return what fills a scan."""
-        wanted = Platform.parse(platform) if platform else self.platform
-        match scan.table.name:
-            case "repositories":
-                return Repositories(self, scan, self.platform)
-            case "platforms":
-                return Platforms(self, scan, self.platform)
-            case "manifests":
-                return Manifests(self, scan, self.platform)
-            case "referrers":
-                return Referrers(self, scan, self.platform)
-            case "search":
-                return Search(self, scan)
-            case _:
-                return Tags(self, scan, wanted)
+        if (kind := _FILLERS.get(scan.table.name)) is not None:
+            return kind(self, scan)
+        return Tags(self, scan, Platform.parse(platform) if platform else self.platform)
 
     def close(self) -> None:
         """Close the connections."""
