@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PROGRAM = "docker-registry"
-_START_LIMIT = 20.0
-_LOG_LIMIT = 5.0
+_START_LIMIT = 60.0
+_LOG_LIMIT = 20.0
 _LOG_DELAY = 0.05
 
 

@@ -14,7 +14,7 @@ from servers import needed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_START_LIMIT = 30.0
+_START_LIMIT = 60.0
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,13 +43,6 @@ def in_cache(new: Frozen) -> pathlib.Path:
 
 def in_temporary(new: Frozen) -> pathlib.Path:
     return new.temporary / f"imq-{os.geteuid()}"
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_it_is_unpacked_once_to_the_cache_of_its_user(new: Frozen) -> None:
@@ -127,7 +121,7 @@ def test_a_link_in_place_of_the_folder_is_not_followed(new: Frozen, tmp_path: pa
         place.symlink_to(tmp_path / "elsewhere")
     new.answer("--version")
     assert list((tmp_path / "elsewhere").iterdir()) == []
-    wait_until(lambda: [*new.temporary.iterdir()] == [in_temporary(new)])
+    until(lambda: [*new.temporary.iterdir()] == [in_temporary(new)])
 
 
 def test_a_folder_that_others_may_write_to_is_not_used(new: Frozen) -> None:
@@ -137,7 +131,7 @@ def test_a_folder_that_others_may_write_to_is_not_used(new: Frozen) -> None:
         place.chmod(0o777)
     new.answer("--version")
     assert list(in_cache(new).iterdir()) == list(in_temporary(new).iterdir()) == []
-    wait_until(lambda: [*new.temporary.iterdir()] == [in_temporary(new)])
+    until(lambda: [*new.temporary.iterdir()] == [in_temporary(new)])
 
 
 @needs_root
@@ -148,7 +142,7 @@ def test_what_belongs_to_another_user_is_not_used(new: Frozen) -> None:
     os.chown(new.home, OTHER, OTHER)  # as sudo leaves it
     new.answer("--version")
     assert list(new.home.iterdir()) == list(in_temporary(new).iterdir()) == []
-    wait_until(lambda: [*new.temporary.iterdir()] == [in_temporary(new)])
+    until(lambda: [*new.temporary.iterdir()] == [in_temporary(new)])
 
 
 @needs_root
@@ -236,13 +230,13 @@ def silent() -> Iterator[str]:
 def test_where_nothing_is_kept_nothing_is_left(new: Frozen, silent: str) -> None:
     new.environment["IMQ_CACHE"] = "off"
     assert new.answer("--version").startswith("imq ")
-    wait_until(lambda: not [*new.temporary.iterdir()])
+    until(lambda: not [*new.temporary.iterdir()])
     process = new.start("pull", f"{silent}/hangs:1")
-    wait_until(lambda: any((path / "stamp").exists() for path in new.temporary.iterdir()))
+    until(lambda: any((path / "stamp").exists() for path in new.temporary.iterdir()))
     time.sleep(0.2)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    wait_until(lambda: not [*new.temporary.iterdir()])
+    until(lambda: not [*new.temporary.iterdir()])
     assert list(new.home.iterdir()) == []
 
 

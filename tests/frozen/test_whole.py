@@ -177,7 +177,7 @@ def on_a_terminal(imq: Frozen, arguments: list[str], typed: list[tuple[str, str]
     process, terminal = pty.fork()
     if process == 0:
         os.execve(imq.executable, [imq.executable, *arguments], {**imq.environment, "TERM": "xterm-256color"})
-    screen, seen, deadline = b"", 0, time.monotonic() + 30
+    screen, seen, deadline = b"", 0, time.monotonic() + 60
     waiting = list(typed)
     while time.monotonic() < deadline:
         if select.select([terminal], [], [], 0.05)[0]:

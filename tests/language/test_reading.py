@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import settings as tried
@@ -15,6 +13,7 @@ from imq.grammar.parser import LONGEST, parse
 from imq.grammar.printer import quote, write
 from language import drawn
 from language.drawn import VOCABULARY
+from waiting import soon
 
 
 @given(drawn.statements())
@@ -31,17 +30,16 @@ def test_quoted_texts_read_back(text: str) -> None:
     assert ask.query.where == ast.Comparison("=", ast.Field(("tag",)), ast.Literal(text, quoted=True))
 
 
-def read_soon(text: str, within: float = 10.0) -> tuple[ast.Statement, ...] | StatementError:
+def read_soon(text: str) -> tuple[ast.Statement, ...] | StatementError:
     """Read a text; an error is drawn as well, as a user would see it."""
-    began = time.monotonic()
-    try:
-        result: tuple[ast.Statement, ...] | StatementError = parse(text, VOCABULARY)
-    except StatementError as error:
-        result = error
-    if isinstance(result, StatementError):
-        assert draw(result).startswith(f"error[{result.code}]: ")
-        assert result.span is None or 0 <= result.span.start <= result.span.end <= len(text)
-    assert time.monotonic() - began < within
+    with soon():
+        try:
+            result: tuple[ast.Statement, ...] | StatementError = parse(text, VOCABULARY)
+        except StatementError as error:
+            result = error
+        if isinstance(result, StatementError):
+            assert draw(result).startswith(f"error[{result.code}]: ")
+            assert result.span is None or 0 <= result.span.start <= result.span.end <= len(text)
     return result
 
 
@@ -114,7 +112,7 @@ MIB = LONGEST - 100
     ids=lambda text: f"{text[:24]}…",
 )
 def test_much_is_read(text: str) -> None:
-    assert not isinstance(read_soon(text, 2), StatementError)
+    assert not isinstance(read_soon(text), StatementError)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +148,7 @@ def test_much_is_read(text: str) -> None:
     ids=lambda text: f"{text[:24]!a}…",
 )
 def test_much_is_refused(text: str) -> None:
-    assert isinstance(read_soon(text, 2), StatementError)
+    assert isinstance(read_soon(text), StatementError)
 
 
 def test_depth_is_limited_where_it_counts() -> None:

@@ -9,7 +9,6 @@ import os
 import pathlib
 import resource
 import tarfile
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +19,7 @@ from imq.engine.layers.unpack import unpack_layers
 from imq.engine.layers.unpacked import LayerLimits
 from imq.grammar.errors import ImqError
 from layers.stacks import archive, census, folder, layer, link, member, stacked, symlink
+from waiting import soon
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -265,20 +265,17 @@ def test_stopped(around, case):
     code, make = STOPPED[case]
     made = make()
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    begun = time.monotonic()
-    with pytest.raises(ImqError) as caught:
+    with soon(), pytest.raises(ImqError) as caught:
         unpack_layers((LOWER, made), str(around / "root"), limits=SMALL)
     assert caught.value.code == code
     assert made.digest in caught.value.message
     assert not os.path.exists(around / "root")
-    assert time.monotonic() - begun < 20
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held < 64 << 10  # KiB
 
 
 def test_whiteouts_without_end_take_no_more_time_than_entries(around):
     """Each opaque whiteout looks at what is in its folder only once."""
     files = [member(f"d/{number}") for number in range(3000)]
-    begun = time.monotonic()
-    unpack_layers((LOWER, layer(*files, *[member("d/.wh..wh..opq")] * 3000)), str(around / "root"))
-    assert time.monotonic() - begun < 5
+    with soon():
+        unpack_layers((LOWER, layer(*files, *[member("d/.wh..wh..opq")] * 3000)), str(around / "root"))
     assert len(os.listdir(around / "root" / "d")) == 3000

@@ -16,6 +16,7 @@ from imq.engine.registry.jobs import Work
 from imq.engine.registry.pull import pull
 from imq.grammar.errors import RegistryError
 from scripted import Scripted, Step
+from waiting import soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,13 +63,10 @@ def test_a_layer_that_fails_stops_the_others(client: Client, hold: threading.Eve
     here, there = sample.Memory(), sample.Memory()
     manifest = sample.image(here, layers=4, size=3 << 20)
     with held(here, manifest, Step("GET", "", status), hold) as server:
-        start = time.monotonic()
-        with pytest.raises(RegistryError) as caught:
+        with soon(), pytest.raises(RegistryError) as caught:
             pull(client, Reference.parse(f"{server.host}/a"), AMD64, there, Silent())
-        took = time.monotonic() - start
         hold.set()
     assert caught.value.status == status
-    assert took < 2
     assert manifest.digest not in there.blobs
     assert len(there.blobs) == 1, "only the config"
     assert not [t for t in threading.enumerate() if t.name.startswith("imq-transfer")]
@@ -83,23 +81,19 @@ def test_ctrl_c_stops_all(
     main = threading.main_thread().ident
     assert main is not None
     with held(here, manifest, None, hold, certificate if encrypted else None) as server:
-        started: list[float] = []
 
         def interrupt() -> None:
             while len(server.seen) < 5:  # the manifest, the config, and three layers that are held
                 time.sleep(0.01)
             time.sleep(0.3)
-            started.append(time.monotonic())
             signal.pthread_kill(main, signal.SIGINT)
 
         timer = threading.Thread(target=interrupt)
         timer.start()
-        with pytest.raises(KeyboardInterrupt):
+        with soon(), pytest.raises(KeyboardInterrupt):
             pull(connect(jobs=3), Reference.parse(f"{server.host}/a"), AMD64, there, watcher)
         timer.join()
-        took = time.monotonic() - started[0]
         hold.set()
-    assert took < 2
     assert there.interrupted == 3
     assert watcher.ended
     assert manifest.digest not in there.blobs
@@ -109,16 +103,14 @@ def test_ctrl_c_stops_all(
 def test_waiting_to_try_again_ends_when_called_off(connect: Callable[..., Client]) -> None:
     here = sample.Memory()
     manifest = sample.image(here, layers=2)
-    busy = [Step("GET", "", 503, {"Retry-After": "20"}) for _ in range(1)]
+    busy = [Step("GET", "", 503, {"Retry-After": "3600"}) for _ in range(1)]
     hold = threading.Event()
     hold.set()
     with held(here, manifest, Step("GET", "", 404), hold) as server:
         waiting = next(s for s in server.steps if s.hold is not None)
-        waiting.status, waiting.headers, waiting.body, waiting.length = 503, {"Retry-After": "20"}, b"", None
-        start = time.monotonic()
-        with pytest.raises(RegistryError) as caught:
+        waiting.status, waiting.headers, waiting.body, waiting.length = 503, {"Retry-After": "3600"}, b"", None
+        with soon(), pytest.raises(RegistryError) as caught:
             pull(connect(), Reference.parse(f"{server.host}/a"), AMD64, sample.Memory(), Silent())
-        assert time.monotonic() - start < 2
     assert busy
     assert caught.value.status == 404
 

@@ -27,6 +27,7 @@ from sample import PASSWORD, USER
 from scripted import Scripted, Step
 from servers import free_port
 from thousand import MIXED, THOUSAND, created_in
+from waiting import soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -151,9 +152,8 @@ def test_answers_come_as_they_are_there(ask: Open, thousand: Thousand) -> None:
 def test_a_slow_network_is_waited_for_once_and_not_a_thousand_times(ask: Open, thousand: Thousand) -> None:
     with Proxy(thousand.host, Fault(".*", latency=0.05)) as proxy:
         references = before(proxy, thousand.numbered(), 160)
-        start = time.monotonic()
         assert not problems(dict(ask(jobs=16).heads(references.items())))
-        assert time.monotonic() - start < 160 * 0.05 / 3
+        assert proxy.most > 8
 
 
 def test_no_more_is_asked_than_is_taken(ask: Open, thousand: Thousand) -> None:
@@ -370,9 +370,8 @@ def test_all_goes_the_careful_way_through_a_proxy(
 
 def test_a_host_that_is_not_there(ask: Open) -> None:
     names = {number: Reference(f"127.0.0.1:{free_port()}", "a", f"v{number}") for number in range(1000)}
-    start = time.monotonic()
-    answers = dict(ask().heads(names.items()))
-    assert time.monotonic() - start < 5
+    with soon():
+        answers = dict(ask().heads(names.items()))
     assert {problem.code for problem in problems(answers).values()} == {"unreachable"}
     assert len(answers) == 1000
 
@@ -388,9 +387,8 @@ def test_a_host_that_goes_away_half_way(ask: Open, thousand: Thousand) -> None:
 
 def test_a_host_that_says_nothing_is_not_waited_for_a_thousand_times(ask: Open, thousand: Thousand) -> None:
     with Proxy(thousand.host, Fault(".*", after=20, latency=3)) as proxy:
-        start = time.monotonic()
         answers = dict(ask(read_timeout=0.5).heads(before(proxy, thousand.numbered(), 300).items()))
-        assert time.monotonic() - start < 6
+        assert len(proxy.requests) < 100
     assert "timeout" in {problem.code for problem in problems(answers).values()}
     assert len(answers) == 300
 
@@ -466,16 +464,14 @@ def test_a_registry_that_fails_for_everything(ask: Open, thousand: Thousand) -> 
 
 
 def test_an_interrupt_ends_it_at_once(ask: Open, thousand: Thousand) -> None:
-    with Proxy(thousand.host, Fault(".*", after=30, latency=5)) as proxy:
-        many = ask()
+    with Proxy(thousand.host, Fault(".*", after=30, latency=300)) as proxy:
+        many = ask(read_timeout=300)
         answers = many.heads(before(proxy, thousand.numbered()).items())
         alarm = threading.Timer(0.7, os.kill, [os.getpid(), signal.SIGINT])
         alarm.start()
-        start = time.monotonic()
-        with pytest.raises(KeyboardInterrupt):
+        with soon(), pytest.raises(KeyboardInterrupt):
             for _ in answers:
                 pass
-        assert time.monotonic() - start < 3
         many.close()
         asked = len(proxy.requests)
         time.sleep(0.1)

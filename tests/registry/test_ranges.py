@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import time
 import uuid
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from imq.engine.oci.reference import Reference
 from imq.engine.registry import body, ranges
 from imq.grammar.errors import Interrupted, RegistryError
 from proxy import Fault, Proxy, Reply
+from waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,9 +87,7 @@ def _read_on(stream: Download, view: memoryview) -> None:
 
 def lanes(client: Client) -> int:
     """The connections that are still counted, once the threads have ended."""
-    until = time.monotonic() + 5
-    while client._lanes._taken and time.monotonic() < until:
-        time.sleep(0.01)
+    until(lambda: not client._lanes._taken)
     return client._lanes._taken
 
 

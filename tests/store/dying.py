@@ -45,7 +45,7 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.communicate(timeout=20)
+        self._process.communicate(timeout=60)
 
     def run(self, root: object, statement: str, *, verify: str = "full", at: int = 0) -> dict[str, Any]:
         """Let a child do a statement, and return what came of it."""

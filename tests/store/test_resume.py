@@ -19,10 +19,11 @@ from imq.engine.store.store import Store
 from proxy import Fault, Proxy, dripping, reset, status
 from served import serve
 from stores import Held, blobs_in, check_store, imq, start
+from waiting import until
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from servers import Registry
@@ -62,13 +63,6 @@ def begun(root: Path) -> dict[str, int]:
 def kill(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGKILL)
     process.communicate()
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 def killed(root: Path, name: str, at: int, *words: str) -> int:
@@ -129,7 +123,7 @@ def test_a_pull_that_is_interrupted_or_cut_off_leaves_what_came(
     with start(root, "pull", name) as process:
         until(lambda: process.poll() is not None or sum(begun(root).values()) > 500_000)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
     assert process.returncode == 130
     (first,) = begun(root).values()
     check_store(root)

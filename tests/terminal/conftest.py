@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Callable, Iterator
 
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 """Seconds after which a screen will not show what is waited for."""
 _LOOK = 0.02
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import settings as tried
@@ -14,6 +12,7 @@ from imq.grammar.parser import parse
 from imq.grammar.printer import write
 from language import drawn
 from language.drawn import VOCABULARY
+from waiting import soon
 
 HERE = "|"
 """Where the cursor stands."""
@@ -144,10 +143,9 @@ def test_views_have_the_fields_of_their_tables() -> None:
 def test_any_place(tree: ast.Statement, place: int) -> None:
     text = write(tree)
     cursor = min(place, len(text))
-    began = time.monotonic()
-    found = complete(text, cursor, VOCABULARY)
+    with soon():
+        found = complete(text, cursor, VOCABULARY)
     assert found.start <= cursor
-    assert time.monotonic() - began < 1
 
 
 @given(st.text(max_size=60), st.integers(0, 60))

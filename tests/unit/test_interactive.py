@@ -265,7 +265,7 @@ try:
 except Interrupted:
     print(runner.one(Sql("SELECT 1", {})))
 """
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (run.stdout, run.stderr) == ("(1,)\n", "")
 
 

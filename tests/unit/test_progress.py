@@ -14,9 +14,10 @@ from imq.engine import progress as words
 from imq.engine.oci.digest import Digest
 from imq.engine.render.columns import width
 from imq.progress import Bars, Lines
+from waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    pass
 
 MB = 1_000_000
 
@@ -150,9 +151,7 @@ def test_lines_say_now_and_then_how_far_it_has_come(clock: Clock) -> None:
     assert stream.getvalue() == "verify: 5 of 12\nverify: 10 of 12\nverify: 12 of 12\n"
 
 
-def test_a_redrawn_screen_takes_away_what_was_there(
-    monkeypatch: pytest.MonkeyPatch, until: Callable[[Callable[[], bool]], None]
-) -> None:
+def test_a_redrawn_screen_takes_away_what_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """The drawing thread itself, on a pseudo terminal; a screen made narrower has wrapped what was drawn."""
     main, side = pty.openpty()
     sizes = [os.terminal_size((80, 24))]
@@ -181,16 +180,6 @@ def test_a_redrawn_screen_takes_away_what_was_there(
         assert before
         assert got.count("redis:7") < 6  # it has stopped
     os.close(main)
-
-
-@pytest.fixture
-def until() -> Callable[[Callable[[], bool]], None]:
-    def wait(is_so: Callable[[], bool]) -> None:
-        end = time.monotonic() + 10
-        while not is_so():
-            assert time.monotonic() < end
-
-    return wait
 
 
 def test_nobody_who_watches_stops_nothing() -> None:

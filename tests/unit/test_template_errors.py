@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from imq.engine.render.template import Template, expand_escapes
 from imq.grammar.errors import StatementError, draw
 from peers import docker_template, needs_docker
+from waiting import soon
 
 if TYPE_CHECKING:
     import pathlib
@@ -252,10 +252,8 @@ DEEP = 20_000
     ids=range(19),
 )
 def test_long_and_deep_texts_are_refused_quickly(text: str) -> None:
-    started = time.process_time()
-    with pytest.raises(StatementError):
+    with soon(), pytest.raises(StatementError):
         Template.parse(text)
-    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize(
