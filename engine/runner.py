@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 
 from imq.grammar.errors import ImqError, Interrupted, InvalidReference, StatementError
@@ -167,6 +166,8 @@ def _known(function: Callable[..., Raw]) -> Callable[..., Raw]:
 
 
 def _split(text: str, separator: str) -> str:
+    import json
+
     parts = str(text).split(str(separator)) if separator else list(str(text))
     return json.dumps(parts, ensure_ascii=False)
 
@@ -207,6 +208,8 @@ class _List:
 
     def finalize(self) -> str:
         """Return the array."""
+        import json
+
         self._values.sort(key=lambda value: (isinstance(value, str), value))
         return json.dumps(self._values, ensure_ascii=False, separators=(",", ":"))
 

@@ -24,7 +24,6 @@ from imq.grammar.lexer import Vocabulary
 from imq.grammar.printer import write
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .actions import Action, Fail, Outcome, Stay, describe, outcomes
 from .bind import Scope, bind, bind_condition
 from .bound import Exists, Negation, Select, Test
 from .configuration import Configuration
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
     from typing import Any, TextIO
 
+    from .actions import Action, Outcome
     from .oci.platform import Platform
     from .progress import Progress
     from .registry.settings import Settings as RegistrySettings
@@ -438,6 +438,8 @@ class Session:
         )
 
     def _act(self, statement: ast.Act, *, dry_run: bool) -> Result:
+        from .actions import Fail, Stay, describe, outcomes
+
         verb = verb_of(statement)
         planning = self.planning()
         if verb.answer is not None:

@@ -15,7 +15,7 @@ _OPENING = frozenset({
     "not", "in", "older", "newer", "has", "any", "no", "based", "shares", "contains", "local", "distinct",
 })  # fmt: skip
 """Keywords that an expression may begin with: a field that is called so takes a dot."""
-_SEGMENT = re.compile(r"[\w/-]+\Z")
+_SEGMENT = r"[\w/-]+\Z"
 _LOOSEST, _OR, _AND, _NOT, _TEST, _SUM, _PRODUCT, _ATOM = range(8)
 _TIGHTNESS = {"+": _SUM, "-": _SUM, "*": _PRODUCT, "/": _PRODUCT, "%": _PRODUCT}
 
@@ -164,7 +164,7 @@ def _literal(node: ast.Literal, *, right: bool) -> str:
 
 def _path(path: tuple[str, ...]) -> str:
     first, *rest = path
-    return ".".join((first, *(part if _SEGMENT.match(part) else quote(part) for part in rest)))
+    return ".".join((first, *(part if re.match(_SEGMENT, part) else quote(part) for part in rest)))
 
 
 def _expr(node: ast.Expr, tightness: int, *, right: bool = False) -> str:

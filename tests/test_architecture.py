@@ -34,7 +34,7 @@ HEAVY = {
     "sqlite3": {"imq.engine.runner", "imq.engine.session", "imq.engine.store.index", "imq.engine.store.remembered"},
 }
 """The modules that import each library: one room for each."""
-LATE = {*HEAVY} - {"sqlite3"} | {"typing", "dataclasses", "inspect", "pathlib", "ssl", "hashlib", "tomllib"}
+LATE = {*HEAVY} - {"sqlite3"} | {"typing", "dataclasses", "inspect", "json", "pathlib", "ssl", "hashlib", "tomllib"}
 """What a question does without, because loading it takes a good part of the time that a question may take."""
 
 
@@ -50,6 +50,7 @@ def modules() -> dict[str, ast.Module]:
     return found
 
 
+@functools.cache
 def packages() -> set[str]:
     return {name for name in modules() if any(other.startswith(f"{name}.") for other in modules())}
 
@@ -65,9 +66,10 @@ def statements(tree: ast.AST, *, within: bool) -> Iterator[ast.Import | ast.Impo
             yield from statements(node, within=within)
 
 
-def imports(name: str, *, within: bool = True) -> set[str]:
+@functools.cache
+def imports(name: str, *, within: bool = True) -> frozenset[str]:
     """Return the modules that a module imports, as far as they can be told."""
-    found = set()
+    found: set[str] = set()
     for node in statements(modules()[name], within=within):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
@@ -79,7 +81,7 @@ def imports(name: str, *, within: bool = True) -> set[str]:
         for alias in node.names:
             inner = f"{base}.{alias.name}"
             found.add(inner if inner in modules() else base)
-    return found
+    return frozenset(found)
 
 
 def drawn() -> dict[str, int]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from imq.grammar import ast
 
-_NUMBER = re.compile(r"-?\d{1,40}(\.\d{1,40})?\Z", re.ASCII)
+_NUMBER = r"-?\d{1,40}(\.\d{1,40})?\Z"
 _LARGEST = (1 << 63) - 1
 _TEXTS = (Kind.TEXT, Kind.REFERENCE, Kind.REPOSITORY, Kind.TAG, Kind.DIGEST, Kind.PLATFORM)
 _EXAMPLES = {
@@ -36,7 +36,7 @@ _EXAMPLES = {
 
 def parse_number(text: str) -> int | float | None:
     """Return the number that `text` writes, None if it is none."""
-    if not _NUMBER.match(text):
+    if not re.match(_NUMBER, text, re.ASCII):
         return None
     return float(text) if "." in text else int(text)
 

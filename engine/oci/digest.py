@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import hashlib
 
 _HEX_LENGTH = {"sha256": 64, "sha512": 128}
-_FORM = re.compile(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\Z")
+_FORM = r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\Z"
 
 
 class Digest(str):
@@ -25,7 +25,7 @@ class Digest(str):
     @classmethod
     def parse(cls, text: object) -> Digest:
         """Return the digest that `text` writes, or raise `Malformed`."""
-        if not isinstance(text, str) or not _FORM.match(text):
+        if not isinstance(text, str) or not re.match(_FORM, text):
             shown = str(text)
             raise Malformed(
                 f"not a digest: {shown[:100]!r}",
@@ -65,7 +65,7 @@ class Digest(str):
 
 def is_digest(text: str) -> bool:
     """Whether `text` is a whole digest."""
-    return _FORM.match(text) is not None
+    return re.match(_FORM, text) is not None
 
 
 def hex_prefix(text: str) -> str | None:

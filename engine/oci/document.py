@@ -8,8 +8,6 @@ wrong: `document-size`, `json`, `duplicate-key`, `layer-count`, `size`, `digest`
 
 from __future__ import annotations
 
-import json
-
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -46,6 +44,8 @@ def read_json(content: bytes, what: str) -> dict[str, Any]:
     Raises `Malformed`: `document-size` over the limit, `json` for what is not JSON or nested too deep to be read,
     `duplicate-key`, and `document` when it is not an object.
     """
+    import json
+
     if len(content) > LARGEST_DOCUMENT:
         raise Malformed(f"{what} has {len(content)} bytes; the limit is {LARGEST_DOCUMENT}", code="document-size")
     try:
@@ -59,6 +59,8 @@ def read_json(content: bytes, what: str) -> dict[str, Any]:
 
 def write_json(document: Mapping[str, Any]) -> bytes:
     """Serialise a document the same way every time, so that equal documents have equal digests."""
+    import json
+
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 

@@ -17,13 +17,14 @@ DEFAULT_NAMESPACE = "library/"
 DEFAULT_TAG = "latest"
 LONGEST_NAME = 255
 
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")
-_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*\Z")
-_HOST = re.compile(
+# Patterns as texts: `re` compiles and keeps them at their first use, and most questions have none.
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z"
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*\Z"
+_HOST = (
     r"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9])"
     r"(?:\.(?:[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9]))*)(?::[0-9]+)?\Z"
 )
-_BARE_ID = re.compile(r"[0-9a-f]{64}\Z")
+_BARE_ID = r"[0-9a-f]{64}\Z"
 
 
 class Reference(Record):
@@ -46,17 +47,17 @@ class Reference(Record):
         slash, colon = name.rfind("/"), name.rfind(":")
         if colon > slash:
             name, tag = name[:colon], name[colon + 1 :]
-            if not _TAG.match(tag):
+            if not re.match(_TAG, tag):
                 raise _invalid(text, f"{tag!r} is not a tag", "a tag is up to 128 letters, digits, '_', '.' and '-'")
         registry, repository = _split(name)
         if not repository:
             raise _invalid(text, "the repository name is empty")
-        if not _HOST.match(registry):
+        if not re.match(_HOST, registry):
             raise _invalid(text, f"{registry!r} is not a registry host")
-        if _BARE_ID.match(name):
+        if re.match(_BARE_ID, name):
             raise _invalid(text, "64 hex digits are an image id, not a name")
         for component in repository.split("/"):
-            if not _COMPONENT.match(component):
+            if not re.match(_COMPONENT, component):
                 advice = ""
                 if component != component.lower():
                     advice = f"repository names are lower case: {repository.lower()}"

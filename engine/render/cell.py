@@ -5,7 +5,6 @@ Values come from SQL as texts and numbers; their kind says what they are.
 
 from __future__ import annotations
 
-import json
 from math import isfinite
 
 from imq.engine.oci.timestamp import write_time
@@ -19,6 +18,7 @@ from .units import ago, created_at, human_duration
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import tzinfo
+    from typing import Any
 
     from imq.engine.result import Answer
 
@@ -52,7 +52,7 @@ def data(kind: Kind, raw: Raw) -> Data:
     if kind is Kind.VERSION:
         return _version(raw)
     if kind in (Kind.LIST, Kind.MAP):
-        value: list[str] | dict[str, str] = json.loads(str(raw))
+        value: list[str] | dict[str, str] = _read_json(raw)
         return value
     return None if isinstance(raw, float) and not isfinite(raw) else raw  # JSON has no infinity
 
@@ -72,7 +72,7 @@ def text(kind: Kind, raw: Raw, manner: Manner) -> str:
     if kind is Kind.DIGEST:
         return clean(str(raw) if manner.whole else str(raw).partition(":")[2][:12] or str(raw))
     if kind is Kind.LIST:
-        return _cut(", ".join(str(item) for item in json.loads(str(raw))), manner)
+        return _cut(", ".join(str(item) for item in _read_json(raw)), manner)
     if kind is Kind.MAP:
         return _cut(_pairs(raw), manner)
     if kind is Kind.VERSION:
@@ -100,8 +100,14 @@ def _version(raw: Raw) -> str:
     return str(raw).rpartition(SEPARATOR)[2]
 
 
+def _read_json(raw: Raw) -> Any:
+    import json  # which most answers do without
+
+    return json.loads(str(raw))
+
+
 def _pairs(raw: Raw) -> str:
-    return ",".join(f"{key}={value}" for key, value in sorted(json.loads(str(raw)).items()))
+    return ",".join(f"{key}={value}" for key, value in sorted(_read_json(raw).items()))
 
 
 def field_value(kind: Kind, raw: Raw) -> object:

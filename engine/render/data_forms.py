@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 from imq.grammar.record import TYPE_CHECKING
@@ -40,6 +39,8 @@ def json_text(value: object, indent: int | None = None) -> str:
 
     Half a surrogate pair, which documents from outside may have, stays the escape that it was.
     """
+    import json
+
     written = json.dumps(value, ensure_ascii=False, indent=indent)
     return written if written.isprintable() else re.sub(_ESCAPED, lambda sign: f"\\u{ord(sign[0]):04x}", written)
 

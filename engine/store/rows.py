@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from imq.engine.oci.digest import Digest
 from imq.grammar.record import TYPE_CHECKING
 
@@ -69,6 +67,8 @@ def insert_images(connection: Connection, images: Iterable[tuple[Digest, Manifes
 
 def delete_images(connection: Connection, images: Sequence[int]) -> None:
     """Delete images, and what only they had."""
+    import json
+
     keys = json.dumps(images)
     theirs = "IN (SELECT value FROM json_each(?))"
     chains = connection.execute(f"SELECT DISTINCT chain FROM stack WHERE image {theirs}", (keys,)).fetchall()
@@ -200,6 +200,8 @@ def config_row(config: Config, env: Mapping[str, str]) -> tuple[str | None, ...]
 
 
 def _json(value: object) -> str | None:
+    import json
+
     return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -7,8 +7,6 @@ another image: the one that had it alone before, or has it alone now.
 
 from __future__ import annotations
 
-import json
-
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -49,6 +47,8 @@ UPDATE image SET shared_size = (
 
 def count_in(connection: Connection, images: Sequence[int]) -> None:
     """Count the layers of images that were just inserted; to be followed by `sum_up`."""
+    import json
+
     keys = json.dumps(images)
     connection.execute(_ALONE, (keys,))  # before they are counted: who has a layer alone has it no longer
     connection.execute(_COUNT % "1", (keys,))
@@ -56,6 +56,8 @@ def count_in(connection: Connection, images: Sequence[int]) -> None:
 
 def count_out(connection: Connection, images: Sequence[int]) -> None:
     """Uncount the layers of images that are about to be deleted; to be followed by `sum_up`."""
+    import json
+
     keys = json.dumps(images)
     connection.execute(_COUNT % "-1", (keys,))
     connection.execute(_ALONE, (keys,))

@@ -1,28 +1,59 @@
-"""Every verb of the language, declared once."""
+"""Every verb of the language, declared once, in the module that plans it.
+
+A module is loaded when one of its verbs is looked at: a question has none, and loading all of them would take a good
+part of the time that it may take.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from imq.grammar.errors import StatementError, UnknownName, nearest
 from imq.grammar.record import TYPE_CHECKING
 
-from . import execution, inspection, login, names, there, transfer, unpacking
 from .declaration import Planning, Takes, Verb
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from imq.grammar import ast
 
-VERBS: dict[str, Verb] = {
-    verb.name: verb
-    for verb in (
-        *transfer.VERBS,
-        *unpacking.VERBS,
-        *names.VERBS,
-        *there.VERBS,
-        *inspection.VERBS,
-        *login.VERBS,
-        *execution.VERBS,
-    )
+_DECLARED_IN = {
+    "transfer": ("pull", "push", "copy", "import", "load", "save"),
+    "unpacking": ("export",),
+    "names": ("rm", "untag", "tag", "rename", "prune"),
+    "there": ("index",),
+    "inspection": ("inspect", "verify", "reindex"),
+    "login": ("login", "logout"),
+    "execution": ("exec",),
 }
+"""The modules, and the verbs that each declares."""
+
+
+class _Verbs(Mapping[str, Verb]):
+    """The verbs by their names, each loaded when it is asked for."""
+
+    def __init__(self) -> None:
+        self._modules = {name: module for module, names in _DECLARED_IN.items() for name in names}
+        self._loaded: dict[str, Verb] = {}
+
+    def __getitem__(self, name: str) -> Verb:
+        if name not in self._loaded:
+            module = __import__(f"{__name__}.{self._modules[name]}", fromlist=["VERBS"])
+            self._loaded.update({verb.name: verb for verb in module.VERBS})
+        return self._loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._modules
+
+
+VERBS: Mapping[str, Verb] = _Verbs()
 
 _INSIDES = "what is inside of layers cannot be read yet"
 _CONTAINERS = "the embedded store makes no containers"
