@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from serving import Serving
 
 REPOSITORY = "many"
 
 
-class Paging:
+class Paging(Serving):
     """The server; a context manager. Tag number n is `tag(n)`.
 
     Pages have at most `page` tags, whatever is asked for. With `circle` that page links back to the first.
@@ -20,20 +21,7 @@ class Paging:
     def __init__(self, count: int, page: int = 1000, circle: int | None = None) -> None:
         self.count, self.page, self.circle = count, page, circle
         self.asked = 0
-        handler = type("Handler", (_Handler,), {"paging": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
-        self.host = f"127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(_Handler, paging=self)
 
     def tags(self, start: int) -> tuple[list[str], str]:
         """Return the tags of the page that begins with number `start`, and the address of the next, if there is one."""

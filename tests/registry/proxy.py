@@ -14,8 +14,10 @@ import struct
 import threading
 import time
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any
+
+from serving import Serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +70,7 @@ class Passed:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-class Proxy:
+class Proxy(Serving):
     """The proxy; a context manager. `requests` are in the order in which they came.
 
     Requests with a body of more than `largest` bytes are refused with 413.
@@ -84,20 +86,7 @@ class Proxy:
         self._running = 0
         self._lock = threading.Lock()
         self._done: dict[int, int] = {}
-        handler = type("Handler", (_Handler,), {"proxy": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
-        self.host = f"127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(_Handler, proxy=self)
 
     def count(self, on: str) -> int:
         """Return how many requests match."""

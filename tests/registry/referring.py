@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from serving import Serving
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 
 
-class Referring:
+class Referring(Serving):
     """The registry; a context manager. `manifests` and `blobs` are by repository and digest, `tags` by both names."""
 
     def __init__(self) -> None:
@@ -20,20 +21,7 @@ class Referring:
         self.tags: dict[tuple[str, str], str] = {}
         self.blobs: dict[tuple[str, str], bytes] = {}
         self.requests: list[str] = []
-        handler = type("Handler", (_Handler,), {"registry": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
-        self.host = f"127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(_Handler, registry=self)
 
     def found(self, repository: str, selector: str) -> tuple[str, str, bytes] | None:
         """Return the digest, media type and content of a manifest."""

@@ -9,8 +9,10 @@ import contextlib
 import ssl
 import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+from serving import Serving
 
 
 @dataclass
@@ -41,7 +43,7 @@ class Seen:
     body: bytes
 
 
-class Scripted:
+class Scripted(Serving):
     """The server; a context manager. At its end every step must have been used, unless `loose`."""
 
     def __init__(self, *steps: Step, loose: bool = False, tls: tuple[str, str] | None = None) -> None:
@@ -50,27 +52,17 @@ class Scripted:
         self.wrong: list[str] = []
         self._loose = loose
         self._lock = threading.Lock()
-        handler = type("Handler", (_Handler,), {"script": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
+        super().__init__(_Handler, script=self)
         if tls is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*tls)
             self._server.socket = context.wrap_socket(
                 self._server.socket, server_side=True, do_handshake_on_connect=False
             )
-        self.host = f"127.0.0.1:{self._server.server_address[1]}"
         self.url = f"http://{self.host}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def __exit__(self, kind: object, *rest: object) -> None:
+        super().__exit__(kind, *rest)
         assert not self.wrong, self.wrong
         if kind is None and not self._loose:
             assert not self.steps, f"not asked for: {self.steps}"

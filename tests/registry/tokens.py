@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
+
+from serving import Serving
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 SERVICE, ISSUER = "registry, for tests", "tests"
 
 
-class TokenServer:
+class TokenServer(Serving):
     """Grants `pull` to everyone and everything to `users` (name to password) and holders of `refresh_token`."""
 
     def __init__(self, folder: Path, users: Mapping[str, str], refresh_token: str) -> None:
@@ -50,19 +51,8 @@ class TokenServer:
         )
         pem = self.certificate.read_text()
         self._chain = "".join(line for line in pem.splitlines() if "-----" not in line)
-        handler = type("Handler", (_Handler,), {"tokens": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.realm = f"http://127.0.0.1:{self._server.server_address[1]}/token"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(_Handler, tokens=self)
+        self.realm = f"http://{self.host}/token"
 
     @property
     def configuration(self) -> dict[str, str]:
