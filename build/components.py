@@ -9,11 +9,12 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from importlib.metadata import distribution, packages_distributions
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
-from imq.bill import Component, installed_components, library_component, normal_name
+from imq.bill import Component, installed_components, normal_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -57,18 +58,15 @@ WITHIN = {
     "zstandard": (Native("zstd", "BSD-3-Clause"),),
 }
 
-# PyInstaller's program and its loader in Python are in every executable that it makes.
-BOOTLOADER = "GPL-2.0-or-later WITH Bootloader-exception"
-
 
 def list_components(libraries: Iterable[str], modules: Iterable[str]) -> tuple[list[Component], dict[str, bytes]]:
     """List the components of an executable, and their licence texts as members of its archive.
 
-    `libraries`: the shared and static libraries of the system that are in it; `modules`: the modules that are, by their
-    first names. A library that imq requires need not be among them.
+    `libraries`: the shared and static libraries of the system that are in it; `modules`: the packages and modules that
+    are. A library that imq requires need not be among them.
     """
-    packed = {name for module in modules for name in packages_distributions().get(module, ())}
-    packed = {normal_name(name) for name in packed}
+    makers = packages_distributions()
+    packed = {normal_name(name) for module in modules for name in makers.get(module, ())} - {"imq"}
     texts: dict[str, bytes] = {}
     found = []
     for component in installed_components():
@@ -82,8 +80,10 @@ def list_components(libraries: Iterable[str], modules: Iterable[str]) -> tuple[l
             for within in WITHIN.get(component.name, ())
             for names in (found[-1].texts,)
         )
-    bootloader = library_component(distribution("pyinstaller")).replace(licence=BOOTLOADER)
-    found.append(_with_texts(bootloader, _texts_of_library("pyinstaller"), texts))
+    nobodys = [module for module in modules if module not in makers and module not in sys.stdlib_module_names]
+    nobodys += packed - {component.name for component in found}
+    if nobodys:
+        raise SystemExit(f"freeze: packed, but no requirement of imq: {', '.join(sorted(nobodys))}")
     found += _native_components(libraries, texts)
     return sorted(found, key=lambda component: component.source), texts
 

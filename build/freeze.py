@@ -2,8 +2,9 @@
 
     python build/freeze.py SCRATCH OUTPUT
 
-PyInstaller finds the parts and makes the program (imq.spec), parts.py divides them. The first half is packed into the
-static launcher (launcher.c), and the second half is appended as a zip archive. The same input gives the same file.
+PyInstaller finds the parts (imq.spec), parts.py divides them. The first half, with the interpreter (program.c), is
+packed into the static launcher (launcher.c), and the second half is appended as a zip archive. The same input gives the
+same file.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 import zipfile
 import zlib
@@ -36,7 +38,6 @@ COMPILE = ("gcc", "-std=gnu17", "-Os", "-Wall", "-Wextra", "-s", "-Wl,--build-id
 HEADER = """\
 #define FOLDER "{folder}"
 #define LOADER "{loader}"
-#define PRELOADED "lib/names.so"
 #define PROGRAM "imq"
 #define PACKED "packed"
 #define PACKED_SIZE {size}
@@ -55,7 +56,33 @@ class Part(NamedTuple):
     runs: bool = False
 
 
-def run_pyinstaller(scratch: str) -> dict[str, Any]:
+def array(name: str, content: bytes) -> str:
+    """Write bytes as a constant of C."""
+    return f"static const unsigned char {name}[] = {{{','.join(map(str, content))}}};\n"
+
+
+def make_program(scratch: str) -> str:
+    """Compile program.c with the interpreter and what it begins with; return its path."""
+    (start,) = parts.compiled([("start", os.path.join(HERE, "start.py"), "PYMODULE")])
+    rows = ""
+    with open(os.path.join(scratch, "start.h"), "w", encoding="ascii") as header:
+        for number, module in enumerate(parts.compiled(parts.modules_of_the_beginning())):
+            header.write(array(f"frozen_{number}", module.code))
+            row = f'.name = "{module.name}", .code = frozen_{number}, .size = sizeof frozen_{number}'
+            rows += f"    {{{row}, .is_package = {int(module.package)}}},\n"
+        header.write(f"static const struct _frozen frozen[] = {{\n{rows}    {{0}},\n}};\n")
+        header.write(array("start", start.code).replace("unsigned ", ""))
+    setting = sysconfig.get_config_var
+    python = os.path.join(setting("LIBPL"), setting("LIBRARY"))
+    libraries = " ".join(setting(name) or "" for name in ("LINKFORSHARED", "MODLIBS", "LIBS", "SYSLIBS")).split()
+    program = os.path.join(scratch, "imq.program")
+    places = ["-I.", "-I", sysconfig.get_path("include"), "-I", sysconfig.get_path("platinclude")]
+    source = os.path.join(HERE, "program.c")
+    subprocess.run([*COMPILE, "-no-pie", *places, "-o", program, source, python, *libraries], cwd=scratch, check=True)
+    return program
+
+
+def run_pyinstaller(program: str, scratch: str) -> dict[str, Any]:
     """Analyse imq with PyInstaller, and read the layout that imq.spec writes."""
     modules = os.path.join(scratch, "modules.json")
     layout = os.path.join(scratch, "layout.json")
@@ -63,7 +90,7 @@ def run_pyinstaller(scratch: str) -> dict[str, Any]:
         json.dump(parts.modules_of_a_query(), file)
     command = [sys.executable, "-m", "PyInstaller", "--noconfirm", "--clean", "--log-level", "WARN"]
     folders = ["--distpath", scratch, "--workpath", os.path.join(scratch, "work")]
-    subprocess.run([*command, *folders, os.path.join(HERE, "imq.spec"), "--", modules, layout], check=True)
+    subprocess.run([*command, *folders, os.path.join(HERE, "imq.spec"), "--", modules, program, layout], check=True)
     refuse_gaps(os.path.join(scratch, "work", "imq", "warn-imq.txt"))
     with open(layout, encoding="utf-8") as file:
         return dict(json.load(file))
@@ -112,33 +139,40 @@ def write_modules(layout: dict[str, Any], second: Mapping[str, bytes], ready: st
     with zipfile.ZipFile(layout["library"]) as library:
         for member in library.namelist():
             module = parts.member_module(member, library.read(member))
+            if module.name in parts.BEGINNING:
+                continue
             (modules if module.name in early else packed).append(module)
     places, content = {}, b""
     for module in sorted(modules):
         places[module.name] = (module.package, len(content), len(module.code))
         content += module.code
-    extensions = {name: tuple(files) for name, files in sorted(layout["extensions"].items())}
+    first, later = ({name: tuple(files) for name, files in sorted(table.items())} for table in layout["extensions"])
+    unpacked = {name: files[0] for name, files in first.items()}
     checks = {name: (len(file), zlib.crc32(file)) for name, file in sorted(second.items())}
-    table = marshal.dumps((places, extensions, checks))
+    table = marshal.dumps((places, unpacked, later, checks))
     with open(ready, "wb") as file:
         file.write(len(table).to_bytes(4, "big") + table + content)
     return dict(module.member() for module in packed)
 
 
-def write_archive(path: str, members: Mapping[str, bytes], date: int) -> None:
-    """Write the zip archive of the second half."""
-    with zipfile.ZipFile(path, "w") as archive:
-        for name in sorted(members):
-            member = zipfile.ZipInfo(name, time.gmtime(date)[:6])
-            archive.writestr(member, members[name], zipfile.ZIP_DEFLATED, compresslevel=9)
+def append_archive(path: str, members: Mapping[str, bytes], date: int) -> int:
+    """Append the zip archive of the second half to a file, and return its size.
+
+    Its entries say where they are in the whole file, as tools for archives expect.
+    """
+    with open(path, "r+b") as file:
+        start = file.seek(0, os.SEEK_END)
+        with zipfile.ZipFile(file, "w") as archive:
+            for name in sorted(members):
+                member = zipfile.ZipInfo(name, time.gmtime(date)[:6])
+                archive.writestr(member, members[name], zipfile.ZIP_DEFLATED, compresslevel=9)
+        return file.tell() - start
 
 
 def collect_first(layout: dict[str, Any], program: str, system: list[str], scratch: str) -> list[Part]:
-    """List what the launcher unpacks: the loader, PyInstaller's program, and in lib/ all that they open."""
-    names = os.path.join(scratch, "names.so")
-    subprocess.run([*COMPILE, "-shared", "-fPIC", "-o", names, os.path.join(HERE, "names.c")], check=True)
+    """List what the launcher unpacks: the loader, the interpreter, and in lib/ all that they open."""
     loader, *libraries = system
-    files = [*layout["first"], *([os.path.basename(path), path] for path in libraries), ["names.so", names]]
+    files = [*layout["first"], *([os.path.basename(path), path] for path in libraries)]
     copies = [Part(f"lib/{name}", path) for name, path in stripped(files, os.path.join(scratch, "first"))]
     return sorted([*copies, Part(os.path.basename(loader), loader, runs=True), Part("imq", program, runs=True)])
 
@@ -154,13 +188,13 @@ def write_bill(layout: dict[str, Any], system: Iterable[str]) -> dict[str, bytes
     return {name: content, **texts}
 
 
-def make_launcher(files: list[Part], appended: int, scratch: str, output: str) -> None:
-    """Pack the first half and compile the launcher around it; `appended` bytes will follow it in the executable."""
+def pack(files: list[Part], scratch: str) -> dict[str, object]:
+    """Pack the first half, and return what parts.h says of it."""
     contents = []
     for part in files:
         with open(part.path, "rb") as file:
             contents.append(file.read())
-    packed = zstandard.ZstdCompressor(level=22).compress(b"".join(contents))
+    packed = zstandard.ZstdCompressor(level=22, write_checksum=True).compress(b"".join(contents))
     rows = "\n".join(
         f'    {{"{part.name}", {len(content)}, {"0700" if part.runs else "0600"}}},'
         for part, content in zip(files, contents, strict=True)
@@ -169,31 +203,40 @@ def make_launcher(files: list[Part], appended: int, scratch: str, output: str) -
     (loader,) = (part.name for part in files if part.runs and part.name != "imq")
     with open(os.path.join(scratch, "packed"), "wb") as file:
         file.write(packed)
+    return {"folder": folder, "loader": loader, "size": len(packed), "rows": rows}
+
+
+def make_launcher(packed: Mapping[str, object], appended: int, scratch: str) -> str:
+    """Compile the launcher around the first half; `appended` bytes follow it in the executable. Return its path."""
     with open(os.path.join(scratch, "parts.h"), "w", encoding="utf-8") as file:
-        file.write(HEADER.format(folder=folder, loader=loader, size=len(packed), appended=appended, rows=rows))
-    command = [*COMPILE, "-static", "-I.", "-o", output, os.path.join(HERE, "launcher.c"), "-lzstd"]
+        file.write(HEADER.format(appended=appended, **packed))
+    made = os.path.join(scratch, "launcher")
+    command = [*COMPILE, "-static", "-I.", "-o", made, os.path.join(HERE, "launcher.c"), "-lzstd"]
     subprocess.run(command, cwd=scratch, check=True)
+    return made
 
 
 def main(scratch: str, output: str) -> None:
     """Make the executable `output`; `scratch` is a folder for what is needed on the way."""
     date = int(os.environ["SOURCE_DATE_EPOCH"])
-    layout = run_pyinstaller(scratch)
-    made, ready, archive = (os.path.join(scratch, name) for name in ("imq.static", "ready", "second.zip"))
+    program = make_program(scratch)
+    layout = run_pyinstaller(program, scratch)
+    made, ready = (os.path.join(scratch, name) for name in ("imq.static", "ready"))
     second = {}
     for name, path in stripped(layout["second"], os.path.join(scratch, "second")):
         with open(path, "rb") as file:
             second[name] = file.read()
     members = {**write_modules(layout, second, ready), **second}
     layout["first"].append(["ready", ready])
-    program = os.path.join(scratch, "work", "imq", "imq")
     system = parts.system_libraries(layout["binaries"], program)
-    first = collect_first(layout, program, system, scratch)
+    packed = pack(collect_first(layout, program, system, scratch), scratch)
     members |= write_bill(layout, system)
-    write_archive(archive, members, date)
-    make_launcher(first, os.path.getsize(archive), scratch, made)
-    with open(made, "ab") as program, open(archive, "rb") as file:
-        shutil.copyfileobj(file, program)
+    shutil.copyfile(make_launcher(packed, 0, scratch), made)  # as long as the one that knows what follows
+    appended = append_archive(made, members, date)
+    with open(make_launcher(packed, appended, scratch), "rb") as launcher, open(made, "r+b") as file:
+        if os.path.getsize(launcher.name) != os.path.getsize(made) - appended:
+            raise SystemExit("freeze: the length of the launcher depends on what it is told")
+        shutil.copyfileobj(launcher, file)
     os.chmod(made, EXECUTABLE)
     os.makedirs(os.path.dirname(output), exist_ok=True)
     os.replace(made, output)

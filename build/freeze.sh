@@ -3,9 +3,10 @@
 #
 #     bash build/freeze.sh [--twice]
 #
-# It is made from a wheel, installed in an environment of its own (.cache/freeze), by a Python that has its library
-# as a shared one: the distribution's, unless PYTHON names another. As root on Debian and Ubuntu the packages that
-# are missing are installed. The same sources and the same Python give the same file.
+# It is made from a wheel, installed in an environment of its own (.cache/freeze), with a Python whose library can be
+# linked in: the distribution's, unless PYTHON names another. As root on Debian and Ubuntu the packages that are missing
+# are installed. The same sources and the same Python give the same file: --twice makes it again in another folder, in
+# another time zone and locale, with another file mode mask, and compares.
 set -euo pipefail
 checkout=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 packages=(python3 python3-venv python3-dev binutils patchelf gcc libc6-dev libzstd-dev)
@@ -13,7 +14,8 @@ tools=(objcopy strip ldd patchelf gcc)
 
 say() { printf '%s\n' "$*" >&2; }
 
-# A Python 3.11 or later that can make environments and that PyInstaller can embed.
+# A Python 3.11 or later that can make environments, with its library twice: shared, which PyInstaller looks for, and
+# static, which is linked into the executable.
 suits() {
     "$1" - 2>/dev/null <<'PYTHON'
 import ensurepip, os, sys, sysconfig, venv
@@ -21,7 +23,9 @@ ensurepip.version()
 names = sysconfig.get_config_vars("LIBDIR", "MULTIARCH", "INSTSONAME")
 folders = (names[0], os.path.join(names[0], names[1] or ""))
 library = f"libpython{sys.version_info[0]}.{sys.version_info[1]}.so.1.0"
-sys.exit(sys.version_info < (3, 11) or not any(os.path.exists(os.path.join(folder, library)) for folder in folders))
+static = os.path.join(*sysconfig.get_config_vars("LIBPL", "LIBRARY"))
+shared = any(os.path.exists(os.path.join(folder, library)) for folder in folders)
+sys.exit(sys.version_info < (3, 11) or not shared or not os.path.exists(static))
 PYTHON
 }
 
@@ -43,7 +47,7 @@ missing() {
     done
     printf '#include <zstd.h>\nint main(void) { return ZSTD_isError(0); }' |
         gcc -static -x c -o /dev/null - -lzstd 2>/dev/null || printf ' static libraries of C and zstd'
-    find_python >/dev/null || printf ' a Python 3.11 or later with venv and libpython3.x.so'
+    find_python >/dev/null || printf ' a Python 3.11 or later with venv, libpython3.x.so and libpython3.x.a'
 }
 
 if [ "$(uname -s)" != Linux ]; then
@@ -69,7 +73,7 @@ if [ ! -d "${HOME:-}" ] || [ ! -w "$HOME" ]; then
     mkdir -p "$HOME"
 fi
 unset PYTHONHOME PYTHONPATH VIRTUAL_ENV
-export PYTHONHASHSEED=1 PYINSTALLER_CONFIG_DIR="$scratch/pyinstaller"
+export PYTHONHASHSEED="${PYTHONHASHSEED:-1}" PYINSTALLER_CONFIG_DIR="$scratch/pyinstaller"
 if [ -z "${SOURCE_DATE_EPOCH:-}" ]; then
     SOURCE_DATE_EPOCH=$(git -C "$checkout" log -1 --format=%ct 2>/dev/null) || SOURCE_DATE_EPOCH=315532800
 fi
@@ -87,11 +91,10 @@ cd "$scratch"
 run "$python" "$checkout/build/freeze.py" "$scratch" "$checkout/dist/imq"
 tail -n 1 "$scratch/log"
 if [ "${1:-}" = --twice ]; then
-    again=$scratch/again
+    again="$scratch/another place"
     mkdir "$again"
-    export PYINSTALLER_CONFIG_DIR="$again/pyinstaller" PYTHONHASHSEED=2
-    cd "$again"
-    run "$python" "$checkout/build/freeze.py" "$again" "$again/imq"
-    cmp "$again/imq" "$checkout/dist/imq" || exit 1
+    tar -C "$checkout" --exclude=./.cache --exclude=./.git --exclude=./dist -cf - . | tar -C "$again" -xf -
+    (umask 077 && LC_ALL=C TZ=Asia/Tokyo PYTHONHASHSEED=2 bash "$again/build/freeze.sh")
+    cmp "$again/dist/imq" "$checkout/dist/imq" || exit 1
     say "imq: made a second time, it is the same file"
 fi

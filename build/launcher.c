@@ -43,7 +43,7 @@ struct part {
     mode_t mode;
 };
 
-#include "parts.h" /* FOLDER, LOADER, PRELOADED, PROGRAM, PACKED, PACKED_SIZE; APPENDED, what follows in the file; parts[] */
+#include "parts.h" /* FOLDER, LOADER, PROGRAM, PACKED, PACKED_SIZE; APPENDED, what follows in the file; parts[] */
 
 #define COUNT (sizeof parts / sizeof *parts)
 #define FAILED 3                   /* imq's exit code for "something that it needs failed" */
@@ -237,18 +237,14 @@ static bool fill(int base, const char *name, const char *place) {
 
 /* ---- running what is in a folder ------------------------------------------------------------------------------ */
 
-/* The dynamic loader, the C library and PyInstaller's program look at the environment, and it is the user's: what they
- * would take for theirs is kept under other names, which start.py gives back before anything else can see them. */
+/* The dynamic loader and the C library look at the environment, and it is the user's: what they would take for theirs
+ * is kept under other names, which start.py gives back before anything else can see them. */
 static bool is_for_loaders(const char *variable) {
     static const char *const whole[] = {"LC_ALL=", "LOCPATH=", "GCONV_PATH=", "GLIBC_TUNABLES="};
-    static const char *const begins[] = {"LD_", "_PYI_", "PYINSTALLER_"};
     for (size_t index = 0; index < sizeof whole / sizeof *whole; index++)
         if (strncmp(variable, whole[index], strlen(whole[index])) == 0)
             return true;
-    for (size_t index = 0; index < sizeof begins / sizeof *begins; index++)
-        if (strncmp(variable, begins[index], strlen(begins[index])) == 0)
-            return true;
-    return false;
+    return strncmp(variable, "LD_", 3) == 0;
 }
 
 static void run(const char *place, int stamp, int executable, int watched, char **arguments) {
@@ -257,14 +253,11 @@ static void run(const char *place, int stamp, int executable, int watched, char 
         count++;
     while (environ[variables])
         variables++;
-    char **environment = calloc(variables + 6, sizeof *environment), **command = calloc(count + 8, sizeof *command);
+    char **environment = calloc(variables + 3, sizeof *environment), **command = calloc(count + 6, sizeof *command);
     if (!environment || !command)
         abort();
     for (size_t index = 0; index < variables; index++)
         environment[at++] = is_for_loaders(environ[index]) ? text(HIDDEN "%s", environ[index]) : environ[index];
-    environment[at++] = text("_PYI_ARCHIVE_FILE=%s/" PROGRAM, place);
-    environment[at++] = "_PYI_PARENT_PROCESS_LEVEL=-1"; /* PyInstaller's: the search path for libraries is set */
-    environment[at++] = "_PYI_LINUX_PROCESS_NAME=imq";
     environment[at++] = "LC_ALL=C"; /* else the C library would load the host's locales and converters */
     environment[at++] = text("_IMQ_DESCRIPTORS=%d,%d,%d", executable, stamp, watched);
     at = 0;
@@ -272,8 +265,6 @@ static void run(const char *place, int stamp, int executable, int watched, char 
     command[at++] = "--inhibit-cache";
     command[at++] = "--library-path";
     command[at++] = text("%s/lib", place);
-    command[at++] = "--preload";
-    command[at++] = text("%s/" PRELOADED, place);
     command[at++] = text("%s/" PROGRAM, place);
     memcpy(command + at, arguments + 1, (count ? count - 1 : 0) * sizeof *command);
     fcntl(executable, F_SETFD, 0);

@@ -9,7 +9,6 @@ import pkgutil
 import subprocess
 import sys
 import tempfile
-import zipfile
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from PyInstaller.building.utils import get_code_object, replace_filename_in_code_object
@@ -29,8 +28,8 @@ FOR_MAKING = frozenset(
     }
 )
 
-# Imported by the interpreter and by PyInstaller's loader before start.py runs.
-INTERPRETER = frozenset({"_struct", "encodings", "encodings.aliases", "encodings.ascii", "encodings.utf_8", "zlib"})
+# Imported by the interpreter before start.py runs, beside what it has compiled in.
+BEGINNING = ("encodings", "encodings.aliases", "encodings.utf_8")
 
 
 class Halves(NamedTuple, Generic[T]):
@@ -52,7 +51,16 @@ def modules_of_a_query() -> list[str]:
             if done.returncode != 0:
                 raise SystemExit(f"freeze: imq does not work here:\n{done.stdout}{done.stderr[-2000:]}")
     lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
-    return sorted({*(line.rpartition("|")[2].strip() for line in lines), *INTERPRETER})
+    return sorted({*(line.rpartition("|")[2].strip() for line in lines)})
+
+
+def modules_of_the_beginning() -> Iterator[Entry]:
+    """Find the modules that the interpreter imports before start.py runs."""
+    for name in BEGINNING:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise SystemExit(f"freeze: this Python has no {name}")
+        yield name, spec.origin, "PYMODULE"
 
 
 def modules_of_the_package() -> list[str]:
@@ -78,39 +86,30 @@ def divide_files(entries: Iterable[Entry]) -> Halves[list[Entry]]:
     return halves
 
 
-def modules_of_owners(modules: Iterable[Entry], files: Iterable[Entry]) -> list[Entry]:
-    """Pick the modules of the libraries that files belong to."""
-    owners = {entry[0].partition("/")[0] for entry in files}
-    return [entry for entry in modules if entry[0].partition(".")[0] in owners]
+def owners(files: Iterable[Entry]) -> frozenset[str]:
+    """Name the packages that files belong to."""
+    return frozenset(entry[0].partition("/")[0] for entry in files)
 
 
-def divide_modules(entries: Iterable[Entry], early: frozenset[str]) -> Halves[list[Entry]]:
-    """Divide byte code modules: those that an ordinary query imports, and the rest."""
+def divide_modules(entries: Iterable[Entry], early: frozenset[str], owning: frozenset[str]) -> Halves[list[Entry]]:
+    """Divide byte code modules: those that an ordinary query imports or that own unpacked files, and the rest."""
     halves: Halves[list[Entry]] = Halves([], [])
     for entry in sorted(entries):
-        (halves.first if entry[0] in early else halves.second).append(entry)
+        is_first = entry[0] in early or entry[0].partition(".")[0] in owning
+        (halves.first if is_first else halves.second).append(entry)
     return halves
 
 
-def divide_library(path: str, folder: str) -> Halves[Entry]:
-    """Divide PyInstaller's archive of the standard library's base: what starts the interpreter, and the rest."""
-    first, second = (os.path.join(folder, name) for name in ("first_library.zip", "second_library.zip"))
-    with (
-        zipfile.ZipFile(path) as whole,
-        zipfile.ZipFile(first, "w") as interpreter,
-        zipfile.ZipFile(second, "w") as rest,
-    ):
-        for member in sorted(whole.infolist(), key=lambda member: member.filename):
-            archive = interpreter if member_module(member.filename).name in INTERPRETER else rest
-            archive.writestr(member, whole.read(member))
-    return Halves(("base_library.zip", first, "DATA"), ("library.zip", second, "DATA"))
-
-
-def divide_binaries(entries: Iterable[Entry], early: frozenset[str]) -> Halves[list[Entry]]:
-    """Divide extension modules and shared libraries: what an ordinary query needs, and the rest."""
-    found = sorted(entry for entry in entries if entry[2] in {"EXTENSION", "BINARY"})
-    roots = [entry for entry in found if module_name(entry) in early or entry[0].startswith("libpython")]
-    needed = {os.path.basename(path) for path in _libraries(roots)}
+def divide_binaries(entries: Iterable[Entry], early: frozenset[str], program: str) -> Halves[list[Entry]]:
+    """Divide extension modules and shared libraries: what the interpreter and an ordinary query need, and the rest."""
+    found = sorted(
+        entry for entry in entries if entry[2] in {"EXTENSION", "BINARY"} and not entry[0].startswith("libpython")
+    )
+    roots = [entry for entry in found if module_name(entry) in early]
+    needed = {os.path.basename(path) for path in _libraries([*roots, ("imq", program, "BINARY")])}
+    for name, path, _ in found:
+        if any(os.path.basename(library).startswith("libpython") for _, library in get_imports(path)):
+            raise SystemExit(f"freeze: {name} would bring a second interpreter: it is linked with a shared libpython")
     halves: Halves[list[Entry]] = Halves([], [])
     for entry in found:
         (halves.first if entry in roots or os.path.basename(entry[0]) in needed else halves.second).append(entry)
@@ -120,7 +119,7 @@ def divide_binaries(entries: Iterable[Entry], early: frozenset[str]) -> Halves[l
 def system_libraries(binaries: Iterable[str], program: str) -> list[str]:
     """List what PyInstaller leaves to the system: the dynamic loader, which is the first, and the C library's files.
 
-    `binaries`: the files that PyInstaller does bring; `program`: the one that it makes.
+    `binaries`: the files that PyInstaller does bring; `program`: the interpreter.
     """
     asked = subprocess.run(["patchelf", "--print-interpreter", program], capture_output=True, text=True, check=True)
     loader = asked.stdout.strip()
@@ -149,6 +148,19 @@ def table_of_extensions(second: list[Entry]) -> dict[str, tuple[str, ...]]:
             needed = {os.path.basename(library) for library in _libraries([entry])}
             table[module] = (entry[0], *(libraries[need] for need in sorted(needed & libraries.keys())))
     return table
+
+
+def carried(entries: Iterable[Entry]) -> list[str]:
+    """Name what entries are of: packages, and modules of no package. Shared libraries beside them are left out."""
+    names = set()
+    for entry in entries:
+        name, _, kind = entry
+        module = name if kind == "PYMODULE" else module_name(entry)
+        if module is not None:
+            names.add(module.partition(".")[0])
+        elif "/" in name:
+            names.add(name.partition("/")[0].partition("-")[0])  # prompt_toolkit-3.0.53.dist-info/METADATA
+    return sorted(names)
 
 
 class Compiled(NamedTuple):

@@ -14,30 +14,43 @@ from zipimport import ZipImportError, zipimporter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from importlib.machinery import ModuleSpec
+    from importlib.machinery import ExtensionFileLoader, ModuleSpec
+    from importlib.readers import FileReader
     from types import CodeType, ModuleType
 else:
     from _frozen_importlib import ModuleSpec
+    from _frozen_importlib_external import ExtensionFileLoader
 
-PARTS: str = sys._MEIPASS  # type: ignore[attr-defined]  # noqa: SLF001  # the folder of the first half, from PyInstaller
+PARTS = os.path.join(os.path.dirname(sys.executable), "lib")
+"""The folder of the first half."""
 HIDDEN = "_IMQ_ENV_"  # before the names of the user's variables that the loaders would have taken for theirs
+
+
+def extension_spec(name: str, path: str) -> ModuleSpec:
+    """Say that an extension module is in a file."""
+    spec = ModuleSpec(name, ExtensionFileLoader(name, path), origin=path)
+    spec.has_location = True
+    return spec
 
 
 class ReadyModules:
     """Finds the modules of an ordinary query, for `sys.meta_path`, in one file: where each begins, and its length.
 
-    PyInstaller opens its archive for each module: 10 ms more at each start.
+    `extensions`: the files of extension modules, in the folder of the first half.
     """
 
-    def __init__(self, file: int, start: int, modules: dict[str, tuple[bool, int, int]]) -> None:
+    def __init__(
+        self, file: int, start: int, modules: dict[str, tuple[bool, int, int]], extensions: dict[str, str]
+    ) -> None:
         self.file = file
         self.start = start  # of the first module's code
         self.modules = modules
+        self.extensions = extensions
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
         """Say where a module comes from, or None when it is not one of these."""
         if name not in self.modules:
-            return None
+            return extension_spec(name, os.path.join(PARTS, self.extensions[name])) if name in self.extensions else None
         package = self.modules[name][0]
         spec = ModuleSpec(name, self, origin="imq", is_package=package)  # type: ignore[arg-type]
         if package:
@@ -56,6 +69,13 @@ class ReadyModules:
         _, start, length = self.modules[name]
         code: CodeType = marshal.loads(os.pread(self.file, length, self.start + start))  # noqa: S302
         return code
+
+    def get_resource_reader(self, name: str) -> "FileReader":
+        """Read the files of a package, as importlib.resources asks: they are in the folder of the first half."""
+        from importlib.readers import FileReader
+        from types import SimpleNamespace
+
+        return FileReader(SimpleNamespace(path=os.path.join(PARTS, *name.split("."), "__init__.py")))  # type: ignore[arg-type]
 
 
 class PackedModules:
@@ -83,15 +103,10 @@ class PackedModules:
             return None
 
     def _extension(self, name: str) -> ModuleSpec:
-        from importlib.machinery import ExtensionFileLoader
-
         member, *libraries = self.extensions[name]
         for library in libraries:
             self._unpack(library)
-        path = self._unpack(member)
-        spec = ModuleSpec(name, ExtensionFileLoader(name, path), origin=path)
-        spec.has_location = True
-        return spec
+        return extension_spec(name, self._unpack(member))
 
     def _unpack(self, member: str) -> str:
         """Write one file beside the first half, unless it is there; safe when others want the same one."""
@@ -141,7 +156,7 @@ def take_descriptors() -> str:
 def restore_environment() -> None:
     """Make the environment the user's again, so that imq and the programs that it starts see no other."""
     hidden = {name.removeprefix(HIDDEN): os.environ[name] for name in os.environ if name.startswith(HIDDEN)}
-    for name in [name for name in os.environ if name == "LC_ALL" or name.startswith(("_PYI_", "_IMQ_"))]:
+    for name in [name for name in os.environ if name == "LC_ALL" or name.startswith("_IMQ_")]:
         del os.environ[name]
     os.environ.update(hidden)
 
@@ -149,12 +164,13 @@ def restore_environment() -> None:
 def start() -> None:
     """Make the frozen executable what the package is, and run it."""
     gc.set_threshold(50_000)  # as imq.cli does a little later
+    sys.frozen = True  # type: ignore[attr-defined]  # the word of all tools that freeze
     archive = take_descriptors()
     restore_environment()
     ready = os.open(os.path.join(PARTS, "ready"), os.O_RDONLY | os.O_CLOEXEC)
     length = int.from_bytes(os.read(ready, 4), "big")
-    modules, extensions, checks = marshal.loads(os.read(ready, length))  # noqa: S302
-    sys.meta_path.insert(0, ReadyModules(ready, 4 + length, modules))
+    modules, unpacked, extensions, checks = marshal.loads(os.read(ready, length))  # noqa: S302
+    sys.meta_path.insert(0, ReadyModules(ready, 4 + length, modules, unpacked))
     sys.meta_path.append(PackedModules(archive, extensions, checks))
     sys.path.append(archive)  # for importlib.metadata and importlib.resources
     sys.argv[0] = "imq"

@@ -6,7 +6,7 @@
 # The tests talk to real servers and to other people's tools. As root on Debian and Ubuntu those that are missing are
 # installed; else the tests that need them are left out, and it says which and why. IMQ_REQUIRE_SERVERS=1 makes a
 # missing one a failure. IMQ_EXECUTABLE names a frozen executable (build/freeze.sh): then tests/frozen is run as well,
-# and the command-line cases run that executable.
+# and the command-line cases and the sessions on terminals run that executable.
 set -euo pipefail
 checkout=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 cd -- "$checkout"

@@ -272,15 +272,17 @@ def test_without_any_place_it_says_what_to_set(new: Frozen, options: str) -> Non
     assert "hint: set TMPDIR" in done.stderr
 
 
-@pytest.mark.parametrize("damage", ["cut", "changed"])
-def test_a_damaged_executable_says_so(new: Frozen, tmp_path: pathlib.Path, damage: str) -> None:
+@pytest.mark.parametrize("damage", ["cut", "longer", 2_000_000, 3_000_000, 4_000_000])
+def test_a_damaged_executable_says_so(new: Frozen, tmp_path: pathlib.Path, damage: str | int) -> None:
     new.executable = str(shutil.copy(new.executable, tmp_path / "imq"))
     if damage == "cut":
         os.truncate(new.executable, os.path.getsize(new.executable) // 2)
-    else:
-        with open(new.executable, "r+b") as file:
-            file.seek(3_000_000)
-            file.write(bytes(1000))
+    with open(new.executable, "r+b") as file:
+        file.seek(damage if isinstance(damage, int) else os.path.getsize(new.executable))
+        byte = file.read(1) or b"\0"
+        file.seek(-len(byte) if isinstance(damage, int) else 0, os.SEEK_CUR)
+        if damage != "cut":
+            file.write(bytes([byte[0] ^ 1]))  # one bit, or one byte more
     done = new.run("--version")
     assert (done.returncode, done.stdout) == (3, "")
     assert "this executable is damaged" in done.stderr

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _PATIENCE = 60.0
 """Seconds after which a screen will not show what is waited for."""
 _LOOK = 0.02
+_IMQ = [os.environ["IMQ_EXECUTABLE"]] if os.environ.get("IMQ_EXECUTABLE") else [sys.executable, "-m", "imq"]
 
 
 class Terminal:
@@ -87,7 +88,10 @@ class Terminal:
 
 
 class Room:
-    """Starts programs on terminals, with a home and a store of their own."""
+    """Starts programs on terminals, with a home and a store of their own.
+
+    imq is `python -m imq`, or the executable that IMQ_EXECUTABLE names.
+    """
 
     def __init__(self, folder: pathlib.Path) -> None:
         self.folder = folder
@@ -100,7 +104,7 @@ class Room:
 
     def imq(self, *arguments: str, wide: int = 80, high: int = 24, **environment: str | None) -> Terminal:
         """Start imq; an environment variable that is None is not there."""
-        command = [sys.executable, "-m", "imq", "--root", str(self.store), *arguments]
+        command = [*_IMQ, "--root", str(self.store), *arguments]
         return self.start(command, wide, high, environment)
 
     def start(self, command: list[str], wide: int, high: int, environment: dict[str, str | None]) -> Terminal:
