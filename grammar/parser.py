@@ -177,6 +177,15 @@ class _Parser:
             if states[-1] == END:
                 return True
 
+    def _asserts(self) -> bool:
+        """Whether the statement that is being read is an assertion."""
+        return any(isinstance(value, Token) and value.kind == "ASSERT" for value in self._values)
+
+    def _after_table(self) -> bool:
+        """Whether the last token was the name of a table."""
+        last = self._values[-1] if self._values else None
+        return isinstance(last, Token) and last.kind == "TABLE"
+
     def _unexpected(self, token: Token) -> StatementError:
         expected = self._expected()
         words: set[str] = {word for word, kind in WORDS.items() if kind in expected and word.isalpha()}
@@ -215,6 +224,11 @@ class _Parser:
             message = f'"{shown}" cannot stand here' if found.strip() else "the statement ends too early"
         if "WHERE" not in expected and found.lower() == "where" and "WORD" in expected:
             hints = ("where follows a table: " + listed(sorted(self._vocabulary.tables)),)
+        elif "WHERE" not in expected and found.lower() == "where" and self._asserts():
+            hints = ("an assertion asks about rows: any TABLE … where …, no TABLE … where …",)
+        elif token.kind == "WORD" and "WHERE" in expected and self._after_table():
+            which = nearest(found, words) or f"say which rows: {self._values[-1].value} where …"
+            hints = (which, "expected " + _describe(expected))
         else:
             hints = (nearest(found, words) if token.kind != "$END" else "", "expected " + _describe(expected))
         return StatementError(message, span=token.span, hints=hints)

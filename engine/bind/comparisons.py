@@ -31,7 +31,7 @@ def test(node: ast.Expr, operator: str, left: b.Bound, right: b.Bound) -> b.Boun
             raise TypeMismatch(
                 f'"has" wants a list or a map on its left, but {called(left)} is {left.kind.value}', span=node.span
             )
-        return b.Test("has", left, right)
+        return b.Test("has", left, _ended(left, right))
     if left.kind in (Kind.LIST, Kind.MAP):
         advice = f"{called(left)} has X" if left.kind is Kind.LIST else f"{called(left)}.KEY {operator} X"
         raise TypeMismatch(
@@ -51,6 +51,14 @@ def test(node: ast.Expr, operator: str, left: b.Bound, right: b.Bound) -> b.Boun
     if operator in _ORDERED_ONLY and left.kind is Kind.BOOLEAN:
         raise TypeMismatch(f"{called(left)} is {left.kind.value} and has no order", span=node.span)
     return b.Test(operator, left, right)
+
+
+def _ended(left: b.Bound, right: b.Bound) -> b.Bound:
+    """Return what is looked for in a list, with the ending that its texts have and this one goes without."""
+    ending = left.field.ending if isinstance(left, b.Column) else ""
+    if not ending or not isinstance(right, b.Value) or ending[0] in str(right.value):
+        return right
+    return right.replace(value=f"{right.value}{ending}")
 
 
 def check_pattern(name: str, pattern: b.Bound, node: ast.Expr) -> None:

@@ -255,6 +255,14 @@ class Expressions:
     def _field_of(self, node: ast.FieldOf) -> b.Bound:
         if len(node.path) > 1:
             raise StatementError("one field of an image is wanted here", code="field-of", span=node.span)
+        name = node.path[0].lower()
+        if name in TABLES and TABLES["images"].find(name) is None:
+            raise StatementError(
+                f'"{name} of …" gives rows, and a value is wanted here',
+                code="no-row",
+                span=node.span,
+                hints=(f"ask about them: any {name} of … where …, no {name} of …, ({name} of … count) = 0",),
+            )
         return self._lookup(TABLES["images"].field(node.path[0], node.span), self.literal(node.target))
 
     def _lookup(self, field: Field, literal: ast.Literal) -> b.Bound:
@@ -273,6 +281,8 @@ class Expressions:
             return self.scope.find(literal.text)
         except ImqError as error:
             error.span = error.span or literal.span
+            if literal.text.lower() in TABLES:
+                error.hints = (f"for those of a query: of ({literal.text} where …)", *error.hints)
             raise
 
     # Queries inside

@@ -418,7 +418,8 @@ def needs_where(rows: ast.Rows, verb: str) -> None:
     """Refuse an action on a whole table that says neither which rows nor `all`."""
     if isinstance(rows, ast.Combination) or rows.base is not None:
         return
-    if rows.where is None and not rows.every and rows.limit is None and rows.until is None and not rows.targets:
+    chosen = rows.every or rows.targets
+    if not chosen and all(part is None for part in (rows.where, rows.limit, rows.until, rows.newest)):
         raise Refused(
             f"{verb} {rows.table} would take every one of the {rows.table}",
             span=rows.span,

@@ -58,6 +58,7 @@ class Field(Record):
 
     `doc` is its help. `aliases` are further names. `placeholders` maps docker's template names that show the field to
     how they show it (see render/cell.py); the field's own name always works, with or without underscores.
+    `ending` is what a text may go without that is looked for in a list: the protocol of a port.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Field(Record):
     placeholders: tuple[tuple[str, str], ...] = ()
     title: str = ""
     cost: Cost = Cost.CONFIG
+    ending: str = ""
 
     @property
     def heading(self) -> str:

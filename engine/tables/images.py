@@ -91,7 +91,7 @@ IMAGES = Table(
         Field("entrypoint", Kind.LIST, "the entry point, word by word"),
         Field("cmd", Kind.LIST, "the default command, word by word", aliases=("command",)),
         Field("workdir", Kind.TEXT, "the working directory", aliases=("working_dir",)),
-        Field("ports", Kind.LIST, "the exposed ports, such as 80/tcp", aliases=("exposed_ports",)),
+        Field("ports", Kind.LIST, "the exposed ports, such as 80/tcp", aliases=("exposed_ports",), ending="/tcp"),
         Field("volumes", Kind.LIST, "the declared volumes"),
         Field("healthcheck", Kind.LIST, "the health check's command; unknown when there is none"),
         Field("stop_signal", Kind.TEXT, "the signal that stops a container"),

@@ -44,6 +44,14 @@ def running(library_root: str) -> Iterator[Session]:
     opened.close()
 
 
+@pytest.fixture(scope="module")
+def untouched(library_root: str) -> Iterator[Session]:
+    """Give a session in which nothing was said before: `use`, `set` and `let` stay for what follows."""
+    opened = on_library(library_root)
+    yield opened
+    opened.close()
+
+
 def shown(result: Result) -> str:
     manner = Manner(NOW, None)
     if isinstance(result, Answer):
@@ -102,11 +110,11 @@ def test_a_statement_with_one_word_changed(running: Session, statement: str, dat
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_every_field_of_every_table(running: Session, field: str) -> None:
+def test_every_field_of_every_table(untouched: Session, field: str) -> None:
     for table in TABLES.values():
         if table.find(field) is not None and not table.remote:
             asked = f'{table.name} of "keep.txt"' if table.takes is Of.FILE else table.name
-            answer = said(running, f"{asked} order by {field} limit 3 select {field}")
+            answer = said(untouched, f"{asked} order by {field} limit 3 select {field}")
             assert not answer.startswith("error["), answer
 
 
