@@ -577,7 +577,7 @@ class _Fields:
     digest: Path
     """images: the digest by which the registry knows the name; unknown when it never came from one; layers: the digest of the layer as it travels; tags: the digest that the tag stands for; platforms: the digest of the entry's manifest; manifests: its digest; referrers: the digest of its manifest"""
     download_size: Path
-    """images: bytes of its config and layers as they travel; layers: bytes of the layer as it travels; tags: bytes of its config and layers as they travel"""
+    """images: bytes of its config and layers as they travel; layers: bytes of the layer as it travels; tags: bytes of its config and layers as they travel; platforms: bytes of its config and layers as they travel; manifests: bytes of its config and layers as they travel"""
     empty: Path
     """history: the step made no layer"""
     entrypoint: Path

@@ -91,6 +91,8 @@ class Expressions:
                 )
             case ast.Subquery(rows):
                 return single(self._related(rows, NOTHING, self.scope), node)
+            case ast.Exists(ast.Query(name) as rows, negated) if self._is_list(rows):
+                return b.IsKnown(b.Column(self.table.field(name)), not negated)
             case ast.Exists(rows, negated):
                 exists = b.Exists(self.rows(rows))
                 return b.Negation(exists) if negated else exists
@@ -107,6 +109,12 @@ class Expressions:
                 return self._phrase(node)
             case ast.Variable():
                 raise UnknownName(f"${node.name} has no value", code="unknown-variable", span=node.span)
+
+    def _is_list(self, rows: ast.Query) -> bool:
+        """Whether `no tags` means a list of the row, as manifests have one, and not rows that belong to it."""
+        field = self.table.find(rows.table)
+        bare = rows == ast.Query(rows.table) and self.table.relation(rows.table) is None
+        return bare and field is not None and field.kind is Kind.LIST
 
     def _known(self, operand: ast.Expr, *, known: bool) -> b.Bound:
         """Bind `is known`; of a relation (`base is known`, `has layer`) it is whether there are rows."""

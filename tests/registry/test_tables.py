@@ -186,6 +186,8 @@ class TestOtherTables:
         assert {row["digest"] for row in found.rows if row["tags"]} == {
             made.digest for made in thousand.contents.tags["mixed"].values()
         }
+        untagged = ask(warm, f"manifests of {thousand.host}/mixed where no tags select digest").column("digest")
+        assert sorted(untagged) == sorted(row["digest"] for row in found.rows if not row["tags"])
 
     def test_entries_of_indexes_whose_manifest_is_there(self, thousand: Thousand, warm: Session) -> None:
         assert not ask(warm, f"platforms of {thousand.host}/mixed:multi where no manifests").rows
