@@ -794,10 +794,10 @@ def load(*what: _Path, dry_run: bool = ...) -> Statement:
     """Take in the images of an archive that docker save, podman save or imq save wrote, or of an OCI layout. In text: `load "images.tar"`"""
     ...
 def save(*what: _Name | Query, to: _Path | None = ..., dry_run: bool = ...) -> Statement:
-    """Write images into one archive that docker load, podman, skopeo and imq read. In text: `save images where label.env = prod to "prod.tar"`"""
+    """Write images into one archive that docker load, podman, skopeo and imq read; a template of paths makes one for each row. In text: `save images where label.env = prod to "prod.tar"`"""
     ...
 def export(*what: _Name | Query, to: _Path | None = ..., force: bool = ..., dry_run: bool = ...) -> Statement:
-    """Unpack an image to a folder, or to an archive: the files that a container of it would see. In text: `export redis:7 to "rootfs"`"""
+    """Unpack an image to a folder, or to an archive: the files that a container of it would see. A template of paths makes one for each row. In text: `export redis:7 to "rootfs"`"""
     ...
 def rm(*what: _Name | Query, force: bool = ..., with_its_tags: bool = ..., dry_run: bool = ...) -> Statement:
     """Take names away, and each image with its last name; its layers go when no other image has them. In text: `rm images where repository like "team/*" and older than 30d`"""

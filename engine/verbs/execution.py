@@ -9,7 +9,7 @@ from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .declaration import Takes, Verb
-from .operands import option_texts, targets
+from .operands import named_query, option_texts
 from .templates import rendered
 
 if TYPE_CHECKING:
@@ -25,21 +25,11 @@ def _plan_exec(act: ast.Act, planning: Planning) -> list[Action]:
             span=act.span,
             hints=('such as: exec images where in use run trivy image "{{.Name}}"',),
         )
-    query = act.query if act.query is not None else _query_of(act, planning)
+    query = act.query if act.query is not None else named_query(act, planning)
     if planning.bind(query).whole:
         needs_where(query, "exec")
     # one word after the other, never through a shell: what a row holds can be no more than an argument
     return [Exec(argv) for argv, _ in rendered(query, words, planning)]
-
-
-def _query_of(act: ast.Act, planning: Planning) -> ast.Query:
-    """Return the query of the images that references name, one row each."""
-    conditions: list[ast.Expr] = []
-    for target in targets(act, planning):
-        field, text = ("name", target.name) if target.name is not None else ("id", str(target.id))
-        conditions.append(ast.Comparison("=", ast.Field((field,)), ast.Literal(text, quoted=True)))
-    condition = conditions[0] if len(conditions) == 1 else ast.Or(tuple(conditions))
-    return ast.Query("images", where=condition, span=act.span)
 
 
 VERBS = (

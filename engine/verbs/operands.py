@@ -12,7 +12,10 @@ from imq.grammar.errors import NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from imq.engine.actions import Action
+    from imq.engine.render.cell import Raw
 
     from .declaration import Planning
 
@@ -120,7 +123,13 @@ def each_target(act: ast.Act, planning: Planning) -> tuple[list[Target], list[Ac
 def query_targets(act: ast.Act, planning: Planning) -> list[Target]:
     """Return the rows of an action's query as targets."""
     _, rows = planning.rows(lean_query(act, planning), TARGET_COLUMNS)
-    return list(dict.fromkeys(Target(_text(row[-1]), Digest(row[-3]), Digest(row[-2])) for row in rows))
+    return list(dict.fromkeys(row_target(row[-len(TARGET_COLUMNS) :]) for row in rows))
+
+
+def row_target(row: Sequence[Raw]) -> Target:
+    """Return the target that the `TARGET_COLUMNS` of a row are."""
+    root, id_, name = row
+    return Target(None if name is None else str(name), Digest(str(root)), Digest(str(id_)))
 
 
 def target_query(act: ast.Act, planning: Planning) -> ast.Query:
@@ -140,13 +149,19 @@ def target_query(act: ast.Act, planning: Planning) -> ast.Query:
     return query
 
 
+def named_query(act: ast.Act, planning: Planning) -> ast.Query:
+    """Return the query of the images that references name, one row each."""
+    conditions: list[ast.Expr] = []
+    for target in targets(act, planning):
+        field, text = ("name", target.name) if target.name is not None else ("id", str(target.id))
+        conditions.append(ast.Comparison("=", ast.Field((field,)), ast.Literal(text, quoted=True)))
+    condition = conditions[0] if len(conditions) == 1 else ast.Or(tuple(conditions))
+    return ast.Query("images", where=condition, span=act.span)
+
+
 def lean_query(act: ast.Act, planning: Planning) -> ast.Query:
     """Return the query of what an action works on, for ids alone: nothing is unpacked to know a size."""
     return target_query(act, planning).replace(select=(ast.Column(ast.Field(("id",))),))
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def parsed_name(text: str) -> Reference:

@@ -16,7 +16,7 @@ from imq.grammar.errors import InvalidReference, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .declaration import Takes, Verb
-from .destinations import destinations
+from .destinations import destinations, placed
 from .operands import (
     TARGET_COLUMNS,
     Target,
@@ -27,7 +27,6 @@ from .operands import (
     platforms_of,
     said,
     target_query,
-    targets,
 )
 from .templates import rendered
 
@@ -188,19 +187,18 @@ def _plan_save(act: ast.Act, planning: Planning) -> list[Action]:
         raise StatementError(
             "save needs a file to write", code="operand", span=act.span, hints=('such as: save redis:7 to "redis.tar"',)
         )
-    images: dict[Digest, list[str]] = {}
-    found = targets(act, planning)
-    if not found:
+    archives = placed(act, to[0], planning)
+    if not any(archives.values()):
         raise StatementError("no image matches, so no archive is written", code="nothing", span=act.span)
+    return [_archive(_path(path, planning), found, planning) for path, found in archives.items()]
+
+
+def _archive(path: str, found: list[Target], planning: Planning) -> Save:
+    images: dict[Digest, list[str]] = {}
     for target in found:
         images.setdefault(target.root, []).extend([target.name] if target.name else [])
-    return [
-        Save(
-            _path(to[0], planning),
-            tuple((root, tuple(dict.fromkeys(names))) for root, names in images.items()),
-            _bytes(found, planning),
-        )
-    ]
+    contents = tuple((root, tuple(dict.fromkeys(names))) for root, names in images.items())
+    return Save(path, contents, _bytes(found, planning))
 
 
 def _bytes(found: list[Target], planning: Planning) -> int:
@@ -263,7 +261,8 @@ VERBS = (
     ),
     Verb(
         "save",
-        "Write images into one archive that docker load, podman, skopeo and imq read.",
+        "Write images into one archive that docker load, podman, skopeo and imq read; a template of paths makes one"
+        " for each row.",
         'save images where label.env = prod to "prod.tar"',
         Takes.IMAGES,
         options=("to", "dry run"),

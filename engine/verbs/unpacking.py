@@ -10,12 +10,14 @@ from imq.grammar.errors import Conflict, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .declaration import Takes, Verb
-from .operands import option_texts, said, targets
+from .destinations import placed
+from .operands import option_texts, said
 
 if TYPE_CHECKING:
     from imq.grammar import ast
 
     from .declaration import Planning
+    from .operands import Target
 
 
 _ARCHIVES = {".tar": "", ".tar.gz": "gzip", ".tgz": "gzip", ".tar.zst": "zstd", ".tzst": "zstd"}
@@ -31,11 +33,20 @@ def _plan_export(act: ast.Act, planning: Planning) -> list[Action]:
             span=act.span,
             hints=('such as: export redis:7 to "rootfs", or to "rootfs.tar"',),
         )
-    found = targets(act, planning)
+    places = placed(act, to[0], planning)
+    if not any(places.values()):
+        raise StatementError("no image matches, so nothing is unpacked", code="nothing", span=act.span)
+    return [_export(act, place, found, planning) for place, found in places.items()]
+
+
+def _export(act: ast.Act, place: str, found: list[Target], planning: Planning) -> Export:
     images = list(dict.fromkeys((target.root, target.id) for target in found))
     if len(images) != 1:
         raise StatementError(
-            f"one image can be unpacked to one place, and these are {len(images)}", code="operand", span=act.span
+            f"one image can be unpacked to one place, and these are {len(images)}",
+            code="operand",
+            span=act.span,
+            hints=('a place for each: export images where … to "{{.Tag}}"',),
         )
     if not planning.store.index.shows(images[0][0]):
         raise StatementError(
@@ -44,9 +55,9 @@ def _plan_export(act: ast.Act, planning: Planning) -> list[Action]:
             span=act.span,
             hints=("other artifacts have their own tools, such as oras or helm",),
         )
-    path = os.path.realpath(located(to[0], planning.folder, planning.environment.get("HOME")))
+    path = os.path.realpath(located(place, planning.folder, planning.environment.get("HOME")))
     force = said(act, "force") is not None
-    if to[0] == "-":
+    if place == "-":
         raise StatementError(
             "export writes a folder or an archive, and not to standard output",
             code="operand",
@@ -65,7 +76,7 @@ def _plan_export(act: ast.Act, planning: Planning) -> list[Action]:
             hints=("give another folder; with force it is replaced, with all that is in it",),
         )
     root, id_ = images[0]
-    return [Export(path, found[0].name or id_.short, root, id_, replaces=force, packed=packed)]
+    return Export(path, found[0].name or id_.short, root, id_, replaces=force, packed=packed)
 
 
 def _packed(path: str) -> str | None:
@@ -76,7 +87,8 @@ def _packed(path: str) -> str | None:
 VERBS = (
     Verb(
         "export",
-        "Unpack an image to a folder, or to an archive: the files that a container of it would see.",
+        "Unpack an image to a folder, or to an archive: the files that a container of it would see. A template of paths"
+        " makes one for each row.",
         'export redis:7 to "rootfs"',
         Takes.IMAGES,
         options=("to", "force", "dry run"),
