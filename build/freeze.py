@@ -226,7 +226,8 @@ def main(scratch: str, output: str) -> None:
     for name, path in stripped(layout["second"], os.path.join(scratch, "second")):
         with open(path, "rb") as file:
             second[name] = file.read()
-    members = {**write_modules(layout, second, ready), **second}
+    with open(os.path.join(HERE, os.pardir, "dsl", "imq.1"), "rb") as file:
+        members = {**write_modules(layout, second, ready), **second, "imq.1": file.read()}
     layout["first"].append(["ready", ready])
     system = parts.system_libraries(layout["binaries"], program)
     packed = pack(collect_first(layout, program, system, scratch), scratch)

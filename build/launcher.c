@@ -419,9 +419,10 @@ int main(int argc, char **argv) {
         return FAILED;
     }
     mask = umask(077);
-    if (kept && kept[0] == '/')
+    if (kept && kept[0] == '/') {
+        mkdir(kept, 0700);
         run_kept(kept, "imq", executable, argv);
-    else if (!kept || strcmp(kept, "off") != 0) {
+    } else if (!kept || strcmp(kept, "off") != 0) {
         if (!cache && home && may_keep_in(home))
             cache = text("%s/.cache", home);
         if (cache) {
@@ -433,7 +434,7 @@ int main(int argc, char **argv) {
     run_private(temporary, executable, argv);
     fprintf(stderr,
             "error[start]: imq found no place to unpack itself to\n%s"
-            "hint: set TMPDIR to a folder that can be written to, and that programs may run from\n",
+            "hint: set IMQ_CACHE or TMPDIR to a folder that can be written to, and that programs may run from\n",
             reasons);
     return FAILED;
 }

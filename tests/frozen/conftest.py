@@ -13,7 +13,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [TESTS, os.path.join(os.path.dirname(TESTS), "build")]
 
 collect_ignore_glob = [] if os.environ.get("IMQ_EXECUTABLE") else ["test_*.py"]
 

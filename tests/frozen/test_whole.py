@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import marshal
 import os
 import pathlib
 import pty
@@ -12,14 +14,17 @@ import subprocess
 import sys
 import time
 import zipfile
+from importlib.metadata import packages_distributions
 from typing import TYPE_CHECKING
 
 import pytest
+from components import NATIVE
+from imq.cli import Cli
 from imq.engine.registry.proxies import HOST_BUNDLES
 from servers import Registry, needed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from conftest import Frozen
 
@@ -67,17 +72,68 @@ def test_it_lists_what_it_is_made_of_and_has_the_licences(imq: Frozen) -> None:
             assert all(archive.read(text) for text in texts)
 
 
-@pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv", "tsv", "markdown", "html", "ids"])
+def test_everything_that_is_packed_has_an_owner_in_the_bill(imq: Frozen, kept: pathlib.Path) -> None:
+    """And the other way round: what the bill lists is there. What libraries have compiled in cannot be seen."""
+    told = {part["name"] for part in json.loads(imq.answer("--version", "--json"))["components"]}
+    (folder,) = (path for path in (kept / "imq").iterdir() if path.is_dir())
+    with zipfile.ZipFile(imq.executable) as archive:
+        members = [name for name in archive.namelist() if not name.endswith("/")]
+    unpacked = [str(path.relative_to(folder)).removeprefix("lib/") for path in folder.rglob("*") if path.is_file()]
+    table = (folder / "lib" / "ready").read_bytes()
+    modules = marshal.loads(table[4 : 4 + int.from_bytes(table[:4], "big")])[0]  # as start.py reads it
+    makers = packages_distributions()
+    owned = {name: owner(name, makers) for name in [*members, *unpacked, *(f"{module}/" for module in modules)]}
+    assert [name for name, found in owned.items() if found is None] == []
+    owners = {*owned.values()} - {"imq"}
+    within = {"abseil-cpp", "isa-l", "libyaml", "re2", "zstd"}  # compiled in
+    assert owners - told == set()
+    assert told - owners - within == set()
+
+
+def owner(file: str, makers: Mapping[str, list[str]]) -> str | None:
+    """Name the component that a packed file is of; None when nothing is known of it."""
+    name, inside, _ = file.partition("/")
+    if name == "licences" or file in {"imq", "stamp", "ready", "imq.1"} or name.partition(".")[0] == "imq":
+        return "imq"
+    if name.endswith(".dist-info"):
+        return name.partition("-")[0].replace("_", "-")
+    if name.startswith("python3.") and inside:
+        return "python"
+    if ".so" in name and not inside:
+        return NATIVE[name.partition(".")[0]].name
+    module = name.partition(".")[0]
+    if module in sys.stdlib_module_names:
+        return "python"
+    return next((made.lower().replace("_", "-") for made in makers.get(module, ())), None)
+
+
+def test_it_brings_its_manual_page(imq: Frozen) -> None:
+    with zipfile.ZipFile(imq.executable) as archive:
+        assert archive.read("imq.1") == (pathlib.Path(__file__).parents[2] / "dsl" / "imq.1").read_bytes()
+
+
+SAME = [
+    *(
+        ["images select name, id, size as", form]
+        for form in ("table", "json", "csv", "markdown", "html", "yaml", "tree")
+    ),
+    ["help"],
+    ["help", "images"],
+    ["completion", "bash"],
+    ["completion", "fish"],
+    ["__complete", "fish", "imq images where na"],
+    ["search", "--help"],
+]
+
+
 @pytest.mark.usefixtures("layout")
-def test_every_form_of_an_answer(imq: Frozen, form: str) -> None:
-    package = subprocess.run(
-        [sys.executable, "-m", "imq", "images select name, id, size as", form],
-        env=imq.environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert imq.answer("images select name, id, size as", form) == package.stdout != ""
+def test_it_answers_as_the_package_does(imq: Frozen) -> None:
+    for arguments in SAME:
+        stdout, stderr = io.StringIO(), io.StringIO()
+        code = Cli(io.StringIO(), stdout, stderr, imq.environment).main(arguments)
+        done = imq.run(*arguments)
+        assert (done.returncode, done.stdout, done.stderr) == (code, stdout.getvalue(), stderr.getvalue())
+        assert done.stdout
 
 
 @pytest.mark.parametrize("compression", ["gzip", "zstd"])
