@@ -2,9 +2,9 @@
 
     python build/freeze.py SCRATCH OUTPUT
 
-PyInstaller finds the parts (imq.spec), parts.py divides them. The first half, with the interpreter (program.c), is
-packed into the static launcher (launcher.c), and the second half is appended as a zip archive. The same input gives the
-same file.
+PyInstaller finds the parts (imq.spec), parts.py divides them. The static launcher (launcher.c) is followed by the first
+half, the interpreter (program.c) in it, packed, and by the second half, a zip archive. The same input gives the same
+file.
 """
 
 from __future__ import annotations
@@ -39,8 +39,7 @@ HEADER = """\
 #define FOLDER "{folder}"
 #define LOADER "{loader}"
 #define PROGRAM "imq"
-#define PACKED "packed"
-#define PACKED_SIZE {size}
+#define PACKED {packed}
 #define APPENDED {appended}
 static const struct part parts[] = {{
 {rows}
@@ -128,22 +127,17 @@ def stripped(files: Iterable[tuple[str, str]], folder: str) -> Iterator[tuple[st
         yield name, copy
 
 
-def write_modules(layout: dict[str, Any], second: Mapping[str, bytes], ready: str) -> dict[str, bytes]:
-    """Write the file of the modules that start.py has ready, and return the others as members of the archive.
+def write_modules(layout: dict[str, Any], bill: parts.Compiled, second: Mapping[str, bytes], ready: str) -> None:
+    """Write the file of the modules that start.py has ready.
 
-    It begins with the length of a table: where each module is, then what start.py has to know of the second half.
+    It begins with the length of a table: where each module is, then what start.py has to know of extension modules.
     """
-    modules = [*parts.compiled(layout["ready"])]
-    packed = [*parts.compiled(layout["packed"])]
-    early = frozenset(layout["early"])
     with zipfile.ZipFile(layout["library"]) as library:
-        for member in library.namelist():
-            module = parts.member_module(member, library.read(member))
-            if module.name in parts.BEGINNING:
-                continue
-            (modules if module.name in early else packed).append(module)
+        modules = [parts.member_module(member, library.read(member)) for member in library.namelist()]
     places, content = {}, b""
-    for module in sorted(modules):
+    for module in sorted([*modules, *parts.compiled(layout["modules"]), bill]):
+        if module.name in parts.BEGINNING:
+            continue
         places[module.name] = (module.package, len(content), len(module.code))
         content += module.code
     first, later = ({name: tuple(files) for name, files in sorted(table.items())} for table in layout["extensions"])
@@ -152,21 +146,16 @@ def write_modules(layout: dict[str, Any], second: Mapping[str, bytes], ready: st
     table = marshal.dumps((places, unpacked, later, checks))
     with open(ready, "wb") as file:
         file.write(len(table).to_bytes(4, "big") + table + content)
-    return dict(module.member() for module in packed)
 
 
-def append_archive(path: str, members: Mapping[str, bytes], date: int) -> int:
-    """Append the zip archive of the second half to a file, and return its size.
-
-    Its entries say where they are in the whole file, as tools for archives expect.
-    """
+def append_archive(path: str, members: Mapping[str, bytes], date: int) -> None:
+    """Append the zip archive of the second half to a file; its entries say where they are in the whole file."""
     with open(path, "r+b") as file:
-        start = file.seek(0, os.SEEK_END)
+        file.seek(0, os.SEEK_END)
         with zipfile.ZipFile(file, "w") as archive:
             for name in sorted(members):
                 member = zipfile.ZipInfo(name, time.gmtime(date)[:6])
                 archive.writestr(member, members[name], zipfile.ZIP_DEFLATED, compresslevel=9)
-        return file.tell() - start
 
 
 def collect_first(layout: dict[str, Any], program: str, system: list[str], scratch: str) -> list[Part]:
@@ -177,19 +166,18 @@ def collect_first(layout: dict[str, Any], program: str, system: list[str], scrat
     return sorted([*copies, Part(os.path.basename(loader), loader, runs=True), Part("imq", program, runs=True)])
 
 
-def write_bill(layout: dict[str, Any], system: Iterable[str]) -> dict[str, bytes]:
-    """Return, as members of the archive, the module of the bill of materials (imq/bill.py) and the licence texts."""
+def write_bill(layout: dict[str, Any], system: Iterable[str]) -> tuple[parts.Compiled, dict[str, bytes]]:
+    """Return the module of the bill of materials (imq/bill.py) and, as members of the archive, the licence texts."""
     asked = subprocess.run([COMPILE[0], "-print-file-name=libzstd.a"], capture_output=True, text=True, check=True)
     static = asked.stdout.strip()  # what the launcher is linked with, beside the C library
     found, texts = components.list_components({*layout["libraries"], *system, static}, layout["carried"])
     rows = [(entry.name, entry.version, entry.licence, entry.source, entry.texts) for entry in found]
     code = compile(f"COMPONENTS = {tuple(rows)!r}", "imq/_components.py", "exec")
-    name, content = parts.Compiled("imq._components", package=False, code=marshal.dumps(code)).member()
-    return {name: content, **texts}
+    return parts.Compiled("imq._components", package=False, code=marshal.dumps(code)), texts
 
 
-def pack(files: list[Part], scratch: str) -> dict[str, object]:
-    """Pack the first half, and return what parts.h says of it."""
+def pack(files: list[Part]) -> tuple[bytes, dict[str, object]]:
+    """Pack the first half, and say what parts.h has to say of it."""
     contents = []
     for part in files:
         with open(part.path, "rb") as file:
@@ -201,19 +189,18 @@ def pack(files: list[Part], scratch: str) -> dict[str, object]:
     )
     folder = hashlib.sha256(packed + rows.encode()).hexdigest()[:32]
     (loader,) = (part.name for part in files if part.runs and part.name != "imq")
-    with open(os.path.join(scratch, "packed"), "wb") as file:
-        file.write(packed)
-    return {"folder": folder, "loader": loader, "size": len(packed), "rows": rows}
+    return packed, {"folder": folder, "loader": loader, "packed": len(packed), "rows": rows}
 
 
-def make_launcher(packed: Mapping[str, object], appended: int, scratch: str) -> str:
-    """Compile the launcher around the first half; `appended` bytes follow it in the executable. Return its path."""
+def compile_launcher(about: Mapping[str, object], appended: int, scratch: str) -> bytes:
+    """Compile the launcher; `appended`: the size of the archive that will follow the first half."""
     with open(os.path.join(scratch, "parts.h"), "w", encoding="utf-8") as file:
-        file.write(HEADER.format(appended=appended, **packed))
+        file.write(HEADER.format(appended=appended, **about))
     made = os.path.join(scratch, "launcher")
     command = [*COMPILE, "-static", "-I.", "-o", made, os.path.join(HERE, "launcher.c"), "-lzstd"]
     subprocess.run(command, cwd=scratch, check=True)
-    return made
+    with open(made, "rb") as file:
+        return file.read()
 
 
 def main(scratch: str, output: str) -> None:
@@ -226,18 +213,22 @@ def main(scratch: str, output: str) -> None:
     for name, path in stripped(layout["second"], os.path.join(scratch, "second")):
         with open(path, "rb") as file:
             second[name] = file.read()
-    with open(os.path.join(HERE, os.pardir, "dsl", "imq.1"), "rb") as file:
-        members = {**write_modules(layout, second, ready), **second, "imq.1": file.read()}
-    layout["first"].append(["ready", ready])
     system = parts.system_libraries(layout["binaries"], program)
-    packed = pack(collect_first(layout, program, system, scratch), scratch)
-    members |= write_bill(layout, system)
-    shutil.copyfile(make_launcher(packed, 0, scratch), made)  # as long as the one that knows what follows
-    appended = append_archive(made, members, date)
-    with open(make_launcher(packed, appended, scratch), "rb") as launcher, open(made, "r+b") as file:
-        if os.path.getsize(launcher.name) != os.path.getsize(made) - appended:
-            raise SystemExit("freeze: the length of the launcher depends on what it is told")
-        shutil.copyfileobj(launcher, file)
+    bill, texts = write_bill(layout, system)
+    write_modules(layout, bill, second, ready)
+    layout["first"].append(["ready", ready])
+    packed, about = pack(collect_first(layout, program, system, scratch))
+    with open(os.path.join(HERE, os.pardir, "dsl", "imq.1"), "rb") as file:
+        members = {**second, **texts, "imq.1": file.read()}
+    unfinished = compile_launcher(about, 0, scratch)  # as long as the one that knows the size of the archive
+    with open(made, "wb") as file:
+        file.write(unfinished + packed)
+    append_archive(made, members, date)
+    launcher = compile_launcher(about, os.path.getsize(made) - len(unfinished) - len(packed), scratch)
+    if len(launcher) != len(unfinished):
+        raise SystemExit("freeze: the length of the launcher depends on what it is told")
+    with open(made, "r+b") as file:
+        file.write(launcher)
     os.chmod(made, EXECUTABLE)
     os.makedirs(os.path.dirname(output), exist_ok=True)
     os.replace(made, output)

@@ -43,7 +43,7 @@ struct part {
     mode_t mode;
 };
 
-#include "parts.h" /* FOLDER, LOADER, PROGRAM, PACKED, PACKED_SIZE; APPENDED, what follows in the file; parts[] */
+#include "parts.h" /* FOLDER, LOADER, PROGRAM; PACKED and APPENDED, the sizes of the block and of the rest; parts[] */
 
 #define COUNT (sizeof parts / sizeof *parts)
 #define FAILED 3                   /* imq's exit code for "something that it needs failed" */
@@ -51,16 +51,17 @@ struct part {
 #define STARTING 600               /* seconds that filling a folder for one run takes at most */
 #define HIDDEN "_IMQ_ENV_"         /* how start.py finds what is kept from the dynamic loader */
 
-/* The linker puts the block into the executable, so the kernel maps it, and reads it only when it is unpacked. */
-__asm__(".section .rodata\n.balign 16\n.global block\nblock:\n.incbin \"" PACKED "\"\n.previous\n");
-extern const char block[PACKED_SIZE];
+/* In the file the block follows what the linker made, which ends with its table of sections, and the archive follows
+ * the block: a file that is cut short is still a program. */
 extern const Elf64_Ehdr __ehdr_start; /* the linker's name for where this file begins */
+#define LINKED ((off_t)(__ehdr_start.e_shoff + __ehdr_start.e_shnum * __ehdr_start.e_shentsize))
 #define DAMAGED "this executable is damaged: get it again"
 
 struct stamp {
     long long inode, size, modified, modified_ns, changed, changed_ns; /* changed: the time that nobody can set */
 };
 
+static int executable;     /* this file */
 static char reasons[4096]; /* why each place that was tried will not do, a line each */
 static mode_t mask;        /* the user's file mode mask */
 
@@ -209,9 +210,11 @@ static bool unpack(int folder) {
     size_t whole = 0, at = 0;
     for (size_t index = 0; index < COUNT; index++)
         whole += parts[index].size;
-    char *content = malloc(whole);
-    errno = content ? 0 : ENOMEM;
-    bool good = content && ZSTD_decompress(content, whole, block, PACKED_SIZE) == whole;
+    char *content = malloc(whole), *block = malloc(PACKED);
+    errno = content && block ? 0 : ENOMEM;
+    bool good = content && block && pread(executable, block, PACKED, LINKED) == PACKED &&
+                ZSTD_decompress(content, whole, block, PACKED) == whole;
+    free(block);
     memset(written, 0, sizeof written);
     for (size_t index = 0; good && index < COUNT; at += parts[index++].size)
         good = make_folders_of(folder, parts[index].name) &&
@@ -247,7 +250,7 @@ static bool is_for_loaders(const char *variable) {
     return strncmp(variable, "LD_", 3) == 0;
 }
 
-static void run(const char *place, int stamp, int executable, int watched, char **arguments) {
+static void run(const char *place, int stamp, int watched, char **arguments) {
     size_t count = 0, variables = 0, at = 0;
     while (arguments[count])
         count++;
@@ -317,7 +320,7 @@ static int lock(int base, const char *place) {
 }
 
 /* Run from a folder that is kept in `parent`/`name`; return if that place will not do. */
-static void run_kept(const char *parent, const char *name, int executable, char **arguments) {
+static void run_kept(const char *parent, const char *name, char **arguments) {
     char *place = text("%s/%s", parent, name);
     int base = open_base(parent, place);
     if (base < 0)
@@ -337,7 +340,7 @@ static void run_kept(const char *parent, const char *name, int executable, char 
             close(held);
     }
     if (stamp >= 0)
-        run(text("%s/" FOLDER, place), stamp, executable, -1, arguments);
+        run(text("%s/" FOLDER, place), stamp, -1, arguments);
     close(base);
 }
 
@@ -361,7 +364,7 @@ static void watch(int ends[2], int parent, const char *name) {
 }
 
 /* Run from a folder for this run alone. */
-static void run_private(const char *temporary, int executable, char **arguments) {
+static void run_private(const char *temporary, char **arguments) {
     struct stat found;
     int parent = open(temporary, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ends[2];
     if (parent < 0 || fstat(parent, &found) != 0 || pipe2(ends, O_CLOEXEC) != 0) {
@@ -389,7 +392,7 @@ static void run_private(const char *temporary, int executable, char **arguments)
     if (base >= 0 && unpack(base)) {
         int stamp = open_whole(parent, name);
         if (stamp >= 0)
-            run(place, stamp, executable, above_streams(ends[1]), arguments);
+            run(place, stamp, above_streams(ends[1]), arguments);
     } else
         because(temporary, errno ? strerror(errno) : DAMAGED);
 }
@@ -407,31 +410,30 @@ int main(int argc, char **argv) {
         fprintf(stderr, "error[start]: imq does not run with rights that its file gives (set-user-ID or capabilities)\n");
         return FAILED;
     }
-    int executable = above_streams(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+    executable = above_streams(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
     if (executable < 0) {
         fprintf(stderr, "error[start]: imq cannot read /proc/self/exe: %s\nhint: mount /proc\n", strerror(errno));
         return FAILED;
     }
     struct stat found;
-    if (fstat(executable, &found) == 0 &&
-        found.st_size != (off_t)(__ehdr_start.e_shoff + __ehdr_start.e_shnum * __ehdr_start.e_shentsize + APPENDED)) {
+    if (fstat(executable, &found) == 0 && found.st_size != LINKED + PACKED + APPENDED) {
         fprintf(stderr, "error[start]: " DAMAGED "\n");
         return FAILED;
     }
     mask = umask(077);
     if (kept && kept[0] == '/') {
         mkdir(kept, 0700);
-        run_kept(kept, "imq", executable, argv);
+        run_kept(kept, "imq", argv);
     } else if (!kept || strcmp(kept, "off") != 0) {
         if (!cache && home && may_keep_in(home))
             cache = text("%s/.cache", home);
         if (cache) {
             mkdir(cache, 0700);
-            run_kept(cache, "imq", executable, argv);
+            run_kept(cache, "imq", argv);
         }
-        run_kept(temporary, text("imq-%u", geteuid()), executable, argv);
+        run_kept(temporary, text("imq-%u", geteuid()), argv);
     }
-    run_private(temporary, executable, argv);
+    run_private(temporary, argv);
     fprintf(stderr,
             "error[start]: imq found no place to unpack itself to\n%s"
             "hint: set IMQ_CACHE or TMPDIR to a folder that can be written to, and that programs may run from\n",

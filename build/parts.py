@@ -12,7 +12,6 @@ import tempfile
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from PyInstaller.building.utils import get_code_object, replace_filename_in_code_object
-from PyInstaller.compat import BYTECODE_MAGIC
 from PyInstaller.depend.bindepend import get_imports
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ BEGINNING = ("encodings", "encodings.aliases", "encodings.utf_8")
 
 
 class Halves(NamedTuple, Generic[T]):
-    """Something divided between the half that is unpacked at each start and the half that is not."""
+    """Something divided between the half that is unpacked at the first start and the half that is not."""
 
     first: T
     second: T
@@ -44,7 +43,7 @@ def modules_of_a_query() -> list[str]:
     with tempfile.TemporaryDirectory() as scratch:
         files = os.path.join(scratch, "files")
         os.mkdir(files)
-        listing = ["-X", "importtime", "-c", "from imq.cli import run; run()"]
+        listing = ["-X", "utf8", "-X", "importtime", "-c", "from imq.cli import run; run()"]
         command = [sys.executable, "-I", *listing, "--root", os.path.join(scratch, "store")]
         for statement in (["import", files, "as", "probe:1"], ["images"]):
             done = subprocess.run([*command, *statement], capture_output=True, text=True, check=False)
@@ -83,20 +82,6 @@ def divide_files(entries: Iterable[Entry]) -> Halves[list[Entry]]:
     halves: Halves[list[Entry]] = Halves([], [])
     for entry in sorted(entries):
         (halves.second if ".dist-info/" in entry[0] else halves.first).append(entry)
-    return halves
-
-
-def owners(files: Iterable[Entry]) -> frozenset[str]:
-    """Name the packages that files belong to."""
-    return frozenset(entry[0].partition("/")[0] for entry in files)
-
-
-def divide_modules(entries: Iterable[Entry], early: frozenset[str], owning: frozenset[str]) -> Halves[list[Entry]]:
-    """Divide byte code modules: those that an ordinary query imports or that own unpacked files, and the rest."""
-    halves: Halves[list[Entry]] = Halves([], [])
-    for entry in sorted(entries):
-        is_first = entry[0] in early or entry[0].partition(".")[0] in owning
-        (halves.first if is_first else halves.second).append(entry)
     return halves
 
 
@@ -170,17 +155,9 @@ class Compiled(NamedTuple):
     package: bool
     code: bytes
 
-    def member(self) -> tuple[str, bytes]:
-        """Return its name and content in an archive that zipimport reads."""
-        path = self.name.replace(".", "/")
-        if not self.code:
-            return f"{path}/", b""
-        # PEP 552: byte code that is never compared with a source
-        return path + ("/__init__.pyc" if self.package else ".pyc"), BYTECODE_MAGIC + b"\1\0\0\0" + bytes(8) + self.code
 
-
-def member_module(member: str, content: bytes = b"") -> Compiled:
-    """Turn a member of an archive that zipimport reads back into a module."""
+def member_module(member: str, content: bytes) -> Compiled:
+    """Turn a member of an archive that zipimport reads into a module."""
     path = member.removesuffix(".pyc")
     name = path.removesuffix("/__init__")
     return Compiled(name.replace("/", "."), name != path, content[16:])

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs dist/imq in roots of other systems, as a user who drops it there:
 #
-#     bash build/roots.sh [RELEASE]...      # as root; the releases of Debian are bookworm and trixie unless named
+#     bash build/roots.sh [RELEASE]...      # as root; the releases of Debian are bullseye, bookworm and trixie unless named
 #
 # debootstrap makes each release from apt's mirror; musl and busybox of this Debian make one like Alpine's. What was
 # made is kept in .cache/roots.
@@ -49,7 +49,7 @@ try() {
     fi
 }
 
-for release in "${@:-bookworm trixie}"; do
+for release in "${@:-bullseye bookworm trixie}"; do
     for name in $release; do
         if [ ! -e "$roots/$name/complete" ]; then
             rm -rf "${roots:?}/$name"

@@ -1,8 +1,8 @@
 """What the frozen executable runs first: it finds the parts of the executable, then starts imq.
 
-The executable has two halves. The first holds what nearly every statement needs: launcher.c unpacks it to a folder,
-which is kept. The second is a compressed zip archive at the end of the executable file: its modules are imported from
-where they are, and extension modules are unpacked next to the first half when they are first imported. parts.py
+The executable has two halves. The first holds the interpreter, all modules of Python code, and what else nearly every
+statement needs: launcher.c unpacks it to a folder, which is kept. The second is a compressed zip archive at the end of
+the executable file: its extension modules are unpacked next to the first half when they are first imported. parts.py
 divides them.
 """
 
@@ -10,7 +10,6 @@ import gc
 import marshal
 import os
 import sys
-from zipimport import ZipImportError, zipimporter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def extension_spec(name: str, path: str) -> ModuleSpec:
 
 
 class ReadyModules:
-    """Finds the modules of an ordinary query, for `sys.meta_path`, in one file: where each begins, and its length.
+    """Finds modules, for `sys.meta_path`, in one file: where each begins, and its length, which is 0 for a bare folder.
 
     `extensions`: the files of extension modules, in the folder of the first half.
     """
@@ -62,7 +61,8 @@ class ReadyModules:
 
     def exec_module(self, module: "ModuleType") -> None:
         """Run the module's code."""
-        exec(self.get_code(module.__name__), module.__dict__)  # noqa: S102
+        if self.modules[module.__name__][2]:
+            exec(self.get_code(module.__name__), module.__dict__)  # noqa: S102
 
     def get_code(self, name: str) -> "CodeType":
         """Return the code of a module, as runpy asks for it."""
@@ -78,11 +78,8 @@ class ReadyModules:
         return FileReader(SimpleNamespace(path=os.path.join(PARTS, *name.split("."), "__init__.py")))  # type: ignore[arg-type]
 
 
-class PackedModules:
-    """Finds the modules of the archive, for `sys.meta_path`; asked last, so it costs the first half nothing.
-
-    A package may be divided between the halves, so modules are looked up by their full name, never by `__path__`.
-    """
+class PackedExtensions:
+    """Finds the extension modules of the archive, for `sys.meta_path`."""
 
     def __init__(
         self, archive: str, extensions: dict[str, tuple[str, ...]], checks: dict[str, tuple[int, int]]
@@ -93,16 +90,9 @@ class PackedModules:
         self.whole: set[str] = set()  # what this process has seen to be as it was made
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
-        """Say where a module comes from, or None when the archive has no such module."""
-        if name in self.extensions:
-            return self._extension(name)
-        package = name.rpartition(".")[0].replace(".", "/")
-        try:
-            return zipimporter(f"{self.archive}/{package}" if package else self.archive).find_spec(name)
-        except ZipImportError:
+        """Unpack an extension module and the libraries that it needs; None when the archive has no such module."""
+        if name not in self.extensions:
             return None
-
-    def _extension(self, name: str) -> ModuleSpec:
         member, *libraries = self.extensions[name]
         for library in libraries:
             self._unpack(library)
@@ -116,17 +106,31 @@ class PackedModules:
 
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
             part = f"{path}.{os.getpid()}.{get_ident()}"
-            content = zipimporter(self.archive).get_data(f"{self.archive}/{member}")
+            content = self._read(member)
             try:
                 with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
                     file.write(content)
                 os.replace(part, path)
-            except OSError:  # most likely a full disk
+            except OSError as problem:  # most likely a full disk
                 if os.path.lexists(part):
                     os.unlink(part)
+                problem.filename = path
                 raise
         self.whole.add(member)
         return path
+
+    def _read(self, member: str) -> bytes:
+        from zipimport import zipimporter
+        from zlib import crc32, error
+
+        try:
+            content = zipimporter(self.archive).get_data(f"{self.archive}/{member}")
+        except error:
+            content = b""
+        if (len(content), crc32(content)) != self.checks[member]:
+            sys.stderr.write("error[start]: this executable is damaged: get it again\n")
+            raise SystemExit(3)
+        return content
 
     @staticmethod
     def _is_whole(path: str, size: int, check: int) -> bool:
@@ -170,8 +174,8 @@ def start() -> None:
     ready = os.open(os.path.join(PARTS, "ready"), os.O_RDONLY | os.O_CLOEXEC)
     length = int.from_bytes(os.read(ready, 4), "big")
     modules, unpacked, extensions, checks = marshal.loads(os.read(ready, length))  # noqa: S302
-    sys.meta_path.insert(0, ReadyModules(ready, 4 + length, modules, unpacked))
-    sys.meta_path.append(PackedModules(archive, extensions, checks))
+    finders = [ReadyModules(ready, 4 + length, modules, unpacked), PackedExtensions(archive, extensions, checks)]
+    sys.meta_path[:0] = finders  # before the one that would take what is in a folder as it is
     sys.path.append(archive)  # for importlib.metadata and importlib.resources
     sys.argv[0] = "imq"
 

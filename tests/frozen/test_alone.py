@@ -125,7 +125,7 @@ def test_it_needs_no_system_call_that_debian_10s_kernel_lacks(imq: Frozen, tree:
         ["exec all images run env"],
         ["untag a:1"],
         ["rm all images"],
-        ["verify"],
+        ["verify all"],
         ["pull", "127.0.0.1:1/none:1"],
     ):
         done = run([imq.executable, "--yes", *words])

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import tempfile
 import time
+import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -285,6 +286,19 @@ def test_a_damaged_executable_says_so(new: Frozen, tmp_path: pathlib.Path, damag
     done = new.run("--version")
     assert (done.returncode, done.stdout) == (3, "")
     assert "this executable is damaged" in done.stderr
+
+
+def test_damage_in_what_is_unpacked_later_says_so(new: Frozen, tmp_path: pathlib.Path) -> None:
+    new.executable = str(shutil.copy(new.executable, tmp_path / "imq"))
+    with zipfile.ZipFile(new.executable) as archive:
+        (member,) = (member for member in archive.infolist() if member.filename.startswith("re2/_re2."))
+    with open(new.executable, "r+b") as file:
+        file.seek(member.header_offset + member.compress_size // 2)
+        file.write(bytes(100))
+    (tmp_path / "names.txt").write_text("a\n")
+    done = new.run(f'lines of "{tmp_path}/names.txt" where line matches "^a$" count as ids')
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == "error[start]: this executable is damaged: get it again\n"
 
 
 def test_closed_streams_stay_closed(new: Frozen) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
-from serving import Serving
+from registry.serving import Serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable
