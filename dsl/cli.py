@@ -95,7 +95,8 @@ class Cli:
             case KeyboardInterrupt():
                 return self.fail(Interrupted("interrupted"))
             case OSError():
-                return self.fail(ImqError(f"{problem.strerror or problem}", code="system"))
+                place = f"{problem.filename}: " if isinstance(problem.filename, str) and problem.strerror else ""
+                return self.fail(ImqError(f"{place}{problem.strerror or problem}", code="system"))
             case _:
                 pass
         if self.environment.get("IMQ_TRACEBACK"):
