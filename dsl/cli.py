@@ -155,8 +155,6 @@ class Cli:
         start = first_word(arguments)
         if start == len(arguments) or arguments[start] not in _DOCKER:
             return None
-        if arguments[start:] == ["images"]:
-            return None  # the same in both languages, and what is asked most
         from imq.engine.tables import ELSEWHERE, TABLES
         from imq.grammar._tables import WORDS
 

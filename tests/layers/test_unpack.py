@@ -298,10 +298,10 @@ def test_the_verb(tmp_path, monkeypatch):
     run('export "1" to "made" force')
     assert not os.path.exists("made/extra")
     assert sorted(os.listdir(tmp_path)) == ["made", "store"]
-    run('export images where tag = 1 to "{{.Tag}} made"')
-    assert os.path.exists("1 made/etc/passwd")
-    assert refusal('export images where tag = 9 to "{{.Tag}}"') == "nothing"
-    shutil.rmtree("1 made")
+    run('export images where id is known to "made for {{.os}}"')
+    assert os.path.exists("made for linux/etc/passwd")
+    assert refusal('export images where id is unknown to "{{.os}}"') == "nothing"
+    shutil.rmtree("made for linux")
     shutil.rmtree("store/blobs/sha256")
     result = [row for result in session.run('export "1" to "other"') for row in result.rows]
     assert "blob-missing" in result[0]
