@@ -22,8 +22,8 @@ MEMORY_TARGET = 120
 
 def limited(bench: Bench) -> tuple[str, list[Figure]]:
     """Pull the layer over as many connections as imq likes, over one, and with skopeo; return the figures."""
-    sys.path.append(os.path.join(TESTS, "registry"))
-    from proxy import Fault, Proxy, paced
+    sys.path.append(TESTS)
+    from registry.proxy import Fault, Proxy, paced
 
     image = single("eight", bench.registry(), bench.cache)
     host, _, rest = image.reference.partition("/")

@@ -67,8 +67,8 @@ def _thousand(bench: Bench) -> str:
     """Return the folder of a registry with the thousand tags."""
     folder = os.path.join(bench.cache, "thousand")
     if not os.path.exists(folder):
-        sys.path.append(os.path.join(TESTS, "registry"))
-        from thousand import write
+        sys.path.append(TESTS)
+        from registry.thousand import write
 
         shutil.rmtree(f"{folder}.part", ignore_errors=True)
         write(os.path.join(f"{folder}.part", "data"), TAGS)
@@ -80,9 +80,9 @@ def _thousand(bench: Bench) -> str:
 def _paging() -> Iterator[str]:
     """Serve the hundred thousand names from a process of its own; yield HOST:PORT."""
     serve = f"with paging.Paging({NAMES}) as server:\n print(server.host, flush=True)\n sys.stdin.read()"
-    environment = {**os.environ, "PYTHONPATH": os.path.join(TESTS, "registry")}
+    environment = {**os.environ, "PYTHONPATH": TESTS}
     with subprocess.Popen(
-        [sys.executable, "-c", f"import paging, sys\n{serve}"],
+        [sys.executable, "-c", f"import sys\nfrom registry import paging\n{serve}"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-_TESTS = os.path.dirname(os.path.dirname(__file__))
-for folder in (os.path.dirname(__file__), _TESTS, os.path.join(_TESTS, "store")):
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-
-import servers  # noqa: E402
-import thousand as thousand_tags  # noqa: E402
-from imq.engine.oci.reference import Reference  # noqa: E402
-from imq.engine.registry.client import Client  # noqa: E402
-from imq.engine.registry.settings import Settings  # noqa: E402
-from sample import PASSWORD, USER  # noqa: E402
-from tokens import TokenServer  # noqa: E402
+import servers
+from imq.engine.oci.reference import Reference
+from imq.engine.registry.client import Client
+from imq.engine.registry.settings import Settings
+from registry import thousand as thousand_tags
+from registry.sample import PASSWORD, USER
+from registry.tokens import TokenServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

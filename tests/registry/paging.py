@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from serving import Serving
+from registry.serving import Serving
 
 REPOSITORY = "many"
 

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from serving import Serving
+from registry.serving import Serving
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 

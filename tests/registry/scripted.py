@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from serving import Serving
+from registry.serving import Serving
 
 
 @dataclass

@@ -7,7 +7,6 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-import sample
 from imq.engine.oci import media
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
@@ -15,8 +14,9 @@ from imq.engine.progress import Silent
 from imq.engine.registry.copying import copy
 from imq.engine.registry.push import push
 from imq.engine.registry.referrers import fallback_tag
-from referring import Referring
-from stores import Held
+from registry import sample
+from registry.referring import Referring
+from store.stores import Held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -11,7 +11,6 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import sample
 import servers
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,16 +23,17 @@ from imq.engine.registry.pull import pull
 from imq.engine.registry.push import push
 from imq.engine.registry.settings import Settings
 from imq.grammar.errors import RegistryError
-from sample import PASSWORD, USER
-from scripted import Scripted, Step
-from tokens import SERVICE, TokenServer
+from registry import sample
+from registry.sample import PASSWORD, USER
+from registry.scripted import Scripted, Step
+from registry.tokens import SERVICE, TokenServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from conftest import Thousand
     from imq.engine.registry.client import Client
+    from registry.conftest import Thousand
     from servers import Registry
 
 AMD64 = Platform("linux", "amd64")

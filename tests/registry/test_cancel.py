@@ -8,14 +8,14 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-import sample
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
 from imq.engine.registry.jobs import Work
 from imq.engine.registry.pull import pull
 from imq.grammar.errors import RegistryError
-from scripted import Scripted, Step
+from registry import sample
+from registry.scripted import Scripted, Step
 from waiting import soon
 
 if TYPE_CHECKING:

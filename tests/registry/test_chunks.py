@@ -8,7 +8,6 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-import sample
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor
@@ -18,8 +17,9 @@ from imq.engine.registry import body, chunks
 from imq.engine.registry.pull import pull
 from imq.engine.registry.push import push
 from imq.grammar.errors import DigestMismatch, RegistryError
-from proxy import Fault, Proxy, Reply
-from scripted import Scripted, Step
+from registry import sample
+from registry.proxy import Fault, Proxy, Reply
+from registry.scripted import Scripted, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable

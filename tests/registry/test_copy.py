@@ -7,9 +7,7 @@ import os
 import uuid
 from typing import TYPE_CHECKING
 
-import proxy
 import pytest
-import sample
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, write_json
@@ -20,8 +18,9 @@ from imq.engine.registry.copying import copy
 from imq.engine.registry.pull import pull
 from imq.engine.registry.push import push
 from imq.grammar.errors import DigestMismatch, ImqError, RegistryError
-from proxy import Fault, Proxy
-from stores import Held
+from registry import proxy, sample
+from registry.proxy import Fault, Proxy
+from store.stores import Held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

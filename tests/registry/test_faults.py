@@ -9,7 +9,6 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-import sample
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, write_json
@@ -18,7 +17,8 @@ from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
 from imq.engine.registry.pull import pull
 from imq.grammar.errors import DigestMismatch, Malformed, RegistryError
-from scripted import Scripted, Step
+from registry import sample
+from registry.scripted import Scripted, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,6 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-import sample
 import servers
 from imq.engine.oci import media
 from imq.engine.oci.platform import Platform
@@ -15,6 +14,7 @@ from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
 from imq.engine.registry.pull import pull
 from imq.engine.registry.push import push
+from registry import sample
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from imq.engine.registry.limits import Allowance, counts, read_allowance, retry_
 from imq.engine.registry.patience import Patience
 from imq.engine.registry.settings import Settings
 from imq.grammar.errors import RegistryError
-from scripted import Scripted, Step
+from registry.scripted import Scripted, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import imq
 import pytest
-import sample
 import servers
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
@@ -20,8 +19,9 @@ from imq.engine.registry.client import Client
 from imq.engine.registry.push import push
 from imq.engine.registry.settings import Settings
 from peers import needs_docker
-from sample import PASSWORD, USER
-from tokens import TokenServer
+from registry import sample
+from registry.sample import PASSWORD, USER
+from registry.tokens import TokenServer
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,6 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-import thousand as thousand_tags
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, read_manifest
@@ -20,13 +19,14 @@ from imq.engine.registry.many import Many
 from imq.engine.registry.questions import Page
 from imq.engine.registry.transport import Transport
 from imq.grammar.errors import DigestMismatch, ImqError, Interrupted, Malformed, RegistryError
-from paging import Paging, tag
-from proxy import Fault, Passed, Proxy, Reply, reset, spoilt, status
-from proxy import redirect as redirected
-from sample import PASSWORD, USER
-from scripted import Scripted, Step
+from registry import thousand as thousand_tags
+from registry.paging import Paging, tag
+from registry.proxy import Fault, Passed, Proxy, Reply, reset, spoilt, status
+from registry.proxy import redirect as redirected
+from registry.sample import PASSWORD, USER
+from registry.scripted import Scripted, Step
+from registry.thousand import MIXED, THOUSAND, created_in
 from servers import free_port
-from thousand import MIXED, THOUSAND, created_in
 from waiting import soon
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from conftest import Authority, Thousand
     from imq.engine.registry.client import Client
-    from tokens import TokenServer
+    from registry.conftest import Authority, Thousand
+    from registry.tokens import TokenServer
 
     Open = Callable[..., Many]
 

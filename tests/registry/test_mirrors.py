@@ -9,9 +9,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import imq
-import proxy
 import pytest
-import sample
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
@@ -20,8 +18,9 @@ from imq.engine.registry.mirrors import Mirrors, mirrors_of
 from imq.engine.registry.pull import pull
 from imq.engine.registry.push import push
 from imq.grammar.errors import RegistryError
-from proxy import Fault, Proxy
-from sample import PASSWORD, USER
+from registry import proxy, sample
+from registry.proxy import Fault, Proxy
+from registry.sample import PASSWORD, USER
 from servers import Registry, free_port
 
 if TYPE_CHECKING:

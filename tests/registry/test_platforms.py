@@ -8,7 +8,6 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-import sample
 from images import AMD64, ARM64, INDEX_TYPE, Image, Layout, descriptor, index_of, layer, to_json
 from imq.engine.oci import media
 from imq.engine.oci.document import Descriptor
@@ -16,8 +15,9 @@ from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
 from imq.engine.registry.push import push
 from imq.grammar.errors import Conflict
-from served import serve, serve_index
-from stores import Held, blobs_in, check_store, entries_in, run
+from registry import sample
+from store.served import serve, serve_index
+from store.stores import Held, blobs_in, check_store, entries_in, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,9 +7,7 @@ import re
 import uuid
 from typing import TYPE_CHECKING
 
-import proxy
 import pytest
-import sample
 from imq.engine import actions as a
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.platform import Platform
@@ -20,7 +18,8 @@ from imq.engine.registry.push import push
 from imq.engine.sources.store import StoreSource
 from imq.engine.store.store import Store
 from imq.grammar.errors import ImqError, RegistryError
-from proxy import Fault, Proxy, Reply
+from registry import proxy, sample
+from registry.proxy import Fault, Proxy, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,6 @@ import uuid
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import proxy
 import pytest
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest
@@ -17,7 +16,8 @@ from imq.engine.oci.document import Descriptor
 from imq.engine.oci.reference import Reference
 from imq.engine.registry import body, ranges
 from imq.grammar.errors import Interrupted, RegistryError
-from proxy import Fault, Proxy, Reply
+from registry import proxy
+from registry.proxy import Fault, Proxy, Reply
 from waiting import until
 
 if TYPE_CHECKING:

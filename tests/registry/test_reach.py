@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-import sample
 import servers
 from imq.engine.oci import media
 from imq.engine.oci.platform import Platform
@@ -16,7 +15,8 @@ from imq.engine.registry.pull import pull
 from imq.engine.registry.push import push
 from imq.engine.registry.settings import Settings, is_loopback, server_of
 from imq.grammar.errors import RegistryError
-from scripted import Scripted, Step
+from registry import sample
+from registry.scripted import Scripted, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,7 +7,6 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-import sample
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, write_json
@@ -17,6 +16,7 @@ from imq.engine.progress import EXISTS, LAYER_EXISTS, MOUNTED, PULLED, PUSHED, S
 from imq.engine.registry.pull import pull
 from imq.engine.registry.push import push
 from imq.grammar.errors import DigestMismatch, Malformed, RegistryError
+from registry import sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable

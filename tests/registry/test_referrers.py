@@ -7,7 +7,6 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-import sample
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, write_json
@@ -16,7 +15,8 @@ from imq.engine.progress import Silent
 from imq.engine.registry.push import push
 from imq.engine.registry.referrers import fallback_tag
 from imq.grammar.errors import Malformed, RegistryError
-from scripted import Scripted, Step
+from registry import sample
+from registry.scripted import Scripted, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,14 +7,14 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-import sample
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
 from imq.engine.registry import repositories
 from imq.engine.registry.push import push
 from imq.engine.registry.repositories import Repository
 from imq.grammar.errors import Malformed, RegistryError
-from scripted import Scripted, Step
+from registry import sample
+from registry.scripted import Scripted, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

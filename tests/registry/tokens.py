@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from serving import Serving
+from registry.serving import Serving
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

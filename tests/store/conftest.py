@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
-
-for folder in (os.path.dirname(__file__), os.path.join(os.path.dirname(os.path.dirname(__file__)), "registry")):
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-
-import servers  # noqa: E402
-from images import library  # noqa: E402
-from stores import Held, check_store  # noqa: E402
+import servers
+from images import library
+from store.stores import Held, check_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

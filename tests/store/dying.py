@@ -33,14 +33,12 @@ class Server:
     """The server, seen from the test; used as a context."""
 
     def __enter__(self) -> Self:
-        folder = os.path.dirname(__file__)
-        path = os.pathsep.join([folder, os.path.dirname(folder)])
         self._process = subprocess.Popen(
             [sys.executable, __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(__file__))},
         )
         return self
 
@@ -133,7 +131,7 @@ def serve() -> None:
 
 def _do(asked: dict[str, Any], pipe: int) -> int:
     from imq.grammar.errors import ImqError
-    from stores import Held
+    from store.stores import Held
 
     points = _Points(asked["at"], pipe)
     points.watch()
@@ -155,7 +153,7 @@ def _prepare() -> None:
     """Do once what children do, so that each finds imported what it needs."""
     import requests  # the one thing that only the network needs
     from imq.engine.registry import client, pull, settings
-    from stores import Held
+    from store.stores import Held
 
     assert requests
     assert client

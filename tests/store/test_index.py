@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from images import Image, Layout, layer, library
-from stores import Held, blobs_in, entries_in, imq, run
+from store.stores import Held, blobs_in, entries_in, imq, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable

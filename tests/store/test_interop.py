@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from images import Image, Layout, docker_archive, layer, library
-from stores import Held, blobs_in, check_store, run
+from store.stores import Held, blobs_in, check_store, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable

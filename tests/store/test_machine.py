@@ -24,7 +24,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from dying import Server
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -36,8 +35,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from images import Image, Layout, docker_archive, layer
-from served import serve
-from stores import Held, blobs_in, check_store, reached_in
+from store.dying import Server
+from store.served import serve
+from store.stores import Held, blobs_in, check_store, reached_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from imq.engine.runner import Runner
 from many import DANGLING_EVERY, make_many
-from stores import Held
+from store.stores import Held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

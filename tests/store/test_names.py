@@ -13,7 +13,7 @@ from imq.engine.registry.settings import Settings
 from imq.engine.sources.store import StoreSource
 from imq.engine.verbs import verb_of
 from imq.grammar.errors import ImqError
-from stores import NOW, Held, blobs_in, entries_in
+from store.stores import NOW, Held, blobs_in, entries_in
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from images import Image, Layout, layer
-from served import serve
-from stores import Held, check_store, run
+from store.served import serve
+from store.stores import Held, check_store, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

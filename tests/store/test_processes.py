@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from images import Image, layer
-from served import serve
-from stores import Held, blobs_in, check_store, imq, start
+from store.served import serve
+from store.stores import Held, blobs_in, check_store, imq, start
 from waiting import until
 
 if TYPE_CHECKING:

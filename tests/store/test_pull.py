@@ -8,12 +8,12 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-import sample
 from images import ARM64, Image, layer
 from imq.engine.oci.platform import Platform
 from imq.grammar.errors import ImqError
-from served import serve, serve_index
-from stores import Held, blobs_in, check_store, imq, run
+from registry import sample
+from store.served import serve, serve_index
+from store.stores import Held, blobs_in, check_store, imq, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable

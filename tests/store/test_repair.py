@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from images import ARM64, Image, Layout, layer
-from proxy import Fault, Proxy, spoilt
-from served import serve, serve_index
-from stores import Held, blobs_in, check_store, imq
+from registry.proxy import Fault, Proxy, spoilt
+from store.served import serve, serve_index
+from store.stores import Held, blobs_in, check_store, imq
 
 if TYPE_CHECKING:
     from pathlib import Path

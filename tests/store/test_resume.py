@@ -16,9 +16,9 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor
 from imq.engine.store import ingest, partials
 from imq.engine.store.store import Store
-from proxy import Fault, Proxy, dripping, reset, status
-from served import serve
-from stores import Held, blobs_in, check_store, imq, start
+from registry.proxy import Fault, Proxy, dripping, reset, status
+from store.served import serve
+from store.stores import Held, blobs_in, check_store, imq, start
 from waiting import until
 
 if TYPE_CHECKING:

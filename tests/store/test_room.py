@@ -14,10 +14,10 @@ from imq.engine.settings import bound, checked
 from imq.engine.sizes import parse_size
 from imq.engine.store.room import rounded
 from imq.grammar.errors import StatementError
-from mounted import fill, small_disk
-from served import serve
-from stores import Held, blobs_in, check_store, imq, start
-from test_processes import until
+from store.mounted import fill, small_disk
+from store.served import serve
+from store.stores import Held, blobs_in, check_store, imq, start
+from waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from images import Image, library
 from imq.engine.store.schema import SCHEMA, VERSION
-from stores import Held, imq
+from store.stores import Held, imq
 
 EARLIER = sorted(Path(__file__).with_name("schemas").glob("*.sql"), key=lambda path: int(path.stem))
 """The schemas of all earlier versions, as they were."""

@@ -14,7 +14,7 @@ from images import Image, Layout, layer
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor
-from stores import Held, blobs_in, check_store, imq
+from store.stores import Held, blobs_in, check_store, imq
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

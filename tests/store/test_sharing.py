@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from images import Layer
-    from stores import Held
+    from store.stores import Held
 
 A, B, C, D = (layer({name: name.encode() * size}) for name, size in {"a": 1000, "b": 200, "c": 30, "d": 4}.items())
 

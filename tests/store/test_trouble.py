@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from images import Image, Layout, docker_archive, layer, library
-from mounted import file_system, fill
-from served import serve
-from stores import Held, blobs_in, check_store, command, entries_in, imq
+from store.mounted import file_system, fill
+from store.served import serve
+from store.stores import Held, blobs_in, check_store, command, entries_in, imq
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 from images import MANIFEST_TYPE, Image, Layer, Layout, digest_of, docker_archive, layer, pack, to_json
-from scripted import Scripted, Step
-from served import serve
-from stores import blobs_in, entries_in, imq
+from registry.scripted import Scripted, Step
+from store.served import serve
+from store.stores import blobs_in, entries_in, imq
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from servers import Registry
-    from stores import Held
+    from store.stores import Held
 
 GOOD = layer({"good": b"good" * 2000}, "gzip")
 OTHER = layer({"other": b"other" * 2000}, "gzip")
