@@ -42,6 +42,7 @@ In conditions: and or not ( )   = != < <= > >=   like GLOB   matches REGEX   in 
   is known   is unknown   has   any RELATION where …   no RELATION   FIELD of IMAGE   label.KEY = VALUE
   created before | after | since IMAGE or DATE or 30d ago   created within 30d   dangling   in use   older than 30d
   newer than 2 weeks   based on IMAGE   shares layers with IMAGE   has label KEY   has layer DIGEST
+  of a list or a map, like and matches ask whether any of its texts does: env like "*TOKEN*=*"
 In scripts: let   $NAME   view   use   include   on error   assert   explain   dry run   set
 """
 

@@ -32,6 +32,10 @@ def test(node: ast.Expr, operator: str, left: b.Bound, right: b.Bound) -> b.Boun
                 f'"has" wants a list or a map on its left, but {called(left)} is {left.kind.value}', span=node.span
             )
         return b.Test("has", left, _ended(left, right))
+    if operator in ("like", "matches") and left.kind in (Kind.LIST, Kind.MAP) and isinstance(left, b.Column):
+        if operator == "matches":
+            check_pattern("matches", right, node)
+        return b.Test(operator, left, right)  # any of its texts: of a map KEY=VALUE
     if left.kind in (Kind.LIST, Kind.MAP):
         advice = f"{called(left)} has X" if left.kind is Kind.LIST else f"{called(left)}.KEY {operator} X"
         raise TypeMismatch(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from imq.engine.tables import Kind
-from imq.grammar.record import Record
+from imq.grammar.record import TYPE_CHECKING, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _SECOND = 1_000_000_000
 
@@ -72,6 +75,11 @@ class Dialect(Record):
     def has_item(self, column: str, item: str) -> str:
         """Return whether a list (a JSON array) has an item."""
         return f"EXISTS (SELECT 1 FROM json_each({column}) WHERE value = {item})"
+
+    def any_text(self, column: str, test: Callable[[str], str], *, pairs: bool) -> str:
+        """Return whether a list has an item that passes a test, or a map a pair that does, said as KEY=VALUE."""
+        text = "key || '=' || value" if pairs else "value"
+        return f"EXISTS (SELECT 1 FROM json_each({column}) WHERE {test(f'({text})')})"
 
     def link(self, word: str, inner: str, outer: str) -> str:
         """Return the condition by which a row of a relation belongs to the row outside."""

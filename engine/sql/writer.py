@@ -163,19 +163,11 @@ class Writer:
                 return self._dialect.item_found(self._row, native, key, self._text_test("value", node, node.right))
             if isinstance(node.left, b.Column) and self._commands(node.left):
                 return self._dialect.command_found(self._row, self._text_test("text", node, node.right))
-        if node.operator == "like":
-            pattern = node.right
-            glob = (
-                self.place(self._dialect.glob(str(pattern.value)))
-                if isinstance(pattern, b.Value)
-                else self.value(pattern)
-            )
-            return f"{self._said(node.left)} GLOB {glob}"
-        if node.operator == "matches":
-            self.functions.add("matches")
-            return self._dialect.function(
-                "matches", [self._said(node.left), self.value(node.right)], [Kind.TEXT, Kind.TEXT], ""
-            )
+        if node.operator in ("like", "matches"):
+            if node.left.kind in (Kind.LIST, Kind.MAP):
+                pairs = node.left.kind is Kind.MAP
+                return self._dialect.any_text(self.value(node.left), lambda text: self._alike(text, node), pairs=pairs)
+            return self._alike(self._said(node.left), node)
         if node.operator == "has":
             if node.left.kind is Kind.MAP and isinstance(node.left, b.Column):
                 name = node.left.field.name
@@ -188,6 +180,16 @@ class Writer:
         if node.left.kind is Kind.VERSION:
             left, right = self._dialect.version_key(left), self._dialect.version_key(right)
         return f"{left} {_COMPARED[node.operator]} {right}"
+
+    def _alike(self, text: str, node: b.Test) -> str:
+        """Write whether a text is like a pattern, or matches it."""
+        pattern = node.right
+        if node.operator == "matches":
+            self.functions.add("matches")
+            return self._dialect.function("matches", [text, self.value(pattern)], [Kind.TEXT, Kind.TEXT], "")
+        if isinstance(pattern, b.Value):
+            return f"{text} GLOB {self.place(self._dialect.glob(str(pattern.value)))}"
+        return f"{text} GLOB {self.value(pattern)}"
 
     def _said(self, node: b.Bound) -> str:
         """Write a value as the text that people see."""

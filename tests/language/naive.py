@@ -115,6 +115,10 @@ class Naive:
                 limit = self.now - int(age.removesuffix("d")) * DAY
                 created = row["created"]
                 return created is not None and (created < limit if words == "older than" else created > limit)
+            case ast.Comparison("like", ast.Field((("label" | "cmd") as name,)), ast.Literal(pattern)):
+                held = row[name] or ()
+                said = [f"{key}={value}" for key, value in held.items()] if isinstance(held, dict) else held
+                return any(glob(pattern, text) for text in said)
             case ast.Comparison("like", left, ast.Literal(pattern)):
                 value = self.scalar(left, row)
                 return value is not None and glob(pattern, value)

@@ -156,6 +156,7 @@ tests = st.one_of(
     st.builds(ast.Comparison, equal, st.just(name("repository")), st.just(ast.Literal("team/app"))),
     st.builds(ast.Comparison, st.just("like"), texts, globs),
     st.builds(ast.Comparison, st.just("has"), lists, said("env", "x y", "a")),
+    st.builds(ast.Comparison, st.just("like"), lists, said("env=*", "*=prod", "*a*", "x*")),
     st.builds(ast.Comparison, equal, st.just(DANGLING), st.just(ast.Literal("false"))),
     st.builds(ast.In, texts, some(words)),
     st.builds(ast.In, numbers, some(constants)),

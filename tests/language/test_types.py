@@ -47,7 +47,7 @@ def fits(operator: str, left: Kind, right: Kind) -> bool:
     if operator == "has":
         return left in (Kind.LIST, Kind.MAP) and right in TEXTS
     if operator == "like":
-        return left in TEXTS and right in TEXTS
+        return left in {*TEXTS, Kind.LIST, Kind.MAP} and right in TEXTS
     if operator in ("before", "since", "within"):
         return left is Kind.TIME and (right is Kind.DURATION or (right is Kind.TIME and operator != "within"))
     if Kind.LIST in (left, right) or Kind.MAP in (left, right):
