@@ -6,8 +6,6 @@ column is as wide as its widest cell and three blanks, at least ten; the last ce
 
 from __future__ import annotations
 
-import json
-
 from imq.engine.oci.timestamp import write_time
 from imq.engine.sizes import human_size_exact
 from imq.engine.tables.declaration import Kind, folded
@@ -248,6 +246,8 @@ def docker_template(rows: Iterable[DockerRow], places: Sequence[Place], source: 
 
 def docker_json(rows: Iterable[DockerRow]) -> Iterator[str]:
     """Yield one object a line, as `--format json`: all values are texts, and `<` `>` `&` are escaped as Go does."""
+    import json
+
     for row in rows:
         line = json.dumps(row.data(), ensure_ascii=False, separators=(",", ":"))
         yield line.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026") + "\n"
