@@ -90,6 +90,7 @@ def list_components(libraries: Iterable[str], modules: Iterable[str]) -> tuple[l
 
 def _native_components(libraries: Iterable[str], texts: dict[str, bytes]) -> list[Component]:
     found: dict[str, Component] = {}
+    packages = _packages_of(libraries)
     for path in sorted(libraries):
         file = os.path.basename(path)
         native = NATIVE.get(file.partition(".")[0])
@@ -97,7 +98,7 @@ def _native_components(libraries: Iterable[str], texts: dict[str, bytes]) -> lis
             raise SystemExit(f"freeze: {path} will be packed: say in components.py what it is, and its licence")
         if native.name == "python" or native.name in found:
             continue
-        package, version = _package_of(path)
+        package, version = packages.get(path, ("", ""))
         source = f"pkg:deb/{_distribution()}/{package}@{quote(version)}" if package else f"pkg:generic/{native.name}"
         component = Component(native.name, version, native.licence, source)
         found[native.name] = _with_texts(component, _texts_of_package(package), texts)
@@ -134,20 +135,27 @@ def _texts_of_package(*packages: str) -> dict[str, bytes]:
     return {}
 
 
-def _package_of(path: str) -> tuple[str, str]:
-    """Name the Debian package that a file belongs to, and its version; empty where nobody knows."""
-    for name in (path, os.path.realpath(path), os.path.realpath(path).removeprefix("/usr")):
-        owner = _ask("dpkg-query", "--search", name).partition(": ")[0].partition(",")[0]
-        if owner:
-            return owner.partition(":")[0], _ask("dpkg-query", "--show", "--showformat=${Version}", owner)
-    return "", ""
+def _packages_of(paths: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Name the Debian packages that files belong to, and their versions; those that nobody knows are left out.
+
+    They are asked for at once: dpkg reads its lists of files anew each time.
+    """
+    names = {path: (path, os.path.realpath(path), os.path.realpath(path).removeprefix("/usr")) for path in paths}
+    listed = _ask("dpkg-query", "--search", *sorted({name for several in names.values() for name in several}))
+    owners = {file: packages.partition(",")[0] for packages, _, file in (line.partition(": ") for line in listed)}
+    found = {path: next((owners[name] for name in several if name in owners), "") for path, several in names.items()}
+    wanted = sorted({owner for owner in found.values() if owner})
+    shown = _ask("dpkg-query", "--show", "--showformat=${binary:Package} ${Version}\n", *wanted) if wanted else []
+    versions = dict(line.split(" ", 1) for line in shown)
+    return {path: (owner.partition(":")[0], versions[owner]) for path, owner in found.items() if owner in versions}
 
 
-def _ask(*command: str) -> str:
+def _ask(*command: str) -> list[str]:
+    """Return the lines that a program prints; it also fails when it knows only some of what it is asked for."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    except OSError:
+        return []
 
 
 def _distribution() -> str:

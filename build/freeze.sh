@@ -86,7 +86,7 @@ run "$python" -m venv "$scratch/environment"
 python=$scratch/environment/bin/python
 run "$python" -m pip wheel --disable-pip-version-check --no-deps --wheel-dir "$scratch/wheel" "$checkout"
 wheel=("$scratch"/wheel/imq-*.whl)
-run "$python" -m pip install --disable-pip-version-check --no-input "${wheel[0]}[build]"
+run "$python" -m pip install --disable-pip-version-check --no-input --no-compile "${wheel[0]}[build]"
 cd "$scratch"
 run "$python" "$checkout/build/freeze.py" "$scratch" "$checkout/dist/imq"
 tail -n 1 "$scratch/log"
