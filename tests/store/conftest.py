@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import ctypes
+import os
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import servers
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from images import Image
+
+DROP_FROM_BOUNDING_SET, MAY_OVERRIDE = 24, (1, 2)  # prctl's, and the capabilities to pass over permissions
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 @pytest.fixture
@@ -56,3 +61,15 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Regis
     servers.needed(servers.PROGRAM)
     with servers.Registry(tmp_path_factory.mktemp("registry")) as running:
         yield running
+
+
+@pytest.fixture
+def unprivileged() -> dict[str, Any]:
+    """Options for a process that may not write what others own."""
+    return {"preexec_fn": _be_nobody_special} if os.geteuid() == 0 else {}
+
+
+def _be_nobody_special() -> None:
+    """Give up root's power over other people's files."""
+    for capability in MAY_OVERRIDE:
+        assert LIBC.prctl(DROP_FROM_BOUNDING_SET, capability, 0, 0, 0) == 0

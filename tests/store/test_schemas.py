@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 from images import Image, library
@@ -61,9 +62,9 @@ def test_an_index_of_a_later_version_is_made_anew(store: Held, root: Path, made:
 
 
 @pytest.mark.parametrize("path", EARLIER, ids=lambda path: path.stem)
-def test_where_nothing_may_be_written_an_earlier_index_is_passed_over(tmp_path: Path, path: Path) -> None:
-    from test_trouble import be_nobody_special
-
+def test_where_nothing_may_be_written_an_earlier_index_is_passed_over(
+    tmp_path: Path, path: Path, unprivileged: dict[str, Any]
+) -> None:
     root = tmp_path / "fixed"
     library(root)
     before = imq(root, "images", "as", "json").stdout
@@ -72,8 +73,7 @@ def test_where_nothing_may_be_written_an_earlier_index_is_passed_over(tmp_path: 
     for folder in folders:
         os.chmod(folder, 0o555)
     try:
-        options = {"preexec_fn": be_nobody_special} if os.geteuid() == 0 else {}
-        assert imq(root, "images", "as", "json", **options).stdout == before
+        assert imq(root, "images", "as", "json", **unprivileged).stdout == before
     finally:
         for folder in folders:
             os.chmod(folder, 0o755)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import resource
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 
     from servers import Registry
 
-DROP_FROM_BOUNDING_SET, MAY_OVERRIDE = 24, (1, 2)  # prctl's, and the capabilities to pass over permissions
-LIBC = ctypes.CDLL(None, use_errno=True)
 BIG = Image([layer({f"file{n}": os.urandom(1_500_000)}, "gzip") for n in range(4)])
 
 
@@ -34,18 +31,6 @@ def small_files() -> None:
     """Let this process write no file of more than a megabyte: what a full disk is like, without one."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
-
-
-def be_nobody_special() -> None:
-    """Give up root's power over other people's files."""
-    for capability in MAY_OVERRIDE:
-        assert LIBC.prctl(DROP_FROM_BOUNDING_SET, capability, 0, 0, 0) == 0
-
-
-@pytest.fixture
-def unprivileged() -> dict[str, Any]:
-    """Options for a process that may not write what others own."""
-    return {"preexec_fn": be_nobody_special} if os.geteuid() == 0 else {}
 
 
 @pytest.fixture
