@@ -34,7 +34,7 @@ from .progress import Silent, counted
 from .result import Answer, Documents, Failure, Heading, Result, Told, worst
 from .runner import Runner, broken
 from .scripts import Scripts
-from .settings import bound
+from .settings import bound, sized
 from .sources.outside import Outside
 from .staging import Staging
 from .store.store import Store
@@ -83,9 +83,14 @@ class World(Record):
         """Hash by identity: a world holds mappings and functions."""
         return id(self)
 
-    def registry_settings(self, jobs: int) -> RegistrySettings:
-        """Return what a registry client is told here; `jobs` is how many layers may travel at once."""
-        return self.configuration.client_settings(self.environment, insecure=self.insecure, jobs=jobs)
+    def registry_settings(self, settings: Mapping[str, str]) -> RegistrySettings:
+        """Return what a registry client is told here, given what `set` has set."""
+        return self.configuration.client_settings(
+            self.environment,
+            insecure=self.insecure,
+            jobs=int(settings["jobs"]),
+            largest_document=sized(settings["largest_document"]),
+        )
 
 
 class Session:
@@ -262,6 +267,7 @@ class Session:
     def scope(self) -> Scope:
         """Return what a statement that begins now is bound against."""
         self._staging.begin()
+        self._bound_store()
         self.store.begin()
         self._outside.begin(self.runner, self._folder)
         return Scope(
@@ -349,7 +355,7 @@ class Session:
 
         if self.world.before_network is not None:
             self.world.before_network()
-        answers = reachable((one.host for one in named.values()), self.world.registry_settings(1))
+        answers = reachable((one.host for one in named.values()), self.world.registry_settings(self.settings))
         return [(one.name, one.place, answers[one.host]) for one in named.values()]
 
     def _registries(self) -> Filling:
@@ -359,7 +365,7 @@ class Session:
         world = self.world
         if world.before_network is not None:
             world.before_network()
-        settings = world.registry_settings(int(self.settings["jobs"]))
+        settings = world.registry_settings(self.settings)
         return open_registries(self.store, world.platform, settings, world.progress)
 
     def _check(self, planned: Plan | Assertion) -> None:
@@ -459,7 +465,7 @@ class Session:
         from .sources.store import StoreSource
 
         world = self.world
-        self.store.quota = bound(self.settings["quota"])
+        self._bound_store()
         source = StoreSource(
             self.store,
             environment=world.environment,
@@ -467,12 +473,17 @@ class Session:
             clock=world.clock,
             jobs=int(self.settings["jobs"]),
             lazily=self.settings["verify"] == "lazy",
-            settings=lambda: world.registry_settings(int(self.settings["jobs"])),
+            settings=lambda: world.registry_settings(self.settings),
             before_network=world.before_network,
             ask=world.ask,
             stdin=world.stdin,
         )
         return source.apply(actions)
+
+    def _bound_store(self) -> None:
+        """Hold the store to what is set now."""
+        self.store.quota = bound(self.settings["quota"])
+        self.store.largest_document = sized(self.settings["largest_document"])
 
     # The rest
 

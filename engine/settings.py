@@ -5,6 +5,7 @@ from __future__ import annotations
 from imq.grammar.errors import StatementError, UnknownName, nearest
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from .oci.document import LARGEST_ALLOWED, LARGEST_DOCUMENT
 from .sizes import parse_size
 
 if TYPE_CHECKING:
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 class Setting(Record):
     """One setting: its name, what it is for, its default, and what it may be.
 
-    Empty `choices` mean a whole number, or (`size`) a number of bytes or `NO_BOUND`.
+    Empty `choices` mean a whole number, or (`size`) a number of bytes: from `least` to `most`, or, where nothing is
+    the most, any or `NO_BOUND`.
     """
 
     name: str
@@ -22,6 +24,17 @@ class Setting(Record):
     default: str
     choices: tuple[str, ...] = ()
     size: bool = False
+    least: int = 0
+    most: int = 0
+
+    @property
+    def values(self) -> str:
+        """What it may be, in words."""
+        if self.most:
+            return f"{self.least >> 10}KiB to {self.most >> 20}MiB"
+        if self.size:
+            return "20GB, 512MiB, none"
+        return ", ".join(self.choices) or "1 to 64"
 
 
 NO_BOUND = "none"
@@ -43,6 +56,14 @@ SETTINGS: dict[str, Setting] = {
             NO_BOUND,
             size=True,
         ),
+        Setting(
+            "largest_document",
+            "the most bytes of a manifest or config, such as 16MiB: a larger one is refused wherever it comes from",
+            f"{LARGEST_DOCUMENT >> 20}MiB",
+            size=True,
+            least=64 << 10,
+            most=LARGEST_ALLOWED,
+        ),
     )
 }
 
@@ -60,28 +81,22 @@ def checked(name: str, value: str, span: Span | None = None) -> tuple[str, str]:
             span=span,
             hints=(nearest(name, SETTINGS), "settings: " + ", ".join(SETTINGS)),
         )
+    lower = value.lower()
     if setting.size:
-        if value.lower() != NO_BOUND and bound(value) is None:
-            raise StatementError(
-                f'{setting.name} cannot be "{value}"',
-                code="setting",
-                span=span,
-                hints=("it may be: 20GB, 512MiB, none",),
-            )
-        return setting.name, value.lower() if value.lower() == NO_BOUND else value
-    value = value.lower()
-    if setting.choices and value not in setting.choices:
+        size = bound(value)
+        if setting.most:
+            fits = size is not None and setting.least <= size <= setting.most
+        else:
+            fits = size is not None or lower == NO_BOUND
+        written = lower if lower == NO_BOUND else value
+    else:
+        fits = lower in (setting.choices or _COUNTS)
+        written = lower
+    if not fits:
         raise StatementError(
-            f'{setting.name} cannot be "{value}"',
-            code="setting",
-            span=span,
-            hints=("it may be: " + ", ".join(setting.choices),),
+            f'{setting.name} cannot be "{value}"', code="setting", span=span, hints=(f"it may be: {setting.values}",)
         )
-    if not setting.choices and value not in _COUNTS:
-        raise StatementError(
-            f'{setting.name} cannot be "{value}"', code="setting", span=span, hints=("it may be: 1 to 64",)
-        )
-    return setting.name, value
+    return setting.name, written
 
 
 def bound(value: str) -> int | None:
@@ -89,3 +104,10 @@ def bound(value: str) -> int | None:
     if value == NO_BOUND:
         return None
     return parse_size(value)
+
+
+def sized(value: str) -> int:
+    """Return the bytes that the value of a setting means which always has a bound."""
+    size = parse_size(value)
+    assert size is not None, value
+    return size

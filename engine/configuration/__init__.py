@@ -62,19 +62,21 @@ class Configuration(Record):
         return self.registries.get(name.lower())
 
     def client_settings(
-        self, environment: Mapping[str, str], *, insecure: frozenset[str] = frozenset(), jobs: int = 4
+        self, environment: Mapping[str, str], *, insecure: frozenset[str] = frozenset(), **told: int
     ) -> Settings:
-        """Return what a registry client is told; `insecure` adds hosts that the command line names."""
+        """Return what a registry client is told; `insecure` adds hosts that the command line names.
+
+        `told` are what else its `Settings` have that is not of the file's limits, such as `jobs`.
+        """
         from imq.engine.registry.settings import Settings
 
         return Settings(
             insecure=self.insecure | insecure,
             environment=environment,
-            jobs=jobs,
             authority=self.authority,
             hosts=self.hosts,
             mirrors=self.mirrors,
-            **self.limits,  # type: ignore[arg-type] # named and checked by the declaration
+            **(told | dict(self.limits)),  # type: ignore[arg-type] # named and checked by the declaration
         )
 
 

@@ -20,9 +20,28 @@ if TYPE_CHECKING:
     from typing import Any
 
 LARGEST_DOCUMENT = 4 << 20
-"""Bytes: the distribution specification's limit for manifests, used for every document here."""
+"""Bytes: the distribution specification's limit for manifests, used for every document unless a setting says more."""
+LARGEST_ALLOWED = 256 << 20
+"""Bytes: more than that is never read as one document, whatever the setting."""
 MOST_LAYERS = 4096
 """More layers than any runtime mounts; a manifest with more is refused."""
+
+
+def check_size(size: int, limit: int, what: str) -> None:
+    """Raise `Malformed` (code `document-size`) for a document of more bytes than the setting `largest_document` allows.
+
+    `size` is what is known of it: of one that is still being read, a byte more than the limit.
+    """
+    if size <= limit:
+        return
+    wanted = -(-max(size, 2 * limit) >> 20)
+    raise Malformed(
+        f"{what} has {size if size > limit + 1 else f'more than {limit}'} bytes; largest_document allows {limit}",
+        code="document-size",
+        hints=(f"if it is meant to be so large: set largest_document = {wanted}MiB",)
+        if size <= LARGEST_ALLOWED
+        else (f"set largest_document allows {LARGEST_ALLOWED >> 20}MiB at most",),
+    )
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -41,13 +60,11 @@ def _no_constant(word: str) -> None:
 def read_json(content: bytes, what: str) -> dict[str, Any]:
     """Parse one JSON object.
 
-    Raises `Malformed`: `document-size` over the limit, `json` for what is not JSON or nested too deep to be read,
-    `duplicate-key`, and `document` when it is not an object.
+    Whoever brings the content in bounds it: see `check_size`. Raises `Malformed`: `json` for what is not JSON or nested
+    too deep to be read, `duplicate-key`, and `document` when it is not an object.
     """
     import json
 
-    if len(content) > LARGEST_DOCUMENT:
-        raise Malformed(f"{what} has {len(content)} bytes; the limit is {LARGEST_DOCUMENT}", code="document-size")
     try:
         document = json.loads(content, object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as problem:

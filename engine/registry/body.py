@@ -116,6 +116,26 @@ class Body:
         self._content.close()
 
 
+class Chunk:
+    """A part of a blob that is in memory, as the body of a request; it travels at the pace of the whole blob."""
+
+    def __init__(self, body: Body, part: memoryview, pace: Pace) -> None:
+        self._body = body
+        self._part = part
+        self._pace = pace
+
+    def __len__(self) -> int:
+        return len(self._part)
+
+    def __iter__(self) -> Iterator[memoryview]:
+        for start in range(0, len(self._part), BLOCK):
+            self._body.check()
+            block = self._part[start : start + BLOCK]
+            begun = time.monotonic()
+            yield block
+            self._body.keep_pace(self._pace, len(block), time.monotonic() - begun)
+
+
 class Stretch:
     """A part of a file that is to be sent: by the kernel, or block by block where someone has to see the bytes."""
 

@@ -11,7 +11,9 @@ from http import HTTPStatus
 
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from .body import Chunk
 from .exchange import Ask, joined
+from .pace import Pace
 
 if TYPE_CHECKING:
     import threading
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from imq.engine.oci.reference import Reference
 
+    from .body import Body
     from .exchange import Exchange
     from .patience import Patience
     from .transport import Answer
@@ -57,18 +60,19 @@ class ChunkedUpload:
         self._patience = patience
         self._stop = stop
 
-    def send(self, read: Callable[[int], bytes | bytearray | memoryview], closing: Callable[[str], str]) -> Answer:
-        """Send all that `read` gives; return the registry's last answer, or the first that is a refusal.
+    def send(self, body: Body, closing: Callable[[str], str]) -> Answer:
+        """Send all of a blob; return the registry's last answer, or the first that is a refusal.
 
         `closing` makes the address of the last request from that of the session.
         """
         done = 0
-        while chunk := _filled(read, self._length):
+        pace = Pace(self._exchange.settings)
+        while chunk := _filled(body.take, self._length):
             left = memoryview(chunk)
             asked_again = False
             while left:
                 part = left[: self._length]
-                answer = self._patch(part, done)
+                answer = self._patch(Chunk(body, part, pace), done)
                 if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and len(part) // 2 >= self._least:
                     answer.close()
                     self._length = len(part) // 2
@@ -104,17 +108,16 @@ class ChunkedUpload:
             self._stop,
         )
 
-    def _patch(self, part: memoryview, start: int) -> Answer:
-        content = bytes(part)
+    def _patch(self, part: Chunk, start: int) -> Answer:
         headers = {
             "Content-Type": "application/octet-stream",
-            "Content-Length": str(len(content)),
-            "Content-Range": f"{start}-{start + len(content) - 1}",
+            "Content-Length": str(len(part)),
+            "Content-Range": f"{start}-{start + len(part) - 1}",
         }
-        return self._ask("PATCH", headers, lambda: content)
+        return self._ask("PATCH", headers, lambda: part)
 
     def _ask(
-        self, method: str, headers: dict[str, str] | None = None, body: Callable[[], bytes] | None = None
+        self, method: str, headers: dict[str, str] | None = None, body: Callable[[], Chunk] | None = None
     ) -> Answer:
         name = self._reference
         ask = Ask(method, name.registry, name.repository, self._address, self._scopes, headers or {}, body)

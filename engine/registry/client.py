@@ -6,13 +6,13 @@ from http import HTTPStatus
 
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest, is_digest
-from imq.engine.oci.document import LARGEST_DOCUMENT, Descriptor
+from imq.engine.oci.document import Descriptor, check_size
 from imq.grammar.record import TYPE_CHECKING
 
 from . import faults
 from .blob import BlobStream
 from .exchange import Ask, Exchange
-from .manifests import Fetched, ask_manifest, check_size, checked_blob, other_digest, read_fetched, read_head
+from .manifests import Fetched, ask_manifest, checked_blob, other_digest, read_fetched, read_head
 from .pages import paged
 from .placed import Placed
 from .ranges import MOST_LANES, Download, Lanes
@@ -64,10 +64,11 @@ class Client:
         return self.exchange.allowance(registry)
 
     def manifest(self, reference: Reference, accept: Sequence[str] = media.ACCEPTED) -> Fetched:
-        """Return the manifest or index that `reference` names, of at most 4 MiB, checked against its digest."""
+        """Return the manifest or index that `reference` names, checked against its digest."""
         ask = ask_manifest("GET", reference, accept)
-        answer = self.exchange.read(ask, LARGEST_DOCUMENT, f"the manifest of {reference}")
-        return read_fetched(answer, reference, accept)
+        limit = self.settings.largest_document
+        answer = self.exchange.read(ask, limit, f"the manifest of {reference}")
+        return read_fetched(answer, reference, accept, limit)
 
     def head(self, reference: Reference, accept: Sequence[str] = media.ACCEPTED) -> Descriptor | None:
         """Return what `reference` names without its bytes, None when there is no such manifest."""
@@ -117,7 +118,7 @@ class Client:
 
     def document(self, reference: Reference, descriptor: Descriptor) -> bytes:
         """Return a small blob (a config), checked against its descriptor."""
-        check_size(reference, descriptor)
+        check_size(descriptor.size, self.settings.largest_document, f"the config of {reference}")
         content = bytearray(descriptor.size + 1)
         done = 0
         with BlobStream(self.exchange, reference, descriptor) as stream:

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest, is_digest
-from imq.engine.oci.document import LARGEST_DOCUMENT, Descriptor
+from imq.engine.oci.document import LARGEST_DOCUMENT, Descriptor, check_size
 from imq.grammar.errors import DigestMismatch, Malformed, RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -45,14 +45,18 @@ def ask_manifest(method: str, reference: Reference, accept: Sequence[str] = medi
     return Ask(method, reference.registry, name, target, pull_scope(name), {"Accept": ", ".join(accept)})
 
 
-def read_fetched(answer: Reply, reference: Reference, accept: Sequence[str] = media.ACCEPTED) -> Fetched:
-    """Return the document that an answer to `GET` brings, of at most 4 MiB, checked against its digest."""
+def read_fetched(
+    answer: Reply,
+    reference: Reference,
+    accept: Sequence[str] = media.ACCEPTED,
+    limit: int = LARGEST_DOCUMENT,
+) -> Fetched:
+    """Return the document that an answer to `GET` brings, of at most `limit` bytes, checked against its digest."""
     if answer.status != HTTPStatus.OK:
         raise _no_manifest(answer, reference)
     media_type = _document_type(answer, reference, accept)
-    content = answer.read(LARGEST_DOCUMENT)
-    if len(content) > LARGEST_DOCUMENT:
-        raise Malformed(f"the manifest of {reference} has more than {LARGEST_DOCUMENT} bytes", code="too-large")
+    content = answer.read(limit)
+    check_size(len(content), limit, f"the manifest of {reference}")
     return Fetched(content, media_type, _checked(content, answer, reference))
 
 
@@ -69,14 +73,6 @@ def read_head(answer: Reply, reference: Reference, accept: Sequence[str] = media
     if reference.digest is not None and digest != reference.digest:
         raise other_digest(reference, digest)
     return Descriptor(_document_type(answer, reference, accept), digest, answer.length)
-
-
-def check_size(reference: Reference, descriptor: Descriptor) -> None:
-    """Refuse to fetch a blob as a document that is too large for one."""
-    if descriptor.size > LARGEST_DOCUMENT:
-        raise Malformed(
-            f"the config of {reference} has {descriptor.size} bytes; the limit is {LARGEST_DOCUMENT}", code="too-large"
-        )
 
 
 def checked_blob(content: bytes, reference: Reference, descriptor: Descriptor) -> bytes:

@@ -63,6 +63,7 @@ class Many:
 
     def __init__(self, client: Client, jobs: int = JOBS, told: Told | None = None) -> None:
         self.exchange = client.exchange
+        self._largest = client.settings.largest_document
         self._jobs = max(1, jobs)
         self._told = told
         self._told_at = 0.0
@@ -96,15 +97,15 @@ class Many:
 
     def heads(self, wanted: Iterable[tuple[int, Reference]]) -> Iterator[tuple[int, Descriptor | ImqError]]:
         """Yield what each reference stands for, its document not fetched unless the registry says too little."""
-        return self._run(lambda call, item: HeadQuestion(call, item[0], item[1]), wanted)
+        return self._run(lambda call, item: HeadQuestion(call, item[0], item[1], self._largest), wanted)
 
     def documents(self, wanted: Iterable[tuple[int, Reference]]) -> Iterator[tuple[int, Fetched | ImqError]]:
         """Yield the manifest or index that each reference stands for, checked against its digest."""
-        return self._run(lambda call, item: DocumentQuestion(call, item[0], item[1]), wanted)
+        return self._run(lambda call, item: DocumentQuestion(call, item[0], item[1], self._largest), wanted)
 
     def configs(self, wanted: Iterable[tuple[int, Reference, Descriptor]]) -> Iterator[tuple[int, bytes | ImqError]]:
         """Yield small blobs of the references' repositories, each checked against its descriptor."""
-        return self._run(lambda call, item: ConfigQuestion(call, *item), wanted)
+        return self._run(lambda call, item: ConfigQuestion(call, item[0], item[1], item[2], self._largest), wanted)
 
     def referrers(
         self, wanted: Iterable[tuple[int, Reference, Digest]]

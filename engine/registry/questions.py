@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import deque
 from http import HTTPStatus
 
-from imq.engine.oci.document import LARGEST_DOCUMENT
+from imq.engine.oci.document import check_size
 from imq.grammar.errors import DigestMismatch
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import faults
 from .exchange import Ask, check_length
-from .manifests import ask_manifest, check_size, checked_blob, read_fetched, read_head
+from .manifests import ask_manifest, checked_blob, read_fetched, read_head
 from .pages import LARGEST_PAGE, Pager
 from .referrers import NoReferrersError, entries_of, fallback, referrers_of
 from .repositories import tags_of
@@ -56,7 +56,7 @@ class Question:
 
     __slots__ = ("ask", "call", "due", "header", "key", "limit", "plodding", "reference", "refusals", "stale", "tries")
 
-    def __init__(self, call: Call, key: int, reference: Reference, ask: Ask, limit: int = LARGEST_DOCUMENT) -> None:
+    def __init__(self, call: Call, key: int, reference: Reference, ask: Ask, limit: int) -> None:
         self.call = call
         self.key = key
         self.reference = reference
@@ -94,8 +94,8 @@ class HeadQuestion(Question):
 
     __slots__ = ()
 
-    def __init__(self, call: Call, key: int, reference: Reference) -> None:
-        super().__init__(call, key, reference, ask_manifest("HEAD", reference))
+    def __init__(self, call: Call, key: int, reference: Reference, limit: int) -> None:
+        super().__init__(call, key, reference, ask_manifest("HEAD", reference), limit)
 
     def take(self, answer: Reply) -> Ask | None:
         """Tell the descriptor; ask with GET where HEAD does not say enough."""
@@ -105,7 +105,7 @@ class HeadQuestion(Question):
                 return ask_manifest("GET", self.reference)
         else:
             check_length(answer, self.ask, self.limit, self.what)
-            found = read_fetched(answer, self.reference).descriptor
+            found = read_fetched(answer, self.reference, limit=self.limit).descriptor
         self.tell(found)
         return None
 
@@ -115,14 +115,14 @@ class DocumentQuestion(Question):
 
     __slots__ = ()
 
-    def __init__(self, call: Call, key: int, reference: Reference) -> None:
-        super().__init__(call, key, reference, ask_manifest("GET", reference))
+    def __init__(self, call: Call, key: int, reference: Reference, limit: int) -> None:
+        super().__init__(call, key, reference, ask_manifest("GET", reference), limit)
 
     def take(self, answer: Reply) -> Ask | None:
         """Tell the document."""
         if answer.status == HTTPStatus.OK:
             check_length(answer, self.ask, self.limit, self.what)
-        self.tell(read_fetched(answer, self.reference))
+        self.tell(read_fetched(answer, self.reference, limit=self.limit))
         return None
 
 
@@ -131,7 +131,8 @@ class ConfigQuestion(Question):
 
     __slots__ = ("descriptor",)
 
-    def __init__(self, call: Call, key: int, reference: Reference, descriptor: Descriptor) -> None:
+    def __init__(self, call: Call, key: int, reference: Reference, descriptor: Descriptor, most: int) -> None:
+        check_size(descriptor.size, most, f"the config of {reference}")
         self.descriptor = descriptor
         name = reference.repository
         ask = Ask("GET", reference.registry, name, f"/v2/{name}/blobs/{descriptor.digest}", pull_scope(name))
@@ -144,7 +145,6 @@ class ConfigQuestion(Question):
 
     def take(self, answer: Reply) -> Ask | None:
         """Tell the bytes, once they are known to be the right ones."""
-        check_size(self.reference, self.descriptor)
         if answer.status != HTTPStatus.OK:
             raise faults.refusal(answer, self.ask.registry, self.what)
         check_length(answer, self.ask, self.limit, self.what)

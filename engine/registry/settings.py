@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from imq.engine.oci.document import LARGEST_DOCUMENT
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class Settings(Record):
     for what `hosts` says of single ones; `authority` is a file of trusted authorities that it may override. `mirrors`
     are, by the place (`host`, or `host/namespace`) that they are of, places where the same is to be had first. `jobs`
     are transfers at once, `requests` small questions at once to one host. A connection that for a `speed_window` is
-    slower than `least_speed` is given up like one that breaks.
+    slower than `least_speed` is given up like one that breaks. `largest_document` are the most bytes of a manifest or
+    config.
     """
 
     insecure: frozenset[str] = frozenset()
@@ -55,6 +57,7 @@ class Settings(Record):
     longest_wait: float = 30.0
     least_speed: int = 1000
     speed_window: float = 30.0
+    largest_document: int = LARGEST_DOCUMENT
     authority: str = ""
     hosts: Mapping[str, Host] = {}
     mirrors: Mapping[str, tuple[str, ...]] = {}

@@ -200,7 +200,7 @@ class Uploads:
         upload = ChunkedUpload(self._exchange, reference, scopes, session, patience, stop)
         body = self._body(reference, descriptor, opened(), sent, stop)
         try:
-            return upload.send(body.take, lambda address: _closing(address, descriptor))
+            return upload.send(body, lambda address: _closing(address, descriptor))
         finally:
             body.close()
 

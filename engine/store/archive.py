@@ -12,7 +12,7 @@ from imq.engine.layers.compression import sniff
 from imq.engine.oci import media
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.document import LARGEST_DOCUMENT, Descriptor, Index, Manifest, read_manifest
+from imq.engine.oci.document import Descriptor, Index, Manifest, check_size, read_manifest
 from imq.engine.oci.reference import Reference
 from imq.grammar.errors import DigestMismatch, ImqError, InvalidReference, Malformed, NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -174,7 +174,7 @@ def _load_layout(files: Files, content: bytes, ingest: Ingest) -> Iterator[Loade
     except (ValueError, KeyError, TypeError, RecursionError):
         raise Malformed("index.json is not the index of an image layout", code="layout") from None
     if not ingest.roomy(files.total()):
-        ingest.reserve(_reached(files, [entry.descriptor for entry in described]))
+        ingest.reserve(_reached(files, [entry.descriptor for entry in described], ingest.largest_document))
     for entry in described:
         held: set[Digest] = set()
         id_ = _copy_tree(files, entry.descriptor, ingest, held)
@@ -189,7 +189,7 @@ def _copy_tree(files: Files, descriptor: Descriptor, ingest: Ingest, held: set[D
     """
     if depth > DEEPEST_INDEX:
         raise Malformed("the archive has an index of indexes without end", code="document")
-    content = _document(files, descriptor)
+    content = _document(files, descriptor, ingest.largest_document)
     document = read_manifest(content, descriptor.media_type)
     if isinstance(document, Index):
         present = [child for child in document.manifests if _has(files, child.digest)]
@@ -204,7 +204,7 @@ def _copy_tree(files: Files, descriptor: Descriptor, ingest: Ingest, held: set[D
     return id_
 
 
-def _reached(files: Files, roots: Sequence[Descriptor]) -> list[Descriptor]:
+def _reached(files: Files, roots: Sequence[Descriptor], largest: int) -> list[Descriptor]:
     """Return the blobs that will be copied for these descriptors; what is wrong with them is told later."""
     reached: dict[Digest, Descriptor] = {}
     pending = list(roots)
@@ -214,7 +214,7 @@ def _reached(files: Files, roots: Sequence[Descriptor]) -> list[Descriptor]:
             continue
         reached[descriptor.digest] = descriptor
         try:
-            document = read_manifest(_document(files, descriptor), descriptor.media_type)
+            document = read_manifest(_document(files, descriptor, largest), descriptor.media_type)
         except ImqError:
             continue
         if isinstance(document, Index):
@@ -225,7 +225,7 @@ def _reached(files: Files, roots: Sequence[Descriptor]) -> list[Descriptor]:
 
 
 def _copy_image(files: Files, manifest: Manifest, ingest: Ingest) -> Digest:
-    config = _document(files, manifest.config)
+    config = _document(files, manifest.config, ingest.largest_document)
     diff_ids: Sequence[Digest | None] = (
         Config.read(config).diff_ids if manifest.is_image else [None] * len(manifest.layers)
     )
@@ -260,9 +260,10 @@ def _blob(files: Files, digest: Digest) -> BinaryIO:
     return source
 
 
-def _document(files: Files, descriptor: Descriptor) -> bytes:
+def _document(files: Files, descriptor: Descriptor, largest: int) -> bytes:
     with _blob(files, descriptor.digest) as source:
-        content = source.read(LARGEST_DOCUMENT + 1)
+        content = source.read(largest + 1)
+    check_size(len(content), largest, f"the archive's document {descriptor.digest}")
     hasher = descriptor.digest.hasher()
     hasher.update(content)
     if hasher.hexdigest() != descriptor.digest.hex:
@@ -284,7 +285,7 @@ def _load_docker(files: Files, content: bytes, path: str, ingest: Ingest) -> Ite
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise Malformed(f"the manifest.json of {path} is not docker's", code="archive") from None
     if not ingest.roomy(files.total()):
-        ingest.reserve(_plain_layers(files, wanted))
+        ingest.reserve(_plain_layers(files, wanted, ingest.largest_document))
     adopted: dict[Digest, Descriptor] = {}
     for config_name, tags, layers in wanted:
         yield _load_docker_image(
@@ -292,7 +293,7 @@ def _load_docker(files: Files, content: bytes, path: str, ingest: Ingest) -> Ite
         )
 
 
-def _plain_layers(files: Files, images: Sequence[tuple[Any, Any, Any]]) -> list[Descriptor]:
+def _plain_layers(files: Files, images: Sequence[tuple[Any, Any, Any]], largest: int) -> list[Descriptor]:
     """Return the layers that will be taken in and are not packed, as most; what is wrong with them is told later."""
     layers: dict[Digest, Descriptor] = {}
     for config_name, _, names in images:
@@ -301,7 +302,7 @@ def _plain_layers(files: Files, images: Sequence[tuple[Any, Any, Any]]) -> list[
             continue
         with source:
             try:
-                diff_ids = Config.read(source.read(LARGEST_DOCUMENT + 1)).diff_ids
+                diff_ids = Config.read(source.read(largest)).diff_ids
             except ImqError:
                 continue
         for name, diff_id in zip(names, diff_ids, strict=False):
@@ -330,7 +331,8 @@ def _load_docker_image(
     if source is None:
         raise Malformed(f"the config {config_name} is missing from the archive", code="archive")
     with source:
-        content = source.read(LARGEST_DOCUMENT + 1)
+        content = source.read(ingest.largest_document + 1)
+    check_size(len(content), ingest.largest_document, f"the config {config_name} of the archive")
     config = Config.read(content, config_name)
     if len(config.diff_ids) != len(layers):
         raise Malformed(

@@ -26,7 +26,7 @@ ELSEWHERE = "free some space there and say the same again, or write to another p
 """What to do when there is no space for what is written beside a store."""
 _TOLD = {
     errno.ENOSPC: ("no-space", "no space is left on the device", _AGAIN),
-    errno.EDQUOT: ("no-space", "the disk quota is used up", _AGAIN),
+    errno.EDQUOT: ("no-space", "the disk quota of this user or folder is used up", _AGAIN),
     errno.EACCES: (
         "permission",
         "permission denied",
@@ -54,7 +54,8 @@ def told(doing: str, place: str = "", wanted: int | None = None, advice: str = "
         code, why, hint = _TOLD.get(problem.errno or 0, ("store", problem.strerror or str(problem), ""))
         at = f" ({problem.filename})" if problem.filename else ""
         if code == "no-space":
-            at += _room_left(_folder_of(problem.filename) or place, wanted)
+            full = problem.errno == errno.ENOSPC  # else there is space, for others
+            at += _room_left((_folder_of(problem.filename) or place) if full else "", wanted)
             hint = advice or hint
         raise StoreError(f"cannot {doing}: {why}{at}", code=code, hints=(hint,)) from problem
 

@@ -14,7 +14,7 @@ from itertools import islice
 
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.document import LARGEST_DOCUMENT, Descriptor, Index, Manifest, read_manifest
+from imq.engine.oci.document import Descriptor, Index, Manifest, check_size, read_manifest
 from imq.grammar.errors import ImqError, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -356,11 +356,12 @@ class StoreIndex:
 
     def document(self, descriptor: Descriptor) -> bytes:
         """Return the content of a small blob, checked against its digest and size."""
-        path = self._layout.blob_path(descriptor.digest)
+        path, limit = self._layout.blob_path(descriptor.digest), self._layout.largest_document
+        check_size(descriptor.size, limit, f"the document {descriptor.digest}")
         with told(f"read the blob {descriptor.digest}"):
             try:
                 with open(path, "rb") as source:
-                    content = source.read(LARGEST_DOCUMENT + 1)
+                    content = source.read(limit + 1)
             except FileNotFoundError:
                 raise StoreError(f"the blob {descriptor.digest} is not in the store", code="blob-missing") from None
         hasher = descriptor.digest.hasher()

@@ -19,7 +19,7 @@ from imq.engine.layers.compression import compressor
 from imq.engine.layers.measure import LayerMeter
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.document import LARGEST_DOCUMENT, Descriptor
+from imq.engine.oci.document import Descriptor, check_size
 from imq.grammar.errors import DigestMismatch, Interrupted, RegistryError, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -112,13 +112,18 @@ class Ingest:
         digest = descriptor.digest
         if self._stored(digest) != descriptor.size or is_marked(self._layout, digest):
             return False
-        if media.layer_compression(descriptor.media_type) is not None or descriptor.size > LARGEST_DOCUMENT:
+        if media.layer_compression(descriptor.media_type) is not None or descriptor.size > self.largest_document:
             return True
         try:
             self.read(digest)
         except DigestMismatch:
             return False
         return True
+
+    @property
+    def largest_document(self) -> int:
+        """The most bytes of a manifest or config."""
+        return self._layout.largest_document
 
     def roomy(self, size: int) -> bool:
         """Whether so many bytes find room for sure, so that nothing need be reckoned before they come."""
@@ -133,7 +138,7 @@ class Ingest:
         with told("reserve blobs", self._layout.root), locked(self._layout.lock_path):
             self._make_room(wanted)
             self._room.claim(wanted)
-            os.write(self._lease, "".join(f"{digest}\n" for digest in wanted).encode())
+            _write_all(self._lease, "".join(f"{digest}\n" for digest in wanted).encode())
 
     def _make_room(self, wanted: Mapping[Digest, int]) -> None:
         """Remove what is left of other blobs that nobody goes on with, when the disk has no room beside it."""
@@ -160,7 +165,8 @@ class Ingest:
     def read(self, digest: Digest) -> bytes:
         """Return the content of a stored document, checked against its digest."""
         with told(f"read the blob {digest}"), open(self._place(digest), "rb") as source:
-            content = source.read()
+            content = source.read(self.largest_document + 1)
+        check_size(len(content), self.largest_document, f"the document {digest}")
         hasher = digest.hasher()
         hasher.update(content)
         if hasher.hexdigest() != digest.hex:
@@ -324,6 +330,13 @@ class Ingest:
         with told("sync the store"):
             for algorithm in os.listdir(os.path.join(self._layout.root, "blobs")):
                 sync_folder(os.path.join(self._layout.root, "blobs", algorithm))
+
+
+def _write_all(handle: int, content: bytes) -> None:
+    """Write all of it: a full disk takes a part before it refuses the rest."""
+    left = memoryview(content)
+    while left:
+        left = left[os.write(handle, left) :]
 
 
 def _through(

@@ -17,7 +17,7 @@ import os
 
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.document import Descriptor, write_json
+from imq.engine.oci.document import LARGEST_DOCUMENT, Descriptor, write_json
 from imq.engine.oci.reference import Reference
 from imq.engine.oci.timestamp import read_time, write_time
 from imq.grammar.errors import DigestMismatch, ImqError, Malformed, StoreError
@@ -95,6 +95,8 @@ class Layout:
         self.lock_path = os.path.join(root, "lock")
         self.ingest_path = os.path.join(root, "ingest")
         self.database_path = os.path.join(root, "index.db")
+        self.largest_document = LARGEST_DOCUMENT
+        """The most bytes of a manifest or config that are read."""
 
     @property
     def exists(self) -> bool:

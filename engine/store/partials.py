@@ -92,6 +92,20 @@ def drop(layout: Layout, *, everything: bool = False, but: frozenset[Digest] = f
     return freed
 
 
+def sizes(layout: Layout) -> dict[Digest, int]:
+    """Return the bytes of what there is of each blob; of several partials of one the sum."""
+    found: dict[Digest, int] = {}
+    for entry in os.scandir(layout.ingest_path):
+        if entry.name.endswith(ENDING):
+            algorithm, _, rest = entry.name.partition("-")
+            digest = Digest(f"{algorithm}:{rest.partition('.')[0]}")
+            try:
+                found[digest] = found.get(digest, 0) + entry.stat().st_size
+            except FileNotFoundError:
+                continue
+    return found
+
+
 def remove(partial: Partial) -> None:
     """Remove a partial that the caller holds, and let it go."""
     os.unlink(partial.path)

@@ -2,7 +2,8 @@
 
 Who brings blobs in says first which ones, so what would not fit is refused before a byte of it travels; what has no
 size yet is watched while it comes. A claim lies beside its lease and ends with it: two processes cannot both count on
-the same bytes. The quota bounds the bytes of the blobs, each once, as `usage` sums them up.
+the same bytes. The quota bounds the bytes of the blobs, each once, as `usage` sums them up, and of the parts of
+downloads that are kept to be gone on with: those that nobody wants now make room for what is wanted.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from imq.engine.sizes import human_size
 from imq.grammar.errors import StoreError
 from imq.grammar.record import TYPE_CHECKING
 
-from .files import free_at
+from . import partials
+from .files import free_at, locked
 from .leases import SWEEP_MARK, unlink
 
 if TYPE_CHECKING:
@@ -51,7 +53,9 @@ class Room:
         if self._quota is not None:
             held = self._held()
             here = sum(held.values())
-            more = sum(size for digest, size in new.items() if digest not in held)
+            more = sum(max(size - held.get(digest, 0), 0) for digest, size in new.items())
+            if here + more > self._quota:
+                here -= self._drop_begun(wanted)
             if here + more > self._quota:
                 raise self._over(here, more)
             self._seen = here + more
@@ -77,6 +81,9 @@ class Room:
             size += len(piece)
             self._seen += len(piece)
             if self._seen > self._quota:
+                with locked(self._layout.lock_path):
+                    self._seen -= self._drop_begun()
+            if self._seen > self._quota:
                 raise self._over(self._seen - size, size, at_least=True)
             yield piece
 
@@ -84,17 +91,26 @@ class Room:
         """Give back what was claimed."""
         unlink(self._path)
 
-    def _held(self) -> dict[Digest, int]:
-        """Return the blobs that are here, and those that somebody has claimed room for, with their bytes."""
-        held: dict[Digest, int] = {}
+    def _drop_begun(self, wanted: Iterable[Digest] = ()) -> int:
+        """Remove the parts of blobs that nobody wants or has claimed room for; return their bytes."""
+        return partials.drop(self._layout, everything=True, but=frozenset({*wanted, *self._claims()}))
+
+    def _claims(self) -> dict[Digest, int]:
+        """Return the blobs that anybody has claimed room for, with their bytes."""
+        claimed: dict[Digest, int] = {}
         for entry in os.scandir(self._layout.ingest_path):
             if entry.name.endswith(_ENDING):
                 try:
                     with open(entry.path, encoding="ascii") as claims:
-                        words = claims.read().split()
+                        lines = [line.split() for line in claims if line.endswith("\n")]  # the disk may have been full
                 except FileNotFoundError:
                     continue
-                held.update(zip(map(Digest, words[::2]), map(int, words[1::2]), strict=False))
+                claimed.update((Digest(line[0]), int(line[1])) for line in lines)
+        return claimed
+
+    def _held(self) -> dict[Digest, int]:
+        """Return the blobs that are here or in part, and those that room is claimed for, with their bytes."""
+        held = partials.sizes(self._layout) | self._claims()
         for algorithm in os.scandir(os.path.join(self._layout.root, "blobs")):
             if algorithm.is_dir():
                 for blob in os.scandir(algorithm.path):

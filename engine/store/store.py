@@ -6,7 +6,7 @@ import os
 
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest, hex_prefix, is_digest
-from imq.engine.oci.document import Index, read_manifest
+from imq.engine.oci.document import Index, check_size, read_manifest
 from imq.engine.oci.platform import host
 from imq.engine.oci.reference import Reference
 from imq.grammar.errors import InvalidReference, NotFound, StoreError, nearest
@@ -50,6 +50,15 @@ class Store:
         """Whose image is meant by a name that several platforms have; None: this machine's."""
         self.quota: int | None = None
         """The most bytes that its blobs may take, for what is brought in from now on; None: as many as the disk has."""
+
+    @property
+    def largest_document(self) -> int:
+        """The most bytes of a manifest or config; what is larger is refused, and not shown if it is here."""
+        return self.layout.largest_document
+
+    @largest_document.setter
+    def largest_document(self, size: int) -> None:
+        self.layout.largest_document = size
 
     @property
     def root(self) -> str:
@@ -228,8 +237,10 @@ class Store:
 
     def read(self, digest: Digest) -> bytes:
         """Return the content of a small blob, checked against its digest."""
-        with self.open_blob(digest) as source:
-            content = source.read()
+        limit = self.layout.largest_document
+        with told(f"read the blob {digest}"), self.open_blob(digest) as source:
+            content = source.read(limit + 1)
+        check_size(len(content), limit, f"the document {digest}")
         hasher = digest.hasher()
         hasher.update(content)
         if hasher.hexdigest() != digest.hex:

@@ -14,8 +14,11 @@ from imq.engine.oci.document import Descriptor
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
 from imq.engine.registry import body, chunks
+from imq.engine.registry.patience import Patience
 from imq.engine.registry.pull import pull
 from imq.engine.registry.push import push
+from imq.engine.registry.scopes import push_scope
+from imq.engine.registry.upload import Uploads
 from imq.grammar.errors import DigestMismatch, RegistryError
 from registry import sample
 from registry.proxy import Fault, Proxy, Reply
@@ -238,6 +241,27 @@ def test_a_file_that_is_refused_whole_is_sent_in_chunks(
         while count := stream.readinto(memoryview(got)[done:]):
             done += count
     assert got[:done] == content
+
+
+def test_chunks_that_are_hardly_taken_are_told(
+    connect: Callable[..., Client], registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body, "BLOCK", 16 << 10)
+    monkeypatch.setattr(chunks, "CHUNK", 30_000_000)
+    content = os.urandom(30_000_000)
+    blob = Descriptor(media.OCI_LAYER, Digest.of(content), len(content))
+    exchange = connect(least_speed=1 << 40, speed_window=0.01, retries=1, first_wait=0.01).exchange
+    settings = exchange.settings
+    name = Reference.parse(f"{registry.host}/chunks/{uuid.uuid4().hex[:8]}")
+    opened = Uploads(exchange)._open(name, blob, None, None)
+    assert opened is not None
+    upload = chunks.ChunkedUpload(exchange, name, push_scope(name.repository), opened, Patience(settings), None)
+    sending = body.Body(io.BytesIO(content), blob.size, lambda _: None, None, settings, name.registry, "a blob")
+    with pytest.raises(RegistryError) as raised:
+        upload.send(sending, lambda address: address)
+    assert raised.value.code == "too-slow"
+    assert f"{name.registry} takes a blob at " in raised.value.message
+    assert "least-speed" in "".join(raised.value.hints)
 
 
 def test_a_file_that_became_shorter_is_told(client: Client, registry: Registry, tmp_path: Path) -> None:

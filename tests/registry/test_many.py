@@ -319,7 +319,7 @@ def test_blobs_that_are_not_what_was_asked_for(ask: Open, thousand: Thousand) ->
         "",
         DigestMismatch.code,
         DigestMismatch.code,
-        "too-large",
+        "document-size",
         "blob-unknown",
     ]
     with Proxy(thousand.host, Fault("GET .*/blobs/", change=spoilt)) as proxy:

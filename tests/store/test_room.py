@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -10,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from images import Image, Layout, docker_archive, layer
+from imq.engine.oci.digest import Digest
 from imq.engine.settings import bound, checked
 from imq.engine.sizes import parse_size
-from imq.engine.store.room import rounded
+from imq.engine.store.room import Room, rounded
 from imq.grammar.errors import StatementError
 from store.mounted import fill, small_disk
 from store.served import serve
@@ -164,7 +167,76 @@ def test_a_quota_of_a_session_holds_until_it_is_set_again(store: Held, tmp_path:
     store.do(f'load "{tmp_path / "source"}"')
 
 
+def test_parts_of_downloads_count_and_make_room(root: Path, names: dict[str, str]) -> None:
+    size = 600_000
+    part = root / "ingest" / f"sha256-{'1' * 64}.1.1.part"
+    imq(root, "images")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    part.write_bytes(bytes(size))
+    quota = bytes_of(BIG)
+    imq(root, "--set", f"quota={quota + size}", "pull", names["big"])
+    assert part.exists()
+    with part.open("rb") as written:  # somebody is at it
+        fcntl.flock(written, fcntl.LOCK_EX)
+        done = imq(root, "--set", f"quota={bytes_of(BIG, OTHER) + size - 1}", "pull", names["other"], code=3)
+        assert "error[quota]" in done.stderr
+        assert part.exists()
+    imq(root, "--set", f"quota={bytes_of(BIG, OTHER)}", "pull", names["other"])
+    assert not part.exists()
+
+
+def test_what_is_wanted_takes_only_what_is_missing_of_it(root: Path, names: dict[str, str]) -> None:
+    digest, content = BIG.layers[0].digest, BIG.layers[0].blob
+    imq(root, "images")
+    (root / "ingest").mkdir(parents=True, exist_ok=True)
+    (root / "ingest" / f"{digest.replace(':', '-')}.1.1.part").write_bytes(content[:600_000])
+    imq(root, "--set", f"quota={bytes_of(BIG)}", "pull", names["big"])
+
+
+def test_an_import_takes_the_room_of_parts_of_downloads(root: Path, tmp_path: Path) -> None:
+    part = root / "ingest" / f"sha256-{'1' * 64}.1.1.part"
+    part.parent.mkdir(parents=True)
+    (root / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+    part.write_bytes(bytes(600_000))
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_bytes(os.urandom(700_000))
+    imq(root, "--set", "quota=900kB", "import", str(tmp_path / "tree"), "as", "tree:1")
+    assert not part.exists()
+
+
+def test_a_claim_that_a_full_disk_cut_off_is_passed_over(root: Path, tmp_path: Path, store: Held) -> None:
+    Layout(tmp_path / "source").add(SMALL, "small:1")
+    store.do(f'load "{tmp_path / "source"}"')
+    (root / "ingest" / "1-1.room").write_text(f"sha256:{'1' * 64} 5\nsha256:22")
+    assert Room(store.session.store.layout, 0, "x")._held()[Digest(f"sha256:{'1' * 64}")] == 5
+    (root / "ingest" / "1-1.room").unlink()
+
+
 # The disk
+
+
+@pytest.mark.parametrize("after", [0, 1_500_000])
+def test_a_disk_quota_is_told_like_a_full_disk(
+    root: Path, store: Held, names: dict[str, str], monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """A fake: where this runs, no file system may have quotas."""
+    write, left = os.write, [after]
+
+    def bounded(handle: int, content: bytes) -> int:
+        if os.readlink(f"/proc/self/fd/{handle}").startswith(f"{root}/ingest/sha256-"):
+            if left[0] <= 0:
+                raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+            left[0] -= len(content)
+        return write(handle, content)
+
+    monkeypatch.setattr(os, "write", bounded)
+    (failed,) = store.outcomes(f"pull {names['big']}")
+    assert failed["error"] == "no-space"
+    assert "the disk quota of this user or folder is used up; " in failed["message"]
+    assert " are free" not in failed["message"]
+    assert [name for name in os.listdir(root / "ingest") if name.endswith(".part")] == []
+    monkeypatch.undo()
+    store.do(f"pull {names['big']}")
 
 
 def test_what_a_disk_has_no_room_for_is_refused_before_it_begins(tmp_path: Path, names: dict[str, str]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from imq.engine.oci import media
 from imq.engine.oci.config import Config
-from imq.engine.oci.document import LARGEST_DOCUMENT, MOST_LAYERS, read_manifest
+from imq.engine.oci.document import LARGEST_ALLOWED, LARGEST_DOCUMENT, MOST_LAYERS, check_size, read_manifest
 from imq.grammar.errors import Malformed
 from waiting import soon
 
@@ -96,10 +96,18 @@ CONFIGS: dict[str, tuple[str, Callable[[], bytes]]] = {
 
 
 def refusal(read: Callable[[bytes], object], content: bytes) -> str:
-    """Return the code of what refuses a document, soon and in ten times the longest document's size."""
+    """Return the code of what refuses a document, soon and in ten times the longest document's size.
+
+    What it has at most is looked at first, as all do who bring documents in.
+    """
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with soon(), pytest.raises(Malformed) as caught:
+
+    def bring_in() -> None:
+        check_size(len(content), LARGEST_DOCUMENT, "it")
         read(content)
+
+    with soon(), pytest.raises(Malformed) as caught:
+        bring_in()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held < 10 * LARGEST_DOCUMENT >> 10  # KiB
     assert len(caught.value.message) < 500
     return caught.value.code
@@ -120,3 +128,22 @@ def test_what_came_as_something_else_is_refused(said: str) -> None:
 def test_a_config_is_refused(case: str) -> None:
     code, make = CONFIGS[case]
     assert refusal(Config.read, make()) == code
+
+
+@pytest.mark.parametrize(
+    ("size", "limit", "said"),
+    [
+        (101, 100, "more than 100 bytes; largest_document allows 100"),
+        (150, 100, "150 bytes"),
+        (LARGEST_DOCUMENT + 1, LARGEST_DOCUMENT, "largest_document = 8MiB"),
+        (11 << 20, LARGEST_DOCUMENT, "largest_document = 11MiB"),
+        ((11 << 20) + 1, LARGEST_DOCUMENT, "largest_document = 12MiB"),
+        (LARGEST_ALLOWED + 2, LARGEST_ALLOWED, "largest_document allows 256MiB at most"),
+    ],
+)
+def test_what_is_too_large_names_the_setting(size: int, limit: int, said: str) -> None:
+    with pytest.raises(Malformed) as caught:
+        check_size(size, limit, "it")
+    assert caught.value.code == "document-size"
+    assert said in "\n".join((caught.value.message, *caught.value.hints))
+    check_size(limit, limit, "it")
