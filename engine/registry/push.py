@@ -109,6 +109,7 @@ class _Push:
                 skipped |= {layer.digest: layer for layer in document.layers if _stays(layer)}
                 blobs.update((layer.digest, (layer, True)) for layer in document.layers if not _stays(layer))
                 blobs.setdefault(document.config.digest, (document.config, False))
+        self._client.placed.look_up(self._reference, blobs)
         self._progress.begin(str(self._reference), sum(blob.size for blob, _ in blobs.values()))
         try:
             for document in passed:
@@ -124,6 +125,7 @@ class _Push:
         for descriptor, content, document in documents:
             if descriptor.digest not in there:
                 self._put(descriptor, content, document, whole=descriptor is manifest)
+            self._client.placed.learn(self._reference, descriptor.digest, len(content), document)
         return Pushed(self._reference, manifest, self._counter.total, skipped=len(skipped))
 
     def _name(self, manifest: Descriptor, *, new: bool) -> Pushed:
@@ -135,6 +137,7 @@ class _Push:
         self._progress.end()
         if new:
             self._put(manifest, content, document, whole=True)
+        self._client.placed.learn(self._reference, manifest.digest, len(content), document)
         return Pushed(self._reference, manifest, 0, new)
 
     def _put(self, descriptor: Descriptor, content: bytes, document: Manifest | Index, *, whole: bool) -> None:
@@ -217,6 +220,8 @@ class _Push:
                 self._reference, blob, opened, source=source, sent=count.reach, stop=work.stop
             )
             placed.note(self._reference, blob.digest)
+            if source is not None and outcome != "mounted":
+                placed.refused(self._reference, blob.digest, source)
             if outcome == "mounted":
                 status(words.MOUNTED + str(source))
             else:

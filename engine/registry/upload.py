@@ -74,7 +74,8 @@ class Uploads:
     ) -> Outcome:
         """See to it that the repository has the blob; return what it took.
 
-        What another repository has is mounted without asking whether this one has it too.
+        What another repository has is mounted without asking whether this one has it too. Where that is refused,
+        however it is, it is as if there were no other.
         """
         mounts = source is not None and source != reference.repository
         scopes = push_scope(reference.repository, source)
@@ -83,7 +84,15 @@ class Uploads:
         patience = Patience(self._exchange.settings)
         chunked = False
         while True:
-            session = self._open(reference, descriptor, source, stop, patience)
+            try:
+                session = self._open(reference, descriptor, source, stop, patience)
+            except RegistryError as problem:
+                if not mounts or problem.status is None:
+                    raise
+                mounts, source, scopes = False, None, push_scope(reference.repository)
+                if self.has(reference, descriptor, scopes):
+                    return "exists"
+                continue
             if session is None:
                 return "mounted"
             if mounts:

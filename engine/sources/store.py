@@ -15,7 +15,7 @@ from imq.grammar.errors import DigestMismatch, ImqError, NotFound, RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import TextIO
 
     from imq.engine.progress import Progress
@@ -28,7 +28,19 @@ if TYPE_CHECKING:
     from imq.engine.store.change import Change
     from imq.engine.store.ingest import Ingest
     from imq.engine.store.layout import Entry
+    from imq.engine.store.remembered import Remembered
     from imq.engine.store.store import Store
+
+
+_DISLIKED = frozenset(
+    {
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.CONFLICT,
+        HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+    }
+)
+"""How registries answer to bytes that are not those of the digest."""
 
 
 class StoreSource:
@@ -90,6 +102,8 @@ class StoreSource:
                 self._mirrors.close()
                 self._mirrors = None
             if self._client is not None:
+                if self._client.placed.learnt:
+                    self._memory().manifests(self._client.placed.learnt)
                 self._client.close()
                 self._client = None
 
@@ -216,7 +230,19 @@ class StoreSource:
             from imq.engine.registry.client import Client  # requests is heavy
 
             self._client = Client(self._settings())
+            self._client.placed.recall = self._repositories_with
         return self._client
+
+    def _repositories_with(self, registry: str, blobs: Iterable[Digest]) -> dict[Digest, str]:
+        """Return where in a registry blobs may be, by what was seen there and by the images that are here."""
+        wanted = list(blobs)
+        return self._memory().repositories_with(registry, wanted) | self._store.repositories_with(registry, wanted)
+
+    def _memory(self) -> Remembered:
+        from imq.engine.store.remembered import Remembered
+
+        kept = self._store.layout.exists  # copying needs no store, and makes none
+        return Remembered(self._store.index.connection, self._store.memory_folder() if kept else None)
 
     def _about_to_ask(self) -> None:
         if self._before_network is not None:
@@ -302,9 +328,9 @@ class StoreSource:
                 absent=self._store.absent(action.root) if whole and isinstance(document, Index) else {},
             )
         except (RegistryError, DigestMismatch) as problem:  # refused: are the bytes here what they should be?
-            if isinstance(problem, RegistryError) and problem.status != HTTPStatus.BAD_REQUEST:
+            if isinstance(problem, RegistryError) and problem.status not in _DISLIKED:
                 raise
-            raise self._blamed(action.root, problem) from None
+            raise self._blamed(action, problem) from None
         for warning in selected.warnings:
             self._progress.warn(warning)
         with self._store.change() as change:
@@ -314,12 +340,16 @@ class StoreSource:
         notes = [f"digest: {pushed.manifest.digest}", *_left_out(pushed.skipped), *selected.warnings]
         return a.Outcome("push", str(action.reference), action.id, pushed.sent, note="; ".join(notes))
 
-    def _blamed(self, root: Digest, problem: ImqError) -> ImqError:
+    def _blamed(self, action: a.Push, problem: ImqError) -> ImqError:
         """Return the error that says which blob of an image is damaged, if one is, else the problem."""
         from imq.engine.store.measuring import blame
 
-        rows = self._store.index.connection.execute("SELECT digest FROM reach WHERE root = ?", (root,))
-        return blame(self._store, [Digest(digest) for (digest,) in rows], problem)
+        rows = self._store.index.connection.execute("SELECT digest FROM reach WHERE root = ?", (action.root,))
+        found = blame(self._store, [Digest(digest) for (digest,) in rows], problem)
+        if found is not problem:
+            again = f"verify {action.id.short} repair fetches it again where the image came from, and so does a pull"
+            found.hints = (again, "nothing of it is named in the registry yet: push again then")
+        return found
 
     def _copy(self, action: a.Copy) -> a.Outcome:
         from imq.engine.registry.copying import copy

@@ -11,6 +11,7 @@ import os
 import sqlite3
 
 from imq.engine.oci import media
+from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Index
 from imq.grammar.errors import StoreError
 from imq.grammar.record import TYPE_CHECKING
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from imq.engine.oci.config import Config
-    from imq.engine.oci.digest import Digest
     from imq.engine.oci.document import Descriptor, Manifest
     from imq.engine.oci.reference import Reference
 
@@ -135,7 +135,35 @@ class Remembered:
         )
         return documents, configs
 
+    def repositories_with(self, registry: str, blobs: Iterable[Digest]) -> dict[Digest, str]:
+        """Return for each of these blobs a repository of the registry where it was last seen, if it was anywhere."""
+        wanted = "IN (SELECT value FROM json_each(?1))"
+        try:
+            named = self._connection.execute(
+                f"SELECT digest, manifest FROM {_ATTACHED}.layer WHERE digest {wanted}"
+                f" UNION SELECT config, digest FROM {_ATTACHED}.document WHERE config {wanted}",
+                (json.dumps(list(blobs)),),
+            ).fetchall()
+            seen = self._connection.execute(
+                f"SELECT digest, repository FROM {_ATTACHED}.seen"
+                " WHERE registry = ? AND digest IN (SELECT value FROM json_each(?))",
+                (registry, json.dumps([manifest for _, manifest in named])),
+            )
+            places = dict(seen.fetchall())
+        except sqlite3.Error:  # it is only a memory
+            return {}
+        return {Digest(blob): places[manifest] for blob, manifest in named if manifest in places}
+
     # Remembering
+
+    def manifests(self, manifests: Iterable[tuple[Reference, Digest, int, Manifest | Index]]) -> None:
+        """Remember manifests that repositories have: the name, the digest, the bytes and the document of each."""
+        manifests = list(manifests)
+        try:
+            self.documents((digest, size, document) for _, digest, size, document in manifests)
+            self.all_named((reference.replace(tag=None, digest=None), digest) for reference, digest, _, _ in manifests)
+        except sqlite3.Error:
+            pass  # on a full disk: it is found out again
 
     def named(self, reference: Reference, digest: Digest) -> None:
         """Remember what a name stood for, and that the repository has this manifest."""

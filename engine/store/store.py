@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 from imq.engine.oci import media
@@ -167,6 +168,18 @@ class Store:
         """Return the manifest or index that a name means, None when it means no image that can be shown."""
         row = self.index.connection.execute("SELECT root FROM entry WHERE name = ? LIMIT 1", (str(name),)).fetchone()
         return Digest(row[0]) if row else None
+
+    def repositories_with(self, registry: str, blobs: Iterable[Digest]) -> dict[Digest, str]:
+        """Return for each of these blobs a repository of the registry that an image with it is known to be in."""
+        rows = self.index.connection.execute(
+            "SELECT blob.digest, min(entry.repository) FROM json_each(?)"
+            " CROSS JOIN descriptor AS blob ON blob.digest = value CROSS JOIN reaching ON reaching.blob = blob.key"
+            " CROSS JOIN descriptor AS root ON root.key = reaching.root"
+            " CROSS JOIN entry ON entry.root = root.digest"
+            " WHERE entry.registry = ? AND entry.digest IS NOT NULL GROUP BY blob.digest",
+            (json.dumps(list(blobs)), registry),
+        )
+        return {Digest(digest): Reference.parse(repository).repository for digest, repository in rows}
 
     def absent(self, root: Digest) -> dict[Digest, str]:
         """Return the manifests that an index names and that are not held here, by what they are."""

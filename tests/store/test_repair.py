@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -85,7 +86,7 @@ def test_a_turned_bit_is_found_by_who_reads_it_and_fetched_by_the_next_pull(
     flip(root, digest)
     target = names[0]
     if finder.startswith("push"):
-        target = f"{registry.host}/repair/{uuid.uuid4().hex[:8]}:1"
+        target = f"localhost:{registry.port}/repair/{uuid.uuid4().hex[:8]}:1"  # another registry: nothing to mount from
         store.do(f"tag {names[0]} as {target}")
     (outcome,) = store.outcomes(finder.format(target, tmp_path))
     assert outcome["error"] == "digest-mismatch"
@@ -242,3 +243,13 @@ def test_two_processes_may_repair_one_blob(root: Path, store: Held, names: list[
             done.result()
     assert store.do("verify all")
     assert names
+
+
+def test_a_push_of_what_is_damaged_says_what_mends_it(root: Path, names: list[str], registry: Registry) -> None:
+    flip(root, BASE.digest)
+    target = f"localhost:{registry.port}/repair/{uuid.uuid4().hex[:8]}:1"
+    done = imq(root, "push", names[0], "to", target, code=3)
+    assert f"the blob {BASE.digest} is damaged" in done.stderr
+    (words,) = re.findall(r"(verify \w+ repair) fetches it again", done.stderr)
+    imq(root, *words.split())
+    imq(root, "push", names[0], "to", target)

@@ -1,0 +1,89 @@
+"""What a registry has in another repository is mounted: by the images that are here, and by what was seen before."""
+
+from __future__ import annotations
+
+import os
+import urllib.request
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+from images import Image, layer
+from registry.proxy import Fault, Proxy, Reply, status
+from store.served import serve
+from store.stores import imq
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from servers import Registry
+    from store.stores import Held
+
+IMAGE = Image([layer({"a": os.urandom(70_000)}, "gzip"), layer({"b": b"b"}, "gzip")])
+BLOBS = len(IMAGE.layers) + 1
+
+
+def mounted(between: Proxy, repository: str) -> int:
+    """Return how many blobs were asked to be mounted from a repository."""
+    return between.count(f"POST .*mount=.*from={repository.partition('/')[2].partition(':')[0].replace('/', '%2F')}")
+
+
+def test_what_was_pulled_from_a_repository_is_mounted_from_it(registry: Registry, root: Path) -> None:
+    mark = uuid.uuid4().hex[:8]
+    serve(registry, f"mounts/{mark}:1", IMAGE)
+    with Proxy(registry.host) as between:
+        name, other = f"{between.host}/mounts/{mark}:1", f"{between.host}/other/{mark}:1"
+        imq(root, "pull", name)
+        imq(root, "tag", name, "as", other)
+        imq(root, "push", other)
+        assert mounted(between, name) == BLOBS
+        assert between.count("PUT .*/blobs/") == 0
+
+
+def test_what_was_copied_is_mounted_by_a_later_statement(registry: Registry, root: Path) -> None:
+    mark = uuid.uuid4().hex[:8]
+    serve(registry, f"mounts/{mark}:1", IMAGE)
+    with Proxy(registry.host) as between:
+        source = f"{registry.host}/mounts/{mark}:1"
+        imq(root, "copy", source, "to", f"{between.host}/one/{mark}:1")
+        assert between.count("PUT .*/blobs/") == BLOBS
+        imq(root, "copy", source, "to", f"{between.host}/two/{mark}:1")
+        assert between.count("PUT .*/blobs/") == BLOBS
+        assert mounted(between, f"{between.host}/one/{mark}") == BLOBS
+        imq(root, "pull", f"{between.host}/two/{mark}:1")
+        imq(root, "verify", "all")
+
+
+@pytest.mark.parametrize("code", [202, 400, 401, 403, 404, 405])
+def test_a_guess_that_is_refused_is_sent_instead(
+    registry: Registry, root: Path, opened: Callable[..., Held], code: int
+) -> None:
+    mark = uuid.uuid4().hex[:8]
+    serve(registry, f"mounts/{mark}:1", IMAGE)
+    with Proxy(registry.host) as between:
+        name, other = f"{between.host}/mounts/{mark}:1", f"{between.host}/other/{mark}:1"
+        store = opened(root)
+        store.do(f"pull {name}")
+        store.do(f"tag {name} as {other}")
+        if code == 202:  # a blob that has gone since
+            between.faults.append(Fault("POST .*mount=", answer=_opens(registry, f"other/{mark}")))
+        else:
+            between.faults.append(Fault("POST .*mount=", answer=status(code)))
+        store.tell("set jobs = 1")
+        store.do(f"push {other}")
+        assert between.count("POST .*mount=") == 1, "a host that does not mount is not asked again"
+        assert between.count("PUT .*/blobs/") == BLOBS - (code == 202)  # one went straight to the registry
+        between.faults.clear()
+        store.do(f"pull {other}")
+
+
+def _opens(registry: Registry, repository: str) -> Callable[[str], Reply]:
+    """Answer as a registry does that has no such blob to mount: with a session for the bytes."""
+
+    def answer(_: str) -> Reply:
+        asked = urllib.request.Request(f"http://{registry.host}/v2/{repository}/blobs/uploads/", method="POST")
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked) as reply:
+            return Reply(202, {"Location": reply.headers["Location"]}, b"")
+
+    return answer
