@@ -138,6 +138,18 @@ class _Images(Path):
     """the name without its tag, as docker shows it"""
     tag: Path
     """the tag"""
+    version: Path
+    """the version that the tag says; unknown when it says none. version.major, version.minor, version.patch, version.prerelease and version.variant are its parts"""
+    version_major: Path
+    """the first number of the version"""
+    version_minor: Path
+    """the second number of the version"""
+    version_patch: Path
+    """the third number of the version"""
+    version_prerelease: Path
+    """what says that it is no release yet: rc1, beta.2"""
+    version_variant: Path
+    """what stands behind the version: alpine, bookworm-slim"""
     digest: Path
     """the digest by which the registry knows the name; unknown when it never came from one"""
     manifest_digest: Path
@@ -478,10 +490,14 @@ class _Image(Reference):
     """how many layers it has"""
     layers: Path
     """how many layers it has"""
+    major: Path
+    """the first number of the version"""
     manifest_digest: Path
     """the digest of the manifest of this platform"""
     media_type: Path
     """the media type of the manifest"""
+    minor: Path
+    """the second number of the version"""
     name: Path
     """repository and tag (or digest) as one writes them"""
     operating_system: Path
@@ -490,10 +506,14 @@ class _Image(Reference):
     """the operating system"""
     os_version: Path
     """the version of the operating system (Windows images say it)"""
+    patch: Path
+    """the third number of the version"""
     platform: Path
     """os/architecture[/variant]"""
     ports: Path
     """the exposed ports, such as 80/tcp"""
+    prerelease: Path
+    """what says that it is no release yet: rc1, beta.2"""
     pulled_at: Path
     """when this name was brought here or last set here"""
     reference: Path
@@ -520,6 +540,18 @@ class _Image(Reference):
     """the user that containers run as; unknown means root"""
     variant: Path
     """the processor's variant: v7, v8"""
+    version: Path
+    """the version that the tag says; unknown when it says none. version.major, version.minor, version.patch, version.prerelease and version.variant are its parts"""
+    version_major: Path
+    """the first number of the version"""
+    version_minor: Path
+    """the second number of the version"""
+    version_patch: Path
+    """the third number of the version"""
+    version_prerelease: Path
+    """what says that it is no release yet: rc1, beta.2"""
+    version_variant: Path
+    """what stands behind the version: alpine, bookworm-slim"""
     volumes: Path
     """the declared volumes"""
     workdir: Path
@@ -623,7 +655,7 @@ class _Fields:
     line: Path
     """lines: the line, without the blanks around it"""
     major: Path
-    """tags: the first number of the version"""
+    """images: the first number of the version; tags: the first number of the version"""
     manifest_digest: Path
     """images: the digest of the manifest of this platform; tags: the digest of the manifest of this platform"""
     manifests: _Manifests
@@ -631,7 +663,7 @@ class _Fields:
     media_type: Path
     """images: the media type of the manifest; layers: the media type of the layer; tags: the media type of what the tag stands for; platforms: the media type of the entry's manifest; manifests: its media type; referrers: the media type of its manifest"""
     minor: Path
-    """tags: the second number of the version"""
+    """images: the second number of the version; tags: the second number of the version"""
     name: Path
     """images: repository and tag (or digest) as one writes them; containers: its name; tags: repository and tag (or digest) as one writes them; repositories: the repository, as one writes it; platforms: what the index was asked as; manifests: repository@digest; referrers: repository@digest; search: the repository, as one writes it; sources: what it is called after `in` and `use`"""
     names: _Images
@@ -651,7 +683,7 @@ class _Fields:
     parent_index: Path
     """manifests: an index that lists it"""
     patch: Path
-    """tags: the third number of the version"""
+    """images: the third number of the version; tags: the third number of the version"""
     platform: Path
     """images: os/architecture[/variant]; tags: os/architecture[/variant]; platforms: os/architecture[/variant]; manifests: os/architecture[/variant]"""
     platforms: _Platforms
@@ -661,7 +693,7 @@ class _Fields:
     position: Path
     """platforms: its place in the index, 0 for the first"""
     prerelease: Path
-    """tags: what says that it is no release yet: rc1, beta.2"""
+    """images: what says that it is no release yet: rc1, beta.2; tags: what says that it is no release yet: rc1, beta.2"""
     problem: Path
     """tags: why its registry did not tell more of it; repositories: why its registry did not tell more of it; platforms: why its registry did not tell more of it; manifests: why its registry did not tell more of it; referrers: why its registry did not tell more of it"""
     pulled_at: Path
@@ -717,17 +749,17 @@ class _Fields:
     variant: Path
     """images: the processor's variant: v7, v8; tags: the processor's variant: v7, v8; platforms: the processor's variant"""
     version: Path
-    """tags: the version that the tag says; unknown when it says none. version.major, version.minor, version.patch, version.prerelease and version.variant are its parts"""
+    """images: the version that the tag says; unknown when it says none. version.major, version.minor, version.patch, version.prerelease and version.variant are its parts; tags: the version that the tag says; unknown when it says none. version.major, version.minor, version.patch, version.prerelease and version.variant are its parts"""
     version_major: Path
-    """tags: the first number of the version"""
+    """images: the first number of the version; tags: the first number of the version"""
     version_minor: Path
-    """tags: the second number of the version"""
+    """images: the second number of the version; tags: the second number of the version"""
     version_patch: Path
-    """tags: the third number of the version"""
+    """images: the third number of the version; tags: the third number of the version"""
     version_prerelease: Path
-    """tags: what says that it is no release yet: rc1, beta.2"""
+    """images: what says that it is no release yet: rc1, beta.2; tags: what says that it is no release yet: rc1, beta.2"""
     version_variant: Path
-    """tags: what stands behind the version: alpine, bookworm-slim"""
+    """images: what stands behind the version: alpine, bookworm-slim; tags: what stands behind the version: alpine, bookworm-slim"""
     volumes: Path
     """images: the declared volumes; tags: the declared volumes"""
     workdir: Path

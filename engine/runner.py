@@ -165,6 +165,20 @@ def _known(function: Callable[..., Raw]) -> Callable[..., Raw]:
     return lent
 
 
+def _version() -> Callable[..., Raw]:
+    from functools import lru_cache
+
+    from .oci.version import read_version
+
+    told = lru_cache(maxsize=1)(read_version)  # the parts of one tag are asked for together
+
+    def version(tag: str, part: int) -> Raw:
+        parts = told(tag)
+        return None if parts is None else parts[part]
+
+    return _known(version)
+
+
 def _split(text: str, separator: str) -> str:
     import json
 
@@ -218,6 +232,7 @@ _LENT: dict[str, tuple[int, Callable[[], Callable[..., Raw]]]] = {
     "matches": (2, _matches),
     "path_match": (2, _path_match),
     "capture": (-1, _capture),
+    "version": (2, _version),
     "split": (2, lambda: _known(_split)),
     "basename": (1, lambda: _known(lambda text: str(text).rstrip("/").rpartition("/")[2])),
     "dirname": (1, lambda: _known(lambda text: str(text).rstrip("/").rpartition("/")[0])),

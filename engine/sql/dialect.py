@@ -17,7 +17,7 @@ class Dialect(Record):
     name: str = "sqlite"
     lent: frozenset[str] = frozenset({
         "matches", "path_match", "capture", "split", "basename", "dirname", "as_name", "as_repository", "as_digest",
-        "list",
+        "list", "version",
     })  # fmt: skip
 
     def function(self, name: str, arguments: list[str], kinds: list[Kind], now: str) -> str:

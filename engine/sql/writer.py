@@ -12,7 +12,7 @@ from imq.grammar.record import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from imq.engine.tables import Table
+    from imq.engine.tables import Field, Table
 
     from .dialect import Dialect
 
@@ -67,16 +67,17 @@ class Writer:
     def _raw(self, node: b.Bound) -> str:
         match node:
             case b.Column(field):
-                return self._column(field.name)
+                return self._column(field)
             case b.Place():
                 return f"{self._row}._row"
             case b.Item(field, key):
-                column = self._column(field.name)
+                column = self._column(field)
                 return self._dialect.item(self._row, self._map(field.name), column, self.place(key))
             case b.Value(value):
                 return self.place(value)
             case b.Lookup(field, image):
-                return f'(SELECT "{field.name}" FROM images WHERE _image = {self.place(image)} LIMIT 1)'
+                column = self._field("images", field)
+                return f"(SELECT {column} FROM images WHERE _image = {self.place(image)} LIMIT 1)"
             case b.Single(select):
                 return f"({self.one(select)})"
             case b.Exists(select):
@@ -119,8 +120,18 @@ class Writer:
             case b.Any(operands):
                 return _balanced([f"({self._raw(operand)})" for operand in operands], " OR ")
 
-    def _column(self, name: str) -> str:
-        return f"{self._row}.{quoted(name) if self._derived is None else self._derived[name]}"
+    def _column(self, field: Field) -> str:
+        if self._derived is not None:
+            return f"{self._row}.{self._derived[field.name]}"
+        return self._field(self._row, field)
+
+    def _field(self, row: str, field: Field) -> str:
+        """Write a field of a row of a table that is not itself a query."""
+        if field.worked_out is None:
+            return f"{row}.{quoted(field.name)}"
+        function, given, part = field.worked_out
+        self.functions.add(function)
+        return self._dialect.function(function, [f"{row}.{quoted(given)}", str(part)], [Kind.TEXT, Kind.NUMBER], "")
 
     def _map(self, field: str) -> str:
         """Return the table in which the store keeps this map of its images; empty when the row is not of there."""
@@ -171,7 +182,7 @@ class Writer:
         if node.operator == "has":
             if node.left.kind is Kind.MAP and isinstance(node.left, b.Column):
                 name = node.left.field.name
-                column = self._column(name)
+                column = self._column(node.left.field)
                 return self._dialect.has_key(self._row, self._map(name), column, self.value(node.right))
             if isinstance(node.left, b.Total) and node.left.argument is not None:  # whether a row of the group has it
                 return f"max({self.value(node.left.argument)} = {self.value(node.right)})"

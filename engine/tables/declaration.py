@@ -58,7 +58,8 @@ class Field(Record):
 
     `doc` is its help. `aliases` are further names. `placeholders` maps docker's template names that show the field to
     how they show it (see render/cell.py); the field's own name always works, with or without underscores.
-    `ending` is what a text may go without that is looked for in a list: the protocol of a port.
+    `ending` is what a text may go without that is looked for in a list: the protocol of a port. A field that is
+    `worked_out` is kept nowhere: a function lent to SQL, another field that it is given, and the part that is meant.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Field(Record):
     title: str = ""
     cost: Cost = Cost.CONFIG
     ending: str = ""
+    worked_out: tuple[str, str, int] | None = None
 
     @property
     def heading(self) -> str:
@@ -123,6 +125,11 @@ class Table(Record):
     def physical(self) -> str:
         """What the table is called in SQL."""
         return self.view or self.name
+
+    @property
+    def kept(self) -> tuple[Field, ...]:
+        """The fields that are columns in SQL: all that are not worked out of others."""
+        return tuple(field for field in self.fields if field.worked_out is None)
 
     def relation(self, name: str) -> Relation | None:
         """Return the relation of this name."""

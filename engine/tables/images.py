@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .declaration import Cost, Field, Kind, Relation, Table
+from .version import VERSION
 
 IMAGES = Table(
     "images",
@@ -32,6 +33,7 @@ IMAGES = Table(
             cost=Cost.LISTED,
         ),
         Field("tag", Kind.TAG, "the tag", placeholders=(("Tag", "or-none"),), cost=Cost.LISTED),
+        *VERSION,
         Field(
             "digest",
             Kind.DIGEST,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .declaration import Cost, Field, Kind, Of, Relation, Table
 from .images import IMAGES
+from .version import VERSION
 
 _OF_IMAGES = {field.name: field for field in IMAGES.fields}
 
@@ -15,26 +16,6 @@ def _as_in_images(names: str, cost: Cost) -> tuple[Field, ...]:
 
 _ITSELF: tuple[str, bool, str, tuple[str, ...], tuple[str, ...]] = ("asked name", True, "", (), ("name", "digest"))
 """How what is asked by the name of a row and its digest belongs to it: link, many, singular, keys, drives."""
-_VERSION = (
-    Field(
-        "version",
-        Kind.VERSION,
-        "the version that the tag says; unknown when it says none. version.major, version.minor, version.patch,"
-        " version.prerelease and version.variant are its parts",
-        cost=Cost.LISTED,
-    ),
-    Field("version_major", Kind.NUMBER, "the first number of the version", aliases=("major",), cost=Cost.LISTED),
-    Field("version_minor", Kind.NUMBER, "the second number of the version", aliases=("minor",), cost=Cost.LISTED),
-    Field("version_patch", Kind.NUMBER, "the third number of the version", aliases=("patch",), cost=Cost.LISTED),
-    Field(
-        "version_prerelease",
-        Kind.TEXT,
-        "what says that it is no release yet: rc1, beta.2",
-        aliases=("prerelease",),
-        cost=Cost.LISTED,
-    ),
-    Field("version_variant", Kind.TEXT, "what stands behind the version: alpine, bookworm-slim", cost=Cost.LISTED),
-)
 _PROBLEM = Field("problem", Kind.TEXT, "why its registry did not tell more of it", cost=Cost.LISTED)
 _SOURCE = Field("source", Kind.TEXT, "the registry that holds it", cost=Cost.LISTED)
 _REGISTRY = Field("registry", Kind.TEXT, "the registry's host", cost=Cost.LISTED)
@@ -52,7 +33,7 @@ TAGS = Table(
     " platform that the condition names (platform = linux/arm64).",
     (
         *_as_in_images("name registry repository tag", Cost.LISTED),
-        *_VERSION,
+        *VERSION,
         _OF_IMAGES["digest"].replace(doc="the digest that the tag stands for", cost=Cost.DIGEST),
         Field("media_type", Kind.TEXT, "the media type of what the tag stands for", cost=Cost.DIGEST),
         Field("artifact_type", Kind.TEXT, "what kind of artifact it is; unknown for images", cost=Cost.NAMED),

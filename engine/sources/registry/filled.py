@@ -69,7 +69,7 @@ class Filled:
         own = {*self.columns, *self.further, "problem"}
         said = ["t._row AS _row", "NULL AS _image", "NULL AS _root", "NULL AS _entry"]
         said += [f"{f't.{name}' if name in own else 'NULL'} AS {name}" for name in HIDDEN]
-        for field in self.scan.table.fields:
+        for field in self.scan.table.kept:
             value = fields.get(field.name) or (f't."{field.name}"' if field.name in own else "NULL")
             said.append(f'{value} AS "{field.name}"')
         text = f"SELECT {', '.join(said)} FROM temp.{self.rows} AS t {joined}"

@@ -6,7 +6,6 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
-from imq.engine.oci.version import read_version
 from imq.engine.tables import IMAGES, Cost
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
@@ -31,7 +30,6 @@ _SIGNATURES = (
 )
 _AT_ONCE = 200
 """Answers that are written down together."""
-_NO_VERSION = (None,) * 6
 _CONFIG_FIELDS = [
     "created",
     "label",
@@ -55,10 +53,7 @@ class Tags(Filled):
     `images`: a name without a tag means its default one, that of an image, not all tags of a repository.
     """
 
-    columns = (
-        "_asked", "registry", "repository", "_path", "tag", "name", "version", "version_major", "version_minor",
-        "version_patch", "version_prerelease", "version_variant", "source", "digest",
-    )  # fmt: skip
+    columns = ("_asked", "registry", "repository", "_path", "tag", "name", "source", "digest")
     further = ("_place", "_gone", "manifest", "signed", "stated")
 
     def __init__(self, source: Registries, scan: Scan, platform: Platform, *, images: bool = False) -> None:
@@ -139,8 +134,8 @@ class Tags(Filled):
     def _of_store(self) -> str:
         """Return the query for the store's images, where they are asked for too."""
         named = ["-_row AS _row", "NULL AS _image", "_root", "_entry", "name AS _asked", "NULL AS _path", "0 AS _gone"]
-        own = {field.name for field in IMAGES.fields}
-        columns = [f'"{field.name}"' if field.name in own else "NULL" for field in self.scan.table.fields]
+        own = {field.name for field in IMAGES.kept}
+        columns = [f'"{field.name}"' if field.name in own else "NULL" for field in self.scan.table.kept]
         return f"SELECT {', '.join((*named, *columns))} FROM main.images"
 
     # Fetching
@@ -291,7 +286,6 @@ def _rows(asked: str | None, repository: Reference, tags: Iterable[str]) -> Iter
             path,
             tag,
             f"{name}:{tag}",
-            *(read_version(tag) or _NO_VERSION),
             registry,
             None,
             None,
@@ -301,7 +295,6 @@ def _rows(asked: str | None, repository: Reference, tags: Iterable[str]) -> Iter
 def _row(asked: str, reference: Reference, digest: str | None) -> tuple[object, ...]:
     """Return the row of one name, with no problem; `digest` is what it stands for, when that is known."""
     registry, name, path = place_of(reference)
-    version = (read_version(reference.tag) if reference.tag else None) or _NO_VERSION
     return (
         asked,
         registry,
@@ -309,7 +302,6 @@ def _row(asked: str, reference: Reference, digest: str | None) -> tuple[object, 
         path,
         reference.tag,
         str(reference),
-        *version,
         registry,
         reference.digest or digest,
         None,
