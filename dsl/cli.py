@@ -56,6 +56,8 @@ _GROUPS = ("image", "system")
 """Those of them that a word of the command follows."""
 _DUMB = frozenset({"", "dumb", "unknown"})
 """Values of $TERM of terminals that only write line after line; the first is that of none."""
+_SHELLS = frozenset("<>()[]{}*?&|;$#!~`'\"\\")
+"""Signs that a shell takes for its own."""
 _SETS = ("union", "except", "intersect")
 """The keywords that the grammar tells by their place, and not by their word."""
 
@@ -71,6 +73,7 @@ class Cli:
         self.pager: str | None = None  # its command line, "" for none; None: as the environment says
         self._code = 0
         self._color = "auto"
+        self._in_shell = False
 
     def main(self, arguments: Sequence[str]) -> int:
         """Run and return the exit code. Nothing is raised: every problem is drawn on the error stream."""
@@ -108,6 +111,8 @@ class Cli:
     def fail(self, error: ImqError) -> int:
         """Draw an error and return its exit code."""
         self._flush()
+        if self._in_shell and isinstance(error, StatementError) and error.meant:
+            error.meant = _for_shell(error.meant)
         text = draw(error)
         if self.colored(self.stderr):
             head, _, rest = text.partition(":")
@@ -183,6 +188,7 @@ class Cli:
                 from .repl import Repl
 
                 return Repl(self, session, options).run()
+            self._in_shell = bool(options.words)
             return self.run_text(session, text, options, wholes)
         finally:
             session.close()
@@ -440,6 +446,15 @@ class Cli:
         if self.pager == "" or self.dumb:
             return False
         return self.stdout.isatty() and self.stdin.isatty()
+
+
+def _for_shell(sentence: str) -> str:
+    """Return the command line that says a sentence: in quotes where the shell would make something else of it."""
+    if _SHELLS.isdisjoint(sentence):
+        return f"imq {sentence}"
+    from shlex import quote
+
+    return f"imq {quote(sentence)}"
 
 
 def _freed(planned: Answer) -> str:

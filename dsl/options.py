@@ -46,6 +46,14 @@ OPTIONS = (
 """Every option but `-f FILE`, which stands before the words of a statement."""
 VALUED = {name: option.key for option in OPTIONS if option.takes for name in option.names}
 FLAGS = {name: option.key for option in OPTIONS if not option.takes for name in option.names}
+_DOCKERS = {
+    "--format": "in a sentence it is: format '{{.Name}}', as json, or --output json",
+    "--filter": "in a sentence it is: where …, as in imq images where dangling",
+    "--all": "every image is shown",
+    "-a": "every image is shown",
+    "-o": "--output FORM, or in a sentence: to FILE",
+}
+"""Options of docker's that a sentence says otherwise."""
 _REPEATED = ("set", "insecure")
 
 
@@ -89,10 +97,8 @@ def read_options(arguments: Sequence[str]) -> Options:
         elif word in FLAGS:
             flags.add(FLAGS[word])
         elif word.startswith("-") and len(word) > 1 and not word[1].isdigit() and " " not in word:
-            known = [*VALUED, *FLAGS, "-f"]
-            raise StatementError(
-                f'there is no option "{word}"', code="option", hints=(nearest(word, known), "imq --help lists them")
-            )
+            first = _DOCKERS.get(name) or nearest(word, [*VALUED, *FLAGS, "-f"])
+            raise StatementError(f'there is no option "{word}"', code="option", hints=(first, "imq --help lists them"))
         else:
             words.append(word)
     if "json" in flags and "version" not in flags:

@@ -144,10 +144,20 @@ class Session:
 
         One that fails ends it, unless `on error continue` was said: then a `Failure` is yielded, and it goes on.
         """
-        yield from self._run(self.parse(text, wholes, folder), text, folder, dry_run=dry_run)
+        try:
+            statements = self.parse(text, wholes, folder)
+        except StatementError as error:
+            raise self._advised(error, text, wholes) from None
+        yield from self._run(statements, text, folder, dry_run=dry_run, wholes=wholes)
 
     def _run(
-        self, statements: Sequence[ast.Statement], text: str, folder: str, *, dry_run: bool
+        self,
+        statements: Sequence[ast.Statement],
+        text: str,
+        folder: str,
+        *,
+        dry_run: bool,
+        wholes: Mapping[int, int] | None = None,
     ) -> Generator[Result, None, bool]:
         """Run statements as `run` does; return whether what follows them may go on."""
         for statement in statements:
@@ -164,9 +174,10 @@ class Session:
             except Interrupted:
                 raise
             except ImqError as error:
+                told = self._advised(error.at(text), text, wholes)
                 if self._stops:
-                    raise error.at(text) from error.__cause__
-                result = Failure(error.at(text))
+                    raise told from error.__cause__
+                result = Failure(told)
             yield result
             if self._stops and isinstance(result, Answer | Documents) and result.exit_code:
                 return False
@@ -452,6 +463,13 @@ class Session:
             return verb.answer(statement, planning)
         assert verb.plan is not None
         actions = verb.plan(statement, planning)
+        if (word := _table_among(statement)) and actions and all(isinstance(action, Fail) for action in actions):
+            raise StatementError(
+                f'"{word}" is a table, and no image here has that name',
+                code="operand",
+                span=statement.span,
+                hints=(f"say which of them: {verb.name} {word} where …",),
+            )
         form = self.world.form
         listed = outcomes([describe(action) for action in actions], statement.output, form)
         if dry_run or any(option.name == "dry run" for option in statement.options):
@@ -486,6 +504,29 @@ class Session:
         self.store.largest_document = sized(self.settings["largest_document"])
 
     # The rest
+
+    def _advised(self, error: ImqError, text: str, wholes: Mapping[int, int] | None) -> ImqError:
+        """Return an error with the sentence that its statement was probably meant to be, when one is known."""
+        if not isinstance(error, StatementError) or error.text != text:
+            return error
+        from .meant import meant
+
+        now, zone = self.world.clock(), self.world.zone
+        error.meant = meant(text, wholes or {}, error, self.vocabulary, self._wrong, now, zone)
+        return error
+
+    def _wrong(self, sentence: str) -> StatementError | None:
+        """Return what is wrong with a sentence, as far as that can be told without running it."""
+        try:
+            for statement in self.parse(sentence):
+                if isinstance(statement, ast.Act):
+                    verb_of(statement)
+                self.look_through(statement)
+        except StatementError as error:
+            return error
+        except ImqError:
+            pass  # it is about something that is not here
+        return None
 
     def look_through(self, statement: ast.Statement) -> None:
         """Raise what is wrong with the names and types of a statement; nothing is run, and no registry is asked."""
@@ -570,6 +611,12 @@ class Session:
                 raise StatementError(
                     "only a question, an action or an assert can be explained", code="explain", span=statement.span
                 )
+
+
+def _table_among(statement: ast.Act) -> str:
+    """Return a table's name that stands where an image's is wanted, as in `rm dangling images`; else nothing."""
+    named = [node.text for node in statement.references if isinstance(node, ast.Literal) and not node.quoted]
+    return next((text for text in named if text.lower() in TABLES), "")
 
 
 def _text(node: ast.Literal | ast.Variable) -> str:

@@ -54,10 +54,14 @@ class ImqError(Exception):
 
 
 class StatementError(ImqError):
-    """The statement or the command line is wrong: syntax, an unknown name, a type."""
+    """The statement or the command line is wrong: syntax, an unknown name, a type.
+
+    `meant` is the sentence that was probably meant, when one is known: it is right, and ready to be run.
+    """
 
     exit_code = 2
     code = "syntax"
+    meant = ""
 
 
 class UnknownName(StatementError):
@@ -186,7 +190,8 @@ def listed(names: Iterable[str], limit: int = 40) -> str:
 def draw(error: ImqError) -> str:
     """Draw an error for people: code and message, the excerpt with a caret, one line a hint."""
     lines = [f"error[{error.code}]: {error.message}"]
-    hints = list(error.hints)
+    said = error.meant if isinstance(error, StatementError) else ""
+    hints = [f"did you mean: {said}"] if said else list(error.hints)
     if error.span is not None and error.text is not None:
         start = error.text.rfind("\n", 0, error.span.start) + 1
         end = error.text.find("\n", error.span.start)
@@ -198,7 +203,7 @@ def draw(error: ImqError) -> str:
             line, column = line[cut : cut + 140], column - cut
             width = min(width, max(1, len(line) - column))
         line = "".join(c if c.isprintable() else " " for c in line).rstrip()
-        note = f" {hints.pop(0)}" if hints and len(hints[0]) <= _LONGEST_NOTE else ""
+        note = f" {hints.pop(0)}" if hints and not said and len(hints[0]) <= _LONGEST_NOTE else ""
         number = error.text.count("\n", 0, start) + 1
         mark = f"{number} " if "\n" in error.text.strip() else ""
         pad = " " * len(mark)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 OF_TEXTS = ("like", "matches", "has")
 """Operators with a text on their right."""
 _SIZED = (Kind.NUMBER, Kind.SIZE, Kind.DURATION)
+_NAMES = (Kind.REFERENCE, Kind.REPOSITORY, Kind.TAG)
 _ORDERED_ONLY = ("<", "<=", ">", ">=")
 
 
@@ -52,9 +53,26 @@ def test(node: ast.Expr, operator: str, left: b.Bound, right: b.Bound) -> b.Boun
     if Kind.DIGEST in (left.kind, right.kind) and (short := _short_id(operator, left, right)) is not None:
         return short
     comparable(left, right, node.span)
+    if operator in ("=", "!="):
+        _no_glob(operator, left, right, node)
     if operator in _ORDERED_ONLY and left.kind is Kind.BOOLEAN:
         raise TypeMismatch(f"{called(left)} is {left.kind.value} and has no order", span=node.span)
     return b.Test(operator, left, right)
+
+
+def _no_glob(operator: str, left: b.Bound, right: b.Bound, node: ast.Expr) -> None:
+    """Refuse a glob where a name is compared: no name has such a sign, so that it would hold for none, or for all."""
+    if not isinstance(left, b.Column) or not isinstance(right, b.Value) or left.kind not in _NAMES:
+        return
+    if "*" in str(right.value):
+        said = right.said or str(right.value)
+        negated = "not " if operator == "!=" else ""
+        raise TypeMismatch(
+            f'"{operator}" compares whole names, and no {called(left)} has a "*" in it',
+            code="glob",
+            span=node.span,
+            hints=(f"say it: {negated}{called(left)} like {said}",),
+        )
 
 
 def _ended(left: b.Bound, right: b.Bound) -> b.Bound:

@@ -99,10 +99,17 @@ def _title(name: str) -> str:
     return known.get(name.lower(), name.upper().replace("_", " "))
 
 
+_CALLED = {"json": "jsonl", "table": "table"}
+"""Forms that docker calls as if they were templates, and what they are here: of `json` an object a line."""
+
+
 def write_answer(answer: Answer, manner: Manner, default: str = "table") -> Iterator[str]:
     """Yield the texts of an answer in the form that it asks for, else in the default form."""
-    if answer.output.template is not None:
-        return as_template(answer, manner, answer.output.template)
+    source = answer.output.template
+    if source is not None and source.strip() in _CALLED:
+        return form_named(_CALLED[source.strip()]).write(answer, manner)
+    if source is not None:
+        return as_template(answer, manner, source)
     return form_named(answer.output.form or default).write(answer, manner)
 
 
@@ -120,14 +127,16 @@ def form_named(name: str) -> Form:
 
 def write_documents(answer: Documents, default: str = "json") -> Iterator[str]:
     """Yield documents as one JSON array (`docker inspect` does so), a line each, as YAML, or through a template."""
-    if answer.output.template is not None:
+    source = answer.output.template
+    if source is not None and source.strip() not in _CALLED:
         from .template import Template
 
-        template = Template.parse(answer.output.template)
+        template = Template.parse(source)
         for document in answer.documents:
             yield template.render(document) + "\n"
         return
-    form = form_named(answer.output.form or default).name
+    called = _CALLED.get(source.strip()) if source is not None else answer.output.form
+    form = form_named(called or default).name
     if form == "jsonl":
         for document in answer.documents:
             yield json_text(document) + "\n"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NOW = 1_722_513_600 * 1_000_000_000
-TEXTS = ["", "a", "ab", "b", "a*", "A", "[a]", "é"]
+TEXTS = ["", "a", "ab", "b", "a?", "A", "[a]", "é"]
 LAYER = ("digest", "index", "size")
 COLUMNS = ("id", "repository", "tag", "created", "size", "download_size", "layer_count", "dangling", "label", "cmd")
 
