@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 from imq.engine.oci import media
@@ -171,6 +170,8 @@ class Store:
 
     def repositories_with(self, registry: str, blobs: Iterable[Digest]) -> dict[Digest, str]:
         """Return for each of these blobs a repository of the registry that an image with it is known to be in."""
+        import json
+
         rows = self.index.connection.execute(
             "SELECT blob.digest, min(entry.repository) FROM json_each(?)"
             " CROSS JOIN descriptor AS blob ON blob.digest = value CROSS JOIN reaching ON reaching.blob = blob.key"

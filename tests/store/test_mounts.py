@@ -46,6 +46,7 @@ def test_what_was_copied_is_mounted_by_a_later_statement(registry: Registry, roo
     serve(registry, f"mounts/{mark}:1", IMAGE)
     with Proxy(registry.host) as between:
         source = f"{registry.host}/mounts/{mark}:1"
+        imq(root, "reindex")  # what is seen is remembered where there is a store
         imq(root, "copy", source, "to", f"{between.host}/one/{mark}:1")
         assert between.count("PUT .*/blobs/") == BLOBS
         imq(root, "copy", source, "to", f"{between.host}/two/{mark}:1")
