@@ -213,26 +213,3 @@ def test_replacing_the_executable_does_not_disturb_a_run(imq: Frozen, silent: st
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-
-
-def processor_time(command: list[str], environment: dict[str, str]) -> float:
-    """Seconds that a processor spends on a whole process: however many others wait for it."""
-    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
-    return used.ru_utime + used.ru_stime
-
-
-@pytest.mark.parametrize(("argument", "limit"), [("images", 8), ("--version", 4)])
-def test_a_start_takes_a_few_times_what_a_bare_interpreter_does(
-    imq: Frozen, tree: pathlib.Path, argument: str, limit: float
-) -> None:
-    """A ratio, since this machine may be any and busy; tests/bench shows the milliseconds."""
-    imq.answer("import", str(tree), "as", "a:1")
-    bare = [sys.executable, "-I", "-S", "-c", "pass"]
-    own, others = [], []
-    for _ in range(21):
-        own.append(processor_time([imq.executable, argument], imq.environment))
-        others.append(processor_time(bare, imq.environment))
-    assert min(own) <= limit * min(others)  # whatever else the machine does can only add
