@@ -280,7 +280,8 @@ def reference() -> str:
             (
                 (
                     _code(s.name),
-                    " ".join(map(_code, s.choices)) or ("a size" if s.size else "a number"),
+                    " ".join(map(_code, s.choices))
+                    or ("a size" if s.size else "a duration" if s.duration else "a number"),
                     s.default,
                     s.doc,
                 )

@@ -236,6 +236,10 @@ Action = (
 )
 
 
+WRITES_THERE = (Push, Copy, RemoveTag, RemoveManifest, Join)
+"""Actions after which names in registries may stand for something else."""
+
+
 class Outcome(Record):
     """What came of an action: `size` are the bytes freed, fetched or written; `error` says why nothing came of it."""
 

@@ -120,7 +120,7 @@ def _about(topic: str) -> Iterator[str]:
         yield f"as {topic}: {FORMS[topic].doc}\n"
     if topic in SETTINGS:
         setting = SETTINGS[topic]
-        yield f"set {topic} = {' | '.join(setting.choices) or 'N'}: {setting.doc} (default {setting.default})\n"
+        yield f"set {topic} = {setting.shape}: {setting.doc} (default {setting.default})\n"
 
 
 def _configuration() -> str:

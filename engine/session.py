@@ -34,7 +34,7 @@ from .progress import Silent, counted
 from .result import Answer, Documents, Failure, Heading, Result, Told, worst
 from .runner import Runner, broken
 from .scripts import Scripts
-from .settings import bound, sized
+from .settings import bound, sized, span_of
 from .sources.outside import Outside
 from .staging import Staging
 from .store.store import Store
@@ -47,11 +47,13 @@ if TYPE_CHECKING:
     from typing import Any, TextIO
 
     from .actions import Action, Outcome
+    from .foresight import Foresight
     from .oci.platform import Platform
     from .progress import Progress
     from .registry.settings import Settings as RegistrySettings
     from .render.cell import Raw
     from .sources.filling import Filling
+    from .store.remembered import Remembered
     from .tables import Field
 
 
@@ -347,7 +349,7 @@ class Session:
 
     def _stage(self, planned: Plan | Assertion) -> tuple[ImqError, ...]:
         """Ask the sources that have to be asked; return what they could not tell."""
-        return tuple(error for _, error in self._staging.run(planned.steps, self.runner, planned.now))
+        return tuple(error for _, error in self._staging.run(planned.steps, self.runner, planned.now, self._fresh))
 
     def _names(self, select: Select) -> Iterator[tuple[Raw, ...]]:
         """Run a query of names that rows are asked for by."""
@@ -364,20 +366,21 @@ class Session:
             return []
         from .sources.registry.reach import reachable  # requests is heavy
 
-        if self.world.before_network is not None:
-            self.world.before_network()
-        answers = reachable((one.host for one in named.values()), self.world.registry_settings(self.settings))
+        answers = reachable((one.host for one in named.values()), self._network())
         return [(one.name, one.place, answers[one.host]) for one in named.values()]
 
     def _registries(self) -> Filling:
         """Open the registries as a source of rows."""
         from .sources.registry.opening import open_registries  # requests is heavy
 
-        world = self.world
-        if world.before_network is not None:
-            world.before_network()
-        settings = world.registry_settings(self.settings)
-        return open_registries(self.store, world.platform, settings, world.progress)
+        settings = self._network()
+        return open_registries(self.store, self.world.platform, settings, self.world.progress, self.world.clock)
+
+    def _network(self) -> RegistrySettings:
+        """Say that registries are about to be asked, and return what their client is told."""
+        if self.world.before_network is not None:
+            self.world.before_network()
+        return self.world.registry_settings(self.settings)
 
     def _check(self, planned: Plan | Assertion) -> None:
         """Refuse to go on with an empty list that must not be, or with a list of ids that holds something else."""
@@ -480,6 +483,7 @@ class Session:
         return outcomes(list(self._apply(actions)), statement.output, form)
 
     def _apply(self, actions: list[Action]) -> Iterator[Outcome]:
+        from .actions import WRITES_THERE
         from .sources.store import StoreSource
 
         world = self.world
@@ -496,7 +500,11 @@ class Session:
             ask=world.ask,
             stdin=world.stdin,
         )
-        return source.apply(actions)
+        try:
+            yield from source.apply(actions)
+        finally:
+            if any(isinstance(action, WRITES_THERE) for action in actions):
+                self._remembered().doubt()
 
     def _bound_store(self) -> None:
         """Hold the store to what is set now."""
@@ -560,20 +568,29 @@ class Session:
             except ImqError as error:
                 raise error.at(text) from error.__cause__
 
-    def _remembered(self) -> str:
-        """Say what registries need not be asked for again."""
+    def _remembered(self) -> Remembered:
+        """Return what registries have told; nothing is made where there is none yet."""
         from .store.remembered import FILE, Remembered
 
-        folder = self.store.root if os.path.exists(os.path.join(self.store.root, FILE)) else None
-        documents, configs = Remembered(self.runner.connection, folder).counts()
-        return f"remembered: {documents} manifests and {configs} configs, which are not asked for again\n"
+        there = os.path.exists(os.path.join(self.store.root, FILE))
+        return Remembered(self.runner.connection, self.store.memory_folder() if there else None)
+
+    def _foresight(self, planned: Plan | Assertion | None, *, fresh: bool = True) -> Foresight | None:
+        """Return what tells how many requests a plan takes, if it takes any; for an action nothing is `fresh`."""
+        if planned is None or not planned.steps:
+            return None
+        from .foresight import Foresight
+        from .oci.platform import host
+
+        wanted = self.world.platform or host()
+        return Foresight(self._remembered(), planned.now, self._fresh if fresh else 0, wanted)
+
+    @property
+    def _fresh(self) -> int:
+        """For how long, in nanoseconds, what a name stood for counts as known."""
+        return span_of(self.settings["fresh"]) or 0
 
     def explain(self, statement: ast.Statement) -> str:
-        """Return how a statement would run."""
-        text = self._told(statement)
-        return text + self._remembered() if "\nrequests:" in text else text
-
-    def _told(self, statement: ast.Statement) -> str:
         """Return how a statement would run."""
         from .explain import explain_action, explain_assertion, explain_query
         from .verbs.operands import TARGET_COLUMNS, lean_query
@@ -587,7 +604,7 @@ class Session:
                 select = bind(meant.query, scope)
                 wanted = self._wanted(meant, select)
                 planned = self._planned(select if wanted is None else bind(meant.query, scope, wanted), scope.now)
-                return explain_query(said, planned, unmeasured)
+                return explain_query(said, planned, unmeasured, self._foresight(planned))
             case ast.Act():
                 act = self._expanded(statement)
                 verb = verb_of(act)
@@ -599,14 +616,14 @@ class Session:
                     if not select.table.remote and verb.takes is Takes.IMAGES:
                         select, hidden = planning.bind(lean_query(act, planning)), TARGET_COLUMNS
                     query = self._planned(select, planning.scope.now, hidden)
-                return explain_action(said, verb, query, unmeasured)
+                return explain_action(said, verb, query, unmeasured, self._foresight(query, fresh=False))
             case ast.Assert():
                 scope = self.scope()
                 condition = bind_condition(self._expanded(statement.condition), scope)
                 planned_one = plan_assertion(condition, scope.now, self._staging.condition(condition))
-                return explain_assertion(said, planned_one, unmeasured)
+                return explain_assertion(said, planned_one, unmeasured, self._foresight(planned_one))
             case ast.Explain(inner) | ast.DryRun(inner):
-                return self._told(inner)
+                return self.explain(inner)
             case _:
                 raise StatementError(
                     "only a question, an action or an assert can be explained", code="explain", span=statement.span

@@ -16,7 +16,7 @@ class Setting(Record):
     """One setting: its name, what it is for, its default, and what it may be.
 
     Empty `choices` mean a whole number, or (`size`) a number of bytes: from `least` to `most`, or, where nothing is
-    the most, any or `NO_BOUND`.
+    the most, any or `NO_BOUND`; or (`duration`) a time.
     """
 
     name: str
@@ -26,6 +26,7 @@ class Setting(Record):
     size: bool = False
     least: int = 0
     most: int = 0
+    duration: bool = False
 
     @property
     def values(self) -> str:
@@ -34,7 +35,14 @@ class Setting(Record):
             return f"{self.least >> 10}KiB to {self.most >> 20}MiB"
         if self.size:
             return "20GB, 512MiB, none"
+        if self.duration:
+            return "10m, 2 hours, 0"
         return ", ".join(self.choices) or "1 to 64"
+
+    @property
+    def shape(self) -> str:
+        """What it may be, as help shows it."""
+        return " | ".join(self.choices) or ("SIZE" if self.size else "DURATION" if self.duration else "N")
 
 
 NO_BOUND = "none"
@@ -64,6 +72,13 @@ SETTINGS: dict[str, Setting] = {
             least=64 << 10,
             most=LARGEST_ALLOWED,
         ),
+        Setting(
+            "fresh",
+            "for how long what a tag of a registry stood for counts as known, such as 10m: till then questions do not"
+            " ask for it again; actions always do, and so does 0",
+            "0",
+            duration=True,
+        ),
     )
 }
 
@@ -89,6 +104,8 @@ def checked(name: str, value: str, span: Span | None = None) -> tuple[str, str]:
         else:
             fits = size is not None or lower == NO_BOUND
         written = lower if lower == NO_BOUND else value
+    elif setting.duration:
+        fits, written = span_of(value) is not None, value
     else:
         fits = lower in (setting.choices or _COUNTS)
         written = lower
@@ -111,3 +128,12 @@ def sized(value: str) -> int:
     size = parse_size(value)
     assert size is not None, value
     return size
+
+
+def span_of(value: str) -> int | None:
+    """Return the nanoseconds that the value of such a setting means, None for what is no duration."""
+    if value == "0":
+        return 0
+    from .render.units import parse_duration  # only those who set it pay for it
+
+    return parse_duration(value)

@@ -86,23 +86,27 @@ class Staging:
         """Return the steps of a condition about no row."""
         return tuple(Stager(self._scans).condition(condition)) if self._scans else ()
 
-    def run(self, steps: tuple[Step, ...], runner: Runner, now: int) -> tuple[tuple[str, ImqError], ...]:
+    def run(
+        self, steps: tuple[Step, ...], runner: Runner, now: int, fresh: int = 0
+    ) -> tuple[tuple[str, ImqError], ...]:
         """Do the steps; return what could not be told: of which scan, by what SQL calls it, and why.
 
-        The connections stay open for what is asked next.
+        `fresh`: for how long, in nanoseconds, what a name stood for counts as known. The connections stay open for what
+        is asked next.
         """
         if not steps:
             return ()
         try:
-            return self._run(steps, runner, now)
+            return self._run(steps, runner, now, fresh)
         except BaseException:
             self.end()
             raise
 
-    def _run(self, steps: tuple[Step, ...], runner: Runner, now: int) -> tuple[tuple[str, ImqError], ...]:
+    def _run(self, steps: tuple[Step, ...], runner: Runner, now: int, fresh: int) -> tuple[tuple[str, ImqError], ...]:
         if self._opened is not None and not self._opened.serves(runner.connection):
             self.end()
         self._opened = self._opened or self._source()
+        self._opened.fresh = fresh
         for step in steps:
             if isinstance(step, Batches):
                 self._batches(step, runner, now)
@@ -122,7 +126,7 @@ class Staging:
             names = list(dict.fromkeys(runner.run(write_select(stage.rows, now, hidden=scan.drives))))
         for target in scan.targets:
             if isinstance(target, b.Select):
-                names += dict.fromkeys((row[0],) for row in self._names(target))
+                names += dict.fromkeys(self._names(target))
         self._fillers[scan.view] = filler = self._opened.filler(scan, stage.platform)
         filler.begin([name for name in names if name[0] is not None])
 

@@ -63,7 +63,7 @@ def test_what_it_says_in_passing_parses(tmp_path: pathlib.Path) -> None:
     """Every whole sentence between backquotes, and every condition."""
     session = Session(World(str(tmp_path), {}, lambda: 0))
     list(session.run("view stale as images"))
-    whole = [said for said in SAID if re.match(r"(images|rm|exec|view|let|assert) ", said) and "…" not in said]
+    whole = [said for said in SAID if re.match(r"(images|rm|exec|view|let|set|assert) ", said) and "…" not in said]
     conditions = [said for said in SAID if re.search(r" (=|>|<|like|not in|before|than|on|with|layers where) ", said)]
     conditions = [said for said in conditions if said not in whole and not re.match(r"\(?(images|A|until|any)\b", said)]
     assert len(whole) > 4

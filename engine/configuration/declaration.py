@@ -103,7 +103,7 @@ SECTIONS: dict[str, Section] = {
                 Key("least-speed", Kind.SIZE, "a second: less ends a connection", "1kB", 0, "least_speed"),
                 Key("speed-window", Kind.SECONDS, "over which that speed is taken", "30", 1, "speed_window"),
                 Key("helper-timeout", Kind.SECONDS, "for a credential helper", "60", 1, "helper_timeout"),
-                Key("requests", Kind.COUNT, "questions at once to one registry, beside transfers", "12", 1, "requests"),
+                Key("requests", Kind.COUNT, "questions at once to one registry, beside transfers", "24", 1, "requests"),
                 Key("retries", Kind.COUNT, "attempts after the first", "4", 0, "retries"),
                 Key("longest-wait", Kind.SECONDS, "between attempts, if a registry asks so", "30", 0, "longest_wait"),
             ),

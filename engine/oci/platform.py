@@ -96,6 +96,10 @@ class Platform(Record):
             return 20
         return None
 
+    def ranked(self, offered: str | None) -> int | None:
+        """Say the same of a platform as it is written, of which None may be all that is known."""
+        return self.rank(Platform.parse(offered)) if offered else None
+
     def __str__(self) -> str:
         """Return `os/architecture[/variant]`, the way `--platform` takes it."""
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .settings import Settings
     from .transport import Answer
 
+UNLESS = "If-None-Match"
+"""The header by which a question is for what has changed."""
 _MOST_REDIRECTS = 10
 _KEEP_METHOD = frozenset({HTTPStatus.TEMPORARY_REDIRECT, HTTPStatus.PERMANENT_REDIRECT})
 REDIRECTS = _KEEP_METHOD | {HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.FOUND, HTTPStatus.SEE_OTHER}

@@ -15,7 +15,7 @@ from imq.grammar.errors import ImqError, RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
 from . import faults
-from .exchange import REDIRECTS, kind_of
+from .exchange import REDIRECTS, UNLESS, kind_of
 from .limits import counts, retry_after, spelled
 from .outages import failure
 from .patience import Patience
@@ -214,10 +214,12 @@ class Host:
 
     def _request(self, ask: Ask, known: Known) -> bytes | None:
         """Write the question down; None for one with a body, or letters that would have to be written differently."""
-        key = (*ask.headers.items(), known.header)
+        unless = ask.headers.get(UNLESS, "")  # each question has its own, all else they have in common
+        common = {name: value for name, value in ask.headers.items() if name != UNLESS} if unless else ask.headers
+        key = (*common.items(), known.header)
         tail = self._tails.get(key)
         if tail is None:
-            headers = {"Accept-Encoding": "identity", "User-Agent": self._settings.user_agent, **ask.headers}
+            headers = {"Accept-Encoding": "identity", "User-Agent": self._settings.user_agent, **common}
             if known.header:
                 headers["Authorization"] = known.header
             if not all(map(is_plain, headers.values())):
@@ -229,7 +231,8 @@ class Host:
             self._tails[key] = tail
         if ask.body is not None or not can_carry(ask.target):
             return None
-        return f"{ask.method} {ask.target} HTTP/1.1\r\n{tail}".encode("ascii")
+        own = f"{UNLESS}: {unless}\r\n" if unless else ""
+        return f"{ask.method} {ask.target} HTTP/1.1\r\n{own}{tail}".encode("ascii")
 
     def _hand(self, question: Question, gate: str | None) -> None:
         """Ask in a thread, by the way that knows everything; what waits behind `gate` goes on when it is done."""

@@ -11,7 +11,7 @@ from imq.grammar.errors import DigestMismatch, Malformed, RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import faults
-from .exchange import Ask
+from .exchange import UNLESS, Ask
 from .scopes import pull_scope
 
 if TYPE_CHECKING:
@@ -38,11 +38,19 @@ class Fetched(Record):
         return Descriptor(self.media_type, self.digest, len(self.content))
 
 
-def ask_manifest(method: str, reference: Reference, accept: Sequence[str] = media.ACCEPTED) -> Ask:
-    """Return the question for what `reference` names: `GET` for its bytes, `HEAD` for what it is."""
+def ask_manifest(
+    method: str, reference: Reference, accept: Sequence[str] = media.ACCEPTED, unless: Digest | None = None
+) -> Ask:
+    """Return the question for what `reference` names: `GET` for its bytes, `HEAD` for what it is.
+
+    `unless`: the answer may be 304 when that is still this digest.
+    """
     name = reference.repository
     target = f"/v2/{name}/manifests/{reference.selector}"
-    return Ask(method, reference.registry, name, target, pull_scope(name), {"Accept": ", ".join(accept)})
+    headers = {"Accept": ", ".join(accept)}
+    if unless is not None:
+        headers[UNLESS] = f'"{unless}"'
+    return Ask(method, reference.registry, name, target, pull_scope(name), headers)
 
 
 def read_fetched(

@@ -13,6 +13,7 @@ import selectors
 import threading
 import time
 from collections import deque
+from types import MappingProxyType
 
 from imq.grammar.errors import ImqError, Interrupted
 from imq.grammar.record import TYPE_CHECKING
@@ -30,7 +31,7 @@ from .questions import (
 from .settings import server_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any, Self
 
     from imq.engine.oci.digest import Digest
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     Told = Callable[[str, int, int], None]
     """Is told a registry, how many questions it has answered, and how many are still to be answered."""
 
-JOBS = 12
+JOBS = 24
 """Questions at once for one registry, when nobody says otherwise."""
 _MOST_WAITING = 4096
 """Questions of one call that wait, when what can be asked at once is elsewhere."""
@@ -95,9 +96,16 @@ class Many:
         """How many requests the client has sent, by what they were for; see `exchange.kind_of`."""
         return self.exchange.requests
 
-    def heads(self, wanted: Iterable[tuple[int, Reference]]) -> Iterator[tuple[int, Descriptor | ImqError]]:
-        """Yield what each reference stands for, its document not fetched unless the registry says too little."""
-        return self._run(lambda call, item: HeadQuestion(call, item[0], item[1], self._largest), wanted)
+    def heads(
+        self, wanted: Iterable[tuple[int, Reference]], known: Mapping[int, Descriptor] = MappingProxyType({})
+    ) -> Iterator[tuple[int, Descriptor | ImqError]]:
+        """Yield what each reference stands for, its document not fetched unless the registry says too little.
+
+        `known` says by their numbers what some of them stood for when they were last asked.
+        """
+        return self._run(
+            lambda call, item: HeadQuestion(call, item[0], item[1], self._largest, known.get(item[0])), wanted
+        )
 
     def documents(self, wanted: Iterable[tuple[int, Reference]]) -> Iterator[tuple[int, Fetched | ImqError]]:
         """Yield the manifest or index that each reference stands for, checked against its digest."""

@@ -90,15 +90,27 @@ class Question:
 
 
 class HeadQuestion(Question):
-    """What a reference stands for: a descriptor."""
+    """What a reference stands for: a descriptor. `known` is what it stood for when it was last asked.
 
-    __slots__ = ()
+    Then the question is whether that has changed, which costs a registry less: docker-registry need not read the
+    manifest.
+    """
 
-    def __init__(self, call: Call, key: int, reference: Reference, limit: int) -> None:
-        super().__init__(call, key, reference, ask_manifest("HEAD", reference), limit)
+    __slots__ = ("known",)
+
+    def __init__(self, call: Call, key: int, reference: Reference, limit: int, known: Descriptor | None = None) -> None:
+        self.known = known
+        unless = known.digest if known is not None else None
+        super().__init__(call, key, reference, ask_manifest("HEAD", reference, unless=unless), limit)
 
     def take(self, answer: Reply) -> Ask | None:
         """Tell the descriptor; ask with GET where HEAD does not say enough."""
+        if answer.status == HTTPStatus.NOT_MODIFIED and self.known is not None:
+            if answer.header("Docker-Content-Digest") in ("", self.known.digest):
+                self.tell(self.known)
+                return None
+            self.known = None
+            return ask_manifest("HEAD", self.reference)
         if self.ask.method == "HEAD":
             found = read_head(answer, self.reference)
             if found is None:

@@ -47,7 +47,7 @@ class Settings(Record):
     insecure: frozenset[str] = frozenset()
     environment: Mapping[str, str] = {}
     jobs: int = 4
-    requests: int = 12
+    requests: int = 24
     user_agent: str = "imq"
     connect_timeout: float = 10.0
     read_timeout: float = 60.0

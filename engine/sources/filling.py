@@ -36,7 +36,12 @@ class Filler(Protocol):
 
 
 class Filling(Protocol):
-    """A source, open for one statement."""
+    """A source, open for one statement.
+
+    `fresh`: for how long, in nanoseconds, what a name stood for counts as known.
+    """
+
+    fresh: int
 
     def filler(self, scan: Scan, platform: str) -> Filler:
         """Return what fills a scan; `platform` is what its condition says of it, "" when nothing."""

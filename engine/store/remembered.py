@@ -14,9 +14,9 @@ from imq.engine.oci import media
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Index
 from imq.grammar.errors import StoreError
-from imq.grammar.record import TYPE_CHECKING
+from imq.grammar.record import TYPE_CHECKING, Record
 
-from .rows import config_row, environment, texts
+from .rows import chain_ids, config_row, environment, step_rows, texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,57 +24,92 @@ if TYPE_CHECKING:
 
     from imq.engine.oci.config import Config
     from imq.engine.oci.document import Descriptor, Manifest
+    from imq.engine.oci.platform import Platform
     from imq.engine.oci.reference import Reference
 
 FILE = "remote.db"
-_VERSION = 1
+_VERSION = 2
 _ATTACHED = "remembered"
+_KEPT = {1: frozenset({"document", "child", "layer", "seen"})}
+"""What is taken over from memories of earlier versions; all else is asked for again."""
 _REFERENCE_TYPE = "vnd.docker.reference.type"
 
 _SCHEMA = """
 -- A manifest or index. `download_size`: bytes of its config and its layers, each distinct one once.
-CREATE TABLE {0}.document (
+CREATE TABLE IF NOT EXISTS {0}.document (
     digest TEXT PRIMARY KEY, media_type TEXT NOT NULL, artifact_type TEXT, kind TEXT NOT NULL, size INTEGER NOT NULL,
     config TEXT, config_size INTEGER, config_type TEXT, download_size INTEGER, layer_count INTEGER,
     annotations TEXT NOT NULL, subject TEXT
 ) WITHOUT ROWID;
 -- The entries of indexes, as they stand there.
-CREATE TABLE {0}.child (
+CREATE TABLE IF NOT EXISTS {0}.child (
     parent TEXT NOT NULL, position INTEGER NOT NULL, digest TEXT NOT NULL, media_type TEXT NOT NULL,
     size INTEGER NOT NULL, platform TEXT, os TEXT, architecture TEXT, variant TEXT, os_version TEXT,
     attestation INTEGER NOT NULL, artifact_type TEXT, annotations TEXT NOT NULL, PRIMARY KEY (parent, position)
 ) WITHOUT ROWID;
-CREATE INDEX {0}.child_digest ON child (digest);
-CREATE TABLE {0}.layer (
+CREATE INDEX IF NOT EXISTS {0}.child_digest ON child (digest);
+CREATE TABLE IF NOT EXISTS {0}.layer (
     manifest TEXT NOT NULL, position INTEGER NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL,
     media_type TEXT NOT NULL, PRIMARY KEY (manifest, position)
 ) WITHOUT ROWID;
-CREATE TABLE {0}.config (
+CREATE TABLE IF NOT EXISTS {0}.config (
     digest TEXT PRIMARY KEY, created INTEGER, platform TEXT, os TEXT, architecture TEXT, variant TEXT, os_version TEXT,
     user TEXT, workdir TEXT, stop_signal TEXT, author TEXT, label TEXT NOT NULL, env TEXT NOT NULL,
-    entrypoint TEXT, cmd TEXT, ports TEXT, volumes TEXT, healthcheck TEXT, diff_ids TEXT NOT NULL
+    entrypoint TEXT, cmd TEXT, ports TEXT, volumes TEXT, healthcheck TEXT, diff_ids TEXT NOT NULL,
+    chain_ids TEXT NOT NULL
 ) WITHOUT ROWID;
--- What tags stood for when they were last asked for: only a guess of what they stand for now.
-CREATE TABLE {0}.tag (
+-- The steps of the build of each image, `layer` the position of the layer that one made.
+CREATE TABLE IF NOT EXISTS {0}.step (
+    config TEXT NOT NULL, position INTEGER NOT NULL, created INTEGER, comment TEXT, layer INTEGER, created_by TEXT,
+    PRIMARY KEY (config, position)
+) WITHOUT ROWID;
+-- What tags stood for when they were last asked for (nanoseconds since 1970): only a guess of what they stand for now.
+CREATE TABLE IF NOT EXISTS {0}.tag (
     registry TEXT NOT NULL, repository TEXT NOT NULL, tag TEXT NOT NULL, digest TEXT NOT NULL,
+    media_type TEXT NOT NULL, size INTEGER NOT NULL, asked INTEGER NOT NULL,
     PRIMARY KEY (registry, repository, tag)
 ) WITHOUT ROWID;
+-- How many tags a repository had when all of them were last listed.
+CREATE TABLE IF NOT EXISTS {0}.listed (
+    registry TEXT NOT NULL, repository TEXT NOT NULL, tags INTEGER NOT NULL, PRIMARY KEY (registry, repository)
+) WITHOUT ROWID;
 -- The manifests that were ever seen in a repository.
-CREATE TABLE {0}.seen (
+CREATE TABLE IF NOT EXISTS {0}.seen (
     registry TEXT NOT NULL, repository TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (registry, repository, digest)
 ) WITHOUT ROWID;
 PRAGMA {0}.user_version = {1}
 """
 
 
+class Seen(Record):
+    """What is known of some tags: how many there are, how many of them were asked for lately enough to count as fresh.
+
+    `oldest` is when the first of these was, in nanoseconds; `documents` how many manifests or indexes of them all, and
+    of the fresh, are remembered; `manifests` and `configs` how many of their images.
+    """
+
+    tags: int
+    fresh: int
+    oldest: int | None
+    documents: int
+    fresh_documents: int
+    manifests: int
+    configs: int
+
+
 class Remembered:
     """The memory, attached to a connection of the index. Not to be shared between threads."""
 
     def __init__(self, connection: sqlite3.Connection, folder: str | None) -> None:
-        """Attach the memory that lies in `folder`; None: one that lasts as long as the connection."""
+        """Attach the memory that lies in `folder`, in place of one that lies nowhere.
+
+        None: the one that is attached already, else one that lasts as long as the connection.
+        """
         self._connection = connection
-        if any(name == _ATTACHED for _, name, _ in connection.execute("PRAGMA database_list")):
+        attached = {name: path for _, name, path in connection.execute("PRAGMA database_list")}
+        if attached.get(_ATTACHED) or (_ATTACHED in attached and folder is None):
             return
+        self._detach()
         try:
             self._attach(":memory:" if folder is None else os.path.join(folder, FILE))
         except (sqlite3.Error, StoreError):
@@ -116,10 +151,12 @@ class Remembered:
             return
         connection.execute("BEGIN IMMEDIATE")
         try:
-            if connection.execute(f"PRAGMA {_ATTACHED}.user_version").fetchone()[0] != _VERSION:
+            held = connection.execute(f"PRAGMA {_ATTACHED}.user_version").fetchone()[0]
+            if held != _VERSION:
                 names = f"SELECT name FROM {_ATTACHED}.sqlite_master WHERE type = 'table'"
                 for (name,) in connection.execute(names).fetchall():
-                    connection.execute(f'DROP TABLE {_ATTACHED}."{name}"')
+                    if name not in _KEPT.get(held, ()):
+                        connection.execute(f'DROP TABLE {_ATTACHED}."{name}"')
                 for statement in _SCHEMA.format(_ATTACHED, _VERSION).split(";\n"):
                     connection.execute(statement)
             connection.execute("COMMIT")
@@ -154,6 +191,40 @@ class Remembered:
             return {}
         return {Digest(blob): places[manifest] for blob, manifest in named if manifest in places}
 
+    def seen(self, reference: Reference, since: int, now: int, platform: Platform) -> Seen | None:
+        """Return what is known of a tag, or of all tags of a repository; None when these were never all listed.
+
+        Fresh is what was asked after `since` and not after `now`, both in nanoseconds. Of an index the image of the
+        `platform` is meant.
+        """
+        key = (reference.registry, reference.repository)
+        where, tags = "registry = ? AND repository = ?", 1
+        if reference.tag is None:
+            found = self._connection.execute(f"SELECT tags FROM {_ATTACHED}.listed WHERE {where}", key).fetchone()
+            if found is None:
+                return None
+            tags = int(found[0])
+        else:
+            where, key = f"{where} AND tag = ?", (*key, reference.tag)  # type: ignore[assignment]
+        self._connection.create_function("rank_seen", 1, platform.ranked, deterministic=True)
+        place = place_in("last.digest", "rank_seen")
+        row = self._connection.execute(
+            f"""WITH last AS (
+                SELECT digest, asked > ?1 AND asked <= ?2 AS fresh, asked FROM {_ATTACHED}.tag WHERE {where}
+            ), named AS (
+                SELECT last.*, document.kind, CASE document.kind WHEN 'index' THEN (SELECT child.digest
+                    FROM {_ATTACHED}.child WHERE parent = last.digest AND position = ({place})
+                ) ELSE document.digest END AS manifest FROM last LEFT JOIN {_ATTACHED}.document USING (digest)
+            )
+            SELECT count(*) FILTER (WHERE fresh), min(asked) FILTER (WHERE fresh), count(named.kind),
+                count(named.kind) FILTER (WHERE fresh), count(document.kind),
+                count(*) FILTER (WHERE config.digest IS NOT NULL OR document.kind = 'artifact')
+            FROM named LEFT JOIN {_ATTACHED}.document ON document.digest = named.manifest
+            LEFT JOIN {_ATTACHED}.config ON config.digest = document.config""",
+            (since, now, *key),
+        ).fetchone()
+        return Seen(tags, *row)
+
     # Remembering
 
     def manifests(self, manifests: Iterable[tuple[Reference, Digest, int, Manifest | Index]]) -> None:
@@ -161,20 +232,36 @@ class Remembered:
         manifests = list(manifests)
         try:
             self.documents((digest, size, document) for _, digest, size, document in manifests)
-            self.all_named((reference.replace(tag=None, digest=None), digest) for reference, digest, _, _ in manifests)
+            self._in_repositories((reference, digest) for reference, digest, _, _ in manifests)
         except sqlite3.Error:
             pass  # on a full disk: it is found out again
 
-    def named(self, reference: Reference, digest: Digest) -> None:
-        """Remember what a name stood for, and that the repository has this manifest."""
-        self.all_named([(reference, digest)])
-
-    def all_named(self, named: Iterable[tuple[Reference, Digest]]) -> None:
-        """Remember what names stood for."""
+    def named(self, named: Iterable[tuple[Reference, Descriptor]], asked: int) -> None:
+        """Remember what names stood for at this time, in nanoseconds, and that their repositories have it."""
         named = list(named)
-        tags = [(r.registry, r.repository, r.tag, digest) for r, digest in named if r.tag is not None]
-        self._put("tag", 4, tags, replace=True)
-        self._put("seen", 3, [(r.registry, r.repository, digest) for r, digest in named])
+        tags = [
+            (r.registry, r.repository, r.tag, what.digest, what.media_type, what.size, asked)
+            for r, what in named
+            if r.tag is not None
+        ]
+        self._put("tag", 7, tags, replace=True)
+        self._in_repositories((reference, what.digest) for reference, what in named)
+
+    def _in_repositories(self, seen: Iterable[tuple[Reference, Digest]]) -> None:
+        self._put("seen", 3, [(one.registry, one.repository, digest) for one, digest in seen])
+
+    def listed(self, reference: Reference, tags: int, rows: str) -> None:
+        """Remember how many tags a repository has, and forget those that the table `rows`, which lists them, lacks."""
+        where = "registry = ?1 AND repository = ?2"
+        key = (reference.registry, reference.repository)
+        self._put("listed", 3, [(*key, tags)], replace=True)
+        if self._connection.execute(f"SELECT 1 FROM {_ATTACHED}.tag WHERE {where} LIMIT 1", key).fetchone():
+            there = f"SELECT tag FROM {rows} WHERE registry = ?1 AND _path = ?2 AND tag IS NOT NULL"
+            self._connection.execute(f"DELETE FROM {_ATTACHED}.tag WHERE {where} AND tag NOT IN ({there})", key)
+
+    def doubt(self) -> None:
+        """Count nothing that tags stood for as fresh: some may stand for something else by now."""
+        self._connection.execute(f"UPDATE {_ATTACHED}.tag SET asked = 0")
 
     def gone(self, reference: Reference) -> None:
         """Forget a tag, or a manifest, that is no longer there."""
@@ -205,7 +292,11 @@ class Remembered:
 
     def configs(self, configs: Iterable[tuple[Digest, Config]]) -> None:
         """Remember configs, each with its digest."""
-        self._put("config", 19, [_config(digest, config) for digest, config in configs])
+        configs = list(configs)
+        self._put(
+            "step", 6, [row for digest, config in configs for row in step_rows(digest, config, len(config.diff_ids))]
+        )
+        self._put("config", 20, [_config(digest, config) for digest, config in configs])
 
     def _put(self, table: str, columns: int, rows: list[tuple[Any, ...]], *, replace: bool = False) -> None:
         how = "REPLACE" if replace else "IGNORE"
@@ -217,6 +308,15 @@ class Remembered:
             )
         finally:
             self._connection.execute("RELEASE remembering")
+
+
+def place_in(index: str, rank: str) -> str:
+    """Return the query for the place of the image that is wanted of an index: of the best platform, else its first.
+
+    `index` is SQL for the index's digest, `rank` the SQL function that ranks platforms.
+    """
+    return f"""SELECT position FROM {_ATTACHED}.child WHERE parent = {index} AND NOT attestation
+        ORDER BY {rank}(platform) IS NULL, {rank}(platform), position LIMIT 1"""
 
 
 def _document(digest: Digest, size: int, document: Manifest | Index) -> tuple[Any, ...]:
@@ -282,6 +382,7 @@ def _config(digest: Digest, config: Config) -> tuple[Any, ...]:
         volumes,
         healthcheck,
         json.dumps(config.diff_ids),
+        json.dumps(chain_ids(config.diff_ids)),
     )
 
 

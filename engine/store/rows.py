@@ -125,7 +125,7 @@ def _add(
     labels, env = config.texts("Labels"), environment(config)
     rows["image"].append(_image_row(key, digest, manifest, config, chain[-1] if chain else None))
     rows["config"].append((key, _json(dict(manifest.annotations)), *config_row(config, env)))
-    steps = list(_steps(key, config, len(manifest.layers)))
+    steps = list(step_rows(key, config, len(manifest.layers)))
     made_by = {step[4]: (step[1], step[5]) for step in steps}
     rows["step"] += steps
     rows["command"] += [("",), *((step[5],) for step in steps)]
@@ -211,8 +211,8 @@ def environment(config: Config) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _steps(image: int, config: Config, layers: int) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of `step`; the steps that made a layer take the layers in order."""
+def step_rows(image: int | str, config: Config, layers: int) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of `step`, which begin with `image`; the steps that made a layer take the layers in order."""
     layer = 0
     for place, entry in enumerate(config.history):
         made = None

@@ -111,6 +111,22 @@ def test_what_a_thousand_tags_stand_for(ask: Open, thousand: Thousand) -> None:
     assert many.requests == {"head": 1000}
 
 
+def test_what_is_still_as_it_was_is_not_read_again(ask: Open, thousand: Thousand) -> None:
+    """Whoever knows what a name stood for asks whether that has changed."""
+    right = thousand.contents.made(THOUSAND, "v1")
+    known = Descriptor(right.media_type, right.digest, len(right.content))
+    lied = Fault("HEAD .*/v3$", answer=status(304, Docker_Content_Digest="sha256:" + "0" * 64), times=1)
+    denied = Fault("HEAD .*/v4$", answer=status(304))
+    with Proxy(thousand.host, lied, denied) as proxy:
+        references = before(proxy, thousand.numbered(), 5)
+        found = dict(ask().heads(references.items(), {1: known, 2: known, 3: known}))
+        asked = [one.path.rpartition("/")[2] for one in proxy.requests if "If-None-Match" in one.headers]
+    assert found.pop(4).code == "registry", "who is not asked for a change cannot say that there is none"  # type: ignore[union-attr]
+    made = {number: thousand.contents.made(THOUSAND, f"v{number}") for number in range(4)}
+    assert found == {n: Descriptor(one.media_type, one.digest, len(one.content)) for n, one in made.items()}
+    assert sorted(asked) == ["v1", "v2", "v3"]
+
+
 def test_ten_of_a_thousand_take_twenty_one_requests(ask: Open, thousand: Thousand) -> None:
     many = ask()
     [(_, page)] = many.listings([(0, thousand.reference())])

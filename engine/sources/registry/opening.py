@@ -12,6 +12,8 @@ from imq.grammar.record import TYPE_CHECKING
 from .source import Registries
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from imq.engine.oci.platform import Platform
     from imq.engine.progress import Progress
     from imq.engine.store.store import Store
@@ -22,6 +24,7 @@ def open_registries(
     platform: Platform | None,
     settings: Settings,
     progress: Progress,
+    clock: Callable[[], int],
 ) -> Registries:
     """Return registries, with a memory in the store's folder, where one may be made."""
 
@@ -29,5 +32,7 @@ def open_registries(
         progress.count(f"ask {registry}", answered, answered + left)
 
     client = Client(settings)
-    memory = Remembered(store.index.connection, store.memory_folder())
-    return Registries(client, Many(client, settings.requests, told), memory, store.index.connection, platform or host())
+    connection = store.index.connection
+    memory = Remembered(connection, store.memory_folder())
+    many = Many(client, settings.requests, told)
+    return Registries(client, many, memory, connection, platform or host(), clock)

@@ -50,6 +50,8 @@ _FILLERS: dict[str, Callable[[Registries, Scan], Filler]] = {
 class Registries:
     """Fills scans from registries. `connection` is the index's, where rows go; `platform` is this machine's."""
 
+    fresh = 0
+
     def __init__(
         self,
         client: Client,
@@ -57,12 +59,14 @@ class Registries:
         memory: Remembered,
         connection: sqlite3.Connection,
         platform: Platform,
+        clock: Callable[[], int],
     ) -> None:
         self.client = client
         self.many = many
         self.memory = memory
         self.connection = connection
         self.platform = platform
+        self.clock = clock
         self._problems: dict[tuple[str, str, str], list[ImqError]] = {}
 
     def filler(self, scan: Scan, platform: str) -> Filler:
@@ -138,15 +142,17 @@ class Registries:
     def remember(self, fetched: Iterable[tuple[int, Reference, Fetched]]) -> list[tuple[int, Reference, ImqError]]:
         """Remember what names stood for, with the documents; return those that are no documents, and why."""
         failures, read = [], []
+        named: list[tuple[Reference, Descriptor]] = []
         for key, reference, one in fetched:
             try:
                 document = read_manifest(one.content, one.media_type, f"the manifest of {reference}")
             except ImqError as error:
                 failures.append((key, reference, error))
                 continue
-            read.append((reference, one.digest, len(one.content), document))
-        self.memory.documents((digest, size, document) for _, digest, size, document in read)
-        self.memory.all_named((reference, digest) for reference, digest, _, _ in read)
+            read.append((one.digest, len(one.content), document))
+            named.append((reference, one.descriptor))
+        self.memory.documents(read)
+        self.memory.named(named, self.clock())
         return failures
 
     def documents(self, wanted: Sequence[tuple[Reference, Digest]]) -> Iterator[tuple[int, ImqError]]:

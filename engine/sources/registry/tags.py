@@ -6,9 +6,10 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
+from imq.engine.store.remembered import place_in
 from imq.engine.tables import IMAGES, Cost
 from imq.grammar.errors import ImqError
-from imq.grammar.record import TYPE_CHECKING
+from imq.grammar.record import TYPE_CHECKING, Record
 
 from .filled import Filled, is_gone, place_of, reference_of
 
@@ -79,8 +80,8 @@ class Tags(Filled):
                 whole.append((asked.text, asked.reference))
         digests = {str(name): str(rest[0]) for name, *rest in names if rest and rest[0]}
         self.insert(_row(text, reference, digests.get(text)) for text, reference in single)
-        rows = f"SELECT registry, _path, tag, _row, digest FROM temp.{self.rows}"
-        self._ask([row for row in self.connection.execute(rows) if str(row[4]) not in digests.values()])
+        told = frozenset(digests.values())
+        self._ask([one for one in self._unasked(f"temp.{self.rows} AS t", "1") if str(one.name.digest) not in told])
         alone = len(whole) == 1 and not single and not self.scan.places and not self.scan.drives
         self._tags_of(whole, alone=alone)
         self._tags_of(
@@ -90,6 +91,7 @@ class Tags(Filled):
     def _tags_of(self, asked: Sequence[tuple[str | None, Reference]], *, alone: bool) -> None:
         """List the tags of repositories; the only one must be there, others may turn out to be empty."""
         wanted = ((place, reference) for place, (_, reference) in enumerate(asked))
+        counts: dict[int, int] = {}
         for place, page in self.source.many.listings(wanted):
             text, reference = asked[place]
             if isinstance(page, ImqError):
@@ -99,6 +101,9 @@ class Tags(Filled):
                     self.source.problem(page, str(reference), self.told)
                 continue
             self.insert(_rows(text, reference, page.tags))
+            counts[place] = counts.get(place, 0) + len(page.tags)
+            if page.last:
+                self.source.memory.listed(reference, counts[place], f"temp.{self.rows}")
 
     def _make(self) -> None:
         fields = {
@@ -125,11 +130,7 @@ class Tags(Filled):
             LEFT JOIN remembered.config AS config ON config.digest = manifest.config""",
             more=self._of_store() if any(not place.registry for place in self.scan.places) else "",
         )
-
-        def rank(platform: str | None) -> int | None:
-            return self._platform.rank(Platform.parse(platform)) if platform else None
-
-        self.connection.create_function(self._rank, 1, rank, deterministic=True)
+        self.connection.create_function(self._rank, 1, self._platform.ranked, deterministic=True)
 
     def _of_store(self) -> str:
         """Return the query for the store's images, where they are asked for too."""
@@ -159,23 +160,43 @@ class Tags(Filled):
 
     def _digests(self, *, documents: bool) -> None:
         """Find out what tags stand for. With `documents` those are fetched at once, where a guess says they are new."""
-        known = """EXISTS (SELECT 1 FROM remembered.tag AS last JOIN remembered.document USING (digest)
-            WHERE last.registry = t.registry AND last.repository = t._path AND last.tag = t.tag)"""
-        unasked = "t.digest IS NULL AND t.problem IS NULL"
-        rows = "registry, _path, tag, _row"
-        heads = self.chosen(f"{unasked} AND {known}" if documents else unasked, rows)
-        whole = self.chosen(f"{unasked} AND NOT {known}", rows) if documents else []
-        self._ask(heads)
-        fetched = self.source.many.documents((int(row[3] or 0), reference_of(row)) for row in whole)
-        self._found(fetched, {int(row[3] or 0): reference_of(row) for row in whole})
+        rows = f"temp.{self.rows} AS t JOIN temp.{self.wanted} USING (_row)"
+        unasked = self._unasked(rows, "t.digest IS NULL AND t.problem IS NULL")
+        new = {one.row: one.name for one in unasked if documents and not one.has_document}
+        self._ask([one for one in unasked if one.row not in new])
+        self._found(self.source.many.documents(new.items()), new)
 
-    def _ask(self, rows: Sequence[Sequence[Raw]]) -> None:
-        """Ask what names stand for: rows of registry, path, tag, `_row`, and perhaps a digest by which they go."""
-        names = {int(row[3] or 0): reference_of(row) for row in rows if row[0] is not None}
-        for row in rows:
-            if len(row) > 4 and row[4] is not None:
-                names[int(row[3] or 0)] = names[int(row[3] or 0)].replace(digest=Digest(str(row[4])))
-        self._found(self.source.many.heads(names.items()), names)
+    def _unasked(self, rows: str, condition: str) -> list[_Unasked]:
+        """Return names that are still to be asked for, with what they stood for when they last were.
+
+        What was told within the time that counts as fresh is noted at once.
+        """
+        now = self.source.clock()
+        text = f"""SELECT t.registry, t._path, t.tag, t._row, t.digest, last.digest, last.media_type, last.size,
+                last.asked, document.digest IS NOT NULL
+            FROM {rows} LEFT JOIN remembered.tag AS last
+                ON last.registry = t.registry AND last.repository = t._path AND last.tag = t.tag AND t.digest IS NULL
+            LEFT JOIN remembered.document ON document.digest = last.digest
+            WHERE t.registry IS NOT NULL AND {condition}"""
+        told: list[tuple[str, str, int]] = []
+        unasked = []
+        for *name, row, own, digest, media_type, size, asked, has_document in self.connection.execute(text).fetchall():
+            if digest is not None and now - self.source.fresh < asked <= now:
+                told.append((digest, media_type, row))
+                continue
+            known = Descriptor(media_type, Digest(digest), size) if digest is not None else None
+            reference = reference_of(name)
+            unasked.append(
+                _Unasked(row, reference if own is None else reference.replace(digest=Digest(own)), known, has_document)
+            )
+        self.connection.executemany(_TOLD.format(self.rows), told)
+        return unasked
+
+    def _ask(self, unasked: Sequence[_Unasked]) -> None:
+        """Ask what names stand for."""
+        names = {one.row: one.name for one in unasked}
+        known = {one.row: one.known for one in unasked if one.known is not None}
+        self._found(self.source.many.heads(names.items(), known), names)
 
     def _found(
         self, answers: Iterator[tuple[int, Descriptor | Fetched | ImqError]], asked: dict[int, Reference]
@@ -201,25 +222,23 @@ class Tags(Filled):
     def _note(self, found: Sequence[tuple[int, Reference, Descriptor | Fetched]]) -> list[tuple[int, ImqError, str]]:
         """Write answers down; return those that are no documents, as failures."""
         good: list[tuple[Digest, str, int]] = []
-        named: list[tuple[Reference, Digest]] = []
+        named: list[tuple[Reference, Descriptor]] = []
         fetched: list[tuple[int, Reference, Fetched]] = []
         for row, reference, answer in found:
             good.append((answer.digest, answer.media_type, row))
             if isinstance(answer, Descriptor):
-                named.append((reference, answer.digest))
+                named.append((reference, answer))
             else:
                 fetched.append((row, reference, answer))
         failures = [(row, error, ref.familiar_name) for row, ref, error in self.source.remember(fetched)]
-        self.source.memory.all_named(named)
-        self.connection.executemany(f"UPDATE temp.{self.rows} SET digest = ?, stated = ? WHERE _row = ?", good)
+        self.source.memory.named(named, self.source.clock())
+        self.connection.executemany(_TOLD.format(self.rows), good)
         return failures
 
     def _choose(self) -> None:
         """Of each index, choose the image of the wanted platform, else its first image; of an image itself."""
         self.connection.execute(
-            f"""UPDATE temp.{self.rows} SET _place = (
-                SELECT position FROM remembered.child WHERE parent = {self.rows}.digest AND NOT attestation
-                ORDER BY {self._rank}(platform) IS NULL, {self._rank}(platform), position LIMIT 1)
+            f"""UPDATE temp.{self.rows} SET _place = ({place_in(f"{self.rows}.digest", self._rank)})
             WHERE manifest IS NULL AND digest IS NOT NULL AND _row IN (SELECT _row FROM temp.{self.wanted})"""
         )
         self.connection.execute(
@@ -267,6 +286,19 @@ class Tags(Filled):
         self.connection.executemany(
             f"UPDATE temp.{self.rows} SET signed = ? WHERE _row = ?", ((value, row) for row, value in signed.items())
         )
+
+
+_TOLD = "UPDATE temp.{} SET digest = ?, stated = ? WHERE _row = ?"
+"""By this a row has what its name stands for, and of what type that is said to be."""
+
+
+class _Unasked(Record):
+    """A name that is still to be asked for: of which row, what it stood for when it last was, and if that is here."""
+
+    row: int
+    name: Reference
+    known: Descriptor | None
+    has_document: bool
 
 
 def _signs(artifact_type: str) -> bool:
