@@ -831,7 +831,7 @@ def save(*what: _Name | Query, to: _Path | None = ..., dry_run: bool = ...) -> S
 def export(*what: _Name | Query, to: _Path | None = ..., force: bool = ..., dry_run: bool = ...) -> Statement:
     """Unpack an image to a folder, or to an archive: the files that a container of it would see. A template of paths makes one for each row. In text: `export redis:7 to "rootfs"`"""
     ...
-def rm(*what: _Name | Query, force: bool = ..., with_its_tags: bool = ..., dry_run: bool = ...) -> Statement:
+def rm(*what: _Name | Query, force: bool = ..., platform: _Path | Sequence[_Path] | None = ..., with_its_tags: bool = ..., dry_run: bool = ...) -> Statement:
     """Take names away, and each image with its last name; its layers go when no other image has them. In text: `rm images where repository like "team/*" and older than 30d`"""
     ...
 def untag(*what: _Name | Query, dry_run: bool = ...) -> Statement:

@@ -70,6 +70,21 @@ class Remove(Record):
     frees: int = 0
 
 
+class DropPlatform(Record):
+    """Remove the image of one platform of an index that stays, with what is said about it; names stay as they are.
+
+    `name` are the names of the index, `others` the platforms that stay; `frees` as of `Remove`.
+    """
+
+    name: str
+    root: Digest
+    id: Digest
+    manifest: Digest
+    platform: str
+    others: tuple[str, ...] = ()
+    frees: int = 0
+
+
 class Stay(Record):
     """Leave what was asked for as it is; `why` is told. It is nothing that went wrong."""
 
@@ -216,6 +231,7 @@ Action = (
     | Copy
     | Untag
     | Remove
+    | DropPlatform
     | Stay
     | Tag
     | RemoveTag
@@ -292,6 +308,8 @@ def describe(action: Action) -> Outcome:
             return Outcome("untag", name, id_)
         case Remove(names, _, id_, frees):
             return Outcome("remove", ", ".join(names) or "<none>", id_, frees)
+        case DropPlatform(name, _, id_, _, platform, others, frees):
+            return Outcome("drop", name, id_, frees, note=f"{platform}; kept: {listed(others)}")
         case Stay(name, id_, why):
             return Outcome("stay", name, id_, note=why)
         case Tag(name, _, id_, moves_from):

@@ -122,11 +122,13 @@ COMMANDS = (
         (
             Flag("force", "f", "", "Force removal of the image"),
             Flag("no-prune", "", "", "Do not delete untagged parents (imq keeps none)"),
+            Flag("platform", "", "list", "Remove only the given platform: os[/arch[/variant]]"),
         ),
         least=1,
         examples=(
             "rmi redis:7",
             "rmi -f redis:7",
+            "rmi --platform linux/arm64 redis:7",
         ),
         differs=(
             "As docker's it does not ask. `rm images where …` does, and shows the list first; `imq --dry-run rmi "

@@ -65,14 +65,17 @@ def removed(desk: Desk, outcomes: Sequence[Outcome], foreseen: Foreseen) -> Iter
     had it, unless an image that stays has it.
     """
     done = [outcome for outcome in outcomes if outcome.image and not outcome.error and outcome.action != "stay"]
-    ids = tuple(dict.fromkeys(outcome.image for outcome in done if outcome.image and outcome.action == "remove"))
+    ids = tuple(
+        dict.fromkeys(outcome.image for outcome in done if outcome.image and outcome.action in ("remove", "drop"))
+    )
     kept = _held(desk, "images", "id", ids)
     gone = [id_ for id_ in ids if id_ not in kept]
     last = {chain: id_ for id_ in gone for chain in foreseen.chains.get(id_, ())}
     kept |= _held(desk, "layers", "chain_id", tuple(last))
     for outcome in done:
         id_ = outcome.image or ""
-        names = [] if outcome.target == "<none>" else outcome.target.split(", ")
+        stay = outcome.target == "<none>" or outcome.action == "drop"  # of one platform the names stay
+        names = [] if stay else outcome.target.split(", ")
         yield from (("untagged", name) for name in _with_digests(names, foreseen.digests.get(id_, {})))
         if id_ in gone:
             gone.remove(id_)

@@ -24,11 +24,11 @@ _UNUSED = "This will remove all images without at least one container associated
 def compile_rmi(given: Given, _around: Around) -> Statements:
     """Return the removal of these images."""
     references = tuple(ast.Literal(name) for name in given.arguments)
-    return (ast.Act("rm", references, options=_force(given)),)
-
-
-def _force(given: Given) -> tuple[ast.Option, ...]:
-    return (ast.Option("force"),) if given.on("force") else ()
+    platforms = tuple(ast.Literal(text) for given_text in given.all("platform") for text in given_text.split(","))
+    options = [ast.Option("force")] if given.on("force") else []
+    if platforms:
+        options.append(ast.Option("platform", platforms))
+    return (ast.Act("rm", references, options=tuple(options)),)
 
 
 def answer_rmi(desk: Desk, given: Given, statements: Statements) -> int:

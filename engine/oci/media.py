@@ -23,6 +23,8 @@ DOCKER_SCHEMA1_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyj
 INDEXES = frozenset({OCI_INDEX, DOCKER_INDEX})
 MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG})
+REFERENCE_DIGEST = "vnd.docker.reference.digest"
+"""The annotation by which an entry of an index, as buildkit writes it, says about which other one it is."""
 ACCEPTED = (OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST)
 """What a client of the distribution API asks for, in order of preference."""
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 REFERENCE_TYPE = "vnd.docker.reference.type"
 """The annotation by which buildkit marks an entry of an index that says something about another one."""
-REFERENCE_DIGEST = "vnd.docker.reference.digest"
-"""The annotation that says about which one."""
 _MOST_LOOKED_INTO = 16
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imq.engine.oci import media
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, Index, Manifest, read_json, read_manifest, write_json
@@ -9,7 +10,7 @@ from imq.engine.oci.platform import Platform
 from imq.grammar.errors import Malformed, RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .choice import REFERENCE_DIGEST, entry_for, mismatch
+from .choice import entry_for, mismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -80,7 +81,7 @@ class Selection:
         entries = [
             written
             for entry, written in zip(index.manifests, document["manifests"], strict=True)
-            if entry.digest in kept or entry.annotations.get(REFERENCE_DIGEST) in kept
+            if entry.digest in kept or entry.annotations.get(media.REFERENCE_DIGEST) in kept
         ]
         if not kept <= {entry.digest for entry in index.manifests}:
             raise RegistryError(

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from imq.engine.store.store import Store
 
 
+Named = a.Untag | a.Remove | a.DropPlatform | a.Tag
+"""What is done to names and images of the store alone."""
 _DISLIKED = frozenset(
     {
         HTTPStatus.BAD_REQUEST,
@@ -85,9 +87,9 @@ class StoreSource:
         Names and removals that follow each other are one change of the store: all of them, or none when it breaks.
         """
         try:
-            batch: list[a.Untag | a.Remove | a.Tag] = []
+            batch: list[Named] = []
             for place, action in enumerate(actions):
-                if isinstance(action, a.Untag | a.Remove | a.Tag):
+                if isinstance(action, Named):
                     batch.append(action)
                     continue
                 yield from self._names(batch)
@@ -163,7 +165,7 @@ class StoreSource:
 
     # Names and removals
 
-    def _names(self, batch: Sequence[a.Untag | a.Remove | a.Tag]) -> Iterator[a.Outcome]:
+    def _names(self, batch: Sequence[Named]) -> Iterator[a.Outcome]:
         if not batch:
             return
         outcomes: list[a.Outcome] = []
@@ -178,7 +180,7 @@ class StoreSource:
                     outcomes.append(a.Outcome(planned.action, planned.target, planned.image, error=error))
         yield from outcomes
 
-    def _name(self, change: Change, action: a.Untag | a.Remove | a.Tag, now: int) -> a.Outcome:
+    def _name(self, change: Change, action: Named, now: int) -> a.Outcome:
         """Do one action, unless the store is no longer as it was when it was planned."""
         match action:
             case a.Tag(name, root, id_, moves_from):
@@ -195,6 +197,10 @@ class StoreSource:
             case a.Untag(name, root, id_):
                 change.untag(self._planned(change, name, root))
                 return a.Outcome("untag", name, id_)
+            case a.DropPlatform(name, root, id_, manifest, _, _, frees):
+                if not change.let_go(root, manifest):
+                    raise _changed(name)
+                return a.Outcome("drop", name, id_, frees, note=a.describe(action).note)
             case a.Remove(names, root, id_, frees):
                 entries = list(change.of(root))
                 if {str(entry.name) for entry in entries if entry.name} != set(names) or not entries:

@@ -11,7 +11,7 @@ import os
 
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest, is_digest
-from imq.engine.oci.document import Manifest
+from imq.engine.oci.document import Index, Manifest
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import partials
@@ -65,6 +65,7 @@ class Change:
         """Set to look for what dead or failed processes left, too: whole blobs, and those that nobody goes on with."""
         self._mark = os.path.join(layout.ingest_path, SWEEP_MARK)
         self._before: frozenset[Digest] = frozenset()
+        self._shrunk: set[Digest] = set()
         self.freed = Freed((), 0)
 
     def __enter__(self) -> Self:
@@ -211,6 +212,27 @@ class Change:
         self._drop(entry)
         self._edited = True
 
+    def let_go(self, root: Digest, manifest: Digest) -> bool:
+        """Hold one image of an index no longer, nor what is said about it there; False when it is not held alone.
+
+        The index stays as it is, and with it its names: `hold` is the way back.
+        """
+        entries = list(self.of(root))
+        found = list(self._index.walk(entries[0].descriptor)) if entries else []
+        named = [child for _, document in found if isinstance(document, Index) for child in document.manifests]
+        gone = {child.digest for child in named if child.annotations.get(media.REFERENCE_DIGEST) == manifest}
+        left = frozenset(descriptor.digest for descriptor, _ in found) - gone - {root, manifest}
+        if not any(isinstance(document, Manifest) and descriptor.digest in left for descriptor, document in found):
+            return False
+        if manifest not in {descriptor.digest for descriptor, _ in found}:
+            return False
+        for entry in entries:
+            self._drop(entry)
+            self._add(entry.replace(descriptor=holding(entry.descriptor, left)))
+        self._shrunk.add(root)
+        self._edited = True
+        return True
+
     def _unseen(self, root: Descriptor) -> bool:
         """Whether the index does not know all of what a descriptor reaches: what was missing of it may be here now."""
         shown = self._index.shows(root.digest)
@@ -281,8 +303,8 @@ class Change:
     # Collection
 
     def _losing(self) -> frozenset[Digest]:
-        """Return the blobs of images that this change takes out of index.json."""
-        lost = json.dumps([root for root in self._before if not self._rooted.get(root)])
+        """Return the blobs of images that this change takes out of index.json, and of indexes that hold fewer now."""
+        lost = json.dumps([root for root in self._before if not self._rooted.get(root) or root in self._shrunk])
         return frozenset(Digest(digest) for (digest,) in self._index.connection.execute(_LOST, (lost,)))
 
     def _all_blobs(self) -> frozenset[Digest]:

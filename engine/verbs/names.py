@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from imq.engine.actions import Action, Collect, Fail, Remove, Stay, Tag, Untag
+from imq.engine.actions import Action, Collect, DropPlatform, Fail, Remove, Stay, Tag, Untag
 from imq.engine.oci.digest import Digest
+from imq.engine.oci.document import Manifest, read_manifest
+from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
 from imq.engine.store.unshown import unshown
 from imq.grammar import ast
-from imq.grammar.errors import Conflict, NotFound, StatementError, listed
+from imq.grammar.errors import Conflict, ImqError, NotFound, StatementError, listed
 from imq.grammar.record import TYPE_CHECKING
 
 from .declaration import Takes, Verb
-from .operands import TARGET_COLUMNS, Target, each_target, option_texts, parsed_name, said, target_query, targets
+from .operands import (
+    TARGET_COLUMNS,
+    Target,
+    each_target,
+    option_texts,
+    parsed_name,
+    platforms_of,
+    said,
+    target_query,
+    targets,
+)
 from .removal import WITH_ITS_TAGS, plan_removal
 from .templates import rendered
 from .there import is_remote, tag_there, tags_there
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .declaration import Planning
 
 
@@ -31,7 +45,90 @@ def _plan_rm(act: ast.Act, planning: Planning) -> list[Action]:
             hints=("an image of the store goes with all its names by its id, with force",),
         )
     wanted, failures = each_target(act, planning)
+    if said(act, "platform") is not None:
+        return _platform_removals(act, wanted, planning) + failures
     return _removals(wanted, planning, force=said(act, "force") is not None) + failures
+
+
+def _platform_removals(act: ast.Act, wanted: list[Target], planning: Planning) -> list[Action]:
+    """Return one action for each image that an index is to hold no longer, and what is wrong with other targets."""
+    platforms, every = platforms_of(act, planning)
+    names = _all_names(planning, {target.root for target in wanted})
+    actions: list[Action] = []
+    for root, id_ in {target.root: target.id for target in wanted}.items():
+        name = ", ".join(names[root]) or root.short
+        try:
+            if every:
+                raise _nothing_left(name)
+            actions += _dropped(root, name, platforms, planning)
+        except ImqError as problem:
+            if len(names) == 1:
+                raise
+            actions.append(Fail("rm", name or id_.short, problem))
+    return actions
+
+
+def _dropped(root: Digest, name: str, platforms: Sequence[Platform], planning: Planning) -> list[Action]:
+    """Return what removes these platforms of one index; raises `Conflict` when that cannot be."""
+    rows = planning.store.index.connection.execute(
+        "SELECT DISTINCT manifest, id, platform FROM entry WHERE root = ? ORDER BY image", (root,)
+    ).fetchall()
+    here = {Digest(manifest): (Digest(id_), platform or Digest(id_).short) for manifest, id_, platform in rows}
+    if set(here) <= {root}:
+        what = f"one image for {here[root][1]}" if here else "no image"
+        raise Conflict(f"{name} is {what}, and no index of several", hints=(f"to take it away: rm {name}",))
+    going: list[Digest] = []
+    for wanted in platforms:
+        found = [
+            manifest for manifest, (_, text) in here.items() if "/" in text and wanted.rank(Platform.parse(text)) == 0
+        ]
+        if not found:
+            raise NotFound(
+                f"{name} has no image for {wanted} here",
+                code="no-such-platform",
+                hints=(f"here are: {listed(sorted({text for _, text in here.values()}))}",),
+            )
+        going += found
+    going = list(dict.fromkeys(going))
+    if len(going) == len(here):
+        raise _nothing_left(name)
+    others = tuple(dict.fromkeys(text for manifest, (_, text) in here.items() if manifest not in going))
+    frees = _frees_of(root, going, [manifest for manifest in here if manifest not in going], planning)
+    return [
+        DropPlatform(name, root, here[manifest][0], manifest, here[manifest][1], others, frees[manifest])
+        for manifest in going
+    ]
+
+
+def _frees_of(root: Digest, going: list[Digest], staying: list[Digest], planning: Planning) -> dict[Digest, int]:
+    """Return for each manifest of an index, removed in this order, the bytes of the blobs that go with it."""
+    import json
+
+    connection = planning.store.index.connection
+    blobs = {manifest: _blobs_of(manifest, planning) for manifest in (*going, *staying)}
+    needed = {digest for manifest in staying for digest in blobs[manifest]}
+    frees: dict[Digest, int] = {}
+    for manifest in reversed(going):
+        mine = {digest: size for digest, size in blobs[manifest].items() if digest not in needed}
+        elsewhere = connection.execute(
+            "SELECT DISTINCT digest FROM reach WHERE root <> ? AND digest IN (SELECT value FROM json_each(?))",
+            (root, json.dumps(list(mine))),
+        )
+        frees[manifest] = sum(mine.values()) - sum(mine[Digest(digest)] for (digest,) in elsewhere)
+        needed |= set(mine)
+    return frees
+
+
+def _blobs_of(manifest: Digest, planning: Planning) -> dict[Digest, int]:
+    """Return the blobs of one image that is here, with their bytes."""
+    content = planning.store.read(manifest)
+    document = read_manifest(content)
+    assert isinstance(document, Manifest)
+    return {manifest: len(content)} | {blob.digest: blob.size for blob in (document.config, *document.layers)}
+
+
+def _nothing_left(name: str) -> Conflict:
+    return Conflict(f"{name} would have no image left", hints=(f"to take all of it away: rm {name}",))
 
 
 def _removals(wanted: list[Target], planning: Planning, *, force: bool) -> list[Action]:
@@ -48,7 +145,10 @@ def _removals(wanted: list[Target], planning: Planning, *, force: bool) -> list[
         if others and target.by_id:
             conflict = Conflict(
                 f"unable to remove {target.id.short}: {', '.join(have) or target.root.short} has {listed(others)} too",
-                hints=(f"all of it goes by its name, or by the index: rm {target.root.short}",),
+                hints=(
+                    f"one platform goes by: rm {_shown(have, target.root)} platform {_platform(target, planning)}",
+                    f"all of it goes by its name, or by the index: rm {target.root.short}",
+                ),
             )
         elif others:
             staying[target.root] = others
@@ -79,8 +179,21 @@ def _removals(wanted: list[Target], planning: Planning, *, force: bool) -> list[
         else:
             actions += [Untag(name, root, ids[root]) for name in names[root] if name in taken]
     for root, platforms in staying.items():
-        actions.append(Stay(", ".join(names[root]) or root.short, ids[root], f"it has {listed(platforms)} too"))
+        why = f"it has {listed(platforms)} too; one platform goes by: rm {_shown(names[root], root)} platform OS/ARCH"
+        actions.append(Stay(", ".join(names[root]) or root.short, ids[root], why))
     return actions + failures
+
+
+def _shown(names: Sequence[str], root: Digest) -> str:
+    """Return what an index can be called by in a statement."""
+    return names[0] if names else root.short
+
+
+def _platform(target: Target, planning: Planning) -> str:
+    row = planning.store.index.connection.execute(
+        "SELECT platform FROM entry WHERE root = ? AND id = ?", (target.root, target.id)
+    ).fetchone()
+    return str(row[0]) if row and row[0] else "OS/ARCH"
 
 
 def _kept_platforms(wanted: list[Target], planning: Planning) -> dict[Digest, list[str]]:
@@ -270,11 +383,12 @@ VERBS = (
         "Take names away, and each image with its last name; its layers go when no other image has them.",
         'rm images where repository like "team/*" and older than 30d',
         Takes.IMAGES,
-        options=("force", "with its tags", "dry run"),
+        options=("force", "platform", "with its tags", "dry run"),
         destroys=True,
         differs="There are no parent images: an image is its layers, and those that another image has stay. Containers"
         " are known to their engines alone, so nothing here is in use. An image of several platforms goes as a whole,"
-        " and stays when a query leaves one of them. By id, an image with several names needs force, as in docker; a"
+        " and stays when a query leaves one of them; platform takes the images of these platforms out of it, and the"
+        " name and the others stay. By id, an image with several names needs force, as in docker; a"
         " query counts every name that it gives. All that was planned is done, or none when it breaks.",
         plan=_plan_rm,
     ),

@@ -49,6 +49,13 @@ def plan_removal(act: ast.Act, planning: Planning) -> list[Action]:
     assert query is not None
     select = check_whole(act, planning)
     needs_choice(query, act.verb)
+    if (option := said(act, "platform")) is not None:
+        raise StatementError(
+            "platform takes images out of indexes of the store; in a registry an index is what it is",
+            code="option",
+            span=option.span,
+            hints=("to make one of fewer platforms there: index NAME, NAME as NAME, or copy … platform …",),
+        )
     if select.table.name in ("tags", "images"):
         return _tags(act, planning)
     if select.table.name == "manifests" and act.verb == "rm":

@@ -65,6 +65,7 @@ LINES = [
     ("logout https://a.example/v2/", "logout https://a.example/v2/"),
     ("history redis:7", "history of redis:7 order by index desc select image, created, created_by, size, comment"),
     ("image history -q redis:7", "history of redis:7 order by index desc select image"),
+    ("rmi --platform linux/arm64,linux/amd64 a:1", "rm a:1 platform linux/arm64, linux/amd64"),
     ("rmi a b", "rm a, b"),
     ("image rm -f a", "rm a force"),
     ("image remove a --force --no-prune", "rm a force"),

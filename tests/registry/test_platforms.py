@@ -17,7 +17,7 @@ from imq.engine.registry.push import push
 from imq.grammar.errors import Conflict
 from registry import sample
 from store.served import serve, serve_index
-from store.stores import Held, blobs_in, check_store, entries_in, run
+from store.stores import Held, blobs_in, check_store, entries_in, imq, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -178,12 +178,93 @@ def test_one_platform_does_not_take_the_others_with_it(store: Held, root: Path, 
     before = entries_in(root)
     (outcome,) = store.do("rm images where platform = linux/arm64")
     assert (outcome["action"], outcome["target"]) == ("stay", name)
-    assert outcome["note"] == "it has linux/amd64, linux/s390x too"
+    assert outcome["note"] == f"it has linux/amd64, linux/s390x too; one platform goes by: rm {name} platform OS/ARCH"
     with pytest.raises(Conflict, match=f"{name} has linux/amd64, linux/s390x too"):
         store.rows(f"rm {ARM.id[:19]}")
+    with pytest.raises(Conflict) as caught:
+        store.rows(f"rm {ARM.id[:19]}")
+    assert caught.value.hints[0] == f"one platform goes by: rm {name} platform linux/arm64"
     assert entries_in(root) == before
     store.do(f"rm {index_digest()[:19]}")
     assert blobs_in(root) == {}
+
+
+def test_one_platform_is_taken_out_of_an_index(store: Held, root: Path, name: str) -> None:
+    store.do(f"pull {name} platform all")
+    store.do(f"tag {name} as other:1")
+    frees = sum(len(content) for content in ARM.blobs.values()) - len(SHARED.blob)
+    (planned,) = store.outcomes(f"rm {name} platform linux/arm64/v8", dry_run=True)
+    before = blobs_in(root)
+    (done,) = store.do(f"rm {name} platform linux/arm64/v8")
+    assert done == planned
+    assert (done["action"], done["target"], done["image"], done["size"]) == ("drop", f"{name}, other:1", ARM.id, frees)
+    assert done["note"] == "linux/arm64; kept: linux/amd64, linux/s390x"
+    assert sum(before.values()) - sum(blobs_in(root).values()) == frees
+    assert platforms(store, f"where name = {name}") == platforms(store, "where name = other:1") == [ALL[0], ALL[2]]
+    (verified,) = store.do("verify all")
+    assert verified["note"] == "every blob is whole; not here: 1 of what its index names"
+    (about,) = store.rows(f"inspect {name}")
+    assert about["Index"]["Absent"] == ["linux/arm64"]
+    check_store(root)
+    store.do("rm images where name = other:1 platform linux/s390x")
+    assert platforms(store) == [ALL[0], ALL[0]]
+    store.do(f"pull {name} platform all")
+    assert platforms(store, f"where name = {name}") == ALL
+
+
+def test_docker_s_command_line_takes_one_platform_out(store: Held, root: Path, name: str) -> None:
+    store.do(f"pull {name} platform all")
+    done = imq(root, "rmi", "--platform", "linux/s390x", name)
+    assert done.stdout == f"Deleted: {BIG.id}\nDeleted: {BIG.layers[0].diff_id}\n"
+    assert platforms(store) == ALL[:2]
+    done = imq(root, "rmi", "--platform", "linux/s390x", name, code=1)
+    assert "has no image for linux/s390x here" in done.stderr
+
+
+def test_several_platforms_go_at_once(store: Held, root: Path, name: str) -> None:
+    store.do(f"pull {name} platform all")
+    done = store.do(f"rm {name} platform linux/amd64, linux/arm64")
+    assert [row["image"] for row in done] == [AMD.id, ARM.id]
+    assert len(SHARED.blob) <= max(row["size"] for row in done), "what they share goes with one of them"
+    assert set(blobs_in(root)) == {index_digest(), *BIG.blobs}
+
+
+def test_a_platform_that_cannot_be_taken_out_is_said(store: Held, root: Path, registry: Registry, name: str) -> None:
+    store.do(f"pull {name} platform linux/amd64, linux/arm64")
+    single = serve(registry, f"single/{uuid.uuid4().hex[:8]}:1", BIG)
+    store.do(f"pull {single} platform linux/s390x")
+    before = entries_in(root)
+    assert store.problem(f"rm {name} platform linux/s390x") == "no-such-platform"
+    with pytest.raises(Conflict, match="would have no image left") as caught:
+        store.do(f"rm {name} platform linux/amd64, linux/arm64")
+    assert caught.value.hints == (f"to take all of it away: rm {name}",)
+    assert store.problem(f"rm {name} platform all") == "conflict"
+    with pytest.raises(Conflict, match=f"{single} is one image for linux/s390x, and no index of several"):
+        store.do(f"rm {single} platform linux/s390x")
+    assert entries_in(root) == before
+    outcomes = store.outcomes(f"rm {single}, {name} platform linux/arm64")
+    assert {(row["action"], row["error"]) for row in outcomes} == {("drop", None), ("rm", "conflict")}
+
+
+def test_what_is_said_about_a_platform_goes_with_it(
+    store: Held, client: Client, registry: Registry, root: Path
+) -> None:
+    here, others = sample.Memory(), sample.Memory()
+    one = sample.image(here, size=1000)
+    about_one = sample.attestation(here, one)
+    other = sample.image(others, ARM64, size=2000)
+    about_other = sample.attestation(others, other)
+    both = sample.Memory()
+    both.blobs.update(here.blobs | others.blobs)
+    entries = [{**one.document(), "platform": AMD64}, {**other.document(), "platform": ARM64}, about_one, about_other]
+    top = sample.index(both, entries)
+    name = f"{registry.host}/multi/{uuid.uuid4().hex[:8]}:1"
+    push(client, Reference.parse(name), top, both, Silent())
+    store.do(f"pull {name} platform all")
+    assert set(blobs_in(root)) == set(both.blobs)
+    store.do(f"rm {name} platform linux/arm64")
+    assert set(blobs_in(root)) == {top.digest, *here.blobs}
+    assert store.problem(f"rm {name} platform linux/amd64") == "conflict"
 
 
 def test_all_rows_of_an_index_are_all_of_it(store: Held, root: Path, name: str) -> None:
