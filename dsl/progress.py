@@ -274,7 +274,9 @@ class Bars:
             parts.append(_lasting(now - begun))
         elif speed > 0 and self._done < self._total:
             parts.append(f"{_lasting((self._total - self._done) / speed)} left")
-        return _with_bar(clean(self._name), self._done, self._total, "  ".join(parts), wide)
+        whole = last and all(layer.finished for layer in self._layers.values())  # what was mounted did not travel
+        filled = self._total if whole else self._done
+        return _with_bar(clean(self._name), filled, self._total, "  ".join(parts), wide)
 
 
 def _chosen(layers: Sequence[_Layer], room: int) -> list[_Layer]:

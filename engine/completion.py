@@ -18,7 +18,7 @@ from .clauses import CLAUSES
 from .functions import AGGREGATES, FUNCTIONS
 from .phrases import PHRASES
 from .settings import SETTINGS
-from .tables import TABLES, Kind
+from .tables import TABLES, Kind, Of
 from .verbs import VERBS, Takes
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ class Completion(Record):
 
     `kinds` are: statement, table, verb, keyword, field, relation, function, form, setting, choice, topic, placeholder,
     for all of which `words` has the words that fit; and for what is filled in elsewhere: reference (an image's name),
-    path, source, variable, value (of the field at `field`, when it is known), key (of the map at `field`), name (a new
-    one, which nobody can know). `table` is the one whose rows the cursor is among, when it is known.
+    repository, path, source, variable, value (of the field at `field`, when it is known), key (of the map at `field`),
+    name (a new one, which nobody can know). `table` is the one whose rows the cursor is among, when it is known.
     """
 
     start: int
@@ -257,11 +257,20 @@ def _candidates(kinds: frozenset[str], vocabulary: Vocabulary, scene: _Scene, ty
     if "VERB" in kinds:
         for name in sorted(vocabulary.verbs):
             yield Word(name, "verb", VERBS[name].doc if name in VERBS else "")
-    if "FORM" in kinds:
-        yield Word("as", "keyword", CLAUSES["as"].doc)
     if "VARIABLE" in kinds:
         yield Word("", "variable")
-    yield from _keywords(kinds, scene)
+    yield from sorted(_keywords(kinds, scene), key=_by_use)
+
+
+_USED = (
+    "where", "and", "or", "order by", "desc", "limit", "select", "count", "group by", "as", "=", "like", "in", "not",
+    "older than", "newer than", "in use",
+)  # fmt: skip
+"""Keywords that are shown first, of those that can stand in one place."""
+
+
+def _by_use(word: Word) -> int:
+    return _USED.index(word.text) if word.text in _USED else len(_USED)
 
 
 def _begins(option: str, word: str) -> bool:
@@ -281,6 +290,8 @@ def _keywords(kinds: frozenset[str], scene: _Scene) -> Iterator[Word]:
             yield from (Word(option, "keyword") for option in of_kind if kind not in scene.kinds)
             continue
         yield Word(_whole(word), "statement" if starts else "keyword", _told(word))
+    if "FORM" in kinds:
+        yield Word("as", "keyword", CLAUSES["as"].doc)
     if "SPARE" in kinds and "SPARE" not in scene.said:
         yield Word("except newest", "keyword", CLAUSES["except"].doc)
     if "SETS" in kinds:
@@ -376,6 +387,10 @@ def _values(scene: _Scene) -> Iterator[Word]:
     if field is not None and field.kind is Kind.BOOLEAN:
         yield from (Word(choice, "choice") for choice in ("true", "false"))
         return
+    if kind == "reference" and before == "OF" and scene.table is not None and scene.table.takes is Of.REPOSITORIES:
+        kind = "repository"
+    if scene.verb is not None and before in _OPTIONS and _OPTIONS[before] in scene.verb.files:
+        kind = "path"
     yield Word("", kind)
 
 

@@ -22,7 +22,7 @@ from prompt_toolkit.styles import Style
 from .coloring import STYLES, stretches
 from .commands import COMMANDS, PLAIN
 from .mistakes import certain, mistake, unfinished
-from .values import Values, Wanted, fitting, quoted, wanted_values
+from .values import Values, Wanted, fitting, quoted, wanted_there, wanted_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 MOST = 200
 """How many completions are offered at once: who types on narrows them down."""
+WORDS = 60
+"""How many of them are words of the language at least, where there are so many."""
 MENU = 8
 """Rows that the list of completions is given below the line."""
 
@@ -98,6 +100,11 @@ class Editor:
             return
         self._prompt.lexer = _Colors(self)  # another one, so that the same text is coloured anew
         state = buffer.complete_state
+        if self.mistake(buffer.document) is not None:
+            if state is not None and state.complete_index is None:
+                buffer.complete_state = None  # the list would lie upon what is told of the mistake
+            app.invalidate()
+            return
         wanted = self.wanted(buffer.document) if buffer.document.is_cursor_at_the_end else None
         if wanted is not None and (state is None or state.complete_index is None) and buffer.text.strip():
             buffer.complete_state = None  # else the list that is open stays as it is
@@ -171,11 +178,13 @@ class Editor:
         views = {name: rows for name, rows in self._session.memory.views.items() if not isinstance(rows, str)}
         found = complete(text, cursor, self._session.vocabulary, views)
         typed = text[found.start : cursor]
-        left = MOST
+        left = MOST - min(len(found.words), WORDS)
         wanted = wanted_values(found.kinds, found.table, found.field, typed)
         if wanted is not None:
             prefix = typed[: typed.rfind(".") + 1] if wanted.kind == "key" else ""
             known = self._values.of(wanted)
+            if (there := wanted_there(wanted, typed)) is not None:
+                known = tuple(dict.fromkeys((*known, *self._values.of(there))))
             for value in fitting(known, typed[len(prefix) :], left):
                 left -= 1
                 yield Completion(
@@ -183,7 +192,7 @@ class Editor:
                     display_meta=wanted.kind if wanted.kind != "value" else wanted.field,
                 )  # fmt: skip
         if text.strip():
-            for word in found.words[:left]:
+            for word in found.words[: left + WORDS]:
                 doc = f"{word.kind}: {word.doc}" if word.doc else word.kind
                 yield Completion(word.text, start_position=found.start - cursor, display_meta=doc)
 
@@ -238,9 +247,13 @@ class _Completions(Completer):
         self._editor = editor
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
-        """Yield what can stand at the cursor; while nothing was typed of it, only when it was asked for with Tab."""
-        asked = complete_event.completion_requested
-        if not asked and not document.get_word_before_cursor(WORD=True):
+        """Yield what can stand at the cursor.
+
+        On a line on which nothing stands, and where something is wrong, only when it was asked for with Tab.
+        """
+        if not complete_event.completion_requested and (
+            not document.current_line_before_cursor.strip() or self._editor.mistake(document) is not None
+        ):
             return ()
         return self._editor.completions(document)
 

@@ -13,29 +13,37 @@ from _thread import allocate_lock
 from imq.engine.result import Answer
 from imq.grammar.errors import ImqError, StatementError
 from imq.grammar.parser import parse
+from imq.grammar.printer import quote
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from queue import SimpleQueue
 
     from imq.engine.session import Session
 
 MOST = 20_000
 """How many values of one kind are looked at."""
+MOST_THERE = 1000
+"""How many of them a registry is asked for."""
 
 
 class Wanted(Record):
-    """A kind of values, as `Completion` has them; `table` and `field` of values and keys, `folder` of paths."""
+    """A kind of values, as `Completion` has them; `table` and `field` of values and keys, `folder` of paths.
+
+    `there` is the registry that is asked for its repositories (`HOST/`), or the repository for its tags (`HOST/NAME:`).
+    """
 
     kind: str
     table: str = ""
     field: str = ""
     folder: str = ""
+    there: str = ""
 
 
 def wanted_values(kinds: frozenset[str], table: str, field: str, typed: str) -> Wanted | None:
     """Return which values fit; None where only words of the language do."""
-    kind = next((kind for kind in ("key", "path", "source", "reference", "value") if kind in kinds), None)
+    kind = next((kind for kind in ("key", "path", "source", "repository", "reference", "value") if kind in kinds), None)
     if typed.startswith("$"):
         return Wanted("variable")
     if kind == "path":
@@ -43,6 +51,19 @@ def wanted_values(kinds: frozenset[str], table: str, field: str, typed: str) -> 
     if kind in ("key", "value"):
         return Wanted(kind, table, field) if table and field else None
     return Wanted(kind) if kind is not None else None
+
+
+def wanted_there(wanted: Wanted, typed: str) -> Wanted | None:
+    """Return what a registry can tell of the name that is typed; None when no host stands in front of it."""
+    host, slash, rest = typed.partition("/")
+    if wanted.kind not in ("reference", "repository", "source") or not slash:
+        return None
+    if "." not in host and ":" not in host and host != "localhost":
+        return None
+    if "@" in rest or (":" in rest and wanted.kind != "reference"):
+        return None
+    there = f"{host}/{rest.partition(':')[0]}:" if ":" in rest else f"{host}/"
+    return Wanted("there", there=there)
 
 
 def fitting(values: tuple[str, ...], typed: str, most: int) -> list[str]:
@@ -58,7 +79,6 @@ def fitting(values: tuple[str, ...], typed: str, most: int) -> list[str]:
 def quoted(value: str, kind: str) -> str:
     """Return a value as it has to be written where it is wanted."""
     from imq.grammar.lexer import is_word
-    from imq.grammar.printer import quote
 
     if kind == "variable":
         return value
@@ -70,7 +90,7 @@ def quoted(value: str, kind: str) -> str:
 class Values:
     """Looks values up beside the session. `opened` makes the thread's own session, `told` is called when one is there.
 
-    Both are called in the thread.
+    Both are called in the thread. Registries are asked in a second one, so that what the store has waits for no host.
     """
 
     def __init__(self, opened: Callable[[], Session], told: Callable[[], None]) -> None:
@@ -85,15 +105,24 @@ class Values:
         self._verdicts: dict[str, StatementError | None] = {}
         self._last = ""
         self._asked: SimpleQueue[Wanted | str | None] = SimpleQueue()
-        self._thread = Thread(target=self._run, name="imq-values", daemon=True)
-        self._thread.start()
+        self._there: SimpleQueue[Wanted | str | None] = SimpleQueue()
+        self._latest: Wanted | None = None
+        self._threads = [
+            Thread(target=self._run, args=(queue,), name=name, daemon=True)
+            for queue, name in ((self._asked, "imq-values"), (self._there, "imq-values-there"))
+        ]
+        self._threads[0].start()
 
     def of(self, wanted: Wanted) -> tuple[str, ...]:
         """Return what is known by now, at once; what is not known, or may have changed, is looked for."""
         with self._guard:
             if wanted not in self._fresh:
                 self._fresh.add(wanted)
-                self._asked.put(wanted)
+                if wanted.there:
+                    self._latest = wanted
+                    if not self._threads[1].ident:
+                        self._threads[1].start()
+                (self._there if wanted.there else self._asked).put(wanted)
             return self._found.get(wanted, ())
 
     def wrong(self, text: str) -> StatementError | None:
@@ -114,14 +143,19 @@ class Values:
     def close(self) -> None:
         """End the thread as soon as it is done with what it does."""
         self._asked.put(None)
+        self._there.put(None)
 
-    def _run(self) -> None:
+    def _run(self, queue: SimpleQueue[Wanted | str | None]) -> None:
         try:
             session = self._opened()
         except (ImqError, OSError):
             return  # the session that the user sees says it
         try:
-            while (asked := self._asked.get()) is not None:
+            while (asked := queue.get()) is not None:
+                if isinstance(asked, Wanted) and asked.there and asked != self._latest:
+                    with self._guard:
+                        self._fresh.discard(asked)  # the user has typed on meanwhile
+                    continue
                 if isinstance(asked, Wanted):
                     found = look_up(session, asked)
                     with self._guard:
@@ -142,11 +176,15 @@ def look_up(session: Session, wanted: Wanted) -> tuple[str, ...]:
     try:
         match wanted.kind:
             case "reference":
-                return _texts(session, f"images in store where name is known select name limit {MOST}")
+                return _texts(session, f"{_NAMED} select name limit {MOST}")
+            case "repository":
+                return _texts(session, f"{_NAMED} and not registry = docker.io group by repository select repository")
+            case "there":
+                return _told_there(session, wanted.there)
             case "path":
                 return tuple(paths(wanted.folder))
             case "source":
-                return "store", *sorted(session.memory.hosts)
+                return tuple(dict.fromkeys(("store", *sorted(session.memory.hosts), *_hosts(session))))
             case "variable":
                 names = [*session.memory.variables, *(f"env.{name}" for name in sorted(session.world.environment))]
                 return tuple(f"${name}" for name in names)
@@ -156,6 +194,27 @@ def look_up(session: Session, wanted: Wanted) -> tuple[str, ...]:
                 return _values(session, wanted)
     except (ImqError, OSError, RecursionError):
         return ()
+
+
+_NAMED = "images in store where name is known"
+
+
+def _hosts(session: Session) -> tuple[str, ...]:
+    """Return the registries that names in the store have, but for Docker Hub, which lists no repositories."""
+    return _texts(session, f"{_NAMED} and not registry = docker.io group by registry select registry")
+
+
+def _told_there(session: Session, there: str) -> tuple[str, ...]:
+    """Return the names that a registry has, if it is one that the store or the configuration knows.
+
+    No other is asked: what is typed is nobody's business until it is said.
+    """
+    host, _, rest = there.partition("/")
+    if host not in {*_hosts(session), *(place.partition("/")[0] for place in session.memory.hosts.values())}:
+        return ()
+    if rest:
+        return _texts(session, f"tags of {quote(there[:-1])} select name order by tag limit {MOST_THERE}")
+    return _texts(session, f"repositories in {quote(host)} select name limit {MOST_THERE}")
 
 
 def _texts(session: Session, text: str) -> tuple[str, ...]:

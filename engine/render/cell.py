@@ -91,6 +91,10 @@ def texts(answer: Answer, manner: Manner) -> Iterator[list[str]]:
 
 def _cut(shown: str, manner: Manner) -> str:
     shown = clean(shown)
+    if not manner.whole and "sha256:" in shown:
+        from re import sub
+
+        shown = sub(r"(?<![\w@])sha256:([0-9a-f]{12})[0-9a-f]{52}\b", r"\1", shown)  # an id, not a name
     return shown if manner.whole or len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
 
 

@@ -36,7 +36,8 @@ class Verb(Record):
     `plan` turns its statement into actions, in the order in which they are to be done, and does nothing yet. `answer`
     instead answers at once (inspect). `options` are the words it understands beside its operand; `destroys` says that
     it is confirmed before it is done; `alone` that it may stand without an operand; `example` is a whole statement.
-    `differs` says where it does something else than docker's command of this name.
+    `differs` says where it does something else than docker's command of this name; `files` are the options behind
+    which the path of a file or folder stands.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Verb(Record):
     alone: bool = False
     all: bool = False
     differs: str = ""
+    files: tuple[str, ...] = ()
     plan: Callable[[ast.Act, Planning], list[Action]] | None = None
     answer: Callable[[ast.Act, Planning], Result] | None = None
 

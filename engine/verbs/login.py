@@ -86,6 +86,7 @@ VERBS = (
         "login registry.local:5000 as me from stdin",
         Takes.HOSTS,
         options=("as", "from", "dry run"),
+        files=("from",),
         alone=True,
         plan=_plan_login,
     ),

@@ -266,6 +266,7 @@ VERBS = (
         'save images where label.env = prod to "prod.tar"',
         Takes.IMAGES,
         options=("to", "dry run"),
+        files=("to",),
         plan=_plan_save,
     ),
 )

@@ -92,6 +92,7 @@ VERBS = (
         'export redis:7 to "rootfs"',
         Takes.IMAGES,
         options=("to", "force", "dry run"),
+        files=("to",),
         differs="It is docker export for an image. A name that ends in .tar, .tar.gz or .tar.zst makes an archive: it"
         " has owners and devices whoever makes it, and tar and docker import read it. In a folder root gives files"
         " their owners; anybody else keeps what is made, and finds an empty file in the place of each device. Either is"

@@ -79,9 +79,11 @@ def test_progress_is_nothing_of_the_answer(room: Room, registry: Registry, tmp_p
     assert screen.count(": Pull complete") == 2
     assert screen.count("/2.02MB") == 1
     assert re.fullmatch(rf"ACTION .*\npull +{name} .*\n", output.read_text())
-    for word in ("Pushed", "Layer already exists"):
+    for word in ("Mounted from team/app", "Layer already exists"):
         pushed = room.imq("--no-config", f"push {name} to {registry.host}/team/other:1")
-        assert pushed.ended().count(f": {word}\n") == 2
+        screen = pushed.ended()
+        assert screen.count(f": {word}\n") == 2
+        assert re.search(r"team/other:1  \[=+\] ", screen)  # all of it is there, though nothing travelled
 
 
 def test_without_a_terminal_it_is_one_line_a_step(room: Room, registry: Registry) -> None:
@@ -98,3 +100,26 @@ def test_without_a_terminal_it_is_one_line_a_step(room: Room, registry: Registry
     assert lines[-1].startswith("total: 2")
     assert "\x1b" not in run.stderr
     assert "\r" not in run.stderr
+
+
+def test_what_a_registry_has_is_offered_while_its_name_is_typed(room: Room, registry: Registry) -> None:
+    with Proxy(registry.host) as slow:
+        terminal = room.imq("--no-config", f"tag redis:7 as {slow.host}/mine:1")
+        terminal.ended()  # its host is one that the store knows now
+        terminal = room.imq("--no-config")
+        terminal.ready()
+        terminal.type(f"tags of {slow.host}/")
+        terminal.wait(lambda screen: re.search(r"\n +127\S+/team/app +repository", screen) is not None)
+        terminal.keys("C-u")
+        slow.faults.append(Fault("GET .*/tags/list", change=dripping(1, 0.3)))
+        terminal.type(f"pull {slow.host}/team/app:")
+        terminal.wait("/team/app:")
+        terminal.type("1")  # no key waits for a registry that is slow
+        terminal.wait("/team/app:1\n")
+        terminal.keys("BSpace")
+        slow.faults.clear()
+        terminal.keys("C-u")
+        terminal.say("images count")  # what is asked after a statement is asked anew
+        terminal.ready()
+        terminal.type(f"pull {slow.host}/team/app:")
+        terminal.wait(lambda screen: re.search(r"\n +127\S+/team/app:1 +reference", screen) is not None)

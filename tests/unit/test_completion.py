@@ -92,7 +92,10 @@ def test_words(text: str, expected: list[str]) -> None:
         ("include |", {"path"}, ""),
         ("import |", {"keyword", "path", "variable"}, ""),
         ("pull redis:7, |", {"reference", "variable"}, ""),
-        ("save redis:7 to |", {"reference", "variable"}, ""),
+        ("save redis:7 to |", {"path", "variable"}, ""),
+        ("export redis:7 to |", {"path", "variable"}, ""),
+        ("push redis:7 to |", {"reference", "variable"}, ""),
+        ("tags of |", {"repository", "variable"}, ""),
         ("let |", {"name"}, ""),
         ("set |", {"setting"}, ""),
         ("images format {{.|", {"placeholder"}, ""),
@@ -119,6 +122,11 @@ def test_clauses_come_once() -> None:
     assert "where" not in words("images where dangling |")
     assert "order by" in words("images where dangling |")
     assert "where" in words("images where dangling union layers |")
+
+
+def test_what_is_said_most_comes_first() -> None:
+    assert words("images |")[:2] == ["where", "order by"]
+    assert words("images where dangling |")[:2] == ["and", "or"]
 
 
 def test_verbs_have_their_options() -> None:

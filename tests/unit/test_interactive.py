@@ -22,7 +22,7 @@ from imq.repl.coloring import STYLES, stretches
 from imq.repl.commands import COMMANDS, EXAMPLES, read_command, told_commands, told_examples
 from imq.repl.history import History
 from imq.repl.mistakes import certain, mistake, unfinished
-from imq.repl.values import Values, Wanted
+from imq.repl.values import Values, Wanted, wanted_there
 from language.drawn import VOCABULARY
 
 if TYPE_CHECKING:
@@ -215,6 +215,8 @@ def looked(tmp_path: pathlib.Path) -> Iterator[tuple[Values, threading.Event]]:
         (Wanted("key", "images", "label"), "env"),
         (Wanted("variable"), "$env.HOME"),
         (Wanted("source"), "store"),
+        (Wanted("source"), "registry.local:5000"),
+        (Wanted("repository"), "registry.local:5000/team/app"),
         (Wanted("path", folder="/"), "/etc/"),
     ],
 )
@@ -234,6 +236,8 @@ def test_values_are_looked_up_beside_what_asks(
         Wanted("value", "tags", "tag"),  # asks a registry
         Wanted("value", "nonsense", "nonsense"),
         Wanted("path", folder="/nonsense/"),
+        Wanted("there", there="not.known.test/"),  # a registry that nobody has spoken of is not asked
+        Wanted("there", there="not.known.test/app:"),
     ],
 )
 def test_what_takes_long_or_is_not_there_has_no_values(looked: tuple[Values, threading.Event], wanted: Wanted) -> None:
@@ -241,6 +245,26 @@ def test_what_takes_long_or_is_not_there_has_no_values(looked: tuple[Values, thr
     values.of(wanted)
     assert told.wait(10)
     assert values.of(wanted) == ()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "typed", "there"),
+    [
+        (Wanted("reference"), "registry.local:5000/te", "registry.local:5000/"),
+        (Wanted("reference"), "registry.local:5000/team/app:la", "registry.local:5000/team/app:"),
+        (Wanted("repository"), "localhost/", "localhost/"),
+        (Wanted("source"), "registry.local:5000/team", "registry.local:5000/"),
+        (Wanted("reference"), "redis:7", None),
+        (Wanted("reference"), "team/app:1", None),
+        (Wanted("reference"), "registry.local:5000", None),
+        (Wanted("reference"), "registry.local:5000/app@sha256:0", None),
+        (Wanted("repository"), "registry.local:5000/app:1", None),
+        (Wanted("value", "images", "tag"), "registry.local:5000/app", None),
+    ],
+)
+def test_what_a_registry_is_asked_while_a_name_is_typed(wanted: Wanted, typed: str, there: str | None) -> None:
+    found = wanted_there(wanted, typed)
+    assert (found and found.there) == there
 
 
 def test_names_and_types_are_looked_through(looked: tuple[Values, threading.Event]) -> None:
