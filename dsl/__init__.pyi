@@ -843,8 +843,8 @@ def tag(*what: _Name | Query, as_: _Path | None = ..., dry_run: bool = ...) -> S
 def rename(*what: _Name | Query, as_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Give an image another name and take the old one away. Over a query the new name is a template. In text: `rename images where repository = old as "new:{{.Tag}}"`"""
     ...
-def prune(*, dry_run: bool = ...) -> Statement:
-    """Remove the images that are dangling and not in use, and blobs that failed transfers left. In text: `prune`"""
+def prune(*what: _Name | Query, dry_run: bool = ...) -> Statement:
+    """Remove the images that are dangling and not in use: of a query, or all, with what failed transfers left. In text: `prune images where older than 7d`"""
     ...
 def index(*what: _Name | Query, as_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Make one image for several platforms, in a registry, of images that are there. In text: `index tags of registry.local:5000/team/app where tag like v1-* as registry.local:5000/team/app:v1`"""

@@ -305,7 +305,10 @@ _WAYS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"^images? (?:ls|list)\b", "images"),
     (r"^image (?=(?:rm|pull|push|tag|save|load|import|inspect|prune|history)\b)", ""),
     (
-        r"^(?:clean(?: ?up)?|gc|tidy(?: up)?|(?:image|system) prune(?: .*)?|prune (?:all|(?:dangling )?images))$",
+        (
+            r"^(?:clean(?: ?up)?|gc|tidy(?: up)?|(?:image|system) prune(?: .*)?"
+            r"|prune (?:all|(?:dangling|unused)(?: images)?))$"
+        ),
         "prune",
     ),
     (r"^(?:system )?(?:df|du|disk(?: usage| space)?|space|stats)$", "usage"),
@@ -358,6 +361,7 @@ _WAYS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
         lambda found: f"{found[1]} order by {found[2]}{' desc' if found[3].lower() == 'max' else ''} limit 1",
     ),
     # Verbs
+    (r"^prune (?!images\b|all\b|\()(?:where )?(.+)$", r"prune images where \1"),
     (r"^(?:<DELETE>|rm)(?: (?:everything|all|it all)|(?: all)(?: the| my)? images)$", "rm all images"),
     (r"^(?:<DELETE>)(?: all)?(?: the| my)? ", "rm "),
     (r"^rm (?:-f|--force) (.+)$", r"rm \1 force"),

@@ -608,6 +608,7 @@ class Session:
             case ast.Act():
                 act = self._expanded(statement)
                 verb = verb_of(act)
+                act = verb.short_for(act) if verb.short_for is not None else act
                 query = None
                 if act.query is not None and verb.takes in (Takes.IMAGES, Takes.NAMES):
                     planning = self.planning()

@@ -37,7 +37,7 @@ class Verb(Record):
     instead answers at once (inspect). `options` are the words it understands beside its operand; `destroys` says that
     it is confirmed before it is done; `alone` that it may stand without an operand; `example` is a whole statement.
     `differs` says where it does something else than docker's command of this name; `files` are the options behind
-    which the path of a file or folder stands.
+    which the path of a file or folder stands. `short_for` returns a statement of it with the query that it stands for.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Verb(Record):
     all: bool = False
     differs: str = ""
     files: tuple[str, ...] = ()
+    short_for: Callable[[ast.Act], ast.Act] | None = None
     plan: Callable[[ast.Act, Planning], list[Action]] | None = None
     answer: Callable[[ast.Act, Planning], Result] | None = None
 

@@ -23,6 +23,7 @@ from .operands import (
     said,
     target_query,
     targets,
+    whole_images,
 )
 from .removal import WITH_ITS_TAGS, plan_removal
 from .templates import rendered
@@ -283,10 +284,31 @@ def _plan_untag(act: ast.Act, planning: Planning) -> list[Action]:
     return [*untags.values(), *failures]
 
 
+def _of_unused(act: ast.Act) -> ast.Act:
+    """Return what a prune is short for: its query, of the images that are dangling and not in use."""
+    query = act.query
+    if query is None:
+        query = ast.Query("images", order=(ast.Ordering(ast.Field(("created",))),))
+    elif isinstance(query, ast.Combination):
+        query = ast.Query("", base=query, span=query.span)
+    unused = (ast.Field(("dangling",)), ast.Not(ast.Phrase("in use")))
+    asked = (query.where,) if query.where is not None else ()
+    return act.replace(query=query.replace(where=ast.And((*unused, *asked))))
+
+
 def _plan_prune(act: ast.Act, planning: Planning) -> list[Action]:
-    unused = ast.And((ast.Field(("dangling",)), ast.Not(ast.Phrase("in use"))))
-    query = ast.Query("images", where=unused, order=(ast.Ordering(ast.Field(("created",))),))
-    wanted = targets(act.replace(query=query), planning)
+    if act.references:
+        name = planning.literals(act.references[:1])[0]
+        raise StatementError(
+            "prune takes no names: it removes what nothing needs",
+            code="operand",
+            span=act.references[0].span,
+            hints=(f"to remove an image: rm {name}", "or say which of the unused ones: prune images where …"),
+        )
+    if act.query is not None:
+        whole_images(act, planning)
+        return _removals(targets(_of_unused(act), planning), planning, force=True)
+    wanted = targets(_of_unused(act), planning)
     for entry in unshown(planning.store):
         if entry.name is None or entry.name.tag is None:
             root = entry.descriptor.digest
@@ -419,12 +441,13 @@ VERBS = (
     ),
     Verb(
         "prune",
-        "Remove the images that are dangling and not in use, and blobs that failed transfers left.",
-        "prune",
-        Takes.NOTHING,
+        "Remove the images that are dangling and not in use: of a query, or all, with what failed transfers left.",
+        "prune images where older than 7d",
+        Takes.IMAGES,
         options=("dry run",),
         destroys=True,
         alone=True,
+        short_for=_of_unused,
         differs="Images that are known by a digest alone are dangling, and go, as in docker. What failed transfers left"
         " goes too. For docker's prune -a: rm images where not in use.",
         plan=_plan_prune,

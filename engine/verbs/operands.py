@@ -134,6 +134,15 @@ def row_target(row: Sequence[Raw]) -> Target:
 
 def target_query(act: ast.Act, planning: Planning) -> ast.Query:
     """Return the query of what an action works on, or refuse it: whole images, and not all of them unsaid."""
+    query = whole_images(act, planning)
+    needs_where(query, act.verb)
+    if isinstance(query, ast.Combination):
+        query = ast.Query("", base=query, span=query.span)
+    return query
+
+
+def whole_images(act: ast.Act, planning: Planning) -> ast.Rows:
+    """Return the query of an action, or refuse one that answers anything but whole images."""
     query = act.query
     assert query is not None
     select = planning.bind(query)
@@ -143,9 +152,6 @@ def target_query(act: ast.Act, planning: Planning) -> ast.Query:
         )
     if select.table.name != "images":
         raise StatementError(f"{act.verb} takes images, not {select.table.name}", code="operand", span=query.span)
-    needs_where(query, act.verb)
-    if isinstance(query, ast.Combination):
-        query = ast.Query("", base=query, span=query.span)
     return query
 
 

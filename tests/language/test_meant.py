@@ -113,7 +113,7 @@ save redis:7 > out.tar -> save redis:7 to out.tar
 export redis:7 out -> export redis:7 to out
 load < x.tar -> load x.tar
 search for redis -> search redis
-prune images -> prune
+prune older than 7d -> prune images where older than 7d
 system df -> usage
 help me -> help
 images where (size > 1MB and tag = 7 -> images where (size > 1MB and tag = 7)

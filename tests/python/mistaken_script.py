@@ -24,7 +24,7 @@ age()  # error
 age(f.created, f.created)  # error
 imq.loewr(f.tag)  # error
 imq.rm("a", forc=True)  # error
-imq.prune("a")  # error
+imq.reindex("a")  # error
 imq.rm(3)  # error
 imq.save("a", to=3)  # error
 imq.connect(jobs="many")  # error
