@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from imq.cli import Cli
     from imq.docker.commands import Command
     from imq.docker.flags import Flag
+    from imq.engine.completion import Completion
     from imq.engine.session import Session
     from imq.repl.values import Wanted
 
@@ -157,7 +158,7 @@ def _candidates(cli: Cli, typed: Typed) -> Iterator[Candidate]:
     """Yield what fits, of imq's own options, of docker's command lines, and of the language."""
     said, options = _options_before(typed.words[1:])
     if said is None:  # the value of an option is being typed
-        yield from _option_values(typed.words[-1], typed.word)
+        yield from _option_values(cli, typed.words[-1], typed.word)
         return
     if not said and typed.word.startswith("-"):
         yield from _named_options(typed.word)
@@ -200,13 +201,20 @@ def _named_options(typed: str) -> Iterator[Candidate]:
         yield from (Candidate(name, option.doc) for name in option.names if name.startswith(typed))
 
 
-def _option_values(name: str, typed: str) -> Iterator[Candidate]:
+def _option_values(cli: Cli, name: str, typed: str) -> Iterator[Candidate]:
     if name == "--output":
         from imq.engine.render.forms import FORMS
 
         yield from (Candidate(form.name, form.doc) for form in FORMS.values() if form.name.startswith(typed))
     elif name == "--color":
         yield from _beginning(typed, ("auto", "always", "never"))
+    elif name in ("--source", "--platform"):
+        session = cli.session(Options({}, frozenset(), ()))
+        try:
+            known = ("source",) if name == "--source" else ("value", "images", "platform")
+            yield from _values(session, known[0], typed, *known[1:])
+        finally:
+            session.close()
     elif name in ("--root", "--config", "-f"):
         yield from _paths(typed)
 
@@ -307,7 +315,7 @@ def _looked_up(session: Session, wanted: Wanted, typed: str) -> list[str]:
 
     from .repl.values import look_up
 
-    if not os.path.exists(session.world.root) and wanted.kind in ("reference", "value", "key"):
+    if not os.path.exists(session.world.root) and wanted.kind in ("reference", "repository", "value", "key"):
         return []
     low = typed.lower()
     return [value for value in look_up(session, wanted) if value.lower().startswith(low) and value != typed][:MOST]
@@ -320,23 +328,35 @@ def _language(session: Session, said: tuple[str, ...], typed: Typed) -> Iterator
     """Yield what the language has here. Outside of quotes the words of the shell are those of the language."""
     from imq.engine.completion import complete
 
-    from .repl.values import quoted, wanted_values
-
     before = "".join(f"{word} " for word in said)
     text = before + typed.word
     views = {name: rows for name, rows in session.memory.views.items() if not isinstance(rows, str)}
     found = complete(text, len(text), session.vocabulary, views)
     kept = text[len(before) : found.start]
     half = text[found.start :]
+    values = _values_here(session, found, typed, half)
+    yield from (Candidate(kept + text, doc) for text, doc in values)
     for word in found.words:
+        if values and not half and word.kind in _BESIDE_VALUES:
+            continue  # where values are known, a list of everything else that is allowed hides them
         shown = word.text if typed.quote else word.text.partition(" ")[0]
         yield Candidate(kept + shown, word.doc or word.kind)
+
+
+_BESIDE_VALUES = frozenset({"field", "function", "relation"})
+"""Kinds of words that can stand where a value is meant, and seldom do."""
+
+
+def _values_here(session: Session, found: Completion, typed: Typed, half: str) -> list[tuple[str, str]]:
+    """Return values that fit, and what they are."""
+    from .repl.values import quoted, wanted_values
+
     wanted = wanted_values(found.kinds, found.table, found.field, half)
     if wanted is None:
-        return
+        return []
     inner = half[half.rfind(".") + 1 :] if wanted.kind == "key" else half
-    kept += half[: len(half) - len(inner)]
-    for value in _looked_up(session, wanted, inner):
-        written = quoted(value, wanted.kind)
-        if not typed.quote or typed.quote not in written:
-            yield Candidate(kept + written, wanted.field or wanted.kind)
+    kept = half[: len(half) - len(inner)]
+    written = (quoted(value, wanted.kind) for value in _looked_up(session, wanted, inner))
+    return [
+        (kept + value, wanted.field or wanted.kind) for value in written if not typed.quote or typed.quote not in value
+    ]

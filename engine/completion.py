@@ -42,8 +42,9 @@ class Completion(Record):
 
     `kinds` are: statement, table, verb, keyword, field, relation, function, form, setting, choice, topic, placeholder,
     for all of which `words` has the words that fit; and for what is filled in elsewhere: reference (an image's name),
-    repository, path, source, variable, value (of the field at `field`, when it is known), key (of the map at `field`),
-    name (a new one, which nobody can know). `table` is the one whose rows the cursor is among, when it is known.
+    repository, path, source, variable, value (of the field at `field`, when it is known, of a map `FIELD.KEY`), key (of
+    the map at `field`), name (a new one, which nobody can know). `table` is the one whose rows the cursor is among,
+    when it is known.
     """
 
     start: int
@@ -190,20 +191,28 @@ class _Scene:
     def compared(self, typed: str) -> str:
         """Return the field whose value, or whose key, is being typed; an empty text when that is not known."""
         field = self.field_before()
+        key = self._key_before() if field is not None and field.kind is Kind.MAP else ""
         path, dot, _ = typed.lstrip(".").rpartition(".")
         if dot and self.table is not None and (found := self.table.find(path)) is not None and found.kind is Kind.MAP:
             return found.name
-        return field.name if field is not None else ""
+        return f"{field.name}.{key}" if field is not None and key else field.name if field is not None else ""
 
     def field_before(self) -> Field | None:
         """Return the field on the left of the operator that stands before the cursor."""
+        name = self._name_before()
+        return self.table.find(name.partition(".")[0]) if name and self.table is not None else None
+
+    def _key_before(self) -> str:
+        """Return the key of the map on the left of the operator that stands before the cursor."""
+        return self._name_before().partition(".")[2].strip('"')
+
+    def _name_before(self) -> str:
+        """Return the name on the left of the operator that stands before the cursor; an empty text for none."""
         at = len(self.tokens) - 1
         while at >= 0 and self.kinds[at] in {*_COMPARING, "WORD", "STRING"}:
             at -= 1
         named = at >= 0 and at < len(self.tokens) - 1 and self.kinds[at] in ("NAME", "FIELD")
-        if not named or self.table is None or not _COMPARING & set(self.kinds[at + 1 :]):
-            return None
-        return self.table.find(self.tokens[at].value.lstrip(".").partition(".")[0])
+        return self.tokens[at].value.lstrip(".") if named and _COMPARING & set(self.kinds[at + 1 :]) else ""
 
 
 def _shut(levels: list[tuple[str, Table | None, set[str]]]) -> list[tuple[str, Table | None, set[str]]]:

@@ -228,12 +228,14 @@ def _values(session: Session, wanted: Wanted) -> tuple[str, ...]:
     from imq.engine.tables import TABLES, Cost, Kind, Of
 
     table = TABLES.get(wanted.table)
-    field = table.find(wanted.field) if table is not None else None
+    named, _, key = wanted.field.partition(".")
+    field = table.find(named) if table is not None else None
     if table is None or field is None or table.remote or table.takes is Of.FILE or field.cost is Cost.CONTENT:
         return ()
-    if field.kind not in (Kind.TEXT, Kind.REFERENCE, Kind.REPOSITORY, Kind.TAG, Kind.VERSION, Kind.PLATFORM):
+    texts = (Kind.TEXT, Kind.REFERENCE, Kind.REPOSITORY, Kind.TAG, Kind.VERSION, Kind.PLATFORM)
+    if not (key if field.kind is Kind.MAP else field.kind in texts):
         return ()
-    name = field.name
+    name = f"{field.name}.{quote(key)}" if key else field.name
     place = " in store" if table.places else ""
     known = f"{table.name}{place} where {name} is known"
     return _texts(session, f"{known} group by {name} select {name}, count order by count desc, {name} limit {MOST}")

@@ -74,16 +74,26 @@ def _broken_off(names: set[str], chain: list[BaseException], host: str, happened
     )
 
 
+_MENDED = {
+    9: "it begins to be valid later: is the clock of this machine right?",
+    10: "whoever runs the registry has to renew it, unless the clock of this machine is wrong",
+    62: "ask for the registry by a name that its certificate has",
+    64: "ask for the registry by a name that its certificate has, and not by an address",
+}
+"""What helps against a certificate that OpenSSL refuses, by the number of its reason; else it is the authority."""
+
+
 def _tls(chain: list[BaseException], host: str) -> RegistryError:
-    reason = next((text for cause in chain if (text := getattr(cause, "verify_message", ""))), "")
-    if reason:
+    refused = next((cause for cause in chain if getattr(cause, "verify_message", "")), None)
+    if refused is not None:
+        authority = f"name the file with its authority in SSL_CERT_FILE, or put it at /etc/docker/certs.d/{host}/ca.crt"
         return RegistryError(
-            f"the certificate of {host} is not trusted: {reason}",
+            f"the certificate of {host} is not trusted: {getattr(refused, 'verify_message', '')}",
             code="tls",
             host=host,
             hints=(
-                f"name the file with its authority in SSL_CERT_FILE, or put it at /etc/docker/certs.d/{host}/ca.crt",
-                f"or, if you accept the risk, list {host} as an insecure registry",
+                _MENDED.get(getattr(refused, "verify_code", 0), authority),
+                f"or, if you accept the risk, list {host} as an insecure registry: --insecure {host}",
             ),
         )
     return RegistryError(

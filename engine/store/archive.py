@@ -132,6 +132,10 @@ def load(path: str, ingest: Ingest, report: Callable[[Loaded], None] = lambda _:
             raise NotFound(
                 f"no such file: {path}", hints=("load takes an archive that docker save or imq save wrote",)
             ) from None
+        except tarfile.ReadError:
+            why = "is not an archive: it is neither a tar nor one that gzip, bzip2 or xz has packed"
+            hints = ("load takes what docker save or imq save wrote; import takes a file tree",)
+            raise Malformed(f"{path} {why}", code="archive", hints=hints) from None
         except _UNREADABLE as problem:
             raise Malformed(f"{path} is not an archive: {problem}", code="archive") from None
         with archive:

@@ -101,6 +101,40 @@ def test_an_authority_is_for_one_host(
     assert absent(client, encrypted)
 
 
+@pytest.fixture
+def expired(tmp_path: Path) -> Iterator[tuple[Registry, str]]:
+    """Yield a registry whose certificate was valid in January 2024, and the certificate."""
+    servers.needed("openssl")
+    key, request, made = (os.fspath(tmp_path / name) for name in ("old.key", "old.csr", "old.pem"))
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = ["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request, *subject]
+    subprocess.run(command, check=True, capture_output=True)
+    (tmp_path / "index").write_text("")
+    (tmp_path / "serial").write_text("01")
+    (tmp_path / "ca.cnf").write_text(
+        f"[ca]\ndefault_ca=own\n[own]\ndatabase={tmp_path}/index\nserial={tmp_path}/serial\nnew_certs_dir={tmp_path}\n"
+        "default_md=sha256\npolicy=any\ncopy_extensions=copy\n[any]\ncommonName=supplied\n"
+    )
+    times = ["-startdate", "20240101000000Z", "-enddate", "20240201000000Z"]
+    command = ["openssl", "ca", "-batch", "-selfsign", "-config", os.fspath(tmp_path / "ca.cnf"), "-keyfile", key]
+    subprocess.run([*command, "-in", request, "-out", made, *times], check=True, capture_output=True)
+    with Registry(tmp_path / "old", tls=(made, key)) as registry:
+        yield registry, made
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_a_certificate_that_has_expired_is_told(
+    connect: Callable[..., Client], expired: tuple[Registry, str], tmp_path: Path
+) -> None:
+    registry, made = expired
+    client = connect(environment=keep(tmp_path, registry.host, (made, "ca.crt")))
+    with pytest.raises(RegistryError, match="is not trusted: certificate has expired") as caught:
+        absent(client, registry)
+    assert (caught.value.code, caught.value.exit_code) == ("tls", 3)
+    assert caught.value.hints[0].startswith("whoever runs the registry has to renew it")
+    assert f"--insecure {registry.host}" in caught.value.hints[1]
+
+
 @pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 def test_an_authority_from_the_environment_is_for_all(

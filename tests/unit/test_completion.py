@@ -84,6 +84,8 @@ def test_words(text: str, expected: list[str]) -> None:
         ("images where |", {"field", "function", "keyword", "relation", "value", "variable"}, ""),
         ("images where tag = |", {"field", "function", "relation", "value", "variable"}, "tag"),
         ("images where tag in (latest, |", {"field", "function", "value", "variable"}, "tag"),
+        ("images where label.env = |", {"field", "function", "relation", "value", "variable"}, "label.env"),
+        ('images where label."a.b" = |', {"field", "function", "relation", "value", "variable"}, "label.a.b"),
         ("images where label.|", {"function", "key", "keyword", "value", "variable"}, "label"),
         ("images where created before |", {"field", "function", "reference", "relation", "variable"}, "created"),
         ("layers of |", {"reference", "variable"}, ""),

@@ -213,6 +213,7 @@ def looked(tmp_path: pathlib.Path) -> Iterator[tuple[Values, threading.Event]]:
         (Wanted("value", "images", "repository"), "redis"),
         (Wanted("value", "images", "tag"), "1"),
         (Wanted("key", "images", "label"), "env"),
+        (Wanted("value", "images", "label.env"), "prod"),
         (Wanted("variable"), "$env.HOME"),
         (Wanted("source"), "store"),
         (Wanted("source"), "registry.local:5000"),
