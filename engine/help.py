@@ -9,7 +9,8 @@ from .clauses import CLAUSES
 from .configuration.declaration import SECTIONS
 from .functions import AGGREGATES, FUNCTIONS
 from .phrases import PHRASES
-from .render.forms import FORMS, columns
+from .render.columns import GAP, columns
+from .render.forms import FORMS
 from .settings import SETTINGS
 from .tables import TABLES
 from .verbs import VERBS
@@ -21,37 +22,49 @@ if TYPE_CHECKING:
     from .tables import Field, Table
     from .verbs import Verb
 
-_WIDEST = 96
-"""Columns of a list of names."""
+_WIDEST = 80
+"""Columns of a line."""
+_LEAST = 16
+"""Columns that the last of a table has at least."""
 
 OVERVIEW = """\
 imq asks questions of container images and acts on the answers.
 
-  images                                           every image, as docker shows them
-  images where dangling                            those without a tag
-  images where size > 1GB order by size desc       the large ones, largest first
+  images                                    every image, as docker shows them
+  images where dangling                     those without a tag
+  images where size > 1GB order by size desc
+                                            the large ones, largest first
   images group by repository select repository, count, sum(size)
-  rm images where older than 90d and not in use    remove them; dry run in front shows what would go
+  rm images where older than 90d and not in use
+                             remove them; dry run in front shows what would go
 
-A query:  [nonempty] TABLE [of IMAGE] [where …] [group by …] [having …] [order by … [desc]] [limit N [per …]]
-          [skip N [per …]] [except newest N [per …]] [select … | count] [as FORM | format TEMPLATE]
-          QUERY union | except | intersect QUERY [by …]      (QUERY) where …
-An action: VERB IMAGE, …   or   VERB images where …
+A query:    [nonempty] TABLE [of IMAGE] [where …] [group by …] [having …]
+            [order by … [desc]] [limit N [per …]] [skip N [per …]]
+            [except newest N [per …]] [select … | count]
+            [as FORM | format TEMPLATE]
+            QUERY union | except | intersect QUERY [by …]      (QUERY) where …
+An action:  VERB IMAGE, …   or   VERB images where …
 
-In conditions: and or not ( )   = != < <= > >=   like GLOB   matches REGEX   in (…)   in (QUERY)   between … and …
-  is known   is unknown   has   any RELATION where …   no RELATION   FIELD of IMAGE   label.KEY = VALUE
-  created before | after | since IMAGE or DATE or 30d ago   created within 30d   dangling   in use   older than 30d
-  newer than 2 weeks   based on IMAGE   shares layers with IMAGE   has label KEY   has layer DIGEST
-  of a list or a map, like and matches ask whether any of its texts does: env like "*TOKEN*=*"
-In scripts: let   $NAME   view   use   include   on error   assert   explain   dry run   set
+In conditions: and or not ( )   = != < <= > >=   like GLOB   matches REGEX
+  in (…)   in (QUERY)   between … and …   is known   is unknown   has
+  any RELATION where …   no RELATION   FIELD of IMAGE   label.KEY = VALUE
+  created before | after | since IMAGE or DATE or 30d ago   created within 30d
+  dangling   in use   older than 30d   newer than 2 weeks   based on IMAGE
+  shares layers with IMAGE   has label KEY   has layer DIGEST
+  of a list or a map, like and matches ask whether any of its texts does:
+  env like "*TOKEN*=*"
+In scripts: let   $NAME   view   use   include   on error   assert   explain
+  dry run   set
 """
 
 
 CONFIGURATION = """\
-What is set for good stands in TOML files: --config FILE, else $IMQ_CONFIG, else imq/config.toml in the folder
-$XDG_CONFIG_HOME (~/.config). /etc/imq/config.toml lies below it: key by key the user's file wins, and a list replaces
-the one below. The environment and the command line override both; --no-config reads neither. Paths begin at the file,
-~ is the home folder. A secret is never written here, it is only referred to.
+What is set for good stands in TOML files: --config FILE, else $IMQ_CONFIG, else
+imq/config.toml in the folder $XDG_CONFIG_HOME (~/.config).
+/etc/imq/config.toml lies below it: key by key the user's file wins, and a list
+replaces the one below. The environment and the command line override both;
+--no-config reads neither. Paths begin at the file, ~ is the home folder. A
+secret is never written here, it is only referred to.
 """
 
 
@@ -62,7 +75,7 @@ def help_text(words: tuple[str, ...]) -> str:
     said = " ".join(words).lower()
     for topic in (said, words[0].lower()):  # `help older than`, `help order by`
         if parts := [part for part in _about(topic) if part]:
-            return "\n".join(parts)
+            return _within("\n".join(parts))
     raise UnknownName(
         f'there is no help on "{said}"', code="unknown-topic", hints=(nearest(said, topics()), "help: the topics")
     )
@@ -96,12 +109,12 @@ def _about(topic: str) -> Iterator[str]:
         yield _table(TABLES[topic])
     if topic in VERBS:
         yield _verb(VERBS[topic])
-    yield "".join(
-        f"{table.name}.{_field(field)}\n"
-        for table in TABLES.values()
-        for field in table.fields
-        if topic in (field.name, *field.aliases)
-    )
+    told: dict[str, list[str]] = {}
+    for table in TABLES.values():
+        for field in table.fields:
+            if topic in (field.name, *field.aliases):
+                told.setdefault(_field(field), []).append(f"{table.name}.{field.name}")
+    yield "".join(f"{', '.join(names)}{text}\n" for text, names in told.items())
     yield "".join(
         f"{relation.name} of each of the {table.name}: {relation.doc}\n"
         for table in TABLES.values()
@@ -168,7 +181,8 @@ def _names() -> str:
     ]
     from textwrap import wrap
 
-    lines = [[word if not at else "", line] for word, names in rows for at, line in enumerate(wrap(names, _WIDEST))]
+    widest = _WIDEST - max(len(word) for word, _ in rows) - len(GAP)
+    lines = [[word if not at else "", line] for word, names in rows for at, line in enumerate(wrap(names, widest))]
     return "".join(columns(lines)) + "\nhelp NAME tells more of each.\n"
 
 
@@ -179,15 +193,34 @@ def _table(table: Table) -> str:
 
 
 def _lines(rows: Iterable[list[str]]) -> str:
-    return "".join("  " + line for line in columns(rows))
+    """Return rows in columns, the last of them in as many lines as it takes."""
+    from textwrap import wrap
+
+    table = list(rows)
+    taken = sum(max(len(row[at]) for row in table) + len(GAP) for at in range(len(table[0]) - 1)) if table else 0
+    parts = []
+    for row in table:
+        first, *more = wrap(row[-1], max(_WIDEST - 2 - taken, _LEAST)) or [""]
+        parts += [[*row[:-1], first], *([*[""] * (len(row) - 1), line] for line in more)]
+    return "".join("  " + line for line in columns(parts))
+
+
+def _within(text: str) -> str:
+    """Return a text whose lines are no wider than a terminal; what is cut from one goes on below, further in."""
+    from textwrap import wrap
+
+    lines = []
+    for line in text.split("\n"):
+        indent = " " * (len(line) - len(line.lstrip()) + 2)
+        wide = len(line) > _WIDEST
+        lines += wrap(line, _WIDEST, subsequent_indent=indent, break_long_words=False) if wide else [line]
+    return "\n".join(lines)
 
 
 def _field(field: Field) -> str:
     names = f" (also: {', '.join(field.aliases)})" if field.aliases else ""
     shown = ", ".join("{{." + name + "}}" for name, _ in field.placeholders)
-    return f"{field.name}{names}: {field.doc}. It is {field.kind.value}." + (
-        f" In templates: {shown}." if shown else ""
-    )
+    return f"{names}: {field.doc}. It is {field.kind.value}." + (f" In templates: {shown}." if shown else "")
 
 
 def _verb(verb: Verb) -> str:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _LONGEST = 400
 """Characters of a statement that is worth guessing at."""
 _ROUNDS = 6
+_STEPS = ("syntax", "unknown-field", "unknown-name")
+"""Codes of errors that may be one of several, each of which is to be mended."""
 _NEVER_MEANT = ("let", "set", "use", "view")
 """Words that begin quite other statements: something that is spelled nearly so is none of them."""
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'')
@@ -92,7 +94,7 @@ def meant(
     """Return the nearest sentence that is right, for the one in a text that is wrong; empty when none is known.
 
     `wholes` are stretches of the text that are one value each; `check` says what is wrong with a sentence; `now` is in
-    nanoseconds, for words like `today`. What one other word mends is left to the error, which says so already.
+    nanoseconds, for words like `today`.
     """
     said = _line(text, wholes, error)
     if not said or len(said) > _LONGEST or "\ue000" in said:
@@ -108,7 +110,7 @@ def meant(
     translated = _translated(masked, words, _dates(now, zone), held)
     for start in dict.fromkeys((translated, masked)):
         if found := _mended(start, words, held, check):
-            return "" if found == said or _differs_by_spelling(said, found, error) else found
+            return "" if found == said else found
     return ""
 
 
@@ -122,15 +124,6 @@ def _line(text: str, wholes: Mapping[int, int], error: StatementError) -> str:
         parts += [text[at:begin], quote(text[begin : wholes[begin]])]
         at = wholes[begin]
     return "".join([*parts, text[at:end]]).strip()
-
-
-def _differs_by_spelling(said: str, found: str, error: StatementError) -> bool:
-    """Whether only one word is spelled otherwise, which the error says beside its caret."""
-    close = _CLOSE.match(error.hints[0]) if error.hints else None
-    before, after = said.split(), found.split()
-    if close is None or len(before) != len(after):
-        return False
-    return [other for one, other in zip(before, after, strict=True) if one != other] == [close[1]]
 
 
 def _translated(said: str, words: _Words, dates: Mapping[str, str], held: list[str]) -> str:
@@ -231,7 +224,7 @@ def _better(said: str, error: StatementError, words: _Words, held: list[str], ch
         wrong = check(tried)
         if wrong is None:
             return tried
-        if wrong.code == "syntax" and wrong.span is not None and len(tried) - wrong.span.start < len(whole) - start:
+        if wrong.code in _STEPS and wrong.span is not None and len(tried) - wrong.span.start < len(whole) - start:
             further.append((len(tried) - wrong.span.start, tried))
     return min(further, default=(0, ""))[1]
 

@@ -161,9 +161,9 @@ class RegistryError(ImqError):
         self.temporary = temporary
 
 
-_WIDEST = 110
+_WIDEST = 79
 """Columns of a line of hints."""
-_LONGEST_NOTE = 70
+_LONGEST_NOTE = 60
 """Characters of a hint that stands beside the caret."""
 _LONGEST_NAME = 200
 """Characters of a name that is worth comparing with others."""
@@ -219,4 +219,4 @@ def _wrapped(hint: str) -> list[str]:
         return [f"  {hint}"]
     from textwrap import wrap
 
-    return wrap(hint, _WIDEST, initial_indent="  ", subsequent_indent="    ", break_long_words=False)
+    return wrap(hint, _WIDEST + 1, initial_indent="  ", subsequent_indent="    ", break_long_words=False)

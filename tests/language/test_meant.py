@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from imq.engine.help import help_text, topics
+from imq.engine.render.columns import width
 from imq.grammar.errors import ImqError, StatementError, draw
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ delete images where dangling -> rm images where dangling
 delete unused images older than 30 days -> rm images where not in use and older than 30 days
 remove all images -> rm all images
 remove redis:7 -> rm redis:7
+rmi redis:7 -> rm redis:7
+images wher dangling -> images where dangling
+images where sizz > 1MB order by nmae -> images where size > 1MB order by name
 rmi -f redis:7 -> rm redis:7 force
 rm dangling images -> rm images where dangling
 rm team/* -> rm images where name like "team/*"
@@ -143,11 +148,15 @@ def test_the_sentence_to_write_is_told(session: Session, line: str) -> None:
         pass  # the sentence is right; it is about something that is not here
 
 
+def test_help_fits_a_terminal() -> None:
+    for topic in ("", *topics()):
+        for line in help_text(tuple(topic.split())).splitlines():
+            assert width(line) <= 80, (topic, line)
+
+
 @pytest.mark.parametrize(
     "said",
     [
-        "images wher dangling",  # the word beside the caret says it
-        "rmi redis:7",
         "images where",
         "images where tag = latest and",
         "run redis:7",
