@@ -625,7 +625,7 @@ class _Fields:
     healthcheck: Path
     """images: the health check's command; unknown when there is none; tags: the health check's command; unknown when there is none"""
     history: _History
-    """images: the steps of its build"""
+    """images: the steps of its build; tags: the steps of the image's build; platforms: the steps of its build"""
     id: Path
     """images: the image's id: the digest of its config; containers: the container's id; tags: the image's id: the digest of its config; platforms: the image's id: the digest of its config; manifests: the image's id: the digest of its config"""
     image: Path
@@ -651,7 +651,7 @@ class _Fields:
     layer_count: Path
     """images: how many layers it has; tags: how many layers it has; platforms: how many layers it has; manifests: how many layers it has"""
     layers: _Layers
-    """images: the layers it is made of; images: how many layers it has; tags: how many layers it has"""
+    """images: the layers it is made of; images: how many layers it has; tags: the layers of the image; tags: how many layers it has; platforms: its layers"""
     line: Path
     """lines: the line, without the blanks around it"""
     major: Path
@@ -777,9 +777,9 @@ def ref(name: _Name, /) -> _Image:
 images: Table
 """One row for each name of each image, as `docker image ls` shows them; an image without a name is one row."""
 layers: Table
-"""One row for each layer of each image, bottom layer first."""
+"""One row for each layer of each image, bottom layer first. Those of images in registries are asked of them: layers of registry.local:5000/team/app:1, layers of (tags of registry.local:5000/team/app where …)."""
 history: Table
-"""One row for each step of the build of each image, first step first."""
+"""One row for each step of the build of each image, first step first; of images in registries too, as layers are."""
 containers: Table
 """One row for each container, running or stopped. The embedded store makes none."""
 tags: Table

@@ -55,6 +55,8 @@ _LISTED = {
     "search": "1 request for each 100 hits",
     "platforms": "2 requests for each name, 1 when its index is known here",
     "referrers": "2 requests for each name",
+    "layers": "1 request for each name, and 1 for its manifest if that is new here, 2 below an index",
+    "history": "1 request for each name, and 2 for its manifest and config if they are new here, 3 below an index",
     "manifests": "1 request for each 1,000 tags, and for each tag and each manifest of an index",
 }
 

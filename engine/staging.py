@@ -71,10 +71,10 @@ class Staging:
         self, table: Table, targets: tuple[str | b.Select, ...], places: tuple[Place, ...], drives: tuple[str, ...]
     ) -> Table:
         """Return a table whose rows are to be asked for, under the name by which SQL will know them."""
-        from .tables import IMAGES_THERE
+        from .tables import THERE
 
         self._count += 1
-        made = (IMAGES_THERE if table.name == "images" else table).replace(view=f"remote_{self._count}")
+        made = THERE.get(table.name, table).replace(view=f"remote_{self._count}")
         self._scans[made.view] = Scan(made.view, made, targets, places, drives)
         return made
 

@@ -6,9 +6,20 @@ Variables and views were replaced before (expansion.py).
 from __future__ import annotations
 
 from imq.engine import bound as b
+from imq.engine.places import is_host
 from imq.engine.tables import ELSEWHERE, TABLES, Field, Kind, Of, Table, folded
 from imq.grammar import ast
-from imq.grammar.errors import ImqError, Refused, Span, StatementError, TypeMismatch, UnknownName, listed, nearest
+from imq.grammar.errors import (
+    ImqError,
+    NotFound,
+    Refused,
+    Span,
+    StatementError,
+    TypeMismatch,
+    UnknownName,
+    listed,
+    nearest,
+)
 from imq.grammar.printer import write
 from imq.grammar.record import TYPE_CHECKING
 
@@ -76,6 +87,7 @@ class _Binder:
         self._query = query
         self._scope = scope
         self._relation = relation
+        self._bound: dict[int, b.Select] = {}
         self._base = self._bound_base()
         self._table = self._found_table()
         self._expressions = Expressions(self._table, scope, _related)
@@ -141,7 +153,8 @@ class _Binder:
                 span=query.span,
             )
         places = self._places(table)
-        if table.remote or any(place.registry for place in places):
+        asked = table.remote or (self._relation is not None and self._relation.drives) or self._of_registries(table)
+        if asked or any(place.registry for place in places):
             return self._scanned(table, places)
         if table.takes is Of.FILE or table.name in ("sources", "usage"):
             try:
@@ -176,6 +189,34 @@ class _Binder:
             return tuple(place for place in self._scope.places if place.registry or not table.remote)
         return ()
 
+    def _of_registries(self, table: Table) -> bool:
+        """Whether the images that a query is of are in registries: rows of theirs, or names that no image here has."""
+        if table.takes is not Of.IMAGES or self._relation is not None:
+            return False
+        return any(
+            self._is_there(target) if isinstance(target, ast.Literal) else self._target_rows(target).table.remote
+            for target in self._query.targets
+        )
+
+    def _is_there(self, target: ast.Literal) -> bool:
+        """Whether a name says its registry, and is that of no image here."""
+        host, _, path = target.text.partition("/")
+        if not path or not is_host(host):
+            return False
+        try:
+            self._scope.find(target.text)
+        except NotFound:
+            return True
+        return False
+
+    def _target_rows(self, target: ast.Literal | ast.Variable | ast.Rows) -> b.Select:
+        """Bind a query that this one is of, once."""
+        assert not isinstance(target, ast.Literal | ast.Variable)
+        known = self._bound.get(id(target))
+        if known is None:
+            known = self._bound[id(target)] = bind(target, self._scope)
+        return known
+
     def _expressions_of(self, table: Table) -> Expressions:
         return Expressions(table, self._scope, _related)
 
@@ -187,8 +228,7 @@ class _Binder:
             if isinstance(target, ast.Literal):
                 targets.append(self._expressions_of(table).literal(target).text)
             else:
-                assert not isinstance(target, ast.Variable)
-                targets.append(self._names(target))
+                targets.append(self._names(target, table))
         drives = relation.drives if relation is not None else ()
         if not targets and not places and not drives:
             such = {
@@ -208,9 +248,17 @@ class _Binder:
             error.span = error.span or query.span
             raise
 
-    def _names(self, target: ast.Rows) -> b.Select:
-        """Bind a query of names: of whole rows their names, else its one column of texts."""
-        select = bind(target, self._scope)
+    def _names(self, target: ast.Variable | ast.Rows, table: Table) -> b.Select:
+        """Bind a query of names: of whole rows their names, else its one column of texts.
+
+        What is inside of images is asked of the very ones that the rows tell of, by the drives of that relation.
+        """
+        select = self._target_rows(target)
+        inside = select.table.relation(table.name)
+        if select.whole and inside is not None and inside.drives and table.takes is Of.IMAGES:
+            fields = [select.table.field(name) for name in inside.drives]
+            columns = tuple(b.Selected(field.name, b.Column(field), field.heading, field) for field in fields)
+            return select.replace(columns=columns, whole=False)
         name = select.table.find("name") or (select.table.find("line") if select.table.name == "lines" else None)
         if select.whole and name is not None:
             return select.replace(columns=(b.Selected(name.name, b.Column(name), name.heading, name),), whole=False)
@@ -261,8 +309,7 @@ class _Binder:
     def _target(self, target: ast.Literal | ast.Variable | ast.Rows) -> int | b.Select:
         if isinstance(target, ast.Literal):
             return self._expressions.image(target)
-        assert not isinstance(target, ast.Variable)
-        select = bind(target, self._scope)
+        select = self._target_rows(target)
         if not select.whole or select.table.name != "images":
             raise StatementError(
                 f"{self._table.name} are of images: the query in parentheses gives something else",

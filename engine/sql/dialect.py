@@ -88,7 +88,8 @@ class Dialect(Record):
                 return f"{inner}._image = {outer}._base"
             case asked if asked.startswith("asked "):
                 _, first, *rest = asked.split()
-                same = [f"{inner}._asked = {outer}.{first}", *(f"{inner}.{name} = {outer}.{name}" for name in rest)]
+                names = ((name.partition("=")[0], name.rpartition("=")[2]) for name in rest)
+                same = [f"{inner}._asked = {outer}.{first}", *(f"{inner}.{own} = {outer}.{its}" for own, its in names)]
                 return " AND ".join(same)
             case "children":
                 layers = f"SELECT image FROM layer WHERE chain = {outer}.chain_id"

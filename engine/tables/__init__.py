@@ -7,7 +7,7 @@ from .declaration import DERIVED, Cost, Field, Kind, Of, Relation, Table, folded
 from .images import IMAGES
 from .layers import HISTORY, LAYERS
 from .outside import LINES, ROWS, SOURCES, USAGE
-from .remote import IMAGES_THERE, REMOTE, TAGS
+from .remote import REMOTE, TAGS, THERE
 
 TABLES: dict[str, Table] = {
     table.name: table for table in (IMAGES, LAYERS, HISTORY, CONTAINERS, *REMOTE, LINES, ROWS, SOURCES, USAGE)
@@ -24,6 +24,6 @@ ELSEWHERE: dict[str, str] = {
 """Tables and relations of the language that no source here has, and why."""
 
 __all__ = [
-    "CONTAINERS", "DERIVED", "ELSEWHERE", "HISTORY", "IMAGES", "IMAGES_THERE", "LAYERS", "LINES", "ROWS", "SEARCHED",
-    "SOURCES", "TABLES", "TAGS", "USAGE", "Cost", "Field", "Kind", "Of", "Relation", "Table", "folded",
+    "CONTAINERS", "DERIVED", "ELSEWHERE", "HISTORY", "IMAGES", "LAYERS", "LINES", "ROWS", "SEARCHED",
+    "SOURCES", "TABLES", "TAGS", "THERE", "USAGE", "Cost", "Field", "Kind", "Of", "Relation", "Table", "folded",
 ]  # fmt: skip

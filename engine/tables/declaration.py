@@ -88,7 +88,7 @@ class Relation(Record):
     `link` is the word by which the writer of SQL knows how they belong together. `many`: there can be several.
     `singular` and `keys` are for `has layer D`: D is one of these fields of a row. `drives` are the fields of the row
     outside by which rows of a registry are asked for; the link is then `asked`, the first of them, and those that are
-    the same in both rows.
+    the same in both rows, or `INSIDE=OUTSIDE` where they have two names.
     """
 
     name: str

@@ -8,7 +8,8 @@ _IMAGE = Relation("names", "images", "the image that has it, once for each name"
 
 LAYERS = Table(
     "layers",
-    "One row for each layer of each image, bottom layer first.",
+    "One row for each layer of each image, bottom layer first. Those of images in registries are asked of them:"
+    " layers of registry.local:5000/team/app:1, layers of (tags of registry.local:5000/team/app where …).",
     (
         Field("image", Kind.DIGEST, "the id of the image", title="IMAGE"),
         Field("index", Kind.NUMBER, "the place in the image, 0 at the bottom", cost=Cost.MANIFEST),
@@ -32,7 +33,7 @@ LAYERS = Table(
 
 HISTORY = Table(
     "history",
-    "One row for each step of the build of each image, first step first.",
+    "One row for each step of the build of each image, first step first; of images in registries too, as layers are.",
     (
         Field("image", Kind.DIGEST, "the id of the image", title="IMAGE"),
         Field("index", Kind.NUMBER, "the place of the step, 0 for the first"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .declaration import Cost, Field, Kind, Of, Relation, Table
 from .images import IMAGES
+from .layers import HISTORY, LAYERS
 from .version import VERSION
 
 _OF_IMAGES = {field.name: field for field in IMAGES.fields}
@@ -16,6 +17,8 @@ def _as_in_images(names: str, cost: Cost) -> tuple[Field, ...]:
 
 _ITSELF: tuple[str, bool, str, tuple[str, ...], tuple[str, ...]] = ("asked name", True, "", (), ("name", "digest"))
 """How what is asked by the name of a row and its digest belongs to it: link, many, singular, keys, drives."""
+_INSIDE: tuple[str, tuple[str, ...]] = ("asked name manifest_digest", ("name", "manifest_digest"))
+"""How the layers and steps of the very image that a row tells of belong to it: link, drives."""
 _PROBLEM = Field("problem", Kind.TEXT, "why its registry did not tell more of it", cost=Cost.LISTED)
 _SOURCE = Field("source", Kind.TEXT, "the registry that holds it", cost=Cost.LISTED)
 _REGISTRY = Field("registry", Kind.TEXT, "the registry's host", cost=Cost.LISTED)
@@ -71,6 +74,16 @@ TAGS = Table(
             drives=("name", "digest"),
         ),
         Relation("referrers", "referrers", "what is attached to it", *_ITSELF),
+        Relation(
+            "layers",
+            "layers",
+            "the layers of the image",
+            _INSIDE[0],
+            singular="layer",
+            keys=("digest", "diff_id"),
+            drives=_INSIDE[1],
+        ),
+        Relation("history", "history", "the steps of the image's build", _INSIDE[0], drives=_INSIDE[1]),
     ),
     takes=Of.REPOSITORIES,
     remote=True,
@@ -142,6 +155,22 @@ PLATFORMS = Table(
             "manifests",
             "its manifest, if the registry has it",
             "asked name digest",
+            drives=("name", "digest"),
+        ),
+        Relation(
+            "layers",
+            "layers",
+            "its layers",
+            "asked name manifest_digest=digest",
+            singular="layer",
+            keys=("digest", "diff_id"),
+            drives=("name", "digest"),
+        ),
+        Relation(
+            "history",
+            "history",
+            "the steps of its build",
+            "asked name manifest_digest=digest",
             drives=("name", "digest"),
         ),
     ),
@@ -260,4 +289,38 @@ IMAGES_THERE = IMAGES.replace(
 )
 """The table `images` as registries fill it: what only a store can tell is unknown."""
 
+_OF_AN_IMAGE = (
+    Field("name", Kind.REFERENCE, "what the image was asked as", cost=Cost.LISTED),
+    _REGISTRY,
+    _REPOSITORY,
+    _OF_IMAGES["manifest_digest"].replace(cost=Cost.LISTED),
+    _OF_IMAGES["platform"].replace(cost=Cost.CONFIG),
+    _PROBLEM,
+)
+"""What rows of layers and steps tell of their image, when it is in a registry."""
+_FROM_CONFIGS = ("diff_id", "chain_id", "created", "created_by")
+LAYERS_THERE = LAYERS.replace(
+    fields=(
+        *(field.replace(cost=Cost.CONFIG if field.name in _FROM_CONFIGS else Cost.LISTED) for field in LAYERS.fields),
+        *_OF_AN_IMAGE,
+    ),
+    shown=("name", "index", "digest", "size", "media_type"),
+    order=("name", "index"),
+    key=("manifest_digest", "index"),
+    relations=(),
+    remote=True,
+)
+"""The table `layers` as registries fill it; the size is that of the layer as it travels."""
+HISTORY_THERE = HISTORY.replace(
+    fields=(*(field.replace(cost=Cost.LISTED) for field in HISTORY.fields), *_OF_AN_IMAGE),
+    shown=("name", "created", "created_by", "size", "comment"),
+    order=("name", "index"),
+    key=("manifest_digest", "index"),
+    relations=(),
+    remote=True,
+)
+"""The table `history` as registries fill it."""
+
+THERE = {table.name: table for table in (IMAGES_THERE, LAYERS_THERE, HISTORY_THERE)}
+"""What tables of the store are when registries fill them."""
 REMOTE = (TAGS, REPOSITORIES, PLATFORMS, MANIFESTS, REFERRERS, SEARCH)

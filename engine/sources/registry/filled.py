@@ -24,10 +24,11 @@ _GONE = ("manifest-unknown", "name-unknown", "not-found")
 
 
 class Asked(Record):
-    """One name that is asked for: `text` is how it was said."""
+    """One name that is asked for: `text` is how it was said, `digest` what it stands for, when that is known."""
 
     text: str
     reference: Reference
+    digest: str | None = None
 
 
 def is_gone(error: ImqError) -> bool:

@@ -11,6 +11,7 @@ from .tags import Tags
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from imq.engine.oci.platform import Platform
     from imq.engine.render.cell import Raw
     from imq.engine.stages import Scan
     from imq.engine.tables import Cost
@@ -21,10 +22,14 @@ if TYPE_CHECKING:
 class Named(Tags):
     """The names of another scan, as rows of tags. `repositories`: a name without a tag means all of a repository's."""
 
-    def __init__(self, source: Registries, scan: Scan, *, repositories: bool = False) -> None:
+    def __init__(
+        self, source: Registries, scan: Scan, platform: Platform | None = None, *, repositories: bool = False
+    ) -> None:
+        told = scan.view
         table = TAGS.replace(view=f"{scan.view}_of")
-        super().__init__(source, scan.replace(view=table.view, table=table), source.platform, images=not repositories)
-        self.told = scan.view
+        scan = scan.replace(view=table.view, table=table)
+        super().__init__(source, scan, platform or source.platform, images=not repositories)
+        self.told = told
 
     def ask(self, names: Sequence[tuple[Raw, ...]], cost: Cost, field: str) -> None:
         """List them, and fetch a field of this cost for all of them."""

@@ -11,6 +11,7 @@ from imq.grammar.errors import ImqError, InvalidReference, RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
 from .filled import Asked
+from .layers import History, Layers
 from .manifests import Manifests
 from .platforms import Platforms
 from .referrers import Referrers
@@ -44,7 +45,14 @@ _FILLERS: dict[str, Callable[[Registries, Scan], Filler]] = {
     "repositories": Repositories,
     "search": Search,
 }
-"""What fills each table but those of tags, which choose a platform."""
+"""What fills the tables that know of no platform."""
+_OF_PLATFORM: dict[str, Callable[[Registries, Scan, Platform], Filler]] = {
+    "history": History,
+    "images": Tags,
+    "layers": Layers,
+    "tags": Tags,
+}
+"""What fills those that tell of the image for one platform."""
 
 
 class Registries:
@@ -73,7 +81,7 @@ class Registries:
         """Return what fills a scan."""
         if (kind := _FILLERS.get(scan.table.name)) is not None:
             return kind(self, scan)
-        return Tags(self, scan, Platform.parse(platform) if platform else self.platform)
+        return _OF_PLATFORM[scan.table.name](self, scan, Platform.parse(platform) if platform else self.platform)
 
     def close(self) -> None:
         """Close the connections."""
@@ -107,9 +115,10 @@ class Registries:
 
     def names(self, scan: Scan, found: Sequence[tuple[Raw, ...]]) -> Iterator[Asked | str]:
         """Yield what a scan is of: its targets and these names; a text that is no name as it is, once it was told."""
-        for text in [*(t for t in scan.targets if isinstance(t, str)), *(str(row[0]) for row in found)]:
+        for name, *rest in [*((target,) for target in scan.targets if isinstance(target, str)), *found]:
+            text = str(name)
             try:
-                yield Asked(text, Reference.parse(text.strip()))
+                yield Asked(text, Reference.parse(text.strip()), str(rest[0]) if rest and rest[0] else None)
             except InvalidReference as error:
                 if scan.drives:
                     continue

@@ -11,7 +11,7 @@ from imq.engine.tables import IMAGES, Cost
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .filled import Filled, is_gone, place_of, reference_of
+from .filled import Asked, Filled, is_gone, place_of, reference_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -68,19 +68,18 @@ class Tags(Filled):
     def begin(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """Make the view, and list the tags of the repositories, and the names that are given with their tag."""
         self._make()
-        single: list[tuple[str, Reference]] = []
+        single: list[Asked] = []
         whole: list[tuple[str | None, Reference]] = []
         for asked in self.source.names(self.scan, names):
             if isinstance(asked, str):
                 nothing = (None,) * (len(self.columns) - 2)
                 self.insert([(asked, *nothing[:4], asked, *nothing[4:], "it is not the name of an image")])
             elif asked.reference.tag or asked.reference.digest or self._images:
-                single.append((asked.text, asked.reference.with_default_tag()))
+                single.append(asked.replace(reference=asked.reference.with_default_tag()))
             else:
                 whole.append((asked.text, asked.reference))
-        digests = {str(name): str(rest[0]) for name, *rest in names if rest and rest[0]}
-        self.insert(_row(text, reference, digests.get(text)) for text, reference in single)
-        told = frozenset(digests.values())
+        self.insert(map(_row, single))
+        told = frozenset(asked.digest for asked in single if asked.digest)
         self._ask([one for one in self._unasked(f"temp.{self.rows} AS t", "1") if str(one.name.digest) not in told])
         alone = len(whole) == 1 and not single and not self.scan.places and not self.scan.drives
         self._tags_of(whole, alone=alone)
@@ -324,17 +323,18 @@ def _rows(asked: str | None, repository: Reference, tags: Iterable[str]) -> Iter
         )
 
 
-def _row(asked: str, reference: Reference, digest: str | None) -> tuple[object, ...]:
-    """Return the row of one name, with no problem; `digest` is what it stands for, when that is known."""
+def _row(asked: Asked) -> tuple[object, ...]:
+    """Return the row of one name, with no problem."""
+    reference = asked.reference
     registry, name, path = place_of(reference)
     return (
-        asked,
+        asked.text,
         registry,
         name,
         path,
         reference.tag,
         str(reference),
         registry,
-        reference.digest or digest,
+        asked.digest or reference.digest,
         None,
     )
