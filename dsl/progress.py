@@ -73,13 +73,20 @@ class Lines:
 
     def count(self, what: str, done: int, total: int) -> None:
         """Say now and then how far what takes long has come, and that it is done."""
+        self._say(what, done, total, str)
+
+    def weigh(self, what: str, done: int, total: int) -> None:
+        """Say the same of bytes."""
+        self._say(what, done, total, human_size)
+
+    def _say(self, what: str, done: int, total: int, shown: Callable[[int], str]) -> None:
         now = self._clock()
         if what != self._counted:
             self._counted, self._since, self._quiet = what, now, True
         ended = done >= total > 0
         if now - self._since >= _SAID or (ended and not self._quiet):
             self._since, self._quiet = now, False
-            self._write(f"{what}: {_of(done, total)}\n")
+            self._write(f"{what}: {_of(done, total, shown)}\n")
         if ended:
             self._counted = ""
 
@@ -128,7 +135,7 @@ class Bars:
         self._total = 0
         self._done = 0
         self._layers: dict[Digest, _Layer] = {}
-        self._counts: dict[str, tuple[int, int, float]] = {}
+        self._counts: dict[str, tuple[int, int, float, bool]] = {}
         self._times: list[tuple[float, int]] = []
         self._drawn: list[int] = []
         self._run = 0
@@ -167,13 +174,20 @@ class Bars:
 
     def count(self, what: str, done: int, total: int) -> None:
         """Show how far something counted has come; it goes when it is done."""
+        self._show(what, done, total, bytes_=False)
+
+    def weigh(self, what: str, done: int, total: int) -> None:
+        """Show the same of bytes, with their speed."""
+        self._show(what, done, total, bytes_=True)
+
+    def _show(self, what: str, done: int, total: int, *, bytes_: bool) -> None:
         with self._guard:
             if done >= total > 0:
                 self._counts.pop(what, None)
                 self._rest()
                 return
             since = self._counts[what][2] if what in self._counts else self._clock()
-            self._counts[what] = done, total, since
+            self._counts[what] = done, total, since, bytes_
             self._start()
 
     def stop(self) -> None:
@@ -253,9 +267,10 @@ class Bars:
                 lines.append(_cut(f"{len(layers)} layers, {finished} of them done", wide))
             lines.append(self._total_line(now, wide, last=last))
         if not last:
-            for what, (done, total, since) in self._counts.items():
+            for what, (done, total, since, bytes_) in self._counts.items():
                 if now - since >= _SHOWN:
-                    lines.append(_count_line(what, done, total, now - since, wide))
+                    line = _weight_line if bytes_ else _count_line
+                    lines.append(line(what, done, total, now - since, wide))
         return lines
 
     def _total_line(self, now: float, wide: int, *, last: bool) -> str:
@@ -302,6 +317,14 @@ def _count_line(what: str, done: int, total: int, took: float, wide: int) -> str
     return _with_bar(clean(what), done, total, f"{done}/{total}{left}", wide)
 
 
+def _weight_line(what: str, done: int, total: int, took: float, wide: int) -> str:
+    speed = f"  {human_size(int(done / took))}/s" if done else ""
+    if not total:
+        return _cut(f"{clean(what)}: {human_size(done)}{speed}", wide)
+    left = f"  {_lasting(took / done * (total - done))} left" if done else ""
+    return _with_bar(clean(what), done, total, f"{human_size(done)}/{human_size(total)}{speed}{left}", wide)
+
+
 def _with_bar(head: str, done: int, total: int, tail: str, wide: int) -> str:
     """Return one line: what it is about, a bar where there is room for one, and the numbers, which are never cut."""
     bar = ""
@@ -321,8 +344,8 @@ def _cut(text: str, wide: int) -> str:
     return f"{text}…" if wide > 0 else ""
 
 
-def _of(done: int, total: int) -> str:
-    return f"{done} of {total}" if total else str(done)
+def _of(done: int, total: int, shown: Callable[[int], str]) -> str:
+    return f"{shown(done)} of {shown(total)}" if total else shown(done)
 
 
 def _lasting(seconds: float) -> str:

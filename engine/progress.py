@@ -10,7 +10,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Protocol
+    from typing import Any, Protocol, Self
 
     from .oci.digest import Digest
 else:
@@ -53,6 +53,9 @@ class Progress(Protocol):
         It ends when all are done; what was broken off ends with `stop`. Transfers may come between.
         """
 
+    def weigh(self, what: str, done: int, total: int) -> None:
+        """Say the same of bytes, of something that no layers travel for."""
+
     def stop(self) -> None:
         """End all that is counted: it is done, or was broken off."""
 
@@ -74,6 +77,45 @@ def counted(progress: Progress, what: str, total: int) -> Callable[[object], Non
     return one_more
 
 
+def weighed(progress: Progress, what: str, total: int) -> Callable[[int], None]:
+    """Return what is to be called with the number of bytes whenever more of `total` are done; 0: nobody knows it."""
+    done = 0
+
+    def more(size: int) -> None:
+        nonlocal done
+        done += size
+        progress.weigh(what, done, total)
+
+    return more
+
+
+class Watched:
+    """Reads from a source, and says each time how many bytes that were."""
+
+    def __init__(self, source: Any, moved: Callable[[int], None]) -> None:
+        self._source = source
+        self._moved = moved
+
+    def __enter__(self) -> Self:
+        self._source.__enter__()
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._source.__exit__(*problem)
+
+    def read(self, size: int = -1) -> bytes:
+        """Return at most so many bytes."""
+        piece: bytes = self._source.read(size)
+        self._moved(len(piece))
+        return piece
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill a buffer, as far as it goes."""
+        count: int = self._source.readinto(buffer)
+        self._moved(count)
+        return count
+
+
 class Silent:
     """Watches and says nothing."""
 
@@ -90,6 +132,9 @@ class Silent:
         """Say nothing."""
 
     def count(self, what: str, done: int, total: int) -> None:
+        """Say nothing."""
+
+    def weigh(self, what: str, done: int, total: int) -> None:
         """Say nothing."""
 
     def stop(self) -> None:

@@ -7,13 +7,14 @@ import os
 from imq.engine.layers.compression import decompressor, sniff
 from imq.engine.layers.pack import pack_tree
 from imq.engine.oci.instructions import apply_instruction
+from imq.engine.progress import Watched
 from imq.engine.store.files import told
 from imq.engine.store.making import make_image
 from imq.grammar.errors import NotFound
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any, BinaryIO
 
     from imq.engine.actions import Import
@@ -24,15 +25,18 @@ if TYPE_CHECKING:
 _PIECE = 1 << 20
 
 
-def import_image(ingest: Ingest, action: Import, now: int) -> tuple[Descriptor, Digest]:
-    """Store the image that the action describes; return its manifest's descriptor and its id."""
+def import_image(ingest: Ingest, action: Import, now: int, moved: Callable[[int], None]) -> tuple[Descriptor, Digest]:
+    """Store the image that the action describes; return its manifest's descriptor and its id.
+
+    `moved` is called with the number of bytes, whenever some of the file or folder were taken in.
+    """
     runtime: dict[str, Any] = {}
     for instruction in action.changes:
         apply_instruction(runtime, instruction)
     if os.path.isdir(action.path):
-        layer = ingest.adopt(pack_tree(action.path), "", repack="gzip")
+        layer = ingest.adopt(_watched(pack_tree(action.path), moved), "", repack="gzip")
     else:
-        with _opened(action.path) as source:
+        with Watched(_opened(action.path), moved) as source:
             head = source.read(_PIECE)
             packed = sniff(head)
             if packed in ("gzip", "zstd"):
@@ -41,6 +45,12 @@ def import_image(ingest: Ingest, action: Import, now: int) -> tuple[Descriptor, 
                 plain = _plain(packed, head, source) if packed else _pieces(head, source)
                 layer = ingest.adopt(plain, "", repack="gzip")
     return make_image(ingest, layer, runtime, action.platform, now, action.message)
+
+
+def _watched(pieces: Iterable[bytes | memoryview], moved: Callable[[int], None]) -> Iterator[bytes | memoryview]:
+    for piece in pieces:
+        moved(len(piece))
+        yield piece
 
 
 def _opened(path: str) -> BinaryIO:
@@ -55,13 +65,13 @@ def _opened(path: str) -> BinaryIO:
             ) from None
 
 
-def _pieces(head: bytes, source: BinaryIO) -> Iterator[bytes]:
+def _pieces(head: bytes, source: Watched) -> Iterator[bytes]:
     yield head
     while piece := source.read(_PIECE):
         yield piece
 
 
-def _plain(packed: str, head: bytes, source: BinaryIO) -> Iterator[bytes | memoryview]:
+def _plain(packed: str, head: bytes, source: Watched) -> Iterator[bytes | memoryview]:
     unpack = decompressor(packed)
     for piece in _pieces(head, source):
         yield from unpack.feed(piece)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from http import HTTPStatus
 
 from imq.engine import actions as a
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, Index, read_manifest
 from imq.engine.oci.reference import Reference
-from imq.engine.progress import counted
+from imq.engine.progress import counted, weighed
 from imq.engine.store.files import ELSEWHERE, told
 from imq.grammar.errors import DigestMismatch, ImqError, NotFound, RegistryError
 from imq.grammar.record import TYPE_CHECKING
@@ -127,7 +128,9 @@ class StoreSource:
                 case a.Export():
                     from imq.engine.sources.unpacking import export_image
 
-                    yield export_image(self._store, action)
+                    yield export_image(
+                        self._store, action, partial(weighed, self._progress, _weighed_as("export", action.path))
+                    )
                 case a.Verify():
                     yield from self._checks().verify(action)
                 case a.Collect():
@@ -392,7 +395,9 @@ class StoreSource:
         from imq.engine.sources.importing import import_image
 
         with self._store.ingest() as ingest:
-            descriptor, id_ = import_image(ingest, action, self._clock())
+            whole = os.path.getsize(action.path) if os.path.isfile(action.path) else 0
+            moved = weighed(self._progress, _weighed_as("import", action.path), whole)
+            descriptor, id_ = import_image(ingest, action, self._clock(), moved)
             ingest.sync()
             with self._store.change(ingest.contents) as change:
                 if action.name is not None:
@@ -406,7 +411,7 @@ class StoreSource:
         from imq.engine.store.archive import load  # tarfile
 
         with self._store.ingest() as ingest:
-            loaded = load(action.path, ingest, counted(self._progress, f"load {action.path}", 0))
+            loaded = load(action.path, ingest, partial(weighed, self._progress, _weighed_as("load", action.path)))
             ingest.sync()
             with self._store.change(ingest.contents) as change:
                 for image in loaded:
@@ -426,7 +431,12 @@ class StoreSource:
 
         place = os.path.dirname(os.path.abspath(action.path))
         with told(f"write {action.path}", place, action.size, ELSEWHERE), file_beside(action.path) as target:
-            save(self._store, action.images, target)
+            save(
+                self._store,
+                action.images,
+                target,
+                weighed(self._progress, _weighed_as("save", action.path), action.size),
+            )
             size = target.tell()
         return a.Outcome("save", action.path, size=size, note=a.describe(action).note)
 
@@ -450,6 +460,11 @@ class _Export:
     def read(self, digest: Digest) -> bytes:
         """Return a document."""
         return self._made[digest] if digest in self._made else self._store.read(digest)
+
+
+def _weighed_as(verb: str, path: str) -> str:
+    """Return what is shown while a file or folder is read or written: its name, without the way to it."""
+    return f"{verb} {os.path.basename(os.path.normpath(path))}"
 
 
 def _doing(action: a.Action) -> str:

@@ -14,6 +14,7 @@ from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, Index, Manifest, check_size, read_manifest
 from imq.engine.oci.reference import Reference
+from imq.engine.progress import Watched
 from imq.grammar.errors import DigestMismatch, ImqError, InvalidReference, Malformed, NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from .ingest import Ingest
 
     class Files(Protocol):
-        """Named files to read an image from."""
+        """Named files to read an image from; `moved` is told of the bytes that were taken in."""
+
+        moved: Callable[[int], None]
 
         def open(self, name: str) -> BinaryIO | None:
             """Open a file; None when there is none of this name."""
@@ -63,10 +66,15 @@ class Loaded(Record):
     held: frozenset[Digest] = frozenset()
 
 
+def _unsaid(_count: int) -> None:
+    """Say nothing of bytes."""
+
+
 class _Folder:
     """The files of a folder; nothing outside of it can be named."""
 
     def __init__(self, root: str) -> None:
+        self.moved: Callable[[int], None] = _unsaid
         self._root = os.path.realpath(root)
 
     def open(self, name: str) -> BinaryIO | None:
@@ -93,6 +101,7 @@ class _Archive:
     """The files of a tar archive, links followed within it."""
 
     def __init__(self, archive: tarfile.TarFile) -> None:
+        self.moved: Callable[[int], None] = _unsaid
         self._archive = archive
         self._members = {os.path.normpath(member.name): member for member in archive}
 
@@ -118,14 +127,14 @@ class _Archive:
         return member if member is not None and member.isreg() else None
 
 
-def load(path: str, ingest: Ingest, report: Callable[[Loaded], None] = lambda _: None) -> list[Loaded]:
+def load(path: str, ingest: Ingest, watch: Callable[[int], Callable[[int], None]] = lambda _: _unsaid) -> list[Loaded]:
     """Take in every image of an archive or layout folder. Blobs are verified; names are returned and not yet given.
 
-    `report` is called with each image that is done.
+    `watch` is called with the number of bytes that there are, and returns what is called whenever some have come in.
     """
     with told(f"read {path}"):
         if os.path.isdir(path):
-            return _all(_load(_Folder(path), path, ingest), report)
+            return list(_load(_Folder(path), path, ingest, watch))
         try:
             archive = tarfile.open(path)  # noqa: SIM115 - closed below
         except FileNotFoundError:
@@ -140,20 +149,13 @@ def load(path: str, ingest: Ingest, report: Callable[[Loaded], None] = lambda _:
             raise Malformed(f"{path} is not an archive: {problem}", code="archive") from None
         with archive:
             try:
-                return _all(_load(_Archive(archive), path, ingest), report)
+                return list(_load(_Archive(archive), path, ingest, watch))
             except _UNREADABLE as problem:
                 raise Malformed(f"{path} is damaged: {problem}", code="archive") from None
 
 
-def _all(images: Iterator[Loaded], report: Callable[[Loaded], None]) -> list[Loaded]:
-    loaded = []
-    for image in images:
-        loaded.append(image)
-        report(image)
-    return loaded
-
-
-def _load(files: Files, path: str, ingest: Ingest) -> Iterator[Loaded]:
+def _load(files: Files, path: str, ingest: Ingest, watch: Callable[[int], Callable[[int], None]]) -> Iterator[Loaded]:
+    files.moved = watch(files.total())
     if (layout := files.open("index.json")) is not None:
         with layout:
             yield from _load_layout(files, layout.read(LARGEST_INDEX), ingest)
@@ -239,7 +241,7 @@ def _copy_image(files: Files, manifest: Manifest, ingest: Ingest) -> Digest:
     for layer, diff_id in zip(manifest.layers, diff_ids, strict=True):
         if layer.digest not in present:
             with _blob(files, layer.digest) as source:
-                ingest.receive(layer, diff_id, _filler(source), lambda: False)
+                ingest.receive(layer, diff_id, _filler(files, source), lambda: False)
     ingest.document(manifest.config, config)
     return manifest.config.digest
 
@@ -275,8 +277,8 @@ def _document(files: Files, descriptor: Descriptor, largest: int) -> bytes:
     return content
 
 
-def _filler(source: BinaryIO) -> Callable[[memoryview], int]:
-    return source.readinto  # type: ignore[attr-defined,no-any-return]
+def _filler(files: Files, source: BinaryIO) -> Callable[[memoryview], int]:
+    return Watched(source, files.moved).readinto
 
 
 # docker's archives
@@ -349,7 +351,7 @@ def _load_docker_image(
             raise Malformed(f"the layer {name} is missing from the archive", code="archive")
         with source:
             if diff_id not in adopted:
-                adopted[diff_id] = _adopt_layer(source, diff_id, files.size(name), ingest)
+                adopted[diff_id] = _adopt_layer(files, source, diff_id, files.size(name), ingest)
         described.append(adopted[diff_id])
     descriptor = store_manifest(
         ingest, Descriptor(media.OCI_CONFIG, Digest.of(content), len(content)), content, described
@@ -357,7 +359,7 @@ def _load_docker_image(
     return Loaded(descriptor, Digest.of(content), names)
 
 
-def _adopt_layer(source: BinaryIO, diff_id: Digest, size: int, ingest: Ingest) -> Descriptor:
+def _adopt_layer(files: Files, source: BinaryIO, diff_id: Digest, size: int, ingest: Ingest) -> Descriptor:
     head = source.read(_HEAD)
     source.seek(0)
     packed = sniff(head)
@@ -369,13 +371,13 @@ def _adopt_layer(source: BinaryIO, diff_id: Digest, size: int, ingest: Ingest) -
         descriptor = Descriptor(media.OCI_LAYER, diff_id, size)
         if diff_id not in ingest.reserve((descriptor,)):
             try:
-                ingest.receive(descriptor, diff_id, _filler(source), lambda: False)
+                ingest.receive(descriptor, diff_id, _filler(files, source), lambda: False)
             except DigestMismatch as problem:
                 raise DigestMismatch(
                     f"a layer of the archive is not what the config says: {problem.message}", code="diff-id-mismatch"
                 ) from None
         return descriptor
-    adopted = ingest.adopt(_pieces(source), packed)
+    adopted = ingest.adopt(_pieces(files, source), packed)
     if adopted.content.diff_id != diff_id:
         raise DigestMismatch(
             f"a layer of the archive unpacks to {adopted.content.diff_id}, but the config says {diff_id}",
@@ -384,6 +386,7 @@ def _adopt_layer(source: BinaryIO, diff_id: Digest, size: int, ingest: Ingest) -
     return adopted.descriptor
 
 
-def _pieces(source: BinaryIO) -> Iterator[bytes]:
+def _pieces(files: Files, source: BinaryIO) -> Iterator[bytes]:
     while piece := source.read(_PIECE):
+        files.moved(len(piece))
         yield piece

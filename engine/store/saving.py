@@ -10,6 +10,7 @@ from contextlib import closing
 from imq.engine.oci import media
 from imq.engine.oci.document import Descriptor, Index, Manifest, read_manifest, write_json
 from imq.engine.oci.reference import Reference
+from imq.engine.progress import Watched
 from imq.grammar.record import TYPE_CHECKING
 
 from .archive import blob_member
@@ -25,8 +26,13 @@ if TYPE_CHECKING:
     from .store import Store
 
 
-def save(store: Store, images: Sequence[tuple[Digest, Sequence[str]]], target: BinaryIO) -> None:
-    """Write images, each with its names, as one archive that docker load, podman, skopeo and imq read."""
+def save(
+    store: Store, images: Sequence[tuple[Digest, Sequence[str]]], target: BinaryIO, moved: Callable[[int], None]
+) -> None:
+    """Write images, each with its names, as one archive that docker load, podman, skopeo and imq read.
+
+    `moved` is called with the number of bytes of blobs, whenever some are written.
+    """
     written: set[str] = set()
     listing: list[dict[str, Any]] = []
     entries: list[dict[str, Any]] = []
@@ -41,7 +47,7 @@ def save(store: Store, images: Sequence[tuple[Digest, Sequence[str]]], target: B
         for root, names in images:
             rows = store.index.connection.execute("SELECT digest FROM reach WHERE root = ?", (root,))
             held = {digest for (digest,) in rows}
-            descriptor, manifests = _save_tree(store, root, held, archive, written, add)
+            descriptor, manifests = _save_tree(store, root, held, archive, written, add, moved)
             entries += _entries(descriptor, names)
             listing += [_docker_image(manifest, names) for manifest in manifests if manifest.is_image]
         add("index.json", write_json({"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": entries}))
@@ -75,6 +81,7 @@ def _save_tree(
     archive: tarfile.TarFile,
     written: set[str],
     add: Callable[[str, bytes], None],
+    moved: Callable[[int], None],
 ) -> tuple[Descriptor, list[Manifest]]:
     """Write what a manifest or index names, as far as it is `held`, and itself last."""
     content = store.read(root)
@@ -83,16 +90,18 @@ def _save_tree(
     if isinstance(document, Index):
         for child in document.manifests:
             if child.digest in held:
-                manifests += _save_tree(store, child.digest, held, archive, written, add)[1]
+                manifests += _save_tree(store, child.digest, held, archive, written, add, moved)[1]
     else:
         manifests.append(document)
         for blob in (document.config, *document.layers):
-            _save_blob(store, blob, archive, written)
+            _save_blob(store, blob, archive, written, moved)
     add(blob_member(root), content)
     return Descriptor(document.media_type, root, len(content)), manifests
 
 
-def _save_blob(store: Store, blob: Descriptor, archive: tarfile.TarFile, written: set[str]) -> None:
+def _save_blob(
+    store: Store, blob: Descriptor, archive: tarfile.TarFile, written: set[str], moved: Callable[[int], None]
+) -> None:
     name = blob_member(blob.digest)
     if name in written:
         return
@@ -100,7 +109,7 @@ def _save_blob(store: Store, blob: Descriptor, archive: tarfile.TarFile, written
     with closing(store.open_checked(blob.digest)) as source:
         if source.size != blob.size:
             raise damaged(store.layout, blob.digest)
-        archive.addfile(_member(name, blob.size), source)
+        archive.addfile(_member(name, blob.size), Watched(source, moved))
 
 
 def _member(name: str, size: int) -> tarfile.TarInfo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pty
@@ -10,14 +11,16 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from images import library
 from imq.engine import progress as words
 from imq.engine.oci.digest import Digest
 from imq.engine.render.columns import width
+from imq.engine.session import Session, World
 from imq.progress import Bars, Lines
 from waiting import until
 
 if TYPE_CHECKING:
-    pass
+    import pathlib
 
 MB = 1_000_000
 
@@ -137,6 +140,73 @@ def test_what_is_counted_shows_when_it_lasts_and_goes_when_it_is_done(bars: Bars
     assert drawn(bars) == ["load x.tar: 7"]
     bars.stop()
     assert drawn(bars) == []
+
+
+def test_bytes_have_a_speed_and_the_time_that_is_left(bars: Bars, clock: Clock) -> None:
+    moved = words.weighed(bars, "load x.tar", 300 * MB)
+    moved(1)
+    assert drawn(bars) == []
+    clock.now += 1
+    moved(100 * MB - 1)
+    (line,) = drawn(bars)
+    assert line.startswith("load x.tar  [=======")
+    assert line.endswith("100MB/300MB  100MB/s  0:02 left")
+    moved(200 * MB)
+    assert drawn(bars) == []
+    words.weighed(bars, "import folder", 0)(50 * MB)
+    clock.now += 1
+    assert drawn(bars) == ["import folder: 50MB  50MB/s"]
+
+
+def test_lines_say_bytes_in_words(clock: Clock) -> None:
+    shown = io.StringIO()
+    moved = words.weighed(Lines(shown, clock), "save x.tar", 300 * MB)
+    moved(MB)
+    clock.now += 60
+    moved(99 * MB)
+    moved(200 * MB)
+    assert shown.getvalue() == "save x.tar: 100MB of 300MB\nsave x.tar: 300MB of 300MB\n"
+
+
+@pytest.mark.parametrize("said", ["save", "load", "import", "export"])
+def test_archives_are_weighed(said: str, tmp_path: pathlib.Path) -> None:
+    library(tmp_path / "store")
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_bytes(b"x" * 100_000)
+    archive = tmp_path / "some.tar"
+    with contextlib.ExitStack() as stack:
+        heard = _Heard()
+        session = Session(World(str(tmp_path / "store"), environment={}, clock=time.time_ns))
+        stack.callback(session.close)
+        list(session.run(f"save redis:7 to '{archive}'"))
+        other = Session(World(str(tmp_path / "store"), environment={}, clock=time.time_ns, progress=heard))
+        stack.callback(other.close)
+        statements = {
+            "save": f"save redis:7 to '{tmp_path / 'other.tar'}'",
+            "load": f"load '{archive}'",
+            "import": f"import '{tmp_path / 'tree'}' as tree:1",
+            "export": f"export redis:7 to '{tmp_path / 'out'}'",
+        }
+        if said == "load":
+            list(other.run("rm redis:7; prune"))
+        list(other.run(statements[said]))
+    name = {"save": "other.tar", "load": "some.tar", "import": "tree", "export": "out"}[said]
+    assert heard.weighed
+    assert {what for what, _, _ in heard.weighed} == {f"{said} {name}"}
+    done = [count for _, count, _ in heard.weighed]
+    assert done == sorted(done)
+    assert done[-1] > 0
+    assert all(count <= total for _, count, total in heard.weighed if total)
+
+
+class _Heard(words.Silent):
+    """Keeps what was told of bytes."""
+
+    def __init__(self) -> None:
+        self.weighed: list[tuple[str, int, int]] = []
+
+    def weigh(self, what: str, done: int, total: int) -> None:
+        self.weighed.append((what, done, total))
 
 
 def test_lines_say_now_and_then_how_far_it_has_come(clock: Clock) -> None:
