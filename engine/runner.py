@@ -55,8 +55,15 @@ class Runner:
             self.connection.execute(f"DROP TABLE IF EXISTS temp.{name}")
             self.connection.execute(f"CREATE TEMP TABLE {name} (_row INTEGER PRIMARY KEY, {names})")
             self.connection.execute("SAVEPOINT bringing")
-            self.connection.executemany(f"INSERT INTO temp.{name} ({names}) VALUES ({places})", rows)
-            self.connection.execute("RELEASE bringing")
+            try:
+                self.connection.executemany(f"INSERT INTO temp.{name} ({names}) VALUES ({places})", rows)
+            except (
+                BaseException
+            ):  # what rows come from may fail, too; a transaction left open would spoil all that follows
+                self.connection.execute("ROLLBACK TO bringing")
+                raise
+            finally:
+                self.connection.execute("RELEASE bringing")
         except sqlite3.Error as problem:
             raise broken(problem) from problem
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 FILE = "remote.db"
 _VERSION = 2
 _ATTACHED = "remembered"
+_BROKEN = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")
+"""How SQLite's names begin for what is wrong with a file that is of no more use: no lock, no lack of room."""
 _KEPT = {1: frozenset({"document", "child", "layer", "seen"})}
 """What is taken over from memories of earlier versions; all else is asked for again."""
 _REFERENCE_TYPE = "vnd.docker.reference.type"
@@ -119,9 +121,9 @@ class Remembered:
         connection = self._connection
         try:
             self._prepare(path)
-        except sqlite3.Error:
+        except sqlite3.Error as problem:
             self._detach()
-            if path == ":memory:":
+            if path == ":memory:" or not problem.sqlite_errorname.startswith(_BROKEN):
                 raise
             for part in (path, f"{path}-wal", f"{path}-shm"):  # it is broken; what it held can be asked for again
                 if os.path.lexists(part):

@@ -7,6 +7,7 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Manifest, read_manifest
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
+from imq.engine.places import STORE
 from imq.engine.store.unshown import unshown
 from imq.grammar import ast
 from imq.grammar.errors import Conflict, ImqError, NotFound, StatementError, listed
@@ -288,7 +289,8 @@ def _of_unused(act: ast.Act) -> ast.Act:
     """Return what a prune is short for: its query, of the images that are dangling and not in use."""
     query = act.query
     if query is None:
-        query = ast.Query("images", order=(ast.Ordering(ast.Field(("created",))),))
+        here = (ast.Literal(STORE),)  # whatever source is asked unless one is named
+        query = ast.Query("images", sources=here, order=(ast.Ordering(ast.Field(("created",))),))
     elif isinstance(query, ast.Combination):
         query = ast.Query("", base=query, span=query.span)
     unused = (ast.Field(("dangling",)), ast.Not(ast.Phrase("in use")))
@@ -307,6 +309,13 @@ def _plan_prune(act: ast.Act, planning: Planning) -> list[Action]:
         )
     if act.query is not None:
         whole_images(act, planning)
+        if is_remote(act, planning):
+            raise StatementError(
+                "prune is about the store: registries say of no image whether it is needed",
+                code="operand",
+                span=act.query.span,
+                hints=("tags are taken away there by rm tags of REPOSITORY where …",),
+            )
         return _removals(targets(_of_unused(act), planning), planning, force=True)
     wanted = targets(_of_unused(act), planning)
     for entry in unshown(planning.store):

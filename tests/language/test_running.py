@@ -70,6 +70,7 @@ def said(session: Session, text: str) -> str:
         except ImqError as error:
             problem, answer = error, draw(error)
     assert problem is None or problem.code not in FAULTS, answer
+    assert not session.runner.connection.in_transaction, "what follows would be done within it"
     return answer
 
 
@@ -149,5 +150,19 @@ def test_much_is_answered_or_refused(text: str, library_root: str) -> None:
     try:
         session.store.measure(jobs=2)
         said(session, text)
+    finally:
+        session.close()
+
+
+@pytest.mark.parametrize(
+    "after", ["lines of stdin", "use localhost:1", "rows of nothing.json", "tags of localhost:1/a"]
+)
+def test_prune_is_of_the_store_whatever_was_said_before(library_root: str, after: str) -> None:
+    session = on_library(library_root)
+    try:
+        alone = said(session, "prune")
+        assert alone.count("remove") == 2
+        said(session, after)
+        assert said(session, "prune") == alone
     finally:
         session.close()
