@@ -3,26 +3,66 @@
 from __future__ import annotations
 
 from imq.engine import bound as b
-from imq.engine.tables import DERIVED, Cost, Field, Kind, Table, folded
+from imq.engine.tables import DERIVED, TABLES, Cost, Field, Kind, Of, Table, folded
+from imq.grammar import ast
 from imq.grammar.errors import StatementError
-from imq.grammar.record import TYPE_CHECKING
+from imq.grammar.record import TYPE_CHECKING, Record
 
 from .comparisons import comparable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from imq.grammar import ast
-
     Keys = Callable[[ast.Combination, Table], tuple[b.Bound, ...]]
 
 _ABOUT_WHOLE = "what is meant for the whole stands behind parentheses: (… union …) count"
 
 
-def combine(node: ast.Combination, left: b.Select, right: b.Select, keys: Keys) -> b.Select | b.Union:
+def joined(node: ast.Combination) -> ast.Query | None:
+    """Return `tags of A, B` for `tags of A union tags of B`: all rows of a table of registries, from more of them.
+
+    None for any other combination.
+    """
+    if node.operator != "union":
+        return None
+    sides = []
+    for side in (node.left, node.right):
+        query = joined(side) if isinstance(side, ast.Combination) else side
+        if not isinstance(query, ast.Query):
+            return None
+        plain = ast.Query(query.table, query.targets, query.sources, span=query.span)
+        table = TABLES.get(query.table.lower())
+        if query != plain or table is None or not table.remote:
+            return None
+        if node.by and node.by != tuple(ast.Field((name,)) for name in table.key):
+            return None
+        if table.takes is Of.TERM or not (query.targets or query.sources):
+            return None
+        sides.append(query)
+    left, right = sides
+    if left.table.lower() != right.table.lower():
+        return None
+    return left.replace(targets=left.targets + right.targets, sources=left.sources + right.sources, span=node.span)
+
+
+def names_in(node: Record) -> frozenset[str]:
+    """Return the names, folded, that an expression says, or a query beside those that it is a query of."""
+    if isinstance(node, ast.Query):
+        node = node.replace(base=None)
+    found = set()
+    level: list[Record] = [node]
+    while level:
+        found |= {folded(one.path[0]) for one in level if isinstance(one, ast.Field)}
+        level = [child for one in level for child in ast.children(one)]
+    return frozenset(found)
+
+
+def combine(
+    node: ast.Combination, left: b.Select, right: b.Select, keys: Keys, mentioned: frozenset[str]
+) -> b.Select | b.Union:
     """Return the bound `left union right` and its like: set operations by key.
 
-    `keys` binds what rows of a table are told apart by.
+    `keys` binds what rows of a table are told apart by; `mentioned` are names, folded, that queries of this one say.
     """
     for side, written in ((left, node.left), (right, node.right)):
         if side.count:
@@ -30,7 +70,7 @@ def combine(node: ast.Combination, left: b.Select, right: b.Select, keys: Keys) 
                 "a count has no rows to combine", code="combination", span=written.span, hints=(_ABOUT_WHOLE,)
             )
     if node.operator == "union" and left.whole and right.whole and left.table != right.table:
-        left, right = _as_columns(left), _as_columns(right)
+        left, right = _as_columns(left, mentioned), _as_columns(right, mentioned)
     left_rows, right_rows = _as_base(left), _as_base(right)
     if not node.by and key_names(left_rows.table) != key_names(right_rows.table):
         raise StatementError(
@@ -84,12 +124,16 @@ def _as_base(select: b.Select) -> b.Select:
     return b.Select(table, columns, base=select, order=place, whole=True)
 
 
-def _as_columns(select: b.Select) -> b.Select:
-    """Return whole rows as columns: of what registries have, all that their lists tell; else what is shown."""
+def _as_columns(select: b.Select, mentioned: frozenset[str]) -> b.Select:
+    """Return whole rows as columns: of what registries have, what lists tell or is mentioned; else what is shown."""
     if not select.table.remote:
         return select.replace(whole=False)
-    cheap = (field for field in select.table.fields if field.cost is Cost.LISTED)
-    columns = tuple(b.Selected(field.name, b.Column(field), field.heading, field) for field in cheap)
+    fields = [
+        field
+        for field in select.table.fields
+        if field.cost is Cost.LISTED or not mentioned.isdisjoint(map(folded, (field.name, *field.aliases)))
+    ]
+    columns = tuple(b.Selected(field.name, b.Column(field), field.heading, field) for field in fields)
     return select.replace(columns=columns, whole=False)
 
 

@@ -23,7 +23,7 @@ from imq.grammar.errors import (
 from imq.grammar.printer import write
 from imq.grammar.record import TYPE_CHECKING
 
-from .combinations import combine, derived, key_names
+from .combinations import combine, derived, joined, key_names, names_in
 from .expressions import Expressions
 from .groups import check_groups, has_total
 from .literals import is_text, parse_number, typed
@@ -38,14 +38,20 @@ if TYPE_CHECKING:
     from .scope import Scope
 
 
-def bind(rows: ast.Rows, scope: Scope, wanted: Sequence[Field] | None = None) -> b.Select:
+def bind(
+    rows: ast.Rows,
+    scope: Scope,
+    wanted: Sequence[Field] | None = None,
+    mentioned: frozenset[str] = frozenset(),
+) -> b.Select:
     """Return the query with every name resolved.
 
     `wanted` are the fields of a query without `select` (what its template reads); None: the table's usual ones.
+    `mentioned` are names, folded, that queries of this one say: the two sides of a union then bring these fields.
     """
     if isinstance(rows, ast.Combination):
         rows = ast.Query("", base=rows, span=rows.span)
-    return _Binder(rows, scope).bind(wanted)
+    return _Binder(rows, scope, mentioned=mentioned).bind(wanted)
 
 
 def bind_condition(condition: ast.Expr, scope: Scope) -> b.Bound:
@@ -81,9 +87,18 @@ def elsewhere(name: str, span: Span | None) -> StatementError:
 
 
 class _Binder:
-    """Binds one query. `relation` says how its rows belong to a row outside."""
+    """Binds one query. `relation` says how its rows belong to a row outside; `mentioned` is as `bind` has it."""
 
-    def __init__(self, query: ast.Query, scope: Scope, relation: Relation | None = None) -> None:
+    def __init__(
+        self,
+        query: ast.Query,
+        scope: Scope,
+        relation: Relation | None = None,
+        mentioned: frozenset[str] = frozenset(),
+    ) -> None:
+        if isinstance(query.base, ast.Combination) and (both := joined(query.base)) is not None:
+            query = query.replace(base=both)
+        self._mentioned = mentioned | names_in(query) if query.base is not None else frozenset()
         self._query = query
         self._scope = scope
         self._relation = relation
@@ -133,9 +148,10 @@ class _Binder:
     def _bound_base(self) -> b.Select | b.Union | None:
         base = self._query.base
         if isinstance(base, ast.Combination):
-            left, right = bind(base.left, self._scope), bind(base.right, self._scope)
-            return combine(base, left, right, self._keys)
-        return bind(base, self._scope) if base is not None else None
+            mentioned = self._mentioned.union(*map(names_in, base.by))
+            left, right = (bind(side, self._scope, None, mentioned) for side in (base.left, base.right))
+            return combine(base, left, right, self._keys, mentioned)
+        return bind(base, self._scope, None, self._mentioned) if base is not None else None
 
     def _found_table(self) -> Table:
         base, query = self._base, self._query

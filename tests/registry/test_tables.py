@@ -255,6 +255,46 @@ class TestAcrossSources:
         both = ask(warm, f"(tags of {host}/mixed union tags of {host}/team/one by name) where tag = latest")
         assert len(both.rows) == 2
 
+    def test_a_repository_that_need_not_be_there(self, thousand: Thousand, warm: Session) -> None:
+        host = thousand.host
+        with pytest.raises(ImqError) as caught:
+            ask(warm, f"tags of {host}/mixed except tags of {host}/nothing by tag")
+        assert caught.value.code == "name-unknown"
+        assert any(f"tags in {host}/nothing" in hint for hint in caught.value.hints)
+        found = ask(warm, f"tags of {host}/mixed except tags in {host}/nothing by tag")
+        assert set(found.column("tag")) == set(thousand.contents.tags["mixed"])
+        assert (found.errors, found.exit_code) == ((), 0)
+
+    def test_one_of_several_repositories_is_not_there(self, thousand: Thousand, warm: Session) -> None:
+        host = thousand.host
+        found = ask(warm, f"tags of {host}/team/one, {host}/nothing")
+        assert found.column("tag") == ["latest"]
+        assert ([error.code for error in found.errors], found.exit_code) == (["name-unknown"], 3)
+
+    def test_a_union_of_two_repositories_is_asked_as_one(self, thousand: Thousand, tmp_path: Path) -> None:
+        """All that can be asked of one can be asked of both, and no more is fetched than the condition needs."""
+        with Proxy(thousand.host) as proxy:
+            session = opened(tmp_path / "store")
+            union = f"tags of {proxy.host}/thousand union tags of {proxy.host}/team/one"
+            found = ask(session, f"({union}) where tag in (v7, latest) order by created select tag, created, digest")
+            made = [thousand.contents.made("team/one", "latest"), thousand.contents.made("thousand", "v7")]
+            assert found.column("digest") == [one.digest for one in made]
+            assert None not in found.column("created")
+            assert (proxy.count(LIST), proxy.count(BLOB)) == (2, 2)
+            one_by_one = f"(tags of {proxy.host}/team/one union tags of {proxy.host}/team/two) union"
+            assert ask(session, f"({one_by_one} tags in {proxy.host}/team/th*) where any layers count").rows == [
+                {"count": 3}
+            ]
+            session.close()
+
+    def test_both_sides_of_a_union_bring_what_is_asked_of_it(self, thousand: Thousand, warm: Session) -> None:
+        host = thousand.host
+        union = f"tags of {host}/mixed where version = 2 union (tags of {host}/thousand where tag = v7) by digest"
+        found = ask(warm, f"({union}) where size > 0 select tag, version.major as major, created order by created desc")
+        tags = [("2.0.0-alpine", 2), ("2.0", 2), ("v2.0.0", 2), ("v7", 7)]
+        assert sorted((row["tag"], row["major"]) for row in found.rows) == tags
+        assert None not in found.column("created")
+
     def test_rows_of_here_and_there(self, thousand: Thousand, tmp_path: Path) -> None:
         session = opened(tmp_path / "store")
         list(session.run(f"pull {thousand.host}/team/one"))

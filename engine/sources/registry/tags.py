@@ -88,15 +88,21 @@ class Tags(Filled):
         )
 
     def _tags_of(self, asked: Sequence[tuple[str | None, Reference]], *, alone: bool) -> None:
-        """List the tags of repositories; the only one must be there, others may turn out to be empty."""
+        """List the tags of repositories: the only one must be there; of others those are told that were named."""
         wanted = ((place, reference) for place, (_, reference) in enumerate(asked))
         counts: dict[int, int] = {}
         for place, page in self.source.many.listings(wanted):
             text, reference = asked[place]
             if isinstance(page, ImqError):
+                if is_gone(page) and text in self.scan.targets:
+                    where = f"tags in {reference.registry}/{reference.repository}"
+                    page.hints = (
+                        *page.hints,
+                        f"if it need not be there yet: {where}, which also asks what is below it",
+                    )
                 if alone:
                     raise page
-                if not is_gone(page):
+                if not is_gone(page) or text in self.scan.targets:
                     self.source.problem(page, str(reference), self.told)
                 continue
             self.insert(_rows(text, reference, page.tags))
