@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from bench import Bench
 from copying import again, copying
+from interactive import interactive
 from language import language
 from limited import limited
 from load import load
@@ -46,6 +47,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "query": query,
     "frozen": frozen,
     "starting": starting,
+    "interactive": interactive,
     "language": language,
     "load": load,
     "remove": remove,
