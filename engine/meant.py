@@ -239,6 +239,8 @@ def _missing(before: str, words: _Words) -> tuple[str, ...]:
     """Return the words that may have been left out behind the beginning of a sentence."""
     if words.pattern(r"\b<TABLE> $").search(before):
         return ("where", "of", "in")
+    if words.pattern(r"\b<TABLE> (?:of|in) <VALUE> $").search(before):
+        return ("where",)
     return ("=",) if words.pattern(r"\bwhere\b.*\b<FIELD> $").search(before) else ()
 
 
@@ -282,6 +284,13 @@ def _filtered(found: re.Match[str]) -> str:
             case _:
                 return found[0]
     return f"images where {' and '.join(conditions)}"
+
+
+def _in_year(found: re.Match[str]) -> str:
+    return f"created >= {found[1]}-01-01 and created < {int(found[1]) + 1}-01-01"
+
+
+_BASED = r"\1 where based on \2"
 
 
 def _searched(found: re.Match[str]) -> str:
@@ -375,6 +384,9 @@ _WAYS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"^(save|export) (<VALUE>) (?:(?:into|in|-o|>) )?(?!to\b)(<VALUE>)$", r"\1 \2 to \3"),
     (r"^(push|copy) (<VALUE>) (?:into|in) (<VALUE>)$", r"\1 \2 to \3"),
     (r"^keep\b", "rm images keep"),
+    (r"\b(?:except|but)(?: the)? (?:newest|latest|last)(?: one)?$", "except newest 1"),
+    (r"^(pull|push|rm|save|inspect|untag|verify) (<VALUE>) and (<VALUE>)$", r"\1 \2, \3"),
+    (r"^tag (<VALUE>) as (<VALUE>) ?, ?(<VALUE>)$", r"tag \1 as \2; tag \1 as \3"),
     (
         r"\b(?:keep(?:ing)?|but)(?: only)?(?: the)?(?: newest| latest| last)? (\d+)\b(?: newest| latest| images)*",
         r"except newest \1",
@@ -406,7 +418,7 @@ _WAYS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     ),
     (r"^images?(?: where)? ([\w./-]+:(?!\d{4,5}$)[\w.-]+)$", r"images where name = \1"),
     (
-        r"^images (?:of|for|called|named|matching) (?!linux\b|windows\b|(?:<ARCHITECTURE>)$)([\w/-]+)$",
+        r"^images (?:of|for|called|named) (?!linux\b|windows\b|(?:<ARCHITECTURE>)$)([\w/-]+)$",
         r"images where repository = \1",
     ),
     (r"^(?:repositories|repos|catalog)(?: of| in)? (?!in\b|where\b|of\b)(<VALUE>)$", r"repositories in \1"),
@@ -422,7 +434,10 @@ _WAYS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r" (?:-q|--quiet)$", " as ids"),
     (r"^(<TABLE>) (?:-a|--all|-l|-la)$", r"\1"),
     (r"^images((?: (?:-f|--filter)[= ]?\w+=[^\s]+)+)$", _filtered),
+    (r"^(<TABLE>) (?:show|columns|fields|only|with columns) (?=<FIELD>)", r"\1 select "),
+    (r"\bselect (<FIELD>(?: <FIELD>)+)$", lambda found: f"select {', '.join(found[1].split())}"),
     # Order and groups
+    (r"\bgroup by (day|month|year)\b(?! ?\()", r"group by \1(created)"),
     (r",? (?:newest|latest|largest|biggest|highest) first$", " desc"),
     (r",? (?:oldest|smallest|lowest) first$", ""),
     (r"\border by (?:newest|latest)\b", "order by created desc"),
@@ -465,6 +480,12 @@ _WAYS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"^(<TABLE>)(?: where)? (?:named|called) (<VALUE>)", r"\1 where name = \2"),
     (r"^(<TABLE>) (?:for|on) (<VALUE>/<VALUE>)", r"\1 where platform = \2"),
     (r"^(<TABLE>) (?:for|on) (<ARCHITECTURE>)\b", r"\1 where architecture = \2"),
+    (r"^((?:rm )?images) (?:like|matching) (<GLOB>)", r"\1 where name like «\2»"),
+    (r"^((?:rm )?images) (?:like|matching) (<VALUE>)", r"\1 where name like «*\2*»"),
+    (r"^((?:<VERB> )?<TABLE>) (?:made |built )?(since|after|before) ", r"\1 where created \2 "),
+    (r"\bcreated (?:in|during) (\d{4})\b", _in_year),
+    (r"\bsharing layers with\b", "shares layers with"),
+    (r"^(<TABLE>)(?: where| that)? (?:use|using|built on|derived from|made from) (<VALUE>)(?: as base)?", _BASED),
     (r"^(<TABLE>) from (<VALUE>)", r"\1 in \2"),
     (r"\bcreated (?=(?:older|newer) th)", ""),
     (r"\b(older|newer|bigger|larger|greater|smaller|less|more) (?:then|that|as)\b", r"\1 than"),
