@@ -119,7 +119,20 @@ export redis:7 out -> export redis:7 to out
 load < x.tar -> load x.tar
 search for redis -> search redis
 prune older than 7d -> prune images where older than 7d
-system df -> usage
+images since yesterday -> images where created >= 2024-07-31
+images before 2024-01-01 -> images where created before 2024-01-01
+images where created in 2024 -> images where created >= 2024-01-01 and created < 2025-01-01
+images matching redis -> images where name like "*redis*"
+rm images like redis* -> rm images where name like "redis*"
+rm images older than 30 days except latest -> rm images where older than 30 days except newest 1
+pull redis and nginx -> pull redis, nginx
+tag redis:7 as a:1, a:2 -> tag redis:7 as a:1; tag redis:7 as a:2
+rm tags of localhost:5000/redis older than 30d -> rm tags of localhost:5000/redis where older than 30d
+images sharing layers with redis:7 -> images where shares layers with redis:7
+images that use redis:7 as base -> images where based on redis:7
+images group by month -> images group by month(created)
+images show name, size -> images select name, size
+images select repository tag -> images select repository, tag
 help me -> help
 images where (size > 1MB and tag = 7 -> images where (size > 1MB and tag = 7)
 images where size > 1MB order size -> images where size > 1MB order by size
