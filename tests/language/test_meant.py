@@ -118,6 +118,7 @@ save redis:7 > out.tar -> save redis:7 to out.tar
 export redis:7 out -> export redis:7 to out
 load < x.tar -> load x.tar
 search for redis -> search redis
+system df -> usage
 prune older than 7d -> prune images where older than 7d
 images since yesterday -> images where created >= 2024-07-31
 images before 2024-01-01 -> images where created before 2024-01-01
