@@ -709,7 +709,7 @@ class _Fields:
     registry: Path
     """images: the registry's host; docker.io when the name gives none; tags: the registry's host; docker.io when the name gives none; repositories: the registry's host; platforms: the registry's host; manifests: the registry's host; referrers: the registry's host; search: the registry's host"""
     remote: _Tags
-    """images: what its registry has now under its name; lines: what its registry has now under the name that the line says"""
+    """images: what its registry has now under its name; lines: what its registry has now under its name; rows: what its registry has now under its name"""
     repo: Path
     """images: the name without its tag, as docker shows it; tags: the name without its tag, as docker shows it"""
     repository: Path
@@ -797,7 +797,7 @@ search: Table
 lines: Table
 """One row for each line of a text file (or of standard input: lines of stdin) that is not empty."""
 rows: Table
-"""One row for each object of a JSON, CSV or YAML file; its fields are what the file has."""
+"""One row for each object of a JSON, CSV or YAML file; its fields are what the file has. Of a file with names (images as json) it can be asked what registries have under them."""
 sources: Table
 """One row for each place that images can be asked of."""
 usage: Table

@@ -33,14 +33,15 @@ class Foresight:
     """Tells of the stages of one statement, each after those before it.
 
     `fresh`: for how long, in nanoseconds, what a name stood for counts as known at `now`; `platform` is the one that is
-    wanted of an index when the statement says nothing.
+    wanted of an index when the statement says nothing. `mirrored`: documents are asked of mirrors, by their digests.
     """
 
-    def __init__(self, memory: Remembered, now: int, fresh: int, platform: Platform) -> None:
+    def __init__(self, memory: Remembered, now: int, fresh: int, platform: Platform, *, mirrored: bool) -> None:
         self._memory = memory
         self._now = now
         self._since = now - fresh
         self._platform = platform
+        self._mirrored = mirrored
         self._scans: dict[str, tuple[list[Seen], list[Seen]] | None] = {}
         """What is known of the scans that were met."""
         self._asked: set[tuple[str, str]] = set()
@@ -69,7 +70,8 @@ class Foresight:
         if not named:
             count += sum(one.tags - one.fresh for one in whole)
         if (stage.more or stage.cost in _DOCUMENTS) and self._first(view, "documents"):
-            with_names = [] if named else whole  # what is new here is asked for by its name, and comes with its digest
+            # what is new here is asked for by its name, and comes with its digest, but not from a mirror
+            with_names = [] if named or self._mirrored else whole
             count += sum(one.fresh - one.fresh_documents for one in with_names)
             count += sum(one.tags - one.documents for one in every if one not in with_names)
         below = ""

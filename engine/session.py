@@ -582,8 +582,8 @@ class Session:
         from .foresight import Foresight
         from .oci.platform import host
 
-        wanted = self.world.platform or host()
-        return Foresight(self._remembered(), planned.now, self._fresh if fresh else 0, wanted)
+        wanted, mirrored = self.world.platform or host(), bool(self.world.configuration.mirrors)
+        return Foresight(self._remembered(), planned.now, self._fresh if fresh else 0, wanted, mirrored=mirrored)
 
     @property
     def _fresh(self) -> int:

@@ -27,7 +27,8 @@ LEVELS = tuple(Cost)
 class Scan(Record):
     """Rows that have to be asked for. `view` is what they are called in SQL.
 
-    `targets` are what follows `of`: names, and queries of names. What `drives` it are columns of the row outside.
+    `targets` are what follows `of`: names, and queries of names. What `drives` it are columns of the row outside; `one`
+    says that a name means the one thing that it stands for, and not all tags of a repository.
     """
 
     view: str
@@ -35,6 +36,7 @@ class Scan(Record):
     targets: tuple[str | b.Select, ...]
     places: tuple[Place, ...]
     drives: tuple[str, ...]
+    one: bool = False
 
 
 class Stage(Record):

@@ -68,14 +68,19 @@ class Staging:
             self._opened = None
 
     def scan(
-        self, table: Table, targets: tuple[str | b.Select, ...], places: tuple[Place, ...], drives: tuple[str, ...]
+        self,
+        table: Table,
+        targets: tuple[str | b.Select, ...],
+        places: tuple[Place, ...],
+        drives: tuple[str, ...],
+        one: bool,
     ) -> Table:
         """Return a table whose rows are to be asked for, under the name by which SQL will know them."""
         from .tables import THERE
 
         self._count += 1
         made = THERE.get(table.name, table).replace(view=f"remote_{self._count}")
-        self._scans[made.view] = Scan(made.view, made, targets, places, drives)
+        self._scans[made.view] = Scan(made.view, made, targets, places, drives, one)
         return made
 
     def steps(self, select: b.Select) -> tuple[Step, ...]:

@@ -246,6 +246,7 @@ class _Binder:
             else:
                 targets.append(self._names(target, table))
         drives = relation.drives if relation is not None else ()
+        one = relation is not None and not relation.many
         if not targets and not places and not drives:
             such = {
                 Of.NAMES: f"{table.name} of registry.local:5000/team/app:1",
@@ -259,7 +260,7 @@ class _Binder:
                 hints=(f"such as: {such.get(table.takes, f'{table.name} in registry.local:5000')}",),
             )
         try:
-            return self._scope.scan(table, tuple(targets), places, drives)
+            return self._scope.scan(table, tuple(targets), places, drives, one)
         except ImqError as error:
             error.span = error.span or query.span
             raise

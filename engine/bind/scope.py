@@ -32,4 +32,4 @@ class Scope(Record):
     outside: Callable[[Table, tuple[str, ...]], Table]
     place: Callable[[ast.Literal], Place]
     places: tuple[Place, ...]
-    scan: Callable[[Table, tuple[str | Select, ...], tuple[Place, ...], tuple[str, ...]], Table]
+    scan: Callable[[Table, tuple[str | Select, ...], tuple[Place, ...], tuple[str, ...], bool], Table]

@@ -62,6 +62,9 @@ class Many:
     error; what is wrong with a registry is the error of all that was still to be asked of it.
     """
 
+    checked_first = False
+    """Whether documents by digest come from elsewhere than what a tag stands for, so that this is asked for first."""
+
     def __init__(self, client: Client, jobs: int = JOBS, told: Told | None = None) -> None:
         self.exchange = client.exchange
         self._largest = client.settings.largest_document

@@ -108,13 +108,13 @@ def mirrors_of(mirrors: Mapping[str, tuple[str, ...]], reference: Reference) -> 
 class Mirrors:
     """A `Fetcher` that asks mirrors first; a context manager. Safe to use from several threads.
 
-    `warnings` are what a user should know of mirrors that were passed over, each once.
+    `warnings` are what a user should know of mirrors that were passed over, each once. `quick` asks the mirrors.
     """
 
     def __init__(self, client: Client) -> None:
         settings = client.settings
         self._client = client
-        self._quick = Client(
+        self.quick = Client(
             settings.replace(retries=min(settings.retries, 1), connect_timeout=min(settings.connect_timeout, _PATIENCE))
         )
         self._lock = threading.Lock()
@@ -131,7 +131,7 @@ class Mirrors:
 
     def close(self) -> None:
         """Close the connections to mirrors; those of the client stay open."""
-        self._quick.close()
+        self.quick.close()
 
     def manifest(self, reference: Reference, accept: Sequence[str] = media.ACCEPTED) -> Fetched:
         """Return the manifest or index that a reference names, from the first place that has it."""
@@ -141,7 +141,7 @@ class Mirrors:
                 continue
             key = mirror.place, mirror.reference.repository
             try:
-                fetched = self._quick.manifest(mirror.reference, accept)
+                fetched = self.quick.manifest(mirror.reference, accept)
             except (RegistryError, DigestMismatch, Malformed) as problem:
                 self._lacking.add(key)
                 passed.append(self.pass_over(mirror, reference, problem))
@@ -156,9 +156,9 @@ class Mirrors:
 
     def document(self, reference: Reference, descriptor: Descriptor) -> bytes:
         """Return a small blob, checked against its descriptor, from the first place that has it."""
-        for mirror in self.places(reference, descriptor):
+        for mirror in self.places(reference, descriptor.digest):
             try:
-                return self._quick.document(mirror.reference, descriptor)
+                return self.quick.document(mirror.reference, descriptor)
             except (RegistryError, DigestMismatch, Malformed) as problem:
                 self.pass_over(mirror, reference, problem)
         return self._client.document(reference, descriptor)
@@ -178,14 +178,14 @@ class Mirrors:
             self._warn(f"the mirror {place} was passed over: it sent other bytes than {descriptor.digest}")
         return bool(places)
 
-    def places(self, reference: Reference, descriptor: Descriptor) -> list[Mirror]:
-        """Return the mirrors that are worth asking for a blob."""
+    def places(self, reference: Reference, digest: Digest) -> list[Mirror]:
+        """Return the mirrors that are worth asking for a blob, or for a manifest by its digest."""
         return [
             mirror
             for mirror in mirrors_of(self.settings.mirrors, reference)
             if mirror.reference.registry not in self._down
             and (mirror.place, mirror.reference.repository) not in self._lacking
-            and (mirror.place, descriptor.digest) not in self._wrong
+            and (mirror.place, digest) not in self._wrong
         ]
 
     def open_at(
@@ -199,7 +199,7 @@ class Mirrors:
         """Open a blob at a mirror, or (None) at its registry."""
         if mirror is None:
             return self._client.open_blob(reference, descriptor, start, stop)
-        stream = self._quick.open_blob(mirror.reference, descriptor, start, stop)
+        stream = self.quick.open_blob(mirror.reference, descriptor, start, stop)
         with self._lock:
             self._served.setdefault(descriptor.digest, set()).add(mirror.place)
         return stream
@@ -238,7 +238,7 @@ class _Stream:
         self._done = offset
         self._stop = stop
         self._aborted = False
-        self._left: list[Mirror | None] = [*mirrors.places(reference, descriptor), None]
+        self._left: list[Mirror | None] = [*mirrors.places(reference, descriptor.digest), None]
         self._open()
 
     def __enter__(self) -> Self:

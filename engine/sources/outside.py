@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from imq.engine.paths import located
-from imq.engine.tables import Field, Table
+from imq.engine.tables import Field, Kind, Table
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -102,7 +102,9 @@ class Outside:
             raise StatementError(f'{paths[0]} has a column called "_row", which is kept for imq', code="columns")
         fields = tuple(Field(name, kind, f"as {paths[0]} has it") for name, kind in records.columns)
         made = self._stored(table, [name for name, _ in records.columns], records.rows)
-        return made.replace(fields=fields, shown=tuple(field.name for field in fields))
+        named = any(field.name.lower() == "name" and field.kind is Kind.TEXT for field in fields)
+        shown = tuple(field.name for field in fields)
+        return made.replace(fields=fields, shown=shown, relations=made.relations if named else ())
 
     def _sources(self, table: Table, _paths: tuple[str, ...]) -> Table:
         count = self._store.index.connection.execute("SELECT count(*) FROM images").fetchone()[0]

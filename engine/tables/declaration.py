@@ -101,6 +101,12 @@ class Relation(Record):
     drives: tuple[str, ...] = ()
 
 
+def remote_by(field: str) -> Relation:
+    """Return the relation of rows that have a name in this field to what its registry has under it."""
+    doc = "what its registry has now under its name"
+    return Relation("remote", "tags", doc, f"asked {field}", many=False, drives=(field,))
+
+
 class Table(Record):
     """One table. `shown` are the columns of a plain answer, `order` its usual order (`-` before a key: descending).
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .declaration import Cost, Field, Kind, Relation, Table
+from .declaration import Cost, Field, Kind, Relation, Table, remote_by
 from .version import VERSION
 
 IMAGES = Table(
@@ -144,13 +144,6 @@ IMAGES = Table(
             many=False,
         ),
         Relation("children", "images", "the images whose base it is", link="children"),
-        Relation(
-            "remote",
-            "tags",
-            "what its registry has now under its name",
-            link="asked name",
-            many=False,
-            drives=("name",),
-        ),
+        remote_by("name"),
     ),
 )

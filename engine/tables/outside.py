@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .declaration import Cost, Field, Kind, Of, Relation, Table
+from .declaration import Cost, Field, Kind, Of, Table, remote_by
 
 LINES = Table(
     "lines",
@@ -14,25 +14,18 @@ LINES = Table(
     shown=("line",),
     order=("number",),
     key=("line",),
-    relations=(
-        Relation(
-            "remote",
-            "tags",
-            "what its registry has now under the name that the line says",
-            link="asked line",
-            many=False,
-            drives=("line",),
-        ),
-    ),
+    relations=(remote_by("line"),),
     takes=Of.FILE,
 )
 
 ROWS = Table(
     "rows",
-    "One row for each object of a JSON, CSV or YAML file; its fields are what the file has.",
+    "One row for each object of a JSON, CSV or YAML file; its fields are what the file has. Of a file with names"
+    " (images as json) it can be asked what registries have under them.",
     (),
     shown=(),
     order=(),
+    relations=(remote_by("name"),),
     takes=Of.FILE,
 )
 

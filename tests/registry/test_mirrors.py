@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import imq
 import pytest
+from imq.engine.configuration import Configuration
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
@@ -19,6 +20,7 @@ from imq.engine.registry.pull import pull
 from imq.engine.registry.push import push
 from imq.grammar.errors import RegistryError
 from registry import proxy, sample
+from registry.asking import ask, opened
 from registry.proxy import Fault, Proxy
 from registry.sample import PASSWORD, USER
 from servers import Registry, free_port
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from imq.engine.oci.document import Descriptor
     from imq.engine.registry.client import Client
+    from registry.conftest import Thousand
 
 AMD64 = Platform("linux", "amd64")
 
@@ -272,3 +275,55 @@ def test_statements_use_the_mirrors_of_the_configuration(
         session(f"push {origin.host}/{path}:v1").raise_for_errors()
     assert origin.count("PUT .*/manifests/v1") == 1
     assert {request.method for request in mirror.requests} == {"GET"}
+
+
+class Heard(Silent):
+    """Keeps what users would be told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.said.append(text)
+
+
+class TestTables:
+    """Tables of registries: a tag is the registry's own, what its digest names comes from where it is to be had."""
+
+    def asked(self, origin: Proxy, tmp_path: Path, *mirrors: str) -> tuple[list[object], list[str]]:
+        """Return when the images of a repository were made, and what was said of the mirrors."""
+        heard = Heard()
+        session = opened(tmp_path / "store", configuration=Configuration(mirrors={origin.host: mirrors}))
+        session.world = session.world.replace(progress=heard)
+        try:
+            found = ask(session, f"tags of {origin.host}/mixed where tag in (multi, 1.0.0, 1.1.0) select created")
+        finally:
+            session.close()
+        assert not found.errors
+        return found.column("created"), heard.said
+
+    def test_what_digests_name_comes_from_a_mirror(self, thousand: Thousand, tmp_path: Path) -> None:
+        with Proxy(thousand.host) as origin, Proxy(thousand.host) as mirror:
+            found, said = self.asked(origin, tmp_path, mirror.host)
+        assert len(found) == 3
+        assert None not in found
+        assert not said
+        assert {one.method for one in origin.requests if "/manifests/" in one.path} == {"HEAD"}
+        assert not origin.count("GET .*/blobs/")
+        assert (mirror.count("GET .*/manifests/sha256:"), mirror.count("GET .*/blobs/")) == (4, 3)
+        assert len(mirror.requests) == 7
+
+    def test_a_mirror_that_is_down_or_lies_or_lacks_it_is_passed_over(self, thousand: Thousand, tmp_path: Path) -> None:
+        lacks = Fault("GET .*/manifests/", answer=proxy.status(404))
+        with (
+            Proxy(thousand.host) as origin,
+            Proxy(thousand.host, Fault("GET ", change=proxy.spoilt)) as liar,
+            Proxy(thousand.host, lacks) as poor,
+        ):
+            down = f"127.0.0.1:{free_port()}"
+            found, said = self.asked(origin, tmp_path, down, liar.host, poor.host)
+            assert origin.count("GET .*/manifests/sha256:") == 4
+            assert poor.count("GET .*/blobs/") == 3
+            right, _ = self.asked(origin, tmp_path / "other")
+        assert found == right
+        assert [place in text for place, text in zip((down, liar.host), said, strict=True)] == [True, True], said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING
 
@@ -240,6 +241,25 @@ class TestAcrossSources:
         assert missing.column("line") == [f"{thousand.host}/mixed:gone"]
         digests = ask(warm, f'lines of "{listed}" where any remote select line, remote.digest as digest').rows
         assert digests[0]["digest"] == thousand.contents.made("mixed", "latest").digest
+
+    def test_names_of_a_saved_answer(self, changeable: Thousand, tmp_path: Path) -> None:
+        host, session = changeable.host, opened(tmp_path / "store")
+        saved = tmp_path / "saved.json"
+        of = f"tags of {host}/mixed where tag in (1.0.0, 1.0.1) select name, digest"
+        rows = [*ask(session, of).rows, {"name": f"{host}/team/one", "digest": None}, {"name": None, "digest": None}]
+        saved.write_text(json.dumps(rows))
+        changed = f'rows of "{saved}" where remote.digest != .digest select name'
+        assert ask(session, changed).rows == []
+        list(session.run(f"copy {host}/mixed:1.1.0 to {host}/mixed:1.0.1"))
+        assert ask(session, changed).column("name") == [f"{host}/mixed:1.0.1"]
+        there = ask(session, f'rows of "{saved}" where any remote select name, remote.tag as tag')
+        assert there.rows[-1] == {"name": f"{host}/team/one", "tag": "latest"}, "a name without a tag means latest"
+        assert len(there.rows) == 3
+        saved.write_text('[{"image": "a"}]')
+        with pytest.raises(ImqError) as caught:
+            ask(session, changed.replace("select name", "count"))
+        assert caught.value.code == "unknown-field"
+        session.close()
 
     def test_an_empty_list_is_refused(self, thousand: Thousand, warm: Session, tmp_path: Path) -> None:
         listed = tmp_path / "keep.txt"

@@ -34,5 +34,10 @@ def open_registries(
     client = Client(settings)
     connection = store.index.connection
     memory = Remembered(connection, store.memory_folder())
-    many = Many(client, settings.requests, told)
+    if settings.mirrors:
+        from imq.engine.registry.mirrored import MirroredMany
+
+        many: Many = MirroredMany(client, progress.warn, settings.requests, told)
+    else:
+        many = Many(client, settings.requests, told)
     return Registries(client, many, memory, connection, platform or host(), clock)

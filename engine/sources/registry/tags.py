@@ -60,7 +60,7 @@ class Tags(Filled):
     def __init__(self, source: Registries, scan: Scan, platform: Platform, *, images: bool = False) -> None:
         super().__init__(source, scan)
         self._platform = platform
-        self._images = images or scan.drives[:1] == ("line",)
+        self._images = images or scan.one
         self._rank = f"rank_{scan.view}"
 
     # Listing
@@ -167,7 +167,8 @@ class Tags(Filled):
         """Find out what tags stand for. With `documents` those are fetched at once, where a guess says they are new."""
         rows = f"temp.{self.rows} AS t JOIN temp.{self.wanted} USING (_row)"
         unasked = self._unasked(rows, "t.digest IS NULL AND t.problem IS NULL")
-        new = {one.row: one.name for one in unasked if documents and not one.has_document}
+        at_once = documents and not self.source.many.checked_first
+        new = {one.row: one.name for one in unasked if at_once and not one.has_document}
         self._ask([one for one in unasked if one.row not in new])
         self._found(self.source.many.documents(new.items()), new)
 
