@@ -110,7 +110,7 @@ def meant(
     translated = _translated(masked, words, _dates(now, zone), held)
     for start in dict.fromkeys((translated, masked)):
         if found := _mended(start, words, held, check):
-            return "" if found == said else found
+            return found if found != said and found.isprintable() else ""
     return ""
 
 
@@ -153,7 +153,7 @@ def _put(
 ) -> str:
     """Return what stands instead of what was found."""
     text = found.expand(put) if isinstance(put, str) else put(found)
-    text = re.sub(r"<(TODAY|YESTERDAY|TOMORROW)>", lambda day: dates[day[1]], text)
+    text = re.sub(r"<(TODAY|YESTERDAY)>", lambda day: dates[day[1]], text)
 
     def globbed(part: re.Match[str]) -> str:
         return quote(_plain(part[1], held).replace("%", "*"))
@@ -178,10 +178,7 @@ def _whole(text: str, held: list[str]) -> str:
 def _dates(now: int, zone: tzinfo | None) -> dict[str, str]:
     moment = datetime.fromtimestamp(now // 1_000_000_000, UTC)
     today = (moment.astimezone(zone) if zone is not None else moment.astimezone()).date()
-    day = timedelta(days=1)
-    return {
-        "TODAY": today.isoformat(), "YESTERDAY": (today - day).isoformat(), "TOMORROW": (today + day).isoformat()
-    }  # fmt: skip
+    return {"TODAY": today.isoformat(), "YESTERDAY": (today - timedelta(days=1)).isoformat()}
 
 
 def _mended(said: str, words: _Words, held: list[str], check: Check) -> str:
@@ -230,7 +227,8 @@ def _better(said: str, error: StatementError, words: _Words, held: list[str], ch
 
 
 _CLAUSE = re.compile(
-    r"(?:order|sort|group|limit|skip|select|count|as|format|except|by|top|first|keep|platform|to)", re.IGNORECASE
+    r"(?:(?:order|sort|group)\w*|limit|skip|select|count|as|format|except|by|top|first|keep|platform|to)\b",
+    re.IGNORECASE,
 )
 """How what follows a condition begins."""
 
@@ -513,9 +511,9 @@ _WAYS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"\b(<TIMED>) ?(?:(?:>=?|since|after) ?)yesterday\b", r"\1 >= <YESTERDAY>"),
     (r"\b(<TIMED>) ?(?:(?:=+|is|on) ?)?yesterday\b", r"\1 >= <YESTERDAY> and \1 < <TODAY>"),
     (r"\b(<TIMED>) ?(?:<=?|before) ?(today|yesterday)\b", lambda found: f"{found[1]} < <{found[2].upper()}>"),
-    (r"\b(?:is |are )?(?:not |never )(?:being )?used\b|\b(?:is |are )?unused\b", "not in use"),
-    (r"(?<!\bin )\bused\b", "in use"),
-    (r"\b(?:un|not )tagged\b", "dangling"),
+    (r"\b(?:is |are )?(?:not |never )(?:being )?used\b|(?<![\w./:@-])(?:is |are )?unused(?![\w./:@-])", "not in use"),
+    (r"(?<!in )(?<![\w./:@-])used(?![\w./:@-])", "in use"),
+    (r"(?<![\w./:@-])(?:un|not )tagged(?![\w./:@-])", "dangling"),
     (r"\b(?:is|are) (?=(?:not )?(?:dangling|in use|outdated|older than|newer than|based on|local only)\b)", ""),
     (r"\bis not (?:null|none|nil|empty|set)\b|\bis set\b|(?:!=) ?null\b", "is known"),
     (r"\bis (?:null|none|nil|unset|empty|missing)\b|(?<![!<>])=+ ?null\b", "is unknown"),

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as tried
+from hypothesis import strategies as st
 from imq.engine.help import help_text, topics
 from imq.engine.render.columns import width
 from imq.grammar.errors import ImqError, StatementError, draw
+from waiting import soon
 
 if TYPE_CHECKING:
     from imq.engine.session import Session
@@ -27,6 +31,8 @@ delete images where dangling -> rm images where dangling
 delete unused images older than 30 days -> rm images where not in use and older than 30 days
 remove all images -> rm all images
 remove redis:7 -> rm redis:7
+remove team/used -> rm team/used
+remove unused:1 -> rm unused:1
 rmi redis:7 -> rm redis:7
 images wher dangling -> images where dangling
 images where sizz > 1MB order by nmae -> images where size > 1MB order by name
@@ -140,6 +146,9 @@ images where size > 1MB order size -> images where size > 1MB order by size
 """
 
 
+WORDS = sorted({word for line in MEANT.split("\n") for word in line.split()})
+
+
 def refusal(session: Session, text: str) -> StatementError:
     with pytest.raises(StatementError) as refused:
         for _ in session.run(text, dry_run=True):
@@ -172,6 +181,7 @@ def test_help_fits_a_terminal() -> None:
     "said",
     [
         "images where",
+        "show images where tag = '\x1b[31m'",  # nothing is shown that a terminal would obey
         "images where tag = latest and",
         "run redis:7",
         "build .",
@@ -185,6 +195,17 @@ def test_help_fits_a_terminal() -> None:
 )
 def test_nothing_is_guessed_where_nothing_is_known(session: Session, said: str) -> None:
     assert refusal(session, said).meant == ""
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=30), st.sampled_from([" ", ", ", ""]))
+@tried(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_words_are_soon_done_with(session: Session, words: list[str], joint: str) -> None:
+    with soon():
+        try:
+            for _ in session.run(f"show {joint.join(words)}", dry_run=True):
+                pass
+        except ImqError as error:
+            draw(error)
 
 
 def test_one_statement_of_many(session: Session) -> None:
