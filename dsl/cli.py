@@ -271,7 +271,8 @@ class Cli:
         `asks`: what destroys is confirmed before. `reads`: standard input is there to be read though no words are.
         """
         from imq.engine.oci.platform import Platform
-        from imq.engine.session import Session, World
+        from imq.engine.session import Session
+        from imq.engine.world import World
 
         platform = options.value("platform")
         configuration = self._configuration(options)

@@ -22,15 +22,14 @@ from imq.grammar.errors import (
 )
 from imq.grammar.lexer import Vocabulary
 from imq.grammar.printer import write
-from imq.grammar.record import TYPE_CHECKING, Record
+from imq.grammar.record import TYPE_CHECKING
 
 from .bind import Scope, bind, bind_condition
 from .bound import Exists, Negation, Select, Test
-from .configuration import Configuration
 from .expansion import expand
 from .memory import Memory
 from .plan import Assertion, Plan, headings, plan, plan_assertion, plan_values
-from .progress import Silent, counted
+from .progress import counted
 from .result import Answer, Documents, Failure, Heading, Result, Told, worst
 from .runner import Runner, broken
 from .scripts import Scripts
@@ -42,57 +41,17 @@ from .tables import ELSEWHERE, SEARCHED, TABLES, Kind
 from .verbs import ABSENT, VERBS, Planning, Takes, verb_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-    from datetime import tzinfo
-    from typing import Any, TextIO
+    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from typing import Any
 
     from .actions import Action, Outcome
     from .foresight import Foresight
-    from .oci.platform import Platform
-    from .progress import Progress
     from .registry.settings import Settings as RegistrySettings
     from .render.cell import Raw
     from .sources.filling import Filling
     from .store.remembered import Remembered
     from .tables import Field
-
-
-class World(Record):
-    """What a session is given of its surroundings.
-
-    `clock` tells nanoseconds since the epoch; `zone` None is the local zone. `confirm` is shown the actions of a verb
-    that destroys and says whether to go on; None: there is nobody to ask, and the caller has confirmed already.
-    `before_network` is called before the first request of a statement. `form` is that of answers that ask for none.
-    `stdin` is what `lines of stdin` reads; None: nothing is there to be read. `configuration` is what the files say.
-    `ask` asks for what may stand in no statement, by a prompt, its answer hidden if so wanted; None: nobody is there.
-    """
-
-    root: str
-    environment: Mapping[str, str]
-    clock: Callable[[], int]
-    zone: tzinfo | None = None
-    platform: Platform | None = None
-    insecure: frozenset[str] = frozenset()
-    progress: Progress = Silent()
-    confirm: Callable[[Answer], bool] | None = None
-    before_network: Callable[[], None] | None = None
-    form: str = "table"
-    stdin: TextIO | None = None
-    configuration: Configuration = Configuration()
-    ask: Callable[[str, bool], str] | None = None
-
-    def __hash__(self) -> int:
-        """Hash by identity: a world holds mappings and functions."""
-        return id(self)
-
-    def registry_settings(self, settings: Mapping[str, str]) -> RegistrySettings:
-        """Return what a registry client is told here, given what `set` has set."""
-        return self.configuration.client_settings(
-            self.environment,
-            insecure=self.insecure,
-            jobs=int(settings["jobs"]),
-            largest_document=sized(settings["largest_document"]),
-        )
+    from .world import World
 
 
 class Session:

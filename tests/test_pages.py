@@ -13,9 +13,10 @@ import pytest
 import servers
 from imq.cli import USAGE
 from imq.docker.commands import COMMANDS
-from imq.engine.session import Session, World
+from imq.engine.session import Session
 from imq.engine.tables import TABLES
 from imq.engine.verbs import VERBS
+from imq.engine.world import World
 from imq.options import OPTIONS
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[1]

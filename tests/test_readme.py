@@ -11,7 +11,8 @@ import sys
 import sysconfig
 
 import pytest
-from imq.engine.session import Session, World
+from imq.engine.session import Session
+from imq.engine.world import World
 
 README = (pathlib.Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```\w*\n(.*?)^```", README, re.MULTILINE | re.DOTALL)

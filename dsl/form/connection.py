@@ -92,7 +92,8 @@ class Connection:
         from imq.engine.configuration import Configuration, read_configuration
         from imq.engine.oci.platform import Platform
         from imq.engine.progress import Silent
-        from imq.engine.session import Session, World
+        from imq.engine.session import Session
+        from imq.engine.world import World
 
         given = os.environ if environment is None else environment
         if not isinstance(config, Configuration):

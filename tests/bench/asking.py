@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from imq.engine.bind import bind
 from imq.engine.plan import plan
-from imq.engine.session import Session, World
+from imq.engine.session import Session
+from imq.engine.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable

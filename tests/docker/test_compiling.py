@@ -9,8 +9,9 @@ from imq.docker.commands import COMMANDS, GROUPS, named
 from imq.docker.desk import Around
 from imq.docker.flags import Flag, read_flags
 from imq.docker.recognition import docker_line
-from imq.engine.session import Session, World
+from imq.engine.session import Session
 from imq.engine.tables import ELSEWHERE, TABLES
+from imq.engine.world import World
 from imq.grammar._tables import WORDS
 from imq.grammar.errors import ImqError
 from imq.grammar.printer import write

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 from images import library
-from imq.engine.session import Session, World
+from imq.engine.session import Session
+from imq.engine.world import World
 from imq.grammar.errors import ImqError
 
 if TYPE_CHECKING:

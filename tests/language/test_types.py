@@ -251,7 +251,7 @@ def test_functions(session: Session) -> None:
 
 def test_variables_are_values_never_statements(library_root: str) -> None:
     from imq.engine.session import Session as Opened
-    from imq.engine.session import World
+    from imq.engine.world import World
 
     injected = "x' or '1'='1; rm all images"
     session = Opened(World(library_root, {"X": injected, "LIMIT": "2", "BAD": "\udcff"}, clock=lambda: 0))

@@ -15,7 +15,8 @@ from images import Image, Layer, Layout
 from imq.engine.layers.beneath import Beneath
 from imq.engine.layers.unpack import Unpacked, discard, unpack_layers
 from imq.engine.oci import media
-from imq.engine.session import Session, World
+from imq.engine.session import Session
+from imq.engine.world import World
 from imq.grammar.errors import ImqError
 from layers.stacks import MOMENT, archive, census, folder, layer, link, member, stacked, symlink
 from servers import needed

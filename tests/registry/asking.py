@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from imq.engine.configuration import Configuration
 from imq.engine.render.cell import data
 from imq.engine.result import Answer
-from imq.engine.session import Session, World
+from imq.engine.session import Session
+from imq.engine.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable

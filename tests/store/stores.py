@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from imq.engine.oci.platform import Platform
 from imq.engine.result import Answer, Documents, Told
-from imq.engine.session import Session, World
+from imq.engine.session import Session
+from imq.engine.world import World
 from imq.grammar.errors import ImqError
 from servers import needed
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from images import library
 from imq.engine.result import Answer, Documents, Told
-from imq.engine.session import Session, World
+from imq.engine.session import Session
+from imq.engine.world import World
 from imq.grammar.errors import ImqError
 from imq.grammar.parser import parse
 from imq.grammar.printer import write

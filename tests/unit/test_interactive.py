@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from images import library
-from imq.engine.session import Session, World
+from imq.engine.session import Session
+from imq.engine.world import World
 from imq.grammar.errors import StatementError
 from imq.pager import page, pager_of
 from imq.repl.coloring import STYLES, stretches

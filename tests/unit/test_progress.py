@@ -15,7 +15,8 @@ from images import library
 from imq.engine import progress as words
 from imq.engine.oci.digest import Digest
 from imq.engine.render.columns import width
-from imq.engine.session import Session, World
+from imq.engine.session import Session
+from imq.engine.world import World
 from imq.progress import Bars, Lines
 from waiting import until
 
