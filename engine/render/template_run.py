@@ -311,7 +311,7 @@ class _Run:
 
     def fitting(self, value: object, kind: str, node: Node) -> object:
         """Return a value as a parameter takes it; what is unknown counts as empty, as the zero values of Go do."""
-        if kind == "any" or (self.heading and kind_of(value) == "string"):
+        if kind == "any" or (self.heading and kind != "int" and kind_of(value) == "string"):
             return value
         given = kind_of(value)
         if kind == "string":

@@ -331,6 +331,7 @@ def answer(ask: Callable[[], object]) -> object:
 @example(text="{{index .A .l}}{{index .A .s}}", value={"A": {"x": 1}, "l": [], "s": {}})
 @example(text="{{json .}}{{js .}}{{truncate .s 1}}", value={"s": "\ud800"})
 @example(text='{{printf "%99999999d" 1}}', value=None)
+@example(text='{{pad "0" 0 .}}', value=None)
 def test_any_text_is_a_template_or_a_statement_error(text: str, value: object) -> None:
     expand_escapes(text)
     template = answer(lambda: Template.parse(text))
