@@ -108,7 +108,8 @@ class Stager:
         asked = select.table.physical in self._scans
         deciding = self._things(select, _deciding(select))
         steps, ready = self._fetched(select, deciding, _Ready(native=not asked), cuts=False)
-        stages = tuple(step for step in steps if isinstance(step, Stage))
+        own = select.table.physical
+        stages = tuple(step for step in steps if isinstance(step, Stage) and step.scan.view == own)
         wanted = _early(select) if asked and len(stages) == len(steps) > 0 else 0
         if wanted:
             yield Batches(select, stages, wanted)

@@ -190,7 +190,11 @@ class _Binder:
                     f"{table.name} cannot be asked of {place.said}",
                     code="place",
                     span=node.span,
-                    hints=("asked of registries are: images, tags, repositories, manifests, search",),
+                    hints=(
+                        f"such as: {table.name} of {place.said}/app:1"
+                        if table.takes is Of.IMAGES or table.remote
+                        else "asked of registries are: images, tags, repositories, manifests, search",
+                    ),
                 )
             if not place.registry and table.remote:
                 raise StatementError(

@@ -67,6 +67,10 @@ class TestWhatIsInside:
         assert copied.column("tag") == ["1.10.0"]
         chart = ask(here, f"{of} where tag = chart select count(layers) as layers, count(history) as steps").rows
         assert chart == [{"layers": 1, "steps": 0}]
+        few = ask(
+            here, f"{of} where (any layers where size > 1) and created is known select count(layers) as n limit 2"
+        )
+        assert few.column("n") == [2, 2], "a limit ends no asking for what belongs to rows"
         counted = ask(here, f"platforms of {thousand.host}/mixed:multi where not attestation select count(layers) as n")
         assert counted.column("n") == [2, 2, 2]
         images = ask(here, f"images in {thousand.host}/team where (no layers where size = 0) select count(layers) as n")
