@@ -777,7 +777,7 @@ def ref(name: _Name, /) -> _Image:
 images: Table
 """One row for each name of each image, as `docker image ls` shows them; an image without a name is one row."""
 layers: Table
-"""One row for each layer of each image, bottom layer first. Those of images in registries are asked of them: layers of registry.local:5000/team/app:1, layers of (tags of registry.local:5000/team/app where …)."""
+"""One row for each layer of each image, bottom layer first. Those of images in registries are asked of them: layers of registry.local:5000/team/app:1, layers of (tags of registry.local:5000/team/app where …). These also tell name, registry, repository, manifest_digest, platform and problem, and their size is download_size."""
 history: Table
 """One row for each step of the build of each image, first step first; of images in registries too, as layers are."""
 containers: Table

@@ -60,30 +60,35 @@ class Foresight:
         seen = self._scans[stage.scan.view]
         if seen is None:
             return ""
-        whole, single = seen
-        every, view = [*whole, *single], stage.scan.view
-        if stage.cost is Cost.LISTED:
-            pages = sum(max(1, -(-one.tags // PAGE)) for one in whole)
-            listed = f" by the last list of {_tags(whole)}" if whole else ""
-            return f"; at most {pages + sum(1 - one.fresh for one in single):,}{listed}"
-        count, named = 0, not self._first(view, "names")
-        if not named:
+        return self._listed(*seen) if stage.cost is Cost.LISTED else self._fetched(stage, *seen)
+
+    def _listed(self, whole: list[Seen], single: list[Seen]) -> str:
+        """Say it of a list: pages of tags, and what names with their tag stand for."""
+        pages = sum(max(1, -(-one.tags // PAGE)) for one in whole)
+        listed = f" by the last list of {_tags(whole)}" if whole else ""
+        return f"; at most {pages + sum(1 - one.fresh for one in single):,}{listed}"
+
+    def _fetched(self, stage: Stage, whole: list[Seen], single: list[Seen]) -> str:
+        """Say it of what is fetched for rows that were listed."""
+        every, view, count, told = [*whole, *single], stage.scan.view, 0, ""
+        naming = self._first(view, "names")
+        if naming:
             count += sum(one.tags - one.fresh for one in whole)
         if (stage.more or stage.cost in _DOCUMENTS) and self._first(view, "documents"):
-            # what is new here is asked for by its name, and comes with its digest, but not from a mirror
-            with_names = [] if named or self._mirrored else whole
-            count += sum(one.fresh - one.fresh_documents for one in with_names)
-            count += sum(one.tags - one.documents for one in every if one not in with_names)
-        below = ""
+            if naming and not self._mirrored:  # what is new here is asked for by its name, and comes with its digest
+                count += sum(one.fresh - one.fresh_documents for one in whole)
+                count += sum(one.tags - one.documents for one in single)
+            else:
+                count += sum(one.tags - one.documents for one in every)
         if stage.cost in _MANIFESTS and self._first(view, "manifests"):
             count += sum(one.documents - one.manifests for one in every)
             if new := sum(one.tags - one.documents for one in every):
-                below = f", 1 more for each of {_count(new, 'new name')} that stands for an index,"
+                told = f", 1 more for each of {_count(new, 'new name')} that stands for an index,"
         if stage.cost is Cost.CONFIG:
             count += sum(one.tags - one.configs for one in every)
         if stage.cost is Cost.ATTACHED:
             count += _ATTACHED * sum(one.tags for one in every)
-        return f"; at most {count:,}{below} if nothing has changed" + ("" if named else self._fresh(whole))
+        return f"; at most {count:,}{told} if nothing has changed" + (self._fresh(whole) if naming else "")
 
     def _first(self, view: str, what: str) -> bool:
         """Whether this is the first stage of a scan that needs this."""

@@ -263,7 +263,10 @@ class Remembered:
 
     def doubt(self) -> None:
         """Count nothing that tags stood for as fresh: some may stand for something else by now."""
-        self._connection.execute(f"UPDATE {_ATTACHED}.tag SET asked = 0")
+        try:
+            self._connection.execute(f"UPDATE {_ATTACHED}.tag SET asked = 0")
+        except sqlite3.Error:
+            pass  # what was done is done, whether this can be written or not
 
     def gone(self, reference: Reference) -> None:
         """Forget a tag, or a manifest, that is no longer there."""

@@ -9,7 +9,8 @@ _IMAGE = Relation("names", "images", "the image that has it, once for each name"
 LAYERS = Table(
     "layers",
     "One row for each layer of each image, bottom layer first. Those of images in registries are asked of them:"
-    " layers of registry.local:5000/team/app:1, layers of (tags of registry.local:5000/team/app where …).",
+    " layers of registry.local:5000/team/app:1, layers of (tags of registry.local:5000/team/app where …). These"
+    " also tell name, registry, repository, manifest_digest, platform and problem, and their size is download_size.",
     (
         Field("image", Kind.DIGEST, "the id of the image", title="IMAGE"),
         Field("index", Kind.NUMBER, "the place in the image, 0 at the bottom", cost=Cost.MANIFEST),

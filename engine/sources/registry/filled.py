@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 HIDDEN = ("_asked", "_path", "_gone")
 """Columns beside those of the fields: by what a row was asked, its repository's path, whether it has vanished since."""
+AT_ONCE = 200
+"""Answers that are written down together."""
 _GONE = ("manifest-unknown", "name-unknown", "not-found")
 
 

@@ -10,7 +10,7 @@ from imq.engine.oci.reference import Reference
 from imq.grammar.errors import ImqError, InvalidReference, RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
-from .filled import Asked
+from .filled import AT_ONCE, Asked
 from .layers import History, Layers
 from .manifests import Manifests
 from .platforms import Platforms
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from imq.engine.sources.filling import Filler
     from imq.engine.stages import Scan
     from imq.engine.store.remembered import Remembered
-
-_AT_ONCE = 200
-"""Answers that are written down together."""
 
 
 _FILLERS: dict[str, Callable[[Registries, Scan], Filler]] = {
@@ -174,7 +171,7 @@ class Registries:
                 continue
             reference, digest = wanted[place]
             taken.append((place, reference.replace(tag=None, digest=digest), fetched))
-            if len(taken) >= _AT_ONCE:
+            if len(taken) >= AT_ONCE:
                 yield from ((failed, error) for failed, _, error in self.remember(taken))
                 taken = []
         yield from ((failed, error) for failed, _, error in self.remember(taken))
@@ -193,7 +190,7 @@ class Registries:
                 taken.append((wanted[place][1].digest, Config.read(content, f"the config of {wanted[place][0]}")))
             except ImqError as error:
                 yield place, error
-            if len(taken) >= _AT_ONCE:
+            if len(taken) >= AT_ONCE:
                 self.memory.configs(taken)
                 taken = []
         self.memory.configs(taken)

@@ -11,7 +11,7 @@ from imq.engine.tables import IMAGES, Cost
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .filled import Asked, Filled, is_gone, place_of, reference_of
+from .filled import AT_ONCE, Asked, Filled, is_gone, place_of, reference_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -29,8 +29,6 @@ _SIGNATURES = (
     "application/vnd.dev.cosign.artifact.sig.*",
     "application/vnd.dev.sigstore.bundle*",
 )
-_AT_ONCE = 200
-"""Answers that are written down together."""
 _CONFIG_FIELDS = [
     "created",
     "label",
@@ -214,7 +212,7 @@ class Tags(Filled):
                 failures.append((row, answer, asked[row].familiar_name))
                 continue
             found.append((row, asked[row], answer))
-            if len(found) >= _AT_ONCE:
+            if len(found) >= AT_ONCE:
                 failures += self._note(found)
                 found = []
         failures += self._note(found)
