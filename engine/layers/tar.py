@@ -134,6 +134,17 @@ class TarWalker:
         if not self._ended and self._at < end:
             self._held += piece[max(0, self._at - start) :]
 
+    @property
+    def ended(self) -> bool:
+        """Whether the end marker has come."""
+        return self._ended
+
+    def pass_over(self) -> int:
+        """Count what lies before the next header as fed; return its bytes, which the caller passes over."""
+        ahead = max(self._at - self._fed, 0)
+        self._fed += ahead
+        return ahead
+
     def _scan(self, piece: bytes | memoryview, start: int) -> None:
         """Walk over ordinary headers, up to the first that is not, or is not wholly in `piece`."""
         adler, unpack, types, ends = adler32, _FAST.unpack_from, _FAST_TYPES, _FAST_ENDS

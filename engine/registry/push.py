@@ -91,6 +91,7 @@ class _Push:
         self._source = source
         self._absent = absent
         self._counter = Counter(progress)
+        self._looked_into: set[Digest] = set()
 
     def run(self, manifest: Descriptor, jobs: int) -> Pushed:
         """Push all that is not there. Who has a manifest has what it names, so manifests are asked for first."""
@@ -191,7 +192,8 @@ class _Push:
             if depth >= _DEEPEST_INDEX:
                 raise Malformed(f"{self._reference} is an index of indexes without end", code="document")
             for entry in document.manifests:
-                if entry.digest not in self._absent:
+                if entry.digest not in self._absent and entry.digest not in self._looked_into:
+                    self._looked_into.add(entry.digest)
                     yield from self._documents(entry, depth + 1)
         yield descriptor, content, document
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
-import tarfile
-import zlib
 
 from imq.engine.layers.compression import sniff
 from imq.engine.oci import media
@@ -20,41 +17,22 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from .files import told
 from .index import DEEPEST_INDEX
-from .layout import LARGEST_INDEX, Entry
+from .layout import Entry
 from .making import store_manifest
+from .members import Archive, Folder, unreadable, unsaid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import Any, BinaryIO, Protocol
+    from typing import Any, BinaryIO
 
     from .ingest import Ingest
-
-    class Files(Protocol):
-        """Named files to read an image from; `moved` is told of the bytes that were taken in."""
-
-        moved: Callable[[int], None]
-
-        def open(self, name: str) -> BinaryIO | None:
-            """Open a file; None when there is none of this name."""
-
-        def size(self, name: str) -> int:
-            """Return the bytes of a file, 0 when there is none of this name."""
-
-        def total(self) -> int:
-            """Return the most bytes that images may be made of."""
-
+    from .members import Files
 
 _PIECE = 1 << 20
 _HEAD = 512
 """Bytes that tell how a layer is packed."""
-_UNREADABLE: tuple[type[Exception], ...] = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
-"""What reading a tar archive, packed or not, raises when it is not one or is cut off."""
-try:
-    from lzma import LZMAError
-except ImportError:  # a Python built without it reads no archive packed with xz
-    pass
-else:
-    _UNREADABLE += (LZMAError,)
+_LARGEST_LISTING = 32 << 20
+"""Bytes of index.json or manifest.json that are read at most: enough for tens of thousands of images."""
 
 
 class Loaded(Record):
@@ -66,108 +44,54 @@ class Loaded(Record):
     held: frozenset[Digest] = frozenset()
 
 
-def _unsaid(_count: int) -> None:
-    """Say nothing of bytes."""
-
-
-class _Folder:
-    """The files of a folder; nothing outside of it can be named."""
-
-    def __init__(self, root: str) -> None:
-        self.moved: Callable[[int], None] = _unsaid
-        self._root = os.path.realpath(root)
-
-    def open(self, name: str) -> BinaryIO | None:
-        path = self._path(name)
-        return open(path, "rb") if path is not None else None
-
-    def size(self, name: str) -> int:
-        path = self._path(name)
-        return os.path.getsize(path) if path is not None else 0
-
-    def total(self) -> int:
-        return sum(
-            os.path.getsize(os.path.join(folder, name))
-            for folder, _, names in os.walk(os.path.join(self._root, "blobs"))
-            for name in names
-        )
-
-    def _path(self, name: str) -> str | None:
-        path = os.path.realpath(os.path.join(self._root, name))
-        return path if path.startswith(self._root + os.sep) and os.path.isfile(path) else None
-
-
-class _Archive:
-    """The files of a tar archive, links followed within it."""
-
-    def __init__(self, archive: tarfile.TarFile) -> None:
-        self.moved: Callable[[int], None] = _unsaid
-        self._archive = archive
-        self._members = {os.path.normpath(member.name): member for member in archive}
-
-    def open(self, name: str) -> BinaryIO | None:
-        member = self._member(name)
-        # a regular member is always a file
-        return self._archive.extractfile(member) if member is not None else None  # type: ignore[return-value]
-
-    def size(self, name: str) -> int:
-        member = self._member(name)
-        return member.size if member is not None else 0
-
-    def total(self) -> int:
-        return sum(member.size for member in self._members.values())
-
-    def _member(self, name: str) -> tarfile.TarInfo | None:
-        member = self._members.get(os.path.normpath(name))
-        for _ in range(8):  # old archives name a layer they hold twice by a link
-            if member is None or member.isreg():
-                break
-            target = member.linkname if member.islnk() else os.path.join(os.path.dirname(member.name), member.linkname)
-            member = self._members.get(os.path.normpath(target)) if member.islnk() or member.issym() else None
-        return member if member is not None and member.isreg() else None
-
-
-def load(path: str, ingest: Ingest, watch: Callable[[int], Callable[[int], None]] = lambda _: _unsaid) -> list[Loaded]:
+def load(path: str, ingest: Ingest, watch: Callable[[int], Callable[[int], None]] = lambda _: unsaid) -> list[Loaded]:
     """Take in every image of an archive or layout folder. Blobs are verified; names are returned and not yet given.
 
     `watch` is called with the number of bytes that there are, and returns what is called whenever some have come in.
     """
     with told(f"read {path}"):
         if os.path.isdir(path):
-            return list(_load(_Folder(path), path, ingest, watch))
+            return list(_load(Folder(path), path, ingest, watch))
         try:
-            archive = tarfile.open(path)  # noqa: SIM115 - closed below
+            with Archive(path) as archive:
+                return list(_load(archive, path, ingest, watch))
         except FileNotFoundError:
             raise NotFound(
                 f"no such file: {path}", hints=("load takes an archive that docker save or imq save wrote",)
             ) from None
-        except tarfile.ReadError:
-            why = "is not an archive: it is neither a tar nor one that gzip, bzip2 or xz has packed"
-            hints = ("load takes what docker save or imq save wrote; import takes a file tree",)
-            raise Malformed(f"{path} {why}", code="archive", hints=hints) from None
-        except _UNREADABLE as problem:
-            raise Malformed(f"{path} is not an archive: {problem}", code="archive") from None
-        with archive:
-            try:
-                return list(_load(_Archive(archive), path, ingest, watch))
-            except _UNREADABLE as problem:
-                raise Malformed(f"{path} is damaged: {problem}", code="archive") from None
+        except unreadable() as problem:
+            raise Malformed(f"{path} is damaged: {problem}", code="archive") from None
+        except OSError as problem:
+            if problem.errno is not None:
+                raise
+            raise Malformed(f"{path} is damaged: {problem}", code="archive") from None  # as bz2 says it
 
 
 def _load(files: Files, path: str, ingest: Ingest, watch: Callable[[int], Callable[[int], None]]) -> Iterator[Loaded]:
     files.moved = watch(files.total())
     if (layout := files.open("index.json")) is not None:
         with layout:
-            yield from _load_layout(files, layout.read(LARGEST_INDEX), ingest)
+            yield from _load_layout(files, _listing(layout, path), ingest)
     elif (listing := files.open("manifest.json")) is not None:
         with listing:
-            yield from _load_docker(files, listing.read(LARGEST_INDEX), path, ingest)
+            yield from _load_docker(files, _listing(listing, path), path, ingest)
     else:
         raise Malformed(
             f"{path} holds no images: it has neither index.json nor manifest.json",
             code="archive",
             hints=("to make an image of a plain archive or folder: imq import PATH as NAME",),
         )
+
+
+def _listing(source: BinaryIO, path: str) -> bytes:
+    content = source.read(_LARGEST_LISTING + 1)
+    if len(content) > _LARGEST_LISTING:
+        raise Malformed(
+            f"{path} lists its images in more than {_LARGEST_LISTING >> 20} MiB",
+            code="document-size",
+            hints=("part it into several archives",),
+        )
+    return content
 
 
 # OCI layouts
@@ -182,17 +106,22 @@ def _load_layout(files: Files, content: bytes, ingest: Ingest) -> Iterator[Loade
     if not ingest.roomy(files.total()):
         ingest.reserve(_reached(files, [entry.descriptor for entry in described], ingest.largest_document))
     for entry in described:
-        held: set[Digest] = set()
+        held: dict[Digest, Digest] = {}
         id_ = _copy_tree(files, entry.descriptor, ingest, held)
         descriptor = entry.descriptor.replace(annotations={})
-        yield Loaded(descriptor, id_, (entry.name,) if entry.name else (), frozenset(held - {descriptor.digest}))
+        yield Loaded(descriptor, id_, (entry.name,) if entry.name else (), frozenset(held) - {descriptor.digest})
 
 
-def _copy_tree(files: Files, descriptor: Descriptor, ingest: Ingest, held: set[Digest], depth: int = 0) -> Digest:
+def _copy_tree(
+    files: Files, descriptor: Descriptor, ingest: Ingest, held: dict[Digest, Digest], depth: int = 0
+) -> Digest:
     """Copy a manifest and all it reaches, the manifest last; return the id of its (first) image.
 
-    An archive of one platform has an index that names others too; `held` takes what is there.
+    An archive of one platform has an index that names others too; `held` takes what is there, each with its (first)
+    image. What indexes name twice is copied once.
     """
+    if descriptor.digest in held:
+        return held[descriptor.digest]
     if depth > DEEPEST_INDEX:
         raise Malformed("the archive has an index of indexes without end", code="document")
     content = _document(files, descriptor, ingest.largest_document)
@@ -206,7 +135,7 @@ def _copy_tree(files: Files, descriptor: Descriptor, ingest: Ingest, held: set[D
     else:
         id_ = _copy_image(files, document, ingest)
     ingest.document(descriptor, content)
-    held.add(descriptor.digest)
+    held[descriptor.digest] = id_
     return id_
 
 

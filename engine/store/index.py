@@ -35,8 +35,8 @@ DEEPEST_INDEX = 8
 """Indexes within indexes that are followed."""
 _AT_ONCE = 500
 """Descriptors of index.json whose images are inserted together."""
-_REMEMBERED = 10_000
-"""Documents that are remembered at most."""
+_REMEMBERED = 8 << 20
+"""Bytes of documents that are remembered at most; parsed they take several times as much."""
 _MAPPED = 1 << 30
 """Bytes of the index that are read in place instead of being copied: twice as fast for 100,000 images."""
 _UNWRITABLE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
@@ -59,6 +59,7 @@ class StoreIndex:
         self._layout = layout
         self._create = create
         self._documents: dict[tuple[str, str, int], Config | Manifest | Index] | None = None
+        self._remembered = 0
         try:
             self.connection = self._opened() if create else self._in_memory()
         except sqlite3.Error as problem:
@@ -314,14 +315,15 @@ class StoreIndex:
         document = self._documents.get(key)
         if not isinstance(document, kinds):
             document = read()
-            if len(self._documents) < _REMEMBERED:
+            if self._remembered + descriptor.size <= _REMEMBERED:
+                self._remembered += descriptor.size
                 self._documents[key] = document
         return document
 
     @contextmanager
     def remembering(self) -> Iterator[None]:
         """Read each document once: for a change, which checks new images, and takes them in when it has ended."""
-        self._documents = {}
+        self._documents, self._remembered = {}, 0
         try:
             yield
         finally:

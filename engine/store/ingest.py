@@ -25,7 +25,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import partials
 from .damage import damaged, is_marked, unmark
-from .files import free_at, locked, sync_all, sync_folder, told
+from .files import free_at, locked, share, sync_all, sync_folder, told
 from .index import Content
 from .intake import small, take_in
 from .layout import unknown_type
@@ -309,7 +309,10 @@ class Ingest:
 
     def _name(self, temporary: str, digest: Digest) -> None:
         target = self._layout.blob_path(digest)
-        os.makedirs(os.path.dirname(target), exist_ok=True)
+        folder = os.path.dirname(target)
+        if not os.path.isdir(folder):  # of another algorithm than any blob before
+            os.makedirs(folder, exist_ok=True)
+            share(folder, self._layout.root)
         os.rename(temporary, target)
         unmark(self._layout, digest)
 
@@ -328,8 +331,10 @@ class Ingest:
         """Make all blobs and their names durable; to be done before something refers to them."""
         self._settle()
         with told("sync the store"):
-            for algorithm in os.listdir(os.path.join(self._layout.root, "blobs")):
-                sync_folder(os.path.join(self._layout.root, "blobs", algorithm))
+            blobs = os.path.join(self._layout.root, "blobs")
+            for algorithm in os.listdir(blobs):
+                sync_folder(os.path.join(blobs, algorithm))
+            sync_folder(blobs)
 
 
 def _write_all(handle: int, content: bytes) -> None:

@@ -83,13 +83,14 @@ def _save_tree(
     add: Callable[[str, bytes], None],
     moved: Callable[[int], None],
 ) -> tuple[Descriptor, list[Manifest]]:
-    """Write what a manifest or index names, as far as it is `held`, and itself last."""
+    """Write what a manifest or index names, as far as it is `held`, and itself last; what is written leaves `held`."""
     content = store.read(root)
     document = read_manifest(content)
     manifests: list[Manifest] = []
     if isinstance(document, Index):
         for child in document.manifests:
             if child.digest in held:
+                held.discard(child.digest)  # an index may name it again
                 manifests += _save_tree(store, child.digest, held, archive, written, add, moved)[1]
     else:
         manifests.append(document)

@@ -188,8 +188,13 @@ class Store:
         held = {digest for (digest,) in rows}
         absent: dict[Digest, str] = {}
         pending = [root]
+        seen: set[Digest] = set()
         while pending:
-            document = read_manifest(self.read(pending.pop()))
+            index = pending.pop()
+            if index in seen:
+                continue
+            seen.add(index)
+            document = read_manifest(self.read(index))
             for child in document.manifests if isinstance(document, Index) else ():
                 if child.digest not in held:
                     known = child.platform is not None and child.platform.known

@@ -304,6 +304,17 @@ def test_a_realm_over_plain_http_is_refused(connect: Callable[..., Client], tmp_
     assert caught.value.code == "insecure-realm"
 
 
+def test_a_registry_elsewhere_may_not_have_services_of_this_machine_asked(connect: Callable[..., Client]) -> None:
+    authorizer = connect().exchange.authorizer
+    near = 'Bearer realm="http://127.0.0.1:1/t",service="s"'
+    with pytest.raises(RegistryError) as caught:
+        authorizer.answer(near, None, "registry.example", "a", ("repository:a:pull",), plain=False)
+    assert caught.value.code == "insecure-realm"
+    with pytest.raises(RegistryError) as caught:
+        authorizer.answer(near, None, "localhost:5000", "a", ("repository:a:pull",), plain=False)
+    assert caught.value.code == "unreachable", "one that is here itself may"
+
+
 def test_a_token_that_is_never_right_does_not_loop(client: Client) -> None:
     with Scripted() as server:
         challenge = {"WWW-Authenticate": f'Bearer realm="{server.url}/t",service="s",scope="repository:a:pull"'}

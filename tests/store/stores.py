@@ -190,6 +190,8 @@ def _check_index(root: str) -> None:
 
 
 def _reach(root: str, descriptor: Mapping[str, Any], reached: dict[str, int]) -> None:
+    if descriptor["digest"] in reached:
+        return
     reached[descriptor["digest"]] = descriptor["size"]
     try:
         with open(_path(root, descriptor["digest"]), "rb") as source:

@@ -1,0 +1,224 @@
+"""The files of an archive or a folder, by their names: what images are loaded from.
+
+An archive comes from anywhere. Its headers are walked as those of layers are, within the same kind of limits: nothing
+in it decides how much memory or how deep a stack it takes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import zlib
+
+from imq.engine.layers.compression import sniff
+from imq.engine.layers.tar import TarLimits, TarWalker
+from imq.grammar.errors import Malformed
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, BinaryIO, Protocol, Self
+
+    from imq.engine.layers.tar import Entry
+
+    class Files(Protocol):
+        """Named files to read an image from; `moved` is told of the bytes that were taken in."""
+
+        moved: Callable[[int], None]
+
+        def open(self, name: str) -> BinaryIO | None:
+            """Open a file; None when there is none of this name."""
+
+        def size(self, name: str) -> int:
+            """Return the bytes of a file, 0 when there is none of this name."""
+
+        def total(self) -> int:
+            """Return the most bytes that images may be made of."""
+
+
+_PIECE = 64 << 10
+_HEAD = 512
+_LIMITS = TarLimits(entries=250_000, name=4096)
+"""An archive of images has a few files for each layer."""
+_MOST_LINKS = 8
+"""Links that are followed to a file."""
+
+
+def unsaid(_count: int) -> None:
+    """Say nothing of bytes."""
+
+
+class Folder:
+    """The files of a folder; nothing outside of it can be named."""
+
+    def __init__(self, root: str) -> None:
+        self.moved: Callable[[int], None] = unsaid
+        self._root = os.path.realpath(root)
+
+    def open(self, name: str) -> BinaryIO | None:
+        """Open a file."""
+        path = self._path(name)
+        return open(path, "rb") if path is not None else None
+
+    def size(self, name: str) -> int:
+        """Return the bytes of a file."""
+        path = self._path(name)
+        return os.path.getsize(path) if path is not None else 0
+
+    def total(self) -> int:
+        """Return the bytes of all blobs."""
+        return sum(
+            os.path.getsize(os.path.join(folder, name))
+            for folder, _, names in os.walk(os.path.join(self._root, "blobs"))
+            for name in names
+        )
+
+    def _path(self, name: str) -> str | None:
+        if "\0" in name:
+            return None
+        path = os.path.realpath(os.path.join(self._root, name))
+        return path if path.startswith(self._root + os.sep) and os.path.isfile(path) else None
+
+
+class Archive:
+    """The files of a tar archive, packed or not, links followed within it; a context manager.
+
+    Raises `Malformed` (code `archive`, or `bomb` for more than any archive of images needs) where it is none.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.moved: Callable[[int], None] = unsaid
+        self._path = path
+        self._source = _unpacked(path)
+        self._files: dict[str, tuple[int, int]] = {}
+        self._links: dict[str, str] = {}
+        try:
+            self._walk()
+        except BaseException:
+            self._source.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._source.close()
+
+    def open(self, name: str) -> BinaryIO | None:
+        """Open a file. Several may be open, and are read by one thread."""
+        found = self._found(name)
+        if found is None:
+            return None
+        return io.BufferedReader(_Part(self._source, *found, f"{self._path} is damaged: it ends within {name}"), _PIECE)
+
+    def size(self, name: str) -> int:
+        """Return the bytes of a file."""
+        found = self._found(name)
+        return found[1] if found is not None else 0
+
+    def total(self) -> int:
+        """Return the bytes of all files."""
+        return sum(size for _, size in self._files.values())
+
+    def _walk(self) -> None:
+        walker = TarWalker(self._take, _LIMITS)
+        source = self._source
+        try:
+            while not walker.ended and (piece := source.read(_PIECE)):
+                walker.feed(piece)
+                if ahead := walker.pass_over():  # what lies between two headers is read when it is wanted
+                    source.seek(ahead, os.SEEK_CUR)
+            walker.finish()
+        except Malformed as problem:
+            if problem.code == "archive" and not walker.entries:
+                raise _no_archive(self._path) from None
+            raise Malformed(f"{self._path} is damaged: {problem.message}", code=problem.code) from None
+
+    def _take(self, entry: Entry) -> None:
+        name = os.path.normpath(entry.path)
+        self._files.pop(name, None)  # the last of a name counts
+        self._links.pop(name, None)
+        if entry.type == "file" and entry.segments is None and not entry.map_in_content:
+            self._files[name] = (entry.offset, entry.size)
+        elif entry.type == "link":
+            self._links[name] = os.path.normpath(entry.link_target)
+        elif entry.type == "symlink":
+            self._links[name] = os.path.normpath(os.path.join(os.path.dirname(entry.path), entry.link_target))
+
+    def _found(self, name: str) -> tuple[int, int] | None:
+        name = os.path.normpath(name)
+        for _ in range(_MOST_LINKS):  # old archives name a layer they hold twice by a link
+            if name not in self._links:
+                break
+            name = self._links[name]
+        return self._files.get(name)
+
+
+class _Part(io.RawIOBase):
+    """A part of a file that others read, too."""
+
+    def __init__(self, source: BinaryIO, start: int, size: int, cut: str) -> None:
+        self._source = source
+        self._start = start
+        self._size = size
+        self._done = 0
+        self._cut = cut
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Go to a place in the part."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._done, os.SEEK_END: self._size}[whence]
+        self._done = min(max(base + offset, 0), self._size)
+        return self._done
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Fill `buffer` with what comes next. Raises `Malformed` when the file ends before the part does."""
+        view = memoryview(buffer)[: self._size - self._done]
+        if not view:
+            return 0
+        self._source.seek(self._start + self._done)
+        count: int = self._source.readinto(view)  # type: ignore[attr-defined]
+        if not count:
+            raise Malformed(self._cut, code="archive")
+        self._done += count
+        return count
+
+
+def _no_archive(path: str) -> Malformed:
+    why = "is not an archive: it is neither a tar nor one that gzip, bzip2 or xz has packed"
+    hints = ("load takes what docker save or imq save wrote; import takes a file tree",)
+    return Malformed(f"{path} {why}", code="archive", hints=hints)
+
+
+def _unpacked(path: str) -> BinaryIO:
+    """Open a file for reading what it is when it is unpacked."""
+    with open(path, "rb") as source:
+        packed = sniff(source.read(_HEAD))
+    if packed == "gzip":
+        return gzip.open(path, "rb")  # type: ignore[return-value]
+    if packed == "bzip2":
+        import bz2
+
+        return bz2.open(path, "rb")  # type: ignore[return-value]
+    if packed == "xz":
+        import lzma
+
+        return lzma.open(path, "rb")  # type: ignore[return-value]
+    return open(path, "rb")
+
+
+def unreadable() -> tuple[type[Exception], ...]:
+    """Return what reading a packed file raises when it is damaged."""
+    try:
+        from lzma import LZMAError
+    except ImportError:  # a Python built without it reads no archive packed with xz
+        return EOFError, zlib.error, gzip.BadGzipFile
+    return EOFError, zlib.error, gzip.BadGzipFile, LZMAError
