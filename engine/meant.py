@@ -37,7 +37,11 @@ _NEVER_MEANT = ("let", "set", "use", "view")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'')
 _HELD = re.compile("\ue000(\\d+)\ue001")
 """What stands for a quoted text while the words around it are looked at."""
+_BEFORE = re.compile(r"((?:(?:dry run|explain) )*)(.*)", re.IGNORECASE | re.DOTALL)
+"""What may stand before any sentence, and the sentence."""
 
+_A_FIELD = "to mean the field"
+"""How the hint begins that a field was meant where a value stands."""
 _CLOSE = re.compile(r'did you mean "([^"]+)"\?')
 
 
@@ -66,7 +70,8 @@ def meant(
 
     words = Words(vocabulary)
     masked = " ".join(_QUOTED.sub(hold, said).split())
-    translated = _translated(masked, words, _dates(now, zone), held)
+    before, asked = _BEFORE.match(masked).groups()  # type: ignore[union-attr] # every text has an empty beginning
+    translated = before + _translated(asked, words, _dates(now, zone), held)
     for start in dict.fromkeys((translated, masked)):
         if found := _mended(start, words, held, check):
             return found if found != said and found.isprintable() else ""
@@ -159,6 +164,8 @@ def _better(said: str, error: StatementError, words: Words, held: list[str], che
         tries = [f"{before}{word} {whole[start:]}" for word in _missing(before, words)] if found else []
         if not found and whole.count("(") > whole.count(")"):
             tries = [f"{whole})"]
+    if error.hints and error.hints[0].startswith(_A_FIELD):
+        tries.append(f"{before}.{found}{whole[end:]}")
     close = _CLOSE.match(error.hints[0]) if error.hints else None
     if close and found and " " not in found and close[1] not in _NEVER_MEANT:
         tries.insert(0, f"{before}{close[1]}{whole[end:]}")

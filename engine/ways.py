@@ -55,6 +55,7 @@ class Words:
             "FORM": "(?:" + "|".join(re.escape(name) for name in sorted(vocabulary.forms, key=len, reverse=True)) + ")",
             "VALUE": _VALUE, "FIELD": _FIELD, "SIZE": _SIZE, "DURATION": _DURATION, "ARCHITECTURE": _ARCHITECTURES,
             "ROWS": "|".join(_KINDS_OF_ROWS), "ENDS": "|".join(_ENDS), "GLOB": r"[\w./:-]*\*[\w./:*-]*",
+            "NAME": r"(?:[\w.-]+(?::\d+)?/)?[\w./-]+:[\w.-]+",
             "WITHOUT": "(?:without|with no|where no|that have no|having no)(?: an?| any)?",
             "TIMED": "created|pulled_at|last_used", "TOTAL": "sum|avg|min|max|list",
             "DELETE": "delete|remove|erase|drop|rmi|del|destroy|kill|purge",
@@ -132,6 +133,11 @@ def _searched(found: re.Match[str]) -> str:
 
 WAYS: tuple[tuple[str, Put], ...] = (
     # How it begins
+    (r"^(rm|untag) (?:all )?(?:the )?(tags (?:of|in) <VALUE>) except (?!newest\b)(<VALUE>)$", r"\1 \2 where tag != \3"),
+    (r"^image prune$", "prune"),
+    (r"^image prune (?:-a|--all)$", "rm images where not in use"),
+    (r"^image prune (?:-a|--all) (?:-f|--filter)[= ]?until=(\S+)$", r"rm images where not in use and older than \1"),
+    (r"^image prune (?:-f|--filter)[= ]?until=(\S+)$", r"prune images where older than \1"),
     (r"^(?:sudo )?(?:docker|podman|imq)(?: |$)", ""),
     (r"^(?:please|give me|i want|what are|where are|which are)(?: the)? ", ""),
     (r"^(?:\?|h|man|commands)$", "help"),
@@ -169,10 +175,16 @@ WAYS: tuple[tuple[str, Put], ...] = (
     (r"^(<TABLE>) by (<FIELD>) count$", r"\1 group by \2"),
     (r"^(<TABLE>) count by (<FIELD>)$", r"\1 group by \2"),
     (r"^(?:total )?(size) (?:per|by) (<FIELD>)$", r"images group by \2 select \2, sum(\1)"),
-    (r"^(?!<TABLE> )(<FIELD>) of ([\w./-]+:[\w.-]+)$", r"images where name = \2 select \1"),
+    (r"^(?!<TABLE> )(<FIELD>) of (<NAME>)$", r"images where name = \2 select \1"),
     (r" (?:are there|do i have|exist)$", ""),
     (r"^(?:how many|count|number of)(?: of)?(?: the| all)? (?=(?:\S+ ){0,2}<TABLE>\b)(.+?)(?: count)?$", r"\1 count"),
     (r"^count ?\( ?(.+?) ?\)$", r"\1 count"),
+    (r"^(?:the )?(?:newest|latest|highest|last) version(?: tag)? of (<VALUE>)$",
+     r"tags of \1 where version is known order by version desc limit 1"),
+    (r"^(?:compare|diff) (<VALUE>) (?:with|and|to|against) (<VALUE>)$", r"layers of \1 except layers of \2 by digest"),
+    (r"^(?:does )?(<NAME>) exists?$", r"assert any images where name = \1"),
+    (r"^(?:exists?|is there|has image) (?:an? image )?(<NAME>)$", r"assert any images where name = \1"),
+    (r"^assert (<NAME>) (?:where|is|has) (.+)$", r"assert any images where name = \1 and \2"),
     # As SQL has it
     (r"^select count ?\( ?\*? ?\) from (.+)$", r"\1 count"),
     (r"^select \* from ", ""),
@@ -269,6 +281,9 @@ WAYS: tuple[tuple[str, Put], ...] = (
     (r"^images((?: (?:-f|--filter)[= ]?\w+=[^\s]+)+)$", _filtered),
     (r"^(<TABLE>) (?:show|columns|fields|only|with columns) (?=<FIELD>)", r"\1 select "),
     (r"\bselect (<FIELD>(?: <FIELD>)+)$", lambda found: f"select {', '.join(found[1].split())}"),
+    (r"^(<TABLE>\b.*?) as (<FORM>) ((?:where|order by|group by|limit|select)\b.+)$", r"\1 \3 as \2"),
+    (r"\bcolumns? (?=<FIELD>|count\b)", "select "),
+    (r"\ball (?:platforms|architectures)$", "platform all"),
     # Order and groups
     (r"\bgroup by (day|month|year)\b(?! ?\()", r"group by \1(created)"),
     (r",? (?:newest|latest|largest|biggest|highest) first$", " desc"),
@@ -285,6 +300,10 @@ WAYS: tuple[tuple[str, Put], ...] = (
     (r"\bascending\b", "asc"),
     (r"\border by (<FIELD>) limit (\d+) (desc|asc)\b", r"order by \1 \3 limit \2"),
     # Conditions
+    (r"^(manifests\b.*?)\b(?:untagged|dangling)\b", r"\1no tags"),
+    (r"^(layers\b.*?)\bcount\(images\)", r"\1images"),
+    (r"\bparent ?= ?(<VALUE>)", r"based on \1"),
+    (r"\b(?:has|have) no label (<VALUE>)", r"not has label \1"),
     (r" ?&& ?", " and "),
     (r" ?\|\| ?", " or "),
     (r"!(?![=~])", "not "),

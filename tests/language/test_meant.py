@@ -18,6 +18,23 @@ if TYPE_CHECKING:
 
 MEANT = """
 images bigger than 100MB -> images where size > 100MB
+dry run delete images bigger than 100MB -> dry run rm images where size > 100MB
+explain images sorted by size -> explain images order by size
+image prune -a --filter until=24h -> rm images where not in use and older than 24h
+newest version of localhost:1/redis -> tags of localhost:1/redis where version is known order by version desc limit 1
+compare redis:7 with redis:latest -> layers of redis:7 except layers of redis:latest by digest
+exists redis:7 -> assert any images where name = redis:7
+assert redis:7 where user = root -> assert any images where name = redis:7 and user = root
+images as json where dangling -> images where dangling as json
+images group by repository columns repository, count -> images group by repository select repository, count
+copy redis:7 to localhost:1/redis:7 all platforms -> copy redis:7 to localhost:1/redis:7 platform all
+manifests of localhost:1/a where untagged -> manifests of localhost:1/a where no tags
+layers where count(images) = 1 -> layers where images = 1
+images where parent = redis:7 -> images where based on redis:7
+images where has no label env -> images where not has label env
+rm all tags of localhost:1/a except latest -> rm tags of localhost:1/a where tag != latest
+images where digest = manifest_digest -> images where digest = .manifest_digest
+id of localhost:1/a:1 -> images where name = localhost:1/a:1 select id
 images smaller than 10MB -> images where size < 10MB
 show images -> images
 list all images -> images
@@ -161,7 +178,7 @@ def test_the_sentence_to_write_is_told(session: Session, line: str) -> None:
     said, _, meant = line.partition(" -> ")
     error = refusal(session, said)
     assert error.meant == meant
-    assert f"\n  did you mean: {meant}" in draw(error)
+    assert f" did you mean: {meant}" in " ".join(draw(error).split())
     try:
         for _ in session.run(meant, dry_run=True):
             pass
