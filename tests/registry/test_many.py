@@ -91,12 +91,12 @@ def problems(answers: dict[int, Any]) -> dict[int, ImqError]:
 # What works
 
 
-def test_when_a_thousand_images_were_made(ask: Open, thousand: Thousand) -> None:
+def test_when_hundreds_of_images_were_made(ask: Open, thousand: Thousand) -> None:
     many = ask()
-    references = thousand.numbered()
+    references = dict(list(thousand.numbered().items())[:300])
     by_tag = thousand.contents.created()
     assert created(many, references) == {number: by_tag[name.tag or ""] for number, name in references.items()}
-    assert many.requests == {"manifest": 1000, "blob": 1000}
+    assert many.requests == {"manifest": 300, "blob": 300}
 
 
 def test_what_a_thousand_tags_stand_for(ask: Open, thousand: Thousand) -> None:
