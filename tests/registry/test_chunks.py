@@ -247,10 +247,10 @@ def test_chunks_that_are_hardly_taken_are_told(
     connect: Callable[..., Client], registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(body, "BLOCK", 16 << 10)
-    monkeypatch.setattr(chunks, "CHUNK", 30_000_000)
-    content = os.urandom(30_000_000)
+    monkeypatch.setattr(chunks, "CHUNK", 3_000_000)
+    content = os.urandom(3_000_000)
     blob = Descriptor(media.OCI_LAYER, Digest.of(content), len(content))
-    exchange = connect(least_speed=1 << 40, speed_window=0.01, retries=1, first_wait=0.01).exchange
+    exchange = connect(least_speed=1 << 40, speed_window=1e-9, retries=1, first_wait=0.01).exchange
     settings = exchange.settings
     name = Reference.parse(f"{registry.host}/chunks/{uuid.uuid4().hex[:8]}")
     opened = Uploads(exchange)._open(name, blob, None, None)
