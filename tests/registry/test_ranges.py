@@ -275,7 +275,7 @@ def test_an_upload_that_is_hardly_taken_is_told(
     path = tmp_path / "blob"
     path.write_bytes(content)
     blob = Descriptor(media.OCI_LAYER, Digest.of(content), len(content))
-    client = impatient(connect, least_speed=1 << 40, speed_window=0.01)
+    client = impatient(connect, least_speed=1 << 40, speed_window=1e-9)
     with pytest.raises(RegistryError) as raised:
         client.upload_blob(kept, blob, lambda: path.open("rb"))
     assert raised.value.code == "too-slow"
