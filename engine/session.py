@@ -205,6 +205,10 @@ class Session:
         expanded = expand(node, self.memory.names(self.world.environment, self._configured_view))
         if expanded is not node:
             ast.check_depth(expanded)
+        if isinstance(expanded, ast.Ask | ast.Act) and expanded.output.template is not None:
+            from .render.forms import called
+
+            expanded = expanded.replace(output=called(expanded.output))
         return expanded
 
     def _configured_view(self, name: str) -> ast.Rows:
@@ -446,7 +450,6 @@ class Session:
         from .sources.store import StoreSource
 
         world = self.world
-        self._bound_store()
         source = StoreSource(
             self.store,
             environment=world.environment,

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from imq.engine.result import Answer, Documents
+    from imq.grammar.ast import Output
 
     from .cell import Manner
 
-__all__ = ["FORMS", "Form", "columns", "form_named", "write_answer", "write_documents"]
+__all__ = ["FORMS", "Form", "called", "columns", "form_named", "write_answer", "write_documents"]
 
 
 class Form(Record):
@@ -103,13 +104,16 @@ _CALLED = {"json": "jsonl", "table": "table"}
 """Forms that docker calls as if they were templates, and what they are here: of `json` an object a line."""
 
 
+def called(output: Output) -> Output:
+    """Return what is asked for, with the form itself where docker's name of one stands like a template."""
+    name = _CALLED.get((output.template or "").strip())
+    return output if name is None else output.replace(form=name, template=None)
+
+
 def write_answer(answer: Answer, manner: Manner, default: str = "table") -> Iterator[str]:
     """Yield the texts of an answer in the form that it asks for, else in the default form."""
-    source = answer.output.template
-    if source is not None and source.strip() in _CALLED:
-        return form_named(_CALLED[source.strip()]).write(answer, manner)
-    if source is not None:
-        return as_template(answer, manner, source)
+    if answer.output.template is not None:
+        return as_template(answer, manner, answer.output.template)
     return form_named(answer.output.form or default).write(answer, manner)
 
 
@@ -127,16 +131,14 @@ def form_named(name: str) -> Form:
 
 def write_documents(answer: Documents, default: str = "json") -> Iterator[str]:
     """Yield documents as one JSON array (`docker inspect` does so), a line each, as YAML, or through a template."""
-    source = answer.output.template
-    if source is not None and source.strip() not in _CALLED:
+    if answer.output.template is not None:
         from .template import Template
 
-        template = Template.parse(source)
+        template = Template.parse(answer.output.template)
         for document in answer.documents:
             yield template.render(document) + "\n"
         return
-    called = _CALLED.get(source.strip()) if source is not None else answer.output.form
-    form = form_named(called or default).name
+    form = form_named(answer.output.form or default).name
     if form == "jsonl":
         for document in answer.documents:
             yield json_text(document) + "\n"
