@@ -158,7 +158,7 @@ def _candidates(cli: Cli, typed: Typed) -> Iterator[Candidate]:
     """Yield what fits, of imq's own options, of docker's command lines, and of the language."""
     said, options = _options_before(typed.words[1:])
     if said is None:  # the value of an option is being typed
-        yield from _option_values(cli, typed.words[-1], typed.word)
+        yield from _option_values(cli, options, typed.words[-1], typed.word)
         return
     if not said and typed.word.startswith("-"):
         yield from _named_options(typed.word)
@@ -183,17 +183,18 @@ def _options_before(words: Sequence[str]) -> tuple[tuple[str, ...] | None, Optio
     """Return the words of a statement and the options before it; None for the words when an option wants its value."""
     values: dict[str, list[str]] = {}
     flags: set[str] = set()
-    left = list(words)
+    left: list[str] | None = list(words)
     while left and left[0].startswith("-"):
         name, equals, attached = left.pop(0).partition("=")
         if name in VALUED or name == "-f":
             if not equals and not left:
-                return None, Options({}, frozenset(), ())
+                left = None
+                break
             values.setdefault(VALUED.get(name, "file"), []).append(attached if equals else left.pop(0))
         elif name == "--no-config":
             flags.add("no_config")
     kept = {key: tuple(given) for key, given in values.items() if key in ("root", "config", "source")}
-    return tuple(left), Options(kept, frozenset(flags), ())
+    return tuple(left) if left is not None else None, Options(kept, frozenset(flags), ())
 
 
 def _named_options(typed: str) -> Iterator[Candidate]:
@@ -201,7 +202,7 @@ def _named_options(typed: str) -> Iterator[Candidate]:
         yield from (Candidate(name, option.doc) for name in option.names if name.startswith(typed))
 
 
-def _option_values(cli: Cli, name: str, typed: str) -> Iterator[Candidate]:
+def _option_values(cli: Cli, options: Options, name: str, typed: str) -> Iterator[Candidate]:
     if name == "--output":
         from imq.engine.render.forms import FORMS
 
@@ -209,7 +210,7 @@ def _option_values(cli: Cli, name: str, typed: str) -> Iterator[Candidate]:
     elif name == "--color":
         yield from _beginning(typed, ("auto", "always", "never"))
     elif name in ("--source", "--platform"):
-        session = cli.session(Options({}, frozenset(), ()))
+        session = cli.session(options)
         try:
             known = ("source",) if name == "--source" else ("value", "images", "platform")
             yield from _values(session, known[0], typed, *known[1:])

@@ -37,8 +37,8 @@ _NEVER_MEANT = ("let", "set", "use", "view")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'')
 _HELD = re.compile("\ue000(\\d+)\ue001")
 """What stands for a quoted text while the words around it are looked at."""
-_BEFORE = re.compile(r"((?:(?:dry run|explain) )*)(.*)", re.IGNORECASE | re.DOTALL)
-"""What may stand before any sentence, and the sentence."""
+_BEFORE = re.compile(r"\A(?:(?:dry run|explain) )+", re.IGNORECASE)
+"""What may stand before any sentence."""
 
 _A_FIELD = "to mean the field"
 """How the hint begins that a field was meant where a value stands."""
@@ -70,8 +70,8 @@ def meant(
 
     words = Words(vocabulary)
     masked = " ".join(_QUOTED.sub(hold, said).split())
-    before, asked = _BEFORE.match(masked).groups()  # type: ignore[union-attr] # every text has an empty beginning
-    translated = before + _translated(asked, words, _dates(now, zone), held)
+    asked = _BEFORE.sub("", masked)
+    translated = masked.removesuffix(asked) + _translated(asked, words, _dates(now, zone), held)
     for start in dict.fromkeys((translated, masked)):
         if found := _mended(start, words, held, check):
             return found if found != said and found.isprintable() else ""

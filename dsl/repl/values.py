@@ -10,6 +10,7 @@ import json
 import os
 from _thread import allocate_lock
 
+from imq.engine.places import is_host
 from imq.engine.result import Answer
 from imq.grammar.errors import ImqError, StatementError
 from imq.grammar.parser import parse
@@ -58,7 +59,7 @@ def wanted_there(wanted: Wanted, typed: str) -> Wanted | None:
     host, slash, rest = typed.partition("/")
     if wanted.kind not in ("reference", "repository", "source") or not slash:
         return None
-    if "." not in host and ":" not in host and host != "localhost":
+    if not is_host(host):
         return None
     if "@" in rest or (":" in rest and wanted.kind != "reference"):
         return None

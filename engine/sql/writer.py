@@ -214,11 +214,8 @@ class Writer:
 
     def _text_test(self, column: str, node: b.Test, value: b.Value) -> str:
         """Write a test of a text of the store, by the name of its column."""
-        if node.operator == "matches":
-            self.functions.add("matches")
-            return f"lent_matches({column}, {self.place(value.value)})"
-        if node.operator == "like":
-            return f"{column} GLOB {self.place(self._dialect.glob(str(value.value)))}"
+        if node.operator in ("like", "matches"):
+            return self._alike(column, node)
         return f"{column} = {self.place(value.value)}"
 
     def _known(self, operand: b.Bound, *, known: bool) -> str:

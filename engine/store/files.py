@@ -112,14 +112,19 @@ def sync_all(path: str) -> None:
         os.close(handle)
 
 
+def write_all(handle: int, content: bytes) -> None:
+    """Write all of it: a full disk takes a part before it refuses the rest."""
+    left = memoryview(content)
+    while left:
+        left = left[os.write(handle, left) :]
+
+
 def write_whole(path: str, content: bytes, temporary: str) -> None:
     """Replace the file at `path` by `content` by way of the file `temporary` on the same file system."""
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     try:
         try:
-            view = memoryview(content)
-            while view:
-                view = view[os.write(handle, view) :]
+            write_all(handle, content)
             os.fsync(handle)
         finally:
             os.close(handle)

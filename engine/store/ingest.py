@@ -25,7 +25,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import partials
 from .damage import damaged, is_marked, unmark
-from .files import free_at, locked, share, sync_all, sync_folder, told
+from .files import free_at, locked, share, sync_all, sync_folder, told, write_all
 from .index import Content
 from .intake import small, take_in
 from .layout import unknown_type
@@ -138,7 +138,7 @@ class Ingest:
         with told("reserve blobs", self._layout.root), locked(self._layout.lock_path):
             self._make_room(wanted)
             self._room.claim(wanted)
-            _write_all(self._lease, "".join(f"{digest}\n" for digest in wanted).encode())
+            write_all(self._lease, "".join(f"{digest}\n" for digest in wanted).encode())
 
     def _make_room(self, wanted: Mapping[Digest, int]) -> None:
         """Remove what is left of other blobs that nobody goes on with, when the disk has no room beside it."""
@@ -335,13 +335,6 @@ class Ingest:
             for algorithm in os.listdir(blobs):
                 sync_folder(os.path.join(blobs, algorithm))
             sync_folder(blobs)
-
-
-def _write_all(handle: int, content: bytes) -> None:
-    """Write all of it: a full disk takes a part before it refuses the rest."""
-    left = memoryview(content)
-    while left:
-        left = left[os.write(handle, left) :]
 
 
 def _through(

@@ -158,7 +158,7 @@ class Archive:
 class _Part(io.RawIOBase):
     """A part of a file that others read, too."""
 
-    def __init__(self, source: BinaryIO, start: int, size: int, cut: str) -> None:
+    def __init__(self, source: io.BufferedIOBase, start: int, size: int, cut: str) -> None:
         self._source = source
         self._start = start
         self._size = size
@@ -185,7 +185,7 @@ class _Part(io.RawIOBase):
         if not view:
             return 0
         self._source.seek(self._start + self._done)
-        count: int = self._source.readinto(view)  # type: ignore[attr-defined]
+        count = self._source.readinto(view)
         if not count:
             raise Malformed(self._cut, code="archive")
         self._done += count
@@ -198,20 +198,20 @@ def _no_archive(path: str) -> Malformed:
     return Malformed(f"{path} {why}", code="archive", hints=hints)
 
 
-def _unpacked(path: str) -> BinaryIO:
+def _unpacked(path: str) -> io.BufferedIOBase:
     """Open a file for reading what it is when it is unpacked."""
     with open(path, "rb") as source:
         packed = sniff(source.read(_HEAD))
     if packed == "gzip":
-        return gzip.open(path, "rb")  # type: ignore[return-value]
+        return gzip.open(path, "rb")
     if packed == "bzip2":
         import bz2
 
-        return bz2.open(path, "rb")  # type: ignore[return-value]
+        return bz2.open(path, "rb")
     if packed == "xz":
         import lzma
 
-        return lzma.open(path, "rb")  # type: ignore[return-value]
+        return lzma.open(path, "rb")
     return open(path, "rb")
 
 

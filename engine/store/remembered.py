@@ -199,7 +199,7 @@ class Remembered:
         Fresh is what was asked after `since` and not after `now`, both in nanoseconds. Of an index the image of the
         `platform` is meant.
         """
-        key = (reference.registry, reference.repository)
+        key: tuple[str, ...] = (reference.registry, reference.repository)
         where, tags = "registry = ? AND repository = ?", 1
         if reference.tag is None:
             found = self._connection.execute(f"SELECT tags FROM {_ATTACHED}.listed WHERE {where}", key).fetchone()
@@ -207,7 +207,7 @@ class Remembered:
                 return None
             tags = int(found[0])
         else:
-            where, key = f"{where} AND tag = ?", (*key, reference.tag)  # type: ignore[assignment]
+            where, key = f"{where} AND tag = ?", (*key, reference.tag)
         self._connection.create_function("rank_seen", 1, platform.ranked, deterministic=True)
         place = place_in("last.digest", "rank_seen")
         row = self._connection.execute(

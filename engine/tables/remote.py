@@ -17,8 +17,18 @@ def _as_in_images(names: str, cost: Cost) -> tuple[Field, ...]:
 
 _ITSELF: tuple[str, bool, str, tuple[str, ...], tuple[str, ...]] = ("asked name", True, "", (), ("name", "digest"))
 """How what is asked by the name of a row and its digest belongs to it: link, many, singular, keys, drives."""
-_INSIDE: tuple[str, tuple[str, ...]] = ("asked name manifest_digest", ("name", "manifest_digest"))
-"""How the layers and steps of the very image that a row tells of belong to it: link, drives."""
+
+
+def _inside(digest: str, layers: str, history: str) -> tuple[Relation, Relation]:
+    """Return the relations to the layers and steps of the very image whose manifest's digest is in this field."""
+    link = "asked name manifest_digest" + ("" if digest == "manifest_digest" else f"={digest}")
+    drives = ("name", digest)
+    return (
+        Relation("layers", "layers", layers, link, singular="layer", keys=("digest", "diff_id"), drives=drives),
+        Relation("history", "history", history, link, drives=drives),
+    )
+
+
 _PROBLEM = Field("problem", Kind.TEXT, "why its registry did not tell more of it", cost=Cost.LISTED)
 _SOURCE = Field("source", Kind.TEXT, "the registry that holds it", cost=Cost.LISTED)
 _REGISTRY = Field("registry", Kind.TEXT, "the registry's host", cost=Cost.LISTED)
@@ -74,16 +84,7 @@ TAGS = Table(
             drives=("name", "digest"),
         ),
         Relation("referrers", "referrers", "what is attached to it", *_ITSELF),
-        Relation(
-            "layers",
-            "layers",
-            "the layers of the image",
-            _INSIDE[0],
-            singular="layer",
-            keys=("digest", "diff_id"),
-            drives=_INSIDE[1],
-        ),
-        Relation("history", "history", "the steps of the image's build", _INSIDE[0], drives=_INSIDE[1]),
+        *_inside("manifest_digest", "the layers of the image", "the steps of the image's build"),
     ),
     takes=Of.REPOSITORIES,
     remote=True,
@@ -157,22 +158,7 @@ PLATFORMS = Table(
             "asked name digest",
             drives=("name", "digest"),
         ),
-        Relation(
-            "layers",
-            "layers",
-            "its layers",
-            "asked name manifest_digest=digest",
-            singular="layer",
-            keys=("digest", "diff_id"),
-            drives=("name", "digest"),
-        ),
-        Relation(
-            "history",
-            "history",
-            "the steps of its build",
-            "asked name manifest_digest=digest",
-            drives=("name", "digest"),
-        ),
+        *_inside("digest", "its layers", "the steps of its build"),
     ),
     takes=Of.NAMES,
     remote=True,

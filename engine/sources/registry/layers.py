@@ -9,7 +9,7 @@ from .filled import Filled
 from .named import Named
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from imq.engine.oci.platform import Platform
     from imq.engine.render.cell import Raw
@@ -33,6 +33,14 @@ class _Inside(Filled):
     needs = Cost.MANIFEST
     by = "layer_count"
     """A field of tags of this cost."""
+    fields: Mapping[str, str] = {}
+    """The SQL of fields that are no columns."""
+    joined = _OF_CONFIG
+    """The tables that they are taken from."""
+    listed = ""
+    """The SQL of the columns behind those of the image, for the rows of all images."""
+    within = ""
+    """The tables that these are taken from, joined to that of the images, `t`."""
 
     def __init__(self, source: Registries, scan: Scan, platform: Platform) -> None:
         super().__init__(source, scan)
@@ -40,48 +48,37 @@ class _Inside(Filled):
 
     def begin(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """Ask for the images, and list what is inside of them."""
-        self._make()
+        self.make(self.fields, self.joined)
         of = Named(self.source, self.scan, self._platform)
         of.ask(names, self.needs, self.by)
-        self.fill(self._rows(f"temp.{of.rows} AS t"))
+        images = f"FROM temp.{of.rows} AS t"
+        self.fill(f"SELECT {_NAMED}, {self.listed}, NULL {images} {self.within} WHERE t.problem IS NULL")
         unknown = ", ".join(("NULL",) * (len(self.columns) - len(_IMAGE)))
-        self.fill(f"SELECT {_NAMED}, {unknown}, t.problem FROM temp.{of.rows} AS t WHERE t.problem IS NOT NULL")
+        self.fill(f"SELECT {_NAMED}, {unknown}, t.problem {images} WHERE t.problem IS NOT NULL")
         of.drop()
 
-    def _make(self) -> None:
-        """Make the table and the view."""
-        raise NotImplementedError
 
-    def _rows(self, images: str) -> str:
-        """Return the query for the rows of all images, in which `t` is the table of them."""
-        raise NotImplementedError
+_PLACE = """'$[' || t."index" || ']'"""
 
 
 class Layers(_Inside):
     """Rows of layers. What only configs tell is fetched when it is asked for."""
 
     columns = (*_IMAGE, "index", "digest", "download_size", "media_type")
-
-    def _make(self) -> None:
-        place = """'$[' || t."index" || ']'"""
-        self.make(
-            {
-                "image": "manifest.config",
-                "size": "t.download_size",
-                "diff_id": f"json_extract(config.diff_ids, {place})",
-                "chain_id": f"json_extract(config.chain_ids, {place})",
-                "created": "step.created",
-                "created_by": "step.created_by",
-                "images": "coalesce((SELECT max(images) FROM main.layers WHERE digest = t.digest), 0)",
-                "platform": "config.platform",
-            },
-            f"""{_OF_CONFIG}
-            LEFT JOIN remembered.step AS step ON step.config = config.digest AND step.layer = t."index\"""",
-        )
-
-    def _rows(self, images: str) -> str:
-        return f"""SELECT {_NAMED}, position, layer.digest, layer.size, layer.media_type, NULL
-            FROM {images} JOIN remembered.layer ON layer.manifest = t.manifest WHERE t.problem IS NULL"""
+    fields = {  # noqa: RUF012 - nobody changes it
+        "image": "manifest.config",
+        "size": "t.download_size",
+        "diff_id": f"json_extract(config.diff_ids, {_PLACE})",
+        "chain_id": f"json_extract(config.chain_ids, {_PLACE})",
+        "created": "step.created",
+        "created_by": "step.created_by",
+        "images": "coalesce((SELECT max(images) FROM main.layers WHERE digest = t.digest), 0)",
+        "platform": "config.platform",
+    }
+    joined = f"""{_OF_CONFIG}
+        LEFT JOIN remembered.step AS step ON step.config = config.digest AND step.layer = t."index\""""
+    listed = "position, layer.digest, layer.size, layer.media_type"
+    within = "JOIN remembered.layer ON layer.manifest = t.manifest"
 
     def fetch(self, _stage: Stage, /) -> None:
         """Fetch the configs of the images of the rows in `wanted`."""
@@ -94,14 +91,9 @@ class History(_Inside):
     columns = (*_IMAGE, "index", "created", "created_by", "size", "empty", "comment", "layer")
     needs = Cost.CONFIG
     by = "created"
-
-    def _make(self) -> None:
-        self.make({"image": "manifest.config", "platform": "config.platform"}, _OF_CONFIG)
-
-    def _rows(self, images: str) -> str:
-        return f"""SELECT {_NAMED}, step.position, step.created, step.created_by, coalesce(layer.size, 0),
-                step.layer IS NULL, step.comment, layer.digest, NULL
-            FROM {images} JOIN remembered.document AS manifest ON manifest.digest = t.manifest
-            JOIN remembered.step ON step.config = manifest.config
-            LEFT JOIN remembered.layer ON layer.manifest = t.manifest AND layer.position = step.layer
-            WHERE t.problem IS NULL"""
+    fields = {"image": "manifest.config", "platform": "config.platform"}  # noqa: RUF012 - nobody changes it
+    listed = """step.position, step.created, step.created_by, coalesce(layer.size, 0), step.layer IS NULL,
+        step.comment, layer.digest"""
+    within = """JOIN remembered.document AS manifest ON manifest.digest = t.manifest
+        JOIN remembered.step ON step.config = manifest.config
+        LEFT JOIN remembered.layer ON layer.manifest = t.manifest AND layer.position = step.layer"""
