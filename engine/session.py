@@ -534,8 +534,9 @@ class Session:
         """Return what registries have told; nothing is made where there is none yet."""
         from .store.remembered import FILE, Remembered
 
-        there = os.path.exists(os.path.join(self.store.root, FILE))
-        return Remembered(self.runner.connection, self.store.memory_folder() if there else None)
+        layout = self.store.layout
+        there = layout.exists and layout.directory.has_file(FILE)
+        return Remembered(self.runner.connection, self.store.memory_layout() if there else None)
 
     def _foresight(self, planned: Plan | Assertion | None, *, fresh: bool = True) -> Foresight | None:
         """Return what tells how many requests a plan takes, if it takes any; for an action nothing is `fresh`."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from imq.engine.actions import Outcome
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest
@@ -260,5 +258,5 @@ def _held(store: Store, root: Descriptor) -> Iterator[Descriptor]:
     for _, document in store.index.walk(root):
         for child in document.manifests if isinstance(document, Index) else ():
             said = HOLDS in root.annotations and holds(root, child.digest)
-            if said or (holds(root, child.digest) and os.path.lexists(store.layout.blob_path(child.digest))):
+            if said or (holds(root, child.digest) and store.layout.has_blob(child.digest)):
                 yield child

@@ -7,18 +7,17 @@ blobs that nothing reaches any more are removed. When it raises, nothing has cha
 from __future__ import annotations
 
 import json
-import os
 
 from imq.engine.oci import media
-from imq.engine.oci.digest import Digest, is_digest
+from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Index, Manifest
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import partials
-from .files import locked, told
+from .files import told
 from .layout import EVERY, HOLDS, Entry, holding, unknown_type, wrong_diff_id
-from .leases import SWEEP_MARK, mark_sweep, reap
-from .removing import remove_files
+from .leases import SWEEP_MARK, is_sweep_marked, mark_sweep, reap
+from .removing import remove_blobs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -63,15 +62,14 @@ class Change:
         self._edited = False
         self.thorough = False
         """Set to look for what dead or failed processes left, too: whole blobs, and those that nobody goes on with."""
-        self._mark = os.path.join(layout.ingest_path, SWEEP_MARK)
         self._before: frozenset[Digest] = frozenset()
         self._shrunk: set[Digest] = set()
         self.freed = Freed((), 0)
 
     def __enter__(self) -> Self:
         """Take the store's lock and read the entries."""
-        self._lock = locked(self._layout.lock_path)
         with told("lock the store"):
+            self._lock = self._layout.locked()
             self._lock.__enter__()
         self._memory.__enter__()
         try:
@@ -104,10 +102,10 @@ class Change:
             protected = reap(self._layout)
         suspects: frozenset[Digest] = frozenset()
         thorough = self.thorough
-        if self._edited or not os.path.exists(self._layout.index_path):
+        if self._edited or not self._layout.has_index():
             suspects = self._losing()
             if suspects:
-                thorough = thorough or os.path.exists(self._mark)
+                thorough = thorough or is_sweep_marked(self._layout)
                 with told("prepare the change"):  # should this process die before they are gone, the next one knows
                     mark_sweep(self._layout)
             entries = list(self._entries.values())
@@ -308,27 +306,20 @@ class Change:
         return frozenset(Digest(digest) for (digest,) in self._index.connection.execute(_LOST, (lost,)))
 
     def _all_blobs(self) -> frozenset[Digest]:
-        blobs = os.path.join(self._layout.root, "blobs")
         with told("look for blobs"):
-            names = (
-                f"{algorithm.name}:{name}"
-                for algorithm in os.scandir(blobs)
-                if algorithm.is_dir()
-                for name in os.listdir(algorithm.path)
-            )
-            return frozenset(Digest(name) for name in names if is_digest(name))
+            return frozenset(digest for digest, _ in self._layout.blob_sizes())
 
     def _collect(self, suspects: Iterable[Digest], protected: frozenset[Digest]) -> Freed:
         """Remove those of the suspected blobs that no entry reaches and no living ingest protects."""
         unreached = self._index.connection.execute(_UNREACHED, (json.dumps(sorted(suspects)),)).fetchall()
         free = [Digest(digest) for (digest,) in unreached if digest not in protected]
         with told("remove blobs"):
-            sizes = remove_files([self._layout.blob_path(digest) for digest in free])
+            sizes = remove_blobs(self._layout, free)
         # an index reaches platforms that never came
         gone = tuple(digest for digest, size in zip(free, sizes, strict=True) if size is not None)
         kept = len(free) < len(unreached)
-        if not kept and os.path.exists(self._mark):
-            os.unlink(self._mark)
+        if not kept:
+            self._layout.ingest.remove_file(SWEEP_MARK)
         return Freed(gone, sum(size or 0 for size in sizes))
 
 

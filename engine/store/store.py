@@ -16,7 +16,7 @@ from .damage import PULL_AGAIN, CheckedBlob, damaged
 from .files import told
 from .index import StoreIndex
 from .layout import Layout
-from .leases import is_left, tidy
+from .leases import tidy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -69,39 +69,35 @@ class Store:
     def index(self) -> StoreIndex:
         """The index, brought up to what the layout says now."""
         if self._index is None:
-            writable = self.layout.exists and os.access(self.layout.root, os.W_OK)
+            writable = self.layout.exists and self.layout.is_writable()
             if writable:
-                self._tidy()
+                tidy(self.layout)
             elif not self.layout.exists and os.path.lexists(self.layout.root):
                 self.layout.check()
             self._index = StoreIndex(self.layout, create=writable)
         self._index.keep_up()
         return self._index
 
-    def _tidy(self) -> None:
-        """Clear away what processes that died left of blobs that were on their way in."""
-        with told("open the store"):
-            os.makedirs(self.layout.ingest_path, exist_ok=True)
-            left = os.listdir(self.layout.ingest_path)
-        if any(map(is_left, left)):
-            tidy(self.layout)
-
     def close(self) -> None:
         """Close the index."""
         if self._index is not None:
             self._index.close()
             self._index = None
+        self.layout.release()
 
-    def memory_folder(self) -> str | None:
-        """Return the folder for what registries have told, made if it was not there; None when nothing can be kept."""
+    def memory_layout(self) -> Layout | None:
+        """Return the layout for what registries have told, made if it was not there; None when nothing can be kept."""
         try:
             self.layout.create()
-        except StoreError:
+        except StoreError as problem:
+            if problem.code == "unsafe-file":
+                raise
             return None
-        return self.layout.root if os.access(self.layout.root, os.W_OK) else None
+        return self.layout if self.layout.is_writable() else None
 
     def begin(self) -> None:
         """Begin a statement: an index that was opened before there was a store is left for that of the store."""
+        self.layout.release()
         if self._index is not None and not self._index.kept and self.layout.exists:
             self.close()
 
@@ -246,7 +242,7 @@ class Store:
     def open_blob(self, digest: Digest) -> BinaryIO:
         """Open a stored blob for reading, which checks nothing."""
         try:
-            return open(self.layout.blob_path(digest), "rb")
+            return self.layout.open_blob(digest)
         except FileNotFoundError:
             raise StoreError(f"the blob {digest} is not in the store", code="blob-missing", hints=PULL_AGAIN) from None
 
