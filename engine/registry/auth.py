@@ -13,6 +13,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from . import faults
 from .credentials import Credentials, find_credentials
 from .settings import is_loopback
+from .urls import authority, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -175,8 +176,7 @@ class Authorizer:
         """Get a token from the challenge's realm, for the scope it names (it knows best) and what we need besides."""
         from urllib.parse import urlencode
 
-        realm, offered = way.get("realm"), way.get("scope")
-        self._check_realm(realm, registry)
+        realm, offered = self._checked_realm(way.get("realm"), registry), way.get("scope")
         wanted = list(scopes)
         if offered:
             wanted[:1] = [_widened(offered, scopes[0]) if scopes else offered]
@@ -198,15 +198,11 @@ class Authorizer:
             answer = self._send("GET", address, {"Authorization": who.basic} if who is not None else {}, None)
         return self._read(answer, registry, repository, asked_at)
 
-    def _check_realm(self, realm: str, registry: str) -> None:
-        from urllib.parse import urlsplit
-
-        try:
-            parts = urlsplit(realm)
-            host = parts.netloc.rpartition("@")[2]
-        except ValueError:
-            parts, host = urlsplit(""), ""
-        if parts.scheme not in ("http", "https") or not host:
+    def _checked_realm(self, realm: str, registry: str) -> str:
+        """Return the address of the token server; raises `RegistryError` for one that may not be asked."""
+        address = resolve("", realm)
+        scheme, host = address.partition("://")[0], authority(address)
+        if scheme not in ("http", "https") or not host:
             raise RegistryError(
                 f"{registry} names a token server that is no http address",
                 code="not-a-registry",
@@ -214,13 +210,14 @@ class Authorizer:
                 hints=("whoever runs the registry has to set its realm right",),
             )
         near = is_loopback(host) and is_loopback(registry)  # one elsewhere may not have us ask services of this machine
-        if parts.scheme == "http" and not (near or self._settings.names_insecure(host)):
+        if scheme == "http" and not (near or self._settings.names_insecure(host)):
             raise RegistryError(
                 f"{registry} asks to fetch a token over plain http from {host}, where anyone could read it",
                 code="insecure-realm",
                 host=registry,
                 hints=(f"if you accept the risk, list {host} as an insecure registry",),
             )
+        return address
 
     def _read(self, answer: Answer, registry: str, repository: str, asked_at: float) -> _Token:
         import json

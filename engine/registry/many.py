@@ -68,6 +68,7 @@ class Many:
     def __init__(self, client: Client, jobs: int = JOBS, told: Told | None = None) -> None:
         self.exchange = client.exchange
         self._largest = client.settings.largest_document
+        self._pages = client.settings.list_pages
         self._jobs = max(1, jobs)
         self._told = told
         self._told_at = 0.0
@@ -122,11 +123,13 @@ class Many:
         self, wanted: Iterable[tuple[int, Reference, Digest]]
     ) -> Iterator[tuple[int, list[Descriptor] | ImqError]]:
         """Yield what refers to the manifests of these digests in the references' repositories."""
-        return self._run(lambda call, item: ReferrersQuestion(call, item[0], item[1], item[2], self._lacking), wanted)
+        return self._run(
+            lambda call, item: ReferrersQuestion(call, item[0], item[1], item[2], self._lacking, self._pages), wanted
+        )
 
     def listings(self, wanted: Iterable[tuple[int, Reference]]) -> Iterator[tuple[int, Page | ImqError]]:
         """Yield the tags of the references' repositories page by page; an error ends a list, and not the others."""
-        return self._run(lambda call, item: ListingQuestion(call, item[0], item[1]), wanted)
+        return self._run(lambda call, item: ListingQuestion(call, item[0], item[1], self._pages), wanted)
 
     def _run(self, question: Callable[[Call, Any], Question], wanted: Iterable[Any]) -> Iterator[tuple[int, Any]]:
         call = Call()

@@ -176,10 +176,9 @@ class ListingQuestion(Question):
 
     __slots__ = ("pager",)
 
-    def __init__(self, call: Call, key: int, reference: Reference) -> None:
-        listing = tags_of(reference)
-        self.pager = Pager(listing)
-        super().__init__(call, key, reference, listing.ask, LARGEST_PAGE)
+    def __init__(self, call: Call, key: int, reference: Reference, most: int) -> None:
+        self.pager = Pager(listing := tags_of(reference), most)
+        super().__init__(call, key, reference, listing.first, LARGEST_PAGE)
 
     @property
     def what(self) -> str:
@@ -202,15 +201,15 @@ class ReferrersQuestion(Question):
     __slots__ = ("digest", "found", "lacking", "pager")
 
     def __init__(
-        self, call: Call, key: int, reference: Reference, digest: Digest, lacking: set[tuple[str, str]]
+        self, call: Call, key: int, reference: Reference, digest: Digest, lacking: set[tuple[str, str]], most: int
     ) -> None:
         listing = referrers_of(reference, digest)
         self.digest = digest
         self.found: list[Descriptor] = []
         self.lacking = lacking
         """The repositories in whose registries the API is not: learnt here, and shared by all such questions."""
-        self.pager: Pager | None = Pager(listing)
-        super().__init__(call, key, reference, listing.ask, LARGEST_PAGE)
+        self.pager: Pager | None = Pager(listing, most)
+        super().__init__(call, key, reference, listing.first, LARGEST_PAGE)
 
     @property
     def what(self) -> str:

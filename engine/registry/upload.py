@@ -10,10 +10,11 @@ from imq.grammar.record import TYPE_CHECKING
 from . import faults
 from .body import Body
 from .chunks import ChunkedUpload, Session
-from .exchange import Ask, joined
+from .exchange import Ask
 from .limits import retry_after
 from .patience import Patience
 from .scopes import push_scope
+from .urls import resolve
 
 if TYPE_CHECKING:
     import threading
@@ -148,7 +149,7 @@ class Uploads:
         if answer.status == HTTPStatus.CREATED:
             return None
         location = answer.header("Location")
-        address = joined(answer.url, location) if location else ""
+        address = resolve(answer.url, location) if location else ""
         if not address:
             raise RegistryError(
                 f"{reference.registry} opens an upload to {name} and does not say where",
