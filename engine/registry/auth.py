@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
@@ -176,11 +177,13 @@ class Authorizer:
         """Get a token from the challenge's realm, for the scope it names (it knows best) and what we need besides."""
         from urllib.parse import urlencode
 
+        who = self._who(registry, repository)
+        if who is not None and who.registry_token:
+            return _Token(f"Bearer {who.registry_token}", math.inf)
         realm, offered = self._checked_realm(way.get("realm"), registry), way.get("scope")
         wanted = list(scopes)
         if offered:
             wanted[:1] = [_widened(offered, scopes[0]) if scopes else offered]
-        who = self._who(registry, repository)
         query = [("service", way.get("service"))] if way.get("service") else []
         asked_at = self._clock()
         if who is not None and who.identity_token:

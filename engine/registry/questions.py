@@ -228,7 +228,7 @@ class ReferrersQuestion(Question):
         if self.pager is None:
             name = fallback(self.reference, self.digest)
             if answer.status != HTTPStatus.NOT_FOUND:
-                self.found.extend(entries_of(read_fetched(answer, name), name))
+                self.found.extend(entries_of(read_fetched(answer, name), name, self.digest))
             self.tell(self.found)
             return None
         try:
