@@ -221,12 +221,16 @@ class Exchange:
             return answer
         if problem is not None and problem.code == "unreachable" and not problem.temporary and first == "http":
             raise problem  # nobody listens there
-        if answer is not None:
-            answer.close()
+        refusal = answer
+        if refusal is not None:
+            refusal.close()
         try:
             answer = self._followed(ask, second, server, header)
         except RegistryError as failed:
-            raise (problem or failed) from None
+            if refusal is None:
+                raise (problem or failed) from None
+            self._schemes[server] = first  # it was a refusal after all
+            return refusal
         self._schemes[server] = second
         return answer
 

@@ -274,7 +274,10 @@ class Tags(Filled):
         subjects = {int(row[4] or 0): str(row[3]) for row in rows}
         signed: dict[int, int | None] = dict.fromkeys(subjects, 0)
         tagged = {int(row[4] or 0): reference_of(row).replace(tag=f"{row[3]}.sig".replace(":", "-", 1)) for row in rows}
-        for row, answer in self.source.many.heads(tagged.items()):
+        there = {(row[0], row[1]): reference_of(row).replace(digest=Digest(str(row[3]))) for row in rows}
+        for _ in self.source.many.heads(enumerate(there.values())):
+            pass  # it only matters whether each repository answers HEAD for what it has: then it is believed
+        for row, answer in self.source.many.heads(tagged.items(), probing=True):
             if not isinstance(answer, ImqError):
                 signed[row] = int(str(answer.digest) != subjects[row])
             elif not is_gone(answer):
