@@ -13,6 +13,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import faults
 from .credentials import Credentials, find_credentials
+from .redaction import Secrets
 from .settings import is_loopback
 from .urls import authority, resolve
 
@@ -94,10 +95,13 @@ class Authorizer:
         self._tokens: dict[tuple[str, tuple[str, ...]], _Token] = {}
         self._credentials: dict[tuple[str, str], Credentials | None] = {}
         self._identities: dict[str, str] = {}
+        self.secrets = Secrets()
+        """All that was shown to anybody."""
 
     def know(self, registry: str, credentials: Credentials) -> None:
         """Use these credentials for the registry, and ask its token server for an identity token in their place."""
         self._credentials[registry, ""] = credentials
+        self._keep_secret(credentials)
         self._identities[registry] = ""
 
     def identity(self, registry: str) -> str:
@@ -170,8 +174,15 @@ class Authorizer:
         if key not in self._credentials:
             with self._finding:  # a helper may ask the user, and shall do so once
                 if key not in self._credentials:
-                    self._credentials[key] = find_credentials(self._settings, registry, repository)
+                    found = find_credentials(self._settings, registry, repository)
+                    if found is not None:
+                        self._keep_secret(found)
+                    self._credentials[key] = found
         return self._credentials[key]
+
+    def _keep_secret(self, credentials: Credentials) -> None:
+        pair = f"{credentials.user}:{credentials.password}" if credentials.password else ""
+        self.secrets.add(credentials.password, pair, credentials.identity_token, credentials.registry_token)
 
     def _fetch(self, way: Challenge, registry: str, repository: str, scopes: tuple[str, ...]) -> _Token:
         """Get a token from the challenge's realm, for the scope it names (it knows best) and what we need besides."""
@@ -240,9 +251,11 @@ class Authorizer:
                 host=registry,
                 hints=("try again; if it stays so, tell whoever runs the registry",),
             )
+        self.secrets.add(token)
         identity = document.get("refresh_token")
         if registry in self._identities and isinstance(identity, str) and identity.isprintable():
             self._identities[registry] = identity
+            self.secrets.add(identity)
         life = document.get("expires_in")
         seconds = life if isinstance(life, int | float) and not isinstance(life, bool) else 0
         return _Token(f"Bearer {token}", asked_at + max(seconds, _SHORTEST_LIFE) - _MARGIN)

@@ -177,6 +177,16 @@ class Exchange:
             raise Interrupted("the transfer was called off")
 
     def attempt(self, ask: Ask) -> Answer:
+        """Ask once, as `_attempt` does; what it raises shows no secret, whatever the servers have said."""
+        try:
+            return self._attempt(ask)
+        except RegistryError as problem:
+            redact = self._authorizer.secrets.redact
+            problem.message, problem.hints = redact(problem.message), tuple(map(redact, problem.hints))
+            problem.host = problem.host and redact(problem.host)
+            raise
+
+    def _attempt(self, ask: Ask) -> Answer:
         """Ask once, with the credentials known, and once more with those that a 401 answer makes known.
 
         A third time when a cached token was refused first: it may just have been too old.
@@ -272,10 +282,14 @@ class Exchange:
         return self._followed(ask, url.partition("://")[0], host, header)
 
     def note_allowance(self, answer: Reply, host: str) -> None:
-        """Keep what the host says of how often it may be asked, and let the answer know what it has said last."""
+        """Keep what the host says of how often it may be asked, and let the answer know what it has said last.
+
+        The answer is told too which secrets it must not show.
+        """
+        answer.secrets = self._authorizer.secrets
         said = read_allowance(answer.headers)
         if said is not None:
-            self._allowances[host] = said
+            self._allowances[host] = said.replace(source=answer.secrets.redact(said.source))
         answer.allowance = self._allowances.get(host)
 
     def _verified(self, url: str) -> bool:

@@ -133,8 +133,9 @@ def _document_type(answer: Reply, reference: Reference, accept: Sequence[str]) -
             host=reference.registry,
             hints=("check the name of the registry; a proxy or login page may stand in between",),
         )
+    shown = faults.clean(media_type, answer.secrets)
     raise Malformed(
-        f"{reference.registry} answers with {faults.clean(media_type)} where the manifest of {reference} should be",
+        f"{reference.registry} answers with {shown} where the manifest of {reference} should be",
         code="content-type",
         hints=("what has this name is no container image",),
     )

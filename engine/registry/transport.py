@@ -18,6 +18,7 @@ from .certificates import certificates_for, context_for
 from .outages import failure, too_slow
 from .pace import Pace
 from .proxies import ca_bundle, host_bundle, proxies_for
+from .redaction import NO_SECRETS
 from .settings import is_loopback
 from .urls import authority, target_of
 
@@ -46,7 +47,7 @@ class Answer:
 
     __slots__ = (
         *("_body", "_content", "_host", "_least", "_pace", "_response"),
-        *("allowance", "bodiless", "headers", "status", "url", "what"),
+        *("allowance", "bodiless", "headers", "secrets", "status", "url", "what"),
     )
 
     def __init__(self, response: requests.Response, host: str, settings: Settings, *, bodiless: bool) -> None:
@@ -62,6 +63,7 @@ class Answer:
         self._pace = Pace(settings)
         self._content: bytes | None = None
         self.allowance: Allowance | None = None
+        self.secrets = NO_SECRETS
         self.bodiless = bodiless
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
