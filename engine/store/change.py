@@ -60,6 +60,8 @@ class Change:
         self._rooted: dict[Digest, set[int]] = {}
         self._next = 0
         self._edited = False
+        self._adds = False
+        """Whether it names or keeps anything, rather than makes room only."""
         self.thorough = False
         """Set to look for what dead or failed processes left, too: whole blobs, and those that nobody goes on with."""
         self._before: frozenset[Digest] = frozenset()
@@ -109,7 +111,7 @@ class Change:
                 with told("prepare the change"):  # should this process die before they are gone, the next one knows
                     mark_sweep(self._layout)
             entries = list(self._entries.values())
-            self._layout.write(entries)
+            self._layout.write(entries, may_take_reserve=not self._adds)
             self._index.refresh(entries, self._contents)
         elif self._contents:
             self._index.measured(self._contents)
@@ -121,6 +123,7 @@ class Change:
             with told("remove what transfers left"):
                 begun = partials.drop(self._layout, everything=True)
             self.freed = self.freed.replace(begun=begun)
+        self._layout.keep_reserve()  # on a full disk there is room for it only now
 
     # Reading
 
@@ -163,7 +166,7 @@ class Change:
             if entry.name is None or (by_digest and _same_repository(entry.name, name) and entry.digest == digest):
                 self._drop(entry)
         self._add(Entry(descriptor, name, digest, now))
-        self._edited = True
+        self._edited = self._adds = True
         return True
 
     def hold(self, index: Descriptor, manifests: frozenset[Digest] | None) -> tuple[Descriptor, bool]:
@@ -185,7 +188,7 @@ class Change:
         for entry in differing:
             self._drop(entry)
             self._add(entry.replace(descriptor=holding(entry.descriptor, manifests)))
-            self._edited = True
+            self._edited = self._adds = True
         return wanted, bool(differing)
 
     def keep(self, descriptor: Descriptor, now: int) -> bool:
@@ -195,7 +198,7 @@ class Change:
             return False
         self._check(descriptor)
         self._add(Entry(descriptor, None, None, now))
-        self._edited = True
+        self._edited = self._adds = True
         return True
 
     def untag(self, entry: Entry) -> None:

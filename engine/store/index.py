@@ -95,6 +95,7 @@ class StoreIndex:
             if anew:
                 discard_database(self._layout, DATABASE)
             make_database(self._layout, DATABASE)
+            self._layout.keep_reserve()  # of layouts that other tools have made
             return self._connected()
 
     def _in_memory(self) -> sqlite3.Connection:

@@ -24,8 +24,9 @@ from imq.engine.oci.timestamp import read_time, write_time
 from imq.grammar.errors import DigestMismatch, ImqError, Malformed, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from . import reserve
 from .directory import Directory
-from .files import locked, replace_file, told
+from .files import is_full, locked, replace_file, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -176,6 +177,7 @@ class Layout:
             if not self.exists:
                 with self.locked():
                     replace_file(self.directory, MARKER, VERSION, self.ingest, new_temporary())
+                    self.keep_reserve()
 
     def signature(self) -> str:
         """Return what changes whenever index.json is replaced: an empty text when there is none."""
@@ -209,15 +211,32 @@ class Layout:
             raise Malformed(f"{path} is not the index of an image layout", code="layout")
         return [Entry.read(entry, place) for place, entry in enumerate(entries)]
 
-    def write(self, entries: list[Entry]) -> None:
-        """Replace index.json. Atomic: this is the moment at which a change of the store is done."""
+    def write(self, entries: list[Entry], *, may_take_reserve: bool = False) -> None:
+        """Replace index.json. Atomic: this is the moment at which a change of the store is done.
+
+        A change that makes room may take the reserve when the disk is full.
+        """
         document = {
             "schemaVersion": 2,
             "mediaType": media.OCI_INDEX,
             "manifests": [entry.document() for entry in entries],
         }
+        content = write_json(document)
         with told("write the store's index.json"):
-            replace_file(self.directory, INDEX, write_json(document), self.ingest, new_temporary())
+            try:
+                replace_file(self.directory, INDEX, content, self.ingest, new_temporary())
+            except OSError as problem:
+                if not may_take_reserve or not is_full(problem) or not reserve.has_reserve(self.ingest):
+                    raise
+                reserve.replace_from_reserve(self.directory, INDEX, content, self.ingest, new_temporary())
+            finally:
+                self.keep_reserve()
+
+    def keep_reserve(self) -> None:
+        """Make or enlarge the reserve of the store, if the disk has room for it. Under the store's lock."""
+        with suppress(OSError):
+            about = self.directory.file_status(INDEX)
+            reserve.keep_reserve(self.make_directory(INGEST), about.st_size if about is not None else 0)
 
     # Blobs
 
