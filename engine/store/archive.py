@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 from imq.engine.layers.compression import sniff
-from imq.engine.oci import media
+from imq.engine.oci import media, schema
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.document import Descriptor, Index, Manifest, check_size, read_manifest
+from imq.engine.oci.document import (
+    Descriptor,
+    Index,
+    Manifest,
+    check_layout,
+    check_size,
+    read_json_value,
+    read_listing,
+    read_manifest,
+)
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import Watched
 from imq.grammar.errors import DigestMismatch, ImqError, InvalidReference, Malformed, NotFound
@@ -31,6 +39,8 @@ if TYPE_CHECKING:
 _PIECE = 1 << 20
 _HEAD = 512
 """Bytes that tell how a layer is packed."""
+_LARGEST_MARKER = 4096
+"""Bytes of the oci-layout file that are read at most."""
 _LARGEST_LISTING = 32 << 20
 """Bytes of index.json or manifest.json that are read at most: enough for tens of thousands of images."""
 
@@ -98,11 +108,16 @@ def _listing(source: BinaryIO, path: str) -> bytes:
 
 
 def _load_layout(files: Files, content: bytes, ingest: Ingest) -> Iterator[Loaded]:
+    if (marker := files.open("oci-layout")) is not None:
+        with marker:
+            check_layout(marker.read(_LARGEST_MARKER), "oci-layout")
     try:
-        entries = json.loads(content)["manifests"]
-        described = [Entry.read(entry, place) for place, entry in enumerate(entries)]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise Malformed("index.json is not the index of an image layout", code="layout") from None
+        entries = read_listing(content, "index.json")
+    except Malformed as problem:
+        if problem.code not in ("json", "document"):
+            raise
+        raise Malformed(f"index.json is not the index of an image layout: {problem.message}", code="layout") from None
+    described = [Entry.read(entry, place) for place, entry in enumerate(entries)]
     if not ingest.roomy(files.total()):
         ingest.reserve(_reached(files, [entry.descriptor for entry in described], ingest.largest_document))
     for entry in described:
@@ -181,6 +196,9 @@ def blob_member(digest: Digest) -> str:
 
 
 def _has(files: Files, digest: Digest) -> bool:
+    """Whether the archive has a blob, as far as it can be checked."""
+    if not digest.is_computable:
+        return False
     source = files.open(blob_member(digest))
     if source is None:
         return False
@@ -214,11 +232,16 @@ def _filler(files: Files, source: BinaryIO) -> Callable[[memoryview], int]:
 
 
 def _load_docker(files: Files, content: bytes, path: str, ingest: Ingest) -> Iterator[Loaded]:
-    try:
-        images = json.loads(content)
-        wanted = [(image["Config"], image.get("RepoTags") or [], image.get("Layers") or []) for image in images]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise Malformed(f"the manifest.json of {path} is not docker's", code="archive") from None
+    what = f"the manifest.json of {path}"
+    images = read_json_value(content, what)
+    if not isinstance(images, list):
+        raise Malformed(f"{what} is not docker's: a list of images is expected", code="archive")
+    wanted = []
+    for place, image in enumerate(images):
+        schema.ARCHIVE_IMAGE.check(image, f"entry {place} of {what}")
+        if not image.get("Config"):
+            raise Malformed(f"entry {place} of {what} names no config", code="archive")
+        wanted.append((image["Config"], image.get("RepoTags") or [], image.get("Layers") or []))
     if not ingest.roomy(files.total()):
         ingest.reserve(_plain_layers(files, wanted, ingest.largest_document))
     adopted: dict[Digest, Descriptor] = {}

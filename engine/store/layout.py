@@ -18,7 +18,7 @@ from contextlib import suppress
 
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest, is_digest
-from imq.engine.oci.document import LARGEST_DOCUMENT, Descriptor, write_json
+from imq.engine.oci.document import LARGEST_DOCUMENT, Descriptor, read_listing, write_json
 from imq.engine.oci.reference import Reference
 from imq.engine.oci.timestamp import read_time, write_time
 from imq.grammar.errors import DigestMismatch, ImqError, Malformed, StoreError
@@ -193,22 +193,23 @@ class Layout:
 
     def read(self) -> list[Entry]:
         """Return the entries of index.json."""
-        import json
-
         with told("read the store's index.json"):
             try:
                 with self.directory.open_to_read(INDEX) as source:
                     content = source.read(LARGEST_INDEX + 1)
             except FileNotFoundError:
                 return []
+        path = os.path.join(self.root, INDEX)
+        if len(content) > LARGEST_INDEX:
+            raise Malformed(f"{path} has more than {LARGEST_INDEX} bytes", code="layout")
         try:
-            document = json.loads(content) if len(content) <= LARGEST_INDEX else None
-            entries = document["manifests"] if isinstance(document, dict) else None
-        except (ValueError, RecursionError, KeyError):
-            entries = None
-        if not isinstance(entries, list):
-            path = os.path.join(self.root, INDEX)
-            raise Malformed(f"{path} is not the index of an image layout", code="layout")
+            entries = read_listing(content, path)
+        except Malformed as problem:
+            if problem.code not in ("json", "document"):
+                raise
+            raise Malformed(
+                f"{path} is not the index of an image layout: {problem.message}", code="layout"
+            ) from None
         return [Entry.read(entry, place) for place, entry in enumerate(entries)]
 
     def write(self, entries: list[Entry], *, may_take_reserve: bool = False) -> None:

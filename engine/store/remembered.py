@@ -350,7 +350,7 @@ def _document(digest: Digest, size: int, document: Manifest | Index) -> tuple[An
 
 def _child(parent: Digest, place: int, entry: Descriptor) -> tuple[Any, ...]:
     platform = entry.platform if entry.platform is not None and entry.platform.known else None
-    is_image = entry.media_type in media.MANIFESTS or entry.media_type in media.INDEXES
+    is_image = entry.media_type in media.MANIFESTS or entry.media_type in media.INDEXES or not entry.media_type
     about = _REFERENCE_TYPE in entry.annotations or (entry.platform is not None and platform is None) or not is_image
     return (
         parent,

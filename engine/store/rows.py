@@ -186,8 +186,6 @@ def _image_row(key: int, digest: Digest, manifest: Manifest, config: Config, cha
 
 def config_row(config: Config, env: Mapping[str, str]) -> tuple[str | None, ...]:
     """Return what a config says at length, as JSON: labels, env, entrypoint, cmd, ports, volumes, healthcheck."""
-    health = config.runtime.get("Healthcheck")
-    check = health.get("Test") if isinstance(health, dict) else None
     return (
         _json(config.texts("Labels")),
         _json(env),
@@ -195,7 +193,7 @@ def config_row(config: Config, env: Mapping[str, str]) -> tuple[str | None, ...]
         _json(config.words("Cmd")),
         _json(config.keys("ExposedPorts")),
         _json(config.keys("Volumes")),
-        _json(check) if check and check != ["NONE"] else None,
+        _json(config.healthcheck),
     )
 
 
