@@ -133,6 +133,9 @@ class Expressions:
             return has_row(self, relation, node)
         left = self.value(node.left)
         if node.operator in OF_TEXTS and isinstance(node.right, ast.Literal):
+            if node.operator == "has" and isinstance(left, b.Column) and left.field.items is not Kind.TEXT:
+                item = typed(self.literal(node.right), left.field.items, self.scope.zone, called(left))
+                return test(node, node.operator, left, item.replace(kind=Kind.TEXT))
             said = self.literal(node.right).text
             if left.kind is not Kind.MAP or node.operator != "has":  # the keys of a map are any words
                 self._check_word(node.right, left)

@@ -113,6 +113,21 @@ def read_listing(content: bytes, what: str) -> list[Any]:
     return _list(document["manifests"], what, "manifests")
 
 
+def read_archive_images(content: bytes, what: str) -> list[tuple[str, list[str], list[str]]]:
+    """Return the config, the names and the layers of each image that the manifest.json of docker's archives lists."""
+    images = read_json_value(content, what)
+    if not isinstance(images, list):
+        raise Malformed(f"{what} is not a list of images", code="document")
+    found = []
+    for place, image in enumerate(images):
+        schema.ARCHIVE_IMAGE.check(image, f"entry {place} of {what}")
+        if not image.get("Config"):
+            raise Malformed(f"entry {place} of {what} names no config", code="document")
+        texts = ([text or "" for text in image.get(key) or ()] for key in ("RepoTags", "Layers"))
+        found.append((image["Config"], *texts))
+    return found
+
+
 def check_layout(content: bytes, what: str) -> None:
     """Raise `Malformed` when `content` is no oci-layout file, or that of a layout of another version."""
     document = read_json(content, what)
@@ -178,9 +193,11 @@ class Descriptor(Record):
         if self.artifact_type:
             document["artifactType"] = self.artifact_type
         if self.platform is not None:
-            platform = {"architecture": self.platform.architecture, "os": self.platform.os}
+            platform: dict[str, Any] = {"architecture": self.platform.architecture, "os": self.platform.os}
             if self.platform.os_version:
                 platform["os.version"] = self.platform.os_version
+            if self.platform.os_features:
+                platform["os.features"] = list(self.platform.os_features)
             if self.platform.variant:
                 platform["variant"] = self.platform.variant
             document["platform"] = platform

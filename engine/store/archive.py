@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from imq.engine.layers.compression import sniff
-from imq.engine.oci import media, schema
+from imq.engine.oci import media
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import (
@@ -14,7 +14,7 @@ from imq.engine.oci.document import (
     Manifest,
     check_layout,
     check_size,
-    read_json_value,
+    read_archive_images,
     read_listing,
     read_manifest,
 )
@@ -31,7 +31,7 @@ from .members import Archive, Folder, unreadable, unsaid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import Any, BinaryIO
+    from typing import BinaryIO
 
     from .ingest import Ingest
     from .members import Files
@@ -221,6 +221,13 @@ def _document(files: Files, descriptor: Descriptor, largest: int) -> bytes:
     hasher.update(content)
     if hasher.hexdigest() != descriptor.digest.hex:
         raise DigestMismatch(f"the archive's blob {descriptor.digest} is damaged")
+    if len(content) != descriptor.size:
+        raise Malformed(
+            f"the archive's document {descriptor.digest} has {len(content)} bytes, "
+            f"and what names it says {descriptor.size}",
+            code="size",
+            hints=("the size in index.json or in an index or manifest is wrong: write the archive again",),
+        )
     return content
 
 
@@ -232,30 +239,24 @@ def _filler(files: Files, source: BinaryIO) -> Callable[[memoryview], int]:
 
 
 def _load_docker(files: Files, content: bytes, path: str, ingest: Ingest) -> Iterator[Loaded]:
-    what = f"the manifest.json of {path}"
-    images = read_json_value(content, what)
-    if not isinstance(images, list):
-        raise Malformed(f"{what} is not docker's: a list of images is expected", code="archive")
-    wanted = []
-    for place, image in enumerate(images):
-        schema.ARCHIVE_IMAGE.check(image, f"entry {place} of {what}")
-        if not image.get("Config"):
-            raise Malformed(f"entry {place} of {what} names no config", code="archive")
-        wanted.append((image["Config"], image.get("RepoTags") or [], image.get("Layers") or []))
+    try:
+        wanted = read_archive_images(content, f"the manifest.json of {path}")
+    except Malformed as problem:
+        if problem.code in ("json", "document"):
+            problem.code = "archive"
+        raise
     if not ingest.roomy(files.total()):
         ingest.reserve(_plain_layers(files, wanted, ingest.largest_document))
     adopted: dict[Digest, Descriptor] = {}
     for config_name, tags, layers in wanted:
-        yield _load_docker_image(
-            files, str(config_name), [str(tag) for tag in tags], [str(layer) for layer in layers], ingest, adopted
-        )
+        yield _load_docker_image(files, config_name, tags, layers, ingest, adopted)
 
 
-def _plain_layers(files: Files, images: Sequence[tuple[Any, Any, Any]], largest: int) -> list[Descriptor]:
+def _plain_layers(files: Files, images: Sequence[tuple[str, list[str], list[str]]], largest: int) -> list[Descriptor]:
     """Return the layers that will be taken in and are not packed, as most; what is wrong with them is told later."""
     layers: dict[Digest, Descriptor] = {}
     for config_name, _, names in images:
-        source = files.open(str(config_name))
+        source = files.open(config_name)
         if source is None:
             continue
         with source:
@@ -264,11 +265,11 @@ def _plain_layers(files: Files, images: Sequence[tuple[Any, Any, Any]], largest:
             except ImqError:
                 continue
         for name, diff_id in zip(names, diff_ids, strict=False):
-            layer = files.open(str(name)) if diff_id not in layers else None
+            layer = files.open(name) if diff_id not in layers else None
             if layer is not None:
                 with layer:
                     if not sniff(layer.read(_HEAD)):
-                        layers[diff_id] = Descriptor(media.OCI_LAYER, diff_id, files.size(str(name)))
+                        layers[diff_id] = Descriptor(media.OCI_LAYER, diff_id, files.size(name))
     return list(layers.values())
 
 

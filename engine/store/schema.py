@@ -13,7 +13,7 @@ from imq.grammar.record import TYPE_CHECKING
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-VERSION = 3
+VERSION = 4
 """Raised with every change of the schema; an index of another version is rebuilt."""
 
 SCHEMA = """

@@ -50,7 +50,13 @@ TAGS = Table(
         _OF_IMAGES["digest"].replace(doc="the digest that the tag stands for", cost=Cost.DIGEST),
         Field("media_type", Kind.TEXT, "the media type of what the tag stands for", cost=Cost.DIGEST),
         Field("artifact_type", Kind.TEXT, "what kind of artifact it is; unknown for images", cost=Cost.NAMED),
-        Field("platforms", Kind.LIST, "the platforms of an index, without attestations", cost=Cost.NAMED),
+        Field(
+            "platforms",
+            Kind.LIST,
+            "the platforms of an index, without attestations",
+            cost=Cost.NAMED,
+            items=Kind.PLATFORM,
+        ),
         _OF_IMAGES["manifest_digest"].replace(cost=Cost.NAMED),
         *_as_in_images("id layer_count annotations", Cost.MANIFEST),
         _OF_IMAGES["size"].replace(

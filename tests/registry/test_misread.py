@@ -295,12 +295,12 @@ def test_a_layout_of_another_version_is_not_loaded(store: Held, tmp_path: Path) 
     assert store.names() == ["good:1"]
 
 
-@pytest.mark.parametrize(("where", "off"), [("layer", 1), ("layer", -1), ("config", 1), ("config", -1)])
+@pytest.mark.parametrize(("where", "off"), [("layer", 1), ("layer", -1), ("config", -1)])
 def test_a_wrong_size_in_a_manifest_is_named(registry: Referring, store: Held, where: str, off: int) -> None:
     right = descriptor(CONFIG_TYPE, GOOD.config) if where == "config" else LAYERS[0]
     wrong = {**right, "size": right["size"] + off}
     manifest = changed(config=wrong) if where == "config" else changed(layers=[wrong])
-    done = imq(store.root, "--set", "retries=0", "pull", put(registry, manifest), code=3)
+    done = imq(store.root, "pull", put(registry, manifest), code=3)
     assert right["digest"].removeprefix("sha256:")[:12] in done.stderr
     assert f"{wrong['size']}" in done.stderr
     assert "manifest" in done.stderr
