@@ -207,9 +207,7 @@ class Layout:
         except Malformed as problem:
             if problem.code not in ("json", "document"):
                 raise
-            raise Malformed(
-                f"{path} is not the index of an image layout: {problem.message}", code="layout"
-            ) from None
+            raise Malformed(f"{path} is not the index of an image layout: {problem.message}", code="layout") from None
         return [Entry.read(entry, place) for place, entry in enumerate(entries)]
 
     def write(self, entries: list[Entry], *, may_take_reserve: bool = False) -> None:
