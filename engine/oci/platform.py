@@ -289,8 +289,5 @@ def _no_platform(text: str, hint: str = "") -> StatementError:
     return StatementError(
         f"{text[:80]!r} is not a platform",
         code="platform",
-        hints=(
-            hint,
-            "a platform is os/architecture or os/architecture/variant: linux/arm64, windows(10.0.20348)/amd64",
-        ),
+        hints=(hint, "a platform is os/architecture or os/architecture/variant, such as linux/arm64"),
     )

@@ -159,6 +159,15 @@ def test_an_entry_of_a_layout_with_two_meanings(store: Held, tmp_path: Path) -> 
     assert store.problem(f'load "{layout.folder}"') == "ambiguous-key"
 
 
+@pytest.mark.parametrize("case", CONFIGS)
+def test_a_config_of_two_meanings_is_not_whole_there_either(registry: Referring, store: Held, case: str) -> None:
+    image = CONFIGS[case]
+    name = put(registry, image.manifest, image)
+    (outcome,) = store.outcomes(f"verify tags of {name.rpartition(':')[0]}")
+    assert outcome["error"] == "incomplete"
+    assert "which readers take for" in outcome["message"]
+
+
 def test_annotations_and_labels_differ_by_case(registry: Referring, store: Held) -> None:
     image = Image([LAYER], labels={"Layers": "1", "layers": "2"}, annotations={"digest": "a", "Digest": "b"})
     name = put(registry, image.manifest, image)
@@ -264,6 +273,25 @@ def test_more_steps_than_layers_are_warned_of(registry: Referring, store: Held) 
     name = put(registry, image.manifest, image)
     done = imq(store.root, "pull", name)
     assert "history has 2 steps that made a layer, and there are 1 layers" in done.stderr
+
+
+def test_more_steps_than_layers_are_warned_of_at_a_load(store: Held, tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "layout")
+    layout.add(Image([LAYER], changes={"history": [{}, {}]}), "steps:1")
+    done = imq(store.root, "load", layout.folder)
+    assert "history has 2 steps that made a layer" in done.stderr
+
+
+def test_an_index_may_have_several_versions_of_windows(registry: Referring, store: Held) -> None:
+    for version in ("10.0.17763.1", "10.0.20348.1"):
+        image = Image([LAYER], platform={"os": "windows", "architecture": "amd64", "os.version": version})
+        name = put(registry, image.manifest, image).rpartition(":")[0]
+        registry.tags["odd/image", version] = image.digest
+    registry.tags.pop(("odd/image", "1"))
+    (outcome,) = store.do(f"index tags of {name} as {name}:all")
+    assert "for windows(10.0.17763.1)/amd64, windows(10.0.20348.1)/amd64" in outcome["note"]
+    rows = store.rows(f"platforms of {name}:all select platform, os_version")
+    assert [row["os_version"] for row in rows] == ["10.0.17763.1", "10.0.20348.1"]
 
 
 def test_an_image_whose_layers_have_no_media_type_is_an_image(registry: Referring, store: Held) -> None:
