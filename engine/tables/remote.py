@@ -270,9 +270,16 @@ SEARCH = Table(
 )
 
 _OF_TAGS = {field.name: field for field in TAGS.fields}
+
+
+def _only_of_a_store(field: Field) -> Field:
+    """Return a field of images that a registry does not tell; that an image there has a tag is known."""
+    return field.replace(cost=Cost.LISTED, unseen=field.name != "dangling")
+
+
 IMAGES_THERE = IMAGES.replace(
     fields=(
-        *(_OF_TAGS.get(field.name) or field.replace(cost=Cost.LISTED) for field in IMAGES.fields),
+        *(_OF_TAGS.get(field.name) or _only_of_a_store(field) for field in IMAGES.fields),
         *(field for field in TAGS.fields if field.name not in _OF_IMAGES),
     ),
     relations=TAGS.relations,
