@@ -7,7 +7,7 @@ import os
 import sys
 import time
 
-from imq.grammar.errors import ImqError, Interrupted, NeedsConfirmation, StatementError, draw
+from imq.grammar.errors import ImqError, Interrupted, NeedsConfirmation, StatementError, StoreError, draw
 from imq.grammar.record import TYPE_CHECKING
 
 from .options import Options, first_word, read_options
@@ -274,10 +274,11 @@ class Cli:
         from imq.engine.session import Session
         from imq.engine.world import World
 
-        platform = options.value("platform")
+        platform, named = options.value("platform"), options.value("root")
         configuration = self._configuration(options)
         world = World(
-            root=options.value("root") or store_root(self.environment, configuration.root),
+            root=expand_home(named, self.environment) if named else store_root(self.environment, configuration.root),
+            missing_store="refuse" if named else "warn" if self.environment.get("IMQ_ROOT") else "pass",
             environment=self.environment,
             clock=time.time_ns,
             platform=Platform.parse(platform) if platform else None,
@@ -476,15 +477,36 @@ def _start_quickly() -> None:
     import_requests()
 
 
+def expand_home(root: str, environment: Mapping[str, str]) -> str:
+    """Return a root of which the shell left a `~` at its beginning, as of `--root=~/images`, as it was meant."""
+    if root != "~" and not root.startswith("~/"):
+        return root
+    return os.path.join(_home(environment, f"the store {root}"), root[2:])
+
+
 def store_root(environment: Mapping[str, str], configured: str) -> str:
     """Return where the store is when no option says it: $IMQ_ROOT, what is configured, else the XDG data folder."""
     if root := environment.get("IMQ_ROOT") or configured:
-        return root
+        return expand_home(root, environment)
     data = environment.get("XDG_DATA_HOME", "")
     if not os.path.isabs(data):
-        home = environment.get("HOME") or os.path.expanduser("~")
-        data = os.path.join(home, ".local", "share")
+        data = os.path.join(_home(environment, "the store"), ".local", "share")
     return os.path.join(data, "imq")
+
+
+def _home(environment: Mapping[str, str], what: str) -> str:
+    """Return the user's home folder; raise `StoreError` when none is known."""
+    from imq.engine.paths import home_folder
+
+    home = home_folder(environment)
+    if not home:
+        raise StoreError(
+            f"{what} lies in the home folder of the user, and none is known: HOME is not set to a path, and user "
+            f"{os.getuid()} has no entry in the passwd database",
+            code="no-home",
+            hints=("say where the store is with --root DIR or IMQ_ROOT",),
+        )
+    return home
 
 
 def run() -> None:

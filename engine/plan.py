@@ -12,7 +12,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from . import bound as b
 from .result import Heading
 from .sql import Sql, write_check, write_condition, write_select, write_strange, write_values
-from .tables import Cost
+from .tables import HISTORY, IMAGES, LAYERS, USAGE, Cost
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,7 +35,8 @@ class Check(Record):
 class Plan(Record):
     """A query ready to run at the time `now`. `measures` says that unpacked sizes must be known first.
 
-    `steps` are what has to be asked of sources before (see stages.py).
+    `steps` are what has to be asked of sources before (see stages.py). `reads_store`: whether a table of the store is
+    read.
     """
 
     select: b.Select
@@ -44,6 +45,7 @@ class Plan(Record):
     measures: bool
     checks: tuple[Check, ...] = ()
     steps: tuple[Step, ...] = ()
+    reads_store: bool = False
 
 
 class Assertion(Record):
@@ -55,12 +57,21 @@ class Assertion(Record):
     measures: bool
     checks: tuple[Check, ...] = ()
     steps: tuple[Step, ...] = ()
+    reads_store: bool = False
 
 
 def plan(select: b.Select, now: int, hidden: tuple[str, ...] = (), steps: tuple[Step, ...] = ()) -> Plan:
     """Return the plan of a query; `hidden` are columns of the source to be added after the selected ones."""
     every = tuple(b.selects(select))
-    return Plan(select, write_select(select, now, hidden=hidden), now, _measures(every), _checks(every, now), steps)
+    return Plan(
+        select,
+        write_select(select, now, hidden=hidden),
+        now,
+        _measures(every),
+        _checks(every, now),
+        steps,
+        _reads_store(every),
+    )
 
 
 def plan_assertion(condition: b.Bound, now: int, steps: tuple[Step, ...] = ()) -> Assertion:
@@ -68,7 +79,15 @@ def plan_assertion(condition: b.Bound, now: int, steps: tuple[Step, ...] = ()) -
     every = tuple(
         select for value in b.walk((condition,)) if (select_ := b.inner(value)) for select in b.selects(select_)
     )
-    return Assertion(condition, write_condition(condition, now), now, _measures(every), _checks(every, now), steps)
+    return Assertion(
+        condition,
+        write_condition(condition, now),
+        now,
+        _measures(every),
+        _checks(every, now),
+        steps,
+        _reads_store(every),
+    )
 
 
 def plan_values(values: tuple[b.Bound, ...], now: int) -> Sql:
@@ -83,6 +102,10 @@ def headings(select: b.Select) -> tuple[Heading, ...]:
 
 def _measures(selects: Iterable[b.Select]) -> bool:
     return any(field.cost is Cost.CONTENT for select in selects for field in fields_read(select))
+
+
+def _reads_store(selects: Iterable[b.Select]) -> bool:
+    return any(select.table in (IMAGES, LAYERS, HISTORY) or select.table.name == USAGE.name for select in selects)
 
 
 def _checks(selects: Iterable[b.Select], now: int) -> tuple[Check, ...]:

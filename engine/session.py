@@ -18,6 +18,7 @@ from imq.grammar.errors import (
     Interrupted,
     Refused,
     StatementError,
+    StoreError,
     TypeMismatch,
 )
 from imq.grammar.lexer import Vocabulary
@@ -28,6 +29,7 @@ from .bind import Scope, bind, bind_condition, needs_where
 from .bound import Exists, Negation, Select, Test
 from .expansion import expand
 from .memory import Memory
+from .paths import home_folder
 from .plan import Assertion, Plan, headings, plan, plan_assertion, plan_values
 from .progress import counted
 from .result import Answer, Documents, Failure, Heading, Result, Told, worst
@@ -71,7 +73,7 @@ class Session:
         self.warns = True
         self._folder = os.curdir
         self._runner: Runner | None = None
-        self._outside = Outside(self.store, world.stdin, world.environment.get("HOME"), self._named_registries)
+        self._outside = Outside(self.store, world.stdin, home_folder(world.environment), self._named_registries)
         self._staging = Staging(self._registries, self._names)
         self._scripts = Scripts()
 
@@ -359,7 +361,12 @@ class Session:
         return self.world.registry_settings(self.settings)
 
     def _check(self, planned: Plan | Assertion) -> None:
-        """Refuse to go on with an empty list that must not be, or with a list of ids that holds something else."""
+        """Refuse to go on with an empty list that must not be, or with a list of ids that holds something else.
+
+        The same with a store that is not there, where somebody has said that it is.
+        """
+        if self.world.missing_store != "pass" and not self.store.layout.exists and planned.reads_store:
+            self._miss_store()
         for check in planned.checks:
             found = self.runner.one(check.sql)
             if check.digests and found is not None:
@@ -368,6 +375,14 @@ class Session:
                 )
             if not check.digests and found is None:
                 raise Refused(f"{check.said} answers nothing, and nonempty refuses that", code="empty")
+
+    def _miss_store(self) -> None:
+        missing = f"there is no store at {self.store.root}"
+        if self.world.missing_store == "warn":
+            self.world.progress.warn(missing)
+            return
+        hints = ("look at --root; pull, load and import make a store where there is none",)
+        raise StoreError(missing, code="no-store", hints=hints)
 
     # Assertions
 

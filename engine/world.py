@@ -26,6 +26,7 @@ class World(Record):
     that destroys and says whether to go on; None: there is nobody to ask, and the caller has confirmed already.
     `before_network` is called before the first request of a statement. `form` is that of answers that ask for none.
     `stdin` is what `lines of stdin` reads; None: nothing is there to be read. `configuration` is what the files say.
+    `missing_store` is what a question does where there is no store: `pass` (it is empty), `warn` or `refuse`.
     `ask` asks for what may stand in no statement, by a prompt, its answer hidden if so wanted; None: nobody is there.
     """
 
@@ -42,6 +43,7 @@ class World(Record):
     stdin: TextIO | None = None
     configuration: Configuration = Configuration()
     ask: Callable[[str, bool], str] | None = None
+    missing_store: str = "pass"
 
     def __hash__(self) -> int:
         """Hash by identity: a world holds mappings and functions."""

@@ -88,7 +88,7 @@ class Connection:
         confirm: Callable[[Result], bool] | None = None,
         progress: bool = False,
     ) -> None:
-        from imq.cli import store_root
+        from imq.cli import expand_home, store_root
         from imq.engine.configuration import Configuration, read_configuration
         from imq.engine.oci.platform import Platform
         from imq.engine.progress import Silent
@@ -101,7 +101,7 @@ class Connection:
         self._thread = get_ident()
         self._session: Session | None = Session(
             World(
-                root=os.fspath(root) if root is not None else store_root(given, config.root),
+                root=expand_home(os.fspath(root), given) if root is not None else store_root(given, config.root),
                 environment=given,
                 clock=time.time_ns,
                 platform=Platform.parse(platform) if platform is not None else None,

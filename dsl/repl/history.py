@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from imq.engine.paths import home_folder
 from imq.grammar.record import TYPE_CHECKING
 
 from .secrecy import has_secret
@@ -26,6 +27,9 @@ class History:
         self.said: list[str] = []
         self.problem = ""
         self._path = os.path.join(_state(environment), "imq", "history")
+        if not os.path.isabs(self._path):
+            self.problem = "history is not kept: no home folder of the user is known"
+            return
         try:
             self._read()
         except OSError as problem:
@@ -88,8 +92,8 @@ class History:
 
 
 def _state(environment: Mapping[str, str]) -> str:
-    """Return the user's folder for state, by the XDG rules."""
+    """Return the user's folder for state, by the XDG rules; a relative path when there is no home folder."""
     state = environment.get("XDG_STATE_HOME", "")
     if os.path.isabs(state):
         return state
-    return os.path.join(environment.get("HOME") or os.path.expanduser("~"), ".local", "state")
+    return os.path.join(home_folder(environment), ".local", "state")

@@ -7,6 +7,7 @@ import re
 import tomllib
 
 from imq.engine.oci.reference import Reference
+from imq.engine.paths import home_folder
 from imq.engine.registry.settings import Host
 from imq.engine.render.units import parse_duration
 from imq.engine.settings import checked
@@ -39,7 +40,7 @@ def configuration(texts: Sequence[tuple[str, str]], environment: Mapping[str, st
     """Return what the texts, each with its path, say together: key by key, the later ones win; lists are not mixed."""
     said: dict[Path, _Said] = {}
     for path, text in texts:
-        said.update(_read(_File(path, text, environment.get("HOME", ""))))
+        said.update(_read(_File(path, text, home_folder(environment))))
     tops = {path[0]: one.value for path, one in said.items() if len(path) == 1}
     hosts, mirrors, insecure, registries = _registries(said)
     return Configuration(
@@ -75,7 +76,9 @@ class _File:
 
     def located(self, text: str) -> str:
         """Return the path that a text means: from the folder of this file, `~` the user's home."""
-        if self.home and (text == "~" or text.startswith("~/")):
+        if text == "~" or text.startswith("~/"):
+            if not self.home:
+                raise self.wrong(None, f"{text} begins in the home folder of the user, and none is known", "set HOME")
             return os.path.join(self.home, text[2:]) if text != "~" else self.home
         return os.path.normpath(os.path.join(self.folder, text))
 

@@ -241,6 +241,8 @@ class Store:
         shown = str(reference.with_default_tag()) if reference is not None and not reference.digest else text
         same = [name for name in names if reference is not None and name.startswith(f"{reference.familiar_name}:")]
         hint = f"tags here: {', '.join(sorted(same)[:8])}" if same else nearest(text, names)
+        if not self.layout.exists:
+            hint = f"there is no store at {self.root}"
         return NotFound(f"No such image: {shown}", code="no-such-image", hints=(hint, f"to fetch it: imq pull {text}"))
 
     # Reading

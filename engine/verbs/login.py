@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imq.engine.actions import Action, Login, Logout
 from imq.engine.oci.reference import DEFAULT_REGISTRY, Reference
-from imq.engine.paths import located
+from imq.engine.paths import home_folder, located
 from imq.grammar.errors import InvalidReference, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -35,7 +35,7 @@ def _plan_login(act: ast.Act, planning: Planning) -> list[Action]:
         )
     secret = files[0] if files else ""
     if secret and secret.lower() != STDIN:
-        secret = located(secret, planning.folder, planning.environment.get("HOME"), act.span)
+        secret = located(secret, planning.folder, home_folder(planning.environment), act.span)
     return [Login(host, users[0] if users else "", secret)]
 
 

@@ -10,7 +10,7 @@ from imq.engine.bind.literals import is_text
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.platform import host
 from imq.engine.oci.reference import Reference
-from imq.engine.paths import located
+from imq.engine.paths import home_folder, located
 from imq.grammar import ast
 from imq.grammar.errors import InvalidReference, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
@@ -211,7 +211,7 @@ def _bytes(found: list[Target], planning: Planning) -> int:
 
 
 def _path(text: str, planning: Planning) -> str:
-    return located(text, planning.folder, planning.environment.get("HOME"))
+    return located(text, planning.folder, home_folder(planning.environment))
 
 
 VERBS = (

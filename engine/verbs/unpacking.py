@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from imq.engine.actions import Action, Export
-from imq.engine.paths import located
+from imq.engine.paths import home_folder, located
 from imq.grammar.errors import Conflict, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -55,7 +55,7 @@ def _export(act: ast.Act, place: str, found: list[Target], planning: Planning) -
             span=act.span,
             hints=("other artifacts have their own tools, such as oras or helm",),
         )
-    path = os.path.realpath(located(place, planning.folder, planning.environment.get("HOME")))
+    path = os.path.realpath(located(place, planning.folder, home_folder(planning.environment)))
     force = said(act, "force") is not None
     if place == "-":
         raise StatementError(

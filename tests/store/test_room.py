@@ -171,7 +171,6 @@ def test_a_quota_of_a_session_holds_until_it_is_set_again(store: Held, tmp_path:
 def test_parts_of_downloads_count_and_make_room(root: Path, names: dict[str, str]) -> None:
     size = 600_000
     part = root / "ingest" / f"sha256-{'1' * 64}.1.1.part"
-    imq(root, "images")
     part.parent.mkdir(parents=True, exist_ok=True)
     part.write_bytes(bytes(size))
     quota = bytes_of(BIG)
@@ -188,7 +187,6 @@ def test_parts_of_downloads_count_and_make_room(root: Path, names: dict[str, str
 
 def test_what_is_wanted_takes_only_what_is_missing_of_it(root: Path, names: dict[str, str]) -> None:
     digest, content = BIG.layers[0].digest, BIG.layers[0].blob
-    imq(root, "images")
     (root / "ingest").mkdir(parents=True, exist_ok=True)
     (root / "ingest" / f"{digest.replace(':', '-')}.1.1.part").write_bytes(content[:600_000])
     imq(root, "--set", f"quota={bytes_of(BIG)}", "pull", names["big"])
