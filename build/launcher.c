@@ -12,8 +12,9 @@
  *
  * BASE is the first of these that will do: $IMQ_CACHE; imq in the user's cache folder; imq-UID in the folder for
  * temporary files. Another user can write to the last one's parent, so a folder counts only if it is no link, belongs
- * to this user and is written by nobody else. Where none will do, a new folder is made, and a watcher removes it when
- * imq ends, however it ends.
+ * to this user and is written by nobody else. Every folder on the way to it is checked too, from the root down: who can
+ * rename one of them can put another folder in its place. Where none will do, a new folder is made, and a watcher
+ * removes it when imq ends, however it ends.
  *
  * parts.h, which freeze.py writes, says what is in the block.
  */
@@ -92,15 +93,68 @@ static bool only_mine(const struct stat *found) {
     return S_ISDIR(found->st_mode) && found->st_uid == geteuid() && !(found->st_mode & (S_IWGRP | S_IWOTH));
 }
 
-/* Whether nobody but this user and root can move or replace what this user has in a folder. */
-static bool keeps_safe(const char *folder) {
-    struct stat found;
-    return stat(folder, &found) == 0 && S_ISDIR(found.st_mode) && (found.st_uid == geteuid() || found.st_uid == 0) &&
-           (!(found.st_mode & (S_IWGRP | S_IWOTH)) || (found.st_mode & S_ISVTX));
+/* Whether a user is this one, root, or the owner of the root folder: in a user namespace that is another number, and
+ * everything on the system is at its owner's mercy anyway. */
+static bool is_trusted(uid_t user) {
+    struct stat root;
+    return user == geteuid() || user == 0 || (stat("/", &root) == 0 && user == root.st_uid);
 }
 
-static bool may_keep_in(const char *folder) {
-    return keeps_safe(folder) || because(folder, access(folder, F_OK) != 0 ? strerror(errno) : "others can write there");
+/* Whether nobody but trusted users can move or replace what they have in a folder. */
+static bool keeps_safe(const struct stat *found) {
+    return is_trusted(found->st_uid) && (!(found->st_mode & (S_IWGRP | S_IWOTH)) || (found->st_mode & S_ISVTX));
+}
+
+/* Open a folder for looking up names, every folder on the way to it checked and every link followed here; -1 if it will
+ * not do. `real` becomes its path without links: as nobody else can change it, it goes on to mean the same folder. */
+static int open_safe(const char *path, char **real) {
+    struct stat found;
+    char target[PATH_MAX];
+    const char *rest = path;
+    int links = 0, next, folder = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    *real = text("/");
+    for (;; folder = next) {
+        if (folder < 0 || fstat(folder, &found) != 0)
+            break;
+        if (!keeps_safe(&found)) {
+            bool ours = is_trusted(found.st_uid);
+            because(path, text(ours ? "others can move what lies in %s" : "%s belongs to another user", *real));
+            close(folder);
+            return -1;
+        }
+        rest += strspn(rest, "/");
+        if (!*rest)
+            return folder;
+        char *name = strndup(rest, strcspn(rest, "/"));
+        rest += strlen(name);
+        next = -1;
+        if (strcmp(name, "..") == 0) {
+            *(strrchr(*real, '/') + (strrchr(*real, '/') == *real)) = 0;
+            next = openat(folder, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        } else if (strcmp(name, ".") == 0) {
+            next = openat(folder, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        } else if (fstatat(folder, name, &found, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(found.st_mode)) {
+            ssize_t size = readlinkat(folder, name, target, sizeof target - 1);
+            if (!is_trusted(found.st_uid) || ++links > 40 || size < 0) {
+                because(path, text("%s in %s is a link of another user, or leads nowhere", name, *real));
+                close(folder);
+                return -1;
+            }
+            target[size] = 0;
+            rest = text("%s%s", target, rest);
+            if (target[0] == '/')
+                *real = text("/");
+            next = openat(folder, target[0] == '/' ? "/" : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        } else {
+            *real = text("%s/%s", strcmp(*real, "/") == 0 ? "" : *real, name);
+            next = openat(folder, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        }
+        int problem = errno;
+        close(folder);
+        errno = problem;
+    }
+    because(path, strerror(errno));
+    return -1;
 }
 
 static bool forbids_programs(int folder) {
@@ -281,26 +335,50 @@ static void run(const char *place, int stamp, int watched, char **arguments) {
 
 /* ---- the places ----------------------------------------------------------------------------------------------- */
 
-/* Open a folder in which folders may be kept, made if need be; -1 if it will not do. */
-static int open_base(const char *parent, const char *place) {
+/* Open the folder `name` of `parent`, in which folders may be kept, made if need be; -1 if it will not do. `place`
+ * becomes its path. */
+static int open_base(const char *parent, const char *name, char **place) {
     struct stat found;
-    if (!may_keep_in(parent))
+    int folder = open_safe(parent, place);
+    if (folder < 0)
         return -1;
-    if (mkdir(place, 0700) != 0 && errno != EEXIST) {
-        because(place, strerror(errno));
+    *place = text("%s/%s", strcmp(*place, "/") == 0 ? "" : *place, name);
+    if (mkdirat(folder, name, 0700) != 0 && errno != EEXIST) {
+        because(*place, strerror(errno));
+        close(folder);
         return -1;
     }
-    int base = open(place, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int base = openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int problem = errno;
+    close(folder);
+    errno = problem;
     const char *why = base < 0                                             ? strerror(errno)
                       : fstat(base, &found) != 0 || !only_mine(&found) ? "it belongs to others, or they can write there"
                       : forbids_programs(base)                         ? "no program may run from there (noexec)"
                                                                        : NULL;
     if (!why)
         return base;
-    because(place, why);
+    because(*place, why);
     if (base >= 0)
         close(base);
     return -1;
+}
+
+/* Make a folder unless it is there, if what it is to lie in will do. */
+static void make_safe(const char *path) {
+    char *parent = text("%s", path), *real;
+    for (size_t end = strlen(parent); end > 1 && parent[end - 1] == '/'; end--)
+        parent[end - 1] = 0;
+    char *name = strrchr(parent, '/') + 1;
+    if (!*name || access(path, F_OK) == 0)
+        return;
+    name = text("%s", name);
+    *(strrchr(parent, '/') + (strrchr(parent, '/') == parent)) = 0;
+    int folder = open_safe(parent, &real);
+    if (folder >= 0) {
+        mkdirat(folder, name, 0700);
+        close(folder);
+    }
 }
 
 /* Take the lock of a base; another filling takes a second, so one that takes ten is stopped or hangs. */
@@ -321,8 +399,8 @@ static int lock(int base, const char *place) {
 
 /* Run from a folder that is kept in `parent`/`name`; return if that place will not do. */
 static void run_kept(const char *parent, const char *name, char **arguments) {
-    char *place = text("%s/%s", parent, name);
-    int base = open_base(parent, place);
+    char *place;
+    int base = open_base(parent, name, &place);
     if (base < 0)
         return;
     int stamp = open_whole(base, FOLDER);
@@ -365,21 +443,21 @@ static void watch(int ends[2], int parent, const char *name) {
 
 /* Run from a folder for this run alone. */
 static void run_private(const char *temporary, char **arguments) {
-    struct stat found;
-    int parent = open(temporary, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ends[2];
-    if (parent < 0 || fstat(parent, &found) != 0 || pipe2(ends, O_CLOEXEC) != 0) {
+    char *real;
+    int safe = open_safe(temporary, &real), ends[2];
+    if (safe < 0)
+        return;
+    int parent = openat(safe, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (parent < 0 || pipe2(ends, O_CLOEXEC) != 0) {
         because(temporary, strerror(errno));
         return;
     }
-    if ((found.st_mode & S_IWOTH) && !(found.st_mode & S_ISVTX)) {
-        because(temporary, "everybody can move there what belongs to others (no sticky bit)");
-        return;
-    }
+    close(safe);
     if (forbids_programs(parent)) {
         because(temporary, "no program may run from there (noexec)");
         return;
     }
-    char *prefix = text("imq-%u.", geteuid()), *place = text("%s/%sXXXXXX", temporary, prefix);
+    char *prefix = text("imq-%u.", geteuid()), *place = text("%s/%sXXXXXX", strcmp(real, "/") == 0 ? "" : real, prefix);
     sweep(parent, prefix, STARTING);
     if (!mkdtemp(place)) {
         because(temporary, strerror(errno));
@@ -388,7 +466,7 @@ static void run_private(const char *temporary, char **arguments) {
     const char *name = strrchr(place, '/') + 1;
     watch(ends, parent, name);
     close(ends[0]);
-    int base = open(place, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int base = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (base >= 0 && unpack(base)) {
         int stamp = open_whole(parent, name);
         if (stamp >= 0)
@@ -422,13 +500,13 @@ int main(int argc, char **argv) {
     }
     mask = umask(077);
     if (kept && kept[0] == '/') {
-        mkdir(kept, 0700);
+        make_safe(kept);
         run_kept(kept, "imq", argv);
     } else if (!kept || strcmp(kept, "off") != 0) {
-        if (!cache && home && may_keep_in(home))
+        if (!cache && home)
             cache = text("%s/.cache", home);
         if (cache) {
-            mkdir(cache, 0700);
+            make_safe(cache);
             run_kept(cache, "imq", argv);
         }
         run_kept(temporary, text("imq-%u", geteuid()), argv);

@@ -145,6 +145,55 @@ def test_what_belongs_to_another_user_is_not_used(new: Frozen) -> None:
     until(lambda: [*new.temporary.iterdir()] == [in_temporary(new)])
 
 
+@pytest.mark.parametrize("way", ["writable", "link", "others"])
+@pytest.mark.parametrize("variable", ["IMQ_CACHE", "XDG_CACHE_HOME", "HOME", "TMPDIR"])
+def test_a_folder_on_the_way_that_another_user_can_replace_is_refused(
+    new: Frozen, tmp_path: pathlib.Path, variable: str, way: str
+) -> None:
+    """The cache itself and its parent are the user's; who can rename what they lie in can put others in its place."""
+    if way == "others" and not IS_ROOT:
+        pytest.skip("another user is needed")
+    place = tmp_path / "way" / "mine" / "deep" / "cache"
+    place.mkdir(parents=True, mode=0o700)
+    if way == "link":  # the link lies where others can write, and leads to a safe place
+        (tmp_path / "open").mkdir()
+        (tmp_path / "open" / "link").symlink_to(tmp_path / "way")
+        (tmp_path / "open").chmod(0o777)
+        place = tmp_path / "open" / "link" / "mine" / "deep" / "cache"
+    elif way == "writable":
+        (tmp_path / "way").chmod(0o777)
+    else:
+        os.chown(tmp_path / "way", OTHER, OTHER)
+    done = new.run("--version", **{variable: str(place)})
+    if variable == "TMPDIR":  # a last resort, which is not needed while the home folder will do
+        assert done.returncode == 0
+        done = new.run("--version", IMQ_CACHE="off", TMPDIR=str(place))
+        assert done.returncode == 3
+        why = {"writable": "others can move what lies in", "link": "others can move what lies in", "others": ""}[way]
+        assert f"{place}: {why}".rstrip() in done.stderr
+        assert str(tmp_path / ("open" if way == "link" else "way")) in done.stderr
+    else:
+        assert (done.returncode, done.stdout[:4]) == (0, "imq ")
+    assert list(place.iterdir()) == []
+
+
+def test_folders_on_the_way_may_be_links_of_the_user(new: Frozen, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "real" / "cache").mkdir(parents=True)
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to(tmp_path / "real" / ".." / "real")
+    new.answer("--version", IMQ_CACHE=f"{tmp_path}/one/./cache/")
+    only_folder(tmp_path / "real" / "cache" / "imq")
+    (tmp_path / "loop").symlink_to("loop")
+    assert new.run("--version", IMQ_CACHE=f"{tmp_path}/loop/cache").returncode == 0
+
+
+def test_a_folder_that_others_share_with_a_sticky_bit_will_do(new: Frozen, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "shared" / "mine").mkdir(parents=True, mode=0o700)
+    (tmp_path / "shared").chmod(0o1777)
+    new.answer("--version", IMQ_CACHE=str(tmp_path / "shared" / "mine"))
+    only_folder(tmp_path / "shared" / "mine" / "imq")
+
+
 @needs_root
 def test_it_takes_no_rights_from_its_file(new: Frozen) -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
@@ -206,7 +255,7 @@ def test_a_folder_where_everybody_can_move_everything_is_refused(new: Frozen) ->
     new.temporary.chmod(0o777)
     done = new.run("--version")
     assert (done.returncode, done.stdout) == (3, "")
-    assert f"{new.temporary}: everybody can move" in done.stderr
+    assert f"{new.temporary}: others can move what lies in {new.temporary}" in done.stderr
     new.temporary.chmod(0o1777)
     assert new.run("--version").returncode == 0
 
