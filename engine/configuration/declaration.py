@@ -99,7 +99,8 @@ SECTIONS: dict[str, Section] = {
             '[limits]\nread-timeout = "2m"\nretries = 8',
             (
                 Key("connect-timeout", Kind.SECONDS, "for a connection", "10", 1, "connect_timeout"),
-                Key("read-timeout", Kind.SECONDS, "for the next word of a server", "60", 1, "read_timeout"),
+                Key("read-timeout", Kind.SECONDS, "for an answer to begin, then to go on", "60", 1, "read_timeout"),
+                Key("answer-timeout", Kind.SECONDS, "for all of an answer but a blob", "300", 1, "answer_timeout"),
                 Key("least-speed", Kind.SIZE, "a second: less ends a connection", "1kB", 0, "least_speed"),
                 Key("speed-window", Kind.SECONDS, "over which that speed is taken", "30", 1, "speed_window"),
                 Key("helper-timeout", Kind.SECONDS, "for a credential helper", "60", 1, "helper_timeout"),

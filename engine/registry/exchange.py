@@ -226,23 +226,34 @@ class Exchange:
             answer = self._followed(ask, first, server, header)
         except RegistryError as failed:
             problem = failed
-        if answer is not None and not (first == "http" and _wants_tls(answer)):
+        if answer is not None and not (first == "http" and self._wants_tls(answer, ask, server, header)):
             self._schemes[server] = first
             return answer
         if problem is not None and problem.code == "unreachable" and not problem.temporary and first == "http":
             raise problem  # nobody listens there
-        refusal = answer
-        if refusal is not None:
-            refusal.close()
+        if answer is not None:
+            answer.close()
         try:
             answer = self._followed(ask, second, server, header)
         except RegistryError as failed:
-            if refusal is None:
-                raise (problem or failed) from None
-            self._schemes[server] = first  # it was a refusal after all
-            return refusal
+            raise (problem or failed) from None
         self._schemes[server] = second
         return answer
+
+    def _wants_tls(self, answer: Answer, ask: Ask, server: str, header: str | None) -> bool:
+        """Whether this is how servers that speak TLS answer a plain request; reads such an answer.
+
+        The answer to a HEAD has no text to know it by: then GET tells.
+        """
+        if answer.status != HTTPStatus.BAD_REQUEST or answer.header("Docker-Distribution-Api-Version"):
+            return False
+        if answer.bodiless:
+            whole = self._followed(ask.replace(method="GET"), "http", server, header)
+            try:
+                return self._wants_tls(whole, ask, server, header)
+            finally:
+                whole.close()
+        return any(text in answer.read(_LARGEST_PEEK).lower() for text in _SPOKEN_PLAIN)
 
     def _followed(self, ask: Ask, scheme: str, server: str, header: str | None) -> Answer:
         """Send the question and follow redirects; the credentials stay behind at another origin."""
@@ -353,12 +364,3 @@ def kind_of(method: str, target: str) -> str:
     if path.endswith("/v2/_catalog"):
         return "catalog"
     return next((kind for part, kind in _KINDS if part in path), "other")
-
-
-def _wants_tls(answer: Answer) -> bool:
-    """Whether this is how servers that speak TLS answer a plain request; reads such an answer."""
-    if answer.status != HTTPStatus.BAD_REQUEST or answer.header("Docker-Distribution-Api-Version"):
-        return False
-    if answer.bodiless:  # a HEAD's answer has no text to know it by
-        return True
-    return any(text in answer.read(_LARGEST_PEEK).lower() for text in _SPOKEN_PLAIN)

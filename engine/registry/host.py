@@ -17,7 +17,8 @@ from imq.grammar.record import TYPE_CHECKING
 from . import faults
 from .exchange import REDIRECTS, UNLESS, kind_of
 from .limits import counts, retry_after, spelled
-from .outages import failure
+from .outages import failure, too_long, too_slow
+from .pace import Pace
 from .patience import Patience
 from .settings import server_of
 from .wire import BrokenError, StrangeError, Wire, can_carry, is_plain
@@ -30,11 +31,14 @@ if TYPE_CHECKING:
     from .exchange import Ask, Exchange, Known
     from .limits import Allowance
     from .questions import Question
+    from .settings import Settings
 
     class Loop(Protocol):
         """What hosts share: waiting, and threads for what cannot be done without."""
 
         exchange: Exchange
+        waited: float
+        """Seconds that were spent waiting for connections: the time of servers, and not that of the caller."""
 
         def watch(self, host: Host, wire: Wire) -> None:
             """Wait for what comes over a connection."""
@@ -61,6 +65,42 @@ _ANYWHERE = ""
 """In the place of a repository: the host has not been met, and one question goes first."""
 
 
+class _Timer:
+    """The times of one answer, by the seconds that were waited: for its headers, for more of it, and for its end.
+
+    It is to be looked at again when it is `due`.
+    """
+
+    __slots__ = ("_begun", "_last", "_pace", "_received", "_settings", "due")
+
+    def __init__(self, settings: Settings, now: float) -> None:
+        self._settings = settings
+        self._begun = self._last = now
+        self._received = 0
+        self._pace: Pace | None = None
+        self.due = now + min(settings.read_timeout, settings.answer_timeout)
+
+    def note(self, wire: Wire, now: float) -> float | None:
+        """Note that a part of the answer has come; return bytes a second when a body only drips."""
+        if not wire.has_head:
+            return None
+        speed = None
+        if self._pace is None:
+            self._pace = Pace(self._settings)
+        else:
+            speed = self._pace.note(wire.received - self._received, now - self._last)
+        self._received, self._last = wire.received, now
+        self.due = min(now + self._settings.read_timeout, self._begun + self._settings.answer_timeout)
+        return speed
+
+    def problem(self, now: float, host: str, what: str) -> RegistryError:
+        """Return what is wrong with an answer that is past its time."""
+        if now - self._begun >= self._settings.answer_timeout:
+            return too_long(host, f"sends {what}", self._settings.answer_timeout)
+        happened = "does not answer" if self._pace is None else "broke off while answering"
+        return failure(TimeoutError(), host, happened)
+
+
 class Host:
     """The questions for one registry, from one thread. `most` at once, over connections of its own or in threads."""
 
@@ -85,7 +125,7 @@ class Host:
         self._later: list[tuple[float, int, Question]] = []
         self._number = 0
         self._idle: list[Wire] = []
-        self._since: dict[Wire, float] = {}
+        self._timers: dict[Wire, _Timer] = {}
         self._dialing = 0
         self._handed = 0
         self._patience = Patience(self._settings)
@@ -135,7 +175,7 @@ class Host:
         if self._queue and self.paused > now:
             due.append(self.paused)
         if self.busy:
-            due.append(min(self._since[wire] for wire in self.busy) + self._settings.read_timeout)
+            due.append(now + min(self._timers[wire].due for wire in self.busy) - self._loop.waited)
         return max(0.0, min(due) - now) if due else 60.0
 
     # Sending
@@ -202,7 +242,7 @@ class Host:
         ask = question.ask
         question.header = known.header
         self.busy[wire] = question
-        self._since[wire] = time.monotonic()
+        self._timers[wire] = _Timer(self._settings, self._loop.waited)
         self._exchange.count(ask.method, ask.target)
         try:
             wire.ask(ask.method, request, question.limit)
@@ -295,17 +335,19 @@ class Host:
                 wire.push()
                 self._loop.watch(self, wire)
             else:
-                self._since[wire] = time.monotonic()
-                self._come_whole(wire, question, wire.take(question.ask.target))
+                answer = wire.take(question.ask.target)
+                if answer is not None:
+                    self._come_whole(wire, question, answer)
+                elif (speed := self._timers[wire].note(wire, self._loop.waited)) is not None:
+                    slow = too_slow(self.registry, f"sends {question.what}", speed, self._settings.least_speed)
+                    self._cut_off(wire, slow)
         except BrokenError as broken:
             self.broke(wire, broken)
         except StrangeError:
             self._drop(wire)
             self._plod(self.busy.pop(wire))
 
-    def _come_whole(self, wire: Wire, question: Question, answer: Reply | None) -> None:
-        if answer is None:
-            return
+    def _come_whole(self, wire: Wire, question: Question, answer: Reply) -> None:
         del self.busy[wire]
         if wire.over:
             self._drop(wire)
@@ -331,14 +373,18 @@ class Host:
         problem = failure(broken.cause or RemoteDisconnected(""), self.registry, "broke off while answering")
         self._missed(question, problem)
 
-    def late(self, now: float) -> None:
-        """Give up what has had no word for too long."""
-        longest = self._settings.read_timeout
-        for wire in [wire for wire in self.busy if now - self._since[wire] > longest]:
-            question = self.busy.pop(wire)
-            self._drop(wire)
-            if not question.call.called_off:
-                self._missed(question, failure(TimeoutError(), self.registry, "does not answer"))
+    def late(self) -> None:
+        """Give up what has had no word for too long, and what does not end."""
+        now = self._loop.waited
+        for wire in [wire for wire in self.busy if self._timers[wire].due <= now]:
+            self._cut_off(wire, self._timers[wire].problem(now, self.registry, self.busy[wire].what))
+
+    def _cut_off(self, wire: Wire, problem: RegistryError) -> None:
+        """Close a connection whose answer is not waited for any longer."""
+        question = self.busy.pop(wire)
+        self._drop(wire)
+        if not question.call.called_off:
+            self._missed(question, problem)
 
     def _lean(self, question: Question, answer: Reply) -> None:
         """Take an answer that came over a connection of ours, which knows no credentials and no redirects."""
@@ -529,7 +575,7 @@ class Host:
     def _drop(self, wire: Wire) -> None:
         self._loop.unwatch(wire)
         wire.close()
-        self._since.pop(wire, None)
+        self._timers.pop(wire, None)
         if wire in self._idle:
             self._idle.remove(wire)
 

@@ -51,6 +51,8 @@ JOBS = 24
 _MOST_WAITING = 4096
 """Questions of one call that wait, when what can be asked at once is elsewhere."""
 _TELL_EVERY = 0.1
+_LOOK_EVERY = 0.5
+"""Seconds of waiting after which it is looked for answers that are late."""
 
 
 class Many:
@@ -79,6 +81,8 @@ class Many:
         self._lacking: set[tuple[str, str]] = set()
         self._heads: set[tuple[str, str]] = set()
         self._hands = _Hands()
+        self.waited = 0.0
+        self._looked = 0.0
         self._selector.register(self._hands, selectors.EVENT_READ)
         self._closed = False
 
@@ -208,16 +212,17 @@ class Many:
             now = time.monotonic()
             wait = min([host.next_event(now) for host in self._hosts.values()])
             events = self._selector.select(wait)
+            self.waited += time.monotonic() - now
             for key, _ in events:
                 if key.data is None:
                     self._hands.finish()
                 else:
                     key.data.come(key.fileobj)
                     key.data.feed()
-            if not events or not wait:  # what has come in the meantime, however long the caller took, has been read
-                now = time.monotonic()
+            if not events or not wait or self.waited >= self._looked + _LOOK_EVERY:
+                self._looked = self.waited
                 for host in self._hosts.values():
-                    host.late(now)
+                    host.late()
             self._tell()
         except BaseException:  # in the middle of something: no connection is where it is thought to be
             self._abandon()

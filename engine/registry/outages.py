@@ -14,6 +14,9 @@ _BROKEN = frozenset(
     {"ProtocolError", "RemoteDisconnected", "IncompleteRead", "ConnectionError", "ChunkedEncodingError"}
 )
 
+_ENDLESS = frozenset({"LineTooLong", "HTTPException"})
+"""What http.client says of headers without end."""
+
 
 def failure(problem: BaseException, host: str, happened: str) -> RegistryError:
     """Map an exception of requests, urllib3, http.client, ssl or the system; `happened` says what `host` did."""
@@ -55,6 +58,19 @@ def too_slow(host: str, happened: str, speed: float, least: int) -> RegistryErro
     )
 
 
+def too_long(host: str, happened: str, longest: float) -> RegistryError:
+    """Say that something has not ended in time; `happened` says what `host` does for so long."""
+    return RegistryError(
+        f"{host} {happened} for longer than {longest:g} seconds",
+        code="timeout",
+        host=host,
+        hints=(
+            "the registry, or the network on the way to it, is overloaded: try again later",
+            "or allow for it: answer-timeout under [limits] in the configuration file",
+        ),
+    )
+
+
 def _not_reached(names: set[str], chain: list[BaseException], host: str) -> RegistryError | None:
     """Explain a connection that was never made; None when there was one."""
     if "ProxyError" in names:
@@ -73,7 +89,7 @@ def _not_reached(names: set[str], chain: list[BaseException], host: str) -> Regi
 
 def _broken_off(names: set[str], chain: list[BaseException], host: str, happened: str) -> RegistryError:
     words = _system_words(chain)
-    if not words and names & _BROKEN:
+    if not words and names & _BROKEN and not names & _ENDLESS:
         words = "the connection broke"
     return RegistryError(
         f"{host} {happened}: {words or 'it speaks no valid HTTP'}",

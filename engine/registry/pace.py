@@ -8,6 +8,14 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 
+class TooSlowError(Exception):
+    """Bytes only drip, at `speed` of them a second."""
+
+    def __init__(self, speed: float) -> None:
+        super().__init__()
+        self.speed = speed
+
+
 class Pace:
     """The speed of one connection, over one window of time after another; used by one thread at a time.
 

@@ -40,8 +40,9 @@ class Settings(Record):
     for what `hosts` says of single ones; `authority` is a file of trusted authorities that it may override. `mirrors`
     are, by the place (`host`, or `host/namespace`) that they are of, places where the same is to be had first. `jobs`
     are transfers at once, `requests` small questions at once to one host. A connection that for a `speed_window` is
-    slower than `least_speed` is given up like one that breaks. `largest_document` are the most bytes of a manifest or
-    config, `list_pages` the most pages of a list.
+    slower than `least_speed` is given up like one that breaks. The headers of an answer have `read_timeout`, all of it
+    has `answer_timeout`, unless it is a blob. `largest_document` are the most bytes of a manifest or config,
+    `list_pages` the most pages of a list.
     """
 
     insecure: frozenset[str] = frozenset()
@@ -51,6 +52,7 @@ class Settings(Record):
     user_agent: str = "imq"
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
+    answer_timeout: float = 300.0
     helper_timeout: float = 60.0
     retries: int = 4
     first_wait: float = 0.25

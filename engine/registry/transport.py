@@ -15,8 +15,8 @@ from imq.grammar.record import TYPE_CHECKING
 from .answers import chunk_size, number
 from .body import BLOCK, Stretch
 from .certificates import certificates_for, context_for
-from .outages import failure, too_slow, wrong_length
-from .pace import Pace
+from .outages import failure, too_long, too_slow, wrong_length
+from .pace import Pace, TooSlowError
 from .proxies import ca_bundle, host_bundle, proxies_for
 from .redaction import NO_SECRETS
 from .settings import is_loopback
@@ -29,12 +29,15 @@ if TYPE_CHECKING:
     from typing import Any
 
     import requests
+    from imq.grammar.errors import RegistryError
     from requests.adapters import HTTPAdapter
 
+    from .arrival import Arrival
     from .limits import Allowance
     from .settings import Settings
 
 
+_PIECE = 64 << 10
 _ADDRESS = ":address"
 """The key under which the headers of a request carry its address to the connection; it is no header of HTTP."""
 
@@ -46,7 +49,7 @@ class Answer:
     """
 
     __slots__ = (
-        *("_body", "_content", "_host", "_least", "_pace", "_response"),
+        *("_arrival", "_body", "_content", "_host", "_longest", "_pace", "_response", "_settings"),
         *("allowance", "bodiless", "headers", "secrets", "status", "url", "what"),
     )
 
@@ -55,13 +58,14 @@ class Answer:
         # urllib3's own readinto reads into bytes of its own and copies them; http.client's below it reads in place.
         # Should a later urllib3 hide that, its own does the same, more slowly.
         body: Any = getattr(response.raw, "_fp", None) or response.raw
+        self._arrival: Arrival | None = getattr(body, "arrival", None)
         if getattr(body, "length", None) is not None and hasattr(getattr(body, "fp", None), "readinto1"):
             body.fp = _AsItComes(body.fp)
         elif getattr(body, "chunked", False) and hasattr(body, "fp"):
             body.fp = _Chunks(body.fp)
         self._body = body
         self._host = host
-        self._least = settings.least_speed
+        self._settings = settings
         self._pace = Pace(settings)
         self._content: bytes | None = None
         self.allowance: Allowance | None = None
@@ -91,24 +95,33 @@ class Answer:
             count: int = self._body.readinto(view)
             if self._body.isclosed():  # read to its end: the connection may serve the next request
                 self._response.raw.release_conn()
+        except TooSlowError as slow:
+            raise self._dripping(slow.speed) from None
         except Exception as problem:
             self.close()
             if not isinstance(problem, _foreign()):
                 raise
+            if self._arrival is not None and self._arrival.is_late:
+                raise too_long(self._host, f"sends {self.what}", self._settings.answer_timeout) from None
             raise failure(problem, self._host, "broke off while answering") from None
         speed = self._pace.note(count, time.monotonic() - begun) if count else None
         if speed is not None:
-            self.close()
-            raise too_slow(self._host, f"sends {self.what}", speed, self._least)
+            raise self._dripping(speed)
         return count
+
+    def _dripping(self, speed: float) -> RegistryError:
+        self.close()
+        return too_slow(self._host, f"sends {self.what}", speed, self._settings.least_speed)
 
     def read(self, limit: int) -> bytes:
         """Return the whole body, or `limit + 1` bytes of one that is longer, and close the answer.
 
-        Read again, it returns the same bytes, however high the limit.
+        All of it has to come within `answer_timeout`. Read again, it returns the same bytes, however high the limit.
         """
         if self._content is not None:
             return self._content
+        if self._arrival is not None:
+            self._arrival.until = time.monotonic() + self._settings.answer_timeout
         buffer = bytearray(min(limit + 1, max(4096, (self.length or 0) + 1)))
         done = 0
         try:
@@ -312,8 +325,16 @@ def _adapter(settings: Settings, context: ssl.SSLContext | None) -> HTTPAdapter:
     from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
     from urllib3.connection import HTTPConnection, HTTPSConnection
 
+    from .arrival import Response
+
+    class TimedResponse(Response):
+        def __init__(self, connected: socket.socket, **options: Any) -> None:
+            super().__init__(connected, settings, **options)
+
     class PlainConnection(HTTPConnection):
         """Has the kernel send files."""
+
+        response_class = TimedResponse
 
         def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:
             super().request(method, *_as_given(url, body, headers), **options)
@@ -328,6 +349,8 @@ def _adapter(settings: Settings, context: ssl.SSLContext | None) -> HTTPAdapter:
     class Connection(HTTPSConnection):
         """Does not warn at every request that TLS is not verified: the user has named the host as insecure."""
 
+        response_class = TimedResponse
+
         def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:
             super().request(method, *_as_given(url, body, headers), **options)
 
@@ -337,7 +360,13 @@ def _adapter(settings: Settings, context: ssl.SSLContext | None) -> HTTPAdapter:
 
         def send(self, data: Any) -> None:
             for block in _blocks(self, data, settings):
-                super().send(block)
+                begun = time.monotonic()
+                for piece in _pieces(block):  # TLS counts the time anew for each record
+                    if (left := settings.read_timeout + begun - time.monotonic()) <= 0:
+                        raise TimeoutError("timed out")
+                    if self.sock is not None:
+                        self.sock.settimeout(left)
+                    super().send(piece)
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = PlainConnection
@@ -393,6 +422,16 @@ def _has_length(answer: Answer) -> bool:
     """Whether the Content-Length of an answer is a number of bytes, where there is one and it counts."""
     said = {length.strip() for length in answer.header("Content-Length").split(",")}
     return bool(said == {""} or answer.header("Transfer-Encoding") or (len(said) == 1 and number(*said) is not None))
+
+
+def _pieces(block: Any) -> Iterator[Any]:
+    """Yield a block in pieces of few records of TLS."""
+    if isinstance(block, bytes | bytearray | memoryview) and len(block) > _PIECE:
+        view = memoryview(block)
+        for start in range(0, len(view), _PIECE):
+            yield view[start : start + _PIECE]
+    else:
+        yield block
 
 
 def _foreign() -> tuple[type[Exception], ...]:

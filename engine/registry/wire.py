@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _AT_ONCE = 256 << 10
 _LARGEST_HEAD = 64 << 10
 _LONGEST_CHUNK_LINE = 1 << 10
+_MOST_RECEIVED = 8
+"""Times the bytes that are wanted of a body may come, with the lines between its chunks."""
 _STATUS = re.compile(r"HTTP/1\.([01]) ([2-5][0-9][0-9])(?: [^\r\n]*)?\Z")
 _FIELDS = re.compile(r"(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*)*\Z")
 _CHUNK = re.compile(CHUNK)
@@ -42,7 +44,10 @@ class BrokenError(Exception):
 class Wire:
     """One connection, made and checked by others. After any exception, and when `over`, it is only to be closed."""
 
-    __slots__ = ("_buffer", "_head", "_later", "_limit", "_method", "_out", "answers", "over", "socket", "url")
+    __slots__ = (
+        *("_buffer", "_head", "_later", "_limit", "_method", "_out"),
+        *("answers", "over", "received", "socket", "url"),
+    )
 
     def __init__(self, made: socket.socket, url: str) -> None:
         made.setblocking(False)
@@ -51,6 +56,8 @@ class Wire:
         self.over = False
         """Whether the connection serves no more questions."""
         self.answers = 0
+        self.received = 0
+        """Bytes that have come of the answer to the last question."""
         self._later = _later(made)
         self._buffer = b""
         self._out = b""
@@ -68,13 +75,18 @@ class Wire:
         return bool(self._out)
 
     @property
+    def has_head(self) -> bool:
+        """Whether the headers of an answer have come."""
+        return self._head is not None
+
+    @property
     def begun(self) -> bool:
         """Whether a part of an answer has come."""
         return bool(self._buffer) or self._head is not None
 
     def ask(self, method: str, request: bytes, limit: int) -> None:
         """Send a question; of its answer's body at most `limit + 1` bytes are read."""
-        self._method, self._limit, self._out = method, limit, request
+        self._method, self._limit, self._out, self.received = method, limit, request, 0
         self.push()
 
     def push(self) -> None:
@@ -97,6 +109,9 @@ class Wire:
                 return None
             except OSError as problem:
                 raise BrokenError(problem) from None
+            self.received += len(piece)
+            if self.received > _MOST_RECEIVED * self._limit + _LARGEST_HEAD + _AT_ONCE:  # what comes is no content
+                raise StrangeError
             if piece:
                 self._buffer = self._buffer + piece if self._buffer else piece
             else:

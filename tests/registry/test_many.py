@@ -358,7 +358,7 @@ def test_heads_that_are_refused_are_asked_for_whole(ask: Open, thousand: Thousan
             Descriptor(one.media_type, one.digest, len(one.content)) for one in made
         ]
         assert problems(found)[9].code == "manifest-unknown"
-        assert many.requests["manifest"] == 4
+        assert many.requests["manifest"] in (4, 5), "one more may be asked whether the host wants TLS"
 
 
 def test_probes_are_believed_where_head_answers(ask: Open, thousand: Thousand) -> None:
