@@ -97,6 +97,9 @@ class Cli:
                 return self.fail(problem)
             case KeyboardInterrupt():
                 return self.fail(Interrupted("interrupted"))
+            case MemoryError():
+                hints = ("ask for less at once, or allow more memory: ulimit -v",)
+                return self.fail(ImqError("there is not enough memory for this", code="memory", hints=hints))
             case OSError():
                 place = f"{problem.filename}: " if isinstance(problem.filename, str) and problem.strerror else ""
                 return self.fail(ImqError(f"{place}{problem.strerror or problem}", code="system"))
@@ -253,15 +256,17 @@ class Cli:
             return text, wholes
         if self.stdin.isatty():
             return None, {}
-        return self.stdin.read(), {}
+        return self._read_script("-"), {}
 
     def _read_script(self, path: str) -> str:
         """Return the text of a script; `-` is standard input. A byte that is no UTF-8 is refused where it stands."""
+        from imq.engine.scripts import read_script
+
         if path == "-":
-            return self.stdin.read()
+            return read_script(self.stdin, "on standard input")
         try:
             with open(path, encoding="utf-8", errors="surrogateescape") as source:
-                return source.read()
+                return read_script(source, path)
         except OSError as problem:
             raise ImqError(f"cannot read {path}: {problem.strerror}", code="script") from None
 

@@ -13,11 +13,28 @@ from .paths import located
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import TextIO
 
     from imq.grammar.lexer import Vocabulary
 
 DEEPEST = 16
 """Files that may include each other in a row."""
+
+
+LARGEST_SCRIPT = 16 << 20
+"""Characters of a script: more than anybody writes, and a bound for what never ends."""
+
+
+def read_script(source: TextIO, name: str) -> str:
+    """Return the text of a script; raises `ImqError` (code `too-large`) for one that is too long or does not end."""
+    text = source.read(LARGEST_SCRIPT + 1)
+    if len(text) > LARGEST_SCRIPT:
+        raise ImqError(
+            f"the script {name} has more than {LARGEST_SCRIPT >> 20} Mi characters",
+            code="too-large",
+            hints=('divide it into several scripts; a list of names is read with: lines of "FILE"',),
+        )
+    return text
 
 
 class Script(Record):
@@ -65,7 +82,7 @@ class Scripts:
             raise StatementError(f"{statement.path} {why}", code="include", span=statement.span)
         try:
             with open(path, encoding="utf-8", errors="surrogateescape") as source:
-                text = source.read()
+                text = read_script(source, statement.path)
         except OSError as problem:
             raise StatementError(
                 f"cannot read {statement.path}: {problem.strerror}", code="include", span=statement.span

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -73,6 +74,26 @@ def test_a_script_goes_on_and_the_worst_is_remembered(root: pathlib.Path) -> Non
 def test_a_source_can_be_named(root: pathlib.Path) -> None:
     assert imq(root, "--source", "store", "images where tag = 7 count").stdout == "1\n"
     assert imq(root, "--source", "nowhere", "images count").returncode == 2
+
+
+@pytest.mark.parametrize("way", ["-f FILE", "-f -", "include", "standard input"])
+def test_a_script_without_end_is_refused(root: pathlib.Path, way: str) -> None:
+    """With little memory, too: no more of it is read than a script may have."""
+    zero = root.parent / "zero"
+    os.mkfifo(zero)
+    writer = subprocess.Popen(["sh", "-c", f"exec yes 'images count;' > {shlex.quote(str(zero))}"])
+    try:
+        words = {"-f FILE": ["-f", str(zero)], "-f -": ["-f", "-"], "include": [f'include "{zero}"']}.get(way, [])
+        given = f" < {shlex.quote(str(zero))}" if way in ("-f -", "standard input") else ""
+        command = shlex.join([sys.executable, "-m", "imq", "--root", str(root), *words])
+        done = subprocess.run(
+            ["sh", "-c", f"ulimit -v 1000000; exec {command}{given}"], capture_output=True, text=True, check=False
+        )
+    finally:
+        writer.kill()
+        writer.wait()
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "error[too-large]: the script" in done.stderr
 
 
 @pytest.mark.parametrize(("first", "shown"), [("", False), ("on error continue\n", True)])
