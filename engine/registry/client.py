@@ -13,7 +13,7 @@ from imq.grammar.record import TYPE_CHECKING
 from . import faults
 from .blob import BlobStream
 from .exchange import Ask, Exchange
-from .manifests import Fetched, ask_manifest, checked_blob, other_digest, read_fetched, read_head
+from .manifests import Fetched, ask_manifest, checked_blob, manifest_path, other_digest, read_fetched, read_head
 from .pages import paged
 from .placed import Placed
 from .ranges import MOST_LANES, Download, Lanes
@@ -171,12 +171,11 @@ class Client:
     def put_manifest(self, reference: Reference, content: bytes, media_type: str) -> Digest:
         """Store a manifest or index under the reference's tag, else its digest; return its digest."""
         digest = reference.digest or Digest.of(content)
-        selector = reference.tag or digest
         ask = Ask(
             "PUT",
             reference.registry,
             reference.repository,
-            f"/v2/{reference.repository}/manifests/{selector}",
+            manifest_path(reference.replace(digest=None) if reference.tag else reference.replace(digest=digest)),
             push_scope(reference.repository),
             {"Content-Type": media_type},
             lambda: content,

@@ -13,6 +13,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from . import faults
 from .exchange import UNLESS, Ask
 from .scopes import pull_scope
+from .urls import quote_segment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +39,11 @@ class Fetched(Record):
         return Descriptor(self.media_type, self.digest, len(self.content))
 
 
+def manifest_path(reference: Reference) -> str:
+    """Return the path of what a reference names; a tag that a registry lists may hold any character."""
+    return f"/v2/{reference.repository}/manifests/{quote_segment(reference.selector)}"
+
+
 def ask_manifest(
     method: str, reference: Reference, accept: Sequence[str] = media.ACCEPTED, unless: Digest | None = None
 ) -> Ask:
@@ -46,7 +52,7 @@ def ask_manifest(
     `unless`: the answer may be 304 when that is still this digest.
     """
     name = reference.repository
-    target = f"/v2/{name}/manifests/{reference.selector}"
+    target = manifest_path(reference)
     headers = {"Accept": ", ".join(accept)}
     if unless is not None:
         headers[UNLESS] = f'"{unless}"'

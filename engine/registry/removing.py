@@ -9,6 +9,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from . import faults
 from .exchange import Ask
+from .manifests import manifest_path
 from .scopes import delete_scope
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ def remove(exchange: Exchange, reference: Reference) -> bool:
     nothing at all.
     """
     name = reference.repository
-    target = f"/v2/{name}/manifests/{reference.selector}"
-    answer = exchange.ask(Ask("DELETE", reference.registry, name, target, delete_scope(name)))
+    answer = exchange.ask(Ask("DELETE", reference.registry, name, manifest_path(reference), delete_scope(name)))
     if answer.status in _DONE:
         answer.close()
         return True

@@ -59,11 +59,12 @@ def origin_of(url: str) -> tuple[str, str]:
 
 def quote_segment(text: str) -> str:
     """Return a text as one segment of a path: a tag of a list may hold any character. Colons stay as they are."""
-    if text.replace(".", "").replace("-", "").replace("_", "").replace(":", "").isalnum() and text.isascii():
+    plain = text.replace(".", "").replace("-", "").replace("_", "").replace(":", "")
+    if plain.isascii() and plain.isalnum():
         return text
     from urllib.parse import quote
 
-    return quote(text, safe=":")
+    return "%2E" * len(text) if text in (".", "..") else quote(text, safe=":")
 
 
 def _merged(base: str, reference: str) -> str:

@@ -16,7 +16,7 @@ from imq.engine.oci.reference import Reference
 from imq.engine.places import STORE
 from imq.engine.visibility import check_seen
 from imq.grammar import ast
-from imq.grammar.errors import Conflict, RegistryError, StatementError, listed
+from imq.grammar.errors import Conflict, InvalidReference, RegistryError, StatementError, listed
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .operands import said
@@ -79,6 +79,15 @@ def _tags(act: ast.Act, planning: Planning) -> list[Action]:
         )
     failures: list[Action] = [Fail(act.verb, row.name, _untold(row)) for row in chosen if row.problem]
     chosen = [row for row in chosen if not row.problem and row.tag is not None]
+    for row in chosen:  # a registry may list what is no tag: it is left alone, and the others are not
+        try:
+            name = Reference.parse(row.name)
+            if name.tag != row.tag or name.digest is not None:
+                raise InvalidReference(f"{row.tag!r} is not a tag")
+        except InvalidReference as error:
+            failures.append(Fail(act.verb, row.name, error))
+    refused = {failure.target for failure in failures if isinstance(failure, Fail)}
+    chosen = [row for row in chosen if row.name not in refused]
     if not chosen:
         return failures
     repositories = dict.fromkeys(row.repository for row in chosen)
@@ -97,7 +106,7 @@ def _tags(act: ast.Act, planning: Planning) -> list[Action]:
             if part_of := parts.get((row.repository, row.digest)):
                 failures.append(Fail(act.verb, row.name, _protected(row.name, f"a part of {part_of}")))
                 continue
-            tags = [Reference.parse(name).tag or "" for name in (row.name, *others)]
+            tags = [row.tag or "", *(other.tag or "" for other in staying if other.name in others)]
             tags += [other.tag or "" for other in chosen if _shares(other, row) and other.repository == row.repository]
             manifest = Reference.parse(row.repository).replace(digest=Digest(row.digest))
             actions[manifest] = RemoveManifest(manifest, tuple(sorted(set(tags))))

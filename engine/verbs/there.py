@@ -88,7 +88,10 @@ def verified_there(act: ast.Act, planning: Planning) -> list[Action]:
             failed = RegistryError(problem or f"{name} has no digest", code="unanswered")
             actions.append(Fail(act.verb, name, failed))
         else:
-            actions.append(VerifyThere(Reference.parse(name), Digest(digest)))
+            try:
+                actions.append(VerifyThere(Reference.parse(name), Digest(digest)))
+            except InvalidReference as error:  # a registry may list what is no tag
+                actions.append(Fail(act.verb, name, error))
     return actions
 
 

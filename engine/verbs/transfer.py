@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from imq.engine.actions import Action, Copy, Import, Load, Pull, Push, Save
+from imq.engine.actions import Action, Copy, Fail, Import, Load, Pull, Push, Save
 from imq.engine.bind import needs_choice, needs_where
 from imq.engine.bind.literals import is_text
 from imq.engine.oci.digest import Digest
@@ -38,23 +38,31 @@ if TYPE_CHECKING:
 
 def _plan_pull(act: ast.Act, planning: Planning) -> list[Action]:
     platforms, every = platforms_of(act, planning)
-    return [Pull(reference, platforms, every) for reference in _references(act, planning)]
+    references, failures = _references(act, planning)
+    return [*(Pull(reference, platforms, every) for reference in references), *failures]
 
 
-def _references(act: ast.Act, planning: Planning) -> list[Reference]:
-    """Return the names in registries that an action is given, or that its query gives; each once."""
+def _references(act: ast.Act, planning: Planning) -> tuple[list[Reference], list[Action]]:
+    """Return the names in registries that an action is given, or that its query gives; each once.
+
+    A registry may list what is no tag: of a query such names are failures beside the rest.
+    """
     if act.query is not None:
         names = _names_of(act.query, act.verb, planning)
     else:
         names = list(zip(planning.literals(act.references), (node.span for node in act.references), strict=True))
     found: list[Reference] = []
+    failures: list[Action] = []
     for text, span in names:
         try:
             found.append(Reference.parse(text).with_default_tag())
         except InvalidReference as problem:
+            if act.query is not None and planning.bind(act.query).whole:
+                failures.append(Fail(act.verb, text, problem))
+                continue
             problem.span = span
             raise
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(found)), failures
 
 
 _NAMED = ("images", "tags", "manifests", "referrers")
@@ -127,7 +135,7 @@ def _plan_copy(act: ast.Act, planning: Planning) -> list[Action]:
             hints=("such as: copy redis:7 to registry.local:5000/team/redis:7",),
         )
     platforms, _ = platforms_of(act, planning)
-    sources = _references(act, planning)
+    sources, failures = _references(act, planning)
     try:
         places = destinations(sources, to[0], planning)
     except StatementError as problem:
@@ -141,7 +149,7 @@ def _plan_copy(act: ast.Act, planning: Planning) -> list[Action]:
                 f"both {taken[target]} and {source} would be copied to {target}", code="operand", span=act.span
             )
     referrers = said(act, "with referrers") is not None
-    return [Copy(source, target, platforms, referrers) for target, source in taken.items()]
+    return [*(Copy(source, target, platforms, referrers) for target, source in taken.items()), *failures]
 
 
 def _plan_import(act: ast.Act, planning: Planning) -> list[Action]:

@@ -103,6 +103,7 @@ def test_origins_compare_with_their_ports() -> None:
 def test_only_what_needs_it_is_escaped_in_a_path() -> None:
     assert quote_segment("v1.2_a-B") == "v1.2_a-B"
     assert quote_segment("sha256:0a") == "sha256:0a"
+    assert quote_segment("..") == "%2E%2E"
     assert quote_segment("a/b?c#d e\xe9%") == "a%2Fb%3Fc%23d%20e%C3%A9%25"
 
 

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as tried
 from hypothesis import strategies as st
 from imq.engine.configuration import Configuration, Registry
+from imq.engine.oci import media
 from imq.engine.oci.platform import Platform
 from imq.grammar.errors import ImqError
 from registry import thousand as written
@@ -489,6 +490,32 @@ class TestFaults:
         assert ask(tmp_path / "store", text).rows == first
         shutil.rmtree(tmp_path / "store")
         assert ask(tmp_path / "store", text).rows == first
+
+
+def test_what_a_registry_lists_and_is_no_tag_does_not_block_the_others(changeable: Thousand, tmp_path: Path) -> None:
+    digest = changeable.contents.made("mixed", "1.1.0").digest
+    wrong = ["bad tag", "a/b", "x?y=1", "..", "%41", "\u00e9", f"1.0.0@{digest}"]
+    tags = ["1.0.0", *wrong, "1.0.1"]
+
+    def refused(answer: Asked) -> dict[str, bool]:
+        return {row["target"].partition("mixed:")[2]: bool(row["error"]) for row in answer.rows}
+
+    def listed(reply: Reply) -> None:
+        reply.body = json.dumps({"name": "mixed", "tags": tags}).encode()
+
+    found = status(200, b"123456789", Docker_Content_Digest=digest, Content_Type=media.OCI_MANIFEST)
+    path = r"bad%20tag|a%2Fb|x%3Fy%3D1|%2E%2E|%2541|%C3%A9|1\.0\.0%40sha256:\w+"
+    named = Fault(rf"HEAD .*/manifests/({path})$", answer=found)
+    with Proxy(changeable.host, Fault("GET .*/tags/list", change=listed), named) as proxy:
+        session = opened(tmp_path / "store", confirm=lambda _: True)
+        of = f"tags of {proxy.host}/mixed"
+        answer = ask(session, f"{of} where digest is known select tag")
+        assert (set(answer.column("tag")), answer.exit_code) == (set(tags), 0)
+        pulled = ask(session, f"pull all {of}")
+        assert refused(pulled) | {wrong[-1]: True} == {tag: tag in wrong for tag in tags}
+        removed = ask(session, f"dry run rm {of} where tag != 1.0.1")
+        assert refused(removed) == {tag: tag in wrong for tag in tags[:-1]}
+        session.close()
 
 
 def test_a_text_that_is_no_name_says_so(thousand: Thousand, warm: Session, tmp_path: Path) -> None:

@@ -81,8 +81,10 @@ class Removal:
     def _keep(self, action: a.RemoveTag, held: Fetched) -> None:
         """See that a registry which took a tag away left those that share its manifest; put back what it did not."""
         lost = []
-        for other in action.others:
-            name = Reference.parse(other)
+        tagged = f"{action.name.familiar_name}:"
+        for other in action.others:  # a registry may list what is no tag: such a name cannot be parsed
+            by_tag = other.startswith(tagged) and "@" not in other
+            name = action.name.replace(tag=other.removeprefix(tagged)) if by_tag else Reference.parse(other)
             if name.tag is not None and self._client.head(name) is None:
                 self._client.put_manifest(name, held.content, held.media_type)
                 lost.append(other)

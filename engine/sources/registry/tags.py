@@ -319,13 +319,15 @@ def _rows(asked: str | None, repository: Reference, tags: Iterable[str]) -> Iter
     """Yield the rows of a repository's tags, with no problem."""
     registry, name, path = place_of(repository)
     for tag in tags:
+        # what is no tag would make another name of a short one: redis:5000/x
+        whole = name if "/" not in tag else f"{registry}/{path}"
         yield (
             asked,
             registry,
             name,
             path,
             tag,
-            f"{name}:{tag}",
+            f"{whole}:{tag}",
             registry,
             None,
             None,
