@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imq.engine.oci.reference import DEFAULT_NAMESPACE, DEFAULT_REGISTRY, Reference
-from imq.grammar.errors import InvalidReference, UnknownName, listed, nearest
+from imq.grammar.errors import InvalidReference, StatementError, UnknownName, listed, nearest
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -43,12 +43,19 @@ class Place(Record):
 def parse_place(text: str, names: Mapping[str, str], span: Span | None = None) -> Place:
     """Return the place that `text` says: `store`, a host, or `HOST/GLOB`; `names` are hosts with a name of their own.
 
-    Raises `UnknownName` for what is none.
+    Raises `UnknownName` for what is none, and `StatementError` (`glob`) for a wildcard of SQL.
     """
     first, _, pattern = text.partition("/")
     if text.lower() == STORE:
         return Place(STORE)
     named = next((host for name, host in names.items() if name.lower() == first.lower()), None)
+    if "%" in pattern:
+        raise StatementError(
+            f'"{text}" has a "%", and no repository does: the wildcard of a glob is "*"',
+            code="glob",
+            span=span,
+            hints=(f"in {text.replace('%', '*')}",),
+        )
     if named is not None:
         host, _, namespace = named.partition("/")
         return Place(text, _registry(host), "/".join(part for part in (namespace, pattern) if part))

@@ -292,7 +292,12 @@ class Expressions:
             )
         if self.table.remote and (of_images := TABLES["images"].find(name)) and of_images.of_containers and not known:
             raise unseen(of_images, node.span)
-        field = self.table.field(name, node.span)
+        try:
+            field = self.table.field(name, node.span)
+        except UnknownName as error:
+            if not rest and (function := FUNCTIONS.get(name.lower())) is not None and not function.inner:
+                error.hints = (f"{function.name} is a function: {function.name}(…)",)
+            raise
         if not rest:
             return b.Column(field)
         if field.kind is Kind.VERSION and self.table.find(f"{field.name}_{rest[0]}") is not None and len(rest) == 1:

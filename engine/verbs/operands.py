@@ -82,6 +82,8 @@ def targets(act: ast.Act, planning: Planning) -> list[Target]:
             found.append(_found(text, planning))
         except StatementError as error:
             error.span = error.span or node.span
+            if "*" in text:
+                error.hints = (f"{act.verb} takes names; for those that are like a pattern: {act.verb} images where …",)
             raise
     return list(dict.fromkeys(found))
 

@@ -222,6 +222,11 @@ def test_nearest_names_the_name_as_it_is_spelled() -> None:
     assert nearest("createdsinse", ["CreatedSince", "Size"]) == 'did you mean "CreatedSince"?'
     assert nearest("x" * 1_000_000, ["CreatedSince"]) == ""
     assert nearest("nothing like it", ["Size"]) == ""
+    assert nearest("sise", ["name", "size", "tag"]) == 'did you mean "size"?'
+    assert nearest("nmae", ["name", "size"]) == 'did you mean "name"?'  # two letters that changed places are one slip
+    assert nearest("an", ["and", "any", "images"]) == 'did you mean "and" or "any"?'
+    assert nearest("run", ["prune", "rename"]) == ""
+    assert nearest("ab", ["cd"]) == ""
 
 
 def test_errors_are_drawn_whole() -> None:

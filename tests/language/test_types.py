@@ -265,3 +265,44 @@ def test_variables_are_values_never_statements(library_root: str) -> None:
             rows(session, "layers of $env.X")
     finally:
         session.close()
+
+
+@pytest.mark.parametrize("operator", ["<", "<=", ">", ">=", "=", "!="])
+@pytest.mark.parametrize("field", ["created", "pulled_at", "max(created)"])
+def test_a_time_beside_a_duration_shows_both_readings(session: Session, field: str, operator: str) -> None:
+    clause = "group by repository having" if "(" in field else "where"
+    with pytest.raises(TypeMismatch) as refused:
+        rows(session, f"images {clause} {field} {operator} 30d")
+    called = field.replace("(created)", "(…)")
+    assert refused.value.meant == ""
+    assert refused.value.hints == (
+        f"longer ago than that: {called} < 30d ago",
+        f"less long ago than that: {called} > 30d ago",
+    )
+
+
+def test_ago_is_a_moment(session: Session) -> None:
+    for age in ("30d", "400 days", "1 year"):
+        assert names(session, f"created < {age} ago") == names(session, f"created before {age}")
+        assert names(session, f"created < {age} ago") == names(session, f"older than {age}")
+        assert names(session, f"created > {age} ago") == names(session, f"newer than {age}")
+        assert names(session, f"created >= {age} ago") == names(session, f"created since {age}")
+        assert names(session, f"not created < {age} ago") == names(session, f"not older than {age}")
+    between = names(session, "created between 400d ago and 30d ago")
+    assert between == names(session, "created >= 400d ago and created <= 30d ago")
+    assert names(session, 'created < "30d" ago') == names(session, "created < 30d ago")
+    assert rows(session, "let age = 30d; images where created < $age ago count") == rows(
+        session, "images where older than 30d count"
+    )
+
+
+@pytest.mark.parametrize("said", ["created = 30d ago", "created != 30d ago", "tag < 30d ago", "created < redis:7 ago"])
+def test_what_ago_does_not_go_with(session: Session, said: str) -> None:
+    with pytest.raises(StatementError):
+        names(session, said)
+
+
+def test_a_function_without_its_argument(session: Session) -> None:
+    with pytest.raises(StatementError) as refused:
+        names(session, "age > 30d")
+    assert refused.value.hints == ("age is a function: age(…)",)

@@ -45,6 +45,8 @@ def rows(session: Session, statement: str) -> list[tuple[Any, ...]]:
         ("images where tag in ('pr-*', latest)", 'tag like "pr-*"'),
         ("images where tag not in ('pr-%')", 'tag like "pr-*"'),
         ("images where repository = 'team/%'", 'repository like "team/*"'),
+        ('tags in "localhost:1/team/%"', "in localhost:1/team/*"),
+        ('images in "localhost:1/pr-%"', "in localhost:1/pr-*"),
         ("images where name != 'team/%'", '(name is known and not name like "team/*")'),
     ],
 )
