@@ -135,6 +135,7 @@ class Expressions:
         left = self.value(node.left)
         if node.operator in OF_TEXTS and isinstance(node.right, ast.Literal):
             if node.operator == "has" and isinstance(left, b.Column) and left.field.items is not Kind.TEXT:
+                self._check_word(node.right, left)
                 item = typed(self.literal(node.right), left.field.items, self.scope.zone, called(left))
                 return test(node, node.operator, left, item.replace(kind=Kind.TEXT))
             said = self.literal(node.right).text
@@ -156,6 +157,9 @@ class Expressions:
                 error.replacement = f".{literal.text}"
             elif other.kind is Kind.TIME and parse_duration(literal.text) is not None:
                 error.hints = _readings_of_age(other, literal)
+            raise
+        except StatementError:  # it is no platform; it may be a field
+            self._check_word(literal, other)
             raise
         self._check_word(literal, other)
         return value
