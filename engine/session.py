@@ -526,8 +526,9 @@ class Session:
                 if isinstance(statement, ast.Act) and verb_of(statement).destroys:
                     if statement.query is not None:
                         needs_where(statement.query, statement.verb)
-                    if any("*" in _text(name) for name in statement.references if isinstance(name, ast.Literal)):
-                        raise StatementError("a pattern is no name", span=statement.span)
+                    named = [_text(name) for name in statement.references if isinstance(name, ast.Literal)]
+                    if any("*" in name or name.startswith("-") for name in named):
+                        raise StatementError("a pattern or an option is no name", span=statement.span)
                 self.look_through(statement)
         except StatementError as error:
             return error

@@ -40,6 +40,8 @@ def in_words_of_the_language(said: str, vocabulary: Vocabulary, *, acts: bool) -
     """
     words = said.split()
     while words and words[0].lower() in ("sudo", "docker", "podman", "imq"):
+        if words[0].lower() in ("docker", "podman") and words[1:] and words[1].lower() not in _OF_IMAGES:
+            return said  # of containers and other things: `docker rm` removes no image
         del words[0]
     translated = _of_docker(words, vocabulary)
     if translated is None:
@@ -261,3 +263,8 @@ _COMMANDS: dict[str, Callable[[list[str], dict[str, list[str]]], str | None]] = 
     **dict.fromkeys(("ps", "container ls"), _plain("containers")),
 }
 """Commands of docker, and what each of them is as a sentence. The others are known by their own names."""
+_OF_IMAGES = frozenset({
+    *(name.partition(" ")[0] for name in _COMMANDS if name != "rm"), "push", "tag", "history", "inspect", "import",
+    "search", "login", "logout",
+}) - {"container"}  # fmt: skip
+"""First words of docker's commands that are about images."""

@@ -171,6 +171,13 @@ def test_help_fits_a_terminal() -> None:
         "rm images where not tag is not latest",
         "rm images where repository != team/*",
         "rm images where !dangling = in_use",
+        "docker rm redis:7",  # a container
+        "podman rm -f redis:7",
+        "docker container rm redis:7",
+        "docker container prune",
+        "docker volume prune",
+        "rmi -a",
+        "rmi --all redis:7",
     ],
 )
 def test_nothing_is_guessed_where_nothing_is_known(session: Session, said: str) -> None:
