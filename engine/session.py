@@ -25,10 +25,19 @@ from imq.grammar.printer import write
 from imq.grammar.record import TYPE_CHECKING
 
 from .bind import Scope, bind, bind_condition
-from .bound import Exists, Negation, Select, Test
+from .bound import Exists, Negation, Select, Test, inner, walk
 from .expansion import expand
 from .memory import Memory
-from .plan import Assertion, Plan, headings, plan, plan_assertion, plan_values
+from .plan import (
+    Assertion,
+    Plan,
+    depends_on_others,
+    headings,
+    plan,
+    plan_assertion,
+    plan_values,
+    reads_documents,
+)
 from .progress import counted
 from .result import Answer, Documents, Failure, Heading, Result, Told, worst
 from .runner import Runner, broken
@@ -292,9 +301,9 @@ class Session:
         return None
 
     def _answer(self, planned: Plan, output: ast.Output) -> Answer:
-        """Return the rows; where a damaged layer leaves a size unknown, the answer says so beside them."""
+        """Return the rows; what damaged layers and documents leave unknown is told beside them."""
         select = planned.select
-        problems = (*self._measure(planned), *self._stage(planned))
+        problems = (*self._unread(select), *self._measure(planned), *self._stage(planned))
         self._check(planned)
         code = worst(problems)
         rows = self.runner.run(planned.sql)
@@ -309,6 +318,10 @@ class Session:
         return self.store.measure(
             int(self.settings["jobs"]), report=counted(self.world.progress, "unpack", len(self.store.unmeasured()))
         )
+
+    def _unread(self, *selects: Select) -> tuple[ImqError, ...]:
+        """Return what is wrong with the images that cannot be read, if these queries ask about them."""
+        return self.store.index.problems() if any(map(reads_documents, selects)) else ()
 
     def _stage(self, planned: Plan | Assertion) -> tuple[ImqError, ...]:
         """Ask the sources that have to be asked; return what they could not tell."""
@@ -364,7 +377,8 @@ class Session:
         for part in parts:
             condition = bind_condition(part, scope)
             planned = plan_assertion(condition, scope.now, self._staging.condition(condition))
-            for problem in (*self._measure(planned), *self._stage(planned)):
+            asked = [found for value in walk((condition,)) if (found := inner(value)) is not None]
+            for problem in (*self._unread(*asked), *self._measure(planned), *self._stage(planned)):
                 raise problem
             self._check(planned)
             holds = self.runner.one(planned.sql)
@@ -397,7 +411,8 @@ class Session:
         def rows(query: ast.Rows, hidden: Sequence[str]) -> tuple[Select, list[tuple[Raw, ...]]]:
             select = bind(query, scope)
             planned = self._planned(select, scope.now, hidden)
-            for problem in self._measure(planned):  # nothing is done by a condition that cannot be told
+            unread = self._unread(select) if depends_on_others(select) else ()
+            for problem in (*unread, *self._measure(planned)):  # nothing is done by a condition that cannot be told
                 raise problem
             for view, problem in self._staging.run(planned.steps, self.runner, planned.now):
                 if view != select.table.physical:  # rows that say themselves what could not be told are left out

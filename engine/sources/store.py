@@ -181,6 +181,8 @@ class StoreSource:
                 except ImqError as error:
                     planned = a.describe(action)
                     outcomes.append(a.Outcome(planned.action, planned.target, planned.image, error=error))
+        if change.withheld is not None:
+            self._progress.warn(change.withheld.message)
         yield from outcomes
 
     def _name(self, change: Change, action: Named, now: int) -> a.Outcome:
@@ -222,6 +224,8 @@ class StoreSource:
     def _collect(self) -> a.Outcome:
         with self._store.change() as change:
             change.thorough = True
+        if change.withheld is not None:
+            raise change.withheld
         freed = change.freed
         count = len(freed.blobs)
         return a.Outcome(

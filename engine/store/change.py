@@ -19,6 +19,7 @@ from .files import locked, told
 from .layout import EVERY, HOLDS, Entry, holding, unknown_type, wrong_diff_id
 from .leases import SWEEP_MARK, mark_sweep, reap
 from .removing import remove_files
+from .unreadable import nothing_collected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
 
     from imq.engine.oci.document import Descriptor
     from imq.engine.oci.reference import Reference
+    from imq.grammar.errors import ImqError
 
     from .index import Content, StoreIndex
     from .layout import Layout
+    from .unreadable import Unreadable
 
 _REACHED = "SELECT digest FROM reach WHERE root = ?"
 _LOST = "SELECT DISTINCT reach.digest FROM json_each(?) CROSS JOIN reach ON reach.root = value"
@@ -65,6 +68,8 @@ class Change:
         """Set to look for what dead or failed processes left, too: whole blobs, and those that nobody goes on with."""
         self._mark = os.path.join(layout.ingest_path, SWEEP_MARK)
         self._before: frozenset[Digest] = frozenset()
+        self.withheld: ImqError | None = None
+        """Why no blob was removed, though some may be needed no more."""
         self._shrunk: set[Digest] = set()
         self.freed = Freed((), 0)
 
@@ -107,7 +112,8 @@ class Change:
         if self._edited or not os.path.exists(self._layout.index_path):
             suspects = self._losing()
             if suspects:
-                thorough = thorough or os.path.exists(self._mark)
+                # what one that cannot be read had is not known: all blobs are looked at
+                thorough = thorough or os.path.exists(self._mark) or self._loses_any(self._index.hiding_blobs())
                 with told("prepare the change"):  # should this process die before they are gone, the next one knows
                     mark_sweep(self._layout)
             entries = list(self._entries.values())
@@ -118,7 +124,13 @@ class Change:
         if thorough:
             suspects |= self._all_blobs()
         if suspects or thorough:
-            self.freed = self._collect(suspects, protected)
+            self._index.retry()
+            if hiding := self._index.hiding_blobs():  # any blob may be theirs
+                self.withheld = nothing_collected(hiding.values())
+                with told("prepare the change"):
+                    mark_sweep(self._layout)
+            else:
+                self.freed = self._collect(suspects, protected)
         if self.thorough:
             with told("remove what transfers left"):
                 begun = partials.drop(self._layout, everything=True)
@@ -177,7 +189,7 @@ class Change:
         if entries and manifests is not None:
             said = entries[0].descriptor.annotations.get(HOLDS)
             if said is None:  # another tool brought it
-                manifests |= {found.digest for found, _ in self._index.walk(entries[0].descriptor)} - {index.digest}
+                manifests |= self._held(entries[0].descriptor) - {index.digest}
             else:
                 manifests = None if said == EVERY else manifests | {Digest(digest) for digest in said.split()}
         wanted = holding(index, manifests)
@@ -221,7 +233,7 @@ class Change:
         found = list(self._index.walk(entries[0].descriptor)) if entries else []
         named = [child for _, document in found if isinstance(document, Index) for child in document.manifests]
         gone = {child.digest for child in named if child.annotations.get(media.REFERENCE_DIGEST) == manifest}
-        left = frozenset(descriptor.digest for descriptor, _ in found) - gone - {root, manifest}
+        left = frozenset(self._held(entries[0].descriptor) if entries else ()) - gone - {root, manifest}
         if not any(isinstance(document, Manifest) and descriptor.digest in left for descriptor, document in found):
             return False
         if manifest not in {descriptor.digest for descriptor, _ in found}:
@@ -232,6 +244,12 @@ class Change:
         self._shrunk.add(root)
         self._edited = True
         return True
+
+    def _held(self, root: Descriptor) -> set[Digest]:
+        """Return the documents that a descriptor of index.json holds, those that cannot be read now too."""
+        unread: list[Unreadable] = []
+        found = {descriptor.digest for descriptor, _ in self._index.walk(root, unread)}
+        return found | {one.document.digest for one in unread if not one.is_absent}
 
     def _unseen(self, root: Descriptor) -> bool:
         """Whether the index does not know all of what a descriptor reaches: what was missing of it may be here now."""
@@ -306,6 +324,10 @@ class Change:
         """Return the blobs of images that this change takes out of index.json, and of indexes that hold fewer now."""
         lost = json.dumps([root for root in self._before if not self._rooted.get(root) or root in self._shrunk])
         return frozenset(Digest(digest) for (digest,) in self._index.connection.execute(_LOST, (lost,)))
+
+    def _loses_any(self, roots: Iterable[str]) -> bool:
+        """Whether this change takes one of these descriptors out of index.json."""
+        return any(root in self._before and not self._rooted.get(Digest(root)) for root in roots)
 
     def _all_blobs(self) -> frozenset[Digest]:
         blobs = os.path.join(self._layout.root, "blobs")

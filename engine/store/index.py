@@ -12,21 +12,25 @@ import sqlite3
 from contextlib import contextmanager
 from itertools import islice
 
+from imq.engine.oci import media
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, Index, Manifest, check_size, read_manifest
-from imq.grammar.errors import ImqError, StoreError
+from imq.grammar.errors import DigestMismatch, ImqError, Malformed, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from . import unreadable
 from .entries import set_entries
 from .files import locked, share, told
 from .layout import HOLDS, holds
 from .rows import delete_images, delete_reach, forget, insert_images, insert_reach
 from .schema import VERSION, make_tables
 from .sharing import count_in, count_out, set_contents, sum_up
+from .unreadable import Unreadable, is_opaque
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Set as AbstractSet
     from typing import Any
 
     from .layout import Entry, Layout
@@ -35,6 +39,8 @@ DEEPEST_INDEX = 8
 """Indexes within indexes that are followed."""
 _AT_ONCE = 500
 """Descriptors of index.json whose images are inserted together."""
+_RACES = 5
+"""How often index.json is read again that others change while it is being followed."""
 _REMEMBERED = 8 << 20
 """Bytes of documents that are remembered at most; parsed they take several times as much."""
 _MAPPED = 1 << 30
@@ -145,13 +151,21 @@ class StoreIndex:
     def current(self) -> bool:
         """Whether the index was derived from the index.json that is there now."""
         row = self.connection.execute("SELECT value FROM meta WHERE key = 'signature'").fetchone()
-        return (row[0] if row else "") == self._layout.signature()
+        signature = self._layout.signature()
+        if not signature:
+            self._layout.read()  # no index.json: that there are no images, or damage
+        return (row[0] if row else "") == signature
 
-    def keep_up(self) -> None:
-        """Bring the index up to the index.json that is there now; one that turns out to be broken is made anew."""
+    def keep_up(self, *, retry: bool = False) -> None:
+        """Bring the index up to the index.json that is there now; one that turns out to be broken is made anew.
+
+        With `retry` documents that could not be read are tried again.
+        """
         try:
             if not self.current:
                 self.refresh()
+            if retry:
+                self.retry()
         except sqlite3.DatabaseError as problem:
             if not broken(problem):
                 raise
@@ -163,12 +177,48 @@ class StoreIndex:
         index.json is read within the transaction: who waited for another writer must not bring back what was before.
         """
         self._write(lambda connection: self._follow(connection, entries, contents))
+        for _ in range(_RACES):
+            # what is missing may have been removed while this was reading, with its entry of index.json
+            if entries is not None or not unreadable.roots_of(self.connection) or self.current:
+                break
+            self._write(self._follow)
 
     def look_again(self, root: Digest) -> None:
         """Derive anew what a descriptor of index.json reaches: documents that were missing of it have come."""
         with self.transaction() as connection:
-            connection.execute("DELETE FROM entry WHERE root = ?", (root,))
-            self._follow(connection)
+            self._follow(connection, again={root})
+
+    def retry(self) -> None:
+        """Try documents again that could not be read, and take in what they name if they can be now."""
+        readable = {
+            root
+            for root, document, is_config in unreadable.to_try_again(self.connection)
+            if self._is_readable(document, is_config=is_config)
+        }
+        if readable:
+            self._write(lambda connection: self._follow(connection, again=readable))
+
+    def _is_readable(self, document: Descriptor, *, is_config: bool) -> bool:
+        try:
+            if is_config:
+                self.config(document)
+            else:
+                self._manifest(document)
+        except ImqError:
+            return False
+        return True
+
+    def problems(self) -> tuple[ImqError, ...]:
+        """Return what is wrong with the images whose documents could not be read."""
+        return unreadable.problems(self.connection)
+
+    def unreadable(self) -> set[str]:
+        """Return the descriptors of index.json of which a document could not be read."""
+        return unreadable.damaged_roots(self.connection)
+
+    def hiding_blobs(self) -> dict[str, str]:
+        """Return the descriptors whose blobs are not known, with their names; meanwhile no blob may be removed."""
+        return unreadable.hiding_blobs(self.connection)
 
     def rebuild(self) -> None:
         """Forget everything that was derived and derive it again. One transaction."""
@@ -190,15 +240,22 @@ class StoreIndex:
         self.refresh()
 
     def _follow(
-        self, connection: sqlite3.Connection, entries: list[Entry] | None = None, contents: Iterable[Content] = ()
+        self,
+        connection: sqlite3.Connection,
+        entries: list[Entry] | None = None,
+        contents: Iterable[Content] = (),
+        again: AbstractSet[Digest] = frozenset(),
     ) -> None:
+        """Make the tables say what index.json says; `again` are descriptors to be read though they are known."""
         signature = self._layout.signature()
         if entries is None:
             entries = self._layout.read()
         wanted = {entry.descriptor.digest: entry.descriptor for entry in entries}
         # what showed no image is looked at again: its missing blobs may have come; and what holds others than before
-        known = {root for (root,) in connection.execute("SELECT DISTINCT root FROM entry")}
-        known -= _set_holdings(connection, wanted.values())
+        known = {root for (root,) in connection.execute("SELECT DISTINCT root FROM entry WHERE image IS NOT NULL")}
+        unread = unreadable.roots_of(connection)
+        known -= _set_holdings(connection, wanted.values()) | unread | again
+        unreadable.forget(connection, unread)
         suspects: set[int] = set()
         before = "SELECT DISTINCT digest FROM descriptor WHERE key IN (SELECT root FROM reaching)"
         for (root,) in connection.execute(before).fetchall():
@@ -259,42 +316,49 @@ class StoreIndex:
     # Taking in images
 
     def _take_in(self, connection: sqlite3.Connection, roots: list[Descriptor]) -> dict[Digest, list[int]]:
-        """Record what descriptors of index.json reach; return the keys of the images of each.
+        """Record what descriptors of index.json reach, and what of it cannot be read.
 
-        What is missing or damaged is passed over here: an index that came with one platform is whole for that one,
-        and `verify` names what is not.
+        Returns the keys of the images of each.
         """
         images: dict[Digest, tuple[Digest, Manifest, Config]] = {}
+        unread: list[tuple[Digest, Unreadable]] = []
         found: dict[Digest, list[Digest]] = {}
         reach: list[tuple[Descriptor, Iterable[Descriptor]]] = []
         for root in roots:
             blobs = {root.digest: root}
             manifests = found.setdefault(root.digest, [])
-            for descriptor, document in self.walk(root):
+            problems: list[Unreadable] = []
+            for descriptor, document in self.walk(root, problems):
                 blobs[descriptor.digest] = descriptor
                 if isinstance(document, Index):
                     continue
                 blobs.update((blob.digest, blob) for blob in (document.config, *document.layers))
-                if descriptor.digest not in images and (config := self._image_config(document)) is not None:
-                    images[descriptor.digest] = (descriptor.digest, document, config)
+                if descriptor.digest not in images and document.is_image:
+                    try:
+                        images[descriptor.digest] = (descriptor.digest, document, self.image_config(document))
+                    except ImqError as problem:
+                        problems.append(Unreadable(document.config, problem, descriptor, is_config=True))
                 if descriptor.digest in images:
                     manifests.append(descriptor.digest)
+            unread += [(root.digest, problem) for problem in problems]
             reach.append((blobs[root.digest], blobs.values()))
         insert_reach(connection, reach)
+        unreadable.record(connection, unread)
         keys = {digest: key for digest in images if (key := _key(connection, digest)) is not None}
         new = [image for digest, image in images.items() if digest not in keys]
         keys.update(zip((digest for digest, _, _ in new), insert_images(connection, new), strict=True))
         return {root: [keys[digest] for digest in manifests] for root, manifests in found.items()}
 
-    def _image_config(self, manifest: Manifest) -> Config | None:
-        """Return the config of an image, None when it is not here, not whole, or of another image."""
-        if not manifest.is_image:
-            return None
-        try:
-            config = self.config(manifest.config)
-        except ImqError:
-            return None
-        return config if len(config.diff_ids) == len(manifest.layers) else None
+    def image_config(self, manifest: Manifest) -> Config:
+        """Return the config of an image; raises `ImqError` when it is missing, damaged, or of another image."""
+        config = self.config(manifest.config)
+        if len(config.diff_ids) != len(manifest.layers):
+            raise Malformed(
+                f"the config {manifest.config.digest} has {len(config.diff_ids)} layers,"
+                f" and its manifest has {len(manifest.layers)}",
+                code="layers",
+            )
+        return config
 
     def config(self, descriptor: Descriptor) -> Config:
         """Return a config, read and checked; raises `ImqError` when it is missing, damaged or none."""
@@ -329,8 +393,13 @@ class StoreIndex:
         finally:
             self._documents = None
 
-    def walk(self, root: Descriptor) -> Iterator[tuple[Descriptor, Manifest | Index]]:
-        """Yield the manifests and indexes that a descriptor holds, as far as they are here and whole."""
+    def walk(
+        self, root: Descriptor, unread: list[Unreadable] | None = None
+    ) -> Iterator[tuple[Descriptor, Manifest | Index]]:
+        """Yield the manifests and indexes that a descriptor holds, as far as they are here and whole.
+
+        What cannot be read is added to `unread`. A manifest that an index does not say to hold may be absent.
+        """
         seen: set[Digest] = set()
         pending = [(root, 0)]
         while pending:
@@ -340,12 +409,19 @@ class StoreIndex:
             seen.add(descriptor.digest)
             try:
                 document = self._manifest(descriptor)
-            except ImqError:
+            except ImqError as problem:
+                if unread is not None and not is_opaque(descriptor, problem):
+                    unread.append(_unreadable(root, descriptor, problem))
                 continue
             yield descriptor, document
-            if isinstance(document, Index) and depth < DEEPEST_INDEX:
+            if not isinstance(document, Index):
+                continue
+            if depth < DEEPEST_INDEX:
                 children = (child for child in reversed(document.manifests) if holds(root, child.digest))
                 pending += [(child, depth + 1) for child in children]
+            elif document.manifests and unread is not None:
+                deep = Malformed(f"the index {descriptor.digest} is the {depth + 1}th of indexes in indexes")
+                unread.append(Unreadable(descriptor, deep, descriptor))
 
     def diff_id(self, layer: Digest) -> Digest | None:
         """Return what a layer unpacks to, if it ever was unpacked."""
@@ -354,7 +430,8 @@ class StoreIndex:
 
     def shows(self, root: Digest) -> bool:
         """Whether an image of this descriptor is in the tables; one whose documents are missing or damaged is not."""
-        return self.connection.execute("SELECT 1 FROM entry WHERE root = ?", (root,)).fetchone() is not None
+        shown = "SELECT 1 FROM entry WHERE root = ? AND image IS NOT NULL"
+        return self.connection.execute(shown, (root,)).fetchone() is not None
 
     def document(self, descriptor: Descriptor) -> bytes:
         """Return the content of a small blob, checked against its digest and size."""
@@ -368,11 +445,15 @@ class StoreIndex:
                 raise StoreError(f"the blob {descriptor.digest} is not in the store", code="blob-missing") from None
         hasher = descriptor.digest.hasher()
         hasher.update(content)
-        if len(content) != descriptor.size or hasher.hexdigest() != descriptor.digest.hex:
-            raise StoreError(
+        if hasher.hexdigest() != descriptor.digest.hex:
+            raise DigestMismatch(
                 f"the blob {descriptor.digest} is damaged",
-                code="digest-mismatch",
                 hints=("imq verify all: names all that is damaged; pull the image again to mend it",),
+            )
+        if len(content) != descriptor.size:
+            raise DigestMismatch(
+                f"the blob {descriptor.digest} has {len(content)} bytes, and what names it says {descriptor.size}",
+                hints=("the blob is whole; the size in index.json or in the document above it is wrong",),
             )
         return content
 
@@ -386,6 +467,14 @@ def _set_holdings(connection: sqlite3.Connection, roots: Iterable[Descriptor]) -
     rows = [(f"holds {root}", said[Digest(root)]) for root in changed if root in said]
     connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
     return changed
+
+
+def _unreadable(root: Descriptor, document: Descriptor, problem: ImqError) -> Unreadable:
+    """Return what is remembered of a manifest or index that cannot be read."""
+    is_root = document.digest == root.digest
+    is_image = media.REFERENCE_DIGEST not in document.annotations
+    is_absent = problem.code == "blob-missing" and not is_root and HOLDS not in root.annotations
+    return Unreadable(document, problem, document if is_image and not is_absent else None, is_absent=is_absent)
 
 
 def _key(connection: sqlite3.Connection, manifest: Digest) -> int | None:

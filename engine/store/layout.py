@@ -36,6 +36,7 @@ SET_AT = "dev.imq.set-at"
 HOLDS = "dev.imq.holds"
 """Of an index: the digests of its manifests that are held here, or `all`. Not said: those that happen to be here."""
 EVERY = "all"
+EMPTY_INDEX = b'{"schemaVersion":2,"manifests":[]}'
 VERSION = b'{"imageLayoutVersion":"1.0.0"}'
 _OWN = {"oci-layout", "blobs", "ingest", "lock", "index.json", "index.db", "index.db-wal", "index.db-shm"}
 LARGEST_INDEX = 1 << 30
@@ -114,6 +115,13 @@ class Layout:
             raise StoreError(
                 f"{self.root} is a folder with other things in it ({min(foreign)}), and no image store", hints=hints
             )
+        if self._has_blobs():
+            marker = os.path.join(self.root, "oci-layout")
+            raise StoreError(
+                f"{self.root} has blobs, but its file oci-layout is missing",
+                code="layout",
+                hints=(f"if it is an image layout: echo '{VERSION.decode()}' > {marker}",),
+            )
 
     def create(self) -> None:
         """Make an empty layout, or complete one. Idempotent."""
@@ -126,10 +134,21 @@ class Layout:
                 if not os.path.isdir(folder):
                     os.makedirs(folder, exist_ok=True)
                     share(folder, self.root)
-            if not self.exists:
-                marker = os.path.join(self.root, "oci-layout")
+            if not self.exists or not os.path.lexists(self.index_path):
                 with locked(self.lock_path):
-                    write_whole(marker, VERSION, os.path.join(self.ingest_path, f"oci-layout.{os.getpid()}"))
+                    if not os.path.lexists(self.index_path) and not self._has_blobs():
+                        self.write([])
+                    if not self.exists:
+                        marker = os.path.join(self.root, "oci-layout")
+                        write_whole(marker, VERSION, os.path.join(self.ingest_path, f"oci-layout.{os.getpid()}"))
+
+    def _has_blobs(self) -> bool:
+        """Whether any blob lies here."""
+        blobs = os.path.join(self.root, "blobs")
+        with told(f"look into {blobs}"):
+            if not os.path.isdir(blobs):
+                return False
+            return any(os.path.isdir(folder.path) and os.listdir(folder.path) for folder in os.scandir(blobs))
 
     def signature(self) -> str:
         """Return what changes whenever index.json is replaced: an empty text when there is none."""
@@ -140,7 +159,7 @@ class Layout:
         return f"{about.st_ino}:{about.st_size}:{about.st_mtime_ns}"
 
     def read(self) -> list[Entry]:
-        """Return the entries of index.json."""
+        """Return the entries of index.json; raises `StoreError` when it is missing beside blobs."""
         import json
 
         with told("read the store's index.json"):
@@ -148,7 +167,18 @@ class Layout:
                 with open(self.index_path, "rb") as source:
                     content = source.read(LARGEST_INDEX + 1)
             except FileNotFoundError:
-                return []
+                content = None
+        if content is None:
+            if self._has_blobs():
+                raise StoreError(
+                    f"{self.root} has blobs, but its index.json is missing",
+                    code="layout",
+                    hints=(
+                        "put it back from a copy; nothing is changed and nothing is removed until then",
+                        f"to begin without any image: echo '{EMPTY_INDEX.decode()}' > {self.index_path}",
+                    ),
+                )
+            return []
         try:
             document = json.loads(content) if len(content) <= LARGEST_INDEX else None
             entries = document["manifests"] if isinstance(document, dict) else None

@@ -13,7 +13,7 @@ from imq.grammar.record import TYPE_CHECKING
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-VERSION = 3
+VERSION = 4
 """Raised with every change of the schema; an index of another version is rebuilt."""
 
 SCHEMA = """
@@ -48,16 +48,17 @@ CREATE TABLE config (
 
 -- One descriptor of index.json and one image that it reaches. Without a name: an image that lost its last one.
 -- What is short of an image is repeated here: a question then walks one table, or an index, and looks nothing up.
+-- Without an image: the document `manifest`, or the config that it names, could not be read. Of it nothing is known.
 CREATE TABLE entry (
     key INTEGER PRIMARY KEY,
-    image INTEGER NOT NULL,
-    created INTEGER, size INTEGER, shared_size INTEGER, packed_size INTEGER NOT NULL, layer_count INTEGER NOT NULL,
+    image INTEGER,
+    created INTEGER, size INTEGER, shared_size INTEGER, packed_size INTEGER, layer_count INTEGER,
     registry TEXT, repository TEXT, tag TEXT, name TEXT,
     platform TEXT, os TEXT, architecture TEXT, variant TEXT, os_version TEXT,
-    media_type TEXT NOT NULL,
+    media_type TEXT,
     user TEXT, workdir TEXT, stop_signal TEXT, author TEXT,
     set_at INTEGER,
-    id TEXT NOT NULL,
+    id TEXT,
     digest TEXT,                 -- the registry's digest for the name
     root TEXT NOT NULL,          -- the digest that the descriptor names: a manifest, or an index above it
     manifest TEXT NOT NULL,
@@ -96,6 +97,20 @@ CREATE INDEX descriptor_unpacked_size ON descriptor (unpacked_size);
 -- Every blob that a descriptor of index.json reaches; both are keys of `descriptor`.
 CREATE TABLE reaching (root INTEGER NOT NULL, blob INTEGER NOT NULL, PRIMARY KEY (root, blob)) WITHOUT ROWID;
 CREATE INDEX reaching_blob ON reaching (blob);
+
+-- A document that could not be read when it was last tried. What a manifest or index names is not known then: no blob
+-- may be removed.
+CREATE TABLE unreadable (
+    root TEXT NOT NULL,          -- the digest that the descriptor of index.json names
+    digest TEXT NOT NULL, media_type TEXT NOT NULL, size INTEGER NOT NULL,   -- the document, as it is described
+    is_config INTEGER NOT NULL,
+    is_absent INTEGER NOT NULL,  -- missing from an index of which nothing says what it holds: perhaps it never was here
+    is_final INTEGER NOT NULL,   -- the document is whole and not what it should be: trying again changes nothing
+    message TEXT NOT NULL,
+    manifest TEXT,               -- the manifest of the row in `entry`; NULL: there is none for it
+    platform TEXT, os TEXT, architecture TEXT, variant TEXT, os_version TEXT    -- what its index says
+);
+CREATE INDEX unreadable_root ON unreadable (root, manifest);
 
 -- A layer on given others, by its chain ID, which stands for itself and all below it.
 CREATE TABLE chain (key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, diff_id TEXT NOT NULL);
@@ -169,8 +184,8 @@ CREATE VIEW images AS SELECT
     entry.stop_signal AS stop_signal, entry.author AS author,
     (SELECT annotations FROM config WHERE config.image = entry.image) AS annotations,
     entry.media_type AS media_type,
-    (entry.tag IS NULL AND NOT EXISTS (
-        SELECT 1 FROM entry AS named WHERE named.image = entry.image AND named.tag IS NOT NULL)) AS dangling,
+    (entry.tag IS NULL AND iif(entry.image IS NULL, NULL, NOT EXISTS (
+        SELECT 1 FROM entry AS named WHERE named.image = entry.image AND named.tag IS NOT NULL))) AS dangling,
     0 AS in_use, 0 AS containers, entry.set_at AS pulled_at, NULL AS last_used, 'store' AS source
 FROM entry;
 

@@ -46,6 +46,7 @@ class Store:
     def __init__(self, root: str) -> None:
         self.layout = Layout(os.path.abspath(root))
         self._index: StoreIndex | None = None
+        self._retries = True
         self.platform: Platform | None = None
         """Whose image is meant by a name that several platforms have; None: this machine's."""
         self.quota: int | None = None
@@ -75,7 +76,8 @@ class Store:
             elif not self.layout.exists and os.path.lexists(self.layout.root):
                 self.layout.check()
             self._index = StoreIndex(self.layout, create=writable)
-        self._index.keep_up()
+        retries, self._retries = self._retries, False
+        self._index.keep_up(retry=retries)
         return self._index
 
     def _tidy(self) -> None:
@@ -101,7 +103,11 @@ class Store:
         return self.layout.root if os.access(self.layout.root, os.W_OK) else None
 
     def begin(self) -> None:
-        """Begin a statement: an index that was opened before there was a store is left for that of the store."""
+        """Begin a statement: documents that could not be read are tried again.
+
+        An index that was opened before there was a store is left for that of the store.
+        """
+        self._retries = True
         if self._index is not None and not self._index.kept and self.layout.exists:
             self.close()
 
@@ -165,7 +171,8 @@ class Store:
 
     def root_of(self, name: Reference) -> Digest | None:
         """Return the manifest or index that a name means, None when it means no image that can be shown."""
-        row = self.index.connection.execute("SELECT root FROM entry WHERE name = ? LIMIT 1", (str(name),)).fetchone()
+        sql = "SELECT root FROM entry WHERE name = ? AND image IS NOT NULL LIMIT 1"
+        row = self.index.connection.execute(sql, (str(name),)).fetchone()
         return Digest(row[0]) if row else None
 
     def repositories_with(self, registry: str, blobs: Iterable[Digest]) -> dict[Digest, str]:
@@ -207,7 +214,8 @@ class Store:
         low, high = f"sha256:{digits}", f"sha256:{digits}g"  # g follows the hex digits
         for column in ("id", "_root", "manifest_digest"):
             rows = self.index.connection.execute(
-                f"SELECT DISTINCT {column}, name FROM images WHERE {column} >= ? AND {column} < ? LIMIT 20",
+                f"SELECT DISTINCT {column}, name FROM images"
+                f" WHERE {column} >= ? AND {column} < ? AND _image IS NOT NULL LIMIT 20",
                 (low, high),
             ).fetchall()
             candidates = {row[0] for row in rows}
@@ -223,7 +231,7 @@ class Store:
     def _row(self, where: str, values: tuple[str, ...]) -> tuple[int, Digest, Digest, Digest, str | None] | None:
         wanted = self.platform or host()
         row = self.index.connection.execute(
-            f"SELECT _image, id, manifest_digest, _root, name FROM images WHERE {where}"
+            f"SELECT _image, id, manifest_digest, _root, name FROM images WHERE ({where}) AND _image IS NOT NULL"
             " ORDER BY os = ? AND architecture = ? DESC, _image LIMIT 1",
             (*values, wanted.os, wanted.architecture),
         ).fetchone()

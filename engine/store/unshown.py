@@ -1,4 +1,4 @@
-"""What index.json names and no table shows: artifacts, which are no images, and images whose documents are missing.
+"""What index.json names and the tables know no image of: artifacts, and images whose documents cannot be read.
 
 They are reached by their names and digests alone.
 """
@@ -16,16 +16,17 @@ if TYPE_CHECKING:
 
 _ROOTS = """
 SELECT 1 FROM descriptor WHERE key IN (SELECT root FROM reaching)
-AND NOT EXISTS (SELECT 1 FROM entry WHERE entry.root = descriptor.digest) LIMIT 1
+AND NOT EXISTS (SELECT 1 FROM entry WHERE entry.root = descriptor.digest AND image IS NOT NULL)
+LIMIT 1
 """
 
 
 def unshown(store: Store) -> list[Entry]:
-    """Return the entries of index.json of which the tables show no image."""
+    """Return the entries of index.json of which the tables know no image."""
     connection = store.index.connection
     if connection.execute(_ROOTS).fetchone() is None:
         return []
-    shown = {root for (root,) in connection.execute("SELECT DISTINCT root FROM entry")}
+    shown = {root for (root,) in connection.execute("SELECT DISTINCT root FROM entry WHERE image IS NOT NULL")}
     return [entry for entry in store.layout.read() if entry.descriptor.digest not in shown]
 
 

@@ -41,7 +41,7 @@ def platform_removals(act: ast.Act, wanted: list[Target], planning: Planning) ->
 def _dropped(root: Digest, name: str, platforms: Sequence[Platform], planning: Planning) -> list[Action]:
     """Return what removes these platforms of one index; raises `Conflict` when that cannot be."""
     rows = planning.store.index.connection.execute(
-        "SELECT DISTINCT manifest, id, platform FROM entry WHERE root = ? ORDER BY image", (root,)
+        "SELECT DISTINCT manifest, id, platform FROM entry WHERE root = ? AND image IS NOT NULL ORDER BY image", (root,)
     ).fetchall()
     here = {Digest(manifest): (Digest(id_), platform or Digest(id_).short) for manifest, id_, platform in rows}
     if set(here) <= {root}:
@@ -71,10 +71,15 @@ def _dropped(root: Digest, name: str, platforms: Sequence[Platform], planning: P
 
 
 def _frees_of(root: Digest, going: list[Digest], staying: list[Digest], planning: Planning) -> dict[Digest, int]:
-    """Return for each manifest of an index, removed in this order, the bytes of the blobs that go with it."""
+    """Return for each manifest of an index, removed in this order, the bytes of the blobs that go with it.
+
+    While an image cannot be read, no blob goes.
+    """
     import json
 
     connection = planning.store.index.connection
+    if planning.store.index.hiding_blobs():
+        return dict.fromkeys(going, 0)
     blobs = {manifest: _blobs_of(manifest, planning) for manifest in (*going, *staying)}
     needed = {digest for manifest in staying for digest in blobs[manifest]}
     frees: dict[Digest, int] = {}
@@ -175,13 +180,13 @@ def _kept_platforms(wanted: list[Target], planning: Planning) -> dict[Digest, li
         if target.every:
             chosen.pop(target.root, None)
     rows = planning.store.index.connection.execute(
-        "SELECT DISTINCT root, id, platform FROM entry WHERE root IN"
-        " (SELECT root FROM entry GROUP BY root HAVING min(image) <> max(image))"
+        "SELECT DISTINCT root, id, platform, manifest FROM entry WHERE root IN"
+        " (SELECT root FROM entry GROUP BY root HAVING min(manifest) <> max(manifest))"
     )
     kept: dict[Digest, list[str]] = {}
-    for root, id_, platform in rows:
+    for root, id_, platform, manifest in rows:
         if root in chosen and id_ not in chosen[root]:
-            kept.setdefault(Digest(root), []).append(platform or Digest(id_).short)
+            kept.setdefault(Digest(root), []).append(platform or Digest(id_ or manifest).short)
     return kept
 
 
@@ -204,8 +209,9 @@ def _all_names(planning: Planning, roots: set[Digest]) -> dict[Digest, list[str]
             names[root].append(name)
     if not all(names.values()):
         for entry in unshown(planning.store):
-            if entry.name is not None and entry.descriptor.digest in names:
-                names[entry.descriptor.digest].append(str(entry.name))
+            have = names.get(entry.descriptor.digest)
+            if entry.name is not None and have is not None and str(entry.name) not in have:
+                have.append(str(entry.name))
     return names
 
 
@@ -220,9 +226,11 @@ def _digest_names(name: str, have: list[str], taken: set[str]) -> list[str]:
 def _frees(planning: Planning, roots: list[Digest]) -> dict[Digest, int]:
     """Return for each image, removed in this order, the bytes of the blobs that go with it: none that is still needed.
 
-    A blob that several of them share goes with the last.
+    A blob that several of them share goes with the last. While another image cannot be read, no blob goes.
     """
     connection = planning.store.index.connection
+    if planning.store.index.hiding_blobs().keys() - set(roots):
+        return dict.fromkeys(roots, 0)
     connection.execute("CREATE TEMP TABLE IF NOT EXISTS doomed (root TEXT PRIMARY KEY, place INTEGER) WITHOUT ROWID")
     connection.execute("DELETE FROM temp.doomed")
     connection.executemany("INSERT INTO temp.doomed VALUES (?, ?)", [(root, place) for place, root in enumerate(roots)])

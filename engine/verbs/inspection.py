@@ -133,11 +133,11 @@ def _plan_verify(act: ast.Act, planning: Planning) -> list[Action]:
     everything = act.query is None and not act.references
     if everything:
         act = act.replace(query=ast.Query("images", every=True))
-    found, failures = each_target(act, planning)
+    found, failures = each_target(act, planning, takes_unreadable=True)
     wanted = {target.root: (target.name, target.id) for target in found[::-1]}
     images = [(root, *wanted[root]) for root in reversed(wanted)]
     entries = planning.store.layout.read() if everything or repair is not None else []
-    if everything:  # what no question shows, because its documents are missing or damaged, or because it is no image
+    if everything:  # what no question shows, because it is no image
         roots = {entry.descriptor.digest: entry.name for entry in entries}
         images += [(root, str(name) if name else None, root) for root, name in roots.items() if root not in wanted]
     actions: list[Action] = []

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from imq.engine.actions import Action, Collect, Tag, Untag
-from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference
 from imq.engine.places import STORE
+from imq.engine.store.unreadable import nothing_collected
 from imq.engine.store.unshown import unshown
 from imq.grammar import ast
 from imq.grammar.errors import NotFound, StatementError
@@ -19,6 +19,7 @@ from .operands import (
     each_target,
     option_texts,
     parsed_name,
+    row_target,
     said,
     target_query,
     targets,
@@ -95,13 +96,24 @@ def _plan_prune(act: ast.Act, planning: Planning) -> list[Action]:
                 span=act.query.span,
                 hints=("tags are taken away there by rm tags of REPOSITORY where …",),
             )
+        _check_readable(planning)
         return removals(targets(_of_unused(act), planning), planning, force=True)
+    _check_readable(planning)
     wanted = targets(_of_unused(act), planning)
+    unread = planning.store.index.unreadable()
     for entry in unshown(planning.store):
+        if entry.descriptor.digest in unread:
+            continue
         if entry.name is None or entry.name.tag is None:
             root = entry.descriptor.digest
             wanted.append(Target(str(entry.name) if entry.name else None, root, root, every=True))
     return [*removals(wanted, planning, force=True), Collect()]
+
+
+def _check_readable(planning: Planning) -> None:
+    """Refuse to look for what no image needs while nobody knows what some image needs."""
+    if hiding := planning.store.index.hiding_blobs():
+        raise nothing_collected(hiding.values())
 
 
 def _plan_tag(act: ast.Act, planning: Planning) -> list[Action]:
@@ -148,8 +160,8 @@ def _named_by(act: ast.Act, source: str, planning: Planning) -> list[tuple[Refer
     given: dict[Reference, Target] = {}
     named: list[tuple[Reference, Target]] = []
     done: set[tuple[Reference, str | None]] = set()
-    for (text,), (root, id_, old) in rendered(target_query(act, planning), (source,), planning, TARGET_COLUMNS):
-        target = Target(old if isinstance(old, str) else None, Digest(root), Digest(id_))
+    for (text,), row in rendered(target_query(act, planning), (source,), planning, TARGET_COLUMNS):
+        target = row_target(row)
         name = parsed_name(text)
         earlier = given.setdefault(name, target)
         if earlier.root != target.root:

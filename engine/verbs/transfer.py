@@ -11,6 +11,7 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.platform import host
 from imq.engine.oci.reference import Reference
 from imq.engine.paths import located
+from imq.engine.store.unreadable import unreadable_image
 from imq.grammar import ast
 from imq.grammar.errors import InvalidReference, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
@@ -25,6 +26,7 @@ from .operands import (
     parsed_name,
     platform_of,
     platforms_of,
+    row_target,
     said,
     target_query,
 )
@@ -86,8 +88,8 @@ def _plan_push(act: ast.Act, planning: Planning) -> list[Action]:
     platforms, _ = platforms_of(act, planning)
     if to and act.query is not None:
         made = rendered(target_query(act, planning), to[:1], planning, TARGET_COLUMNS)
-        pushed = [Push(parsed_name(text), Digest(root), Digest(id_), platforms) for (text,), (root, id_, _) in made]
-        return _once(pushed)
+        rows = [(text, row_target(row)) for (text,), row in made]
+        return _once([Push(parsed_name(text), target.root, target.id, platforms) for text, target in rows])
     found, failures = each_target(act, planning)
     if to and len(found) + len(failures) != 1:
         raise StatementError(
@@ -197,6 +199,8 @@ def _archive(path: str, found: list[Target], planning: Planning) -> Save:
     images: dict[Digest, list[str]] = {}
     for target in found:
         images.setdefault(target.root, []).extend([target.name] if target.name else [])
+    for root in images.keys() & planning.store.index.unreadable():
+        raise unreadable_image(", ".join(images[Digest(root)]) or Digest(root).short)
     contents = tuple((root, tuple(dict.fromkeys(names))) for root, names in images.items())
     return Save(path, contents, _bytes(found, planning))
 
