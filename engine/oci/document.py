@@ -78,7 +78,10 @@ def write_json(document: Mapping[str, Any]) -> bytes:
     """Serialise a document the same way every time, so that equal documents have equal digests."""
     import json
 
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    try:
+        return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # a half of a surrogate pair, which JSON can only write escaped
+        return json.dumps(document, separators=(",", ":")).encode()
 
 
 class Descriptor(Record):

@@ -12,6 +12,7 @@ import os
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest, is_digest
 from imq.engine.oci.document import Index, Manifest
+from imq.engine.oci.reference import Reference
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import partials
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from imq.engine.oci.document import Descriptor
-    from imq.engine.oci.reference import Reference
+    from imq.engine.oci.reference import Name
     from imq.grammar.errors import ImqError
 
     from .index import Content, StoreIndex
@@ -138,7 +139,7 @@ class Change:
 
     # Reading
 
-    def named(self, name: Reference) -> Entry | None:
+    def named(self, name: Name | str) -> Entry | None:
         """Return the entry of this name."""
         key = self._named.get(str(name))
         return None if key is None else self._entries[key]
@@ -158,7 +159,7 @@ class Change:
 
     # Editing
 
-    def name(self, name: Reference, descriptor: Descriptor, digest: Digest | None, now: int) -> bool:
+    def name(self, name: Name, descriptor: Descriptor, digest: Digest | None, now: int) -> bool:
         """Let `name` mean `descriptor`; return whether that changed anything.
 
         An image that loses the name keeps its digest name when it came from a registry, as in docker, else it stays
@@ -172,11 +173,34 @@ class Change:
         self._check(descriptor)
         if held is not None:
             self._release(held, descriptor)
+        new = Entry(descriptor, name, digest, now)
         for entry in list(self.of(descriptor.digest)):
-            by_digest = entry.name is not None and entry.name.tag is None
-            if entry.name is None or (by_digest and _same_repository(entry.name, name) and entry.digest == digest):
+            if entry.name is None:
                 self._drop(entry)
-        self._add(Entry(descriptor, name, digest, now))
+            elif entry.name.tag is None and _same_repository(entry.name, name):
+                self._drop(entry)
+                new = _with_digests(new, (entry.digest, *entry.other_digests))
+        self._add(new)
+        self._edited = True
+        return True
+
+    def name_by_digest(self, name: Reference, descriptor: Descriptor, digest: Digest, now: int) -> bool:
+        """Let a name with a digest mean `descriptor`; return whether that changed anything.
+
+        A name that the image has in this repository already is known by the digest then: docker, too, shows one row.
+        """
+        named = [entry for entry in self.of(descriptor.digest) if entry.name and _same_repository(entry.name, name)]
+        if not named:
+            return self.name(name, descriptor, digest, now)
+        self._edited |= self._unseen(descriptor)
+        if any(digest in (entry.digest, *entry.other_digests) for entry in named):
+            return False
+        entry = named[0]
+        known = entry.replace(digest=digest) if entry.digest is None else _with_digests(entry, (digest,))
+        if known == entry:
+            return False
+        self._drop(entry)
+        self._add(known)
         self._edited = True
         return True
 
@@ -216,7 +240,7 @@ class Change:
         """Take a name away; the image stays, without a name if it was the last."""
         self._drop(entry)
         if not self._rooted.get(entry.descriptor.digest):
-            self._add(Entry(entry.descriptor, None, None, entry.set_at))
+            self._add(entry.replace(name=None, digest=None))
         self._edited = True
 
     def remove(self, entry: Entry) -> None:
@@ -293,13 +317,13 @@ class Change:
             return
         if any(other.name is not None for other in self.of(entry.descriptor.digest)):
             return
-        if entry.digest is not None and entry.name is not None:
+        if entry.digest is not None and isinstance(entry.name, Reference):
             by_digest = entry.name.replace(tag=None, digest=entry.digest)
             if self.named(by_digest) is None:
                 self._add(entry.replace(name=by_digest))
                 return
         if not self._rooted.get(entry.descriptor.digest):
-            self._add(Entry(entry.descriptor, None, None, entry.set_at))
+            self._add(entry.replace(name=None, digest=None))
 
     def _add(self, entry: Entry) -> None:
         key = self._next
@@ -354,5 +378,12 @@ class Change:
         return Freed(gone, sum(size or 0 for size in sizes))
 
 
-def _same_repository(one: Reference, other: Reference) -> bool:
-    return one.registry == other.registry and one.repository == other.repository
+def _with_digests(entry: Entry, digests: Iterable[Digest | None]) -> Entry:
+    """Return an entry that is known by these digests, too; that of its descriptor finds it anyway."""
+    known = {entry.digest, entry.descriptor.digest, *entry.other_digests}
+    new = (digest for digest in digests if digest is not None and digest not in known)
+    return entry.replace(other_digests=(*entry.other_digests, *dict.fromkeys(new)))
+
+
+def _same_repository(one: Name, other: Name) -> bool:
+    return one.canonical_name == other.canonical_name

@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
     from .layout import Entry
 
-_COLUMNS = "image, root, name, registry, repository, tag, digest, set_at"
+_COLUMNS = "image, root, name, registry, repository, tag, digest, set_at, other_digests"
 _IMAGE = (
     "id, manifest, chain, created, size, shared_size, layer_count, platform, os, architecture, variant,"
     " os_version, media_type, user, workdir, stop_signal, author"
 )
 _INSERT = f"""
 INSERT INTO entry ({_COLUMNS}, packed_size, {_IMAGE})
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, download_size, {_IMAGE} FROM image WHERE key = ?1
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, download_size, {_IMAGE} FROM image WHERE key = ?1
 """
 _INSERT_UNREADABLE = f"""
 INSERT INTO entry ({_COLUMNS}, manifest, platform, os, architecture, variant, os_version)
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, manifest, platform, os, architecture, variant, os_version
-FROM unreadable WHERE root = ?2 AND manifest = ?9
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, manifest, platform, os, architecture, variant, os_version
+FROM unreadable WHERE root = ?2 AND manifest = ?10
 """
 
 
@@ -67,6 +67,7 @@ def _rows(entry: Entry, images: Iterable[int], unreadable: Iterable[str]) -> Ite
         name.tag if name else None,
         entry.digest,
         entry.set_at,
+        " ".join(entry.other_digests) or None,
     )
     yield from ((image, *said, None) for image in images)
     yield from ((None, *said, manifest) for manifest in unreadable)

@@ -3,7 +3,8 @@
 Times are nanoseconds since the epoch, sizes are bytes, digests are texts; what is not known is NULL.
 The views `images`, `layers`, `history` and `containers` have one column for each field of the tables of the language.
 Beside these `_row` tells the rows of a view apart, `_image` is the key of the image that a row is about, `_entry` and
-`_root` say what to change in index.json, and `_base` is the key of the image that an image was built on.
+`_root` say what to change in index.json, `_base` is the key of the image that an image was built on, and
+`_other_digests` are digests by which the registry knows the name beside `digest`.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ CREATE TABLE entry (
     set_at INTEGER,
     id TEXT,
     digest TEXT,                 -- the registry's digest for the name
+    other_digests TEXT,          -- further ones, with spaces between them
     root TEXT NOT NULL,          -- the digest that the descriptor names: a manifest, or an index above it
     manifest TEXT NOT NULL,
     chain TEXT
@@ -163,6 +165,7 @@ FROM stack JOIN descriptor ON descriptor.key = stack.descriptor JOIN chain ON ch
 -- with the same layers, the one that came first.
 CREATE VIEW images AS SELECT
     entry.key AS _row, entry.image AS _image, entry.key AS _entry, entry.root AS _root,
+    entry.other_digests AS _other_digests,
     (SELECT base.key FROM stack JOIN image AS base ON base.top = stack.chain
         WHERE stack.image = entry.image AND stack.position < entry.layer_count - 1
         ORDER BY stack.position DESC, base.key LIMIT 1) AS _base,

@@ -8,7 +8,7 @@ from imq.engine.oci import media
 from imq.engine.oci.digest import Digest, hex_prefix, is_digest
 from imq.engine.oci.document import Index, check_size, read_manifest
 from imq.engine.oci.platform import host
-from imq.engine.oci.reference import Reference
+from imq.engine.oci.reference import LayoutName, Reference, read_name
 from imq.grammar.errors import InvalidReference, NotFound, StoreError, nearest
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -149,7 +149,7 @@ class Store:
                 reference = Reference.parse(text)
             except InvalidReference as invalid:
                 problem = invalid
-        if reference is not None and (found := self._by_name(reference)):
+        if (found := self._as_written(text)) or (reference is not None and (found := self._by_name(reference))):
             return found
         if (digits := hex_prefix(text)) and (found := self._by_id(text, digits)):
             return found
@@ -157,12 +157,19 @@ class Store:
             raise problem
         raise self._missing(text, reference)
 
+    def _as_written(self, text: str) -> Found | None:
+        """Return the image that another tool gave exactly this name, which is no docker reference."""
+        if not isinstance(read_name(text), LayoutName):
+            return None
+        row = self._row("name = ?", (text,))
+        return None if row is None else Found(*row)
+
     def _by_name(self, reference: Reference) -> Found | None:
         values: tuple[str, ...]
         if reference.digest is not None:
             where, values = (
-                "repository = ? AND (digest = ? OR _root = ?)",
-                (reference.familiar_name, reference.digest, reference.digest),
+                "repository = ?1 AND (?2 IN (digest, _root, manifest_digest) OR instr(_other_digests, ?2))",
+                (reference.familiar_name, reference.digest),
             )
         else:
             where, values = "name = ?", (str(reference.with_default_tag()),)

@@ -6,7 +6,7 @@ They are reached by their names and digests alone.
 from __future__ import annotations
 
 from imq.engine.oci.digest import hex_prefix
-from imq.engine.oci.reference import Reference
+from imq.engine.oci.reference import LayoutName, Reference
 from imq.grammar.errors import InvalidReference, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
@@ -33,6 +33,9 @@ def unshown(store: Store) -> list[Entry]:
 def find_unshown(store: Store, text: str) -> Entry | None:
     """Return what `text` names: a name, or a digest or the start of one. Raises `NotFound` when it may be several."""
     entries = unshown(store)
+    for entry in entries:
+        if isinstance(entry.name, LayoutName) and entry.name.text == text:
+            return entry
     try:
         name = Reference.parse(text)
     except InvalidReference:
@@ -43,7 +46,8 @@ def find_unshown(store: Store, text: str) -> Entry | None:
             if entry.name == wanted:
                 return entry
             same = entry.name is not None and entry.name.canonical_name == name.canonical_name
-            if same and name.digest is not None and name.digest in (entry.digest, entry.descriptor.digest):
+            known = (entry.digest, entry.descriptor.digest, *entry.other_digests)
+            if same and name.digest is not None and name.digest in known:
                 return entry
     digits = hex_prefix(text)
     found = [entry for entry in entries if digits and entry.descriptor.digest.hex.startswith(digits)]

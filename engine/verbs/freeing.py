@@ -6,7 +6,7 @@ from imq.engine.actions import Action, DropPlatform, Fail, Remove, Stay, Untag
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Manifest, read_manifest
 from imq.engine.oci.platform import Platform
-from imq.engine.oci.reference import Reference
+from imq.engine.oci.reference import read_name
 from imq.engine.store.unshown import unshown
 from imq.grammar import ast
 from imq.grammar.errors import Conflict, ImqError, NotFound, listed
@@ -195,7 +195,7 @@ def _one_name(names: list[str]) -> bool:
 
     Docker removes an image with such names by its id, and asks for force when it has more.
     """
-    references = [Reference.parse(name) for name in names]
+    references = [read_name(name) for name in names]
     return len({r.canonical_name for r in references}) <= 1 and sum(r.tag is not None for r in references) <= 1
 
 
@@ -217,10 +217,11 @@ def _all_names(planning: Planning, roots: set[Digest]) -> dict[Digest, list[str]
 
 def _digest_names(name: str, have: list[str], taken: set[str]) -> list[str]:
     """Return the digest names that go with the last tag of their repository, as in docker."""
-    repository = Reference.parse(name).familiar_name
-    same = [other for other in have if Reference.parse(other).familiar_name == repository]
-    tags = [other for other in same if "@" not in other and other not in taken]
-    return [] if tags else [other for other in same if "@" in other]
+    place = read_name(name).canonical_name
+    same = {other: read_name(other) for other in have}
+    same = {other: parsed for other, parsed in same.items() if parsed.canonical_name == place}
+    tags = [other for other, parsed in same.items() if parsed.tag and other not in taken]
+    return [] if tags else [other for other, parsed in same.items() if not parsed.tag]
 
 
 def _frees(planning: Planning, roots: list[Digest]) -> dict[Digest, int]:

@@ -7,6 +7,7 @@ import json
 from imq.engine.actions import Action, Reindex, Verify
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, Index, Manifest, read_manifest
+from imq.engine.oci.reference import Reference
 from imq.engine.oci.timestamp import write_time
 from imq.engine.result import Documents, worst
 from imq.engine.store.layout import places_of
@@ -42,7 +43,13 @@ def _artifact(root: Digest, planning: Planning) -> dict[str, Any]:
     content = planning.store.read(root)
     manifest = read_manifest(content)
     names = [entry.name for entry in entries if entry.name is not None]
-    digests = {f"{entry.name.familiar_name}@{entry.digest}" for entry in entries if entry.name and entry.digest}
+    known = [
+        (entry.name, digest)
+        for entry in entries
+        for digest in (entry.digest, *entry.other_digests)
+        if isinstance(entry.name, Reference) and digest
+    ]
+    digests = {f"{name.familiar_name}@{digest}" for name, digest in known}
     document: dict[str, Any] = {
         "RepoTags": sorted(str(name) for name in names if name.tag),
         "RepoDigests": sorted(digests),
@@ -92,7 +99,9 @@ def _document(root: Digest, id_: str, planning: Planning) -> dict[str, Any]:
     key, manifest, size, download_size, media_type, annotations = row
     config = json.loads(store.read(Digest(id_)))
     names = connection.execute(
-        "SELECT DISTINCT name, repository, tag, digest, set_at FROM entry WHERE image = ? ORDER BY name", (key,)
+        "SELECT DISTINCT name, repository, tag, coalesce(digest || ' ', '') || coalesce(other_digests, ''), set_at"
+        " FROM entry WHERE image = ? ORDER BY name",
+        (key,),
     ).fetchall()
     rootfs = config.get("rootfs") or {}
     runtime = config.get("config") or {}
@@ -101,7 +110,7 @@ def _document(root: Digest, id_: str, planning: Planning) -> dict[str, Any]:
         "Id": id_,
         "RepoTags": [name for name, _, tag, *_ in names if tag is not None],
         "RepoDigests": sorted(
-            {f"{repository}@{digest}" for _, repository, _, digest, _ in names if repository and digest}
+            {f"{repository}@{digest}" for _, repository, _, known, _ in names if repository for digest in known.split()}
         ),
         "Created": config.get("created"),
         "Author": config.get("author", ""),

@@ -9,7 +9,7 @@ from imq.engine.bind import needs_choice, needs_where
 from imq.engine.bind.literals import is_text
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.platform import host
-from imq.engine.oci.reference import Reference
+from imq.engine.oci.reference import Reference, read_name
 from imq.engine.paths import located
 from imq.engine.store.unreadable import unreadable_image
 from imq.grammar import ast
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 
 def _plan_pull(act: ast.Act, planning: Planning) -> list[Action]:
     platforms, every = platforms_of(act, planning)
-    return [Pull(reference, platforms, every) for reference in _references(act, planning)]
+    names = dict.fromkeys(reference.without_idle_tag() for reference in _references(act, planning))
+    return [Pull(name, platforms, every) for name in names]
 
 
 def _references(act: ast.Act, planning: Planning) -> list[Reference]:
@@ -69,7 +70,9 @@ def _names_of(query: ast.Rows, verb: str, planning: Planning) -> list[tuple[str,
     if select.whole:
         (needs_choice if select.table.remote else needs_where)(query, verb)
     if select.whole and select.table.name in _NAMED:
-        named = ast.Known(ast.Field(("tag",))) if select.table.name in ("images", "tags") else None
+        fields = {"images": ("tag", "registry"), "tags": ("tag",)}.get(select.table.name, ())
+        known = tuple(ast.Known(ast.Field((field,))) for field in fields)
+        named = ast.And(known) if len(known) > 1 else known[0] if known else None
         query = ast.Query("", base=query, where=named, select=(ast.Column(ast.Field(("name",))),), span=query.span)
         select, rows = planning.rows(query, ())
     else:
@@ -102,14 +105,15 @@ def _plan_push(act: ast.Act, planning: Planning) -> list[Action]:
         return [Push(parsed_name(to[0]), found[0].root, found[0].id, platforms)]
     pushes: list[Push] = []
     for target in found:
-        if target.name is None or "@" in target.name:
+        name = read_name(target.name) if target.name is not None else None
+        if not isinstance(name, Reference) or name.tag is None:
             raise StatementError(
-                f"{target.id.short} has no name to be pushed as",
+                f"{target.name or target.id.short} is no name that it can be pushed as",
                 code="operand",
                 span=act.span,
                 hints=("say it: push ID to NAME",),
             )
-        pushes.append(Push(Reference.parse(target.name), target.root, target.id, platforms))
+        pushes.append(Push(name, target.root, target.id, platforms))
     return _once(pushes) + failures
 
 
