@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from itertools import chain, islice
 
 from imq.grammar import ast
 from imq.grammar.errors import (
@@ -63,6 +64,10 @@ if TYPE_CHECKING:
     from .world import World
 
 
+_BEGUN = 1000
+"""Rows of an answer that are read before any is given out."""
+
+
 class Session:
     """Runs statements against one store, remembering settings, variables, views and the source between them."""
 
@@ -78,6 +83,7 @@ class Session:
         self._outside = Outside(self.store, world.stdin, world.environment.get("HOME"), self._named_registries)
         self._staging = Staging(self._registries, self._names)
         self._scripts = Scripts()
+        self._acts = False
 
     def close(self) -> None:
         """Close the connections to registries, and the store."""
@@ -154,7 +160,32 @@ class Session:
         return True
 
     def execute(self, statement: ast.Statement, *, dry_run: bool = False) -> Result:
-        """Run one statement; of an `include`, the answer of its last one."""
+        """Run one statement; of an `include`, the answer of its last one.
+
+        When the index proves damaged, or an image is removed by another process while it is read, it is run once more,
+        unless it has begun to change anything.
+        """
+        self._acts = False
+        try:
+            return self._execute(statement, dry_run=dry_run)
+        except Interrupted:
+            raise
+        except Exception as problem:
+            may_pass = isinstance(problem, ImqError) and problem.code == "changed"
+            if not (may_pass or self._mended(problem)) or self._acts or isinstance(statement, ast.Include):
+                raise
+            return self._execute(statement, dry_run=dry_run)
+
+    def _mended(self, problem: Exception) -> bool:
+        """Make the index again if what went wrong comes from damage in it; return whether it was damaged."""
+        if isinstance(problem, ImqError) and problem.code != "index":
+            return False
+        try:
+            return self.store.index.mend(problem.__cause__ or problem)
+        except (ImqError, sqlite3.Error):
+            return False
+
+    def _execute(self, statement: ast.Statement, *, dry_run: bool) -> Result:
         try:
             match statement:
                 case ast.Ask():
@@ -306,11 +337,24 @@ class Session:
         problems = (*self._unread(select), *self._measure(planned), *self._stage(planned))
         self._check(planned)
         code = worst(problems)
-        rows = self.runner.run(planned.sql)
+        rows = self._begun(self.runner.run(planned.sql))
         if select.count:
             heading = Heading("count", "COUNT", Kind.NUMBER)
             return Answer((heading,), rows, output, None, single=True, errors=problems, exit_code=code)
         return Answer(headings(select), rows, output, select.table, errors=problems, exit_code=code)
+
+    def _begun(self, rows: Iterator[tuple[Raw, ...]]) -> Iterator[tuple[Raw, ...]]:
+        """Read the first rows of an answer, so that damage that they show is mended before anything is written."""
+        first = list(islice(rows, _BEGUN))
+        return chain(first, self._rest(rows)) if len(first) == _BEGUN else iter(first)
+
+    def _rest(self, rows: Iterator[tuple[Raw, ...]]) -> Iterator[tuple[Raw, ...]]:
+        try:
+            yield from rows
+        except ImqError as problem:
+            if self._mended(problem):
+                problem.hints = ("the index was damaged and has been made again: run the statement again",)
+            raise
 
     def _measure(self, planned: Plan | Assertion) -> tuple[ImqError, ...]:
         if not planned.measures:
@@ -464,6 +508,7 @@ class Session:
         from .actions import WRITES_THERE
         from .sources.store import StoreSource
 
+        self._acts = True
         world = self.world
         source = StoreSource(
             self.store,

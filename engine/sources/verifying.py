@@ -79,6 +79,8 @@ class StoreCheck:
             wrong = self._check(action.root)
             if not repaired:  # else documents may have come that name others
                 break
+        if wrong and not any(entry.descriptor.digest == action.root for entry in self._store.layout.read()):
+            raise NotFound(f"{action.name} was removed while it was read", code="changed")
         for one in wrong:
             yield Outcome("verify", action.name, action.id, note=self._had_by(one.part), error=one.problem)
         if not wrong:

@@ -80,6 +80,7 @@ class Change:
         with told("lock the store"):
             self._lock.__enter__()
         self._memory.__enter__()
+        self._index.is_locked = True
         try:
             entries = self._layout.read()
             if not self._index.current:  # it was before the lock came
@@ -102,6 +103,7 @@ class Change:
 
     def _leave(self) -> None:
         assert self._lock is not None
+        self._index.is_locked = False
         self._memory.__exit__(None, None, None)
         self._lock.__exit__(None, None, None)
 
@@ -126,12 +128,19 @@ class Change:
             suspects |= self._all_blobs()
         if suspects or thorough:
             self._index.retry()
-            if hiding := self._index.hiding_blobs():  # any blob may be theirs
+            free = self._unreached(suspects)
+            hiding = self._index.hiding_blobs()  # any blob may be theirs
+            if thorough and free and not hiding:
+                needed, hiding = self._needed()
+                if free & needed:  # the index says something else than the documents
+                    self._index.rebuild()
+                free -= needed
+            if hiding:
                 self.withheld = nothing_collected(hiding.values())
                 with told("prepare the change"):
                     mark_sweep(self._layout)
             else:
-                self.freed = self._collect(suspects, protected)
+                self.freed = self._collect(free, protected)
         if self.thorough:
             with told("remove what transfers left"):
                 begun = partials.drop(self._layout, everything=True)
@@ -364,10 +373,32 @@ class Change:
             )
             return frozenset(Digest(name) for name in names if is_digest(name))
 
-    def _collect(self, suspects: Iterable[Digest], protected: frozenset[Digest]) -> Freed:
-        """Remove those of the suspected blobs that no entry reaches and no living ingest protects."""
-        unreached = self._index.connection.execute(_UNREACHED, (json.dumps(sorted(suspects)),)).fetchall()
-        free = [Digest(digest) for (digest,) in unreached if digest not in protected]
+    def _unreached(self, suspects: Iterable[Digest]) -> set[Digest]:
+        """Return those of the suspected blobs that no entry reaches, as the index knows it."""
+        rows = self._index.connection.execute(_UNREACHED, (json.dumps(sorted(suspects)),))
+        return {Digest(digest) for (digest,) in rows}
+
+    def _needed(self) -> tuple[set[Digest], dict[str, str]]:
+        """Return the blobs that entries reach, read from their documents, and the entries that cannot be read.
+
+        Before all that nothing seems to need is removed, what needs it is read again: the index is only derived.
+        """
+        needed: set[Digest] = set()
+        hiding: dict[str, str] = {}
+        for entry in {entry.descriptor.digest: entry for entry in self._entries.values()}.values():
+            unread: list[Unreadable] = []
+            needed.add(entry.descriptor.digest)
+            for descriptor, document in self._index.walk(entry.descriptor, unread):
+                needed.add(descriptor.digest)
+                if isinstance(document, Manifest):
+                    needed |= {document.config.digest, *(layer.digest for layer in document.layers)}
+            if unread:
+                hiding[entry.descriptor.digest] = str(entry.name or entry.descriptor.digest.short)
+        return needed, hiding
+
+    def _collect(self, unreached: set[Digest], protected: frozenset[Digest]) -> Freed:
+        """Remove blobs that no entry reaches, but for those that a living ingest protects."""
+        free = sorted(unreached - protected)
         with told("remove blobs"):
             sizes = remove_files([self._layout.blob_path(digest) for digest in free])
         # an index reaches platforms that never came

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from itertools import islice
 
 from imq.engine.oci import media
@@ -24,16 +24,18 @@ from .entries import set_entries
 from .files import locked, share, told
 from .layout import HOLDS, holds
 from .rows import delete_images, delete_reach, forget, insert_images, insert_reach
-from .schema import VERSION, make_tables
+from .schema import VERSION, has_our_tables, is_whole, make_tables
 from .sharing import count_in, count_out, set_contents, sum_up
 from .unreadable import Unreadable, is_opaque
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from collections.abc import Set as AbstractSet
-    from typing import Any
+    from typing import Any, TypeVar
 
     from .layout import Entry, Layout
+
+    _Found = TypeVar("_Found")
 
 DEEPEST_INDEX = 8
 """Indexes within indexes that are followed."""
@@ -45,6 +47,9 @@ _REMEMBERED = 8 << 20
 """Bytes of documents that are remembered at most; parsed they take several times as much."""
 _MAPPED = 1 << 30
 """Bytes of the index that are read in place instead of being copied: twice as fast for 100,000 images."""
+_DAMAGE = (sqlite3.DatabaseError, ValueError, TypeError, LookupError, AttributeError)
+"""What reading a damaged database raises: SQLite itself, or whoever uses the values that are in it."""
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT)
 _UNWRITABLE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 
 
@@ -64,6 +69,8 @@ class StoreIndex:
     def __init__(self, layout: Layout, *, create: bool = True) -> None:
         self._layout = layout
         self._create = create
+        self.is_locked = False
+        """Whether the store's lock is held by a change that works with this index."""
         self._documents: dict[tuple[str, str, int], Config | Manifest | Index] | None = None
         self._remembered = 0
         try:
@@ -72,29 +79,45 @@ class StoreIndex:
             raise StoreError(f"cannot open the index {layout.database_path}: {problem}", code="index") from problem
 
     def _opened(self) -> sqlite3.Connection:
-        """Open the file, made when it is missing or broken; on a disk that takes nothing more, do without it."""
+        """Open the file, made when it is missing or no index; on a disk that takes nothing more, do without it."""
         try:
             if os.path.exists(self._layout.database_path):
                 return self._connected(self._layout.database_path)
-            return self._made(anew=False)
-        except sqlite3.DatabaseError as problem:
-            if broken(problem):
-                return self._made(anew=True)
+            return self._made()
+        except _DAMAGE as problem:
             if _unwritable(problem):
                 return self._in_memory()
-            raise
+            if _is_busy(problem):
+                raise
+            return self._made(instead=True, always=_is_certain(problem))
 
-    def _made(self, *, anew: bool) -> sqlite3.Connection:
-        """Make the file and open it; `anew`: even if it is there. One process at a time."""
+    def _made(self, *, instead: bool = False, always: bool = False) -> sqlite3.Connection:
+        """Make the file and open it: one process at a time.
+
+        `instead` of one that is no whole index, or (`always`) of any.
+        """
         path = self._layout.database_path
-        with told("make the index"), locked(self._layout.lock_path):
-            if anew or not os.path.exists(path):
+        with told("make the index"), nullcontext() if self.is_locked else locked(self._layout.lock_path):
+            if os.path.lexists(path) and (always or (instead and not self._is_whole(path))):
                 for part in (f"{path}-wal", f"{path}-shm", path):  # a log would be replayed into the next database
+                    if os.path.lexists(part):
+                        os.unlink(part)
+            if not os.path.lexists(path):
+                for part in (f"{path}-wal", f"{path}-shm"):
                     if os.path.lexists(part):
                         os.unlink(part)
                 os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
                 share(path, self._layout.root)  # its log gets the same mode
             return self._connected(path)
+
+    @staticmethod
+    def _is_whole(path: str) -> bool:
+        """Whether a file is an index without damage: perhaps another process has made it in the meantime."""
+        try:
+            with closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as connection:
+                return is_whole(connection)
+        except _DAMAGE:
+            return False
 
     def _in_memory(self) -> sqlite3.Connection:
         """Return an index in memory, for when nothing may be written; it begins as what the file says, if it can."""
@@ -105,14 +128,11 @@ class StoreIndex:
 
             for how in ("mode=ro", "immutable=1"):  # the second: closed well, and nobody can make its log
                 try:
-                    source = sqlite3.connect(f"file:{quote(path)}?{how}", uri=True)
-                    try:
-                        if self._version(source) == VERSION:
+                    with closing(sqlite3.connect(f"file:{quote(path)}?{how}", uri=True)) as source:
+                        if has_our_tables(source):
                             source.backup(connection)
                         break
-                    finally:
-                        source.close()
-                except sqlite3.Error:
+                except _DAMAGE:
                     continue
         return connection
 
@@ -123,6 +143,10 @@ class StoreIndex:
                 connection.execute("PRAGMA journal_mode = WAL")
                 with _Transaction(connection):
                     if self._version(connection) != VERSION:
+                        make_tables(connection)
+            elif not has_our_tables(connection):
+                with _Transaction(connection):
+                    if not has_our_tables(connection):
                         make_tables(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(f"PRAGMA mmap_size = {_MAPPED}")
@@ -157,26 +181,44 @@ class StoreIndex:
         return (row[0] if row else "") == signature
 
     def keep_up(self, *, retry: bool = False) -> None:
-        """Bring the index up to the index.json that is there now; one that turns out to be broken is made anew.
+        """Bring the index up to the index.json that is there now; one that turns out to be broken is made again.
 
         With `retry` documents that could not be read are tried again.
         """
+        if not self._mended(lambda: self.current):
+            self.refresh()
+        if retry:
+            self.retry()
+
+    def _mended(self, work: Callable[[], _Found]) -> _Found:
+        """Return what some work with the index returns; when its file turns out to be broken, of a new one."""
         try:
-            if not self.current:
-                self.refresh()
-            if retry:
-                self.retry()
-        except sqlite3.DatabaseError as problem:
-            if not broken(problem):
+            return work()
+        except _DAMAGE as problem:
+            if _unwritable(problem) or _is_busy(problem):
                 raise
-            self._start_again()
+            self._start_again(always=_is_certain(problem))
+            return work()
+
+    def mend(self, problem: BaseException) -> bool:
+        """Make the index again if it is damaged, which `problem` may come from; return whether it was."""
+        certain = _is_certain(problem)
+        try:
+            if not certain and is_whole(self.connection):
+                return False
+        except _DAMAGE as found:
+            if _is_busy(found):
+                return False
+        self._start_again(always=certain)
+        return True
 
     def refresh(self, entries: list[Entry] | None = None, contents: Iterable[Content] = ()) -> None:
         """Bring the index up to index.json (`entries` when the caller has just written it). One transaction.
 
         index.json is read within the transaction: who waited for another writer must not bring back what was before.
         """
-        self._write(lambda connection: self._follow(connection, entries, contents))
+        known = list(contents)
+        self._mended(lambda: self._write(lambda connection: self._follow(connection, entries, known)))
         for _ in range(_RACES):
             # what is missing may have been removed while this was reading, with its entry of index.json
             if entries is not None or not unreadable.roots_of(self.connection) or self.current:
@@ -185,8 +227,7 @@ class StoreIndex:
 
     def look_again(self, root: Digest) -> None:
         """Derive anew what a descriptor of index.json reaches: documents that were missing of it have come."""
-        with self.transaction() as connection:
-            self._follow(connection, again={root})
+        self._mended(lambda: self._write(lambda connection: self._follow(connection, again={root})))
 
     def retry(self) -> None:
         """Try documents again that could not be read, and take in what they name if they can be now."""
@@ -221,23 +262,21 @@ class StoreIndex:
         return unreadable.hiding_blobs(self.connection)
 
     def rebuild(self) -> None:
-        """Forget everything that was derived and derive it again. One transaction."""
+        """Forget everything that was derived and derive it again, in a new file: whatever the old one is."""
         try:
-            with self.transaction() as connection:
-                make_tables(connection)
-                self._follow(connection)
+            self._start_again(always=True)
         except sqlite3.DatabaseError as problem:
-            if _unwritable(problem) and self._create:
-                with told("write the index", self._layout.root):
-                    raise OSError(errno.ENOSPC, str(problem)) from problem
-            if not broken(problem):
+            if not (_unwritable(problem) and self._create):
                 raise
-            self._start_again()
+            with told("write the index", self._layout.root):
+                raise OSError(errno.ENOSPC, str(problem)) from problem
 
-    def _start_again(self) -> None:
+    def _start_again(self, *, always: bool = False) -> None:
+        """Go on with a new index; (not `always`) with that of another process, if it has made one already."""
         self.connection.close()
-        self.connection = self._made(anew=True) if self._create else self._connected(":memory:")
-        self.refresh()
+        self.connection = self._made(instead=True, always=always) if self._create else self._connected(":memory:")
+        with self.transaction() as connection:
+            self._follow(connection)
 
     def _follow(
         self,
@@ -281,7 +320,7 @@ class StoreIndex:
             set_contents(connection, contents)
             sum_up(connection)
 
-        self._write(write)
+        self._mended(lambda: self._write(write))
 
     def _write(self, write: Callable[[sqlite3.Connection], None]) -> None:
         """Do some writing in one transaction; on a disk that takes nothing more, in memory.
@@ -423,6 +462,15 @@ class StoreIndex:
                 deep = Malformed(f"the index {descriptor.digest} is the {depth + 1}th of indexes in indexes")
                 unread.append(Unreadable(descriptor, deep, descriptor))
 
+    def reaches(self, digest: Digest) -> bool:
+        """Whether a descriptor of index.json reaches a blob, by what it says now; True where that cannot be told."""
+        reached = "SELECT 1 FROM descriptor JOIN reaching ON reaching.blob = descriptor.key WHERE digest = ? LIMIT 1"
+        try:
+            self.keep_up()
+            return self.connection.execute(reached, (digest,)).fetchone() is not None
+        except (ImqError, sqlite3.Error):
+            return True
+
     def diff_id(self, layer: Digest) -> Digest | None:
         """Return what a layer unpacks to, if it ever was unpacked."""
         row = self.connection.execute("SELECT max(diff_id) FROM descriptor WHERE digest = ?", (layer,)).fetchone()
@@ -483,12 +531,20 @@ def _key(connection: sqlite3.Connection, manifest: Digest) -> int | None:
     return row[0] if row else None
 
 
-def broken(problem: sqlite3.Error) -> bool:
-    """Whether an error says that the file is no database, or not a whole one."""
-    return getattr(problem, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+def _is_certain(problem: BaseException) -> bool:
+    """Whether an error is enough to tell that a file is damaged, whatever SQLite finds when it looks through it."""
+    if isinstance(problem, UnicodeDecodeError) or "Could not decode" in str(problem):
+        return True  # all texts in it were valid when they were written
+    code = getattr(problem, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT)
 
 
-def _unwritable(problem: sqlite3.Error) -> bool:
+def _is_busy(problem: BaseException) -> bool:
+    """Whether an error says that others work with the file, or that the user called it off."""
+    return getattr(problem, "sqlite_errorcode", 0) & 0xFF in _BUSY
+
+
+def _unwritable(problem: BaseException) -> bool:
     """Whether an error says that the disk takes nothing, or nothing more."""
     return getattr(problem, "sqlite_errorcode", 0) & 0xFF in _UNWRITABLE
 
@@ -503,7 +559,7 @@ class _Transaction:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as problem:
-            if _unwritable(problem):
+            if not _is_busy(problem):
                 raise
             raise StoreError(f"cannot write the index: {problem}", code="index") from problem
         return self._connection

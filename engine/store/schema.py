@@ -270,3 +270,25 @@ def make_tables(connection: Connection) -> None:
     )
     connection.execute("ANALYZE sqlite_schema")  # and now it reads it
     connection.execute(f"PRAGMA user_version = {VERSION}")
+    (cookie,) = connection.execute("PRAGMA schema_version").fetchone()
+    connection.execute("INSERT INTO meta VALUES ('schema', ?)", (cookie,))
+
+
+def has_our_tables(connection: Connection) -> bool:
+    """Whether the tables were made by this version and not changed since; raises `sqlite3.Error` for broken files.
+
+    SQLite counts the changes of a schema: `make_tables` remembers the count.
+    """
+    if connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+        return False
+    (cookie,) = connection.execute("PRAGMA schema_version").fetchone()
+    known = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
+    return known is not None and bool(known[0] == str(cookie))
+
+
+def is_whole(connection: Connection) -> bool:
+    """Whether a database is an index of ours and SQLite finds no damage in it; raises `sqlite3.Error` as well."""
+    if not has_our_tables(connection) or connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+        return False
+    texts = "json_valid(labels) AND json_valid(env) AND json_valid(annotations)"
+    return connection.execute(f"SELECT 1 FROM config WHERE NOT ({texts}) LIMIT 1").fetchone() is None

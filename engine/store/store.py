@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from _thread import allocate_lock
 
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest, hex_prefix, is_digest
@@ -47,6 +48,7 @@ class Store:
         self.layout = Layout(os.path.abspath(root))
         self._index: StoreIndex | None = None
         self._retries = True
+        self._guard = allocate_lock()
         self.platform: Platform | None = None
         """Whose image is meant by a name that several platforms have; None: this machine's."""
         self.quota: int | None = None
@@ -259,11 +261,29 @@ class Store:
     # Reading
 
     def open_blob(self, digest: Digest) -> BinaryIO:
-        """Open a stored blob for reading, which checks nothing."""
+        """Open a stored blob for reading, which checks nothing.
+
+        Raises `NotFound` (code `changed`) when no image has it any more: another process has removed it.
+        """
+        path = self.layout.blob_path(digest)
         try:
-            return open(self.layout.blob_path(digest), "rb")
+            return open(path, "rb")
+        except FileNotFoundError:
+            if not self._is_reached(digest):
+                raise NotFound(
+                    f"the blob {digest} went with its image, which was removed meanwhile",
+                    code="changed",
+                    hints=("run the statement again",),
+                ) from None
+        try:
+            return open(path, "rb")  # it may have gone and come again
         except FileNotFoundError:
             raise StoreError(f"the blob {digest} is not in the store", code="blob-missing", hints=PULL_AGAIN) from None
+
+    def _is_reached(self, digest: Digest) -> bool:
+        """Whether an image of index.json has a blob, by what index.json says now."""
+        with self._guard:  # blobs are opened in threads
+            return self._index is None or self._index.reaches(digest)
 
     def open_checked(self, digest: Digest) -> CheckedBlob:
         """Open a stored blob to be read once from its beginning: wrong bytes are noticed before the last are out."""
@@ -318,6 +338,7 @@ class Store:
 
         done: list[Content] = []
         try:
-            return tuple(problem for _, problem in measure_layers(self, pending, jobs, done.append, report))
+            problems = measure_layers(self, pending, jobs, done.append, report)
+            return tuple(problem for _, problem in problems if problem.code != "changed")
         finally:
             self.index.measured(done)
