@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from imq.grammar import ast
 from imq.grammar.errors import StatementError, UnknownName, nearest
+from imq.grammar.lexer import is_path
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -93,12 +94,22 @@ def _value(node: ast.Variable, names: Names) -> ast.Expr:
             span=node.span,
             hints=(f"to look for something in it: FIELD in ${node.name}",),
         )
-    return value.replace(span=node.span)
+    return _as_value(value).replace(span=node.span)
+
+
+def _as_value(value: ast.Expr) -> ast.Expr:
+    """Return what a variable has as a value: a word in it is never the name of a field."""
+    return value.replace(quoted=True) if isinstance(value, ast.Literal) and _is_name(value.text) else value
+
+
+def _is_name(text: str) -> bool:
+    """Whether a word could be read as the name of a field; true and false are values already."""
+    return is_path(text) and text.lower() not in ("true", "false")
 
 
 def _member(operand: ast.Expr, value: Value, node: ast.In) -> ast.In:
     if isinstance(value, ast.Items):
-        return ast.In(operand, value.items, span=node.span)
+        return ast.In(operand, tuple(map(_as_value, value.items)), span=node.span)
     if isinstance(value, ast.Subquery):
         return ast.In(operand, rows=value.rows, span=node.span)
-    return ast.In(operand, (value,), span=node.span)
+    return ast.In(operand, (_as_value(value),), span=node.span)

@@ -25,7 +25,9 @@ _DOCUMENTS = (Cost.NAMED, Cost.MANIFEST, Cost.CONFIG)
 _MANIFESTS = (Cost.MANIFEST, Cost.CONFIG)
 """What the manifest of an index's image is fetched for."""
 _ATTACHED = 3
-"""Requests that what is attached takes at most: a tag of cosign's, the referrers, and the tag that stands for them."""
+"""Requests that what is attached takes at most: a tag of cosign's, the referrers, and the tag that stands for them.
+
+One more of each repository tells whether it answers HEAD."""
 _NANOSECONDS = 1_000_000_000
 
 
@@ -87,7 +89,7 @@ class Foresight:
         if stage.cost is Cost.CONFIG:
             count += sum(one.tags - one.configs for one in every)
         if stage.cost is Cost.ATTACHED:
-            count += _ATTACHED * sum(one.tags for one in every)
+            count += _ATTACHED * sum(one.tags for one in every) + len(every)
         return f"; at most {count:,}{told} if nothing has changed" + (self._fresh(whole) if naming else "")
 
     def _first(self, view: str, what: str) -> bool:

@@ -1,28 +1,27 @@
 """What a statement that is wrong was probably meant to say, as the very sentence to write.
 
-The ways in which people say it are declared in `ways`. Whoever asks checks the sentence, so that nothing is offered
-that would be refused again.
+What docker and SQL say otherwise is translated (`ways`), a word that is nearly one of the language is taken for that,
+and a word that the grammar wants is put where it is missing. Each sentence is checked, so that nothing is offered that
+would be refused again.
+
+What is proposed for an action finds no row that was not meant: there a word is put only where one alone can be meant.
 """
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
 
-from imq.grammar._tables import WORDS
 from imq.grammar.printer import quote
 from imq.grammar.record import TYPE_CHECKING
 
-from .ways import LAST, WAYS, Words
+from .tables import TABLES, Of
+from .ways import HOLDS, in_words_of_the_language
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import tzinfo
 
     from imq.grammar.errors import StatementError
     from imq.grammar.lexer import Vocabulary
-
-    from .ways import Put
 
     Check = Callable[[str], StatementError | None]
     """Returns what is still wrong with a sentence."""
@@ -30,52 +29,57 @@ if TYPE_CHECKING:
 _LONGEST = 400
 """Characters of a statement that is worth guessing at."""
 _ROUNDS = 6
-_STEPS = ("syntax", "unknown-field", "unknown-name")
+_STEPS = ("syntax", "unknown-field", "unknown-name", "glob", "type")
 """Codes of errors that may be one of several, each of which is to be mended."""
 _NEVER_MEANT = ("let", "set", "use", "view")
 """Words that begin quite other statements: something that is spelled nearly so is none of them."""
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'')
-_HELD = re.compile("\ue000(\\d+)\ue001")
-"""What stands for a quoted text while the words around it are looked at."""
+_HELD = re.compile(f"{HOLDS[0]}(\\d+){HOLDS[1]}")
 _BEFORE = re.compile(r"\A(?:(?:dry run|explain) )+", re.IGNORECASE)
 """What may stand before any sentence."""
-
-_A_FIELD = "to mean the field"
-"""How the hint begins that a field was meant where a value stands."""
+_FOLLOWED = {"order": "by", "group": "by", "older": "than", "newer": "than"}
+"""Words of the language that another one always follows."""
 _CLOSE = re.compile(r'did you mean "([^"]+)"\?')
 
 
-def meant(
-    text: str,
-    wholes: Mapping[int, int],
-    error: StatementError,
-    vocabulary: Vocabulary,
-    check: Check,
-    now: int,
-    zone: tzinfo | None,
-) -> str:
+def meant(text: str, wholes: Mapping[int, int], error: StatementError, vocabulary: Vocabulary, check: Check) -> str:
     """Return the nearest sentence that is right, for the one in a text that is wrong; empty when none is known.
 
-    `wholes` are stretches of the text that are one value each; `check` says what is wrong with a sentence; `now` is in
-    nanoseconds, for words like `today`.
+    `wholes` are stretches of the text that are one value each; `check` says what is wrong with a sentence.
     """
     said = _line(text, wholes, error)
-    if not said or len(said) > _LONGEST or "\ue000" in said:
+    if not said or len(said) > _LONGEST or HOLDS[0] in said:
         return ""
     held: list[str] = []
 
     def hold(quoted: re.Match[str]) -> str:
         held.append(quoted[0])
-        return f"\ue000{len(held) - 1}\ue001"
+        return f"{HOLDS[0]}{len(held) - 1}{HOLDS[1]}"
 
-    words = Words(vocabulary)
+    if error.replacement and error.code == "operand" and error.span is not None and text.strip() == said:
+        replaced = text[: error.span.start] + error.replacement + text[error.span.end :]
+        if check(replaced) is None:
+            return replaced.strip()
     masked = " ".join(_QUOTED.sub(hold, said).split())
     asked = _BEFORE.sub("", masked)
-    translated = masked.removesuffix(asked) + _translated(asked, words, _dates(now, zone), held)
-    for start in dict.fromkeys((translated, masked)):
-        if found := _mended(start, words, held, check):
+    before = masked.removesuffix(asked)
+    translated = asked
+    for acts in (True, False):  # first what means the same in an action too; a question may be read more freely
+        translated = in_words_of_the_language(asked, vocabulary, acts=acts)
+        if acts and _acts(translated, vocabulary):
+            break
+    for start in dict.fromkeys((before + translated, masked)):
+        whole = _HELD.sub(lambda at: held[int(at[1])], start)
+        if found := _mended(whole, vocabulary, check):
             return found if found != said and found.isprintable() else ""
     return ""
+
+
+def _acts(said: str, vocabulary: Vocabulary) -> bool:
+    """Whether a sentence acts, or does not begin as a question does: it might be an action then."""
+    first = _BEFORE.sub("", said).partition(" ")[0].lower()
+    asks = first in vocabulary.tables or first in ("assert", "nonempty", "select") or first.startswith("(")
+    return not asks
 
 
 def _line(text: str, wholes: Mapping[int, int], error: StatementError) -> str:
@@ -90,105 +94,69 @@ def _line(text: str, wholes: Mapping[int, int], error: StatementError) -> str:
     return "".join([*parts, text[at:end]]).strip()
 
 
-def _translated(said: str, words: Words, dates: Mapping[str, str], held: list[str]) -> str:
-    """Return the sentence in the language's words, as far as they are known to be meant."""
+def _mended(said: str, vocabulary: Vocabulary, check: Check) -> str:
+    """Return the sentence with what is wrong or missing mended where an error is; empty when that does not help."""
     for _ in range(_ROUNDS):
-        before = said
-        for pattern, put in WAYS:
-            said = _changed(words.pattern(pattern), put, said, dates, held).strip()
-        if said == before:
-            break
-    return said
-
-
-def _changed(
-    pattern: re.Pattern[str],
-    put: Put,
-    said: str,
-    dates: Mapping[str, str],
-    held: list[str],
-) -> str:
-    """Return a sentence with what is found in it said in another way."""
-    return pattern.sub(lambda found: _put(found, put, dates, held), said)
-
-
-def _put(found: re.Match[str], put: Put, dates: Mapping[str, str], held: list[str]) -> str:
-    """Return what stands instead of what was found."""
-    text = found.expand(put) if isinstance(put, str) else put(found)
-    text = re.sub(r"<(TODAY|YESTERDAY)>", lambda day: dates[day[1]], text)
-
-    def globbed(part: re.Match[str]) -> str:
-        return quote(_plain(part[1], held).replace("%", "*"))
-
-    return re.sub("«(.*?)»", globbed, text)
-
-
-def _plain(text: str, held: list[str]) -> str:
-    """Return a text with what is held as it is between its quotes."""
-    return _HELD.sub(lambda at: held[int(at[1])][1:-1], text)
-
-
-def _whole(text: str, held: list[str]) -> str:
-    return _HELD.sub(lambda at: held[int(at[1])], text)
-
-
-def _dates(now: int, zone: tzinfo | None) -> dict[str, str]:
-    moment = datetime.fromtimestamp(now // 1_000_000_000, UTC)
-    today = (moment.astimezone(zone) if zone is not None else moment.astimezone()).date()
-    return {"TODAY": today.isoformat(), "YESTERDAY": (today - timedelta(days=1)).isoformat()}
-
-
-def _mended(said: str, words: Words, held: list[str], check: Check) -> str:
-    """Return the sentence with what is missing put where an error is; an empty text when that does not help."""
-    for _ in range(_ROUNDS):
-        whole = _whole(said, held)
-        error = check(whole)
+        error = check(said)
         if error is None:
-            return whole
+            return said
         if error.span is None:
             return ""
-        said = _better(said, error, words, held, check)
+        said = _better(said, error, vocabulary, check)
         if not said:
             return ""
     return ""
 
 
-def _better(said: str, error: StatementError, words: Words, held: list[str], check: Check) -> str:
+def _better(said: str, error: StatementError, vocabulary: Vocabulary, check: Check) -> str:
     """Return a sentence that is right, or wrong only further on; an empty text when none is known."""
-    whole = _whole(said, held)
     assert error.span is not None
     start, end = error.span.start, error.span.end
-    before, found = whole[:start], whole[start:end]
+    before, found, after = said[:start], said[start:end], said[end:]
+    acts = _acts(said, vocabulary)
     tries = []
-    if error.code == "syntax":
-        tries = [f"{before}{word} {whole[start:]}" for word in _missing(before, words)] if found else []
-        if not found and whole.count("(") > whole.count(")"):
-            tries = [f"{whole})"]
-    if error.hints and error.hints[0].startswith(_A_FIELD):
-        tries.append(f"{before}.{found}{whole[end:]}")
     close = _CLOSE.match(error.hints[0]) if error.hints else None
     if close and found and " " not in found and close[1] not in _NEVER_MEANT:
-        tries.insert(0, f"{before}{close[1]}{whole[end:]}")
-    for code, pattern, put in LAST:
-        if error.code != code or not found or found.lower() in WORDS:
-            continue
-        changed = _changed(words.pattern(pattern), put, said, {}, held)
-        if changed != said:
-            tries.append(_whole(changed, held))
+        mended = f"{before}{close[1]}{after}"
+        tries += [mended] if before else [in_words_of_the_language(mended, vocabulary, acts=True), mended]
+    if error.replacement and not (acts and error.replacement.startswith("not ")):
+        tries.append(f"{before}{error.replacement}{after}")
+    if error.code == "syntax":
+        missing = _missing(before, found, vocabulary, acts=acts) if found else ()
+        tries += [f"{before}{word} {said[start:]}" for word in missing]
+        if not acts:
+            tries += _rearranged(said, start, end)
     further: list[tuple[int, str]] = []
     for tried in tries:
         wrong = check(tried)
         if wrong is None:
             return tried
-        if wrong.code in _STEPS and wrong.span is not None and len(tried) - wrong.span.start < len(whole) - start:
+        if wrong.code in _STEPS and wrong.span is not None and len(tried) - wrong.span.start < len(said) - start:
             further.append((len(tried) - wrong.span.start, tried))
     return min(further, default=(0, ""))[1]
 
 
-def _missing(before: str, words: Words) -> tuple[str, ...]:
-    """Return the words that may have been left out behind the beginning of a sentence."""
-    if words.pattern(r"\b<TABLE> $").search(before):
-        return ("where", "of", "in")
-    if words.pattern(r"\b<TABLE> (?:of|in) <VALUE> $").search(before):
+def _missing(before: str, found: str, vocabulary: Vocabulary, *, acts: bool) -> tuple[str, ...]:
+    """Return the words that may have been left out between the beginning of a sentence and what was found there."""
+    words = _BEFORE.sub("", before).lower().split()
+    last = words[-1] if words else ""
+    if table := TABLES.get(last):
+        of, place = table.takes is not Of.NOTHING, table.places or table is TABLES["images"]
+        return ("where", *(("of",) if of else ()), *(("in",) if place and not acts else ()), *(() if acts else ("as",)))
+    if len(words) > 2 and words[-2] in ("of", "in") and words[-3] in vocabulary.tables:
         return ("where",)
-    return ("=",) if words.pattern(r"\bwhere\b.*\b<FIELD> $").search(before) else ()
+    if last in _FOLLOWED:
+        return (_FOLLOWED[last],)
+    return ("=",) if "where" in words and not acts and not found.isalpha() else ()
+
+
+def _rearranged(said: str, start: int, end: int) -> list[str]:
+    """Return a question with what stands in another place, or is missing there: a parenthesis, a comma, the form."""
+    tries = []
+    if start == end and said.count("(") > said.count(")"):
+        tries.append(f"{said})")
+    if re.search(r"\bselect\b[^()]*\Z", said[:start], re.IGNORECASE):
+        tries.append(f"{said[:start].rstrip()}, {said[start:]}")
+    if form := re.search(r" as \w+\s*\Z", said[:start], re.IGNORECASE):
+        tries.append(f"{said[: form.start()]} {said[start:]} {form[0].strip()}")
+    return tries

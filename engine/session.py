@@ -25,7 +25,7 @@ from imq.grammar.lexer import Vocabulary
 from imq.grammar.printer import write
 from imq.grammar.record import TYPE_CHECKING
 
-from .bind import Scope, bind, bind_condition
+from .bind import Scope, bind, bind_condition, needs_where
 from .bound import Exists, Negation, Select, Test, inner, walk
 from .expansion import expand
 from .memory import Memory
@@ -48,7 +48,7 @@ from .sources.outside import Outside
 from .staging import Staging
 from .store.store import Store
 from .tables import ELSEWHERE, SEARCHED, TABLES, Kind
-from .verbs import ABSENT, VERBS, Planning, Takes, verb_of
+from .verbs import ABSENT, DESTROYING, VERBS, Planning, Takes, verb_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -96,7 +96,12 @@ class Session:
         from .render.forms import FORMS
 
         return Vocabulary(
-            frozenset(VERBS), frozenset({*TABLES, *ELSEWHERE, *self.memory.views}), frozenset(FORMS), ABSENT, SEARCHED
+            frozenset(VERBS),
+            frozenset({*TABLES, *ELSEWHERE, *self.memory.views}),
+            frozenset(FORMS),
+            ABSENT,
+            SEARCHED,
+            DESTROYING,
         )
 
     def parse(
@@ -541,16 +546,18 @@ class Session:
             return error
         from .meant import meant
 
-        now, zone = self.world.clock(), self.world.zone
-        error.meant = meant(text, wholes or {}, error, self.vocabulary, self._wrong, now, zone)
+        error.meant = meant(text, wholes or {}, error, self.vocabulary, self._wrong)
         return error
 
     def _wrong(self, sentence: str) -> StatementError | None:
         """Return what is wrong with a sentence, as far as that can be told without running it."""
         try:
             for statement in self.parse(sentence):
-                if isinstance(statement, ast.Act):
-                    verb_of(statement)
+                if isinstance(statement, ast.Act) and verb_of(statement).destroys:
+                    if statement.query is not None:
+                        needs_where(statement.query, statement.verb)
+                    if any("*" in _text(name) for name in statement.references if isinstance(name, ast.Literal)):
+                        raise StatementError("a pattern is no name", span=statement.span)
                 self.look_through(statement)
         except StatementError as error:
             return error
@@ -594,8 +601,9 @@ class Session:
         """Return what registries have told; nothing is made where there is none yet."""
         from .store.remembered import FILE, Remembered
 
-        there = os.path.exists(os.path.join(self.store.root, FILE))
-        return Remembered(self.runner.connection, self.store.memory_folder() if there else None)
+        layout = self.store.layout
+        there = layout.exists and layout.directory.has_file(FILE)
+        return Remembered(self.runner.connection, self.store.memory_layout() if there else None)
 
     def _foresight(self, planned: Plan | Assertion | None, *, fresh: bool = True) -> Foresight | None:
         """Return what tells how many requests a plan takes, if it takes any; for an action nothing is `fresh`."""

@@ -128,7 +128,10 @@ class Stager:
             rows = self._rows(select, ready, cuts=cuts)
             if isinstance(thing, b.Select):
                 scan = self._scans.get(thing.table.physical)
-                steps += self.steps(thing, rows if scan is not None and scan.drives else None)
+                if scan is not None and scan.drives:
+                    steps += self.steps(thing, _comparable(rows, select.where, thing, ready))
+                else:
+                    steps += self.steps(thing, None)
                 ready = ready.replace(inner=ready.inner | {id(thing)})
                 continue
             level, fields = thing
@@ -206,6 +209,21 @@ class _Ready(Record):
 
     def _tells(self, field: Field) -> bool:
         return self.native or field.cost is Cost.LISTED or field in self.fields
+
+
+def _comparable(rows: b.Select, where: b.Bound | None, thing: b.Select, ready: _Ready) -> b.Select:
+    """Leave rows out for which a query inside a condition need not be asked.
+
+    It is compared with a value of the row. Where that is unknown, so is the comparison, whatever the answer is.
+    """
+    found = [value for value in b.walk(() if where is None else (where,)) if b.inner(value) is thing]
+    for test in b.walk((where,)) if where is not None and len(found) == 1 else ():
+        if isinstance(test, b.Test) and found[0] in (test.left, test.right):
+            other = test.right if test.left is found[0] else test.left
+            if ready.knows(other, ()):
+                known = b.IsKnown(other, known=True)
+                return rows.replace(where=known if rows.where is None else b.Every((rows.where, known)))
+    return rows
 
 
 def implied(condition: b.Bound, known: Callable[[b.Bound], bool]) -> b.Bound | None:

@@ -316,6 +316,18 @@ class Builder:
     def between(self, operand: ast.Expr, low: ast.Expr, high: ast.Expr, span: Span) -> ast.Expr:
         return ast.Between(operand, low, high, span)
 
+    def comparison_ago(self, left: ast.Expr, operator: Token, age: ast.Expr, span: Span) -> ast.Expr:
+        if operator.value in ("=", "!="):
+            raise StatementError(
+                f'"{operator.value}" and "ago": two moments are the same to the nanosecond, or never',
+                span=operator.span,
+                hints=("< … ago is before that, > … ago after it", "a day or less: between … ago and … ago"),
+            )
+        return ast.Comparison(operator.value, left, _ago(age), span)
+
+    def between_ago(self, operand: ast.Expr, low: ast.Expr, high: ast.Expr, span: Span) -> ast.Expr:
+        return ast.Between(operand, _ago(low), _ago(high), span)
+
     def in_list(self, operand: ast.Expr, items: list[ast.Expr], span: Span) -> ast.Expr:
         return ast.In(operand, tuple(items), span=span)
 
@@ -418,3 +430,8 @@ class Builder:
 
     def distinct(self, argument: ast.Expr, span: Span) -> ast.Column:
         return ast.Column(argument, span=span)  # a wrapper that only `call` sees
+
+
+def _ago(age: ast.Expr) -> ast.Expr:
+    """Return the moment that lies a duration in the past."""
+    return ast.Arithmetic("-", ast.Call("now", (), span=age.span), age, age.span)

@@ -57,11 +57,13 @@ class StatementError(ImqError):
     """The statement or the command line is wrong: syntax, an unknown name, a type.
 
     `meant` is the sentence that was probably meant, when one is known: it is right, and ready to be run.
+    `replacement` is what to write at `span` instead, when only one thing can be meant there.
     """
 
     exit_code = 2
     code = "syntax"
     meant = ""
+    replacement = ""
 
 
 class UnknownName(StatementError):
@@ -165,19 +167,58 @@ _WIDEST = 79
 """Columns of a line of hints."""
 _LONGEST_NOTE = 60
 """Characters of a hint that stands beside the caret."""
+_MOST_NAMES = 3
+"""Names that a hint offers at once."""
 _LONGEST_NAME = 200
 """Characters of a name that is worth comparing with others."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the hint naming the closest known name, or an empty string when none is close."""
-    if len(name) > _LONGEST_NAME:
-        return ""
-    from difflib import get_close_matches  # heavy, and only errors need it
+    """Return the hint naming the known name that is spelled nearly so, or an empty string when there is none.
 
-    spelled = {k.lower(): k for k in known}
-    close = get_close_matches(name.lower(), spelled, n=1, cutoff=0.6)
-    return f'did you mean "{spelled[close[0]]}"?' if close else ""
+    Of several that are equally near each is named, and none is preferred.
+    """
+    close = spelled_nearly(name, known)
+    return f"did you mean {' or '.join(quoted(one) for one in close[:_MOST_NAMES])}?" if close else ""
+
+
+def quoted(name: str) -> str:
+    """Return a name in quotes, for a message."""
+    return f'"{name}"'
+
+
+def spelled_nearly(name: str, known: Iterable[str]) -> list[str]:
+    """Return the known names nearest to a misspelled one: those that the fewest slips of the fingers lead to.
+
+    A slip is a letter too many, too few or another one, or two that changed places; one in three letters may be.
+    """
+    if len(name) > _LONGEST_NAME:
+        return []
+    from difflib import SequenceMatcher  # heavy, and only errors need it
+
+    low, most = name.lower(), max(1, len(name) // 3)
+    found = [
+        (slips, -SequenceMatcher(None, low, one).ratio(), spelled)
+        for one, spelled in {name.lower(): name for name in known}.items()
+        if abs(len(one) - len(low)) <= most and (slips := _slips(low, one)) <= most and slips < len(low)
+    ]
+    best = min(found)[:2] if found else None
+    return [spelled for slips, ratio, spelled in found if (slips, ratio) == best]
+
+
+def _slips(said: str, known: str) -> int:
+    """Return how many slips lead from one word to another: their optimal string alignment distance."""
+    earlier: list[int] = []
+    above = list(range(len(known) + 1))
+    for row, sign in enumerate(said, 1):
+        line = [row]
+        for column, other in enumerate(known, 1):
+            cost = min(above[column] + 1, line[column - 1] + 1, above[column - 1] + (sign != other))
+            if row > 1 and column > 1 and sign == known[column - 2] and said[row - 2] == other:
+                cost = min(cost, earlier[column - 2] + 1)
+            line.append(cost)
+        earlier, above = above, line
+    return above[-1]
 
 
 def listed(names: Iterable[str], limit: int = 40) -> str:

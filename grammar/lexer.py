@@ -85,6 +85,7 @@ class Vocabulary(Record):
 
     `searched` are tables that are searched for a word: it stands behind them, without `of`.
     `absent` are verbs of the language that cannot be done here, each with the reason.
+    `destroying` are the verbs after which something is gone: a misspelled word is not readily taken for one of them.
     """
 
     verbs: frozenset[str] = frozenset()
@@ -92,6 +93,7 @@ class Vocabulary(Record):
     forms: frozenset[str] = frozenset()
     absent: tuple[tuple[str, str], ...] = ()
     searched: frozenset[str] = frozenset()
+    destroying: frozenset[str] = frozenset()
 
 
 class Token(Record):
@@ -313,6 +315,12 @@ def is_word(text: str) -> bool:
 def is_field(text: str) -> bool:
     """Whether `text` begins as the name of a field does, with or without a dot before it."""
     return _NAME.match(text) is not None or _PATH.match(text) is not None
+
+
+def is_path(text: str) -> bool:
+    """Whether `text` is the name or path of a field and nothing else: `size`, `base.name`, `label.env`."""
+    name = _NAME.match(text)
+    return name is not None and name.end() == len(text)
 
 
 def asks(text: str) -> bool:

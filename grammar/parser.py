@@ -7,7 +7,7 @@ import re
 from . import ast
 from ._tables import END, PRODUCTIONS, ROWS, START, WORDS
 from .build import Builder
-from .errors import Span, StatementError, UnknownName, listed, nearest
+from .errors import Span, StatementError, UnknownName, listed, nearest, spelled_nearly
 from .lexer import Lexer, Token, Vocabulary
 from .record import TYPE_CHECKING, Record
 
@@ -186,6 +186,20 @@ class _Parser:
         last = self._values[-1] if self._values else None
         return isinstance(last, Token) and last.kind == "TABLE"
 
+    def _nearest(self, name: str, words: Iterable[str]) -> str:
+        """Return the hint naming the word that a statement was to begin with.
+
+        One that destroys is named only where nothing else is as near: no slip makes `rm` of what may be harmless.
+        """
+        absent = {verb for verb, _ in self._vocabulary.absent}
+        close = spelled_nearly(name, {*words, *absent})
+        first = close[0] if len(close) == 1 else ""
+        if first in absent or not absent.isdisjoint(close):
+            return ""
+        if not self._vocabulary.destroying.isdisjoint(close) and (not first or not _is_slip(name.lower(), first)):
+            return ""
+        return nearest(name, words)
+
     def _unexpected(self, token: Token) -> StatementError:
         expected = self._expected()
         words: set[str] = {word for word, kind in WORDS.items() if kind in expected and word.isalpha()}
@@ -205,7 +219,7 @@ class _Parser:
             tables = listed(sorted(self._vocabulary.tables))
             first = f"what is asked comes first: TABLE {name.lower()} …" if name.lower() in WORDS else ""
             verbs = listed(sorted(self._vocabulary.verbs))
-            choices = (first or nearest(name, words), f"tables: {tables}", f"verbs: {verbs}")
+            choices = (first or self._nearest(name, words), f"tables: {tables}", f"verbs: {verbs}")
             return UnknownName(f'"{found}" is neither a table nor a verb', span=token.span, hints=choices)
         elif "TABLE" in expected and "NAME" not in expected and found.isidentifier() and found.lower() not in WORDS:
             known = sorted(self._vocabulary.tables)
@@ -232,6 +246,11 @@ class _Parser:
         else:
             hints = (nearest(found, words) if token.kind != "$END" else "", "expected " + _describe(expected))
         return StatementError(message, span=token.span, hints=hints)
+
+
+def _is_slip(said: str, word: str) -> bool:
+    """Whether a word is another one with a single letter wrong, and no other than the first."""
+    return said != word and said[:1] == word[:1] and abs(len(said) - len(word)) <= 1
 
 
 def _describe(expected: Iterable[str]) -> str:

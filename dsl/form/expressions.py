@@ -13,7 +13,7 @@ from imq.grammar._tables import WORDS
 from imq.grammar.lexer import split_path
 from imq.grammar.record import TYPE_CHECKING
 
-from .literals import Misuse, Written, leading_literal, literal, operand, shown
+from .literals import Misuse, Written, leading_literal, literal, operand, shown, word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -91,6 +91,8 @@ class Expression(Written):
 
     def has(self, item: Value) -> Expression:
         """Whether the list has the item, the map the key, the image the layer: `f.label.has("env")`."""
+        if isinstance(item, str) and self._is_map():
+            return Expression(ast.Comparison("has", self.node, word(item)))  # no key of a map is taken for a field
         return self._compared("has", item)
 
     def between(self, low: Value, high: Value) -> Expression:
@@ -144,6 +146,13 @@ class Expression(Written):
     def within(self, moment: Moment) -> Expression:
         """Whether the time is no longer ago than a duration: `f.created.within("2 weeks")`."""
         return self._compared("within", moment)
+
+    def _is_map(self) -> bool:
+        from imq.engine.tables import TABLES, Kind
+
+        name = self.node.path[0] if isinstance(self.node, ast.Field) else ""
+        fields = (table.find(name) for table in TABLES.values())
+        return any(field is not None and field.kind is Kind.MAP for field in fields)
 
     def _compared(self, operator: str, other: Value) -> Expression:
         return Expression(ast.Comparison(operator, self.node, following(other)))

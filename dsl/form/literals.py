@@ -188,7 +188,9 @@ def literal(value: object) -> ast.Literal:
     """Return a value as it stands on the right of an operator."""
     text = literal_text(value)
     if isinstance(value, str):
-        return ast.Literal(text, quoted=True) if _PLAIN.fullmatch(text) else word(text)
+        from imq.engine.tables import is_field_name
+
+        return ast.Literal(text, quoted=True) if _PLAIN.fullmatch(text) or is_field_name(text) else word(text)
     return ast.Literal(text)
 
 

@@ -79,13 +79,14 @@ def fitting(values: tuple[str, ...], typed: str, most: int) -> list[str]:
 
 def quoted(value: str, kind: str) -> str:
     """Return a value as it has to be written where it is wanted."""
+    from imq.engine.tables import is_field_name
     from imq.grammar.lexer import is_word
 
     if kind == "variable":
         return value
     if kind == "key":
         return value if all(sign.isalnum() or sign in "_-/." for sign in value) and "." not in value else quote(value)
-    return value if is_word(value) else quote(value)
+    return value if is_word(value) and not is_field_name(value) else quote(value)
 
 
 class Values:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 from imq.engine import bound as b
 from imq.engine.oci.digest import hex_prefix, is_digest
 from imq.engine.tables import Kind
+from imq.grammar import ast
 from imq.grammar.errors import ImqError, TypeMismatch
+from imq.grammar.printer import quote
 from imq.grammar.record import TYPE_CHECKING
 
 from .literals import is_text
 
 if TYPE_CHECKING:
-    from imq.grammar import ast
     from imq.grammar.errors import Span
 
 OF_TEXTS = ("like", "matches", "has")
@@ -19,6 +22,8 @@ OF_TEXTS = ("like", "matches", "has")
 _SIZED = (Kind.NUMBER, Kind.SIZE, Kind.DURATION)
 _NAMES = (Kind.REFERENCE, Kind.REPOSITORY, Kind.TAG)
 _ORDERED_ONLY = ("<", "<=", ">", ">=")
+_WILDCARDS = "*%"
+"""Wildcards that no image name has as a plain sign."""
 
 
 def test(node: ast.Expr, operator: str, left: b.Bound, right: b.Bound) -> b.Bound:
@@ -34,8 +39,7 @@ def test(node: ast.Expr, operator: str, left: b.Bound, right: b.Bound) -> b.Boun
             )
         return b.Test("has", left, _ended(left, right))
     if operator in ("like", "matches") and left.kind in (Kind.LIST, Kind.MAP) and isinstance(left, b.Column):
-        if operator == "matches":
-            check_pattern("matches", right, node)
+        _check_pattern(operator, left, right, node)
         return b.Test(operator, left, right)  # any of its texts: of a map KEY=VALUE
     if left.kind in (Kind.LIST, Kind.MAP):
         advice = f"{called(left)} has X" if left.kind is Kind.LIST else f"{called(left)}.KEY {operator} X"
@@ -47,8 +51,7 @@ def test(node: ast.Expr, operator: str, left: b.Bound, right: b.Bound) -> b.Boun
     if operator in ("like", "matches"):
         if not is_text(left.kind) and left.kind is not Kind.VERSION:
             raise TypeMismatch(f'"{operator}" wants a text, but {called(left)} is {left.kind.value}', span=node.span)
-        if operator == "matches":
-            check_pattern("matches", right, node)
+        _check_pattern(operator, left, right, node)
         return b.Test(operator, left, right)
     if Kind.DIGEST in (left.kind, right.kind) and (short := _short_id(operator, left, right)) is not None:
         return short
@@ -73,18 +76,75 @@ def _as_name_or_written(operator: str, left: b.Bound, name: b.Value) -> b.Bound:
 
 
 def _no_glob(operator: str, left: b.Bound, right: b.Bound, node: ast.Expr) -> None:
-    """Refuse a glob where a name is compared: no name has such a sign, so that it would hold for none, or for all."""
+    """Refuse a pattern where a name is compared: no name has such a sign, so the test holds for none, or for all."""
     if not isinstance(left, b.Column) or not isinstance(right, b.Value) or left.kind not in _NAMES:
         return
-    if "*" in str(right.value):
-        said = right.said or str(right.value)
-        negated = "not " if operator == "!=" else ""
-        raise TypeMismatch(
-            f'"{operator}" compares whole names, and no {called(left)} has a "*" in it',
+    said = right.said or str(right.value)
+    sign = next((sign for sign in said if sign in _WILDCARDS), None)
+    if sign is not None:
+        name = called(left)
+        alike = f"{name} like {quote(said.replace('%', '*'))}"
+        replacement = alike if operator == "=" else f"not {alike}"
+        if operator == "!=":
+            alike = f"({name} is known and not {alike})"  # as != has it: what has no value is not unlike it
+        written = operator if isinstance(node, ast.Comparison) else "in"
+        error = TypeMismatch(
+            f'"{written}" compares whole names, and no {name} has a "{sign}" in it',
             code="glob",
             span=node.span,
-            hints=(f"say it: {negated}{called(left)} like {said}",),
+            hints=(f"a pattern is compared by like: {alike}",),
         )
+        error.replacement = replacement if isinstance(node, ast.Comparison) and sign != "%" else ""
+        raise error
+
+
+def _check_pattern(operator: str, left: b.Bound, right: b.Bound, node: ast.Expr) -> None:
+    """Refuse a constant pattern that its operator does not read as it was meant."""
+    if operator == "matches":
+        check_pattern("matches", right, node)
+    elif isinstance(right, b.Value):
+        _no_wildcards(str(right.value), left, node)
+
+
+def _no_wildcards(pattern: str, left: b.Bound, node: ast.Expr) -> None:
+    """Refuse the wildcards of SQL in a glob, where they are plain signs.
+
+    `%` is one unless a class or a backslash makes it plain; `_` is one where the pattern has no sign of a glob.
+    """
+    bare = re.sub(r"\\.|\[[!^]?\]?[^\]]*\]", "", pattern, flags=re.DOTALL)
+    percent, mark = "%" in bare, "_" in bare
+    if not percent and (not mark or "*" in bare or "?" in bare or bare != pattern):
+        return
+    place = node.right if isinstance(node, ast.Comparison) else node
+    any_sign = quote(_as_glob(pattern, "%_"))
+    itself = quote(_as_glob(pattern, "%")) if percent else quote(pattern)
+    if percent and mark:
+        hints = (f"like {any_sign} where _ is any one character, like {itself} where it is a plain sign",)
+    elif percent:
+        hints = (f"like {any_sign}",)
+    elif left.kind in (Kind.LIST, Kind.MAP):
+        hints = (f"like {any_sign} for any one character, like {quote(pattern.replace('_', '[_]'))} for the sign _",)
+    else:
+        hints = (f"like {any_sign} for any one character, = {itself} for the text as it is",)
+    error = TypeMismatch(
+        f'"like" takes a glob, where "{"%" if percent else "_"}" is a plain sign and "{"*" if percent else "?"}" the'
+        " wildcard",
+        code="glob",
+        span=place.span,
+        hints=(*hints, "to match a percent sign: [%]" if percent else ""),
+    )
+    error.replacement = any_sign if percent and not mark else ""
+    raise error
+
+
+def _as_glob(pattern: str, wildcards: str) -> str:
+    """Return a pattern of SQL as a glob; `wildcards` are those of its signs that are taken as such."""
+    signs = {"%": "*", "_": "?"}
+
+    def glob(part: re.Match[str]) -> str:
+        return signs[part[0]] if part[0] in wildcards else part[0]
+
+    return re.sub(r"\\.|\[[!^]?\]?[^\]]*\]|[%_]", glob, pattern, flags=re.DOTALL)
 
 
 def _ended(left: b.Bound, right: b.Bound) -> b.Bound:

@@ -13,8 +13,8 @@ from imq.engine.render.units import parse_duration, parse_moment
 from imq.engine.tables import ELSEWHERE, TABLES, TAGS, Kind, folded
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, StatementError, TypeMismatch, UnknownName
-from imq.grammar.lexer import split_path
-from imq.grammar.printer import write
+from imq.grammar.lexer import is_path, split_path
+from imq.grammar.printer import quote, write
 from imq.grammar.record import TYPE_CHECKING
 
 from .calls import call, total
@@ -134,20 +134,54 @@ class Expressions:
         left = self.value(node.left)
         if node.operator in OF_TEXTS and isinstance(node.right, ast.Literal):
             said = self.literal(node.right).text
+            if left.kind is not Kind.MAP or node.operator != "has":  # the keys of a map are any words
+                self._check_word(node.right, left)
             return test(node, node.operator, left, b.Value(said, Kind.TEXT, said))
         return test(node, node.operator, left, self._right(node.right, left))
 
     def _right(self, node: ast.Expr, other: b.Bound) -> b.Bound:
         """Bind what stands on the right of an operator: a bare word is a value of the other side's kind."""
-        if isinstance(node, ast.Literal):
-            literal = self.literal(node)
-            try:
-                return typed(literal, other.kind, self.scope.zone, called(other))
-            except TypeMismatch as error:
-                if not literal.quoted and self.table.find(literal.text):
-                    error.hints = (f"to mean the field, put a dot before it: .{literal.text}",)
-                raise
-        return self.value(node)
+        if not isinstance(node, ast.Literal):
+            return self.value(node)
+        literal = self.literal(node)
+        try:
+            value = typed(literal, other.kind, self.scope.zone, called(other))
+        except TypeMismatch as error:
+            if self._is_field(literal):
+                error.hints = (f"to mean the field, put a dot before it: .{literal.text}",)
+                error.replacement = f".{literal.text}"
+            elif other.kind is Kind.TIME and parse_duration(literal.text) is not None:
+                error.hints = _readings_of_age(other, literal)
+            raise
+        self._check_word(literal, other)
+        return value
+
+    def _check_word(self, node: ast.Literal, other: b.Bound) -> None:
+        """Refuse a bare word as a value when it is the name of a field too: nobody knows which of them is meant."""
+        known = other.field.values if isinstance(other, b.Column) else ()
+        if node.text.lower() in known or not self._is_field(node):
+            return
+        raise StatementError(
+            f'"{node.text}" is the name of a field, and a value here could be the same word',
+            code="ambiguous-word",
+            span=node.span,
+            hints=(f"for the field: .{node.text}", f"for the value: {quote(node.text)}"),
+        )
+
+    def _is_field(self, node: ast.Literal) -> bool:
+        """Whether a bare word of the statement's text names a field of the row, a selected column or a path of it."""
+        if node.quoted or node.span is None or not is_path(node.text):
+            return False
+        name, *rest = split_path(node.text)
+        field = self.table.find(name)
+        if not rest:
+            return field is not None or folded(name) in self.named
+        if field is not None and field.kind is Kind.MAP:
+            return True
+        if field is not None and field.kind is Kind.VERSION:
+            return len(rest) == 1 and self.table.find(f"{field.name}_{rest[0]}") is not None
+        relation = self.table.relation(name)
+        return relation is not None and not relation.many and TABLES[relation.table].find(rest[0]) is not None
 
     def _among(self, node: ast.In, left: b.Bound, items: tuple[ast.Expr, ...]) -> b.Bound:
         tests = [test(node, "=", left, self._right(item, left)) for item in items]
@@ -174,6 +208,7 @@ class Expressions:
                 raise TypeMismatch(f"{called(value)} is {value.kind.value}, not {wanted}", span=right.span)
             return b.Test(operator, left, value)
         literal = self.literal(right)
+        self._check_word(literal, left)
         ago = parse_duration(literal.text.removesuffix(" ago"))
         if ago is not None:
             return b.Test(operator, left, b.Value(self.scope.now - ago, Kind.TIME, literal.text))
@@ -314,7 +349,12 @@ class Expressions:
         return call(self, node)
 
     def _arithmetic(self, node: ast.Arithmetic) -> b.Bound:
-        left, right = self._number(node.left), self._number(node.right)
+        left = self._number(node.left)
+        given = node.right
+        if left.kind is Kind.TIME and isinstance(given, ast.Literal) and parse_duration(given.text) is not None:
+            right: b.Bound = typed(given, Kind.DURATION, self.scope.zone)  # quoted ones too, as variables have them
+        else:
+            right = self._number(given)
         kind = result(node.operator, left.kind, right.kind)
         if kind is None:
             raise TypeMismatch(
@@ -330,6 +370,12 @@ class Expressions:
             value = guessed(node, self.scope.zone)
             return self._field(ast.Field(split_path(node.text), node.span)) if value.kind is Kind.TEXT else value
         return self.value(node)
+
+
+def _readings_of_age(time: b.Bound, literal: ast.Literal) -> tuple[str, str]:
+    """Return both readings of a time that is compared with a duration."""
+    name, age = called(time), literal.text
+    return f"longer ago than that: {name} < {age} ago", f"less long ago than that: {name} > {age} ago"
 
 
 def _whole(literal: ast.Literal) -> str:

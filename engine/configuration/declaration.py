@@ -105,6 +105,7 @@ SECTIONS: dict[str, Section] = {
                 Key("helper-timeout", Kind.SECONDS, "for a credential helper", "60", 1, "helper_timeout"),
                 Key("requests", Kind.COUNT, "questions at once to one registry, beside transfers", "24", 1, "requests"),
                 Key("retries", Kind.COUNT, "attempts after the first", "4", 0, "retries"),
+                Key("list-pages", Kind.COUNT, "pages of one list, as of tags", "10000", 1, "list_pages"),
                 Key("longest-wait", Kind.SECONDS, "between attempts, if a registry asks so", "30", 0, "longest_wait"),
             ),
         ),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from imq.grammar.record import TYPE_CHECKING
 
+from .redaction import NO_SECRETS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Protocol
 
     from .limits import Allowance
+    from .redaction import Secrets
 else:
     Protocol = object  # typing is slow to import, and a Protocol says nothing at run time
 
@@ -24,6 +27,8 @@ class Reply(Protocol):
     url: str
     bodiless: bool
     allowance: Allowance | None
+    secrets: Secrets
+    """What of its words is not to be shown."""
 
     def header(self, name: str) -> str:
         """Return a header, or an empty string."""
@@ -52,7 +57,7 @@ class Headers(dict[str, str]):
 class Whole:
     """An answer that has been read to its end."""
 
-    __slots__ = ("_content", "allowance", "bodiless", "headers", "status", "url")
+    __slots__ = ("_content", "allowance", "bodiless", "headers", "secrets", "status", "url")
 
     def __init__(self, status: int, headers: Headers, content: bytes, url: str, *, bodiless: bool) -> None:
         self.status = status
@@ -60,6 +65,7 @@ class Whole:
         self.url = url
         self.bodiless = bodiless
         self.allowance: Allowance | None = None
+        self.secrets = NO_SECRETS
         self._content = content
 
     def header(self, name: str) -> str:

@@ -16,7 +16,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .jobs import Work
 from .pages import paged
-from .referrers import NoReferrersError, entries_of, fallback, fallback_tag, referrers_of
+from .referrers import NoReferrersError, entries_of, fallback, fallback_tag, is_subject, referrers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -108,16 +108,18 @@ class _Found:
 
             return ask
 
-        def cosign(tag: str) -> Job:
+        def cosign(subject: Digest, ending: str) -> Job:
+            tag = fallback_tag(subject) + ending
+
             def ask(_: Work) -> None:
                 descriptor = self._client.head(self._source.replace(tag=tag, digest=None))
-                if descriptor is not None:
+                if descriptor is not None and descriptor.digest != subject:
                     tagged[tag] = descriptor
 
             return ask
 
         questions = [referrers(subject) for subject in subjects]
-        questions += [cosign(fallback_tag(subject) + ending) for subject in subjects for ending in _COSIGN]
+        questions += [cosign(subject, ending) for subject in subjects for ending in _COSIGN]
         Work().run(questions, self._jobs)
         self.referring |= {subject: referring[subject] for subject in subjects if referring[subject]}
         self.tagged |= dict(sorted(tagged.items()))
@@ -132,8 +134,9 @@ class _Found:
         fetched = _manifest(self._client, name)
         if fetched is None:
             return []
-        self.listings[subject] = fetched
-        return list(entries_of(fetched, name))
+        if not is_subject(fetched, subject):
+            self.listings[subject] = fetched
+        return list(entries_of(fetched, name, subject))
 
 
 class _Place:
@@ -150,6 +153,8 @@ class _Place:
             return
         name = fallback(self._target, subject)
         there = _manifest(self._client, name)
+        if there is not None and is_subject(there, subject):
+            there = None
         if there is None and listing is not None:
             media_type = read_manifest(listing.content, listing.media_type).media_type
             self._client.put_manifest(name.replace(digest=listing.digest), listing.content, media_type)
@@ -159,7 +164,7 @@ class _Place:
         if there is not None:
             if not isinstance(read_manifest(there.content, there.media_type), Index):
                 raise Malformed(f"{name} is no index of referrers", code="document")
-            known = {entry.digest for entry in entries_of(there, name)}
+            known = {entry.digest for entry in entries_of(there, name, subject)}
             document = read_json(there.content, f"the manifest of {name}")
         new = [descriptor.document() for descriptor in referrers if descriptor.digest not in known]
         if new:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
@@ -12,7 +13,9 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import faults
 from .credentials import Credentials, find_credentials
+from .redaction import Secrets
 from .settings import is_loopback
+from .urls import authority, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -92,10 +95,13 @@ class Authorizer:
         self._tokens: dict[tuple[str, tuple[str, ...]], _Token] = {}
         self._credentials: dict[tuple[str, str], Credentials | None] = {}
         self._identities: dict[str, str] = {}
+        self.secrets = Secrets()
+        """All that was shown to anybody."""
 
     def know(self, registry: str, credentials: Credentials) -> None:
         """Use these credentials for the registry, and ask its token server for an identity token in their place."""
         self._credentials[registry, ""] = credentials
+        self._keep_secret(credentials)
         self._identities[registry] = ""
 
     def identity(self, registry: str) -> str:
@@ -168,19 +174,27 @@ class Authorizer:
         if key not in self._credentials:
             with self._finding:  # a helper may ask the user, and shall do so once
                 if key not in self._credentials:
-                    self._credentials[key] = find_credentials(self._settings, registry, repository)
+                    found = find_credentials(self._settings, registry, repository)
+                    if found is not None:
+                        self._keep_secret(found)
+                    self._credentials[key] = found
         return self._credentials[key]
+
+    def _keep_secret(self, credentials: Credentials) -> None:
+        pair = f"{credentials.user}:{credentials.password}" if credentials.password else ""
+        self.secrets.add(credentials.password, pair, credentials.identity_token, credentials.registry_token)
 
     def _fetch(self, way: Challenge, registry: str, repository: str, scopes: tuple[str, ...]) -> _Token:
         """Get a token from the challenge's realm, for the scope it names (it knows best) and what we need besides."""
         from urllib.parse import urlencode
 
-        realm, offered = way.get("realm"), way.get("scope")
-        self._check_realm(realm, registry)
+        who = self._who(registry, repository)
+        if who is not None and who.registry_token:
+            return _Token(f"Bearer {who.registry_token}", math.inf)
+        realm, offered = self._checked_realm(way.get("realm"), registry), way.get("scope")
         wanted = list(scopes)
         if offered:
             wanted[:1] = [_widened(offered, scopes[0]) if scopes else offered]
-        who = self._who(registry, repository)
         query = [("service", way.get("service"))] if way.get("service") else []
         asked_at = self._clock()
         if who is not None and who.identity_token:
@@ -198,15 +212,11 @@ class Authorizer:
             answer = self._send("GET", address, {"Authorization": who.basic} if who is not None else {}, None)
         return self._read(answer, registry, repository, asked_at)
 
-    def _check_realm(self, realm: str, registry: str) -> None:
-        from urllib.parse import urlsplit
-
-        try:
-            parts = urlsplit(realm)
-            host = parts.netloc.rpartition("@")[2]
-        except ValueError:
-            parts, host = urlsplit(""), ""
-        if parts.scheme not in ("http", "https") or not host:
+    def _checked_realm(self, realm: str, registry: str) -> str:
+        """Return the address of the token server; raises `RegistryError` for one that may not be asked."""
+        address = resolve("", realm)
+        scheme, host = address.partition("://")[0], authority(address)
+        if scheme not in ("http", "https") or not host:
             raise RegistryError(
                 f"{registry} names a token server that is no http address",
                 code="not-a-registry",
@@ -214,13 +224,14 @@ class Authorizer:
                 hints=("whoever runs the registry has to set its realm right",),
             )
         near = is_loopback(host) and is_loopback(registry)  # one elsewhere may not have us ask services of this machine
-        if parts.scheme == "http" and not (near or self._settings.names_insecure(host)):
+        if scheme == "http" and not (near or self._settings.names_insecure(host)):
             raise RegistryError(
                 f"{registry} asks to fetch a token over plain http from {host}, where anyone could read it",
                 code="insecure-realm",
                 host=registry,
                 hints=(f"if you accept the risk, list {host} as an insecure registry",),
             )
+        return address
 
     def _read(self, answer: Answer, registry: str, repository: str, asked_at: float) -> _Token:
         import json
@@ -240,9 +251,11 @@ class Authorizer:
                 host=registry,
                 hints=("try again; if it stays so, tell whoever runs the registry",),
             )
+        self.secrets.add(token)
         identity = document.get("refresh_token")
         if registry in self._identities and isinstance(identity, str) and identity.isprintable():
             self._identities[registry] = identity
+            self.secrets.add(identity)
         life = document.get("expires_in")
         seconds = life if isinstance(life, int | float) and not isinstance(life, bool) else 0
         return _Token(f"Bearer {token}", asked_at + max(seconds, _SHORTEST_LIFE) - _MARGIN)

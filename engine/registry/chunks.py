@@ -12,8 +12,9 @@ from http import HTTPStatus
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .body import Chunk
-from .exchange import Ask, joined
+from .exchange import Ask
 from .pace import Pace
+from .urls import resolve
 
 if TYPE_CHECKING:
     import threading
@@ -127,7 +128,7 @@ class ChunkedUpload:
         """Take over the session's address, which holds how far it is in some registries."""
         location = answer.header("Location")
         answer.close()
-        self._address = (joined(answer.url, location) if location else "") or self._address
+        self._address = (resolve(answer.url, location) if location else "") or self._address
 
 
 def _filled(read: Callable[[int], bytes | bytearray | memoryview], length: int) -> bytearray:

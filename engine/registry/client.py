@@ -7,6 +7,7 @@ from http import HTTPStatus
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest, is_digest
 from imq.engine.oci.document import Descriptor, check_size
+from imq.grammar.errors import RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
 from . import faults
@@ -74,9 +75,15 @@ class Client:
         """Return what `reference` names without its bytes, None when there is no such manifest."""
         answer = self.exchange.ask(ask_manifest("HEAD", reference, accept))
         answer.close()
-        if answer.status == HTTPStatus.NOT_FOUND:
-            return None
-        return read_head(answer, reference, accept) or self.manifest(reference, accept).descriptor
+        found = read_head(answer, reference, accept)
+        if found is not None:
+            return found
+        try:
+            return self.manifest(reference, accept).descriptor
+        except RegistryError as problem:
+            if problem.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
 
     def named(self, reference: Reference) -> Digest | None:
         """Return what a name means where it is to be written, None when it means nothing yet.

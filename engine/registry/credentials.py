@@ -25,11 +25,12 @@ _LARGEST_FILE = 4 << 20
 
 
 class Credentials(Record):
-    """A user and password, or an identity token that buys access tokens."""
+    """A user and password, an identity token that buys access tokens, or an access token for the registry itself."""
 
     user: str = ""
     password: str = ""
     identity_token: str = ""
+    registry_token: str = ""
 
     def __repr__(self) -> str:
         """Show no secret."""
@@ -40,7 +41,7 @@ class Credentials(Record):
         """The value of an Authorization header of the scheme Basic."""
         from base64 import b64encode
 
-        return "Basic " + b64encode(f"{self.user}:{self.password}".encode()).decode("ascii")
+        return "Basic " + b64encode(f"{self.user}:{self.password}".encode(errors="surrogateescape")).decode("ascii")
 
 
 def find_credentials(settings: Settings, registry: str, repository: str = "") -> Credentials | None:
@@ -151,20 +152,18 @@ def _from_file(
     document: Mapping[str, Any], path: str, registry: str, repository: str, settings: Settings
 ) -> Credentials | None:
     """Look in one file by docker's order: the helper named for the registry, the general helper, what stands there."""
-    helpers = _mapping(document, "credHelpers")
-    store = document.get("credsStore")
-    for key in keys_of(registry):
-        helper = helpers.get(key)
-        if isinstance(helper, str) and helper:
+    key, helper = helper_of(document, registry)
+    if key:
+        if helper:
             return ask_helper(helper, key, settings)
-    if isinstance(store, str) and store:
+    elif helper:
         for key in keys_of(registry):
-            found = ask_helper(store, key, settings)
+            found = ask_helper(helper, key, settings)
             if found is not None:
                 return found
-    entries = {_plain(key): value for key, value in _mapping(document, "auths").items()}
-    for key in _entry_keys(registry, repository):
-        entry = entries.get(key)
+    auths = _mapping(document, "auths")
+    for key in _entry_keys(auths, registry, repository):
+        entry = auths[key]
         if isinstance(entry, dict):
             found = _from_entry(entry, path, registry)
             if found is not None:
@@ -177,26 +176,53 @@ def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def helper_of(document: Mapping[str, Any], registry: str) -> tuple[str, str]:
+    """Return the key of `credHelpers` that names the registry, "" for none, and its helper, else the general one.
+
+    An empty helper under such a key keeps the registry's credentials in the file, as docker does.
+    """
+    helpers = _mapping(document, "credHelpers")
+    for key in keys_of(registry):
+        if isinstance(helper := helpers.get(key), str):
+            return key, helper
+    store = document.get("credsStore")
+    return "", store if isinstance(store, str) else ""
+
+
 def keys_of(registry: str) -> tuple[str, ...]:
     """Return the names under which docker keeps credentials for a registry, the usual one first."""
     return (_DOCKER_HUB_KEY, "docker.io", "index.docker.io") if registry in DOCKER_HUB_NAMES else (registry,)
 
 
-def _plain(key: str) -> str:
-    """Reduce an old key, an address such as `https://host/v1/`, to its host; podman's `host/path` stays."""
+def is_address_of(key: str, registry: str) -> bool:
+    """Whether a key is an address of the registry, such as `https://host/v1/`, by which docker's older files name it.
+
+    A host with a path and without a scheme is podman's name of a part of a registry, but for the version of an API.
+    """
     scheme, separator, rest = key.partition("://")
-    plain = (rest if separator else scheme).rstrip("/")
-    for version in ("/v1", "/v2"):
-        plain = plain.removesuffix(version)
-    return "docker.io" if plain in DOCKER_HUB_NAMES else plain
+    if separator and scheme not in ("http", "https"):
+        return False
+    host, _, path = (rest if separator else key).partition("/")
+    if not separator and path.strip("/") not in ("", "v1", "v2"):
+        return False
+    return host == registry or (host in DOCKER_HUB_NAMES and registry in DOCKER_HUB_NAMES)
 
 
-def _entry_keys(registry: str, repository: str) -> Iterator[str]:
-    """Yield keys of `auths`, the most specific first: podman stores credentials for parts of a registry too."""
+def _entry_keys(auths: Mapping[str, Any], registry: str, repository: str) -> Iterator[str]:
+    """Yield the keys of `auths` that may have the credentials, in the order in which they are tried.
+
+    First those of parts of the registry, which podman writes, the most specific first. Then the registry's own name:
+    when it is there, even without credentials, its addresses do not count. Of these https goes before http.
+    """
     host = "docker.io" if registry in DOCKER_HUB_NAMES else registry
     parts = repository.split("/") if repository else []
-    for count in range(len(parts), -1, -1):
-        yield "/".join((host, *parts[:count]))
+    yield from (key for count in range(len(parts), 0, -1) if (key := "/".join((host, *parts[:count]))) in auths)
+    exact = [key for key in keys_of(registry) if key in auths]
+    if exact:
+        yield from exact
+        return
+    addresses = [key for key in auths if is_address_of(key, registry)]
+    yield from sorted(addresses, key=lambda key: (key.startswith("http://"), key.count("/")))
 
 
 def _from_entry(entry: Mapping[str, Any], path: str, registry: str) -> Credentials | None:
@@ -204,21 +230,23 @@ def _from_entry(entry: Mapping[str, Any], path: str, registry: str) -> Credentia
         value = entry.get(key)
         return value if isinstance(value, str) else ""
 
-    user, password, token = text("username"), text("password"), text("identitytoken")
+    user, password = text("username"), text("password")
+    identity_token, registry_token = text("identitytoken"), text("registrytoken")
     if packed := text("auth"):
         from base64 import b64decode
 
+        packed = packed.replace("\n", "").replace("\r", "")  # Go reads over the ends of lines in base64
         try:
-            decoded = b64decode(packed, validate=True).decode()
+            decoded = b64decode(packed, validate=True).decode(errors="surrogateescape")
         except ValueError:
             raise _unusable(path, f'has an "auth" for {registry} that is not base64') from None
         user, colon, password = decoded.partition(":")
         if not colon:
             raise _unusable(path, f'has an "auth" for {registry} without a password')
-        password = password.rstrip("\0")  # old docker padded it
-    if not (token or (user and password)):
+        password = password.strip("\0")  # old docker padded it
+    if not (identity_token or registry_token or (user and password)):
         return None
-    return Credentials(user, password, token)
+    return Credentials(user, password, identity_token, registry_token)
 
 
 def run_helper(name: str, verb: str, said: bytes, settings: Settings) -> bytes | None:

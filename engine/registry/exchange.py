@@ -17,7 +17,8 @@ from .auth import Authorizer
 from .limits import read_allowance, retry_after
 from .patience import Patience
 from .settings import is_loopback, server_of
-from .transport import Transport, authority
+from .transport import Transport
+from .urls import authority, origin_of, resolve
 
 if TYPE_CHECKING:
     import socket
@@ -42,7 +43,8 @@ _KINDS = (("/blobs/", "blob"), ("/referrers/", "referrers"))
 class Ask(Record):
     """What is asked of a registry. `target` is a path, or an address that the registry itself has named.
 
-    `body` makes the body anew for each attempt. `once` says that repeating it could do harm or is left to the caller.
+    `body` makes the body anew for each attempt; one that is `secret` goes to no other origin. `once` says that
+    repeating it could do harm or is left to the caller.
     """
 
     method: str
@@ -53,6 +55,7 @@ class Ask(Record):
     headers: Mapping[str, str] = {}
     body: Callable[[], Any] | None = None
     once: bool = False
+    secret: bool = False
 
     @property
     def what(self) -> str:
@@ -174,6 +177,16 @@ class Exchange:
             raise Interrupted("the transfer was called off")
 
     def attempt(self, ask: Ask) -> Answer:
+        """Ask once, as `_attempt` does; what it raises shows no secret, whatever the servers have said."""
+        try:
+            return self._attempt(ask)
+        except RegistryError as problem:
+            redact = self._authorizer.secrets.redact
+            problem.message, problem.hints = redact(problem.message), tuple(map(redact, problem.hints))
+            problem.host = problem.host and redact(problem.host)
+            raise
+
+    def _attempt(self, ask: Ask) -> Answer:
         """Ask once, with the credentials known, and once more with those that a 401 answer makes known.
 
         A third time when a cached token was refused first: it may just have been too old.
@@ -218,12 +231,16 @@ class Exchange:
             return answer
         if problem is not None and problem.code == "unreachable" and not problem.temporary and first == "http":
             raise problem  # nobody listens there
-        if answer is not None:
-            answer.close()
+        refusal = answer
+        if refusal is not None:
+            refusal.close()
         try:
             answer = self._followed(ask, second, server, header)
         except RegistryError as failed:
-            raise (problem or failed) from None
+            if refusal is None:
+                raise (problem or failed) from None
+            self._schemes[server] = first  # it was a refusal after all
+            return refusal
         self._schemes[server] = second
         return answer
 
@@ -234,7 +251,7 @@ class Exchange:
         for _ in range(_MOST_REDIRECTS):
             self._check_address(url, ask, server)
             headers = dict(ask.headers)
-            if header and _origin(url) == _origin(origin):
+            if header and origin_of(url) == origin_of(origin):
                 headers["Authorization"] = header
             body = ask.body() if ask.body is not None else None
             self.count(ask.method, url)
@@ -246,7 +263,9 @@ class Exchange:
             if ask.method not in ("GET", "HEAD") and answer.status not in _KEEP_METHOD:
                 return answer
             answer.close()
-            url = joined(url, location)
+            url = resolve(url, location)
+            if ask.secret and ask.body is not None and origin_of(url) != origin_of(origin):
+                raise _carried_off(ask.registry)
         raise RegistryError(
             f"{ask.registry} sends requests for {ask.what} from address to address without end",
             code="redirects",
@@ -257,20 +276,20 @@ class Exchange:
     def _ask_token_server(self, method: str, url: str, headers: Mapping[str, str], body: Any) -> Answer:
         """Ask a token server: the same care with redirects, but no challenge is answered."""
         host = authority(url)
-        scheme = url.partition("://")[0]
-        path = url.partition("://")[2].removeprefix(host) or "/"
         header = headers.get("Authorization")
         rest = {name: value for name, value in headers.items() if name != "Authorization"}
-        if not path.startswith("/"):
-            path = "/" + path
-        ask = Ask(method, host, "", path, (), rest, (lambda: body) if body is not None else None)
-        return self._followed(ask, scheme, host, header)
+        ask = Ask(method, host, "", url, (), rest, (lambda: body) if body is not None else None, secret=True)
+        return self._followed(ask, url.partition("://")[0], host, header)
 
     def note_allowance(self, answer: Reply, host: str) -> None:
-        """Keep what the host says of how often it may be asked, and let the answer know what it has said last."""
+        """Keep what the host says of how often it may be asked, and let the answer know what it has said last.
+
+        The answer is told too which secrets it must not show.
+        """
+        answer.secrets = self._authorizer.secrets
         said = read_allowance(answer.headers)
         if said is not None:
-            self._allowances[host] = said
+            self._allowances[host] = said.replace(source=answer.secrets.redact(said.source))
         answer.allowance = self._allowances.get(host)
 
     def _verified(self, url: str) -> bool:
@@ -296,7 +315,7 @@ class Exchange:
         )
 
     def _same_origin(self, url: str, server: str) -> bool:
-        return _origin(url) == _origin(f"{self._schemes.get(server) or url.partition('://')[0]}://{server}")
+        return origin_of(url) == origin_of(f"{self._schemes.get(server) or url.partition('://')[0]}://{server}")
 
 
 def check_length(answer: Reply, ask: Ask, limit: int, what: str) -> None:
@@ -312,6 +331,15 @@ def check_length(answer: Reply, ask: Ask, limit: int, what: str) -> None:
         )
 
 
+def _carried_off(host: str) -> RegistryError:
+    return RegistryError(
+        f"{host} sends a request with credentials on to another host",
+        code="insecure-redirect",
+        host=host,
+        hints=("the credentials were not sent there; the address of the token server has to be corrected",),
+    )
+
+
 def kind_of(method: str, target: str) -> str:
     """Return what a request is for: `head`, `manifest`, `blob`, `tags`, `referrers`, `catalog`, else `other`.
 
@@ -325,26 +353,6 @@ def kind_of(method: str, target: str) -> str:
     if path.endswith("/v2/_catalog"):
         return "catalog"
     return next((kind for part, kind in _KINDS if part in path), "other")
-
-
-def joined(base: str, location: str) -> str:
-    """Return the address that a Location header means, seen from `base`; without user, password and fragment."""
-    from urllib.parse import urljoin, urlsplit
-
-    try:
-        parts = urlsplit(urljoin(base, location))
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
-    except ValueError:
-        return ""
-
-
-def _origin(url: str) -> tuple[str, str]:
-    """Return scheme and `host:port`, with the port written out, so that equal origins compare equal."""
-    scheme = url.partition("://")[0].lower()
-    host = authority(url).lower()
-    if ":" not in host.rpartition("]")[2]:
-        host += ":443" if scheme == "https" else ":80"
-    return scheme, host
 
 
 def _wants_tls(answer: Answer) -> bool:

@@ -11,9 +11,11 @@ from imq.grammar.errors import RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
 from .limits import retry_after, spelled
+from .redaction import NO_SECRETS
 
 if TYPE_CHECKING:
     from .answers import Reply
+    from .redaction import Secrets
 
 LONGEST_REASON = 300
 """Characters shown of a server's own words."""
@@ -118,11 +120,13 @@ def _reasons(answer: Reply) -> tuple[tuple[str, str], ...]:
     for error in errors[:5]:
         if isinstance(error, dict):
             word, text = error.get("code"), error.get("message")
-            found.append((clean(word) if isinstance(word, str) else "", clean(text) if isinstance(text, str) else ""))
+            said = [clean(one, answer.secrets) if isinstance(one, str) else "" for one in (word, text)]
+            found.append((said[0], said[1]))
     return tuple(found)
 
 
-def clean(text: str) -> str:
-    """Return a server's words in one printable line of bounded length."""
+def clean(text: str, secrets: Secrets = NO_SECRETS) -> str:
+    """Return a server's words in one printable line of bounded length, without the secrets that it may echo."""
+    text = secrets.redact(text[:_LARGEST_ERROR])
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: LONGEST_REASON * 2]).split())
     return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 1] + "…"

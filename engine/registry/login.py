@@ -13,7 +13,7 @@ from imq.grammar.errors import RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import faults
-from .credentials import TOKEN_USER, Credentials, config_file, keys_of, read_file, run_helper
+from .credentials import TOKEN_USER, Credentials, config_file, helper_of, is_address_of, keys_of, read_file, run_helper
 from .exchange import Ask, Exchange
 
 if TYPE_CHECKING:
@@ -97,14 +97,10 @@ def place_of(settings: Settings, registry: str) -> Place:
     if own is not None and own.helper:
         return Place(path, own.helper)
     document = read_file(path) or {}
-    helpers, store = document.get("credHelpers"), document.get("credsStore")
-    for key in keys_of(registry):
-        helper = helpers.get(key) if isinstance(helpers, dict) else None
-        if isinstance(helper, str) and helper:
-            return Place(path, helper)
-    if isinstance(store, str) and store:
-        return Place(path, store)
-    if not (document.get("auths") or helpers or (own is not None and own.credentials_file)):
+    key, helper = helper_of(document, registry)
+    if key or helper:
+        return Place(path, helper)
+    if not (document.get("auths") or document.get("credHelpers") or (own is not None and own.credentials_file)):
         return Place(path, _default_helper(settings))
     return Place(path)
 
@@ -153,14 +149,15 @@ def forget(settings: Settings, registry: str) -> Place:
     """Forget what is kept for a registry, wherever that is, and return where it was; nothing kept is no error."""
     place = place_of(settings, registry)
     host = keys_of(registry)[0]
-    keys = {*keys_of(registry), *(f"{scheme}://{registry}" for scheme in ("http", "https"))}
+    document = read_file(place.file)
+    auths = document.get("auths") if document else None
+    kept = [key for key in auths if is_address_of(key, registry)] if isinstance(auths, dict) else []
+    keys = {*keys_of(registry), *(f"{scheme}://{registry}" for scheme in ("http", "https")), *kept}
     changed = False
     if place.helper:
         for key in (host, *sorted(keys - {host})):
             changed = changed or run_helper(place.helper, "get", key.encode(), settings) is not None
             run_helper(place.helper, "erase", key.encode(), settings)
-    document = read_file(place.file)
-    auths = document.get("auths") if document else None
     if document and isinstance(auths, dict) and keys & auths.keys():
         for key in keys & auths.keys():
             del auths[key]

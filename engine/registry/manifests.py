@@ -61,7 +61,7 @@ def read_fetched(
 ) -> Fetched:
     """Return the document that an answer to `GET` brings, of at most `limit` bytes, checked against its digest."""
     if answer.status != HTTPStatus.OK:
-        raise _no_manifest(answer, reference)
+        raise no_manifest(answer, reference)
     media_type = _document_type(answer, reference, accept)
     content = answer.read(limit)
     check_size(len(content), limit, f"the manifest of {reference}")
@@ -69,11 +69,15 @@ def read_fetched(
 
 
 def read_head(answer: Reply, reference: Reference, accept: Sequence[str] = media.ACCEPTED) -> Descriptor | None:
-    """Return what an answer to `HEAD` says of the document; None when it says too little, or is no answer to `HEAD`."""
-    if answer.status == HTTPStatus.METHOD_NOT_ALLOWED:
-        return None
+    """Return what an answer to `HEAD` says of the document; None when it says too little, or refuses.
+
+    A refusal is no answer to whether the manifest is there: some registries, and stores behind them that sign addresses
+    for one method, refuse `HEAD` alone. Then `GET` tells.
+    """
+    if faults.is_temporary(answer.status):
+        raise no_manifest(answer, reference)
     if answer.status != HTTPStatus.OK:
-        raise _no_manifest(answer, reference)
+        return None
     stated = answer.header("Docker-Content-Digest")
     if not is_digest(stated) or answer.length is None:
         return None
@@ -95,7 +99,7 @@ def checked_blob(content: bytes, reference: Reference, descriptor: Descriptor) -
     return content
 
 
-def _no_manifest(answer: Reply, reference: Reference) -> RegistryError:
+def no_manifest(answer: Reply, reference: Reference) -> RegistryError:
     """Say that there is no such manifest in docker's words, else what the registry says."""
     if answer.status != HTTPStatus.NOT_FOUND:
         return faults.refusal(answer, reference.registry, str(reference))
@@ -129,8 +133,9 @@ def _document_type(answer: Reply, reference: Reference, accept: Sequence[str]) -
             host=reference.registry,
             hints=("check the name of the registry; a proxy or login page may stand in between",),
         )
+    shown = faults.clean(media_type, answer.secrets)
     raise Malformed(
-        f"{reference.registry} answers with {faults.clean(media_type)} where the manifest of {reference} should be",
+        f"{reference.registry} answers with {shown} where the manifest of {reference} should be",
         code="content-type",
         hints=("what has this name is no container image",),
     )

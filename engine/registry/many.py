@@ -68,6 +68,7 @@ class Many:
     def __init__(self, client: Client, jobs: int = JOBS, told: Told | None = None) -> None:
         self.exchange = client.exchange
         self._largest = client.settings.largest_document
+        self._pages = client.settings.list_pages
         self._jobs = max(1, jobs)
         self._told = told
         self._told_at = 0.0
@@ -76,6 +77,7 @@ class Many:
         self._selector = selectors.DefaultSelector()
         self._watched: dict[Wire, Host] = {}
         self._lacking: set[tuple[str, str]] = set()
+        self._heads: set[tuple[str, str]] = set()
         self._hands = _Hands()
         self._selector.register(self._hands, selectors.EVENT_READ)
         self._closed = False
@@ -100,15 +102,23 @@ class Many:
         return self.exchange.requests
 
     def heads(
-        self, wanted: Iterable[tuple[int, Reference]], known: Mapping[int, Descriptor] = MappingProxyType({})
+        self,
+        wanted: Iterable[tuple[int, Reference]],
+        known: Mapping[int, Descriptor] = MappingProxyType({}),
+        *,
+        probing: bool = False,
     ) -> Iterator[tuple[int, Descriptor | ImqError]]:
         """Yield what each reference stands for, its document not fetched unless the registry says too little.
 
-        `known` says by their numbers what some of them stood for when they were last asked.
+        `known` says by their numbers what some of them stood for when they were last asked. `probing` says that most
+        of them are not there: a registry that answers for other names of the repository is then asked once.
         """
-        return self._run(
-            lambda call, item: HeadQuestion(call, item[0], item[1], self._largest, known.get(item[0])), wanted
-        )
+
+        def question(call: Call, item: tuple[int, Reference]) -> Question:
+            key, reference = item
+            return HeadQuestion(call, key, reference, self._largest, self._heads, known.get(key), probing=probing)
+
+        return self._run(question, wanted)
 
     def documents(self, wanted: Iterable[tuple[int, Reference]]) -> Iterator[tuple[int, Fetched | ImqError]]:
         """Yield the manifest or index that each reference stands for, checked against its digest."""
@@ -122,11 +132,13 @@ class Many:
         self, wanted: Iterable[tuple[int, Reference, Digest]]
     ) -> Iterator[tuple[int, list[Descriptor] | ImqError]]:
         """Yield what refers to the manifests of these digests in the references' repositories."""
-        return self._run(lambda call, item: ReferrersQuestion(call, item[0], item[1], item[2], self._lacking), wanted)
+        return self._run(
+            lambda call, item: ReferrersQuestion(call, item[0], item[1], item[2], self._lacking, self._pages), wanted
+        )
 
     def listings(self, wanted: Iterable[tuple[int, Reference]]) -> Iterator[tuple[int, Page | ImqError]]:
         """Yield the tags of the references' repositories page by page; an error ends a list, and not the others."""
-        return self._run(lambda call, item: ListingQuestion(call, item[0], item[1]), wanted)
+        return self._run(lambda call, item: ListingQuestion(call, item[0], item[1], self._pages), wanted)
 
     def _run(self, question: Callable[[Call, Any], Question], wanted: Iterable[Any]) -> Iterator[tuple[int, Any]]:
         call = Call()

@@ -8,7 +8,8 @@ from http import HTTPStatus
 from imq.grammar.errors import Malformed, RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .exchange import joined
+from .settings import server_of
+from .urls import authority, resolve, target_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,39 +21,57 @@ if TYPE_CHECKING:
 PAGE = 1000
 """Entries asked for at once; registries may give fewer."""
 LARGEST_PAGE = 16 << 20
-_MOST_PAGES = 100_000
+_CAPPED = frozenset(
+    {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, HTTPStatus.UNPROCESSABLE_ENTITY}
+)
+"""How registries refuse a page that is larger than they allow."""
 
 
 class Listing(Record):
     """A list to be read: `ask` is the question for its first page, and `what` names it in errors.
 
     `read` finds the entries in a page's JSON document, None when it is no such page; `refused` makes the error of an
-    answer of another status than 200.
+    answer of another status than 200. `sized` says that the number of entries of a page may be asked for.
     """
 
     ask: Ask
     what: str
     read: Callable[[Any], list[Any] | None]
     refused: Callable[[Reply], RegistryError]
+    sized: bool = False
+
+    @property
+    def first(self) -> Ask:
+        """The question for the first page."""
+        return self.ask.replace(target=f"{self.ask.target}?n={PAGE}") if self.sized else self.ask
 
 
 class Pager:
-    """Goes through the pages of one list: `ask` is the question for the next page, None after the last."""
+    """Goes through the pages of one list: `ask` is the question for the next page, None after the last.
 
-    def __init__(self, listing: Listing) -> None:
+    `most` is how many pages are read.
+    """
+
+    def __init__(self, listing: Listing, most: int) -> None:
         self._listing = listing
-        self._asked = {hash(listing.ask.target)}
+        self._most = most
+        self._pages = 0
+        self._asked: set[int] = set()
         self._met: set[int] = set()
-        self.ask: Ask | None = listing.ask
+        self._problem: RegistryError | None = None
+        self.ask: Ask | None = listing.first
 
     def take(self, answer: Reply) -> list[Any]:
         """Return the entries of the page that an answer to `ask` brings, and turn to the next.
 
-        Pages that go round in a circle, or never end, raise `RegistryError` (code `pagination`) after the last that
-        is new; an answer that is no list, `Malformed`.
+        An answer that is no list raises `Malformed`. A registry that refuses the size of the page is asked without it.
         """
         asked, self.ask = self.ask, None
         assert asked is not None
+        if answer.status in _CAPPED and asked is not self._listing.ask and not self._pages and self._listing.sized:
+            answer.close()
+            self.ask = self._listing.ask
+            return []
         if answer.status != HTTPStatus.OK:
             raise self._listing.refused(answer)
         entries = self._listing.read(document(answer))
@@ -65,23 +84,50 @@ class Pager:
         if entries:  # a page without entries may come more than once: some registries filter after they part
             mark = hash(answer.read(LARGEST_PAGE))
             if mark in self._met:
-                raise self._endless(asked)
+                raise self._circle(asked)
             self._met.add(mark)
-        target = _next_page(answer.header("Link"), answer.url)
-        if target:
-            self.ask = asked.replace(target=target)
+        self._pages += 1
+        self._asked.add(hash(asked.target))
+        self._follow(asked, answer)
         return entries
 
     def turn(self) -> None:
-        """Note that the next page is to be asked for; raises when it has been before."""
+        """Check that the next page can be asked for, once the entries before it are taken.
+
+        Pages that go round in a circle, that never end, or whose Link header cannot be read, raise `RegistryError`
+        (code `pagination`): the list is not whole.
+        """
+        if self._problem is not None:
+            raise self._problem
         if self.ask is None:
             return
-        mark = hash(self.ask.target)
-        if mark in self._asked or len(self._asked) >= _MOST_PAGES:
-            raise self._endless(self.ask)
-        self._asked.add(mark)
+        if hash(self.ask.target) in self._asked:
+            raise self._circle(self.ask)
+        if self._pages >= self._most:
+            raise RegistryError(
+                f"{self.ask.registry} lists more than {self._most} pages of {self._listing.what}",
+                code="pagination",
+                host=self.ask.registry,
+                hints=("raise list-pages under [limits] in the configuration file to read more of them",),
+            )
 
-    def _endless(self, ask: Ask) -> RegistryError:
+    def _follow(self, asked: Ask, answer: Reply) -> None:
+        """Note the page that a Link header calls next. One that cannot be read is a problem: more may follow."""
+        header = answer.header("Link")
+        if not header:
+            return
+        target = _next_target(header, answer.url, asked.registry)
+        if target is None:
+            self._problem = RegistryError(
+                f"{asked.registry} sends a Link header that cannot be read, so the {self._listing.what} may not be all",
+                code="pagination",
+                host=asked.registry,
+                hints=("this is a fault of the registry: the header does not follow RFC 8288",),
+            )
+        if target != "":
+            self.ask = asked.replace(target=target or asked.target)
+
+    def _circle(self, ask: Ask) -> RegistryError:
         return RegistryError(
             f"{ask.registry} lists the {self._listing.what} in a circle",
             code="pagination",
@@ -92,7 +138,7 @@ class Pager:
 
 def paged(exchange: Exchange, listing: Listing) -> Iterator[Any]:
     """Yield the entries of all pages of a list, each page asked for when the one before has been used up."""
-    pager = Pager(listing)
+    pager = Pager(listing, exchange.settings.list_pages)
     while pager.ask is not None:
         yield from pager.take(exchange.read(pager.ask, LARGEST_PAGE, listing.what))
         pager.turn()
@@ -114,12 +160,27 @@ def texts(value: Any) -> list[str] | None:
     return value if isinstance(value, list) and all(isinstance(text, str) for text in value) else None
 
 
-def _next_page(link: str, url: str) -> str:
-    """Return the path of the page that a Link header calls next, empty when it calls none."""
-    for part in link.split(","):
-        address, _, parameters = part.partition(">")
-        if "<" in address and any(p.strip().lower() in ('rel="next"', "rel=next") for p in parameters.split(";")):
-            found = joined(url, address.partition("<")[2].strip())
-            rest = found.partition("://")[2].partition("/")
-            return rest[1] + rest[2]  # always of the same registry, whatever host the link names
-    return ""
+def _next_target(header: str, url: str, registry: str) -> str | None:
+    """Return what is to be asked for the page that a Link header calls next.
+
+    "" says that it calls none, None that it cannot be read. A link leads to the registry, whatever host it names:
+    behind a proxy many do not know their own name. Only a list that was redirected goes on where it was found.
+    """
+    from .links import LinkError, parse_links
+
+    try:
+        links = parse_links(header)
+    except LinkError:
+        return None
+    targets = {
+        resolve(url, link.target)
+        for link in links
+        if "next" in link.relations and (link.anchor is None or resolve(url, link.anchor) == resolve(url, ""))
+    }
+    if not targets:
+        return ""
+    target = targets.pop()
+    if targets or not target:
+        return None
+    found = authority(url)
+    return target if found == authority(target) != server_of(registry) else target_of(target)

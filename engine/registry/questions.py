@@ -15,7 +15,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import faults
 from .exchange import Ask, check_length
-from .manifests import ask_manifest, checked_blob, read_fetched, read_head
+from .manifests import ask_manifest, checked_blob, no_manifest, read_fetched, read_head
 from .pages import LARGEST_PAGE, Pager
 from .referrers import NoReferrersError, entries_of, fallback, referrers_of
 from .repositories import tags_of
@@ -96,25 +96,44 @@ class HeadQuestion(Question):
     manifest.
     """
 
-    __slots__ = ("known",)
+    __slots__ = ("answering", "known", "probing")
 
-    def __init__(self, call: Call, key: int, reference: Reference, limit: int, known: Descriptor | None = None) -> None:
+    def __init__(
+        self,
+        call: Call,
+        key: int,
+        reference: Reference,
+        limit: int,
+        answering: set[tuple[str, str]],
+        known: Descriptor | None = None,
+        *,
+        probing: bool = False,
+    ) -> None:
         self.known = known
+        self.probing = probing
+        """Whether most of these names are not there: then HEAD is believed where it answers for others."""
+        self.answering = answering
+        """The repositories in which HEAD has found something: learnt here, and shared by all such questions."""
         unless = known.digest if known is not None else None
         super().__init__(call, key, reference, ask_manifest("HEAD", reference, unless=unless), limit)
 
     def take(self, answer: Reply) -> Ask | None:
-        """Tell the descriptor; ask with GET where HEAD does not say enough."""
+        """Tell the descriptor; ask with GET where HEAD does not say enough, or refuses."""
+        place = (self.reference.registry, self.reference.repository)
         if answer.status == HTTPStatus.NOT_MODIFIED and self.known is not None:
             if answer.header("Docker-Content-Digest") in ("", self.known.digest):
+                self.answering.add(place)
                 self.tell(self.known)
                 return None
             self.known = None
             return ask_manifest("HEAD", self.reference)
         if self.ask.method == "HEAD":
+            if answer.status == HTTPStatus.NOT_FOUND and self.probing and place in self.answering:
+                raise no_manifest(answer, self.reference)
             found = read_head(answer, self.reference)
             if found is None:
                 return ask_manifest("GET", self.reference)
+            self.answering.add(place)
         else:
             check_length(answer, self.ask, self.limit, self.what)
             found = read_fetched(answer, self.reference, limit=self.limit).descriptor
@@ -176,10 +195,9 @@ class ListingQuestion(Question):
 
     __slots__ = ("pager",)
 
-    def __init__(self, call: Call, key: int, reference: Reference) -> None:
-        listing = tags_of(reference)
-        self.pager = Pager(listing)
-        super().__init__(call, key, reference, listing.ask, LARGEST_PAGE)
+    def __init__(self, call: Call, key: int, reference: Reference, most: int) -> None:
+        self.pager = Pager(listing := tags_of(reference), most)
+        super().__init__(call, key, reference, listing.first, LARGEST_PAGE)
 
     @property
     def what(self) -> str:
@@ -202,15 +220,15 @@ class ReferrersQuestion(Question):
     __slots__ = ("digest", "found", "lacking", "pager")
 
     def __init__(
-        self, call: Call, key: int, reference: Reference, digest: Digest, lacking: set[tuple[str, str]]
+        self, call: Call, key: int, reference: Reference, digest: Digest, lacking: set[tuple[str, str]], most: int
     ) -> None:
         listing = referrers_of(reference, digest)
         self.digest = digest
         self.found: list[Descriptor] = []
         self.lacking = lacking
         """The repositories in whose registries the API is not: learnt here, and shared by all such questions."""
-        self.pager: Pager | None = Pager(listing)
-        super().__init__(call, key, reference, listing.ask, LARGEST_PAGE)
+        self.pager: Pager | None = Pager(listing, most)
+        super().__init__(call, key, reference, listing.first, LARGEST_PAGE)
 
     @property
     def what(self) -> str:
@@ -229,7 +247,7 @@ class ReferrersQuestion(Question):
         if self.pager is None:
             name = fallback(self.reference, self.digest)
             if answer.status != HTTPStatus.NOT_FOUND:
-                self.found.extend(entries_of(read_fetched(answer, name), name))
+                self.found.extend(entries_of(read_fetched(answer, name), name, self.digest))
             self.tell(self.found)
             return None
         try:

@@ -104,7 +104,7 @@ def _tagged(client: Client, reference: Reference, digest: Digest) -> tuple[Descr
         if problem.status == HTTPStatus.NOT_FOUND:
             return ()
         raise
-    return entries_of(fetched, name)
+    return entries_of(fetched, name, digest)
 
 
 def fallback(reference: Reference, digest: Digest) -> Reference:
@@ -112,7 +112,16 @@ def fallback(reference: Reference, digest: Digest) -> Reference:
     return reference.replace(tag=fallback_tag(digest), digest=None)
 
 
-def entries_of(fetched: Fetched, name: Reference) -> tuple[Descriptor, ...]:
-    """Return the referrers that the document under the fallback tag names."""
+def is_subject(fetched: Fetched, subject: Digest) -> bool:
+    """Whether the document under the fallback tag is the subject itself: some registries read that tag as a digest."""
+    hasher = subject.hasher()
+    hasher.update(fetched.content)
+    return hasher.hexdigest() == subject.hex
+
+
+def entries_of(fetched: Fetched, name: Reference, subject: Digest) -> tuple[Descriptor, ...]:
+    """Return the referrers of the subject that the document under the fallback tag names."""
+    if is_subject(fetched, subject):
+        return ()
     index = read_manifest(fetched.content, fetched.media_type, f"the manifest of {name}")
     return index.manifests if isinstance(index, Index) else ()

@@ -9,7 +9,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import faults
 from .exchange import Ask
-from .pages import LARGEST_PAGE, PAGE, Listing, document, paged, texts
+from .pages import LARGEST_PAGE, Listing, document, paged, texts
 from .scopes import CATALOG_SCOPE, pull_scope
 from .settings import DOCKER_HUB
 
@@ -61,18 +61,20 @@ def catalog(exchange: Exchange, registry: str) -> Iterator[str]:
             return problem
         return _no_catalog(registry, problem.message, *problem.hints[:1])
 
-    ask = Ask("GET", registry, "", f"/v2/_catalog?n={PAGE}", CATALOG_SCOPE)
-    yield from paged(exchange, Listing(ask, "repositories", lambda document: _texts(document, "repositories"), refused))
+    ask = Ask("GET", registry, "", "/v2/_catalog", CATALOG_SCOPE)
+    listing = Listing(ask, "repositories", lambda document: _texts(document, "repositories"), refused, sized=True)
+    yield from paged(exchange, listing)
 
 
 def tags_of(reference: Reference) -> Listing:
     """Return the list of the tags of the reference's repository."""
     name = reference.repository
     return Listing(
-        Ask("GET", reference.registry, name, f"/v2/{name}/tags/list?n={PAGE}", pull_scope(name)),
+        Ask("GET", reference.registry, name, f"/v2/{name}/tags/list", pull_scope(name)),
         f"tags of {name}",
         lambda document: _texts(document, "tags"),
         lambda answer: faults.refusal(answer, reference.registry, f"repository {name}"),
+        sized=True,
     )
 
 

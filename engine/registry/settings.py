@@ -41,7 +41,7 @@ class Settings(Record):
     are, by the place (`host`, or `host/namespace`) that they are of, places where the same is to be had first. `jobs`
     are transfers at once, `requests` small questions at once to one host. A connection that for a `speed_window` is
     slower than `least_speed` is given up like one that breaks. `largest_document` are the most bytes of a manifest or
-    config.
+    config, `list_pages` the most pages of a list.
     """
 
     insecure: frozenset[str] = frozenset()
@@ -58,6 +58,7 @@ class Settings(Record):
     least_speed: int = 1000
     speed_window: float = 30.0
     largest_document: int = LARGEST_DOCUMENT
+    list_pages: int = 10_000
     authority: str = ""
     hosts: Mapping[str, Host] = {}
     mirrors: Mapping[str, tuple[str, ...]] = {}

@@ -18,7 +18,9 @@ from .certificates import certificates_for, context_for
 from .outages import failure, too_slow
 from .pace import Pace
 from .proxies import ca_bundle, host_bundle, proxies_for
+from .redaction import NO_SECRETS
 from .settings import is_loopback
+from .urls import authority, target_of
 
 if TYPE_CHECKING:
     import socket
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 
+_ADDRESS = ":address"
+"""The key under which the headers of a request carry its address to the connection; it is no header of HTTP."""
+
+
 class Answer:
     """The status and headers of an answer, and its body to be read once. Close it, or read it to its end.
 
@@ -41,7 +47,7 @@ class Answer:
 
     __slots__ = (
         *("_body", "_content", "_host", "_least", "_pace", "_response"),
-        *("allowance", "bodiless", "headers", "status", "url", "what"),
+        *("allowance", "bodiless", "headers", "secrets", "status", "url", "what"),
     )
 
     def __init__(self, response: requests.Response, host: str, settings: Settings, *, bodiless: bool) -> None:
@@ -57,6 +63,7 @@ class Answer:
         self._pace = Pace(settings)
         self._content: bytes | None = None
         self.allowance: Allowance | None = None
+        self.secrets = NO_SECRETS
         self.bodiless = bodiless
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
@@ -167,9 +174,10 @@ class Transport:
         host = authority(url)
         if url.startswith("https://"):
             self._equip(session, host, verify=verify)
-        sent = {"User-Agent": self._settings.user_agent, "Accept-Encoding": "identity", **headers}
+        sent = {"Host": host, "User-Agent": self._settings.user_agent, "Accept-Encoding": "identity", **headers}
         try:
-            request = Request(method, url, headers=sent, data=body).prepare()
+            request = Request(method, f"{url.partition('://')[0]}://{host}/", headers=sent, data=body).prepare()
+            request.url = request.headers[_ADDRESS] = url  # as it is: preparing an address rewrites it
             response = session.send(
                 request,
                 stream=True,
@@ -278,6 +286,9 @@ def _adapter(settings: Settings, context: ssl.SSLContext | None) -> HTTPAdapter:
     class PlainConnection(HTTPConnection):
         """Has the kernel send files."""
 
+        def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:
+            super().request(method, *_as_given(url, body, headers), **options)
+
         def send(self, data: Any) -> None:
             if isinstance(data, Stretch) and self.sock is not None:
                 data.send(self.sock)
@@ -287,6 +298,9 @@ def _adapter(settings: Settings, context: ssl.SSLContext | None) -> HTTPAdapter:
 
     class Connection(HTTPSConnection):
         """Does not warn at every request that TLS is not verified: the user has named the host as insecure."""
+
+        def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:
+            super().request(method, *_as_given(url, body, headers), **options)
 
         def connect(self) -> None:
             super().connect()
@@ -319,6 +333,16 @@ def _adapter(settings: Settings, context: ssl.SSLContext | None) -> HTTPAdapter:
     return Adapter(pool_connections=16, pool_maxsize=max(settings.jobs, 1) + 1, max_retries=0)
 
 
+def _as_given(url: str, body: Any, headers: Any) -> tuple[str, Any, dict[str, str]]:
+    """Return the target of a request, its body and its headers, with the address that `send` was given.
+
+    `url` is what the libraries have made of that: an address where a proxy is asked, else a path.
+    """
+    rest = dict(headers)
+    address = rest.pop(_ADDRESS)
+    return target_of(address) if url.startswith("/") else address, body, rest
+
+
 def _blocks(connection: Any, data: Any, settings: Settings) -> Iterator[Any]:
     """Yield what a connection is to send in blocks, each of which the other side has the time of one wait to take.
 
@@ -344,8 +368,3 @@ def _foreign() -> tuple[type[Exception], ...]:
     from urllib3.exceptions import HTTPError
 
     return RequestException, HTTPError, HTTPException, OSError
-
-
-def authority(url: str) -> str:
-    """Return `host[:port]` of a URL."""
-    return url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2]

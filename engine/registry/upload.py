@@ -10,10 +10,11 @@ from imq.grammar.record import TYPE_CHECKING
 from . import faults
 from .body import Body
 from .chunks import ChunkedUpload, Session
-from .exchange import Ask, joined
+from .exchange import Ask
 from .limits import retry_after
 from .patience import Patience
 from .scopes import push_scope
+from .urls import resolve
 
 if TYPE_CHECKING:
     import threading
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 _TOO_LARGE = frozenset({HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE})
 _STORED = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT})
+_NOT_TOLD = frozenset(
+    {HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED}
+)
+"""How HEAD of a blob is answered that is not there, or where HEAD is refused: then the upload itself tells."""
 
 _LARGEST_CHUNK = 32 << 20
 """Bytes: a registry that wants larger chunks would want too much memory."""
@@ -49,7 +54,7 @@ class Uploads:
         ask = Ask("HEAD", reference.registry, name, f"/v2/{name}/blobs/{descriptor.digest}", scopes)
         answer = self._exchange.ask(ask)
         answer.close()
-        if answer.status == HTTPStatus.NOT_FOUND:
+        if answer.status in _NOT_TOLD:
             return False
         if answer.status != HTTPStatus.OK:
             raise faults.refusal(answer, reference.registry, _shown(reference, descriptor))
@@ -148,7 +153,7 @@ class Uploads:
         if answer.status == HTTPStatus.CREATED:
             return None
         location = answer.header("Location")
-        address = joined(answer.url, location) if location else ""
+        address = resolve(answer.url, location) if location else ""
         if not address:
             raise RegistryError(
                 f"{reference.registry} opens an upload to {name} and does not say where",

@@ -255,7 +255,7 @@ class StoreSource:
         from imq.engine.store.remembered import Remembered
 
         kept = self._store.layout.exists  # copying needs no store, and makes none
-        return Remembered(self._store.index.connection, self._store.memory_folder() if kept else None)
+        return Remembered(self._store.index.connection, self._store.memory_layout() if kept else None)
 
     def _about_to_ask(self) -> None:
         if self._before_network is not None:

@@ -11,6 +11,7 @@ from imq.engine.oci import media
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor
 from imq.engine.progress import Watched
+from imq.engine.store.directory import Directory
 from imq.engine.store.files import ELSEWHERE, sync_all, sync_folder, told
 from imq.engine.store.layout import unknown_type
 from imq.engine.store.measuring import blame
@@ -47,7 +48,7 @@ def _folder(layers: list[StackedLayer], action: Export) -> Outcome:
     part = beside(action.path)
     unpacked = unpack_layers(layers, part)
     try:
-        sync_all(part)
+        sync_all(Directory.open(part))
         _put(part, action)
     except BaseException:
         discard(part)

@@ -7,19 +7,18 @@ blobs that nothing reaches any more are removed. When it raises, nothing has cha
 from __future__ import annotations
 
 import json
-import os
 
 from imq.engine.oci import media
-from imq.engine.oci.digest import Digest, is_digest
+from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Index, Manifest
 from imq.engine.oci.reference import Reference
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import partials
-from .files import locked, told
+from .files import told
 from .layout import EVERY, HOLDS, Entry, holding, unknown_type, wrong_diff_id
-from .leases import SWEEP_MARK, mark_sweep, reap
-from .removing import remove_files
+from .leases import SWEEP_MARK, is_sweep_marked, mark_sweep, reap
+from .removing import remove_blobs
 from .unreadable import nothing_collected
 
 if TYPE_CHECKING:
@@ -67,7 +66,6 @@ class Change:
         self._edited = False
         self.thorough = False
         """Set to look for what dead or failed processes left, too: whole blobs, and those that nobody goes on with."""
-        self._mark = os.path.join(layout.ingest_path, SWEEP_MARK)
         self._before: frozenset[Digest] = frozenset()
         self.withheld: ImqError | None = None
         """Why no blob was removed, though some may be needed no more."""
@@ -76,8 +74,8 @@ class Change:
 
     def __enter__(self) -> Self:
         """Take the store's lock and read the entries."""
-        self._lock = locked(self._layout.lock_path)
         with told("lock the store"):
+            self._lock = self._layout.locked()
             self._lock.__enter__()
         self._memory.__enter__()
         self._index.is_locked = True
@@ -112,11 +110,11 @@ class Change:
             protected = reap(self._layout)
         suspects: frozenset[Digest] = frozenset()
         thorough = self.thorough
-        if self._edited or not os.path.exists(self._layout.index_path):
+        if self._edited or not self._layout.has_index():
             suspects = self._losing()
             if suspects:
                 # what one that cannot be read had is not known: all blobs are looked at
-                thorough = thorough or os.path.exists(self._mark) or self._loses_any(self._index.hiding_blobs())
+                thorough = thorough or is_sweep_marked(self._layout) or self._loses_any(self._index.hiding_blobs())
                 with told("prepare the change"):  # should this process die before they are gone, the next one knows
                     mark_sweep(self._layout)
             entries = list(self._entries.values())
@@ -363,15 +361,8 @@ class Change:
         return any(root in self._before and not self._rooted.get(Digest(root)) for root in roots)
 
     def _all_blobs(self) -> frozenset[Digest]:
-        blobs = os.path.join(self._layout.root, "blobs")
         with told("look for blobs"):
-            names = (
-                f"{algorithm.name}:{name}"
-                for algorithm in os.scandir(blobs)
-                if algorithm.is_dir()
-                for name in os.listdir(algorithm.path)
-            )
-            return frozenset(Digest(name) for name in names if is_digest(name))
+            return frozenset(digest for digest, _ in self._layout.blob_sizes())
 
     def _unreached(self, suspects: Iterable[Digest]) -> set[Digest]:
         """Return those of the suspected blobs that no entry reaches, as the index knows it."""
@@ -400,12 +391,12 @@ class Change:
         """Remove blobs that no entry reaches, but for those that a living ingest protects."""
         free = sorted(unreached - protected)
         with told("remove blobs"):
-            sizes = remove_files([self._layout.blob_path(digest) for digest in free])
+            sizes = remove_blobs(self._layout, free)
         # an index reaches platforms that never came
         gone = tuple(digest for digest, size in zip(free, sizes, strict=True) if size is not None)
         kept = len(free) < len(unreached)
-        if not kept and os.path.exists(self._mark):
-            os.unlink(self._mark)
+        if not kept:
+            self._layout.ingest.remove_file(SWEEP_MARK)
         return Freed(gone, sum(size or 0 for size in sizes))
 
 

@@ -8,11 +8,12 @@ The blob itself stays where it is: who can still use a part of it decides that h
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from imq.grammar.errors import DigestMismatch
 from imq.grammar.record import TYPE_CHECKING
 
-from .leases import DAMAGED, unlink
+from .leases import DAMAGED
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -26,29 +27,27 @@ PULL_AGAIN = ("verify … repair fetches it again, and so does pulling the image
 
 def damaged(layout: Layout, digest: Digest) -> DigestMismatch:
     """Mark a blob as damaged, where anything may be written, and return the error that says so."""
-    try:
-        os.close(os.open(_mark(layout, digest), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
-    except OSError:
-        pass  # a store that may only be read, or a full disk: it is found again by whoever reads it again
+    with suppress(OSError):  # a store that may only be read, or a full disk: it is found again by who reads it again
+        layout.ingest.ensure_file(_mark(digest))
     return DigestMismatch(f"the blob {digest} is damaged", hints=PULL_AGAIN)
 
 
 def is_marked(layout: Layout, digest: Digest) -> bool:
     """Whether a blob was found damaged, and has not been replaced since."""
-    return os.path.exists(_mark(layout, digest))
+    try:
+        return layout.ingest.has_file(_mark(digest))
+    except FileNotFoundError:
+        return False
 
 
 def unmark(layout: Layout, digest: Digest) -> None:
     """Say that a blob is whole."""
-    if is_marked(layout, digest):
-        try:
-            unlink(_mark(layout, digest))
-        except OSError:
-            pass  # where nothing may be written: then it is fetched once more than needed
+    with suppress(OSError):  # where nothing may be written: then it is fetched once more than needed
+        layout.ingest.remove_file(_mark(digest))
 
 
-def _mark(layout: Layout, digest: Digest) -> str:
-    return os.path.join(layout.ingest_path, f"{digest.algorithm}-{digest.hex}{DAMAGED}")
+def _mark(digest: Digest) -> str:
+    return f"{digest.algorithm}-{digest.hex}{DAMAGED}"
 
 
 class CheckedBlob:

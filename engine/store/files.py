@@ -9,8 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from imq.engine.sizes import human_size
 from imq.grammar.errors import StoreError
@@ -18,6 +17,8 @@ from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from .directory import Directory
 
 _AGAIN = (
     "free some space (imq prune removes what no image needs) and say the same again, or give another place with --root"
@@ -39,6 +40,11 @@ _TOLD = {
     ),
     errno.EROFS: ("read-only", "the file system is read-only", "give another place with --root"),
 }
+
+
+def is_full(problem: OSError) -> bool:
+    """Whether an error says that the disk, or what of it this user may take, has no room left."""
+    return problem.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -94,22 +100,18 @@ def sync_folder(path: str) -> None:
         os.close(handle)
 
 
-def sync_all(path: str) -> None:
-    """Make everything that was written to the file system of the folder `path` durable, in one go.
+def sync_all(directory: Directory) -> None:
+    """Make everything that was written to the file system of a directory durable, in one go.
 
     A thousand small files are on the disk after one wait; synced one by one each waits for the journal.
     """
     from ctypes import CDLL, get_errno  # Python has no syncfs
 
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        syncfs = getattr(CDLL(None, use_errno=True), "syncfs", None)
-        if syncfs is None:  # not a system with glibc or musl; on Linux sync waits, too
-            os.sync()
-        elif syncfs(handle) != 0:
-            raise OSError(get_errno(), os.strerror(get_errno()), path)
-    finally:
-        os.close(handle)
+    syncfs = getattr(CDLL(None, use_errno=True), "syncfs", None)
+    if syncfs is None:  # not a system with glibc or musl; on Linux sync waits, too
+        os.sync()
+    elif syncfs(directory.descriptor) != 0:
+        raise OSError(get_errno(), os.strerror(get_errno()), directory.path)
 
 
 def write_all(handle: int, content: bytes) -> None:
@@ -119,50 +121,46 @@ def write_all(handle: int, content: bytes) -> None:
         left = left[os.write(handle, left) :]
 
 
-def write_whole(path: str, content: bytes, temporary: str) -> None:
-    """Replace the file at `path` by `content` by way of the file `temporary` on the same file system."""
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+def replace_file(directory: Directory, name: str, content: bytes, scratch: Directory, temporary: str) -> None:
+    """Replace a file by way of `temporary`, a new file in the directory `scratch` of the same file system."""
+    handle = scratch.create_file(temporary)
     try:
         try:
             write_all(handle, content)
             os.fsync(handle)
         finally:
             os.close(handle)
-        os.rename(temporary, path)
+        scratch.rename(temporary, name, directory)
     except BaseException:
-        _drop(temporary)
+        with suppress(OSError):
+            scratch.remove_file(temporary)
         raise
-    sync_folder(os.path.dirname(path))
-
-
-def _drop(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:
-        pass  # it was never made, or is renamed already
-
-
-def share(path: str, root: str) -> None:
-    """Let the group that may write to the folder `root` write to something of ours in it, too; else do nothing."""
-    if os.stat(root).st_mode & stat.S_IWGRP:
-        mode = stat.S_IMODE(os.stat(path).st_mode)
-        os.chmod(path, mode | stat.S_IRGRP | stat.S_IWGRP | (stat.S_IXGRP if os.path.isdir(path) else 0))
+    directory.sync()
 
 
 @contextmanager
-def locked(path: str, *, wait: bool = True) -> Iterator[int]:
-    """Hold the file at `path` exclusively, against other processes and other threads. Yields its descriptor.
+def locked(directory: Directory, name: str, *, wait: bool = True) -> Iterator[int]:
+    """Hold a file exclusively, against other processes and other threads. Yields its descriptor.
 
     The lock ends with the process, however that ends. With `wait=False` a held lock raises `BlockingIOError`.
     """
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except PermissionError:  # somebody else's: it can be locked all the same, if it is there
-        if not os.access(os.path.dirname(path), os.W_OK):
-            raise
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    handle = _open_lock(directory, name)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield handle
     finally:
         os.close(handle)
+
+
+def _open_lock(directory: Directory, name: str) -> int:
+    while True:
+        try:
+            return directory.open_file(name, os.O_RDWR)
+        except FileNotFoundError:
+            pass
+        except PermissionError:  # somebody else's: it can be locked all the same
+            if not os.access(".", os.W_OK, dir_fd=directory.descriptor):
+                raise
+            return directory.open_file(name)
+        with suppress(FileExistsError):  # another process was faster
+            return directory.create_file(name)

@@ -7,7 +7,6 @@ new. It notices changes by other tools too, because it remembers which index.jso
 from __future__ import annotations
 
 import errno
-import os
 import sqlite3
 from contextlib import closing, contextmanager, nullcontext
 from itertools import islice
@@ -20,9 +19,10 @@ from imq.grammar.errors import DigestMismatch, ImqError, Malformed, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import unreadable
+from .database import check_opened, discard_database, has_database, make_database, uri_of
 from .entries import set_entries
-from .files import locked, share, told
-from .layout import HOLDS, holds
+from .files import told
+from .layout import DATABASE, HOLDS, holds
 from .rows import delete_images, delete_reach, forget, insert_images, insert_reach
 from .schema import VERSION, has_our_tables, is_whole, make_tables
 from .sharing import count_in, count_out, set_contents, sum_up
@@ -63,6 +63,10 @@ class Content(Record):
     entries: int
 
 
+def _connect(uri: str) -> sqlite3.Connection:
+    return sqlite3.connect(uri, timeout=60, isolation_level=None, check_same_thread=False, uri=True)
+
+
 class StoreIndex:
     """The SQLite index of one layout. One connection; not to be shared between threads."""
 
@@ -74,61 +78,60 @@ class StoreIndex:
         self._documents: dict[tuple[str, str, int], Config | Manifest | Index] | None = None
         self._remembered = 0
         try:
-            self.connection = self._opened() if create else self._in_memory()
+            self.connection = self._kept_or_in_memory(self._opened) if create else self._in_memory()
         except sqlite3.Error as problem:
-            raise StoreError(f"cannot open the index {layout.database_path}: {problem}", code="index") from problem
+            raise StoreError(f"cannot open the index of {layout.root}: {problem}", code="index") from problem
 
     def _opened(self) -> sqlite3.Connection:
-        """Open the file, made when it is missing or no index; on a disk that takes nothing more, do without it."""
+        """Open the file, made when it is missing or no index."""
         try:
-            if os.path.exists(self._layout.database_path):
-                return self._connected(self._layout.database_path)
-            return self._made()
+            return self._connected() if has_database(self._layout, DATABASE) else self._made()
         except _DAMAGE as problem:
-            if _unwritable(problem):
-                return self._in_memory()
-            if _is_busy(problem):
+            if _unwritable(problem) or _is_busy(problem):
                 raise
             return self._made(instead=True, always=_is_certain(problem))
+
+    def _kept_or_in_memory(self, opened: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
+        """Return what `opened` opens; an index in memory where the disk takes nothing more."""
+        try:
+            return opened()
+        except OSError:
+            pass
+        except sqlite3.DatabaseError as problem:
+            if not _unwritable(problem):
+                raise
+        return self._in_memory()
 
     def _made(self, *, instead: bool = False, always: bool = False) -> sqlite3.Connection:
         """Make the file and open it: one process at a time.
 
         `instead` of one that is no whole index, or (`always`) of any.
         """
-        path = self._layout.database_path
-        with told("make the index"), nullcontext() if self.is_locked else locked(self._layout.lock_path):
-            if os.path.lexists(path) and (always or (instead and not self._is_whole(path))):
-                for part in (f"{path}-wal", f"{path}-shm", path):  # a log would be replayed into the next database
-                    if os.path.lexists(part):
-                        os.unlink(part)
-            if not os.path.lexists(path):
-                for part in (f"{path}-wal", f"{path}-shm"):
-                    if os.path.lexists(part):
-                        os.unlink(part)
-                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
-                share(path, self._layout.root)  # its log gets the same mode
-            return self._connected(path)
+        with nullcontext() if self.is_locked else self._layout.locked():
+            if always or (instead and not self._is_whole()):
+                discard_database(self._layout, DATABASE)
+            make_database(self._layout, DATABASE)
+            return self._connected()
 
-    @staticmethod
-    def _is_whole(path: str) -> bool:
-        """Whether a file is an index without damage: perhaps another process has made it in the meantime."""
+    def _is_whole(self) -> bool:
+        """Whether the file is an index without damage: perhaps another process has made it in the meantime."""
         try:
-            with closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as connection:
+            if not has_database(self._layout, DATABASE):
+                return False
+            with closing(_connect(uri_of(self._layout, DATABASE))) as connection:
+                check_opened(connection, self._layout, DATABASE)
                 return is_whole(connection)
         except _DAMAGE:
             return False
 
     def _in_memory(self) -> sqlite3.Connection:
         """Return an index in memory, for when nothing may be written; it begins as what the file says, if it can."""
-        path = self._layout.database_path
-        connection = self._connected(":memory:")
-        if os.path.exists(path):
-            from urllib.parse import quote
-
+        connection = self._prepared(_connect(":memory:"))
+        if self._layout.exists and has_database(self._layout, DATABASE, to_write=False):
             for how in ("mode=ro", "immutable=1"):  # the second: closed well, and nobody can make its log
                 try:
-                    with closing(sqlite3.connect(f"file:{quote(path)}?{how}", uri=True)) as source:
+                    with closing(_connect(uri_of(self._layout, DATABASE, how))) as source:
+                        check_opened(source, self._layout, DATABASE)
                         if has_our_tables(source):
                             source.backup(connection)
                         break
@@ -136,8 +139,18 @@ class StoreIndex:
                     continue
         return connection
 
-    def _connected(self, path: str) -> sqlite3.Connection:
-        connection = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+    def _connected(self) -> sqlite3.Connection:
+        """Open the file, which is there."""
+        connection = _connect(uri_of(self._layout, DATABASE))
+        try:
+            check_opened(connection, self._layout, DATABASE)
+        except BaseException:
+            connection.close()
+            raise
+        return self._prepared(connection)
+
+    def _prepared(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        """Make the tables, if there are none of this version; close the connection when that fails."""
         try:
             if self._version(connection) != VERSION:
                 connection.execute("PRAGMA journal_mode = WAL")
@@ -263,8 +276,12 @@ class StoreIndex:
 
     def rebuild(self) -> None:
         """Forget everything that was derived and derive it again, in a new file: whatever the old one is."""
+        self.connection.close()
         try:
-            self._start_again(always=True)
+            with told("write the index", self._layout.root):
+                self.connection = self._made(always=True) if self._create else self._prepared(_connect(":memory:"))
+            with self.transaction() as connection:
+                self._follow(connection)
         except sqlite3.DatabaseError as problem:
             if not (_unwritable(problem) and self._create):
                 raise
@@ -274,9 +291,11 @@ class StoreIndex:
     def _start_again(self, *, always: bool = False) -> None:
         """Go on with a new index; (not `always`) with that of another process, if it has made one already."""
         self.connection.close()
-        self.connection = self._made(instead=True, always=always) if self._create else self._connected(":memory:")
-        with self.transaction() as connection:
-            self._follow(connection)
+        if self._create:
+            self.connection = self._kept_or_in_memory(lambda: self._made(instead=True, always=always))
+        else:
+            self.connection = self._prepared(_connect(":memory:"))
+        self._write(self._follow)
 
     def _follow(
         self,
@@ -483,11 +502,11 @@ class StoreIndex:
 
     def document(self, descriptor: Descriptor) -> bytes:
         """Return the content of a small blob, checked against its digest and size."""
-        path, limit = self._layout.blob_path(descriptor.digest), self._layout.largest_document
+        limit = self._layout.largest_document
         check_size(descriptor.size, limit, f"the document {descriptor.digest}")
         with told(f"read the blob {descriptor.digest}"):
             try:
-                with open(path, "rb") as source:
+                with self._layout.open_blob(descriptor.digest) as source:
                     content = source.read(limit + 1)
             except FileNotFoundError:
                 raise StoreError(f"the blob {descriptor.digest} is not in the store", code="blob-missing") from None

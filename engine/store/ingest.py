@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+from io import FileIO
 
 from imq.engine.layers.compression import compressor
 from imq.engine.layers.measure import LayerMeter
@@ -25,11 +26,11 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import partials
 from .damage import damaged, is_marked, unmark
-from .files import free_at, locked, share, sync_all, sync_folder, told, write_all
+from .files import free_at, sync_all, told, write_all
 from .index import Content
 from .intake import small, take_in
-from .layout import unknown_type
-from .leases import mark_sweep, reap, unlink
+from .layout import BLOBS, unknown_type
+from .leases import LEASE, end_lease, new_token, reap
 from .measuring import checked
 from .partials import Partial
 from .room import Room
@@ -60,7 +61,7 @@ class Ingest:
     def __init__(self, layout: Layout, *, measure: bool, quota: int | None = None) -> None:
         self._layout = layout
         self._measure = measure
-        self._token = f"{os.getpid()}-{os.urandom(6).hex()}"
+        self._token = new_token()
         self._room = Room(layout, quota, self._token)
         self._lease: int | None = None
         self._guard = threading.Lock()
@@ -73,10 +74,9 @@ class Ingest:
 
     def __enter__(self) -> Self:
         """Take a lease, and clear away what dead ones left."""
-        with told("prepare the store for new blobs"), locked(self._layout.lock_path):
+        with told("prepare the store for new blobs"), self._layout.locked():
             reap(self._layout)
-            path = os.path.join(self._layout.ingest_path, f"{self._token}.lease")
-            self._lease = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            self._lease = self._layout.ingest.create_file(self._token + LEASE)
             fcntl.flock(self._lease, fcntl.LOCK_EX)
         return self
 
@@ -85,11 +85,9 @@ class Ingest:
         assert self._lease is not None
         try:
             self._settle()
-            with told("end bringing blobs in"), locked(self._layout.lock_path):
-                if kind is not None:
-                    mark_sweep(self._layout)
+            with told("end bringing blobs in"), self._layout.locked():
                 self._room.close()
-                unlink(os.path.join(self._layout.ingest_path, f"{self._token}.lease"))
+                end_lease(self._layout, self._token + LEASE, sweep=kind is not None)
         except StoreError:
             if kind is None:  # else the first error says more; the lease that stays is found dead, which is mark enough
                 raise
@@ -135,7 +133,7 @@ class Ingest:
         `wanted` are the bytes of each blob.
         """
         assert self._lease is not None
-        with told("reserve blobs", self._layout.root), locked(self._layout.lock_path):
+        with told("reserve blobs", self._layout.root), self._layout.locked():
             self._make_room(wanted)
             self._room.claim(wanted)
             write_all(self._lease, "".join(f"{digest}\n" for digest in wanted).encode())
@@ -151,10 +149,11 @@ class Ingest:
     def _stored(self, digest: Digest) -> int | None:
         """Return the bytes of a blob that is here, None when it is not."""
         with told("reserve blobs"):
-            try:
-                return os.stat(self._place(digest)).st_size
-            except FileNotFoundError:
-                return None
+            waiting = self._waits_as(digest)
+            if waiting is None:
+                return self._layout.blob_size(digest)
+            about = self._layout.ingest.file_status(waiting)
+            return about.st_size if about is not None else None
 
     def document(self, descriptor: Descriptor, content: bytes) -> None:
         """Store a document (manifest, index or config). Verified, atomic, idempotent; it need not be reserved."""
@@ -164,8 +163,11 @@ class Ingest:
 
     def read(self, digest: Digest) -> bytes:
         """Return the content of a stored document, checked against its digest."""
-        with told(f"read the blob {digest}"), open(self._place(digest), "rb") as source:
-            content = source.read(self.largest_document + 1)
+        with told(f"read the blob {digest}"):
+            waiting = self._waits_as(digest)
+            opened = self._layout.open_blob(digest) if waiting is None else self._layout.ingest.open_to_read(waiting)
+            with opened as source:
+                content = source.read(self.largest_document + 1)
         check_size(len(content), self.largest_document, f"the document {digest}")
         hasher = digest.hasher()
         hasher.update(content)
@@ -173,11 +175,10 @@ class Ingest:
             raise damaged(self._layout, digest)
         return content
 
-    def _place(self, digest: Digest) -> str:
-        """Return where a blob lies or would lie, its name or a file that waits for it."""
+    def _waits_as(self, digest: Digest) -> str | None:
+        """Return the name in ingest/ of a blob that is not synced yet, None for any other."""
         with self._guard:
-            waiting = self._waiting.get(digest)
-        return waiting if waiting is not None else self._layout.blob_path(digest)
+            return self._waiting.get(digest)
 
     def begun(self, descriptor: Descriptor) -> int:
         """Take over what an earlier transfer left of a blob; return its bytes, behind which `receive` can go on."""
@@ -187,7 +188,7 @@ class Ingest:
         if partial is None and not small(descriptor):
             with told(f"go on with the blob {digest}"):
                 if partials.any_of(self._layout, digest):
-                    with locked(self._layout.lock_path):
+                    with self._layout.locked():
                         partial = partials.take_over(self._layout, descriptor)
             if partial is not None:
                 with self._guard:
@@ -224,12 +225,12 @@ class Ingest:
                 target = self._target(digest, begun or 0, keeps=keeps)
                 take_in(target.handle, descriptor, meter, readinto, cancelled, target.size)
                 content = checked(meter, digest, diff_id, "nothing of it was kept") if meter is not None else None
-                self._keep(target.path, descriptor)
+                self._keep(target.name, descriptor)
         except BaseException as problem:
             if target is not None and not (
                 keeps and isinstance(problem, _BROKEN_OFF) and os.fstat(target.handle).st_size
             ):
-                unlink(target.path)
+                self._layout.ingest.remove_file(target.name)
             raise
         finally:
             if target is not None:  # only now: nobody else may find it unlocked under its old name
@@ -252,7 +253,7 @@ class Ingest:
         hasher, size = sha256(), 0
         temporary = self._temporary()
         try:
-            with told("store a layer", self._layout.root), open(temporary, "xb", buffering=0) as target:
+            with told("store a layer", self._layout.root), self._new_file(temporary) as target:
                 for piece in self._room.watched(_through(pieces, meter, pack)):
                     hasher.update(piece)
                     size += len(piece)
@@ -269,7 +270,7 @@ class Ingest:
                 self._keep(temporary, descriptor)
         except BaseException:
             meter.close()
-            unlink(temporary)
+            self._layout.ingest.remove_file(temporary)
             raise
         content = Content(descriptor.digest, measured.diff_id, measured.size, measured.tar_size, measured.entries)
         with self._guard:
@@ -283,17 +284,21 @@ class Ingest:
         if partial is not None:
             if begun:
                 return partial
-            partials.remove(partial)
+            partials.remove(self._layout, partial)
         if keeps:
             return partials.begin(self._layout, digest, self._temporary())
-        path = self._temporary()
-        return Partial(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+        name = self._temporary()
+        return Partial(name, self._layout.ingest.create_file(name))
+
+    def _new_file(self, name: str) -> FileIO:
+        """Make a file in ingest/ to write to."""
+        return FileIO(self._layout.ingest.create_file(name), "w")
 
     def _temporary(self) -> str:
-        """Return a new name beside the store."""
+        """Return a new name in ingest/."""
         with self._guard:
             self._count += 1
-            return os.path.join(self._layout.ingest_path, f"{self._token}.{self._count}")
+            return f"{self._token}.{self._count}"
 
     def _keep(self, temporary: str, descriptor: Descriptor) -> None:
         """Give a verified blob its name: a large one at once, for it is synced, a small one when it is."""
@@ -305,15 +310,10 @@ class Ingest:
             before = self._waiting.get(digest)
             self._waiting[digest] = temporary
         if before is not None:
-            unlink(before)
+            self._layout.ingest.remove_file(before)
 
     def _name(self, temporary: str, digest: Digest) -> None:
-        target = self._layout.blob_path(digest)
-        folder = os.path.dirname(target)
-        if not os.path.isdir(folder):  # of another algorithm than any blob before
-            os.makedirs(folder, exist_ok=True)
-            share(folder, self._layout.root)
-        os.rename(temporary, target)
+        self._layout.ingest.rename(temporary, digest.hex, self._layout.make_directory(BLOBS, digest.algorithm))
         unmark(self._layout, digest)
 
     def _settle(self) -> None:
@@ -321,9 +321,10 @@ class Ingest:
         with self._guard:
             waiting, self._waiting = self._waiting, {}
         if waiting:
-            self._protect({digest: os.stat(temporary).st_size for digest, temporary in waiting.items()})
+            statuses = {digest: self._layout.ingest.file_status(name) for digest, name in waiting.items()}
+            self._protect({digest: about.st_size for digest, about in statuses.items() if about is not None})
             with told("sync the store", self._layout.root):
-                sync_all(self._layout.ingest_path)
+                sync_all(self._layout.ingest)
                 for digest, temporary in waiting.items():
                     self._name(temporary, digest)
 
@@ -331,10 +332,10 @@ class Ingest:
         """Make all blobs and their names durable; to be done before something refers to them."""
         self._settle()
         with told("sync the store"):
-            blobs = os.path.join(self._layout.root, "blobs")
-            for algorithm in os.listdir(blobs):
-                sync_folder(os.path.join(blobs, algorithm))
-            sync_folder(blobs)
+            blobs = self._layout.make_directory(BLOBS)
+            for _, directory in blobs.directories():
+                directory.sync()
+            blobs.sync()
 
 
 def _through(

@@ -14,20 +14,23 @@ fetched: the index stays as its registry has it, and what it names besides is ab
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from imq.engine.oci import media
-from imq.engine.oci.digest import Digest
+from imq.engine.oci.digest import Digest, is_digest
 from imq.engine.oci.document import LARGEST_DOCUMENT, Descriptor, write_json
 from imq.engine.oci.reference import Name, Reference, read_name
 from imq.engine.oci.timestamp import read_time, write_time
 from imq.grammar.errors import DigestMismatch, Malformed, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .files import locked, share, told, write_whole
+from .directory import Directory
+from .files import locked, replace_file, told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from typing import Any
+    from collections.abc import Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from typing import Any, BinaryIO
 
 REF_NAME = "org.opencontainers.image.ref.name"
 CONTAINERD_NAME = "io.containerd.image.name"
@@ -40,7 +43,8 @@ HOLDS = "dev.imq.holds"
 EVERY = "all"
 EMPTY_INDEX = b'{"schemaVersion":2,"manifests":[]}'
 VERSION = b'{"imageLayoutVersion":"1.0.0"}'
-_OWN = {"oci-layout", "blobs", "ingest", "lock", "index.json", "index.db", "index.db-wal", "index.db-shm"}
+MARKER, INDEX, BLOBS, INGEST, LOCK, DATABASE = "oci-layout", "index.json", "blobs", "ingest", "lock", "index.db"
+_OWN = {MARKER, INDEX, BLOBS, INGEST, LOCK, DATABASE, *(f"{DATABASE}{end}" for end in ("-wal", "-shm", "-journal"))}
 LARGEST_INDEX = 1 << 30
 """Bytes of index.json that are read at most; at about 300 bytes a name that is three million names."""
 
@@ -117,23 +121,69 @@ def foreign(annotations: Mapping[str, str]) -> dict[str, str]:
 
 
 class Layout:
-    """The files of one store."""
+    """The files of one store. Each is opened in the descriptor of its directory, and none through a link."""
 
     def __init__(self, root: str) -> None:
         self.root = root
-        self.index_path = os.path.join(root, "index.json")
-        self.lock_path = os.path.join(root, "lock")
-        self.ingest_path = os.path.join(root, "ingest")
-        self.database_path = os.path.join(root, "index.db")
+        self._directories: dict[tuple[str, ...], Directory] = {}
         self._written: Mapping[str, Any] = {"schemaVersion": 2, "mediaType": media.OCI_INDEX}
         """What index.json says beside its entries, as it was last read."""
         self.largest_document = LARGEST_DOCUMENT
         """The most bytes of a manifest or config that are read."""
 
+    # Directories
+
+    @property
+    def directory(self) -> Directory:
+        """The root, held open. Raises `FileNotFoundError`."""
+        return self._opened()
+
+    @property
+    def ingest(self) -> Directory:
+        """The directory for what is on its way in, held open. Raises `FileNotFoundError`."""
+        return self._opened(INGEST)
+
+    def blobs(self, algorithm: str) -> Directory:
+        """Return the directory of the blobs of one digest algorithm, held open. Raises `FileNotFoundError`."""
+        return self._opened(BLOBS, algorithm)
+
+    def make_directory(self, *names: str) -> Directory:
+        """Return a directory beneath the root, held open; it and those on the way are made if they are missing."""
+        held = self._directories.get(names)
+        if held is None:
+            held = self.make_directory(*names[:-1]).make_directory(names[-1]) if names else self._opened()
+            self._directories[names] = held
+        return held
+
+    def _opened(self, *names: str) -> Directory:
+        held = self._directories.get(names)
+        if held is None:
+            held = self._opened(*names[:-1]).open_directory(names[-1]) if names else Directory.open(self.root)
+            self._directories[names] = held
+        return held
+
+    def release(self) -> None:
+        """Let go of the directories that are held open: another store may lie at the root by now."""
+        self._directories = {}
+
+    def locked(self, *, wait: bool = True) -> AbstractContextManager[int]:
+        """Return a context that holds the lock of the store; see `files.locked`."""
+        return locked(self.directory, LOCK, wait=wait)
+
+    # The layout
+
     @property
     def exists(self) -> bool:
-        """Whether there is a layout here."""
-        return os.path.exists(os.path.join(self.root, "oci-layout"))
+        """Whether there is a layout here. Raises `StoreError` when what says so is a link or no regular file."""
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            if self.directory.has_file(MARKER):
+                return True
+        self.release()  # it may be made later, in another directory
+        return False
+
+    def is_writable(self) -> bool:
+        """Whether this user may make files in the root."""
+        return os.access(".", os.W_OK, dir_fd=self.directory.descriptor)
 
     def check(self) -> None:
         """Raise `StoreError` when what is at the root can neither be nor become a store."""
@@ -160,34 +210,31 @@ class Layout:
             self.check()
         with told(f"make the store {self.root}"):
             os.makedirs(self.root, exist_ok=True)
-            blobs = os.path.join(self.root, "blobs")
-            for folder in (blobs, os.path.join(blobs, "sha256"), self.ingest_path):
-                if not os.path.isdir(folder):
-                    os.makedirs(folder, exist_ok=True)
-                    share(folder, self.root)
-            if not self.exists or not os.path.lexists(self.index_path):
-                with locked(self.lock_path):
-                    if not os.path.lexists(self.index_path) and not self._has_blobs():
+            self.make_directory(BLOBS, "sha256")
+            self.make_directory(INGEST)
+            if not self.exists or not self.has_index():
+                with self.locked():
+                    if not self.has_index() and not self._has_blobs():
                         self.write([])
                     if not self.exists:
-                        marker = os.path.join(self.root, "oci-layout")
-                        write_whole(marker, VERSION, os.path.join(self.ingest_path, f"oci-layout.{os.getpid()}"))
+                        replace_file(self.directory, MARKER, VERSION, self.ingest, new_temporary())
 
     def _has_blobs(self) -> bool:
         """Whether any blob lies here."""
-        blobs = os.path.join(self.root, "blobs")
-        with told(f"look into {blobs}"):
-            if not os.path.isdir(blobs):
-                return False
-            return any(os.path.isdir(folder.path) and os.listdir(folder.path) for folder in os.scandir(blobs))
+        with told(f"look into {os.path.join(self.root, BLOBS)}"):
+            return next(self.blob_sizes(), None) is not None
 
     def signature(self) -> str:
         """Return what changes whenever index.json is replaced: an empty text when there is none."""
         try:
-            about = os.stat(self.index_path)
+            about = self.directory.file_status(INDEX)
         except FileNotFoundError:
             return ""
-        return f"{about.st_ino}:{about.st_size}:{about.st_mtime_ns}"
+        return f"{about.st_ino}:{about.st_size}:{about.st_mtime_ns}" if about is not None else ""
+
+    def has_index(self) -> bool:
+        """Whether there is an index.json."""
+        return self.signature() != ""
 
     def read(self) -> list[Entry]:
         """Return the entries of index.json; raises `StoreError` when it is missing beside blobs."""
@@ -195,7 +242,7 @@ class Layout:
 
         with told("read the store's index.json"):
             try:
-                with open(self.index_path, "rb") as source:
+                with self.directory.open_to_read(INDEX) as source:
                     content = source.read(LARGEST_INDEX + 1)
             except FileNotFoundError:
                 content = None
@@ -206,7 +253,7 @@ class Layout:
                     code="layout",
                     hints=(
                         "put it back from a copy; nothing is changed and nothing is removed until then",
-                        f"to begin without any image: echo '{EMPTY_INDEX.decode()}' > {self.index_path}",
+                        f"to begin without any image: echo '{EMPTY_INDEX.decode()}' > {os.path.join(self.root, INDEX)}",
                     ),
                 )
             return []
@@ -217,7 +264,8 @@ class Layout:
         except (ValueError, RecursionError, KeyError):
             entries = None
         if not isinstance(entries, list):
-            raise Malformed(f"{self.index_path} is not the index of an image layout", code="layout")
+            path = os.path.join(self.root, INDEX)
+            raise Malformed(f"{path} is not the index of an image layout", code="layout")
         self._written = document
         return [Entry.read(entry, place) for place, entry in enumerate(entries)]
 
@@ -225,13 +273,38 @@ class Layout:
         """Replace index.json. Atomic: this is the moment at which a change of the store is done."""
         document = {**self._written, "manifests": [entry.document() for entry in entries]}
         with told("write the store's index.json"):
-            write_whole(
-                self.index_path, write_json(document), os.path.join(self.ingest_path, f"index.{os.getpid()}.json")
-            )
+            replace_file(self.directory, INDEX, write_json(document), self.ingest, new_temporary())
 
-    def blob_path(self, digest: Digest) -> str:
-        """Return where the blob of this digest lies, or would lie."""
-        return os.path.join(self.root, "blobs", digest.algorithm, digest.hex)
+    # Blobs
+
+    def open_blob(self, digest: Digest) -> BinaryIO:
+        """Open a blob to read its bytes. Raises `FileNotFoundError`."""
+        return self.blobs(digest.algorithm).open_to_read(digest.hex)
+
+    def blob_size(self, digest: Digest) -> int | None:
+        """Return the bytes of a blob, None when it is not here."""
+        try:
+            about = self.blobs(digest.algorithm).file_status(digest.hex)
+        except FileNotFoundError:
+            return None
+        return about.st_size if about is not None else None
+
+    def has_blob(self, digest: Digest) -> bool:
+        """Whether a blob is here."""
+        return self.blob_size(digest) is not None
+
+    def blob_sizes(self) -> Iterator[tuple[Digest, int]]:
+        """Yield every blob that is here, with its bytes."""
+        with suppress(FileNotFoundError):
+            for algorithm, directory in self._opened(BLOBS).directories():
+                for name, about in directory.files():
+                    if is_digest(digest := f"{algorithm}:{name}"):
+                        yield Digest(digest), about.st_size
+
+
+def new_temporary() -> str:
+    """Return the name of a new file in ingest/ that is renamed at once: nobody else can guess it."""
+    return f"{os.getpid()}-{os.urandom(6).hex()}.new"
 
 
 def holding(descriptor: Descriptor, held: frozenset[Digest] | None) -> Descriptor:

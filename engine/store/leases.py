@@ -7,83 +7,117 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+from contextlib import suppress
 
-from imq.engine.oci.digest import Digest
+from imq.engine.oci.digest import Digest, is_digest
 from imq.grammar.record import TYPE_CHECKING
 
 from . import partials
-from .files import locked, told
+from .files import is_full
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .layout import Layout
 
 SWEEP_MARK = "sweep"
 """The file in ingest/ that says: blobs may lie about that nothing reaches."""
 DAMAGED = ".damaged"
 """How the name of a file in ingest/ ends that says: the blob of this digest is damaged."""
-_STAYING = (partials.ENDING, DAMAGED)
+LEASE = ".lease"
+_LARGEST_LEASE = 64 << 20
+"""Bytes of a lease that are read at most: 900,000 digests."""
+_LEFT = r"([0-9]+-[0-9a-f]{12})\.([0-9]+|lease|room|new)\Z"
+_DAMAGED = r"(sha256-[0-9a-f]{64}|sha512-[0-9a-f]{128})\.damaged\Z"
 
 
-def is_left(name: str) -> bool:
-    """Whether a file in ingest/ is of an ingest, living or dead, rather than something that outlives it."""
-    return name != SWEEP_MARK and not name.endswith(_STAYING)
+def new_token() -> str:
+    """Return how the names begin of the files in ingest/ that one ingest makes: nobody else can guess it."""
+    return f"{os.getpid()}-{os.urandom(6).hex()}"
+
+
+def owner_of(name: str) -> str | None:
+    """Return the token of the ingest, living or dead, that made a file in ingest/; None for any other file."""
+    made = re.match(_LEFT, name)
+    return made[1] if made else None
 
 
 def tidy(layout: Layout) -> None:
-    """Clear away what dead ingests left, unless the store is busy: then whoever holds its lock does it."""
-    with told("tidy the store"):
-        try:
-            with locked(layout.lock_path, wait=False):
+    """Clear away what dead ingests left, unless the store is busy: then whoever holds its lock does it.
+
+    It can wait, so a full disk or a file of another user is no reason to fail.
+    """
+    with suppress(OSError):
+        if any(map(owner_of, layout.ingest.names())):
+            with layout.locked(wait=False):
                 reap(layout)
-        except BlockingIOError:
-            pass
 
 
 def reap(layout: Layout) -> frozenset[Digest]:
     """Remove what dead ingests left and nobody can go on with; return the digests that living ones protect.
 
-    The caller holds the store's lock.
+    Nothing is removed but what has a name as an ingest makes it. The caller holds the store's lock.
     """
     protected: set[Digest] = set()
     living: set[str] = set()
-    names = os.listdir(layout.ingest_path)
+    ingest = layout.ingest
+    names = ingest.names()
     for name in names:
-        token, dot, kind = name.rpartition(".")
-        if not dot or kind != "lease":
+        token = owner_of(name)
+        if token is None or not name.endswith(LEASE):
             continue
-        path = os.path.join(layout.ingest_path, name)
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            living.add(token)
-            with open(path, encoding="ascii") as lease:
-                protected.update(Digest(line) for line in lease.read().split())
-        else:
-            mark_sweep(layout)
-        finally:
-            os.close(handle)
+            lease = ingest.open_to_read(name)
+        except FileNotFoundError:
+            continue
+        with lease:
+            try:
+                fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                living.add(token)
+                protected.update(_digests(lease.read(_LARGEST_LEASE)))
+            else:
+                end_lease(layout, name, sweep=True)
     for name in names:
-        if is_left(name) and name.split(".")[0] not in living:
-            unlink(os.path.join(layout.ingest_path, name))
-        elif name.endswith(DAMAGED):
+        token = owner_of(name)
+        if token is not None and token not in living:
+            ingest.remove_file(name)
+        elif re.match(_DAMAGED, name):
             algorithm, _, digits = name.removesuffix(DAMAGED).partition("-")
-            if not os.path.exists(os.path.join(layout.root, "blobs", algorithm, digits)):
-                unlink(os.path.join(layout.ingest_path, name))
+            if not layout.has_blob(Digest(f"{algorithm}:{digits}")):
+                ingest.remove_file(name)
     partials.drop(layout)
     return frozenset(protected)
 
 
+def _digests(content: bytes) -> Iterator[Digest]:
+    """Yield the digests of a lease; what is no digest was not written by an ingest, or not to its end."""
+    for line in content.decode("ascii", "replace").split():
+        if is_digest(line):
+            yield Digest(line)
+
+
+def end_lease(layout: Layout, name: str, *, sweep: bool) -> None:
+    """Remove a lease. With `sweep` it becomes the mark of `mark_sweep`, in one step that needs no room."""
+    if sweep:
+        layout.ingest.rename(name, SWEEP_MARK)
+    else:
+        layout.ingest.remove_file(name)
+
+
 def mark_sweep(layout: Layout) -> None:
-    """Say that blobs may lie about that nothing reaches, so that the next collection looks at all of them."""
-    path = os.path.join(layout.ingest_path, SWEEP_MARK)
-    if not os.path.exists(path):  # it may be somebody else's
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+    """Say that blobs may lie about that nothing reaches, so that the next collection looks at all of them.
 
-
-def unlink(path: str) -> None:
-    """Remove a file that may be gone already."""
+    On a full disk nothing is said: `prune` looks at all of them anyway.
+    """
     try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
+        layout.ingest.ensure_file(SWEEP_MARK)
+    except OSError as problem:
+        if not is_full(problem):
+            raise
+
+
+def is_sweep_marked(layout: Layout) -> bool:
+    """Whether the next collection is to look at all blobs."""
+    return layout.ingest.has_file(SWEEP_MARK)

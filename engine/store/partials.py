@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import time
 
 from imq.engine.oci.digest import Digest
@@ -25,29 +26,30 @@ if TYPE_CHECKING:
     from .layout import Layout
 
 ENDING = ".part"
+_NAME = r"(sha256(?=-[0-9a-f]{64}\.)|sha512(?=-[0-9a-f]{128}\.))-([0-9a-f]+)\.[0-9][0-9a-f.-]*\.part\Z"
 LONGEST = 7 * 24 * 3600
 """Seconds for which a partial that nobody writes is kept."""
 
 
 class Partial(Record):
-    """A file that is to become a blob, locked by the one who holds `handle`; `size` are the bytes that it had then."""
+    """A file in ingest/ that is to become a blob, locked by the one who holds `handle`; `size` is that it had then."""
 
-    path: str
+    name: str
     handle: int
     size: int = 0
 
 
 def begin(layout: Layout, digest: Digest, private: str) -> Partial:
-    """Make an empty partial by way of the file `private`, which is not there yet: it bears its name once locked."""
-    handle = os.open(private, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    """Make an empty partial by way of the new file `private` in ingest/: it bears its name once locked."""
+    handle = layout.ingest.create_file(private)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path = os.path.join(layout.ingest_path, f"{_stem(digest)}.{os.path.basename(private)}{ENDING}")
-        os.rename(private, path)
+        name = f"{_stem(digest)}.{private}{ENDING}"
+        layout.ingest.rename(private, name)
     except BaseException:
         os.close(handle)
         raise
-    return Partial(path, handle)
+    return Partial(name, handle)
 
 
 def any_of(layout: Layout, digest: Digest) -> bool:
@@ -58,15 +60,15 @@ def any_of(layout: Layout, digest: Digest) -> bool:
 def take_over(layout: Layout, descriptor: Descriptor) -> Partial | None:
     """Return the longest partial of a blob that nobody writes, locked; remove its like. Under the store's lock."""
     best: Partial | None = None
-    for path in list(_named(layout, descriptor.digest)):
-        found = _taken(path)
+    for name in list(_named(layout, descriptor.digest)):
+        found = _taken(layout, name)
         if found is None:
             continue
         if not 0 < found.size <= descriptor.size or (best is not None and found.size <= best.size):
-            remove(found)
+            remove(layout, found)
             continue
         if best is not None:
-            remove(best)
+            remove(layout, best)
         best = found
     return best
 
@@ -78,16 +80,13 @@ def drop(layout: Layout, *, everything: bool = False, but: frozenset[Digest] = f
     """
     freed = 0
     now = time.time()
-    for name in os.listdir(layout.ingest_path):
-        if not name.endswith(ENDING) or any(name.startswith(f"{_stem(digest)}.") for digest in but):
+    for name in layout.ingest.names():
+        digest = _digest_of(name)
+        if digest is None or digest in but or (about := layout.ingest.file_status(name)) is None:
             continue
-        path = os.path.join(layout.ingest_path, name)
-        try:
-            touched = os.stat(path).st_mtime
-        except FileNotFoundError:
-            continue
-        if (everything or abs(now - touched) > LONGEST) and (found := _taken(path, os.O_RDONLY)) is not None:
-            remove(found)
+        old = abs(now - about.st_mtime) > LONGEST
+        if (everything or old) and (found := _taken(layout, name, os.O_RDONLY)) is not None:
+            remove(layout, found)
             freed += found.size
     return freed
 
@@ -95,21 +94,23 @@ def drop(layout: Layout, *, everything: bool = False, but: frozenset[Digest] = f
 def sizes(layout: Layout) -> dict[Digest, int]:
     """Return the bytes of what there is of each blob; of several partials of one the sum."""
     found: dict[Digest, int] = {}
-    for entry in os.scandir(layout.ingest_path):
-        if entry.name.endswith(ENDING):
-            algorithm, _, rest = entry.name.partition("-")
-            digest = Digest(f"{algorithm}:{rest.partition('.')[0]}")
-            try:
-                found[digest] = found.get(digest, 0) + entry.stat().st_size
-            except FileNotFoundError:
-                continue
+    for name, about in layout.ingest.files():
+        digest = _digest_of(name)
+        if digest is not None:
+            found[digest] = found.get(digest, 0) + about.st_size
     return found
 
 
-def remove(partial: Partial) -> None:
+def remove(layout: Layout, partial: Partial) -> None:
     """Remove a partial that the caller holds, and let it go."""
-    os.unlink(partial.path)
+    layout.ingest.remove_file(partial.name)
     os.close(partial.handle)
+
+
+def _digest_of(name: str) -> Digest | None:
+    """Return the digest that a partial is to have, None for what is no partial."""
+    made = re.match(_NAME, name)
+    return Digest(f"{made[1]}:{made[2]}") if made else None
 
 
 def _stem(digest: Digest) -> str:
@@ -117,24 +118,26 @@ def _stem(digest: Digest) -> str:
 
 
 def _named(layout: Layout, digest: Digest) -> Iterator[str]:
-    stem = f"{_stem(digest)}."
-    for name in os.listdir(layout.ingest_path):
-        if name.startswith(stem) and name.endswith(ENDING):
-            yield os.path.join(layout.ingest_path, name)
+    return (name for name in layout.ingest.names() if _digest_of(name) == digest)
 
 
-def _taken(path: str, how: int = os.O_RDWR) -> Partial | None:
-    """Lock a partial; None when somebody writes it, or it has become a blob meanwhile."""
+def _taken(layout: Layout, name: str, access: int = os.O_RDWR) -> Partial | None:
+    """Lock a partial; None when somebody writes it, or it has become a blob meanwhile.
+
+    One that has another name too is not taken over: what is written to it would be written there.
+    """
     try:
-        handle = os.open(path, how | os.O_CLOEXEC)
+        handle = layout.ingest.open_file(name, access)
     except (FileNotFoundError, PermissionError):  # the second: of another user of the store
         return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         about = os.fstat(handle)
-        if about.st_ino == os.stat(path).st_ino:  # its writer renames it before letting it go
-            return Partial(path, handle, about.st_size)
-    except (BlockingIOError, FileNotFoundError):
+        there = layout.ingest.file_status(name)
+        alone = about.st_nlink == 1 or access == os.O_RDONLY
+        if there is not None and about.st_ino == there.st_ino and alone:  # its writer renames it before letting it go
+            return Partial(name, handle, about.st_size)
+    except BlockingIOError:
         pass
     except BaseException:
         os.close(handle)

@@ -7,15 +7,15 @@ All of it can be lost: it is asked for again. Where nothing can be written it la
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
+from contextlib import suppress
 
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Index
-from imq.grammar.errors import StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from .database import check_opened, discard_database, has_database, make_database, uri_of
 from .rows import chain_ids, config_row, environment, step_rows, texts
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from imq.engine.oci.document import Descriptor, Manifest
     from imq.engine.oci.platform import Platform
     from imq.engine.oci.reference import Reference
+
+    from .layout import Layout
 
 FILE = "remote.db"
 _VERSION = 2
@@ -102,50 +104,50 @@ class Seen(Record):
 class Remembered:
     """The memory, attached to a connection of the index. Not to be shared between threads."""
 
-    def __init__(self, connection: sqlite3.Connection, folder: str | None) -> None:
-        """Attach the memory that lies in `folder`, in place of one that lies nowhere.
+    def __init__(self, connection: sqlite3.Connection, layout: Layout | None) -> None:
+        """Attach the memory that lies in the root of `layout`, in place of one that lies nowhere.
 
         None: the one that is attached already, else one that lasts as long as the connection.
         """
         self._connection = connection
         attached = {name: path for _, name, path in connection.execute("PRAGMA database_list")}
-        if attached.get(_ATTACHED) or (_ATTACHED in attached and folder is None):
+        if attached.get(_ATTACHED) or (_ATTACHED in attached and layout is None):
             return
         self._detach()
-        try:
-            self._attach(":memory:" if folder is None else os.path.join(folder, FILE))
-        except (sqlite3.Error, StoreError):
-            self._attach(":memory:")
+        if layout is not None:
+            with suppress(sqlite3.Error, OSError):
+                self._attach(layout)
+                return
+            self._detach()
+        self._prepare(None)
 
-    def _attach(self, path: str) -> None:
-        connection = self._connection
+    def _attach(self, layout: Layout) -> None:
+        if not has_database(layout, FILE):
+            with layout.locked():
+                make_database(layout, FILE)
         try:
-            self._prepare(path)
+            self._prepare(layout)
         except sqlite3.Error as problem:
             self._detach()
-            if path == ":memory:" or not problem.sqlite_errorname.startswith(_BROKEN):
+            if not problem.sqlite_errorname.startswith(_BROKEN):
                 raise
-            for part in (path, f"{path}-wal", f"{path}-shm"):  # it is broken; what it held can be asked for again
-                if os.path.lexists(part):
-                    os.unlink(part)
-            try:
-                self._prepare(path)
-            except sqlite3.Error:
-                self._detach()
-                raise
-        except OSError as problem:
-            self._detach()
-            raise StoreError(str(problem), code="remembered") from problem
-        connection.execute(f"PRAGMA {_ATTACHED}.synchronous = OFF")  # what is lost is asked for again
+            with layout.locked():  # it is broken; what it held can be asked for again
+                discard_database(layout, FILE)
+                make_database(layout, FILE)
+            self._prepare(layout)
+        self._connection.execute(f"PRAGMA {_ATTACHED}.synchronous = OFF")  # what is lost is asked for again
 
     def _detach(self) -> None:
         if any(name == _ATTACHED for _, name, _ in self._connection.execute("PRAGMA database_list")):
             self._connection.execute(f"DETACH {_ATTACHED}")
 
-    def _prepare(self, path: str) -> None:
+    def _prepare(self, layout: Layout | None) -> None:
+        """Attach the file, or memory alone, and make the tables, if there are none of this version."""
         connection = self._connection
+        path = ":memory:" if layout is None else uri_of(layout, FILE)
         connection.execute(f"ATTACH ? AS {_ATTACHED}", (path,))
-        if path != ":memory:":
+        if layout is not None:
+            check_opened(connection, layout, FILE, _ATTACHED)
             connection.execute(f"PRAGMA {_ATTACHED}.journal_mode = WAL")
         version = connection.execute(f"PRAGMA {_ATTACHED}.user_version").fetchone()[0]
         if version == _VERSION:

@@ -1,42 +1,44 @@
-"""Removing many files: several at once, because each removal waits for the file system."""
+"""Removing many blobs: several at once, because each removal waits for the file system."""
 
 from __future__ import annotations
-
-import os
 
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from imq.engine.oci.digest import Digest
+
+    from .layout import Layout
+
 _WORTH_THREADS = 64
-"""Files from which threads are worth starting."""
+"""Blobs from which threads are worth starting."""
 _THREADS = 8
 
 
-def remove_files(paths: Sequence[str]) -> list[int | None]:
-    """Remove the files and return the bytes of each, None for one that was not there.
+def remove_blobs(layout: Layout, digests: Sequence[Digest]) -> list[int | None]:
+    """Remove blobs and return the bytes of each, None for one that was not there.
 
     What cannot be removed raises its `OSError` when the others have been tried.
     """
-    sizes: list[int | None] = [None] * len(paths)
+    sizes: list[int | None] = [None] * len(digests)
     problems: list[OSError] = []
-    waiting = iter(range(len(paths)))  # shared: handing out the next number is one step of the interpreter
+    waiting = iter(range(len(digests)))  # shared: handing out the next number is one step of the interpreter
 
     def work() -> None:
         for place in waiting:
-            path = paths[place]
+            digest = digests[place]
             try:
-                size = os.stat(path).st_size
-                os.unlink(path)
+                blobs = layout.blobs(digest.algorithm)
+                about = blobs.status(digest.hex)
+                if about is not None and blobs.remove_file(digest.hex):
+                    sizes[place] = about.st_size
             except FileNotFoundError:
                 continue
             except OSError as problem:
                 problems.append(problem)
-                continue
-            sizes[place] = size
 
-    if len(paths) < _WORTH_THREADS:
+    if len(digests) < _WORTH_THREADS:
         work()
     else:
         from threading import Thread  # a change of a few names does without

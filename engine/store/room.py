@@ -9,6 +9,7 @@ downloads that are kept to be gone on with: those that nobody wants now make roo
 from __future__ import annotations
 
 import os
+import re
 
 from imq.engine.oci.digest import Digest, is_digest
 from imq.engine.sizes import human_size
@@ -16,8 +17,8 @@ from imq.grammar.errors import StoreError
 from imq.grammar.record import TYPE_CHECKING
 
 from . import partials
-from .files import free_at, locked
-from .leases import SWEEP_MARK, unlink
+from .files import free_at, write_all
+from .leases import is_sweep_marked, owner_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from .layout import Layout
 
 _ENDING = ".room"
+_LARGEST_CLAIMS = 64 << 20
+"""Bytes of one file of claims that are read at most."""
 
 
 class Room:
@@ -33,7 +36,7 @@ class Room:
     def __init__(self, layout: Layout, quota: int | None, token: str) -> None:
         self._layout = layout
         self._quota = quota
-        self._path = os.path.join(layout.ingest_path, token + _ENDING)
+        self._name = token + _ENDING
         self._claimed: dict[Digest, int] = {}
         self._seen: int | None = None
         """The bytes that the store had when it was last looked at, and those that have come since."""
@@ -46,7 +49,7 @@ class Room:
         new = {
             digest: size
             for digest, size in wanted.items()
-            if digest not in self._claimed and not os.path.exists(self._layout.blob_path(digest))
+            if digest not in self._claimed and not self._layout.has_blob(digest)
         }
         if not new:
             return
@@ -60,8 +63,12 @@ class Room:
                 raise self._over(here, more)
             self._seen = here + more
         self._check_disk(new.values())
-        with open(self._path, "a", encoding="ascii") as claims:
-            claims.writelines(f"{digest} {size}\n" for digest, size in new.items())
+        self._layout.ingest.ensure_file(self._name)
+        handle = self._layout.ingest.open_file(self._name, os.O_WRONLY | os.O_APPEND)
+        try:
+            write_all(handle, "".join(f"{digest} {size}\n" for digest, size in new.items()).encode())
+        finally:
+            os.close(handle)
         self._claimed |= new
 
     def roomy(self, size: int) -> bool:
@@ -81,7 +88,7 @@ class Room:
             size += len(piece)
             self._seen += len(piece)
             if self._seen > self._quota:
-                with locked(self._layout.lock_path):
+                with self._layout.locked():
                     self._seen -= self._drop_begun()
             if self._seen > self._quota:
                 raise self._over(self._seen - size, size, at_least=True)
@@ -89,7 +96,7 @@ class Room:
 
     def close(self) -> None:
         """Give back what was claimed."""
-        unlink(self._path)
+        self._layout.ingest.remove_file(self._name)
 
     def _drop_begun(self, wanted: Iterable[Digest] = ()) -> int:
         """Remove the parts of blobs that nobody wants or has claimed room for; return their bytes."""
@@ -98,31 +105,29 @@ class Room:
     def _claims(self) -> dict[Digest, int]:
         """Return the blobs that anybody has claimed room for, with their bytes."""
         claimed: dict[Digest, int] = {}
-        for entry in os.scandir(self._layout.ingest_path):
-            if entry.name.endswith(_ENDING):
-                try:
-                    with open(entry.path, encoding="ascii") as claims:
-                        lines = [line.split() for line in claims if line.endswith("\n")]  # the disk may have been full
-                except FileNotFoundError:
-                    continue
-                claimed.update((Digest(line[0]), int(line[1])) for line in lines)
+        for name in self._layout.ingest.names():
+            if owner_of(name) is None or not name.endswith(_ENDING):
+                continue
+            try:
+                with self._layout.ingest.open_to_read(name) as source:
+                    lines = source.read(_LARGEST_CLAIMS).decode("ascii", "replace").splitlines(keepends=True)
+            except FileNotFoundError:
+                continue
+            for line in lines:
+                digest, _, size = line.partition(" ")
+                if is_digest(digest) and re.match(r"[0-9]{1,18}\n\Z", size):  # the disk may have been full
+                    claimed[Digest(digest)] = int(size)
         return claimed
 
     def _held(self) -> dict[Digest, int]:
         """Return the blobs that are here or in part, and those that room is claimed for, with their bytes."""
-        held = partials.sizes(self._layout) | self._claims()
-        for algorithm in os.scandir(os.path.join(self._layout.root, "blobs")):
-            if algorithm.is_dir():
-                for blob in os.scandir(algorithm.path):
-                    if is_digest(name := f"{algorithm.name}:{blob.name}"):
-                        held[Digest(name)] = blob.stat().st_size
-        return held
+        return partials.sizes(self._layout) | self._claims() | dict(self._layout.blob_sizes())
 
     def _over(self, held: int, more: int, *, at_least: bool = False) -> StoreError:
         assert self._quota is not None
         wanted = f"at least {human_size(more)}" if at_least else human_size(more)
         hints = []
-        if os.path.exists(os.path.join(self._layout.ingest_path, SWEEP_MARK)):
+        if is_sweep_marked(self._layout):
             hints.append("imq prune removes what no image needs, and there may be some of it")
         if more <= self._quota:
             most = rounded(self._quota - more, up=False)
@@ -143,7 +148,7 @@ class Room:
         more = sum(-(-size // block) * block for size in sizes)
         if more <= free:
             return
-        begun = sum(entry.stat().st_blocks * 512 for entry in os.scandir(self._layout.ingest_path))
+        begun = sum(about.st_blocks * 512 for _, about in self._layout.ingest.files())
         if more > free + begun:
             raise StoreError(
                 f"no space for what is wanted: {human_size(more)}, and {human_size(free + begun)} are free at "

@@ -17,7 +17,7 @@ from .damage import PULL_AGAIN, CheckedBlob, damaged
 from .files import told
 from .index import StoreIndex
 from .layout import Layout
-from .leases import is_left, tidy
+from .leases import tidy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -72,9 +72,9 @@ class Store:
     def index(self) -> StoreIndex:
         """The index, brought up to what the layout says now."""
         if self._index is None:
-            writable = self.layout.exists and os.access(self.layout.root, os.W_OK)
+            writable = self.layout.exists and self.layout.is_writable()
             if writable:
-                self._tidy()
+                tidy(self.layout)
             elif not self.layout.exists and os.path.lexists(self.layout.root):
                 self.layout.check()
             self._index = StoreIndex(self.layout, create=writable)
@@ -82,27 +82,22 @@ class Store:
         self._index.keep_up(retry=retries)
         return self._index
 
-    def _tidy(self) -> None:
-        """Clear away what processes that died left of blobs that were on their way in."""
-        with told("open the store"):
-            os.makedirs(self.layout.ingest_path, exist_ok=True)
-            left = os.listdir(self.layout.ingest_path)
-        if any(map(is_left, left)):
-            tidy(self.layout)
-
     def close(self) -> None:
         """Close the index."""
         if self._index is not None:
             self._index.close()
             self._index = None
+        self.layout.release()
 
-    def memory_folder(self) -> str | None:
-        """Return the folder for what registries have told, made if it was not there; None when nothing can be kept."""
+    def memory_layout(self) -> Layout | None:
+        """Return the layout for what registries have told, made if it was not there; None when nothing can be kept."""
         try:
             self.layout.create()
-        except StoreError:
+        except StoreError as problem:
+            if problem.code == "unsafe-file":
+                raise
             return None
-        return self.layout.root if os.access(self.layout.root, os.W_OK) else None
+        return self.layout if self.layout.is_writable() else None
 
     def begin(self) -> None:
         """Begin a statement: documents that could not be read are tried again.
@@ -110,6 +105,7 @@ class Store:
         An index that was opened before there was a store is left for that of the store.
         """
         self._retries = True
+        self.layout.release()
         if self._index is not None and not self._index.kept and self.layout.exists:
             self.close()
 
@@ -265,9 +261,8 @@ class Store:
 
         Raises `NotFound` (code `changed`) when no image has it any more: another process has removed it.
         """
-        path = self.layout.blob_path(digest)
         try:
-            return open(path, "rb")
+            return self.layout.open_blob(digest)
         except FileNotFoundError:
             if not self._is_reached(digest):
                 raise NotFound(
@@ -276,7 +271,7 @@ class Store:
                     hints=("run the statement again",),
                 ) from None
         try:
-            return open(path, "rb")  # it may have gone and come again
+            return self.layout.open_blob(digest)  # it may have gone and come again
         except FileNotFoundError:
             raise StoreError(f"the blob {digest} is not in the store", code="blob-missing", hints=PULL_AGAIN) from None
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
+
+from imq.grammar.lexer import is_path, split_path
+
 from .containers import CONTAINERS
 from .declaration import DERIVED, Cost, Field, Kind, Of, Relation, Table, folded
 from .images import IMAGES
@@ -23,7 +27,20 @@ ELSEWHERE: dict[str, str] = {
 }
 """Tables and relations of the language that no source here has, and why."""
 
+
+def is_field_name(text: str) -> bool:
+    """Whether a text is the name or path of a field of any table, so that a bare word of this text would be unclear."""
+    return is_path(text) and folded(split_path(text)[0]) in _field_names()
+
+
+@cache
+def _field_names() -> frozenset[str]:
+    names = {name for table in (*TABLES.values(), *THERE.values()) for one in table.fields for name in one.names}
+    return frozenset(folded(name) for name in (*names, *(r.name for t in TABLES.values() for r in t.relations)))
+
+
 __all__ = [
     "CONTAINERS", "DERIVED", "ELSEWHERE", "HISTORY", "IMAGES", "LAYERS", "LINES", "ROWS", "SEARCHED",
     "SOURCES", "TABLES", "TAGS", "THERE", "USAGE", "Cost", "Field", "Kind", "Of", "Relation", "Table", "folded",
+    "is_field_name",
 ]  # fmt: skip

@@ -60,6 +60,7 @@ class Field(Record):
     how they show it (see render/cell.py); the field's own name always works, with or without underscores.
     `ending` is what a text may go without that is looked for in a list: the protocol of a port. A field that is
     `worked_out` is kept nowhere: a function lent to SQL, another field that it is given, and the part that is meant.
+    `values` are the only values that a field has, where these are few.
     """
 
     name: str
@@ -71,6 +72,12 @@ class Field(Record):
     cost: Cost = Cost.CONFIG
     ending: str = ""
     worked_out: tuple[str, str, int] | None = None
+    values: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name and the aliases."""
+        return (self.name, *self.aliases)
 
     @property
     def heading(self) -> str:

@@ -63,7 +63,10 @@ ABSENT: tuple[tuple[str, str], ...] = (
 )
 """Verbs of the language that cannot be done here, and why."""
 
-__all__ = ["ABSENT", "VERBS", "Planning", "Takes", "Verb", "verb_of"]
+DESTROYING = frozenset({"rm", "untag", "prune"})
+"""Verbs after which something is gone, known without loading them: no misspelled word is readily taken for one."""
+
+__all__ = ["ABSENT", "DESTROYING", "VERBS", "Planning", "Takes", "Verb", "verb_of"]
 
 
 def verb_of(statement: ast.Act) -> Verb:
@@ -76,7 +79,7 @@ def verb_of(statement: ast.Act) -> Verb:
     given = bool(statement.references) or statement.query is not None
     wrong = ""
     if statement.every and not verb.all:
-        wrong = f"{verb.name} all: say all of what: {verb.name} all images"
+        wrong = f"{verb.name} all: say all of what" + ("" if verb.destroys else f": {verb.name} all images")
     elif not given and not statement.every and not verb.alone:
         wrong = f"{verb.name} needs {verb.takes.value}"
     elif given and verb.takes is Takes.NOTHING:

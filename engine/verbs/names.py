@@ -81,12 +81,14 @@ def _of_unused(act: ast.Act) -> ast.Act:
 def _plan_prune(act: ast.Act, planning: Planning) -> list[Action]:
     if act.references:
         name = planning.literals(act.references[:1])[0]
-        raise StatementError(
+        error = StatementError(
             "prune takes no names: it removes what nothing needs",
             code="operand",
             span=act.references[0].span,
             hints=(f"to remove an image: rm {name}", "or say which of the unused ones: prune images where …"),
         )
+        error.replacement = "images where" if name.lower() == "where" else f"images where {name}"
+        raise error
     if act.query is not None:
         whole_images(act, planning)
         if is_remote(act, planning):

@@ -16,6 +16,8 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 class Referring(Serving):
     """The registry; a context manager. `manifests` and `blobs` are by repository and digest, `tags` by both names."""
 
+    has_api = True
+
     def __init__(self) -> None:
         self.manifests: dict[tuple[str, str], tuple[str, bytes]] = {}
         self.tags: dict[tuple[str, str], str] = {}
@@ -101,6 +103,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404)
 
     def _referrers(self, repository: str, name: str, _asked: dict[str, str], _body: bytes) -> None:
+        if not self.registry.has_api:
+            self._answer(404)
+            return
         entries = self.registry.referrers(repository, name)
         listing = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
         self._answer(200, json.dumps(listing).encode(), Content_Type=INDEX)

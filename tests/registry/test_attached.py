@@ -123,6 +123,25 @@ def test_only_what_belongs_to_the_chosen_platforms_goes_along(
     assert list(client.referrers(there, attached.top.digest)) == []
 
 
+def test_a_registry_that_reads_the_fallback_tag_as_the_digest(
+    client: Client, new: Referring, there: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The images of an index are not attached to it."""
+    name, here = Reference.parse(f"{new.host}/plain:v1"), sample.Memory()
+    made = sample.image(here, sample.AMD64, layers=1, size=1000)
+    top = sample.index(here, [{**made.document(), "platform": sample.AMD64}])
+    push(client, name, top, here, Silent())
+    found = new.found
+
+    def as_digest(repository: str, selector: str) -> tuple[str, str, bytes] | None:
+        return found(repository, selector.replace("sha256-", "sha256:").removesuffix(".sig"))
+
+    monkeypatch.setattr(new, "found", as_digest)
+    monkeypatch.setattr(new, "has_api", False)
+    assert copy(client, name, there, (), Silent(), referrers=True).attached == 0
+    assert list(client.tags(there)) == ["v1"]
+
+
 def test_what_is_listed_at_the_target_already_stays(client: Client, attached: Attached, there: Reference) -> None:
     push(client, there, attached.top, attached.here, Silent())
     own = sample.artifact(attached.here, media.EMPTY, "text/plain", SIGNATURE, attached.top, b"our own")

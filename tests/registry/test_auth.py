@@ -19,6 +19,7 @@ from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
 from imq.engine.registry.auth import Challenge, read_challenges
 from imq.engine.registry.credentials import Credentials, find_credentials
+from imq.engine.registry.login import forget
 from imq.engine.registry.pull import pull
 from imq.engine.registry.push import push
 from imq.engine.registry.settings import Settings
@@ -355,6 +356,75 @@ def test_docker_hub_has_its_own_key(tmp_path: Path) -> None:
 def test_old_keys_with_a_scheme_still_count(tmp_path: Path) -> None:
     environment = stored(tmp_path, auths={"https://old.example:5000/v1/": pack()})
     assert found("old.example:5000", **environment) == Credentials(USER, PASSWORD)
+
+
+OTHER = pack("other", "old")
+
+
+@pytest.mark.parametrize(
+    ("auths", "user"),
+    [
+        ({"https://a.io/v1/": OTHER, "a.io": pack(), "http://a.io/v2/": OTHER}, USER),
+        ({"a.io": pack(), "https://a.io": {}}, USER),
+        ({"a.io": {}, "https://a.io": pack()}, None),
+        ({"http://a.io/v2/": OTHER, "https://a.io/v1/": pack()}, USER),
+        ({"https://a.io/v1/": OTHER, "https://a.io": pack()}, USER),
+        ({"https://a.io": {}, "https://a.io/v2/": pack()}, USER),
+        ({"https://a.io/any/path": pack()}, USER),
+        ({"a.io/v1/": pack()}, USER),
+        ({"a.io:5000": OTHER, "https://b.a.io": OTHER, "ftp://a.io": OTHER, "https://a.io.b": OTHER}, None),
+        ({"a.io": "text", "https://a.io": OTHER}, None),
+    ],
+)
+def test_the_name_itself_goes_before_addresses_of_the_host(
+    tmp_path: Path, auths: dict[str, Any], user: str | None
+) -> None:
+    assert getattr(found("a.io", **stored(tmp_path, auths=auths)), "user", None) == user
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_an_auth_may_be_broken_into_lines(tmp_path: Path, end: str) -> None:
+    packed = pack()["auth"]
+    auths = {"a.io": {"auth": f"{packed[:8]}{end}{packed[8:]}{end}"}}
+    assert found("a.io", **stored(tmp_path, auths=auths)) == Credentials(USER, PASSWORD)
+
+
+def test_a_password_of_any_bytes_is_sent_as_it_is(tmp_path: Path) -> None:
+    packed = base64.b64encode(b"ann:p\xe4ss\0\0").decode()
+    credentials = found("a.io", **stored(tmp_path, auths={"a.io": {"auth": packed}}))
+    assert credentials is not None
+    assert base64.b64decode(credentials.basic.removeprefix("Basic ")) == b"ann:p\xe4ss"
+
+
+def test_an_empty_helper_of_a_registry_goes_before_the_general_one(tmp_path: Path) -> None:
+    environment = stored(tmp_path, credsStore="none", credHelpers={"a.io": ""}, auths={"a.io": pack()})
+    assert found("a.io", **environment) == Credentials(USER, PASSWORD)
+    with pytest.raises(RegistryError, match="docker-credential-none"):
+        found("b.io", **environment)
+
+
+def test_a_registry_token_is_shown_to_the_registry_and_buys_nothing(
+    connect: Callable[..., Client], tmp_path: Path
+) -> None:
+    """As docker does: the token server is not asked, and a token that is refused is not shown again."""
+    with Scripted() as server:
+        challenge = {"WWW-Authenticate": f'Bearer realm="{server.url}/token",service="s"'}
+        listing = Step("GET", "/v2/a/tags/list", body=b'{"tags":["b"]}')
+        refused = Step("GET", "/v2/c/tags/list", 401, challenge)
+        server.add(Step("GET", "/v2/a/tags/list", 401, challenge), listing, refused)
+        client = connect(environment=stored(tmp_path, auths={server.host: {"registrytoken": "tok.en"}}))
+        assert list(client.tags(Reference(server.host, "a"))) == ["b"]
+        with pytest.raises(RegistryError):
+            list(client.tags(Reference(server.host, "c")))
+    shown = [seen.headers.get("Authorization") for seen in server.seen]
+    assert shown == [None, "Bearer tok.en", "Bearer tok.en"]
+
+
+def test_logging_out_forgets_every_key_of_the_host(tmp_path: Path) -> None:
+    others = {"b.io": OTHER, "a.io/team": OTHER, "a.io:5000": OTHER}
+    environment = stored(tmp_path, auths={"https://a.io/v2/": OTHER, "a.io": pack(), "http://a.io": OTHER, **others})
+    assert forget(Settings(environment=environment), "a.io").changed
+    assert json.loads((tmp_path / "config.json").read_text()) == {"auths": others}
 
 
 def test_podmans_keys_may_name_part_of_a_registry(tmp_path: Path) -> None:

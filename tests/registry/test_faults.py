@@ -299,18 +299,6 @@ def test_pages_without_entries_are_passed_over(client: Client) -> None:
         assert list(client.tags(at(server))) == ["a"]
 
 
-def test_pages_without_end_are_given_up(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    from imq.engine.registry import pages
-
-    monkeypatch.setattr(pages, "_MOST_PAGES", 5)
-    steps = [
-        Step("GET", "/v2/a/tags/list", 200, {"Link": f'</v2/a/tags/list?last={n}>; rel="next"'}, tag_page(f"t{n}"))
-        for n in range(5)
-    ]
-    with Scripted(*steps) as server, pytest.raises(RegistryError, match="in a circle"):
-        list(client.tags(at(server)))
-
-
 def test_pages_are_asked_for_when_they_are_wanted(client: Client) -> None:
     link = {"Link": '</v2/a/tags/list?last=b>; rel="next"'}
     with Scripted(Step("GET", "/v2/a/tags/list", 200, link, tag_page("a", "b"))) as server:
@@ -530,6 +518,16 @@ def test_redirects_to_plain_or_odd_addresses_are_refused(client: Client, locatio
         read(client, at(server))
     assert caught.value.code == "insecure-redirect"
     assert "sig=abc" not in caught.value.message
+
+
+@pytest.mark.parametrize("query", ["sig=a%7Eb", "sig=a%2bb%3d", "sig=a+b%zz&x={y}", "", "a=%E9//../b"])
+def test_a_redirect_is_followed_as_it_is_written(client: Client, query: str) -> None:
+    target = f"/store//a/../%7e/b.~c?{query}"
+    with Scripted() as registry, Scripted(Step("GET", target, body=CONTENT)) as storage:
+        registry.add(Step("GET", BLOB_PATH, 307, {"Location": f"{storage.url}{target}"}))
+        assert read(client, at(registry)) == CONTENT
+    assert [seen.path for seen in storage.seen] == [target]
+    assert storage.seen[0].headers["Host"] == storage.host
 
 
 def test_the_body_of_a_redirect_is_not_read(client: Client) -> None:

@@ -121,8 +121,9 @@ def test_what_is_still_as_it_was_is_not_read_again(ask: Open, thousand: Thousand
         references = before(proxy, thousand.numbered(), 5)
         found = dict(ask().heads(references.items(), {1: known, 2: known, 3: known}))
         asked = [one.path.rpartition("/")[2] for one in proxy.requests if "If-None-Match" in one.headers]
-    assert found.pop(4).code == "registry", "who is not asked for a change cannot say that there is none"  # type: ignore[union-attr]
-    made = {number: thousand.contents.made(THOUSAND, f"v{number}") for number in range(4)}
+        whole = [one.path.rpartition("/")[2] for one in proxy.requests if one.method == "GET"]
+    assert "v4" in whole, "who is not asked for a change cannot say that there is none"
+    made = {number: thousand.contents.made(THOUSAND, f"v{number}") for number in range(5)}
     assert found == {n: Descriptor(one.media_type, one.digest, len(one.content)) for n, one in made.items()}
     assert sorted(asked) == ["v1", "v2", "v3"]
 
@@ -341,6 +342,33 @@ def test_blobs_that_are_not_what_was_asked_for(ask: Open, thousand: Thousand) ->
     with Proxy(thousand.host, Fault("GET .*/blobs/", change=spoilt)) as proxy:
         [(_, answer)] = many.configs([(0, name.replace(registry=proxy.host), described)])
     assert isinstance(answer, DigestMismatch)
+
+
+@pytest.mark.parametrize("refusal", [400, 401, 403, 404, 410, 501])
+def test_heads_that_are_refused_are_asked_for_whole(ask: Open, thousand: Thousand, refusal: int) -> None:
+    """A name counts as absent or denied only when GET says so, too."""
+    with Proxy(thousand.host, Fault("HEAD .*/manifests/", answer=status(refusal))) as proxy:
+        references = before(proxy, thousand.numbered(), 3) | {
+            9: thousand.reference("gone").replace(registry=proxy.host)
+        }
+        many = ask()
+        found = dict(many.heads(references.items()))
+        made = [thousand.contents.made(THOUSAND, f"v{number}") for number in range(3)]
+        assert [found.pop(number) for number in range(3)] == [
+            Descriptor(one.media_type, one.digest, len(one.content)) for one in made
+        ]
+        assert problems(found)[9].code == "manifest-unknown"
+        assert many.requests["manifest"] == 4
+
+
+def test_probes_are_believed_where_head_answers(ask: Open, thousand: Thousand) -> None:
+    names = {number: thousand.reference(f"gone-{number}") for number in range(5)}
+    many = ask()
+    dict(many.heads([(0, thousand.reference("v1"))]))
+    assert set(problems(dict(many.heads(names.items(), probing=True)))) == set(names)
+    assert many.requests == {"head": 6}
+    assert set(problems(dict(many.heads(names.items())))) == set(names)
+    assert many.requests["manifest"] == 5
 
 
 def test_heads_that_say_too_little_are_asked_for_whole(ask: Open, thousand: Thousand) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import uuid
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, write_json
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
+from imq.engine.registry.many import Many
 from imq.engine.registry.push import push
 from imq.engine.registry.referrers import fallback_tag
 from imq.grammar.errors import Malformed, RegistryError
@@ -65,6 +67,32 @@ def test_without_the_api_the_tag_is_read(client: Client, status: int) -> None:
         assert list(client.referrers(at(server), SUBJECT, SIGNATURE.artifact_type)) == [SIGNATURE]
     with Scripted(Step("GET", PATH, status), Step("GET", tagged, 404)) as server:
         assert list(client.referrers(at(server), SUBJECT)) == []
+
+
+def from_client(client: Client, server: Scripted, subject: Digest) -> list[Descriptor]:
+    return list(client.referrers(at(server), subject))
+
+
+def from_many(client: Client, server: Scripted, subject: Digest) -> list[Descriptor]:
+    with Many(client) as many:
+        ((_, found),) = many.referrers([(0, at(server), subject)])
+    assert isinstance(found, list)
+    return found
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+@pytest.mark.parametrize("asked", [from_client, from_many])
+def test_a_registry_that_reads_the_tag_as_the_digest(
+    client: Client, asked: Callable[[Client, Scripted, Digest], list[Descriptor]], algorithm: str
+) -> None:
+    """The entries of an index are no referrers of it."""
+    index = page(SIGNATURE, BILL)
+    subject = Digest(f"{algorithm}:{hashlib.new(algorithm, index).hexdigest()}")
+    with Scripted(
+        Step("GET", f"/v2/a/referrers/{subject}", 404),
+        Step("GET", f"/v2/a/manifests/{fallback_tag(subject)}", 200, {"Content-Type": media.OCI_INDEX}, index),
+    ) as server:
+        assert asked(client, server, subject) == []
 
 
 def test_the_tag_is_of_bounded_length() -> None:

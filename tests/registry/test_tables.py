@@ -223,6 +223,34 @@ class TestAcrossSources:
         assert found["mine"]["there"] is None
         session.close()
 
+    @pytest.mark.parametrize("condition", ["outdated", "not outdated", "not (remote.digest = .digest or tag = x)"])
+    def test_what_never_came_from_a_registry_is_not_asked_for(
+        self, changeable: Thousand, tmp_path: Path, condition: str
+    ) -> None:
+        session = opened(tmp_path / "store")
+        with Proxy(changeable.host) as proxy:
+            list(session.run(f"pull {proxy.host}/mixed:1.0.0"))
+            list(session.run(f"tag {proxy.host}/mixed:1.0.0 as {proxy.host}/secret:mine"))
+            list(session.run(f"tag {proxy.host}/mixed:1.0.0 as nowhere.invalid/secret:1"))
+            before = len(proxy.requests)
+            found = ask(session, f"images where {condition}")
+            asked = {one.path for one in proxy.requests[before:]} - {"/v2/"}
+        assert asked == {"/v2/mixed/manifests/1.0.0"}
+        assert (found.errors, found.exit_code) == ((), 0)
+        names = {"outdated": [], "not outdated": ["1", "1.0.0", "mine"]}.get(condition, ["1", "mine"])
+        assert sorted(found.column("tag")) == names
+        session.close()
+
+    def test_a_host_that_is_not_there_is_one_problem(self, changeable: Thousand, tmp_path: Path) -> None:
+        session = opened(tmp_path / "store")
+        list(session.run(f"pull {changeable.host}/mixed:1.0.0"))
+        for number in range(5):
+            list(session.run(f"tag {changeable.host}/mixed:1.0.0 as nowhere.invalid/image-{number}:1"))
+        found = ask(session, "images where local only")
+        assert (found.rows, found.exit_code) == ([], 3)
+        assert [error.code for error in found.errors] == ["unreachable"]
+        session.close()
+
     def test_what_cannot_be_asked_is_not_local_only(self, changeable: Thousand, tmp_path: Path) -> None:
         session = opened(tmp_path / "store")
         list(session.run(f"pull {changeable.host}/mixed:1.0.0"))

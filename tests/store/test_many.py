@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 from imq.engine.runner import Runner
 from many import DANGLING_EVERY, make_many
-from store.stores import Held
+from store.stores import Held, lend_blobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,8 +81,9 @@ def test_what_was_made_in_one_go_is_what_the_documents_say(folder: Path, opened:
     assert made.rows("images where dangling count")[0]["count"] > COUNT // DANGLING_EVERY // 2
     copy = folder.with_name("copy")
     copy.mkdir()
-    for name in ("blobs", "oci-layout", "index.json"):
-        os.symlink(folder / name, copy / name)
+    lend_blobs(folder, copy)
+    for name in ("oci-layout", "index.json"):
+        shutil.copy(folder / name, copy / name)
     assert said(opened(copy)) == before
 
 

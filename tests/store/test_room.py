@@ -208,9 +208,9 @@ def test_an_import_takes_the_room_of_parts_of_downloads(root: Path, tmp_path: Pa
 def test_a_claim_that_a_full_disk_cut_off_is_passed_over(root: Path, tmp_path: Path, store: Held) -> None:
     Layout(tmp_path / "source").add(SMALL, "small:1")
     store.do(f'load "{tmp_path / "source"}"')
-    (root / "ingest" / "1-1.room").write_text(f"sha256:{'1' * 64} 5\nsha256:22")
+    (root / "ingest" / "1-1234567890ab.room").write_text(f"sha256:{'1' * 64} 5\nsha256:22")
     assert Room(store.session.store.layout, 0, "x")._held()[Digest(f"sha256:{'1' * 64}")] == 5
-    (root / "ingest" / "1-1.room").unlink()
+    (root / "ingest" / "1-1234567890ab.room").unlink()
 
 
 # The disk

@@ -6,6 +6,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
+from imq.engine.store.layout import Layout
 from imq.engine.store.remembered import FILE, Remembered
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def connection() -> Iterator[sqlite3.Connection]:
-    made = sqlite3.connect(":memory:", isolation_level=None, timeout=0)
+    made = sqlite3.connect(":memory:", isolation_level=None, timeout=0, uri=True)
     yield made
     made.close()
 
@@ -27,7 +28,7 @@ def place_of(connection: sqlite3.Connection) -> str:
 @pytest.mark.parametrize("content", [b"no database at all\n" * 1000, b"", b"SQLite format 3\0" + bytes(5000)])
 def test_a_broken_file_is_made_anew(connection: sqlite3.Connection, tmp_path: Path, content: bytes) -> None:
     (tmp_path / FILE).write_bytes(content)
-    assert Remembered(connection, str(tmp_path)).counts() == (0, 0)
+    assert Remembered(connection, Layout(str(tmp_path))).counts() == (0, 0)
     assert place_of(connection) == str(tmp_path / FILE)
 
 
@@ -37,7 +38,7 @@ def test_a_file_that_somebody_else_is_writing_stays(connection: sqlite3.Connecti
         other.execute("PRAGMA journal_mode = WAL")
         other.execute("BEGIN IMMEDIATE")
         other.execute("CREATE TABLE theirs (a)")
-        assert Remembered(connection, str(tmp_path)).counts() == (0, 0)
+        assert Remembered(connection, Layout(str(tmp_path))).counts() == (0, 0)
         assert place_of(connection) == ""
         other.execute("COMMIT")
     finally:

@@ -33,7 +33,7 @@ def open_registries(
 
     client = Client(settings)
     connection = store.index.connection
-    memory = Remembered(connection, store.memory_folder())
+    memory = Remembered(connection, store.memory_layout())
     if settings.mirrors:
         from imq.engine.registry.mirrored import MirroredMany
 

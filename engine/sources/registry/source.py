@@ -95,14 +95,13 @@ class Registries:
     def problems(self) -> tuple[tuple[str, ImqError], ...]:
         """Return what went wrong, each kind of it once for a repository, with how often; and of which scan."""
         found, self._problems = self._problems, {}
-        said = []
-        for (view, what, _), errors in found.items():
-            first = errors[0]
+        said: dict[tuple[str, str], tuple[str, list[ImqError]]] = {}
+        for (view, what, _), errors in found.items():  # a host that is not there is one problem for all repositories
+            said.setdefault((view, errors[0].message), (what, errors))
+        for (_, message), (what, errors) in said.items():
             if len(errors) > 1:
-                more = len(errors) - 1
-                first.message = f"{first.message} (and {more} more like this of {what})"
-            said.append((view, first))
-        return tuple(said)
+                errors[0].message = f"{message} (and {len(errors) - 1} more like this of {what})"
+        return tuple((view, errors[0]) for (view, _), (_, errors) in said.items())
 
     def serves(self, connection: sqlite3.Connection) -> bool:
         """Whether the rows still go where they are read."""

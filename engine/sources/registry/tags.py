@@ -271,11 +271,15 @@ class Tags(Filled):
         """Find out which rows are signed: by cosign's tag, or by what is attached."""
         unsure = "t.digest IS NOT NULL AND t.signed IS NULL AND t.problem IS NULL"
         rows = self.chosen(unsure, "registry, _path, NULL, t.digest, t._row")
-        signed: dict[int, int | None] = {int(row[4] or 0): 0 for row in rows}
+        subjects = {int(row[4] or 0): str(row[3]) for row in rows}
+        signed: dict[int, int | None] = dict.fromkeys(subjects, 0)
         tagged = {int(row[4] or 0): reference_of(row).replace(tag=f"{row[3]}.sig".replace(":", "-", 1)) for row in rows}
-        for row, answer in self.source.many.heads(tagged.items()):
+        there = {(row[0], row[1]): reference_of(row).replace(digest=Digest(str(row[3]))) for row in rows}
+        for _ in self.source.many.heads(enumerate(there.values())):
+            pass  # it only matters whether each repository answers HEAD for what it has: then it is believed
+        for row, answer in self.source.many.heads(tagged.items(), probing=True):
             if not isinstance(answer, ImqError):
-                signed[row] = 1
+                signed[row] = int(str(answer.digest) != subjects[row])
             elif not is_gone(answer):
                 signed[row] = None
                 self.failed([(row, answer, tagged[row].familiar_name)])

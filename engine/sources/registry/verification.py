@@ -8,7 +8,7 @@ from imq.engine import actions as a
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, Index, read_manifest
 from imq.engine.registry.exchange import Ask
-from imq.engine.registry.faults import refusal
+from imq.engine.registry.faults import is_temporary, refusal
 from imq.engine.registry.scopes import pull_scope
 from imq.grammar.errors import ImqError, RegistryError, listed
 from imq.grammar.record import TYPE_CHECKING
@@ -75,7 +75,11 @@ class Verification:
             ask = Ask("HEAD", name.registry, name.repository, target, pull_scope(name.repository))
             answer = self._client.exchange.ask(ask)
             answer.close()
+            if answer.status != HTTPStatus.OK and not is_temporary(answer.status):  # HEAD alone may be refused
+                answer = self._client.exchange.ask(ask.replace(method="GET"))
             if answer.status not in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
                 raise refusal(answer, name.registry, f"the blob {blob.digest.short} of {name}")
-            self._sizes[key] = answer.length if answer.status == HTTPStatus.OK else None
+            answer.close()
+            length = blob.size if answer.length is None else answer.length  # a length that is not told is not wrong
+            self._sizes[key] = length if answer.status == HTTPStatus.OK else None
         return self._sizes[key]

@@ -1,0 +1,94 @@
+"""Addresses as registries write them: resolved without a change to what they say.
+
+The path and the query of an address may carry a signature of their very bytes. So they are neither decoded, nor
+encoded again, nor normalised. Only what cannot stand in a request line is percent-encoded.
+"""
+
+from __future__ import annotations
+
+import re
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_AUTHORITY = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_UNSENDABLE = re.compile(r"[^!-~]+")
+_PORTS = {"http": "80", "https": "443"}
+
+
+def resolve(base: str, reference: str) -> str:
+    """Return the address that a Location or Link header means, seen from `base`, without user and fragment.
+
+    Returns "" for what is no address of a server. Only a path that is relative to that of `base` is changed.
+    """
+    reference = reference.strip(" \t").partition("#")[0]
+    scheme, rest = base.partition("://")[::2]
+    stated = _SCHEME.match(reference)
+    if stated is not None:
+        scheme, reference = stated[1], reference[stated.end() :]
+        if not reference.startswith("//"):
+            return ""
+    if reference.startswith("//"):
+        end = min(place for mark in "/?" if (place := f"{reference}{mark}".find(mark, 2)) >= 0)
+        host, path = reference[2:end].rpartition("@")[2], reference[end:]
+        path = path if path.startswith("/") else f"/{path}"
+    else:
+        host = authority(base)
+        path = _merged(rest[len(rest.partition("/")[0].partition("?")[0]) :] or "/", reference)
+    if not _AUTHORITY.fullmatch(host):
+        return ""
+    return f"{scheme.lower()}://{host}{_UNSENDABLE.sub(_encoded, path)}"
+
+
+def authority(url: str) -> str:
+    """Return `host[:port]` of a URL."""
+    return url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2]
+
+
+def target_of(url: str) -> str:
+    """Return what a request line says of a URL: its path and query."""
+    return "/" + url.partition("://")[2].partition("/")[2]
+
+
+def origin_of(url: str) -> tuple[str, str]:
+    """Return scheme and `host:port`, with the port written out, so that equal origins compare equal."""
+    scheme = url.partition("://")[0].lower()
+    host = authority(url).lower()
+    if ":" not in host.rpartition("]")[2]:
+        host += f":{_PORTS.get(scheme, '')}"
+    return scheme, host
+
+
+def quote_segment(text: str) -> str:
+    """Return a text as one segment of a path: a tag of a list may hold any character. Colons stay as they are."""
+    if text.replace(".", "").replace("-", "").replace("_", "").replace(":", "").isalnum() and text.isascii():
+        return text
+    from urllib.parse import quote
+
+    return quote(text, safe=":")
+
+
+def _merged(base: str, reference: str) -> str:
+    """Resolve a path and query against those of the base (RFC 3986, 5.2)."""
+    if reference.startswith("/"):
+        return reference
+    if not reference:
+        return base
+    above, path = base.partition("?")[0], reference.partition("?")[0]
+    if not path:
+        return above + reference
+    segments: list[str] = []
+    for segment in f"{above.rpartition('/')[0]}/{path}".split("/")[1:]:
+        if segment == "..":
+            del segments[-1:]
+        elif segment != ".":
+            segments.append(segment)
+    end = "/" if path.rpartition("/")[2] in (".", "..") and segments else ""
+    return "/" + "/".join(segments) + end + reference[len(path) :]
+
+
+def _encoded(found: re.Match[str]) -> str:
+    """Percent-encode characters as the bytes that came: headers are read as Latin-1."""
+    try:
+        content = found[0].encode("latin-1")
+    except UnicodeEncodeError:
+        content = found[0].encode()
+    return "".join(f"%{byte:02X}" for byte in content)

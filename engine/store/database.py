@@ -1,0 +1,67 @@
+"""The SQLite files of a store: made, checked before SQLite opens them, and thrown away.
+
+SQLite takes a path and follows a link at its end. So what a file is, is looked at before, and what SQLite has opened
+is compared with it before anything is read. A rollback journal is never played back: it may name any other file, and
+SQLite removes that one when it has done with the journal. All these files can be derived or asked for again.
+"""
+
+from __future__ import annotations
+
+import os
+
+from imq.grammar.errors import StoreError
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+    from .layout import Layout
+
+PARTS = ("-journal", "-wal", "-shm", "")
+"""How the names of a database's files end, in the order in which they are removed: a log outlives no database."""
+
+
+def has_database(layout: Layout, name: str, *, to_write: bool = True) -> bool:
+    """Whether a database is there that may be opened. Raises `StoreError` when a file of it is a link or no file.
+
+    What has another name too may only be read: what is written to it would be written there.
+    """
+    directory = layout.directory
+    found = [directory.file_status(name + part) for part in PARTS]
+    if found[-1] is None or found[0] is not None:
+        return False
+    return not to_write or all(about is None or about.st_nlink == 1 for about in found)
+
+
+def make_database(layout: Layout, name: str) -> None:
+    """Make an empty file for a database, in place of one that may not be opened. Under the store's lock."""
+    if not has_database(layout, name):
+        discard_database(layout, name)
+        os.close(layout.directory.create_file(name))  # its log gets the same mode
+
+
+def discard_database(layout: Layout, name: str) -> None:
+    """Remove the files of a database."""
+    for part in PARTS:
+        layout.directory.remove_file(name + part)
+
+
+def uri_of(layout: Layout, name: str, options: str = "mode=rw") -> str:
+    """Return how SQLite is to open a database that is there: it makes none."""
+    path = layout.directory.path_of(name)
+    for sign in "%?#":
+        path = path.replace(sign, f"%{ord(sign):02x}")
+    return f"file:{path}?{options}"
+
+
+def check_opened(connection: Connection, layout: Layout, name: str, schema: str = "main") -> None:
+    """Raise `StoreError` unless SQLite has opened the file in the store's root, rather than what a link leads to."""
+    paths = {row[1]: row[2] for row in connection.execute("PRAGMA database_list")}
+    folder, found = os.path.split(paths[schema])
+    if found == name and os.path.samestat(os.stat(folder), os.fstat(layout.directory.descriptor)):
+        return
+    raise StoreError(
+        f"{layout.directory.path_of(name)} is a symbolic link, expected a regular file",
+        code="unsafe-file",
+        hints=("look at what it is and remove it, or give another place with --root",),
+    )

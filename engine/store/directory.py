@@ -1,0 +1,227 @@
+"""Directories held open by descriptors, in which imq follows no link: how it opens all that lies in a store.
+
+A store may lie where others can write, and a layout may come out of an archive. A name in it can be a link to a file
+of the user, a FIFO that blocks, or a device. So every name is opened in the descriptor of its directory, without
+following links, and a file counts only if it is a regular one. The path of the root itself is the user's: links in it
+are followed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from imq.grammar.errors import StoreError
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+"""Not blocking: a FIFO in place of a file is opened at once, found to be one, and closed."""
+_KINDS = (
+    (stat.S_ISLNK, "a symbolic link"),
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISREG, "a regular file"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+class Directory:
+    """A directory held open. `path` is for messages; the descriptor is closed with the object."""
+
+    def __init__(self, path: str, descriptor: int, shared_by: int | None = None) -> None:
+        self.path = path
+        self.descriptor = descriptor
+        self._shared_by = shared_by
+        """The group that may write here, and so to all that is made here; None: only the user may."""
+
+    @classmethod
+    def open(cls, path: str) -> Directory:
+        """Open the directory at a path that the user gives. What is made beneath it is shared with its group."""
+        descriptor = os.open(path, _DIRECTORY)
+        about = os.fstat(descriptor)
+        return cls(path, descriptor, about.st_gid if about.st_mode & stat.S_IWGRP else None)
+
+    def __del__(self) -> None:
+        """Close the descriptor."""
+        os.close(self.descriptor)
+
+    # Directories
+
+    def open_directory(self, name: str) -> Directory:
+        """Open a directory in this one. Raises `FileNotFoundError`, and `StoreError` when it is a link or a file."""
+        path = self.path_of(name)
+        try:
+            descriptor = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=self.descriptor)
+        except OSError as problem:
+            if problem.errno in (errno.ENOTDIR, errno.ELOOP):
+                raise _refused(path, self.status(name), "a directory") from None
+            problem.filename = path
+            raise
+        return Directory(path, descriptor, self._shared_by)
+
+    def make_directory(self, name: str) -> Directory:
+        """Open a directory in this one, made if it is missing."""
+        try:
+            return self.open_directory(name)
+        except FileNotFoundError:
+            try:
+                os.mkdir(name, 0o777, dir_fd=self.descriptor)
+            except FileExistsError:
+                return self.open_directory(name)
+            except OSError as problem:
+                problem.filename = self.path_of(name)
+                raise
+        made = self.open_directory(name)
+        self._share(made.descriptor, stat.S_IRGRP | stat.S_IWGRP | stat.S_IXGRP)
+        return made
+
+    def sync(self) -> None:
+        """Make the names in this directory durable."""
+        os.fsync(self.descriptor)
+
+    # Names
+
+    def path_of(self, name: str) -> str:
+        """Return the path of a name in this directory, for messages."""
+        return os.path.join(self.path, name)
+
+    def status(self, name: str) -> os.stat_result | None:
+        """Return what a name is, a link being a link; None when nothing has it."""
+        try:
+            return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        except OSError as problem:
+            problem.filename = self.path_of(name)
+            raise
+
+    def file_status(self, name: str) -> os.stat_result | None:
+        """Return the status of a regular file; None when nothing has the name, `StoreError` for anything else."""
+        about = self.status(name)
+        if about is not None and not stat.S_ISREG(about.st_mode):
+            raise _refused(self.path_of(name), about, "a regular file")
+        return about
+
+    def has_file(self, name: str) -> bool:
+        """Whether a regular file has this name; `StoreError` when anything else has it."""
+        return self.file_status(name) is not None
+
+    def names(self) -> list[str]:
+        """Return the names in this directory."""
+        again = os.open(".", _DIRECTORY, dir_fd=self.descriptor)  # a position of its own: other threads list it too
+        try:
+            return os.listdir(again)
+        finally:
+            os.close(again)
+
+    def files(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Yield the regular files in this directory, each with its status; what goes meanwhile is left out."""
+        for name in self.names():
+            about = self.status(name)
+            if about is not None and stat.S_ISREG(about.st_mode):
+                yield name, about
+
+    def directories(self) -> Iterator[tuple[str, Directory]]:
+        """Yield the directories in this one; links are left out."""
+        for name in self.names():
+            about = self.status(name)
+            if about is not None and stat.S_ISDIR(about.st_mode):
+                yield name, self.open_directory(name)
+
+    # Files
+
+    def open_file(self, name: str, access: int = os.O_RDONLY) -> int:
+        """Open a regular file. Raises `FileNotFoundError`, and `StoreError` when it is a link or no regular file."""
+        path = self.path_of(name)
+        try:
+            descriptor = os.open(name, access | _FILE, dir_fd=self.descriptor)
+        except OSError as problem:
+            if problem.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENODEV):  # ENXIO: a socket
+                raise _refused(path, self.status(name), "a regular file") from None
+            problem.filename = path
+            raise
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            os.close(descriptor)
+            raise _refused(path, about, "a regular file")
+        return descriptor
+
+    def open_to_read(self, name: str) -> BinaryIO:
+        """Open a regular file to read its bytes."""
+        return os.fdopen(self.open_file(name), "rb")
+
+    def create_file(self, name: str) -> int:
+        """Make a file to read and write, which nothing may have the name of yet; raises `FileExistsError`."""
+        try:
+            descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FILE, 0o644, dir_fd=self.descriptor)
+        except OSError as problem:
+            problem.filename = self.path_of(name)
+            raise
+        try:
+            self._share(descriptor, stat.S_IRGRP | stat.S_IWGRP)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def ensure_file(self, name: str) -> None:
+        """Make an empty file unless a regular one has the name."""
+        if not self.has_file(name):
+            try:
+                os.close(self.create_file(name))
+            except FileExistsError:
+                self.has_file(name)
+
+    def remove_file(self, name: str) -> bool:
+        """Remove a name, never what a link leads to; return whether there was one."""
+        try:
+            os.unlink(name, dir_fd=self.descriptor)
+        except FileNotFoundError:
+            return False
+        except OSError as problem:
+            problem.filename = self.path_of(name)
+            raise
+        return True
+
+    def rename(self, name: str, new: str, target: Directory | None = None) -> None:
+        """Give what has a name here a new name, here or in another directory; what had that name is gone."""
+        target = target or self
+        try:
+            os.rename(name, new, src_dir_fd=self.descriptor, dst_dir_fd=target.descriptor)
+        except OSError as problem:
+            if problem.errno == errno.EISDIR:
+                raise _refused(target.path_of(new), target.status(new), "a regular file") from None
+            problem.filename, problem.filename2 = target.path_of(new), None
+            raise
+
+    def _share(self, descriptor: int, bits: int) -> None:
+        """Let the group that may write to the root use what was just made, whatever the user's umask is."""
+        if self._shared_by is None:
+            return
+        about = os.fstat(descriptor)
+        if about.st_gid != self._shared_by:  # a root without the set-group-ID bit
+            try:
+                os.fchown(descriptor, -1, self._shared_by)
+            except PermissionError:
+                return  # the user is not of this group
+            about = os.fstat(descriptor)
+        if about.st_mode & bits != bits:
+            os.fchmod(descriptor, stat.S_IMODE(about.st_mode) | bits)
+
+
+def _refused(path: str, about: os.stat_result | None, expected: str) -> StoreError:
+    found = next((kind for fits, kind in _KINDS if about is not None and fits(about.st_mode)), "something else")
+    rule = "; imq follows no link inside a store" if found == "a symbolic link" else ""
+    return StoreError(
+        f"{path} is {found}, expected {expected}{rule}",
+        code="unsafe-file",
+        hints=("look at what it is and remove it, or give another place with --root",),
+    )

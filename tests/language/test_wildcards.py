@@ -1,0 +1,82 @@
+"""Wildcards of SQL where globs are read: refused with the glob, so that nothing is silently matched by none, or all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from imq.engine.result import Answer
+from imq.grammar.errors import StatementError, draw
+
+if TYPE_CHECKING:
+    from imq.engine.session import Session
+
+
+def refusal(session: Session, text: str) -> StatementError:
+    with pytest.raises(StatementError) as refused:
+        for _ in session.run(text, dry_run=True):
+            pass
+    return refused.value
+
+
+def rows(session: Session, statement: str) -> list[tuple[Any, ...]]:
+    return [row for result in session.run(statement) if isinstance(result, Answer) for row in result.rows]
+
+
+@pytest.mark.parametrize(
+    ("said", "glob"),
+    [
+        ("images where tag like 'pr-%'", 'like "pr-*"'),
+        ("images where tag not like 'pr-%'", 'like "pr-*"'),
+        ("images where not tag like '%-pr'", 'like "*-pr"'),
+        ("rm images where repository not like '%/app'", 'like "*/app"'),
+        ("images where label.env like 'p%d'", 'like "p*d"'),
+        ("images where label like 'env=%'", 'like "env=*"'),
+        ("images where cmd like '%server%'", 'like "*server*"'),
+        ("images where any layers where created_by like '%COPY%'", 'like "*COPY*"'),
+        ("images group by repository having repository like 'team/%'", 'like "team/*"'),
+        ("images where tag like 'v_'", 'like "v?"'),
+        ("images where tag like '7._'", 'like "7.?"'),
+        ("images where env like 'A_'", 'like "A?"'),
+        ("images where tag like 'a_b%'", 'like "a?b*"'),
+        ("images where tag like '*%'", 'like "**"'),
+        ("let p = 'pr-%'; images where tag like $p", 'like "pr-*"'),
+        ("images where tag in ('pr-%', latest)", 'tag like "pr-*"'),
+        ("images where tag in ('pr-*', latest)", 'tag like "pr-*"'),
+        ("images where tag not in ('pr-%')", 'tag like "pr-*"'),
+        ("images where repository = 'team/%'", 'repository like "team/*"'),
+        ("images where name != 'team/%'", '(name is known and not name like "team/*")'),
+    ],
+)
+def test_the_glob_is_shown(session: Session, said: str, glob: str) -> None:
+    error = refusal(session, said)
+    assert error.code == "glob"
+    assert glob in " ".join(error.hints)
+    assert glob in " ".join(draw(error).split()) or error.meant
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("rm images where tag like 'pr-%'", 'rm images where tag like "pr-*"'),
+        ("rm images where tag not like 'pr-%'", 'rm images where tag not like "pr-*"'),
+        ("images where tag like 'v_'", ""),  # any one character, or the sign itself
+        ("images where tag like 'a_b%'", ""),
+    ],
+)
+def test_one_sentence_is_proposed_only_where_one_reading_is_left(session: Session, said: str, meant: str) -> None:
+    assert refusal(session, said).meant == meant
+
+
+def test_plain_signs_are_still_sayable(session: Session) -> None:
+    assert rows(session, 'images where "100%" like "100[%]" count') == rows(session, "images count")
+    assert rows(session, r'images where "100%" like "100\%" count') == rows(session, "images count")
+    assert rows(session, 'images where "100%x" like "*[%]*" count') == rows(session, "images count")
+    assert rows(session, 'images where "a_b" like "a_*" count') == rows(session, "images count")
+    assert rows(session, 'images where "a_b" like "a[_]b" count') == rows(session, "images count")
+    assert rows(session, 'images where "a_b" = "a_b" count') == rows(session, "images count")
+
+
+def test_docker_matches_the_sign_itself(session: Session) -> None:
+    assert rows(session, 'images where path_match(name, "pr-%") count') == [(0,)]
+    assert rows(session, 'images where label.env = "prod%" count') == [(0,)]
