@@ -18,6 +18,7 @@ from .files import told
 from .index import StoreIndex
 from .layout import Layout
 from .leases import tidy
+from .unreadable import nothing_collected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -127,6 +128,11 @@ class Store:
         from .change import Change
 
         return Change(self._prepared(), self.index, contents)
+
+    def check_collectable(self) -> None:
+        """Raise `StoreError` while an image cannot be read: it may need any of the blobs that seem to be left over."""
+        if hiding := self.index.hiding_blobs():
+            raise nothing_collected(hiding.values())
 
     def reindex(self) -> None:
         """Drop the index and derive it again from the layout; layers are measured when that is next asked for."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from imq.engine.actions import Action, Collect, Tag, Untag
 from imq.engine.oci.reference import Reference
 from imq.engine.places import STORE
-from imq.engine.store.unreadable import nothing_collected
 from imq.engine.store.unshown import unshown
 from imq.grammar import ast
 from imq.grammar.errors import NotFound, StatementError
@@ -98,9 +97,9 @@ def _plan_prune(act: ast.Act, planning: Planning) -> list[Action]:
                 span=act.query.span,
                 hints=("tags are taken away there by rm tags of REPOSITORY where …",),
             )
-        _check_readable(planning)
+        planning.store.check_collectable()
         return removals(targets(_of_unused(act), planning), planning, force=True)
-    _check_readable(planning)
+    planning.store.check_collectable()
     wanted = targets(_of_unused(act), planning)
     unread = planning.store.index.unreadable()
     for entry in unshown(planning.store):
@@ -110,12 +109,6 @@ def _plan_prune(act: ast.Act, planning: Planning) -> list[Action]:
             root = entry.descriptor.digest
             wanted.append(Target(str(entry.name) if entry.name else None, root, root, every=True))
     return [*removals(wanted, planning, force=True), Collect()]
-
-
-def _check_readable(planning: Planning) -> None:
-    """Refuse to look for what no image needs while nobody knows what some image needs."""
-    if hiding := planning.store.index.hiding_blobs():
-        raise nothing_collected(hiding.values())
 
 
 def _plan_tag(act: ast.Act, planning: Planning) -> list[Action]:
@@ -251,7 +244,8 @@ VERBS = (
         alone=True,
         short_for=_of_unused,
         differs="Images that are known by a digest alone are dangling, and go, as in docker. What failed transfers left"
-        " goes too. For docker's prune -a: rm images where not in use.",
+        " goes too. For docker's prune -a: rm images where not in use. While an image cannot be read, prune is refused:"
+        " any blob may be needed by it.",
         plan=_plan_prune,
     ),
 )

@@ -106,6 +106,7 @@ def test_nothing_is_collected_while_an_image_cannot_be_read(
     before = blobs_in(root)
     assert "broken:1" in imq(root, "prune", code=3).stderr
     assert "broken:1" in imq(root, "prune", "--dry-run", code=3).stderr
+    assert "broken:1" in imq(root, "image", "prune", "-a", "-f", code=3).stderr
     planned = json.loads(imq(root, "dry run rm whole:1 as json").stdout)
     done = imq(root, "rm whole:1 as json")
     assert "nothing is collected: broken:1 cannot be read" in done.stderr
