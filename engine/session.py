@@ -49,6 +49,7 @@ from .staging import Staging
 from .store.store import Store
 from .tables import ELSEWHERE, SEARCHED, TABLES, Kind
 from .verbs import ABSENT, DESTROYING, VERBS, Planning, Takes, verb_of
+from .visibility import NOTHING_RUNS, depends_on_containers, unseen_fields
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -69,7 +70,10 @@ _BEGUN = 1000
 
 
 class Session:
-    """Runs statements against one store, remembering settings, variables, views and the source between them."""
+    """Runs statements against one store, remembering settings, variables, views and the source between them.
+
+    `warns` False: what a removal does not see is not told, as docker's command lines tell it in docker's words.
+    """
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -78,6 +82,7 @@ class Session:
         self.memory = Memory(world.configuration)
         self._reading: tuple[str, ...] = ()
         self._stops = True
+        self.warns = True
         self._folder = os.curdir
         self._runner: Runner | None = None
         self._outside = Outside(self.store, world.stdin, world.environment.get("HOME"), self._named_registries)
@@ -315,7 +320,10 @@ class Session:
         wanted = self._wanted(statement, select)
         if wanted is not None:
             select = bind(statement.query, scope, wanted)
-        return self._answer(self._planned(select, scope.now), statement.output)
+        planned = self._planned(select, scope.now)
+        for name in unseen_fields(select) if planned.steps else ():
+            self.world.progress.warn(f"{name} cannot be seen in a registry: it is unknown of every image there")
+        return self._answer(planned, statement.output)
 
     def _planned(self, select: Select, now: int, hidden: Sequence[str] = ()) -> Plan:
         return plan(select, now, tuple(hidden), self._staging.steps(select))
@@ -485,7 +493,7 @@ class Session:
         )
 
     def _act(self, statement: ast.Act, *, dry_run: bool) -> Result:
-        from .actions import Fail, Stay, describe, outcomes
+        from .actions import DropPlatform, Fail, Remove, Stay, Untag, describe, outcomes
 
         verb = verb_of(statement)
         planning = self.planning()
@@ -500,6 +508,8 @@ class Session:
                 span=statement.span,
                 hints=(f"say which of them: {verb.name} {word} where …",),
             )
+        if verb.name in DESTROYING and any(isinstance(action, Remove | Untag | DropPlatform) for action in actions):
+            self._warn_of_containers(statement, planning)
         form = self.world.form
         listed = outcomes([describe(action) for action in actions], statement.output, form)
         if dry_run or any(option.name == "dry run" for option in statement.options):
@@ -508,6 +518,11 @@ class Session:
         if asks and self.world.confirm is not None and not self.world.confirm(listed):
             return Told("nothing was done\n")
         return outcomes(list(self._apply(actions)), statement.output, form)
+
+    def _warn_of_containers(self, statement: ast.Act, planning: Planning) -> None:
+        """Say what a removal did not see, when its query goes by containers: the store has none, and engines may."""
+        if self.warns and statement.query is not None and depends_on_containers(planning.bind(statement.query)):
+            self.world.progress.warn(NOTHING_RUNS)
 
     def _apply(self, actions: list[Action]) -> Iterator[Outcome]:
         from .actions import WRITES_THERE

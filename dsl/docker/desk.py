@@ -60,6 +60,7 @@ class Desk:
         self, session: Session, streams: tuple[TextIO, TextIO, TextIO], manner: Manner, *, sure: bool = False
     ) -> None:
         self.session = session
+        session.warns = False
         self.stdin, self.stdout, self.stderr = streams
         self.manner = manner
         self.sure = sure

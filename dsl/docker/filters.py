@@ -2,14 +2,14 @@
 
 | key          | holds for an image when                                                                      |
 |--------------|----------------------------------------------------------------------------------------------|
-| dangling     | true: it has no tag; false: it has a name, be it a digest alone; several must agree          |
+| dangling     | true: it has no tag; false: it has a name, be it a digest alone; both: refused               |
 | before since | it was created before (after) that image: all must hold, so the oldest (newest) one counts   |
 | reference    | a pattern fits its name with the tag, or without; it crosses no slash; one of several will do |
 | label        | it has the label, or has it with that value; all must hold                                   |
 | label!       | it has none of these; in a prune it is spared only when it has them all                      |
-| until        | it was created before that moment; in a prune at that moment too                             |
+| until        | it was created before that moment: all must hold; in a prune at that moment too, and but one |
 | stars        | of a search: it has at least so many; of several the most counts                             |
-| is-official is-automated | of a search: true or false; several must agree                                   |
+| is-official is-automated | of a search: true or false; both: refused                                        |
 """
 
 from __future__ import annotations
@@ -29,12 +29,17 @@ _FALSE = frozenset({"0", "false"})
 
 
 def parted(filters: Sequence[str]) -> dict[str, list[str]]:
-    """Part `name=value` texts by name, which is trimmed and in lower case; an empty text says nothing."""
+    """Part `name=value` texts by name, which is trimmed and in lower case; an empty text says nothing.
+
+    The same value again is one value, as it is in docker's sets.
+    """
     values: dict[str, list[str]] = {}
     for text in filters:
         name, equals, value = text.partition("=")
         if equals:
-            values.setdefault(name.strip().lower(), []).append(value.strip())
+            given = values.setdefault(name.strip().lower(), [])
+            if value.strip() not in given:
+                given.append(value.strip())
     return values
 
 
@@ -52,7 +57,7 @@ def image_conditions(filters: Sequence[str], now: int, zone: tzinfo | None) -> a
         "reference": lambda given: [_either([matches(pattern) for pattern in given])],
         "label": lambda given: [_label(text) for text in given],
         "label!": lambda given: [ast.Not(_label(text)) for text in given],
-        "until": lambda given: [_until("<", given, now, zone)],
+        "until": lambda given: [_until("<", moment, now, zone) for moment in given],
     }
     return both(_ruled(filters, rules))
 
@@ -61,7 +66,7 @@ def prune_conditions(filters: Sequence[str], now: int, zone: tzinfo | None) -> t
     """Return what `image prune --filter` asks of an image, None for nothing, and what it says of `dangling`."""
     rules: dict[str, Rule] = {
         "dangling": lambda _: [],
-        "until": lambda given: [_until("<=", given, now, zone)],
+        "until": lambda given: [_until("<=", _only("until", given), now, zone)],
         "label": lambda given: [_label(text) for text in given],
         "label!": lambda given: [ast.Not(_all([_label(text) for text in given]))],
     }
@@ -128,11 +133,9 @@ def _either(conditions: Sequence[ast.Expr]) -> ast.Expr:
 
 
 def _agreed(name: str, values: Sequence[str]) -> bool:
-    said = set(values)
-    if said <= _TRUE:
-        return True
-    if said <= _FALSE:
-        return False
+    true, false = not _TRUE.isdisjoint(values), not _FALSE.isdisjoint(values)
+    if true is not false:  # docker's rule: what is neither says nothing beside one that is
+        return true
     raise StatementError(f"Invalid filter '{name}=[{' '.join(values)}]'", code="filter", hints=("true or false",))
 
 
@@ -148,16 +151,20 @@ def _label(text: str) -> ast.Expr:
     return ast.Comparison("=", field, ast.Literal(value, quoted=True)) if equals else ast.Known(field)
 
 
-def _until(operator: str, values: Sequence[str], now: int, zone: tzinfo | None) -> ast.Expr:
+def _only(name: str, values: Sequence[str]) -> str:
+    if len(values) > 1:
+        raise StatementError(f"more than one {name} filter specified", code="filter")
+    return values[0]
+
+
+def _until(operator: str, value: str, now: int, zone: tzinfo | None) -> ast.Expr:
     from imq.engine.oci.timestamp import write_time
     from imq.engine.render.units import parse_until
 
-    if len(values) > 1:
-        raise StatementError("more than one until filter specified", code="filter")
-    moment = parse_until(values[0], now, zone)
+    moment = parse_until(value, now, zone)
     if moment is None:
         raise StatementError(
-            f'failed to parse value as time or duration: "{values[0]}"',
+            f'failed to parse value as time or duration: "{value}"',
             code="filter",
             hints=("such as until=24h, or until=2024-01-31",),
         )

@@ -16,6 +16,7 @@ from imq.grammar.record import TYPE_CHECKING
 from .commands import COMMANDS, read_command, told_commands, told_examples
 from .history import History
 from .mistakes import unfinished
+from .secrecy import has_secret
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -223,7 +224,8 @@ class Repl:
 
         environment = self._cli.environment
         program = environment.get("VISUAL") or environment.get("EDITOR") or "vi"
-        last = next((text for text in reversed(self._history.said) if not text.lstrip().startswith("\\")), "")
+        said = (text for text in reversed(self._history.said) if not text.lstrip().startswith("\\"))
+        last = next((text for text in said if not has_secret(text)), "")  # it is written to a file
         with tempfile.TemporaryDirectory(prefix="imq-") as folder:
             path = os.path.join(folder, "statement.imq")
             with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:

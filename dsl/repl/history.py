@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 
 from imq.grammar.record import TYPE_CHECKING
+
+from .secrecy import has_secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_SECRET = re.compile(
-    r"\blogin\b.*(?:\s-p|--password|password|token)|\b\w*(?:passw(?:or)?d|secret|token|api_?key|credential)\w*\s*="
-    r"|://[^/\s:@]+:[^/\s@]+@",
-    re.IGNORECASE | re.DOTALL,
-)
-"""What looks as if a secret were in it: it is not written down."""
 _MOST = 5000
 """How many statements are kept."""
 
@@ -41,7 +36,7 @@ class History:
         if not text.strip() or (self.said and self.said[-1] == text):
             return
         self.said.append(text)
-        if self.problem or text[0].isspace() or _SECRET.search(text):
+        if self.problem or text[0].isspace() or has_secret(text):
             return
         lines = "".join(f"+{line}\n" for line in text.split("\n"))
         try:
@@ -65,7 +60,9 @@ class History:
                     lines = []
         if lines:
             self.said.append("\n".join(lines))
-        if len(self.said) > 2 * _MOST:
+        kept = [text for text in self.said if not has_secret(text)]
+        if len(self.said) > 2 * _MOST or len(kept) < len(self.said):  # an earlier version kept more
+            self.said = kept
             self._shorten()
 
     def _append(self, content: bytes) -> None:

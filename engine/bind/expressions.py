@@ -11,6 +11,7 @@ from imq.engine.oci.reference import Reference
 from imq.engine.phrases import PHRASES
 from imq.engine.render.units import parse_duration, parse_moment
 from imq.engine.tables import ELSEWHERE, TABLES, TAGS, Kind, folded
+from imq.engine.visibility import unseen
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, StatementError, TypeMismatch, UnknownName
 from imq.grammar.lexer import is_path, split_path
@@ -133,6 +134,9 @@ class Expressions:
             return has_row(self, relation, node)
         left = self.value(node.left)
         if node.operator in OF_TEXTS and isinstance(node.right, ast.Literal):
+            if node.operator == "has" and isinstance(left, b.Column) and left.field.items is not Kind.TEXT:
+                item = typed(self.literal(node.right), left.field.items, self.scope.zone, called(left))
+                return test(node, node.operator, left, item.replace(kind=Kind.TEXT))
             said = self.literal(node.right).text
             if left.kind is not Kind.MAP or node.operator != "has":  # the keys of a map are any words
                 self._check_word(node.right, left)
@@ -286,6 +290,8 @@ class Expressions:
                 span=node.span,
                 hints=(f"ask about rows: no {asked} where …, any {asked} where …, ({asked} … count) = 0",),
             )
+        if self.table.remote and (of_images := TABLES["images"].find(name)) and of_images.of_containers and not known:
+            raise unseen(of_images, node.span)
         field = self.table.field(name, node.span)
         if not rest:
             return b.Column(field)

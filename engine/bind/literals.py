@@ -61,7 +61,7 @@ def typed(literal: ast.Literal, kind: Kind, zone: tzinfo | None, what: str = "")
     elif kind is Kind.DURATION:
         value = parse_duration(text)
     elif kind is Kind.PLATFORM:
-        value = _platform(text)
+        value = _platform(literal)
     elif kind is Kind.VERSION:
         from imq.engine.oci.version import read_version
 
@@ -92,12 +92,28 @@ def _name(text: str, kind: Kind) -> str:
     return text if reference.tag or reference.digest else reference.familiar_name
 
 
-def _platform(text: str) -> str:
-    """Return a platform as fields have it, so that `linux/aarch64` finds `linux/arm64`; else the text itself."""
+def _platform(literal: ast.Literal) -> str:
+    """Return a platform as fields have it, so that `linux/aarch64` finds `linux/arm64`, and `linux/arm` its v7."""
+    if "*" in literal.text:
+        raise StatementError(
+            'a platform has no "*" in it',
+            code="glob",
+            span=literal.span,
+            hints=(f"say it: platform like '{literal.text[:80]}'",),
+        )
     try:
-        return Platform.parse(text).canonical
-    except StatementError:
-        return text
+        platform = Platform.parse(literal.text)
+    except StatementError as error:
+        error.span = literal.span
+        raise
+    if platform.os_version or platform.os_features:
+        raise StatementError(
+            f'the field platform has no version and no features, as "{literal.text[:80]}" has',
+            code="platform",
+            span=literal.span,
+            hints=(f"platform = {platform.canonical} and os_version like '{platform.os_version or '*'}*'",),
+        )
+    return platform.canonical
 
 
 def guessed(literal: ast.Literal, zone: tzinfo | None) -> Value:

@@ -1,6 +1,7 @@
 """Content digests: the names of blobs.
 
-Only algorithms whose bytes can be checked here are accepted; a digest that exists is well formed.
+A digest that exists is well formed. Documents may name blobs by algorithms that cannot be computed here: such a digest
+is kept as it is, and refused when the blob is needed.
 """
 
 from __future__ import annotations
@@ -13,26 +14,41 @@ from imq.grammar.record import TYPE_CHECKING
 if TYPE_CHECKING:
     import hashlib
 
-_HEX_LENGTH = {"sha256": 64, "sha512": 128}
-_FORM = r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\Z"
+_HEX_LENGTH = {"sha256": 64, "sha384": 96, "sha512": 128}
+"""The algorithms that can be computed here, and the hex digits of each."""
+_FORM = r"(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})\Z"
+_GRAMMAR = r"([a-z0-9]+(?:[+._-][a-z0-9]+)*):[A-Za-z0-9=_-]+\Z"
+"""The image specification's grammar of all digests."""
+_LONGEST = 255
+"""Characters of a digest: as many as the name of a file may have."""
 
 
 class Digest(str):
-    """`sha256:…` or `sha512:…` with the full number of lower-case hex digits. Being a `str`, it is stored as it is."""
+    """`ALGORITHM:ENCODED`, of sha256, sha384 and sha512 the hex digits. Being a `str`, it is stored as it is."""
 
     __slots__ = ()
 
     @classmethod
     def parse(cls, text: object) -> Digest:
-        """Return the digest that `text` writes, or raise `Malformed`."""
-        if not isinstance(text, str) or not re.match(_FORM, text):
-            shown = str(text)
-            raise Malformed(
-                f"not a digest: {shown[:100]!r}",
-                code="digest",
-                hints=("a digest is sha256: and 64 hex digits, or sha512: and 128",),
-            )
-        return cls(text)
+        """Return the digest that `text` writes, of an algorithm that can be computed, or raise `Malformed`."""
+        digest = cls.parse_any(text)
+        digest.require_algorithm()
+        return digest
+
+    @classmethod
+    def parse_any(cls, text: object) -> Digest:
+        """Return the digest that `text` writes, of whatever algorithm, or raise `Malformed`."""
+        if isinstance(text, str) and not re.match(_FORM, text):
+            match = re.match(_GRAMMAR, text) if len(text) <= _LONGEST else None
+            if match is not None and match[1] not in _HEX_LENGTH:
+                return cls(text)
+        elif isinstance(text, str):
+            return cls(text)
+        raise Malformed(
+            f"not a digest: {str(text)[:100]!r}",
+            code="digest",
+            hints=("a digest is sha256: and 64 hex digits, sha384: and 96, or sha512: and 128",),
+        )
 
     @classmethod
     def of(cls, content: bytes | memoryview) -> Digest:
@@ -56,15 +72,30 @@ class Digest(str):
         """The first twelve hex digits, as docker shows an id."""
         return self.hex[:12]
 
+    @property
+    def is_computable(self) -> bool:
+        """Whether content can be checked against it here."""
+        return self.algorithm in _HEX_LENGTH
+
+    def require_algorithm(self, what: str = "the digest") -> None:
+        """Raise `Malformed` (code `digest-algorithm`) when no content can be checked against it; `what` says whose."""
+        if not self.is_computable:
+            raise Malformed(
+                f"{what} {self[:100]!r} cannot be checked: the algorithm {self.algorithm[:40]!r} is not known",
+                code="digest-algorithm",
+                hints=("sha256, sha384 and sha512 are known; ask its publisher to build the image with sha256",),
+            )
+
     def hasher(self) -> hashlib._Hash:
-        """Return a fresh hash object of this digest's algorithm."""
+        """Return a fresh hash object of this digest's algorithm; raises `Malformed` when it is unknown."""
         import hashlib
 
+        self.require_algorithm()
         return hashlib.new(self.algorithm)
 
 
 def is_digest(text: str) -> bool:
-    """Whether `text` is a whole digest."""
+    """Whether `text` is a whole digest of an algorithm that can be computed here."""
     return re.match(_FORM, text) is not None
 
 

@@ -2,8 +2,9 @@
 
 A value that exists is valid: digests are digests, sizes are not negative, an index is not also a manifest.
 Documents come from outside, so everything that does not fit raises `Malformed` naming the field; its code says what is
-wrong: `document-size`, `json`, `duplicate-key`, `layer-count`, `size`, `digest`, `ambiguous-manifest`, `schema1`, and
-`document` for a field that is missing or of another type.
+wrong: `document-size`, `json`, `duplicate-key`, `ambiguous-key`, `layer-count`, `size`, `digest`,
+`ambiguous-manifest`, `schema1`, and `document` for a field that is missing or of another type. As in Go, null is a
+field that is missing.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from . import media
+from . import media, schema
 from .digest import Digest
 from .platform import Platform, platform_of
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+_USUAL_KEYS = frozenset({"mediaType", "digest", "size"})
+"""All that most descriptors have, and images have many."""
+LAYOUT_VERSION = "1.0.0"
+"""The one version of image layouts that there is."""
 LARGEST_DOCUMENT = 4 << 20
 """Bytes: the distribution specification's limit for manifests, used for every document unless a setting says more."""
 LARGEST_ALLOWED = 256 << 20
@@ -58,20 +63,82 @@ def _no_constant(word: str) -> None:
 
 
 def read_json(content: bytes, what: str) -> dict[str, Any]:
-    """Parse one JSON object.
+    """Parse one JSON object, in UTF-8 without a byte order mark.
 
     Whoever brings the content in bounds it: see `check_size`. Raises `Malformed`: `json` for what is not JSON or nested
     too deep to be read, `duplicate-key`, and `document` when it is not an object.
     """
-    import json
-
-    try:
-        document = json.loads(content, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as problem:
-        raise Malformed(f"{what} is not JSON: {problem}", code="json") from None
+    document = read_json_value(content, what)
     if not isinstance(document, dict):
         raise Malformed(f"{what} is not a JSON object", code="document")
     return document
+
+
+def read_json_value(content: bytes, what: str) -> Any:
+    """Parse one JSON value as `read_json` does an object."""
+    import json
+
+    try:
+        text = content.decode()
+        if "\\u" in text:
+            text = _whole_characters(text)
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except UnicodeDecodeError as problem:
+        raise Malformed(f"{what} is not JSON: byte {problem.start} is not UTF-8", code="json") from None
+    except (ValueError, RecursionError) as problem:
+        raise Malformed(f"{what} is not JSON: {problem}", code="json") from None
+    except Malformed as problem:
+        raise Malformed(f"{what}: {problem.message}", code=problem.code) from None
+
+
+def _whole_characters(text: str) -> str:
+    r"""Return a JSON text in which U+FFFD replaces each half of a surrogate pair (`"\ud800"`), as Go reads it."""
+    import re
+
+    def whole(escape: re.Match[str]) -> str:
+        return "\\ufffd" if escape[1] else escape[0]
+
+    if re.search(r"\\u[dD][89a-fA-F]", text) is None:
+        return text
+    pair = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    return re.sub(rf"{pair}|\\(u[dD][89a-fA-F][0-9a-fA-F]{{2}})|\\.", whole, text)
+
+
+def read_listing(content: bytes, what: str) -> dict[str, Any]:
+    """Return the index.json of an image layout, whose `manifests` are a list; null is none, as Go writes it."""
+    document = read_json(content, what)
+    schema.MANIFEST.check(document, what)
+    if "manifests" not in document:
+        raise Malformed(f"{what} has no list of manifests", code="document")
+    return {**document, "manifests": _list(document["manifests"], what, "manifests")}
+
+
+def read_archive_images(content: bytes, what: str) -> list[tuple[str, list[str], list[str]]]:
+    """Return the config, the names and the layers of each image that the manifest.json of docker's archives lists."""
+    images = read_json_value(content, what)
+    if not isinstance(images, list):
+        raise Malformed(f"{what} is not a list of images", code="document")
+    found = []
+    for place, image in enumerate(images):
+        schema.ARCHIVE_IMAGE.check(image, f"entry {place} of {what}")
+        if not image.get("Config"):
+            raise Malformed(f"entry {place} of {what} names no config", code="document")
+        texts = ([text or "" for text in image.get(key) or ()] for key in ("RepoTags", "Layers"))
+        found.append((image["Config"], *texts))
+    return found
+
+
+def check_layout(content: bytes, what: str) -> None:
+    """Raise `Malformed` when `content` is no oci-layout file, or that of a layout of another version."""
+    document = read_json(content, what)
+    schema.LAYOUT.check(document, what)
+    version = document.get("imageLayoutVersion")
+    if version != LAYOUT_VERSION:
+        raise Malformed(
+            f"{what} says that this is an image layout of version {str(version)[:40]!r}, and {LAYOUT_VERSION} is known",
+            code="layout-version",
+            hints=("write it again with a current tool: skopeo copy docker://NAME oci:FOLDER",),
+        )
 
 
 def write_json(document: Mapping[str, Any]) -> bytes:
@@ -103,22 +170,24 @@ class Descriptor(Record):
         """Read a descriptor out of a parsed document; `what` names it in errors."""
         if not isinstance(document, dict):
             raise Malformed(f"{what} is not a descriptor", code="document")
+        if not (document.keys() <= _USUAL_KEYS and type(document.get("mediaType")) is str):
+            schema.DESCRIPTOR.check(document, what)
         size = document.get("size")
         if not isinstance(size, int) or isinstance(size, bool) or size < 0 or size >= 1 << 62:
             raise Malformed(f"{what} has no valid size", code="size")
-        media_type = document.get("mediaType", "")
-        if not isinstance(media_type, str):
-            raise Malformed(f"{what} has no valid mediaType", code="document")
-        platform = document.get("platform")
-        artifact_type, urls = document.get("artifactType"), document.get("urls")
+        platform, annotations = document.get("platform"), document.get("annotations")
+        try:
+            digest = Digest.parse_any(document.get("digest"))
+        except Malformed as problem:
+            raise Malformed(f"{what}: {problem.message}", code=problem.code, hints=problem.hints) from None
         return cls(
-            media_type,
-            Digest.parse(document.get("digest")),
+            document.get("mediaType") or "",
+            digest,
             size,
-            _texts(document.get("annotations"), f"the annotations of {what}"),
-            platform_of(platform) if isinstance(platform, dict) else None,
-            artifact_type if isinstance(artifact_type, str) else "",
-            tuple(url for url in urls if isinstance(url, str)) if isinstance(urls, list) else (),
+            _texts(annotations) if annotations else {},
+            platform_of(platform) if platform is not None else None,
+            document.get("artifactType") or "",
+            tuple(url or "" for url in document.get("urls") or ()),
         )
 
     def document(self) -> dict[str, Any]:
@@ -127,9 +196,11 @@ class Descriptor(Record):
         if self.artifact_type:
             document["artifactType"] = self.artifact_type
         if self.platform is not None:
-            platform = {"architecture": self.platform.architecture, "os": self.platform.os}
+            platform: dict[str, Any] = {"architecture": self.platform.architecture, "os": self.platform.os}
             if self.platform.os_version:
                 platform["os.version"] = self.platform.os_version
+            if self.platform.os_features:
+                platform["os.features"] = list(self.platform.os_features)
             if self.platform.variant:
                 platform["variant"] = self.platform.variant
             document["platform"] = platform
@@ -160,9 +231,15 @@ class Manifest(Record):
 
         The first are charts and bills of materials, the second cosign's signatures and buildkit's attestations.
         """
-        if self.config.media_type not in media.CONFIGS:
+        config = self.config.media_type
+        if config in media.CONFIGS and not self.layers:
+            return True
+        if config not in media.CONFIGS and config not in media.VAGUE_CONFIGS:
             return False
-        return not self.layers or any(media.layer_compression(layer.media_type) is not None for layer in self.layers)
+        types = {layer.media_type for layer in self.layers}
+        if config not in media.CONFIGS:  # then its layers alone tell
+            types.discard("")
+        return any(media.layer_compression(media_type) is not None for media_type in types)
 
     @property
     def kind(self) -> str:
@@ -190,18 +267,19 @@ class Index(Record):
 def read_manifest(content: bytes, media_type: str = "", what: str = "the manifest") -> Manifest | Index:
     """Parse a manifest or an index. `media_type` is what its descriptor or server said; it must agree with the text."""
     document = read_json(content, what)
-    stated = document.get("mediaType", "")
-    if not isinstance(stated, str):
-        raise Malformed(f"{what} has no valid mediaType", code="document")
     if document.get("schemaVersion") == 1 or media_type in (media.DOCKER_SCHEMA1, media.DOCKER_SCHEMA1_SIGNED):
         raise Malformed(
             f"{what} is of schema 1, which docker has retired",
             code="schema1",
             hints=("push the image again with a current docker, or copy it with: skopeo copy --format oci",),
         )
+    schema.MANIFEST.check(document, what)
+    stated = document.get("mediaType") or ""
     has_index, has_image = "manifests" in document, "layers" in document or "config" in document
     if has_index and has_image:
         raise Malformed(f"{what} is both an index and an image", code="ambiguous-manifest")
+    if (has_index or has_image) and ("fsLayers" in document or document.get("history") is not None):
+        raise Malformed(f"{what} is of schema 1 and of schema 2 at once", code="ambiguous-manifest")
     if not has_index and not has_image:
         raise Malformed(f"{what} is neither an index nor an image", code="document")
     kinds, default = (media.INDEXES, media.OCI_INDEX) if has_index else (media.MANIFESTS, media.OCI_MANIFEST)
@@ -212,9 +290,8 @@ def read_manifest(content: bytes, media_type: str = "", what: str = "the manifes
     if stated in known and media_type in known and stated != media_type:
         raise Malformed(f"{what} says it is {stated}, but came as {media_type}", code="ambiguous-manifest")
     media_type = stated if stated in kinds else media_type if media_type in kinds else default
-    annotations = _texts(document.get("annotations"), f"the annotations of {what}")
-    stated, about = document.get("artifactType"), document.get("subject")
-    artifact_type = stated if isinstance(stated, str) else ""
+    annotations = _texts(document.get("annotations") or {})
+    artifact_type, about = document.get("artifactType") or "", document.get("subject")
     subject = Descriptor.read(about, f"the subject of {what}") if about is not None else None
     if has_index:
         entries = _list(document["manifests"], what, "manifests")
@@ -225,7 +302,7 @@ def read_manifest(content: bytes, media_type: str = "", what: str = "the manifes
             artifact_type,
             subject,
         )
-    layers = _list(document.get("layers", []), what, "layers")
+    layers = _list(document.get("layers"), what, "layers")
     if len(layers) > MOST_LAYERS:
         raise Malformed(f"{what} has {len(layers)} layers; the limit is {MOST_LAYERS}", code="layer-count")
     return Manifest(
@@ -239,15 +316,14 @@ def read_manifest(content: bytes, media_type: str = "", what: str = "the manifes
 
 
 def _list(value: Any, what: str, key: str) -> list[Any]:
+    """Return a list; null is an empty one, as Go writes it."""
+    if value is None:
+        return []
     if not isinstance(value, list):
         raise Malformed(f"{key!r} of {what} is not a list", code="document")
     return value
 
 
-def _texts(value: Any, what: str) -> dict[str, str]:
-    """Read a map of texts; null is an empty map, as Go writes it."""
-    if value is None:
-        return {}
-    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise Malformed(f"{what} are not a map of texts", code="document")
-    return value
+def _texts(value: Mapping[str, str | None]) -> Mapping[str, str]:
+    """Return a map of texts that was checked; null in it is an empty text, as in Go."""
+    return {key: text or "" for key, text in value.items()}

@@ -23,6 +23,8 @@ DOCKER_SCHEMA1_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyj
 INDEXES = frozenset({OCI_INDEX, DOCKER_INDEX})
 MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG})
+VAGUE_CONFIGS = frozenset({"", "application/octet-stream", "application/json", "text/html"})
+"""What old registries say of an image's config; docker takes it for one, too."""
 REFERENCE_DIGEST = "vnd.docker.reference.digest"
 """The annotation by which an entry of an index, as buildkit writes it, says about which other one it is."""
 ACCEPTED = (OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST)
@@ -40,7 +42,9 @@ _COMPRESSION = {
     OCI_FOREIGN + "+gzip": "gzip",
     DOCKER_FOREIGN + ".gzip": "gzip",
     OCI_FOREIGN + "+zstd": "zstd",
+    "": "",
 }
+"""A layer without a type is a layer, too: its bytes tell how it is packed."""
 
 
 def layer_compression(media_type: str) -> str | None:

@@ -1,70 +1,137 @@
-"""Platforms: `os/architecture[/variant]`, normalised, and the choice of the best entry of an index for one.
+"""Platforms: `os[(version+feature)]/architecture[/variant]`, normalised, and the choice of the best entry of an index.
 
-The rules are containerd's `platforms.Only`: a wanted platform accepts older variants that its processor also runs,
-the nearest first.
+The rules are those of containerd's package `platforms`: `Parse`, `Normalize`, `FormatAll` and `Only`. A wanted platform
+accepts older variants that its processor also runs, the nearest first, and Windows versions that its system runs.
 """
 
 from __future__ import annotations
 
-from imq.grammar.errors import StatementError
+import re
+from functools import lru_cache
+
+from imq.grammar.errors import StatementError, nearest
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
 _ARCHITECTURES = {
-    "aarch64": ("arm64", ""),
+    "aarch64": ("arm64", None),
     "armhf": ("arm", "v7"),
     "armel": ("arm", "v6"),
-    "armv7l": ("arm", "v7"),
     "armv6l": ("arm", "v6"),
+    "armv7l": ("arm", "v7"),
+    "armv8l": ("arm", "v8"),
     "i386": ("386", ""),
     "i686": ("386", ""),
-    "x86_64": ("amd64", ""),
-    "x86-64": ("amd64", ""),
+    "x86_64": ("amd64", None),
+    "x86-64": ("amd64", None),
 }
-_DEFAULT_VARIANT = {"arm64": "v8", "arm": "v7", "amd64": "v1"}
-_ARM_ORDER = ("v8", "v7", "v6", "v5")
+"""Other names of architectures, and the variant that a name says, None when it says none."""
+_VARIANTS = {
+    "amd64": {"v1": ""},
+    "arm64": {"8": "", "v8": "", "v8.0": "", "9": "v9", "9.0": "v9", "v9.0": "v9"},
+    "arm": {"": "v7", "5": "v5", "6": "v6", "7": "v7", "8": "v8"},
+}
+"""Other names of variants; an empty one goes without saying."""
+_UNSAID = {"arm64": "v8", "amd64": "v1"}
+_SYSTEMS = frozenset(
+    (
+        *(
+            "aix",
+            "android",
+            "darwin",
+            "dragonfly",
+            "freebsd",
+            "hurd",
+            "illumos",
+            "ios",
+            "js",
+            "linux",
+            "nacl",
+            "netbsd",
+        ),
+        *("openbsd", "plan9", "solaris", "wasip1", "windows", "zos"),
+    )
+)
+"""The systems that Go knows."""
+_KNOWN_ARCHITECTURES = frozenset(
+    (
+        *("386", "amd64", "amd64p32", "arm", "arm64", "arm64be", "armbe", "loong64", "mips", "mips64", "mips64le"),
+        *("mips64p32", "mips64p32le", "mipsle", "ppc", "ppc64", "ppc64le", "riscv", "riscv64", "s390", "s390x"),
+        *("sparc", "sparc64", "wasm"),
+    )
+)
+"""The architectures that Go knows."""
+_SYSTEM_FORM = r"([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.%-]*)((?:\+[A-Za-z0-9_.%-]+)*)\))?\Z"
+_COMPONENT = r"[A-Za-z0-9_.-]+\Z"
+_WINDOWS_VERSION = r"(\d{1,3})\.(\d{1,3})\.(\d{1,5})(?:\.|\Z)"
+_STABLE_BUILDS = (20348, 26100)
+"""Builds of Windows Server 2022 and 2025: from the first on, a system runs images of the last long-term one, too."""
+_FARTHEST = 1 << 17
+"""More than the distance of any two builds."""
+_MOST_FEATURES = 1 << 7
 
 
 class Platform(Record):
-    """What an image runs on. Empty strings mean: not said."""
+    """What an image runs on. Empty values mean: not said."""
 
     os: str
     architecture: str
     variant: str = ""
     os_version: str = ""
+    os_features: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Platform:
-        """Return the platform that `text` writes (`linux/arm64/v8`, `linux/x86_64`, `arm64`)."""
-        parts = text.strip().lower().split("/")
-        if len(parts) == 1:
-            parts = (
-                ["linux", *parts]
-                if parts[0] not in ("linux", "windows", "darwin", "freebsd")
-                else [*parts, host().architecture]
-            )
-        if len(parts) > 3 or not all(parts):
-            raise StatementError(
-                f"{text!r} is not a platform",
-                code="platform",
-                hints=("a platform is os/architecture or os/architecture/variant, such as linux/arm64",),
-            )
-        return cls(*parts).normalised()
+        """Return the platform that `text` writes (`linux/arm64/v8`, `windows(10.0.20348)/amd64`, `arm64`), normalised.
+
+        One word is a system or an architecture that Go knows; where both are written, they may be others.
+        """
+        first, *rest = text.split("/")
+        match = re.match(_SYSTEM_FORM, first)
+        if match is None or len(rest) > 2 or not all(re.match(_COMPONENT, part) for part in rest):
+            raise _no_platform(text)
+        version, *features = (_unescape(option) for option in (match[2] or "", *(match[3] or "").split("+")[1:]))
+        system = _system(match[1])
+        if system in _SYSTEMS and not rest:
+            return host().replace(os=system, os_version=version, os_features=tuple(sorted(set(features))))
+        alone = cls("linux", first).normalised()
+        if rest:
+            if alone.architecture in _KNOWN_ARCHITECTURES:
+                raise _no_platform(text, f'did you mean "linux/{text[:80]}"?')
+            architecture, variant = (*rest, "")[:2]
+            return cls(system, architecture, variant, version, tuple(features)).normalised()
+        if alone.architecture not in _KNOWN_ARCHITECTURES:
+            raise _no_platform(text, nearest(first.lower(), [*_SYSTEMS, *_KNOWN_ARCHITECTURES, *_ARCHITECTURES]))
+        return alone
 
     def normalised(self) -> Platform:
-        """Return the same platform in Go's words: x86_64 is amd64, aarch64 is arm64, armhf is arm/v7."""
-        architecture, variant = _ARCHITECTURES.get(self.architecture.lower(), (self.architecture.lower(), ""))
-        return self.replace(architecture=architecture, variant=self.variant.lower() or variant, os=self.os.lower())
+        """Return the same platform in Go's words: x86_64 is amd64, arm64/v8 is arm64, arm is arm/v7."""
+        architecture, variant = self.architecture.lower(), self.variant.lower()
+        if architecture in _ARCHITECTURES:
+            architecture, said = _ARCHITECTURES[architecture]
+            variant = variant if said is None else said
+        if architecture in _VARIANTS:
+            variant = _VARIANTS[architecture].get(variant, variant)
+        return Platform(_system(self.os), architecture, variant, self.os_version, tuple(sorted(set(self.os_features))))
 
     @property
     def canonical(self) -> str:
-        """`os/architecture[/variant]` as containerd writes it: in Go's words, without the variant that goes unsaid."""
+        """`os/architecture[/variant]`, normalised, as the field `platform` has it."""
         same = self.normalised()
-        unsaid = same.architecture != "arm" and same.variant == _DEFAULT_VARIANT.get(same.architecture)
-        return str(same.replace(variant="") if unsaid else same)
+        return "/".join(part for part in (same.os, same.architecture, same.variant) if part)
+
+    @property
+    def columns(self) -> tuple[str | None, str | None, str | None, str | None, str | None]:
+        """The values of the fields platform, os, architecture, variant and os_version; None for what is not said.
+
+        A variant that goes without saying, and is said, is shown.
+        """
+        same = self.normalised()
+        variant = same.variant or (_UNSAID.get(same.architecture) if self.variant else None)
+        return self.canonical or None, same.os or None, same.architecture or None, variant, self.os_version or None
 
     @property
     def known(self) -> bool:
@@ -73,36 +140,49 @@ class Platform(Record):
 
     def rank(self, offered: Platform) -> int | None:
         """Say how well `offered` serves this wanted platform: 0 is exact, higher is worse, None is not at all."""
-        offered = offered.normalised()
-        if offered.os != self.os:
+        wanted, offered = self.normalised(), offered.normalised()
+        place = _vector(wanted.architecture, wanted.variant).get((offered.architecture, offered.variant))
+        if place is None or offered.os != wanted.os:
             return None
-        if self.os_version and offered.os_version and self.os_version != offered.os_version:
+        features = set(offered.os_features) - ({"win32k"} if wanted.os == "windows" else set())
+        if not features <= set(wanted.os_features):
             return None
-        mine = self.variant or _DEFAULT_VARIANT.get(self.architecture, "")
-        theirs = offered.variant or _DEFAULT_VARIANT.get(offered.architecture, "")
-        if offered.architecture == self.architecture:
-            if mine == theirs:
-                return 0
-            if self.architecture == "arm" and mine in _ARM_ORDER and theirs in _ARM_ORDER:
-                distance = _ARM_ORDER.index(theirs) - _ARM_ORDER.index(mine)
-                return distance if distance > 0 else None
-            if mine[:1] == theirs[:1] == "v" and mine[1:].isdigit() and theirs[1:].isdigit():
-                distance = int(mine[1:]) - int(theirs[1:])
-                return distance if distance > 0 else None
+        distance = _version_distance(wanted, offered)
+        if distance is None:
             return None
-        if self.architecture == "arm64" and offered.architecture == "arm":
-            return 10 + _ARM_ORDER.index(theirs) if theirs in _ARM_ORDER else None
-        if self.architecture == "amd64" and offered.architecture == "386":
-            return 20
-        return None
+        lacking = min(len(set(wanted.os_features) - features), _MOST_FEATURES - 1)
+        return (place * _MOST_FEATURES + lacking) * _FARTHEST + distance
 
-    def ranked(self, offered: str | None) -> int | None:
-        """Say the same of a platform as it is written, of which None may be all that is known."""
-        return self.rank(Platform.parse(offered)) if offered else None
+    def ranker(self) -> Callable[..., int | None]:
+        """Return `rank` as a function of the columns os, architecture, variant, os_version and os_features (JSON)."""
+
+        @lru_cache(maxsize=1024)
+        def rank(
+            os: str | None, architecture: str | None, variant: str | None, version: str | None, features: str | None
+        ) -> int | None:
+            import json
+
+            if os is None or architecture is None:
+                return None
+            more = tuple(json.loads(features)) if features else ()
+            return self.rank(Platform(os, architecture, variant or "", version or "", more))
+
+        return rank
+
+    def is_exactly(self, offered: Platform) -> bool:
+        """Whether `offered` is what is written here, and no other that would do: what is not said may be anything."""
+        wanted, offered = self.normalised(), offered.normalised()
+        return (
+            wanted.canonical == offered.canonical
+            and set(wanted.os_features) <= set(offered.os_features)
+            and (not wanted.os_version or _begins(offered.os_version, wanted.os_version))
+        )
 
     def __str__(self) -> str:
-        """Return `os/architecture[/variant]`, the way `--platform` takes it."""
-        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+        """Return the way `--platform` takes it: `os[(version+feature)]/architecture[/variant]`."""
+        options = "+".join(map(_escape, (self.os_version, *self.os_features)))
+        system = f"{self.os}({options})" if options else self.os
+        return "/".join(part for part in (system, self.architecture, self.variant) if part)
 
 
 def host() -> Platform:
@@ -113,16 +193,101 @@ def host() -> Platform:
 
 
 def platform_of(document: Mapping[str, Any]) -> Platform:
-    """Read the platform fields of an index entry or an image config."""
-
-    def text(key: str) -> str:
-        value = document.get(key)
-        return value if isinstance(value, str) else ""
-
-    return Platform(text("os"), text("architecture"), text("variant"), text("os.version"))
+    """Read the platform fields of an index entry or an image config, which were checked."""
+    return Platform(
+        document.get("os") or "",
+        document.get("architecture") or "",
+        document.get("variant") or "",
+        document.get("os.version") or "",
+        tuple(feature or "" for feature in document.get("os.features") or ()),
+    )
 
 
 def best(wanted: Platform, offered: Iterable[tuple[Platform, int]]) -> int | None:
     """Return the number paired with the platform that serves `wanted` best; the first of equals wins."""
     ranked = [(rank, place) for place_platform, place in offered if (rank := wanted.rank(place_platform)) is not None]
     return min(ranked)[1] if ranked else None
+
+
+def _system(name: str) -> str:
+    name = name.lower()
+    return "darwin" if name == "macos" else name
+
+
+@lru_cache(maxsize=64)
+def _vector(architecture: str, variant: str) -> dict[tuple[str, str], int]:
+    """Return the architectures and variants, normalised, that a processor runs, each with its place: the best first."""
+    vector = [(architecture, variant)]
+    number = re.match(r"v?(\d{1,2})\Z", variant, re.ASCII)
+    if architecture == "amd64":
+        newest = int(number[1]) if number is not None else 0
+        vector += [("amd64", f"v{older}" if older > 1 else "") for older in range(newest, 0, -1)]
+        vector.append(("386", ""))
+    elif architecture == "arm":
+        vector += [("arm", f"v{older}") for older in range(int(number[1]) if number else 0, 4, -1)]
+    elif architecture == "arm64":
+        for major, minor in _arm64_versions(variant):
+            vector += [("arm64", _arm64_variant(major, older)) for older in range(minor, -1, -1)]
+        vector += [("arm", f"v{older}") for older in range(8 if len(vector) > 1 else 0, 4, -1)]
+    return {one: place for place, one in reversed([*enumerate(dict.fromkeys(vector))])}
+
+
+def _arm64_versions(variant: str) -> list[tuple[int, int]]:
+    """Return the newest versions of ARMv9 and ARMv8 that a processor of this variant runs."""
+    match = re.match(r"v([89])(?:\.(\d))?\Z", variant or "v8", re.ASCII)
+    if match is None:
+        return []
+    major, minor = int(match[1]), int(match[2] or 0)
+    return [(8, minor)] if major == 8 else [(9, minor), (8, min(minor + 5, 9))]
+
+
+def _arm64_variant(major: int, minor: int) -> str:
+    return f"v{major}.{minor}" if minor else "" if major == 8 else f"v{major}"
+
+
+def _version_distance(wanted: Platform, offered: Platform) -> int | None:
+    """Say how far an offered system's version is from the wanted one; None when it does not run there."""
+    version, other = wanted.os_version, offered.os_version
+    if version in ("", other):
+        return 0
+    if not other:
+        return _FARTHEST - 1
+    if wanted.os == "windows" and (build := _windows_build(version)):
+        image = _windows_build(other)
+        if image is None or image[:2] != build[:2]:
+            return None
+        if build[2] < _STABLE_BUILDS[0]:
+            return 1 if image[2] == build[2] else None
+        least = max((stable for stable in _STABLE_BUILDS if stable < build[2]), default=_STABLE_BUILDS[0])
+        return 1 + build[2] - image[2] if least <= image[2] <= build[2] else None
+    return 1 if _begins(other, version) else None
+
+
+def _windows_build(version: str) -> tuple[int, int, int] | None:
+    match = re.match(_WINDOWS_VERSION, version, re.ASCII)
+    return (int(match[1]), int(match[2]), int(match[3])) if match is not None else None
+
+
+def _begins(version: str, start: str) -> bool:
+    """Whether a version is this one, or a more detailed one: 10.0.17763.1 begins with 10.0.17763."""
+    return version == start or version.startswith(f"{start}.")
+
+
+def _escape(option: str) -> str:
+    return re.sub(r"[%+()/]", lambda sign: f"%{ord(sign[0]):02X}", option)
+
+
+def _unescape(option: str) -> str:
+    if "%" not in option:
+        return option
+    from urllib.parse import unquote
+
+    return unquote(option)
+
+
+def _no_platform(text: str, hint: str = "") -> StatementError:
+    return StatementError(
+        f"{text[:80]!r} is not a platform",
+        code="platform",
+        hints=(hint, "a platform is os/architecture or os/architecture/variant, such as linux/arm64"),
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from imq.grammar.record import TYPE_CHECKING
 
 from .redaction import NO_SECRETS
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 else:
     Protocol = object  # typing is slow to import, and a Protocol says nothing at run time
 
+CHUNK = rb"([0-9A-Fa-f]{1,12})[ \t]*(?:;[^\r\n]*)?\Z"
+"""The line before a chunk: its size, and extensions that nobody here knows (RFC 9112, 7.1)."""
 _LONGEST_NUMBER = 19
 """Digits of a Content-Length that can be meant."""
 
@@ -83,6 +87,12 @@ class Whole:
 
     def close(self) -> None:
         """Do nothing: the connection serves others already."""
+
+
+def chunk_size(line: bytes) -> int | None:
+    """Return the size that the line before a chunk says (RFC 9112, 7.1); None when it says none."""
+    said = re.match(CHUNK, line)
+    return int(said[1], 16) if said is not None else None
 
 
 def number(text: str) -> int | None:

@@ -144,9 +144,10 @@ class BlobStream:
         self.close()
         if problem is None:
             problem = RegistryError(
-                f"{self._reference.registry} sent {self._done} of {self._end} bytes of {self._shown} and stopped",
+                f"{self._shown} ends after {self._done} bytes at {self._reference.registry}, "
+                f"and its manifest says that it has {self._end}",
                 code="truncated",
-                hints=("try again; if it stays so, the registry or a proxy before it is broken",),
+                hints=("the manifest has a wrong size, or the registry has a part of the blob: push the image again",),
                 host=self._reference.registry,
                 temporary=True,
             )
@@ -230,7 +231,7 @@ def _strong(etag: str) -> str:
 
 def _too_long(reference: Reference, descriptor: Descriptor) -> DigestMismatch:
     return DigestMismatch(
-        f"{reference.registry} sends more than the {descriptor.size} bytes that "
-        f"blob {descriptor.digest.short} of {reference.repository} is said to have",
+        f"{reference.registry} sends more than the {descriptor.size} bytes that the manifest says "
+        f"blob {descriptor.digest.short} of {reference.repository} has",
         hints=("the manifest and the blob do not belong together: push the image again",),
     )

@@ -124,6 +124,7 @@ class _Documents:
     def read(self, digest: Digest) -> bytes:
         """Return a manifest or index, and remember the blobs that it names."""
         if digest not in self._documents:
+            digest.require_algorithm(f"{self._reference}: the manifest")
             fetched = self._client.manifest(self._reference.replace(tag=None, digest=digest))
             self._keep(fetched.descriptor, fetched.content)
         return self._documents[digest]

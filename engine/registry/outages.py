@@ -31,6 +31,16 @@ def failure(problem: BaseException, host: str, happened: str) -> RegistryError:
     return _not_reached(names, chain, host) or _broken_off(names, chain, host, happened)
 
 
+def wrong_length(host: str, said: str) -> RegistryError:
+    """Say that an answer has a Content-Length that is no number of bytes, such as a negative one."""
+    return RegistryError(
+        f"{host} answers with the Content-Length {said[:40]!r}, which is no number of bytes",
+        code="not-a-registry",
+        host=host,
+        hints=("the registry or a proxy before it is broken",),
+    )
+
+
 def too_slow(host: str, happened: str, speed: float, least: int) -> RegistryError:
     """Say that bytes only drip, at `speed` bytes a second; `happened` says what `host` does with which of them."""
     return RegistryError(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from http import HTTPStatus
 
+from imq.engine.oci.document import read_json_value
 from imq.grammar.errors import Malformed, RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -146,12 +146,15 @@ def paged(exchange: Exchange, listing: Listing) -> Iterator[Any]:
 
 def document(answer: Reply) -> Any:
     """Return the JSON document of an answer, None when it is none or has more bytes than a page may have."""
-    import json
-
     content = answer.read(LARGEST_PAGE)
-    with contextlib.suppress(ValueError, RecursionError):
-        return json.loads(content) if len(content) <= LARGEST_PAGE else None
-    return None
+    if len(content) > LARGEST_PAGE:
+        return None
+    try:
+        return read_json_value(content, "the list")
+    except Malformed as problem:
+        if problem.code != "json":
+            raise
+        return None
 
 
 def texts(value: Any) -> list[str] | None:

@@ -214,6 +214,8 @@ class _Pull:
     def _children(self, entries: Sequence[Descriptor]) -> list[_Document]:
         """Return the documents that entries of indexes name, those that are not here fetched several at a time."""
         unseen = [entry for entry in entries if entry.digest not in self._seen]
+        for entry in unseen:
+            entry.digest.require_algorithm(f"{self._reference}: the manifest")
         present = self._ingest.reserve(unseen) if unseen else frozenset()
         missing = []
         for entry in unseen:
@@ -238,8 +240,9 @@ class _Pull:
             if len(content) != entry.size:
                 raise Malformed(
                     f"the manifest {entry.digest.short} of {self._reference} has {len(content)} bytes, "
-                    f"and its index says {entry.size}",
-                    code="document",
+                    f"and the index that names it says {entry.size}",
+                    code="size",
+                    hints=("the index has a wrong size: push it again, or pull the manifest by its digest",),
                 )
             self._read(entry, content, stored=False)
         return [self._seen[entry.digest] for entry in entries]
@@ -273,7 +276,7 @@ class _Pull:
             top.descriptor if keeps else manifests[0][0].descriptor,
             single.config if config is not None and single is not None else None,
             config.platform if config is not None else None,
-            self._warnings(top, config),
+            (*self._warnings(top, config), *(problem for one in configs.values() for problem in one.problems)),
             new,
             self._transfers.total,
             single.kind if single is not None and not single.is_image else "",
@@ -353,6 +356,7 @@ def _distinct(blobs: Sequence[Descriptor], reference: Reference) -> list[Descrip
     """Return each blob once; one digest with two sizes is a lie."""
     found: dict[Digest, Descriptor] = {}
     for blob in blobs:
+        blob.digest.require_algorithm(f"{reference}: the blob")
         if found.setdefault(blob.digest, blob).size != blob.size:
             raise Malformed(f"{reference} gives the blob {blob.digest.short} two sizes", code="document")
     return list(found.values())

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 from imq.engine import progress as words
 from imq.engine.oci import media
-from imq.engine.oci.document import Descriptor, Index, Manifest, read_manifest
+from imq.engine.oci.config import check_keys
+from imq.engine.oci.document import Descriptor, Index, Manifest, check_size, read_manifest
 from imq.grammar.errors import Conflict, DigestMismatch, Malformed, listed
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from .body import BLOCK
 from .counter import Counter
 from .jobs import Work
 from .passing import Passing
@@ -92,6 +96,8 @@ class _Push:
         self._absent = absent
         self._counter = Counter(progress)
         self._looked_into: set[Digest] = set()
+        self._configs: dict[Digest, bytes] = {}
+        """The configs that were read, which need not be read again to be sent."""
 
     def run(self, manifest: Descriptor, jobs: int) -> Pushed:
         """Push all that is not there. Who has a manifest has what it names, so manifests are asked for first."""
@@ -110,6 +116,8 @@ class _Push:
                 skipped |= {layer.digest: layer for layer in document.layers if _stays(layer)}
                 blobs.update((layer.digest, (layer, True)) for layer in document.layers if not _stays(layer))
                 blobs.setdefault(document.config.digest, (document.config, False))
+        new = [document for descriptor, _, document in documents if descriptor.digest not in there]
+        self._check_configs([one.config for one in new if isinstance(one, Manifest) and one.is_image], jobs)
         self._client.placed.look_up(self._reference, blobs)
         self._progress.begin(str(self._reference), sum(blob.size for blob, _ in blobs.values()))
         try:
@@ -197,6 +205,31 @@ class _Push:
                     yield from self._documents(entry, depth + 1)
         yield descriptor, content, document
 
+    def _check_configs(self, configs: Sequence[Descriptor], jobs: int) -> None:
+        """Read the configs of images, and refuse one that tools read differently: it would be two images."""
+
+        def job(config: Descriptor) -> Job:
+            def check(work: Work) -> None:
+                what, limit = f"the config of {self._reference}", self._client.settings.largest_document
+                content = bytearray()
+                source = self._export.open(config.digest)
+                try:
+                    if isinstance(source, Passing):  # a registry may be waited for
+                        work.watch(source)
+                    while len(content) <= limit and (piece := source.read(BLOCK)):
+                        content += piece
+                finally:
+                    source.close()
+                check_size(len(content), limit, what)
+                check_keys(bytes(content), what)
+                self._configs[config.digest] = bytes(content)
+
+            return check
+
+        distinct = {config.digest: config for config in configs}
+        if distinct:
+            Work().run([job(config) for config in distinct.values()], jobs)
+
     def _job(self, blob: Descriptor, shown: bool) -> Job:
         count = self._counter.layer(blob.digest, blob.size)
 
@@ -213,6 +246,8 @@ class _Push:
 
             def opened() -> Content:
                 status(words.PUSHING)
+                if blob.digest in self._configs:
+                    return BytesIO(self._configs[blob.digest])
                 content = self._export.open(blob.digest)
                 if isinstance(content, Passing):  # a registry may be waited for
                     work.watch(content)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from imq.engine.oci import media
+from imq.engine.oci import media, schema
 from imq.engine.oci.document import Descriptor, Index, read_manifest
 from imq.grammar.errors import RegistryError
 from imq.grammar.record import TYPE_CHECKING
@@ -87,13 +87,18 @@ def referrers_of(reference: Reference, digest: Digest, artifact_type: str | None
 
 def fallback_tag(digest: Digest) -> str:
     """Return the tag of the index of referrers in registries without the API."""
-    return f"{digest.algorithm[:_LONGEST_ALGORITHM]}-{digest.hex[:_LONGEST_HEX]}"
+    tag = f"{digest.algorithm[:_LONGEST_ALGORITHM]}-{digest.hex[:_LONGEST_HEX]}"
+    return tag.replace("+", "-").replace("=", "-")  # as the specification says of what no tag may have
 
 
 def _entries(document: Any) -> list[Descriptor] | None:
-    if not isinstance(document, dict) or not isinstance(document.get("manifests"), list):
+    if not isinstance(document, dict):
         return None
-    return [Descriptor.read(entry, "a referrer") for entry in document["manifests"]]
+    schema.MANIFEST.check(document, "the list of referrers")
+    entries = document.get("manifests", 0)
+    if entries is not None and not isinstance(entries, list):
+        return None
+    return [Descriptor.read(entry, f"referrer {place}") for place, entry in enumerate(entries or ())]
 
 
 def _tagged(client: Client, reference: Reference, digest: Digest) -> tuple[Descriptor, ...]:

@@ -12,10 +12,10 @@ import time
 
 from imq.grammar.record import TYPE_CHECKING
 
-from .answers import number
+from .answers import chunk_size, number
 from .body import BLOCK, Stretch
 from .certificates import certificates_for, context_for
-from .outages import failure, too_slow
+from .outages import failure, too_slow, wrong_length
 from .pace import Pace
 from .proxies import ca_bundle, host_bundle, proxies_for
 from .redaction import NO_SECRETS
@@ -57,6 +57,8 @@ class Answer:
         body: Any = getattr(response.raw, "_fp", None) or response.raw
         if getattr(body, "length", None) is not None and hasattr(getattr(body, "fp", None), "readinto1"):
             body.fp = _AsItComes(body.fp)
+        elif getattr(body, "chunked", False) and hasattr(body, "fp"):
+            body.fp = _Chunks(body.fp)
         self._body = body
         self._host = host
         self._least = settings.least_speed
@@ -153,6 +155,29 @@ class _AsItComes:
         return getattr(self._stream, name)
 
 
+class _Chunks:
+    """The stream below a body in chunks, whose sizes must be hexadecimal digits: http.client takes any of Python's."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._ended = False
+
+    def readline(self, limit: int) -> bytes:
+        """Return the line of a chunk's size, or after the last chunk a trailer."""
+        from http.client import HTTPException
+
+        line: bytes = self._stream.readline(limit)
+        if line and not self._ended:
+            size = chunk_size(line.rstrip(b"\r\n"))
+            if size is None:
+                raise HTTPException("a chunk has no valid size")
+            self._ended = size == 0
+        return line
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class Transport:
     """Connections to any number of hosts, kept open between requests. Safe to use from several threads."""
 
@@ -190,7 +215,11 @@ class Transport:
             if not isinstance(problem, _foreign()):
                 raise
             raise failure(problem, host, "does not answer") from None
-        return Answer(response, host, self._settings, bodiless=method == "HEAD")
+        answer = Answer(response, host, self._settings, bodiless=method == "HEAD")
+        if not answer.bodiless and not _has_length(answer):
+            answer.close()
+            raise wrong_length(host, answer.header("Content-Length"))
+        return answer
 
     def reaches(self, url: str) -> bool:
         """Whether the host of `url` is reached without a proxy."""
@@ -358,6 +387,12 @@ def _blocks(connection: Any, data: Any, settings: Settings) -> Iterator[Any]:
             yield view[start : start + BLOCK]
     else:
         yield data
+
+
+def _has_length(answer: Answer) -> bool:
+    """Whether the Content-Length of an answer is a number of bytes, where there is one and it counts."""
+    said = {length.strip() for length in answer.header("Content-Length").split(",")}
+    return bool(said == {""} or answer.header("Transfer-Encoding") or (len(said) == 1 and number(*said) is not None))
 
 
 def _foreign() -> tuple[type[Exception], ...]:

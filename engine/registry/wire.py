@@ -12,7 +12,7 @@ import re
 
 from imq.grammar.record import TYPE_CHECKING
 
-from .answers import Headers, Whole, number
+from .answers import CHUNK, Headers, Whole, number
 
 if TYPE_CHECKING:
     import socket
@@ -22,7 +22,7 @@ _LARGEST_HEAD = 64 << 10
 _LONGEST_CHUNK_LINE = 1 << 10
 _STATUS = re.compile(r"HTTP/1\.([01]) ([2-5][0-9][0-9])(?: [^\r\n]*)?\Z")
 _FIELDS = re.compile(r"(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*)*\Z")
-_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,12})[ \t]*(?:;[^\r\n]*)?\Z")
+_CHUNK = re.compile(CHUNK)
 _BODILESS = frozenset({204, 304})
 _SAFE = re.compile(r"[!-~]+\Z")
 

@@ -7,6 +7,7 @@ from functools import partial
 from http import HTTPStatus
 
 from imq.engine import actions as a
+from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, Index, read_manifest
 from imq.engine.progress import counted, weighed
@@ -417,7 +418,16 @@ class StoreSource:
                     if not image.names:
                         change.keep(descriptor, self._clock())
         for image in loaded:
+            for problem in self._config_problems(image.id):
+                self._progress.warn(problem)
             yield a.Outcome("load", ", ".join(map(str, image.names)) or "<none>", image.id)
+
+    def _config_problems(self, config: Digest) -> tuple[str, ...]:
+        """Return what some tools refuse in a config and imq reads on with; of what is no config, nothing."""
+        try:
+            return Config.read(self._store.read(config), f"the config {config.short}").problems
+        except ImqError:
+            return ()
 
     def _save(self, action: a.Save) -> a.Outcome:
         from imq.engine.sources.beside import file_beside

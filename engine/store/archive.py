@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 from imq.engine.layers.compression import sniff
 from imq.engine.oci import media
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.document import Descriptor, Index, Manifest, check_size, read_manifest
+from imq.engine.oci.document import (
+    Descriptor,
+    Index,
+    Manifest,
+    check_layout,
+    check_size,
+    read_archive_images,
+    read_listing,
+    read_manifest,
+)
 from imq.engine.oci.reference import Name, Reference
 from imq.engine.progress import Watched
 from imq.grammar.errors import DigestMismatch, ImqError, InvalidReference, Malformed, NotFound
@@ -23,7 +31,7 @@ from .members import Archive, Folder, unreadable, unsaid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import Any, BinaryIO
+    from typing import BinaryIO
 
     from .ingest import Ingest
     from .members import Files
@@ -31,6 +39,8 @@ if TYPE_CHECKING:
 _PIECE = 1 << 20
 _HEAD = 512
 """Bytes that tell how a layer is packed."""
+_LARGEST_MARKER = 4096
+"""Bytes of the oci-layout file that are read at most."""
 _LARGEST_LISTING = 32 << 20
 """Bytes of index.json or manifest.json that are read at most: enough for tens of thousands of images."""
 
@@ -98,11 +108,16 @@ def _listing(source: BinaryIO, path: str) -> bytes:
 
 
 def _load_layout(files: Files, content: bytes, ingest: Ingest) -> Iterator[Loaded]:
+    if (marker := files.open("oci-layout")) is not None:
+        with marker:
+            check_layout(marker.read(_LARGEST_MARKER), "oci-layout")
     try:
-        entries = json.loads(content)["manifests"]
-        described = [Entry.read(entry, place) for place, entry in enumerate(entries)]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise Malformed("index.json is not the index of an image layout", code="layout") from None
+        entries = read_listing(content, "index.json")["manifests"]
+    except Malformed as problem:
+        if problem.code not in ("json", "document"):
+            raise
+        raise Malformed(f"index.json is not the index of an image layout: {problem.message}", code="layout") from None
+    described = [Entry.read(entry, place) for place, entry in enumerate(entries)]
     if not ingest.roomy(files.total()):
         ingest.reserve(_reached(files, [entry.descriptor for entry in described], ingest.largest_document))
     for entry in described:
@@ -181,6 +196,9 @@ def blob_member(digest: Digest) -> str:
 
 
 def _has(files: Files, digest: Digest) -> bool:
+    """Whether the archive has a blob, as far as it can be checked."""
+    if not digest.is_computable:
+        return False
     source = files.open(blob_member(digest))
     if source is None:
         return False
@@ -203,6 +221,13 @@ def _document(files: Files, descriptor: Descriptor, largest: int) -> bytes:
     hasher.update(content)
     if hasher.hexdigest() != descriptor.digest.hex:
         raise DigestMismatch(f"the archive's blob {descriptor.digest} is damaged")
+    if len(content) != descriptor.size:
+        raise Malformed(
+            f"the archive's document {descriptor.digest} has {len(content)} bytes, "
+            f"and what names it says {descriptor.size}",
+            code="size",
+            hints=("the size in index.json or in an index or manifest is wrong: write the archive again",),
+        )
     return content
 
 
@@ -215,24 +240,23 @@ def _filler(files: Files, source: BinaryIO) -> Callable[[memoryview], int]:
 
 def _load_docker(files: Files, content: bytes, path: str, ingest: Ingest) -> Iterator[Loaded]:
     try:
-        images = json.loads(content)
-        wanted = [(image["Config"], image.get("RepoTags") or [], image.get("Layers") or []) for image in images]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise Malformed(f"the manifest.json of {path} is not docker's", code="archive") from None
+        wanted = read_archive_images(content, f"the manifest.json of {path}")
+    except Malformed as problem:
+        if problem.code in ("json", "document"):
+            problem.code = "archive"
+        raise
     if not ingest.roomy(files.total()):
         ingest.reserve(_plain_layers(files, wanted, ingest.largest_document))
     adopted: dict[Digest, Descriptor] = {}
     for config_name, tags, layers in wanted:
-        yield _load_docker_image(
-            files, str(config_name), [str(tag) for tag in tags], [str(layer) for layer in layers], ingest, adopted
-        )
+        yield _load_docker_image(files, config_name, tags, layers, ingest, adopted)
 
 
-def _plain_layers(files: Files, images: Sequence[tuple[Any, Any, Any]], largest: int) -> list[Descriptor]:
+def _plain_layers(files: Files, images: Sequence[tuple[str, list[str], list[str]]], largest: int) -> list[Descriptor]:
     """Return the layers that will be taken in and are not packed, as most; what is wrong with them is told later."""
     layers: dict[Digest, Descriptor] = {}
     for config_name, _, names in images:
-        source = files.open(str(config_name))
+        source = files.open(config_name)
         if source is None:
             continue
         with source:
@@ -241,11 +265,11 @@ def _plain_layers(files: Files, images: Sequence[tuple[Any, Any, Any]], largest:
             except ImqError:
                 continue
         for name, diff_id in zip(names, diff_ids, strict=False):
-            layer = files.open(str(name)) if diff_id not in layers else None
+            layer = files.open(name) if diff_id not in layers else None
             if layer is not None:
                 with layer:
                     if not sniff(layer.read(_HEAD)):
-                        layers[diff_id] = Descriptor(media.OCI_LAYER, diff_id, files.size(str(name)))
+                        layers[diff_id] = Descriptor(media.OCI_LAYER, diff_id, files.size(name))
     return list(layers.values())
 
 

@@ -64,6 +64,8 @@ class Change:
         self._rooted: dict[Digest, set[int]] = {}
         self._next = 0
         self._edited = False
+        self._adds = False
+        """Whether it names or keeps anything, rather than makes room only."""
         self.thorough = False
         """Set to look for what dead or failed processes left, too: whole blobs, and those that nobody goes on with."""
         self._before: frozenset[Digest] = frozenset()
@@ -118,7 +120,7 @@ class Change:
                 with told("prepare the change"):  # should this process die before they are gone, the next one knows
                     mark_sweep(self._layout)
             entries = list(self._entries.values())
-            self._layout.write(entries)
+            self._layout.write(entries, may_take_reserve=not self._adds)
             self._index.refresh(entries, self._contents)
         elif self._contents:
             self._index.measured(self._contents)
@@ -143,6 +145,7 @@ class Change:
             with told("remove what transfers left"):
                 begun = partials.drop(self._layout, everything=True)
             self.freed = self.freed.replace(begun=begun)
+        self._layout.keep_reserve()  # on a full disk there is room for it only now
 
     # Reading
 
@@ -188,7 +191,7 @@ class Change:
                 self._drop(entry)
                 new = _with_digests(new, (entry.digest, *entry.other_digests))
         self._add(new)
-        self._edited = True
+        self._edited = self._adds = True
         return True
 
     def name_by_digest(self, name: Reference, descriptor: Descriptor, digest: Digest, now: int) -> bool:
@@ -208,7 +211,7 @@ class Change:
             return False
         self._drop(entry)
         self._add(known)
-        self._edited = True
+        self._edited = self._adds = True
         return True
 
     def hold(self, index: Descriptor, manifests: frozenset[Digest] | None) -> tuple[Descriptor, bool]:
@@ -230,7 +233,7 @@ class Change:
         for entry in differing:
             self._drop(entry)
             self._add(entry.replace(descriptor=holding(entry.descriptor, manifests)))
-            self._edited = True
+            self._edited = self._adds = True
         return wanted, bool(differing)
 
     def keep(self, descriptor: Descriptor, now: int) -> bool:
@@ -240,7 +243,7 @@ class Change:
             return False
         self._check(descriptor)
         self._add(Entry(descriptor, None, None, now))
-        self._edited = True
+        self._edited = self._adds = True
         return True
 
     def untag(self, entry: Entry) -> None:

@@ -111,6 +111,7 @@ class StoreIndex:
             if always or (instead and not self._is_whole()):
                 discard_database(self._layout, DATABASE)
             make_database(self._layout, DATABASE)
+            self._layout.keep_reserve()  # of layouts that other tools have made
             return self._connected()
 
     def _is_whole(self) -> bool:

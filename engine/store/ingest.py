@@ -108,6 +108,8 @@ class Ingest:
     def _has(self, descriptor: Descriptor) -> bool:
         """Whether a blob is stored, as far as that can be told without reading what is large."""
         digest = descriptor.digest
+        if not digest.is_computable:
+            return False
         if self._stored(digest) != descriptor.size or is_marked(self._layout, digest):
             return False
         if media.layer_compression(descriptor.media_type) is not None or descriptor.size > self.largest_document:

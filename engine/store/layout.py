@@ -18,14 +18,15 @@ from contextlib import suppress
 
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest, is_digest
-from imq.engine.oci.document import LARGEST_DOCUMENT, Descriptor, write_json
+from imq.engine.oci.document import LARGEST_DOCUMENT, Descriptor, read_listing, write_json
 from imq.engine.oci.reference import Name, Reference, read_name
 from imq.engine.oci.timestamp import read_time, write_time
 from imq.grammar.errors import DigestMismatch, Malformed, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from . import reserve
 from .directory import Directory
-from .files import locked, replace_file, told
+from .files import is_full, locked, replace_file, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -218,6 +219,7 @@ class Layout:
                         self.write([])
                     if not self.exists:
                         replace_file(self.directory, MARKER, VERSION, self.ingest, new_temporary())
+                        self.keep_reserve()
 
     def _has_blobs(self) -> bool:
         """Whether any blob lies here."""
@@ -238,14 +240,13 @@ class Layout:
 
     def read(self) -> list[Entry]:
         """Return the entries of index.json; raises `StoreError` when it is missing beside blobs."""
-        import json
-
         with told("read the store's index.json"):
             try:
                 with self.directory.open_to_read(INDEX) as source:
                     content = source.read(LARGEST_INDEX + 1)
             except FileNotFoundError:
                 content = None
+        path = os.path.join(self.root, INDEX)
         if content is None:
             if self._has_blobs():
                 raise StoreError(
@@ -253,27 +254,42 @@ class Layout:
                     code="layout",
                     hints=(
                         "put it back from a copy; nothing is changed and nothing is removed until then",
-                        f"to begin without any image: echo '{EMPTY_INDEX.decode()}' > {os.path.join(self.root, INDEX)}",
+                        f"to begin without any image: echo '{EMPTY_INDEX.decode()}' > {path}",
                     ),
                 )
             return []
-        document: Any = None
+        if len(content) > LARGEST_INDEX:
+            raise Malformed(f"{path} has more than {LARGEST_INDEX} bytes", code="layout")
         try:
-            document = json.loads(content) if len(content) <= LARGEST_INDEX else None
-            entries = document["manifests"] if isinstance(document, dict) else None
-        except (ValueError, RecursionError, KeyError):
-            entries = None
-        if not isinstance(entries, list):
-            path = os.path.join(self.root, INDEX)
-            raise Malformed(f"{path} is not the index of an image layout", code="layout")
+            document = read_listing(content, path)
+        except Malformed as problem:
+            if problem.code not in ("json", "document"):
+                raise
+            raise Malformed(f"{path} is not the index of an image layout: {problem.message}", code="layout") from None
         self._written = document
-        return [Entry.read(entry, place) for place, entry in enumerate(entries)]
+        return [Entry.read(entry, place) for place, entry in enumerate(document["manifests"])]
 
-    def write(self, entries: list[Entry]) -> None:
-        """Replace index.json. Atomic: this is the moment at which a change of the store is done."""
-        document = {**self._written, "manifests": [entry.document() for entry in entries]}
+    def write(self, entries: list[Entry], *, may_take_reserve: bool = False) -> None:
+        """Replace index.json. Atomic: this is the moment at which a change of the store is done.
+
+        A change that makes room may take the reserve when the disk is full.
+        """
+        content = write_json({**self._written, "manifests": [entry.document() for entry in entries]})
         with told("write the store's index.json"):
-            replace_file(self.directory, INDEX, write_json(document), self.ingest, new_temporary())
+            try:
+                replace_file(self.directory, INDEX, content, self.ingest, new_temporary())
+            except OSError as problem:
+                if not may_take_reserve or not is_full(problem) or not reserve.has_reserve(self.ingest):
+                    raise
+                reserve.replace_from_reserve(self.directory, INDEX, content, self.ingest, new_temporary())
+            finally:
+                self.keep_reserve()
+
+    def keep_reserve(self) -> None:
+        """Make or enlarge the reserve of the store, if the disk has room for it. Under the store's lock."""
+        with suppress(OSError):
+            about = self.directory.file_status(INDEX)
+            reserve.keep_reserve(self.make_directory(INGEST), about.st_size if about is not None else 0)
 
     # Blobs
 

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from .layout import Layout
 
 FILE = "remote.db"
-_VERSION = 2
+_VERSION = 3
 _ATTACHED = "remembered"
 _BROKEN = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")
 """How SQLite's names begin for what is wrong with a file that is of no more use: no lock, no lack of room."""
-_KEPT = {1: frozenset({"document", "child", "layer", "seen"})}
+_KEPT = {1: frozenset({"seen"}), 2: frozenset({"tag", "listed", "seen"})}
 """What is taken over from memories of earlier versions; all else is asked for again."""
 _REFERENCE_TYPE = "vnd.docker.reference.type"
 
@@ -48,7 +48,7 @@ CREATE TABLE IF NOT EXISTS {0}.document (
 -- The entries of indexes, as they stand there.
 CREATE TABLE IF NOT EXISTS {0}.child (
     parent TEXT NOT NULL, position INTEGER NOT NULL, digest TEXT NOT NULL, media_type TEXT NOT NULL,
-    size INTEGER NOT NULL, platform TEXT, os TEXT, architecture TEXT, variant TEXT, os_version TEXT,
+    size INTEGER NOT NULL, platform TEXT, os TEXT, architecture TEXT, variant TEXT, os_version TEXT, os_features TEXT,
     attestation INTEGER NOT NULL, artifact_type TEXT, annotations TEXT NOT NULL, PRIMARY KEY (parent, position)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS {0}.child_digest ON child (digest);
@@ -210,7 +210,7 @@ class Remembered:
             tags = int(found[0])
         else:
             where, key = f"{where} AND tag = ?", (*key, reference.tag)
-        self._connection.create_function("rank_seen", 1, platform.ranked, deterministic=True)
+        self._connection.create_function("rank_seen", 5, platform.ranker(), deterministic=True)
         place = place_in("last.digest", "rank_seen")
         row = self._connection.execute(
             f"""WITH last AS (
@@ -293,7 +293,7 @@ class Remembered:
                     (digest, place, layer.digest, layer.size, layer.media_type)
                     for place, layer in enumerate(document.layers)
                 ]
-        self._put("child", 13, children)
+        self._put("child", 14, children)
         self._put("layer", 5, layers)
         self._put("document", 12, rows)
 
@@ -322,8 +322,9 @@ def place_in(index: str, rank: str) -> str:
 
     `index` is SQL for the index's digest, `rank` the SQL function that ranks platforms.
     """
+    ranked = f"{rank}(os, architecture, variant, os_version, os_features)"
     return f"""SELECT position FROM {_ATTACHED}.child WHERE parent = {index} AND NOT attestation
-        ORDER BY {rank}(platform) IS NULL, {rank}(platform), position LIMIT 1"""
+        ORDER BY {ranked} IS NULL, {ranked}, position LIMIT 1"""
 
 
 def _document(digest: Digest, size: int, document: Manifest | Index) -> tuple[Any, ...]:
@@ -350,7 +351,7 @@ def _document(digest: Digest, size: int, document: Manifest | Index) -> tuple[An
 
 def _child(parent: Digest, place: int, entry: Descriptor) -> tuple[Any, ...]:
     platform = entry.platform if entry.platform is not None and entry.platform.known else None
-    is_image = entry.media_type in media.MANIFESTS or entry.media_type in media.INDEXES
+    is_image = entry.media_type in media.MANIFESTS or entry.media_type in media.INDEXES or not entry.media_type
     about = _REFERENCE_TYPE in entry.annotations or (entry.platform is not None and platform is None) or not is_image
     return (
         parent,
@@ -358,8 +359,8 @@ def _child(parent: Digest, place: int, entry: Descriptor) -> tuple[Any, ...]:
         entry.digest,
         entry.media_type,
         entry.size,
-        *((platform.canonical, platform.os, platform.architecture) if platform else (None, None, None)),
-        *((platform.variant or None, platform.os_version or None) if platform else (None, None)),
+        *(platform.columns if platform else (None,) * 5),
+        json.dumps(platform.os_features) if platform and platform.os_features else None,
         int(about),
         entry.artifact_type or None,
         _json(entry.annotations),
@@ -372,11 +373,7 @@ def _config(digest: Digest, config: Config) -> tuple[Any, ...]:
     return (
         digest,
         config.created,
-        platform.canonical or None,
-        platform.os or None,
-        platform.architecture or None,
-        platform.variant or None,
-        platform.os_version or None,
+        *platform.columns,
         config.text("User"),
         config.text("WorkingDir"),
         config.text("StopSignal"),

@@ -172,11 +172,7 @@ def _image_row(key: int, digest: Digest, manifest: Manifest, config: Config, cha
         config.created,
         manifest.download_size,
         len(manifest.layers),
-        platform.canonical or None,
-        platform.os or None,
-        platform.architecture or None,
-        platform.variant or None,
-        platform.os_version or None,
+        *platform.columns,
         config.text("User"),
         config.text("WorkingDir"),
         config.text("StopSignal"),
@@ -186,8 +182,6 @@ def _image_row(key: int, digest: Digest, manifest: Manifest, config: Config, cha
 
 def config_row(config: Config, env: Mapping[str, str]) -> tuple[str | None, ...]:
     """Return what a config says at length, as JSON: labels, env, entrypoint, cmd, ports, volumes, healthcheck."""
-    health = config.runtime.get("Healthcheck")
-    check = health.get("Test") if isinstance(health, dict) else None
     return (
         _json(config.texts("Labels")),
         _json(env),
@@ -195,7 +189,7 @@ def config_row(config: Config, env: Mapping[str, str]) -> tuple[str | None, ...]
         _json(config.words("Cmd")),
         _json(config.keys("ExposedPorts")),
         _json(config.keys("Volumes")),
-        _json(check) if check and check != ["NONE"] else None,
+        _json(config.healthcheck),
     )
 
 

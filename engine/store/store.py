@@ -240,12 +240,18 @@ class Store:
         return None
 
     def _row(self, where: str, values: tuple[str, ...]) -> tuple[int, Digest, Digest, Digest, str | None] | None:
-        wanted = self.platform or host()
-        row = self.index.connection.execute(
-            f"SELECT _image, id, manifest_digest, _root, name FROM images WHERE ({where}) AND _image IS NOT NULL"
-            " ORDER BY os = ? AND architecture = ? DESC, _image LIMIT 1",
-            (*values, wanted.os, wanted.architecture),
-        ).fetchone()
+        rows = self.index.connection.execute(
+            "SELECT _image, id, manifest_digest, _root, name, os, architecture, variant, os_version, NULL"
+            f" FROM images WHERE ({where}) AND _image IS NOT NULL ORDER BY _image",
+            values,
+        ).fetchall()
+        if len({row[0] for row in rows}) > 1:
+            rank = (self.platform or host()).ranker()
+            ranks = [rank(*row[5:]) for row in rows]
+            known = [(one, place) for place, one in enumerate(ranks) if one is not None]
+            row = rows[min(known)[1] if known else 0]
+        else:
+            row = rows[0] if rows else None
         return row and (row[0], Digest(row[1]), Digest(row[2]), Digest(row[3]), row[4])
 
     def _missing(self, text: str, reference: Reference | None) -> NotFound:

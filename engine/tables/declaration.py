@@ -58,9 +58,11 @@ class Field(Record):
 
     `doc` is its help. `aliases` are further names. `placeholders` maps docker's template names that show the field to
     how they show it (see render/cell.py); the field's own name always works, with or without underscores.
-    `ending` is what a text may go without that is looked for in a list: the protocol of a port. A field that is
+    `ending` is what a text may go without that is looked for in a list: the protocol of a port. `items` is the kind of
+    what a list has. A field that is
     `worked_out` is kept nowhere: a function lent to SQL, another field that it is given, and the part that is meant.
-    `values` are the only values that a field has, where these are few.
+    `values` are the only values that a field has, where these are few. `of_containers`: it tells of containers, which
+    only their engines know; `unseen`: the place of this table cannot tell it of any row.
     """
 
     name: str
@@ -71,8 +73,11 @@ class Field(Record):
     title: str = ""
     cost: Cost = Cost.CONFIG
     ending: str = ""
+    items: Kind = Kind.TEXT
     worked_out: tuple[str, str, int] | None = None
     values: tuple[str, ...] = ()
+    of_containers: bool = False
+    unseen: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:

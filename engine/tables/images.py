@@ -107,12 +107,19 @@ IMAGES = Table(
         ),
         Field("media_type", Kind.TEXT, "the media type of the manifest", cost=Cost.MANIFEST),
         Field("dangling", Kind.BOOLEAN, "the image has no tag", cost=Cost.LISTED),
-        Field("in_use", Kind.BOOLEAN, "a container, running or stopped, was made from the image", cost=Cost.LISTED),
+        Field(
+            "in_use",
+            Kind.BOOLEAN,
+            "a container, running or stopped, was made from the image",
+            cost=Cost.LISTED,
+            of_containers=True,
+        ),
         Field(
             "containers",
             Kind.NUMBER,
             "how many containers were made from the image",
             cost=Cost.LISTED,
+            of_containers=True,
         ),
         Field("pulled_at", Kind.TIME, "when this name was brought here or last set here", cost=Cost.LISTED),
         Field(
@@ -120,6 +127,7 @@ IMAGES = Table(
             Kind.TIME,
             "when a container last used the image; unknown until imq has seen one",
             cost=Cost.LISTED,
+            of_containers=True,
         ),
         Field("source", Kind.TEXT, "the place that holds it", cost=Cost.LISTED),
     ),

@@ -50,9 +50,11 @@ USAGE = Table(
     (
         Field("type", Kind.TEXT, "the kind of thing", cost=Cost.LISTED),
         Field("total", Kind.NUMBER, "how many there are", cost=Cost.LISTED),
-        Field("active", Kind.NUMBER, "how many containers use", cost=Cost.LISTED),
+        Field("active", Kind.NUMBER, "how many containers use", cost=Cost.LISTED, of_containers=True),
         Field("size", Kind.SIZE, "bytes on disk, shared ones once", cost=Cost.LISTED),
-        Field("reclaimable", Kind.SIZE, "the part of it that nothing active needs", cost=Cost.LISTED),
+        Field(
+            "reclaimable", Kind.SIZE, "the part of it that nothing active needs", cost=Cost.LISTED, of_containers=True
+        ),
     ),
     shown=("type", "total", "active", "size", "reclaimable"),
     order=(),

@@ -50,7 +50,13 @@ TAGS = Table(
         _OF_IMAGES["digest"].replace(doc="the digest that the tag stands for", cost=Cost.DIGEST),
         Field("media_type", Kind.TEXT, "the media type of what the tag stands for", cost=Cost.DIGEST),
         Field("artifact_type", Kind.TEXT, "what kind of artifact it is; unknown for images", cost=Cost.NAMED),
-        Field("platforms", Kind.LIST, "the platforms of an index, without attestations", cost=Cost.NAMED),
+        Field(
+            "platforms",
+            Kind.LIST,
+            "the platforms of an index, without attestations",
+            cost=Cost.NAMED,
+            items=Kind.PLATFORM,
+        ),
         _OF_IMAGES["manifest_digest"].replace(cost=Cost.NAMED),
         *_as_in_images("id layer_count annotations", Cost.MANIFEST),
         _OF_IMAGES["size"].replace(
@@ -264,9 +270,16 @@ SEARCH = Table(
 )
 
 _OF_TAGS = {field.name: field for field in TAGS.fields}
+
+
+def _only_of_a_store(field: Field) -> Field:
+    """Return a field of images that a registry does not tell; that an image there has a tag is known."""
+    return field.replace(cost=Cost.LISTED, unseen=field.name != "dangling")
+
+
 IMAGES_THERE = IMAGES.replace(
     fields=(
-        *(_OF_TAGS.get(field.name) or field.replace(cost=Cost.LISTED) for field in IMAGES.fields),
+        *(_OF_TAGS.get(field.name) or _only_of_a_store(field) for field in IMAGES.fields),
         *(field for field in TAGS.fields if field.name not in _OF_IMAGES),
     ),
     relations=TAGS.relations,

@@ -41,17 +41,21 @@ def platform_removals(act: ast.Act, wanted: list[Target], planning: Planning) ->
 def _dropped(root: Digest, name: str, platforms: Sequence[Platform], planning: Planning) -> list[Action]:
     """Return what removes these platforms of one index; raises `Conflict` when that cannot be."""
     rows = planning.store.index.connection.execute(
-        "SELECT DISTINCT manifest, id, platform FROM entry WHERE root = ? AND image IS NOT NULL ORDER BY image", (root,)
+        "SELECT DISTINCT manifest, id, platform, os, architecture, variant, os_version FROM entry"
+        " WHERE root = ? AND image IS NOT NULL ORDER BY image",
+        (root,),
     ).fetchall()
-    here = {Digest(manifest): (Digest(id_), platform or Digest(id_).short) for manifest, id_, platform in rows}
+    here = {Digest(manifest): (Digest(id_), platform or Digest(id_).short) for manifest, id_, platform, *_ in rows}
+    offered = {
+        Digest(manifest): Platform(system or "", architecture or "", variant or "", version or "")
+        for manifest, _, _, system, architecture, variant, version in rows
+    }
     if set(here) <= {root}:
         what = f"one image for {here[root][1]}" if here else "no image"
         raise Conflict(f"{name} is {what}, and no index of several", hints=(f"to take it away: rm {name}",))
     going: list[Digest] = []
     for wanted in platforms:
-        found = [
-            manifest for manifest, (_, text) in here.items() if "/" in text and wanted.rank(Platform.parse(text)) == 0
-        ]
+        found = [manifest for manifest, platform in offered.items() if wanted.is_exactly(platform)]
         if not found:
             raise NotFound(
                 f"{name} has no image for {wanted} here",

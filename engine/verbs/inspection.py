@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from imq.engine.actions import Action, Reindex, Verify
+from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, Index, Manifest, read_manifest
 from imq.engine.oci.reference import Reference
@@ -97,14 +98,13 @@ def _document(root: Digest, id_: str, planning: Planning) -> dict[str, Any]:
     if row is None:
         return _artifact(root, planning)
     key, manifest, size, download_size, media_type, annotations = row
-    config = json.loads(store.read(Digest(id_)))
+    read = Config.read(store.read(Digest(id_)), f"the config {id_}")
+    config = read.document
     names = connection.execute(
         "SELECT DISTINCT name, repository, tag, coalesce(digest || ' ', '') || coalesce(other_digests, ''), set_at"
         " FROM entry WHERE image = ? ORDER BY name",
         (key,),
     ).fetchall()
-    rootfs = config.get("rootfs") or {}
-    runtime = config.get("config") or {}
     moments = [moment for *_, moment in names if moment is not None]
     document: dict[str, Any] = {
         "Id": id_,
@@ -113,18 +113,16 @@ def _document(root: Digest, id_: str, planning: Planning) -> dict[str, Any]:
             {f"{repository}@{digest}" for _, repository, _, known, _ in names if repository for digest in known.split()}
         ),
         "Created": config.get("created"),
-        "Author": config.get("author", ""),
-        "Comment": next(
-            (step.get("comment") for step in reversed(config.get("history") or []) if step.get("comment")), ""
-        ),
+        "Author": read.author,
+        "Comment": next((step.comment for step in reversed(read.history) if step.comment), ""),
         "Architecture": config.get("architecture"),
         "Variant": config.get("variant"),
         "Os": config.get("os"),
         "OsVersion": config.get("os.version"),
         "Size": size,
         "DownloadSize": download_size,
-        "Config": runtime,
-        "RootFS": {"Type": rootfs.get("type", "layers"), "Layers": rootfs.get("diff_ids", [])},
+        "Config": read.runtime,
+        "RootFS": {"Type": config["rootfs"].get("type") or "layers", "Layers": [str(one) for one in read.diff_ids]},
         "Metadata": {"LastTagTime": write_time(max(moments)) if moments else None},
         "Descriptor": {"mediaType": media_type, "digest": manifest},
         "Annotations": json.loads(annotations),

@@ -14,6 +14,7 @@ from imq.engine.oci import media
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference
 from imq.engine.places import STORE
+from imq.engine.visibility import check_seen
 from imq.grammar import ast
 from imq.grammar.errors import Conflict, RegistryError, StatementError, listed
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -48,6 +49,7 @@ def plan_removal(act: ast.Act, planning: Planning) -> list[Action]:
     query = act.query
     assert query is not None
     select = check_whole(act, planning)
+    check_seen(select, act.verb, query.span)
     needs_choice(query, act.verb)
     if (option := said(act, "platform")) is not None:
         raise StatementError(

@@ -124,6 +124,7 @@ CHANGES = [
     "image prune --filter foo=1 -f",
     "image prune --filter until=soon -f",
     "image prune --filter until=1h --filter until=2h -f",
+    "image prune --filter until=9000h --filter until=9000h --filter label=nope -f",
     "image prune --filter label=nope -f",
     "image prune -f",
     "image prune -f",

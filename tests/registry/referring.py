@@ -65,7 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         asked = {name: values[0] for name, values in parse_qs(url.query).items()}
         path = url.path.removeprefix("/v2/")
-        for kind in ("manifests", "blobs", "referrers"):
+        for kind in ("manifests", "blobs", "referrers", "tags"):
             repository, slash, name = path.partition(f"/{kind}/")
             if slash:
                 getattr(self, f"_{kind}")(repository, name, asked, body)
@@ -109,5 +109,9 @@ class _Handler(BaseHTTPRequestHandler):
         entries = self.registry.referrers(repository, name)
         listing = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
         self._answer(200, json.dumps(listing).encode(), Content_Type=INDEX)
+
+    def _tags(self, repository: str, _name: str, _asked: dict[str, str], _body: bytes) -> None:
+        tags = sorted(tag for place, tag in self.registry.tags if place == repository)
+        self._answer(200, json.dumps({"name": repository, "tags": tags}).encode(), Content_Type="application/json")
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815 - names that http.server looks up

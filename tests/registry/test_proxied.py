@@ -20,6 +20,7 @@ from imq.engine.store.store import Store
 from imq.grammar.errors import ImqError, RegistryError
 from registry import proxy, sample
 from registry.proxy import Fault, Proxy, Reply
+from store.stores import left_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,7 +162,7 @@ def test_pull(
         assert between.count(kind.on) <= most + (times or 0), "the budget holds"
     stored = {f"sha256:{path.name}": path.read_bytes() for path in (root / "blobs" / "sha256").iterdir()}
     assert all(Digest.of(content) == digest for digest, content in stored.items()), "nothing wrong is ever registered"
-    left = {path.name for path in (root / "ingest").iterdir()}
+    left = left_in(root)
     if expected:
         assert outcome.error is not None
         check_told(outcome.error, between.host, expected)

@@ -43,6 +43,14 @@ def small_disk(folder: Path, options: str) -> Iterator[Path]:
         yield folder
 
 
+def fill_names(folder: Path) -> None:
+    """Make files in a new folder until the disk takes no more of them."""
+    with contextlib.suppress(OSError):
+        folder.mkdir()
+        for number in range(1_000_000):
+            (folder / str(number)).touch()
+
+
 def fill(path: Path, leave: int = 0) -> None:
     """Fill the disk with one file, but for so many bytes (about)."""
     about = os.statvfs(path.parent)

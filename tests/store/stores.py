@@ -130,6 +130,12 @@ def blobs_in(root: object) -> dict[str, int]:
     return {f"sha256:{entry.name}": entry.stat().st_size for entry in os.scandir(folder)}
 
 
+def left_in(root: object) -> set[str]:
+    """Return the names in ingest/, but for the reserve, which is always there."""
+    folder = os.path.join(os.fspath(root), "ingest")  # type: ignore[call-overload]
+    return set(os.listdir(folder)) - {"reserve"} if os.path.isdir(folder) else set()
+
+
 def entries_in(root: object) -> list[dict[str, Any]]:
     """Return the descriptors of a store's index.json."""
     path = os.path.join(os.fspath(root), "index.json")  # type: ignore[call-overload]
@@ -161,7 +167,7 @@ def check_store(root: object, *, spoilt: Mapping[str, str] | None = None) -> Non
     if not os.path.isdir(root):
         return
     assert set(os.listdir(root)) <= OWN
-    ingest = set(os.listdir(os.path.join(root, "ingest"))) if os.path.isdir(os.path.join(root, "ingest")) else set()
+    ingest = left_in(root)
     left = {name for name in ingest if not (name.startswith("sha256-") and name.endswith(".part"))}
     if not os.path.exists(os.path.join(root, "oci-layout")):  # who was to make the store died: the next one tidies
         left = {name for name in left if not name.endswith(".new")}

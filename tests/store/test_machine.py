@@ -37,7 +37,7 @@ from hypothesis.stateful import (
 from images import Image, Layout, docker_archive, layer
 from store.dying import Server
 from store.served import serve
-from store.stores import Held, blobs_in, check_store, reached_in
+from store.stores import Held, blobs_in, check_store, left_in, reached_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -216,7 +216,7 @@ class Machine(RuleBasedStateMachine):
         self.outside.server.run(root, "prune", verify=self.verify)
         check_store(root)
         assert blobs_in(root).keys() == reached_in(root).keys(), "nothing else is left"
-        assert not os.path.isdir(os.path.join(root, "ingest")) or os.listdir(os.path.join(root, "ingest")) == []
+        assert left_in(root) == set()
         kept = self.answers(root)
         self.done(self.outside.server.run(root, "reindex", verify=self.verify), "reindex")
         assert self.answers(root) == kept

@@ -1,9 +1,10 @@
-"""A store that several users of one group write to, each with a usual umask."""
+"""A store that several users of one group write to, whatever their umasks are."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 import traceback
 from pathlib import Path
@@ -14,10 +15,13 @@ from images import Image, Layout, layer
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor
+from imq.engine.store import partials
+from imq.engine.store.damage import damaged
+from imq.engine.store.remembered import Remembered
 from store.stores import Held, blobs_in, check_store, imq
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 GROUP, ANN, BOB = 4242, 4001, 4002
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="users are changed by root")
@@ -52,15 +56,17 @@ def work(root: Path, source: Path) -> None:
         assert held.session.store.index.kept
 
 
-def as_user(user: int, does: Callable[[], None], group: int = GROUP) -> int:
+def as_user(
+    user: int, does: Callable[[], None], group: int = GROUP, umask: int = 0o022, others: Sequence[int] = ()
+) -> int:
     """Do something in a process of a user, of the group unless another is said; return its number."""
     child = os.fork()
     if not child:
         try:
-            os.setgroups([])
+            os.setgroups(others)
             os.setresgid(group, group, group)
             os.setresuid(user, user, user)
-            os.umask(0o022)
+            os.umask(umask)
             does()
             os._exit(0)
         except BaseException:  # noqa: BLE001 - the parent sees how it ended
@@ -92,6 +98,63 @@ def test_users_of_a_group_change_one_store(common: Path) -> None:
     assert blobs_in(root) == {}
     assert {os.lstat(root / name).st_gid for name in os.listdir(root)} == {GROUP}
     check_store(root)
+
+
+@pytest.mark.parametrize("umask", [0o077, 0o027, 0o022, 0o002])
+@pytest.mark.parametrize("mode", [0o2775, 0o2770, 0o775])
+def test_a_users_umask_keeps_nothing_from_the_group(common: Path, mode: int, umask: int) -> None:
+    """Without the set-group-ID bit what is made gets the group of the root, if the user is of it."""
+    root = common / "store"
+    root.chmod(mode)
+    own = GROUP if mode & 0o2000 else ANN
+    wait(as_user(ANN, lambda: work(root, common / "one"), own, umask, [GROUP]))
+    found = {path: path.lstat() for path in root.rglob("*")}
+    assert {"index.json", "index.db", "lock", "oci-layout", "reserve", "ingest", "sha256"} <= {
+        path.name for path in found
+    }
+    assert {about.st_gid for about in found.values()} == {GROUP}
+    wanted = {True: 0o070, False: 0o060}
+    assert not [path for path, about in found.items() if about.st_mode & wanted[path.is_dir()] != wanted[path.is_dir()]]
+    wait(as_user(BOB, lambda: work(root, common / "two"), own, umask, [GROUP]))
+    wait(as_user(ANN, lambda: work(root, common / "two"), own, umask, [GROUP]))
+    check_store(root)
+
+
+def test_what_is_on_its_way_in_is_the_groups_too(common: Path) -> None:
+    """Who collects has to see the lease of another user, and goes on with what another user's pull left."""
+    root = common / "store"
+    wait(as_user(ANN, lambda: work(root, common / "one"), umask=0o077))
+    digest = Digest(f"sha256:{'1' * 64}")
+
+    def leave() -> None:
+        with Held(root) as held:
+            layout = held.session.store.layout
+            ingest = held.session.store.ingest()
+            ingest.__enter__()
+            partials.begin(layout, digest, "1-0123456789ab.1")
+            ingest.reserve([Descriptor(media.OCI_CONFIG, digest, 5)])
+            Remembered(held.session.store.index.connection, layout)
+            damaged(layout, digest)
+            os._exit(0)
+
+    wait(as_user(ANN, leave, umask=0o077))
+    names = {path.name.rpartition(".")[2]: stat.S_IMODE(path.stat().st_mode) for path in (root / "ingest").iterdir()}
+    assert {names[kind] & 0o060 for kind in ("lease", "room", "part", "damaged")} == {0o060}
+    for name in ("remote.db", "remote.db-wal", "remote.db-shm"):
+        if (root / name).exists():
+            assert (root / name).stat().st_mode & 0o060 == 0o060
+    assert (root / "remote.db").exists()
+    wait(as_user(BOB, lambda: work(root, common / "two"), umask=0o077))
+    assert "lease" not in {path.suffix for path in (root / "ingest").iterdir()}
+
+
+def test_a_private_store_stays_private(common: Path) -> None:
+    home = common / "home"
+    home.mkdir()
+    os.chown(home, ANN, GROUP)
+    root = home / "store"
+    wait(as_user(ANN, lambda: work(root, common / "one"), umask=0o077))
+    assert not [path for path in (root, *root.rglob("*")) if path.lstat().st_mode & 0o077]
 
 
 def test_a_lease_of_another_user_is_respected_while_he_works(common: Path) -> None:

@@ -23,8 +23,10 @@ from imq.repl.coloring import STYLES, stretches
 from imq.repl.commands import COMMANDS, EXAMPLES, read_command, told_commands, told_examples
 from imq.repl.history import History
 from imq.repl.mistakes import certain, mistake, unfinished
+from imq.repl.secrecy import has_secret
 from imq.repl.values import Values, Wanted, wanted_there
 from language.drawn import VOCABULARY
+from waiting import soon
 
 if TYPE_CHECKING:
     import pathlib
@@ -163,6 +165,41 @@ def test_history_is_kept_and_read(tmp_path: pathlib.Path) -> None:
         "set API_KEY = hunter2",
         "pull https://me:hunter2@registry.example.com/a",
         " images where label.x = hunter2",
+        "pull me:hunter2@registry.example.com/a:1",
+        "pull https://:hunter2@registry.example.com/a",
+        "pull https://hunter2@registry.example.com/a",
+        "pull https://me:hun/ter@hunter2@registry.example.com/a",
+        "exec images run curl -u me:hunter2 https://h/{{.Name}}",
+        'exec images run "curl" "-u" "me:hunter2" "https://h"',
+        "exec images run curl -ume:hunter2 https://h",
+        "exec images run curl --user=me:hunter2 https://h",
+        "exec images run skopeo copy --dest-creds me:hunter2 a b",
+        'exec images run curl -H "Authorization: Bearer hunter2" https://h',
+        'exec images run curl -H "X-Registry-Auth: hunter2" https://h',
+        'exec images run curl -H "Cookie: sid=hunter2" https://h',
+        "exec images run mysql --password hunter2",
+        "exec images run mysql --db-password=hunter2",
+        "exec images run tool --api-key hunter2",
+        "exec images run env PASS=hunter2 tool",
+        "exec images run env DB_PASS=hunter2 tool",
+        "exec images run env MYSQL_PWD=hunter2 tool",
+        'import x as a:1 change "ENV DB_PASSWORD=hunter2"',
+        'import x as a:1 change "ENV DB_PASSWORD hunter2"',
+        'import x as a:1 change "LABEL auth=hunter2"',
+        'import x as a:1 message "{\\"password\\": \\"hunter2\\"}"',
+        'import x as a:1 message "-----BEGIN RSA PRIVATE KEY----- hunter2"',
+        "images where env.SECRET_KEY = hunter2",
+        'images where env like "*TOKEN=hunter2"',
+        'let pw = "hunter2"',
+        "let db_pass = hunter2",
+        'LET ApiKey = "hunter2"',
+        "let signing_key = hunter2",
+        "let my_auth = hunter2",
+        "login ghcr.io me hunter2",
+        "docker login -u me -p hunter2 ghcr.io",
+        "images; login ghcr.io me hunter2",
+        "images\nlogin ghcr.io me hunter2",
+        "pull https://h/a?sig=hunter2",
     ],
 )
 def test_secrets_are_remembered_and_not_kept(tmp_path: pathlib.Path, text: str) -> None:
@@ -172,6 +209,71 @@ def test_secrets_are_remembered_and_not_kept(tmp_path: pathlib.Path, text: str) 
     assert history.said == [text]
     assert "hunter2" not in (tmp_path / ".local/state/imq/history").read_text()
     assert History(environment).said == []
+
+
+TOKENS = (
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln", "AKIAIOSFODNN7EXAMPLE", "ASIAIOSFODNN7EXAMPLE", "ghp_16C7e42F292c69",
+    "gho_16C7e42F292c69", "ghs_16C7e42F292c69", "github_pat_11ABC_16C7e42F", "glpat-ABCdef123456", "gldt-ABCdef123456",
+    "xoxb-1234-abcdef", "xoxp-1234-abcdef", "dckr_pat_ABCdef123", "npm_ABCdef1234567", "pypi-AgEIcHlwaS5vcmc",
+    "sk_live_ABCdef123", "AIzaSyABCdef123456", "ya29.ABCdef123", "hvs.ABCdef123", "hf_ABCdef12345678",
+    "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY12",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("token", TOKENS)
+@pytest.mark.parametrize("said", ["let t = {}", 'images where label.x = "{}"', "images where name in (a, {})"])
+def test_tokens_are_known_by_how_they_begin(said: str, token: str) -> None:
+    assert has_secret(said.format(token))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "images",
+        "images where author = me and created < 30d ago",
+        "images where label.env = prod and not dangling",
+        f"pull redis:7@sha256:{'a1' * 32}",
+        f"pull registry.example.com:5000/team/app:1@sha256:{'a1' * 32}",
+        f"images where id = sha256:{'0f' * 32}",
+        f"images where id = {'0f' * 32}",
+        "tags in registry.example.com:5000/team/* where tag like v1-*",
+        "pull localhost:5000/a:1 to registry.example.com:443/b",
+        "let days = 30d",
+        "let keep = (redis:7, alpine:3)",
+        "view stale as images where older than 90d",
+        "login",
+        "login ghcr.io",
+        'login ghcr.io as me from "pw.txt"',
+        "login work; images",
+        "images where registry = ghcr.io and repository = login",
+        'images where any history where created_by like "*passed*"',
+        "images where tag = bypass",
+        'rm images where repository like "team/*" and older than 30d except newest 3 per repository',
+        "exec images run trivy image {{.Name}} --format json -u 7",
+        "images where env.PATH = /usr/local/bin:/usr/bin",
+        'import x as a:1 change "EXPOSE 80:80"',
+    ],
+)
+def test_what_has_no_secret_is_kept(tmp_path: pathlib.Path, text: str) -> None:
+    environment = {"HOME": str(tmp_path)}
+    History(environment).add(text)
+    assert History(environment).said == [text]
+
+
+def test_secrets_that_an_earlier_version_kept_are_taken_out(tmp_path: pathlib.Path) -> None:
+    environment = {"XDG_STATE_HOME": str(tmp_path)}
+    folder = tmp_path / "imq"
+    folder.mkdir()
+    (folder / "history").write_text("\n+images\n\n+pull me:hunter2@h.example/a\n\n+usage\n")
+    assert History(environment).said == ["images", "usage"]
+    assert "hunter2" not in (folder / "history").read_text()
+    assert History(environment).said == ["images", "usage"]
+
+
+def test_a_long_text_is_soon_looked_through() -> None:
+    with soon():
+        for text in ("a:" * 50_000, "$" * 50_000, "://" * 30_000, "a" * 100_000, "-" * 50_000, "aA1+" * 20_000):
+            has_secret(text)
 
 
 def test_a_history_that_is_too_open_or_leads_elsewhere(tmp_path: pathlib.Path) -> None:

@@ -27,7 +27,7 @@ def join(client: Client, action: a.Join, progress: Progress) -> a.Outcome:
         source = name.replace(tag=None, digest=digest)
         for entry in _entries(client, source):
             assert entry.platform is not None
-            platform = entry.platform.canonical
+            platform = str(entry.platform.normalised())
             if platform in entries and entries[platform].digest != entry.digest:
                 raise Conflict(f"two of the images are for {platform}", code="platforms")
             entries[platform] = entry

@@ -133,7 +133,7 @@ class Tags(Filled):
             LEFT JOIN remembered.config AS config ON config.digest = manifest.config""",
             more=self._of_store() if any(not place.registry for place in self.scan.places) else "",
         )
-        self.connection.create_function(self._rank, 1, self._platform.ranked, deterministic=True)
+        self.connection.create_function(self._rank, 5, self._platform.ranker(), deterministic=True)
 
     def _of_store(self) -> str:
         """Return the query for the store's images, where they are asked for too."""

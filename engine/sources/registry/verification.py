@@ -5,12 +5,13 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from imq.engine import actions as a
+from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, Index, read_manifest
 from imq.engine.registry.exchange import Ask
 from imq.engine.registry.faults import is_temporary, refusal
 from imq.engine.registry.scopes import pull_scope
-from imq.grammar.errors import ImqError, RegistryError, listed
+from imq.grammar.errors import DigestMismatch, ImqError, Malformed, RegistryError, listed
 from imq.grammar.record import TYPE_CHECKING
 
 from .filled import is_gone
@@ -25,6 +26,7 @@ class Verification:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._configs: dict[Digest, list[str]] = {}
         self._sizes: dict[tuple[str, str, Digest], int | None] = {}
 
     def do(self, action: a.VerifyThere) -> a.Outcome:
@@ -45,7 +47,8 @@ class Verification:
             except ImqError as error:
                 if not is_gone(error) and isinstance(error, RegistryError):
                     raise
-                wrong.append(f"the manifest {digest.short} is {'missing' if is_gone(error) else 'damaged'}")
+                missing = f"the manifest {digest.short} is missing"
+                wrong.append(missing if is_gone(error) else f"the manifest {digest.short} is damaged: {error.message}")
                 continue
             total += len(fetched.content)
             if isinstance(document, Index):
@@ -58,6 +61,8 @@ class Verification:
                     wrong.append(f"the blob {blob.digest.short} is missing")
                 elif size != blob.size:
                     wrong.append(f"the blob {blob.digest.short} has {size} bytes, not {blob.size}")
+                elif blob is document.config and document.is_image:
+                    wrong += self._config_problems(manifest, blob)
         if wrong:
             raise RegistryError(
                 f"{action.name} is not whole: {listed(dict.fromkeys(wrong))}",
@@ -66,6 +71,16 @@ class Verification:
                 hints=("push the image again, or remove the tag",),
             )
         return a.describe(action).replace(size=total, note="every manifest and blob is there")
+
+    def _config_problems(self, manifest: Reference, config: Descriptor) -> list[str]:
+        """Return what is wrong with the config of an image, which the registry has in this size."""
+        if config.digest not in self._configs:
+            problems = self._configs[config.digest] = []
+            try:
+                Config.read(self._client.document(manifest, config), f"the config {config.digest.short}")
+            except (DigestMismatch, Malformed) as error:
+                problems.append(error.message)
+        return self._configs[config.digest]
 
     def _size(self, name: Reference, blob: Descriptor) -> int | None:
         """Return the bytes that a blob has in the registry, None when it is not there."""

@@ -1,0 +1,57 @@
+"""What looks as if a secret were in it, so that a statement is not written to the disk.
+
+A statement that has none and looks so is lost from the history alone; one that has one and is kept is read by whoever
+gets the file. So what is unclear counts as a secret.
+"""
+
+from __future__ import annotations
+
+import re
+
+_NAME = (
+    r"(?:passw(?:or)?d|passwd|passphrase|passcode|passwort|userpass|(?<![a-z])pass(?![a-z])|(?<![a-z])pwd?(?![a-z])|secret"
+    r"|token|credential|(?<![a-z])creds?(?![a-z])|(?<![a-z])auth(?![a-z])|(?<![a-z])jwt(?![a-z])|(?<![a-z])otp(?![a-z])"
+    r"|(?:api|access|account|private|secret|signing|encryption|shared|ssh|gpg|auth|master|license)[_-]?key)"
+)
+"""What is in the names of things that are secret."""
+_NAMED = re.compile(
+    rf"{_NAME}[\w.-]{{0,80}}[\"'\\]{{0,3}}\s*(?:=(?!=)|:(?!=)|!=|\blike\b|\bmatches\b)\s*\S"  # PASS=, "password": "…"
+    rf"|\b(?:env|arg|label)\s+[\w.-]{{0,80}}{_NAME}[\w.-]{{0,80}}\s+\S"  # ENV DB_PASSWORD …
+    rf"|--?(?:[\w-]{{1,40}}-)?{_NAME}(?!-?stdin\b|-?file\b)[\w-]*"  # --password …, --api-key=…
+    r"|\blet\s+\w*(?:key|pass|pw|secret|token|cred|auth(?!or)|jwt|otp|cookie|bearer|private)\w*\s*=",
+    re.IGNORECASE,
+)
+_GIVEN = re.compile(
+    r"(?<![\w-])(?:-u|--user|--[\w-]*creds|--proxy-user)[\s\"',=]*[^\s\"',:=]+:[^\s\"',]"  # -u USER:PASSWORD
+    r"|://[^\s/@\"']{1,400}@(?!sha\d+:)|://[^\s/@:]{0,200}:[^\s\"']{0,400}@(?!sha\d+:)"  # https://USER:PASSWORD@HOST
+    r"|(?<![\w./:-])[^\s/@:\"'=(,]{1,200}:[^\s@\"']{1,400}@(?!sha\d+:)[\w\[]"  # USER:PASSWORD@HOST
+    r"|[?&](?:sig|signature|x-amz-[\w-]+|key|code)=\S"  # signed URLs
+    r"|\bauthorization\b|\b(?:bearer|basic)\s+[\w+/=.~-]{6,}|\bcookie\s*:|\bx-[\w-]*(?:auth|token|key)[\w-]*\s*[:=]"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY",
+    re.IGNORECASE,
+)
+_TOKEN = re.compile(
+    r"(?<![A-Za-z0-9])(?:"
+    r"eyJ[\w-]{8,}"  # JSON in base64: a JWT, docker's auths
+    r"|(?:AKIA|ASIA|ABIA|ACCA|AROA|AIDA)[A-Z0-9]{8,}"  # AWS
+    r"|gh[pousr]_\w+|github_pat_\w+"  # GitHub
+    r"|gl(?:pat|ptt|dt|rt|cbt|ft|soat|agent|imt|oas|ffct)-[\w-]+"  # GitLab
+    r"|xox[a-z]-[\w-]+|xapp-[\w-]+"  # Slack
+    r"|dckr_[a-z]+_[\w-]+|npm_\w{8,}|pypi-[\w-]{8,}|hvs\.[\w-]+|hf_\w{8,}|dop_v1_\w+|shp[a-z]{2}_\w+"
+    r"|[sr]k[_-](?:live|test|proj|ant)[_-][\w-]+|sk-[\w-]{16,}|AIza[\w-]{8,}|ya29\.[\w-]+|SG\.[\w-]{8,}|ATATT\w+"
+    r")"
+    r"|(?<![\w/+.:@-])(?=[\w/+]*[A-Z])(?=[\w/+]*[a-z])(?=[\w/+]*\d)[A-Za-z0-9+][A-Za-z0-9+/]{39,}={0,2}(?![\w/])"
+)
+"""Tokens by the beginnings that their issuers give them, and long texts in base64."""
+_LOGIN = re.compile(r"(?:^|[;\n])\s*(?:[\w./-]+\s+){0,3}login\b([^;\n]*)", re.IGNORECASE)
+_LOGIN_OPERANDS = re.compile(
+    r"(?:\s+(?!as\b|from\b)\S+)?(?:\s+(?:as|from)\s+(?:\"[^\"]*\"|'[^']*'|\S+)){0,2}\s*\Z", re.IGNORECASE
+)
+"""What may follow `login` and holds no password: a host, a user, a file."""
+
+
+def has_secret(text: str) -> bool:
+    """Whether a text looks as if a secret were in it."""
+    if _NAMED.search(text) or _GIVEN.search(text) or _TOKEN.search(text):
+        return True
+    return any(_LOGIN_OPERANDS.match(found[1]) is None for found in _LOGIN.finditer(text))

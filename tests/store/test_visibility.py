@@ -1,0 +1,174 @@
+"""Removals that go by containers: the store runs none, and says so; nothing is hidden from one that does not."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from imq.engine.progress import Silent
+from imq.engine.result import Answer
+from imq.engine.session import Session
+from imq.engine.visibility import NOTHING_RUNS
+from imq.engine.world import World
+from imq.grammar.errors import StatementError
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Iterator
+
+    from imq.engine.result import Result
+
+NOW = 1_722_513_600_000_000_000
+
+
+class Warned(Silent):
+    """Keeps what is warned of."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.texts.append(text)
+
+
+@pytest.fixture
+def warned() -> Warned:
+    return Warned()
+
+
+@pytest.fixture
+def session(tmp_path: pathlib.Path, warned: Warned) -> Iterator[Session]:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "file").write_text("x")
+    world = World(os.fspath(tmp_path / "store"), {}, clock=lambda: NOW, progress=warned)
+    opened = Session(world)
+    for number in range(3):
+        list(opened.run(f'import "{tree}" as app:{number} change "LABEL number={number}"'))
+    list(opened.run(f'import "{tree}" change "LABEL number=none"'))
+    yield opened
+    opened.close()
+
+
+def last(session: Session, text: str, *, dry_run: bool = False) -> Result:
+    return list(session.run(text, dry_run=dry_run))[-1]
+
+
+BY_CONTAINERS = """
+rm images where not in use
+rm images where not in_use
+rm images where no containers
+rm images where containers = 0
+rm images where not any containers
+rm images where count(containers) = 0
+rm images where last_used is unknown
+rm images where tag = 1 and not in use
+rm images where tag = 1 or not in use
+rm images where name not in (containers select image)
+rm images where id not in (images where in use)
+rm images where not (tag = 9 or in use)
+rm images where any layers where images = 4 and no names where in use
+rm images except (images where in use) by id
+rm (images union images where not in use) where tag is known
+rm images where dangling union images where not in use
+rm images intersect (images where not in use)
+rm images where not in use except newest 1
+rm images order by last_used limit 2
+rm images where tag is known order by last_used until total size <= 0B
+rm images where (containers count) = 0
+rm images where if(in_use, tag = 9, tag = 1)
+view unused as images where not in use; rm unused where tag = 1
+view unused as images where not in use; rm unused
+let used = containers select image; rm images where name not in $used
+prune images where not in use
+untag images where not in use
+rm images where not in use force
+"""
+
+
+@pytest.mark.parametrize("text", BY_CONTAINERS.strip().splitlines())
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_the_store_says_that_nothing_runs_from_it(session: Session, warned: Warned, text: str, dry_run: bool) -> None:
+    answer = last(session, text, dry_run=dry_run)
+    assert isinstance(answer, Answer)
+    rows = [row for row in answer.rows if row[0] in ("remove", "untag", "removed", "untagged")]
+    assert rows, "nothing to warn of"
+    assert warned.texts == [NOTHING_RUNS]
+
+
+NOT_BY_CONTAINERS = """
+rm app:1
+rm images where tag = 1
+rm images where dangling
+rm images where tag is known order by last_used
+rm images where id in (images where tag = 1)
+rm images where name in (images where tag = 1 select name)
+rm images where tag = nothing or size < 0B
+rm images where not in use and tag = nothing
+prune
+prune images where tag is unknown
+images where not in use
+assert any images where not in use
+"""
+
+
+@pytest.mark.parametrize("text", NOT_BY_CONTAINERS.strip().splitlines())
+def test_other_removals_and_those_of_nothing_are_silent(session: Session, warned: Warned, text: str) -> None:
+    last(session, text)
+    assert warned.texts == []
+
+
+def test_it_is_said_before_it_is_asked(session: Session, warned: Warned) -> None:
+    asked: list[list[str]] = []
+
+    def confirm(_planned: Answer) -> bool:
+        asked.append(list(warned.texts))
+        return False
+
+    session.world = session.world.replace(confirm=confirm)
+    last(session, "rm images where not in use")
+    assert asked == [[NOTHING_RUNS]]
+
+
+UNSEEN = """
+rm images in localhost:1 where not in use
+rm images in localhost:1 where in use
+rm images in localhost:1 where not last_used > 30d ago
+rm images in localhost:1 where containers = 0
+rm images in localhost:1 where not pulled_at > 30d ago
+rm images in localhost:1 where not unique_size > 1MB
+rm images in localhost:1 where no containers
+rm images in localhost:1 order by last_used limit 3
+rm images in localhost:1 except (images in localhost:1 where in use) by name
+rm (images in localhost:1 where not in use) where tag = 1
+rm images in localhost:1 where tag = 1 except newest 3 by last_used
+rm tags of localhost:1/app where not in use
+rm tags of localhost:1/app where no containers
+rm tags of localhost:1/app where name not in (containers select image)
+rm tags of localhost:1/app where name not in (images where in use select name)
+rm tags of localhost:1/app except (images where in use) by name
+rm manifests of localhost:1/app where no containers
+rm manifests of localhost:1/app where digest not in (images where in use select digest)
+untag tags of localhost:1/app where not in use
+view unused as images in localhost:1 where not in use; rm unused where tag = 1
+let used = containers select image; rm tags of localhost:1/app where name not in $used
+use localhost:1; rm images where not in use
+"""
+
+
+@pytest.mark.parametrize("text", UNSEEN.strip().splitlines())
+def test_a_registry_cannot_see_it_and_nothing_is_asked(session: Session, text: str) -> None:
+    def before_network() -> None:
+        raise AssertionError("a registry was asked")
+
+    session.world = session.world.replace(before_network=before_network)
+    with pytest.raises(StatementError) as refused:
+        last(session, text)
+    assert refused.value.code == "unseen"
+    assert any("nonempty lines of" in hint for hint in refused.value.hints)
+
+
+def test_prune_is_about_the_store(session: Session) -> None:
+    with pytest.raises(StatementError, match="prune is about the store"):
+        last(session, "prune images in localhost:1 where not in use")
