@@ -60,6 +60,26 @@ class Assertion(Record):
     reads_store: bool = False
 
 
+_STORED = frozenset({"images", "layers", "history"})
+"""The tables of the store, as SQL knows them: their rows are made of what the documents of images say."""
+
+
+def reads_documents(select: b.Select) -> bool:
+    """Whether a query, or one inside it, asks about images of the store, other than about given ones."""
+    return any(_is_stored(one) for one in b.selects(select))
+
+
+def depends_on_others(select: b.Select) -> bool:
+    """Whether it depends on other images of the store which rows a query answers."""
+    inside = (found for value in b.walk(b.values(select)) if (found := b.inner(value)) is not None)
+    return select.until is not None or any(_is_stored(one) for found in inside for one in b.selects(found))
+
+
+def _is_stored(select: b.Select) -> bool:
+    given = bool(select.of) and all(isinstance(target, int) for target in select.of or ())
+    return not given and (select.table.physical in _STORED or select.table.name == "usage")
+
+
 def plan(select: b.Select, now: int, hidden: tuple[str, ...] = (), steps: tuple[Step, ...] = ()) -> Plan:
     """Return the plan of a query; `hidden` are columns of the source to be added after the selected ones."""
     every = tuple(b.selects(select))

@@ -35,7 +35,7 @@ class Runner:
             # `yield from` would close the cursor of a session that may be closed already
             for row in self.connection.execute(sql.text, sql.parameters):  # noqa: UP028
                 yield row
-        except sqlite3.Error as problem:
+        except (sqlite3.Error, UnicodeDecodeError) as problem:  # the second: a text in a damaged index
             raise broken(problem) from problem
 
     def _lend(self, sql: Sql) -> None:
@@ -112,7 +112,7 @@ def _breathe() -> int:
     return 0
 
 
-def broken(problem: sqlite3.Error) -> ImqError:
+def broken(problem: sqlite3.Error | UnicodeDecodeError) -> ImqError:
     """Return what is to be said when SQLite fails."""
     if str(problem) == "interrupted":
         return Interrupted("interrupted")

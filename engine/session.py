@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from itertools import chain, islice
 
 from imq.grammar import ast
 from imq.grammar.errors import (
@@ -26,11 +27,20 @@ from imq.grammar.printer import write
 from imq.grammar.record import TYPE_CHECKING
 
 from .bind import Scope, bind, bind_condition, needs_where
-from .bound import Exists, Negation, Select, Test
+from .bound import Exists, Negation, Select, Test, inner, walk
 from .expansion import expand
 from .memory import Memory
 from .paths import home_folder
-from .plan import Assertion, Plan, headings, plan, plan_assertion, plan_values
+from .plan import (
+    Assertion,
+    Plan,
+    depends_on_others,
+    headings,
+    plan,
+    plan_assertion,
+    plan_values,
+    reads_documents,
+)
 from .progress import counted
 from .result import Answer, Documents, Failure, Heading, Result, Told, worst
 from .runner import Runner, broken
@@ -57,6 +67,10 @@ if TYPE_CHECKING:
     from .world import World
 
 
+_BEGUN = 1000
+"""Rows of an answer that are read before any is given out."""
+
+
 class Session:
     """Runs statements against one store, remembering settings, variables, views and the source between them.
 
@@ -76,6 +90,7 @@ class Session:
         self._outside = Outside(self.store, world.stdin, home_folder(world.environment), self._named_registries)
         self._staging = Staging(self._registries, self._names)
         self._scripts = Scripts()
+        self._acts = False
 
     def close(self) -> None:
         """Close the connections to registries, and the store."""
@@ -157,7 +172,32 @@ class Session:
         return True
 
     def execute(self, statement: ast.Statement, *, dry_run: bool = False) -> Result:
-        """Run one statement; of an `include`, the answer of its last one."""
+        """Run one statement; of an `include`, the answer of its last one.
+
+        When the index proves damaged, or an image is removed by another process while it is read, it is run once more,
+        unless it has begun to change anything.
+        """
+        self._acts = False
+        try:
+            return self._execute(statement, dry_run=dry_run)
+        except Interrupted:
+            raise
+        except Exception as problem:
+            may_pass = isinstance(problem, ImqError) and problem.code == "changed"
+            if not (may_pass or self._mended(problem)) or self._acts or isinstance(statement, ast.Include):
+                raise
+            return self._execute(statement, dry_run=dry_run)
+
+    def _mended(self, problem: Exception) -> bool:
+        """Make the index again if what went wrong comes from damage in it; return whether it was damaged."""
+        if isinstance(problem, ImqError) and problem.code != "index":
+            return False
+        try:
+            return self.store.index.mend(problem.__cause__ or problem)
+        except (ImqError, sqlite3.Error):
+            return False
+
+    def _execute(self, statement: ast.Statement, *, dry_run: bool) -> Result:
         try:
             match statement:
                 case ast.Ask():
@@ -307,16 +347,29 @@ class Session:
         return None
 
     def _answer(self, planned: Plan, output: ast.Output) -> Answer:
-        """Return the rows; where a damaged layer leaves a size unknown, the answer says so beside them."""
+        """Return the rows; what damaged layers and documents leave unknown is told beside them."""
         select = planned.select
-        problems = (*self._measure(planned), *self._stage(planned))
+        problems = (*self._unread(select), *self._measure(planned), *self._stage(planned))
         self._check(planned)
         code = worst(problems)
-        rows = self.runner.run(planned.sql)
+        rows = self._begun(self.runner.run(planned.sql))
         if select.count:
             heading = Heading("count", "COUNT", Kind.NUMBER)
             return Answer((heading,), rows, output, None, single=True, errors=problems, exit_code=code)
         return Answer(headings(select), rows, output, select.table, errors=problems, exit_code=code)
+
+    def _begun(self, rows: Iterator[tuple[Raw, ...]]) -> Iterator[tuple[Raw, ...]]:
+        """Read the first rows of an answer, so that damage that they show is mended before anything is written."""
+        first = list(islice(rows, _BEGUN))
+        return chain(first, self._rest(rows)) if len(first) == _BEGUN else iter(first)
+
+    def _rest(self, rows: Iterator[tuple[Raw, ...]]) -> Iterator[tuple[Raw, ...]]:
+        try:
+            yield from rows
+        except ImqError as problem:
+            if self._mended(problem):
+                problem.hints = ("the index was damaged and has been made again: run the statement again",)
+            raise
 
     def _measure(self, planned: Plan | Assertion) -> tuple[ImqError, ...]:
         if not planned.measures:
@@ -324,6 +377,10 @@ class Session:
         return self.store.measure(
             int(self.settings["jobs"]), report=counted(self.world.progress, "unpack", len(self.store.unmeasured()))
         )
+
+    def _unread(self, *selects: Select) -> tuple[ImqError, ...]:
+        """Return what is wrong with the images that cannot be read, if these queries ask about them."""
+        return self.store.index.problems() if any(map(reads_documents, selects)) else ()
 
     def _stage(self, planned: Plan | Assertion) -> tuple[ImqError, ...]:
         """Ask the sources that have to be asked; return what they could not tell."""
@@ -392,7 +449,8 @@ class Session:
         for part in parts:
             condition = bind_condition(part, scope)
             planned = plan_assertion(condition, scope.now, self._staging.condition(condition))
-            for problem in (*self._measure(planned), *self._stage(planned)):
+            asked = [found for value in walk((condition,)) if (found := inner(value)) is not None]
+            for problem in (*self._unread(*asked), *self._measure(planned), *self._stage(planned)):
                 raise problem
             self._check(planned)
             holds = self.runner.one(planned.sql)
@@ -425,7 +483,8 @@ class Session:
         def rows(query: ast.Rows, hidden: Sequence[str]) -> tuple[Select, list[tuple[Raw, ...]]]:
             select = bind(query, scope)
             planned = self._planned(select, scope.now, hidden)
-            for problem in self._measure(planned):  # nothing is done by a condition that cannot be told
+            unread = self._unread(select) if depends_on_others(select) else ()
+            for problem in (*unread, *self._measure(planned)):  # nothing is done by a condition that cannot be told
                 raise problem
             for view, problem in self._staging.run(planned.steps, self.runner, planned.now):
                 if view != select.table.physical:  # rows that say themselves what could not be told are left out
@@ -484,6 +543,7 @@ class Session:
         from .actions import WRITES_THERE
         from .sources.store import StoreSource
 
+        self._acts = True
         world = self.world
         source = StoreSource(
             self.store,

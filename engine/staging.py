@@ -8,6 +8,7 @@ from __future__ import annotations
 from imq.grammar.record import TYPE_CHECKING
 
 from . import bound as b
+from .oci.reference import Reference, read_name
 from .sql import write_select
 from .stages import Batches, Scan, Stage, Stager
 from .tables import Cost
@@ -129,6 +130,8 @@ class Staging:
         names: list[tuple[Raw, ...]] = []
         if stage.rows is not None:
             names = list(dict.fromkeys(runner.run(write_select(stage.rows, now, hidden=scan.drives))))
+            if stage.rows.table.physical == "images":  # those of other tools are no names of registries
+                names = [name for name in names if isinstance(read_name(str(name[0])), Reference)]
         for target in scan.targets:
             if isinstance(target, b.Select):
                 names += dict.fromkeys(self._names(target))

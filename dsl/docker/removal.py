@@ -70,6 +70,7 @@ def answer_prune(desk: Desk, given: Given, statements: Statements) -> int:
     """Ask, unless -f says not to; remove, and say what went and how much the disk got back."""
     (act,) = statements
     assert isinstance(act, ast.Act)
+    desk.session.store.check_collectable()
     if not given.on("force") and not desk.agree(_UNUSED if given.on("all") else _DANGLING):
         return 0
     foreseen = foresee(desk, desk.outcomes(act, dry_run=True)[0])

@@ -60,7 +60,19 @@ def test(node: ast.Expr, operator: str, left: b.Bound, right: b.Bound) -> b.Boun
         _no_glob(operator, left, right, node)
     if operator in _ORDERED_ONLY and left.kind is Kind.BOOLEAN:
         raise TypeMismatch(f"{called(left)} is {left.kind.value} and has no order", span=node.span)
+    if operator in ("=", "!=") and left.kind is Kind.REFERENCE and isinstance(right, b.Value):
+        return _as_name_or_written(operator, left, right)
     return b.Test(operator, left, right)
+
+
+def _as_name_or_written(operator: str, left: b.Bound, name: b.Value) -> b.Bound:
+    """Return the comparison with a name: `v1` means `v1:latest`, and what another tool called `v1`."""
+    if name.said in ("", name.value):
+        return b.Test(operator, left, name)
+    written = name.replace(value=name.said)
+    if operator == "=":
+        return b.Among(left, (name, written))
+    return b.Every((b.Test(operator, left, name), b.Test(operator, left, written)))
 
 
 def _no_glob(operator: str, left: b.Bound, right: b.Bound, node: ast.Expr) -> None:

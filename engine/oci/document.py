@@ -104,13 +104,13 @@ def _whole_characters(text: str) -> str:
     return re.sub(rf"{pair}|\\(u[dD][89a-fA-F][0-9a-fA-F]{{2}})|\\.", whole, text)
 
 
-def read_listing(content: bytes, what: str) -> list[Any]:
-    """Return the entries of the index.json of an image layout; null is none, as Go writes it."""
+def read_listing(content: bytes, what: str) -> dict[str, Any]:
+    """Return the index.json of an image layout, whose `manifests` are a list; null is none, as Go writes it."""
     document = read_json(content, what)
     schema.MANIFEST.check(document, what)
     if "manifests" not in document:
         raise Malformed(f"{what} has no list of manifests", code="document")
-    return _list(document["manifests"], what, "manifests")
+    return {**document, "manifests": _list(document["manifests"], what, "manifests")}
 
 
 def read_archive_images(content: bytes, what: str) -> list[tuple[str, list[str], list[str]]]:
@@ -145,7 +145,10 @@ def write_json(document: Mapping[str, Any]) -> bytes:
     """Serialise a document the same way every time, so that equal documents have equal digests."""
     import json
 
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    try:
+        return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # a half of a surrogate pair, which JSON can only write escaped
+        return json.dumps(document, separators=(",", ":")).encode()
 
 
 class Descriptor(Record):

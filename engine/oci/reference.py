@@ -89,11 +89,71 @@ class Reference(Record):
         """Return the reference with `latest` when it has neither tag nor digest."""
         return self if self.tag or self.digest else self.replace(tag=DEFAULT_TAG)
 
+    def without_idle_tag(self) -> Reference:
+        """Return the name that an image is kept under: beside a digest a tag says nothing, and docker forgets it."""
+        return self.replace(tag=None) if self.digest else self
+
     def __str__(self) -> str:
         """Return the familiar form, which parses back to the same reference."""
         tag = f":{self.tag}" if self.tag else ""
         digest = f"@{self.digest}" if self.digest else ""
         return f"{self.familiar_name}{tag}{digest}"
+
+
+class LayoutName(Record):
+    """A name that another tool gave in an OCI layout and that is no docker reference: `v1`, `MyApp`, `Team/App:1.0`.
+
+    It is kept as it is written and never read as a docker reference, which would add a tag or a registry.
+    """
+
+    text: str
+
+    @property
+    def registry(self) -> None:
+        """No registry: the name says nothing about where the image is from."""
+        return None
+
+    @property
+    def familiar_name(self) -> str | None:
+        """The part before the tag, None when the name is a tag alone."""
+        return self._parts[0]
+
+    @property
+    def canonical_name(self) -> str:
+        """The text: no other name is in the same repository."""
+        return self.text
+
+    @property
+    def tag(self) -> str:
+        """The part behind the last colon, else the text: a name of a layout is a tag unless it says more."""
+        return self._parts[1]
+
+    @property
+    def digest(self) -> None:
+        """No digest: the name says nothing about content."""
+        return None
+
+    @property
+    def _parts(self) -> tuple[str | None, str]:
+        name, colon, tag = self.text.rpartition(":")
+        return (name, tag) if name and colon and re.match(_TAG, tag) else (None, self.text)
+
+    def __str__(self) -> str:
+        """Return the text."""
+        return self.text
+
+
+Name = Reference | LayoutName
+"""What an image of an OCI layout is called."""
+
+
+def read_name(text: str) -> Name:
+    """Return the name that `text` writes in an OCI layout: a docker reference says its tag or its digest there."""
+    try:
+        reference = Reference.parse(text)
+    except InvalidReference:
+        return LayoutName(text)
+    return reference.without_idle_tag() if reference.tag or reference.digest else LayoutName(text)
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -10,7 +10,6 @@ from imq.engine import actions as a
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, Index, read_manifest
-from imq.engine.oci.reference import Reference
 from imq.engine.progress import counted, weighed
 from imq.engine.store.files import ELSEWHERE, told
 from imq.grammar.errors import DigestMismatch, ImqError, NotFound, RegistryError
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import TextIO
 
+    from imq.engine.oci.reference import Name
     from imq.engine.progress import Progress
     from imq.engine.registry.client import Client
     from imq.engine.registry.mirrors import Fetcher, Mirrors
@@ -182,6 +182,8 @@ class StoreSource:
                 except ImqError as error:
                     planned = a.describe(action)
                     outcomes.append(a.Outcome(planned.action, planned.target, planned.image, error=error))
+        if change.withheld is not None:
+            self._progress.warn(change.withheld.message)
         yield from outcomes
 
     def _name(self, change: Change, action: Named, now: int) -> a.Outcome:
@@ -215,7 +217,7 @@ class StoreSource:
 
     @staticmethod
     def _planned(change: Change, name: str, root: Digest) -> Entry:
-        entry = change.named(Reference.parse(name))
+        entry = change.named(name)
         if entry is None or entry.descriptor.digest != root:
             raise _changed(name)
         return entry
@@ -223,6 +225,8 @@ class StoreSource:
     def _collect(self) -> a.Outcome:
         with self._store.change() as change:
             change.thorough = True
+        if change.withheld is not None:
+            raise change.withheld
         freed = change.freed
         count = len(freed.blobs)
         return a.Outcome(
@@ -286,10 +290,8 @@ class StoreSource:
                 manifest, grown = pulled.manifest, False
                 if pulled.keeps:
                     manifest, grown = change.hold(manifest, pulled.held)
-                if reference.tag is None and self._has_tag(change, reference, manifest.digest, pulled.digest):
-                    new = False
-                else:
-                    new = change.name(reference, manifest, pulled.digest, self._clock())
+                give = change.name if reference.tag is not None else change.name_by_digest
+                new = give(reference, manifest, pulled.digest, self._clock())
         for warning in (*pulled.warnings, *self._passed_over()):
             self._progress.warn(warning)
         kind = pulled.artifact or ("platforms" if grown else "image")
@@ -307,14 +309,6 @@ class StoreSource:
         platform = platforms[0] if platforms else None
         kept = self._store.root_of(action.reference)
         return pull(client, action.reference, platform, ingest, self._progress, jobs=jobs, kept=kept)
-
-    @staticmethod
-    def _has_tag(change: Change, reference: Reference, root: Digest, digest: Digest) -> bool:
-        """Whether a tag of the same repository names this digest already: then a digest name would say nothing new."""
-        return any(
-            entry.name is not None and entry.name.tag and _same_place(entry.name, reference) and entry.digest == digest
-            for entry in change.of(root)
-        )
 
     def _push(self, action: a.Push) -> a.Outcome:
         from imq.engine.registry.push import push
@@ -487,7 +481,7 @@ def _left_out(foreign: int) -> list[str]:
     return [f"{foreign} foreign layer{'' if foreign == 1 else 's'} left out"] if foreign else []
 
 
-def _same_place(one: Reference, other: Reference) -> bool:
+def _same_place(one: Name, other: Name) -> bool:
     return one.canonical_name == other.canonical_name
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 from imq.engine.actions import Outcome
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, Index
-from imq.engine.store.layout import HOLDS, holds, places_of
+from imq.engine.store.layout import places_of
 from imq.engine.store.measuring import measure_layers
 from imq.grammar.errors import ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from imq.engine.store.ingest import Ingest
     from imq.engine.store.layout import Entry
     from imq.engine.store.store import Store
+    from imq.engine.store.unreadable import Unreadable
 
 _DAMAGE = ("blob-missing", "digest-mismatch", "store")
 """Codes of problems that are of a blob as it lies here: the same blob from elsewhere may be whole."""
@@ -76,6 +79,8 @@ class StoreCheck:
             wrong = self._check(action.root)
             if not repaired:  # else documents may have come that name others
                 break
+        if wrong and not any(entry.descriptor.digest == action.root for entry in self._store.layout.read()):
+            raise NotFound(f"{action.name} was removed while it was read", code="changed")
         for one in wrong:
             yield Outcome("verify", action.name, action.id, note=self._had_by(one.part), error=one.problem)
         if not wrong:
@@ -83,14 +88,14 @@ class StoreCheck:
             note = (
                 f"every blob is whole; not here: {absent} of what its index names" if absent else "every blob is whole"
             )
-            size = sum(part.descriptor.size for part in self._parts(action.root))
+            size = sum(part.descriptor.size for part in self._parts(action.root)[0])
             yield Outcome("verify", action.name, action.id, size, note=note)
 
     # Checking
 
     def _check(self, root: Digest) -> list[_Wrong]:
         """Check the parts of an image that were not checked yet; return what is wrong with any of them."""
-        parts = self._parts(root)
+        parts, unread = self._parts(root)
         new = {part.descriptor.digest: part for part in parts if part.key not in self._found}
         contents: list[Content] = []
         pending = [
@@ -100,35 +105,40 @@ class StoreCheck:
         self._store.index.measured(contents)
         self._found |= {part.key: None for part in new.values()}
         self._found |= {new[digest].key: problem for digest, problem in problems}
-        return [_Wrong(part, problem) for part in parts if (problem := self._found[part.key]) is not None]
+        wrong = [_Wrong(part, problem) for part in parts if (problem := self._found[part.key]) is not None]
+        told = {one.part.descriptor.digest for one in wrong}
+        return wrong + [one for one in unread if one.part.descriptor.digest not in told]
 
-    def _parts(self, root: Digest) -> list[_Part]:
-        """Return every blob that a descriptor of index.json reaches or ought to, documents first."""
-        store = self._store
-        connection = store.index.connection
+    def _parts(self, root: Digest) -> tuple[list[_Part], list[_Wrong]]:
+        """Return every blob that a descriptor of index.json reaches or ought to, documents first.
+
+        All of it is read from the blobs themselves. Beside it: the documents among them that cannot be read.
+        """
         entry = self._entry(root)
-        described = {root: entry.descriptor} if entry is not None else {}
-        rows = connection.execute(
-            "SELECT blob.digest, blob.media_type, blob.size FROM reaching"
-            " JOIN descriptor AS root ON root.key = reaching.root JOIN descriptor AS blob ON blob.key = reaching.blob"
-            " WHERE root.digest = ?",
-            (root,),
-        )
-        described |= {Digest(digest): Descriptor(kind, Digest(digest), size) for digest, kind, size in rows}
-        if entry is not None:
-            described |= {child.digest: child for child in _held(store, entry.descriptor)}
-        diff_ids = dict(
-            connection.execute(
-                "SELECT DISTINCT layer.digest, diff_id FROM layer JOIN entry ON entry.image = layer.image"
-                " WHERE entry.root = ?",
-                (root,),
-            ).fetchall()
-        )
-        parts = [
-            _Part(descriptor, Digest(diff_ids[digest]) if digest in diff_ids else None)
-            for digest, descriptor in described.items()
-        ]
-        return sorted(parts, key=lambda part: part.diff_id is not None)
+        if entry is None:
+            return [], []
+        index = self._store.index
+        found: list[Unreadable] = []
+        parts: dict[Digest, _Part] = {root: _Part(entry.descriptor)}
+        wrong: list[_Wrong] = []
+        for descriptor, document in index.walk(entry.descriptor, found):
+            parts[descriptor.digest] = _Part(descriptor)
+            if isinstance(document, Index):
+                continue
+            diff_ids: tuple[Digest, ...] = ()
+            parts.setdefault(document.config.digest, _Part(document.config))
+            if document.is_image:
+                try:
+                    diff_ids = index.image_config(document).diff_ids
+                except ImqError as problem:
+                    wrong.append(_Wrong(parts[document.config.digest], problem))
+            for layer, diff_id in zip_longest(document.layers, diff_ids):
+                parts.setdefault(layer.digest, _Part(layer, diff_id))
+        for one in found:
+            if not one.is_absent:
+                parts.setdefault(one.document.digest, _Part(one.document))
+                wrong.append(_Wrong(parts[one.document.digest], one.problem))
+        return sorted(parts.values(), key=lambda part: part.diff_id is not None), wrong
 
     def _listed(self) -> list[Entry]:
         if self._entries is None:
@@ -156,9 +166,11 @@ class StoreCheck:
         entry = self._entry(root)
         if entry is None:
             return 0
-        walked = [document for _, document in self._store.index.walk(entry.descriptor)]
-        named = {child.digest for one in walked if isinstance(one, Index) for child in one.manifests}
-        return len(named - {child.digest for child in _held(self._store, entry.descriptor)})
+        found: list[Unreadable] = []
+        walked = list(self._store.index.walk(entry.descriptor, found))
+        named = {child.digest for _, one in walked if isinstance(one, Index) for child in one.manifests}
+        here = {descriptor.digest for descriptor, _ in walked} | {one.document.digest for one in found}
+        return len(named - here) + sum(one.is_absent for one in found)
 
     # Repairing
 
@@ -251,12 +263,3 @@ class StoreCheck:
         diff_id = part.diff_id if media.layer_compression(descriptor.media_type) is not None else None
         transfers.job(descriptor, diff_id)(work)
         return transfers.total
-
-
-def _held(store: Store, root: Descriptor) -> Iterator[Descriptor]:
-    """Yield the manifests of indexes that are here, whole or not, or ought to be."""
-    for _, document in store.index.walk(root):
-        for child in document.manifests if isinstance(document, Index) else ():
-            said = HOLDS in root.annotations and holds(root, child.digest)
-            if said or (holds(root, child.digest) and store.layout.has_blob(child.digest)):
-                yield child

@@ -18,14 +18,14 @@ from imq.engine.oci.document import (
     read_listing,
     read_manifest,
 )
-from imq.engine.oci.reference import Reference
+from imq.engine.oci.reference import Name, Reference
 from imq.engine.progress import Watched
 from imq.grammar.errors import DigestMismatch, ImqError, InvalidReference, Malformed, NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .files import told
 from .index import DEEPEST_INDEX
-from .layout import Entry
+from .layout import Entry, foreign
 from .making import store_manifest
 from .members import Archive, Folder, unreadable, unsaid
 
@@ -50,7 +50,7 @@ class Loaded(Record):
 
     descriptor: Descriptor
     id: Digest
-    names: tuple[Reference, ...]
+    names: tuple[Name, ...]
     held: frozenset[Digest] = frozenset()
 
 
@@ -112,7 +112,7 @@ def _load_layout(files: Files, content: bytes, ingest: Ingest) -> Iterator[Loade
         with marker:
             check_layout(marker.read(_LARGEST_MARKER), "oci-layout")
     try:
-        entries = read_listing(content, "index.json")
+        entries = read_listing(content, "index.json")["manifests"]
     except Malformed as problem:
         if problem.code not in ("json", "document"):
             raise
@@ -123,7 +123,7 @@ def _load_layout(files: Files, content: bytes, ingest: Ingest) -> Iterator[Loade
     for entry in described:
         held: dict[Digest, Digest] = {}
         id_ = _copy_tree(files, entry.descriptor, ingest, held)
-        descriptor = entry.descriptor.replace(annotations={})
+        descriptor = entry.descriptor.replace(annotations=foreign(entry.descriptor.annotations))
         yield Loaded(descriptor, id_, (entry.name,) if entry.name else (), frozenset(held) - {descriptor.digest})
 
 
@@ -283,7 +283,7 @@ def _load_docker_image(
 ) -> Loaded:
     """Take in one image. `adopted` are the layers that came already, by diff ID: many images have the same ones."""
     try:
-        names = tuple(Reference.parse(tag).with_default_tag() for tag in tags)
+        names = tuple(Reference.parse(tag).with_default_tag().without_idle_tag() for tag in tags)
     except InvalidReference as problem:
         raise Malformed(f"the archive names an image wrongly: {problem.message}", code="archive") from None
     source = files.open(config_name)

@@ -11,6 +11,7 @@ import json
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Index, Manifest
+from imq.engine.oci.reference import Reference
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import partials
@@ -18,6 +19,7 @@ from .files import told
 from .layout import EVERY, HOLDS, Entry, holding, unknown_type, wrong_diff_id
 from .leases import SWEEP_MARK, is_sweep_marked, mark_sweep, reap
 from .removing import remove_blobs
+from .unreadable import nothing_collected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,10 +27,12 @@ if TYPE_CHECKING:
     from typing import Self
 
     from imq.engine.oci.document import Descriptor
-    from imq.engine.oci.reference import Reference
+    from imq.engine.oci.reference import Name
+    from imq.grammar.errors import ImqError
 
     from .index import Content, StoreIndex
     from .layout import Layout
+    from .unreadable import Unreadable
 
 _REACHED = "SELECT digest FROM reach WHERE root = ?"
 _LOST = "SELECT DISTINCT reach.digest FROM json_each(?) CROSS JOIN reach ON reach.root = value"
@@ -65,6 +69,8 @@ class Change:
         self.thorough = False
         """Set to look for what dead or failed processes left, too: whole blobs, and those that nobody goes on with."""
         self._before: frozenset[Digest] = frozenset()
+        self.withheld: ImqError | None = None
+        """Why no blob was removed, though some may be needed no more."""
         self._shrunk: set[Digest] = set()
         self.freed = Freed((), 0)
 
@@ -74,6 +80,7 @@ class Change:
             self._lock = self._layout.locked()
             self._lock.__enter__()
         self._memory.__enter__()
+        self._index.is_locked = True
         try:
             entries = self._layout.read()
             if not self._index.current:  # it was before the lock came
@@ -96,6 +103,7 @@ class Change:
 
     def _leave(self) -> None:
         assert self._lock is not None
+        self._index.is_locked = False
         self._memory.__exit__(None, None, None)
         self._lock.__exit__(None, None, None)
 
@@ -107,7 +115,8 @@ class Change:
         if self._edited or not self._layout.has_index():
             suspects = self._losing()
             if suspects:
-                thorough = thorough or is_sweep_marked(self._layout)
+                # what one that cannot be read had is not known: all blobs are looked at
+                thorough = thorough or is_sweep_marked(self._layout) or self._loses_any(self._index.hiding_blobs())
                 with told("prepare the change"):  # should this process die before they are gone, the next one knows
                     mark_sweep(self._layout)
             entries = list(self._entries.values())
@@ -118,7 +127,20 @@ class Change:
         if thorough:
             suspects |= self._all_blobs()
         if suspects or thorough:
-            self.freed = self._collect(suspects, protected)
+            self._index.retry()
+            free = self._unreached(suspects)
+            hiding = self._index.hiding_blobs()  # any blob may be theirs
+            if thorough and free and not hiding:
+                needed, hiding = self._needed()
+                if free & needed:  # the index says something else than the documents
+                    self._index.rebuild()
+                free -= needed
+            if hiding:
+                self.withheld = nothing_collected(hiding.values())
+                with told("prepare the change"):
+                    mark_sweep(self._layout)
+            else:
+                self.freed = self._collect(free, protected)
         if self.thorough:
             with told("remove what transfers left"):
                 begun = partials.drop(self._layout, everything=True)
@@ -127,7 +149,7 @@ class Change:
 
     # Reading
 
-    def named(self, name: Reference) -> Entry | None:
+    def named(self, name: Name | str) -> Entry | None:
         """Return the entry of this name."""
         key = self._named.get(str(name))
         return None if key is None else self._entries[key]
@@ -147,7 +169,7 @@ class Change:
 
     # Editing
 
-    def name(self, name: Reference, descriptor: Descriptor, digest: Digest | None, now: int) -> bool:
+    def name(self, name: Name, descriptor: Descriptor, digest: Digest | None, now: int) -> bool:
         """Let `name` mean `descriptor`; return whether that changed anything.
 
         An image that loses the name keeps its digest name when it came from a registry, as in docker, else it stays
@@ -161,11 +183,34 @@ class Change:
         self._check(descriptor)
         if held is not None:
             self._release(held, descriptor)
+        new = Entry(descriptor, name, digest, now)
         for entry in list(self.of(descriptor.digest)):
-            by_digest = entry.name is not None and entry.name.tag is None
-            if entry.name is None or (by_digest and _same_repository(entry.name, name) and entry.digest == digest):
+            if entry.name is None:
                 self._drop(entry)
-        self._add(Entry(descriptor, name, digest, now))
+            elif entry.name.tag is None and _same_repository(entry.name, name):
+                self._drop(entry)
+                new = _with_digests(new, (entry.digest, *entry.other_digests))
+        self._add(new)
+        self._edited = self._adds = True
+        return True
+
+    def name_by_digest(self, name: Reference, descriptor: Descriptor, digest: Digest, now: int) -> bool:
+        """Let a name with a digest mean `descriptor`; return whether that changed anything.
+
+        A name that the image has in this repository already is known by the digest then: docker, too, shows one row.
+        """
+        named = [entry for entry in self.of(descriptor.digest) if entry.name and _same_repository(entry.name, name)]
+        if not named:
+            return self.name(name, descriptor, digest, now)
+        self._edited |= self._unseen(descriptor)
+        if any(digest in (entry.digest, *entry.other_digests) for entry in named):
+            return False
+        entry = named[0]
+        known = entry.replace(digest=digest) if entry.digest is None else _with_digests(entry, (digest,))
+        if known == entry:
+            return False
+        self._drop(entry)
+        self._add(known)
         self._edited = self._adds = True
         return True
 
@@ -178,7 +223,7 @@ class Change:
         if entries and manifests is not None:
             said = entries[0].descriptor.annotations.get(HOLDS)
             if said is None:  # another tool brought it
-                manifests |= {found.digest for found, _ in self._index.walk(entries[0].descriptor)} - {index.digest}
+                manifests |= self._held(entries[0].descriptor) - {index.digest}
             else:
                 manifests = None if said == EVERY else manifests | {Digest(digest) for digest in said.split()}
         wanted = holding(index, manifests)
@@ -205,7 +250,7 @@ class Change:
         """Take a name away; the image stays, without a name if it was the last."""
         self._drop(entry)
         if not self._rooted.get(entry.descriptor.digest):
-            self._add(Entry(entry.descriptor, None, None, entry.set_at))
+            self._add(entry.replace(name=None, digest=None))
         self._edited = True
 
     def remove(self, entry: Entry) -> None:
@@ -222,7 +267,7 @@ class Change:
         found = list(self._index.walk(entries[0].descriptor)) if entries else []
         named = [child for _, document in found if isinstance(document, Index) for child in document.manifests]
         gone = {child.digest for child in named if child.annotations.get(media.REFERENCE_DIGEST) == manifest}
-        left = frozenset(descriptor.digest for descriptor, _ in found) - gone - {root, manifest}
+        left = frozenset(self._held(entries[0].descriptor) if entries else ()) - gone - {root, manifest}
         if not any(isinstance(document, Manifest) and descriptor.digest in left for descriptor, document in found):
             return False
         if manifest not in {descriptor.digest for descriptor, _ in found}:
@@ -233,6 +278,12 @@ class Change:
         self._shrunk.add(root)
         self._edited = True
         return True
+
+    def _held(self, root: Descriptor) -> set[Digest]:
+        """Return the documents that a descriptor of index.json holds, those that cannot be read now too."""
+        unread: list[Unreadable] = []
+        found = {descriptor.digest for descriptor, _ in self._index.walk(root, unread)}
+        return found | {one.document.digest for one in unread if not one.is_absent}
 
     def _unseen(self, root: Descriptor) -> bool:
         """Whether the index does not know all of what a descriptor reaches: what was missing of it may be here now."""
@@ -276,13 +327,13 @@ class Change:
             return
         if any(other.name is not None for other in self.of(entry.descriptor.digest)):
             return
-        if entry.digest is not None and entry.name is not None:
+        if entry.digest is not None and isinstance(entry.name, Reference):
             by_digest = entry.name.replace(tag=None, digest=entry.digest)
             if self.named(by_digest) is None:
                 self._add(entry.replace(name=by_digest))
                 return
         if not self._rooted.get(entry.descriptor.digest):
-            self._add(Entry(entry.descriptor, None, None, entry.set_at))
+            self._add(entry.replace(name=None, digest=None))
 
     def _add(self, entry: Entry) -> None:
         key = self._next
@@ -308,14 +359,40 @@ class Change:
         lost = json.dumps([root for root in self._before if not self._rooted.get(root) or root in self._shrunk])
         return frozenset(Digest(digest) for (digest,) in self._index.connection.execute(_LOST, (lost,)))
 
+    def _loses_any(self, roots: Iterable[str]) -> bool:
+        """Whether this change takes one of these descriptors out of index.json."""
+        return any(root in self._before and not self._rooted.get(Digest(root)) for root in roots)
+
     def _all_blobs(self) -> frozenset[Digest]:
         with told("look for blobs"):
             return frozenset(digest for digest, _ in self._layout.blob_sizes())
 
-    def _collect(self, suspects: Iterable[Digest], protected: frozenset[Digest]) -> Freed:
-        """Remove those of the suspected blobs that no entry reaches and no living ingest protects."""
-        unreached = self._index.connection.execute(_UNREACHED, (json.dumps(sorted(suspects)),)).fetchall()
-        free = [Digest(digest) for (digest,) in unreached if digest not in protected]
+    def _unreached(self, suspects: Iterable[Digest]) -> set[Digest]:
+        """Return those of the suspected blobs that no entry reaches, as the index knows it."""
+        rows = self._index.connection.execute(_UNREACHED, (json.dumps(sorted(suspects)),))
+        return {Digest(digest) for (digest,) in rows}
+
+    def _needed(self) -> tuple[set[Digest], dict[str, str]]:
+        """Return the blobs that entries reach, read from their documents, and the entries that cannot be read.
+
+        Before all that nothing seems to need is removed, what needs it is read again: the index is only derived.
+        """
+        needed: set[Digest] = set()
+        hiding: dict[str, str] = {}
+        for entry in {entry.descriptor.digest: entry for entry in self._entries.values()}.values():
+            unread: list[Unreadable] = []
+            needed.add(entry.descriptor.digest)
+            for descriptor, document in self._index.walk(entry.descriptor, unread):
+                needed.add(descriptor.digest)
+                if isinstance(document, Manifest):
+                    needed |= {document.config.digest, *(layer.digest for layer in document.layers)}
+            if unread:
+                hiding[entry.descriptor.digest] = str(entry.name or entry.descriptor.digest.short)
+        return needed, hiding
+
+    def _collect(self, unreached: set[Digest], protected: frozenset[Digest]) -> Freed:
+        """Remove blobs that no entry reaches, but for those that a living ingest protects."""
+        free = sorted(unreached - protected)
         with told("remove blobs"):
             sizes = remove_blobs(self._layout, free)
         # an index reaches platforms that never came
@@ -326,5 +403,12 @@ class Change:
         return Freed(gone, sum(size or 0 for size in sizes))
 
 
-def _same_repository(one: Reference, other: Reference) -> bool:
-    return one.registry == other.registry and one.repository == other.repository
+def _with_digests(entry: Entry, digests: Iterable[Digest | None]) -> Entry:
+    """Return an entry that is known by these digests, too; that of its descriptor finds it anyway."""
+    known = {entry.digest, entry.descriptor.digest, *entry.other_digests}
+    new = (digest for digest in digests if digest is not None and digest not in known)
+    return entry.replace(other_digests=(*entry.other_digests, *dict.fromkeys(new)))
+
+
+def _same_repository(one: Name, other: Name) -> bool:
+    return one.canonical_name == other.canonical_name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from sqlite3 import Connection
     from typing import Any
 
@@ -13,14 +13,19 @@ if TYPE_CHECKING:
 
     from .layout import Entry
 
-_COLUMNS = "image, root, name, registry, repository, tag, digest, set_at"
+_COLUMNS = "image, root, name, registry, repository, tag, digest, set_at, other_digests"
 _IMAGE = (
     "id, manifest, chain, created, size, shared_size, layer_count, platform, os, architecture, variant,"
     " os_version, media_type, user, workdir, stop_signal, author"
 )
 _INSERT = f"""
 INSERT INTO entry ({_COLUMNS}, packed_size, {_IMAGE})
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, download_size, {_IMAGE} FROM image WHERE key = ?1
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, download_size, {_IMAGE} FROM image WHERE key = ?1
+"""
+_INSERT_UNREADABLE = f"""
+INSERT INTO entry ({_COLUMNS}, manifest, platform, os, architecture, variant, os_version)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, manifest, platform, os, architecture, variant, os_version
+FROM unreadable WHERE root = ?2 AND manifest = ?10
 """
 
 
@@ -30,20 +35,29 @@ def set_entries(connection: Connection, entries: Iterable[Entry], reached: Mappi
     `reached` are the keys of the images of those descriptors that the table does not know yet.
     """
     known: dict[str, list[int]] = {}
-    for root, image in connection.execute("SELECT DISTINCT root, image FROM entry"):
+    for root, image in connection.execute("SELECT DISTINCT root, image FROM entry WHERE image IS NOT NULL"):
         known.setdefault(root, []).append(image)
+    unreadable: dict[str, list[str]] = {}
+    for root, manifest in connection.execute("SELECT root, manifest FROM unreadable WHERE manifest IS NOT NULL"):
+        unreadable.setdefault(root, []).append(manifest)
     rows = {
         row
         for entry in entries
         for root in (entry.descriptor.digest,)
-        for row in _rows(entry, reached.get(root) or known.get(root) or ())
+        for row in _rows(entry, reached[root] if root in reached else known.get(root, ()), unreadable.get(root, ()))
     }
-    present = {tuple(row[1:]): row[0] for row in connection.execute(f"SELECT key, {_COLUMNS} FROM entry")}
+    present = {
+        row[1:]: row[0]
+        for row in connection.execute(f"SELECT key, {_COLUMNS}, CASE WHEN image IS NULL THEN manifest END FROM entry")
+    }
     connection.executemany("DELETE FROM entry WHERE key = ?", [(present[row],) for row in present.keys() - rows])
-    connection.executemany(_INSERT, sorted(rows - present.keys(), key=repr))
+    new = sorted(rows - present.keys(), key=repr)
+    connection.executemany(_INSERT, [row[:-1] for row in new if row[0] is not None])
+    connection.executemany(_INSERT_UNREADABLE, [row for row in new if row[0] is None])
 
 
-def _rows(entry: Entry, images: Iterable[int]) -> Iterable[tuple[Any, ...]]:
+def _rows(entry: Entry, images: Iterable[int], unreadable: Iterable[str]) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of an entry: its columns, and last the manifest of a row without an image."""
     name = entry.name
     said = (
         entry.descriptor.digest,
@@ -53,5 +67,7 @@ def _rows(entry: Entry, images: Iterable[int]) -> Iterable[tuple[Any, ...]]:
         name.tag if name else None,
         entry.digest,
         entry.set_at,
+        " ".join(entry.other_digests) or None,
     )
-    return [(image, *said) for image in images]
+    yield from ((image, *said, None) for image in images)
+    yield from ((None, *said, manifest) for manifest in unreadable)

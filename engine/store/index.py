@@ -8,37 +8,48 @@ from __future__ import annotations
 
 import errno
 import sqlite3
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from itertools import islice
 
+from imq.engine.oci import media
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, Index, Manifest, check_size, read_manifest
-from imq.grammar.errors import ImqError, StoreError
+from imq.grammar.errors import DigestMismatch, ImqError, Malformed, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from . import unreadable
 from .database import check_opened, discard_database, has_database, make_database, uri_of
 from .entries import set_entries
 from .files import told
 from .layout import DATABASE, HOLDS, holds
 from .rows import delete_images, delete_reach, forget, insert_images, insert_reach
-from .schema import VERSION, make_tables
+from .schema import VERSION, has_our_tables, is_whole, make_tables
 from .sharing import count_in, count_out, set_contents, sum_up
+from .unreadable import Unreadable, is_opaque
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from typing import Any
+    from collections.abc import Set as AbstractSet
+    from typing import Any, TypeVar
 
     from .layout import Entry, Layout
+
+    _Found = TypeVar("_Found")
 
 DEEPEST_INDEX = 8
 """Indexes within indexes that are followed."""
 _AT_ONCE = 500
 """Descriptors of index.json whose images are inserted together."""
+_RACES = 5
+"""How often index.json is read again that others change while it is being followed."""
 _REMEMBERED = 8 << 20
 """Bytes of documents that are remembered at most; parsed they take several times as much."""
 _MAPPED = 1 << 30
 """Bytes of the index that are read in place instead of being copied: twice as fast for 100,000 images."""
+_DAMAGE = (sqlite3.DatabaseError, ValueError, TypeError, LookupError, AttributeError)
+"""What reading a damaged database raises: SQLite itself, or whoever uses the values that are in it."""
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT)
 _UNWRITABLE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 
 
@@ -62,6 +73,8 @@ class StoreIndex:
     def __init__(self, layout: Layout, *, create: bool = True) -> None:
         self._layout = layout
         self._create = create
+        self.is_locked = False
+        """Whether the store's lock is held by a change that works with this index."""
         self._documents: dict[tuple[str, str, int], Config | Manifest | Index] | None = None
         self._remembered = 0
         try:
@@ -70,13 +83,13 @@ class StoreIndex:
             raise StoreError(f"cannot open the index of {layout.root}: {problem}", code="index") from problem
 
     def _opened(self) -> sqlite3.Connection:
-        """Open the file, made when it is missing or broken."""
+        """Open the file, made when it is missing or no index."""
         try:
-            return self._connected() if has_database(self._layout, DATABASE) else self._made(anew=False)
-        except sqlite3.DatabaseError as problem:
-            if not broken(problem):
+            return self._connected() if has_database(self._layout, DATABASE) else self._made()
+        except _DAMAGE as problem:
+            if _unwritable(problem) or _is_busy(problem):
                 raise
-            return self._made(anew=True)
+            return self._made(instead=True, always=_is_certain(problem))
 
     def _kept_or_in_memory(self, opened: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
         """Return what `opened` opens; an index in memory where the disk takes nothing more."""
@@ -89,14 +102,28 @@ class StoreIndex:
                 raise
         return self._in_memory()
 
-    def _made(self, *, anew: bool) -> sqlite3.Connection:
-        """Make the file and open it; `anew`: even if it is there. One process at a time."""
-        with self._layout.locked():
-            if anew:
+    def _made(self, *, instead: bool = False, always: bool = False) -> sqlite3.Connection:
+        """Make the file and open it: one process at a time.
+
+        `instead` of one that is no whole index, or (`always`) of any.
+        """
+        with nullcontext() if self.is_locked else self._layout.locked():
+            if always or (instead and not self._is_whole()):
                 discard_database(self._layout, DATABASE)
             make_database(self._layout, DATABASE)
             self._layout.keep_reserve()  # of layouts that other tools have made
             return self._connected()
+
+    def _is_whole(self) -> bool:
+        """Whether the file is an index without damage: perhaps another process has made it in the meantime."""
+        try:
+            if not has_database(self._layout, DATABASE):
+                return False
+            with closing(_connect(uri_of(self._layout, DATABASE))) as connection:
+                check_opened(connection, self._layout, DATABASE)
+                return is_whole(connection)
+        except _DAMAGE:
+            return False
 
     def _in_memory(self) -> sqlite3.Connection:
         """Return an index in memory, for when nothing may be written; it begins as what the file says, if it can."""
@@ -104,15 +131,12 @@ class StoreIndex:
         if self._layout.exists and has_database(self._layout, DATABASE, to_write=False):
             for how in ("mode=ro", "immutable=1"):  # the second: closed well, and nobody can make its log
                 try:
-                    source = _connect(uri_of(self._layout, DATABASE, how))
-                    try:
+                    with closing(_connect(uri_of(self._layout, DATABASE, how))) as source:
                         check_opened(source, self._layout, DATABASE)
-                        if self._version(source) == VERSION:
+                        if has_our_tables(source):
                             source.backup(connection)
                         break
-                    finally:
-                        source.close()
-                except sqlite3.Error:
+                except _DAMAGE:
                     continue
         return connection
 
@@ -133,6 +157,10 @@ class StoreIndex:
                 connection.execute("PRAGMA journal_mode = WAL")
                 with _Transaction(connection):
                     if self._version(connection) != VERSION:
+                        make_tables(connection)
+            elif not has_our_tables(connection):
+                with _Transaction(connection):
+                    if not has_our_tables(connection):
                         make_tables(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(f"PRAGMA mmap_size = {_MAPPED}")
@@ -161,63 +189,132 @@ class StoreIndex:
     def current(self) -> bool:
         """Whether the index was derived from the index.json that is there now."""
         row = self.connection.execute("SELECT value FROM meta WHERE key = 'signature'").fetchone()
-        return (row[0] if row else "") == self._layout.signature()
+        signature = self._layout.signature()
+        if not signature:
+            self._layout.read()  # no index.json: that there are no images, or damage
+        return (row[0] if row else "") == signature
 
-    def keep_up(self) -> None:
-        """Bring the index up to the index.json that is there now; one that turns out to be broken is made anew."""
+    def keep_up(self, *, retry: bool = False) -> None:
+        """Bring the index up to the index.json that is there now; one that turns out to be broken is made again.
+
+        With `retry` documents that could not be read are tried again.
+        """
+        if not self._mended(lambda: self.current):
+            self.refresh()
+        if retry:
+            self.retry()
+
+    def _mended(self, work: Callable[[], _Found]) -> _Found:
+        """Return what some work with the index returns; when its file turns out to be broken, of a new one."""
         try:
-            if not self.current:
-                self.refresh()
-        except sqlite3.DatabaseError as problem:
-            if not broken(problem):
+            return work()
+        except _DAMAGE as problem:
+            if _unwritable(problem) or _is_busy(problem):
                 raise
-            self._start_again()
+            self._start_again(always=_is_certain(problem))
+            return work()
+
+    def mend(self, problem: BaseException) -> bool:
+        """Make the index again if it is damaged, which `problem` may come from; return whether it was."""
+        certain = _is_certain(problem)
+        try:
+            if not certain and is_whole(self.connection):
+                return False
+        except _DAMAGE as found:
+            if _is_busy(found):
+                return False
+        self._start_again(always=certain)
+        return True
 
     def refresh(self, entries: list[Entry] | None = None, contents: Iterable[Content] = ()) -> None:
         """Bring the index up to index.json (`entries` when the caller has just written it). One transaction.
 
         index.json is read within the transaction: who waited for another writer must not bring back what was before.
         """
-        self._write(lambda connection: self._follow(connection, entries, contents))
+        known = list(contents)
+        self._mended(lambda: self._write(lambda connection: self._follow(connection, entries, known)))
+        for _ in range(_RACES):
+            # what is missing may have been removed while this was reading, with its entry of index.json
+            if entries is not None or not unreadable.roots_of(self.connection) or self.current:
+                break
+            self._write(self._follow)
 
     def look_again(self, root: Digest) -> None:
         """Derive anew what a descriptor of index.json reaches: documents that were missing of it have come."""
-        with self.transaction() as connection:
-            connection.execute("DELETE FROM entry WHERE root = ?", (root,))
-            self._follow(connection)
+        self._mended(lambda: self._write(lambda connection: self._follow(connection, again={root})))
+
+    def retry(self) -> None:
+        """Try documents again that could not be read, and take in what they name if they can be now."""
+        readable = {
+            root
+            for root, document, is_config in unreadable.to_try_again(self.connection)
+            if self._is_readable(document, is_config=is_config)
+        }
+        if readable:
+            self._write(lambda connection: self._follow(connection, again=readable))
+
+    def _is_readable(self, document: Descriptor, *, is_config: bool) -> bool:
+        try:
+            if is_config:
+                self.config(document)
+            else:
+                self._manifest(document)
+        except ImqError:
+            return False
+        return True
+
+    def problems(self) -> tuple[ImqError, ...]:
+        """Return what is wrong with the images whose documents could not be read."""
+        return unreadable.problems(self.connection)
+
+    def unreadable(self) -> set[str]:
+        """Return the descriptors of index.json of which a document could not be read."""
+        return unreadable.damaged_roots(self.connection)
+
+    def hiding_blobs(self) -> dict[str, str]:
+        """Return the descriptors whose blobs are not known, with their names; meanwhile no blob may be removed."""
+        return unreadable.hiding_blobs(self.connection)
 
     def rebuild(self) -> None:
-        """Forget everything that was derived and derive it again. One transaction."""
+        """Forget everything that was derived and derive it again, in a new file: whatever the old one is."""
+        self.connection.close()
         try:
+            with told("write the index", self._layout.root):
+                self.connection = self._made(always=True) if self._create else self._prepared(_connect(":memory:"))
             with self.transaction() as connection:
-                make_tables(connection)
                 self._follow(connection)
         except sqlite3.DatabaseError as problem:
-            if _unwritable(problem) and self._create:
-                with told("write the index", self._layout.root):
-                    raise OSError(errno.ENOSPC, str(problem)) from problem
-            if not broken(problem):
+            if not (_unwritable(problem) and self._create):
                 raise
-            self._start_again()
+            with told("write the index", self._layout.root):
+                raise OSError(errno.ENOSPC, str(problem)) from problem
 
-    def _start_again(self) -> None:
+    def _start_again(self, *, always: bool = False) -> None:
+        """Go on with a new index; (not `always`) with that of another process, if it has made one already."""
         self.connection.close()
         if self._create:
-            self.connection = self._kept_or_in_memory(lambda: self._made(anew=True))
+            self.connection = self._kept_or_in_memory(lambda: self._made(instead=True, always=always))
         else:
             self.connection = self._prepared(_connect(":memory:"))
-        self.refresh()
+        self._write(self._follow)
 
     def _follow(
-        self, connection: sqlite3.Connection, entries: list[Entry] | None = None, contents: Iterable[Content] = ()
+        self,
+        connection: sqlite3.Connection,
+        entries: list[Entry] | None = None,
+        contents: Iterable[Content] = (),
+        again: AbstractSet[Digest] = frozenset(),
     ) -> None:
+        """Make the tables say what index.json says; `again` are descriptors to be read though they are known."""
         signature = self._layout.signature()
         if entries is None:
             entries = self._layout.read()
         wanted = {entry.descriptor.digest: entry.descriptor for entry in entries}
         # what showed no image is looked at again: its missing blobs may have come; and what holds others than before
-        known = {root for (root,) in connection.execute("SELECT DISTINCT root FROM entry")}
-        known -= _set_holdings(connection, wanted.values())
+        known = {root for (root,) in connection.execute("SELECT DISTINCT root FROM entry WHERE image IS NOT NULL")}
+        unread = unreadable.roots_of(connection)
+        known -= _set_holdings(connection, wanted.values()) | unread | again
+        unreadable.forget(connection, unread)
         suspects: set[int] = set()
         before = "SELECT DISTINCT digest FROM descriptor WHERE key IN (SELECT root FROM reaching)"
         for (root,) in connection.execute(before).fetchall():
@@ -243,7 +340,7 @@ class StoreIndex:
             set_contents(connection, contents)
             sum_up(connection)
 
-        self._write(write)
+        self._mended(lambda: self._write(write))
 
     def _write(self, write: Callable[[sqlite3.Connection], None]) -> None:
         """Do some writing in one transaction; on a disk that takes nothing more, in memory.
@@ -278,42 +375,49 @@ class StoreIndex:
     # Taking in images
 
     def _take_in(self, connection: sqlite3.Connection, roots: list[Descriptor]) -> dict[Digest, list[int]]:
-        """Record what descriptors of index.json reach; return the keys of the images of each.
+        """Record what descriptors of index.json reach, and what of it cannot be read.
 
-        What is missing or damaged is passed over here: an index that came with one platform is whole for that one,
-        and `verify` names what is not.
+        Returns the keys of the images of each.
         """
         images: dict[Digest, tuple[Digest, Manifest, Config]] = {}
+        unread: list[tuple[Digest, Unreadable]] = []
         found: dict[Digest, list[Digest]] = {}
         reach: list[tuple[Descriptor, Iterable[Descriptor]]] = []
         for root in roots:
             blobs = {root.digest: root}
             manifests = found.setdefault(root.digest, [])
-            for descriptor, document in self.walk(root):
+            problems: list[Unreadable] = []
+            for descriptor, document in self.walk(root, problems):
                 blobs[descriptor.digest] = descriptor
                 if isinstance(document, Index):
                     continue
                 blobs.update((blob.digest, blob) for blob in (document.config, *document.layers))
-                if descriptor.digest not in images and (config := self._image_config(document)) is not None:
-                    images[descriptor.digest] = (descriptor.digest, document, config)
+                if descriptor.digest not in images and document.is_image:
+                    try:
+                        images[descriptor.digest] = (descriptor.digest, document, self.image_config(document))
+                    except ImqError as problem:
+                        problems.append(Unreadable(document.config, problem, descriptor, is_config=True))
                 if descriptor.digest in images:
                     manifests.append(descriptor.digest)
+            unread += [(root.digest, problem) for problem in problems]
             reach.append((blobs[root.digest], blobs.values()))
         insert_reach(connection, reach)
+        unreadable.record(connection, unread)
         keys = {digest: key for digest in images if (key := _key(connection, digest)) is not None}
         new = [image for digest, image in images.items() if digest not in keys]
         keys.update(zip((digest for digest, _, _ in new), insert_images(connection, new), strict=True))
         return {root: [keys[digest] for digest in manifests] for root, manifests in found.items()}
 
-    def _image_config(self, manifest: Manifest) -> Config | None:
-        """Return the config of an image, None when it is not here, not whole, or of another image."""
-        if not manifest.is_image:
-            return None
-        try:
-            config = self.config(manifest.config)
-        except ImqError:
-            return None
-        return config if len(config.diff_ids) == len(manifest.layers) else None
+    def image_config(self, manifest: Manifest) -> Config:
+        """Return the config of an image; raises `ImqError` when it is missing, damaged, or of another image."""
+        config = self.config(manifest.config)
+        if len(config.diff_ids) != len(manifest.layers):
+            raise Malformed(
+                f"the config {manifest.config.digest} has {len(config.diff_ids)} layers,"
+                f" and its manifest has {len(manifest.layers)}",
+                code="layers",
+            )
+        return config
 
     def config(self, descriptor: Descriptor) -> Config:
         """Return a config, read and checked; raises `ImqError` when it is missing, damaged or none."""
@@ -348,8 +452,13 @@ class StoreIndex:
         finally:
             self._documents = None
 
-    def walk(self, root: Descriptor) -> Iterator[tuple[Descriptor, Manifest | Index]]:
-        """Yield the manifests and indexes that a descriptor holds, as far as they are here and whole."""
+    def walk(
+        self, root: Descriptor, unread: list[Unreadable] | None = None
+    ) -> Iterator[tuple[Descriptor, Manifest | Index]]:
+        """Yield the manifests and indexes that a descriptor holds, as far as they are here and whole.
+
+        What cannot be read is added to `unread`. A manifest that an index does not say to hold may be absent.
+        """
         seen: set[Digest] = set()
         pending = [(root, 0)]
         while pending:
@@ -359,12 +468,28 @@ class StoreIndex:
             seen.add(descriptor.digest)
             try:
                 document = self._manifest(descriptor)
-            except ImqError:
+            except ImqError as problem:
+                if unread is not None and not is_opaque(descriptor, problem):
+                    unread.append(_unreadable(root, descriptor, problem))
                 continue
             yield descriptor, document
-            if isinstance(document, Index) and depth < DEEPEST_INDEX:
+            if not isinstance(document, Index):
+                continue
+            if depth < DEEPEST_INDEX:
                 children = (child for child in reversed(document.manifests) if holds(root, child.digest))
                 pending += [(child, depth + 1) for child in children]
+            elif document.manifests and unread is not None:
+                deep = Malformed(f"the index {descriptor.digest} is the {depth + 1}th of indexes in indexes")
+                unread.append(Unreadable(descriptor, deep, descriptor))
+
+    def reaches(self, digest: Digest) -> bool:
+        """Whether a descriptor of index.json reaches a blob, by what it says now; True where that cannot be told."""
+        reached = "SELECT 1 FROM descriptor JOIN reaching ON reaching.blob = descriptor.key WHERE digest = ? LIMIT 1"
+        try:
+            self.keep_up()
+            return self.connection.execute(reached, (digest,)).fetchone() is not None
+        except (ImqError, sqlite3.Error):
+            return True
 
     def diff_id(self, layer: Digest) -> Digest | None:
         """Return what a layer unpacks to, if it ever was unpacked."""
@@ -373,7 +498,8 @@ class StoreIndex:
 
     def shows(self, root: Digest) -> bool:
         """Whether an image of this descriptor is in the tables; one whose documents are missing or damaged is not."""
-        return self.connection.execute("SELECT 1 FROM entry WHERE root = ?", (root,)).fetchone() is not None
+        shown = "SELECT 1 FROM entry WHERE root = ? AND image IS NOT NULL"
+        return self.connection.execute(shown, (root,)).fetchone() is not None
 
     def document(self, descriptor: Descriptor) -> bytes:
         """Return the content of a small blob, checked against its digest and size."""
@@ -387,11 +513,15 @@ class StoreIndex:
                 raise StoreError(f"the blob {descriptor.digest} is not in the store", code="blob-missing") from None
         hasher = descriptor.digest.hasher()
         hasher.update(content)
-        if len(content) != descriptor.size or hasher.hexdigest() != descriptor.digest.hex:
-            raise StoreError(
+        if hasher.hexdigest() != descriptor.digest.hex:
+            raise DigestMismatch(
                 f"the blob {descriptor.digest} is damaged",
-                code="digest-mismatch",
                 hints=("imq verify all: names all that is damaged; pull the image again to mend it",),
+            )
+        if len(content) != descriptor.size:
+            raise DigestMismatch(
+                f"the blob {descriptor.digest} has {len(content)} bytes, and what names it says {descriptor.size}",
+                hints=("the blob is whole; the size in index.json or in the document above it is wrong",),
             )
         return content
 
@@ -407,18 +537,34 @@ def _set_holdings(connection: sqlite3.Connection, roots: Iterable[Descriptor]) -
     return changed
 
 
+def _unreadable(root: Descriptor, document: Descriptor, problem: ImqError) -> Unreadable:
+    """Return what is remembered of a manifest or index that cannot be read."""
+    is_root = document.digest == root.digest
+    is_image = media.REFERENCE_DIGEST not in document.annotations
+    is_absent = problem.code == "blob-missing" and not is_root and HOLDS not in root.annotations
+    return Unreadable(document, problem, document if is_image and not is_absent else None, is_absent=is_absent)
+
+
 def _key(connection: sqlite3.Connection, manifest: Digest) -> int | None:
     """Return the key of the image of this manifest, None when it is not in the tables."""
     row: tuple[int] | None = connection.execute("SELECT key FROM image WHERE manifest = ?", (manifest,)).fetchone()
     return row[0] if row else None
 
 
-def broken(problem: sqlite3.Error) -> bool:
-    """Whether an error says that the file is no database, or not a whole one."""
-    return getattr(problem, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+def _is_certain(problem: BaseException) -> bool:
+    """Whether an error is enough to tell that a file is damaged, whatever SQLite finds when it looks through it."""
+    if isinstance(problem, UnicodeDecodeError) or "Could not decode" in str(problem):
+        return True  # all texts in it were valid when they were written
+    code = getattr(problem, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT)
 
 
-def _unwritable(problem: sqlite3.Error) -> bool:
+def _is_busy(problem: BaseException) -> bool:
+    """Whether an error says that others work with the file, or that the user called it off."""
+    return getattr(problem, "sqlite_errorcode", 0) & 0xFF in _BUSY
+
+
+def _unwritable(problem: BaseException) -> bool:
     """Whether an error says that the disk takes nothing, or nothing more."""
     return getattr(problem, "sqlite_errorcode", 0) & 0xFF in _UNWRITABLE
 
@@ -433,7 +579,7 @@ class _Transaction:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as problem:
-            if _unwritable(problem):
+            if not _is_busy(problem):
                 raise
             raise StoreError(f"cannot write the index: {problem}", code="index") from problem
         return self._connection

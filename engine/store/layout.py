@@ -19,9 +19,9 @@ from contextlib import suppress
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest, is_digest
 from imq.engine.oci.document import LARGEST_DOCUMENT, Descriptor, read_listing, write_json
-from imq.engine.oci.reference import Reference
+from imq.engine.oci.reference import Name, Reference, read_name
 from imq.engine.oci.timestamp import read_time, write_time
-from imq.grammar.errors import DigestMismatch, ImqError, Malformed, StoreError
+from imq.grammar.errors import DigestMismatch, Malformed, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import reserve
@@ -29,17 +29,20 @@ from .directory import Directory
 from .files import is_full, locked, replace_file, told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from typing import Any, BinaryIO
 
 REF_NAME = "org.opencontainers.image.ref.name"
 CONTAINERD_NAME = "io.containerd.image.name"
 REGISTRY_DIGEST = "dev.imq.registry-digest"
+OTHER_DIGESTS = "dev.imq.other-digests"
 SET_AT = "dev.imq.set-at"
+_OWN_PREFIX = "dev.imq."
 HOLDS = "dev.imq.holds"
 """Of an index: the digests of its manifests that are held here, or `all`. Not said: those that happen to be here."""
 EVERY = "all"
+EMPTY_INDEX = b'{"schemaVersion":2,"manifests":[]}'
 VERSION = b'{"imageLayoutVersion":"1.0.0"}'
 MARKER, INDEX, BLOBS, INGEST, LOCK, DATABASE = "oci-layout", "index.json", "blobs", "ingest", "lock", "index.db"
 _OWN = {MARKER, INDEX, BLOBS, INGEST, LOCK, DATABASE, *(f"{DATABASE}{end}" for end in ("-wal", "-shm", "-journal"))}
@@ -48,47 +51,74 @@ LARGEST_INDEX = 1 << 30
 
 
 class Entry(Record):
-    """One descriptor of index.json. `digest` is the registry's for the name; `set_at` is in nanoseconds."""
+    """One descriptor of index.json. `digest` is the registry's for the name; `set_at` is in nanoseconds.
+
+    `other_digests` are further digests by which the registry knows the image, of indexes that name it too.
+    The descriptor has the annotations as they are written, `written` is the whole object: what another tool wrote stays
+    as it is, byte for byte, until imq changes what it means.
+    """
 
     descriptor: Descriptor
-    name: Reference | None = None
+    name: Name | None = None
     digest: Digest | None = None
     set_at: int | None = None
+    other_digests: tuple[Digest, ...] = ()
+    written: Mapping[str, Any] | None = None
 
     @classmethod
     def read(cls, document: Any, place: int) -> Entry:
-        """Read an entry as imq, skopeo, umoci or containerd wrote it; a name that is none is kept as an annotation."""
+        """Read an entry as imq, skopeo, umoci or containerd wrote it."""
         descriptor = Descriptor.read(document, f"entry {place} of index.json")
-        said = descriptor.annotations
-        written = said.get(CONTAINERD_NAME) or said.get(REF_NAME) or ""
-        name = None
-        if written:
-            try:
-                name = Reference.parse(written).with_default_tag()
-            except ImqError:
-                name = None
-        digest = said.get(REGISTRY_DIGEST)
-        rest = {key: value for key, value in said.items() if key not in (REGISTRY_DIGEST, SET_AT)}
-        if name is not None:
-            rest.pop(REF_NAME, None)
-            rest.pop(CONTAINERD_NAME, None)
-        return cls(
-            descriptor.replace(annotations=rest),
-            name,
-            Digest.parse(digest) if digest else name.digest if name else None,
-            read_time(said.get(SET_AT)),
-        )
+        return cls(descriptor, *_meaning(descriptor.annotations), document)
 
     def document(self) -> dict[str, Any]:
-        """Return the descriptor as index.json holds it."""
+        """Return the descriptor as index.json holds it: annotations are changed where they say something else."""
         said = dict(self.descriptor.annotations)
-        if self.name is not None:
-            said[REF_NAME] = str(self.name)
-        if self.digest is not None:
-            said[REGISTRY_DIGEST] = str(self.digest)
-        if self.set_at is not None:
-            said[SET_AT] = write_time(self.set_at)
-        return self.descriptor.replace(annotations=said).document()
+        name, digest, _, other_digests = _meaning(said)
+        if self.name != name:
+            said.pop(CONTAINERD_NAME, None)
+            said.pop(REF_NAME, None)
+            if self.name is not None:
+                said[REF_NAME] = str(self.name)
+                digest = _meaning(said)[1]
+        if self.digest != digest:
+            said.pop(REGISTRY_DIGEST, None)
+            if self.digest is not None:
+                said[REGISTRY_DIGEST] = str(self.digest)
+        if self.set_at != read_time(said.get(SET_AT)):
+            said.pop(SET_AT, None)
+            if self.set_at is not None:
+                said[SET_AT] = write_time(self.set_at)
+        if self.other_digests != other_digests:
+            said[OTHER_DIGESTS] = " ".join(self.other_digests)
+        if self.written is None:
+            return self.descriptor.replace(annotations=said).document()
+        document = dict(self.written)
+        if said:
+            document["annotations"] = said
+        elif document.get("annotations"):
+            del document["annotations"]
+        return document
+
+    def __hash__(self) -> int:
+        """Hash by content: `written` is a mapping and cannot be hashed."""
+        return hash((self.descriptor, self.name, self.digest, self.set_at))
+
+
+def _meaning(said: Mapping[str, str]) -> tuple[Name | None, Digest | None, int | None, tuple[Digest, ...]]:
+    """Return what annotations say: the name, the digest by which its registry knows it, when it was set, and others."""
+    written = said.get(CONTAINERD_NAME) or said.get(REF_NAME) or ""
+    name = read_name(written) if written else None
+    digest = said.get(REGISTRY_DIGEST)
+    known = Digest.parse(digest) if digest else name.digest if name else None
+    others = tuple(Digest.parse(other) for other in said.get(OTHER_DIGESTS, "").split())
+    return name, known, read_time(said.get(SET_AT)), others
+
+
+def foreign(annotations: Mapping[str, str]) -> dict[str, str]:
+    """Return the annotations of an entry that are neither names nor imq's own."""
+    names = (REF_NAME, CONTAINERD_NAME)
+    return {key: text for key, text in annotations.items() if key not in names and not key.startswith(_OWN_PREFIX)}
 
 
 class Layout:
@@ -97,6 +127,8 @@ class Layout:
     def __init__(self, root: str) -> None:
         self.root = root
         self._directories: dict[tuple[str, ...], Directory] = {}
+        self._written: Mapping[str, Any] = {"schemaVersion": 2, "mediaType": media.OCI_INDEX}
+        """What index.json says beside its entries, as it was last read."""
         self.largest_document = LARGEST_DOCUMENT
         """The most bytes of a manifest or config that are read."""
 
@@ -165,6 +197,13 @@ class Layout:
             raise StoreError(
                 f"{self.root} is a folder with other things in it ({min(foreign)}), and no image store", hints=hints
             )
+        if self._has_blobs():
+            marker = os.path.join(self.root, "oci-layout")
+            raise StoreError(
+                f"{self.root} has blobs, but its file oci-layout is missing",
+                code="layout",
+                hints=(f"if it is an image layout: echo '{VERSION.decode()}' > {marker}",),
+            )
 
     def create(self) -> None:
         """Make an empty layout, or complete one. Idempotent."""
@@ -174,10 +213,18 @@ class Layout:
             os.makedirs(self.root, exist_ok=True)
             self.make_directory(BLOBS, "sha256")
             self.make_directory(INGEST)
-            if not self.exists:
+            if not self.exists or not self.has_index():
                 with self.locked():
-                    replace_file(self.directory, MARKER, VERSION, self.ingest, new_temporary())
-                    self.keep_reserve()
+                    if not self.has_index() and not self._has_blobs():
+                        self.write([])
+                    if not self.exists:
+                        replace_file(self.directory, MARKER, VERSION, self.ingest, new_temporary())
+                        self.keep_reserve()
+
+    def _has_blobs(self) -> bool:
+        """Whether any blob lies here."""
+        with told(f"look into {os.path.join(self.root, BLOBS)}"):
+            return next(self.blob_sizes(), None) is not None
 
     def signature(self) -> str:
         """Return what changes whenever index.json is replaced: an empty text when there is none."""
@@ -192,35 +239,42 @@ class Layout:
         return self.signature() != ""
 
     def read(self) -> list[Entry]:
-        """Return the entries of index.json."""
+        """Return the entries of index.json; raises `StoreError` when it is missing beside blobs."""
         with told("read the store's index.json"):
             try:
                 with self.directory.open_to_read(INDEX) as source:
                     content = source.read(LARGEST_INDEX + 1)
             except FileNotFoundError:
-                return []
+                content = None
         path = os.path.join(self.root, INDEX)
+        if content is None:
+            if self._has_blobs():
+                raise StoreError(
+                    f"{self.root} has blobs, but its index.json is missing",
+                    code="layout",
+                    hints=(
+                        "put it back from a copy; nothing is changed and nothing is removed until then",
+                        f"to begin without any image: echo '{EMPTY_INDEX.decode()}' > {path}",
+                    ),
+                )
+            return []
         if len(content) > LARGEST_INDEX:
             raise Malformed(f"{path} has more than {LARGEST_INDEX} bytes", code="layout")
         try:
-            entries = read_listing(content, path)
+            document = read_listing(content, path)
         except Malformed as problem:
             if problem.code not in ("json", "document"):
                 raise
             raise Malformed(f"{path} is not the index of an image layout: {problem.message}", code="layout") from None
-        return [Entry.read(entry, place) for place, entry in enumerate(entries)]
+        self._written = document
+        return [Entry.read(entry, place) for place, entry in enumerate(document["manifests"])]
 
     def write(self, entries: list[Entry], *, may_take_reserve: bool = False) -> None:
         """Replace index.json. Atomic: this is the moment at which a change of the store is done.
 
         A change that makes room may take the reserve when the disk is full.
         """
-        document = {
-            "schemaVersion": 2,
-            "mediaType": media.OCI_INDEX,
-            "manifests": [entry.document() for entry in entries],
-        }
-        content = write_json(document)
+        content = write_json({**self._written, "manifests": [entry.document() for entry in entries]})
         with told("write the store's index.json"):
             try:
                 replace_file(self.directory, INDEX, content, self.ingest, new_temporary())
@@ -283,8 +337,9 @@ def holds(root: Descriptor, manifest: Digest) -> bool:
 
 def places_of(entries: Iterable[Entry]) -> list[Reference]:
     """Return the repositories that names of images give, each once; first those where they are known to have been."""
-    named = sorted((entry for entry in entries if entry.name is not None), key=lambda entry: entry.digest is None)
-    return list(dict.fromkeys(entry.name.replace(tag=None, digest=None) for entry in named if entry.name is not None))
+    named = sorted(entries, key=lambda entry: entry.digest is None)
+    names = (entry.name for entry in named if isinstance(entry.name, Reference))
+    return list(dict.fromkeys(name.replace(tag=None, digest=None) for name in names))
 
 
 def wrong_diff_id(layer: Digest, found: Digest, said: Digest | None, advice: str) -> DigestMismatch:

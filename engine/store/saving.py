@@ -9,16 +9,16 @@ from contextlib import closing
 
 from imq.engine.oci import media
 from imq.engine.oci.document import Descriptor, Index, Manifest, read_manifest, write_json
-from imq.engine.oci.reference import Reference
+from imq.engine.oci.reference import Reference, read_name
 from imq.engine.progress import Watched
 from imq.grammar.record import TYPE_CHECKING
 
 from .archive import blob_member
 from .damage import damaged
-from .layout import CONTAINERD_NAME, REF_NAME, VERSION
+from .layout import CONTAINERD_NAME, REF_NAME, VERSION, foreign
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any, BinaryIO
 
     from imq.engine.oci.digest import Digest
@@ -44,32 +44,44 @@ def save(
                 archive.addfile(_member(name, len(content)), io.BytesIO(content))
 
         add("oci-layout", VERSION)
+        foreign_of = _foreign_annotations(store)
         for root, names in images:
             rows = store.index.connection.execute("SELECT digest FROM reach WHERE root = ?", (root,))
             held = {digest for (digest,) in rows}
             descriptor, manifests = _save_tree(store, root, held, archive, written, add, moved)
-            entries += _entries(descriptor, names)
+            entries += _entries(descriptor, names, foreign_of)
             listing += [_docker_image(manifest, names) for manifest in manifests if manifest.is_image]
         add("index.json", write_json({"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": entries}))
         add("manifest.json", json.dumps(listing, separators=(",", ":")).encode())
 
 
-def _entries(descriptor: Descriptor, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _foreign_annotations(store: Store) -> dict[tuple[Digest, str], dict[str, str]]:
+    """Return the annotations of other tools in index.json, by the digest and the name of their entry."""
+    return {
+        (entry.descriptor.digest, str(entry.name or "")): foreign(entry.descriptor.annotations)
+        for entry in store.layout.read()
+    }
+
+
+def _entries(
+    descriptor: Descriptor, names: Sequence[str], foreign_of: Mapping[tuple[Digest, str], dict[str, str]]
+) -> Iterator[dict[str, Any]]:
     for name in names or ("",):
-        said = {}
+        said = dict(foreign_of.get((descriptor.digest, name), {}))
         if name:
-            reference = Reference.parse(name)
-            said = {
-                CONTAINERD_NAME: f"{reference.canonical_name}:{reference.tag}" if reference.tag else name,
-                REF_NAME: reference.tag or name,
-            }
+            reference = read_name(name)
+            if isinstance(reference, Reference):
+                tagged = f"{reference.canonical_name}:{reference.tag}" if reference.tag else name
+                said |= {CONTAINERD_NAME: tagged, REF_NAME: reference.tag or name}
+            else:
+                said[REF_NAME] = name
         yield descriptor.replace(annotations=said).document()
 
 
 def _docker_image(manifest: Manifest, names: Sequence[str]) -> dict[str, Any]:
     return {
         "Config": blob_member(manifest.config.digest),
-        "RepoTags": [name for name in names if "@" not in name],
+        "RepoTags": [name for name in names if (parsed := read_name(name)).registry and parsed.tag],
         "Layers": [blob_member(layer.digest) for layer in manifest.layers],
     }
 

@@ -3,7 +3,8 @@
 Times are nanoseconds since the epoch, sizes are bytes, digests are texts; what is not known is NULL.
 The views `images`, `layers`, `history` and `containers` have one column for each field of the tables of the language.
 Beside these `_row` tells the rows of a view apart, `_image` is the key of the image that a row is about, `_entry` and
-`_root` say what to change in index.json, and `_base` is the key of the image that an image was built on.
+`_root` say what to change in index.json, `_base` is the key of the image that an image was built on, and
+`_other_digests` are digests by which the registry knows the name beside `digest`.
 """
 
 from __future__ import annotations
@@ -48,17 +49,19 @@ CREATE TABLE config (
 
 -- One descriptor of index.json and one image that it reaches. Without a name: an image that lost its last one.
 -- What is short of an image is repeated here: a question then walks one table, or an index, and looks nothing up.
+-- Without an image: the document `manifest`, or the config that it names, could not be read. Of it nothing is known.
 CREATE TABLE entry (
     key INTEGER PRIMARY KEY,
-    image INTEGER NOT NULL,
-    created INTEGER, size INTEGER, shared_size INTEGER, packed_size INTEGER NOT NULL, layer_count INTEGER NOT NULL,
+    image INTEGER,
+    created INTEGER, size INTEGER, shared_size INTEGER, packed_size INTEGER, layer_count INTEGER,
     registry TEXT, repository TEXT, tag TEXT, name TEXT,
     platform TEXT, os TEXT, architecture TEXT, variant TEXT, os_version TEXT,
-    media_type TEXT NOT NULL,
+    media_type TEXT,
     user TEXT, workdir TEXT, stop_signal TEXT, author TEXT,
     set_at INTEGER,
-    id TEXT NOT NULL,
+    id TEXT,
     digest TEXT,                 -- the registry's digest for the name
+    other_digests TEXT,          -- further ones, with spaces between them
     root TEXT NOT NULL,          -- the digest that the descriptor names: a manifest, or an index above it
     manifest TEXT NOT NULL,
     chain TEXT
@@ -96,6 +99,20 @@ CREATE INDEX descriptor_unpacked_size ON descriptor (unpacked_size);
 -- Every blob that a descriptor of index.json reaches; both are keys of `descriptor`.
 CREATE TABLE reaching (root INTEGER NOT NULL, blob INTEGER NOT NULL, PRIMARY KEY (root, blob)) WITHOUT ROWID;
 CREATE INDEX reaching_blob ON reaching (blob);
+
+-- A document that could not be read when it was last tried. What a manifest or index names is not known then: no blob
+-- may be removed.
+CREATE TABLE unreadable (
+    root TEXT NOT NULL,          -- the digest that the descriptor of index.json names
+    digest TEXT NOT NULL, media_type TEXT NOT NULL, size INTEGER NOT NULL,   -- the document, as it is described
+    is_config INTEGER NOT NULL,
+    is_absent INTEGER NOT NULL,  -- missing from an index of which nothing says what it holds: perhaps it never was here
+    is_final INTEGER NOT NULL,   -- the document is whole and not what it should be: trying again changes nothing
+    message TEXT NOT NULL,
+    manifest TEXT,               -- the manifest of the row in `entry`; NULL: there is none for it
+    platform TEXT, os TEXT, architecture TEXT, variant TEXT, os_version TEXT    -- what its index says
+);
+CREATE INDEX unreadable_root ON unreadable (root, manifest);
 
 -- A layer on given others, by its chain ID, which stands for itself and all below it.
 CREATE TABLE chain (key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, diff_id TEXT NOT NULL);
@@ -148,6 +165,7 @@ FROM stack JOIN descriptor ON descriptor.key = stack.descriptor JOIN chain ON ch
 -- with the same layers, the one that came first.
 CREATE VIEW images AS SELECT
     entry.key AS _row, entry.image AS _image, entry.key AS _entry, entry.root AS _root,
+    entry.other_digests AS _other_digests,
     (SELECT base.key FROM stack JOIN image AS base ON base.top = stack.chain
         WHERE stack.image = entry.image AND stack.position < entry.layer_count - 1
         ORDER BY stack.position DESC, base.key LIMIT 1) AS _base,
@@ -169,8 +187,8 @@ CREATE VIEW images AS SELECT
     entry.stop_signal AS stop_signal, entry.author AS author,
     (SELECT annotations FROM config WHERE config.image = entry.image) AS annotations,
     entry.media_type AS media_type,
-    (entry.tag IS NULL AND NOT EXISTS (
-        SELECT 1 FROM entry AS named WHERE named.image = entry.image AND named.tag IS NOT NULL)) AS dangling,
+    (entry.tag IS NULL AND iif(entry.image IS NULL, NULL, NOT EXISTS (
+        SELECT 1 FROM entry AS named WHERE named.image = entry.image AND named.tag IS NOT NULL))) AS dangling,
     0 AS in_use, 0 AS containers, entry.set_at AS pulled_at, NULL AS last_used, 'store' AS source
 FROM entry;
 
@@ -252,3 +270,25 @@ def make_tables(connection: Connection) -> None:
     )
     connection.execute("ANALYZE sqlite_schema")  # and now it reads it
     connection.execute(f"PRAGMA user_version = {VERSION}")
+    (cookie,) = connection.execute("PRAGMA schema_version").fetchone()
+    connection.execute("INSERT INTO meta VALUES ('schema', ?)", (cookie,))
+
+
+def has_our_tables(connection: Connection) -> bool:
+    """Whether the tables were made by this version and not changed since; raises `sqlite3.Error` for broken files.
+
+    SQLite counts the changes of a schema: `make_tables` remembers the count.
+    """
+    if connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+        return False
+    (cookie,) = connection.execute("PRAGMA schema_version").fetchone()
+    known = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
+    return known is not None and bool(known[0] == str(cookie))
+
+
+def is_whole(connection: Connection) -> bool:
+    """Whether a database is an index of ours and SQLite finds no damage in it; raises `sqlite3.Error` as well."""
+    if not has_our_tables(connection) or connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+        return False
+    texts = "json_valid(labels) AND json_valid(env) AND json_valid(annotations)"
+    return connection.execute(f"SELECT 1 FROM config WHERE NOT ({texts}) LIMIT 1").fetchone() is None

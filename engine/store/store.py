@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from _thread import allocate_lock
 
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest, hex_prefix, is_digest
 from imq.engine.oci.document import Index, check_size, read_manifest
 from imq.engine.oci.platform import host
-from imq.engine.oci.reference import Reference
+from imq.engine.oci.reference import LayoutName, Reference, read_name
 from imq.grammar.errors import InvalidReference, NotFound, StoreError, nearest
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -17,6 +18,7 @@ from .files import told
 from .index import StoreIndex
 from .layout import Layout
 from .leases import tidy
+from .unreadable import nothing_collected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -46,6 +48,8 @@ class Store:
     def __init__(self, root: str) -> None:
         self.layout = Layout(os.path.abspath(root))
         self._index: StoreIndex | None = None
+        self._retries = True
+        self._guard = allocate_lock()
         self.platform: Platform | None = None
         """Whose image is meant by a name that several platforms have; None: this machine's."""
         self.quota: int | None = None
@@ -75,7 +79,8 @@ class Store:
             elif not self.layout.exists and os.path.lexists(self.layout.root):
                 self.layout.check()
             self._index = StoreIndex(self.layout, create=writable)
-        self._index.keep_up()
+        retries, self._retries = self._retries, False
+        self._index.keep_up(retry=retries)
         return self._index
 
     def close(self) -> None:
@@ -96,7 +101,11 @@ class Store:
         return self.layout if self.layout.is_writable() else None
 
     def begin(self) -> None:
-        """Begin a statement: an index that was opened before there was a store is left for that of the store."""
+        """Begin a statement: documents that could not be read are tried again.
+
+        An index that was opened before there was a store is left for that of the store.
+        """
+        self._retries = True
         self.layout.release()
         if self._index is not None and not self._index.kept and self.layout.exists:
             self.close()
@@ -120,6 +129,11 @@ class Store:
 
         return Change(self._prepared(), self.index, contents)
 
+    def check_collectable(self) -> None:
+        """Raise `StoreError` while an image cannot be read: it may need any of the blobs that seem to be left over."""
+        if hiding := self.index.hiding_blobs():
+            raise nothing_collected(hiding.values())
+
     def reindex(self) -> None:
         """Drop the index and derive it again from the layout; layers are measured when that is next asked for."""
         self._prepared()
@@ -139,7 +153,7 @@ class Store:
                 reference = Reference.parse(text)
             except InvalidReference as invalid:
                 problem = invalid
-        if reference is not None and (found := self._by_name(reference)):
+        if (found := self._as_written(text)) or (reference is not None and (found := self._by_name(reference))):
             return found
         if (digits := hex_prefix(text)) and (found := self._by_id(text, digits)):
             return found
@@ -147,12 +161,19 @@ class Store:
             raise problem
         raise self._missing(text, reference)
 
+    def _as_written(self, text: str) -> Found | None:
+        """Return the image that another tool gave exactly this name, which is no docker reference."""
+        if not isinstance(read_name(text), LayoutName):
+            return None
+        row = self._row("name = ?", (text,))
+        return None if row is None else Found(*row)
+
     def _by_name(self, reference: Reference) -> Found | None:
         values: tuple[str, ...]
         if reference.digest is not None:
             where, values = (
-                "repository = ? AND (digest = ? OR _root = ?)",
-                (reference.familiar_name, reference.digest, reference.digest),
+                "repository = ?1 AND (?2 IN (digest, _root, manifest_digest) OR instr(_other_digests, ?2))",
+                (reference.familiar_name, reference.digest),
             )
         else:
             where, values = "name = ?", (str(reference.with_default_tag()),)
@@ -161,7 +182,8 @@ class Store:
 
     def root_of(self, name: Reference) -> Digest | None:
         """Return the manifest or index that a name means, None when it means no image that can be shown."""
-        row = self.index.connection.execute("SELECT root FROM entry WHERE name = ? LIMIT 1", (str(name),)).fetchone()
+        sql = "SELECT root FROM entry WHERE name = ? AND image IS NOT NULL LIMIT 1"
+        row = self.index.connection.execute(sql, (str(name),)).fetchone()
         return Digest(row[0]) if row else None
 
     def repositories_with(self, registry: str, blobs: Iterable[Digest]) -> dict[Digest, str]:
@@ -203,7 +225,8 @@ class Store:
         low, high = f"sha256:{digits}", f"sha256:{digits}g"  # g follows the hex digits
         for column in ("id", "_root", "manifest_digest"):
             rows = self.index.connection.execute(
-                f"SELECT DISTINCT {column}, name FROM images WHERE {column} >= ? AND {column} < ? LIMIT 20",
+                f"SELECT DISTINCT {column}, name FROM images"
+                f" WHERE {column} >= ? AND {column} < ? AND _image IS NOT NULL LIMIT 20",
                 (low, high),
             ).fetchall()
             candidates = {row[0] for row in rows}
@@ -219,7 +242,7 @@ class Store:
     def _row(self, where: str, values: tuple[str, ...]) -> tuple[int, Digest, Digest, Digest, str | None] | None:
         rows = self.index.connection.execute(
             "SELECT _image, id, manifest_digest, _root, name, os, architecture, variant, os_version, NULL"
-            f" FROM images WHERE {where} ORDER BY _image",
+            f" FROM images WHERE ({where}) AND _image IS NOT NULL ORDER BY _image",
             values,
         ).fetchall()
         if len({row[0] for row in rows}) > 1:
@@ -248,11 +271,28 @@ class Store:
     # Reading
 
     def open_blob(self, digest: Digest) -> BinaryIO:
-        """Open a stored blob for reading, which checks nothing."""
+        """Open a stored blob for reading, which checks nothing.
+
+        Raises `NotFound` (code `changed`) when no image has it any more: another process has removed it.
+        """
         try:
             return self.layout.open_blob(digest)
         except FileNotFoundError:
+            if not self._is_reached(digest):
+                raise NotFound(
+                    f"the blob {digest} went with its image, which was removed meanwhile",
+                    code="changed",
+                    hints=("run the statement again",),
+                ) from None
+        try:
+            return self.layout.open_blob(digest)  # it may have gone and come again
+        except FileNotFoundError:
             raise StoreError(f"the blob {digest} is not in the store", code="blob-missing", hints=PULL_AGAIN) from None
+
+    def _is_reached(self, digest: Digest) -> bool:
+        """Whether an image of index.json has a blob, by what index.json says now."""
+        with self._guard:  # blobs are opened in threads
+            return self._index is None or self._index.reaches(digest)
 
     def open_checked(self, digest: Digest) -> CheckedBlob:
         """Open a stored blob to be read once from its beginning: wrong bytes are noticed before the last are out."""
@@ -307,6 +347,7 @@ class Store:
 
         done: list[Content] = []
         try:
-            return tuple(problem for _, problem in measure_layers(self, pending, jobs, done.append, report))
+            problems = measure_layers(self, pending, jobs, done.append, report)
+            return tuple(problem for _, problem in problems if problem.code != "changed")
         finally:
             self.index.measured(done)

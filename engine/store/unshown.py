@@ -1,4 +1,4 @@
-"""What index.json names and no table shows: artifacts, which are no images, and images whose documents are missing.
+"""What index.json names and the tables know no image of: artifacts, and images whose documents cannot be read.
 
 They are reached by their names and digests alone.
 """
@@ -6,7 +6,7 @@ They are reached by their names and digests alone.
 from __future__ import annotations
 
 from imq.engine.oci.digest import hex_prefix
-from imq.engine.oci.reference import Reference
+from imq.engine.oci.reference import LayoutName, Reference
 from imq.grammar.errors import InvalidReference, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
@@ -16,22 +16,26 @@ if TYPE_CHECKING:
 
 _ROOTS = """
 SELECT 1 FROM descriptor WHERE key IN (SELECT root FROM reaching)
-AND NOT EXISTS (SELECT 1 FROM entry WHERE entry.root = descriptor.digest) LIMIT 1
+AND NOT EXISTS (SELECT 1 FROM entry WHERE entry.root = descriptor.digest AND image IS NOT NULL)
+LIMIT 1
 """
 
 
 def unshown(store: Store) -> list[Entry]:
-    """Return the entries of index.json of which the tables show no image."""
+    """Return the entries of index.json of which the tables know no image."""
     connection = store.index.connection
     if connection.execute(_ROOTS).fetchone() is None:
         return []
-    shown = {root for (root,) in connection.execute("SELECT DISTINCT root FROM entry")}
+    shown = {root for (root,) in connection.execute("SELECT DISTINCT root FROM entry WHERE image IS NOT NULL")}
     return [entry for entry in store.layout.read() if entry.descriptor.digest not in shown]
 
 
 def find_unshown(store: Store, text: str) -> Entry | None:
     """Return what `text` names: a name, or a digest or the start of one. Raises `NotFound` when it may be several."""
     entries = unshown(store)
+    for entry in entries:
+        if isinstance(entry.name, LayoutName) and entry.name.text == text:
+            return entry
     try:
         name = Reference.parse(text)
     except InvalidReference:
@@ -42,7 +46,8 @@ def find_unshown(store: Store, text: str) -> Entry | None:
             if entry.name == wanted:
                 return entry
             same = entry.name is not None and entry.name.canonical_name == name.canonical_name
-            if same and name.digest is not None and name.digest in (entry.digest, entry.descriptor.digest):
+            known = (entry.digest, entry.descriptor.digest, *entry.other_digests)
+            if same and name.digest is not None and name.digest in known:
                 return entry
     digits = hex_prefix(text)
     found = [entry for entry in entries if digits and entry.descriptor.digest.hex.startswith(digits)]

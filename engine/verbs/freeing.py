@@ -6,7 +6,7 @@ from imq.engine.actions import Action, DropPlatform, Fail, Remove, Stay, Untag
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Manifest, read_manifest
 from imq.engine.oci.platform import Platform
-from imq.engine.oci.reference import Reference
+from imq.engine.oci.reference import read_name
 from imq.engine.store.unshown import unshown
 from imq.grammar import ast
 from imq.grammar.errors import Conflict, ImqError, NotFound, listed
@@ -42,7 +42,7 @@ def _dropped(root: Digest, name: str, platforms: Sequence[Platform], planning: P
     """Return what removes these platforms of one index; raises `Conflict` when that cannot be."""
     rows = planning.store.index.connection.execute(
         "SELECT DISTINCT manifest, id, platform, os, architecture, variant, os_version FROM entry"
-        " WHERE root = ? ORDER BY image",
+        " WHERE root = ? AND image IS NOT NULL ORDER BY image",
         (root,),
     ).fetchall()
     here = {Digest(manifest): (Digest(id_), platform or Digest(id_).short) for manifest, id_, platform, *_ in rows}
@@ -75,10 +75,15 @@ def _dropped(root: Digest, name: str, platforms: Sequence[Platform], planning: P
 
 
 def _frees_of(root: Digest, going: list[Digest], staying: list[Digest], planning: Planning) -> dict[Digest, int]:
-    """Return for each manifest of an index, removed in this order, the bytes of the blobs that go with it."""
+    """Return for each manifest of an index, removed in this order, the bytes of the blobs that go with it.
+
+    While an image cannot be read, no blob goes.
+    """
     import json
 
     connection = planning.store.index.connection
+    if planning.store.index.hiding_blobs():
+        return dict.fromkeys(going, 0)
     blobs = {manifest: _blobs_of(manifest, planning) for manifest in (*going, *staying)}
     needed = {digest for manifest in staying for digest in blobs[manifest]}
     frees: dict[Digest, int] = {}
@@ -179,13 +184,13 @@ def _kept_platforms(wanted: list[Target], planning: Planning) -> dict[Digest, li
         if target.every:
             chosen.pop(target.root, None)
     rows = planning.store.index.connection.execute(
-        "SELECT DISTINCT root, id, platform FROM entry WHERE root IN"
-        " (SELECT root FROM entry GROUP BY root HAVING min(image) <> max(image))"
+        "SELECT DISTINCT root, id, platform, manifest FROM entry WHERE root IN"
+        " (SELECT root FROM entry GROUP BY root HAVING min(manifest) <> max(manifest))"
     )
     kept: dict[Digest, list[str]] = {}
-    for root, id_, platform in rows:
+    for root, id_, platform, manifest in rows:
         if root in chosen and id_ not in chosen[root]:
-            kept.setdefault(Digest(root), []).append(platform or Digest(id_).short)
+            kept.setdefault(Digest(root), []).append(platform or Digest(id_ or manifest).short)
     return kept
 
 
@@ -194,7 +199,7 @@ def _one_name(names: list[str]) -> bool:
 
     Docker removes an image with such names by its id, and asks for force when it has more.
     """
-    references = [Reference.parse(name) for name in names]
+    references = [read_name(name) for name in names]
     return len({r.canonical_name for r in references}) <= 1 and sum(r.tag is not None for r in references) <= 1
 
 
@@ -208,25 +213,29 @@ def _all_names(planning: Planning, roots: set[Digest]) -> dict[Digest, list[str]
             names[root].append(name)
     if not all(names.values()):
         for entry in unshown(planning.store):
-            if entry.name is not None and entry.descriptor.digest in names:
-                names[entry.descriptor.digest].append(str(entry.name))
+            have = names.get(entry.descriptor.digest)
+            if entry.name is not None and have is not None and str(entry.name) not in have:
+                have.append(str(entry.name))
     return names
 
 
 def _digest_names(name: str, have: list[str], taken: set[str]) -> list[str]:
     """Return the digest names that go with the last tag of their repository, as in docker."""
-    repository = Reference.parse(name).familiar_name
-    same = [other for other in have if Reference.parse(other).familiar_name == repository]
-    tags = [other for other in same if "@" not in other and other not in taken]
-    return [] if tags else [other for other in same if "@" in other]
+    place = read_name(name).canonical_name
+    same = {other: read_name(other) for other in have}
+    same = {other: parsed for other, parsed in same.items() if parsed.canonical_name == place}
+    tags = [other for other, parsed in same.items() if parsed.tag and other not in taken]
+    return [] if tags else [other for other, parsed in same.items() if not parsed.tag]
 
 
 def _frees(planning: Planning, roots: list[Digest]) -> dict[Digest, int]:
     """Return for each image, removed in this order, the bytes of the blobs that go with it: none that is still needed.
 
-    A blob that several of them share goes with the last.
+    A blob that several of them share goes with the last. While another image cannot be read, no blob goes.
     """
     connection = planning.store.index.connection
+    if planning.store.index.hiding_blobs().keys() - set(roots):
+        return dict.fromkeys(roots, 0)
     connection.execute("CREATE TEMP TABLE IF NOT EXISTS doomed (root TEXT PRIMARY KEY, place INTEGER) WITHOUT ROWID")
     connection.execute("DELETE FROM temp.doomed")
     connection.executemany("INSERT INTO temp.doomed VALUES (?, ?)", [(root, place) for place, root in enumerate(roots)])

@@ -8,6 +8,7 @@ from imq.engine.actions import Action, Reindex, Verify
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, Index, Manifest, read_manifest
+from imq.engine.oci.reference import Reference
 from imq.engine.oci.timestamp import write_time
 from imq.engine.result import Documents, worst
 from imq.engine.store.layout import places_of
@@ -43,7 +44,13 @@ def _artifact(root: Digest, planning: Planning) -> dict[str, Any]:
     content = planning.store.read(root)
     manifest = read_manifest(content)
     names = [entry.name for entry in entries if entry.name is not None]
-    digests = {f"{entry.name.familiar_name}@{entry.digest}" for entry in entries if entry.name and entry.digest}
+    known = [
+        (entry.name, digest)
+        for entry in entries
+        for digest in (entry.digest, *entry.other_digests)
+        if isinstance(entry.name, Reference) and digest
+    ]
+    digests = {f"{name.familiar_name}@{digest}" for name, digest in known}
     document: dict[str, Any] = {
         "RepoTags": sorted(str(name) for name in names if name.tag),
         "RepoDigests": sorted(digests),
@@ -94,14 +101,16 @@ def _document(root: Digest, id_: str, planning: Planning) -> dict[str, Any]:
     read = Config.read(store.read(Digest(id_)), f"the config {id_}")
     config = read.document
     names = connection.execute(
-        "SELECT DISTINCT name, repository, tag, digest, set_at FROM entry WHERE image = ? ORDER BY name", (key,)
+        "SELECT DISTINCT name, repository, tag, coalesce(digest || ' ', '') || coalesce(other_digests, ''), set_at"
+        " FROM entry WHERE image = ? ORDER BY name",
+        (key,),
     ).fetchall()
     moments = [moment for *_, moment in names if moment is not None]
     document: dict[str, Any] = {
         "Id": id_,
         "RepoTags": [name for name, _, tag, *_ in names if tag is not None],
         "RepoDigests": sorted(
-            {f"{repository}@{digest}" for _, repository, _, digest, _ in names if repository and digest}
+            {f"{repository}@{digest}" for _, repository, _, known, _ in names if repository for digest in known.split()}
         ),
         "Created": config.get("created"),
         "Author": read.author,
@@ -131,11 +140,11 @@ def _plan_verify(act: ast.Act, planning: Planning) -> list[Action]:
     everything = act.query is None and not act.references
     if everything:
         act = act.replace(query=ast.Query("images", every=True))
-    found, failures = each_target(act, planning)
+    found, failures = each_target(act, planning, takes_unreadable=True)
     wanted = {target.root: (target.name, target.id) for target in found[::-1]}
     images = [(root, *wanted[root]) for root in reversed(wanted)]
     entries = planning.store.layout.read() if everything or repair is not None else []
-    if everything:  # what no question shows, because its documents are missing or damaged, or because it is no image
+    if everything:  # what no question shows, because it is no image
         roots = {entry.descriptor.digest: entry.name for entry in entries}
         images += [(root, str(name) if name else None, root) for root, name in roots.items() if root not in wanted]
     actions: list[Action] = []

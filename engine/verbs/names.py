@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from imq.engine.actions import Action, Collect, Tag, Untag
-from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference
 from imq.engine.places import STORE
 from imq.engine.store.unshown import unshown
@@ -19,6 +18,7 @@ from .operands import (
     each_target,
     option_texts,
     parsed_name,
+    row_target,
     said,
     target_query,
     targets,
@@ -97,9 +97,14 @@ def _plan_prune(act: ast.Act, planning: Planning) -> list[Action]:
                 span=act.query.span,
                 hints=("tags are taken away there by rm tags of REPOSITORY where …",),
             )
+        planning.store.check_collectable()
         return removals(targets(_of_unused(act), planning), planning, force=True)
+    planning.store.check_collectable()
     wanted = targets(_of_unused(act), planning)
+    unread = planning.store.index.unreadable()
     for entry in unshown(planning.store):
+        if entry.descriptor.digest in unread:
+            continue
         if entry.name is None or entry.name.tag is None:
             root = entry.descriptor.digest
             wanted.append(Target(str(entry.name) if entry.name else None, root, root, every=True))
@@ -150,8 +155,8 @@ def _named_by(act: ast.Act, source: str, planning: Planning) -> list[tuple[Refer
     given: dict[Reference, Target] = {}
     named: list[tuple[Reference, Target]] = []
     done: set[tuple[Reference, str | None]] = set()
-    for (text,), (root, id_, old) in rendered(target_query(act, planning), (source,), planning, TARGET_COLUMNS):
-        target = Target(old if isinstance(old, str) else None, Digest(root), Digest(id_))
+    for (text,), row in rendered(target_query(act, planning), (source,), planning, TARGET_COLUMNS):
+        target = row_target(row)
         name = parsed_name(text)
         earlier = given.setdefault(name, target)
         if earlier.root != target.root:
@@ -239,7 +244,8 @@ VERBS = (
         alone=True,
         short_for=_of_unused,
         differs="Images that are known by a digest alone are dangling, and go, as in docker. What failed transfers left"
-        " goes too. For docker's prune -a: rm images where not in use.",
+        " goes too. For docker's prune -a: rm images where not in use. While an image cannot be read, prune is refused:"
+        " any blob may be needed by it.",
         plan=_plan_prune,
     ),
 )

@@ -7,8 +7,9 @@ from imq.engine.bind import needs_where
 from imq.engine.oci.digest import Digest, hex_prefix
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
+from imq.engine.store.unreadable import unreadable_image
 from imq.grammar import ast
-from imq.grammar.errors import NotFound, StatementError
+from imq.grammar.errors import NotFound, StatementError, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -105,15 +106,19 @@ def _found(text: str, planning: Planning) -> Target:
     return Target(image.name, image.root, image.id, image.name is None, every)
 
 
-def each_target(act: ast.Act, planning: Planning) -> tuple[list[Target], list[Action]]:
+def each_target(
+    act: ast.Act, planning: Planning, *, takes_unreadable: bool = False
+) -> tuple[list[Target], list[Action]]:
     """Return what an action on images works on as `targets` does, and a failure for each reference to no image.
 
     So one wrong name among several does not keep the rest from being done; a wrong name alone is raised.
     """
-    if act.query is not None or len(act.references) < 2:
-        return targets(act, planning), []
     found: list[Target] = []
     failures: list[Action] = []
+    if act.query is not None:
+        return query_targets(act, planning, failures, takes_unreadable=takes_unreadable), failures
+    if len(act.references) < 2:
+        return targets(act, planning), []
     for reference in act.references:
         try:
             found += targets(act.replace(references=(reference,)), planning)
@@ -122,15 +127,32 @@ def each_target(act: ast.Act, planning: Planning) -> tuple[list[Target], list[Ac
     return list(dict.fromkeys(found)), failures
 
 
-def query_targets(act: ast.Act, planning: Planning) -> list[Target]:
-    """Return the rows of an action's query as targets."""
+def query_targets(
+    act: ast.Act, planning: Planning, failures: list[Action] | None = None, *, takes_unreadable: bool = False
+) -> list[Target]:
+    """Return the rows of an action's query as targets.
+
+    A row of an image that cannot be read is added to `failures`, or raised: its condition was not really tested. An
+    action that `takes_unreadable` images gets it under the digest that index.json says.
+    """
     _, rows = planning.rows(lean_query(act, planning), TARGET_COLUMNS)
-    return list(dict.fromkeys(row_target(row[-len(TARGET_COLUMNS) :]) for row in rows))
+    found: list[Target] = []
+    for row in rows:
+        root, id_, name = row[-len(TARGET_COLUMNS) :]
+        try:
+            found.append(row_target((root, root if id_ is None and takes_unreadable else id_, name)))
+        except StoreError as problem:
+            if failures is None:
+                raise
+            failures.append(Fail(act.verb, str(name or Digest(str(root)).short), problem))
+    return list(dict.fromkeys(found))
 
 
 def row_target(row: Sequence[Raw]) -> Target:
-    """Return the target that the `TARGET_COLUMNS` of a row are."""
+    """Return the target that the `TARGET_COLUMNS` of a row are; raises `StoreError` for an image that is unreadable."""
     root, id_, name = row
+    if id_ is None:
+        raise unreadable_image(str(name) if name is not None else Digest(str(root)).short)
     return Target(None if name is None else str(name), Digest(str(root)), Digest(str(id_)))
 
 

@@ -9,8 +9,9 @@ from imq.engine.bind import needs_choice, needs_where
 from imq.engine.bind.literals import is_text
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.platform import host
-from imq.engine.oci.reference import Reference
+from imq.engine.oci.reference import Reference, read_name
 from imq.engine.paths import home_folder, located
+from imq.engine.store.unreadable import unreadable_image
 from imq.grammar import ast
 from imq.grammar.errors import InvalidReference, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
@@ -25,6 +26,7 @@ from .operands import (
     parsed_name,
     platform_of,
     platforms_of,
+    row_target,
     said,
     target_query,
 )
@@ -39,7 +41,8 @@ if TYPE_CHECKING:
 def _plan_pull(act: ast.Act, planning: Planning) -> list[Action]:
     platforms, every = platforms_of(act, planning)
     references, failures = _references(act, planning)
-    return [*(Pull(reference, platforms, every) for reference in references), *failures]
+    names = dict.fromkeys(reference.without_idle_tag() for reference in references)
+    return [*(Pull(name, platforms, every) for name in names), *failures]
 
 
 def _references(act: ast.Act, planning: Planning) -> tuple[list[Reference], list[Action]]:
@@ -75,7 +78,9 @@ def _names_of(query: ast.Rows, verb: str, planning: Planning) -> list[tuple[str,
     if select.whole:
         (needs_choice if select.table.remote else needs_where)(query, verb)
     if select.whole and select.table.name in _NAMED:
-        named = ast.Known(ast.Field(("tag",))) if select.table.name in ("images", "tags") else None
+        fields = {"images": ("tag", "registry"), "tags": ("tag",)}.get(select.table.name, ())
+        known = tuple(ast.Known(ast.Field((field,))) for field in fields)
+        named = ast.And(known) if len(known) > 1 else known[0] if known else None
         query = ast.Query("", base=query, where=named, select=(ast.Column(ast.Field(("name",))),), span=query.span)
         select, rows = planning.rows(query, ())
     else:
@@ -94,8 +99,8 @@ def _plan_push(act: ast.Act, planning: Planning) -> list[Action]:
     platforms, _ = platforms_of(act, planning)
     if to and act.query is not None:
         made = rendered(target_query(act, planning), to[:1], planning, TARGET_COLUMNS)
-        pushed = [Push(parsed_name(text), Digest(root), Digest(id_), platforms) for (text,), (root, id_, _) in made]
-        return _once(pushed)
+        rows = [(text, row_target(row)) for (text,), row in made]
+        return _once([Push(parsed_name(text), target.root, target.id, platforms) for text, target in rows])
     found, failures = each_target(act, planning)
     if to and len(found) + len(failures) != 1:
         raise StatementError(
@@ -108,14 +113,15 @@ def _plan_push(act: ast.Act, planning: Planning) -> list[Action]:
         return [Push(parsed_name(to[0]), found[0].root, found[0].id, platforms)]
     pushes: list[Push] = []
     for target in found:
-        if target.name is None or "@" in target.name:
+        name = read_name(target.name) if target.name is not None else None
+        if not isinstance(name, Reference) or name.tag is None:
             raise StatementError(
-                f"{target.id.short} has no name to be pushed as",
+                f"{target.name or target.id.short} is no name that it can be pushed as",
                 code="operand",
                 span=act.span,
                 hints=("say it: push ID to NAME",),
             )
-        pushes.append(Push(Reference.parse(target.name), target.root, target.id, platforms))
+        pushes.append(Push(name, target.root, target.id, platforms))
     return _once(pushes) + failures
 
 
@@ -205,6 +211,8 @@ def _archive(path: str, found: list[Target], planning: Planning) -> Save:
     images: dict[Digest, list[str]] = {}
     for target in found:
         images.setdefault(target.root, []).extend([target.name] if target.name else [])
+    for root in images.keys() & planning.store.index.unreadable():
+        raise unreadable_image(", ".join(images[Digest(root)]) or Digest(root).short)
     contents = tuple((root, tuple(dict.fromkeys(names))) for root, names in images.items())
     return Save(path, contents, _bytes(found, planning))
 

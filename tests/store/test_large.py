@@ -36,7 +36,8 @@ def test_pulled_copied_and_pushed(store: Held, registry: Registry, image: Image)
     refused(store, f"pull {name}")
     if image is MANIFEST:  # a copy looks into no config
         refused(store, f"copy {name} to {name}-copy")
-    assert store.names() == []
+    assert store.rows("images select name, id") == [{"name": "large:1", "id": None}]
+    assert store.beside("images") == {"unreadable"}
     store.tell("set largest_document = 128KiB")
     store.do(f"pull {name}")
     store.do(f"copy {name} to {name}-copy")
@@ -70,7 +71,8 @@ def test_one_that_is_here_and_larger_than_is_allowed_now(store: Held, root: Path
         store.session.store.read(Digest(CONFIG.id))
     store.tell("set largest_document = 128KiB")
     store.do("reindex")
-    assert store.names() == ["large:1"]
+    assert store.rows("images select name, id") == [{"name": "large:1", "id": CONFIG.id}]
+    assert store.beside("images") == set()
     store.do("verify large:1")
 
 

@@ -8,7 +8,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from images import ARM64, Image, layer
+from images import ARM64, Image, digest_of, index_of, layer
 from imq.engine.oci.platform import Platform
 from imq.grammar.errors import ImqError
 from registry import sample
@@ -72,6 +72,53 @@ def test_by_digest(store: Held, registry: Registry, repository: str) -> None:
     assert store.names() == [name]
     store.do(f"rm {by_digest}")
     assert store.names() == []
+
+
+@pytest.mark.parametrize("tag", [":1", ":never", ""])
+def test_beside_a_digest_a_tag_is_forgotten(
+    store: Held, root: Path, registry: Registry, repository: str, tag: str
+) -> None:
+    made = image()
+    place = serve(registry, f"{repository}:1", made).removesuffix(":1")
+    (planned,) = store.outcomes(f"pull {place}{tag}@{made.digest}", dry_run=True)
+    (outcome,) = store.do(f"pull {place}{tag}@{made.digest}, {place}@{made.digest}")
+    assert outcome["target"] == planned["target"] == f"{place}@{made.digest}"
+    (row,) = store.rows("images select name, repository, tag, digest")
+    assert row == {"name": f"{place}@{made.digest}", "repository": place, "tag": None, "digest": made.digest}
+    for name in (f"{place}@{made.digest}", f"{place}{tag}@{made.digest}", made.id[7:19]):
+        (document,) = store.rows(f"inspect {name}")
+        assert (document["RepoTags"], document["RepoDigests"]) == ([], [f"{place}@{made.digest}"])
+    listed = imq(root, "images", "--digests", place).stdout
+    assert (place in listed, "<none>" in listed, made.digest in listed) == (True, True, True)
+    assert place not in imq(root, "images", f"{place}:1").stdout
+    imq(root, "rmi", f"{place}@{made.digest}")
+    assert store.names() == []
+
+
+def test_an_image_with_several_digests_of_one_repository_is_one_row(
+    store: Held, registry: Registry, repository: str
+) -> None:
+    """They are those of indexes that name the image, and that of its own manifest."""
+    amd, arm, other = image(1), image(2, platform=ARM64), image(3, platform=ARM64)
+    place = serve_index(registry, f"{repository}:1", [amd, arm]).removesuffix(":1")
+    serve_index(registry, f"{repository}:2", [amd, other])
+    digests = [digest_of(index_of([amd, arm])), digest_of(index_of([amd, other])), amd.digest]
+    names = [f"{place}@{digest}" for digest in digests]
+    for first in range(3):
+        for name in (*names[first:], *names[:first], *names):
+            store.do(f"pull {name}")
+            assert store.rows("images count")[0]["count"] == 1
+        for name in names:
+            (document,) = store.rows(f"inspect {name}")
+            assert document["Id"] == amd.id
+            assert set(names[:2]) <= set(document["RepoDigests"])
+        store.do(f"pull {place}:1")
+        assert store.names() == [f"{place}:1"]
+        assert all(store.rows(f"inspect {name}") for name in names)
+        store.do("reindex")
+        assert all(store.rows(f"inspect {name}") for name in names)
+        store.do(f"rm {place}:1")
+        assert store.names() == []
 
 
 def test_a_tag_that_moved_in_the_registry_leaves_the_old_image_by_digest(

@@ -312,7 +312,7 @@ def test_an_image_without_layers_may_say_null(content: bytes) -> None:
 
 def test_an_index_without_entries_may_say_null() -> None:
     assert read_manifest(index(manifests=None)).manifests == ()  # type: ignore[union-attr]
-    assert read_listing(index(manifests=None), "index.json") == []
+    assert read_listing(index(manifests=None), "index.json")["manifests"] == []
 
 
 @pytest.mark.parametrize("digest", ["blake3:" + "0" * 64, "sha1:" + "0" * 40, "multihash+base58:QmRZ", "md5:x=_-Y"])
