@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from images import Image, Layout, layer, library
-from store.stores import Held, blobs_in, check_store, imq
+from imq.engine.oci import media
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.document import Descriptor
+from imq.engine.store.remembered import Remembered
+from imq.grammar.errors import StoreError
+from store.stores import Held, blobs_in, check_store, entries_in, imq
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,10 +115,6 @@ def test_a_database_of_somebody_else_under_another_name_is_not_written(root: Pat
 
 
 def test_a_partial_download_under_another_name_is_not_gone_on_with(root: Path, opened: Callable[..., Held]) -> None:
-    from imq.engine.oci import media
-    from imq.engine.oci.digest import Digest
-    from imq.engine.oci.document import Descriptor
-
     library(root)
     content = os.urandom(700_000)
     described = Descriptor(media.OCI_CONFIG, Digest.of(content), len(content))
@@ -137,13 +138,46 @@ def test_a_rollback_journal_is_never_played_back(root: Path, tmp_path: Path) -> 
     content = bytes.fromhex("d9d505f920a163d7") + (0).to_bytes(4, "big") + bytes(4) + (1).to_bytes(4, "big")
     content += (512).to_bytes(4, "big") + page.to_bytes(4, "big")
     content = content.ljust(512, b"\0")
-    content += (1 << 30 // page + 1).to_bytes(4, "big") + name + len(name).to_bytes(4, "big")
+    content += ((1 << 30) // page + 1).to_bytes(4, "big") + name + len(name).to_bytes(4, "big")
     content += (sum(name) & 0xFFFFFFFF).to_bytes(4, "big") + bytes.fromhex("d9d505f920a163d7")
     for database in ("index.db", "remote.db"):
         (root / f"{database}-journal").write_bytes(content)
     assert imq(root, "images", "as", "json").stdout == before
     assert not (root / "index.db-journal").exists()
     assert precious.exists()
+
+
+@pytest.mark.parametrize("name", ["index.db", "remote.db"])
+def test_a_link_that_comes_after_the_look_is_noticed_before_anything_is_read(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Another user of the folder can put a link there between imq's look and SQLite's."""
+    library(root)
+    imq(root, "images")
+    theirs = tmp_path / "theirs.db"
+    with sqlite3.connect(theirs) as connection:
+        connection.execute("CREATE TABLE mine (a)")
+    connection.close()
+    content = theirs.read_bytes()
+    plant(root, name, theirs)
+    for module in ("index", "remembered"):
+        monkeypatch.setattr(f"imq.engine.store.{module}.has_database", lambda *_, **_options: True)
+    with Held(root) as held, pytest.raises(StoreError) as raised:
+        Remembered(held.session.store.index.connection, held.session.store.layout)
+    assert raised.value.code == "unsafe-file"
+    assert theirs.read_bytes() == content
+    assert [path.name for path in tmp_path.glob("theirs*")] == ["theirs.db"]
+
+
+def test_what_registries_told_is_not_kept_behind_a_link(root: Path, outside: Path) -> None:
+    library(root)
+    imq(root, "images")
+    before = contents(outside)
+    for target in (outside / "index.db", outside / "missing"):
+        plant(root, "remote.db", target)
+        done = imq(root, "tags of 127.0.0.1:1/x", code=3, timeout=60)
+        assert f"error[unsafe-file]: {root}/remote.db is a symbolic link" in done.stderr
+        assert contents(outside) == before
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -248,11 +282,8 @@ def test_a_store_that_is_replaced_between_two_statements_is_the_new_one(
     root.rename(tmp_path / "old")
     Layout(root).add(Image([layer({"new": b"new"})]), "new:1")
     store.do("tag new:1 as new:2")
-    assert {entry["annotations"]["org.opencontainers.image.ref.name"] for entry in entries(root)} == {"new:1", "new:2"}
+    assert {entry["annotations"]["org.opencontainers.image.ref.name"] for entry in entries_in(root)} == {
+        "new:1",
+        "new:2",
+    }
     assert before
-
-
-def entries(root: Path) -> list[dict[str, dict[str, str]]]:
-    from store.stores import entries_in
-
-    return entries_in(root)
