@@ -19,7 +19,7 @@ from store.served import serve
 from store.stores import Held, blobs_in, check_store, command, entries_in, imq
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from servers import Registry
@@ -157,8 +157,10 @@ def test_where_nothing_may_be_written_nothing_is_unpacked_again(root: Path, unpr
 # Roots that are no stores
 
 
-def test_a_store_that_is_not_there_is_empty(root: Path) -> None:
-    assert imq(root, "images", "count").stdout.strip() == "0"
+def test_a_store_that_is_not_there_has_nothing_in_it(root: Path, opened: Callable[..., Held]) -> None:
+    assert opened(root).names() == []
+    done = imq(root, "images", "count", code=3)
+    assert (done.stdout, "error[no-store]" in done.stderr) == ("", True)
     assert not root.exists(), "a question makes nothing"
     assert "no-such-image" in imq(root, "rm", "redis:7", code=3).stderr
     assert not root.exists()
