@@ -19,7 +19,7 @@ def pushed(store: Held, text: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def team(store: Held, made: dict[str, Image]) -> Held:
+def team(store: Held, made: dict[str, Image]) -> Held:  # noqa: ARG001 - the images that are named
     """A store with `group/svc:1` and `group/svc:2`, of two images, and one more name of the second."""
     store.do("tag redis:7 as group/svc:1")
     store.do("tag plain:1 as group/svc:2")
