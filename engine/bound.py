@@ -90,6 +90,14 @@ class Keyed(Record):
     kind: Kind = Kind.BOOLEAN
 
 
+class Belongs(Record):
+    """A row that belongs, by the word `link` of a relation, to one of the rows of a query."""
+
+    link: str
+    select: Select
+    kind: Kind = Kind.BOOLEAN
+
+
 class Kin(Record):
     """An image that is based on another one, or shares layers with it (`how`); itself left out."""
 
@@ -194,6 +202,7 @@ Bound = (
     | Exists
     | Within
     | Keyed
+    | Belongs
     | Kin
     | Place
     | Apply
@@ -298,7 +307,7 @@ def parts(value: Bound) -> tuple[Bound, ...]:
             return left, right
         case Among(operand) | Starts(operand) | IsKnown(operand) | Negation(operand) | Within(operand):
             return (operand,)
-        case Column() | Item() | Value() | Lookup() | Total() | Single() | Exists() | Kin() | Place():
+        case Column() | Item() | Value() | Lookup() | Total() | Single() | Exists() | Belongs() | Kin() | Place():
             return ()
 
 
@@ -315,7 +324,7 @@ def walk(values: Iterable[Bound]) -> Iterator[Bound]:
 
 def inner(value: Bound) -> Select | None:
     """Return the query inside an expression, if it is one with a query."""
-    return value.select if isinstance(value, Single | Exists | Within | Keyed) else None
+    return value.select if isinstance(value, Single | Exists | Within | Keyed | Belongs) else None
 
 
 def values(select: Select) -> Iterator[Bound]:

@@ -83,19 +83,23 @@ class Dialect(Record):
 
     def link(self, word: str, inner: str, outer: str) -> str:
         """Return the condition by which a row of a relation belongs to the row outside."""
+        same = " AND ".join(f"{inner}.{own} = {outer}.{its}" for own, its in self.linked(word))
+        if word == "children":  # a short way to few images
+            return f"{inner}._image IN (SELECT image FROM layer WHERE chain = {outer}.chain_id) AND {same}"
+        return same
+
+    def linked(self, word: str) -> list[tuple[str, str]]:
+        """Return the columns of a row of a relation, each with the one of the row outside that it is the same as."""
         match word:
             case "base":
-                return f"{inner}._image = {outer}._base"
+                return [("_image", "_base")]
+            case "children":
+                return [("_base", "_image")]
             case asked if asked.startswith("asked "):
                 _, first, *rest = asked.split()
-                names = ((name.partition("=")[0], name.rpartition("=")[2]) for name in rest)
-                same = [f"{inner}._asked = {outer}.{first}", *(f"{inner}.{own} = {outer}.{its}" for own, its in names)]
-                return " AND ".join(same)
-            case "children":
-                layers = f"SELECT image FROM layer WHERE chain = {outer}.chain_id"
-                return f"{inner}._image IN ({layers}) AND {inner}._base = {outer}._image"
+                return [("_asked", first), *((name.partition("=")[0], name.rpartition("=")[2]) for name in rest)]
             case _:
-                return f"{inner}._image = {outer}._image"
+                return [("_image", "_image")]
 
     def kin(self, how: str, row: str, image: str) -> str:
         """Return whether the image of a row is based on another one, or shares layers with it."""

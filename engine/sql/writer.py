@@ -89,6 +89,11 @@ class Writer:
                     select, lambda _: [(self._key(c.value for c in select.columns), "k")], ordered=False
                 )
                 return f"{self._key(keys)} IN (SELECT k FROM {self.hoist(among)})"
+            case b.Belongs(link, select):
+                inside, outside = zip(*self._dialect.linked(link), strict=True)
+                among = self.select(select, lambda row: [(f"{row}.{name}", name) for name in outside], ordered=False)
+                names = ", ".join(f"{self._row}.{name}" for name in inside)
+                return f"({names}) IN (SELECT {', '.join(outside)} FROM {self.hoist(among)})"
             case b.Kin(how, image):
                 return self._dialect.kin(how, self._row, self.place(image))
             case b.Apply(function, arguments):
