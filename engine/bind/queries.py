@@ -6,11 +6,13 @@ Variables and views were replaced before (expansion.py).
 from __future__ import annotations
 
 from imq.engine import bound as b
+from imq.engine.oci.reference import Reference
 from imq.engine.places import is_host
 from imq.engine.tables import ELSEWHERE, TABLES, Field, Kind, Of, Table, folded
 from imq.grammar import ast
 from imq.grammar.errors import (
     ImqError,
+    InvalidReference,
     NotFound,
     Refused,
     Span,
@@ -74,6 +76,15 @@ def _related(query: ast.Rows, table: Table, scope: Scope) -> b.Select:
             hints=(nearest(query.table, [*known, *TABLES]), f"relations: {listed(known)}" if known else ""),
         )
     return bind(query, scope)
+
+
+def _check_reference(node: ast.Literal) -> None:
+    """Raise `InvalidReference`, with its place, for a text that can name nothing in a registry."""
+    try:
+        Reference.parse(node.text.strip())
+    except InvalidReference as error:
+        error.span = node.span
+        raise
 
 
 def elsewhere(name: str, span: Span | None) -> StatementError:
@@ -246,7 +257,10 @@ class _Binder:
         targets: list[str | b.Select] = []
         for target in query.targets if relation is None else ():
             if isinstance(target, ast.Literal):
-                targets.append(self._expressions_of(table).literal(target).text)
+                said = self._expressions_of(table).literal(target)
+                if table.takes is not Of.TERM:
+                    _check_reference(said)
+                targets.append(said.text)
             else:
                 targets.append(self._names(target, table))
         drives = relation.drives if relation is not None else ()

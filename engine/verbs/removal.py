@@ -25,7 +25,7 @@ from .there import check_whole
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from .declaration import Planning
+    from .declaration import Planning, Run
 
 WITH_ITS_TAGS = "with its tags"
 _DIGEST_TAG = re.compile(r"(sha256|sha384|sha512)-([0-9a-f]{64,128})(?:\.[\w.-]+)?\Z", re.ASCII)
@@ -76,7 +76,7 @@ def plan_removal(act: ast.Act, planning: Planning) -> list[Action]:
 
 def _tags(act: ast.Act, planning: Planning) -> list[Action]:
     assert act.query is not None
-    chosen = _rows(planning, ast.Query("", base=act.query, span=act.query.span))
+    chosen = _rows(planning.rows, ast.Query("", base=act.query, span=act.query.span))
     if any(row.source == STORE for row in chosen):
         raise StatementError(
             f"{act.verb} works in one kind of place at a time: in the store, or in registries",
@@ -104,7 +104,7 @@ def _tags(act: ast.Act, planning: Planning) -> list[Action]:
     repositories = dict.fromkeys(row.repository for row in chosen)
     places = tuple(ast.Literal(repository) for repository in repositories)
     going = {row.name for row in chosen}
-    every = _rows(planning, ast.Query("tags", places))
+    every = _rows(planning.lookup, ast.Query("tags", places))
     staying = [row for row in every if row.name not in going and not row.gone]
     keep = _Staying(planning, staying, chosen)
     keep.look_for_subjects((row.repository, row.tag or "") for row in chosen)
@@ -142,11 +142,11 @@ def _subjects_first(actions: Iterable[RemoveTag | RemoveManifest]) -> list[Actio
 def _manifests(act: ast.Act, planning: Planning) -> list[Action]:
     assert act.query is not None
     columns = ("name", "repository", "digest", "tags", "subject", "problem")
-    chosen = _table(planning, ast.Query("", base=act.query, span=act.query.span), columns)
+    chosen = _table(planning.rows, ast.Query("", base=act.query, span=act.query.span), columns)
     repositories = tuple(ast.Literal(name) for name in dict.fromkeys(str(row[1]) for row in chosen))
     if not repositories:
         return []
-    every = _table(planning, ast.Query("manifests", repositories), (*columns, "media_type"))
+    every = _table(planning.lookup, ast.Query("manifests", repositories), (*columns, "media_type"))
     going = {(row[1], row[2]) for row in chosen}
     types = {(row[1], row[2]): str(row[6] or "") for row in every}
     gone = [
@@ -285,7 +285,7 @@ class _Staying:
         self._looked_for.update(dict.fromkeys(keys))
         if not names:
             return
-        for row in _rows(self._planning, ast.Query("tags", tuple(ast.Literal(name) for name in names))):
+        for row in _rows(self._planning.lookup, ast.Query("tags", tuple(ast.Literal(name) for name in names))):
             if row.gone:
                 continue
             reason = (
@@ -299,15 +299,15 @@ class _Staying:
         return self._parts_going
 
 
-def _table(planning: Planning, query: ast.Query, columns: Sequence[str]) -> list[tuple[str | int | float | None, ...]]:
+def _table(run: Run, query: ast.Query, columns: Sequence[str]) -> list[tuple[str | int | float | None, ...]]:
     select = tuple(ast.Column(ast.Field((name,))) for name in columns)
-    return planning.rows(query.replace(select=select), ())[1]
+    return run(query.replace(select=select), ())[1]
 
 
-def _rows(planning: Planning, query: ast.Query) -> list[Row]:
+def _rows(run: Run, query: ast.Query) -> list[Row]:
     """Return tags, with those that are listed and have no manifest."""
     columns = tuple(ast.Column(ast.Field((name,))) for name in _COLUMNS)
-    _, rows = planning.rows(query.replace(select=columns), ("_gone",))
+    _, rows = run(query.replace(select=columns), ("_gone",))
     return [
         Row(
             str(name),
@@ -332,7 +332,7 @@ def _parts(planning: Planning, rows: Iterable[Row]) -> Mapping[tuple[str, str], 
     parts: dict[tuple[str, str], list[Row]] = {}
     if indexes:
         query = ast.Query("platforms", tuple(ast.Literal(name) for name in indexes))
-        for repository, digest, name in _table(planning, query, ("repository", "digest", "name")):
+        for repository, digest, name in _table(planning.lookup, query, ("repository", "digest", "name")):
             if digest is not None:
                 parts.setdefault((str(repository), str(digest)), []).append(indexes[str(name)])
     return parts

@@ -178,8 +178,10 @@ def _plan_copy(act: ast.Act, planning: Planning) -> list[Action]:
             hints=("such as: copy redis:7 to registry.local:5000/team/redis:7",),
         )
     platforms, _ = platforms_of(act, planning)
-    sources, failures = _references(act, planning)
     try:
+        if not is_template(to[0]):
+            namespace_of(to[0])  # what is no name is refused before anything is asked
+        sources, failures = _references(act, planning)
         places = destinations(sources, to[0], planning)
     except StatementError as problem:
         given = said(act, "to")

@@ -175,3 +175,18 @@ class TestRegistries:
         several = rows(session, f'lines of "{listed}" where any remote where count(platforms) > 1')
         assert [row["line"] for row in several] == [names[1]]
         session.close()
+
+    def test_a_name_with_tag_and_digest_is_asked_by_its_tag(self, changeable: Thousand, tmp_path: Path) -> None:
+        host, listed, session = changeable.host, tmp_path / "images.txt", opened(tmp_path / "store")
+        pinned = changeable.contents.made("mixed", "1.0.0").digest
+        names = [f"{host}/mixed:1.0.0@{pinned}", f"{host}/mixed@{pinned}", f"{host}/mixed:1.0.0"]
+        listed.write_text("\n".join(names))
+        list(session.run(f"copy {host}/mixed:1.1.0 to {host}/mixed:1.0.0"))
+        moved = changeable.contents.made("mixed", "1.1.0").digest
+        found = rows(session, f'lines of "{listed}" select line, remote.digest as there, remote.tag as tag')
+        assert {row["line"]: (row["there"], row["tag"]) for row in found} == {
+            names[0]: (moved, "1.0.0"),
+            names[1]: (pinned, None),
+            names[2]: (moved, "1.0.0"),
+        }
+        session.close()

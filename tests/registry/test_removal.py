@@ -381,6 +381,29 @@ class TestThePlan:
         assert codes(found) == ["unanswered"] * 10
         assert tags(session, changeable.host, "thousand") == {"v3", *(f"v{number}" for number in range(10, 20))}
 
+    def test_what_a_registry_did_not_tell_is_a_failure_of_the_action(
+        self, changeable: Thousand, session: Session, tmp_path: Path
+    ) -> None:
+        of = f"{changeable.host}/mixed"
+        (tmp_path / "names").write_text(f"{of}\n127.0.0.1:1/x\nWrong/Case\n")
+        for targets, unanswered in (
+            (f"{of}, 127.0.0.1:1/x", ["unreachable"]),
+            (f"{of}, {changeable.host}/nowhere", ["name-unknown"]),
+            (f"(lines of '{tmp_path}/names')", ["reference", "unreachable"]),
+        ):
+            for verb, rest in (("rm", ""), ("untag", ""), ("pull", ""), ("verify", ""), ("copy", " to b.example")):
+                found = ask(session, f"dry run {verb} tags of {targets} where tag = '1.0.0'{rest}")
+                assert sorted(codes(found)) == unanswered, (verb, targets)
+                assert (len(found.rows), found.exit_code) == (1 + len(unanswered), 1)
+
+    def test_a_condition_that_could_not_be_told_is_a_failure_too(self, changeable: Thousand, session: Session) -> None:
+        config = changeable.contents.made("thousand", "v3").config
+        broken = Fault(f"GET .*/blobs/{config}", answer=lambda _: refused(403, "DENIED"))
+        with Proxy(changeable.host, broken) as proxy:
+            found = ask(session, f"rm tags of {proxy.host}/thousand where label.number = 4 or label.number = 3")
+        assert (codes(found), found.exit_code) == (["denied"], 1)
+        assert {"v3"} == tags(session, changeable.host, "thousand") & {"v3", "v4"}
+
     def test_images_of_a_store_do_not_mix_with_a_registrys(self, changeable: Thousand, session: Session) -> None:
         list(session.run(f"pull {changeable.host}/team/one"))
         with pytest.raises(ImqError) as caught:
