@@ -719,7 +719,7 @@ class _Fields:
     signed: Path
     """tags: a signature of it is there: cosign's tag, or attached as a referrer"""
     size: Path
-    """images: bytes of the files in its layers, unpacked; shared layers count in full; layers: bytes of the files in the layer; history: bytes of the files in the layer it made; 0 for a step without a layer; tags: bytes of its config and layers as they travel; registries do not tell what they unpack to; repositories: bytes of what its tags reach, manifests, configs and layers, each once; platforms: bytes of its config and layers as they travel; manifests: bytes of its config and layers as they travel; referrers: bytes of its manifest; usage: bytes on disk, shared ones once"""
+    """images: bytes of the files in its layers, unpacked; shared layers count in full; layers: bytes of the files in the layer; history: bytes of the files in the layer it made; 0 for a step without a layer; tags: bytes of its config and layers as they travel; registries do not tell what they unpack to; repositories: bytes of what its tags reach, manifests, configs and layers, each once; a sum of several repositories counts what they share in each; platforms: bytes of its config and layers as they travel; manifests: bytes of its config and layers as they travel; referrers: bytes of its manifest; usage: bytes on disk, shared ones once"""
     size_rw: Path
     """containers: bytes that it has written"""
     source: Path
@@ -922,7 +922,7 @@ def day(time: Value, /) -> Expression:
     """the day of the month of the time, in the local zone."""
     ...
 def count(value: Value = ..., /, *, distinct: bool = ...) -> Expression:
-    """how many rows; how many of the argument are known."""
+    """how many rows; how many of the argument are known. A row of images is a name: count(distinct images) counts each image once."""
     ...
 def sum(value: Value, /, *, distinct: bool = ...) -> Expression:
     """the sum of what is known."""
@@ -946,10 +946,10 @@ def max_(value: Value, /, *, distinct: bool = ...) -> Expression:
     """the largest that is known."""
     ...
 def list(value: Value, /, *, distinct: bool = ...) -> Expression:
-    """all that are known, as a list in their order."""
+    """all that are known, as a list in their order; several lists of the same rows have an item for each row, in one order, with null for what is unknown."""
     ...
 def list_(value: Value, /, *, distinct: bool = ...) -> Expression:
-    """all that are known, as a list in their order."""
+    """all that are known, as a list in their order; several lists of the same rows have an item for each row, in one order, with null for what is unknown."""
     ...
 in_use: Expression
 """Whether a container was made from the image: `in use` in text."""

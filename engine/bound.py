@@ -11,7 +11,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from .tables.declaration import Field, Kind, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from .functions import Aggregate, Function
 
@@ -122,12 +122,17 @@ class Apply(Record):
 
 
 class Total(Record):
-    """An aggregate over the rows of a group. No argument: of the rows themselves."""
+    """An aggregate over the rows of a group. No argument: of the rows themselves.
+
+    `beside` are what all lists of the same rows list, when this is one of several: then each has an item for every row,
+    ordered by these.
+    """
 
     aggregate: Aggregate
     argument: Bound | None
     distinct: bool
     kind: Kind
+    beside: tuple[Bound, ...] = ()
 
 
 class Compute(Record):
@@ -319,7 +324,19 @@ def walk(values: Iterable[Bound]) -> Iterator[Bound]:
         yield value
         pending += parts(value)
         if isinstance(value, Total) and value.argument is not None:
-            pending.append(value.argument)
+            pending += (value.argument, *value.beside)
+
+
+def mapped(value: Bound, change: Callable[[Bound], Bound]) -> Bound:
+    """Return an expression with a change made to it and to all that it is made of, in the same row."""
+    made: dict[str, object] = {}
+    for name in type(value).value_names():
+        part = getattr(value, name)
+        if isinstance(part, Bound):
+            made[name] = mapped(part, change)
+        elif isinstance(part, tuple) and part and all(isinstance(one, Bound) for one in part):
+            made[name] = tuple(mapped(one, change) for one in part)
+    return change(value.replace(**made) if made else value)
 
 
 def inner(value: Bound) -> Select | None:

@@ -312,6 +312,11 @@ class Session:
         select = planned.select
         problems = (*self._measure(planned), *self._stage(planned))
         self._check(planned)
+        if planned.steps:
+            from .caveats import caveats
+
+            for caveat in caveats(select):
+                self.world.progress.warn(caveat)
         code = worst(problems)
         rows = self.runner.run(planned.sql)
         if select.count:

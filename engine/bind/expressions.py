@@ -13,7 +13,7 @@ from imq.engine.render.units import parse_duration, parse_moment
 from imq.engine.tables import ELSEWHERE, TABLES, TAGS, Kind, folded
 from imq.engine.visibility import unseen
 from imq.grammar import ast
-from imq.grammar.errors import ImqError, StatementError, TypeMismatch, UnknownName
+from imq.grammar.errors import ImqError, NotFound, StatementError, TypeMismatch, UnknownName
 from imq.grammar.lexer import is_path, split_path
 from imq.grammar.printer import quote, write
 from imq.grammar.record import TYPE_CHECKING
@@ -326,7 +326,13 @@ class Expressions:
     def _lookup(self, field: Field, literal: ast.Literal) -> b.Bound:
         """Bind a field of one image: of the store's, or, in a question to registries, of what a registry has."""
         if not self.table.remote:
-            return b.Lookup(field, self.image(literal), literal.text)
+            try:
+                return b.Lookup(field, self.image(literal), literal.text)
+            except NotFound as error:
+                if TAGS.find(field.name) is not None and literal.text.lower() not in TABLES:
+                    asked = f"(tags of {literal.text} select {field.name} limit 1)"
+                    error.hints = (*error.hints, f"the store is asked here; what a registry has: {asked}")
+                raise
         there = TAGS.field(field.name, literal.span)
         column = ast.Column(ast.Field((there.name,), literal.span), span=literal.span)
         limit = ast.Window(ast.Literal("1"))

@@ -6,6 +6,7 @@ Variables and views were replaced before (expansion.py).
 from __future__ import annotations
 
 from imq.engine import bound as b
+from imq.engine.functions import AGGREGATES
 from imq.engine.oci.reference import Reference
 from imq.engine.places import is_host
 from imq.engine.tables import ELSEWHERE, TABLES, Field, Kind, Of, Table, folded
@@ -28,6 +29,7 @@ from imq.grammar.record import TYPE_CHECKING
 from .combinations import combine, derived, joined, key_names, names_in
 from .expressions import Expressions
 from .groups import check_groups, has_total
+from .lists import aligned
 from .literals import is_text, parse_number, typed
 from .scope import NOTHING
 
@@ -124,7 +126,7 @@ class _Binder:
         where = expressions.condition(query.where, "where") if query.where is not None else None
         group = tuple(expressions.value(key) for key in query.group) if query.group else None
         expressions.totals = True
-        columns = self._columns(wanted)
+        columns = aligned(self._columns(wanted))
         if group is None and any(has_total(column.value) for column in columns):
             group = ()
         expressions.named = {folded(column.name): column.value for column in columns}
@@ -381,6 +383,8 @@ class _Binder:
         field = value.field if isinstance(value, b.Column) else None
         name = column.name or (field.name if field else _written(column.value))
         title = field.heading if field and not column.name else name.upper().replace("_", " ")
+        if not column.name and self._table.name == "images" and value == _ROWS:
+            title = "COUNT(NAMES)"  # a row is a name, and an image can have several
         return b.Selected(name, value, title, field)
 
     def _order(self, group: tuple[b.Bound, ...] | None) -> tuple[b.Key, ...]:
@@ -441,6 +445,9 @@ class _Binder:
     def _named(self) -> str:
         """Return how a message calls the query: as it was written."""
         return write(self._query.replace(nonempty=False))
+
+
+_ROWS = b.Total(AGGREGATES["count"], None, distinct=False, kind=Kind.NUMBER)
 
 
 def _only_filters(select: b.Select) -> bool:

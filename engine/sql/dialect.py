@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SECOND = 1_000_000_000
+_LISTED_AS = frozenset({Kind.TIME, Kind.DURATION, Kind.BOOLEAN, Kind.VERSION})
+"""The kinds whose values are not kept as JSON shows them."""
 
 
 class Dialect(Record):
@@ -42,9 +44,16 @@ class Dialect(Record):
         argument = f"DISTINCT {argument}" if distinct else argument
         if name == "avg" and kind is not Kind.NUMBER:
             return f"cast(round(avg({argument})) AS INTEGER)"
-        if name == "list":  # json_group_array leaves the order to the plan; of no rows at all nothing is asked
-            return f"coalesce(lent_list({argument}), '[]')"
         return f"{name}({argument})"
+
+    def listed(self, argument: str, kind: Kind, beside: list[str], *, distinct: bool) -> str:
+        """Return a call that lists values as a JSON array; `beside` orders the rows of several lists.
+
+        json_group_array leaves the order to the plan; of no rows at all nothing is asked.
+        """
+        values = ", ".join([f"DISTINCT {argument}" if distinct else argument, *beside])
+        form = kind.name.lower() if kind in _LISTED_AS else "plain"
+        return f"coalesce(lent_list_{form}({values}), '[]')"
 
     def item(self, row: str, native: str, column: str, key: str) -> str:
         """Return the value under `key` of a map.

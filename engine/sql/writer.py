@@ -101,6 +101,9 @@ class Writer:
             case b.Total(aggregate, argument, distinct):
                 if aggregate.name in self._dialect.lent:
                     self.functions.add(aggregate.name)
+                if aggregate.name == "list" and argument is not None:
+                    beside = [self.value(other) for other in node.beside]
+                    return self._dialect.listed(self.value(argument), argument.kind, beside, distinct=distinct)
                 return self._dialect.total(
                     aggregate.name, "*" if argument is None else self.value(argument), node.kind, distinct=distinct
                 )
