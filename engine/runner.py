@@ -240,11 +240,14 @@ class _List:
 
         from .render.cell import data
 
-        self._rows.sort(
-            key=lambda row: [(value is None, isinstance(value, str), value or 0) for value in row[1:] or row]
-        )
+        self._rows.sort(key=lambda row: [_sort_key(value) for value in row[1:] or row])
         items = [data(self.kind, value) for value, *_ in self._rows]
         return json.dumps(items, ensure_ascii=False, separators=(",", ":"))
+
+
+def _sort_key(value: Raw) -> tuple[bool, bool, Raw]:
+    """Return what puts numbers first, then texts, and what is unknown last."""
+    return value is None, isinstance(value, str), 0 if value is None else value
 
 
 class _Times(_List):

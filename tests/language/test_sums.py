@@ -66,6 +66,11 @@ class TestLists:
         assert apart[0] == ["app"]
         assert len(apart[1]) == len(set(apart[1])) == 7
 
+    def test_an_empty_text_is_a_text(self, session: Session) -> None:
+        text = "images where tag is known select list(if(tag = 7, '', tag)) as tags, list(name)"
+        ((tags, _),) = rows(session, text)
+        assert tags == ["", "1", "1", "1", "1", "1", "2", "3", "latest"]
+
     def test_items_are_shown_as_values_of_their_kind(self, session: Session) -> None:
         ((created, dangling),) = rows(session, "images where name = redis:7 select list(created), list(dangling)")
         assert (created, dangling) == (["2024-03-01T10:00:00Z"], [False])
