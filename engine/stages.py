@@ -174,7 +174,8 @@ class Stager:
         for value in b.walk(values):
             if asked and isinstance(value, b.Column | b.Item) and value.field.cost is not Cost.LISTED:
                 own.setdefault(LEVELS.index(value.field.cost), set()).add(value.field)
-            if (inner := b.inner(value)) is not None and inner.link and self._asks(inner):
+            inner = b.inner(value)
+            if inner is not None and inner.link and self._asks(inner) and all(inner is not one for *_, one in ranked):
                 scan = self._scans.get(inner.table.physical)
                 fields = [select.table.find(name) for name in (scan.drives if scan is not None else ())]
                 driving = [field for field in fields if field is not None and asked]

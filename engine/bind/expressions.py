@@ -40,7 +40,8 @@ class Expressions:
     """Binds the expressions of one query.
 
     `related` binds a query inside an expression. `named` are the selected columns by their folded names, for clauses
-    that come after `select`; `totals` says that aggregates may stand here.
+    that come after `select`; `totals` says that aggregates may stand here. `singles` are the fields of relations that
+    were bound, by their paths: a field that is grouped by is the same where it is selected.
     """
 
     def __init__(self, table: Table, scope: Scope, related: Related) -> None:
@@ -49,6 +50,7 @@ class Expressions:
         self._related = related
         self.named: dict[str, b.Bound] = {}
         self.totals = False
+        self.singles: dict[tuple[str, ...], b.Bound] = {}
 
     def condition(self, node: ast.Expr, clause: str) -> b.Bound:
         """Bind what must be true or false; `clause` names the word that wants it."""
@@ -281,7 +283,9 @@ class Expressions:
             return self.call(ast.Call(aggregate.name, (), span=node.span))
         known = self.table.find(name)
         if rest and (relation := self.table.relation(name)) and (known is None or known.kind is not Kind.MAP):
-            return of_relation(self, relation, rest, node)
+            if node.path not in self.singles:
+                self.singles[node.path] = of_relation(self, relation, rest, node)
+            return self.singles[node.path]
         if rest and self.table.find(name) is None and folded(name) in ELSEWHERE:
             raise StatementError(f'"{name}": {ELSEWHERE[folded(name)]}', code="unavailable", span=node.span)
         if not rest and self.table.find(name) is None and name.lower() in PHRASES:

@@ -124,6 +124,7 @@ class _Binder:
         query, expressions = self._query, self._expressions
         of = self._targets()
         where = expressions.condition(query.where, "where") if query.where is not None else None
+        expressions.singles.clear()  # what a condition asks for may be less than what is shown
         group = tuple(expressions.value(key) for key in query.group) if query.group else None
         expressions.totals = True
         columns = aligned(self._columns(wanted))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +126,14 @@ class TestTheStore:
         assert {row["image"] for row in steps} == {
             row["image"] for row in rows(based.session, f"history of {outdated} select image")
         }
+
+    def test_groups_by_what_a_registry_has(self, based: Based) -> None:
+        single = rows(based.session, "images select base.outdated as stale, base.remote.digest as there")
+        for field in ("stale", "there"):
+            path = {"stale": "base.outdated", "there": "base.remote.digest"}[field]
+            groups = rows(based.session, f"images group by {path} select {path} as value, count order by count")
+            expected = Counter(row[field] for row in single)
+            assert {row["value"]: row["count"] for row in groups} == expected
 
     def test_three_steps(self, based: Based) -> None:
         assert based.names("images where any base where any children where outdated select name") == {"one", "three"}
