@@ -719,7 +719,7 @@ class _Fields:
     signed: Path
     """tags: a signature of it is there: cosign's tag, or attached as a referrer"""
     size: Path
-    """images: bytes of the files in its layers, unpacked; shared layers count in full; layers: bytes of the files in the layer; history: bytes of the files in the layer it made; 0 for a step without a layer; tags: bytes of its config and layers as they travel; registries do not tell what they unpack to; repositories: bytes of what its tags reach, manifests, configs and layers, each once; platforms: bytes of its config and layers as they travel; manifests: bytes of its config and layers as they travel; referrers: bytes of its manifest; usage: bytes on disk, shared ones once"""
+    """images: bytes of the files in its layers, unpacked; shared layers count in full; layers: bytes of the files in the layer; history: bytes of the files in the layer it made; 0 for a step without a layer; tags: bytes of its config and layers as they travel; registries do not tell what they unpack to; repositories: bytes of what its tags reach, manifests, configs and layers, each once; a sum of several repositories counts what they share in each; platforms: bytes of its config and layers as they travel; manifests: bytes of its config and layers as they travel; referrers: bytes of its manifest; usage: bytes on disk, shared ones once"""
     size_rw: Path
     """containers: bytes that it has written"""
     source: Path
@@ -814,7 +814,7 @@ def pull(*what: _Name | Query, platform: _Path | Sequence[_Path] | None = ..., d
     """Fetch images from their registries, and artifacts; layers that are here already do not travel. Of several platforms one is taken; more of them, or all, with the index that names them. In text: `pull redis:7 platform linux/amd64, linux/arm64`"""
     ...
 def push(*what: _Name | Query, platform: _Path | Sequence[_Path] | None = ..., to: _Path | None = ..., dry_run: bool = ...) -> Statement:
-    """Send images to the registries in their names, or to other names; over a query `to` is a template. An index goes whole, unless platforms are named. In text: `push team/app:1 to registry.local:5000/team/app:1`"""
+    """Send images to the registries in their names; to takes another name for one image, a host or namespace below which names are kept, or a template. An index goes whole, unless platforms are named. In text: `push team/app:1 to registry.local:5000/team/app:1`"""
     ...
 def copy(*what: _Name | Query, platform: _Path | Sequence[_Path] | None = ..., to: _Path | None = ..., with_referrers: bool = ..., dry_run: bool = ...) -> Statement:
     """Copy images from registry to registry without storing them here, indexes whole; to takes a name, a host or namespace below which names are kept, or a template. With referrers, signatures, attestations and bills of materials go along. In text: `copy redis:7, alpine:3.19 to registry.local:5000/mirror`"""
@@ -922,7 +922,7 @@ def day(time: Value, /) -> Expression:
     """the day of the month of the time, in the local zone."""
     ...
 def count(value: Value = ..., /, *, distinct: bool = ...) -> Expression:
-    """how many rows; how many of the argument are known."""
+    """how many rows; how many of the argument are known. A row of images is a name: count(distinct images) counts each image once."""
     ...
 def sum(value: Value, /, *, distinct: bool = ...) -> Expression:
     """the sum of what is known."""
@@ -946,10 +946,10 @@ def max_(value: Value, /, *, distinct: bool = ...) -> Expression:
     """the largest that is known."""
     ...
 def list(value: Value, /, *, distinct: bool = ...) -> Expression:
-    """all that are known, as a list in their order."""
+    """all that are known, as a list in their order; several lists of the same rows have an item for each row, in one order, with null for what is unknown."""
     ...
 def list_(value: Value, /, *, distinct: bool = ...) -> Expression:
-    """all that are known, as a list in their order."""
+    """all that are known, as a list in their order; several lists of the same rows have an item for each row, in one order, with null for what is unknown."""
     ...
 in_use: Expression
 """Whether a container was made from the image: `in use` in text."""

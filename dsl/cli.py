@@ -418,6 +418,7 @@ class Cli:
         default = self._default_form(options)
         if isinstance(result, Told):
             self._write_all((result.text,))
+            self._code = max(self._code, result.exit_code)
             return
         if isinstance(result, Failure):
             self._code = max(self._code, self.fail(result.error))

@@ -105,20 +105,25 @@ class Tag(Record):
 class RemoveTag(Record):
     """Take a tag away in its registry. `others` have the manifest too, and stay.
 
-    `only_tag`: the manifest must stay even if nothing else has it.
+    `only_tag`: the manifest must stay even if nothing else has it. `needed` are the names and digests that must mean
+    the same afterwards. `subject` is what it is attached to, when that goes with the same statement.
     """
 
     name: Reference
     digest: Digest
     others: tuple[str, ...] = ()
     only_tag: bool = False
+    needed: tuple[tuple[Reference, Digest], ...] = ()
+    subject: Digest | None = None
 
 
 class RemoveManifest(Record):
-    """Remove a manifest in its registry, with all its tags."""
+    """Remove a manifest in its registry, with all its tags. `needed` and `subject` as of `RemoveTag`."""
 
     name: Reference
     tags: tuple[str, ...]
+    needed: tuple[tuple[Reference, Digest], ...] = ()
+    subject: Digest | None = None
 
 
 class VerifyThere(Record):

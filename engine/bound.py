@@ -11,7 +11,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from .tables.declaration import Field, Kind, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from .functions import Aggregate, Function
 
@@ -90,6 +90,14 @@ class Keyed(Record):
     kind: Kind = Kind.BOOLEAN
 
 
+class Belongs(Record):
+    """A row that belongs, by the word `link` of a relation, to one of the rows of a query."""
+
+    link: str
+    select: Select
+    kind: Kind = Kind.BOOLEAN
+
+
 class Kin(Record):
     """An image that is based on another one, or shares layers with it (`how`); itself left out."""
 
@@ -114,12 +122,17 @@ class Apply(Record):
 
 
 class Total(Record):
-    """An aggregate over the rows of a group. No argument: of the rows themselves."""
+    """An aggregate over the rows of a group. No argument: of the rows themselves.
+
+    `beside` are what all lists of the same rows list, when this is one of several: then each has an item for every row,
+    ordered by these.
+    """
 
     aggregate: Aggregate
     argument: Bound | None
     distinct: bool
     kind: Kind
+    beside: tuple[Bound, ...] = ()
 
 
 class Compute(Record):
@@ -194,6 +207,7 @@ Bound = (
     | Exists
     | Within
     | Keyed
+    | Belongs
     | Kin
     | Place
     | Apply
@@ -298,7 +312,7 @@ def parts(value: Bound) -> tuple[Bound, ...]:
             return left, right
         case Among(operand) | Starts(operand) | IsKnown(operand) | Negation(operand) | Within(operand):
             return (operand,)
-        case Column() | Item() | Value() | Lookup() | Total() | Single() | Exists() | Kin() | Place():
+        case Column() | Item() | Value() | Lookup() | Total() | Single() | Exists() | Belongs() | Kin() | Place():
             return ()
 
 
@@ -310,12 +324,24 @@ def walk(values: Iterable[Bound]) -> Iterator[Bound]:
         yield value
         pending += parts(value)
         if isinstance(value, Total) and value.argument is not None:
-            pending.append(value.argument)
+            pending += (value.argument, *value.beside)
+
+
+def mapped(value: Bound, change: Callable[[Bound], Bound]) -> Bound:
+    """Return an expression with a change made to it and to all that it is made of, in the same row."""
+    made: dict[str, object] = {}
+    for name in type(value).value_names():
+        part = getattr(value, name)
+        if isinstance(part, Bound):
+            made[name] = mapped(part, change)
+        elif isinstance(part, tuple) and part and all(isinstance(one, Bound) for one in part):
+            made[name] = tuple(mapped(one, change) for one in part)
+    return change(value.replace(**made) if made else value)
 
 
 def inner(value: Bound) -> Select | None:
     """Return the query inside an expression, if it is one with a query."""
-    return value.select if isinstance(value, Single | Exists | Within | Keyed) else None
+    return value.select if isinstance(value, Single | Exists | Within | Keyed | Belongs) else None
 
 
 def values(select: Select) -> Iterator[Bound]:

@@ -20,8 +20,10 @@ CLAUSES: dict[str, Clause] = {
         # Queries
         Clause(
             "of",
-            "TABLE of IMAGE, … | TABLE of (QUERY) | lines of FILE",
-            "whose layers, history or containers are meant; of lines and rows: which file, or stdin",
+            "TABLE of IMAGE, … | TABLE of (QUERY) | lines of FILE | FIELD of NAME",
+            "whose layers, history or containers are meant; of lines and rows: which file, or stdin. FIELD of NAME is a"
+            " value of one image: rows of the store are compared with the store's image of this name, and rows of"
+            " registries with what its registry has under it",
             "layers of (images where label.env = prod)",
         ),
         Clause(

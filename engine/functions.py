@@ -96,11 +96,24 @@ FUNCTIONS: dict[str, Function] = {
 AGGREGATES: dict[str, Aggregate] = {
     aggregate.name: aggregate
     for aggregate in (
-        Aggregate("count", (), Kind.NUMBER, "how many rows; how many of the argument are known", bare=True),
+        Aggregate(
+            "count",
+            (),
+            Kind.NUMBER,
+            "how many rows; how many of the argument are known. A row of images is a name: count(distinct images)"
+            " counts each image once",
+            bare=True,
+        ),
         Aggregate("sum", _SUMMED, None, "the sum of what is known"),
         Aggregate("avg", _SUMMED, None, "the mean of what is known"),
         Aggregate("min", _ORDERED, None, "the smallest that is known"),
         Aggregate("max", _ORDERED, None, "the largest that is known"),
-        Aggregate("list", (), Kind.LIST, "all that are known, as a list in their order"),
+        Aggregate(
+            "list",
+            (),
+            Kind.LIST,
+            "all that are known, as a list in their order; several lists of the same rows have an item for each row,"
+            " in one order, with null for what is unknown",
+        ),
     )
 }

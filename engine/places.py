@@ -63,6 +63,7 @@ def parse_place(text: str, names: Mapping[str, str], span: Span | None = None) -
         registry = _registry(first)
         if registry == DEFAULT_REGISTRY and pattern and "/" not in pattern:
             pattern = DEFAULT_NAMESPACE + pattern
+        _check_pattern(text, pattern, span)
         return Place(text, registry, pattern.rstrip("/"))
     known = [STORE, *names]
     raise UnknownName(
@@ -73,6 +74,17 @@ def parse_place(text: str, names: Mapping[str, str], span: Span | None = None) -
             "a registry is named by its host: in registry.local:5000, in ghcr.io/team/*",
         ),
     )
+
+
+def _check_pattern(text: str, pattern: str, span: Span | None) -> None:
+    """Raise `InvalidReference` for a pattern that fits no repository, because of its capitals."""
+    if pattern != pattern.lower():
+        error = InvalidReference(
+            f"{text!r} is no place: repository names are lower case",
+            hints=(f"did you mean {text.replace(pattern, pattern.lower())}?",),
+        )
+        error.span = span
+        raise error
 
 
 def is_host(text: str) -> bool:

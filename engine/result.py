@@ -51,9 +51,10 @@ class Documents(Record):
 
 
 class Told(Record):
-    """A text for people."""
+    """A text for people. `exit_code` is that of a removal which was not confirmed."""
 
     text: str
+    exit_code: int = 0
 
 
 class Failure(Record):

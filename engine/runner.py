@@ -9,6 +9,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .oci.digest import hex_prefix
 from .oci.reference import Reference
+from .tables import Kind
 
 _BREATH = 100_000
 """Instructions of SQLite between two times that Ctrl-C is heeded: about a millisecond's."""
@@ -41,7 +42,8 @@ class Runner:
     def _lend(self, sql: Sql) -> None:
         for name in sql.functions - self._lent:
             if name == "list":
-                self.connection.create_aggregate("lent_list", 1, _List)  # type: ignore[arg-type] # it answers a text
+                for form, items in _LISTS.items():
+                    self.connection.create_aggregate(f"lent_list_{form}", -1, items)  # type: ignore[arg-type] # a text
             else:
                 takes, make = _LENT[name]
                 self.connection.create_function(f"lent_{name}", takes, make(), deterministic=True)
@@ -217,24 +219,55 @@ def _as_digest(text: str) -> str | None:
 
 
 class _List:
-    """The known values of a group as a JSON array: numbers first, each kind in its order."""
+    """The known values of a group as a JSON array: numbers first, each kind in its order.
+
+    With further values, those of all lists of the same rows, it has an item for each row, ordered by them.
+    """
+
+    kind = Kind.TEXT
 
     def __init__(self) -> None:
-        self._values: list[Raw] = []
+        self._rows: list[tuple[Raw, ...]] = []
 
-    def step(self, value: Raw) -> None:
-        """Take one row's value."""
-        if value is not None:
-            self._values.append(value)
+    def step(self, *row: Raw) -> None:
+        """Take one row's value, and what it is ordered by."""
+        if row[0] is not None or len(row) > 1:
+            self._rows.append(row)
 
     def finalize(self) -> str:
         """Return the array."""
         import json
 
-        self._values.sort(key=lambda value: (isinstance(value, str), value))
-        return json.dumps(self._values, ensure_ascii=False, separators=(",", ":"))
+        from .render.cell import data
+
+        self._rows.sort(key=lambda row: [_sort_key(value) for value in row[1:] or row])
+        items = [data(self.kind, value) for value, *_ in self._rows]
+        return json.dumps(items, ensure_ascii=False, separators=(",", ":"))
 
 
+def _sort_key(value: Raw) -> tuple[bool, bool, Raw]:
+    """Return what puts numbers first, then texts, and what is unknown last."""
+    return value is None, isinstance(value, str), 0 if value is None else value
+
+
+class _Times(_List):
+    kind = Kind.TIME
+
+
+class _Durations(_List):
+    kind = Kind.DURATION
+
+
+class _Booleans(_List):
+    kind = Kind.BOOLEAN
+
+
+class _Versions(_List):
+    kind = Kind.VERSION
+
+
+_LISTS = {"plain": _List, "time": _Times, "duration": _Durations, "boolean": _Booleans, "version": _Versions}
+"""What lists values, by their kind: items are as JSON shows a value of that kind."""
 _LENT: dict[str, tuple[int, Callable[[], Callable[..., Raw]]]] = {
     "matches": (2, _matches),
     "path_match": (2, _path_match),

@@ -17,6 +17,7 @@ from imq.grammar.errors import (
     AssertionFailed,
     ImqError,
     Interrupted,
+    NeedsConfirmation,
     Refused,
     StatementError,
     StoreError,
@@ -42,7 +43,7 @@ from .plan import (
     reads_documents,
 )
 from .progress import counted
-from .result import Answer, Documents, Failure, Heading, Result, Told, worst
+from .result import Answer, Failure, Heading, Result, Told, worst
 from .runner import Runner, broken
 from .scripts import Scripts
 from .settings import bound, sized, span_of
@@ -167,7 +168,7 @@ class Session:
                     raise told from error.__cause__
                 result = Failure(told)
             yield result
-            if self._stops and isinstance(result, Answer | Documents) and result.exit_code:
+            if self._stops and not isinstance(result, Failure) and result.exit_code:
                 return False
         return True
 
@@ -351,6 +352,11 @@ class Session:
         select = planned.select
         problems = (*self._unread(select), *self._measure(planned), *self._stage(planned))
         self._check(planned)
+        if planned.steps:
+            from .caveats import caveats
+
+            for caveat in caveats(select):
+                self.world.progress.warn(caveat)
         code = worst(problems)
         rows = self._begun(self.runner.run(planned.sql))
         if select.count:
@@ -384,7 +390,7 @@ class Session:
 
     def _stage(self, planned: Plan | Assertion) -> tuple[ImqError, ...]:
         """Ask the sources that have to be asked; return what they could not tell."""
-        return tuple(error for _, error in self._staging.run(planned.steps, self.runner, planned.now, self._fresh))
+        return tuple(error for *_, error in self._staging.run(planned.steps, self.runner, planned.now, self._fresh))
 
     def _names(self, select: Select) -> Iterator[tuple[Raw, ...]]:
         """Run a query of names that rows are asked for by."""
@@ -476,21 +482,31 @@ class Session:
 
     # Actions
 
-    def planning(self) -> Planning:
-        """Return what verbs plan with."""
+    def planning(self, unanswered: list[tuple[str, ImqError]] | None = None) -> Planning:
+        """Return what verbs plan with.
+
+        `unanswered` gets what a registry did not tell of the rows that a verb works on: what it is about, and why.
+        """
         scope = self.scope()
 
-        def rows(query: ast.Rows, hidden: Sequence[str]) -> tuple[Select, list[tuple[Raw, ...]]]:
+        def lookup(
+            query: ast.Rows, hidden: Sequence[str], problems: list[tuple[str, ImqError]] | None = None
+        ) -> tuple[Select, list[tuple[Raw, ...]]]:
             select = bind(query, scope)
             planned = self._planned(select, scope.now, hidden)
             unread = self._unread(select) if depends_on_others(select) else ()
             for problem in (*unread, *self._measure(planned)):  # nothing is done by a condition that cannot be told
                 raise problem
-            for view, problem in self._staging.run(planned.steps, self.runner, planned.now):
+            for view, about, problem in self._staging.run(planned.steps, self.runner, planned.now):
                 if view != select.table.physical:  # rows that say themselves what could not be told are left out
                     raise problem
+                if problems is not None:
+                    problems.append((about, problem))
             self._check(planned)
             return select, list(self.runner.run(planned.sql))
+
+        def rows(query: ast.Rows, hidden: Sequence[str]) -> tuple[Select, list[tuple[Raw, ...]]]:
+            return lookup(query, hidden, unanswered)
 
         def literals(nodes: Sequence[ast.Literal | ast.Variable]) -> list[str]:
             return [_text(node) for node in nodes]
@@ -502,6 +518,7 @@ class Session:
             literals,
             lambda query: bind(query, scope),
             rows,
+            lookup,
             self.world.environment,
             self._folder,
             self.world.configuration.registry,
@@ -511,11 +528,13 @@ class Session:
         from .actions import DropPlatform, Fail, Remove, Stay, Untag, describe, outcomes
 
         verb = verb_of(statement)
-        planning = self.planning()
+        unanswered: list[tuple[str, ImqError]] = []
+        planning = self.planning(unanswered)
         if verb.answer is not None:
             return verb.answer(statement, planning)
         assert verb.plan is not None
         actions = verb.plan(statement, planning)
+        actions = [*actions, *_unanswered(verb.name, actions, unanswered)]
         if (word := _table_among(statement)) and actions and all(isinstance(action, Fail) for action in actions):
             raise StatementError(
                 f'"{word}" is a table, and no image here has that name',
@@ -531,7 +550,7 @@ class Session:
             return listed
         asks = verb.destroys and any(not isinstance(action, Fail | Stay) for action in actions)
         if asks and self.world.confirm is not None and not self.world.confirm(listed):
-            return Told("nothing was done\n")
+            return Told("nothing was done\n", NeedsConfirmation.exit_code)
         return outcomes(list(self._apply(actions)), statement.output, form)
 
     def _warn_of_containers(self, statement: ast.Act, planning: Planning) -> None:
@@ -696,6 +715,16 @@ def _table_among(statement: ast.Act) -> str:
     """Return a table's name that stands where an image's is wanted, as in `rm dangling images`; else nothing."""
     named = [node.text for node in statement.references if isinstance(node, ast.Literal) and not node.quoted]
     return next((text for text in named if text.lower() in TABLES), "")
+
+
+def _unanswered(verb: str, actions: Sequence[Action], problems: Sequence[tuple[str, ImqError]]) -> Iterator[Action]:
+    """Yield a failure for what a registry did not tell, unless an action tells of it by now."""
+    from .actions import Fail
+
+    told = [action.target for action in actions if isinstance(action, Fail)]
+    for about, error in problems:
+        if not any(target == about or target.startswith((f"{about}:", f"{about}@")) for target in told):
+            yield Fail(verb, about, error)
 
 
 def _text(node: ast.Literal | ast.Variable) -> str:

@@ -73,8 +73,13 @@ class Stager:
         self._scans = scans
         self._listed: set[str] = set()
 
-    def steps(self, select: b.Select, drivers: b.Select | None = None) -> Iterator[Step]:
-        """Yield the steps of a query and of those inside it, in order."""
+    def steps(
+        self, select: b.Select, drivers: b.Select | None = None, outside: b.Select | None = None
+    ) -> Iterator[Step]:
+        """Yield the steps of a query and of those inside it, in order.
+
+        `drivers` are the rows that name what is asked for; `outside` those that the rows of a relation belong to.
+        """
         if not self._asks(select):
             return
         for part in (select.base, *(select.of or ())):
@@ -93,7 +98,7 @@ class Stager:
                 if isinstance(target, b.Select):
                     yield from self.steps(target)
             yield Stage(scan, Cost.LISTED, drivers, platform=_platform(select.where))
-        yield from self._levels(select)
+        yield from self._levels(select, outside)
 
     def condition(self, condition: b.Bound) -> Iterator[Step]:
         """Yield the steps of a condition about no row."""
@@ -103,11 +108,11 @@ class Stager:
     def _asks(self, select: b.Select) -> bool:
         return any(inner.table.physical in self._scans for inner in b.selects(select))
 
-    def _levels(self, select: b.Select) -> Iterator[Step]:
+    def _levels(self, select: b.Select, outside: b.Select | None) -> Iterator[Step]:
         """Yield what the rows of a query itself need: first for its condition and its cuts, then for its columns."""
         asked = select.table.physical in self._scans
         deciding = self._things(select, _deciding(select))
-        steps, ready = self._fetched(select, deciding, _Ready(native=not asked), cuts=False)
+        steps, ready = self._fetched(select, deciding, _Ready(native=not asked), outside, cuts=False)
         own = select.table.physical
         stages = tuple(step for step in steps if isinstance(step, Stage) and step.scan.view == own)
         wanted = _early(select) if asked and len(stages) == len(steps) > 0 else 0
@@ -116,22 +121,21 @@ class Stager:
         else:
             yield from steps
         rest = self._things(select, tuple(b.values(select)))
-        yield from self._fetched(select, rest, ready, cuts=True)[0]
+        yield from self._fetched(select, rest, ready, outside, cuts=True)[0]
 
     def _fetched(
-        self, select: b.Select, things: list[_Thing], ready: _Ready, *, cuts: bool
+        self, select: b.Select, things: list[_Thing], ready: _Ready, outside: b.Select | None, *, cuts: bool
     ) -> tuple[list[Step], _Ready]:
         """Return the stages for these things, cheapest first, and what is known behind them."""
         steps: list[Step] = []
         things = [thing for thing in things if not ready.has(thing)]
         for place, thing in enumerate(things):
-            rows = self._rows(select, ready, cuts=cuts)
+            rows = self._rows(select, ready, outside, cuts=cuts)
             if isinstance(thing, b.Select):
                 scan = self._scans.get(thing.table.physical)
-                if scan is not None and scan.drives:
-                    steps += self.steps(thing, _comparable(rows, select.where, thing, ready))
-                else:
-                    steps += self.steps(thing, None)
+                driven = scan is not None and scan.drives
+                drivers = _comparable(rows, select.where, thing, ready) if driven else None
+                steps += self.steps(thing, drivers, rows)
                 ready = ready.replace(inner=ready.inner | {id(thing)})
                 continue
             level, fields = thing
@@ -140,21 +144,25 @@ class Stager:
             more = (
                 following is not None
                 and not isinstance(following, b.Select)
-                and self._rows(select, after, cuts=cuts) == rows
+                and self._rows(select, after, outside, cuts=cuts) == rows
             )
             steps.append(Stage(self._scans[select.table.physical], LEVELS[level], rows, fields, more=more))
             ready = after
         return steps, ready
 
-    def _rows(self, select: b.Select, ready: _Ready, *, cuts: bool) -> b.Select:
+    def _rows(self, select: b.Select, ready: _Ready, outside: b.Select | None, *, cuts: bool) -> b.Select:
         """Return the query for the rows that can still be in the answer, by what is known.
 
-        `cuts`: its order and its limits are known too, so that only the rows of the answer are left.
+        `cuts`: its order and its limits are known too, so that only the rows of the answer are left. Those of a
+        relation count within the rows that belong to one row outside, so there they cut nothing.
         """
         inside = {id(inner) for inner in _within(select) if inner.link and self._asks(inner)}
         where = implied(select.where, lambda part: ready.knows(part, inside)) if select.where is not None else None
+        if outside is not None and select.link and select.table.physical not in self._scans:
+            belongs = b.Belongs(select.link, outside)
+            where = belongs if where is None else b.Every((belongs, where))
         rows = select.replace(columns=(), where=where, link="", count=False, nonempty="", whole=True)
-        if cuts and select.group is None and select.cut:
+        if cuts and not select.link and select.group is None and select.cut:
             return rows
         return rows.replace(group=None, having=None, order=(), limit=None, skip=None, spared=None, until=None)
 
@@ -166,7 +174,8 @@ class Stager:
         for value in b.walk(values):
             if asked and isinstance(value, b.Column | b.Item) and value.field.cost is not Cost.LISTED:
                 own.setdefault(LEVELS.index(value.field.cost), set()).add(value.field)
-            if (inner := b.inner(value)) is not None and inner.link and self._asks(inner):
+            inner = b.inner(value)
+            if inner is not None and inner.link and self._asks(inner) and all(inner is not one for *_, one in ranked):
                 scan = self._scans.get(inner.table.physical)
                 fields = [select.table.find(name) for name in (scan.drives if scan is not None else ())]
                 driving = [field for field in fields if field is not None and asked]
@@ -260,6 +269,8 @@ def _deciding(select: b.Select) -> tuple[b.Bound, ...]:
 def _early(select: b.Select) -> int:
     """Return after how many rows a query is done, in its order, by what the list tells; 0: when all were looked at."""
     if select.limit is None or select.limit.per or select.spared or select.until or select.group is not None:
+        return 0
+    if select.link:  # it counts within the rows that belong to one row outside
         return 0
     if select.skip is not None and select.skip.per:
         return 0

@@ -94,8 +94,8 @@ class Staging:
 
     def run(
         self, steps: tuple[Step, ...], runner: Runner, now: int, fresh: int = 0
-    ) -> tuple[tuple[str, ImqError], ...]:
-        """Do the steps; return what could not be told: of which scan, by what SQL calls it, and why.
+    ) -> tuple[tuple[str, str, ImqError], ...]:
+        """Do the steps; return what could not be told: of which scan, by what SQL calls it, of what, and why.
 
         `fresh`: for how long, in nanoseconds, what a name stood for counts as known. The connections stay open for what
         is asked next.
@@ -108,7 +108,9 @@ class Staging:
             self.end()
             raise
 
-    def _run(self, steps: tuple[Step, ...], runner: Runner, now: int, fresh: int) -> tuple[tuple[str, ImqError], ...]:
+    def _run(
+        self, steps: tuple[Step, ...], runner: Runner, now: int, fresh: int
+    ) -> tuple[tuple[str, str, ImqError], ...]:
         if self._opened is not None and not self._opened.serves(runner.connection):
             self.end()
         self._opened = self._opened or self._source()

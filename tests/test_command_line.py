@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import subprocess
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from images import library
+from imq.cli import Cli
 
 if TYPE_CHECKING:
     import pathlib
@@ -105,3 +107,37 @@ def test_what_fails_in_an_included_file_ends_the_script_that_includes_it(
     done = imq(root, "-f", str(root.parent / "outer.imq"))
     assert done.returncode == 1
     assert ("11" in done.stdout.splitlines()) == shown
+
+
+class Terminal(io.StringIO):
+    """A stream that a person sits at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def on_a_terminal(root: pathlib.Path, typed: str, *words: str) -> tuple[int, str, str]:
+    stdout, stderr = Terminal(), Terminal()
+    environment = {"IMQ_ROOT": str(root), "NO_COLOR": "1", "IMQ_PAGER": ""}
+    code = Cli(Terminal(typed), stdout, stderr, environment).main(words)
+    return code, stdout.getvalue(), stderr.getvalue()
+
+
+@pytest.mark.parametrize("typed", ["n\n", "\n", "", "yes please\n"])
+@pytest.mark.parametrize("statement", ["rm redis:7", "rm images where tag = 7", "prune", "rm redis:7, redis:latest"])
+def test_a_removal_that_is_not_confirmed_is_a_failure(root: pathlib.Path, statement: str, typed: str) -> None:
+    before = imq(root, "images as json").stdout
+    code, stdout, stderr = on_a_terminal(root, typed, f"{statement}; images count")
+    assert (code, stdout) == (2, "nothing was done\n")
+    assert stderr.endswith("Do this? [y/N] ")
+    assert imq(root, "images as json").stdout == before
+    assert on_a_terminal(root, typed, f"on error continue; {statement}; images count")[:2] == (
+        2,
+        "nothing was done\n11\n",
+    )
+
+
+def test_a_removal_that_is_confirmed(root: pathlib.Path) -> None:
+    code, _, _ = on_a_terminal(root, "y\n", "rm redis:7")
+    assert code == 0
+    assert imq(root, "images where name = redis:7 count").stdout == "0\n"

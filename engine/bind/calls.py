@@ -80,11 +80,28 @@ def total(e: Expressions, node: ast.Call) -> b.Bound:
         return b.Total(aggregate, None, distinct=False, kind=Kind.NUMBER)
     if len(node.arguments) > 1:
         raise TypeMismatch(f"{node.name} takes one argument", span=node.span)
+    if (identity := _each_image(e, node)) is not None:
+        return b.Total(aggregate, identity, distinct=True, kind=Kind.NUMBER)
     named, e.named, e.totals = e.named, {}, False
     argument = e.value(node.arguments[0])
     e.named, e.totals = named, True
     check_total(aggregate, argument, node)
     return b.Total(aggregate, argument, node.distinct, aggregate.gives or argument.kind)
+
+
+def _each_image(e: Expressions, node: ast.Call) -> b.Column | None:
+    """Return the id, for `count(distinct images)`: the rows of images are their names."""
+    (argument,) = node.arguments
+    if node.name != "count" or argument != ast.Field(("images",)) or e.table.name != "images":
+        return None
+    if not node.distinct:
+        raise StatementError(
+            "count(images) can be read in two ways: rows of images are their names",
+            code="ambiguous",
+            span=node.span,
+            hints=("count counts names", "count(distinct images) counts each image once"),
+        )
+    return b.Column(e.table.field("id"))
 
 
 def check_total(aggregate: Aggregate, argument: b.Bound, node: ast.Call) -> None:

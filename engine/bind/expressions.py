@@ -13,7 +13,7 @@ from imq.engine.render.units import parse_duration, parse_moment
 from imq.engine.tables import ELSEWHERE, TABLES, TAGS, Kind, folded
 from imq.engine.visibility import unseen
 from imq.grammar import ast
-from imq.grammar.errors import ImqError, StatementError, TypeMismatch, UnknownName
+from imq.grammar.errors import ImqError, NotFound, StatementError, TypeMismatch, UnknownName
 from imq.grammar.lexer import is_path, split_path
 from imq.grammar.printer import quote, write
 from imq.grammar.record import TYPE_CHECKING
@@ -40,7 +40,8 @@ class Expressions:
     """Binds the expressions of one query.
 
     `related` binds a query inside an expression. `named` are the selected columns by their folded names, for clauses
-    that come after `select`; `totals` says that aggregates may stand here.
+    that come after `select`; `totals` says that aggregates may stand here. `singles` are the fields of relations that
+    were bound, by their paths: a field that is grouped by is the same where it is selected.
     """
 
     def __init__(self, table: Table, scope: Scope, related: Related) -> None:
@@ -49,6 +50,7 @@ class Expressions:
         self._related = related
         self.named: dict[str, b.Bound] = {}
         self.totals = False
+        self.singles: dict[tuple[str, ...], b.Bound] = {}
 
     def condition(self, node: ast.Expr, clause: str) -> b.Bound:
         """Bind what must be true or false; `clause` names the word that wants it."""
@@ -281,7 +283,9 @@ class Expressions:
             return self.call(ast.Call(aggregate.name, (), span=node.span))
         known = self.table.find(name)
         if rest and (relation := self.table.relation(name)) and (known is None or known.kind is not Kind.MAP):
-            return of_relation(self, relation, rest, node)
+            if node.path not in self.singles:
+                self.singles[node.path] = of_relation(self, relation, rest, node)
+            return self.singles[node.path]
         if rest and self.table.find(name) is None and folded(name) in ELSEWHERE:
             raise StatementError(f'"{name}": {ELSEWHERE[folded(name)]}', code="unavailable", span=node.span)
         if not rest and self.table.find(name) is None and name.lower() in PHRASES:
@@ -326,7 +330,13 @@ class Expressions:
     def _lookup(self, field: Field, literal: ast.Literal) -> b.Bound:
         """Bind a field of one image: of the store's, or, in a question to registries, of what a registry has."""
         if not self.table.remote:
-            return b.Lookup(field, self.image(literal), literal.text)
+            try:
+                return b.Lookup(field, self.image(literal), literal.text)
+            except NotFound as error:
+                if TAGS.find(field.name) is not None and literal.text.lower() not in TABLES:
+                    asked = f"(tags of {literal.text} select {field.name} limit 1)"
+                    error.hints = (*error.hints, f"the store is asked here; what a registry has: {asked}")
+                raise
         there = TAGS.field(field.name, literal.span)
         column = ast.Column(ast.Field((there.name,), literal.span), span=literal.span)
         limit = ast.Window(ast.Literal("1"))

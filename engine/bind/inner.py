@@ -124,7 +124,14 @@ def total_of(e: Expressions, node: ast.Call) -> b.Bound | None:
     select = e.rows(rows)
     aggregate = AGGREGATES[node.name]
     if node.name == "count" and select.whole:
-        return b.Single(select.replace(count=True, whole=False), Kind.NUMBER)
+        if not distinct:
+            return b.Single(select.replace(count=True, whole=False), Kind.NUMBER)
+        if select.table.name != "images":
+            raise StatementError(
+                "distinct wants one column of the query", code="one-column", span=node.span, hints=("select it",)
+            )
+        same = select.table.field("id")  # the rows of images are their names
+        select = select.replace(columns=(b.Selected(same.name, b.Column(same), same.heading, same),), whole=False)
     if select.count or len(select.columns) != 1 or select.whole:
         raise StatementError(
             f"{node.name} wants one column of the query", code="one-column", span=node.span, hints=("select it",)

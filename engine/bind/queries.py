@@ -6,11 +6,14 @@ Variables and views were replaced before (expansion.py).
 from __future__ import annotations
 
 from imq.engine import bound as b
+from imq.engine.functions import AGGREGATES
+from imq.engine.oci.reference import Reference
 from imq.engine.places import is_host
 from imq.engine.tables import ELSEWHERE, TABLES, Field, Kind, Of, Table, folded
 from imq.grammar import ast
 from imq.grammar.errors import (
     ImqError,
+    InvalidReference,
     NotFound,
     Refused,
     Span,
@@ -26,6 +29,7 @@ from imq.grammar.record import TYPE_CHECKING
 from .combinations import combine, derived, joined, key_names, names_in
 from .expressions import Expressions
 from .groups import check_groups, has_total
+from .lists import aligned
 from .literals import is_text, parse_number, typed
 from .scope import NOTHING
 
@@ -76,6 +80,15 @@ def _related(query: ast.Rows, table: Table, scope: Scope) -> b.Select:
     return bind(query, scope)
 
 
+def _check_reference(node: ast.Literal) -> None:
+    """Raise `InvalidReference`, with its place, for a text that can name nothing in a registry."""
+    try:
+        Reference.parse(node.text.strip())
+    except InvalidReference as error:
+        error.span = node.span
+        raise
+
+
 def elsewhere(name: str, span: Span | None) -> StatementError:
     """Return what is to be said of a table that no source here has."""
     return StatementError(
@@ -111,9 +124,10 @@ class _Binder:
         query, expressions = self._query, self._expressions
         of = self._targets()
         where = expressions.condition(query.where, "where") if query.where is not None else None
+        expressions.singles.clear()  # what a condition asks for may be less than what is shown
         group = tuple(expressions.value(key) for key in query.group) if query.group else None
         expressions.totals = True
-        columns = self._columns(wanted)
+        columns = aligned(self._columns(wanted))
         if group is None and any(has_total(column.value) for column in columns):
             group = ()
         expressions.named = {folded(column.name): column.value for column in columns}
@@ -246,7 +260,10 @@ class _Binder:
         targets: list[str | b.Select] = []
         for target in query.targets if relation is None else ():
             if isinstance(target, ast.Literal):
-                targets.append(self._expressions_of(table).literal(target).text)
+                said = self._expressions_of(table).literal(target)
+                if table.takes is not Of.TERM:
+                    _check_reference(said)
+                targets.append(said.text)
             else:
                 targets.append(self._names(target, table))
         drives = relation.drives if relation is not None else ()
@@ -367,6 +384,8 @@ class _Binder:
         field = value.field if isinstance(value, b.Column) else None
         name = column.name or (field.name if field else _written(column.value))
         title = field.heading if field and not column.name else name.upper().replace("_", " ")
+        if not column.name and self._table.name == "images" and value == _ROWS:
+            title = "COUNT(NAMES)"  # a row is a name, and an image can have several
         return b.Selected(name, value, title, field)
 
     def _order(self, group: tuple[b.Bound, ...] | None) -> tuple[b.Key, ...]:
@@ -427,6 +446,9 @@ class _Binder:
     def _named(self) -> str:
         """Return how a message calls the query: as it was written."""
         return write(self._query.replace(nonempty=False))
+
+
+_ROWS = b.Total(AGGREGATES["count"], None, distinct=False, kind=Kind.NUMBER)
 
 
 def _only_filters(select: b.Select) -> bool:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from .body import Content
     from .limits import Allowance
+    from .removing import Removed
     from .repositories import Repository
     from .settings import Settings
     from .upload import Outcome
@@ -161,8 +162,8 @@ class Client:
         """
         return self._uploads.put(reference, descriptor, opened, source=source, sent=sent, stop=stop)
 
-    def remove(self, reference: Reference) -> bool:
-        """Remove a manifest with its tags, or the tag alone of a reference with a tag; False where that cannot be done.
+    def remove(self, reference: Reference) -> Removed:
+        """Remove a manifest with its tags, or the tag alone of a reference with a tag; return the registry's answer.
 
         Raises `RegistryError`, with the code `no-delete` where the registry removes nothing.
         """

@@ -1,7 +1,8 @@
-"""Taking tags and manifests away in registries, as far as they let it be done."""
+"""Removing tags and manifests in registries, as far as they allow it."""
 
 from __future__ import annotations
 
+from enum import Enum
 from http import HTTPStatus
 
 from imq.grammar.errors import RegistryError
@@ -17,33 +18,60 @@ if TYPE_CHECKING:
 
     from .exchange import Exchange
 
-_DONE = frozenset({HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND})
-"""What is gone already is as good as removed."""
+_ACCEPTED = frozenset({HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT})
 _NO_TAGS = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED})
 """How registries answer that know no removal of a tag alone: distribution before 3, and all where it is turned off."""
 
 
-def remove(exchange: Exchange, reference: Reference) -> bool:
+class Removed(Enum):
+    """What a registry says to a removal. Whether anything is gone is another question."""
+
+    ACCEPTED = "accepted"
+    ABSENT = "absent"
+    """It has no such manifest."""
+    UNSUPPORTED = "unsupported"
+    """It cannot remove a tag alone."""
+
+
+def remove(exchange: Exchange, reference: Reference) -> Removed:
     """Remove a manifest, with all its tags, or only the tag of a reference that has one and no digest.
 
-    Returns False where the registry cannot take a tag alone. Raises `RegistryError`: `no-delete` where it removes
-    nothing at all.
+    Raises `RegistryError`: `no-delete` where the registry removes nothing at all.
     """
     name = reference.repository
     answer = exchange.ask(Ask("DELETE", reference.registry, name, manifest_path(reference), delete_scope(name)))
-    if answer.status in _DONE:
+    if answer.status in _ACCEPTED:
         answer.close()
-        return True
+        return Removed.ACCEPTED
     if answer.status in _NO_TAGS and reference.digest is None:
         answer.close()
-        return False
+        return Removed.UNSUPPORTED
+    refused = faults.refusal(answer, reference.registry, str(reference))
+    if answer.status == HTTPStatus.NOT_FOUND:
+        if refused.code == "manifest-unknown":
+            return Removed.ABSENT
+        raise RegistryError(
+            f"{reference.registry} did not remove {reference} (HTTP 404): {_reason(refused)}",
+            code=refused.code,
+            host=reference.registry,
+            status=answer.status,
+            hints=("check the name; the registry, or a proxy before it, may not allow removals here",),
+        )
     if answer.status in _NO_TAGS:
-        answer.close()
         raise RegistryError(
             f"{reference.registry} removes nothing: deletion is turned off there",
             code="no-delete",
             host=reference.registry,
             status=answer.status,
-            hints=("whoever runs the registry can allow it: REGISTRY_STORAGE_DELETE_ENABLED=true for docker's",),
+            hints=(
+                f"its answer: {refused.message}",
+                "whoever runs the registry can allow it: REGISTRY_STORAGE_DELETE_ENABLED=true for docker's",
+            ),
         )
-    raise faults.refusal(answer, reference.registry, str(reference))
+    raise refused
+
+
+def _reason(refused: RegistryError) -> str:
+    """Return what a 404 says, when it says anything that a registry says."""
+    said = refused.message.partition(f" not found on {refused.host}")[2].removeprefix(": ")
+    return said or "the answer is none of a registry"

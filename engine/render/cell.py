@@ -72,7 +72,7 @@ def text(kind: Kind, raw: Raw, manner: Manner) -> str:
     if kind is Kind.DIGEST:
         return clean(str(raw) if manner.whole else str(raw).partition(":")[2][:12] or str(raw))
     if kind is Kind.LIST:
-        return _cut(", ".join(str(item) for item in _read_json(raw)), manner)
+        return _cut(", ".join(map(_item, _read_json(raw))), manner)
     if kind is Kind.MAP:
         return _cut(_pairs(raw), manner)
     if kind is Kind.VERSION:
@@ -96,6 +96,11 @@ def _cut(shown: str, manner: Manner) -> str:
 
         shown = sub(r"(?<![\w@])sha256:([0-9a-f]{12})[0-9a-f]{52}\b", r"\1", shown)  # an id, not a name
     return shown if manner.whole or len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
+
+
+def _item(item: object) -> str:
+    """Return an item of a list as a table shows it."""
+    return NONE if item is None else str(item).lower() if isinstance(item, bool) else str(item)
 
 
 def _version(raw: Raw) -> str:

@@ -46,8 +46,8 @@ class Filling(Protocol):
     def filler(self, scan: Scan, platform: str) -> Filler:
         """Return what fills a scan; `platform` is what its condition says of it, "" when nothing."""
 
-    def problems(self) -> tuple[tuple[str, ImqError], ...]:
-        """Return what could not be told since this was last asked: of which scan, by its view, and why."""
+    def problems(self) -> tuple[tuple[str, str, ImqError], ...]:
+        """Return what could not be told since this was last asked: of which scan, by its view, of what, and why."""
 
     def serves(self, connection: Connection) -> bool:
         """Whether the rows still go to this connection."""

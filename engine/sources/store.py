@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 from http import HTTPStatus
+from itertools import groupby
 
 from imq.engine import actions as a
 from imq.engine.oci.config import Config
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 Named = a.Untag | a.Remove | a.DropPlatform | a.Tag
 """What is done to names and images of the store alone."""
+Removals = a.RemoveTag | a.RemoveManifest
+"""What is removed in registries."""
 _DISLIKED = frozenset(
     {
         HTTPStatus.BAD_REQUEST,
@@ -87,19 +90,22 @@ class StoreSource:
         """Do the actions in order and yield what came of each. One that fails does not stop the rest.
 
         Names and removals that follow each other are one change of the store: all of them, or none when it breaks.
+        Removals in registries that follow each other are checked together.
         """
         try:
-            batch: list[Named] = []
-            for place, action in enumerate(actions):
-                if isinstance(action, Named):
-                    batch.append(action)
-                    continue
-                yield from self._names(batch)
-                batch = []
-                if len(actions) > 1:
-                    self._progress.count(_doing(action), place, len(actions))
-                yield from self._alone(action)
-            yield from self._names(batch)
+            place = 0
+            for kind, group in groupby(actions, _kind):
+                together = list(group)
+                if kind is Named:
+                    yield from self._names([action for action in together if isinstance(action, Named)])
+                elif kind is Removals:
+                    yield from self._there().remove([action for action in together if isinstance(action, Removals)])
+                else:
+                    for number, action in enumerate(together, place):
+                        if len(actions) > 1:
+                            self._progress.count(_doing(action), number, len(actions))
+                        yield from self._alone(action)
+                place += len(together)
         finally:
             self._checking = None
             if self._mirrors is not None:
@@ -136,8 +142,8 @@ class StoreSource:
                     yield from self._checks().verify(action)
                 case a.Collect():
                     yield self._collect()
-                case a.RemoveTag() | a.RemoveManifest() | a.VerifyThere() | a.Join():
-                    yield self._there(action)
+                case a.VerifyThere() | a.Join():
+                    yield self._there().do(action)
                 case a.Exec():
                     from imq.engine.sources.executing import execute
 
@@ -377,12 +383,12 @@ class StoreSource:
         note = "; ".join([*notes, *_left_out(copied.skipped), *copied.warnings])
         return a.Outcome("copy", str(action.target), copied.id, copied.sent, note=note)
 
-    def _there(self, action: a.RemoveTag | a.RemoveManifest | a.VerifyThere | a.Join) -> a.Outcome:
+    def _there(self) -> Deeds:
         from imq.engine.sources.registry.deeds import Deeds
 
         if self._deeds is None:
             self._deeds = Deeds(self._registries(), self._progress)
-        return self._deeds.do(action)
+        return self._deeds
 
     # Files
 
@@ -469,6 +475,11 @@ class _Export:
 def _weighed_as(verb: str, path: str) -> str:
     """Return what is shown while a file or folder is read or written: its name, without the way to it."""
     return f"{verb} {os.path.basename(os.path.normpath(path))}"
+
+
+def _kind(action: a.Action) -> object:
+    """Return what an action is done together with."""
+    return next((kind for kind in (Named, Removals) if isinstance(action, kind)), None)
 
 
 def _doing(action: a.Action) -> str:

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SECOND = 1_000_000_000
+_LISTED_AS = frozenset({Kind.TIME, Kind.DURATION, Kind.BOOLEAN, Kind.VERSION})
+"""The kinds whose values are not kept as JSON shows them."""
 
 
 class Dialect(Record):
@@ -42,9 +44,16 @@ class Dialect(Record):
         argument = f"DISTINCT {argument}" if distinct else argument
         if name == "avg" and kind is not Kind.NUMBER:
             return f"cast(round(avg({argument})) AS INTEGER)"
-        if name == "list":  # json_group_array leaves the order to the plan; of no rows at all nothing is asked
-            return f"coalesce(lent_list({argument}), '[]')"
         return f"{name}({argument})"
+
+    def listed(self, argument: str, kind: Kind, beside: list[str], *, distinct: bool) -> str:
+        """Return a call that lists values as a JSON array; `beside` orders the rows of several lists.
+
+        json_group_array leaves the order to the plan; of no rows at all nothing is asked.
+        """
+        values = ", ".join([f"DISTINCT {argument}" if distinct else argument, *beside])
+        form = kind.name.lower() if kind in _LISTED_AS else "plain"
+        return f"coalesce(lent_list_{form}({values}), '[]')"
 
     def item(self, row: str, native: str, column: str, key: str) -> str:
         """Return the value under `key` of a map.
@@ -83,19 +92,23 @@ class Dialect(Record):
 
     def link(self, word: str, inner: str, outer: str) -> str:
         """Return the condition by which a row of a relation belongs to the row outside."""
+        same = " AND ".join(f"{inner}.{own} = {outer}.{its}" for own, its in self.linked(word))
+        if word == "children":  # a short way to few images
+            return f"{inner}._image IN (SELECT image FROM layer WHERE chain = {outer}.chain_id) AND {same}"
+        return same
+
+    def linked(self, word: str) -> list[tuple[str, str]]:
+        """Return the columns of a row of a relation, each with the one of the row outside that it is the same as."""
         match word:
             case "base":
-                return f"{inner}._image = {outer}._base"
+                return [("_image", "_base")]
+            case "children":
+                return [("_base", "_image")]
             case asked if asked.startswith("asked "):
                 _, first, *rest = asked.split()
-                names = ((name.partition("=")[0], name.rpartition("=")[2]) for name in rest)
-                same = [f"{inner}._asked = {outer}.{first}", *(f"{inner}.{own} = {outer}.{its}" for own, its in names)]
-                return " AND ".join(same)
-            case "children":
-                layers = f"SELECT image FROM layer WHERE chain = {outer}.chain_id"
-                return f"{inner}._image IN ({layers}) AND {inner}._base = {outer}._image"
+                return [("_asked", first), *((name.partition("=")[0], name.rpartition("=")[2]) for name in rest)]
             case _:
-                return f"{inner}._image = {outer}._image"
+                return [("_image", "_image")]
 
     def kin(self, how: str, row: str, image: str) -> str:
         """Return whether the image of a row is based on another one, or shares layers with it."""

@@ -89,6 +89,11 @@ class Writer:
                     select, lambda _: [(self._key(c.value for c in select.columns), "k")], ordered=False
                 )
                 return f"{self._key(keys)} IN (SELECT k FROM {self.hoist(among)})"
+            case b.Belongs(link, select):
+                inside, outside = zip(*self._dialect.linked(link), strict=True)
+                among = self.select(select, lambda row: [(f"{row}.{name}", name) for name in outside], ordered=False)
+                names = ", ".join(f"{self._row}.{name}" for name in inside)
+                return f"({names}) IN (SELECT {', '.join(outside)} FROM {self.hoist(among)})"
             case b.Kin(how, image):
                 return self._dialect.kin(how, self._row, self.place(image))
             case b.Apply(function, arguments):
@@ -96,6 +101,9 @@ class Writer:
             case b.Total(aggregate, argument, distinct):
                 if aggregate.name in self._dialect.lent:
                     self.functions.add(aggregate.name)
+                if aggregate.name == "list" and argument is not None:
+                    beside = [self.value(other) for other in node.beside]
+                    return self._dialect.listed(self.value(argument), argument.kind, beside, distinct=distinct)
                 return self._dialect.total(
                     aggregate.name, "*" if argument is None else self.value(argument), node.kind, distinct=distinct
                 )

@@ -107,7 +107,8 @@ REPOSITORIES = Table(
         Field(
             "size",
             Kind.SIZE,
-            "bytes of what its tags reach, manifests, configs and layers, each once",
+            "bytes of what its tags reach, manifests, configs and layers, each once; a sum of several repositories"
+            " counts what they share in each",
             cost=Cost.MANIFEST,
         ),
         _PROBLEM,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from imq.engine.store.store import Store
     from imq.grammar import ast
 
+    Run = Callable[[ast.Rows, Sequence[str]], tuple[bound.Select, list[tuple[str | int | float | None, ...]]]]
+
 
 class Takes(Enum):
     """What may follow a verb."""
@@ -59,8 +61,9 @@ class Planning(Record):
     """What a verb plans with.
 
     `literals` gives the texts of operands; `bind` resolves a query's names; `rows` runs a query and returns its rows
-    with the hidden columns of the store after the selected ones. Paths are meant from `folder`. `registry` finds the
-    registries that have names.
+    with the hidden columns of the store after the selected ones. What a registry did not tell of the rows that a verb
+    works on becomes a failure of the statement; `lookup` runs a query about other rows, of which that is no failure.
+    Paths are meant from `folder`. `registry` finds the registries that have names.
     """
 
     store: Store
@@ -68,7 +71,8 @@ class Planning(Record):
     platform: Platform | None
     literals: Callable[[Sequence[ast.Literal | ast.Variable]], list[str]]
     bind: Callable[[ast.Rows], bound.Select]
-    rows: Callable[[ast.Rows, Sequence[str]], tuple[bound.Select, list[tuple[str | int | float | None, ...]]]]
+    rows: Run
+    lookup: Run
     environment: Mapping[str, str]
     folder: str = "."
     registry: Callable[[str], Registry | None] = lambda _: None

@@ -6,7 +6,10 @@ written on this machine it is a path, or a template of paths.
 
 from __future__ import annotations
 
+import os
+
 from imq.engine.oci.reference import DEFAULT_REGISTRY, Reference
+from imq.engine.paths import located
 from imq.grammar.errors import InvalidReference, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -31,50 +34,63 @@ def destinations(sources: Sequence[Reference], text: str, planning: Planning) ->
     A text with a tag is the name itself, for one source. One without a tag is a host or a namespace (`mirror:5000/`,
     `mirror.local/team`), below which each source keeps its repository and its tag. A template is made for each.
     """
-    if _is_template(text):
+    if is_template(text):
         return _made(sources, text, planning)
-    if text.endswith("/") or _is_host(text):
-        return [_below(text.rstrip("/"), source) for source in sources]
-    name = Reference.parse(text)
-    if name.tag is None and name.digest is None:
-        return [_below(text, source) for source in sources]
-    if name.digest is not None:
-        raise StatementError(f'"{text}" has a digest, and only a tag can be given', code="reference")
+    if (place := namespace_of(text)) is not None:
+        return [name_below(place, source) for source in sources]
     if len(sources) != 1:
         raise StatementError(
             "one image can be copied to one name",
             code="operand",
             hints=("leave the tag out to keep the names: copy A, B to registry.local:5000/team",),
         )
-    return [name]
+    return [Reference.parse(text)]
 
 
 def placed(act: ast.Act, text: str, planning: Planning) -> dict[str, list[Target]]:
-    """Return what goes to which path: all to one, or, when the text is a template, each row to its own."""
-    if not _is_template(text):
+    """Return what goes to which path: all to one, or, when the text is a template, each row to its own.
+
+    Two texts that mean the same file are one path: nothing is written over what was just written.
+    """
+    if not is_template(text):
         return {text: targets(act, planning)}
     query = target_query(act, planning) if act.query is not None else named_query(act, planning)
     by_path: dict[str, list[Target]] = {}
+    first: dict[str, str] = {}
     for (path,), row in rendered(query, (text,), planning, TARGET_COLUMNS):
-        by_path.setdefault(path, []).append(row_target(row))
+        file = os.path.realpath(located(path, planning.folder, planning.environment.get("HOME")))
+        by_path.setdefault(first.setdefault(file, path), []).append(row_target(row))
     return by_path
 
 
-def _is_template(text: str) -> bool:
+def is_template(text: str) -> bool:
+    """Whether a text is a template of names or paths."""
     return "{{" in text or "<<" in text
 
 
-def _is_host(text: str) -> bool:
-    """Whether a text without a slash is a host, as it would be in front of one; `app:5000` is a name and its tag."""
-    return "/" not in text and ("." in text.partition(":")[0] or text.partition(":")[0] == "localhost")
+def namespace_of(text: str) -> str | None:
+    """Return the host or namespace that a text means; None when it is the name of one image, with its tag."""
+    if text.endswith("/") or _is_host(text):
+        return text.rstrip("/")
+    name = Reference.parse(text)
+    if name.digest is not None:
+        raise StatementError(f'"{text}" has a digest, and only a tag can be given', code="reference")
+    return text if name.tag is None else None
 
 
-def _below(place: str, source: Reference) -> Reference:
+def name_below(place: str, source: Reference) -> Reference:
+    """Return the name of a source below a host or namespace: its repository and its tag stay."""
     name = source.familiar_name
     if source.registry != DEFAULT_REGISTRY:
         name = source.repository
     selector = f":{source.tag}" if source.tag else f"@{source.digest}"
     return Reference.parse(f"{place}/{name}{selector}")
+
+
+def _is_host(text: str) -> bool:
+    """Whether a text without a slash is a host, as it would be in front of one; `app:5000` is a name and its tag."""
+    host = text.partition(":")[0]
+    return "/" not in text and ("." in host or host == "localhost" or text.startswith("["))
 
 
 def _made(sources: Sequence[Reference], text: str, planning: Planning) -> list[Reference]:

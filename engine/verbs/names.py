@@ -185,7 +185,15 @@ def _plan_rename(act: ast.Act, planning: Planning) -> list[Action]:
         named = [(parsed_name(names[0]), found[0])]
     actions: list[Action] = []
     kept = {str(name) for name, _ in named}
+    renamed: dict[Reference, str | None] = {}
     for name, target in named:
+        if (other := renamed.setdefault(name, target.name)) != target.name:
+            raise StatementError(
+                f"both {other} and {target.name} would be renamed to {name}, and one of the names would be lost",
+                code="ambiguous-name",
+                span=act.span,
+                hints=("put something into it that differs, such as {{.Tag}}", "to take a name away: untag NAME"),
+            )
         if str(name) == target.name:
             continue
         actions.append(_tag(name, target, planning))

@@ -101,6 +101,7 @@ def _plan_index(act: ast.Act, planning: Planning) -> list[Action]:
         raise StatementError(
             "index needs one name for what it makes", code="operand", span=act.span, hints=(f"such as: {_EXAMPLE}",)
         )
+    made = parsed_name(names[0])
     query = act.query or ast.Query("tags", tuple(_tagged(act, planning)), span=act.span)
     if not planning.bind(query).table.remote:
         raise StatementError(
@@ -113,7 +114,7 @@ def _plan_index(act: ast.Act, planning: Planning) -> list[Action]:
         parts.append((Reference.parse(name), Digest(digest)))
     if not parts:
         raise StatementError("no image matches, so no index is made", code="nothing", span=query.span)
-    return [Join(parsed_name(names[0]), tuple(parts))]
+    return [Join(made, tuple(parts))]
 
 
 def _tagged(act: ast.Act, planning: Planning) -> list[ast.Literal]:

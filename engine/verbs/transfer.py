@@ -17,11 +17,12 @@ from imq.grammar.errors import InvalidReference, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .declaration import Takes, Verb
-from .destinations import destinations, placed
+from .destinations import destinations, is_template, name_below, namespace_of, placed
 from .operands import (
     TARGET_COLUMNS,
     Target,
     each_target,
+    named_query,
     option_texts,
     parsed_name,
     platform_of,
@@ -95,34 +96,76 @@ def _names_of(query: ast.Rows, verb: str, planning: Planning) -> list[tuple[str,
 
 
 def _plan_push(act: ast.Act, planning: Planning) -> list[Action]:
-    to = option_texts(act, "to", planning)
+    to = said(act, "to")
     platforms, _ = platforms_of(act, planning)
-    if to and act.query is not None:
-        made = rendered(target_query(act, planning), to[:1], planning, TARGET_COLUMNS)
-        rows = [(text, row_target(row)) for (text,), row in made]
-        return _once([Push(parsed_name(text), target.root, target.id, platforms) for text, target in rows])
+    try:
+        if to is None:
+            found, failures = each_target(act, planning)
+            named = [(_own_name(target, act), target) for target in found]
+        else:
+            named, failures = _named_by(act, planning.literals(to.values)[0], planning)
+    except StatementError as problem:
+        problem.span = problem.span or (to.span if to is not None else None)
+        raise
+    taken: dict[Reference, Target] = {}
+    for name, target in named:
+        other = taken.setdefault(name, target)
+        if other.root != target.root:
+            raise _several(name, f"{_called(other)} and {_called(target)}", act)
+    return _once([Push(name, target.root, target.id, platforms) for name, target in named]) + failures
+
+
+def _named_by(act: ast.Act, text: str, planning: Planning) -> tuple[list[tuple[Reference, Target]], list[Action]]:
+    """Return each image that is pushed with the name that `to` gives it, and a failure for each that is not here."""
+    if is_template(text):
+        query = target_query(act, planning) if act.query is not None else named_query(act, planning)
+        made = [(made_of, row_target(row)) for (made_of,), row in rendered(query, (text,), planning, TARGET_COLUMNS)]
+        return [(_tagged_as(target, made_of), target) for made_of, target in made], []
     found, failures = each_target(act, planning)
-    if to and len(found) + len(failures) != 1:
+    if (place := namespace_of(text)) is not None:
+        return [(name_below(place, _own_name(target, act)), target) for target in found], failures
+    name = parsed_name(text)
+    if len({target.root for target in found}) + len(failures) > 1:
+        raise _several(name, f"{len(found) + len(failures)} images", act)
+    return [(name, target) for target in found], failures
+
+
+def _tagged_as(target: Target, text: str) -> Reference:
+    """Return the name that a template made of an image, with the image's own tag when it made none."""
+    name = Reference.parse(text)
+    own = read_name(target.name) if target.name is not None else None
+    if name.tag is None and name.digest is None and isinstance(own, Reference):
+        return name.replace(tag=own.tag).with_default_tag()
+    return parsed_name(text)
+
+
+def _own_name(target: Target, act: ast.Act) -> Reference:
+    """Return the name that an image has, to be pushed as or to keep; raises when it has none."""
+    name = read_name(target.name) if target.name is not None else None
+    if not isinstance(name, Reference) or name.tag is None:
         raise StatementError(
-            "one image can be pushed to one name",
+            f"{_called(target)} has no name to be pushed as",
             code="operand",
             span=act.span,
-            hints=('over a query the name is a template: push images where … to "host/{{.Repository}}:{{.Tag}}"',),
+            hints=("give it one, with its tag: push ID to NAME:TAG",),
         )
-    if to:
-        return [Push(parsed_name(to[0]), found[0].root, found[0].id, platforms)]
-    pushes: list[Push] = []
-    for target in found:
-        name = read_name(target.name) if target.name is not None else None
-        if not isinstance(name, Reference) or name.tag is None:
-            raise StatementError(
-                f"{target.name or target.id.short} is no name that it can be pushed as",
-                code="operand",
-                span=act.span,
-                hints=("say it: push ID to NAME",),
-            )
-        pushes.append(Push(name, target.root, target.id, platforms))
-    return _once(pushes) + failures
+    return name
+
+
+def _called(target: Target) -> str:
+    return target.name or target.id.short
+
+
+def _several(name: Reference, images: str, act: ast.Act) -> StatementError:
+    return StatementError(
+        f"{images} would be pushed to {name}, and a name can go to one image",
+        code="operand",
+        span=act.span,
+        hints=(
+            "leave the tag out to keep the names: push images where … to registry.local:5000/team",
+            'or make a name for each: push images where … to "host/{{.Repository}}:{{.Tag}}"',
+        ),
+    )
 
 
 def _once(pushes: list[Push]) -> list[Action]:
@@ -141,8 +184,10 @@ def _plan_copy(act: ast.Act, planning: Planning) -> list[Action]:
             hints=("such as: copy redis:7 to registry.local:5000/team/redis:7",),
         )
     platforms, _ = platforms_of(act, planning)
-    sources, failures = _references(act, planning)
     try:
+        if not is_template(to[0]):
+            namespace_of(to[0])  # what is no name is refused before anything is asked
+        sources, failures = _references(act, planning)
         places = destinations(sources, to[0], planning)
     except StatementError as problem:
         given = said(act, "to")
@@ -242,8 +287,8 @@ VERBS = (
     ),
     Verb(
         "push",
-        "Send images to the registries in their names, or to other names; over a query `to` is a template. An index"
-        " goes whole, unless platforms are named.",
+        "Send images to the registries in their names; to takes another name for one image, a host or namespace below"
+        " which names are kept, or a template. An index goes whole, unless platforms are named.",
         "push team/app:1 to registry.local:5000/team/app:1",
         Takes.IMAGES,
         options=("platform", "to", "dry run"),

@@ -84,17 +84,19 @@ class Writer:
         platform: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
         docker: bool = False,
+        below: Sequence[str] = (),
     ) -> Made:
-        """Write an image of two small layers, the first of which all images have."""
+        """Write an image of small layers: first one that all images have, then those of `below`, then its own."""
         config_type = media.DOCKER_CONFIG if docker else media.OCI_CONFIG
         layer_type = media.DOCKER_LAYER_GZIP if docker else media.OCI_LAYER_GZIP
-        layers = [self._layer(repository, "base", b"base" * 300), self._layer(repository, name, name.encode())]
+        layers = [self._layer(repository, "base", b"base" * 300)]
+        layers += [self._layer(repository, each, each.encode()) for each in (*below, name)]
         config: dict[str, Any] = {**(platform or {"os": "linux", "architecture": "amd64"})}
         if created is not None:
             config["created"] = written(created)
         config["config"] = {"Labels": {"name": name, **(labels or {})}, "Cmd": ["/bin/true"]}
         config["rootfs"] = {"type": "layers", "diff_ids": [diff_id for diff_id, _ in layers]}
-        config["history"] = [{"created_by": f"COPY {name}"}] * 2
+        config["history"] = [{"created_by": f"COPY {name}"}] * len(layers)
         content = write_json(config)
         described = {"mediaType": config_type, "digest": self._blob(repository, content), "size": len(content)}
         entries = [{"mediaType": layer_type, "digest": Digest.of(d), "size": len(d)} for _, d in layers]

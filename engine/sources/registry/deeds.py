@@ -10,6 +10,8 @@ from .removal import Removal
 from .verification import Verification
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from imq.engine.progress import Progress
     from imq.engine.registry.client import Client
 
@@ -23,12 +25,19 @@ class Deeds:
         self._removal = Removal(client)
         self._verification = Verification(client)
 
-    def do(self, action: a.RemoveTag | a.RemoveManifest | a.VerifyThere | a.Join) -> a.Outcome:
+    def do(self, action: a.VerifyThere | a.Join) -> a.Outcome:
         """Do one action; raises `ImqError` when it cannot be done, or is no longer what was planned."""
         match action:
             case a.VerifyThere():
                 return self._verification.do(action)
-            case a.Join():
-                return join(self._client, action, self._progress)
             case _:
-                return self._removal.do(action)
+                return join(self._client, action, self._progress)
+
+    def remove(self, actions: Sequence[a.RemoveTag | a.RemoveManifest]) -> Iterator[a.Outcome]:
+        """Do removals, and yield what came of each once all of them have been checked."""
+        outcomes = []
+        for place, action in enumerate(actions):
+            if len(actions) > 1:
+                self._progress.count(a.describe(action).action, place, len(actions))
+            outcomes.append(self._removal.attempt(action))
+        yield from self._removal.check_listings(actions, outcomes, self._progress.warn)

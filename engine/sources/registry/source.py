@@ -92,8 +92,8 @@ class Registries:
         self._problems.setdefault((view, what, error.code), []).append(error)
         return error.message
 
-    def problems(self) -> tuple[tuple[str, ImqError], ...]:
-        """Return what went wrong, each kind of it once for a repository, with how often; and of which scan."""
+    def problems(self) -> tuple[tuple[str, str, ImqError], ...]:
+        """Return what went wrong, each kind of it once for a repository, with how often; of which scan, and of what."""
         found, self._problems = self._problems, {}
         said: dict[tuple[str, str], tuple[str, list[ImqError]]] = {}
         for (view, what, _), errors in found.items():  # a host that is not there is one problem for all repositories
@@ -101,7 +101,7 @@ class Registries:
         for (_, message), (what, errors) in said.items():
             if len(errors) > 1:
                 errors[0].message = f"{message} (and {len(errors) - 1} more like this of {what})"
-        return tuple((view, errors[0]) for (view, _), (_, errors) in said.items())
+        return tuple((view, what, errors[0]) for (view, _), (what, errors) in said.items())
 
     def serves(self, connection: sqlite3.Connection) -> bool:
         """Whether the rows still go where they are read."""

@@ -73,7 +73,7 @@ class Tags(Filled):
                 nothing = (None,) * (len(self.columns) - 2)
                 self.insert([(asked, *nothing[:4], asked, *nothing[4:], "it is not the name of an image")])
             elif asked.reference.tag or asked.reference.digest or self._images:
-                single.append(asked.replace(reference=asked.reference.with_default_tag()))
+                single.append(asked.replace(reference=self._selected(asked.reference)))
             else:
                 whole.append((asked.text, asked.reference))
         self.insert(map(_row, single))
@@ -84,6 +84,12 @@ class Tags(Filled):
         self._tags_of(
             [(None, repository) for repository in self.source.repositories(self.scan.places, self.told)], alone=False
         )
+
+    def _selected(self, reference: Reference) -> Reference:
+        """Return what is asked for a name. What is there now under NAME:TAG@DIGEST is what the tag means now."""
+        if self.scan.one and reference.tag is not None:
+            return reference.replace(digest=None)
+        return reference.with_default_tag()
 
     def _tags_of(self, asked: Sequence[tuple[str | None, Reference]], *, alone: bool) -> None:
         """List the tags of repositories: the only one must be there; of others those are told that were named."""
