@@ -110,8 +110,8 @@ COMMANDS = (
             "inspect -f {{.Id}} redis:7",
         ),
         differs=(
-            "`{{.Nope}}` gives `<no value>`, where docker fails. Only images are inspected, and artifacts by "
-            "their names."
+            "the document goes on with `Descriptor`, `DownloadSize`, `Annotations` and `Index`, and names of another "
+            "case are found too ({{.config.cmd}}). Only images are inspected, and artifacts by their names."
         ),
     ),
     Command(

@@ -41,7 +41,17 @@ def json_text(value: object, indent: int | None = None) -> str:
     """
     import json
 
-    written = json.dumps(value, ensure_ascii=False, indent=indent)
+    return _escaped(json.dumps(value, ensure_ascii=False, indent=indent))
+
+
+def compact_json(value: object) -> str:
+    """Return a value as JSON without blanks, as docker writes it."""
+    import json
+
+    return _escaped(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def _escaped(written: str) -> str:
     return written if written.isprintable() else re.sub(_ESCAPED, lambda sign: f"\\u{ord(sign[0]):04x}", written)
 
 

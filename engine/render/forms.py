@@ -132,9 +132,10 @@ def form_named(name: str) -> Form:
 def write_documents(answer: Documents, default: str = "json") -> Iterator[str]:
     """Yield documents as one JSON array (`docker inspect` does so), a line each, as YAML, or through a template."""
     if answer.output.template is not None:
+        from .docker_inspect import DocumentTemplate
         from .template import Template
 
-        template = Template.parse(answer.output.template)
+        template = DocumentTemplate(Template.parse(answer.output.template))
         for document in answer.documents:
             yield template.render(document) + "\n"
         return

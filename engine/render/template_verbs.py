@@ -17,11 +17,11 @@ FLOAT_VERBS = "vbgGxXfFeE"
 class Flags:
     """What stands between `%` and the verb."""
 
-    __slots__ = ("minus", "plus", "precision", "sharp", "space", "syntax", "width", "zero")
+    __slots__ = ("minus", "named", "plus", "precision", "sharp", "space", "syntax", "width", "zero")
 
     def __init__(self) -> None:
         self.minus = self.plus = self.sharp = self.space = self.zero = False
-        self.syntax = False  # %#v
+        self.syntax = self.named = False  # %#v and %+v
         self.width: int | None = None
         self.precision: int | None = None
 
