@@ -240,7 +240,10 @@ COMMANDS = (
         most=2,
         files=1,
         examples=("import rootfs.tar team/base:1",),
-        differs="Folders are imported too; a URL is refused: `curl -L URL | imq import - NAME`.",
+        differs=(
+            "Folders are imported too; `STOPSIGNAL` and `HEALTHCHECK --start-interval` are taken, as by newer daemons; "
+            "a URL is refused: `curl -L URL | imq import - NAME`."
+        ),
     ),
     Command(
         ("search",),

@@ -6,14 +6,13 @@ not fit its type counts as missing: documents come from outside.
 
 from __future__ import annotations
 
+from imq.engine.oci.go_text import write_duration
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-_SECOND = 1_000_000_000
-_SMALL_UNITS = ((1, "ns"), (1_000, "µs"), (1_000_000, "ms"))
 _LARGEST = 1 << 63
 ZERO_TIME = "0001-01-01T00:00:00Z"
 """What Go writes for a time that was never set."""
@@ -68,23 +67,7 @@ class Duration(int):
     go_type = "time.Duration"
 
     def __str__(self) -> str:
-        rest = abs(int(self))
-        sign = "-" if self < 0 else ""
-        for unit, word in _SMALL_UNITS:
-            if 0 < rest < 1000 * unit:
-                return f"{sign}{_decimal(rest, unit)}{word}"
-        minutes, rest = divmod(rest, 60 * _SECOND)
-        shown = _decimal(rest, _SECOND) + "s"
-        if minutes:
-            hours, minutes = divmod(minutes, 60)
-            shown = f"{hours}h{minutes}m{shown}" if hours else f"{minutes}m{shown}"
-        return sign + shown
-
-
-def _decimal(count: int, unit: int) -> str:
-    whole, fraction = divmod(count, unit)
-    digits = str(fraction).rjust(len(str(unit)) - 1, "0").rstrip("0")
-    return f"{whole}.{digits}" if digits else str(whole)
+        return write_duration(self)
 
 
 class Time:
