@@ -7,7 +7,7 @@ import time
 from _thread import allocate_lock
 
 from imq.engine import progress as words
-from imq.engine.render.columns import clean, width
+from imq.engine.render.columns import clean, escape_controls, width
 from imq.engine.sizes import human_size
 from imq.grammar.record import TYPE_CHECKING
 
@@ -100,7 +100,7 @@ class Lines:
 
     def _write(self, text: str) -> None:
         with self._guard:
-            write(self._stream, text)
+            write(self._stream, escape_controls(text) if self._stream.isatty() else text)
 
 
 class _Layer:
@@ -206,7 +206,7 @@ class Bars:
         """Say it in docker's way, above the bars."""
         with self._guard:
             self._erase()
-            write(self._stream, f"WARNING: {text}\n")
+            write(self._stream, escape_controls(f"WARNING: {text}\n"))
 
     def _start(self) -> None:
         """Begin to redraw, unless that is being done."""
