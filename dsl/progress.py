@@ -45,6 +45,7 @@ class Lines:
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
+        self._is_terminal = stream.isatty()
         self._clock = clock
         self._guard = allocate_lock()
         self._total = 0
@@ -100,7 +101,7 @@ class Lines:
 
     def _write(self, text: str) -> None:
         with self._guard:
-            write(self._stream, escape_controls(text) if self._stream.isatty() else text)
+            write(self._stream, escape_controls(text) if self._is_terminal else text)
 
 
 class _Layer:
@@ -304,7 +305,7 @@ def _chosen(layers: Sequence[_Layer], room: int) -> list[_Layer]:
 
 def _layer_line(layer: _Layer, wide: int, *, waits: bool) -> str:
     word = words.WAITING if waits and layer.word in (words.PULLING, words.PREPARING) else layer.word
-    head = f"{layer.name}: {word}"
+    head = clean(f"{layer.name}: {word}")
     if not layer.moves:
         return _cut(head, wide)
     return _with_bar(head, layer.done, layer.size, f"{human_size(layer.done)}/{human_size(layer.size)}", wide)
