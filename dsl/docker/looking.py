@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     Statements = tuple[ast.Statement, ...]
 
+_UNREADABLE_TEMPLATE = 64
+"""The exit code of `docker inspect` for a template that cannot be read."""
 _TYPES = ("config", "container", "image", "network", "node", "plugin", "secret", "service", "task", "volume")
 
 
@@ -44,7 +46,11 @@ def answer_inspect(desk: Desk, given: Given, statements: Statements) -> int:
 
     first = statements[0]
     assert isinstance(first, ast.Act)
-    template = _document_template(first.output.template)
+    try:
+        template = _document_template(first.output.template)
+    except StatementError as problem:
+        desk.complain(problem)
+        return _UNREADABLE_TEMPLATE
     found: list[dict[str, Any]] = []
     texts: list[str] = []
     errors: list[ImqError] = []

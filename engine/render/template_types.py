@@ -156,8 +156,8 @@ class Type(Record):
             case "time.Time":
                 return Time(value if isinstance(value, str) and "T" in value else ZERO_TIME)
             case "[]string":
-                fits = isinstance(value, list) and all(isinstance(each, str) for each in value)
-                words = TypedList(value if fits else ())
+                fits = isinstance(value, list) and all(isinstance(each, str | None) for each in value)
+                words = TypedList([each or "" for each in value] if fits else ())  # null is an empty text in Go
                 words.nil = not fits
                 return words
             case "map[string]string" | "map[string]struct {}":
@@ -167,12 +167,8 @@ class Type(Record):
 
     def _map(self, value: Any) -> TypedMap:
         texts = self.name == "map[string]string"
-        fits = isinstance(value, dict) and (not texts or all(isinstance(each, str) for each in value.values()))
-        held = (
-            TypedMap(sorted(value.items()) if texts else ((key, EMPTY) for key in sorted(value)))
-            if fits
-            else TypedMap()
-        )
+        fits = isinstance(value, dict) and (not texts or all(isinstance(each, str | None) for each in value.values()))
+        held = TypedMap({key: (value[key] or "") if texts else EMPTY for key in sorted(value)} if fits else ())
         held.nil = not fits
         held.go_type = self.name
         held.zero = "" if texts else EMPTY

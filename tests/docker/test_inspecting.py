@@ -129,6 +129,11 @@ def test_a_missing_label_is_empty_beside_fields_of_the_daemon_alone(both: Both, 
     assert both.run("imq", "inspect", "-f", template, name) == (0, "[] [] []\n", [])
 
 
+@pytest.mark.parametrize("template", ["{{.Id", "{{nope .Id}}", "{{if}}", "{{end}}", "x\n{{.Id"])
+def test_templates_that_cannot_be_read(both: Both, template: str) -> None:
+    both.answer_alike("inspect", "-f", template, "plain:1")
+
+
 @pytest.mark.parametrize("words", [["-f", "{{.Id}}"], ["-f", "{{.Os}}", "--type=image"], ["-f", "json"], []])
 def test_a_missing_image_alone(both: Both, words: list[str]) -> None:
     """Docker ends the line, or closes the list, of what it found nothing for."""

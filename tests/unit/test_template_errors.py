@@ -179,7 +179,8 @@ def test_parsing_fails_as_in_go(text: str, message: str) -> None:
         Template.parse(text)
     error = caught.value
     assert error.code == "template"
-    assert error.message.startswith(f"template parsing error: {message}")
+    line = text.count("\n", 0, error.span.start if error.span else 0) + 1
+    assert error.message.startswith(f"template parsing error: template: :{line}: {message}")
     assert error.span is not None
     assert 0 <= error.span.start <= error.span.end <= len(text)
     assert draw(error).startswith("error[template]: template parsing error: ")
