@@ -12,6 +12,7 @@ from images import layer
 from unit.test_instructions import MAKES, REFUSES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 OURS = "STOPSIGNAL"
@@ -19,10 +20,12 @@ OURS = "STOPSIGNAL"
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def archive(docker: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("importing") / "rootfs.tar"
     path.write_bytes(layer({"file": b"abc"}).blob)
-    return path
+    yield path
+    for words in (["rmi", "-f", "made:1"], ["image", "prune", "-f"]):
+        subprocess.run([*docker, *words], stdout=subprocess.DEVNULL, check=True)
 
 
 def imported(program: list[str], changes: list[str], archive: Path) -> tuple[int, str]:

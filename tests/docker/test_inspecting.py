@@ -12,7 +12,7 @@ import pytest
 from images import Image, docker_archive, layer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 LAYERS = [layer({"file": b"abc"})]
@@ -113,8 +113,9 @@ class Both:
 
 
 @pytest.fixture(scope="module")
-def both(docker: list[str], tmp_path_factory: pytest.TempPathFactory) -> Both:
-    return Both(docker, tmp_path_factory.mktemp("inspecting"))
+def both(docker: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+    yield Both(docker, tmp_path_factory.mktemp("inspecting"))
+    subprocess.run([*docker, "rmi", "-f", *IMAGES], stdout=subprocess.DEVNULL, check=True)
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
