@@ -11,6 +11,7 @@ from imq.grammar.errors import ImqError, Interrupted, NeedsConfirmation, Stateme
 from imq.grammar.record import TYPE_CHECKING
 
 from .options import Options, first_word, read_options
+from .terminal import bare, shielded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -45,7 +46,7 @@ usage: imq [OPTION…] STATEMENT    without: standard input, else interactive
   --set NAME=VALUE  setting, variable     --insecure HOST   allow plain http
   --config FILE     read this one         --no-config       read none
   --color WHEN      auto, always, never   --no-progress     lines, not bars
-  --version [--json]                      -h, --help        this
+  --spreadsheet     no formulas in csv    --version [--json]     -h, --help
 """
 _DOCKER = frozenset({
     "commit", "history", "image", "images", "import", "inspect", "load", "login", "logout", "pull", "push", "rmi",
@@ -67,8 +68,8 @@ class Cli:
 
     def __init__(self, stdin: TextIO, stdout: TextIO, stderr: TextIO, environment: Mapping[str, str]) -> None:
         self.stdin = stdin
-        self.stdout = stdout
-        self.stderr = stderr
+        self.stdout = shielded(stdout)
+        self.stderr = shielded(stderr)
         self.environment = environment
         self.pager: str | None = None  # its command line, "" for none; None: as the environment says
         self._code = 0
@@ -116,12 +117,15 @@ class Cli:
         self._flush()
         if self._in_shell and isinstance(error, StatementError) and error.meant:
             error.meant = _for_shell(error.meant)
-        text = draw(error)
-        if self.colored(self.stderr):
-            head, _, rest = text.partition(":")
-            text = f"\x1b[1;31m{head}:\x1b[0m{rest}"
+        head, _, rest = draw(error).encode("utf-8", "backslashreplace").decode().partition(":")
         try:
-            self.stderr.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+            if self.colored(self.stderr):
+                bare(self.stderr).write("\x1b[1;31m")
+                self.stderr.write(f"{head}:")
+                bare(self.stderr).write("\x1b[0m")
+                self.stderr.write(f"{rest}\n")
+            else:
+                self.stderr.write(f"{head}:{rest}\n")
             self.stderr.flush()
         except OSError:
             pass  # nobody is listening any more
@@ -332,7 +336,7 @@ class Cli:
         from .progress import progress_on
 
         bars = "no_progress" not in options.flags and self.stderr.isatty() and not self.dumb
-        return progress_on(self.stderr, bars=bars)
+        return progress_on(bare(self.stderr), bars=bars)
 
     def _confirm(self, planned: Answer) -> bool:
         """Show what will be done and ask; without a terminal, refuse and say how to go on."""
@@ -403,7 +407,8 @@ class Cli:
         """Return how values are shown now."""
         from imq.engine.render.cell import Manner
 
-        return Manner(time.time_ns(), None, whole="no_trunc" in options.flags)
+        whole, spreadsheet = "no_trunc" in options.flags, "spreadsheet" in options.flags
+        return Manner(time.time_ns(), None, whole, spreadsheet)
 
     @property
     def code(self) -> int:
@@ -441,10 +446,12 @@ class Cli:
     def _write_all(self, texts: Iterable[str]) -> None:
         """Write an answer; what is longer than the terminal's screen goes through the pager."""
         if self._pages():
+            from imq.engine.render.columns import escape_controls
+
             from .pager import page, pager_of
 
             command = pager_of(self.environment) if self.pager is None else self.pager
-            page(texts, self.stdout, command, self.environment)
+            page(map(escape_controls, texts), bare(self.stdout), command, self.environment)
             return
         for text in texts:
             self.stdout.write(text)

@@ -94,16 +94,20 @@ def script(arguments: Sequence[str]) -> str:
 
 def completions(cli: Cli, arguments: Sequence[str]) -> list[str]:
     """Return the lines for a shell; none when anything is not as it should be."""
+    from imq.engine.render.columns import clean
+
     try:
         shell, line, *breaks = arguments
         typed = read_line(line)
         found: dict[str, str] = {}
         for one in _candidates(cli, typed):
+            if not one.text.isprintable():
+                continue  # a shell would put its controls into the terminal
             found[one.text] = found.get(one.text) or one.doc
     except Exception:  # noqa: BLE001 - a shell that completes has no place for errors
         return []
     if shell != "bash":
-        return [f"{text}\t{doc}\n" for text, doc in found.items()]
+        return [f"{text}\t{clean(doc)}\n" for text, doc in found.items()]
     return [f"{_for_bash(text, typed, ''.join(breaks))}\n" for text in found]
 
 

@@ -28,6 +28,7 @@ OPTIONS = (
     Option(("--output",), "FORM", "the form of answers that ask for none: table, json, csv and so on"),
     Option(("-q", "--quiet"), "", "answer with ids alone"),
     Option(("--no-trunc",), "", "show ids and texts whole"),
+    Option(("--spreadsheet",), "", "in csv and tsv, put ' before texts that a spreadsheet takes for formulas"),
     Option(("--dry-run",), "", "list what would be done, and do nothing"),
     Option(("--explain",), "", "say how it would run, and do nothing"),
     Option(("--yes",), "", "do not ask before anything is removed"),

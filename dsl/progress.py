@@ -7,7 +7,7 @@ import time
 from _thread import allocate_lock
 
 from imq.engine import progress as words
-from imq.engine.render.columns import clean, width
+from imq.engine.render.columns import clean, escape_controls, width
 from imq.engine.sizes import human_size
 from imq.grammar.record import TYPE_CHECKING
 
@@ -45,6 +45,7 @@ class Lines:
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
+        self._is_terminal = stream.isatty()
         self._clock = clock
         self._guard = allocate_lock()
         self._total = 0
@@ -100,7 +101,7 @@ class Lines:
 
     def _write(self, text: str) -> None:
         with self._guard:
-            write(self._stream, text)
+            write(self._stream, escape_controls(text) if self._is_terminal else text)
 
 
 class _Layer:
@@ -206,7 +207,7 @@ class Bars:
         """Say it in docker's way, above the bars."""
         with self._guard:
             self._erase()
-            write(self._stream, f"WARNING: {text}\n")
+            write(self._stream, escape_controls(f"WARNING: {text}\n"))
 
     def _start(self) -> None:
         """Begin to redraw, unless that is being done."""
@@ -304,7 +305,7 @@ def _chosen(layers: Sequence[_Layer], room: int) -> list[_Layer]:
 
 def _layer_line(layer: _Layer, wide: int, *, waits: bool) -> str:
     word = words.WAITING if waits and layer.word in (words.PULLING, words.PREPARING) else layer.word
-    head = f"{layer.name}: {word}"
+    head = clean(f"{layer.name}: {word}")
     if not layer.moves:
         return _cut(head, wide)
     return _with_bar(head, layer.done, layer.size, f"{human_size(layer.done)}/{human_size(layer.size)}", wide)

@@ -110,8 +110,8 @@ COMMANDS = (
             "inspect -f {{.Id}} redis:7",
         ),
         differs=(
-            "`{{.Nope}}` gives `<no value>`, where docker fails. Only images are inspected, and artifacts by "
-            "their names."
+            "the document goes on with `Descriptor`, `DownloadSize`, `Annotations` and `Index`, and names of another "
+            "case are found too ({{.config.cmd}}). Only images are inspected, and artifacts by their names."
         ),
     ),
     Command(
@@ -240,7 +240,10 @@ COMMANDS = (
         most=2,
         files=1,
         examples=("import rootfs.tar team/base:1",),
-        differs="Folders are imported too; a URL is refused: `curl -L URL | imq import - NAME`.",
+        differs=(
+            "Folders are imported too; `STOPSIGNAL` and `HEALTHCHECK --start-interval` are taken, as by newer daemons; "
+            "a URL is refused: `curl -L URL | imq import - NAME`."
+        ),
     ),
     Command(
         ("search",),

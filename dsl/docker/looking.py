@@ -10,13 +10,17 @@ from imq.grammar.record import TYPE_CHECKING
 from .desk import Work
 
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any, NoReturn
+
+    from imq.engine.render.docker_inspect import DocumentTemplate
 
     from .desk import Around, Desk
     from .flags import Given
 
     Statements = tuple[ast.Statement, ...]
 
+_UNREADABLE_TEMPLATE = 64
+"""The exit code of `docker inspect` for a template that cannot be read."""
 _TYPES = ("config", "container", "image", "network", "node", "plugin", "secret", "service", "task", "volume")
 
 
@@ -34,35 +38,47 @@ def compile_inspect(given: Given, _around: Around) -> Statements:
 
 
 def answer_inspect(desk: Desk, given: Given, statements: Statements) -> int:
-    """Write the documents of those that were found, then complain of the others."""
-    from imq.engine.render.forms import write_documents
+    """Write what was found, then complain of what was not found and of documents that the template does not fit.
 
-    found: list[Documents] = []
+    Where a template wrote nothing at all, docker ends the line.
+    """
+    from imq.engine.render.data_forms import compact_json, json_text
+
+    first = statements[0]
+    assert isinstance(first, ast.Act)
+    try:
+        template = _document_template(first.output.template)
+    except StatementError as problem:
+        desk.complain(problem)
+        return _UNREADABLE_TEMPLATE
+    found: list[dict[str, Any]] = []
+    texts: list[str] = []
+    errors: list[ImqError] = []
     problems: list[ImqError] = []
     for statement in statements:
         assert isinstance(statement, ast.Act)
         try:
-            found.append(desk.documents(statement))
-        except NotFound as problem:
+            answer = desk.documents(statement)
+            found += answer.documents
+            errors += answer.errors
+            if template is not None:
+                texts += [template.render(document) + "\n" for document in answer.documents]
+        except (NotFound, StatementError) as problem:
             problems.append(problem)
-    documents = Documents(
-        tuple(document for each in found for document in each.documents),
-        _output(statements),
-        tuple(error for each in found for error in each.errors),
-    )
-    if given.last("format") == "json":
-        from imq.engine.render.template_json import encode
-
-        desk.say((encode(list(documents.documents)) + "\n",))
-    elif documents.documents or not given.last("format"):
-        desk.say(write_documents(documents))
-    return max([desk.finish(documents), *map(desk.complain, problems)])
+    if template is not None:
+        desk.say(texts or ("\n",))
+    else:
+        desk.say(((compact_json(found) if given.last("format") == "json" else json_text(found, indent=4)) + "\n",))
+    return max([desk.finish(Documents((), errors=tuple(errors))), *map(desk.complain, problems)])
 
 
-def _output(statements: Statements) -> ast.Output:
-    first = statements[0]
-    assert isinstance(first, ast.Act)
-    return first.output
+def _document_template(text: str | None) -> DocumentTemplate | None:
+    if text is None:
+        return None
+    from imq.engine.render.docker_inspect import DocumentTemplate
+    from imq.engine.render.template import Template
+
+    return DocumentTemplate(Template.parse(text))
 
 
 def refuse_commit(_given: Given, _around: Around) -> NoReturn:

@@ -208,8 +208,11 @@ class Result:
             raise KeyError(f"{name}; {nearest(name, self.columns) or 'columns: ' + listed(self.columns)}")
         return [row[name] for row in self._rows]
 
-    def render(self, form: str = "") -> str:
-        """Return the answer as the command line writes it: in this form, else as the statement asked, else a table."""
+    def render(self, form: str = "", *, spreadsheet: bool = False) -> str:
+        """Return the answer as the command line writes it: in this form, else as the statement asked, else a table.
+
+        `spreadsheet`: in csv and tsv `'` stands before texts that a spreadsheet takes for formulas.
+        """
         match self._found:
             case Told(text):
                 return text
@@ -222,7 +225,8 @@ class Result:
             case Answer():
                 from imq.engine.render.forms import write_answer
 
-                return "".join(write_answer(self._asked(self._plain(form), form), self._manner(), "table"))
+                manner = self._manner().replace(spreadsheet=spreadsheet)
+                return "".join(write_answer(self._asked(self._plain(form), form), manner, "table"))
 
     def _plain(self, form: str) -> Answer:
         """Return the answer with the columns that people are shown, when all were read and none was asked for."""

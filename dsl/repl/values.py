@@ -68,8 +68,12 @@ def wanted_there(wanted: Wanted, typed: str) -> Wanted | None:
 
 
 def fitting(values: tuple[str, ...], typed: str, most: int) -> list[str]:
-    """Return values that begin so, then those that have it inside; a name may begin behind any of its slashes."""
+    """Return values that begin so, then those that have it inside; a name may begin behind any of its slashes.
+
+    What cannot be shown as it is, such as a label with an escape character, is not offered.
+    """
     low = typed.lower()
+    values = tuple(value for value in values if value.isprintable())
     first = [value for value in values if value.lower().startswith(low)][:most]
     if len(first) < most and low:
         inside = [value for value in values if low in value.lower() and not value.lower().startswith(low)]

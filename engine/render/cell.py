@@ -32,11 +32,15 @@ _LONGEST = 60
 
 
 class Manner(Record):
-    """How values are shown to people: the time it is, the local zone, and whether ids and texts stay whole."""
+    """How values are shown: the time it is, the local zone, and whether ids and texts stay whole.
+
+    `spreadsheet`: no cell of CSV or TSV is taken for a formula.
+    """
 
     now: int
     zone: tzinfo | None
     whole: bool = False
+    spreadsheet: bool = False
 
 
 def data(kind: Kind, raw: Raw) -> Data:

@@ -6,6 +6,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from re import Match
 
 GAP = "   "
 """What docker puts between columns."""
@@ -35,6 +36,27 @@ def clean(shown: str) -> str:
     Texts come from images of strangers, and a terminal obeys what it is sent.
     """
     return shown if shown.isprintable() else "".join(sign if sign.isprintable() else " " for sign in shown)
+
+
+_CONTROLS = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+"""What a terminal obeys, but for a line's end and a tab: controls, stray bytes, and marks of the writing direction."""
+
+
+def escape_controls(shown: str) -> str:
+    r"""Return a text with everything written out that a terminal would obey: an escape character is `\u001b`.
+
+    In JSON that is the same value. A byte that is no UTF-8 is written as `\x9b`.
+    """
+    if shown.isprintable():
+        return shown
+    from re import sub
+
+    return sub(_CONTROLS, _written_out, shown)
+
+
+def _written_out(match: Match[str]) -> str:
+    number = ord(match[0])
+    return f"\\x{number - 0xDC00:02x}" if 0xDC80 <= number <= 0xDCFF else f"\\u{number:04x}"
 
 
 def columns(lines: Iterable[list[str]], least: int = 0) -> Iterator[str]:

@@ -41,7 +41,17 @@ def json_text(value: object, indent: int | None = None) -> str:
     """
     import json
 
-    written = json.dumps(value, ensure_ascii=False, indent=indent)
+    return _escaped(json.dumps(value, ensure_ascii=False, indent=indent))
+
+
+def compact_json(value: object) -> str:
+    """Return a value as JSON without blanks, as docker writes it."""
+    import json
+
+    return _escaped(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def _escaped(written: str) -> str:
     return written if written.isprintable() else re.sub(_ESCAPED, lambda sign: f"\\u{ord(sign[0]):04x}", written)
 
 
@@ -67,6 +77,10 @@ def as_yaml(answer: Answer, _manner: Manner) -> Iterator[str]:
     return yaml_sequence(_objects(answer))
 
 
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a text begins with that a spreadsheet takes for a formula, or passes over before one; the last four are wide."""
+
+
 def _plain(value: Data) -> str:
     """Return a data value as one cell of CSV and its like."""
     if value is None:
@@ -76,16 +90,26 @@ def _plain(value: Data) -> str:
     return json_text(value) if isinstance(value, list | dict) else str(value)
 
 
-def _separated(answer: Answer, delimiter: str) -> Iterator[str]:
+def _inert(value: Data) -> str:
+    """Return a data value as a cell that a spreadsheet shows as text: `'` stands before what it would compute.
+
+    Numbers stay numbers, negative ones too.
+    """
+    cell = _plain(value)
+    return f"'{cell}" if isinstance(value, str) and cell.lstrip(" ").startswith(_FORMULAS) else cell
+
+
+def _separated(answer: Answer, manner: Manner, delimiter: str) -> Iterator[str]:
     import csv
     from io import StringIO
 
     out = StringIO()
     writer = csv.writer(out, delimiter=delimiter, lineterminator=_LINE_END)
-    writer.writerow([heading.name for heading in answer.headings])
+    cell = _inert if manner.spreadsheet else _plain
+    writer.writerow([cell(heading.name) for heading in answer.headings])
     yield _taken(out)
     for values in _values(answer):
-        writer.writerow(map(_plain, values))
+        writer.writerow(map(cell, values))
         yield _taken(out)
 
 
@@ -101,11 +125,11 @@ def _taken(out: Any) -> str:
     return line
 
 
-def as_csv(answer: Answer, _manner: Manner) -> Iterator[str]:
+def as_csv(answer: Answer, manner: Manner) -> Iterator[str]:
     """Comma-separated values, with a heading line."""
-    return _separated(answer, ",")
+    return _separated(answer, manner, ",")
 
 
-def as_tsv(answer: Answer, _manner: Manner) -> Iterator[str]:
+def as_tsv(answer: Answer, manner: Manner) -> Iterator[str]:
     """Tab-separated values, with a heading line."""
-    return _separated(answer, "\t")
+    return _separated(answer, manner, "\t")

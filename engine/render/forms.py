@@ -62,8 +62,8 @@ FORMS: dict[str, Form] = {
         Form("json", "one array of objects", as_json, whole=True),
         Form("jsonl", "one object a line", as_jsonl, whole=True),
         Form("yaml", "one sequence of mappings", as_yaml, whole=True),
-        Form("csv", "comma-separated values", as_csv),
-        Form("tsv", "tab-separated values", as_tsv),
+        Form("csv", "comma-separated values; --spreadsheet keeps formulas out", as_csv),
+        Form("tsv", "tab-separated values; --spreadsheet keeps formulas out", as_tsv),
         Form("markdown", "a Markdown table", as_markdown),
         Form("html", "an HTML table", as_html),
         Form("tree", "rows under what they begin with", as_tree),
@@ -132,9 +132,10 @@ def form_named(name: str) -> Form:
 def write_documents(answer: Documents, default: str = "json") -> Iterator[str]:
     """Yield documents as one JSON array (`docker inspect` does so), a line each, as YAML, or through a template."""
     if answer.output.template is not None:
+        from .docker_inspect import DocumentTemplate
         from .template import Template
 
-        template = Template.parse(answer.output.template)
+        template = DocumentTemplate(Template.parse(answer.output.template))
         for document in answer.documents:
             yield template.render(document) + "\n"
         return

@@ -10,7 +10,7 @@ from .template_functions import FUNCTIONS
 from .template_parse import parse
 from .template_run import run
 from .template_scan import outside_actions
-from .template_values import Heading
+from .template_values import LENIENT, Heading, Rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,14 +43,14 @@ class Template:
         """The text as it was given."""
         return self.tree.text
 
-    def render(self, value: object) -> str:
+    def render(self, value: object, rules: Rules = LENIENT) -> str:
         r"""Return the text for a value, which is dot and `$`; `template_values` says which values there are.
 
         Raises StatementError (code `template`) where Go's execution fails, UnknownName (code `template-field`) for a
         field that a record does not have. Bytes that are not UTF-8 (a character cut by `truncate`, `"\xff"`) stand in
         the answer as surrogate escapes: written with `errors="surrogateescape"` they are the bytes docker writes.
         """
-        return run(self.tree, value)
+        return run(self.tree, value, rules)
 
     def headers(self, titles: Callable[[tuple[str, ...]], str]) -> str:
         """Return the heading row of a table: the template with the titles of fields in place of their values."""

@@ -59,7 +59,7 @@ def print_value(value: object, verb: str, flags: Flags, depth: int = 0, *, plain
         if text is not None:
             return print_text(text, verb, flags)
     kind = kind_of(value)
-    if kind in {"list", "map", "record"}:
+    if kind in {"list", "map", "record", "struct"}:
         return _print_many(value, verb, flags, depth)
     shown = _print_one(value, kind, verb, flags)
     return _misfit(value, verb, flags) if shown is None else shown
@@ -79,7 +79,13 @@ def _print_one(value: Any, kind: str, verb: str, flags: Flags) -> str | None:
 
 
 def _print_many(value: Any, verb: str, flags: Flags, depth: int) -> str:
-    if kind_of(value) == "list":
+    kind = kind_of(value)
+    if kind == "struct":
+        shown = [print_value(each, verb, flags, depth + 1) for each in value.members()]
+        if flags.named or flags.syntax:
+            shown = [f"{member.name}:{each}" for member, each in zip(value.declared.members, shown, strict=True)]
+        return f"{type_name(value) if flags.syntax else ''}{{{(', ' if flags.syntax else ' ').join(shown)}}}"
+    if kind == "list":
         opening = "[]interface {}"
         shown = [print_value(element, verb, flags, depth + 1) for element in value]
     else:
@@ -172,7 +178,7 @@ class _Printer:
         else:
             self.number += 1
             if verb in "vw":  # for these the two flags choose the form of the whole value
-                flags.syntax, flags.sharp, flags.plus = flags.sharp, False, False
+                flags.syntax, flags.named, flags.sharp, flags.plus = flags.sharp, flags.plus, False, False
             parts.append(print_value(self.values[self.number - 1], verb, flags))
 
     def take_index(self, index: str | None) -> None:

@@ -54,7 +54,7 @@ def _eq(value: object, *others: object) -> bool:
                 return True
             continue
         left, right = _comparable(value, other)
-        if kind_of(left) in {"list", "map", "record"}:
+        if kind_of(left) in {"list", "map", "record", "struct"}:
             raise Failure(f"non-comparable type {show(value)}: {type_name(value)}")
         if left == right:
             return True
@@ -133,7 +133,7 @@ def _entry(value: Any, key: object) -> object:
     try:
         return value.lookup(key) if record else value[key]
     except KeyError:
-        return None
+        return getattr(value, "zero", None)
 
 
 def _slice(value: Any, *indexes: object) -> object:
@@ -298,13 +298,34 @@ FUNCTIONS: dict[str, Definition] = {
 PRINTERS = frozenset(("print", "printf", "println", "pad"))
 
 
-def in_heading(name: str, arguments: Sequence[object]) -> object | None:
-    """Return what a function gives in the heading of a table, or None when it is called as in a row.
+_DECIDING = frozenset(("not", "eq", "ne", "lt", "le", "gt", "ge"))
+_READING = frozenset(("index", "slice", "len"))
 
-    Docker's own functions leave a title alone, but for `pad`; so does here every function that would look into a value.
+
+def call_in_heading(name: str, arguments: Sequence[object], *, decides: bool) -> object | None:
+    """Return what a function gives in the heading of a table, None when it is called as in a row.
+
+    Docker's own functions leave a title alone, but for `pad`. Comparisons compare the title itself, as docker's do; so
+    does what looks into a value when its result `decides` a condition. Written out it leaves the title whole, and so
+    does what cannot be done with a title, where the rows have numbers or lists.
     """
-    if FUNCTIONS[name].docker:
+    definition = FUNCTIONS[name]
+    if definition.docker:
         return arguments[0]
-    if name in PRINTERS:
+    title = next((argument for argument in arguments if isinstance(argument, Heading)), None)
+    if title is None:
         return None
-    return next((argument for argument in arguments if isinstance(argument, Heading)), None)
+    if name in PRINTERS:
+        kinds = (*definition.parameters, *[definition.rest] * len(arguments))
+        arguments = [
+            str(value) if isinstance(value, Heading) and kind == "string" else value
+            for value, kind in zip(arguments, kinds, strict=False)
+        ]
+    elif name in _DECIDING or (decides and name in _READING):
+        arguments = [str(value) if isinstance(value, Heading) else value for value in arguments]
+    else:
+        return title
+    try:
+        return definition.call(*arguments)
+    except Failure:
+        return title

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imq.grammar.record import TYPE_CHECKING
 
-from .template_values import kind_of
+from .template_values import entries, kind_of
 
 if TYPE_CHECKING:
     from typing import Any
@@ -13,7 +13,10 @@ _EXPONENT_FROM, _EXPONENT_BELOW = 1e21, 1e-6
 
 
 def encode(value: object) -> str:
-    """Return a value as JSON; keys keep the order that the data have. What JSON cannot write gives no text at all."""
+    """Return a value as JSON: the keys of a map sorted, those of a record or struct in their order.
+
+    What JSON cannot write gives no text at all.
+    """
     parts: list[str] = []
     return "".join(parts) if _write(value, parts) else ""
 
@@ -34,10 +37,10 @@ def _write(value: Any, parts: list[str]) -> bool:
             return _float(float(value), parts)
         case "list":
             return _list(value, parts)
-        case "record":
-            return _mapping(value.data(), parts)
+        case "record" | "struct":
+            return _mapping(value.data().items(), parts)
         case "map":
-            return _mapping(value, parts)
+            return _mapping(entries(value), parts)
         case _:
             parts.append(_string(str(value)))
     return True
@@ -56,7 +59,7 @@ def _list(values: Any, parts: list[str]) -> bool:
 
 def _mapping(values: Any, parts: list[str]) -> bool:
     opening = "{"
-    for key, value in values.items():
+    for key, value in values:
         parts.append(f"{opening}{_string(str(key))}:")
         if not _write(value, parts):
             return False

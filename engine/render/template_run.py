@@ -6,7 +6,8 @@ from imq.grammar.errors import Span, StatementError, UnknownName, listed, neares
 from imq.grammar.record import TYPE_CHECKING
 
 from .template_format import show
-from .template_functions import FUNCTIONS, in_heading
+from .template_functions import FUNCTIONS, call_in_heading
+from .template_literals import to_bytes
 from .template_nodes import (
     Action,
     Branch,
@@ -24,7 +25,19 @@ from .template_nodes import (
     Text,
     Variable,
 )
-from .template_values import Failure, Heading, elements, field, kind_of, names_of, own_text, truth, type_name
+from .template_values import (
+    LENIENT,
+    Failure,
+    Heading,
+    Rules,
+    elements,
+    field,
+    kind_of,
+    names_of,
+    own_text,
+    truth,
+    type_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,24 +48,26 @@ if TYPE_CHECKING:
 
 DEEPEST = 100  # bodies, pipelines and templates within each other; each costs some frames of Python's stack
 _ABSENT: Any = object()  # no value comes in through the pipe
-_EXCERPT = 40
 _BREAK, _CONTINUE = "break", "continue"
 _ASKED = {"string": "string", "int": "integer", "list": "list"}
 
 
-def run(tree: Tree, value: object) -> str:
+def run(tree: Tree, value: object, rules: Rules = LENIENT) -> str:
     """Return what a template writes for a value; a Heading makes the heading row of a table."""
-    return _Run(tree, heading=isinstance(value, Heading)).text(value)
+    return _Run(tree, rules, heading=isinstance(value, Heading)).text(value)
 
 
 class _Run:
     """One execution: what has been written, and the variables."""
 
-    def __init__(self, tree: Tree, *, heading: bool) -> None:
+    def __init__(self, tree: Tree, rules: Rules, *, heading: bool) -> None:
         self.tree = tree
+        self.rules = rules
         self.heading = heading
         self.parts: list[str] = []
         self.depth = 0
+        self.name = ""
+        self.decides = False  # the value at hand decides a condition
         self.order: list[str] = []
         self.variables: dict[str, list[object]] = {}
 
@@ -65,13 +80,28 @@ class _Run:
             raise StatementError("template parsing error: the value is nested too deeply", code="template") from None
         return "".join(self.parts)
 
-    def fail(self, node: Node, message: str) -> NoReturn:
-        raise StatementError(self.complaint(node, message), code="template", span=node.span, text=self.tree.text)
+    def fail(self, node: Node, message: str, at: str = "") -> NoReturn:
+        raise StatementError(self.complaint(node, message, at), code="template", span=node.span, text=self.tree.text)
 
-    def complaint(self, node: Node, message: str) -> str:
-        excerpt = self.source(node)
-        cut = excerpt if len(excerpt) <= _EXCERPT else excerpt[: _EXCERPT - 1] + "…"
-        return f"template parsing error: at <{cut}>: {message}"
+    def complaint(self, node: Node, message: str, at: str = "") -> str:
+        """Return a message in Go's form; `at` is what it names, when that is more than the node."""
+        before = self.tree.text[: self._position(node)]
+        line, column = before.count("\n") + 1, len(to_bytes(before[before.rfind("\n") + 1 :]))
+        place = f'template: :{line}:{column}: executing "{self.name}" at <{at or self.source(node)}>'
+        return f"template parsing error: {place}: {message}"
+
+    def _position(self, node: Node) -> int:
+        """Return where Go says that a node is: a chain of names is at the first name behind what it begins with."""
+        start = node.span.start
+        match node:
+            case Field() if len(node.names) > 1:
+                return start + 1 + len(node.names[0])
+            case Variable() if node.names:
+                return start + len(node.name)
+            case Chain():
+                return node.base.span.end
+            case _:
+                return start
 
     def source(self, node: Node) -> str:
         return self.tree.text[node.span.start : node.span.end]
@@ -117,7 +147,9 @@ class _Run:
     def branch(self, node: Branch, dot: object) -> str | None:
         mark = len(self.order)
         for pipe, body in node.arms:
+            self.decides = True
             value = self.pipeline(pipe, dot)
+            self.decides = False
             if truth(value):
                 jump = self.body(body, value if node.moves_dot else dot)
                 break
@@ -159,11 +191,11 @@ class _Run:
         if body is None:
             self.fail(node, f'template "{node.name}" not defined')
         value = self.pipeline(node.pipe, dot) if node.pipe else None
-        order, variables = self.order, self.variables
-        self.order, self.variables = [], {}
+        name, order, variables = self.name, self.order, self.variables
+        self.name, self.order, self.variables = node.name, [], {}
         self.push("$", value)
         self.body(body, value)
-        self.order, self.variables = order, variables
+        self.name, self.order, self.variables = name, order, variables
 
     # ---- pipelines
 
@@ -213,6 +245,8 @@ class _Run:
                 return self.call(node, (), dot, _ABSENT)
             case Chain():
                 value = self.operand(node.base, dot)
+        if value is None and self.rules.nil_fails and node.names:
+            return self.read_nothing(node.names, node)
         for name in node.names:
             value = self.member(value, name, node)
         return value
@@ -222,14 +256,24 @@ class _Run:
             self.fail(node, "nil is not a command")
         return self.pipeline(node, dot)
 
+    def read_nothing(self, names: tuple[str, ...], node: Node) -> object:
+        """Read names from a value that is not there at all, which Go keeps apart from a field that is nil."""
+        if self.rules.missing_key_fails:
+            self.fail(node, f'nil data; no entry for key "{names[0]}"')
+        return None
+
     def member(self, value: object, name: str, node: Node, arguments: Sequence[object] = ()) -> object:
         """Return what a value has under a name; what a record gives as a function is called, as Go's methods are."""
         try:
-            found = field(value, name)
+            found = field(value, name, self.rules)
+        except Failure as failure:
+            self.fail(node, str(failure))
         except KeyError:
             known = names_of(value)
             hints = (nearest(name, known), f"known: {listed(known)}" if known else "")
             message = f"can't evaluate field {name}" + ("" if known else f" in type {type_name(value)}")
+            if kind_of(value) == "map":
+                message = f'map has no entry for key "{name}"'
             raise UnknownName(
                 self.complaint(node, message), code="template-field", span=node.span, text=self.tree.text, hints=hints
             ) from None
@@ -270,23 +314,31 @@ class _Run:
         for number, operand in enumerate(operands):
             kind = kinds[number] if number < len(kinds) else definition.rest
             if isinstance(operand, Nil) and not number and definition.refuses_nil:
-                self.fail(node, f"error calling {name}: {definition.refuses_nil}")
+                self.fail_calling(node, operands, definition.refuses_nil)
             arguments.append(self.argument(operand, kind, dot))
         if final is not _ABSENT:
             kind = kinds[len(operands)] if len(operands) < len(kinds) else definition.rest
             arguments.append(self.fitting(final, kind, node))
         if self.heading:
-            title = in_heading(name, arguments)
+            title = call_in_heading(name, arguments, decides=self.decides)
             if title is not None:
                 return title
-            arguments[: len(kinds)] = [
-                str(value) if isinstance(value, Heading) and kind == "string" else value
-                for value, kind in zip(arguments, kinds, strict=False)
-            ]
+        if (
+            self.rules.nil_fails
+            and definition.refuses_nil
+            and arguments
+            and kind_of(arguments[0]) in {"nil", "pointer"}
+        ):
+            self.fail_calling(node, operands, "len of nil pointer" if name == "len" else definition.refuses_nil)
         try:
             return definition.call(*arguments)
         except Failure as failure:
-            self.fail(node, f"error calling {name}: {failure}")
+            self.fail_calling(node, operands, str(failure))
+
+    def fail_calling(self, node: Function, operands: Sequence[Operand], message: str) -> NoReturn:
+        """Refuse a call, naming it with its arguments."""
+        end = (operands[-1] if operands else node).span.end
+        self.fail(node, f"error calling {node.name}: {message}", self.tree.text[node.span.start : end])
 
     def check_count(self, node: Function, definition: Definition, count: int) -> None:
         wanted = len(definition.parameters)

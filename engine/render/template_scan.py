@@ -46,8 +46,13 @@ _UNCLOSED = {
 
 def fail(message: str, text: str, start: int, end: int, hint: str = "") -> NoReturn:
     """Raise the error of a template that cannot be read, pointing at a place in it."""
+    line = text.count("\n", 0, start) + 1
     raise StatementError(
-        f"template parsing error: {message}", code="template", span=Span(start, end), text=text, hints=(hint,)
+        f"template parsing error: template: :{line}: {message}",
+        code="template",
+        span=Span(start, end),
+        text=text,
+        hints=(hint,),
     )
 
 

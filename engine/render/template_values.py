@@ -2,14 +2,15 @@
 
 Data are None, bool, int, float, str, sequences, mappings, and records: objects with `lookup(name)` (KeyError when there
 is no such name) and `data()` (a mapping of everything). A number whose class has a `__str__` of its own, as a size has,
-counts as a number and prints as that text.
+counts as a number and prints as that text. `template_types` has values with Go's static types, which name their kind
+(`go_kind`: struct, pointer) and their type (`go_type`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from imq.grammar.record import TYPE_CHECKING
+from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,6 +39,21 @@ _KINDS: dict[type, str] = {
 }
 
 
+class Rules(Record):
+    """What a template may name. The default suits listings, where a value that is not known must not end the whole.
+
+    `folds_case`: names compare without regard to case when they are not there as written. `missing_key_fails` is Go's
+    option `missingkey=error`. `nil_fails`: a field of nil is an error, as in Go.
+    """
+
+    folds_case: bool = True
+    missing_key_fails: bool = False
+    nil_fails: bool = False
+
+
+LENIENT = Rules()
+
+
 class Failure(Exception):
     """A function cannot do what was asked; the message is Go's."""
 
@@ -64,8 +80,10 @@ class Heading:
 
 
 def kind_of(value: object) -> str:
-    """Return a value's kind: nil, bool, int, float, string, list, map, record or other."""
+    """Return a value's kind: nil, bool, int, float, string, list, map, record, struct, nil pointer or other."""
     kind = _KINDS.get(type(value))
+    if kind is None:
+        kind = getattr(type(value), "go_kind", None)
     if kind is None:
         if isinstance(value, (str, Heading)):
             kind = "string"
@@ -86,7 +104,7 @@ def kind_of(value: object) -> str:
 
 def type_name(value: object) -> str:
     """Return what Go calls the type of such a value."""
-    return _TYPES[kind_of(value)]
+    return getattr(value, "go_type", None) or _TYPES[kind_of(value)]
 
 
 def own_text(value: object) -> str | None:
@@ -104,7 +122,7 @@ def truth(value: object) -> bool:
     kind = kind_of(value)
     if kind == "string":
         return isinstance(value, Heading) or bool(value)
-    return True if kind in {"record", "other"} else bool(value)
+    return True if kind in {"record", "other", "struct"} else bool(value)
 
 
 def entries(value: object) -> list[tuple[object, object]]:
@@ -122,36 +140,43 @@ def _key(pair: tuple[object, object]) -> Any:
     return pair[0]
 
 
-def field(value: object, name: str) -> object:
-    """Return what a value has under a name, compared without regard to case when it is not there as written.
+def field(value: object, name: str, rules: Rules = LENIENT) -> object:
+    """Return what a value has under a name.
 
-    A map without the name gives None; a record, or a value which has no names, raises KeyError.
-    An unknown value has unknown fields: None (Go's nil pointer error would end a listing at its first gap).
+    A map without the name gives None, or by the rules raises KeyError, as a record, a struct, or a value which has no
+    names does. An unknown value has unknown fields, None, or by the rules Failure.
     """
-    if value is None:
-        return None
     kind = kind_of(value)
-    if kind == "record" or isinstance(value, Heading):
-        return _record_field(value, name)
+    if kind in {"nil", "pointer"}:
+        if rules.nil_fails:
+            raise Failure(f"nil pointer evaluating {'interface {}' if value is None else type_name(value)}.{name}")
+        return None
+    if kind in {"record", "struct"} or isinstance(value, Heading):
+        return _record_field(value, name, rules)
     if kind != "map":
         raise KeyError(name)
     mapping: Mapping[object, object] = value  # type: ignore[assignment]
     if name in mapping:
         return mapping[name]
-    folded = name.lower()
-    for key in mapping:
-        if isinstance(key, str) and key.lower() == folded:
-            return mapping[key]
+    if rules.folds_case:
+        folded = name.lower()
+        for key in mapping:
+            if isinstance(key, str) and key.lower() == folded:
+                return mapping[key]
+    if rules.missing_key_fails:
+        raise KeyError(name)
     return None
 
 
-def _record_field(value: object, name: str) -> object:
+def _record_field(value: object, name: str, rules: Rules) -> object:
     lookup: Callable[[str], object] = value.lookup  # type: ignore[attr-defined]
-    for spelling in (name, name.lower()):
+    for spelling in (name, name.lower()) if rules.folds_case else (name,):
         try:
             return lookup(spelling)
         except KeyError:
             continue
+    if not rules.folds_case:
+        raise KeyError(name)
     folded = name.lower()
     for key in names_of(value):
         if key.lower() == folded:
@@ -160,7 +185,9 @@ def _record_field(value: object, name: str) -> object:
 
 
 def names_of(value: object) -> list[str]:
-    """Return the names which can be read from a record or map."""
+    """Return the names which can be read from a record, struct or map."""
+    if kind_of(value) == "struct":
+        return value.names()  # type: ignore[attr-defined,no-any-return]
     if kind_of(value) not in {"record", "map"}:
         return []
     return [str(key) for key, _ in entries(value)]

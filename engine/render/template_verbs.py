@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from math import frexp, ldexp
 
+from imq.engine.oci.go_text import quote
+
 from .template_literals import to_bytes
 
 _LARGEST_RUNE = 0x10FFFF
-_ESCAPES = {7: "a", 8: "b", 12: "f", 10: "n", 13: "r", 9: "t", 11: "v"}
 _FRACTION_BITS = 52
 _EXPONENT_FROM, _EXPONENT_BELOW = 6, -4
 _SHARP_DIGITS = 6
@@ -17,11 +18,11 @@ FLOAT_VERBS = "vbgGxXfFeE"
 class Flags:
     """What stands between `%` and the verb."""
 
-    __slots__ = ("minus", "plus", "precision", "sharp", "space", "syntax", "width", "zero")
+    __slots__ = ("minus", "named", "plus", "precision", "sharp", "space", "syntax", "width", "zero")
 
     def __init__(self) -> None:
         self.minus = self.plus = self.sharp = self.space = self.zero = False
-        self.syntax = False  # %#v
+        self.syntax = self.named = False  # %#v and %+v
         self.width: int | None = None
         self.precision: int | None = None
 
@@ -58,26 +59,6 @@ def _print_hex(data: bytes, verb: str, flags: Flags) -> str:
     if flags.space and flags.sharp:
         shown = shown.replace("0X", prefix)
     return flags.pad(prefix + shown if data else "")
-
-
-def quote(text: str, mark: str = '"', *, ascii_only: bool = False) -> str:
-    """Return a text as a quoted constant of Go."""
-    parts = [mark]
-    for character in text:
-        number = ord(character)
-        if character in (mark, "\\"):
-            parts.append("\\" + character)
-        elif character.isprintable() and (number < 0x7F or not ascii_only):
-            parts.append(character)
-        elif number in _ESCAPES:
-            parts.append("\\" + _ESCAPES[number])
-        elif 0xDC80 <= number <= 0xDCFF:
-            parts.append(f"\\x{number - 0xDC00:02x}")
-        elif number < 0x80:
-            parts.append(f"\\x{number:02x}")
-        else:
-            parts.append(f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}")
-    return "".join([*parts, mark])
 
 
 def print_int(number: int, verb: str, flags: Flags) -> str | None:

@@ -6,7 +6,7 @@ import os
 
 from imq.engine.layers.compression import decompressor, sniff
 from imq.engine.layers.pack import pack_tree
-from imq.engine.oci.instructions import apply_instruction
+from imq.engine.oci.instructions import apply_instructions
 from imq.engine.progress import Watched
 from imq.engine.store.files import told
 from imq.engine.store.making import make_image
@@ -31,8 +31,7 @@ def import_image(ingest: Ingest, action: Import, now: int, moved: Callable[[int]
     `moved` is called with the number of bytes, whenever some of the file or folder were taken in.
     """
     runtime: dict[str, Any] = {}
-    for instruction in action.changes:
-        apply_instruction(runtime, instruction)
+    apply_instructions(runtime, action.changes)
     if os.path.isdir(action.path):
         layer = ingest.adopt(_watched(pack_tree(action.path), moved), "", repack="gzip")
     else:

@@ -10,6 +10,7 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, Index, Manifest, read_manifest
 from imq.engine.oci.reference import Reference
 from imq.engine.oci.timestamp import write_time
+from imq.engine.render.docker_inspect import image_document
 from imq.engine.result import Documents, worst
 from imq.engine.store.layout import places_of
 from imq.engine.store.unshown import unshown
@@ -98,37 +99,33 @@ def _document(root: Digest, id_: str, planning: Planning) -> dict[str, Any]:
     if row is None:
         return _artifact(root, planning)
     key, manifest, size, download_size, media_type, annotations = row
-    read = Config.read(store.read(Digest(id_)), f"the config {id_}")
-    config = read.document
+    config = Config.read(store.read(Digest(id_)), f"the config {id_}").document
     names = connection.execute(
         "SELECT DISTINCT name, repository, tag, coalesce(digest || ' ', '') || coalesce(other_digests, ''), set_at"
         " FROM entry WHERE image = ? ORDER BY name",
         (key,),
     ).fetchall()
     moments = [moment for *_, moment in names if moment is not None]
-    document: dict[str, Any] = {
-        "Id": id_,
-        "RepoTags": [name for name, _, tag, *_ in names if tag is not None],
-        "RepoDigests": sorted(
-            {f"{repository}@{digest}" for _, repository, _, known, _ in names if repository for digest in known.split()}
-        ),
-        "Created": config.get("created"),
-        "Author": read.author,
-        "Comment": next((step.comment for step in reversed(read.history) if step.comment), ""),
-        "Architecture": config.get("architecture"),
-        "Variant": config.get("variant"),
-        "Os": config.get("os"),
-        "OsVersion": config.get("os.version"),
-        "Size": size,
+    document = image_document(
+        config,
+        {
+            "Id": id_,
+            "RepoTags": [name for name, _, tag, *_ in names if tag is not None],
+            "RepoDigests": sorted(
+                {f"{repository}@{one}" for _, repository, _, known, _ in names if repository for one in known.split()}
+            ),
+            "Size": size,
+            "VirtualSize": size,
+            "Metadata": {"LastTagTime": write_time(max(moments)) if moments else None},
+        },
+    )
+    document |= {
+        "Descriptor": Descriptor(media_type, Digest(manifest), len(store.read(Digest(manifest)))).document(),
         "DownloadSize": download_size,
-        "Config": read.runtime,
-        "RootFS": {"Type": config["rootfs"].get("type") or "layers", "Layers": [str(one) for one in read.diff_ids]},
-        "Metadata": {"LastTagTime": write_time(max(moments)) if moments else None},
-        "Descriptor": {"mediaType": media_type, "digest": manifest},
         "Annotations": json.loads(annotations),
-        "Index": _platforms(root, planning),
     }
-    return {name: value for name, value in document.items() if value is not None}
+    index = _platforms(root, planning)
+    return document if index is None else document | {"Index": index}
 
 
 def _plan_verify(act: ast.Act, planning: Planning) -> list[Action]:

@@ -8,6 +8,7 @@ from imq.engine.actions import Action, Copy, Fail, Import, Load, Pull, Push, Sav
 from imq.engine.bind import needs_choice, needs_where
 from imq.engine.bind.literals import is_text
 from imq.engine.oci.digest import Digest
+from imq.engine.oci.instructions import apply_instructions
 from imq.engine.oci.platform import host
 from imq.engine.oci.reference import Reference, read_name
 from imq.engine.paths import home_folder, located
@@ -211,11 +212,13 @@ def _plan_import(act: ast.Act, planning: Planning) -> list[Action]:
     if len(paths) != 1:
         raise StatementError("import takes one folder or archive", code="operand", span=act.span)
     message = option_texts(act, "message", planning)
+    changes = option_texts(act, "change", planning)
+    apply_instructions({}, changes)  # what docker would refuse is refused before anything is read
     return [
         Import(
             paths[0] if paths[0] == "-" else _path(paths[0], planning),
             parsed_name(names[0]) if names else None,
-            tuple(option_texts(act, "change", planning)),
+            tuple(changes),
             message[0] if message else f"Imported from {paths[0]}",
             platform_of(act, planning) or host(),
         )

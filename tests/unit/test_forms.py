@@ -15,7 +15,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 from imq.engine.render.cell import Manner
-from imq.engine.render.columns import width
+from imq.engine.render.columns import escape_controls, width
 from imq.engine.render.forms import FORMS, write_answer, write_documents
 from imq.engine.result import Answer, Documents, Heading
 from imq.engine.tables import Kind
@@ -131,6 +131,30 @@ def test_yaml_is_written_as_people_would() -> None:
 @pytest.mark.parametrize(("form", "written"), [("json", "[]\n"), ("yaml", "[]\n"), ("jsonl", ""), ("tree", "")])
 def test_no_rows(form: str, written: str) -> None:
     assert write(form, IMAGES, []) == written
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv"])
+def test_no_cell_is_a_formula_when_a_spreadsheet_reads_it(form: str) -> None:
+    heads = (Heading("=n", "N", Kind.TEXT), Heading("size", "SIZE", Kind.NUMBER))
+    rows: list[tuple[Any, ...]] = [
+        (text, -1) for text in ("=1+1", "+1", "-1", "@SUM(A1)", " =1", "\uff1d1", "a=1", "", "\t=1")
+    ]
+    plain = "".join(write_answer(Answer(heads, rows), MANNER, form))
+    written = "".join(write_answer(Answer(heads, rows), MANNER.replace(spreadsheet=True), form))
+    delimiter = {"csv": ",", "tsv": "\t"}[form]
+    cells = [tuple(line) for line in csv.reader(io.StringIO(written, newline=""), delimiter=delimiter)]
+    assert cells == [
+        ("'=n", "size"), ("'=1+1", "-1"), ("'+1", "-1"), ("'-1", "-1"), ("'@SUM(A1)", "-1"), ("' =1", "-1"),
+        ("'\uff1d1", "-1"), ("a=1", "-1"), ("", "-1"), ("'\t=1", "-1"),
+    ]  # fmt: skip
+    assert "'" not in plain
+
+
+def test_controls_are_written_out_for_terminals() -> None:
+    assert escape_controls("plain\ttext\nü 画像 👩\u200d🔬") == "plain\ttext\nü 画像 👩\u200d🔬"
+    assert escape_controls("\x1b[2J\x9b\x7f\r\u202e\u2066\udc9b\ud800") == (
+        r"\u001b[2J\u009b\u007f\u000d\u202e\u2066\x9b\ud800"
+    )
 
 
 @pytest.mark.parametrize("form", ["json", "jsonl", "yaml", "csv", "tsv", "ids"])

@@ -253,6 +253,34 @@ def test_a_redrawn_screen_takes_away_what_was_there(monkeypatch: pytest.MonkeyPa
     os.close(main)
 
 
+class Screen(io.StringIO):
+    """A terminal that keeps what it gets."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_no_control_reaches_a_terminal(clock: Clock, bars: Bars) -> None:
+    evil = "a\x1b[2J\x9b\u202eb"
+    screen, pipe = Screen(), io.StringIO()
+    for stream in (screen, pipe):
+        lines = Lines(stream, clock)
+        lines.begin(evil, 1)
+        lines.status(digest(1), f"{words.MOUNTED}{evil}", 1)
+        lines.warn(evil)
+    assert screen.getvalue().count(r"a\u001b[2J\u009b\u202eb") == 3
+    assert "\x1b" not in screen.getvalue()
+    assert pipe.getvalue().count(evil) == 3
+    bars.begin(evil, 1)
+    bars.status(digest(1), f"{words.MOUNTED}{evil}", 1)
+    bars.count(evil, 1, 2)
+    clock.now += 1
+    assert all(line.isprintable() for line in drawn(bars))
+    shown = Screen()
+    Bars(shown, clock).warn(evil)
+    assert shown.getvalue() == "WARNING: a\\u001b[2J\\u009b\\u202eb\n"
+
+
 def test_nobody_who_watches_stops_nothing() -> None:
     reading, writing = os.pipe()
     os.close(reading)

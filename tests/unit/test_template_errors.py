@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -166,7 +167,7 @@ def test_running_fails_as_in_go(text: str, message: str) -> None:
     with pytest.raises(StatementError) as caught:
         template.render(VALUE)
     error = caught.value
-    assert error.message.startswith("template parsing error: at <")
+    assert re.match(r'template parsing error: template: :1:\d+: executing "\w*" at <', error.message)
     assert error.message.endswith(f">: {message}")
     assert error.span is not None
     assert text[error.span.start : error.span.end] in error.message
@@ -178,7 +179,8 @@ def test_parsing_fails_as_in_go(text: str, message: str) -> None:
         Template.parse(text)
     error = caught.value
     assert error.code == "template"
-    assert error.message.startswith(f"template parsing error: {message}")
+    line = text.count("\n", 0, error.span.start if error.span else 0) + 1
+    assert error.message.startswith(f"template parsing error: template: :{line}: {message}")
     assert error.span is not None
     assert 0 <= error.span.start <= error.span.end <= len(text)
     assert draw(error).startswith("error[template]: template parsing error: ")

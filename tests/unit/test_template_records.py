@@ -86,7 +86,9 @@ def test_unknown_field_names_the_nearest() -> None:
         render("a {{.Repositry}}", Image())
     error = caught.value
     assert error.code == "template-field"
-    assert error.message == "template parsing error: at <.Repositry>: can't evaluate field Repositry"
+    assert error.message == (
+        'template parsing error: template: :1:4: executing "" at <.Repositry>: can\'t evaluate field Repositry'
+    )
     assert error.span is not None
     assert "a {{.Repositry}}"[error.span.start : error.span.end] == ".Repositry"
     assert error.hints[0] == 'did you mean "repository"?'
@@ -151,7 +153,8 @@ HEADINGS = [
     ("{{join (split .A `:`) `/`}} {{pad .A 1 2}}|", "A  A  |"),
     ('{{printf "%-6s|%.1f|%5d|%q" .Tag .Size .Size .ID}}', 'TAG   |SIZE| SIZE|"ID"'),
     ("{{range $i, $l := .Layers}}{{$i}} {{.Size}}{{end}}", "LAYERS LAYERS SIZE"),
-    ("{{if eq .Tag `x`}}{{.Tag}}{{else}}none{{end}} {{with .Os}}{{.}}{{end}}", "TAG OS"),
+    ("{{if eq .Tag `x`}}{{.Tag}}{{else}}none{{end}} {{with .Os}}{{.}}{{end}}", "none OS"),
+    ("{{if ne .Tag `x`}}a{{end}}{{if not .Tag}}b{{end}}{{if gt (len .Tag) 2}}c{{end}} {{ne .A .B}}", "ac true"),
     ("{{if gt .Size 100}}big{{else}}small{{end}}", "big"),
     ("{{index .Labels `env`}} {{len .Tags}} {{slice .ID 0 3}} {{or .A .B}}", "LABELS TAGS ID A"),
     ("{{print .A .B}} {{eq 1 1}} {{html .A}}", "AB true A"),

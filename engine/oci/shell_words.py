@@ -1,0 +1,184 @@
+"""Words of a Dockerfile as its instructions take them: quotes and escapes removed, variables put in.
+
+Raises `ValueError` in docker's words for what it cannot expand.
+"""
+
+from __future__ import annotations
+
+from imq.grammar.record import TYPE_CHECKING
+
+from .go_text import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_SPECIAL = "@*#?-$!0"
+_NO_BRACE = "syntax error: missing '}'"
+
+
+def expand(word: str, variables: Mapping[str, str], escape: str) -> str:
+    """Return a word with its variables put in: `$x`, `${x}`, `${x:-default}`, `${x:+alternative}`, `${x:?message}`."""
+    return _Expansion(word, variables, escape).whole()[0]
+
+
+def expand_words(word: str, variables: Mapping[str, str], escape: str) -> list[str]:
+    """Return the words that one becomes: a variable's value is parted at its blanks."""
+    return _Expansion(word, variables, escape).whole()[1]
+
+
+class _Expansion:
+    """Goes through one word."""
+
+    def __init__(self, word: str, variables: Mapping[str, str], escape: str) -> None:
+        self.word = word
+        self.variables = variables
+        self.escape = escape
+        self.position = 0
+
+    def whole(self) -> tuple[str, list[str]]:
+        try:
+            return self.until("")
+        except ValueError as problem:
+            raise ValueError(f"failed to process {quote(self.word)}: {problem}") from None
+        except RecursionError:
+            raise ValueError(f"failed to process {quote(self.word)}: it is nested too deeply") from None
+
+    def peek(self) -> str:
+        return self.word[self.position : self.position + 1]
+
+    def next(self) -> str:
+        sign = self.peek()
+        self.position += len(sign)
+        return sign
+
+    def until(self, stop: str) -> tuple[str, list[str]]:
+        """Read up to a character, past it; return the text and the words that it makes."""
+        parts: list[str] = []
+        words = _Words()
+        while sign := self.next():
+            if sign == stop:
+                return "".join(parts), words.all()
+            if sign == "'":
+                parts.append(self.single())
+                words.add(parts[-1])
+            elif sign == '"':
+                parts.append(self.double())
+                words.add(parts[-1])
+            elif sign == "$":
+                parts.append(self.dollar())
+                words.part(parts[-1])
+            elif sign == self.escape:
+                parts.append(self.next())
+                words.add(parts[-1])
+            else:
+                parts.append(sign)
+                words.part(sign)
+        if stop:
+            raise ValueError(f"unexpected end of statement while looking for matching {stop}")
+        return "".join(parts), words.all()
+
+    def single(self) -> str:
+        end = self.word.find("'", self.position)
+        if end < 0:
+            self.position = len(self.word)
+            raise ValueError("unexpected end of statement while looking for matching single-quote")
+        text = self.word[self.position : end]
+        self.position = end + 1
+        return text
+
+    def double(self) -> str:
+        parts: list[str] = []
+        while sign := self.next():
+            if sign == '"':
+                return "".join(parts)
+            if sign == "$":
+                parts.append(self.dollar())
+            elif sign == self.escape and (not self.peek() or self.peek() in ('"', "$", self.escape)):
+                parts.append(self.next())
+            else:
+                parts.append(sign)
+        raise ValueError("unexpected end of statement while looking for matching double-quote")
+
+    def dollar(self) -> str:
+        """Return what stands for the `$` that was read and what follows it."""
+        if self.peek() != "{":
+            name = self.name()
+            return self.variables.get(name, "") if name else "$"
+        self.next()
+        if not self.peek():
+            raise ValueError(_NO_BRACE)
+        if self.peek() in "{}:":
+            raise ValueError("syntax error: bad substitution")
+        name = self.name()
+        sign = self.next()
+        value = self.variables.get(name)
+        if sign == "}":
+            return value or ""
+        if sign == "?":
+            return self.required(name, value, self.rest())
+        if sign == ":":
+            return self.modified(name, value)
+        raise ValueError("missing ':' in substitution")
+
+    def modified(self, name: str, value: str | None) -> str:
+        modifier = self.next()
+        word = self.rest()
+        match modifier:
+            case "+":
+                return word if value else ""
+            case "-":
+                return value or word
+            case "?":
+                self.required(name, value, word)
+                if not value:
+                    raise ValueError(f"{name}: {word or 'is not allowed to be empty'}")
+                return value
+            case _:
+                raise ValueError(f"unsupported modifier ({modifier}) in substitution")
+
+    def required(self, name: str, value: str | None, message: str) -> str:
+        if value is None:
+            raise ValueError(f"{name}: {message or 'is not allowed to be unset'}")
+        return value
+
+    def rest(self) -> str:
+        try:
+            return self.until("}")[0]
+        except ValueError:
+            if not self.peek():
+                raise ValueError(_NO_BRACE) from None
+            raise
+
+    def name(self) -> str:
+        start = self.position
+        if self.peek().isdigit():
+            while self.peek().isdigit():
+                self.position += 1
+        elif self.peek() and self.peek() in _SPECIAL:
+            self.position += 1
+        else:
+            while self.peek().isalnum() or self.peek() == "_":
+                self.position += 1
+        return self.word[start : self.position]
+
+
+class _Words:
+    """The words of an expansion: blanks part them, but for those that were quoted or escaped."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+        self.word = ""
+
+    def add(self, text: str) -> None:
+        self.word += text
+
+    def part(self, text: str) -> None:
+        for sign in text:
+            if not sign.isspace():
+                self.word += sign
+            elif self.word:
+                self.words.append(self.word)
+                self.word = ""
+
+    def all(self) -> list[str]:
+        return [*self.words, self.word] if self.word else self.words

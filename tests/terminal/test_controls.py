@@ -1,0 +1,146 @@
+"""What images say on a real terminal: shown, and never obeyed. In files and pipes it stays as it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import termios
+from typing import TYPE_CHECKING
+
+import pytest
+from images import Image, Layout, layer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EVIL = "a\x1b[31mred\x1b]0;title\x07\x9b2J\x7f\b\r\x00\u202egpj\u2066\u200fz"
+DANGEROUS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+OWN = re.compile(r"\x1b\[(1;31|0)m")
+"""The colours of imq's own errors."""
+IMAGE = Image(
+    [layer({"etc/" + "x\x1b[2Jy": b"1"})],
+    labels={"evil": EVIL, EVIL: "key"},
+    settings={"Cmd": [EVIL], "User": EVIL, "Env": [f"A={EVIL}"]},
+    changes={"author": EVIL, "comment": EVIL, "history": [{"created_by": EVIL, "comment": EVIL}]},
+)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("controls") / "store"
+    Layout(root).add(IMAGE, "evil:1")
+    return root
+
+
+def environment(store: Path, **more: str) -> dict[str, str]:
+    return {**os.environ, "IMQ_ROOT": str(store), "HOME": str(store.parent), "TERM": "xterm", "PAGER": "cat", **more}
+
+
+def on_terminal(store: Path, *words: str, typed: bytes = b"", **more: str) -> str:
+    """Run imq with all its streams on a terminal; return every byte that the terminal got, as text."""
+    mine, its = pty.openpty()
+    termios.tcsetwinsize(its, (24, 80))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "imq", *words], env=environment(store, **more), stdin=its, stdout=its, stderr=its,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(its)
+    if typed:
+        os.write(mine, typed)
+    got = b""
+    while True:
+        try:
+            piece = os.read(mine, 65536)
+        except OSError:  # the other side is closed
+            break
+        if not piece:
+            break
+        got += piece
+    os.close(mine)
+    process.wait()
+    return got.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
+
+
+def piped(store: Path, *words: str) -> bytes:
+    done = subprocess.run(
+        [sys.executable, "-m", "imq", *words], env=environment(store), stdin=subprocess.DEVNULL, capture_output=True,
+        check=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+FORMS = ["table", "json", "jsonl", "yaml", "csv", "tsv", "markdown", "html", "tree", "ids"]
+LINES = [
+    *([f"images select label.evil, cmd, user, author as {form}"] for form in FORMS),
+    ['images format "{{.Labels}} {{.Author}}"'],
+    ['images format "table {{.Author}}\\t{{.User}}"'],
+    ["history of evil:1 as csv"],
+    ["history of evil:1"],
+    ["inspect evil:1"],
+    ["inspect", "-f", "{{.Author}} {{.Config.Labels}}", "evil:1"],
+    ["inspect", "-f", "{{json .}}", "evil:1"],
+    ["history", "--no-trunc", "evil:1"],
+    ["history", "--format", "{{.CreatedBy}} {{.Comment}}", "evil:1"],
+    ["images where label.evil = known group by author select author, count as csv"],
+    ["--dry-run", "rm images where label.evil is known"],
+    ["--yes", "tag images as {{.Author}}"],
+    ["tag images as <<.User>>"],
+    ["assert no images select author, label.evil as csv"],
+    [f"images where {EVIL.replace(chr(0), '')} = 1"],
+    ["pull", f"{EVIL.replace(chr(0), '')}:1"],
+    ["load", f"/nowhere/{EVIL.replace(chr(0), '')}"],
+    ['images format "{{.Nope}}"'],
+    ["files of evil:1 as csv"],
+    ["--explain", 'images where author = "\x1b[31m"'],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", LINES, ids=lambda words: " ".join(words)[:60].encode("ascii", "replace").decode())
+def test_a_terminal_gets_no_controls(store: Path, words: list[str]) -> None:
+    got = on_terminal(store, *words)
+    assert got.strip()
+    assert not DANGEROUS.findall(OWN.sub("", got))
+    assert not re.search("[\udc80-\udcff]", got)
+
+
+def test_what_is_shown_tells_which_control_it_was(store: Path) -> None:
+    assert "a\\u001b[31mred\\u001b]0;title\\u0007\\u009b2J\\u007f" in on_terminal(store, 'images format "{{.Author}}"')
+
+
+def test_json_on_a_terminal_is_the_same_value(store: Path) -> None:
+    assert json.loads(on_terminal(store, "images select author as json")) == [{"author": EVIL}]
+
+
+def test_the_plan_and_its_question_are_clean(store: Path) -> None:
+    got = on_terminal(store, "rm images where label.evil is known", typed=b"n\n")
+    assert "Do this? [y/N]" in got
+    assert not DANGEROUS.findall(OWN.sub("", got))
+
+
+def test_a_pager_gets_no_controls(store: Path, tmp_path: Path) -> None:
+    """`less -R` hands colours on."""
+    pager = tmp_path / "pager"
+    pager.write_text(f"#!/bin/sh\ncat > {tmp_path}/paged\n")
+    pager.chmod(0o755)
+    on_terminal(store, 'images format "{{.Author}}' + "\n" * 100 + 'end"', PAGER=str(pager))
+    got = (tmp_path / "paged").read_text()
+    assert "\\u001b[31mred" in got
+    assert not DANGEROUS.findall(got)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["images select author as csv"], f'author\n"{EVIL}"\n'),
+        (["images select author as tsv"], f'author\n"{EVIL}"\n'),
+        (['images format "{{.Author}}"'], f"{EVIL}\n"),
+        (["history", "--format", "{{.Comment}}", "evil:1"], f"{EVIL}\n"),
+        (["inspect", "-f", "{{.Author}}", "evil:1"], f"{EVIL}\n"),
+    ],
+)
+def test_a_pipe_gets_every_byte(store: Path, words: list[str], text: str) -> None:
+    assert piped(store, *words) == text.encode()
