@@ -12,7 +12,6 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, Index, read_manifest
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import counted, weighed
-from imq.engine.store.files import ELSEWHERE, told
 from imq.grammar.errors import DigestMismatch, ImqError, NotFound, RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -436,19 +435,13 @@ class StoreSource:
             return ()
 
     def _save(self, action: a.Save) -> a.Outcome:
-        from imq.engine.sources.beside import file_beside
+        from imq.engine.sources.writing import written
         from imq.engine.store.saving import save
 
-        place = os.path.dirname(os.path.abspath(action.path))
-        with told(f"write {action.path}", place, action.size, ELSEWHERE), file_beside(action.path) as target:
-            save(
-                self._store,
-                action.images,
-                target,
-                weighed(self._progress, _weighed_as("save", action.path), action.size),
-            )
-            size = target.tell()
-        return a.Outcome("save", action.path, size=size, note=a.describe(action).note)
+        moved = weighed(self._progress, _weighed_as("save", action.path), action.size)
+        with written(action, action.size) as target:
+            save(self._store, action.images, target, moved)
+        return a.Outcome("save", action.path, size=target.size, note=a.describe(action).note)
 
     def _checks(self) -> StoreCheck:
         """Return what verifies images; for all images of a statement the same."""

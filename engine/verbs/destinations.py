@@ -1,8 +1,4 @@
-"""Where copies and archives go.
-
-For a copy `to` names an image, a host or namespace that takes the names over, or is a template of names; for what is
-written on this machine it is a path, or a template of paths.
-"""
+"""Where copies go: `to` names an image, a host or namespace that takes the names over, or is a template of names."""
 
 from __future__ import annotations
 
@@ -10,16 +6,12 @@ from imq.engine.oci.reference import DEFAULT_REGISTRY, Reference
 from imq.grammar.errors import InvalidReference, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .operands import TARGET_COLUMNS, named_query, row_target, target_query, targets
-from .templates import rendered
+from .templates import is_template
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from imq.grammar import ast
-
     from .declaration import Planning
-    from .operands import Target
 
 _FIELDS = ("name", "registry", "repository", "tag", "digest")
 """What a template can read of each source, as of rows of images."""
@@ -31,7 +23,7 @@ def destinations(sources: Sequence[Reference], text: str, planning: Planning) ->
     A text with a tag is the name itself, for one source. One without a tag is a host or a namespace (`mirror:5000/`,
     `mirror.local/team`), below which each source keeps its repository and its tag. A template is made for each.
     """
-    if _is_template(text):
+    if is_template(text):
         return _made(sources, text, planning)
     if text.endswith("/") or _is_host(text):
         return [_below(text.rstrip("/"), source) for source in sources]
@@ -47,21 +39,6 @@ def destinations(sources: Sequence[Reference], text: str, planning: Planning) ->
             hints=("leave the tag out to keep the names: copy A, B to registry.local:5000/team",),
         )
     return [name]
-
-
-def placed(act: ast.Act, text: str, planning: Planning) -> dict[str, list[Target]]:
-    """Return what goes to which path: all to one, or, when the text is a template, each row to its own."""
-    if not _is_template(text):
-        return {text: targets(act, planning)}
-    query = target_query(act, planning) if act.query is not None else named_query(act, planning)
-    by_path: dict[str, list[Target]] = {}
-    for (path,), row in rendered(query, (text,), planning, TARGET_COLUMNS):
-        by_path.setdefault(path, []).append(row_target(row))
-    return by_path
-
-
-def _is_template(text: str) -> bool:
-    return "{{" in text or "<<" in text
 
 
 def _is_host(text: str) -> bool:

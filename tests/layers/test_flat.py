@@ -130,7 +130,6 @@ def test_nothing_is_written_of_what_is_not_what_the_config_says(packed: str) -> 
 def test_the_verb_packs_as_the_name_says(tmp_path: pathlib.Path, ending: str) -> None:
     layout_of(tmp_path / "store", STACK)
     target = tmp_path / f"made.{ending}"
-    (tmp_path / f"made.{ending}.999999999.part").write_bytes(b"left by one that was killed")
     imq(tmp_path / "store", "export", "1", "to", str(target))
     assert sorted(os.listdir(tmp_path)) == [f"made.{ending}", "store"]
     content = target.read_bytes()
@@ -145,22 +144,14 @@ def test_the_verb_packs_as_the_name_says(tmp_path: pathlib.Path, ending: str) ->
     assert target.read_bytes() != b"other"
 
 
-def test_what_a_killed_export_left_goes_with_the_next_and_what_works_stays(tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize("target", ["made", "made.tar"])
+def test_an_export_leaves_its_neighbours_alone(tmp_path: pathlib.Path, target: str) -> None:
     layout_of(tmp_path / "store", STACK)
-    (tmp_path / "made.999999999.part" / "closed").mkdir(parents=True)
-    (tmp_path / "made.999999999.part" / "closed" / "file").write_bytes(b"x")
-    (tmp_path / "made.999999999.old").mkdir()
-    (tmp_path / "made.1.5.part").mkdir()  # none of ours
-    (tmp_path / f"made.{os.getpid()}.part").mkdir()  # of one that runs
-    held = tmp_path / "made.999999998.part"  # of one that runs elsewhere
-    held.mkdir()
-    with subprocess.Popen(["flock", held, "sleep", "60"], start_new_session=True) as other:
-        try:
-            while subprocess.run(["flock", "-n", held, "true"], check=False).returncode == 0:
-                pass
-            imq(tmp_path / "store", "export", "1", "to", str(tmp_path / "made"))
-        finally:
-            os.killpg(other.pid, 9)
-    assert sorted(os.listdir(tmp_path)) == sorted(
-        ["made", f"made.{os.getpid()}.part", "made.1.5.part", "made.999999998.part", "store"]
-    )
+    kept = [f"{target}.20240101.old", f"{target}.999999999.part", f"{target}.999999999.old", f"{target}.part"]
+    for name in kept:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(b"x")
+    for _ in range(2):
+        imq(tmp_path / "store", "export", "1", "to", str(tmp_path / target), "force")
+    assert sorted(os.listdir(tmp_path)) == sorted([target, "store", *kept])
+    assert all((tmp_path / name / "file").read_bytes() == b"x" for name in kept)
