@@ -135,7 +135,7 @@ class Layering:
 
     def _linked(self, entry: Entry) -> tuple[str, str]:
         """Return the place and the name of what a hard link is to."""
-        target = cleaned(entry.link_target, self._limits.most_depth)
+        target = cleaned(entry.link_target, self._limits.most_depth, clamped=True)
         above, _, linked = target.rpartition("/")
         found = self._places.find(above)
         mode = self._places.look(found, linked) if found is not None and linked else None

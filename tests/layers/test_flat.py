@@ -17,7 +17,7 @@ from imq.engine.layers.unpack import unpack_layers
 from imq.grammar.errors import ImqError
 from layers.stacks import census, folder, layer, link, member, stacked, symlink
 from layers.test_malicious import LOWER, REFUSED
-from layers.test_unpack import STACK, layout_of
+from layers.test_unpack import CLIMBING, STACK, layout_of
 from store.stores import imq
 
 if TYPE_CHECKING:
@@ -47,9 +47,14 @@ def same(one: dict[str, tuple[object, ...]], other: dict[str, tuple[object, ...]
 
 
 @as_root
-def test_tar_makes_of_it_what_is_unpacked(tmp_path: pathlib.Path) -> None:
-    unpack_layers(STACK, str(tmp_path / "folder"))
-    same(census(tmp_path / "folder"), untarred(flat(STACK), tmp_path / "untarred"))
+@pytest.mark.parametrize("stack", [STACK, CLIMBING], ids=["usual", "climbing"])
+def test_tar_makes_of_it_what_is_unpacked(tmp_path: pathlib.Path, stack: tuple[StackedLayer, ...]) -> None:
+    unpack_layers(stack, str(tmp_path / "folder"))
+    found, expected = untarred(flat(stack), tmp_path / "untarred"), census(tmp_path / "folder")
+    for name in {"opt", "opt/app"} & expected.keys():  # no entry tells of these: their times are nobody's
+        expected.pop(name)
+        found.pop(name)
+    same(expected, found)
 
 
 @as_root

@@ -82,6 +82,24 @@ STACK = (
 )  # fmt: skip
 
 
+CLIMBING = (
+    layer(folder("etc"), member("etc/passwd", b"root"), folder("usr"), folder("usr/lib"), folder("opt/app/bin")),
+    layer(
+        symlink("lib", "../usr/lib"),
+        member("lib/libc.so", b"\x7fELF"),
+        symlink("opt/app/etc", "../../../../etc"),
+        member("opt/app/etc/hosts", b"hosts"),
+        symlink("opt/app/root", "/../.."),
+        member("opt/app/root/usr/lib/one", b"1"),
+        link("opt/app/passwd", "../etc/passwd"),
+        symlink("nowhere", "../../missing"),
+        link("again", "nowhere"),
+    ),
+    layer(member("lib/.wh.one"), member("opt/app/etc/.wh.hosts")),
+)
+"""Links whose targets climb above the root, as layers in the wild have them."""
+
+
 @pytest.fixture
 def open_folder() -> Iterator[pathlib.Path]:
     """A folder that everybody may write to; those of pytest are closed to others."""
@@ -156,6 +174,20 @@ def test_root_makes_the_tree_that_umoci_makes(tmp_path, kernel):
     assert ours["across"][3] == 1_000_000
     assert ours["opaque/deep"][TIME] == MOMENT * 10**9  # which umoci gives it before it removes what is hidden there
     assert without(ours, "opaque/deep", TIME) == without(theirs, "opaque/deep", TIME)
+
+
+@as_root
+def test_links_that_climb_lead_where_umoci_lets_them_lead(tmp_path):
+    needed("umoci")
+    image = layout_of(tmp_path / "layout", CLIMBING)
+    subprocess.run(["umoci", "raw", "unpack", "--image", image, tmp_path / "theirs"], check=True, capture_output=True)
+    unpack_layers(CLIMBING, str(tmp_path / "ours"))
+    ours, theirs = census(tmp_path / "ours"), census(tmp_path / "theirs")
+    assert {"usr/lib/libc.so", "opt/app/passwd", "again"} <= ours.keys()
+    assert not {"usr/lib/one", "etc/hosts"} & ours.keys()
+    for name in ours:
+        assert ours[name][:4] == theirs[name][:4], name
+    assert ours.keys() == theirs.keys()
 
 
 @as_root
