@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _PROCESSES = "/proc/"
 _MOST_LINKS = 40
+_SMALLEST_HOLE = 4096
+"""Bytes: what file systems leave out."""
+_ZEROS = bytes(64 << 10)
 _HERE = -100  # AT_FDCWD
 _NOREPLACE, _EXCHANGE = 1, 2  # of renameat2
 _UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
@@ -29,20 +32,38 @@ _NO_UNNAMED = (errno.ENOTSUP, errno.EISDIR, errno.ENOENT, errno.EINVAL)
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS, errno.EACCES)
 
 
-class OutputFile:
-    """A file that is being written; `size` counts the bytes."""
+def is_zero(piece: bytes | memoryview) -> bool:
+    """Whether a piece of at most 64 KiB is all zeros and long enough to be left out as a hole."""
+    return len(piece) >= _SMALLEST_HOLE and not piece[0] and not piece[-1] and bytes(piece) == _ZEROS[: len(piece)]
 
-    def __init__(self, descriptor: int) -> None:
+
+class OutputFile:
+    """A file that is being written; `size` counts the bytes. In one with `holes` long runs of zeros take no room."""
+
+    def __init__(self, descriptor: int, *, holes: bool) -> None:
         self.size = 0
         self._descriptor = descriptor
+        self._holes = holes
+        self._ends_in_hole = False
 
     def write(self, content: bytes | memoryview) -> int:
         """Write all of the content."""
         left = memoryview(content)
         while left:
-            left = left[os.write(self._descriptor, left) :]
+            piece = left[: len(_ZEROS)]
+            self._ends_in_hole = self._holes and is_zero(piece)
+            if self._ends_in_hole:
+                os.lseek(self._descriptor, len(piece), os.SEEK_CUR)
+                left = left[len(piece) :]
+            else:
+                left = left[os.write(self._descriptor, piece) :]
         self.size += len(content)
         return len(content)
+
+    def finish(self) -> None:
+        """Give the file the length of what was written."""
+        if self._ends_in_hole:
+            os.truncate(self._descriptor, self.size)
 
 
 def kind_of_output(path: str) -> str:
@@ -101,7 +122,7 @@ def _write_through(path: str) -> Iterator[OutputFile]:
     try:
         if stat.S_ISREG(os.fstat(handle).st_mode):  # what a shell has redirected to: behind what was written there
             os.lseek(handle, 0, os.SEEK_END)
-        yield OutputFile(handle)
+        yield OutputFile(handle, holes=False)
     finally:
         os.close(handle)
 
@@ -110,7 +131,9 @@ def _write_whole(folder: int, name: str, path: str, *, replace: bool, private: b
     before = _regular(folder, name, path)
     handle, temporary = _open_temporary(folder, 0o600 if private or before is not None else 0o666)
     try:
-        yield OutputFile(handle)
+        file = OutputFile(handle, holes=True)
+        yield file
+        file.finish()
         if before is not None:
             with suppress(PermissionError):
                 os.fchown(handle, before.st_uid, before.st_gid)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+DEEPEST = 128
+"""Names in a path that are unpacked, and so packed, unless a limit says otherwise."""
 _MOST_OPEN = 256
 _MOST_LINKS = 40
 """Links on the way to one folder, as in Linux."""

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from imq.engine.layers.stream import Compressor
+    from imq.engine.layers.tar import Entry
 
     from .layout import Layout
 
@@ -243,15 +244,22 @@ class Ingest:
             with self._guard:
                 self.contents.append(content)
 
-    def adopt(self, pieces: Iterable[bytes | memoryview], packed: str, repack: str | None = None) -> Adopted:
+    def adopt(
+        self,
+        pieces: Iterable[bytes | memoryview],
+        packed: str,
+        repack: str | None = None,
+        on_entry: Callable[[Entry], None] | None = None,
+    ) -> Adopted:
         """Store a layer whose digest nobody has said: a tar archive, packed as `packed` names (`""`: plain).
 
-        `repack` packs a plain archive on the way in. Returns the descriptor that the content turned out to have.
+        `repack` packs a plain archive on the way in; `on_entry` is called with each entry, and may refuse it. Returns
+        the descriptor that the content turned out to have.
         """
         from hashlib import sha256
 
         pack = compressor(repack) if repack is not None and repack != packed else None
-        meter = LayerMeter("" if pack else packed)
+        meter = LayerMeter("" if pack else packed, on_entry=on_entry)
         hasher, size = sha256(), 0
         temporary = self._temporary()
         try:

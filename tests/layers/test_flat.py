@@ -18,6 +18,7 @@ from imq.grammar.errors import ImqError
 from layers.stacks import census, folder, layer, link, member, stacked, symlink
 from layers.test_malicious import LOWER, REFUSED
 from layers.test_unpack import CLIMBING, STACK, layout_of
+from servers import needed
 from store.stores import imq
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def test_links_and_what_replaces_them(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("version", ["", "0.0", "0.1", "1.0"], ids=lambda version: version or "gnu")
-def test_sparse_files_are_written_in_full(tmp_path: pathlib.Path, version: str) -> None:
+def test_sparse_files_stay_sparse(tmp_path: pathlib.Path, version: str) -> None:
     path = tmp_path / "holes"
     with open(path, "wb") as file:
         file.seek(300_000)
@@ -97,13 +98,48 @@ def test_sparse_files_are_written_in_full(tmp_path: pathlib.Path, version: str) 
         check=True,
     )
     assert len(made.stdout) < 200_000
-    stack = (stacked(made.stdout, "gzip"),)
-    with tarfile.open(fileobj=io.BytesIO(flat(stack))) as archive:
-        (one,) = archive.getmembers()
-        assert one.name == "holes"
-        content = archive.extractfile(one)
+    written = flat((stacked(made.stdout, "gzip"), layer(link("again", "holes"))))
+    assert len(written) < 200_000
+    with tarfile.open(fileobj=io.BytesIO(written)) as archive:
+        assert archive.getnames() == ["again", "holes"]
+        content = archive.extractfile("holes")
         assert content is not None
         assert content.read() == path.read_bytes()
+    for program in ("tar", "bsdtar"):
+        needed(program)
+        (tmp_path / program).mkdir()
+        subprocess.run([program, "-xf", "-"], input=written, cwd=tmp_path / program, check=True)
+        assert (tmp_path / program / "holes").read_bytes() == path.read_bytes()
+        assert (tmp_path / program / "again").stat().st_nlink == 2
+
+
+def test_a_file_of_holes_counts_for_what_it_holds(tmp_path: pathlib.Path) -> None:
+    log, content = member("lastlog", b"x" * 512)
+    log.pax_headers = {"GNU.sparse.map": f"{1 << 40},512", "GNU.sparse.size": str((1 << 40) + 512)}
+    stack = (layer((log, content)),)
+    assert len(flat(stack)) < 100_000
+    unpack_layers(stack, str(tmp_path / "made"))
+    about = (tmp_path / "made" / "lastlog").stat()
+    assert about.st_size == (1 << 40) + 512
+    assert about.st_blocks * 512 < 100_000
+
+
+@pytest.mark.parametrize("ending", ["tar", "tar.gz"])
+def test_zeros_take_no_room(tmp_path: pathlib.Path, ending: str) -> None:
+    size = 16 << 20
+    content = bytes(size) + b"middle" + bytes(size)
+    layout_of(tmp_path / "store", (layer(member("zeros", bytes(size)), member("more", content), member("few", b"0")),))
+    imq(tmp_path / "store", "export", "1", "to", str(tmp_path / f"made.{ending}"))
+    imq(tmp_path / "store", "export", "1", "to", str(tmp_path / "made"))
+    assert (tmp_path / "made" / "zeros").read_bytes() == bytes(size)
+    assert (tmp_path / "made" / "more").read_bytes() == content
+    assert (tmp_path / "made" / "few").read_bytes() == b"0"
+    for path in (tmp_path / "made" / "zeros", tmp_path / "made" / "more", tmp_path / f"made.{ending}"):
+        assert path.stat().st_blocks * 512 < 1 << 20
+    with tarfile.open(tmp_path / f"made.{ending}") as archive:
+        found = archive.extractfile("more")
+        assert found is not None
+        assert found.read() == content
 
 
 @pytest.mark.parametrize("name", REFUSED)
