@@ -165,7 +165,7 @@ class Save(Record):
 class Export(Record):
     """Unpack an image to the folder `path`; what is there is replaced with `force`, or is an empty folder.
 
-    `packed` not None: into an archive, which is packed so (see `media.layer_compression`; "" is not at all).
+    `packed` not None: into an archive, which is packed so (see `compression.compressor`; "" is not at all).
     `existing` and `force` are as of `Save`.
     """
 

@@ -41,8 +41,8 @@ def pack_tree(
     1970) is put in place of later modification times. Sockets cannot be archived: `on_left_out` hears their relative
     path and why. Symbolic links are kept, names of one file become hard links, devices and fifos are entries.
 
-    A missing root raises `NotFound`, a path of more than `most_depth` names `Malformed(code="path-depth")`. What cannot be
-    read raises `ImqError(code="unreadable")`, a file whose size changes while it is read `ImqError(code="changed")`.
+    A missing root raises `NotFound`, a path of more than `most_depth` names `Malformed(code="path-depth")`. What cannot
+    be read raises `ImqError(code="unreadable")`, a file whose size changes while it is read `ImqError(code="changed")`.
     Each names the file.
     """
     if not os.path.isdir(root):

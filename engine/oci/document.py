@@ -236,7 +236,7 @@ class Manifest(Record):
         types = {layer.media_type for layer in self.layers}
         if config not in media.CONFIGS:  # then its layers alone tell
             types.discard("")
-        return any(media.layer_compression(media_type) is not None for media_type in types)
+        return any(media.is_layer(media_type) for media_type in types)
 
     @property
     def kind(self) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 from imq.engine.layers.beneath import DEEPEST, too_deep
-from imq.engine.layers.compression import decompressor, sniff
+from imq.engine.layers.compression import sniff, unpacked
 from imq.engine.layers.pack import pack_tree
+from imq.engine.oci import media
 from imq.engine.oci.instructions import apply_instruction
 from imq.engine.progress import Watched
 from imq.engine.store.files import told
@@ -41,10 +42,10 @@ def import_image(ingest: Ingest, action: Import, now: int, moved: Callable[[int]
         with Watched(_opened(action.path), moved) as source:
             head = source.read(_PIECE)
             packed = sniff(head)
-            if packed in ("gzip", "zstd"):
+            if packed in media.LAYER_TYPES and packed:
                 layer = ingest.adopt(_pieces(head, source), packed, on_entry=_check_depth)
             else:
-                plain = _plain(packed, head, source) if packed else _pieces(head, source)
+                plain = unpacked(packed, _pieces(head, source)) if packed else _pieces(head, source)
                 layer = ingest.adopt(plain, "", repack="gzip", on_entry=_check_depth)
     return make_image(ingest, layer, runtime, action.platform, now, action.message)
 
@@ -79,10 +80,3 @@ def _pieces(head: bytes, source: Watched) -> Iterator[bytes]:
     yield head
     while piece := source.read(_PIECE):
         yield piece
-
-
-def _plain(packed: str, head: bytes, source: Watched) -> Iterator[bytes | memoryview]:
-    unpack = decompressor(packed)
-    for piece in _pieces(head, source):
-        yield from unpack.feed(piece)
-    unpack.finish()

@@ -95,11 +95,10 @@ def _layers(store: Store, action: Export, watch: Callable[[int], Callable[[int],
     layers = []
     moved = watch(sum(size for _, _, size, _ in rows))
     for digest, diff_id, size, media_type in rows:
-        compression = media.layer_compression(media_type)
-        if compression is None:
+        if not media.is_layer(media_type):
             raise unknown_type(Descriptor(media_type, Digest(digest), size))
         blob = Digest(digest)
-        layers.append(StackedLayer(blob, Digest(diff_id), compression, partial(_opened, store, blob, moved)))
+        layers.append(StackedLayer(blob, Digest(diff_id), None, partial(_opened, store, blob, moved)))
     return layers
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from imq.engine.layers.compression import sniff
+from imq.engine.layers.compression import sniff, unpacked
 from imq.engine.oci import media
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
@@ -316,10 +316,6 @@ def _adopt_layer(files: Files, source: BinaryIO, diff_id: Digest, size: int, ing
     head = source.read(_HEAD)
     source.seek(0)
     packed = sniff(head)
-    if packed not in ("", "gzip", "zstd"):
-        raise Malformed(
-            f"a layer is packed with {packed}", code="compression", hints=("known are gzip, zstd and plain tar",)
-        )
     if not packed:  # then what it unpacks to is what it is
         descriptor = Descriptor(media.OCI_LAYER, diff_id, size)
         if diff_id not in ingest.reserve((descriptor,)):
@@ -330,7 +326,11 @@ def _adopt_layer(files: Files, source: BinaryIO, diff_id: Digest, size: int, ing
                     f"a layer of the archive is not what the config says: {problem.message}", code="diff-id-mismatch"
                 ) from None
         return descriptor
-    adopted = ingest.adopt(_pieces(files, source), packed)
+    pieces = _pieces(files, source)
+    if packed in media.LAYER_TYPES:
+        adopted = ingest.adopt(pieces, packed)
+    else:  # bzip2 and xz, for which there is no media type
+        adopted = ingest.adopt(unpacked(packed, pieces), "", repack="gzip")
     if adopted.content.diff_id != diff_id:
         raise DigestMismatch(
             f"a layer of the archive unpacks to {adopted.content.diff_id}, but the config says {diff_id}",

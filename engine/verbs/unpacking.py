@@ -110,9 +110,9 @@ VERBS = (
         files=("to",),
         differs="It is docker export for an image. A name that ends in .tar, .tar.gz or .tar.zst makes an archive: it"
         " has owners and devices whoever makes it, and tar and docker import read it. In a folder root gives files"
-        " their owners; anybody else keeps what is made, and finds an empty file in the place of each device. Either is"
-        " there when all of it is, or not at all. With force what is there is replaced, not added to; skip existing"
-        " leaves it. A device, FIFO or /dev/stdout is written to, as one archive.",
+        " their owners; anybody else keeps what is made, without setuid and setgid bits, and finds an empty file in the"
+        " place of each device. Either is there when all of it is, or not at all. With force what is there is replaced,"
+        " not added to; skip existing leaves it. A device, FIFO or /dev/stdout is written to, as one archive.",
         plan=_plan_export,
     ),
 )
