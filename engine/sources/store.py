@@ -423,9 +423,12 @@ class StoreSource:
                     if not image.names:
                         change.keep(descriptor, self._clock())
         for image in loaded:
-            for problem in self._config_problems(image.id):
-                self._progress.warn(problem)
-            yield a.Outcome("load", ", ".join(map(str, image.names)) or "<none>", image.id)
+            for warning in self._config_problems(image.id):
+                self._progress.warn(warning)
+            target = ", ".join(map(str, image.names)) or "<none>"
+            yield a.Outcome("load", target, image.id)
+            for problem in image.problems:
+                yield a.Outcome("load", target, image.id, error=problem)
 
     def _config_problems(self, config: Digest) -> tuple[str, ...]:
         """Return what some tools refuse in a config and imq reads on with; of what is no config, nothing."""

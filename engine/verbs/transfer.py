@@ -280,6 +280,9 @@ VERBS = (
         'load "images.tar"',
         Takes.PATHS,
         options=("dry run",),
+        differs="An archive may be packed with gzip, zstd, bzip2 or xz. What index.json and manifest.json list is"
+        " joined. Of an index the images that are whole are taken in, and each of the others is reported. Archives of"
+        " format 1.0, which have repositories in their place, are taken as docker 20.10 takes them.",
         plan=_plan_load,
     ),
     Verb(
