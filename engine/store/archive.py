@@ -288,7 +288,9 @@ def _docker_images(content: bytes, path: str) -> list[_DockerImage]:
         try:
             names = tuple(Reference.parse(tag).with_default_tag() for tag in tags)
         except InvalidReference as problem:
-            raise Malformed(f"the archive names an image wrongly: {problem.message}", code="archive") from None
+            raise Malformed(
+                f"the manifest.json of {path} names an image wrongly: {problem.message}", code="archive"
+            ) from None
         images.append(_DockerImage(config, names, tuple(layers)))
     return images
 
