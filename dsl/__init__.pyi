@@ -825,10 +825,10 @@ def import_(*what: _Path, as_: _Path | None = ..., change: _Path | Sequence[_Pat
 def load(*what: _Path, dry_run: bool = ...) -> Statement:
     """Take in the images of an archive that docker save, podman save or imq save wrote, or of an OCI layout. In text: `load "images.tar"`"""
     ...
-def save(*what: _Name | Query, to: _Path | None = ..., dry_run: bool = ...) -> Statement:
-    """Write images into one archive that docker load, podman, skopeo and imq read; a template of paths makes one for each row. In text: `save images where label.env = prod to "prod.tar"`"""
+def save(*what: _Name | Query, to: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., dry_run: bool = ...) -> Statement:
+    """Write images into one archive that docker load, podman, skopeo and imq read; a template of paths makes one for each row. A file that is there is replaced with force, or when you confirm it; skip existing leaves it. In text: `save images where label.env = prod to "prod.tar"`"""
     ...
-def export(*what: _Name | Query, to: _Path | None = ..., force: bool = ..., dry_run: bool = ...) -> Statement:
+def export(*what: _Name | Query, to: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., dry_run: bool = ...) -> Statement:
     """Unpack an image to a folder, or to an archive: the files that a container of it would see. A template of paths makes one for each row. In text: `export redis:7 to "rootfs"`"""
     ...
 def rm(*what: _Name | Query, force: bool = ..., platform: _Path | Sequence[_Path] | None = ..., with_its_tags: bool = ..., dry_run: bool = ...) -> Statement:

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import os
-
 from imq.grammar.errors import listed
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -86,7 +84,7 @@ class DropPlatform(Record):
 
 
 class Stay(Record):
-    """Leave what was asked for as it is; `why` is told. It is nothing that went wrong."""
+    """Leave an image or a file as it is; `why` is told. It is nothing that went wrong."""
 
     name: str
     id: Digest
@@ -157,25 +155,32 @@ class Load(Record):
 
 
 class Save(Record):
-    """Write images into one archive that docker load and OCI tools read. Each image: its root and its names."""
+    """Write images into one archive that docker load and OCI tools read. Each image: its root and its names.
+
+    `existing` is what was at the path when this was planned: see `kind_of_output`. `force`: it may be replaced unasked.
+    """
 
     path: str
     images: tuple[tuple[Digest, tuple[str, ...]], ...]
     size: int
+    existing: str = ""
+    force: bool = False
 
 
 class Export(Record):
-    """Unpack an image to the folder `path`; what is there is replaced, or (not `replaces`) is an empty folder.
+    """Unpack an image to the folder `path`; what is there is replaced with `force`, or is an empty folder.
 
-    `packed` not None: into an archive, which is packed so (see `media.layer_compression`; "" is not at all).
+    `packed` not None: into an archive, which is packed so (see `compression.compressor`; "" is not at all).
+    `existing` and `force` are as of `Save`.
     """
 
     path: str
     name: str
     root: Digest
     id: Digest
-    replaces: bool = False
+    force: bool = False
     packed: str | None = None
+    existing: str = ""
 
 
 class Collect(Record):
@@ -261,6 +266,12 @@ WRITES_THERE = (Push, Copy, RemoveTag, RemoveManifest, Join)
 """Actions after which names in registries may stand for something else."""
 
 
+def unasked(actions: Sequence[Action]) -> list[str]:
+    """Return the paths of files that actions replace, and that nobody has said may be replaced."""
+    writes = (action for action in actions if isinstance(action, Export | Save))
+    return [action.path for action in writes if action.existing == "file" and not action.force]
+
+
 class Outcome(Record):
     """What came of an action: `size` are the bytes freed, fetched or written; `error` says why nothing came of it."""
 
@@ -298,6 +309,15 @@ def _chosen(platforms: tuple[Platform, ...]) -> str:
     return f" for {', '.join(map(str, platforms))}" if platforms else ""
 
 
+_REPLACED = {
+    "": "",
+    "file": ", in the place of the file that is there",
+    "folder": ", in the place of the folder that is there",
+    "stream": ", into what is there",
+}
+"""What the plan says of what is at a path already."""
+
+
 def describe(action: Action) -> Outcome:
     """Return how an action is listed before it is done."""
     match action:
@@ -332,11 +352,12 @@ def describe(action: Action) -> Outcome:
             return Outcome("import", str(name) if name else "<none>", note=f"from {path}")
         case Load(path):
             return Outcome("load", path)
-        case Save(path, images, size):
-            return Outcome("save", path, size=size, note=f"{len(images)} image{'s' if len(images) != 1 else ''}")
-        case Export(path, name, _, id_, replaces):
-            there = ", in the place of what is there" if replaces and os.path.lexists(path) else ""
-            return Outcome("export", path, id_, note=f"{name}{there}")
+        case Save(path, images, size, existing):
+            images_said = f"{len(images)} image{'s' if len(images) != 1 else ''}"
+            return Outcome("save", path, size=size, note=f"{images_said}{_REPLACED[existing]}")
+        case Export(path, name, _, id_, force, _, existing):
+            replaced = _REPLACED[existing] if existing != "folder" or force else ""
+            return Outcome("export", path, id_, note=f"{name}{replaced}")
         case Collect():
             return Outcome("collect", "blobs that no image reaches")
         case Verify(name, _, id_, repairs, places):

@@ -303,6 +303,8 @@ def _keywords(kinds: frozenset[str], scene: _Scene) -> Iterator[Word]:
         yield Word("as", "keyword", CLAUSES["as"].doc)
     if "SPARE" in kinds and "SPARE" not in scene.said:
         yield Word("except newest", "keyword", CLAUSES["except"].doc)
+    if "EXISTING" in kinds and "EXISTING" not in scene.kinds and scene.verb and "skip existing" in scene.verb.options:
+        yield Word("skip existing", "keyword")
     if "SETS" in kinds:
         yield from (Word(word, "keyword", CLAUSES["union"].doc) for word in ("union", "except", "intersect"))
     if "WORDED" in kinds:

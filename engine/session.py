@@ -525,7 +525,7 @@ class Session:
         )
 
     def _act(self, statement: ast.Act, *, dry_run: bool) -> Result:
-        from .actions import DropPlatform, Fail, Remove, Stay, Untag, describe, outcomes
+        from .actions import DropPlatform, Fail, Remove, Stay, Untag, describe, outcomes, unasked
 
         verb = verb_of(statement)
         unanswered: list[tuple[str, ImqError]] = []
@@ -549,7 +549,8 @@ class Session:
         if dry_run or any(option.name == "dry run" for option in statement.options):
             return listed
         asks = verb.destroys and any(not isinstance(action, Fail | Stay) for action in actions)
-        if asks and self.world.confirm is not None and not self.world.confirm(listed):
+        existing = unasked(actions)
+        if (asks or existing) and not self._confirmed(listed, existing):
             return Told("nothing was done\n", NeedsConfirmation.exit_code)
         return outcomes(list(self._apply(actions)), statement.output, form)
 
@@ -557,6 +558,21 @@ class Session:
         """Say what a removal did not see, when its query goes by containers: the store has none, and engines may."""
         if self.warns and statement.query is not None and depends_on_containers(planning.bind(statement.query)):
             self.world.progress.warn(NOTHING_RUNS)
+
+    def _confirmed(self, listed: Answer, existing: Sequence[str]) -> bool:
+        """Whether the user agrees to the plan. That `existing` files are replaced is only for a user to allow."""
+        confirm = self.world.confirm
+        try:
+            if confirm is not None:
+                return confirm(listed)
+        except NeedsConfirmation:
+            if not existing:
+                raise
+        if not existing:
+            return True
+        from .verbs.outputs import existing_files
+
+        raise existing_files(existing)
 
     def _apply(self, actions: list[Action]) -> Iterator[Outcome]:
         from .actions import WRITES_THERE

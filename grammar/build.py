@@ -168,6 +168,9 @@ class Builder:
     def option_repair(self, span: Span) -> ast.Option:
         return ast.Option("repair", (), span)
 
+    def option_skip_existing(self, _words: Token, span: Span) -> ast.Option:
+        return ast.Option("skip existing", (), span)
+
     def option_run(self, values: list[ast.Literal], span: Span) -> ast.Option:
         return ast.Option("run", tuple(values), span)
 

@@ -54,6 +54,7 @@ _TEMPLATE = _Rare(rf"(?:{_BRACES}|[^\n;])+")
 _COMPARISON = _Rare(r"!=|<>|<=|>=|==|[=<>]")
 _FORM = _Rare(r"as\s+(\w+)(?![\w.:/@-])", re.IGNORECASE)
 _SPARE = _Rare(r"except\s+newest\b", re.IGNORECASE)
+_EXISTING = _Rare(r"skip\s+existing\b", re.IGNORECASE)
 _CALLED = re.compile(r"[ \t]*\(")
 _ASKED = _Rare(
     r"\s+(?:(?:where|of|all|group\s+by|having|order\s+by|limit|skip|except|until|select|count|union|intersect)"
@@ -153,6 +154,7 @@ class Lexer:
         return (
             WORDS.get(word) in accepts
             or (word == "as" and "FORM" in accepts)
+            or (word == "skip" and "EXISTING" in accepts)
             or (word in _WORDED and "WORDED" in accepts)
             or (word in _MOMENT and "MOMENT" in accepts)
             or (word in _SETS and ("SETS" in accepts or "SPARE" in accepts))
@@ -227,6 +229,8 @@ class Lexer:
                 return self._take("SPARE", spare).replace(value="except newest")
             if "SETS" in accepts:
                 return self._word("SETS", name, low)
+        if low == "skip" and "EXISTING" in accepts and (existing := _EXISTING.match(text, name.start())):
+            return self._take("EXISTING", existing)
         kind = WORDS.get(low)
         if kind in accepts:
             return self._take(kind, name)

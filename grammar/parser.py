@@ -36,6 +36,7 @@ _DESCRIBED = {
     "MOMENT": '"before", "after", "since", "within"',
     "RELATION": "a relation",
     "SPARE": '"except newest"',
+    "EXISTING": '"skip existing"',
     "SETS": '"union", "except", "intersect"',
     "$END": "the end",
     **{kind: f'"{word}"' for word, kind in WORDS.items()},

@@ -190,7 +190,8 @@ def _manifest_size(desk: Desk, outcome: Outcome) -> int | None:
 def compile_save(given: Given, around: Around) -> Statements:
     """Return the saving of images. A repository's name without a tag means all its tags, as in docker."""
     names = [name for given_name in given.arguments for name in _meant(given_name, around)]
-    return (ast.Act("save", _literals(*names), options=_options(("to", (given.last("output") or _STREAM,)))),)
+    to = _options(("to", (given.last("output") or _STREAM,)))
+    return (ast.Act("save", _literals(*names), options=(*to, ast.Option("force"))),)
 
 
 def _meant(name: str, around: Around) -> Sequence[str]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Operand = str | os.PathLike[str] | Written
     """What an action works on: a name, a path, a query, or `imq.var(…)`."""
 
-FLAGS = ("force", "repair", "dry run", "with its tags", "with referrers")
+FLAGS = ("force", "skip existing", "repair", "dry run", "with its tags", "with referrers")
 """Options that are said alone."""
 LISTS = ("platform", "change", "run")
 """Options that take several values."""

@@ -37,7 +37,7 @@ _KINDS = {
     "TABLE": "table", "SEARCHED": "table", "VERB": "verb", "FUNCTION": "function", "NAME": "field", "FIELD": "field",
     "RELATION": "table", "STRING": "text", "TEMPLATE": "text", "WORD": "text", "VARIABLE": "variable",
 }  # fmt: skip
-_KEYWORDS = {*WORDS.values(), "FORM", "SPARE", "SETS", "WORDED", "MOMENT"}
+_KEYWORDS = {*WORDS.values(), "FORM", "SPARE", "EXISTING", "SETS", "WORDED", "MOMENT"}
 _NUMBER = re.compile(r"\d+(?:\.\d+)?\s?[a-zA-Z]*\Z")
 _COMMENT = re.compile(r"#[^\n]*")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from imq.engine.atomicwriter import open_output
 from imq.engine.paths import home_folder
 from imq.grammar.record import TYPE_CHECKING
 
@@ -83,12 +84,9 @@ class History:
     def _shorten(self) -> None:
         """Keep the newest; another session that writes meanwhile may lose a line of its own."""
         self.said = self.said[-_MOST:]
-        temporary = f"{self._path}.{os.getpid()}"
-        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(file, "w", encoding="utf-8", errors="surrogateescape") as target:
-            for text in self.said:
-                target.write("\n" + "".join(f"+{line}\n" for line in text.split("\n")))
-        os.rename(temporary, self._path)
+        lines = ("\n" + "".join(f"+{line}\n" for line in text.split("\n")) for text in self.said)
+        with open_output(self._path, private=True) as target:
+            target.write("".join(lines).encode("utf-8", "surrogateescape"))
 
 
 def _state(environment: Mapping[str, str]) -> str:

@@ -1,9 +1,10 @@
 """A folder that nothing leaves: every path is meant beneath it, whatever it says and whatever links lie on the way.
 
 A place is a true path: names of real folders with slashes between them, "" being the root. What an archive calls a
-folder becomes a place by following links as they would be followed with the root as `/`; one that climbs above the
-root is refused. Folders are opened from the root or from a folder that is open already, never through a link, and what
-is done to a name is done to it in the descriptor of its folder: so no change of a link in between leads elsewhere.
+folder becomes a place by following links as they would be followed with the root as `/`. A link that climbs above the
+root leads to the root, as `/..` is `/`. Folders are opened from the root or from a folder that is open already, never
+through a link, and what is done to a name is done to it in the descriptor of its folder: so no change of a link in
+between leads elsewhere.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+DEEPEST = 128
+"""Names in a path that are unpacked, and so packed, unless a limit says otherwise."""
 _MOST_OPEN = 256
 _MOST_LINKS = 40
 """Links on the way to one folder, as in Linux."""
@@ -80,9 +83,8 @@ class Places:
             if name in ("", "."):
                 continue
             if name == "..":
-                if not place:
-                    raise _escape(path)
-                place.pop()
+                if place:  # else it is the root, whose parent is itself
+                    place.pop()
                 continue
             found = self.look("/".join(place), name)
             if found is None or not (stat.S_ISDIR(found) or stat.S_ISLNK(found)):
@@ -205,10 +207,10 @@ class Beneath(Places):
             gone(whole)
 
 
-def cleaned(path: str, most_depth: int) -> str:
+def cleaned(path: str, most_depth: int, *, clamped: bool = False) -> str:
     """Return a path of an archive without what says nothing ("", "."), and with `..` taken back; "" is the root.
 
-    A slash at the beginning is the root's, as for docker. What climbs above the root is refused.
+    A slash at the beginning is the root's, as for docker. What climbs above the root is refused, or `clamped` to it.
     """
     path = path.removeprefix("./")
     if "/." not in f"/{path}" and "//" not in f"/{path}":
@@ -217,9 +219,10 @@ def cleaned(path: str, most_depth: int) -> str:
         names = []
         for name in path.split("/"):
             if name == "..":
-                if not names:
+                if names:
+                    names.pop()
+                elif not clamped:
                     raise _escape(path)
-                names.pop()
             elif name not in ("", "."):
                 names.append(name)
         path = "/".join(names)

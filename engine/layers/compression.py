@@ -8,7 +8,7 @@ from imq.grammar.record import TYPE_CHECKING
 from .stream import PIECE, truncated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any, Protocol
 
     from .stream import Compressor, Decompressor
@@ -45,12 +45,32 @@ _MAGIC = (
 
 
 def sniff(head: bytes) -> str:
-    """Return how a stream that begins with `head` (6 bytes suffice) is packed: gzip, zstd, bzip2, xz; else ""."""
+    """Return how a stream that begins with `head` (6 bytes suffice) is packed: gzip, zstd, bzip2, xz; else "".
+
+    The magic number of bzip2 is text, and a tar archive can begin with it too: the first 512 bytes tell them apart.
+    """
     for magic, kind in _MAGIC:
         if head.startswith(magic):
-            return kind
+            return "" if kind == "bzip2" and _is_tar(head) else kind
     skippable = head[1:4] == b"\x2a\x4d\x18" and head[:1].hex().startswith("5")  # a frame before the first real one
     return "zstd" if skippable else ""
+
+
+def _is_tar(head: bytes) -> bool:
+    from .header import BLOCK, checksum_holds
+
+    try:
+        return len(head) >= BLOCK and checksum_holds(head[:BLOCK])
+    except ValueError:
+        return False
+
+
+def unpacked(kind: str, pieces: Iterable[bytes]) -> Iterator[bytes | memoryview]:
+    """Yield what a whole stream, packed as `kind` says, unpacks to; raises `Malformed` as a decompressor does."""
+    unpack = decompressor(kind)
+    for piece in pieces:
+        yield from unpack.feed(piece)
+    unpack.finish()
 
 
 def decompressor(kind: str) -> Decompressor:

@@ -2,8 +2,9 @@
 
 The layers are gone through twice. The first time everything is drawn: what there is in the end, and which entry each
 thing is of; all is checked before a byte is written. The second time what was found to stay is written as it comes, so
-that nothing is unpacked to a disk and nothing but names is kept. Hard links stand behind the files, and folders behind
-all, the deepest first: tar gives a folder its mode and time when it meets it, and later files would change both.
+that nothing is unpacked to a disk and nothing but names is kept. Sparse files stay sparse. Hard links stand behind the
+files, and folders behind all, the deepest first: tar gives a folder its mode and time when it meets it, and later files
+would change both.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .beneath import Places
 from .header import BLOCK
 from .inode import HOST_ATTRIBUTES, owner_of
 from .layering import Layering, UnpackLimits, laid
-from .sparse import SparseContent
+from .sparse import SparseContent, map_of
 from .tar import TarWalker
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 _IMPLIED = 0o755
 """The mode of folders that no entry tells of."""
-_ZEROS = bytes(256 * 1024)
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095
 """Bytes: what Linux takes."""
 _SECOND = 1_000_000_000
@@ -187,9 +187,8 @@ class _Writer:
         self._paths = paths
         self._limits = limits
         self._number = 0
-        self._left = 0  # bytes of the content that is being written, as the layer has it
-        self._real = 0  # bytes of the whole file,
-        self._at = 0  # and how many of these are written
+        self._left = 0  # bytes of the content that are still to come,
+        self._padding = 0  # and of the zeros behind it
         self._sparse: SparseContent | None = None
         self._begin_layer()
 
@@ -217,13 +216,14 @@ class _Writer:
             return
         first, *others = names
         self.links += [(name, first, entry) for name in others]
-        self.written.append(header(entry, first))
+        where = map_of(entry.segments) if entry.segments is not None and not entry.map_in_content else b""
+        self.written += [header(entry, first, before=len(where)), where]
         if entry.type != "file":
             return
-        self._left, self._real, self._at = entry.size, entry.real_size, 0
+        self._left, self._padding = entry.size, -(len(where) + entry.size) % BLOCK
         self.size += entry.real_size
-        if entry.segments is not None or entry.map_in_content:
-            self._sparse = SparseContent(self._put, entry)
+        if is_sparse(entry):
+            self._sparse = SparseContent(lambda view, _offset: len(view), entry)  # which checks the map
         self._pour(entry.offset - self._start)
 
     def _pour(self, position: int) -> None:
@@ -232,26 +232,13 @@ class _Writer:
         self._left -= len(content)
         if self._sparse is not None:
             self._sparse.write(content)
-        else:
-            self._put(content, self._at)
+        self.written.append(content)
         if self._left:
             return
         if self._sparse is not None:
             self._sparse.finish()
             self._sparse = None
-        self._put(memoryview(b""), self._real)
-        self._put(memoryview(b""), self._real + -self._real % BLOCK)
-
-    def _put(self, content: memoryview, offset: int) -> int:
-        """Write content that lies at an offset in the file, with zeros up to there."""
-        while self._at < offset:
-            zeros = _ZEROS[: offset - self._at]
-            self.written.append(zeros)
-            self._at += len(zeros)
-        if content:
-            self.written.append(content)
-            self._at += len(content)
-        return len(content)
+        self.written.append(bytes(self._padding))
 
     def taken(self) -> list[bytes | memoryview]:
         """Return what has been written since this was last called."""
@@ -298,15 +285,23 @@ class FlatArchive:
             yield header(drawer.described(place), place)
 
 
-def header(entry: Entry | None, path: str, *, link: str = "") -> bytes:
-    """Return what stands before the content of an entry under another path; None: a folder that no entry tells of."""
+def is_sparse(entry: Entry) -> bool:
+    """Whether an entry says where its content lies in a larger file."""
+    return entry.segments is not None or entry.map_in_content
+
+
+def header(entry: Entry | None, path: str, *, link: str = "", before: int = 0) -> bytes:
+    """Return what stands before the content of an entry under another path; None: a folder that no entry tells of.
+
+    A sparse file stays one, in format 1.0: `before` are the bytes of a map that is put before its content.
+    """
     info = tarfile.TarInfo(path)
     if entry is None:
         info.type, info.mode = tarfile.DIRTYPE, _IMPLIED
         return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
     info.type = tarfile.LNKTYPE if link else _TYPES[entry.type]
     info.linkname = link or (entry.link_target if entry.type == "symlink" else "")
-    info.size = entry.real_size if entry.type == "file" and not link else 0
+    info.size = before + entry.size if entry.type == "file" and not link else 0
     info.mode = entry.mode
     info.uid, info.gid = owner_of(entry)
     if entry.type in ("char", "block"):
@@ -321,6 +316,11 @@ def header(entry: Entry | None, path: str, *, link: str = "") -> bytes:
             if not name.startswith(HOST_ATTRIBUTES)
         }
     )
+    if is_sparse(entry) and not link:
+        above, _, name = path.rpartition("/")
+        info.name = f"{above}/GNUSparseFile.0/{name}".lstrip("/")
+        records |= {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": path}
+        records["GNU.sparse.realsize"] = str(entry.real_size)
     if rest:
         records["mtime"] = f"{info.mtime}.{rest:09}"
     info.pax_headers = records

@@ -1,13 +1,15 @@
 """What a file has beside its name and content, owner, mode, attributes and times, as an archive says it.
 
 Root gives files the owners of the archive. Anybody else keeps what is made, as `umoci --rootless` does: an empty file
-stands in the place of a device, and attributes outside of `user.` are left out. What is left out is counted.
+takes the place of a device, and attributes outside of `user.` are left out. So are the setuid and setgid bits of files,
+which would lend the user's own rights to others. What is left out is counted.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING
@@ -21,6 +23,7 @@ HOST_ATTRIBUTES = ("security.selinux", "security.nfs4_acl", "system.nfs4_acl", "
 """What belongs to the host that the layer was made on, or would tell this host's overlay file system what to do."""
 _LARGEST_ID = (1 << 32) - 2  # one more means, to the kernel, that nothing is to be changed
 _PLAIN = 0o777
+_LENDING = stat.S_ISUID | stat.S_ISGID
 
 
 class Inodes:
@@ -44,7 +47,7 @@ class Inodes:
         if entry.xattrs:
             self._set_attributes(entry, lambda name, value: os.setxattr(descriptor, name, value))
         if not created or entry.mode & self._unlike:
-            os.chmod(descriptor, entry.mode)
+            os.chmod(descriptor, self._mode(entry))
         os.utime(descriptor, ns=(entry.mtime, entry.mtime))
 
     def dress_name(self, folder: int, name: str, entry: Entry) -> None:
@@ -52,11 +55,18 @@ class Inodes:
         if self.privileged and (entry.uid, entry.gid) != self._own:
             os.chown(name, *owner_of(entry), dir_fd=folder, follow_symlinks=False)
         if entry.type != "symlink" and (entry.mode & self._unlike or entry.mode & ~_PLAIN):
-            os.chmod(name, entry.mode, dir_fd=folder)
+            os.chmod(name, self._mode(entry), dir_fd=folder)
         if entry.xattrs:
             path = f"/proc/self/fd/{folder}/{name}"  # there is no call that takes a folder and a name
             self._set_attributes(entry, lambda key, value: os.setxattr(path, key, value, follow_symlinks=False))
         os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=folder, follow_symlinks=False)
+
+    def _mode(self, entry: Entry) -> int:
+        """Return the mode that an entry gets: for a user without the bits that lend rights."""
+        if self.privileged or entry.type == "directory" or not entry.mode & _LENDING:
+            return entry.mode
+        self.leave_out("setuid or setgid files, without these bits")
+        return entry.mode & ~_LENDING
 
     def _set_attributes(self, entry: Entry, put: Callable[[str, bytes], None]) -> None:
         for name, value in entry.xattrs:

@@ -11,7 +11,7 @@ import stat
 from imq.grammar.errors import ImqError, Malformed
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .beneath import cleaned
+from .beneath import DEEPEST, cleaned
 from .stack import about, unpacked_pieces
 from .tar import TarWalker
 from .unpacked import LayerLimits
@@ -39,13 +39,17 @@ _UNFIT = frozenset({errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ENOENT
 """What the kernel says to names and numbers that cannot be: the archive is wrong, not the disk."""
 
 
+_LARGEST_FILE = 16 << 40
+"""Bytes: what ext4 takes, holes counted."""
+
+
 class UnpackLimits(Record):
     """How much a whole image may ask for before it is refused; each layer has limits beside."""
 
     most_bytes: int = 64 << 30
-    """Bytes of all files, the holes of sparse ones counted."""
+    """Bytes of all files, without the holes of sparse ones."""
     most_entries: int = 4_000_000
-    most_depth: int = 128
+    most_depth: int = DEEPEST
     """Names in a path; a descriptor is open for each. At most 200."""
     layer: LayerLimits = LayerLimits()
 
@@ -128,14 +132,16 @@ class Layering:
         return own
 
     def _declare(self, entry: Entry) -> None:
-        """Count the bytes of a file."""
-        self._declared += max(entry.size, entry.real_size)
+        """Count the bytes of a file: what it holds, without the holes of a sparse one."""
+        if entry.real_size > _LARGEST_FILE:
+            raise Malformed(f"{entry.path[:200]!r} is a file of {entry.real_size:,} bytes", code="bomb")
+        self._declared += entry.size
         if self._declared > self._limits.most_bytes:
             raise Malformed(f"the image unpacks to more than {self._limits.most_bytes:,} bytes", code="bomb")
 
     def _linked(self, entry: Entry) -> tuple[str, str]:
         """Return the place and the name of what a hard link is to."""
-        target = cleaned(entry.link_target, self._limits.most_depth)
+        target = cleaned(entry.link_target, self._limits.most_depth, clamped=True)
         above, _, linked = target.rpartition("/")
         found = self._places.find(above)
         mode = self._places.look(found, linked) if found is not None and linked else None

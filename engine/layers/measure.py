@@ -42,7 +42,7 @@ class LayerMeter:
 
     def __init__(
         self,
-        compression: str,
+        compression: str | None,
         *,
         diff_algorithm: str = "sha256",
         limits: LayerLimits | None = None,
@@ -64,6 +64,8 @@ class LayerMeter:
 
     def finish(self) -> Measured:
         """Return the measures, or raise `Malformed` when the layer is not whole."""
+        for piece in self._layer.flush():
+            self._walker.feed(piece)
         diff_id = self._layer.finish()
         self._walker.finish()
         return Measured(

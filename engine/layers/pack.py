@@ -15,6 +15,8 @@ import tarfile
 from imq.grammar.errors import ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
+from .beneath import too_deep
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -29,6 +31,7 @@ def pack_tree(
     *,
     exclude: Iterable[str] = (),
     newest: int | None = None,
+    most_depth: int | None = None,
     on_left_out: Callable[[str, str], None] | None = None,
 ) -> Iterator[bytes]:
     """Yield a tar archive of everything under `root`, in pieces of about 256 KiB; the root itself is no entry.
@@ -38,14 +41,15 @@ def pack_tree(
     1970) is put in place of later modification times. Sockets cannot be archived: `on_left_out` hears their relative
     path and why. Symbolic links are kept, names of one file become hard links, devices and fifos are entries.
 
-    A missing root raises `NotFound`, what cannot be read `ImqError(code="unreadable")`, and a file whose size changes
-    while it is read `ImqError(code="changed")`; each names the file.
+    A missing root raises `NotFound`, a path of more than `most_depth` names `Malformed(code="path-depth")`. What cannot
+    be read raises `ImqError(code="unreadable")`, a file whose size changes while it is read `ImqError(code="changed")`.
+    Each names the file.
     """
     if not os.path.isdir(root):
         raise NotFound(f"no such directory: {root}", hints=("import takes a directory or an archive",))
     parts: list[bytes] = []
     waiting = 0
-    for part in _Tree(root, exclude, newest, on_left_out).parts():
+    for part in _Tree(root, exclude, newest, most_depth, on_left_out).parts():
         parts.append(part)
         waiting += len(part)
         if waiting >= _PIECE:
@@ -63,11 +67,13 @@ class _Tree:
         root: str,
         exclude: Iterable[str],
         newest: int | None,
+        most_depth: int | None,
         on_left_out: Callable[[str, str], None] | None,
     ) -> None:
         self._root = root
         self._excluded = _matcher(exclude)
         self._newest = newest
+        self._most_depth = most_depth
         self._on_left_out = on_left_out
         self._first_names: dict[tuple[int, int], str] = {}  # of files with several names, by device and inode
         self._without_xattrs: set[int] = set()  # devices whose file system has none
@@ -99,6 +105,8 @@ class _Tree:
             path = os.path.join(self._root, name)
             with _Reading(path):
                 found = os.lstat(path)
+            if self._most_depth is not None and name.count("/") >= self._most_depth:
+                raise too_deep(name, self._most_depth)
             yield path, name, found
             if stat.S_ISDIR(found.st_mode):
                 waiting.append(self._names(name + "/"))

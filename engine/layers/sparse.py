@@ -75,6 +75,13 @@ def content_segments(content: bytes) -> tuple[Segments, int] | None:
     return tuple(zip(numbers[::2], numbers[1::2], strict=True)), length + -length % BLOCK
 
 
+def map_of(segments: Segments) -> bytes:
+    """Return the map that stands before the content in format 1.0."""
+    numbers = [len(segments), *(number for pair in segments for number in pair)]
+    text = "".join(f"{number}\n" for number in numbers).encode()
+    return text + bytes(-len(text) % BLOCK)
+
+
 def checked_segments(segments: Segments, content: int, length: int) -> Segments:
     """Return the segments of a file of `length` bytes when they are in order, within it, and take all its content."""
     end = 0

@@ -30,11 +30,11 @@ _AHEAD = 8
 
 
 class StackedLayer(Record):
-    """One layer: its blob, how that is packed (see `media.layer_compression`), and what it has to unpack to."""
+    """One layer: its blob, how that is packed (None: its bytes tell), and what it has to unpack to."""
 
     digest: Digest
     diff_id: Digest
-    compression: str
+    compression: str | None
     open: Callable[[], AbstractContextManager[Source]]
 
 
@@ -56,6 +56,7 @@ def _pieces(layers: Sequence[StackedLayer], limits: LayerLimits) -> Pieces:
             ):
                 while chunk := source.read(_CHUNK):
                     yield from unpacked.feed(chunk)
+                yield from unpacked.flush()
                 found = unpacked.finish()
         except ImqError as problem:
             raise about(layer, problem) from None

@@ -2,7 +2,8 @@
 
 Everything is done beneath the folder (`beneath`), which nobody else can look into until it is whole. The folders in it
 get their modes, owners and times last: so a user can fill those that he may not write to, and times stay as they are.
-A thread reads, inflates and hashes ahead; what is left here is system calls, four or five for a file.
+A thread reads, inflates and hashes ahead; what is left here is system calls, four or five for a file. Long runs of
+zeros become holes, so that a file takes the room of what it holds.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import fcntl
 import os
 import stat
 
+from imq.engine.atomicwriter import is_zero
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -126,6 +128,7 @@ class _Tree(Layering):
         self._entry: Entry | None = None  # whose content is being written to the file,
         self._final = False  # whether the file has the mode of the entry already,
         self._left = 0  # how much of it is still to come,
+        self._ends_in_hole = False  # whether its last bytes so far are zeros that were passed over,
         self._sparse: SparseContent | None = None  # and where it goes when not one after the other
         self._makers = {
             "file": self._make_file,
@@ -211,7 +214,13 @@ class _Tree(Layering):
             self._sparse.write(content)
         else:
             while content:
-                content = content[os.write(self._file, content[:_WRITE]) :]
+                piece = content[:_WRITE]
+                self._ends_in_hole = is_zero(piece)
+                if self._ends_in_hole:
+                    os.lseek(self._file, len(piece), os.SEEK_CUR)
+                    content = content[len(piece) :]
+                else:
+                    content = content[os.write(self._file, piece) :]
         if self._left:
             return
         assert self._entry is not None
@@ -219,6 +228,9 @@ class _Tree(Layering):
             self._sparse.finish()
             os.truncate(self._file, self._entry.real_size)
             self._sparse = None
+        elif self._ends_in_hole:
+            os.truncate(self._file, self._entry.size)
+            self._ends_in_hole = False
         self._inodes.dress(self._file, self._entry, created=self._final)
         self.close()
 

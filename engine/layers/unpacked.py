@@ -11,7 +11,8 @@ from imq.engine.oci.digest import Digest
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .compression import decompressor
+from .compression import decompressor, sniff
+from .header import BLOCK
 from .tar import TarLimits
 
 if TYPE_CHECKING:
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
     from queue import SimpleQueue
     from typing import Self
 
+    from .stream import Decompressor
+
 _GIB = 1 << 30
+_UNSURE = frozenset({"", "bzip2"})
+"""What `sniff` tells surely only of a whole block."""
 _SMALL = 1 << 20
 """Unpacked bytes up to which a thread for hashing is not worth starting."""
 _WAITING = 8
@@ -40,6 +45,9 @@ class LayerLimits(Record):
 class UnpackedLayer:
     """Unpacks one layer: feed() it as it comes, packed as `compression` says, then finish() for its diff ID.
 
+    With `compression` None the first bytes tell how it is packed. That is how the layers of images are read: their
+    media types are labels, and docker, podman and skopeo look at the bytes too.
+
     Every error is a `Malformed` (codes: compression, truncated, bomb). Who gives up earlier closes it, as leaving its
     `with` block does. `size` is how many bytes it has unpacked to.
 
@@ -49,7 +57,7 @@ class UnpackedLayer:
 
     def __init__(
         self,
-        compression: str,
+        compression: str | None,
         limits: LayerLimits,
         *,
         diff_algorithm: str = "sha256",
@@ -57,20 +65,46 @@ class UnpackedLayer:
     ) -> None:
         self.size = 0
         self._limits = limits
-        self._decompressor = decompressor(compression)
         self._algorithm = diff_algorithm
         self._hash = hashlib.new(diff_algorithm)
-        self._plain = compression == ""
-        self._shared = blob_hash is not None and self._plain and blob_hash.name == diff_algorithm
-        if blob_hash is not None and self._shared:
-            self._hash = blob_hash
+        self._blob_hash = blob_hash
+        self._plain = self._shared = False
+        self._decompressor: Decompressor | None = None
+        self._head = b""  # what has come while nobody knows how it is packed
+        if compression is not None:
+            self._begin(compression)
         self._thread: _HashThread | None = None
         self._packed = 0
 
+    def _begin(self, compression: str) -> Decompressor:
+        self._decompressor = decompressor(compression)
+        self._plain = compression == ""
+        if self._plain and self._blob_hash is not None and self._blob_hash.name == self._algorithm:
+            self._shared, self._hash = True, self._blob_hash
+        return self._decompressor
+
     def feed(self, chunk: bytes | memoryview) -> Iterator[bytes | memoryview]:
         """Yield what `chunk` unpacks to; the iterator is to be used up before `chunk` is reused and the next call."""
+        unpack = self._decompressor
+        if unpack is None:
+            if self._head:
+                chunk, self._head = self._head + chunk, b""
+            compression = sniff(bytes(chunk[:BLOCK]))
+            if compression in _UNSURE and len(chunk) < BLOCK:
+                self._head = bytes(chunk)
+                return
+            unpack = self._begin(compression)
+        yield from self._unpack(unpack, chunk)
+
+    def flush(self) -> Iterator[bytes | memoryview]:
+        """Yield what is left once everything was fed: a stream so short that its compression was not known before."""
+        if self._decompressor is None:
+            yield from self._unpack(self._begin(sniff(self._head)), self._head)
+            self._head = b""
+
+    def _unpack(self, unpack: Decompressor, chunk: bytes | memoryview) -> Iterator[bytes | memoryview]:
         self._packed += len(chunk)
-        for piece in self._decompressor.feed(chunk):
+        for piece in unpack.feed(chunk):
             self.size += len(piece)
             if self.size > self._limits.most_bytes or self.size > self._limits.ratio_from:
                 self._weigh()
@@ -95,8 +129,12 @@ class UnpackedLayer:
             raise Malformed(f"the layer unpacks to more than {limits.most_ratio:,} times its size", code="bomb")
 
     def finish(self) -> Digest:
-        """Return the digest of the unpacked archive, or raise `Malformed` when the packed stream is not whole."""
+        """Return the digest of the unpacked archive, or raise `Malformed` when the packed stream is not whole.
+
+        `flush` comes before it.
+        """
         try:
+            assert self._decompressor is not None
             self._decompressor.finish()
         finally:
             self.close()

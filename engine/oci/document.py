@@ -114,8 +114,13 @@ def read_listing(content: bytes, what: str) -> dict[str, Any]:
 
 
 def read_archive_images(content: bytes, what: str) -> list[tuple[str, list[str], list[str]]]:
-    """Return the config, the names and the layers of each image that the manifest.json of docker's archives lists."""
+    """Return the config, the names and the layers of each image that the manifest.json of docker's archives lists.
+
+    null lists none, as in Go.
+    """
     images = read_json_value(content, what)
+    if images is None:
+        return []
     if not isinstance(images, list):
         raise Malformed(f"{what} is not a list of images", code="document")
     found = []
@@ -239,7 +244,7 @@ class Manifest(Record):
         types = {layer.media_type for layer in self.layers}
         if config not in media.CONFIGS:  # then its layers alone tell
             types.discard("")
-        return any(media.layer_compression(media_type) is not None for media_type in types)
+        return any(media.is_layer(media_type) for media_type in types)
 
     @property
     def kind(self) -> str:

@@ -30,26 +30,21 @@ REFERENCE_DIGEST = "vnd.docker.reference.digest"
 ACCEPTED = (OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST)
 """What a client of the distribution API asks for, in order of preference."""
 
-_COMPRESSION = {
-    OCI_LAYER: "",
-    DOCKER_LAYER: "",
-    OCI_LAYER_GZIP: "gzip",
-    DOCKER_LAYER_GZIP: "gzip",
-    OCI_LAYER_ZSTD: "zstd",
-    DOCKER_LAYER_ZSTD: "zstd",
-    OCI_FOREIGN: "",
-    DOCKER_FOREIGN: "",
-    OCI_FOREIGN + "+gzip": "gzip",
-    DOCKER_FOREIGN + ".gzip": "gzip",
-    OCI_FOREIGN + "+zstd": "zstd",
-    "": "",
-}
-"""A layer without a type is a layer, too: its bytes tell how it is packed."""
+LAYER_TYPES = {"": OCI_LAYER, "gzip": OCI_LAYER_GZIP, "zstd": OCI_LAYER_ZSTD}
+"""The media types of layers that are made here, by how they are packed."""
+_LAYERS = frozenset({
+    OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD,
+    DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_LAYER_ZSTD,
+    OCI_FOREIGN, OCI_FOREIGN + "+gzip", OCI_FOREIGN + "+zstd",
+    DOCKER_FOREIGN, DOCKER_FOREIGN + ".gzip",
+    "",
+})  # fmt: skip
+"""Types of layers; a layer without a type is one, too."""
 
 
-def layer_compression(media_type: str) -> str | None:
-    """Return how a layer of this type is packed: "" (plain tar), "gzip" or "zstd"; None when it is no layer type."""
-    return _COMPRESSION.get(media_type)
+def is_layer(media_type: str) -> bool:
+    """Whether a blob of this type is a layer: a tar archive. How it is packed is told by its bytes alone."""
+    return media_type in _LAYERS
 
 
 def is_foreign(media_type: str) -> bool:

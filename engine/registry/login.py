@@ -9,6 +9,7 @@ import json
 import os
 from http import HTTPStatus
 
+from imq.engine.atomicwriter import open_output
 from imq.grammar.errors import RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -179,30 +180,11 @@ def _write(path: str, document: dict[str, Any], *, secret: bool) -> None:
 
     With a `secret` it is for its owner alone; else it may be read by whom it could be read before.
     """
-    from contextlib import suppress
-    from tempfile import mkstemp
-
-    path = os.path.realpath(path)
-    folder = os.path.dirname(path)
+    content = json.dumps(document, indent="\t", ensure_ascii=False).encode("utf-8", "surrogateescape")
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        handle, temporary = mkstemp(prefix="config.json", dir=folder)  # for its owner alone
-        try:
-            with open(handle, "w", encoding="utf-8") as file:
-                json.dump(document, file, indent="\t", ensure_ascii=False)
-                file.flush()
-                os.fsync(handle)
-            with suppress(FileNotFoundError):
-                before = os.stat(path)
-                if not secret:
-                    os.chmod(temporary, before.st_mode & 0o777)
-                with suppress(PermissionError):
-                    os.chown(temporary, before.st_uid, before.st_gid)
-            os.replace(temporary, path)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
-            raise
+        os.makedirs(os.path.dirname(os.path.realpath(path)), mode=0o700, exist_ok=True)
+        with open_output(path, private=secret or not os.path.exists(path)) as file:
+            file.write(content)
     except OSError as problem:
         raise RegistryError(
             f"the credentials file {path} cannot be written: {(problem.strerror or 'unknown reason').lower()}",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from imq.grammar.errors import StatementError
-from imq.grammar.record import TYPE_CHECKING
+from imq.grammar.record import TYPE_CHECKING, Record
 
-from .template_fields import fields_read
+from .template_fields import direct_fields, fields_read
 from .template_functions import FUNCTIONS
 from .template_parse import parse
-from .template_run import run
+from .template_run import run, run_in_pieces
 from .template_scan import outside_actions
 from .template_values import LENIENT, Heading, Rules
 
@@ -18,6 +18,17 @@ if TYPE_CHECKING:
     from .template_nodes import Tree
 
 _TABLE = "table"
+
+
+class Piece(Record):
+    """A part of what a template wrote: its own text, or what an action made.
+
+    `fields` are the fields that an action's value is made of and nothing else; None: it may be made of anything.
+    """
+
+    text: str
+    made: bool = False
+    fields: frozenset[str] | None = frozenset()
 
 
 class Template:
@@ -51,6 +62,13 @@ class Template:
         the answer as surrogate escapes: written with `errors="surrogateescape"` they are the bytes docker writes.
         """
         return run(self.tree, value, rules)
+
+    def pieces(self, value: object) -> list[Piece]:
+        """Return what `render` does, parted by what wrote it."""
+        return [
+            Piece(text) if action is None else Piece(text, made=True, fields=direct_fields(action))
+            for text, action in run_in_pieces(self.tree, value)
+        ]
 
     def headers(self, titles: Callable[[tuple[str, ...]], str]) -> str:
         """Return the heading row of a table: the template with the titles of fields in place of their values."""

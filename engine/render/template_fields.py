@@ -45,6 +45,23 @@ def fields_read(tree: Tree) -> Paths | None:
     return None if () in reader.read else frozenset(reader.read)
 
 
+def direct_fields(action: Action) -> frozenset[str] | None:
+    """Return the fields, in lower case, that an action's value is made of with constants; None when with more."""
+    found: set[str] = set()
+    pending: list[Operand] = [action.pipe]
+    while pending:
+        match pending.pop():
+            case Pipeline(commands=commands):
+                pending += [operand for command in commands for operand in command.operands]
+            case Field(names=(name,)):
+                found.add(name.lower())
+            case Literal() | Function():
+                pass
+            case _:
+                return None
+    return frozenset(found)
+
+
 def extended(paths: Paths, names: Iterable[str]) -> Paths:
     """Return the paths of what has these names below other paths."""
     tail = tuple(names)

@@ -41,7 +41,7 @@ from .template_values import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any, NoReturn
+    from typing import Any, ClassVar, NoReturn
 
     from .template_functions import Definition
     from .template_nodes import Body, Node, Operand, Tree
@@ -57,8 +57,18 @@ def run(tree: Tree, value: object, rules: Rules = LENIENT) -> str:
     return _Run(tree, rules, heading=isinstance(value, Heading)).text(value)
 
 
+def run_in_pieces(tree: Tree, value: object) -> list[tuple[str, Action | None]]:
+    """Return what a template writes for a value in pieces, each with the action that made it; None: it is text."""
+    execution = _TracedRun(tree, LENIENT, heading=False)
+    execution.text(value)
+    return [(part, execution.made.get(place)) for place, part in enumerate(execution.parts)]
+
+
 class _Run:
     """One execution: what has been written, and the variables."""
+
+    statements: ClassVar[dict[type, Callable[..., str | None]]]
+    """What runs each kind of statement."""
 
     def __init__(self, tree: Tree, rules: Rules, *, heading: bool) -> None:
         self.tree = tree
@@ -132,7 +142,7 @@ class _Run:
             if type(statement) is Text:
                 self.parts.append(statement.text)
                 continue
-            jump: str | None = _STATEMENTS[type(statement)](self, statement, dot)
+            jump: str | None = self.statements[type(statement)](self, statement, dot)
             if jump:
                 self.depth -= 1
                 return jump
@@ -379,10 +389,25 @@ class _Run:
         return self.fail(node, f"wrong type for value; expected {_ASKED[kind]}; got {type_name(value)}")
 
 
-_STATEMENTS: dict[type, Callable[..., str | None]] = {
+class _TracedRun(_Run):
+    """An execution that remembers which parts actions made, by their places."""
+
+    def __init__(self, tree: Tree, rules: Rules, *, heading: bool) -> None:
+        super().__init__(tree, rules, heading=heading)
+        self.made: dict[int, Action] = {}
+
+    def action(self, node: Action, dot: object) -> None:
+        place = len(self.parts)
+        super().action(node, dot)
+        if len(self.parts) > place:
+            self.made[place] = node
+
+
+_Run.statements = {
     Action: _Run.action,
     Branch: _Run.branch,
     Range: _Run.range,
     Jump: _Run.jump,
     Invoke: _Run.invoke,
 }
+_TracedRun.statements = {**_Run.statements, Action: _TracedRun.action}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 
-from imq.engine.layers.compression import decompressor, sniff
+from imq.engine.layers.beneath import DEEPEST, too_deep
+from imq.engine.layers.compression import sniff, unpacked
 from imq.engine.layers.pack import pack_tree
+from imq.engine.oci import media
 from imq.engine.oci.instructions import apply_instructions
 from imq.engine.progress import Watched
 from imq.engine.store.files import told
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, BinaryIO
 
     from imq.engine.actions import Import
+    from imq.engine.layers.tar import Entry
     from imq.engine.oci.digest import Digest
     from imq.engine.oci.document import Descriptor
     from imq.engine.store.ingest import Ingest
@@ -33,17 +36,25 @@ def import_image(ingest: Ingest, action: Import, now: int, moved: Callable[[int]
     runtime: dict[str, Any] = {}
     apply_instructions(runtime, action.changes)
     if os.path.isdir(action.path):
-        layer = ingest.adopt(_watched(pack_tree(action.path), moved), "", repack="gzip")
+        layer = ingest.adopt(_watched(pack_tree(action.path, most_depth=DEEPEST), moved), "", repack="gzip")
     else:
         with Watched(_opened(action.path), moved) as source:
             head = source.read(_PIECE)
             packed = sniff(head)
-            if packed in ("gzip", "zstd"):
-                layer = ingest.adopt(_pieces(head, source), packed)
+            if packed in media.LAYER_TYPES and packed:
+                layer = ingest.adopt(_pieces(head, source), packed, on_entry=_check_depth)
             else:
-                plain = _plain(packed, head, source) if packed else _pieces(head, source)
-                layer = ingest.adopt(plain, "", repack="gzip")
+                plain = unpacked(packed, _pieces(head, source)) if packed else _pieces(head, source)
+                layer = ingest.adopt(plain, "", repack="gzip", on_entry=_check_depth)
     return make_image(ingest, layer, runtime, action.platform, now, action.message)
+
+
+def _check_depth(entry: Entry) -> None:
+    """Refuse an entry that export would refuse for its depth."""
+    if entry.path.count("/") >= DEEPEST:
+        path = entry.path.strip("/")
+        if sum(name not in ("", ".") for name in path.split("/")) > DEEPEST:
+            raise too_deep(path, DEEPEST)
 
 
 def _watched(pieces: Iterable[bytes | memoryview], moved: Callable[[int], None]) -> Iterator[bytes | memoryview]:
@@ -68,10 +79,3 @@ def _pieces(head: bytes, source: Watched) -> Iterator[bytes]:
     yield head
     while piece := source.read(_PIECE):
         yield piece
-
-
-def _plain(packed: str, head: bytes, source: Watched) -> Iterator[bytes | memoryview]:
-    unpack = decompressor(packed)
-    for piece in _pieces(head, source):
-        yield from unpack.feed(piece)
-    unpack.finish()

@@ -12,7 +12,6 @@ from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, Index, read_manifest
 from imq.engine.progress import counted, weighed
-from imq.engine.store.files import ELSEWHERE, told
 from imq.grammar.errors import DigestMismatch, ImqError, NotFound, RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -424,9 +423,12 @@ class StoreSource:
                     if not image.names:
                         change.keep(descriptor, self._clock())
         for image in loaded:
-            for problem in self._config_problems(image.id):
-                self._progress.warn(problem)
-            yield a.Outcome("load", ", ".join(map(str, image.names)) or "<none>", image.id)
+            for warning in self._config_problems(image.id):
+                self._progress.warn(warning)
+            target = ", ".join(map(str, image.names)) or "<none>"
+            yield a.Outcome("load", target, image.id)
+            for problem in image.problems:
+                yield a.Outcome("load", target, image.id, error=problem)
 
     def _config_problems(self, config: Digest) -> tuple[str, ...]:
         """Return what some tools refuse in a config and imq reads on with; of what is no config, nothing."""
@@ -436,19 +438,13 @@ class StoreSource:
             return ()
 
     def _save(self, action: a.Save) -> a.Outcome:
-        from imq.engine.sources.beside import file_beside
+        from imq.engine.sources.writing import written
         from imq.engine.store.saving import save
 
-        place = os.path.dirname(os.path.abspath(action.path))
-        with told(f"write {action.path}", place, action.size, ELSEWHERE), file_beside(action.path) as target:
-            save(
-                self._store,
-                action.images,
-                target,
-                weighed(self._progress, _weighed_as("save", action.path), action.size),
-            )
-            size = target.tell()
-        return a.Outcome("save", action.path, size=size, note=a.describe(action).note)
+        moved = weighed(self._progress, _weighed_as("save", action.path), action.size)
+        with written(action, action.size) as target:
+            save(self._store, action.images, target, moved)
+        return a.Outcome("save", action.path, size=target.size, note=a.describe(action).note)
 
     def _checks(self) -> StoreCheck:
         """Return what verifies images; for all images of a statement the same."""

@@ -6,6 +6,7 @@ import os
 from functools import partial
 
 from imq.engine.actions import Outcome
+from imq.engine.atomicwriter import exchange, kind_of_output, made_folders, private_path, rename_without_replacing
 from imq.engine.layers.stack import StackedLayer
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest
@@ -15,10 +16,10 @@ from imq.engine.store.directory import Directory
 from imq.engine.store.files import ELSEWHERE, sync_all, sync_folder, told
 from imq.engine.store.layout import unknown_type
 from imq.engine.store.measuring import blame
-from imq.grammar.errors import Conflict, DigestMismatch, Malformed
+from imq.grammar.errors import DigestMismatch, Malformed
 from imq.grammar.record import TYPE_CHECKING
 
-from .beside import beside, file_beside, put_in_place
+from .writing import came_meanwhile, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,46 +34,46 @@ def export_image(store: Store, action: Export, watch: Callable[[int], Callable[[
     `watch` is called with the bytes of its layers, and returns what is called whenever some of them were read.
     """
     layers = _layers(store, action, watch)
-    with told(f"write {action.path}", os.path.dirname(action.path), _bytes(store, action), ELSEWHERE):
-        try:
-            if action.packed is not None:
-                return _archive(layers, action, action.packed)
+    size = _bytes(store, action)
+    try:
+        if action.packed is not None:
+            return _archive(layers, action, action.packed, size)
+        with told(f"write {action.path}", os.path.dirname(action.path), size, ELSEWHERE):
             return _folder(layers, action)
-        except (DigestMismatch, Malformed) as problem:
-            raise blame(store, [layer.digest for layer in layers], problem) from None
+    except (DigestMismatch, Malformed) as problem:
+        raise blame(store, [layer.digest for layer in layers], problem) from None
 
 
 def _folder(layers: list[StackedLayer], action: Export) -> Outcome:
     from imq.engine.layers.unpack import discard, unpack_layers
 
-    part = beside(action.path)
-    unpacked = unpack_layers(layers, part)
-    try:
-        sync_all(Directory.open(part))
-        _put(part, action)
-    except BaseException:
-        discard(part)
-        raise
+    with made_folders(os.path.dirname(action.path)):
+        part = private_path(action.path)
+        unpacked = unpack_layers(layers, part)
+        try:
+            sync_all(Directory.open(part))
+            _put(part, action)
+        except BaseException:
+            if os.path.isdir(part):
+                discard(part)
+            raise
     left_out = [f"{count} {what}" for what, count in unpacked.left_out]
     note = "; ".join([_entries(unpacked.entries), *left_out])
     return Outcome("export", action.path, action.id, unpacked.size, note=note)
 
 
-def _archive(layers: list[StackedLayer], action: Export, packed: str) -> Outcome:
+def _archive(layers: list[StackedLayer], action: Export, packed: str, size: int | None) -> Outcome:
     from imq.engine.layers.compression import compressor
     from imq.engine.layers.flat import FlatArchive
 
     archive = FlatArchive(layers)
     packer = compressor(packed) if packed else None
-    with file_beside(action.path) as target:
+    with written(action, size) as target:
         for piece in archive.pieces():
             target.write(packer.feed(piece) if packer is not None else piece)
         if packer is not None:
             target.write(packer.finish())
-        if not action.replaces and os.path.lexists(action.path):
-            raise _meanwhile(action)
-        size = target.tell()
-    return Outcome("export", action.path, action.id, size, note=_entries(archive.entries))
+    return Outcome("export", action.path, action.id, target.size, note=_entries(archive.entries))
 
 
 def _bytes(store: Store, action: Export) -> int | None:
@@ -94,11 +95,10 @@ def _layers(store: Store, action: Export, watch: Callable[[int], Callable[[int],
     layers = []
     moved = watch(sum(size for _, _, size, _ in rows))
     for digest, diff_id, size, media_type in rows:
-        compression = media.layer_compression(media_type)
-        if compression is None:
+        if not media.is_layer(media_type):
             raise unknown_type(Descriptor(media_type, Digest(digest), size))
         blob = Digest(digest)
-        layers.append(StackedLayer(blob, Digest(diff_id), compression, partial(_opened, store, blob, moved)))
+        layers.append(StackedLayer(blob, Digest(diff_id), None, partial(_opened, store, blob, moved)))
     return layers
 
 
@@ -107,18 +107,32 @@ def _opened(store: Store, digest: Digest, moved: Callable[[int], None]) -> Watch
 
 
 def _put(part: str, action: Export) -> None:
-    """Move the whole folder to its place: over nothing, an empty folder, or (`replaces`) whatever is there."""
-    if action.replaces:
-        put_in_place(part, action.path)
-        return
-    if os.path.lexists(action.path) and not os.path.isdir(action.path):
-        raise _meanwhile(action)
-    os.rename(part, action.path)  # fails when there is a folder that has something in it
-    sync_folder(os.path.dirname(action.path))
+    """Move the whole folder to its place: over nothing, an empty folder, or (with `force`) what was planned to go."""
+    path, kind = action.path, kind_of_output(action.path)
+    if kind == "stream" or (kind and kind != action.existing and not action.force):
+        raise came_meanwhile(action)
+    if kind and action.force:
+        _replace(part, path)
+    elif kind:
+        os.rename(part, path)  # fails when there is a folder that has something in it
+    else:
+        rename_without_replacing(part, path)
+    sync_folder(os.path.dirname(path))
 
 
-def _meanwhile(action: Export) -> Conflict:
-    return Conflict(f"{action.path} has come to be meanwhile", code="exists")
+def _replace(part: str, path: str) -> None:
+    """Let a folder take the place of what is at `path`, in one step where the system can; that is removed then."""
+    from imq.engine.layers.unpack import discard
+
+    old = part
+    if not exchange(part, path):
+        old = private_path(path)
+        os.rename(path, old)
+        os.rename(part, path)
+    if os.path.isdir(old):
+        discard(old)
+    else:
+        os.unlink(old)
 
 
 def _entries(count: int) -> str:

@@ -260,6 +260,6 @@ class StoreCheck:
             ingest.document(descriptor, client.manifest(place.replace(digest=descriptor.digest)).content)
             return descriptor.size
         transfers = Transfers(client, place, ingest, self._progress)
-        diff_id = part.diff_id if media.layer_compression(descriptor.media_type) is not None else None
+        diff_id = part.diff_id if media.is_layer(descriptor.media_type) else None
         transfers.job(descriptor, diff_id)(work)
         return transfers.total

@@ -1,4 +1,8 @@
-"""Images out of archives: docker's (`docker save`, `docker load`), OCI's, and folders with an OCI layout."""
+"""Images out of archives: docker's (`docker save`, `docker load`), OCI's, and folders with an OCI layout.
+
+Since docker 25 an archive is both: index.json lists images and manifest.json lists them in docker's form. Other tools
+list some images in one of them only, and so the two are joined.
+"""
 
 from __future__ import annotations
 
@@ -26,32 +30,22 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from .files import told
 from .index import DEEPEST_INDEX
 from .layout import Entry, foreign
-from .making import store_manifest
-from .members import Archive, Folder, unreadable, unsaid
+from .making import Loaded, adopt_unknown_layer, store_manifest
+from .members import Archive, Folder, unsaid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from typing import BinaryIO
 
     from .ingest import Ingest
     from .members import Files
 
-_PIECE = 1 << 20
 _HEAD = 512
 """Bytes that tell how a layer is packed."""
 _LARGEST_MARKER = 4096
 """Bytes of the oci-layout file that are read at most."""
 _LARGEST_LISTING = 32 << 20
 """Bytes of index.json or manifest.json that are read at most: enough for tens of thousands of images."""
-
-
-class Loaded(Record):
-    """An image that was taken in, and the names it bore; of an index, `held` are the manifests that came with it."""
-
-    descriptor: Descriptor
-    id: Digest
-    names: tuple[Name, ...]
-    held: frozenset[Digest] = frozenset()
 
 
 def load(path: str, ingest: Ingest, watch: Callable[[int], Callable[[int], None]] = lambda _: unsaid) -> list[Loaded]:
@@ -61,40 +55,47 @@ def load(path: str, ingest: Ingest, watch: Callable[[int], Callable[[int], None]
     """
     with told(f"read {path}"):
         if os.path.isdir(path):
-            return list(_load(Folder(path), path, ingest, watch))
+            return _load(Folder(path), path, ingest, watch)
         try:
             with Archive(path) as archive:
-                return list(_load(archive, path, ingest, watch))
+                return _load(archive, path, ingest, watch)
         except FileNotFoundError:
             raise NotFound(
                 f"no such file: {path}", hints=("load takes an archive that docker save or imq save wrote",)
             ) from None
-        except unreadable() as problem:
-            raise Malformed(f"{path} is damaged: {problem}", code="archive") from None
-        except OSError as problem:
-            if problem.errno is not None:
-                raise
-            raise Malformed(f"{path} is damaged: {problem}", code="archive") from None  # as bz2 says it
 
 
-def _load(files: Files, path: str, ingest: Ingest, watch: Callable[[int], Callable[[int], None]]) -> Iterator[Loaded]:
+def _load(files: Files, path: str, ingest: Ingest, watch: Callable[[int], Callable[[int], None]]) -> list[Loaded]:
+    """Load what an archive lists: in index.json, in manifest.json, or in both, which are joined; else in repositories.
+
+    An image that both list keeps the manifest that index.json names, and has the names of both.
+    """
     files.moved = watch(files.total())
-    if (layout := files.open("index.json")) is not None:
-        with layout:
-            yield from _load_layout(files, _listing(layout, path), ingest)
-    elif (listing := files.open("manifest.json")) is not None:
-        with listing:
-            yield from _load_docker(files, _listing(listing, path), path, ingest)
-    else:
+    layout, listing = _listing(files, "index.json", path), _listing(files, "manifest.json", path)
+    loaded = _load_layout(files, layout, ingest) if layout is not None else []
+    if listing is not None:
+        loaded = _join(loaded, _docker_images(listing, path), files, path, ingest)
+    if layout is None and listing is None and (repositories := _listing(files, "repositories", path)) is not None:
+        from .archive_v1 import load_v1
+
+        loaded = load_v1(files, repositories, path, ingest)
+    if not loaded:
+        what = "they list none" if layout is not None or listing is not None else "there is none of them"
         raise Malformed(
-            f"{path} holds no images: it has neither index.json nor manifest.json",
+            f"{path} holds no images: of index.json, manifest.json and repositories {what}",
             code="archive",
             hints=("to make an image of a plain archive or folder: imq import PATH as NAME",),
         )
+    return loaded
 
 
-def _listing(source: BinaryIO, path: str) -> bytes:
-    content = source.read(_LARGEST_LISTING + 1)
+def _listing(files: Files, name: str, path: str) -> bytes | None:
+    """Return the content of a file that lists images, None when there is none."""
+    source = files.open(name)
+    if source is None:
+        return None
+    with source:
+        content = source.read(_LARGEST_LISTING + 1)
     if len(content) > _LARGEST_LISTING:
         raise Malformed(
             f"{path} lists its images in more than {_LARGEST_LISTING >> 20} MiB",
@@ -107,7 +108,7 @@ def _listing(source: BinaryIO, path: str) -> bytes:
 # OCI layouts
 
 
-def _load_layout(files: Files, content: bytes, ingest: Ingest) -> Iterator[Loaded]:
+def _load_layout(files: Files, content: bytes, ingest: Ingest) -> list[Loaded]:
     if (marker := files.open("oci-layout")) is not None:
         with marker:
             check_layout(marker.read(_LARGEST_MARKER), "oci-layout")
@@ -120,20 +121,30 @@ def _load_layout(files: Files, content: bytes, ingest: Ingest) -> Iterator[Loade
     described = [Entry.read(entry, place) for place, entry in enumerate(entries)]
     if not ingest.roomy(files.total()):
         ingest.reserve(_reached(files, [entry.descriptor for entry in described], ingest.largest_document))
+    loaded: list[Loaded] = []
     for entry in described:
         held: dict[Digest, Digest] = {}
-        id_ = _copy_tree(files, entry.descriptor, ingest, held)
+        problems: dict[Digest, ImqError] = {}
+        id_ = _copy_tree(files, entry.descriptor, ingest, held, problems)
         descriptor = entry.descriptor.replace(annotations=foreign(entry.descriptor.annotations))
-        yield Loaded(descriptor, id_, (entry.name,) if entry.name else (), frozenset(held) - {descriptor.digest})
+        names = (entry.name,) if entry.name else ()
+        others = frozenset(held) - {descriptor.digest}
+        loaded.append(Loaded(descriptor, id_, names, others, frozenset(held.values()), tuple(problems.values())))
+    return loaded
 
 
 def _copy_tree(
-    files: Files, descriptor: Descriptor, ingest: Ingest, held: dict[Digest, Digest], depth: int = 0
+    files: Files,
+    descriptor: Descriptor,
+    ingest: Ingest,
+    held: dict[Digest, Digest],
+    problems: dict[Digest, ImqError],
+    depth: int = 0,
 ) -> Digest:
     """Copy a manifest and all it reaches, the manifest last; return the id of its (first) image.
 
     An archive of one platform has an index that names others too; `held` takes what is there, each with its (first)
-    image. What indexes name twice is copied once.
+    image, and `problems` what is there in part. What indexes name twice is copied once.
     """
     if descriptor.digest in held:
         return held[descriptor.digest]
@@ -143,15 +154,33 @@ def _copy_tree(
     document = read_manifest(content, descriptor.media_type)
     if isinstance(document, Index):
         present = [child for child in document.manifests if _has(files, child.digest)]
-        ids = [_copy_tree(files, child, ingest, held, depth + 1) for child in present]
+        ids = []
+        for child in present:
+            if child.digest in problems:
+                continue
+            try:
+                ids.append(_copy_tree(files, child, ingest, held, problems, depth + 1))
+            except (Malformed, DigestMismatch) as problem:
+                problems[child.digest] = _about_platform(child, problem)
         if not ids:
-            raise Malformed(f"the index {descriptor.digest} has none of its images here", code="archive")
+            raise next(
+                (problems[child.digest] for child in present if child.digest in problems),
+                Malformed(f"the index {descriptor.digest} has none of its images here", code="archive"),
+            )
         id_ = ids[0]
     else:
         id_ = _copy_image(files, document, ingest)
     ingest.document(descriptor, content)
     held[descriptor.digest] = id_
     return id_
+
+
+def _about_platform(child: Descriptor, problem: ImqError) -> ImqError:
+    """Let a problem say which image of an index it is about."""
+    what = f"the image for {child.platform}" if child.platform is not None else f"the manifest {child.digest}"
+    if not problem.message.startswith(what):
+        problem.message = f"{what} is not whole in the archive: {problem.message}"
+    return problem
 
 
 def _reached(files: Files, roots: Sequence[Descriptor], largest: int) -> list[Descriptor]:
@@ -238,25 +267,89 @@ def _filler(files: Files, source: BinaryIO) -> Callable[[memoryview], int]:
 # docker's archives
 
 
-def _load_docker(files: Files, content: bytes, path: str, ingest: Ingest) -> Iterator[Loaded]:
+class _DockerImage(Record):
+    """An image as manifest.json lists it."""
+
+    config: str
+    names: tuple[Reference, ...]
+    layers: tuple[str, ...]
+
+
+def _docker_images(content: bytes, path: str) -> list[_DockerImage]:
+    """Read manifest.json; docker's own types are asked for."""
     try:
-        wanted = read_archive_images(content, f"the manifest.json of {path}")
+        listed = read_archive_images(content, f"the manifest.json of {path}")
     except Malformed as problem:
         if problem.code in ("json", "document"):
             problem.code = "archive"
         raise
-    if not ingest.roomy(files.total()):
-        ingest.reserve(_plain_layers(files, wanted, ingest.largest_document))
+    images = []
+    for config, tags, layers in listed:
+        try:
+            names = tuple(Reference.parse(tag).with_default_tag().without_idle_tag() for tag in tags)
+        except InvalidReference as problem:
+            raise Malformed(
+                f"the manifest.json of {path} names an image wrongly: {problem.message}", code="archive"
+            ) from None
+        images.append(_DockerImage(config, names, tuple(layers)))
+    return images
+
+
+def _join(
+    loaded: list[Loaded], images: Sequence[_DockerImage], files: Files, path: str, ingest: Ingest
+) -> list[Loaded]:
+    """Add what manifest.json lists to what index.json lists: names to images that are there, and other images.
+
+    Raises `Malformed` when they give one name to two images.
+    """
+    places: dict[Digest | None, list[int]] = {}  # of the images that are there, by their configs
+    for place, one in enumerate(loaded):
+        for digest in one.ids:
+            places.setdefault(digest, []).append(place)
+    configs = {image: _config_digest(files, image, ingest.largest_document) for image in images}
+    others = [image for image in images if configs[image] not in places]
+    if others and not ingest.roomy(files.total()):
+        ingest.reserve(_plain_layers(files, others, ingest.largest_document))
     adopted: dict[Digest, Descriptor] = {}
-    for config_name, tags, layers in wanted:
-        yield _load_docker_image(files, config_name, tags, layers, ingest, adopted)
+    joined = list(loaded)
+    for image in images:
+        found = places.get(configs[image])
+        if found is None:
+            joined.append(_load_docker_image(files, image, ingest, adopted))
+            continue
+        taken = {name for place in found for name in joined[place].names}
+        place = min(found, key=lambda place: len(loaded[place].ids))  # the image itself before an index of several
+        new = tuple(name for name in image.names if name not in taken)
+        names = tuple(name for name in joined[place].names if not _is_bare_tag(name, image.names))
+        joined[place] = joined[place].replace(names=(*names, *new))
+    named: dict[Name, Digest] = {}
+    for one in joined:
+        for name in one.names:
+            if named.setdefault(name, one.descriptor.digest) != one.descriptor.digest:
+                raise Malformed(f"{path} gives the name {name} to two images", code="archive")
+    return joined
 
 
-def _plain_layers(files: Files, images: Sequence[tuple[str, list[str], list[str]]], largest: int) -> list[Descriptor]:
+def _is_bare_tag(name: Name, names: Sequence[Reference]) -> bool:
+    """Whether a name of index.json is only the tag of one of these names: that is all that some writers note there."""
+    return any(name != other and str(name) in (other.tag, f"{other.tag}:latest") for other in names)
+
+
+def _config_digest(files: Files, image: _DockerImage, largest: int) -> Digest | None:
+    """Return the digest of an image's config, None when it is missing or too large."""
+    source = files.open(image.config)
+    if source is None:
+        return None
+    with source:
+        content = source.read(largest + 1)
+    return Digest.of(content) if len(content) <= largest else None
+
+
+def _plain_layers(files: Files, images: Sequence[_DockerImage], largest: int) -> list[Descriptor]:
     """Return the layers that will be taken in and are not packed, as most; what is wrong with them is told later."""
     layers: dict[Digest, Descriptor] = {}
-    for config_name, _, names in images:
-        source = files.open(config_name)
+    for image in images:
+        source = files.open(image.config)
         if source is None:
             continue
         with source:
@@ -264,7 +357,7 @@ def _plain_layers(files: Files, images: Sequence[tuple[str, list[str], list[str]
                 diff_ids = Config.read(source.read(largest)).diff_ids
             except ImqError:
                 continue
-        for name, diff_id in zip(names, diff_ids, strict=False):
+        for name, diff_id in zip(image.layers, diff_ids, strict=False):
             layer = files.open(name) if diff_id not in layers else None
             if layer is not None:
                 with layer:
@@ -273,19 +366,9 @@ def _plain_layers(files: Files, images: Sequence[tuple[str, list[str], list[str]
     return list(layers.values())
 
 
-def _load_docker_image(
-    files: Files,
-    config_name: str,
-    tags: list[str],
-    layers: list[str],
-    ingest: Ingest,
-    adopted: dict[Digest, Descriptor],
-) -> Loaded:
+def _load_docker_image(files: Files, image: _DockerImage, ingest: Ingest, adopted: dict[Digest, Descriptor]) -> Loaded:
     """Take in one image. `adopted` are the layers that came already, by diff ID: many images have the same ones."""
-    try:
-        names = tuple(Reference.parse(tag).with_default_tag().without_idle_tag() for tag in tags)
-    except InvalidReference as problem:
-        raise Malformed(f"the archive names an image wrongly: {problem.message}", code="archive") from None
+    config_name, layers = image.config, image.layers
     source = files.open(config_name)
     if source is None:
         raise Malformed(f"the config {config_name} is missing from the archive", code="archive")
@@ -309,17 +392,13 @@ def _load_docker_image(
     descriptor = store_manifest(
         ingest, Descriptor(media.OCI_CONFIG, Digest.of(content), len(content)), content, described
     )
-    return Loaded(descriptor, Digest.of(content), names)
+    return Loaded(descriptor, Digest.of(content), image.names)
 
 
 def _adopt_layer(files: Files, source: BinaryIO, diff_id: Digest, size: int, ingest: Ingest) -> Descriptor:
     head = source.read(_HEAD)
     source.seek(0)
     packed = sniff(head)
-    if packed not in ("", "gzip", "zstd"):
-        raise Malformed(
-            f"a layer is packed with {packed}", code="compression", hints=("known are gzip, zstd and plain tar",)
-        )
     if not packed:  # then what it unpacks to is what it is
         descriptor = Descriptor(media.OCI_LAYER, diff_id, size)
         if diff_id not in ingest.reserve((descriptor,)):
@@ -330,16 +409,10 @@ def _adopt_layer(files: Files, source: BinaryIO, diff_id: Digest, size: int, ing
                     f"a layer of the archive is not what the config says: {problem.message}", code="diff-id-mismatch"
                 ) from None
         return descriptor
-    adopted = ingest.adopt(_pieces(files, source), packed)
+    adopted = adopt_unknown_layer(files, source, ingest)
     if adopted.content.diff_id != diff_id:
         raise DigestMismatch(
             f"a layer of the archive unpacks to {adopted.content.diff_id}, but the config says {diff_id}",
             code="diff-id-mismatch",
         )
     return adopted.descriptor
-
-
-def _pieces(files: Files, source: BinaryIO) -> Iterator[bytes]:
-    while piece := source.read(_PIECE):
-        files.moved(len(piece))
-        yield piece

@@ -314,7 +314,7 @@ class Change:
                 continue
             diff_ids = self._index.config(document.config).diff_ids
             for layer, diff_id in zip(document.layers, diff_ids, strict=False):
-                if media.layer_compression(layer.media_type) is None:
+                if not media.is_layer(layer.media_type):
                     raise unknown_type(layer)
                 known = self._index.diff_id(layer.digest)
                 if known is not None and known != diff_id:

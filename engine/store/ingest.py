@@ -40,12 +40,12 @@ if TYPE_CHECKING:
     from typing import Self
 
     from imq.engine.layers.stream import Compressor
+    from imq.engine.layers.tar import Entry
 
     from .layout import Layout
 
 _BROKEN_OFF = (RegistryError, Interrupted, KeyboardInterrupt)
 """What ends a transfer without saying anything against the bytes that have come."""
-_LAYER_TYPES = {"": media.OCI_LAYER, "gzip": media.OCI_LAYER_GZIP, "zstd": media.OCI_LAYER_ZSTD}
 
 
 class Adopted(Record):
@@ -112,7 +112,7 @@ class Ingest:
             return False
         if self._stored(digest) != descriptor.size or is_marked(self._layout, digest):
             return False
-        if media.layer_compression(descriptor.media_type) is not None or descriptor.size > self.largest_document:
+        if media.is_layer(descriptor.media_type) or descriptor.size > self.largest_document:
             return True
         try:
             self.read(digest)
@@ -215,11 +215,9 @@ class Ingest:
         has come of a large blob then stays when the transfer breaks off.
         """
         digest = descriptor.digest
-        compression = media.layer_compression(descriptor.media_type)
-        if diff_id is not None and compression is None:
+        if diff_id is not None and not media.is_layer(descriptor.media_type):
             raise unknown_type(descriptor)
-        measures = diff_id is not None and self._measure
-        meter = LayerMeter(compression) if measures and compression is not None else None
+        meter = LayerMeter(None) if diff_id is not None and self._measure else None
         keeps = begun is not None and not small(descriptor)
         target: Partial | None = None
         try:
@@ -243,15 +241,22 @@ class Ingest:
             with self._guard:
                 self.contents.append(content)
 
-    def adopt(self, pieces: Iterable[bytes | memoryview], packed: str, repack: str | None = None) -> Adopted:
+    def adopt(
+        self,
+        pieces: Iterable[bytes | memoryview],
+        packed: str,
+        repack: str | None = None,
+        on_entry: Callable[[Entry], None] | None = None,
+    ) -> Adopted:
         """Store a layer whose digest nobody has said: a tar archive, packed as `packed` names (`""`: plain).
 
-        `repack` packs a plain archive on the way in. Returns the descriptor that the content turned out to have.
+        `repack` packs a plain archive on the way in; `on_entry` is called with each entry, and may refuse it. Returns
+        the descriptor that the content turned out to have.
         """
         from hashlib import sha256
 
         pack = compressor(repack) if repack is not None and repack != packed else None
-        meter = LayerMeter("" if pack else packed)
+        meter = LayerMeter("" if pack else packed, on_entry=on_entry)
         hasher, size = sha256(), 0
         temporary = self._temporary()
         try:
@@ -263,7 +268,7 @@ class Ingest:
                     while view:
                         view = view[target.write(view) or 0 :]
                 kind = packed if pack is None else repack
-                descriptor = Descriptor(_LAYER_TYPES[kind or ""], Digest(f"sha256:{hasher.hexdigest()}"), size)
+                descriptor = Descriptor(media.LAYER_TYPES[kind or ""], Digest(f"sha256:{hasher.hexdigest()}"), size)
                 if not small(descriptor):
                     os.fsync(target.fileno())
                     self.reserve((descriptor,))

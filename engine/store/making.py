@@ -1,20 +1,44 @@
-"""Making images here: the config and manifest around layers that are in the store."""
+"""Making images here: layers that nobody has described, and the config and manifest around layers in the store."""
 
 from __future__ import annotations
 
+from imq.engine.layers.compression import sniff, unpacked
 from imq.engine.oci import media
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.document import Descriptor, write_json
 from imq.engine.oci.timestamp import write_time
-from imq.grammar.record import TYPE_CHECKING
+from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Any
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any, BinaryIO
 
     from imq.engine.oci.platform import Platform
+    from imq.engine.oci.reference import Name
+    from imq.grammar.errors import ImqError
 
     from .ingest import Adopted, Ingest
+    from .members import Files
+
+
+_PIECE = 1 << 20
+_HEAD = 512
+"""Bytes that tell how a layer is packed."""
+
+
+class Loaded(Record):
+    """An image that was taken in, and the names it bore.
+
+    Of an index, `held` are the manifests that came with it, `ids` the images of these, and `problems` say what is wrong
+    with each that the archive has in part only.
+    """
+
+    descriptor: Descriptor
+    id: Digest
+    names: tuple[Name, ...]
+    held: frozenset[Digest] = frozenset()
+    ids: frozenset[Digest] = frozenset()
+    problems: tuple[ImqError, ...] = ()
 
 
 def make_image(
@@ -50,3 +74,19 @@ def store_manifest(ingest: Ingest, config: Descriptor, content: bytes, layers: S
     ingest.document(config, content)
     ingest.document(descriptor, manifest)
     return descriptor
+
+
+def adopt_unknown_layer(files: Files, source: BinaryIO, ingest: Ingest) -> Adopted:
+    """Take in a layer whose diff ID nobody has said, packed in any way."""
+    packed = sniff(source.read(_HEAD))
+    source.seek(0)
+    pieces = _pieces(files, source)
+    if packed in media.LAYER_TYPES:
+        return ingest.adopt(pieces, packed)
+    return ingest.adopt(unpacked(packed, pieces), "", repack="gzip")  # bzip2 and xz have no media type
+
+
+def _pieces(files: Files, source: BinaryIO) -> Iterator[bytes]:
+    while piece := source.read(_PIECE):
+        files.moved(len(piece))
+        yield piece

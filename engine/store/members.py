@@ -6,12 +6,10 @@ in it decides how much memory or how deep a stack it takes.
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
-import zlib
 
-from imq.engine.layers.compression import sniff
+from imq.engine.layers.compression import sniff, unpacked
 from imq.engine.layers.tar import TarLimits, TarWalker
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING
@@ -36,11 +34,17 @@ if TYPE_CHECKING:
         def total(self) -> int:
             """Return the most bytes that images may be made of."""
 
+        def folders(self) -> list[str]:
+            """Return the names of the folders at the top, sorted."""
+
 
 _PIECE = 64 << 10
+_CHUNK = 256 << 10
 _HEAD = 512
 _LIMITS = TarLimits(entries=250_000, name=4096)
 """An archive of images has a few files for each layer."""
+_STREAM_CODES = frozenset({"compression", "truncated"})
+"""What is wrong with how an archive is packed."""
 _MOST_LINKS = 8
 """Links that are followed to a file."""
 
@@ -74,6 +78,10 @@ class Folder:
             for name in names
         )
 
+    def folders(self) -> list[str]:
+        """Return the names of the folders at the top, sorted."""
+        return sorted(entry.name for entry in os.scandir(self._root) if entry.is_dir())
+
     def _path(self, name: str) -> str | None:
         if "\0" in name:
             return None
@@ -90,7 +98,7 @@ class Archive:
     def __init__(self, path: str) -> None:
         self.moved: Callable[[int], None] = unsaid
         self._path = path
-        self._source = _unpacked(path)
+        self._source = _open_unpacked(path)
         self._files: dict[str, tuple[int, int]] = {}
         self._links: dict[str, str] = {}
         try:
@@ -110,7 +118,7 @@ class Archive:
         found = self._found(name)
         if found is None:
             return None
-        return io.BufferedReader(_Part(self._source, *found, f"{self._path} is damaged: it ends within {name}"), _PIECE)
+        return io.BufferedReader(_Part(self._source, *found, self._path, name), _PIECE)
 
     def size(self, name: str) -> int:
         """Return the bytes of a file."""
@@ -120,6 +128,11 @@ class Archive:
     def total(self) -> int:
         """Return the bytes of all files."""
         return sum(size for _, size in self._files.values())
+
+    def folders(self) -> list[str]:
+        """Return the names of the folders at the top, sorted."""
+        names = (*self._files, *self._links)
+        return sorted({name.partition("/")[0] for name in names if "/" in name})
 
     def _walk(self) -> None:
         walker = TarWalker(self._take, _LIMITS)
@@ -131,6 +144,8 @@ class Archive:
                     source.seek(ahead, os.SEEK_CUR)
             walker.finish()
         except Malformed as problem:
+            if problem.code in _STREAM_CODES:
+                raise _damaged(self._path, problem) from None
             if problem.code == "archive" and not walker.entries:
                 raise _no_archive(self._path) from None
             raise Malformed(f"{self._path} is damaged: {problem.message}", code=problem.code) from None
@@ -158,12 +173,13 @@ class Archive:
 class _Part(io.RawIOBase):
     """A part of a file that others read, too."""
 
-    def __init__(self, source: io.BufferedIOBase, start: int, size: int, cut: str) -> None:
+    def __init__(self, source: io.BufferedIOBase, start: int, size: int, path: str, name: str) -> None:
         self._source = source
         self._start = start
         self._size = size
         self._done = 0
-        self._cut = cut
+        self._path = path
+        self._name = name
 
     def readable(self) -> bool:
         """Return True."""
@@ -184,41 +200,95 @@ class _Part(io.RawIOBase):
         view = memoryview(buffer)[: self._size - self._done]
         if not view:
             return 0
-        self._source.seek(self._start + self._done)
-        count = self._source.readinto(view)
+        try:
+            self._source.seek(self._start + self._done)
+            count = self._source.readinto(view)
+        except Malformed as problem:
+            raise _damaged(self._path, problem) from None
         if not count:
-            raise Malformed(self._cut, code="archive")
+            raise Malformed(f"{self._path} is damaged: it ends within {self._name}", code="archive")
         self._done += count
         return count
 
 
+class _Unpacked(io.RawIOBase):
+    """What a packed file unpacks to. To go back it is unpacked again from its beginning."""
+
+    def __init__(self, path: str, packed: str) -> None:
+        self._source = open(path, "rb")  # noqa: SIM115 - it is closed with this
+        self._packed = packed
+        self._restart()
+
+    def _restart(self) -> None:
+        self._source.seek(0)
+        self._pieces = unpacked(self._packed, iter(lambda: self._source.read(_CHUNK), b""))
+        self._piece = memoryview(b"")
+        self._at = 0
+
+    def close(self) -> None:
+        """Close the packed file too."""
+        self._source.close()
+        super().close()
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Go to a place, or to the end when that comes first."""
+        if whence == os.SEEK_END:
+            raise io.UnsupportedOperation("the end of what is packed is not known")
+        target = offset + (self._at if whence == os.SEEK_CUR else 0)
+        if target < self._at:
+            self._restart()
+        while self._at < target and self._fill():
+            self._take(target - self._at)
+        return self._at
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Fill `buffer` with what comes next."""
+        if not self._fill():
+            return 0
+        piece = self._take(len(buffer))
+        memoryview(buffer)[: len(piece)] = piece
+        return len(piece)
+
+    def _fill(self) -> bool:
+        """Have a piece, unless the stream has ended."""
+        while not self._piece:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return False
+            self._piece = memoryview(piece)
+        return True
+
+    def _take(self, count: int) -> memoryview:
+        taken, self._piece = self._piece[:count], self._piece[count:]
+        self._at += len(taken)
+        return taken
+
+
 def _no_archive(path: str) -> Malformed:
-    why = "is not an archive: it is neither a tar nor one that gzip, bzip2 or xz has packed"
+    why = "is not an archive: it is neither a tar nor one that gzip, zstd, bzip2 or xz has packed"
     hints = ("load takes what docker save or imq save wrote; import takes a file tree",)
     return Malformed(f"{path} {why}", code="archive", hints=hints)
 
 
-def _unpacked(path: str) -> io.BufferedIOBase:
+def _damaged(path: str, problem: Malformed) -> Malformed:
+    """Return the error for a packed file whose stream cannot be unpacked."""
+    return Malformed(f"{path} is damaged: {problem.message}", code="archive")
+
+
+def _open_unpacked(path: str) -> io.BufferedIOBase:
     """Open a file for reading what it is when it is unpacked."""
-    with open(path, "rb") as source:
-        packed = sniff(source.read(_HEAD))
-    if packed == "gzip":
-        return gzip.open(path, "rb")
-    if packed == "bzip2":
-        import bz2
-
-        return bz2.open(path, "rb")
-    if packed == "xz":
-        import lzma
-
-        return lzma.open(path, "rb")
-    return open(path, "rb")
-
-
-def unreadable() -> tuple[type[Exception], ...]:
-    """Return what reading a packed file raises when it is damaged."""
-    try:
-        from lzma import LZMAError
-    except ImportError:  # a Python built without it reads no archive packed with xz
-        return EOFError, zlib.error, gzip.BadGzipFile
-    return EOFError, zlib.error, gzip.BadGzipFile, LZMAError
+    source = open(path, "rb")  # noqa: SIM115 - it is returned
+    packed = sniff(source.read(_HEAD))
+    source.seek(0)
+    if not packed:
+        return source
+    source.close()
+    return io.BufferedReader(_Unpacked(path, packed), _PIECE)

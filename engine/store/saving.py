@@ -19,15 +19,16 @@ from .layout import CONTAINERD_NAME, REF_NAME, VERSION, foreign
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from typing import Any, BinaryIO
+    from typing import Any
 
+    from imq.engine.atomicwriter import OutputFile
     from imq.engine.oci.digest import Digest
 
     from .store import Store
 
 
 def save(
-    store: Store, images: Sequence[tuple[Digest, Sequence[str]]], target: BinaryIO, moved: Callable[[int], None]
+    store: Store, images: Sequence[tuple[Digest, Sequence[str]]], target: OutputFile, moved: Callable[[int], None]
 ) -> None:
     """Write images, each with its names, as one archive that docker load, podman, skopeo and imq read.
 
@@ -36,7 +37,8 @@ def save(
     written: set[str] = set()
     listing: list[dict[str, Any]] = []
     entries: list[dict[str, Any]] = []
-    with tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+    sink: Any = target  # of which a stream of tar needs no more than write()
+    with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT) as archive:
 
         def add(name: str, content: bytes) -> None:
             if name not in written:

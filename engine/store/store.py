@@ -329,7 +329,7 @@ class Store:
                 " AND (:root IS NULL OR image.key IN (SELECT image FROM entry WHERE root = :root))",
                 {"root": root},
             )
-            if media.layer_compression(row[3]) is not None
+            if media.is_layer(row[3])
         ]
 
     def measure(

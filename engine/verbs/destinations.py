@@ -1,28 +1,17 @@
-"""Where copies and archives go.
-
-For a copy `to` names an image, a host or namespace that takes the names over, or is a template of names; for what is
-written on this machine it is a path, or a template of paths.
-"""
+"""Where copies go: `to` names an image, a host or namespace that takes the names over, or is a template of names."""
 
 from __future__ import annotations
 
-import os
-
 from imq.engine.oci.reference import DEFAULT_REGISTRY, Reference
-from imq.engine.paths import located
 from imq.grammar.errors import InvalidReference, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .operands import TARGET_COLUMNS, named_query, row_target, target_query, targets
-from .templates import rendered
+from .templates import is_template
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from imq.grammar import ast
-
     from .declaration import Planning
-    from .operands import Target
 
 _FIELDS = ("name", "registry", "repository", "tag", "digest")
 """What a template can read of each source, as of rows of images."""
@@ -45,27 +34,6 @@ def destinations(sources: Sequence[Reference], text: str, planning: Planning) ->
             hints=("leave the tag out to keep the names: copy A, B to registry.local:5000/team",),
         )
     return [Reference.parse(text)]
-
-
-def placed(act: ast.Act, text: str, planning: Planning) -> dict[str, list[Target]]:
-    """Return what goes to which path: all to one, or, when the text is a template, each row to its own.
-
-    Two texts that mean the same file are one path: nothing is written over what was just written.
-    """
-    if not is_template(text):
-        return {text: targets(act, planning)}
-    query = target_query(act, planning) if act.query is not None else named_query(act, planning)
-    by_path: dict[str, list[Target]] = {}
-    first: dict[str, str] = {}
-    for (path,), row in rendered(query, (text,), planning, TARGET_COLUMNS):
-        file = os.path.realpath(located(path, planning.folder, planning.environment.get("HOME")))
-        by_path.setdefault(first.setdefault(file, path), []).append(row_target(row))
-    return by_path
-
-
-def is_template(text: str) -> bool:
-    """Whether a text is a template of names or paths."""
-    return "{{" in text or "<<" in text
 
 
 def namespace_of(text: str) -> str | None:

@@ -9,14 +9,30 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from imq.engine.render.cell import Raw
+    from imq.engine.render.template import Piece
 
     from .declaration import Planning
+
+
+def is_template(text: str) -> bool:
+    """Whether a text is a template in Go's language."""
+    return "{{" in text or "<<" in text
 
 
 def rendered(
     query: ast.Rows, templates: Sequence[str], planning: Planning, hidden: Sequence[str] = ()
 ) -> list[tuple[tuple[str, ...], tuple[Raw, ...]]]:
-    """Return for each row of a query the text of each template, and the row's `hidden` columns of the store.
+    """Return what `rendered_pieces` does, each text in one piece."""
+    return [
+        (tuple("".join(piece.text for piece in pieces) for pieces in texts), row)
+        for texts, row in rendered_pieces(query, templates, planning, hidden)
+    ]
+
+
+def rendered_pieces(
+    query: ast.Rows, templates: Sequence[str], planning: Planning, hidden: Sequence[str] = ()
+) -> list[tuple[tuple[list[Piece], ...], tuple[Raw, ...]]]:
+    """Return for each row of a query the pieces of each template, and the row's `hidden` columns of the store.
 
     Of a query of whole rows only the fields are asked for that the templates read. Raises `UnknownName` for one that
     the rows do not have, and `StatementError` (code `template`) for what is no template.
@@ -40,6 +56,6 @@ def rendered(
     shown, manner = headings(select), Manner(planning.scope.now, planning.scope.zone)
     width = len(select.columns)
     return [
-        (tuple(template.render(Row(shown, row[:width], table, manner)) for template in parsed), row[width:])
+        (tuple(template.pieces(Row(shown, row[:width], table, manner)) for template in parsed), row[width:])
         for row in rows
     ]

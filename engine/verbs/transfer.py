@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from imq.engine.actions import Action, Copy, Fail, Import, Load, Pull, Push, Save
+from imq.engine.actions import Action, Copy, Fail, Import, Load, Pull, Push, Save, Stay
 from imq.engine.bind import needs_choice, needs_where
 from imq.engine.bind.literals import is_text
 from imq.engine.oci.digest import Digest
@@ -18,7 +18,7 @@ from imq.grammar.errors import InvalidReference, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .declaration import Takes, Verb
-from .destinations import destinations, is_template, name_below, namespace_of, placed
+from .destinations import destinations, name_below, namespace_of
 from .operands import (
     TARGET_COLUMNS,
     Target,
@@ -32,9 +32,12 @@ from .operands import (
     said,
     target_query,
 )
-from .templates import rendered
+from .outputs import Output, keeps_existing, outputs
+from .templates import is_template, rendered
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from imq.grammar.errors import Span
 
     from .declaration import Planning
@@ -249,23 +252,35 @@ def _plan_save(act: ast.Act, planning: Planning) -> list[Action]:
         raise StatementError(
             "save needs a file to write", code="operand", span=act.span, hints=('such as: save redis:7 to "redis.tar"',)
         )
-    archives = placed(act, to[0], planning)
-    if not any(archives.values()):
+    keeps = keeps_existing(act)
+    archives = outputs(act, to[0], planning)
+    if not any(archive.targets for archive in archives):
         raise StatementError("no image matches, so no archive is written", code="nothing", span=act.span)
-    return [_archive(_path(path, planning), found, planning) for path, found in archives.items()]
+    return [_archive(archive, act, planning, keeps=keeps) for archive in archives]
 
 
-def _archive(path: str, found: list[Target], planning: Planning) -> Save:
+def _archive(output: Output, act: ast.Act, planning: Planning, *, keeps: bool) -> Save | Stay:
+    if output.kind == "folder" or output.path.endswith("/"):
+        given = said(act, "to")
+        raise StatementError(
+            f"{output.path} is a folder, and save writes a file",
+            code="path",
+            span=given.span if given else None,
+            hints=(f'name a file in it: to "{os.path.join(output.path, "images.tar")}"',),
+        )
+    if output.kind == "file" and keeps:
+        return Stay(output.path, output.targets[0].id, "it is there already")
     images: dict[Digest, list[str]] = {}
-    for target in found:
+    for target in output.targets:
         images.setdefault(target.root, []).extend([target.name] if target.name else [])
     for root in images.keys() & planning.store.index.unreadable():
         raise unreadable_image(", ".join(images[Digest(root)]) or Digest(root).short)
     contents = tuple((root, tuple(dict.fromkeys(names))) for root, names in images.items())
-    return Save(path, contents, _bytes(found, planning))
+    force = said(act, "force") is not None
+    return Save(output.path, contents, _bytes(output.targets, planning), output.kind, force)
 
 
-def _bytes(found: list[Target], planning: Planning) -> int:
+def _bytes(found: Sequence[Target], planning: Planning) -> int:
     """Return the bytes of all blobs of these images, each once."""
     roots = list({target.root for target in found})
     sizes: dict[str, int] = {}
@@ -321,16 +336,22 @@ VERBS = (
         'load "images.tar"',
         Takes.PATHS,
         options=("dry run",),
+        differs="An archive may be packed with gzip, zstd, bzip2 or xz. What index.json and manifest.json list is"
+        " joined. Of an index the images that are whole are taken in, and each of the others is reported. Archives of"
+        " format 1.0, which have repositories in their place, are taken as docker 20.10 takes them.",
         plan=_plan_load,
     ),
     Verb(
         "save",
         "Write images into one archive that docker load, podman, skopeo and imq read; a template of paths makes one"
-        " for each row.",
+        " for each row. A file that is there is replaced with force, or when you confirm it; skip existing leaves it.",
         'save images where label.env = prod to "prod.tar"',
         Takes.IMAGES,
-        options=("to", "dry run"),
+        options=("to", "force", "skip existing", "dry run"),
         files=("to",),
+        differs="docker save replaces a file without asking. The archive appears when it is whole. Folders that the"
+        " values of a template name are made. A link is followed; a device, FIFO or /dev/stdout is written to. In a"
+        ' template a label, or another value from inside an image, cannot contain "/" or be "..".',
         plan=_plan_save,
     ),
 )

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 
-from imq.engine.actions import Action, Export
-from imq.engine.paths import home_folder, located
+from imq.engine.actions import Action, Export, Stay
 from imq.grammar.errors import Conflict, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .declaration import Takes, Verb
-from .destinations import placed
 from .operands import option_texts, said
+from .outputs import Output, keeps_existing, outputs
 
 if TYPE_CHECKING:
     from imq.grammar import ast
 
     from .declaration import Planning
-    from .operands import Target
 
 
 _ARCHIVES = {".tar": "", ".tar.gz": "gzip", ".tgz": "gzip", ".tar.zst": "zstd", ".tzst": "zstd"}
@@ -33,13 +31,22 @@ def _plan_export(act: ast.Act, planning: Planning) -> list[Action]:
             span=act.span,
             hints=('such as: export redis:7 to "rootfs", or to "rootfs.tar"',),
         )
-    places = placed(act, to[0], planning)
-    if not any(places.values()):
+    if to[0] == "-":
+        raise StatementError(
+            "export writes a folder or an archive, and not to standard output",
+            code="operand",
+            span=act.span,
+            hints=('such as: export redis:7 to "rootfs.tar"',),
+        )
+    keeps = keeps_existing(act)
+    places = outputs(act, to[0], planning)
+    if not any(place.targets for place in places):
         raise StatementError("no image matches, so nothing is unpacked", code="nothing", span=act.span)
-    return [_export(act, place, found, planning) for place, found in places.items()]
+    return [_export(act, place, planning, keeps=keeps) for place in places]
 
 
-def _export(act: ast.Act, place: str, found: list[Target], planning: Planning) -> Export:
+def _export(act: ast.Act, output: Output, planning: Planning, *, keeps: bool) -> Export | Stay:
+    found = output.targets
     images = list(dict.fromkeys((target.root, target.id) for target in found))
     if len(images) != 1:
         raise StatementError(
@@ -55,33 +62,41 @@ def _export(act: ast.Act, place: str, found: list[Target], planning: Planning) -
             span=act.span,
             hints=("other artifacts have their own tools, such as oras or helm",),
         )
-    path = os.path.realpath(located(place, planning.folder, home_folder(planning.environment)))
     force = said(act, "force") is not None
-    if place == "-":
-        raise StatementError(
-            "export writes a folder or an archive, and not to standard output",
-            code="operand",
-            span=act.span,
-            hints=('such as: export redis:7 to "rootfs.tar"',),
-        )
-    if path == "/":
-        raise StatementError("the root of this machine cannot be replaced", code="operand", span=act.span)
-    packed = None if os.path.isdir(path) else _packed(path)
-    if packed is not None and os.path.lexists(path) and not force:
-        raise Conflict(f"{path} is there already", code="exists", hints=("give another name, or say force",))
-    if packed is None and os.path.lexists(path) and not force and not (os.path.isdir(path) and not os.listdir(path)):
+    root, id_ = images[0]
+    name = found[0].name or id_.short
+    path = output.path if output.kind == "stream" else os.path.realpath(output.path)
+    packed = _packed(output)
+    if output.kind == "file" and keeps:
+        return Stay(path, id_, "it is there already")
+    if packed is not None:
+        return Export(path, name, root, id_, force, packed, output.kind)
+    if _holds(path, planning.store.root):
+        what = "the root of this machine" if path == "/" else f"{path}, which holds the image store,"
+        raise StatementError(f"{what} cannot be replaced", code="operand", span=act.span)
+    if output.kind and not force and not (output.kind == "folder" and not os.listdir(path)):
+        if keeps:
+            return Stay(path, id_, "it is there already")
         raise Conflict(
-            f"{path} is there already and not empty",
+            f"{path} is there already and {'not empty' if output.kind == 'folder' else 'no folder'}",
             code="exists",
             hints=("give another folder; with force it is replaced, with all that is in it",),
         )
-    root, id_ = images[0]
-    return Export(path, found[0].name or id_.short, root, id_, replaces=force, packed=packed)
+    return Export(path, name, root, id_, force, packed, output.kind)
 
 
-def _packed(path: str) -> str | None:
-    """Return how an archive of this name is packed; None for a folder."""
-    return next((packed for ending, packed in _ARCHIVES.items() if path.endswith(ending)), None)
+def _packed(output: Output) -> str | None:
+    """Return how the archive to write is packed, by the name of its file; None for a folder."""
+    if output.kind == "folder":
+        return None
+    default = "" if output.kind == "stream" else None
+    return next((packed for ending, packed in _ARCHIVES.items() if output.path.endswith(ending)), default)
+
+
+def _holds(folder: str, path: str) -> bool:
+    """Whether a folder is the place of a path, or has it below."""
+    path = os.path.realpath(path)
+    return os.path.commonpath((folder, path)) == folder
 
 
 VERBS = (
@@ -91,12 +106,13 @@ VERBS = (
         " makes one for each row.",
         'export redis:7 to "rootfs"',
         Takes.IMAGES,
-        options=("to", "force", "dry run"),
+        options=("to", "force", "skip existing", "dry run"),
         files=("to",),
         differs="It is docker export for an image. A name that ends in .tar, .tar.gz or .tar.zst makes an archive: it"
         " has owners and devices whoever makes it, and tar and docker import read it. In a folder root gives files"
-        " their owners; anybody else keeps what is made, and finds an empty file in the place of each device. Either is"
-        " there when all of it is, or not at all. With force what is there is replaced, not added to.",
+        " their owners; anybody else keeps what is made, without setuid and setgid bits, and finds an empty file in the"
+        " place of each device. Either is there when all of it is, or not at all. With force what is there is replaced,"
+        " not added to; skip existing leaves it. A device, FIFO or /dev/stdout is written to, as one archive.",
         plan=_plan_export,
     ),
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from images import Image, Layout, layer
 from servers import Registry
 from store.stores import imq
+from store.test_archives import V1, v1_archive
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,3 +46,15 @@ def test_docker_and_imq_take_what_the_other_gives(docker: list[str], tmp_path: P
     run("load", "--quiet", "--input", tmp_path / "mine.tar")
     assert run("inspect", "--format", "{{.Id}}", "app:1").strip() == APP.id
     run("rmi", "app:1")
+
+
+def test_archives_of_format_1_have_the_ids_that_docker_gives_them(docker: list[str], tmp_path: Path) -> None:
+    path = v1_archive(tmp_path / "old.tar", {"old/app": {"1": "a" * 64}, "old/base": {"1": "b" * 64}}, V1)
+    subprocess.run([*docker, "load", "--input", path], check=True, capture_output=True)
+    imq(tmp_path / "store", "load", str(path))
+    template = "{{.Id}} {{json .Config.Env}} {{json .RootFS.Layers}} {{.Author}} {{.Comment}}"
+    for name in ("old/app:1", "old/base:1"):
+        command = ["image", "inspect", name, "--format", template]
+        theirs = subprocess.run([*docker, *command], check=True, capture_output=True, text=True).stdout
+        assert imq(tmp_path / "store", *command).stdout == theirs
+    subprocess.run([*docker, "rmi", "old/app:1", "old/base:1"], check=True, capture_output=True)

@@ -8,7 +8,7 @@ import subprocess
 import tarfile
 from typing import TYPE_CHECKING
 
-from layers.stacks import stacked
+from layers.stacks import layer, member, stacked
 from layers.test_unpack import STACK, gzipped, layout_of
 from store.stores import imq
 
@@ -106,3 +106,22 @@ def test_it_is_what_docker_exports_and_docker_imports_it(docker: list[str], tmp_
         name: theirs[name] for name in theirs.keys() - ADDED
     }
     run("rmi", imported, "stack:1")
+
+
+def test_docker_imports_sparse_files(docker: list[str], tmp_path: Path) -> None:
+    info, content = member("holes", b"begin" + b"end")
+    info.pax_headers = {"GNU.sparse.map": "0,5,1048576,3", "GNU.sparse.size": "2097152"}
+    layout_of(tmp_path / "store", (layer((info, content)),))
+    imq(tmp_path / "store", "export", "1", "to", str(tmp_path / "flat.tar"))
+    flat = (tmp_path / "flat.tar").read_bytes()
+    assert len(flat) < 100_000
+    imported = subprocess.run([*docker, "import", "-", "sparse:1"], input=flat, capture_output=True, check=True)
+    made = subprocess.run([*docker, "create", "--network=none", "sparse:1", "sh"], capture_output=True, check=True)
+    container = made.stdout.decode().strip()
+    exported = subprocess.run([*docker, "export", container], capture_output=True, check=True).stdout
+    for command in (["rm", container], ["rmi", imported.stdout.decode().strip()]):
+        subprocess.run([*docker, *command], capture_output=True, check=True)
+    with tarfile.open(fileobj=io.BytesIO(exported)) as archive:
+        source = archive.extractfile("holes")
+        assert source is not None
+        assert source.read() == (b"begin".ljust(1 << 20, b"\0") + b"end").ljust(2 << 20, b"\0")

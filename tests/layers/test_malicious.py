@@ -8,11 +8,16 @@ import io
 import os
 import pathlib
 import resource
+import shutil
 import tarfile
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
 import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from imq.engine.layers.flat import FlatArchive
 from imq.engine.layers.layering import UnpackLimits
 from imq.engine.layers.tar import TarLimits
 from imq.engine.layers.unpack import unpack_layers
@@ -73,24 +78,24 @@ REFUSED: dict[str, tuple[str, Sequence[tuple[tarfile.TarInfo, bytes]]]] = {
     "parent of the root": ("path-escape", [plain("..")]),
     "parent within": ("path-escape", [folder("a"), plain("a/../../outside/secret")]),
     "parent behind a slash": ("path-escape", [plain("/../outside/secret")]),
-    "a link up, then through it": ("path-escape", [symlink("up", "../outside"), plain("up/secret")]),
-    "a link up in steps": ("path-escape", [symlink("a", ".."), symlink("b", "a/outside"), plain("b/secret")]),
-    "a link up and a folder": ("path-escape", [symlink("up", "../outside"), folder("up/new/newer")]),
+    "a link up, then through it": ("path-parent", [symlink("up", "../outside"), plain("up/secret")]),
+    "a link up in steps": ("path-parent", [symlink("a", ".."), symlink("b", "a/outside"), plain("b/secret")]),
+    "a link up and a folder": ("path-parent", [symlink("up", "../outside"), folder("up/new/newer")]),
     "a link to a path out there": ("path-parent", [symlink("out", "@"), plain("out/secret")]),
     "a link to the process": ("path-parent", [symlink("out", "/proc/self/root/tmp"), plain("out/x")]),
     "links in a circle": ("path-parent", [symlink("a", "b"), symlink("b", "a"), plain("a/x")]),
     "a file that becomes a link": (
-        "path-escape", [plain("x"), symlink("x", "../outside"), plain("x/secret")],
+        "path-parent", [plain("x"), symlink("x", "../outside"), plain("x/secret")],
     ),
     "a folder that becomes a link": (
-        "path-escape", [folder("d"), plain("d/a"), symlink("d", "../outside"), plain("d/secret")],
+        "path-parent", [folder("d"), plain("d/a"), symlink("d", "../outside"), plain("d/secret")],
     ),
     "a folder that becomes a file": ("path-parent", [folder("d"), plain("d/a"), plain("d"), plain("d/b")]),
     "a file in the root's place": ("path", [plain("./")]),
     "a link in the root's place": ("path", [symlink(".", "../outside")]),
-    "a hard link up": ("path-escape", [link("x", "../outside/secret")]),
+    "a hard link up": ("link-target", [link("x", "../outside/secret")]),
     "a hard link to a path out there": ("link-target", [link("x", "@/secret")]),
-    "a hard link through a link": ("path-escape", [symlink("up", "../outside"), link("x", "up/secret")]),
+    "a hard link through a link": ("link-target", [symlink("up", "../outside"), link("x", "up/secret")]),
     "a hard link to a folder": ("link-target", [folder("a"), link("x", "a")]),
     "a hard link to nothing": ("link-target", [link("x", "nothing")]),
     "a hard link to itself": ("link-target", [link("x", "x")]),
@@ -99,8 +104,6 @@ REFUSED: dict[str, tuple[str, Sequence[tuple[tarfile.TarInfo, bytes]]]] = {
     "a whiteout of the folder": ("whiteout", [member("d/.wh..")]),
     "a whiteout of nothing": ("whiteout", [member("d/.wh.")]),
     "a whiteout as a folder": ("whiteout", [plain(".wh.d/x")]),
-    "a whiteout through a link": ("path-escape", [symlink("up", "../outside"), member("up/.wh.secret")]),
-    "an opaque whiteout through a link": ("path-escape", [symlink("up", "../outside"), member("up/.wh..wh..opq")]),
     "a whiteout up": ("path-escape", [member("../outside/.wh.secret")]),
     "a name that is too long": ("path", [plain("n" * 300)]),
     "a path that is too deep": ("path-depth", [plain("d/" * 200 + "x")]),
@@ -136,6 +139,23 @@ CONTAINED: dict[str, tuple[str, Sequence[tuple[tarfile.TarInfo, bytes]]]] = {
     "an absolute name": ("outside/secret", [plain("/outside/secret")]),
     "a link to an absolute path that is here too": ("etc/shadow", [symlink("e", "/etc"), plain("e/shadow")]),
     "a link that climbs less than it went down": ("etc/new", [symlink("d/e", "../etc"), plain("d/e/new")]),
+    "a link in the root that climbs": ("usr/x", [folder("usr"), symlink("lib", "../usr"), plain("lib/x")]),
+    "a link that climbs far": ("etc/new", [symlink("d/b", "../../../../../etc"), plain("d/b/new")]),
+    "an absolute link that climbs": ("etc/new", [symlink("e", "/../../etc"), plain("e/new")]),
+    "a link that climbs between folders": ("etc/new", [symlink("e", "d/../../d/../../etc"), plain("e/new")]),
+    "links that climb one after the other": ("etc/new", [symlink("up", ".."), plain("up/up/up/etc/new")]),
+    "a link through a link that climbs": (
+        "etc/new",
+        [symlink("up", "../.."), symlink("e", "up/../etc"), plain("e/new")],
+    ),
+    "a hard link that climbs": ("x", [link("x", "../../etc/passwd")]),
+    "a hard link that climbs behind a slash": ("x", [link("x", "/../etc/passwd")]),
+    "a hard link through a link that climbs": ("x", [symlink("up", "../.."), link("x", "up/etc/passwd")]),
+    "a whiteout through a link that climbs": ("x", [symlink("up", "../outside"), member("up/.wh.secret"), plain("x")]),
+    "an opaque whiteout through a link that climbs": (
+        "x",
+        [symlink("up", "../outside"), member("up/.wh..wh..opq"), plain("x")],
+    ),
     "a file over a link": ("x", [symlink("x", "../outside/secret"), plain("x")]),
     "a folder over a link": ("x/secret", [symlink("x", "../outside"), folder("x"), plain("x/secret")]),
     "a device over a link": ("x", [symlink("x", "../outside/secret"), member("x", kind=tarfile.CHRTYPE)]),
@@ -156,6 +176,68 @@ def test_contained(around, case, kernel):
     unpack_layers((LOWER, layer(*members)), str(around / "root"), kernel=kernel)
     assert os.path.lexists(around / "root" / path)
     assert not os.path.islink(around / "root" / path)
+
+
+@pytest.mark.parametrize("kernel", [True, False], ids=["openat2", "descriptors"])
+def test_a_climbing_link_leads_to_what_the_image_has(around, kernel):
+    members = [symlink("up", "../../outside"), folder("outside"), plain("up/secret", b"image")]
+    gone = [member("up/.wh.secret"), link("linked", "../etc/passwd")]
+    unpack_layers((LOWER, layer(*members), layer(*gone)), str(around / "root"), kernel=kernel)
+    assert os.listdir(around / "root" / "outside") == []
+    assert (around / "root" / "linked").read_bytes() == b"image"
+    assert os.readlink(around / "root" / "up") == "../../outside"
+    assert os.stat(around / "root" / "linked").st_ino == os.stat(around / "root" / "etc" / "passwd").st_ino
+
+
+NAMES = ("a", "b", "up", "etc", "outside", "secret")
+
+
+@st.composite
+def layers_of_links(draw: st.DrawFn) -> list[tuple[tarfile.TarInfo, bytes]]:
+    """Draw entries of which many are links that climb, and that others go through."""
+    parts = st.lists(st.sampled_from([*NAMES, "..", "."]), min_size=1, max_size=6)
+    paths = st.lists(st.sampled_from(NAMES), min_size=1, max_size=4).map("/".join)
+    targets = st.builds(lambda slash, names: slash + "/".join(names), st.sampled_from(["", "/"]), parts)
+    made = []
+    for path in draw(st.lists(paths, max_size=12)):
+        kind = draw(st.sampled_from(["file", "folder", "symlink", "symlink", "link", "whiteout", "opaque"]))
+        above, _, name = path.rpartition("/")
+        match kind:
+            case "file":
+                made.append(plain(path))
+            case "folder":
+                made.append(folder(path))
+            case "symlink":
+                made.append(symlink(path, draw(targets)))
+            case "link":
+                made.append(link(path, draw(targets)))
+            case _:
+                hidden = ".wh." + (name if kind == "whiteout" else ".wh..opq")
+                made.append(member(f"{above}/{hidden}" if above else hidden))
+    return made
+
+
+@given(st.lists(layers_of_links(), min_size=1, max_size=3), st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_nothing_outside_changes_whatever_links_say(drawn, kernel):
+    with tempfile.TemporaryDirectory() as name:
+        place = pathlib.Path(name)
+        for path in ("outside/secret", "etc/secret", "secret"):
+            (place / path).parent.mkdir(exist_ok=True)
+            (place / path).write_bytes(b"kept")
+        before = _inodes(place)
+        stack = (LOWER, *(layer(*one) for one in drawn))
+        refused = ""
+        try:
+            unpack_layers(stack, str(place / "root"), kernel=kernel)
+            shutil.rmtree(place / "root")
+            content = b"".join(map(bytes, FlatArchive(stack).pieces()))
+        except ImqError as problem:
+            refused, content = problem.code, archive(())
+        assert refused in {"", "path-parent", "link-target", "path", "whiteout"}
+        with tarfile.open(fileobj=io.BytesIO(content)) as opened:
+            assert not [one.name for one in opened if one.name.startswith("/") or ".." in one.name.split("/")]
+        assert _inodes(place) == before
 
 
 def test_everything_hidden_is_the_image_alone(around):

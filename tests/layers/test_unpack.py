@@ -82,6 +82,24 @@ STACK = (
 )  # fmt: skip
 
 
+CLIMBING = (
+    layer(folder("etc"), member("etc/passwd", b"root"), folder("usr"), folder("usr/lib"), folder("opt/app/bin")),
+    layer(
+        symlink("lib", "../usr/lib"),
+        member("lib/libc.so", b"\x7fELF"),
+        symlink("opt/app/etc", "../../../../etc"),
+        member("opt/app/etc/hosts", b"hosts"),
+        symlink("opt/app/root", "/../.."),
+        member("opt/app/root/usr/lib/one", b"1"),
+        link("opt/app/passwd", "../etc/passwd"),
+        symlink("nowhere", "../../missing"),
+        link("again", "nowhere"),
+    ),
+    layer(member("lib/.wh.one"), member("opt/app/etc/.wh.hosts")),
+)
+"""Links whose targets climb above the root, as layers in the wild have them."""
+
+
 @pytest.fixture
 def open_folder() -> Iterator[pathlib.Path]:
     """A folder that everybody may write to; those of pytest are closed to others."""
@@ -142,7 +160,7 @@ def without(tree: dict[str, tuple[object, ...]], name: str, place: int) -> dict[
     return {**tree, name: (*said[:place], *said[place + 1 :])}
 
 
-TIME, ATTRIBUTES = 4, 7
+MODE, TIME, ATTRIBUTES = 0, 4, 7
 
 
 @as_root
@@ -159,6 +177,20 @@ def test_root_makes_the_tree_that_umoci_makes(tmp_path, kernel):
 
 
 @as_root
+def test_links_that_climb_lead_where_umoci_lets_them_lead(tmp_path):
+    needed("umoci")
+    image = layout_of(tmp_path / "layout", CLIMBING)
+    subprocess.run(["umoci", "raw", "unpack", "--image", image, tmp_path / "theirs"], check=True, capture_output=True)
+    unpack_layers(CLIMBING, str(tmp_path / "ours"))
+    ours, theirs = census(tmp_path / "ours"), census(tmp_path / "theirs")
+    assert {"usr/lib/libc.so", "opt/app/passwd", "again"} <= ours.keys()
+    assert not {"usr/lib/one", "etc/hosts"} & ours.keys()
+    for name in ours:
+        assert ours[name][:4] == theirs[name][:4], name
+    assert ours.keys() == theirs.keys()
+
+
+@as_root
 def test_a_user_makes_the_tree_that_umoci_makes_for_one(open_folder):
     needed("umoci")
     image = layout_of(open_folder / "layout", gzipped(STACK))
@@ -169,6 +201,8 @@ def test_a_user_makes_the_tree_that_umoci_makes_for_one(open_folder):
     ours, theirs = census(open_folder / "ours"), theirs_of(open_folder / "theirs")
     assert ours["closed"][ATTRIBUTES] == (("user.why", b"closed"),)  # umoci sets the mode first, which forbids it
     ours, theirs = (without(tree, "closed", ATTRIBUTES) for tree in (ours, theirs))
+    assert [ours[name][MODE] for name in ("bin/su", "bin/wall")] == ["0o100755", "0o100755"]  # umoci lends rights
+    ours, theirs = (without(without(tree, "bin/su", MODE), "bin/wall", MODE) for tree in (ours, theirs))
     assert without(ours, "opaque/deep", TIME) == without(theirs, "opaque/deep", TIME)
 
 
@@ -196,6 +230,22 @@ def test_a_device_without_root_is_an_empty_file(tmp_path):
     assert found.left_out == (("devices, in whose place stand empty files", 1),)
     about = os.stat(tmp_path / "made" / "null")
     assert (oct(about.st_mode), about.st_size, about.st_mtime) == ("0o100666", 0, MOMENT)
+
+
+def test_a_user_makes_no_file_that_lends_rights(tmp_path):
+    modes = {"setuid": 0o4755, "setgid": 0o2755, "both": 0o6711, "plain": 0o755, "sticky": 0o1644}
+    stack = (layer(*(member(name, mode=mode) for name, mode in modes.items()), folder("shared", 0o2775)),)
+    found = unpack_layers(stack, str(tmp_path / "user"), privileged=False)
+    assert found.left_out == (("setuid or setgid files, without these bits", 3),)
+    made = {name: os.stat(tmp_path / "user" / name).st_mode & 0o7777 for name in (*modes, "shared")}
+    assert made == {name: mode & ~0o6000 for name, mode in modes.items()} | {"shared": 0o2775}
+
+
+@as_root
+def test_root_makes_files_that_lend_rights(tmp_path):
+    found = unpack_layers((layer(member("su", mode=0o4755)),), str(tmp_path / "root"), privileged=True)
+    assert found.left_out == ()
+    assert os.stat(tmp_path / "root" / "su").st_mode & 0o7777 == 0o4755
 
 
 def test_the_umask_does_not_change_modes(tmp_path):
