@@ -1,32 +1,43 @@
-"""Removing many files at once."""
+"""Removing many blobs at once."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.store.removing import remove_files
+from imq.engine.oci.digest import Digest
+from imq.engine.store.layout import Layout
+from imq.engine.store.removing import remove_blobs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.parametrize("count", [3, 300])
-def test_files_go_and_their_bytes_are_told(tmp_path: Path, count: int) -> None:
-    paths = [tmp_path / str(n) for n in range(count)]
-    for number, path in enumerate(paths):
-        if number != 1:
-            path.write_bytes(bytes(number))
-    assert remove_files([str(path) for path in paths]) == [None if n == 1 else n for n in range(count)]
-    assert list(tmp_path.iterdir()) == []
+def stored(root: Path, count: int) -> tuple[Layout, list[Digest]]:
+    """A layout with blobs of 0, 1, 2 … bytes."""
+    layout = Layout(str(root))
+    layout.create()
+    digests = [Digest.of(str(number).encode()) for number in range(count)]
+    for number, digest in enumerate(digests):
+        (root / "blobs" / "sha256" / digest.hex).write_bytes(bytes(number))
+    return layout, digests
 
 
 @pytest.mark.parametrize("count", [3, 300])
-def test_what_cannot_be_removed_is_told_when_the_others_are_gone(tmp_path: Path, count: int) -> None:
-    paths = [tmp_path / str(n) for n in range(count)]
-    for path in paths[1:]:
-        path.write_bytes(b"")
-    paths[0].mkdir()
-    with pytest.raises(OSError, match="0"):
-        remove_files([str(path) for path in paths])
-    assert list(tmp_path.iterdir()) == [paths[0]]
+def test_blobs_are_removed_and_their_sizes_returned(tmp_path: Path, count: int) -> None:
+    layout, digests = stored(tmp_path / "store", count)
+    os.unlink(tmp_path / "store" / "blobs" / "sha256" / digests[1].hex)
+    assert remove_blobs(layout, digests) == [None if n == 1 else n for n in range(count)]
+    assert not os.listdir(tmp_path / "store" / "blobs" / "sha256")
+
+
+@pytest.mark.parametrize("count", [3, 300])
+def test_a_blob_that_cannot_be_removed_is_an_error_after_the_others_are_gone(tmp_path: Path, count: int) -> None:
+    layout, digests = stored(tmp_path / "store", count)
+    blocked = tmp_path / "store" / "blobs" / "sha256" / digests[0].hex
+    blocked.unlink()
+    blocked.mkdir()
+    with pytest.raises(OSError, match=digests[0].hex):
+        remove_blobs(layout, digests)
+    assert os.listdir(tmp_path / "store" / "blobs" / "sha256") == [digests[0].hex]
