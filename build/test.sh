@@ -5,7 +5,7 @@
 #
 # The tests talk to real servers and to other people's tools. As root on Debian and Ubuntu those that are missing are
 # installed; else the tests that need them are left out, and it says which and why. IMQ_REQUIRE_SERVERS=1 makes a
-# missing one a failure. IMQ_EXECUTABLE names a frozen executable (build/freeze.sh): then tests/frozen is run as well,
+# missing one a failure. IMQ_EXECUTABLE names a frozen executable (build/freeze/freeze.sh): then tests/frozen is run as well,
 # and the command-line cases and the sessions on terminals run that executable.
 set -euo pipefail
 checkout=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
@@ -81,12 +81,12 @@ check_types() {
         sed -E "s#^$packages/imq/(engine|grammar)/#\\1/#; s#^$packages/imq/#dsl/#" || status=1
 }
 
-environment=$(bash build/environment.sh test)
+environment=$(bash build/make_venv.sh test)
 bin=$environment/bin
 bring_programs
 export PATH=$bin:$PATH:/usr/sbin:/sbin
 if [ -z "${IMQ_EXECUTABLE:-}" ]; then
-    say 'imq: left out are the tests of the frozen executable: make it with build/freeze.sh, name it in IMQ_EXECUTABLE'
+    say 'imq: left out are the tests of the frozen executable: make it with build/freeze/freeze.sh, name it in IMQ_EXECUTABLE'
 fi
 
 export RUFF_CACHE_DIR=.cache/ruff

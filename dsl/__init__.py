@@ -9,7 +9,7 @@
     ...     for image in session(question):
     ...         print(image.name, image.size)
 
-What there is, by name, is in REFERENCE.md beside this file, and in `help()` of each. Names are looked up when they are
+What there is, by name, is in docs/REFERENCE.md, and in `help()` of each. Names are looked up when they are
 first used: importing the package loads nothing, as the command line imports it too.
 """
 
@@ -26,13 +26,13 @@ def __getattr__(name: str) -> "Any":
         return VERSION
     if name.startswith("__"):  # what Python asks of every module
         raise AttributeError(name)
-    from imq.form.names import find
+    from imq.api.namespace import find
 
     value = globals()[name] = find(name)
     return value
 
 
 def __dir__() -> list[str]:
-    from imq.form.names import all_names
+    from imq.api.namespace import all_names
 
     return sorted(all_names())

@@ -1,4 +1,4 @@
-"""What `import imq` offers, by name: made by build/docs.py from the declarations, and not to be edited.
+"""What `import imq` offers, by name: made by build/generate_docs.py from the declarations, and not to be edited.
 
 Classes with an underscore are for type checkers alone: they say which fields there are.
 """
@@ -6,11 +6,11 @@ Classes with an underscore are for type checkers alone: they say which fields th
 import os
 from collections.abc import Sequence
 
-from imq.form.connection import (
+from imq.api.connection import (
     Connection as Connection,
     connect as connect,
 )
-from imq.form.expressions import (
+from imq.api.expressions import (
     Expression as Expression,
     Path as Path,
     Reference as Reference,
@@ -18,23 +18,23 @@ from imq.form.expressions import (
     text as text,
     variable as var,
 )
-from imq.form.literals import (
+from imq.api.literals import (
     Bytes as Bytes,
     Misuse as Misuse,
 )
-from imq.form.queries import (
+from imq.api.queries import (
     Query as Query,
     Table as Table,
     any_ as any_,
     no as no,
     table as table,
 )
-from imq.form.results import (
+from imq.api.results import (
     ActionFailed as ActionFailed,
     Result as Result,
     Row as Row,
 )
-from imq.form.statements import (
+from imq.api.statements import (
     Statement as Statement,
     assert_ as assert_,
     dry_run as dry_run,

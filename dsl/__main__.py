@@ -1,6 +1,6 @@
 """`python -m imq` is the command `imq`."""
 
-from imq.cli import run
+from imq.cli.main import run
 
 if __name__ == "__main__":
     run()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Protocol, Self
 
-    from .oci.digest import Digest
+    from imq.engine.oci.digest import Digest
 else:
     Protocol = object  # typing is slow to import, and a Protocol says nothing at run time
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from imq.engine.catalog.tables import Field, Kind, Table
 from imq.grammar.ast import Output
 from imq.grammar.record import TYPE_CHECKING, Record
-
-from .tables import Field, Kind, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
+    from imq.engine.render.values import Raw
     from imq.grammar.errors import ImqError
-
-    from .render.cell import Raw
 
 
 class Heading(Record):

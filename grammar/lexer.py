@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from ._tables import WORDS
+from ._lalr_tables import WORDS
 from .errors import Span, StatementError
 from .record import TYPE_CHECKING, Record
 

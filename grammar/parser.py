@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from . import ast
-from ._tables import END, PRODUCTIONS, ROWS, START, WORDS
-from .build import Builder
+from ._lalr_tables import END, PRODUCTIONS, ROWS, START, WORDS
+from .ast_builder import Builder
 from .errors import Span, StatementError, UnknownName, listed, nearest, spelled_nearly
 from .lexer import Lexer, Token, Vocabulary
 from .record import TYPE_CHECKING, Record

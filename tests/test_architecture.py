@@ -12,7 +12,7 @@ from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
 import pytest
-from images import library
+from support.images import library
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,16 +22,21 @@ FOLDERS = {"imq": "dsl", "imq.grammar": "grammar", "imq.engine": "engine"}
 DRAWING = (CHECKOUT / "README.md").read_text(encoding="utf-8").partition("## The house")[2]
 
 HEAVY = {
-    "lark": {"imq.grammar.generate"},
-    "requests": {"imq.engine.registry.lean", "imq.engine.registry.transport"},
-    "prompt_toolkit": {"imq.repl.editor"},
-    "tabulate": {"imq.engine.render.pages"},
-    "isal": {"imq.engine.layers.compression", "imq.engine.layers.header", "imq.engine.layers.tar"},
+    "lark": {"imq.grammar.generate_tables"},
+    "requests": {"imq.engine.registry.http.lean", "imq.engine.registry.http.transport"},
+    "prompt_toolkit": {"imq.repl.line_editor"},
+    "tabulate": {"imq.engine.render.formats_markup"},
+    "isal": {"imq.engine.layers.compression", "imq.engine.layers.tar_header", "imq.engine.layers.tar_walker"},
     "zstandard": {"imq.engine.layers.compression", "imq.engine.layers.zstd"},
-    "re2": {"imq.engine.patterns"},
-    "yaml": {"imq.engine.render.yaml_text", "imq.engine.sources.external_yaml"},
-    "pygments": {"imq.highlighting"},
-    "sqlite3": {"imq.engine.runner", "imq.engine.session", "imq.engine.store.index", "imq.engine.store.remembered"},
+    "re2": {"imq.engine.query.matching"},
+    "yaml": {"imq.engine.render.yaml_writer", "imq.engine.sources.local.yaml_rows"},
+    "pygments": {"imq.editors.pygments_lexer"},
+    "sqlite3": {
+        "imq.engine.query.sqlite_executor",
+        "imq.engine.session.session",
+        "imq.engine.store.index",
+        "imq.engine.store.registry_cache",
+    },
 }
 """The modules that import each library: one room for each."""
 LATE = {*HEAVY} - {"sqlite3"} | {"typing", "dataclasses", "inspect", "json", "pathlib", "ssl", "hashlib", "tomllib"}
@@ -150,7 +155,7 @@ def test_a_library_has_its_room(library_name: str) -> None:
 def test_a_question_loads_only_what_it_needs(words: list[str], tmp_path: pathlib.Path) -> None:
     library(tmp_path / "store")
     code = (
-        "import sys; from imq.cli import Cli; Cli(sys.stdin, sys.stdout, sys.stderr, {}).main(sys.argv[1:]); "
+        "import sys; from imq.cli.main import Cli; Cli(sys.stdin, sys.stdout, sys.stderr, {}).main(sys.argv[1:]); "
         "print(*sys.modules, file=sys.stderr)"
     )
     arguments = ["-c", code, "--root", str(tmp_path / "store"), *words]
@@ -161,7 +166,7 @@ def test_a_question_loads_only_what_it_needs(words: list[str], tmp_path: pathlib
     modules = set(run.stderr.split())
     assert not LATE & {name.split(".")[0] for name in modules}
     if words[0] in ("help", "--help", "--version", "completion"):
-        assert not {"sqlite3", "imq.engine.session", "imq.engine.store.index", "imq.form"} & modules
+        assert not {"sqlite3", "imq.engine.session.session", "imq.engine.store.index", "imq.api"} & modules
 
 
 def installed(folder: pathlib.Path) -> str:

@@ -7,7 +7,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from .flags import Flag
 
 if TYPE_CHECKING:
-    from .desk import Work
+    from .context import Work
 
 
 class Command(Record):
@@ -15,7 +15,7 @@ class Command(Record):
 
     `names` are all ways to call it. `takes` describes its arguments, of which there must be `least` to `most` (None:
     any number); the first `files` of them are paths. Its work is done in the module `room`. One that `asks` does so
-    before it removes anything. `examples` are lines whose sentences dsl/FROM-DOCKER.md shows, `differs` says what is
+    before it removes anything. `examples` are lines whose sentences dsl/docs/FROM-DOCKER.md shows, `differs` says what is
     otherwise with docker.
     """
 
@@ -36,17 +36,17 @@ class Command(Record):
         """What the command does; its module is loaded when it is wanted."""
         match self.room:
             case "letting in":
-                from .letting_in import WORK
+                from .login import WORK
             case "listing":
-                from .listing import WORK
+                from .list_images import WORK
             case "looking":
-                from .looking import WORK
+                from .inspect import WORK
             case "searching":
-                from .searching import WORK
+                from .search import WORK
             case "moving":
-                from .moving import WORK
+                from .transfer import WORK
             case _:
-                from .removal import WORK
+                from .remove import WORK
         return WORK[self.names[0]]
 
 

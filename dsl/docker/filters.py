@@ -159,7 +159,7 @@ def _only(name: str, values: Sequence[str]) -> str:
 
 def _until(operator: str, value: str, now: int, zone: tzinfo | None) -> ast.Expr:
     from imq.engine.oci.timestamp import write_time
-    from imq.engine.render.units import parse_until
+    from imq.engine.units.time import parse_until
 
     moment = parse_until(value, now, zone)
     if moment is None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-from imq.engine.atomicwriter import open_output
-from imq.engine.paths import home_folder
+from imq.engine.atomic_writer import open_output
+from imq.engine.units.paths import home_folder
 from imq.grammar.record import TYPE_CHECKING
 
-from .secrecy import has_secret
+from .secrets_filter import has_secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

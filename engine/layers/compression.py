@@ -5,13 +5,13 @@ from __future__ import annotations
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING
 
-from .stream import PIECE, truncated
+from .codec import PIECE, truncated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any, Protocol
 
-    from .stream import Compressor, Decompressor
+    from .codec import Compressor, Decompressor
 
     class _Member(Protocol):
         """What bz2, lzma and isal have in common."""
@@ -57,7 +57,7 @@ def sniff(head: bytes) -> str:
 
 
 def _is_tar(head: bytes) -> bool:
-    from .header import BLOCK, checksum_holds
+    from .tar_header import BLOCK, checksum_holds
 
     try:
         return len(head) >= BLOCK and checksum_holds(head[:BLOCK])

@@ -15,7 +15,7 @@ import tarfile
 from imq.grammar.errors import ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
-from .beneath import too_deep
+from .rooted_fs import too_deep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

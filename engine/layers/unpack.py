@@ -12,20 +12,20 @@ import fcntl
 import os
 import stat
 
-from imq.engine.atomicwriter import is_zero
+from imq.engine.atomic_writer import is_zero
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .beneath import Beneath
-from .inode import Inodes
-from .layering import Layering, UnpackLimits, laid
-from .sparse import SparseContent
+from .file_metadata import Inodes
+from .overlay import Layering, UnpackLimits, laid
+from .rooted_fs import Beneath
+from .tar_sparse import SparseContent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .stack import StackedLayer
-    from .tar import Entry
+    from .layer_stack import StackedLayer
+    from .tar_walker import Entry
 
 _WRITE = 32 * 1024
 """Bytes written at once: what the page cache takes without looking for large blocks."""

@@ -11,7 +11,7 @@ from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING
 from zstandard import ZstdDecompressor, ZstdError
 
-from .stream import truncated
+from .codec import truncated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

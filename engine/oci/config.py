@@ -5,9 +5,9 @@ from __future__ import annotations
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from . import schema
+from . import json_schema
 from .digest import Digest
-from .document import read_json
+from .manifest import read_json
 from .platform import Platform, platform_of
 from .timestamp import read_time
 
@@ -48,7 +48,7 @@ class Config(Record):
         rootfs = document.get("rootfs")
         if not isinstance(rootfs, dict) or not isinstance(rootfs.get("diff_ids") or [], list):
             raise Malformed(f"{what} has no list rootfs.diff_ids", code="document")
-        problems = schema.CONFIG.check(document, what)
+        problems = json_schema.CONFIG.check(document, what)
         try:
             diff_ids = tuple(Digest.parse(diff_id) for diff_id in rootfs.get("diff_ids") or ())
         except Malformed as problem:

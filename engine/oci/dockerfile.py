@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import re
 
+from imq.engine.units.go_strconv import quote
 from imq.grammar.record import TYPE_CHECKING, Record
-
-from .go_text import quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable

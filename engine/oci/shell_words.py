@@ -5,9 +5,8 @@ Raises `ValueError` in docker's words for what it cannot expand.
 
 from __future__ import annotations
 
+from imq.engine.units.go_strconv import quote
 from imq.grammar.record import TYPE_CHECKING
-
-from .go_text import quote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from imq.engine.oci import media
+from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest, is_digest
-from imq.engine.oci.document import Descriptor, check_size
+from imq.engine.oci.manifest import Descriptor, check_size
+from imq.engine.registry.auth.scopes import pull_scope, push_scope
+from imq.engine.registry.http.client import Ask, Exchange
+from imq.engine.registry.http.pagination import paged
+from imq.engine.registry.transfer.blob_reader import BlobStream
+from imq.engine.registry.transfer.mount_sources import Placed
+from imq.engine.registry.transfer.parallel_reader import MOST_LANES, Download, Lanes
+from imq.engine.registry.transfer.upload import Uploads
 from imq.grammar.errors import RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
-from . import faults
-from .blob import BlobStream
-from .exchange import Ask, Exchange
+from . import errors
+from .catalog import catalog, search, tags_of
+from .delete import remove
 from .manifests import Fetched, ask_manifest, checked_blob, manifest_path, other_digest, read_fetched, read_head
-from .pages import paged
-from .placed import Placed
-from .ranges import MOST_LANES, Download, Lanes
 from .referrers import referrers
-from .removing import remove
-from .repositories import catalog, search, tags_of
-from .scopes import pull_scope, push_scope
-from .upload import Uploads
 
 if TYPE_CHECKING:
     import threading
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from typing import Self
 
     from imq.engine.oci.reference import Reference
+    from imq.engine.registry.http.rate_limit import Allowance
+    from imq.engine.registry.http.request_body import Content
+    from imq.engine.registry.transfer.upload import Outcome
 
-    from .body import Content
-    from .limits import Allowance
-    from .removing import Removed
-    from .repositories import Repository
+    from .catalog import Repository
+    from .delete import Removed
     from .settings import Settings
-    from .upload import Outcome
 
 
 class Client:
@@ -65,14 +65,14 @@ class Client:
         """Return how often the registry, when last asked, said that it may be asked; None when it never did."""
         return self.exchange.allowance(registry)
 
-    def manifest(self, reference: Reference, accept: Sequence[str] = media.ACCEPTED) -> Fetched:
+    def manifest(self, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED) -> Fetched:
         """Return the manifest or index that `reference` names, checked against its digest."""
         ask = ask_manifest("GET", reference, accept)
         limit = self.settings.largest_document
         answer = self.exchange.read(ask, limit, f"the manifest of {reference}")
         return read_fetched(answer, reference, accept, limit)
 
-    def head(self, reference: Reference, accept: Sequence[str] = media.ACCEPTED) -> Descriptor | None:
+    def head(self, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED) -> Descriptor | None:
         """Return what `reference` names without its bytes, None when there is no such manifest."""
         answer = self.exchange.ask(ask_manifest("HEAD", reference, accept))
         answer.close()
@@ -183,7 +183,7 @@ class Client:
         )
         answer = self.exchange.ask(ask)
         if answer.status not in (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED):
-            raise faults.refusal(answer, reference.registry, f"the manifest of {reference}")
+            raise errors.refusal(answer, reference.registry, f"the manifest of {reference}")
         answer.close()
         stated = answer.header("Docker-Content-Digest")
         if is_digest(stated) and stated.startswith(digest.algorithm) and stated != digest:

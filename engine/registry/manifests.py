@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from imq.engine.oci import media
+from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest, is_digest
-from imq.engine.oci.document import LARGEST_DOCUMENT, Descriptor, check_size
+from imq.engine.oci.manifest import LARGEST_DOCUMENT, Descriptor, check_size
+from imq.engine.registry.auth.scopes import pull_scope
+from imq.engine.registry.http.client import UNLESS, Ask
+from imq.engine.registry.http.urls import quote_segment
 from imq.grammar.errors import DigestMismatch, Malformed, RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from . import faults
-from .exchange import UNLESS, Ask
-from .scopes import pull_scope
-from .urls import quote_segment
+from . import errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from imq.engine.oci.reference import Reference
-
-    from .answers import Reply
+    from imq.engine.registry.http.response import Reply
 
 _VAGUE_TYPES = frozenset({"", "application/json", "application/octet-stream", "text/plain"})
 """Said by servers that know no better; what the document is then stands in the document."""
@@ -45,7 +44,7 @@ def manifest_path(reference: Reference) -> str:
 
 
 def ask_manifest(
-    method: str, reference: Reference, accept: Sequence[str] = media.ACCEPTED, unless: Digest | None = None
+    method: str, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED, unless: Digest | None = None
 ) -> Ask:
     """Return the question for what `reference` names: `GET` for its bytes, `HEAD` for what it is.
 
@@ -62,7 +61,7 @@ def ask_manifest(
 def read_fetched(
     answer: Reply,
     reference: Reference,
-    accept: Sequence[str] = media.ACCEPTED,
+    accept: Sequence[str] = media_types.ACCEPTED,
     limit: int = LARGEST_DOCUMENT,
 ) -> Fetched:
     """Return the document that an answer to `GET` brings, of at most `limit` bytes, checked against its digest."""
@@ -74,13 +73,13 @@ def read_fetched(
     return Fetched(content, media_type, _checked(content, answer, reference))
 
 
-def read_head(answer: Reply, reference: Reference, accept: Sequence[str] = media.ACCEPTED) -> Descriptor | None:
+def read_head(answer: Reply, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED) -> Descriptor | None:
     """Return what an answer to `HEAD` says of the document; None when it says too little, or refuses.
 
     A refusal is no answer to whether the manifest is there: some registries, and stores behind them that sign addresses
     for one method, refuse `HEAD` alone. Then `GET` tells.
     """
-    if faults.is_temporary(answer.status):
+    if errors.is_temporary(answer.status):
         raise no_manifest(answer, reference)
     if answer.status != HTTPStatus.OK:
         return None
@@ -108,8 +107,8 @@ def checked_blob(content: bytes, reference: Reference, descriptor: Descriptor) -
 def no_manifest(answer: Reply, reference: Reference) -> RegistryError:
     """Say that there is no such manifest in docker's words, else what the registry says."""
     if answer.status != HTTPStatus.NOT_FOUND:
-        return faults.refusal(answer, reference.registry, str(reference))
-    found = faults.refusal(answer, reference.registry, str(reference))
+        return errors.refusal(answer, reference.registry, str(reference))
+    found = errors.refusal(answer, reference.registry, str(reference))
     if found.code not in ("manifest-unknown", "name-unknown", "not-found"):
         return found
     said = found.message.partition(f" not found on {reference.registry}")[2].removeprefix(": ")
@@ -127,7 +126,7 @@ def no_manifest(answer: Reply, reference: Reference) -> RegistryError:
 def _document_type(answer: Reply, reference: Reference, accept: Sequence[str]) -> str:
     """Return the media type of a manifest answer; a page for people is no manifest."""
     media_type = answer.header("Content-Type").partition(";")[0].strip().lower()
-    if media_type in accept or media_type in (media.DOCKER_SCHEMA1, media.DOCKER_SCHEMA1_SIGNED):
+    if media_type in accept or media_type in (media_types.DOCKER_SCHEMA1, media_types.DOCKER_SCHEMA1_SIGNED):
         return media_type
     if media_type in _VAGUE_TYPES:
         return ""
@@ -139,7 +138,7 @@ def _document_type(answer: Reply, reference: Reference, accept: Sequence[str]) -
             host=reference.registry,
             hints=("check the name of the registry; a proxy or login page may stand in between",),
         )
-    shown = faults.clean(media_type, answer.secrets)
+    shown = errors.clean(media_type, answer.secrets)
     raise Malformed(
         f"{reference.registry} answers with {shown} where the manifest of {reference} should be",
         code="content-type",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 
-from imq.engine.oci import media
+from imq.engine.oci import media_types
 from imq.grammar.errors import DigestMismatch, Malformed, RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Protocol, Self
 
     from imq.engine.oci.digest import Digest
-    from imq.engine.oci.document import Descriptor
+    from imq.engine.oci.manifest import Descriptor
     from imq.engine.oci.reference import Reference
 
     from .manifests import Fetched
@@ -62,7 +62,7 @@ class Fetcher(Protocol):
     def settings(self) -> Settings:
         """How it speaks to registries."""
 
-    def manifest(self, reference: Reference, accept: Sequence[str] = media.ACCEPTED) -> Fetched:
+    def manifest(self, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED) -> Fetched:
         """Return the manifest or index that a reference names."""
 
     def document(self, reference: Reference, descriptor: Descriptor) -> bytes:
@@ -133,7 +133,7 @@ class Mirrors:
         """Close the connections to mirrors; those of the client stay open."""
         self.quick.close()
 
-    def manifest(self, reference: Reference, accept: Sequence[str] = media.ACCEPTED) -> Fetched:
+    def manifest(self, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED) -> Fetched:
         """Return the manifest or index that a reference names, from the first place that has it."""
         passed: list[str] = []
         for mirror in mirrors_of(self.settings.mirrors, reference):

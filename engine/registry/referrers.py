@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from imq.engine.oci import media, schema
-from imq.engine.oci.document import Descriptor, Index, read_manifest
+from imq.engine.oci import json_schema, media_types
+from imq.engine.oci.manifest import Descriptor, Index, read_manifest
+from imq.engine.registry.auth.scopes import pull_scope
+from imq.engine.registry.http.client import Ask
+from imq.engine.registry.http.pagination import Listing, paged
 from imq.grammar.errors import RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
-from . import faults
-from .exchange import Ask
-from .pages import Listing, paged
-from .scopes import pull_scope
+from . import errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from imq.engine.oci.digest import Digest
     from imq.engine.oci.reference import Reference
+    from imq.engine.registry.http.client import Exchange
+    from imq.engine.registry.http.response import Reply
 
-    from .answers import Reply
     from .client import Client
-    from .exchange import Exchange
     from .manifests import Fetched
 
 _LONGEST_ALGORITHM, _LONGEST_HEX = 32, 64
@@ -77,9 +77,9 @@ def referrers_of(reference: Reference, digest: Digest, artifact_type: str | None
         if answer.status in _NO_SUCH_API:
             answer.close()
             raise NoReferrersError
-        return faults.refusal(answer, reference.registry, what)
+        return errors.refusal(answer, reference.registry, what)
 
-    headers = {"Accept": media.OCI_INDEX}
+    headers = {"Accept": media_types.OCI_INDEX}
     scopes = pull_scope(reference.repository)
     ask = Ask("GET", reference.registry, reference.repository, target, scopes, headers)
     return Listing(ask, what, _entries, refused)
@@ -94,7 +94,7 @@ def fallback_tag(digest: Digest) -> str:
 def _entries(document: Any) -> list[Descriptor] | None:
     if not isinstance(document, dict):
         return None
-    schema.MANIFEST.check(document, "the list of referrers")
+    json_schema.MANIFEST.check(document, "the list of referrers")
     entries = document.get("manifests", 0)
     if entries is not None and not isinstance(entries, list):
         return None

@@ -6,21 +6,21 @@ column is as wide as its widest cell and three blanks, at least ten; the last ce
 
 from __future__ import annotations
 
+from imq.engine.catalog.schema import Kind, folded
 from imq.engine.oci.timestamp import write_time
-from imq.engine.sizes import human_size_exact
-from imq.engine.tables.declaration import Kind, folded
+from imq.engine.units.size import human_size_exact
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .cell import STYLES, text
-from .columns import GAP, LEAST, clean, width
-from .row import Row
+from .template_row import Row
+from .text_table import GAP, LEAST, clean, width
+from .values import STYLES, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from imq.engine.result import Answer
 
-    from .cell import Manner, Raw
+    from .values import Manner, Raw
 
 MISSING = "<missing>"
 """What docker shows for the id of a step whose image is not here as one of its own."""
@@ -227,7 +227,7 @@ def docker_table(rows: Iterable[DockerRow], places: Sequence[Place], keys: Seque
 
 def docker_template(rows: Iterable[DockerRow], places: Sequence[Place], source: str) -> Iterator[str]:
     """Yield each row through a template; `table …` aligns its columns under docker's titles."""
-    from .template import Template, expand_escapes, split_table
+    from imq.engine.render.template.template import Template, expand_escapes, split_table
 
     tabular, body = split_table(source)
     template = Template.parse(expand_escapes(body))

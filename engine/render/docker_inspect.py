@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import re
 
+from imq.engine.render.template.go_types import ZERO_TIME, Member, StructType, Type, plain
+from imq.engine.render.template.values import Rules
 from imq.grammar.errors import StatementError, UnknownName
 from imq.grammar.record import TYPE_CHECKING
-
-from .template_types import ZERO_TIME, Member, StructType, Type, plain
-from .template_values import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from .template import Template
+    from imq.engine.render.template.template import Template
 
 _TEXT, _BOOL, _INT = Type("string"), Type("bool"), Type("int")
 _WORDS, _TEXTS, _SET = Type("[]string"), Type("map[string]string"), Type("map[string]struct {}")

@@ -11,22 +11,22 @@ import sqlite3
 from contextlib import closing, contextmanager, nullcontext
 from itertools import islice
 
-from imq.engine.oci import media
+from imq.engine.oci import media_types
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.document import Descriptor, Index, Manifest, check_size, read_manifest
+from imq.engine.oci.manifest import Descriptor, Index, Manifest, check_size, read_manifest
 from imq.grammar.errors import DigestMismatch, ImqError, Malformed, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from . import unreadable
+from . import unreadable_images
+from .atomic_files import told
 from .database import check_opened, discard_database, has_database, make_database, uri_of
-from .entries import set_entries
-from .files import told
+from .index_entries import set_entries
+from .index_rows import delete_images, delete_reach, forget, insert_images, insert_reach
+from .index_schema import VERSION, has_our_tables, is_whole, make_tables
 from .layout import DATABASE, HOLDS, holds
-from .rows import delete_images, delete_reach, forget, insert_images, insert_reach
-from .schema import VERSION, has_our_tables, is_whole, make_tables
-from .sharing import count_in, count_out, set_contents, sum_up
-from .unreadable import Unreadable, is_opaque
+from .shared_sizes import count_in, count_out, set_contents, sum_up
+from .unreadable_images import Unreadable, is_opaque
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -235,7 +235,7 @@ class StoreIndex:
         self._mended(lambda: self._write(lambda connection: self._follow(connection, entries, known)))
         for _ in range(_RACES):
             # what is missing may have been removed while this was reading, with its entry of index.json
-            if entries is not None or not unreadable.roots_of(self.connection) or self.current:
+            if entries is not None or not unreadable_images.roots_of(self.connection) or self.current:
                 break
             self._write(self._follow)
 
@@ -247,7 +247,7 @@ class StoreIndex:
         """Try documents again that could not be read, and take in what they name if they can be now."""
         readable = {
             root
-            for root, document, is_config in unreadable.to_try_again(self.connection)
+            for root, document, is_config in unreadable_images.to_try_again(self.connection)
             if self._is_readable(document, is_config=is_config)
         }
         if readable:
@@ -265,15 +265,15 @@ class StoreIndex:
 
     def problems(self) -> tuple[ImqError, ...]:
         """Return what is wrong with the images whose documents could not be read."""
-        return unreadable.problems(self.connection)
+        return unreadable_images.problems(self.connection)
 
     def unreadable(self) -> set[str]:
         """Return the descriptors of index.json of which a document could not be read."""
-        return unreadable.damaged_roots(self.connection)
+        return unreadable_images.damaged_roots(self.connection)
 
     def hiding_blobs(self) -> dict[str, str]:
         """Return the descriptors whose blobs are not known, with their names; meanwhile no blob may be removed."""
-        return unreadable.hiding_blobs(self.connection)
+        return unreadable_images.hiding_blobs(self.connection)
 
     def rebuild(self) -> None:
         """Forget everything that was derived and derive it again, in a new file: whatever the old one is."""
@@ -312,9 +312,9 @@ class StoreIndex:
         wanted = {entry.descriptor.digest: entry.descriptor for entry in entries}
         # what showed no image is looked at again: its missing blobs may have come; and what holds others than before
         known = {root for (root,) in connection.execute("SELECT DISTINCT root FROM entry WHERE image IS NOT NULL")}
-        unread = unreadable.roots_of(connection)
+        unread = unreadable_images.roots_of(connection)
         known -= _set_holdings(connection, wanted.values()) | unread | again
-        unreadable.forget(connection, unread)
+        unreadable_images.forget(connection, unread)
         suspects: set[int] = set()
         before = "SELECT DISTINCT digest FROM descriptor WHERE key IN (SELECT root FROM reaching)"
         for (root,) in connection.execute(before).fetchall():
@@ -402,7 +402,7 @@ class StoreIndex:
             unread += [(root.digest, problem) for problem in problems]
             reach.append((blobs[root.digest], blobs.values()))
         insert_reach(connection, reach)
-        unreadable.record(connection, unread)
+        unreadable_images.record(connection, unread)
         keys = {digest: key for digest in images if (key := _key(connection, digest)) is not None}
         new = [image for digest, image in images.items() if digest not in keys]
         keys.update(zip((digest for digest, _, _ in new), insert_images(connection, new), strict=True))
@@ -540,7 +540,7 @@ def _set_holdings(connection: sqlite3.Connection, roots: Iterable[Descriptor]) -
 def _unreadable(root: Descriptor, document: Descriptor, problem: ImqError) -> Unreadable:
     """Return what is remembered of a manifest or index that cannot be read."""
     is_root = document.digest == root.digest
-    is_image = media.REFERENCE_DIGEST not in document.annotations
+    is_image = media_types.REFERENCE_DIGEST not in document.annotations
     is_absent = problem.code == "blob-missing" and not is_root and HOLDS not in root.annotations
     return Unreadable(document, problem, document if is_image and not is_absent else None, is_absent=is_absent)
 

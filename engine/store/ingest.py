@@ -17,30 +17,30 @@ import threading
 from io import FileIO
 
 from imq.engine.layers.compression import compressor
-from imq.engine.layers.measure import LayerMeter
-from imq.engine.oci import media
+from imq.engine.layers.layer_meter import LayerMeter
+from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.document import Descriptor, check_size
+from imq.engine.oci.manifest import Descriptor, check_size
 from imq.grammar.errors import DigestMismatch, Interrupted, RegistryError, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from . import partials
-from .damage import damaged, is_marked, unmark
-from .files import free_at, sync_all, told, write_all
+from . import partial_blobs
+from .atomic_files import free_at, sync_all, told, write_all
+from .blob_pipeline import small, take_in
+from .corruption import damaged, is_marked, unmark
 from .index import Content
-from .intake import small, take_in
 from .layout import BLOBS, unknown_type
 from .leases import LEASE, end_lease, new_token, reap
-from .measuring import checked
-from .partials import Partial
-from .room import Room
+from .measure import checked
+from .partial_blobs import Partial
+from .quota import Room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Self
 
-    from imq.engine.layers.stream import Compressor
-    from imq.engine.layers.tar import Entry
+    from imq.engine.layers.codec import Compressor
+    from imq.engine.layers.tar_walker import Entry
 
     from .layout import Layout
 
@@ -112,7 +112,7 @@ class Ingest:
             return False
         if self._stored(digest) != descriptor.size or is_marked(self._layout, digest):
             return False
-        if media.is_layer(descriptor.media_type) or descriptor.size > self.largest_document:
+        if media_types.is_layer(descriptor.media_type) or descriptor.size > self.largest_document:
             return True
         try:
             self.read(digest)
@@ -146,7 +146,7 @@ class Ingest:
         if free is not None and sum(wanted.values()) > free:
             missing = sum(size for digest, size in wanted.items() if self._stored(digest) is None)
             if missing > free:
-                partials.drop(self._layout, everything=True, but=frozenset(wanted))
+                partial_blobs.drop(self._layout, everything=True, but=frozenset(wanted))
 
     def _stored(self, digest: Digest) -> int | None:
         """Return the bytes of a blob that is here, None when it is not."""
@@ -189,9 +189,9 @@ class Ingest:
             partial = self._begun.get(digest)
         if partial is None and not small(descriptor):
             with told(f"go on with the blob {digest}"):
-                if partials.any_of(self._layout, digest):
+                if partial_blobs.any_of(self._layout, digest):
                     with self._layout.locked():
-                        partial = partials.take_over(self._layout, descriptor)
+                        partial = partial_blobs.take_over(self._layout, descriptor)
             if partial is not None:
                 with self._guard:
                     self._begun[digest] = partial
@@ -215,7 +215,7 @@ class Ingest:
         has come of a large blob then stays when the transfer breaks off.
         """
         digest = descriptor.digest
-        if diff_id is not None and not media.is_layer(descriptor.media_type):
+        if diff_id is not None and not media_types.is_layer(descriptor.media_type):
             raise unknown_type(descriptor)
         meter = LayerMeter(None) if diff_id is not None and self._measure else None
         keeps = begun is not None and not small(descriptor)
@@ -268,7 +268,9 @@ class Ingest:
                     while view:
                         view = view[target.write(view) or 0 :]
                 kind = packed if pack is None else repack
-                descriptor = Descriptor(media.LAYER_TYPES[kind or ""], Digest(f"sha256:{hasher.hexdigest()}"), size)
+                descriptor = Descriptor(
+                    media_types.LAYER_TYPES[kind or ""], Digest(f"sha256:{hasher.hexdigest()}"), size
+                )
                 if not small(descriptor):
                     os.fsync(target.fileno())
                     self.reserve((descriptor,))
@@ -291,9 +293,9 @@ class Ingest:
         if partial is not None:
             if begun:
                 return partial
-            partials.remove(self._layout, partial)
+            partial_blobs.remove(self._layout, partial)
         if keeps:
-            return partials.begin(self._layout, digest, self._temporary())
+            return partial_blobs.begin(self._layout, digest, self._temporary())
         name = self._temporary()
         return Partial(name, self._layout.ingest.create_file(name))
 

@@ -16,17 +16,17 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from imq.engine.oci import media
+from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest, is_digest
-from imq.engine.oci.document import LARGEST_DOCUMENT, Descriptor, read_listing, write_json
+from imq.engine.oci.manifest import LARGEST_DOCUMENT, Descriptor, read_listing, write_json
 from imq.engine.oci.reference import Name, Reference, read_name
 from imq.engine.oci.timestamp import read_time, write_time
 from imq.grammar.errors import DigestMismatch, Malformed, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from . import reserve
+from . import disk_reserve
+from .atomic_files import is_full, locked, replace_file, told
 from .directory import Directory
-from .files import is_full, locked, replace_file, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -127,7 +127,7 @@ class Layout:
     def __init__(self, root: str) -> None:
         self.root = root
         self._directories: dict[tuple[str, ...], Directory] = {}
-        self._written: Mapping[str, Any] = {"schemaVersion": 2, "mediaType": media.OCI_INDEX}
+        self._written: Mapping[str, Any] = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX}
         """What index.json says beside its entries, as it was last read."""
         self.largest_document = LARGEST_DOCUMENT
         """The most bytes of a manifest or config that are read."""
@@ -279,9 +279,9 @@ class Layout:
             try:
                 replace_file(self.directory, INDEX, content, self.ingest, new_temporary())
             except OSError as problem:
-                if not may_take_reserve or not is_full(problem) or not reserve.has_reserve(self.ingest):
+                if not may_take_reserve or not is_full(problem) or not disk_reserve.has_reserve(self.ingest):
                     raise
-                reserve.replace_from_reserve(self.directory, INDEX, content, self.ingest, new_temporary())
+                disk_reserve.replace_from_reserve(self.directory, INDEX, content, self.ingest, new_temporary())
             finally:
                 self.keep_reserve()
 
@@ -289,7 +289,7 @@ class Layout:
         """Make or enlarge the reserve of the store, if the disk has room for it. Under the store's lock."""
         with suppress(OSError):
             about = self.directory.file_status(INDEX)
-            reserve.keep_reserve(self.make_directory(INGEST), about.st_size if about is not None else 0)
+            disk_reserve.keep_reserve(self.make_directory(INGEST), about.st_size if about is not None else 0)
 
     # Blobs
 

@@ -13,8 +13,8 @@ from contextlib import suppress
 from imq.engine.oci.digest import Digest, is_digest
 from imq.grammar.record import TYPE_CHECKING
 
-from . import partials
-from .files import is_full
+from . import partial_blobs
+from .atomic_files import is_full
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +87,7 @@ def reap(layout: Layout) -> frozenset[Digest]:
             algorithm, _, digits = name.removesuffix(DAMAGED).partition("-")
             if not layout.has_blob(Digest(f"{algorithm}:{digits}")):
                 ingest.remove_file(name)
-    partials.drop(layout)
+    partial_blobs.drop(layout)
     return frozenset(protected)
 
 

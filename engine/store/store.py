@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 from _thread import allocate_lock
 
-from imq.engine.oci import media
+from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest, hex_prefix, is_digest
-from imq.engine.oci.document import Index, check_size, read_manifest
+from imq.engine.oci.manifest import Index, check_size, read_manifest
 from imq.engine.oci.platform import host
 from imq.engine.oci.reference import LayoutName, Reference, read_name
 from imq.grammar.errors import InvalidReference, NotFound, StoreError, nearest
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .damage import PULL_AGAIN, CheckedBlob, damaged
-from .files import told
+from .atomic_files import told
+from .corruption import PULL_AGAIN, CheckedBlob, damaged
 from .index import StoreIndex
 from .layout import Layout
 from .leases import tidy
-from .unreadable import nothing_collected
+from .unreadable_images import nothing_collected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from imq.engine.oci.platform import Platform
     from imq.grammar.errors import ImqError
 
-    from .change import Change
     from .index import Content
     from .ingest import Ingest
+    from .transaction import Change
 
 
 class Found(Record):
@@ -125,7 +125,7 @@ class Store:
 
     def change(self, contents: Iterable[Content] = ()) -> Change:
         """Return a context for changing names; `contents` are measures that an ingest gathered."""
-        from .change import Change
+        from .transaction import Change
 
         return Change(self._prepared(), self.index, contents)
 
@@ -217,7 +217,7 @@ class Store:
                 if child.digest not in held:
                     known = child.platform is not None and child.platform.known
                     absent[child.digest] = child.platform.canonical if known and child.platform else child.digest.short
-                elif child.media_type in media.INDEXES:
+                elif child.media_type in media_types.INDEXES:
                     pending.append(child.digest)
         return absent
 
@@ -329,7 +329,7 @@ class Store:
                 " AND (:root IS NULL OR image.key IN (SELECT image FROM entry WHERE root = :root))",
                 {"root": root},
             )
-            if media.is_layer(row[3])
+            if media_types.is_layer(row[3])
         ]
 
     def measure(
@@ -343,7 +343,7 @@ class Store:
         pending = self.unmeasured(root)
         if not pending:
             return ()
-        from .measuring import measure_layers  # unpacking, only when there is something to unpack
+        from .measure import measure_layers  # unpacking, only when there is something to unpack
 
         done: list[Content] = []
         try:

@@ -14,8 +14,8 @@ from measure import Contender
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bench import Bench
-    from bench_images import Image
+    from harness import Bench
+    from pull_images import Image
 
 START_WITHIN = 30.0
 

@@ -16,7 +16,7 @@ from query import layout_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bench import Bench
+    from harness import Bench
 
 IMAGES = 1000
 TARGET = 2000

@@ -6,14 +6,14 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from bench import empty
-from bench_images import provide
 from daemons import daemon_pulls
+from harness import empty
 from measure import CannotRunError, Contender, Figure, interleave, milliseconds, peak, ratio
+from pull_images import provide
 
 if TYPE_CHECKING:
-    from bench import Bench
-    from bench_images import Image
+    from harness import Bench
+    from pull_images import Image
 
 FULL_TARGET = 1.0
 LAZY_TARGET = 0.4

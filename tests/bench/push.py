@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from bench import empty
-from bench_images import provide
+from harness import empty
 from measure import CannotRunError, Contender, Figure, interleave, milliseconds, peak, ratio, said_by
-from served import registry
+from pull_images import provide
+from registry_server import registry
 
 if TYPE_CHECKING:
-    from bench import Bench
-    from bench_images import Image
+    from harness import Bench
+    from pull_images import Image
 
 TARGET = 0.6
 MEMORY_TARGET = 120

@@ -9,13 +9,13 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
-from bench import empty, program
 from daemons import docker_engine, podman_store
+from harness import empty, program
 from layouts import REF_NAME, write_many
 from measure import LONGEST, CannotRunError, Contender, Figure, interleave, milliseconds, ratio, said_by
 
 if TYPE_CHECKING:
-    from bench import Bench
+    from harness import Bench
 
 IMAGES = 1000
 SMALL = 20
@@ -50,7 +50,7 @@ def frozen(bench: Bench) -> tuple[str, list[Figure]]:
     """Ask with the frozen executable: a small store, as after the first pulls, and a thousand images."""
     executable = bench.frozen
     if executable is None or not os.path.exists(executable):
-        raise CannotRunError(f"there is no {executable or 'dist/imq'}: bash build/freeze.sh")
+        raise CannotRunError(f"there is no {executable or 'dist/imq'}: bash build/freeze/freeze.sh")
     small = _ask(bench, "dist/imq images", executable, _store(bench, executable, SMALL), "images", at_least=SMALL)
     where = _ask(bench, f"dist/imq {WHERE}", executable, _store(bench, executable, IMAGES), WHERE, at_least=5)
     skopeo = Contender("skopeo --version", [program("skopeo"), "--version"])

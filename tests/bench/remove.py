@@ -6,13 +6,13 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from bench import empty
 from daemons import docker_engine
+from harness import empty
 from load import IMAGES, archive_of
 from measure import CannotRunError, Contender, Figure, interleave, milliseconds, ratio, said_by
 
 if TYPE_CHECKING:
-    from bench import Bench
+    from harness import Bench
 
 TARGET = 1000
 """Milliseconds for the whole process. `docker rmi` of 333 images took 2.8 s."""

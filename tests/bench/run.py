@@ -10,22 +10,22 @@ import shutil
 import signal
 import subprocess
 import sys
+from copy import again, copying
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bench import Bench
-from copying import again, copying
-from interactive import interactive
-from language import language
-from limited import limited
+from harness import Bench
+from large_store_queries import language
 from load import load
 from measure import ROUNDS, CannotRunError
 from pull import pull
 from push import push
 from query import engines, frozen, query
+from rate_limited_pull import limited
+from registry_scan import scan
 from remove import remove
-from scan import scan
-from starting import starting
+from repl import interactive
+from startup import starting
 from unpack import unpack
 
 if TYPE_CHECKING:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from bench import empty
-from bench_images import provide
+from harness import empty
 from measure import CannotRunError, Contender, Figure, interleave, milliseconds, peak, ratio, said_by
+from pull_images import provide
 
 if TYPE_CHECKING:
-    from bench import Bench
+    from harness import Bench
 
 TARGET = 0.5
 MEMORY_TARGET = 120

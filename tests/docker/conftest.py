@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from servers import needed
+from support.servers import needed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,8 +14,8 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from images import library
-from servers import Registry, needed
+from support.images import library
+from support.servers import Registry, needed
 
 if TYPE_CHECKING:
     import pathlib

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from layers.stacks import layer, member, stacked
 from layers.test_unpack import STACK, gzipped, layout_of
-from store.stores import imq
+from store.support.stores import imq
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from imq.engine.layers.stack import StackedLayer
+    from imq.engine.layers.layer_stack import StackedLayer
 
 ADDED = {".dockerenv", "dev", "dev/console", "dev/pts", "dev/shm", "etc/hostname", "etc/hosts", "etc/mtab",
          "etc/resolv.conf", "proc", "sys", "etc"}  # fmt: skip

@@ -10,8 +10,8 @@ import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
-from images import library
-from imq.cli import Cli
+from imq.cli.main import Cli
+from support.images import library
 
 if TYPE_CHECKING:
     import pathlib

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path[:0] = [TESTS, os.path.join(os.path.dirname(TESTS), "build")]
+sys.path[:0] = [TESTS, os.path.join(os.path.dirname(TESTS), "build", "freeze")]
 
 collect_ignore_glob = [] if os.environ.get("IMQ_EXECUTABLE") else ["test_*.py"]
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
-from images import library
-from imq.engine.session import Session
-from imq.engine.world import World
+from imq.engine.session.context import World
+from imq.engine.session.session import Session
 from imq.grammar.errors import ImqError
+from support.images import library
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import imq
 import pytest
 from imq import field as f
+from imq.engine.catalog.tables import TABLES, Kind, is_field_name
 from imq.engine.result import Answer
-from imq.engine.tables import TABLES, Kind, is_field_name
 from imq.grammar.errors import StatementError, draw
 
 if TYPE_CHECKING:
-    from imq.engine.session import Session
+    from imq.engine.session.session import Session
 
 
 def refusal(session: Session, text: str) -> StatementError:

@@ -14,23 +14,23 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from imq.engine.render.cell import Manner
-from imq.engine.render.forms import FORMS, write_answer, write_documents
+from imq.engine.actions import VERBS
+from imq.engine.catalog.tables import ELSEWHERE, SEARCHED, TABLES
+from imq.engine.render.formats import FORMS, write_answer, write_documents
+from imq.engine.render.values import Manner
 from imq.engine.result import Answer, Documents, Result
-from imq.engine.tables import ELSEWHERE, SEARCHED, TABLES
-from imq.engine.verbs import VERBS
 from imq.grammar import ast, parser
 from imq.grammar.errors import ImqError, StatementError, draw
-from imq.grammar.generate import GRAMMAR, generate, lark_parser
-from imq.grammar.generate import TABLES as GENERATED
+from imq.grammar.generate_tables import GRAMMAR, generate, lark_parser
+from imq.grammar.generate_tables import TABLES as GENERATED
 from imq.grammar.lexer import Lexer, Token, Vocabulary
-from imq.grammar.printer import write
+from imq.grammar.unparser import write
 from language.conftest import NOW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from imq.engine.session import Session
+    from imq.engine.session.session import Session
 
 HERE = os.path.dirname(__file__)
 VOCABULARY = Vocabulary(frozenset(VERBS), frozenset({*TABLES, *ELSEWHERE}), frozenset(FORMS), searched=SEARCHED)
@@ -170,7 +170,7 @@ def test_refused(path: str, session: Session) -> None:
 
 
 def test_tables_are_fresh() -> None:
-    assert generate(read(GRAMMAR)) == read(GENERATED), "run: python -m imq.grammar.generate"
+    assert generate(read(GRAMMAR)) == read(GENERATED), "run: python -m imq.grammar.generate_tables"
 
 
 class Recording(Lexer):

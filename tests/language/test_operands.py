@@ -8,7 +8,7 @@ import pytest
 from imq.grammar.errors import StatementError
 
 if TYPE_CHECKING:
-    from imq.engine.session import Session
+    from imq.engine.session.session import Session
 
 
 NOWHERE = "127.0.0.1:1"

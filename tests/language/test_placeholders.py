@@ -9,13 +9,13 @@ from datetime import UTC
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.render.cell import Manner
-from imq.engine.render.forms import write_answer
+from imq.engine.render.formats import write_answer
+from imq.engine.render.values import Manner
 from imq.engine.result import Answer
 from imq.grammar.errors import StatementError
 
 if TYPE_CHECKING:
-    from imq.engine.session import Session
+    from imq.engine.session.session import Session
 
 
 def written(session: Session, statement: str, *, whole: bool = False) -> str:

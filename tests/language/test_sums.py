@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from imq.engine.render.cell import Manner, data
-from imq.engine.render.forms import write_answer
+from imq.engine.render.formats import write_answer
+from imq.engine.render.values import Manner, data
 from imq.engine.result import Answer
 from imq.grammar.errors import ImqError, StatementError
 from language.conftest import NOW
 
 if TYPE_CHECKING:
-    from imq.engine.session import Session
+    from imq.engine.session.session import Session
 
 
 def answer(session: Session, text: str) -> Answer:

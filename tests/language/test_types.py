@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from imq.engine.catalog.tables import Kind
 from imq.engine.result import Answer
-from imq.engine.tables import Kind
 from imq.grammar.errors import ImqError, StatementError, TypeMismatch
 
 if TYPE_CHECKING:
-    from imq.engine.session import Session
+    from imq.engine.session.session import Session
 
 OF_KIND = {
     Kind.TEXT: "user",
@@ -250,8 +250,8 @@ def test_functions(session: Session) -> None:
 
 
 def test_variables_are_values_never_statements(library_root: str) -> None:
-    from imq.engine.session import Session as Opened
-    from imq.engine.world import World
+    from imq.engine.session.context import World
+    from imq.engine.session.session import Session as Opened
 
     injected = "x' or '1'='1; rm all images"
     session = Opened(World(library_root, {"X": injected, "LIMIT": "2", "BAD": "\udcff"}, clock=lambda: 0))

@@ -9,7 +9,7 @@ from imq.engine.result import Answer
 from imq.grammar.errors import StatementError, draw
 
 if TYPE_CHECKING:
-    from imq.engine.session import Session
+    from imq.engine.session.session import Session
 
 
 def refusal(session: Session, text: str) -> StatementError:

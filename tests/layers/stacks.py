@@ -9,9 +9,9 @@ import stat
 import tarfile
 from typing import TYPE_CHECKING, Any
 
-from images import pack
-from imq.engine.layers.stack import StackedLayer
+from imq.engine.layers.layer_stack import StackedLayer
 from imq.engine.oci.digest import Digest
+from support.images import pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -18,11 +18,11 @@ import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
+from imq.engine.layers.codec import PIECE
 from imq.engine.layers.compression import compressor, decompressor, sniff
-from imq.engine.layers.stream import PIECE
 from imq.grammar.errors import Malformed
 from isal import isal_zlib
-from servers import needed
+from support.servers import needed
 
 KINDS = ("", "gzip", "zstd", "bzip2", "xz")
 MOST_PIECE = PIECE * 3 // 2

@@ -17,19 +17,19 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from imq.engine.layers.flat import FlatArchive
-from imq.engine.layers.layering import UnpackLimits
-from imq.engine.layers.tar import TarLimits
+from imq.engine.layers.flatten import FlatArchive
+from imq.engine.layers.layer_reader import LayerLimits
+from imq.engine.layers.overlay import UnpackLimits
+from imq.engine.layers.tar_walker import TarLimits
 from imq.engine.layers.unpack import unpack_layers
-from imq.engine.layers.unpacked import LayerLimits
 from imq.grammar.errors import ImqError
 from layers.stacks import archive, census, folder, layer, link, member, stacked, symlink
-from waiting import soon
+from support.waiting import soon
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from imq.engine.layers.stack import StackedLayer
+    from imq.engine.layers.layer_stack import StackedLayer
 
 LOWER = layer(folder("etc"), member("etc/passwd", b"image"), folder("d"), member("d/low", b"low"))
 

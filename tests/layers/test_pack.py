@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from imq.engine.layers.pack import pack_tree
-from imq.engine.layers.tar import Entry, TarWalker
+from imq.engine.layers.tar_walker import Entry, TarWalker
 from imq.grammar.errors import ImqError, NotFound
 
 CAPABILITY = bytes.fromhex("0100000200040000000000000000000000000000")  # cap_net_bind_service=ep

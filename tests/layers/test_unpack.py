@@ -11,20 +11,20 @@ import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
-from images import Image, Layer, Layout
-from imq.engine.layers.beneath import Beneath
+from imq.engine.layers.rooted_fs import Beneath
 from imq.engine.layers.unpack import Unpacked, discard, unpack_layers
-from imq.engine.oci import media
-from imq.engine.session import Session
-from imq.engine.world import World
+from imq.engine.oci import media_types
+from imq.engine.session.context import World
+from imq.engine.session.session import Session
 from imq.grammar.errors import ImqError
 from layers.stacks import MOMENT, archive, census, folder, layer, link, member, stacked, symlink
-from servers import needed
+from support.images import Image, Layer, Layout
+from support.servers import needed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from imq.engine.layers.stack import StackedLayer
+    from imq.engine.layers.layer_stack import StackedLayer
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: owners and devices")
@@ -111,7 +111,7 @@ def open_folder() -> Iterator[pathlib.Path]:
 
 def layout_of(path: pathlib.Path, stack: tuple[StackedLayer, ...]) -> str:
     """Write the stack as an image layout and return how umoci names it."""
-    types = {"": media.OCI_LAYER, "gzip": media.OCI_LAYER_GZIP, "zstd": media.OCI_LAYER_ZSTD}
+    types = {"": media_types.OCI_LAYER, "gzip": media_types.OCI_LAYER_GZIP, "zstd": media_types.OCI_LAYER_ZSTD}
     made = []
     for one in stack:
         with one.open() as source:

@@ -6,13 +6,13 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import servers
 from imq.engine.oci.reference import Reference
 from imq.engine.registry.client import Client
 from imq.engine.registry.settings import Settings
-from registry import thousand as thousand_tags
-from registry.sample import PASSWORD, USER
-from registry.tokens import TokenServer
+from registry.support import thousand_tags as thousand_tags
+from registry.support.sample_images import PASSWORD, USER
+from registry.support.token_server import TokenServer
+from support import servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,23 +11,23 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import servers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
-from imq.engine.registry.auth import Challenge, read_challenges
-from imq.engine.registry.credentials import Credentials, find_credentials
-from imq.engine.registry.login import forget
-from imq.engine.registry.pull import pull
-from imq.engine.registry.push import push
+from imq.engine.registry.auth.authorizer import Challenge, read_challenges
+from imq.engine.registry.auth.credentials import Credentials, find_credentials
+from imq.engine.registry.auth.login import forget
 from imq.engine.registry.settings import Settings
+from imq.engine.registry.transfer.pull import pull
+from imq.engine.registry.transfer.push import push
 from imq.grammar.errors import RegistryError
-from registry import sample
-from registry.sample import PASSWORD, USER
-from registry.scripted import Scripted, Step
-from registry.tokens import SERVICE, TokenServer
+from registry.support import sample_images
+from registry.support.sample_images import PASSWORD, USER
+from registry.support.scripted_server import Scripted, Step
+from registry.support.token_server import SERVICE, TokenServer
+from support import servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from imq.engine.registry.client import Client
     from registry.conftest import Thousand
-    from servers import Registry
+    from support.servers import Registry
 
 AMD64 = Platform("linux", "amd64")
 REFRESH = "a-refresh-token"
@@ -110,8 +110,8 @@ def test_what_is_written_is_read(challenges: list[tuple[str, dict[str, str]]]) -
 def test_basic_auth_from_config_json(connect: Callable[..., Client], guarded: Registry, tmp_path: Path) -> None:
     client = connect(environment=stored(tmp_path, auths={guarded.host: pack()}))
     name = Reference.parse(f"{guarded.host}/team/basic:1")
-    here, there = sample.Memory(), sample.Memory()
-    manifest = sample.image(here)
+    here, there = sample_images.Memory(), sample_images.Memory()
+    manifest = sample_images.image(here)
     push(client, name, manifest, here, Silent())
     pull(client, name, AMD64, there, Silent())
     assert there.blobs == here.blobs
@@ -190,8 +190,8 @@ def test_tokens_are_fetched_for_the_scope_and_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tokens, "word", word)
-    here, there = sample.Memory(), sample.Memory()
-    manifest = sample.image(here)
+    here, there = sample_images.Memory(), sample_images.Memory()
+    manifest = sample_images.image(here)
     push(connect(environment=stored(tmp_path, auths={checked.host: pack()})), name, manifest, here, Silent())
     assert [a["scope"] for a in asked] == [[f"repository:{name.repository}:pull,push"]]
     assert asked[0]["account"] == [USER]
@@ -207,8 +207,8 @@ def test_mounting_asks_for_both_repositories(
     connect: Callable[..., Client], checked: Registry, asked: list[dict[str, Any]], name: Reference, tmp_path: Path
 ) -> None:
     client = connect(environment=stored(tmp_path, auths={checked.host: pack()}))
-    here, other = sample.Memory(), name.replace(repository=name.repository + "-b")
-    manifest = sample.image(here)
+    here, other = sample_images.Memory(), name.replace(repository=name.repository + "-b")
+    manifest = sample_images.image(here)
     push(client, name, manifest, here, Silent())
     asked.clear()
     assert push(client, other, manifest, here, Silent(), source=name.repository).sent == 0
@@ -217,8 +217,8 @@ def test_mounting_asks_for_both_repositories(
 
 
 def test_an_anonymous_push_is_denied(client: Client, asked: list[dict[str, Any]], name: Reference) -> None:
-    here = sample.Memory()
-    manifest = sample.image(here)
+    here = sample_images.Memory()
+    manifest = sample_images.image(here)
     with pytest.raises(RegistryError) as caught:
         push(client, name, manifest, here, Silent())
     assert caught.value.code == "unauthorized"
@@ -251,8 +251,8 @@ def test_an_identity_token_buys_access(
     else:
         path = helper(tmp_path / "bin", f"""printf '{{"Username":"<token>","Secret":"{REFRESH}"}}'""")
         environment = {**stored(tmp_path / "config", credsStore="tests"), "PATH": path}
-    here = sample.Memory()
-    manifest = sample.image(here, layers=1)
+    here = sample_images.Memory()
+    manifest = sample_images.image(here, layers=1)
     push(connect(environment=environment), name, manifest, here, Silent())
     assert asked[0]["method"] == "POST"
     assert asked[0]["grant_type"] == ["refresh_token"]

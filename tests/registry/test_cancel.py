@@ -11,31 +11,31 @@ import pytest
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
-from imq.engine.registry.jobs import Work
-from imq.engine.registry.pull import pull
+from imq.engine.registry.transfer.pull import pull
+from imq.engine.registry.transfer.worker_pool import Work
 from imq.grammar.errors import RegistryError
-from registry import sample
-from registry.scripted import Scripted, Step
-from waiting import soon
+from registry.support import sample_images
+from registry.support.scripted_server import Scripted, Step
+from support.waiting import soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from imq.engine.oci.document import Descriptor
+    from imq.engine.oci.manifest import Descriptor
     from imq.engine.registry.client import Client
 
 AMD64 = Platform("linux", "amd64")
 
 
 def held(
-    store: sample.Memory,
+    store: sample_images.Memory,
     manifest: Descriptor,
     last: Step | None,
     hold: threading.Event,
     tls: tuple[str, str] | None = None,
 ) -> Scripted:
     """Make a server of the image whose layers stop half-way until `hold`, but for the last, which is `last`."""
-    from imq.engine.oci.document import Manifest, read_manifest
+    from imq.engine.oci.manifest import Manifest, read_manifest
 
     document = read_manifest(store.blobs[manifest.digest])
     assert isinstance(document, Manifest)
@@ -60,8 +60,8 @@ def hold() -> threading.Event:
 
 @pytest.mark.parametrize("status", [404, 403])
 def test_a_layer_that_fails_stops_the_others(client: Client, hold: threading.Event, status: int) -> None:
-    here, there = sample.Memory(), sample.Memory()
-    manifest = sample.image(here, layers=4, size=3 << 20)
+    here, there = sample_images.Memory(), sample_images.Memory()
+    manifest = sample_images.image(here, layers=4, size=3 << 20)
     with held(here, manifest, Step("GET", "", status), hold) as server:
         with soon(), pytest.raises(RegistryError) as caught:
             pull(client, Reference.parse(f"{server.host}/a"), AMD64, there, Silent())
@@ -76,8 +76,8 @@ def test_a_layer_that_fails_stops_the_others(client: Client, hold: threading.Eve
 def test_ctrl_c_stops_all(
     connect: Callable[..., Client], hold: threading.Event, encrypted: bool, certificate: tuple[str, str]
 ) -> None:
-    here, there, watcher = sample.Memory(), sample.Memory(), sample.Watcher()
-    manifest = sample.image(here, layers=3, size=3 << 20)
+    here, there, watcher = sample_images.Memory(), sample_images.Memory(), sample_images.Watcher()
+    manifest = sample_images.image(here, layers=3, size=3 << 20)
     main = threading.main_thread().ident
     assert main is not None
     with held(here, manifest, None, hold, certificate if encrypted else None) as server:
@@ -101,15 +101,15 @@ def test_ctrl_c_stops_all(
 
 
 def test_waiting_to_try_again_ends_when_called_off(connect: Callable[..., Client]) -> None:
-    here = sample.Memory()
-    manifest = sample.image(here, layers=2)
+    here = sample_images.Memory()
+    manifest = sample_images.image(here, layers=2)
     hold = threading.Event()
     hold.set()
     with held(here, manifest, Step("GET", "", 404), hold) as server:
         waiting = next(s for s in server.steps if s.hold is not None)
         waiting.status, waiting.headers, waiting.body, waiting.length = 503, {"Retry-After": "20"}, b"", None
         with soon(15), pytest.raises(RegistryError) as caught:  # it would wait 20
-            pull(connect(), Reference.parse(f"{server.host}/a"), AMD64, sample.Memory(), Silent())
+            pull(connect(), Reference.parse(f"{server.host}/a"), AMD64, sample_images.Memory(), Silent())
     assert caught.value.status == 404
 
 

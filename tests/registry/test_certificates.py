@@ -8,13 +8,13 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-import servers
 from imq.engine.oci.reference import Reference
-from imq.engine.registry.certificates import find_certificates
-from imq.engine.registry.proxies import ca_bundle
+from imq.engine.registry.http.certificates import find_certificates
+from imq.engine.registry.http.proxies import ca_bundle
 from imq.engine.registry.settings import Host
 from imq.grammar.errors import RegistryError
-from servers import Registry
+from support import servers
+from support.servers import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,7 +71,7 @@ def asking(
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the loopback count as another machine, whose certificate counts."""
-    for module in ("settings", "exchange", "transport"):
+    for module in ("settings", "http.client", "http.transport"):
         monkeypatch.setattr(f"imq.engine.registry.{module}.is_loopback", lambda _: False)
 
 
@@ -250,7 +250,7 @@ def test_files_that_are_no_certificates_are_told(
 
 
 def test_which_folder_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imq.engine.registry.certificates.SYSTEM_FOLDERS", (str(tmp_path / "system"),))
+    monkeypatch.setattr("imq.engine.registry.http.certificates.SYSTEM_FOLDERS", (str(tmp_path / "system"),))
     (tmp_path / "system" / "a.example:5000").mkdir(parents=True)
     (tmp_path / "system" / "a.example:5000" / "b.crt").touch()
     (tmp_path / "system" / "a.example:5000" / "a.crt").touch()

@@ -8,26 +8,26 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.oci import media
+from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.document import Descriptor, write_json
+from imq.engine.oci.manifest import Descriptor, write_json
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import LAYER_EXISTS, MOUNTED, PUSHED, Silent
-from imq.engine.registry.copying import copy
-from imq.engine.registry.pull import pull
-from imq.engine.registry.push import push
+from imq.engine.registry.transfer.copy import copy
+from imq.engine.registry.transfer.pull import pull
+from imq.engine.registry.transfer.push import push
 from imq.grammar.errors import DigestMismatch, ImqError, RegistryError
-from registry import proxy, sample
-from registry.proxy import Fault, Proxy
-from store.stores import Held
+from registry.support import fault_proxy, sample_images
+from registry.support.fault_proxy import Fault, Proxy
+from store.support.stores import Held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from imq.engine.registry.client import Client
-    from servers import Registry
+    from support.servers import Registry
 
 AMD64, ARM64, S390X = Platform("linux", "amd64"), Platform("linux", "arm64"), Platform("linux", "s390x")
 
@@ -42,14 +42,15 @@ def there(second: Registry) -> Reference:
     return Reference.parse(f"{second.host}/mirror/{uuid.uuid4().hex[:8]}:v1")
 
 
-def whole(store: sample.Memory) -> tuple[Descriptor, list[Descriptor]]:
+def whole(store: sample_images.Memory) -> tuple[Descriptor, list[Descriptor]]:
     """Put an index of three platforms into a store, with an attestation of the first."""
     images = [
-        sample.image(store, p, layers=2) for p in (sample.AMD64, sample.ARM64, {"os": "linux", "architecture": "s390x"})
+        sample_images.image(store, p, layers=2)
+        for p in (sample_images.AMD64, sample_images.ARM64, {"os": "linux", "architecture": "s390x"})
     ]
-    platforms = [sample.AMD64, sample.ARM64, {"os": "linux", "architecture": "s390x"}]
+    platforms = [sample_images.AMD64, sample_images.ARM64, {"os": "linux", "architecture": "s390x"}]
     entries = [{**made.document(), "platform": platform} for made, platform in zip(images, platforms, strict=True)]
-    return sample.index(store, [*entries, sample.attestation(store, images[0])]), images
+    return sample_images.index(store, [*entries, sample_images.attestation(store, images[0])]), images
 
 
 def everything(client: Client, name: Reference) -> dict[str, bytes]:
@@ -68,8 +69,8 @@ def everything(client: Client, name: Reference) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("docker", [False, True], ids=["oci", "docker"])
 def test_an_image_is_copied_byte_for_byte(client: Client, name: Reference, there: Reference, docker: bool) -> None:
-    here, got, watcher = sample.Memory(), sample.Memory(), sample.Watcher()
-    manifest = sample.image(here, docker=docker, size=3 << 20)
+    here, got, watcher = sample_images.Memory(), sample_images.Memory(), sample_images.Watcher()
+    manifest = sample_images.image(here, docker=docker, size=3 << 20)
     push(client, name, manifest, here, Silent())
     copied = copy(client, name, there, (), watcher)
     pulled = pull(client, there, AMD64, got, Silent())
@@ -85,8 +86,8 @@ def test_an_image_is_copied_byte_for_byte(client: Client, name: Reference, there
 
 @pytest.mark.parametrize("index", [False, True], ids=["image", "index"])
 def test_a_second_copy_asks_two_questions(client: Client, name: Reference, there: Reference, index: bool) -> None:
-    here = sample.Memory()
-    push(client, name, whole(here)[0] if index else sample.image(here), here, Silent())
+    here = sample_images.Memory()
+    push(client, name, whole(here)[0] if index else sample_images.image(here), here, Silent())
     copy(client, name, there, (), Silent())
     with Proxy(name.registry) as source, Proxy(there.registry) as target:
         again = copy(client, name.replace(registry=source.host), there.replace(registry=target.host), (), Silent())
@@ -99,8 +100,8 @@ def test_a_second_copy_asks_two_questions(client: Client, name: Reference, there
 
 
 def test_what_is_there_does_not_travel(client: Client, name: Reference, there: Reference) -> None:
-    here, watcher = sample.Memory(), sample.Watcher()
-    manifest = sample.image(here)
+    here, watcher = sample_images.Memory(), sample_images.Watcher()
+    manifest = sample_images.image(here)
     push(client, name, manifest, here, Silent())
     push(client, there.replace(tag="old"), manifest, here, Silent())
     with Proxy(name.registry) as source:
@@ -112,8 +113,8 @@ def test_what_is_there_does_not_travel(client: Client, name: Reference, there: R
 
 
 def test_in_one_registry_layers_are_mounted(client: Client, name: Reference) -> None:
-    here, watcher = sample.Memory(), sample.Watcher()
-    push(client, name, sample.image(here), here, Silent())
+    here, watcher = sample_images.Memory(), sample_images.Watcher()
+    push(client, name, sample_images.image(here), here, Silent())
     with Proxy(name.registry) as only:
         source = name.replace(registry=only.host)
         target = source.replace(repository=f"{name.repository}-copy", tag="v2")
@@ -125,7 +126,7 @@ def test_in_one_registry_layers_are_mounted(client: Client, name: Reference) -> 
 
 
 def test_an_index_is_copied_whole(client: Client, name: Reference, there: Reference) -> None:
-    here = sample.Memory()
+    here = sample_images.Memory()
     top, _ = whole(here)
     push(client, name, top, here, Silent())
     copied = copy(client, name, there, (), Silent())
@@ -134,7 +135,7 @@ def test_an_index_is_copied_whole(client: Client, name: Reference, there: Refere
 
 
 def test_one_platform_is_its_image_alone(client: Client, name: Reference, there: Reference) -> None:
-    here = sample.Memory()
+    here = sample_images.Memory()
     top, images = whole(here)
     push(client, name, top, here, Silent())
     copied = copy(client, name, there, (ARM64,), Silent())
@@ -146,12 +147,12 @@ def test_one_platform_is_its_image_alone(client: Client, name: Reference, there:
 
 
 def test_several_platforms_are_an_index_of_these(client: Client, name: Reference, there: Reference) -> None:
-    here = sample.Memory()
+    here = sample_images.Memory()
     top, images = whole(here)
     document = json.loads(here.blobs[top.digest])
     document["manifests"][3]["annotations"]["vnd.docker.reference.digest"] = images[0].digest
     document["annotations"] = {"kept": "as it was"}
-    top = here.describe(media.OCI_INDEX, write_json(document))
+    top = here.describe(media_types.OCI_INDEX, write_json(document))
     push(client, name, top, here, Silent())
     copied = copy(client, name, there, (S390X, AMD64), Silent())
     got = json.loads(client.manifest(there).content)
@@ -166,33 +167,33 @@ def test_several_platforms_are_an_index_of_these(client: Client, name: Reference
 def test_a_single_image_of_another_platform_is_copied_with_a_warning(
     client: Client, name: Reference, there: Reference
 ) -> None:
-    here = sample.Memory()
-    push(client, name, sample.image(here), here, Silent())
+    here = sample_images.Memory()
+    push(client, name, sample_images.image(here), here, Silent())
     (warning,) = copy(client, name, there, (ARM64,), Silent()).warnings
     assert "wanted linux/arm64, actual: linux/amd64" in warning
     assert copy(client, name, there, (AMD64,), Silent()).warnings == ()
 
 
 def test_an_artifact_is_copied(client: Client, name: Reference, there: Reference) -> None:
-    here = sample.Memory()
+    here = sample_images.Memory()
     manifest = {
         "schemaVersion": 2,
-        "mediaType": media.OCI_MANIFEST,
+        "mediaType": media_types.OCI_MANIFEST,
         "artifactType": "application/vnd.example",
         "config": here.describe("application/vnd.cncf.helm.config.v1+json", b"{}").document(),
         "layers": [here.describe("application/vnd.cncf.helm.chart", b"chart").document()],
     }
-    push(client, name, here.describe(media.OCI_MANIFEST, write_json(manifest)), here, Silent())
+    push(client, name, here.describe(media_types.OCI_MANIFEST, write_json(manifest)), here, Silent())
     assert copy(client, name, there, (), Silent()).id is None
     assert everything(client, there) == here.blobs
 
 
 def test_wrong_bytes_are_never_uploaded_whole(client: Client, name: Reference, there: Reference) -> None:
     """The last piece of a layer is held back, so that even a registry that checks nothing is not deceived."""
-    here = sample.Memory()
-    push(client, name, sample.image(here, layers=1), here, Silent())
+    here = sample_images.Memory()
+    push(client, name, sample_images.image(here, layers=1), here, Silent())
     with (
-        Proxy(name.registry, Fault("GET .*/blobs/", change=proxy.spoilt)) as source,
+        Proxy(name.registry, Fault("GET .*/blobs/", change=fault_proxy.spoilt)) as source,
         Proxy(there.registry) as target,
     ):
         with pytest.raises(DigestMismatch, match=f"{source.host} sent other bytes"):
@@ -205,20 +206,20 @@ def test_wrong_bytes_are_never_uploaded_whole(client: Client, name: Reference, t
 @pytest.mark.parametrize(
     ("fault", "code"),
     [
-        (Fault("GET .*/blobs/", 2, change=proxy.reset(1000)), ""),
-        (Fault("GET .*/blobs/", 1, answer=proxy.status(503)), ""),
-        (Fault("GET .*/blobs/", answer=proxy.status(503)), "registry"),
+        (Fault("GET .*/blobs/", 2, change=fault_proxy.reset(1000)), ""),
+        (Fault("GET .*/blobs/", 1, answer=fault_proxy.status(503)), ""),
+        (Fault("GET .*/blobs/", answer=fault_proxy.status(503)), "registry"),
         (Fault("GET .*/blobs/", refuse_at=0), "unreachable"),
-        (Fault("GET .*/blobs/", change=proxy.cut(10, told=True)), "truncated"),
-        (Fault("GET .*/manifests/", answer=proxy.status(401)), "unauthorized"),
+        (Fault("GET .*/blobs/", change=fault_proxy.cut(10, told=True)), "truncated"),
+        (Fault("GET .*/manifests/", answer=fault_proxy.status(401)), "unauthorized"),
     ],
     ids=["reset twice", "503 once", "503", "refused", "short", "401"],
 )
 def test_a_source_with_faults(
     connect: Callable[..., Client], name: Reference, there: Reference, fault: Fault, code: str
 ) -> None:
-    here, retries = sample.Memory(), 2
-    push(connect(), name, sample.image(here, layers=1), here, Silent())
+    here, retries = sample_images.Memory(), 2
+    push(connect(), name, sample_images.image(here, layers=1), here, Silent())
     problem: ImqError | None = None
     with Proxy(name.registry, Fault(**fault.__dict__)) as source:
         try:
@@ -233,12 +234,14 @@ def test_a_source_with_faults(
 
 
 @pytest.mark.parametrize("times", [1, None], ids=["once", "always"])
-@pytest.mark.parametrize("fault", [Fault("PUT .*/blobs/", refuse_at=1000), Fault("POST ", answer=proxy.status(503))])
+@pytest.mark.parametrize(
+    "fault", [Fault("PUT .*/blobs/", refuse_at=1000), Fault("POST ", answer=fault_proxy.status(503))]
+)
 def test_a_target_with_faults(
     connect: Callable[..., Client], name: Reference, there: Reference, fault: Fault, times: int | None
 ) -> None:
-    here, retries = sample.Memory(), 2
-    push(connect(), name, sample.image(here, layers=1), here, Silent())
+    here, retries = sample_images.Memory(), 2
+    push(connect(), name, sample_images.image(here, layers=1), here, Silent())
     with Proxy(there.registry, Fault(**{**fault.__dict__, "times": times})) as target:
         place = there.replace(registry=target.host)
         if times:
@@ -256,8 +259,8 @@ def test_nothing_is_written_to_the_disk_and_memory_is_bounded(
     import tracemalloc
 
     client = connect(jobs=1)
-    here = sample.Memory()
-    push(client, name, sample.image(here, layers=1, size=24 << 20), here, Silent())
+    here = sample_images.Memory()
+    push(client, name, sample_images.image(here, layers=1, size=24 << 20), here, Silent())
     here.blobs.clear()
     tracemalloc.start()
     try:
@@ -277,8 +280,8 @@ def held(tmp_path: Path) -> Iterator[Held]:
 
 
 def test_the_verb(held: Held, client: Client, name: Reference, second: Registry) -> None:
-    here = sample.Memory()
-    manifest = sample.image(here)
+    here = sample_images.Memory()
+    manifest = sample_images.image(here)
     push(client, name, manifest, here, Silent())
     (outcome,) = held.do(f"copy {name} to {second.host}/mirror/")
     target = Reference.parse(f"{second.host}/mirror/{name.repository}:v1")
@@ -296,9 +299,9 @@ def test_the_verb(held: Held, client: Client, name: Reference, second: Registry)
 
 
 def test_one_that_fails_does_not_stop_the_rest(held: Held, client: Client, name: Reference, second: Registry) -> None:
-    here = sample.Memory()
+    here = sample_images.Memory()
     for tag in ("v1", "v3"):
-        push(client, name.replace(tag=tag), sample.image(here, layers=1, size=1000), here, Silent())
+        push(client, name.replace(tag=tag), sample_images.image(here, layers=1, size=1000), here, Silent())
     short = str(name).removesuffix(":v1")
     planned = held.outcomes(f"copy {short}:v1, {short}:v2, {short}:v3 to {second.host}/three/", dry_run=True)
     assert [row["note"] for row in planned] == [f"from {short}:v{number}" for number in (1, 2, 3)]
@@ -309,8 +312,8 @@ def test_one_that_fails_does_not_stop_the_rest(held: Held, client: Client, name:
 
 
 def test_a_digest_keeps_its_digest(held: Held, client: Client, name: Reference, second: Registry) -> None:
-    here = sample.Memory()
-    manifest = sample.image(here, layers=1, size=1000)
+    here = sample_images.Memory()
+    manifest = sample_images.image(here, layers=1, size=1000)
     push(client, name, manifest, here, Silent())
     source = str(name).removesuffix(":v1")
     (outcome,) = held.do(f"copy {source}@{manifest.digest} to {second.host}/kept/")
@@ -360,8 +363,8 @@ def test_what_cannot_be_copied_is_told_before_anything_is_done(held: Held, state
 
 
 def test_what_the_store_knows_can_be_copied(held: Held, client: Client, name: Reference, second: Registry) -> None:
-    here = sample.Memory()
-    push(client, name, sample.image(here, layers=1, size=1000), here, Silent())
+    here = sample_images.Memory()
+    push(client, name, sample_images.image(here, layers=1, size=1000), here, Silent())
     held.do(f"pull {name}")
     (outcome,) = held.do(f"copy images where tag = v1 to {second.host}/known/")
     assert outcome["target"] == f"{second.host}/known/{name.repository}:v1"

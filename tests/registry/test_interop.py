@@ -7,20 +7,20 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-import servers
-from imq.engine.oci import media
+from imq.engine.oci import media_types
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
-from imq.engine.registry.pull import pull
-from imq.engine.registry.push import push
-from registry import sample
+from imq.engine.registry.transfer.pull import pull
+from imq.engine.registry.transfer.push import push
+from registry.support import sample_images
+from support import servers
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from imq.engine.registry.client import Client
-    from servers import Registry
+    from support.servers import Registry
 
 AMD64 = Platform("linux", "amd64")
 
@@ -36,26 +36,26 @@ def run(*words: str) -> str:
     return done.stdout
 
 
-def written(folder: Path, store: sample.Memory, manifest: str) -> None:
+def written(folder: Path, store: sample_images.Memory, manifest: str) -> None:
     """Write an image layout by hand: nothing of imq's store is trusted here."""
     (folder / "blobs" / "sha256").mkdir(parents=True)
     (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
     for digest, content in store.blobs.items():
         (folder / "blobs" / "sha256" / digest.hex).write_bytes(content)
-    entry = {"mediaType": media.OCI_MANIFEST, "digest": manifest, "size": len(store.blobs[manifest])}  # type: ignore[index]
+    entry = {"mediaType": media_types.OCI_MANIFEST, "digest": manifest, "size": len(store.blobs[manifest])}  # type: ignore[index]
     entry["annotations"] = {"org.opencontainers.image.ref.name": "x"}
     (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
 
 
 @pytest.mark.parametrize("form", ["oci", "v2s2"])
 def test_what_skopeo_pushes_we_pull(client: Client, registry: Registry, tmp_path: Path, form: str) -> None:
-    here, there = sample.Memory(), sample.Memory()
-    manifest = sample.image(here)
+    here, there = sample_images.Memory(), sample_images.Memory()
+    manifest = sample_images.image(here)
     written(tmp_path / "layout", here, manifest.digest)
     name = f"{registry.host}/from/skopeo:{form}"
     run("copy", "--dest-tls-verify=false", "--format", form, f"oci:{tmp_path}/layout:x", f"docker://{name}")
     pulled = pull(client, Reference.parse(name), AMD64, there, Silent())
-    assert pulled.manifest.media_type == (media.OCI_MANIFEST if form == "oci" else media.DOCKER_MANIFEST)
+    assert pulled.manifest.media_type == (media_types.OCI_MANIFEST if form == "oci" else media_types.DOCKER_MANIFEST)
     layers = [digest for digest in here.blobs if here.blobs[digest][:2] == b"\x1f\x8b"]
     assert len(layers) == 3
     assert all(there.blobs[digest] == here.blobs[digest] for digest in layers)
@@ -63,8 +63,8 @@ def test_what_skopeo_pushes_we_pull(client: Client, registry: Registry, tmp_path
 
 @pytest.mark.parametrize("docker", [False, True], ids=["oci", "docker"])
 def test_what_we_push_skopeo_copies(client: Client, registry: Registry, tmp_path: Path, docker: bool) -> None:
-    here = sample.Memory()
-    manifest = sample.image(here, docker=docker)
+    here = sample_images.Memory()
+    manifest = sample_images.image(here, docker=docker)
     name = Reference.parse(f"{registry.host}/to/skopeo:{'docker' if docker else 'oci'}")
     push(client, name, manifest, here, Silent())
     run("copy", "--src-tls-verify=false", "--preserve-digests", f"docker://{name}", f"dir:{tmp_path}/copy")
@@ -78,9 +78,11 @@ def test_what_we_push_skopeo_copies(client: Client, registry: Registry, tmp_path
 
 
 def test_an_index_we_push_skopeo_copies_whole(client: Client, registry: Registry, tmp_path: Path) -> None:
-    here = sample.Memory()
-    entries = [{**sample.image(here, p).document(), "platform": p} for p in (sample.AMD64, sample.ARM64)]
-    top = sample.index(here, entries)
+    here = sample_images.Memory()
+    entries = [
+        {**sample_images.image(here, p).document(), "platform": p} for p in (sample_images.AMD64, sample_images.ARM64)
+    ]
+    top = sample_images.index(here, entries)
     name = Reference.parse(f"{registry.host}/to/skopeo:index")
     push(client, name, top, here, Silent())
     run("copy", "--all", "--src-tls-verify=false", f"docker://{name}", f"oci:{tmp_path}/copy:x")

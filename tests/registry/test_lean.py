@@ -16,7 +16,7 @@ def run(code: str) -> str:
 
 def test_the_lean_import_leaves_the_guessing_out() -> None:
     code = (
-        "import gc, sys; from imq.engine.registry.lean import import_requests; import_requests(); import_requests();"
+        "import gc, sys; from imq.engine.registry.http.lean import import_requests; import_requests(); import_requests();"
         "print(*[name in sys.modules for name in ('requests', 'charset_normalizer', 'chardet')], gc.isenabled())"
     )
     assert run(code) == "True False False True"
@@ -24,7 +24,7 @@ def test_the_lean_import_leaves_the_guessing_out() -> None:
 
 def test_others_can_import_what_was_left_out() -> None:
     code = (
-        "from imq.engine.registry.lean import import_requests; import_requests();"
+        "from imq.engine.registry.http.lean import import_requests; import_requests();"
         "import requests, charset_normalizer; print(bool(charset_normalizer.__version__))"
     )
     assert run(code) == "True"

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING
 
 import imq
 import pytest
-import servers
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
 from imq.engine.registry.client import Client
-from imq.engine.registry.push import push
 from imq.engine.registry.settings import Settings
-from peers import needs_docker
-from registry import sample
-from registry.sample import PASSWORD, USER
-from registry.tokens import TokenServer
+from imq.engine.registry.transfer.push import push
+from registry.support import sample_images
+from registry.support.sample_images import PASSWORD, USER
+from registry.support.token_server import TokenServer
+from support import servers
+from support.peers import needs_docker
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from servers import Registry
+    from support.servers import Registry
 
 REFRESH = "a-refresh-token"
 HELPER = """#!/usr/bin/env python3
@@ -100,9 +100,9 @@ def image(guarded: Registry, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("pusher")
     (folder / "config.json").write_text(json.dumps({"auths": {guarded.host: {"auth": packed()}}}))
     name = f"{guarded.host}/team/app:1"
-    here = sample.Memory()
+    here = sample_images.Memory()
     with Client(Settings(environment={"DOCKER_CONFIG": str(folder)})) as client:
-        push(client, Reference.parse(name), sample.image(here, layers=1), here, Silent())
+        push(client, Reference.parse(name), sample_images.image(here, layers=1), here, Silent())
     return name
 
 
@@ -213,9 +213,9 @@ def test_an_identity_token_is_kept_in_place_of_the_password(
         assert home.document["auths"] == {
             checked.host: {"auth": packed(password=""), "identitytoken": REFRESH},
         }
-        here, name = sample.Memory(), Reference.parse(f"{checked.host}/secret/app:1")
+        here, name = sample_images.Memory(), Reference.parse(f"{checked.host}/secret/app:1")
         with Client(Settings(environment=home.environment)) as client:
-            push(client, name, sample.image(here, layers=1), here, Silent())
+            push(client, name, sample_images.image(here, layers=1), here, Silent())
         assert pulls(home, str(name))
         assert [row.get("refresh_token") for row in tokens.asked[-1:]] == [[REFRESH]]
         refused = home.imq("login", "-u", USER, "--password-stdin", checked.host, given="wrong")

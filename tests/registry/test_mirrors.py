@@ -10,26 +10,26 @@ from typing import TYPE_CHECKING
 
 import imq
 import pytest
-from imq.engine.configuration import Configuration
+from imq.engine.configuration.configuration import Configuration
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
-from imq.engine.registry.copying import copy
 from imq.engine.registry.mirrors import Mirrors, mirrors_of
-from imq.engine.registry.pull import pull
-from imq.engine.registry.push import push
+from imq.engine.registry.transfer.copy import copy
+from imq.engine.registry.transfer.pull import pull
+from imq.engine.registry.transfer.push import push
 from imq.grammar.errors import RegistryError
-from registry import proxy, sample
-from registry.asking import ask, opened
-from registry.proxy import Fault, Proxy
-from registry.sample import PASSWORD, USER
-from servers import Registry, free_port
+from registry.support import fault_proxy, sample_images
+from registry.support.fault_proxy import Fault, Proxy
+from registry.support.query import ask, opened
+from registry.support.sample_images import PASSWORD, USER
+from support.servers import Registry, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from imq.engine.oci.document import Descriptor
+    from imq.engine.oci.manifest import Descriptor
     from imq.engine.registry.client import Client
     from registry.conftest import Thousand
 
@@ -55,17 +55,19 @@ def path() -> str:
     return f"team/{uuid.uuid4().hex[:8]}"
 
 
-def given(client: Client, *places: str, layers: int = 2, size: int = 300_000) -> tuple[sample.Memory, Descriptor]:
+def given(
+    client: Client, *places: str, layers: int = 2, size: int = 300_000
+) -> tuple[sample_images.Memory, Descriptor]:
     """Make an image and put it into each of the places."""
-    here = sample.Memory()
-    made = sample.image(here, layers=layers, size=size)
+    here = sample_images.Memory()
+    made = sample_images.image(here, layers=layers, size=size)
     for place in places:
         push(client, Reference.parse(place), made, here, Silent())
     return here, made
 
 
-def pulled(mirrors: Mirrors, name: str) -> sample.Memory:
-    got = sample.Memory()
+def pulled(mirrors: Mirrors, name: str) -> sample_images.Memory:
+    got = sample_images.Memory()
     pull(mirrors, Reference.parse(name), AMD64, got, Silent())
     return got
 
@@ -158,7 +160,7 @@ def test_wrong_bytes_of_a_mirror_are_never_kept(
     served_by_origin: int,
 ) -> None:  # fmt: skip
     here, _ = given(client, f"{origin.upstream}/{path}:v1", f"{mirror.upstream}/{path}:v1")
-    mirror.faults.append(Fault(on, change=proxy.spoilt))
+    mirror.faults.append(Fault(on, change=fault_proxy.spoilt))
     fetcher = mirrored(connect, mirrors={origin.host: (mirror.host,)})
     assert pulled(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
     assert origin.count("GET") == served_by_origin
@@ -169,11 +171,11 @@ def test_wrong_bytes_of_a_mirror_are_never_kept(
 @pytest.mark.parametrize(
     "fault",
     [
-        Fault("GET .*/blobs/", change=proxy.reset(50_000), after=1),
-        Fault("GET .*/blobs/", change=proxy.cut(1000, told=True), after=1),
-        Fault("GET .*/blobs/", answer=proxy.status(404), after=1),
-        Fault("GET .*/blobs/", answer=proxy.status(503), after=1),
-        Fault("GET .*/blobs/", answer=proxy.status(200, b"<html>", Content_Type="text/html"), after=1),
+        Fault("GET .*/blobs/", change=fault_proxy.reset(50_000), after=1),
+        Fault("GET .*/blobs/", change=fault_proxy.cut(1000, told=True), after=1),
+        Fault("GET .*/blobs/", answer=fault_proxy.status(404), after=1),
+        Fault("GET .*/blobs/", answer=fault_proxy.status(503), after=1),
+        Fault("GET .*/blobs/", answer=fault_proxy.status(200, b"<html>", Content_Type="text/html"), after=1),
     ],
     ids=["resets", "short", "lost", "fails", "page"],
 )
@@ -243,7 +245,7 @@ def test_a_copy_starts_again_when_a_mirror_sends_wrong_bytes(
     connect: Callable[..., Client], client: Client, origin: Proxy, mirror: Proxy, path: str
 ) -> None:
     _, made = given(client, f"{origin.upstream}/{path}:v1", f"{mirror.upstream}/{path}:v1")
-    mirror.faults.append(Fault("GET .*/blobs/", change=proxy.spoilt))
+    mirror.faults.append(Fault("GET .*/blobs/", change=fault_proxy.spoilt))
     there = connect(mirrors={origin.host: (mirror.host,)})
     target = Reference.parse(f"{mirror.upstream}/{path}-copy:v1")
     fetcher = Mirrors(there)
@@ -314,10 +316,10 @@ class TestTables:
         assert len(mirror.requests) == 7
 
     def test_a_mirror_that_is_down_or_lies_or_lacks_it_is_passed_over(self, thousand: Thousand, tmp_path: Path) -> None:
-        lacks = Fault("GET .*/manifests/", answer=proxy.status(404))
+        lacks = Fault("GET .*/manifests/", answer=fault_proxy.status(404))
         with (
             Proxy(thousand.host) as origin,
-            Proxy(thousand.host, Fault("GET ", change=proxy.spoilt)) as liar,
+            Proxy(thousand.host, Fault("GET ", change=fault_proxy.spoilt)) as liar,
             Proxy(thousand.host, lacks) as poor,
         ):
             down = f"127.0.0.1:{free_port()}"

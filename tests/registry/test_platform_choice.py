@@ -6,16 +6,16 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from images import Image, layer
 from imq.grammar.errors import StatementError
-from store.served import serve, serve_index
-from store.stores import Held
+from store.support.serve_image import serve, serve_index
+from store.support.stores import Held
+from support.images import Image, layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from servers import Registry
+    from support.servers import Registry
 
 
 def image_for(**platform: object) -> Image:

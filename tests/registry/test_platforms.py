@@ -8,23 +8,23 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from images import AMD64, ARM64, INDEX_TYPE, Image, Layout, descriptor, index_of, layer, to_json
-from imq.engine.oci import media
-from imq.engine.oci.document import Descriptor
+from imq.engine.oci import media_types
+from imq.engine.oci.manifest import Descriptor
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
-from imq.engine.registry.push import push
+from imq.engine.registry.transfer.push import push
 from imq.grammar.errors import Conflict
-from registry import sample
-from store.served import serve, serve_index
-from store.stores import Held, blobs_in, check_store, entries_in, imq, run
+from registry.support import sample_images
+from store.support.serve_image import serve, serve_index
+from store.support.stores import Held, blobs_in, check_store, entries_in, imq, run
+from support.images import AMD64, ARM64, INDEX_TYPE, Image, Layout, descriptor, index_of, layer, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from imq.engine.registry.client import Client
-    from servers import Registry
+    from support.servers import Registry
 
 S390X = {"os": "linux", "architecture": "s390x"}
 SHARED = layer({"shared": os.urandom(20_000)}, "gzip")
@@ -144,10 +144,10 @@ def test_a_platform_that_is_not_there_is_said(store: Held, root: Path, name: str
 def test_attestations_come_with_all_and_are_no_images(
     store: Held, client: Client, registry: Registry, root: Path, tmp_path: Path
 ) -> None:
-    here = sample.Memory()
-    one = sample.image(here, size=1000)
-    entries = [{**one.document(), "platform": sample.AMD64}, sample.attestation(here, one)]
-    top = sample.index(here, entries)
+    here = sample_images.Memory()
+    one = sample_images.image(here, size=1000)
+    entries = [{**one.document(), "platform": sample_images.AMD64}, sample_images.attestation(here, one)]
+    top = sample_images.index(here, entries)
     name = f"{registry.host}/multi/{uuid.uuid4().hex[:8]}:1"
     push(client, Reference.parse(name), top, here, Silent())
     store.do(f"pull {name} platform all")
@@ -249,15 +249,15 @@ def test_a_platform_that_cannot_be_taken_out_is_said(store: Held, root: Path, re
 def test_what_is_said_about_a_platform_goes_with_it(
     store: Held, client: Client, registry: Registry, root: Path
 ) -> None:
-    here, others = sample.Memory(), sample.Memory()
-    one = sample.image(here, size=1000)
-    about_one = sample.attestation(here, one)
-    other = sample.image(others, ARM64, size=2000)
-    about_other = sample.attestation(others, other)
-    both = sample.Memory()
+    here, others = sample_images.Memory(), sample_images.Memory()
+    one = sample_images.image(here, size=1000)
+    about_one = sample_images.attestation(here, one)
+    other = sample_images.image(others, ARM64, size=2000)
+    about_other = sample_images.attestation(others, other)
+    both = sample_images.Memory()
     both.blobs.update(here.blobs | others.blobs)
     entries = [{**one.document(), "platform": AMD64}, {**other.document(), "platform": ARM64}, about_one, about_other]
-    top = sample.index(both, entries)
+    top = sample_images.index(both, entries)
     name = f"{registry.host}/multi/{uuid.uuid4().hex[:8]}:1"
     push(client, Reference.parse(name), top, both, Silent())
     store.do(f"pull {name} platform all")
@@ -381,18 +381,18 @@ def test_the_platform_of_the_session_is_meant_by_a_name(
 
 
 @pytest.fixture
-def chart(client: Client, registry: Registry) -> tuple[str, Descriptor, sample.Memory]:
+def chart(client: Client, registry: Registry) -> tuple[str, Descriptor, sample_images.Memory]:
     """A helm chart in a repository of its own."""
-    here = sample.Memory()
+    here = sample_images.Memory()
     config, content = "application/vnd.cncf.helm.config.v1+json", "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
-    made = sample.artifact(here, config, content, content=b"a chart")
+    made = sample_images.artifact(here, config, content, content=b"a chart")
     name = f"{registry.host}/charts/{uuid.uuid4().hex[:8]}:1"
     push(client, Reference.parse(name), made, here, Silent())
     return name, made, here
 
 
 def test_an_artifact_is_pulled_and_is_no_image(
-    store: Held, root: Path, chart: tuple[str, Descriptor, sample.Memory]
+    store: Held, root: Path, chart: tuple[str, Descriptor, sample_images.Memory]
 ) -> None:
     name, made, here = chart
     (outcome,) = store.do(f"pull {name}")
@@ -416,7 +416,7 @@ def test_an_artifact_goes_through_every_verb(
     second: Registry,
     opened: Callable[..., Held],
     tmp_path: Path,
-    chart: tuple[str, Descriptor, sample.Memory],
+    chart: tuple[str, Descriptor, sample_images.Memory],
 ) -> None:
     name, made, here = chart
     store.do(f"pull {name}")
@@ -441,7 +441,7 @@ def test_an_artifact_goes_through_every_verb(
 
 
 def test_prune_takes_artifacts_without_a_tag(
-    store: Held, root: Path, chart: tuple[str, Descriptor, sample.Memory]
+    store: Held, root: Path, chart: tuple[str, Descriptor, sample_images.Memory]
 ) -> None:
     store.do(f"pull {chart[0]}")
     store.do("prune")
@@ -452,7 +452,7 @@ def test_prune_takes_artifacts_without_a_tag(
 
 
 def test_skopeo_and_the_store_agree_on_an_artifact(
-    store: Held, root: Path, chart: tuple[str, Descriptor, sample.Memory]
+    store: Held, root: Path, chart: tuple[str, Descriptor, sample_images.Memory]
 ) -> None:
     name, made, here = chart
     store.do(f"pull {name}")
@@ -462,17 +462,17 @@ def test_skopeo_and_the_store_agree_on_an_artifact(
 # Layers that may not be handed on
 
 
-def foreign(here: sample.Memory, urls: list[str]) -> Descriptor:
-    made = sample.image(here, layers=2, size=1000)
+def foreign(here: sample_images.Memory, urls: list[str]) -> Descriptor:
+    made = sample_images.image(here, layers=2, size=1000)
     document = json.loads(here.blobs[made.digest])
-    document["layers"][0] |= {"mediaType": media.OCI_FOREIGN + "+gzip", "urls": urls}
-    return here.describe(media.OCI_MANIFEST, to_json(document))
+    document["layers"][0] |= {"mediaType": media_types.OCI_FOREIGN + "+gzip", "urls": urls}
+    return here.describe(media_types.OCI_MANIFEST, to_json(document))
 
 
 def test_a_foreign_layer_is_neither_pushed_nor_fetched_from_elsewhere(
     store: Held, client: Client, registry: Registry, root: Path
 ) -> None:
-    here, watcher = sample.Memory(), sample.Watcher()
+    here, watcher = sample_images.Memory(), sample_images.Watcher()
     made = foreign(here, ["http://127.0.0.1:1/layer"])
     name = f"{registry.host}/foreign/{uuid.uuid4().hex[:8]}:1"
     push(client, Reference.parse(name), made, here, watcher)

@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 import pytest
 from imq.engine.oci.reference import Reference
-from imq.engine.registry.many import Many
-from imq.engine.registry.redaction import Secrets
+from imq.engine.registry.batch.client import Many
+from imq.engine.registry.http.redaction import Secrets
 from imq.grammar.errors import ImqError, RegistryError
-from registry.scripted import Scripted, Step
+from registry.support.scripted_server import Scripted, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,33 +8,35 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.oci import media
+from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.document import Descriptor, write_json
+from imq.engine.oci.manifest import Descriptor, write_json
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
-from imq.engine.registry.many import Many
-from imq.engine.registry.push import push
+from imq.engine.registry.batch.client import Many
 from imq.engine.registry.referrers import fallback_tag
+from imq.engine.registry.transfer.push import push
 from imq.grammar.errors import Malformed, RegistryError
-from registry import sample
-from registry.scripted import Scripted, Step
+from registry.support import sample_images
+from registry.support.scripted_server import Scripted, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from imq.engine.registry.client import Client
-    from servers import Registry
+    from support.servers import Registry
 
 SUBJECT = Digest.of(b"an image")
 PATH = f"/v2/a/referrers/{SUBJECT}"
-SIGNATURE = Descriptor(media.OCI_MANIFEST, Digest.of(b"s"), 1, {"by": "ann"}, artifact_type="application/vnd.signature")
-BILL = Descriptor(media.OCI_MANIFEST, Digest.of(b"b"), 2, artifact_type="application/spdx+json")
+SIGNATURE = Descriptor(
+    media_types.OCI_MANIFEST, Digest.of(b"s"), 1, {"by": "ann"}, artifact_type="application/vnd.signature"
+)
+BILL = Descriptor(media_types.OCI_MANIFEST, Digest.of(b"b"), 2, artifact_type="application/spdx+json")
 
 
 def page(*referrers: Descriptor) -> bytes:
     manifests = [referrer.document() for referrer in referrers]
-    return json.dumps({"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": manifests}).encode()
+    return json.dumps({"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": manifests}).encode()
 
 
 def at(server: Scripted) -> Reference:
@@ -44,11 +46,11 @@ def at(server: Scripted) -> Reference:
 def test_the_api(client: Client) -> None:
     more = {"Link": f'<{PATH}?page=2>; rel="next"'}
     with Scripted(
-        Step("GET", PATH, 200, {"Content-Type": media.OCI_INDEX, **more}, page(SIGNATURE)),
-        Step("GET", f"{PATH}?page=2", 200, {"Content-Type": media.OCI_INDEX}, page(BILL)),
+        Step("GET", PATH, 200, {"Content-Type": media_types.OCI_INDEX, **more}, page(SIGNATURE)),
+        Step("GET", f"{PATH}?page=2", 200, {"Content-Type": media_types.OCI_INDEX}, page(BILL)),
     ) as server:
         assert list(client.referrers(at(server), SUBJECT)) == [SIGNATURE, BILL]
-    assert server.seen[0].headers["Accept"] == media.OCI_INDEX
+    assert server.seen[0].headers["Accept"] == media_types.OCI_INDEX
 
 
 @pytest.mark.parametrize("filtered", [True, False], ids=["by the registry", "here"])
@@ -62,7 +64,8 @@ def test_of_one_type(client: Client, filtered: bool) -> None:
 def test_without_the_api_the_tag_is_read(client: Client, status: int) -> None:
     tagged = f"/v2/a/manifests/{fallback_tag(SUBJECT)}"
     with Scripted(
-        Step("GET", PATH, status), Step("GET", tagged, 200, {"Content-Type": media.OCI_INDEX}, page(SIGNATURE, BILL))
+        Step("GET", PATH, status),
+        Step("GET", tagged, 200, {"Content-Type": media_types.OCI_INDEX}, page(SIGNATURE, BILL)),
     ) as server:
         assert list(client.referrers(at(server), SUBJECT, SIGNATURE.artifact_type)) == [SIGNATURE]
     with Scripted(Step("GET", PATH, status), Step("GET", tagged, 404)) as server:
@@ -90,7 +93,7 @@ def test_a_registry_that_reads_the_tag_as_the_digest(
     subject = Digest(f"{algorithm}:{hashlib.new(algorithm, index).hexdigest()}")
     with Scripted(
         Step("GET", f"/v2/a/referrers/{subject}", 404),
-        Step("GET", f"/v2/a/manifests/{fallback_tag(subject)}", 200, {"Content-Type": media.OCI_INDEX}, index),
+        Step("GET", f"/v2/a/manifests/{fallback_tag(subject)}", 200, {"Content-Type": media_types.OCI_INDEX}, index),
     ) as server:
         assert asked(client, server, subject) == []
 
@@ -115,21 +118,21 @@ def test_what_is_no_list_is_refused(client: Client, body: bytes) -> None:
 
 def test_of_a_real_registry(connect: Callable[..., Client], registry: Registry) -> None:
     """Debian's registry is older than the API."""
-    here, client = sample.Memory(), connect()
+    here, client = sample_images.Memory(), connect()
     name = Reference.parse(f"{registry.host}/referred/{uuid.uuid4().hex[:8]}:v1")
-    subject = sample.image(here, layers=1, size=1000)
+    subject = sample_images.image(here, layers=1, size=1000)
     push(client, name, subject, here, Silent())
     assert list(client.referrers(name, subject.digest)) == []
     artifact = {
         "schemaVersion": 2,
-        "mediaType": media.OCI_MANIFEST,
+        "mediaType": media_types.OCI_MANIFEST,
         "artifactType": "application/spdx+json",
         "config": here.describe("application/vnd.oci.empty.v1+json", b"{}").document(),
         "layers": [here.describe("text/plain", b"a bill").document()],
         "subject": subject.document(),
     }
-    bill = here.describe(media.OCI_MANIFEST, write_json(artifact)).replace(artifact_type="application/spdx+json")
-    index = sample.index(here, [bill.document()])
+    bill = here.describe(media_types.OCI_MANIFEST, write_json(artifact)).replace(artifact_type="application/spdx+json")
+    index = sample_images.index(here, [bill.document()])
     push(client, name.replace(tag=fallback_tag(subject.digest)), index, here, Silent())
     assert list(client.referrers(name, subject.digest)) == [bill]
     assert list(client.referrers(name, subject.digest, "application/other")) == []

@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from registry.asking import ask, opened
-from registry.proxy import Proxy
-from registry.thousand import Writer
+from registry.support.fault_proxy import Proxy
+from registry.support.query import ask, opened
+from registry.support.thousand_tags import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from imq.engine.session import Session
+    from imq.engine.session.session import Session
     from registry.conftest import Thousand
 
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from imq.engine.progress import Silent
-from registry.asking import ask, opened
+from registry.support.query import ask, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from imq.engine.session import Session
+    from imq.engine.session.session import Session
     from registry.conftest import Thousand
 
 

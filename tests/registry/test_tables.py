@@ -10,19 +10,19 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as tried
 from hypothesis import strategies as st
-from imq.engine.configuration import Configuration, Registry
-from imq.engine.oci import media
+from imq.engine.configuration.configuration import Configuration, Registry
+from imq.engine.oci import media_types
 from imq.engine.oci.platform import Platform
 from imq.grammar.errors import ImqError
-from registry import thousand as written
-from registry.asking import Asked, ask, opened
-from registry.proxy import Fault, Proxy, Reply, status
+from registry.support import thousand_tags as written
+from registry.support.fault_proxy import Fault, Proxy, Reply, status
+from registry.support.query import Asked, ask, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from imq.engine.session import Session
+    from imq.engine.session.session import Session
     from registry.conftest import Thousand
 
 LIST, HEAD, MANIFEST, BLOB = "GET .*/tags/list", "HEAD .*/manifests/", "GET .*/manifests/", "GET .*/blobs/"
@@ -503,7 +503,7 @@ def test_what_a_registry_lists_and_is_no_tag_does_not_block_the_others(changeabl
     def listed(reply: Reply) -> None:
         reply.body = json.dumps({"name": "mixed", "tags": tags}).encode()
 
-    found = status(200, b"123456789", Docker_Content_Digest=digest, Content_Type=media.OCI_MANIFEST)
+    found = status(200, b"123456789", Docker_Content_Digest=digest, Content_Type=media_types.OCI_MANIFEST)
     path = r"bad%20tag|a%2Fb|x%3Fy%3D1|%2E%2E|%2541|%C3%A9|1\.0\.0%40sha256:\w+"
     named = Fault(rf"HEAD .*/manifests/({path})$", answer=found)
     with Proxy(changeable.host, Fault("GET .*/tags/list", change=listed), named) as proxy:

@@ -7,15 +7,15 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import servers
-from images import library
-from store.stores import Held, check_store
+from store.support.stores import Held, check_store
+from support import servers
+from support.images import library
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from images import Image
+    from support.images import Image
 
 DROP_FROM_BOUNDING_SET, MAY_OVERRIDE = 24, (1, 2)  # prctl's, and the capabilities to pass over permissions
 LIBC = ctypes.CDLL(None, use_errno=True)

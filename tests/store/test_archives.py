@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import zstandard
-from images import (
+from imq.engine.oci.digest import Digest
+from store.support.stores import Held, blobs_in, check_store, imq
+from support.images import (
     ARM64,
     INDEX_TYPE,
     MANIFEST_TYPE,
@@ -27,8 +29,6 @@ from images import (
     layer,
     to_json,
 )
-from imq.engine.oci.digest import Digest
-from store.stores import Held, blobs_in, check_store, imq
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -7,10 +7,10 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from images import pack
-from imq.engine.layers.beneath import DEEPEST
+from imq.engine.layers.rooted_fs import DEEPEST
 from layers.stacks import archive, folder, member
-from store.stores import Held, check_store
+from store.support.stores import Held, check_store
+from support.images import pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from images import Image
-    from store.stores import Held
+    from store.support.stores import Held
+    from support.images import Image
 
 HOST = "registry.local:5000"
 

@@ -7,8 +7,8 @@ import tarfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from images import CONFIG_TYPE, MANIFEST_TYPE, Image, Layout, descriptor, layer
-from store.stores import Held, entries_in, imq, run
+from store.support.stores import Held, entries_in, imq, run
+from support.images import CONFIG_TYPE, MANIFEST_TYPE, Image, Layout, descriptor, layer
 
 if TYPE_CHECKING:
     from pathlib import Path

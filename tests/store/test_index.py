@@ -11,10 +11,10 @@ import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from images import Image, Layout, layer, library
 from imq.engine.result import Answer
-from imq.engine.store.schema import VERSION
-from store.stores import Held, blobs_in, entries_in, imq, run
+from imq.engine.store.index_schema import VERSION
+from store.support.stores import Held, blobs_in, entries_in, imq, run
+from support.images import Image, Layout, layer, library
 
 if TYPE_CHECKING:
     from collections.abc import Callable

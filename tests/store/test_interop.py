@@ -12,8 +12,8 @@ import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
-from images import Image, Layout, docker_archive, layer, library
-from store.stores import Held, blobs_in, check_store, run
+from store.support.stores import Held, blobs_in, check_store, run
+from support.images import Image, Layout, docker_archive, layer, library
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,17 +8,17 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from images import Image, layer
-from registry.proxy import Fault, Proxy, Reply, status
-from store.served import serve
-from store.stores import imq
+from registry.support.fault_proxy import Fault, Proxy, Reply, status
+from store.support.serve_image import serve
+from store.support.stores import imq
+from support.images import Image, layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from servers import Registry
-    from store.stores import Held
+    from store.support.stores import Held
+    from support.servers import Registry
 
 IMAGE = Image([layer({"a": os.urandom(70_000)}, "gzip"), layer({"b": b"b"}, "gzip")])
 BLOBS = len(IMAGE.layers) + 1

@@ -6,19 +6,19 @@ import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
-from images import Image, Layout, layer
+from imq.engine.actions import verb_of
+from imq.engine.actions.executor import StoreSource
 from imq.engine.oci.digest import Digest
 from imq.engine.progress import Silent
 from imq.engine.registry.settings import Settings
-from imq.engine.sources.store import StoreSource
-from imq.engine.verbs import verb_of
 from imq.grammar.errors import ImqError
-from store.stores import NOW, Held, blobs_in, entries_in
+from store.support.stores import NOW, Held, blobs_in, entries_in
+from support.images import Image, Layout, layer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from imq.engine.actions import Action, Outcome
+    from imq.engine.actions.base import Action, Outcome
 
 BASE = layer({"base": b"base" * 1000})
 SHARED = layer({"shared": b"shared" * 500})

@@ -8,18 +8,18 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from images import ARM64, Image, digest_of, index_of, layer
 from imq.engine.oci.platform import Platform
 from imq.grammar.errors import ImqError
-from registry import sample
-from store.served import serve, serve_index
-from store.stores import Held, blobs_in, check_store, imq, run
+from registry.support import sample_images
+from store.support.serve_image import serve, serve_index
+from store.support.stores import Held, blobs_in, check_store, imq, run
+from support.images import ARM64, Image, digest_of, index_of, layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from servers import Registry
+    from support.servers import Registry
 
 BASE = layer({"base": os.urandom(100_000)}, "gzip")
 
@@ -136,7 +136,7 @@ def test_a_tag_that_moved_in_the_registry_leaves_the_old_image_by_digest(
 
 
 def test_layers_that_are_here_do_not_travel(root: Path, opened: Callable[..., Held], registry: Registry) -> None:
-    watcher = sample.Watcher()
+    watcher = sample_images.Watcher()
     held = opened(root, progress=watcher)
     repository = f"team/{uuid.uuid4().hex[:8]}"
     first, second = image(1), image(2)

@@ -9,15 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from images import ARM64, Image, Layout, layer
-from registry.proxy import Fault, Proxy, spoilt
-from store.served import serve, serve_index
-from store.stores import Held, blobs_in, check_store, imq, left_in
+from registry.support.fault_proxy import Fault, Proxy, spoilt
+from store.support.serve_image import serve, serve_index
+from store.support.stores import Held, blobs_in, check_store, imq, left_in
+from support.images import ARM64, Image, Layout, layer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from servers import Registry
+    from support.servers import Registry
 
 BASE = layer({"base": random.Random(8).randbytes(700_000)}, "gzip")
 """More than travels in one piece."""

@@ -11,22 +11,22 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from images import Image, layer
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.document import Descriptor
-from imq.engine.store import ingest, partials
+from imq.engine.oci.manifest import Descriptor
+from imq.engine.store import ingest, partial_blobs
 from imq.engine.store.store import Store
-from registry.proxy import Fault, Proxy, dripping, reset, status
-from store.served import serve
-from store.stores import Held, blobs_in, check_store, imq, start
-from waiting import until
+from registry.support.fault_proxy import Fault, Proxy, dripping, reset, status
+from store.support.serve_image import serve
+from store.support.stores import Held, blobs_in, check_store, imq, start
+from support.images import Image, layer
+from support.waiting import until
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
-    from servers import Registry
+    from support.servers import Registry
 
 BIG = layer({"big": random.Random(5).randbytes(6_000_000)}, "gzip")
 IMAGE = Image([layer({"small": b"small" * 100}, "gzip"), BIG])
@@ -211,7 +211,7 @@ def test_what_nobody_wants_goes_with_prune_with_time_and_for_want_of_room(
         assert "broke off" in collected["note"]
         killed(root, name, 500_000)
         (path,) = [root / "ingest" / found for found in begun(root)]
-        old = time.time() - partials.LONGEST - 60
+        old = time.time() - partial_blobs.LONGEST - 60
         os.utime(path, (old, old))
         held.do(f"untag {other}")
         assert begun(root) == {}

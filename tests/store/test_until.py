@@ -7,8 +7,8 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from images import library
-from store.stores import Held
+from store.support.stores import Held
+from support.images import library
 
 if TYPE_CHECKING:
     import pathlib

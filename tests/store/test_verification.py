@@ -11,17 +11,17 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from images import MANIFEST_TYPE, Image, Layer, Layout, digest_of, docker_archive, layer, pack, to_json
-from registry.scripted import Scripted, Step
-from store.served import serve
-from store.stores import blobs_in, entries_in, imq, left_in
+from registry.support.scripted_server import Scripted, Step
+from store.support.serve_image import serve
+from store.support.stores import blobs_in, entries_in, imq, left_in
+from support.images import MANIFEST_TYPE, Image, Layer, Layout, digest_of, docker_archive, layer, pack, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from servers import Registry
-    from store.stores import Held
+    from store.support.stores import Held
+    from support.servers import Registry
 
 GOOD = layer({"good": b"good" * 2000}, "gzip")
 OTHER = layer({"other": b"other" * 2000}, "gzip")

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from imq.engine.progress import Silent
+from imq.engine.query.visibility import NOTHING_RUNS
 from imq.engine.result import Answer
-from imq.engine.session import Session
-from imq.engine.visibility import NOTHING_RUNS
-from imq.engine.world import World
+from imq.engine.session.context import World
+from imq.engine.session.session import Session
 from imq.grammar.errors import StatementError
 
 if TYPE_CHECKING:

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import servers
 from imq.engine.result import Told
-from registry.asking import Asked, opened
-from registry.thousand import BILL, UNKNOWN, Made, Writer
+from registry.support.query import Asked, opened
+from registry.support.thousand_tags import BILL, UNKNOWN, Made, Writer
+from support import servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from imq.engine.session import Session
+    from imq.engine.session.session import Session
 
 TASKS: list[dict[str, Any]] = [
     task

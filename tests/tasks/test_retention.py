@@ -1,4 +1,4 @@
-"""Every retention rule of dsl/RETENTION.md, as a dry run against a real registry: what would go, worked out by hand."""
+"""Every retention rule of dsl/docs/RETENTION.md, as a dry run against a real registry: what would go, worked out by hand."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import servers
-from imq.engine.oci import media
-from registry.asking import Asked, opened
-from registry.thousand import BILL, Writer
+from imq.engine.oci import media_types
+from registry.support.query import Asked, opened
+from registry.support.thousand_tags import BILL, Writer
+from support import servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from imq.engine.session import Session
+    from imq.engine.session.session import Session
 
-PAGE = (Path(__file__).parents[2] / "dsl" / "RETENTION.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "dsl" / "docs" / "RETENTION.md").read_text(encoding="utf-8")
 APP = "team/app"
 AGES = {
     "release-1": 400, "release-2": 300, "release-3": 60, "release-4": 20, "pr-1": 90, "pr-2": 40, "pr-3": 15, "pr-4": 2,
@@ -96,7 +96,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Session, s
     for tag, age in {**AGES, **UNTAGGED}.items():
         writer.tag(APP, tag, writer.image(APP, tag, now - timedelta(days=age)))
     writer.tag(APP, "latest", writer.contents.made(APP, "1.10.0"))
-    lost = {"mediaType": media.OCI_MANIFEST, "digest": "sha256:" + "5" * 64, "size": 99}
+    lost = {"mediaType": media_types.OCI_MANIFEST, "digest": "sha256:" + "5" * 64, "size": 99}
     bill = writer.artifact(APP, BILL, b"a bill", subject=lost, artifactType=BILL)
     writer.tag(APP, "bill", bill)
     for tag, age in OTHER.items():

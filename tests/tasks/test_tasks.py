@@ -9,14 +9,14 @@ import tomllib
 from typing import Any
 
 import pytest
-from images import library
 from imq.engine.result import Answer, Documents, Told
-from imq.engine.session import Session
-from imq.engine.world import World
+from imq.engine.session.context import World
+from imq.engine.session.session import Session
 from imq.grammar.errors import ImqError
 from imq.grammar.parser import parse
-from imq.grammar.printer import write
+from imq.grammar.unparser import write
 from language.conftest import NOW
+from support.images import library
 
 TASKS: list[dict[str, Any]] = tomllib.loads((pathlib.Path(__file__).parent / "tasks.toml").read_text(encoding="utf-8"))[
     "task"

@@ -9,8 +9,8 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from images import library
-from servers import needed
+from support.images import library
+from support.servers import needed
 
 if TYPE_CHECKING:
     import pathlib

@@ -12,7 +12,7 @@ import termios
 from typing import TYPE_CHECKING
 
 import pytest
-from images import Image, Layout, layer
+from support.images import Image, Layout, layer
 
 if TYPE_CHECKING:
     from pathlib import Path

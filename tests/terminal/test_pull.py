@@ -10,9 +10,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from images import Image, Layout, layer
-from registry.proxy import Fault, Proxy, dripping
-from servers import PROGRAM, Registry, needed
+from registry.support.fault_proxy import Fault, Proxy, dripping
+from support.images import Image, Layout, layer
+from support.servers import PROGRAM, Registry, needed
 
 if TYPE_CHECKING:
     import pathlib

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as tried
 from hypothesis import strategies as st
-from imq.engine.completion import Completion, complete
+from imq.engine.help.completion import Completion, complete
 from imq.grammar import ast
 from imq.grammar.parser import parse
-from imq.grammar.printer import write
-from language import drawn
-from language.drawn import VOCABULARY
-from waiting import soon
+from imq.grammar.unparser import write
+from language import strategies
+from language.strategies import VOCABULARY
+from support.waiting import soon
 
 HERE = "|"
 """Where the cursor stands."""
@@ -148,7 +148,7 @@ def test_views_have_the_fields_of_their_tables() -> None:
     assert [word.text for word in found.words] == ["diff_id"]
 
 
-@given(drawn.statements(), st.integers(0, 200))
+@given(strategies.statements(), st.integers(0, 200))
 @tried(max_examples=200)
 def test_any_place(tree: ast.Statement, place: int) -> None:
     text = write(tree)

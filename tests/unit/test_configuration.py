@@ -12,15 +12,15 @@ import imq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from images import library
-from imq.cli import Cli
-from imq.engine import configuration as configured
-from imq.engine.configuration import Configuration, Registry, read_configuration
-from imq.engine.configuration.declaration import SECTIONS, Kind
-from imq.engine.configuration.reading import configuration
-from imq.engine.registry.certificates import certificates_for
+from imq.cli.main import Cli
+from imq.engine.configuration import configuration as configured
+from imq.engine.configuration.configuration import Configuration, Registry, read_configuration
+from imq.engine.configuration.reader import configuration
+from imq.engine.configuration.schema import SECTIONS, Kind
+from imq.engine.registry.http.certificates import certificates_for
 from imq.engine.registry.settings import Host, Settings
 from imq.grammar.errors import ImqError, StatementError
+from support.images import library
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -64,7 +64,7 @@ def test_the_wheel_holds_every_module(checkout: pathlib.Path, tmp_path: pathlib.
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
         entry_points = wheel.read(next(name for name in wheel.namelist() if name.endswith("entry_points.txt")))
     assert names == set(modules((".py", ".pyi", ".lark", ".md")).values())
-    assert b"imq = imq.cli:run" in entry_points
+    assert b"imq = imq.cli.main:run" in entry_points
 
 
 def test_a_wheel_can_be_built_from_the_source_archive(checkout: pathlib.Path, tmp_path: pathlib.Path) -> None:

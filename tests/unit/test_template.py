@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.render.template import Template
+from imq.engine.render.template.template import Template
 from imq.grammar.errors import StatementError
-from peers import docker_template, needs_docker
+from support.peers import docker_template, needs_docker
 
 if TYPE_CHECKING:
     import pathlib

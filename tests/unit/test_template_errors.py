@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from imq.engine.render.template import Template, expand_escapes
+from imq.engine.render.template.template import Template, expand_escapes
 from imq.grammar.errors import StatementError, draw
-from peers import docker_template, needs_docker
-from waiting import soon
+from support.peers import docker_template, needs_docker
+from support.waiting import soon
 
 if TYPE_CHECKING:
     import pathlib

@@ -6,15 +6,15 @@ from datetime import UTC
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.render.cell import Manner
-from imq.engine.render.forms import write_answer
-from imq.engine.render.template import Template, expand_escapes, split_table
+from imq.engine.catalog.tables import Kind
+from imq.engine.render.formats import write_answer
+from imq.engine.render.template.template import Template, expand_escapes, split_table
+from imq.engine.render.values import Manner
 from imq.engine.result import Answer, Heading
-from imq.engine.sizes import Size
-from imq.engine.tables import Kind
+from imq.engine.units.size import Size
 from imq.grammar.ast import Output
 from imq.grammar.errors import UnknownName
-from peers import docker_template, needs_docker
+from support.peers import docker_template, needs_docker
 
 if TYPE_CHECKING:
     import pathlib

@@ -8,15 +8,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from imq.engine.render.units import (
-    ago,
-    created_at,
-    human_duration,
-    parse_duration,
-    parse_moment,
-    parse_until,
-)
-from imq.engine.sizes import Size, human_size, human_size_exact, parse_size
+from imq.engine.units.size import Size, human_size, human_size_exact, parse_size
+from imq.engine.units.time import ago, created_at, human_duration, parse_duration, parse_moment, parse_until
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 WEEK, MONTH, YEAR = 7 * DAY, 30 * DAY, 365 * DAY

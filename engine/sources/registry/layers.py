@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from imq.engine.tables import Cost
+from imq.engine.catalog.tables import Cost
+from imq.engine.sources.staged_table import Filled
 from imq.grammar.record import TYPE_CHECKING
 
-from .filled import Filled
 from .named import Named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from imq.engine.oci.platform import Platform
-    from imq.engine.render.cell import Raw
-    from imq.engine.stages import Scan, Stage
+    from imq.engine.query.fetch_plan import Scan, Stage
+    from imq.engine.render.values import Raw
 
-    from .source import Registries
+    from .provider import Registries
 
 _IMAGE = ("_asked", "_path", "name", "registry", "repository", "source", "manifest_digest")
 """What each row tells of its image."""

@@ -5,20 +5,20 @@ Registries do not list manifests. What has lost its tag is known when imq saw it
 
 from __future__ import annotations
 
+from imq.engine.catalog.tables import Cost
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference
-from imq.engine.tables import Cost
+from imq.engine.sources.staged_table import Filled, is_gone, reference_of
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
-from .filled import Filled, is_gone, reference_of
 from .named import Named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from imq.engine.render.cell import Raw
-    from imq.engine.stages import Stage
+    from imq.engine.query.fetch_plan import Stage
+    from imq.engine.render.values import Raw
 
 _PLACED = "_asked, _path, registry, repository, source"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from imq.engine.stages import Stage
-from imq.engine.tables import TAGS
+from imq.engine.catalog.tables import TAGS
+from imq.engine.query.fetch_plan import Stage
 from imq.grammar.record import TYPE_CHECKING
 
 from .tags import Tags
@@ -11,12 +11,12 @@ from .tags import Tags
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from imq.engine.catalog.tables import Cost
     from imq.engine.oci.platform import Platform
-    from imq.engine.render.cell import Raw
-    from imq.engine.stages import Scan
-    from imq.engine.tables import Cost
+    from imq.engine.query.fetch_plan import Scan
+    from imq.engine.render.values import Raw
 
-    from .source import Registries
+    from .provider import Registries
 
 
 class Named(Tags):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from imq.engine.oci.platform import host
+from imq.engine.registry.batch.client import Many
 from imq.engine.registry.client import Client
-from imq.engine.registry.many import Many
 from imq.engine.registry.settings import Settings
-from imq.engine.store.remembered import Remembered
+from imq.engine.store.registry_cache import Remembered
 from imq.grammar.record import TYPE_CHECKING
 
-from .source import Registries
+from .provider import Registries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ def open_registries(
     connection = store.index.connection
     memory = Remembered(connection, store.memory_layout())
     if settings.mirrors:
-        from imq.engine.registry.mirrored import MirroredMany
+        from imq.engine.registry.batch.mirrored_client import MirroredMany
 
         many: Many = MirroredMany(client, progress.warn, settings.requests, told)
     else:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from imq.engine.tables import Cost
+from imq.engine.catalog.tables import Cost
+from imq.engine.sources.staged_table import Filled
 from imq.grammar.record import TYPE_CHECKING
 
-from .filled import Filled
 from .named import Named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from imq.engine.render.cell import Raw
-    from imq.engine.stages import Stage
+    from imq.engine.query.fetch_plan import Stage
+    from imq.engine.render.values import Raw
 
 _ENTRY = ["platform", "os", "architecture", "variant", "os_version", "media_type", "annotations"]
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 
+from imq.engine.catalog.tables import Cost
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference
 from imq.engine.oci.timestamp import read_time
-from imq.engine.tables import Cost
+from imq.engine.sources.staged_table import Filled
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
-from .filled import Filled
 from .named import Named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from imq.engine.oci.document import Descriptor
-    from imq.engine.render.cell import Raw
+    from imq.engine.oci.manifest import Descriptor
+    from imq.engine.render.values import Raw
 
 _CREATED = "org.opencontainers.image.created"
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from imq.engine.stages import Stage
-from imq.engine.tables import TAGS, Cost
+from imq.engine.catalog.tables import TAGS, Cost
+from imq.engine.query.fetch_plan import Stage
+from imq.engine.sources.staged_table import Filled, place_of
 from imq.grammar.record import TYPE_CHECKING
 
-from .filled import Filled, place_of
 from .named import Named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from imq.engine.render.cell import Raw
+    from imq.engine.render.values import Raw
 
 
 class Repositories(Filled):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from imq.engine.oci.reference import DEFAULT_REGISTRY, Reference
+from imq.engine.sources.staged_table import Filled
 from imq.grammar.errors import InvalidReference
 from imq.grammar.record import TYPE_CHECKING
-
-from .filled import Filled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from imq.engine.render.cell import Raw
+    from imq.engine.render.values import Raw
 
 MOST = 1000
 """Hits that are read of one search: no registry tells more of them in a useful order."""

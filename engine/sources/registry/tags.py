@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+from imq.engine.catalog.tables import IMAGES, Cost
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.document import Descriptor
+from imq.engine.oci.manifest import Descriptor
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
-from imq.engine.store.remembered import place_in
-from imq.engine.tables import IMAGES, Cost
+from imq.engine.sources.staged_table import AT_ONCE, Asked, Filled, is_gone, place_of, reference_of
+from imq.engine.store.registry_cache import place_in
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING, Record
-
-from .filled import AT_ONCE, Asked, Filled, is_gone, place_of, reference_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from imq.engine.query.fetch_plan import Scan, Stage
     from imq.engine.registry.manifests import Fetched
-    from imq.engine.render.cell import Raw
-    from imq.engine.stages import Scan, Stage
+    from imq.engine.render.values import Raw
 
-    from .source import Registries
+    from .provider import Registries
 
 _BY_INDEX = frozenset({"platform", "os", "architecture", "variant", "os_version", "platforms"})
 """Fields that an index tells without the configs of its images."""

@@ -1,0 +1,242 @@
+"""Makes the frozen executable: one static file, from the imq installed in the environment that runs this.
+
+    python build/freeze/freeze.py SCRATCH OUTPUT
+
+PyInstaller finds the parts (pyinstaller.spec), split.py divides them. The static launcher (launcher.c) is followed by the first
+half, the interpreter (interpreter.c) in it, packed, and by the second half, a zip archive. The same input gives the same
+file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import marshal
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+import zipfile
+import zlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import sbom_components
+import split
+import zstandard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+EXECUTABLE = 0o755
+HERE = os.path.dirname(os.path.abspath(__file__))
+CHECKOUT = os.path.join(HERE, os.pardir, os.pardir)
+COMPILE = ("gcc", "-std=gnu17", "-Os", "-Wall", "-Wextra", "-s", "-Wl,--build-id=none")
+
+HEADER = """\
+#define FOLDER "{folder}"
+#define LOADER "{loader}"
+#define PROGRAM "imq"
+#define PACKED {packed}
+#define APPENDED {appended}
+static const struct part parts[] = {{
+{rows}
+}};
+"""
+
+
+class Part(NamedTuple):
+    """A file that the launcher unpacks: where to, from where, and whether programs are made of it."""
+
+    name: str
+    path: str
+    runs: bool = False
+
+
+def array(name: str, content: bytes) -> str:
+    """Write bytes as a constant of C."""
+    return f"static const unsigned char {name}[] = {{{','.join(map(str, content))}}};\n"
+
+
+def make_program(scratch: str) -> str:
+    """Compile interpreter.c with the interpreter and what it begins with; return its path."""
+    (start,) = split.compiled([("start", os.path.join(HERE, "bootstrap.py"), "PYMODULE")])
+    rows = ""
+    with open(os.path.join(scratch, "start.h"), "w", encoding="ascii") as header:
+        for number, module in enumerate(split.compiled(split.modules_of_the_beginning())):
+            header.write(array(f"frozen_{number}", module.code))
+            row = f'.name = "{module.name}", .code = frozen_{number}, .size = sizeof frozen_{number}'
+            rows += f"    {{{row}, .is_package = {int(module.package)}}},\n"
+        header.write(f"static const struct _frozen frozen[] = {{\n{rows}    {{0}},\n}};\n")
+        header.write(array("start", start.code).replace("unsigned ", ""))
+    setting = sysconfig.get_config_var
+    python = os.path.join(setting("LIBPL"), setting("LIBRARY"))
+    libraries = " ".join(setting(name) or "" for name in ("LINKFORSHARED", "MODLIBS", "LIBS", "SYSLIBS")).split()
+    program = os.path.join(scratch, "imq.program")
+    places = ["-I.", "-I", sysconfig.get_path("include"), "-I", sysconfig.get_path("platinclude")]
+    source = os.path.join(HERE, "interpreter.c")
+    subprocess.run([*COMPILE, "-no-pie", *places, "-o", program, source, python, *libraries], cwd=scratch, check=True)
+    return program
+
+
+def run_pyinstaller(program: str, scratch: str) -> dict[str, Any]:
+    """Analyse imq with PyInstaller, and read the layout that pyinstaller.spec writes."""
+    modules = os.path.join(scratch, "modules.json")
+    layout = os.path.join(scratch, "layout.json")
+    with open(modules, "w", encoding="utf-8") as file:
+        json.dump(split.modules_of_a_query(), file)
+    command = [sys.executable, "-m", "PyInstaller", "--noconfirm", "--clean", "--log-level", "WARN"]
+    folders = ["--distpath", scratch, "--workpath", os.path.join(scratch, "work")]
+    subprocess.run(
+        [*command, *folders, os.path.join(HERE, "pyinstaller.spec"), "--", modules, program, layout], check=True
+    )
+    refuse_gaps(os.path.join(scratch, "work", "pyinstaller", "warn-pyinstaller.txt"))
+    with open(layout, encoding="utf-8") as file:
+        return dict(json.load(file))
+
+
+def refuse_gaps(report: str) -> None:
+    """Stop when imq itself imports a module that PyInstaller did not find or that pyinstaller.spec leaves out."""
+    gap = re.compile(r"(missing|excluded) module named '?([\w.]+)'? - imported by .*?\b(imq[\w.]*) \((?!conditional\))")
+    with open(report, encoding="utf-8") as file:
+        found = [line.groups() for line in map(gap.search, file) if line]
+    gaps = [f"{by} imports {name}" for why, name, by in found if why == "excluded" or not is_attribute(name)]
+    if gaps:
+        raise SystemExit("freeze: not in the executable: " + "; ".join(gaps))
+
+
+def is_attribute(name: str) -> bool:
+    """Tell whether a name that PyInstaller took for a module is something that a module has."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        return bool(module) and hasattr(importlib.import_module(module), attribute)
+    except ImportError:
+        return False
+
+
+def stripped(files: Iterable[tuple[str, str]], folder: str) -> Iterator[tuple[str, str]]:
+    """Copy binaries without symbols, and without search paths of the machine that they were built on."""
+    for name, path in files:
+        copy = os.path.join(folder, name)
+        os.makedirs(os.path.dirname(copy), exist_ok=True)
+        shutil.copyfile(path, copy)
+        if name.endswith(".so") or ".so." in name:
+            os.chmod(copy, EXECUTABLE)
+            subprocess.run(["strip", "--strip-unneeded", copy], check=True)
+            subprocess.run(["patchelf", "--remove-rpath", copy], check=True)
+        yield name, copy
+
+
+def write_modules(layout: dict[str, Any], bill: split.Compiled, second: Mapping[str, bytes], ready: str) -> None:
+    """Write the file of the modules that bootstrap.py has ready.
+
+    It begins with the length of a table: where each module is, then what bootstrap.py has to know of extension modules.
+    """
+    with zipfile.ZipFile(layout["library"]) as library:
+        modules = [split.member_module(member, library.read(member)) for member in library.namelist()]
+    places, content = {}, b""
+    for module in sorted([*modules, *split.compiled(layout["modules"]), bill]):
+        if module.name in split.BEGINNING:
+            continue
+        places[module.name] = (module.package, len(content), len(module.code))
+        content += module.code
+    first, later = ({name: tuple(files) for name, files in sorted(table.items())} for table in layout["extensions"])
+    unpacked = {name: files[0] for name, files in first.items()}
+    checks = {name: (len(file), zlib.crc32(file)) for name, file in sorted(second.items())}
+    table = marshal.dumps((places, unpacked, later, checks))
+    with open(ready, "wb") as file:
+        file.write(len(table).to_bytes(4, "big") + table + content)
+
+
+def append_archive(path: str, members: Mapping[str, bytes], date: int) -> None:
+    """Append the zip archive of the second half to a file; its entries say where they are in the whole file."""
+    with open(path, "r+b") as file:
+        file.seek(0, os.SEEK_END)
+        with zipfile.ZipFile(file, "w") as archive:
+            for name in sorted(members):
+                member = zipfile.ZipInfo(name, time.gmtime(date)[:6])
+                archive.writestr(member, members[name], zipfile.ZIP_DEFLATED, compresslevel=9)
+
+
+def collect_first(layout: dict[str, Any], program: str, system: list[str], scratch: str) -> list[Part]:
+    """List what the launcher unpacks: the loader, the interpreter, and in lib/ all that they open."""
+    loader, *libraries = system
+    files = [*layout["first"], *([os.path.basename(path), path] for path in libraries)]
+    copies = [Part(f"lib/{name}", path) for name, path in stripped(files, os.path.join(scratch, "first"))]
+    return sorted([*copies, Part(os.path.basename(loader), loader, runs=True), Part("imq", program, runs=True)])
+
+
+def write_bill(layout: dict[str, Any], system: Iterable[str]) -> tuple[split.Compiled, dict[str, bytes]]:
+    """Return the module of the bill of materials (imq/sbom.py) and, as members of the archive, the licence texts."""
+    asked = subprocess.run([COMPILE[0], "-print-file-name=libzstd.a"], capture_output=True, text=True, check=True)
+    static = asked.stdout.strip()  # what the launcher is linked with, beside the C library
+    found, texts = sbom_components.list_components({*layout["libraries"], *system, static}, layout["carried"])
+    rows = [(entry.name, entry.version, entry.licence, entry.source, entry.texts) for entry in found]
+    code = compile(f"COMPONENTS = {tuple(rows)!r}", "imq/_components.py", "exec")
+    return split.Compiled("imq._components", package=False, code=marshal.dumps(code)), texts
+
+
+def pack(files: list[Part]) -> tuple[bytes, dict[str, object]]:
+    """Pack the first half, and say what parts.h has to say of it."""
+    contents = []
+    for part in files:
+        with open(part.path, "rb") as file:
+            contents.append(file.read())
+    packed = zstandard.ZstdCompressor(level=22, write_checksum=True).compress(b"".join(contents))
+    rows = "\n".join(
+        f'    {{"{part.name}", {len(content)}, {"0700" if part.runs else "0600"}}},'
+        for part, content in zip(files, contents, strict=True)
+    )
+    folder = hashlib.sha256(packed + rows.encode()).hexdigest()[:32]
+    (loader,) = (part.name for part in files if part.runs and part.name != "imq")
+    return packed, {"folder": folder, "loader": loader, "packed": len(packed), "rows": rows}
+
+
+def compile_launcher(about: Mapping[str, object], appended: int, scratch: str) -> bytes:
+    """Compile the launcher; `appended`: the size of the archive that will follow the first half."""
+    with open(os.path.join(scratch, "parts.h"), "w", encoding="utf-8") as file:
+        file.write(HEADER.format(appended=appended, **about))
+    made = os.path.join(scratch, "launcher")
+    command = [*COMPILE, "-static", "-I.", "-o", made, os.path.join(HERE, "launcher.c"), "-lzstd"]
+    subprocess.run(command, cwd=scratch, check=True)
+    with open(made, "rb") as file:
+        return file.read()
+
+
+def main(scratch: str, output: str) -> None:
+    """Make the executable `output`; `scratch` is a folder for what is needed on the way."""
+    date = int(os.environ["SOURCE_DATE_EPOCH"])
+    program = make_program(scratch)
+    layout = run_pyinstaller(program, scratch)
+    made, ready = (os.path.join(scratch, name) for name in ("imq.static", "ready"))
+    second = {}
+    for name, path in stripped(layout["second"], os.path.join(scratch, "second")):
+        with open(path, "rb") as file:
+            second[name] = file.read()
+    system = split.system_libraries(layout["binaries"], program)
+    bill, texts = write_bill(layout, system)
+    write_modules(layout, bill, second, ready)
+    layout["first"].append(["ready", ready])
+    packed, about = pack(collect_first(layout, program, system, scratch))
+    with open(os.path.join(CHECKOUT, "dsl", "docs", "imq.1"), "rb") as file:
+        members = {**second, **texts, "imq.1": file.read()}
+    unfinished = compile_launcher(about, 0, scratch)  # as long as the one that knows the size of the archive
+    with open(made, "wb") as file:
+        file.write(unfinished + packed)
+    append_archive(made, members, date)
+    launcher = compile_launcher(about, os.path.getsize(made) - len(unfinished) - len(packed), scratch)
+    if len(launcher) != len(unfinished):
+        raise SystemExit("freeze: the length of the launcher depends on what it is told")
+    with open(made, "r+b") as file:
+        file.write(launcher)
+    os.chmod(made, EXECUTABLE)
+    os.makedirs(os.path.dirname(output), exist_ok=True)
+    os.replace(made, output)
+    print(f"{output}: {os.path.getsize(output) / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main(*map(os.path.abspath, sys.argv[1:3]))

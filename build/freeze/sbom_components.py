@@ -1,0 +1,179 @@
+"""Lists what the frozen executable is made of, with versions and licences: its bill of materials and licence texts.
+
+Whatever is packed has to be named here: a shared library that nobody has described stops the freeze.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from importlib.metadata import distribution, packages_distributions
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
+
+from imq.sbom import Component, installed_components, normal_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+GCC = "GPL-3.0-or-later WITH GCC-exception-3.1"
+
+
+class Native(NamedTuple):
+    """What a shared library belongs to: the project that makes it, and its licence."""
+
+    name: str
+    licence: str
+
+
+# By the name of the file, up to its `.so`.
+NATIVE = {
+    "ld-linux-x86-64": Native("glibc", "LGPL-2.1-or-later"),
+    "ld-linux-aarch64": Native("glibc", "LGPL-2.1-or-later"),
+    **dict.fromkeys(("libc", "libm", "libdl", "libpthread", "librt", "libutil", "libresolv"),
+                    Native("glibc", "LGPL-2.1-or-later")),
+    "libpython3": Native("python", "PSF-2.0"),
+    "libbz2": Native("bzip2", "bzip2-1.0.6"),
+    "libcrypto": Native("openssl", "Apache-2.0"),
+    "libssl": Native("openssl", "Apache-2.0"),
+    "libexpat": Native("expat", "MIT"),
+    "libffi": Native("libffi", "MIT"),
+    "libgcc_s": Native("gcc", GCC),
+    "libstdc++": Native("gcc", GCC),
+    "liblzma": Native("xz", "LicenseRef-public-domain"),
+    "libsqlite3": Native("sqlite", "blessing"),
+    "libuuid": Native("util-linux", "BSD-3-Clause"),
+    "libz": Native("zlib", "Zlib"),
+    "libzstd": Native("zstd", "BSD-3-Clause"),
+}  # fmt: skip
+
+# Libraries of others that wheels have compiled in; their wheels hold the texts.
+WITHIN = {
+    "google-re2": (Native("re2", "BSD-3-Clause"), Native("abseil-cpp", "Apache-2.0")),
+    "isal": (Native("isa-l", "BSD-3-Clause"),),
+    "pyyaml": (Native("libyaml", "MIT"),),
+    "zstandard": (Native("zstd", "BSD-3-Clause"),),
+}
+
+
+def list_components(libraries: Iterable[str], modules: Iterable[str]) -> tuple[list[Component], dict[str, bytes]]:
+    """List the components of an executable, and their licence texts as members of its archive.
+
+    `libraries`: the shared and static libraries of the system that are in it; `modules`: the packages and modules that
+    are. A library that imq requires need not be among them.
+    """
+    makers = packages_distributions()
+    packed = {normal_name(name) for module in modules for name in makers.get(module, ())} - {"imq"}
+    texts: dict[str, bytes] = {}
+    found = []
+    for component in installed_components():
+        if component.name == "python":
+            found.append(_with_texts(component, _texts_of_package("libpython3.11-stdlib", "libpython3-stdlib"), texts))
+        if component.name not in packed:
+            continue
+        found.append(_with_texts(component, _texts_of_library(component.name), texts))
+        found += (
+            Component(within.name, _version_within(within.name), within.licence, f"pkg:generic/{within.name}", names)
+            for within in WITHIN.get(component.name, ())
+            for names in (found[-1].texts,)
+        )
+    nobodys = [module for module in modules if module not in makers and module not in sys.stdlib_module_names]
+    nobodys += packed - {component.name for component in found}
+    if nobodys:
+        raise SystemExit(f"freeze: packed, but no requirement of imq: {', '.join(sorted(nobodys))}")
+    found += _native_components(libraries, texts)
+    return sorted(found, key=lambda component: component.source), texts
+
+
+def _native_components(libraries: Iterable[str], texts: dict[str, bytes]) -> list[Component]:
+    found: dict[str, Component] = {}
+    packages = _packages_of(libraries)
+    for path in sorted(libraries):
+        file = os.path.basename(path)
+        native = NATIVE.get(file.partition(".")[0])
+        if native is None:
+            raise SystemExit(f"freeze: {path} will be packed: say in components.py what it is, and its licence")
+        if native.name == "python" or native.name in found:
+            continue
+        package, version = packages.get(path, ("", ""))
+        source = f"pkg:deb/{_distribution()}/{package}@{quote(version)}" if package else f"pkg:generic/{native.name}"
+        component = Component(native.name, version, native.licence, source)
+        found[native.name] = _with_texts(component, _texts_of_package(package), texts)
+    return [*found.values()]
+
+
+def _with_texts(component: Component, files: Mapping[str, bytes], texts: dict[str, bytes]) -> Component:
+    """Add the licence texts of a component to those that are packed."""
+    if not files:
+        raise SystemExit(f"freeze: {component.name} comes without the text of its licence")
+    names = {name: f"licences/{component.name}/{name}" for name in sorted(files)}
+    texts.update((names[name], files[name]) for name in names)
+    return component.replace(texts=tuple(names.values()))
+
+
+def _texts_of_library(name: str) -> dict[str, bytes]:
+    """Read the licence texts that a Python library has in its metadata, and those of what it has compiled in."""
+    said = ("LICENSE", "LICENCE", "COPYING", "NOTICE")
+    files = [file for file in distribution(name).files or () if file.name.upper().startswith(said)]
+    return {
+        re.sub(r"^[^/]*\.dist-info/(licenses/)?", "", str(file)).replace("/", "-"): file.read_binary()
+        for file in files
+        if file.suffix not in (".py", ".pyc")
+    }
+
+
+def _texts_of_package(*packages: str) -> dict[str, bytes]:
+    """Read the text in which a Debian package says whose it is; that of the first one that is there."""
+    for package in packages:
+        path = f"/usr/share/doc/{package.partition(':')[0]}/copyright"
+        if package and os.path.exists(path):
+            with open(path, "rb") as file:
+                return {"copyright": file.read()}
+    return {}
+
+
+def _packages_of(paths: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Name the Debian packages that files belong to, and their versions; those that nobody knows are left out.
+
+    They are asked for at once: dpkg reads its lists of files anew each time.
+    """
+    names = {path: (path, os.path.realpath(path), os.path.realpath(path).removeprefix("/usr")) for path in paths}
+    listed = _ask("dpkg-query", "--search", *sorted({name for several in names.values() for name in several}))
+    owners = {file: packages.partition(",")[0] for packages, _, file in (line.partition(": ") for line in listed)}
+    found = {path: next((owners[name] for name in several if name in owners), "") for path, several in names.items()}
+    wanted = sorted({owner for owner in found.values() if owner})
+    shown = _ask("dpkg-query", "--show", "--showformat=${binary:Package} ${Version}\n", *wanted) if wanted else []
+    versions = dict(line.split(" ", 1) for line in shown)
+    return {path: (owner.partition(":")[0], versions[owner]) for path, owner in found.items() if owner in versions}
+
+
+def _ask(*command: str) -> list[str]:
+    """Return the lines that a program prints; it also fails when it knows only some of what it is asked for."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    except OSError:
+        return []
+
+
+def _distribution() -> str:
+    return platform.freedesktop_os_release().get("ID", "debian")
+
+
+def _version_within(name: str) -> str:
+    """Say the version of a library that a wheel has compiled in, where the wheel tells."""
+    if name == "isa-l":
+        import isal
+
+        return str(isal.ISAL_VERSION)
+    if name == "libyaml":
+        from yaml import _yaml
+
+        return str(_yaml.get_version_string())
+    if name == "zstd":
+        import zstandard
+
+        return ".".join(map(str, zstandard.ZSTD_VERSION))
+    return ""

@@ -1,0 +1,286 @@
+"""What comes back from a session: rows with attributes, documents, or a text."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+from imq.engine.catalog.tables import Kind
+from imq.engine.render.values import data
+from imq.engine.result import Answer, Documents, Failure, Heading, Told
+from imq.engine.units.size import Size
+from imq.grammar.errors import ImqError, draw, listed, nearest
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any, Self
+
+    from imq.engine.render.values import Manner, Raw
+    from imq.engine.result import Result as Found
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = 1_000
+
+
+def python_value(kind: Kind, raw: Raw) -> Any:
+    """Return a value as Python has it; what is unknown is None.
+
+    A size is an int whose text is docker's (`142MB`), a time an aware `datetime` in UTC, a duration a `timedelta`
+    (both to the microsecond, finer parts cut), a list a list of texts, a map a dict of texts.
+    """
+    if raw is None:
+        return None
+    match kind:
+        case Kind.SIZE:
+            return Size(int(raw))
+        case Kind.TIME:
+            return _EPOCH + timedelta(microseconds=int(raw) // _MICROSECOND)
+        case Kind.DURATION:
+            return timedelta(microseconds=int(raw) // _MICROSECOND)
+        case Kind.BOOLEAN:
+            return bool(raw)
+        case Kind.LIST | Kind.MAP:
+            return json.loads(str(raw))
+        case Kind.VERSION:
+            return data(kind, raw)
+        case Kind.TEXT | Kind.NUMBER | Kind.REFERENCE | Kind.REPOSITORY | Kind.TAG | Kind.DIGEST | Kind.PLATFORM:
+            return raw
+
+
+class Row:
+    """One row: `row.size`, `row["size"]`, `row[0]`, `dict(row)`; walking it yields the values, as in sqlite3.
+
+    Names compare without regard to case and signs: a column `sum(size)` is `row.sum_size` too.
+    """
+
+    __slots__ = ("_headings", "_raw")
+
+    def __init__(self, headings: Sequence[Heading], raw: Sequence[Raw]) -> None:
+        self._headings = headings
+        self._raw = raw
+
+    def __getattr__(self, name: str) -> Any:
+        place = self._place(name) if not name.startswith("__") else None
+        if place is None:
+            raise AttributeError(f"the row has no {name!r}; it has: {listed(self.keys())}")
+        return self[place]
+
+    def __getitem__(self, key: str | int) -> Any:
+        """Return a value by the name of its column or by its place. Raises `KeyError` or `IndexError`."""
+        place = self._place(key) if isinstance(key, str) else range(len(self._headings))[key]
+        if place is None:
+            raise KeyError(f"{key}; the row has: {listed(self.keys())}")
+        return python_value(self._headings[place].kind, self._raw[place])
+
+    def keys(self) -> list[str]:
+        """Return the names of the columns, so that `dict(row)` works."""
+        return [heading.name for heading in self._headings]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing went wrong: of the rows that an action answers."""
+        place = self._place("error")
+        return place is None or self._raw[place] is None
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[place] for place in range(len(self._headings)))
+
+    def __len__(self) -> int:
+        return len(self._headings)
+
+    def __dir__(self) -> list[str]:
+        return [*object.__dir__(self), *(name for name in self.keys() if name.isidentifier())]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Row) and self.keys() == other.keys() and tuple(self._raw) == tuple(other._raw)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._raw))
+
+    def __repr__(self) -> str:
+        return f"Row({', '.join(f'{name}={value!r}' for name, value in zip(self.keys(), self, strict=True))})"
+
+    def _place(self, name: str) -> int | None:
+        for place, heading in enumerate(self._headings):
+            if heading.name == name:
+                return place
+        wanted = _folded(name)
+        return next((at for at, heading in enumerate(self._headings) if _folded(heading.name) == wanted), None)
+
+
+def _folded(name: str) -> str:
+    return "".join(sign for sign in name.lower() if sign.isalnum())
+
+
+class ActionFailed(ImqError, ExceptionGroup[ImqError]):
+    """Some items of an action failed; `exceptions` are their errors, so that `except*` tells them apart."""
+
+    exit_code = 1
+    code = "failed"
+    message = ""  # of a group it could not be set otherwise
+
+    def __new__(cls, message: str, errors: Sequence[ImqError]) -> Self:
+        """Make the group, which Python wants before it is told more."""
+        return ExceptionGroup.__new__(cls, message, errors)
+
+    def __init__(self, message: str, errors: Sequence[ImqError]) -> None:
+        super().__init__(message, hints=tuple(f"{error.code}: {error.message}" for error in errors))
+
+    @property
+    def errors(self) -> tuple[ImqError, ...]:
+        """The errors of the items, in their order."""
+        return tuple(error for error in self.exceptions if isinstance(error, ImqError))
+
+    def derive(self, errors: Sequence[ImqError]) -> ActionFailed:  # type: ignore[override]
+        """Return a group of some of the errors, as `except*` asks for."""
+        return ActionFailed(self.message, errors)
+
+
+class Result:
+    """What a statement answered: a sequence of rows (of `inspect`: of documents), that can be walked more than once.
+
+    A text, such as help or an explanation, has no rows and is `str(result)`; of rows, that is the table.
+    """
+
+    def __init__(self, found: Found, manner: Callable[[], Manner]) -> None:
+        self._manner = manner
+        self._headings: tuple[Heading, ...] = ()
+        self._rows: list[Any] = []
+        self._found = found
+        match found:
+            case Answer(headings, rows):
+                raw = list(rows)
+                self._found = found.replace(rows=raw)
+                self._headings = headings
+                self._rows = [Row(headings, row) for row in raw]
+            case Documents(documents):
+                self._rows = list(documents)
+            case Told() | Failure():
+                pass
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        return [heading.name for heading in self._headings]
+
+    @property
+    def errors(self) -> tuple[ImqError, ...]:
+        """What went wrong with single items; the rest was done."""
+        match self._found:
+            case Answer() | Documents():
+                return self._found.errors
+            case Failure(error):
+                return (error,)
+            case Told():
+                return ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing went wrong."""
+        return not self.errors
+
+    def raise_for_errors(self) -> Result:
+        """Return the result itself, or raise `ActionFailed` with the errors of all items that failed."""
+        if errors := self.errors:
+            count = f"{len(errors)} of {len(self)} items" if self._rows else "the statement"
+            raise ActionFailed(f"{count} failed", errors)
+        return self
+
+    def dicts(self) -> list[dict[str, Any]]:
+        """Return the rows as dicts of Python's values; see `python_value`."""
+        return [dict(row) for row in self._rows]
+
+    def scalar(self) -> Any:
+        """Return the one value of a result of one row and one column, such as a count.
+
+        Raises `LookupError` for any other.
+        """
+        if len(self._rows) != 1 or len(self._headings) != 1:
+            raise LookupError(
+                f"one value is wanted, and this has {len(self._rows)} rows of {len(self._headings)} columns"
+            )
+        return self._rows[0][0]
+
+    def column(self, name: str) -> list[Any]:
+        """Return the values of one column. Raises `KeyError`, which names the nearest, when there is none such."""
+        if self._headings and name not in self.columns:
+            raise KeyError(f"{name}; {nearest(name, self.columns) or 'columns: ' + listed(self.columns)}")
+        return [row[name] for row in self._rows]
+
+    def render(self, form: str = "", *, spreadsheet: bool = False) -> str:
+        """Return the answer as the command line writes it: in this form, else as the statement asked, else a table.
+
+        `spreadsheet`: in csv and tsv `'` stands before texts that a spreadsheet takes for formulas.
+        """
+        match self._found:
+            case Told(text):
+                return text
+            case Failure(error):
+                return draw(error) + "\n"
+            case Documents():
+                from imq.engine.render.formats import write_documents
+
+                return "".join(write_documents(self._asked(self._found, form), "json"))
+            case Answer():
+                from imq.engine.render.formats import write_answer
+
+                manner = self._manner().replace(spreadsheet=spreadsheet)
+                return "".join(write_answer(self._asked(self._plain(form), form), manner, "table"))
+
+    def _plain(self, form: str) -> Answer:
+        """Return the answer with the columns that people are shown, when all were read and none was asked for."""
+        from imq.engine.actions.base import OUTCOMES
+        from imq.engine.render.formats import form_named
+
+        found = self._found
+        assert isinstance(found, Answer)
+        names = [heading.name for heading in found.headings]
+        if found.table is None or tuple(heading.field for heading in found.headings) != found.table.fields:
+            return found
+        if (found.output.template is not None and not form) or form_named(form or found.output.form or "table").whole:
+            return found
+        kept = [names.index(name) for name in found.table.shown]
+        if found.table is OUTCOMES:
+            said = {name for at, name in enumerate(names) if any(row[at] is not None for row in found.rows)}
+            kept = [at for at, name in enumerate(names) if name in {"action", "target", *said} - {"message"}]
+        rows = [tuple(row[at] for at in kept) for row in found.rows]
+        return found.replace(headings=tuple(found.headings[at] for at in kept), rows=rows)
+
+    @staticmethod
+    def _asked(found: Any, form: str) -> Any:
+        from imq.grammar.ast import Output
+
+        return found.replace(output=Output(form=form)) if form else found
+
+    def to_json(self) -> str:
+        """Return the rows as JSON: sizes in bytes, times in RFC 3339."""
+        return self.render("json")
+
+    def __str__(self) -> str:
+        return self.render()
+
+    def __repr__(self) -> str:
+        if isinstance(self._found, Told):
+            return f"<imq result: {len(self._found.text)} characters of text>"
+        return f"<imq result: {len(self)} row{'' if len(self) == 1 else 's'}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from html import escape
+
+        return self.render("html") if self._headings else f"<pre>{escape(self.render())}</pre>"
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __bool__(self) -> bool:
+        """Whether there are rows, as of any sequence."""
+        return bool(self._rows)
+
+    def __getitem__(self, place: int) -> Any:
+        """Return the row at this place; the last is -1."""
+        return self._rows[place]

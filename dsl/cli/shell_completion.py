@@ -1,0 +1,368 @@
+"""What a shell offers behind Tab: the words of the language and of docker's command lines, and names from the store.
+
+    imq completion bash|zsh|fish     prints what the shell has to read
+    imq __complete SHELL LINE        what the script asks: LINE is the command line up to the cursor
+
+An answer is one candidate a line, for fish and zsh with a tab and what it is for. Whatever goes wrong, there is
+nothing to offer: a shell that completes has no place for errors.
+"""
+
+from __future__ import annotations
+
+from imq.grammar.errors import StatementError
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .options import OPTIONS, VALUED, Options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from imq.docker.commands import Command
+    from imq.docker.flags import Flag
+    from imq.engine.help.completion import Completion
+    from imq.engine.session.session import Session
+    from imq.repl.value_completion import Wanted
+
+    from .main import Cli
+
+_BASH = r"""# bash completion of imq: put `eval "$(imq completion bash)"` into ~/.bashrc
+_imq() {
+    local IFS=$'\n'
+    COMPREPLY=($(imq __complete bash "${COMP_LINE:0:COMP_POINT}" "$COMP_WORDBREAKS" 2>/dev/null </dev/null))
+    [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *[/.=] ]] && compopt -o nospace
+    return 0
+}
+complete -F _imq imq
+"""
+_ZSH = r"""#compdef imq
+# zsh completion of imq: put `eval "$(imq completion zsh)"` behind compinit into ~/.zshrc
+_imq() {
+    local line text doc
+    local -a texts docs
+    line="${(j: :)words[1,CURRENT-1]} $QIPREFIX$PREFIX"
+    while IFS=$'\t' read -r text doc; do
+        texts+=("$text")
+        docs+=("$text${doc:+  -- $doc}")
+    done < <(imq __complete zsh "$line" 2>/dev/null </dev/null)
+    (( $#texts )) || return 1
+    if [[ $#texts == 1 && $texts[1] == *[/.=] ]]; then
+        compadd -S '' -l -d docs -a texts
+    else
+        compadd -l -d docs -a texts
+    fi
+}
+compdef _imq imq
+"""
+_FISH = r"""# fish completion of imq: imq completion fish > ~/.config/fish/completions/imq.fish
+complete -c imq -f -a '(imq __complete fish (commandline -cp) 2>/dev/null </dev/null)'
+"""
+SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
+MOST = 200
+"""How many values are offered at once."""
+_TAKEN_APART = frozenset(" \t\n\\'\"`$&|;<>()*?[]{}!#~")
+"""What bash does not leave as it is outside of quotes."""
+
+
+class Candidate(Record):
+    """What can stand in place of the word at the cursor, and what it is for."""
+
+    text: str
+    doc: str = ""
+
+
+class Typed(Record):
+    """A command line up to the cursor: its whole words, the one that is being typed, and the quote that it is in.
+
+    `raw` is the last word as it was typed, with backslashes.
+    """
+
+    words: tuple[str, ...]
+    word: str
+    quote: str = ""
+    raw: str = ""
+
+
+def script(arguments: Sequence[str]) -> str:
+    """Return what a shell has to read; `StatementError` for one that is not known."""
+    if len(arguments) == 1 and arguments[0] in SCRIPTS:
+        return SCRIPTS[arguments[0]]
+    raise StatementError(
+        f'no completion for "{" ".join(arguments)}"' if arguments else "imq completion needs the name of a shell",
+        code="option",
+        hints=(f"it may be: {', '.join(SCRIPTS)}", 'such as: eval "$(imq completion bash)"'),
+    )
+
+
+def completions(cli: Cli, arguments: Sequence[str]) -> list[str]:
+    """Return the lines for a shell; none when anything is not as it should be."""
+    from imq.engine.render.text_table import clean
+
+    try:
+        shell, line, *breaks = arguments
+        typed = read_line(line)
+        found: dict[str, str] = {}
+        for one in _candidates(cli, typed):
+            if not one.text.isprintable():
+                continue  # a shell would put its controls into the terminal
+            found[one.text] = found.get(one.text) or one.doc
+    except Exception:  # noqa: BLE001 - a shell that completes has no place for errors
+        return []
+    if shell != "bash":
+        return [f"{text}\t{clean(doc)}\n" for text, doc in found.items()]
+    return [f"{_for_bash(text, typed, ''.join(breaks))}\n" for text in found]
+
+
+def read_line(line: str) -> Typed:
+    """Cut a command line into words as shells do, as far as quotes and backslashes go.
+
+    >>> read_line("imq images where na").word
+    'na'
+    >>> read_line("imq 'images where na")
+    Typed(words=('imq',), word='images where na', quote="'", raw='images where na')
+    """
+    words: list[str] = []
+    word, quote, start, open_ = "", "", 0, False
+    place = 0
+    while place < len(line):
+        sign = line[place]
+        place += 1
+        if quote:
+            if sign == quote:
+                quote = ""
+            elif sign == "\\" and quote == '"' and line[place : place + 1] in ('"', "\\", "$", "`"):
+                word += line[place]
+                place += 1
+            else:
+                word += sign
+        elif sign in "'\"":
+            quote, open_ = sign, True
+            start = place
+        elif sign == "\\" and place < len(line):
+            word, open_ = word + line[place], True
+            place += 1
+        elif sign.isspace():
+            if open_:
+                words.append(word)
+            word, open_, start = "", False, place
+        else:
+            word, open_ = word + sign, True
+    return Typed(tuple(words), word, quote, line[start:])
+
+
+def _for_bash(text: str, typed: Typed, breaks: str) -> str:
+    """Return what bash shall put behind the last sign at which it takes words apart."""
+    if typed.quote:
+        return text
+    cut = max((typed.word.rfind(sign) for sign in breaks if not sign.isspace()), default=-1) + 1
+    if not text.startswith(typed.word[:cut]):
+        cut = 0
+    return "".join(f"\\{sign}" if sign in _TAKEN_APART else sign for sign in text[cut:])
+
+
+def _candidates(cli: Cli, typed: Typed) -> Iterator[Candidate]:
+    """Yield what fits, of imq's own options, of docker's command lines, and of the language."""
+    said, options = _options_before(typed.words[1:])
+    if said is None:  # the value of an option is being typed
+        yield from _option_values(cli, options, typed.words[-1], typed.word)
+        return
+    if not said and typed.word.startswith("-"):
+        yield from _named_options(typed.word)
+        return
+    if said[:1] == ("completion",):
+        yield from (Candidate(name) for name in SCRIPTS if name.startswith(typed.word) and len(said) == 1)
+        return
+    session = cli.session(options)
+    try:
+        yield from _docker(session, said, typed)
+        if typed.word.startswith("-") and not typed.quote:
+            yield from _named_options(typed.word)
+        else:
+            yield from _language(session, said, typed)
+        if not said:
+            yield from _beginning(typed.word, ("completion",))
+    finally:
+        session.close()
+
+
+def _options_before(words: Sequence[str]) -> tuple[tuple[str, ...] | None, Options]:
+    """Return the words of a statement and the options before it; None for the words when an option wants its value."""
+    values: dict[str, list[str]] = {}
+    flags: set[str] = set()
+    left: list[str] | None = list(words)
+    while left and left[0].startswith("-"):
+        name, equals, attached = left.pop(0).partition("=")
+        if name in VALUED or name == "-f":
+            if not equals and not left:
+                left = None
+                break
+            values.setdefault(VALUED.get(name, "file"), []).append(attached if equals else left.pop(0))
+        elif name == "--no-config":
+            flags.add("no_config")
+    kept = {key: tuple(given) for key, given in values.items() if key in ("root", "config", "source")}
+    return tuple(left) if left is not None else None, Options(kept, frozenset(flags), ())
+
+
+def _named_options(typed: str) -> Iterator[Candidate]:
+    for option in OPTIONS:
+        yield from (Candidate(name, option.doc) for name in option.names if name.startswith(typed))
+
+
+def _option_values(cli: Cli, options: Options, name: str, typed: str) -> Iterator[Candidate]:
+    if name == "--output":
+        from imq.engine.render.formats import FORMS
+
+        yield from (Candidate(form.name, form.doc) for form in FORMS.values() if form.name.startswith(typed))
+    elif name == "--color":
+        yield from _beginning(typed, ("auto", "always", "never"))
+    elif name in ("--source", "--platform"):
+        session = cli.session(options)
+        try:
+            known = ("source",) if name == "--source" else ("value", "images", "platform")
+            yield from _values(session, known[0], typed, *known[1:])
+        finally:
+            session.close()
+    elif name in ("--root", "--config", "-f"):
+        yield from _paths(typed)
+
+
+def _beginning(typed: str, words: Iterable[str]) -> Iterator[Candidate]:
+    return (Candidate(word) for word in words if word.startswith(typed) and word != typed)
+
+
+def _paths(typed: str) -> Iterator[Candidate]:
+    from imq.repl.value_completion import paths
+
+    yield from _beginning(typed, paths(typed[: typed.rfind("/") + 1])[:MOST])
+
+
+# Docker's command lines
+
+
+def _docker(session: Session, said: tuple[str, ...], typed: Typed) -> Iterator[Candidate]:
+    """Yield what docker's command lines have here: commands, flags, values of flags, names of images."""
+    from imq.docker.commands import COMMANDS, GROUPS, named
+
+    if typed.quote:
+        return
+    if not said:
+        yield from (Candidate(name, doc) for name, doc in GROUPS.items() if name.startswith(typed.word))
+    for command in COMMANDS:
+        for name in command.names:
+            *before, last = name.split()
+            if tuple(before) == said and last.startswith(typed.word):
+                yield Candidate(last, command.doc)
+    deep = 2 if said[:1] and said[0] in GROUPS else 1
+    found = named(" ".join(said[:deep])) if len(said) >= deep else None
+    if found is not None and not _is_sentence(session, said[deep:]):
+        yield from _in_command(session, found, said[deep:], typed.word)
+
+
+def _is_sentence(session: Session, words: Sequence[str]) -> bool:
+    from imq.grammar._lalr_tables import WORDS
+
+    return any(word in WORDS or word in session.vocabulary.tables for word in words)
+
+
+def _in_command(session: Session, command: Command, said: tuple[str, ...], typed: str) -> Iterator[Candidate]:
+    flag = next((one for one in command.flags if said and said[-1] in (f"--{one.name}", f"-{one.letter}")), None)
+    if flag is not None and flag.kind:
+        yield from _flag_values(session, flag, typed)
+        return
+    name, equals, value = typed.partition("=")
+    flag = next((one for one in command.flags if equals and name == f"--{one.name}"), None)
+    if flag is not None:
+        yield from (Candidate(f"{name}={one.text}", one.doc) for one in _flag_values(session, flag, value))
+        return
+    if typed.startswith("-"):
+        for one in command.flags:
+            if f"--{one.name}".startswith(typed):
+                yield Candidate(f"--{one.name}", one.doc)
+        return
+    count = sum(not word.startswith("-") for word in said)
+    if command.most is not None and count >= command.most:
+        return
+    if count < command.files:
+        yield from _paths(typed)
+    elif "IMAGE" in command.takes or "REPOSITORY" in command.takes or "NAME" in command.takes:
+        yield from _values(session, "reference", typed)
+
+
+def _flag_values(session: Session, flag: Flag, typed: str) -> Iterator[Candidate]:
+    if flag.kind == "filter":
+        key, equals, value = typed.partition("=")
+        if not equals:
+            keys = flag.doc.partition(": ")[2].partition(" (")[0].split(", ")
+            yield from _beginning(typed, (f"{one}=" for one in keys))
+        elif key in ("before", "since", "reference"):
+            yield from (Candidate(f"{key}={one.text}", one.doc) for one in _values(session, "reference", value))
+        elif key == "dangling" or key.startswith("is-"):
+            yield from _beginning(typed, (f"{key}=true", f"{key}=false"))
+        elif key.startswith("label"):
+            yield from (Candidate(f"{key}={one.text}") for one in _values(session, "key", value, "images", "label"))
+    elif flag.name == "format":
+        yield from _beginning(typed, ("table", "json"))
+    elif flag.name in ("input", "output"):
+        yield from _paths(typed)
+    elif flag.name == "type":
+        yield from _beginning(typed, ("image",))
+    elif flag.name == "platform":
+        yield from _values(session, "value", typed, "images", "platform")
+
+
+def _values(session: Session, kind: str, typed: str, table: str = "", field: str = "") -> Iterator[Candidate]:
+    from imq.repl.value_completion import Wanted
+
+    yield from (Candidate(value) for value in _looked_up(session, Wanted(kind, table, field), typed))
+
+
+def _looked_up(session: Session, wanted: Wanted, typed: str) -> list[str]:
+    """Return values of the store that begin so; a store that is not there is not made."""
+    import os
+
+    from imq.repl.value_completion import look_up
+
+    if not os.path.exists(session.world.root) and wanted.kind in ("reference", "repository", "value", "key"):
+        return []
+    low = typed.lower()
+    return [value for value in look_up(session, wanted) if value.lower().startswith(low) and value != typed][:MOST]
+
+
+# The language
+
+
+def _language(session: Session, said: tuple[str, ...], typed: Typed) -> Iterator[Candidate]:
+    """Yield what the language has here. Outside of quotes the words of the shell are those of the language."""
+    from imq.engine.help.completion import complete
+
+    before = "".join(f"{word} " for word in said)
+    text = before + typed.word
+    views = {name: rows for name, rows in session.memory.views.items() if not isinstance(rows, str)}
+    found = complete(text, len(text), session.vocabulary, views)
+    kept = text[len(before) : found.start]
+    half = text[found.start :]
+    values = _values_here(session, found, typed, half)
+    yield from (Candidate(kept + text, doc) for text, doc in values)
+    for word in found.words:
+        if values and not half and word.kind in _BESIDE_VALUES:
+            continue  # where values are known, a list of everything else that is allowed hides them
+        shown = word.text if typed.quote else word.text.partition(" ")[0]
+        yield Candidate(kept + shown, word.doc or word.kind)
+
+
+_BESIDE_VALUES = frozenset({"field", "function", "relation"})
+"""Kinds of words that can stand where a value is meant, and seldom do."""
+
+
+def _values_here(session: Session, found: Completion, typed: Typed, half: str) -> list[tuple[str, str]]:
+    """Return values that fit, and what they are."""
+    from imq.repl.value_completion import quoted, wanted_values
+
+    wanted = wanted_values(found.kinds, found.table, found.field, half)
+    if wanted is None:
+        return []
+    inner = half[half.rfind(".") + 1 :] if wanted.kind == "key" else half
+    kept = half[: len(half) - len(inner)]
+    written = (quoted(value, wanted.kind) for value in _looked_up(session, wanted, inner))
+    return [
+        (kept + value, wanted.field or wanted.kind) for value in written if not typed.quote or typed.quote not in value
+    ]

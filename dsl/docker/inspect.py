@@ -1,0 +1,100 @@
+"""`docker inspect`, and the command that imq does not have, which says what it waits for."""
+
+from __future__ import annotations
+
+from imq.engine.result import Documents
+from imq.grammar import ast
+from imq.grammar.errors import ImqError, NotFound, StatementError
+from imq.grammar.record import TYPE_CHECKING
+
+from .context import Work
+
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from imq.engine.render.docker_inspect import DocumentTemplate
+
+    from .context import Around, Desk
+    from .flags import Given
+
+    Statements = tuple[ast.Statement, ...]
+
+_UNREADABLE_TEMPLATE = 64
+"""The exit code of `docker inspect` for a template that cannot be read."""
+_TYPES = ("config", "container", "image", "network", "node", "plugin", "secret", "service", "task", "volume")
+
+
+def compile_inspect(given: Given, _around: Around) -> Statements:
+    """Return one inspection for each image, so that one that is not there keeps no other from being shown."""
+    kind = given.last("type")
+    if kind not in ("", *_TYPES):
+        wanted = ", ".join(f'"{each}"' for each in _TYPES)
+        raise StatementError(f'unknown type: "{kind}": must be one of {wanted}', code="option")
+    if kind not in ("", "image"):
+        raise NotFound(f"No such {kind}: {given.arguments[0]}", hints=("imq inspects images",))
+    template = given.last("format")
+    output = ast.Output(template=template) if template and template != "json" else ast.Output()
+    return tuple(ast.Act("inspect", (ast.Literal(name),), output=output) for name in given.arguments)
+
+
+def answer_inspect(desk: Desk, given: Given, statements: Statements) -> int:
+    """Write what was found, then complain of what was not found and of documents that the template does not fit.
+
+    Where a template wrote nothing at all, docker ends the line.
+    """
+    from imq.engine.render.formats_data import compact_json, json_text
+
+    first = statements[0]
+    assert isinstance(first, ast.Act)
+    try:
+        template = _document_template(first.output.template)
+    except StatementError as problem:
+        desk.complain(problem)
+        return _UNREADABLE_TEMPLATE
+    found: list[dict[str, Any]] = []
+    texts: list[str] = []
+    errors: list[ImqError] = []
+    problems: list[ImqError] = []
+    for statement in statements:
+        assert isinstance(statement, ast.Act)
+        try:
+            answer = desk.documents(statement)
+            found += answer.documents
+            errors += answer.errors
+            if template is not None:
+                texts += [template.render(document) + "\n" for document in answer.documents]
+        except (NotFound, StatementError) as problem:
+            problems.append(problem)
+    if template is not None:
+        desk.say(texts or ("\n",))
+    else:
+        desk.say(((compact_json(found) if given.last("format") == "json" else json_text(found, indent=4)) + "\n",))
+    return max([desk.finish(Documents((), errors=tuple(errors))), *map(desk.complain, problems)])
+
+
+def _document_template(text: str | None) -> DocumentTemplate | None:
+    if text is None:
+        return None
+    from imq.engine.render.docker_inspect import DocumentTemplate
+    from imq.engine.render.template.template import Template
+
+    return DocumentTemplate(Template.parse(text))
+
+
+def refuse_commit(_given: Given, _around: Around) -> NoReturn:
+    """Say why there is no commit."""
+    raise ImqError(
+        "imq cannot make an image of a container yet: that waits for containers, which the embedded store has none of",
+        code="unavailable",
+    )
+
+
+def answer_nothing(_desk: Desk, _given: Given, _statements: Statements) -> int:
+    """Answer a command that compiles to nothing."""
+    return 0
+
+
+WORK = {
+    "image inspect": Work(compile_inspect, answer_inspect),
+    "commit": Work(refuse_commit, answer_nothing),
+}

@@ -1,0 +1,45 @@
+"""The language for Pygments, which finds this lexer by its entry point: `pygmentize -l imq script.imq`.
+
+imq itself needs no Pygments: whoever loads this has it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pygments.lexer import RegexLexer
+from pygments.token import Comment, Keyword, Name, Number, Operator, Punctuation, String, Text, Whitespace
+
+from .token_patterns import PATTERNS
+
+_TOKENS = {
+    "comment": Comment.Single,
+    "template": String.Interpol,
+    "string": String,
+    "variable": Name.Variable,
+    "number": Number,
+    "function": Name.Function,
+    "verb": Keyword.Declaration,
+    "table": Name.Class,
+    "keyword": Keyword,
+    "operator": Operator,
+}
+
+
+class ImqLexer(RegexLexer):  # type: ignore[misc] # Pygments has no types
+    """Statements and scripts of imq."""
+
+    name = "imq"
+    aliases = ("imq",)
+    filenames = ("*.imq",)
+    flags = re.IGNORECASE
+    tokens = {  # noqa: RUF012 - Pygments wants it so
+        "root": [
+            (r"\s+", Whitespace),
+            *((pattern, _TOKENS[kind]) for kind, pattern in PATTERNS.items()),
+            (r"[(),;]", Punctuation),
+            (r"[^\W\d]\w*(?![\w.:/@-])", Name),
+            (r"[\w.:/@?*~^+&|\\-]+", Text),
+            (r".", Text),
+        ]
+    }

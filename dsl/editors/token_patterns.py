@@ -1,0 +1,36 @@
+"""The language as editors and highlighters see it: kinds of words, each with the expression that finds it.
+
+Made from the grammar's keywords and the declarations, for the Pygments lexer and the TextMate grammar. They take no
+statement apart, so a word is what it mostly is: the interactive session, which asks the parser, knows better.
+"""
+
+from __future__ import annotations
+
+import re
+
+from imq.engine.actions import VERBS
+from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
+from imq.engine.catalog.tables import TABLES
+from imq.grammar._lalr_tables import WORDS
+
+_BEFORE, _BEHIND = r"(?<![\w.:/@-])", r"(?![\w.:/@-])"
+
+
+def _any(words: set[str], behind: str = _BEHIND) -> str:
+    return f"{_BEFORE}(?:{'|'.join(sorted(map(re.escape, words), key=lambda word: (-len(word), word)))}){behind}"
+
+
+_KEYWORDS = {word for word in WORDS if word.isalpha()} | {"union", "except", "intersect", "newest"}
+PATTERNS = {
+    "comment": r"#[^\n]*",
+    "template": r"\{\{[^{}\n]*\}\}|<<[^<>\n]*>>",
+    "string": r""""(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'""",
+    "variable": r"\$[^\W\d]\w*(?:\.\w+)*",
+    "number": rf"{_BEFORE}\d+(?:\.\d+)?(?:[kKMGTP]?i?B|[a-z]+)?{_BEHIND}",
+    "function": _any({*FUNCTIONS, *AGGREGATES}, r"(?=[ \t]*\()"),
+    "verb": _any(set(VERBS)),
+    "table": _any(set(TABLES)),
+    "keyword": _any(_KEYWORDS - set(VERBS) - set(TABLES)),
+    "operator": r"!=|<>|<=|>=|==|[=<>]",
+}
+"""What each kind is found by, the earlier ones first; all without regard to case."""

@@ -1,0 +1,81 @@
+"""Which stretches of a statement are shown how: the tokens that the parser reads, each by what it is."""
+
+from __future__ import annotations
+
+import re
+
+from imq.grammar._lalr_tables import WORDS
+from imq.grammar.errors import StatementError
+from imq.grammar.parser import expected
+from imq.grammar.record import TYPE_CHECKING
+
+from .diagnostics import LONGEST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imq.grammar.lexer import Token, Vocabulary
+
+STYLES = {
+    "keyword": "bold ansiblue",
+    "table": "ansicyan",
+    "verb": "bold ansimagenta",
+    "function": "ansicyan",
+    "field": "",
+    "text": "ansigreen",
+    "number": "ansiyellow",
+    "variable": "ansiyellow",
+    "comment": "ansibrightblack",
+    "wrong": "underline ansired",
+    "prompt": "bold",
+    "hint": "ansired",
+    "command": "bold ansimagenta",
+}
+"""How each kind of stretch is drawn: in the sixteen colours that every terminal has, as the user has set them."""
+
+_KINDS = {
+    "TABLE": "table", "SEARCHED": "table", "VERB": "verb", "FUNCTION": "function", "NAME": "field", "FIELD": "field",
+    "RELATION": "table", "STRING": "text", "TEMPLATE": "text", "WORD": "text", "VARIABLE": "variable",
+}  # fmt: skip
+_KEYWORDS = {*WORDS.values(), "FORM", "SPARE", "EXISTING", "SETS", "WORDED", "MOMENT"}
+_NUMBER = re.compile(r"\d+(?:\.\d+)?\s?[a-zA-Z]*\Z")
+_COMMENT = re.compile(r"#[^\n]*")
+
+
+def stretches(text: str, vocabulary: Vocabulary) -> Iterator[tuple[int, int, str]]:
+    """Yield where a stretch begins and ends, and what it is: a key of `STYLES`. What is plain is left out."""
+    if len(text) > LONGEST:
+        return
+    tokens = _tokens(text, vocabulary)
+    end = 0
+    for token in tokens:
+        yield from _comments(text, end, token.span.start)
+        end = token.span.end
+        if (kind := _kind(token)) is not None:
+            yield token.span.start, end, kind
+    yield from _comments(text, end, len(text))
+
+
+def _tokens(text: str, vocabulary: Vocabulary) -> tuple[Token, ...]:
+    """Return the tokens up to where the parser cannot go on."""
+    try:
+        return expected(text, vocabulary).tokens
+    except StatementError as error:
+        if error.span is None or error.span.start >= len(text):
+            return ()
+        head = text[: error.span.start]
+    try:
+        return expected(head, vocabulary).tokens
+    except StatementError:
+        return ()
+
+
+def _kind(token: Token) -> str | None:
+    if token.kind in _KINDS:
+        return "number" if token.kind == "WORD" and _NUMBER.match(token.value) else _KINDS[token.kind]
+    return "keyword" if token.kind in _KEYWORDS and token.value[:1].isalpha() else None
+
+
+def _comments(text: str, start: int, end: int) -> Iterator[tuple[int, int, str]]:
+    for comment in _COMMENT.finditer(text, start, end):
+        yield comment.start(), comment.end(), "comment"

@@ -1,0 +1,83 @@
+"""Where copies go: `to` names an image, a host or namespace that takes the names over, or is a template of names."""
+
+from __future__ import annotations
+
+from imq.engine.oci.reference import DEFAULT_REGISTRY, Reference
+from imq.grammar.errors import InvalidReference, StatementError
+from imq.grammar.record import TYPE_CHECKING
+
+from .row_templates import is_template
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .verb import Planning
+
+_FIELDS = ("name", "registry", "repository", "tag", "digest")
+"""What a template can read of each source, as of rows of images."""
+
+
+def destinations(sources: Sequence[Reference], text: str, planning: Planning) -> list[Reference]:
+    """Return the name that each source is to have.
+
+    A text with a tag is the name itself, for one source. One without a tag is a host or a namespace (`mirror:5000/`,
+    `mirror.local/team`), below which each source keeps its repository and its tag. A template is made for each.
+    """
+    if is_template(text):
+        return _made(sources, text, planning)
+    if (place := namespace_of(text)) is not None:
+        return [name_below(place, source) for source in sources]
+    if len(sources) != 1:
+        raise StatementError(
+            "one image can be copied to one name",
+            code="operand",
+            hints=("leave the tag out to keep the names: copy A, B to registry.local:5000/team",),
+        )
+    return [Reference.parse(text)]
+
+
+def namespace_of(text: str) -> str | None:
+    """Return the host or namespace that a text means; None when it is the name of one image, with its tag."""
+    if text.endswith("/") or _is_host(text):
+        return text.rstrip("/")
+    name = Reference.parse(text)
+    if name.digest is not None:
+        raise StatementError(f'"{text}" has a digest, and only a tag can be given', code="reference")
+    return text if name.tag is None else None
+
+
+def name_below(place: str, source: Reference) -> Reference:
+    """Return the name of a source below a host or namespace: its repository and its tag stay."""
+    name = source.familiar_name
+    if source.registry != DEFAULT_REGISTRY:
+        name = source.repository
+    selector = f":{source.tag}" if source.tag else f"@{source.digest}"
+    return Reference.parse(f"{place}/{name}{selector}")
+
+
+def _is_host(text: str) -> bool:
+    """Whether a text without a slash is a host, as it would be in front of one; `app:5000` is a name and its tag."""
+    host = text.partition(":")[0]
+    return "/" not in text and ("." in host or host == "localhost" or text.startswith("["))
+
+
+def _made(sources: Sequence[Reference], text: str, planning: Planning) -> list[Reference]:
+    from imq.engine.catalog.tables import TABLES
+    from imq.engine.render.template.template import Template
+    from imq.engine.render.template_row import Row
+    from imq.engine.render.values import Manner
+    from imq.engine.result import Heading
+
+    table = TABLES["images"]
+    fields = [table.field(name) for name in _FIELDS]
+    shown = tuple(Heading(field.name, field.heading, field.kind, field) for field in fields)
+    template = Template.parse(text)
+    manner = Manner(planning.scope.now, planning.scope.zone)
+    names = []
+    for source in sources:
+        said = (str(source), source.registry, source.familiar_name, source.tag, source.digest)
+        name = Reference.parse(template.render(Row(shown, said, table, manner)))
+        if name.digest is not None:
+            raise InvalidReference(f"{str(name)!r} has a digest, and only a tag can be given")
+        names.append(name if name.tag else name.replace(tag=source.tag).with_default_tag())
+    return names

@@ -1,0 +1,145 @@
+"""Where verbs write files and folders: paths, templates of paths, and what is there already."""
+
+from __future__ import annotations
+
+import os
+
+from imq.engine.atomic_writer import kind_of_output
+from imq.engine.units.paths import home_folder, located
+from imq.grammar.errors import Conflict, StatementError, StoreError
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .operands import TARGET_COLUMNS, named_query, row_target, said, target_query, targets
+from .row_templates import is_template, rendered_pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imq.engine.render.template.template import Piece
+    from imq.grammar import ast
+    from imq.grammar.errors import Span
+
+    from .operands import Target
+    from .verb import Planning
+
+_IDENTITIES = frozenset({"name", "registry", "repository", "tag", "digest", "id", "platform"})
+"""Fields of images whose slashes may part folders; what other fields say comes from whoever made the image."""
+_DOTS = frozenset({".", ".."})
+
+
+class Output(Record):
+    """One path to write to. `kind` is what is there: see `kind_of_output`."""
+
+    path: str
+    kind: str
+    targets: tuple[Target, ...]
+
+
+def outputs(act: ast.Act, text: str, planning: Planning) -> list[Output]:
+    """Return what goes to which path: all to one, or, when the text is a template, each row to its own.
+
+    Raises `StatementError` when a value of a row would lead to another folder than the template says, or when two
+    paths are of one file.
+    """
+    by_path: dict[str, list[Target]] = {}
+    if is_template(text):
+        query = target_query(act, planning) if act.query is not None else named_query(act, planning)
+        for (pieces,), row in rendered_pieces(query, (text,), planning, TARGET_COLUMNS):
+            by_path.setdefault(_checked_path(pieces, act), []).append(row_target(row))
+    else:
+        by_path[text] = targets(act, planning)
+    _check_folder(text, act, planning)
+    found = [_output(path, rows, act, planning) for path, rows in by_path.items()]
+    places: dict[str, str] = {}
+    for output in found:
+        other = places.setdefault(os.path.realpath(output.path), output.path)
+        if other != output.path:
+            raise StatementError(f"{other} and {output.path} are one file", code="operand", span=_span(act))
+    return found
+
+
+def _check_folder(text: str, act: ast.Act, planning: Planning) -> None:
+    """Raise when the folder that a path or the text of a template begins with is missing; values may name new ones."""
+    opening = min((text.find(mark) for mark in ("{{", "<<") if mark in text), default=len(text))
+    start = located(text[:opening], planning.folder, home_folder(planning.environment), _span(act))
+    folder = os.path.dirname(start.rstrip("/") if opening == len(text) else start) or os.curdir
+    if not os.path.isdir(folder):
+        raise StoreError(f"the folder {folder} is missing, or is no folder", hints=("make it first, with mkdir -p",))
+
+
+def _output(path: str, rows: Sequence[Target], act: ast.Act, planning: Planning) -> Output:
+    path = located(path, planning.folder, home_folder(planning.environment), _span(act))
+    try:
+        kind = kind_of_output(path)
+    except OSError as problem:
+        raise StatementError(
+            f"nothing can be written to {path}: {problem.strerror or problem}", code="path", span=_span(act)
+        ) from None
+    return Output(path, kind, tuple(rows))
+
+
+def _span(act: ast.Act) -> Span | None:
+    given = said(act, "to")
+    return given.span if given is not None else None
+
+
+def keeps_existing(act: ast.Act) -> bool:
+    """Whether a statement leaves what is there; raises `StatementError` when it says `force` too."""
+    skip = said(act, "skip existing")
+    if skip is not None and said(act, "force") is not None:
+        raise StatementError("force replaces what skip existing keeps: give one of them", code="option", span=skip.span)
+    return skip is not None
+
+
+def existing_files(paths: Sequence[str]) -> Conflict:
+    """Return the error for files that are there already, and that nobody has allowed to replace."""
+    first, *others = paths
+    more = f" and {len(others)} more are" if others else " is"
+    return Conflict(
+        f"{first}{more} there already",
+        code="exists",
+        hints=("to replace it, add: force", "to leave it and write the others, add: skip existing"),
+    )
+
+
+# Templates of paths
+
+
+def _checked_path(pieces: Sequence[Piece], act: ast.Act) -> str:
+    """Return the path that a template made; values choose names in the folders that the template itself writes.
+
+    A value of another field than an image's identity has no slash. No value makes a name of dots, the root or `~`.
+    """
+    path, made = "", set[int]()  # the characters that values made, by their places
+    for piece in pieces:
+        if piece.made and "/" in piece.text and (piece.fields is None or not piece.fields <= _IDENTITIES):
+            raise _unfit(piece.text, 'contains "/"', act)
+        if piece.made:
+            made.update(range(len(path), len(path) + max(1, len(piece.text))))
+        path += piece.text
+    start = 0
+    names = path.split("/")
+    for number, name in enumerate(names):
+        end = start + len(name)
+        from_value = not made.isdisjoint(range(start, end + (not name)))
+        if from_value and (name in _DOTS or (not number and name == "~")):
+            raise _unfit(name, "is no name of a file", act)
+        if from_value and not name and not number and path:
+            raise _unfit(path, "begins at the root", act)
+        if from_value and not name and number == len(names) - 1:
+            raise _unfit(path, "has no name of a file", act)
+        start = end + 1
+    return path
+
+
+def _unfit(value: str, why: str, act: ast.Act) -> StatementError:
+    shown = value if len(value) <= 120 else f"{value[:117]}…"
+    return StatementError(
+        f"the template makes a path from {shown!r}, which {why}",
+        code="path",
+        span=_span(act),
+        hints=(
+            "a value names a file, and the text of the template its folders",
+            'to replace slashes: {{join (split .Label.KEY "/") "-"}}',
+        ),
+    )

@@ -1,0 +1,386 @@
+"""What `rm` and `untag` do to rows of registries: which tags and manifests go, and which must stay.
+
+A registry that cannot take a tag alone removes the manifest, with every tag that it has. So all tags of a repository
+are looked at: what another tag, an index that stays, or the image that it belongs to needs, stays.
+"""
+
+from __future__ import annotations
+
+import re
+
+from imq.engine.oci import media_types
+from imq.engine.oci.digest import Digest, is_digest
+from imq.engine.oci.reference import Reference
+from imq.engine.query.binder import needs_choice
+from imq.engine.query.visibility import check_seen
+from imq.engine.sources.source_ref import STORE
+from imq.grammar import ast
+from imq.grammar.errors import Conflict, InvalidReference, NotFound, RegistryError, StatementError, listed
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .base import Action, Fail, RemoveManifest, RemoveTag
+from .operands import said
+from .registry_targets import check_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from .verb import Planning, Run
+
+WITH_ITS_TAGS = "with its tags"
+_DIGEST_TAG = re.compile(r"(sha256|sha384|sha512)-([0-9a-f]{64,128})(?:\.[\w.-]+)?\Z", re.ASCII)
+"""A tag under which signatures and the like of an image are found: cosign's, and the fallback of the specification.
+
+The fallback has the first 64 digits of a longer digest.
+"""
+
+
+class Row(Record):
+    """A tag or manifest of a registry. `tag` is None of a manifest; `digest` when it could not be found out.
+
+    `gone`: it is listed, and has no manifest.
+    """
+
+    name: str
+    repository: str
+    tag: str | None
+    digest: str | None
+    media_type: str = ""
+    problem: str = ""
+    source: str = ""
+    gone: bool = False
+
+
+def plan_removal(act: ast.Act, planning: Planning) -> list[Action]:
+    """Return the removals of tags or manifests that a query gives, and a failure for each that must stay."""
+    query = act.query
+    assert query is not None
+    select = check_whole(act, planning)
+    check_seen(select, act.verb, query.span)
+    needs_choice(query, act.verb)
+    if (option := said(act, "platform")) is not None:
+        raise StatementError(
+            "platform takes images out of indexes of the store; in a registry an index is what it is",
+            code="option",
+            span=option.span,
+            hints=("to make one of fewer platforms there: index NAME, NAME as NAME, or copy … platform …",),
+        )
+    if select.table.name in ("tags", "images"):
+        return _tags(act, planning)
+    if select.table.name == "manifests" and act.verb == "rm":
+        return _manifests(act, planning)
+    raise StatementError(
+        f"{act.verb} takes tags or manifests of registries, not {select.table.name}", code="operand", span=query.span
+    )
+
+
+def _tags(act: ast.Act, planning: Planning) -> list[Action]:
+    assert act.query is not None
+    chosen = _rows(planning.rows, ast.Query("", base=act.query, span=act.query.span))
+    if any(row.source == STORE for row in chosen):
+        raise StatementError(
+            f"{act.verb} works in one kind of place at a time: in the store, or in registries",
+            code="operand",
+            span=act.query.span,
+            hints=(f"say {act.verb} once for each",),
+        )
+    failures: list[Action] = [
+        Fail(act.verb, row.name, _without_manifest(row) if row.gone else _untold(row))
+        for row in chosen
+        if row.gone or row.problem
+    ]
+    chosen = [row for row in chosen if not row.gone and not row.problem and row.tag is not None]
+    for row in chosen:  # a registry may list what is no tag: it is left alone, and the others are not
+        try:
+            name = Reference.parse(row.name)
+            if name.tag != row.tag or name.digest is not None:
+                raise InvalidReference(f"{row.tag!r} is not a tag")
+        except InvalidReference as error:
+            failures.append(Fail(act.verb, row.name, error))
+    refused = {failure.target for failure in failures if isinstance(failure, Fail)}
+    chosen = [row for row in chosen if row.name not in refused]
+    if not chosen:
+        return failures
+    repositories = dict.fromkeys(row.repository for row in chosen)
+    places = tuple(ast.Literal(repository) for repository in repositories)
+    going = {row.name for row in chosen}
+    every = _rows(planning.lookup, ast.Query("tags", places))
+    staying = [row for row in every if row.name not in going and not row.gone]
+    keep = _Staying(planning, staying, chosen)
+    keep.look_for_subjects((row.repository, row.tag or "") for row in chosen)
+    together = said(act, WITH_ITS_TAGS) is not None
+    actions: dict[object, RemoveTag | RemoveManifest] = {}
+    for row in chosen:
+        assert row.digest is not None
+        others = [other for other in staying if other.repository == row.repository and _shares(other, row)]
+        index = keep.index_of(row.repository, row.digest)
+        subject, reason = keep.subject_of(row.repository, row.tag or "")
+        if reason is None and together and index is not None:
+            reason = f"is a part of {index.name}, which stays"
+        if reason is not None:
+            failures.append(Fail(act.verb, row.name, _protected(row.name, reason)))
+        elif together:
+            tags = [row.tag or "", *(other.tag or "" for other in others)]
+            tags += [other.tag or "" for other in chosen if _shares(other, row) and other.repository == row.repository]
+            manifest = Reference.parse(row.repository).replace(digest=Digest(row.digest))
+            needed = tuple(keep.children_of(row))
+            actions[manifest] = RemoveManifest(manifest, tuple(sorted(set(tags))), needed, subject)
+        else:
+            name, only_tag = Reference.parse(row.name), act.verb == "untag"
+            needed = tuple(keep.needed(row, others, index, only_tag=only_tag))
+            names = tuple(other.name for other in (*others, *([index] if index is not None else ())))
+            actions[name] = RemoveTag(name, Digest(row.digest), names, only_tag, needed, subject)
+    return [*_subjects_first(actions.values()), *failures]
+
+
+def _subjects_first(actions: Iterable[RemoveTag | RemoveManifest]) -> list[Action]:
+    """Return removals so that what something is attached to comes before that."""
+    ordered = sorted(actions, key=lambda action: action.subject is not None)
+    return [*ordered]
+
+
+def _manifests(act: ast.Act, planning: Planning) -> list[Action]:
+    assert act.query is not None
+    columns = ("name", "repository", "digest", "tags", "subject", "problem")
+    chosen = _table(planning.rows, ast.Query("", base=act.query, span=act.query.span), columns)
+    repositories = tuple(ast.Literal(name) for name in dict.fromkeys(str(row[1]) for row in chosen))
+    if not repositories:
+        return []
+    every = _table(planning.lookup, ast.Query("manifests", repositories), (*columns, "media_type"))
+    going = {(row[1], row[2]) for row in chosen}
+    types = {(row[1], row[2]): str(row[6] or "") for row in every}
+    gone = [
+        Row(str(row[0]), str(row[1]), None, str(row[2]), types.get((row[1], row[2]), "")) for row in chosen if row[2]
+    ]
+    rows = [
+        Row(str(row[0]), str(row[1]), None, str(row[2]), str(row[6] or ""))
+        for row in every
+        if row[2] and (row[1], row[2]) not in going
+    ]
+    keep = _Staying(planning, rows, gone)
+    removed = {row.name: row for row in gone}
+    together = said(act, WITH_ITS_TAGS) is not None
+    actions: list[RemoveTag | RemoveManifest] = []
+    failures: list[Action] = []
+    for name, place, value, tags, about, problem in chosen:
+        target, repository = str(name), str(place)
+        if problem is not None or value is None:
+            untold = Row(target, repository, None, None, "", str(problem))
+            failures.append(Fail(act.verb, target, _untold(untold)))
+            continue
+        have = _texts(tags)
+        subject, reason = keep.subject(repository, str(about)) if about is not None else (None, None)
+        for tag in have:
+            if reason is None:
+                attached, reason = keep.subject_of(repository, tag)
+                subject = subject or attached
+        if (index := keep.index_of(repository, str(value))) is not None:
+            reason = f"is a part of {index.name}, which stays"
+        if reason is not None:
+            failures.append(Fail(act.verb, target, _protected(target, reason)))
+        elif have and not together:
+            tagged = Conflict(
+                f"{target} has the tags {listed(have)}",
+                code="shared",
+                hints=("with its tags removes it with all of them",),
+            )
+            failures.append(Fail(act.verb, target, tagged))
+        else:
+            needed = tuple(keep.children_of(removed[target]))
+            actions.append(RemoveManifest(Reference.parse(target), tuple(have), needed, subject))
+    return [*_subjects_first(actions), *failures]
+
+
+class _Staying:
+    """What stays of the repositories of a removal, and what that needs of the rows that go."""
+
+    def __init__(self, planning: Planning, staying: Sequence[Row], going: Sequence[Row]) -> None:
+        self._planning = planning
+        self._staying = staying
+        self._going = going
+        self._named = {(row.repository, row.digest): row for row in staying if row.digest is not None}
+        self._removed = {(row.repository, row.digest) for row in going}
+        self._parts = _parts(planning, staying)
+        self._parts_going: Mapping[tuple[str, str], Sequence[Row]] | None = None
+        self._looked_for: dict[tuple[str, str], str | None] = {}
+
+    def index_of(self, repository: str, digest: str) -> Row | None:
+        """Return an index that stays and lists this digest."""
+        return next(iter(self._parts.get((repository, digest), ())), None)
+
+    def needed(
+        self, row: Row, others: Sequence[Row], index: Row | None, *, only_tag: bool
+    ) -> Iterator[tuple[Reference, Digest]]:
+        """Yield the digests and names that must mean the same when the tag of a row is gone."""
+        yield from self.children_of(row)
+        assert row.digest is not None
+        if others or index is not None or only_tag:
+            digest = Digest(row.digest)
+            yield Reference.parse(row.repository).replace(digest=digest), digest
+        for other in (*([index] if index is not None else ()), *others):
+            if other.digest is not None:
+                yield _reference(other), Digest(other.digest)
+
+    def children_of(self, row: Row) -> Iterator[tuple[Reference, Digest]]:
+        """Yield the images of an index that goes, as far as what stays needs them, with the tags that they have."""
+        if row.media_type not in media_types.INDEXES or not self._staying:
+            return
+        children = {
+            digest
+            for (place, digest), indexes in self._of_going().items()
+            if place == row.repository and any(index.digest == row.digest for index in indexes)
+        }
+        needed = {digest for place, digest in (*self._named, *self._parts) if place == row.repository}
+        for digest in sorted(children & (needed - {row.digest, None})):
+            assert digest is not None
+            yield Reference.parse(row.repository).replace(digest=Digest(digest)), Digest(digest)
+        for other in self._staying:
+            if other.tag is not None and other.repository == row.repository and other.digest in children:
+                yield _reference(other), Digest(other.digest)
+
+    def subject_of(self, repository: str, tag: str) -> tuple[Digest | None, str | None]:
+        """Return what a tag such as `sha256-….sig` belongs to, and why that keeps it; see `subject`."""
+        digest = self._digest_in(repository, tag)
+        if digest is None:
+            return None, None
+        if not is_digest(digest):
+            return None, f"is attached to {digest}…, of which it cannot be known whether it is there"
+        return self.subject(repository, digest)
+
+    def _digest_in(self, repository: str, tag: str) -> str | None:
+        """Return the digest that a tag such as `sha256-….sig` gives; its beginning when the rest is not known."""
+        found = _DIGEST_TAG.match(tag)
+        if found is None:
+            return None
+        prefix = f"{found[1]}:{found[2]}"
+        known = (digest for place, digest in (*self._named, *self._removed, *self._parts) if place == repository)
+        return prefix if is_digest(prefix) else next((one for one in known if one and one.startswith(prefix)), prefix)
+
+    def subject(self, repository: str, digest: str) -> tuple[Digest | None, str | None]:
+        """Return the manifest that something is attached to, and why it keeps that: it stays.
+
+        It stays unless it goes with the same statement, or the registry says that it has no such manifest.
+        """
+        key = (repository, digest)
+        about = self._named.get(key) or self.index_of(*key)
+        if about is not None:
+            return Digest(digest), f"is attached to {about.name}, which stays"
+        if key in self._removed or key in self._of_going():
+            return Digest(digest), None
+        if key not in self._looked_for:
+            self._look_for([key])
+        return Digest(digest), self._looked_for[key]
+
+    def look_for_subjects(self, tags: Iterable[tuple[str, str]]) -> None:
+        """Ask for all at once which of the subjects of these tags, each with its repository, are there untagged."""
+        keys = [(repository, self._digest_in(repository, tag) or "") for repository, tag in tags]
+        known = (*self._named, *self._parts, *self._removed)
+        asked = dict.fromkeys(key for key in keys if is_digest(key[1]) and key not in known)
+        if asked:
+            self._look_for([key for key in asked if key not in self._of_going()])
+
+    def _look_for(self, keys: Sequence[tuple[str, str]]) -> None:
+        """Note of manifests that no tag and no index shows why each keeps what is attached to it."""
+        names = {f"{repository}@{digest}": (repository, digest) for repository, digest in keys}
+        self._looked_for.update(dict.fromkeys(keys))
+        if not names:
+            return
+        for row in _rows(self._planning.lookup, ast.Query("tags", tuple(ast.Literal(name) for name in names))):
+            if row.gone:
+                continue
+            reason = (
+                "of which it could not be found out whether it is there" if row.problem else "which is there untagged"
+            )
+            self._looked_for[names[row.name]] = f"is attached to {row.name}, {reason}"
+
+    def _of_going(self) -> Mapping[tuple[str, str], Sequence[Row]]:
+        if self._parts_going is None:
+            self._parts_going = _parts(self._planning, self._going)
+        return self._parts_going
+
+
+def _table(run: Run, query: ast.Query, columns: Sequence[str]) -> list[tuple[str | int | float | None, ...]]:
+    select = tuple(ast.Column(ast.Field((name,))) for name in columns)
+    return run(query.replace(select=select), ())[1]
+
+
+def _rows(run: Run, query: ast.Query) -> list[Row]:
+    """Return tags, with those that are listed and have no manifest."""
+    columns = tuple(ast.Column(ast.Field((name,))) for name in _COLUMNS)
+    _, rows = run(query.replace(select=columns), ("_gone",))
+    return [
+        Row(
+            str(name),
+            str(repository),
+            _text(tag),
+            _text(digest),
+            _said(media_type),
+            _said(problem),
+            _said(source),
+            bool(gone),
+        )
+        for name, repository, tag, digest, media_type, problem, source, gone in rows
+    ]
+
+
+_COLUMNS = ("name", "repository", "tag", "digest", "media_type", "problem", "source")
+
+
+def _parts(planning: Planning, rows: Iterable[Row]) -> Mapping[tuple[str, str], Sequence[Row]]:
+    """Return what the indexes among rows are made of: by repository and digest, those that list it."""
+    indexes = {
+        f"{row.repository}@{row.digest}": row for row in rows if row.media_type in media_types.INDEXES and row.digest
+    }
+    parts: dict[tuple[str, str], list[Row]] = {}
+    if indexes:
+        query = ast.Query("platforms", tuple(ast.Literal(name) for name in indexes))
+        for repository, digest, name in _table(planning.lookup, query, ("repository", "digest", "name")):
+            if digest is not None:
+                parts.setdefault((str(repository), str(digest)), []).append(indexes[str(name)])
+    return parts
+
+
+def _reference(row: Row) -> Reference:
+    """Return the name of a row; a registry may list what is no tag, which cannot be parsed."""
+    if row.tag is None:
+        return Reference.parse(row.name)
+    return Reference.parse(row.repository).replace(tag=row.tag)
+
+
+def _shares(other: Row, row: Row) -> bool:
+    """Whether another tag has the manifest of a row; one of which that is not known may have it."""
+    return other.name != row.name and (other.digest is None or other.digest == row.digest)
+
+
+def _protected(name: str, reason: str) -> Conflict:
+    return Conflict(
+        f"{name} {reason}",
+        code="protected",
+        hints=("leave it out of the condition; it can go when that has gone",),
+    )
+
+
+def _untold(row: Row) -> RegistryError:
+    return RegistryError(row.problem, code="unanswered", host=row.repository.partition("/")[0])
+
+
+def _without_manifest(row: Row) -> NotFound:
+    return NotFound(
+        f"{row.name} is listed, but the registry has no manifest for it, so nothing was removed",
+        code="manifest-unknown",
+        hints=("list the tags again; a tag that stays can be overwritten by a push and removed then",),
+    )
+
+
+def _said(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _texts(value: object) -> list[str]:
+    import json
+
+    return [str(text) for text in json.loads(str(value))] if value is not None else []

@@ -1,0 +1,250 @@
+"""What goes from the store with images and names: what stays of an index, what needs force, and what it frees."""
+
+from __future__ import annotations
+
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.manifest import Manifest, read_manifest
+from imq.engine.oci.platform import Platform
+from imq.engine.oci.reference import read_name
+from imq.engine.store.unindexed import unshown
+from imq.grammar import ast
+from imq.grammar.errors import Conflict, ImqError, NotFound, listed
+from imq.grammar.record import TYPE_CHECKING
+
+from .base import Action, DropPlatform, Fail, Remove, Stay, Untag
+from .operands import Target, platforms_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .verb import Planning
+
+
+def platform_removals(act: ast.Act, wanted: list[Target], planning: Planning) -> list[Action]:
+    """Return one action for each image that an index is to hold no longer, and what is wrong with other targets."""
+    platforms, every = platforms_of(act, planning)
+    names = _all_names(planning, {target.root for target in wanted})
+    actions: list[Action] = []
+    for root, id_ in {target.root: target.id for target in wanted}.items():
+        name = ", ".join(names[root]) or root.short
+        try:
+            if every:
+                raise _nothing_left(name)
+            actions += _dropped(root, name, platforms, planning)
+        except ImqError as problem:
+            if len(names) == 1:
+                raise
+            actions.append(Fail("rm", name or id_.short, problem))
+    return actions
+
+
+def _dropped(root: Digest, name: str, platforms: Sequence[Platform], planning: Planning) -> list[Action]:
+    """Return what removes these platforms of one index; raises `Conflict` when that cannot be."""
+    rows = planning.store.index.connection.execute(
+        "SELECT DISTINCT manifest, id, platform, os, architecture, variant, os_version FROM entry"
+        " WHERE root = ? AND image IS NOT NULL ORDER BY image",
+        (root,),
+    ).fetchall()
+    here = {Digest(manifest): (Digest(id_), platform or Digest(id_).short) for manifest, id_, platform, *_ in rows}
+    offered = {
+        Digest(manifest): Platform(system or "", architecture or "", variant or "", version or "")
+        for manifest, _, _, system, architecture, variant, version in rows
+    }
+    if set(here) <= {root}:
+        what = f"one image for {here[root][1]}" if here else "no image"
+        raise Conflict(f"{name} is {what}, and no index of several", hints=(f"to take it away: rm {name}",))
+    going: list[Digest] = []
+    for wanted in platforms:
+        found = [manifest for manifest, platform in offered.items() if wanted.is_exactly(platform)]
+        if not found:
+            raise NotFound(
+                f"{name} has no image for {wanted} here",
+                code="no-such-platform",
+                hints=(f"here are: {listed(sorted({text for _, text in here.values()}))}",),
+            )
+        going += found
+    going = list(dict.fromkeys(going))
+    if len(going) == len(here):
+        raise _nothing_left(name)
+    others = tuple(dict.fromkeys(text for manifest, (_, text) in here.items() if manifest not in going))
+    frees = _frees_of(root, going, [manifest for manifest in here if manifest not in going], planning)
+    return [
+        DropPlatform(name, root, here[manifest][0], manifest, here[manifest][1], others, frees[manifest])
+        for manifest in going
+    ]
+
+
+def _frees_of(root: Digest, going: list[Digest], staying: list[Digest], planning: Planning) -> dict[Digest, int]:
+    """Return for each manifest of an index, removed in this order, the bytes of the blobs that go with it.
+
+    While an image cannot be read, no blob goes.
+    """
+    import json
+
+    connection = planning.store.index.connection
+    if planning.store.index.hiding_blobs():
+        return dict.fromkeys(going, 0)
+    blobs = {manifest: _blobs_of(manifest, planning) for manifest in (*going, *staying)}
+    needed = {digest for manifest in staying for digest in blobs[manifest]}
+    frees: dict[Digest, int] = {}
+    for manifest in reversed(going):
+        mine = {digest: size for digest, size in blobs[manifest].items() if digest not in needed}
+        elsewhere = connection.execute(
+            "SELECT DISTINCT digest FROM reach WHERE root <> ? AND digest IN (SELECT value FROM json_each(?))",
+            (root, json.dumps(list(mine))),
+        )
+        frees[manifest] = sum(mine.values()) - sum(mine[Digest(digest)] for (digest,) in elsewhere)
+        needed |= set(mine)
+    return frees
+
+
+def _blobs_of(manifest: Digest, planning: Planning) -> dict[Digest, int]:
+    """Return the blobs of one image that is here, with their bytes."""
+    content = planning.store.read(manifest)
+    document = read_manifest(content)
+    assert isinstance(document, Manifest)
+    return {manifest: len(content)} | {blob.digest: blob.size for blob in (document.config, *document.layers)}
+
+
+def _nothing_left(name: str) -> Conflict:
+    return Conflict(f"{name} would have no image left", hints=(f"to take all of it away: rm {name}",))
+
+
+def removals(wanted: list[Target], planning: Planning, *, force: bool) -> list[Action]:
+    """Return one action for each image that goes, and for each name that goes from an image that stays."""
+    names = _all_names(planning, {target.root for target in wanted})
+    kept = _kept_platforms(wanted, planning)
+    going: dict[Digest, set[str]] = {}
+    failures: list[Action] = []
+    staying: dict[Digest, list[str]] = {}
+    for target in wanted:
+        have = names[target.root]
+        others = kept.get(target.root)
+        conflict = None
+        if others and target.by_id:
+            conflict = Conflict(
+                f"unable to remove {target.id.short}: {', '.join(have) or target.root.short} has {listed(others)} too",
+                hints=(
+                    f"one platform goes by: rm {_shown(have, target.root)} platform {_platform(target, planning)}",
+                    f"all of it goes by its name, or by the index: rm {target.root.short}",
+                ),
+            )
+        elif others:
+            staying[target.root] = others
+            continue
+        elif target.by_id and not force and not _one_name(have):
+            conflict = Conflict(
+                f"unable to remove {target.id.short}: the image has several names ({', '.join(have)})",
+                hints=("name the one to take away, or add force to remove the image with all its names",),
+            )
+        if conflict is not None:
+            if len(wanted) == 1:
+                raise conflict
+            failures.append(Fail("rm", target.id.short, conflict))
+            continue
+        taken = going.setdefault(target.root, set())
+        if target.name is None:
+            taken.update(have)
+        else:
+            taken.add(target.name)
+            taken.update(_digest_names(target.name, have, taken))
+    ids = {target.root: target.id for target in wanted}
+    gone = [root for root, taken in going.items() if taken >= set(names[root])]
+    frees = _frees(planning, gone)
+    actions: list[Action] = []
+    for root, taken in going.items():
+        if root in frees:
+            actions.append(Remove(tuple(names[root]), root, ids[root], frees[root]))
+        else:
+            actions += [Untag(name, root, ids[root]) for name in names[root] if name in taken]
+    for root, platforms in staying.items():
+        why = f"it has {listed(platforms)} too; one platform goes by: rm {_shown(names[root], root)} platform OS/ARCH"
+        actions.append(Stay(", ".join(names[root]) or root.short, ids[root], why))
+    return actions + failures
+
+
+def _shown(names: Sequence[str], root: Digest) -> str:
+    """Return what an index can be called by in a statement."""
+    return names[0] if names else root.short
+
+
+def _platform(target: Target, planning: Planning) -> str:
+    row = planning.store.index.connection.execute(
+        "SELECT platform FROM entry WHERE root = ? AND id = ?", (target.root, target.id)
+    ).fetchone()
+    return str(row[0]) if row and row[0] else "OS/ARCH"
+
+
+def _kept_platforms(wanted: list[Target], planning: Planning) -> dict[Digest, list[str]]:
+    """Return for each index of which not all images are wanted the platforms that are not: it stays, whole."""
+    chosen: dict[Digest, set[Digest]] = {}
+    for target in wanted:
+        chosen.setdefault(target.root, set()).add(target.id)
+    for target in wanted:
+        if target.every:
+            chosen.pop(target.root, None)
+    rows = planning.store.index.connection.execute(
+        "SELECT DISTINCT root, id, platform, manifest FROM entry WHERE root IN"
+        " (SELECT root FROM entry GROUP BY root HAVING min(manifest) <> max(manifest))"
+    )
+    kept: dict[Digest, list[str]] = {}
+    for root, id_, platform, manifest in rows:
+        if root in chosen and id_ not in chosen[root]:
+            kept.setdefault(Digest(root), []).append(platform or Digest(id_ or manifest).short)
+    return kept
+
+
+def _one_name(names: list[str]) -> bool:
+    """Whether these are at most one tag, and digest names of the same repository beside it.
+
+    Docker removes an image with such names by its id, and asks for force when it has more.
+    """
+    references = [read_name(name) for name in names]
+    return len({r.canonical_name for r in references}) <= 1 and sum(r.tag is not None for r in references) <= 1
+
+
+def _all_names(planning: Planning, roots: set[Digest]) -> dict[Digest, list[str]]:
+    names: dict[Digest, list[str]] = {root: [] for root in roots}
+    rows = planning.store.index.connection.execute(
+        "SELECT DISTINCT root, name FROM entry WHERE name IS NOT NULL ORDER BY name"
+    )
+    for root, name in rows:
+        if root in names:
+            names[root].append(name)
+    if not all(names.values()):
+        for entry in unshown(planning.store):
+            have = names.get(entry.descriptor.digest)
+            if entry.name is not None and have is not None and str(entry.name) not in have:
+                have.append(str(entry.name))
+    return names
+
+
+def _digest_names(name: str, have: list[str], taken: set[str]) -> list[str]:
+    """Return the digest names that go with the last tag of their repository, as in docker."""
+    place = read_name(name).canonical_name
+    same = {other: read_name(other) for other in have}
+    same = {other: parsed for other, parsed in same.items() if parsed.canonical_name == place}
+    tags = [other for other, parsed in same.items() if parsed.tag and other not in taken]
+    return [] if tags else [other for other, parsed in same.items() if not parsed.tag]
+
+
+def _frees(planning: Planning, roots: list[Digest]) -> dict[Digest, int]:
+    """Return for each image, removed in this order, the bytes of the blobs that go with it: none that is still needed.
+
+    A blob that several of them share goes with the last. While another image cannot be read, no blob goes.
+    """
+    connection = planning.store.index.connection
+    if planning.store.index.hiding_blobs().keys() - set(roots):
+        return dict.fromkeys(roots, 0)
+    connection.execute("CREATE TEMP TABLE IF NOT EXISTS doomed (root TEXT PRIMARY KEY, place INTEGER) WITHOUT ROWID")
+    connection.execute("DELETE FROM temp.doomed")
+    connection.executemany("INSERT INTO temp.doomed VALUES (?, ?)", [(root, place) for place, root in enumerate(roots)])
+    rows = connection.execute(
+        "SELECT last, sum(size) FROM ("
+        " SELECT max(doomed.place) AS last, reach.size AS size FROM temp.doomed JOIN reach ON reach.root = doomed.root"
+        " GROUP BY reach.digest"
+        " HAVING count(*) = (SELECT count(*) FROM reach AS every WHERE every.digest = reach.digest)"
+        ") GROUP BY last"
+    )
+    sizes = dict(rows.fetchall())
+    return {root: sizes.get(place, 0) for place, root in enumerate(roots)}

@@ -1,0 +1,61 @@
+"""Texts made from rows: what `as`, `to` and `run` say of each row of a query, in Go's templates."""
+
+from __future__ import annotations
+
+from imq.grammar import ast
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imq.engine.render.template.template import Piece
+    from imq.engine.render.values import Raw
+
+    from .verb import Planning
+
+
+def is_template(text: str) -> bool:
+    """Whether a text is a template in Go's language."""
+    return "{{" in text or "<<" in text
+
+
+def rendered(
+    query: ast.Rows, templates: Sequence[str], planning: Planning, hidden: Sequence[str] = ()
+) -> list[tuple[tuple[str, ...], tuple[Raw, ...]]]:
+    """Return what `rendered_pieces` does, each text in one piece."""
+    return [
+        (tuple("".join(piece.text for piece in pieces) for pieces in texts), row)
+        for texts, row in rendered_pieces(query, templates, planning, hidden)
+    ]
+
+
+def rendered_pieces(
+    query: ast.Rows, templates: Sequence[str], planning: Planning, hidden: Sequence[str] = ()
+) -> list[tuple[tuple[list[Piece], ...], tuple[Raw, ...]]]:
+    """Return for each row of a query the pieces of each template, and the row's `hidden` columns of the store.
+
+    Of a query of whole rows only the fields are asked for that the templates read. Raises `UnknownName` for one that
+    the rows do not have, and `StatementError` (code `template`) for what is no template.
+    """
+    from imq.engine.query.plan import headings
+    from imq.engine.render.template.template import Template
+    from imq.engine.render.template_row import Row, template_fields
+    from imq.engine.render.values import Manner
+
+    parsed = [Template.parse(source) for source in templates]
+    select = planning.bind(query)
+    if select.whole:
+        if isinstance(query, ast.Combination):
+            query = ast.Query("", base=query, span=query.span)
+        read = [template.fields() for template in parsed]
+        paths = None if None in read else frozenset().union(*(paths for paths in read if paths is not None))
+        fields = template_fields(select.table, paths)
+        query = query.replace(select=tuple(ast.Column(ast.Field((field.name,))) for field in fields))
+    table = select.table if select.whole else None
+    select, rows = planning.rows(query, hidden)
+    shown, manner = headings(select), Manner(planning.scope.now, planning.scope.zone)
+    width = len(select.columns)
+    return [
+        (tuple(template.pieces(Row(shown, row[:width], table, manner)) for template in parsed), row[width:])
+        for row in rows
+    ]

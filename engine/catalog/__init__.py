@@ -1,0 +1,1 @@
+"""Tables, fields, functions, predicates, clauses and settings, each declared once."""

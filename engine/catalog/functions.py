@@ -1,0 +1,119 @@
+"""The functions of the language, declared once: what they take and give. Their SQL stands in sql.py's dialect."""
+
+from __future__ import annotations
+
+from imq.grammar.record import Record
+
+from .schema import Kind
+
+
+class Function(Record):
+    """A function of one row. `takes` are the kinds of each argument; empty: any, after the first any like it.
+
+    `gives` None means: the kind of the argument at `like`. The last argument may come any number of times (`repeats`),
+    or the last ones may be left out (`optional`: how many). `inner`: statements have no use for it.
+    """
+
+    name: str
+    takes: tuple[tuple[Kind, ...], ...]
+    gives: Kind | None
+    doc: str
+    repeats: bool = False
+    optional: int = 0
+    like: int = 0
+    inner: bool = False
+
+
+class Aggregate(Record):
+    """A function of all rows of a group. `takes` are the kinds it accepts; empty: any. `gives` is as in `Function`.
+
+    `bare` says that it may be written without an argument.
+    """
+
+    name: str
+    takes: tuple[Kind, ...]
+    gives: Kind | None
+    doc: str
+    bare: bool = False
+
+
+_SUMMED = (Kind.NUMBER, Kind.SIZE, Kind.DURATION)
+_ORDERED = (
+    *_SUMMED, Kind.TIME, Kind.TEXT, Kind.DIGEST, Kind.REFERENCE, Kind.REPOSITORY, Kind.TAG, Kind.VERSION, Kind.PLATFORM,
+)  # fmt: skip
+
+_TEXT, _NUMBER, _TIME, _LIST, _ANY = (Kind.TEXT,), (Kind.NUMBER,), (Kind.TIME,), (Kind.LIST,), ()
+
+FUNCTIONS: dict[str, Function] = {
+    function.name: function
+    for function in (
+        Function("lower", (_TEXT,), Kind.TEXT, "the text in lower case"),
+        Function("upper", (_TEXT,), Kind.TEXT, "the text in upper case"),
+        Function("length", ((Kind.TEXT, Kind.LIST),), Kind.NUMBER, "how many characters a text has, or items a list"),
+        Function(
+            "replace",
+            (_TEXT, _TEXT, _TEXT),
+            Kind.TEXT,
+            "the text with every occurrence of the second replaced by the third",
+        ),
+        Function(
+            "capture",
+            (_TEXT, _TEXT, _NUMBER),
+            Kind.TEXT,
+            "what a regular expression finds in the text: its group of this number, else its first, else all of it;"
+            " unknown when it finds nothing",
+            optional=1,
+        ),
+        Function(
+            "path_match",
+            (_TEXT, _TEXT),
+            Kind.BOOLEAN,
+            "whether a pattern of docker's reference filter matches the whole text: its * and ? stop at a slash",
+        ),
+        Function("split", (_TEXT, _TEXT), Kind.LIST, "the parts of the text between the separators"),
+        Function("join", (_LIST, _TEXT), Kind.TEXT, "the items of the list with the text between them"),
+        Function("basename", (_TEXT,), Kind.TEXT, "what stands behind the last slash of the text"),
+        Function("dirname", (_TEXT,), Kind.TEXT, "what stands before the last slash of the text"),
+        Function("coalesce", (_ANY, _ANY), None, "the first of its arguments that is known", repeats=True),
+        Function(
+            "if",
+            ((Kind.BOOLEAN,), _ANY, _ANY),
+            None,
+            "the second argument where the first holds, else the third",
+            like=1,
+        ),
+        Function("age", (_TIME,), Kind.DURATION, "how long ago the time was"),
+        Function("now", (), Kind.TIME, "the time at which the statement began"),
+        Function("year", (_TIME,), Kind.NUMBER, "the year of the time, in the local zone"),
+        Function("month", (_TIME,), Kind.NUMBER, "the month of the time, 1 to 12, in the local zone"),
+        Function("day", (_TIME,), Kind.NUMBER, "the day of the month of the time, in the local zone"),
+        Function("as_name", (_TEXT,), Kind.REFERENCE, "the text as names are kept: redis is redis:latest", inner=True),
+        Function("as_repository", (_TEXT,), Kind.REPOSITORY, "the text as repositories are kept", inner=True),
+        Function("as_digest", (_TEXT,), Kind.DIGEST, "the text as digests are kept, or their beginning", inner=True),
+    )
+}
+
+AGGREGATES: dict[str, Aggregate] = {
+    aggregate.name: aggregate
+    for aggregate in (
+        Aggregate(
+            "count",
+            (),
+            Kind.NUMBER,
+            "how many rows; how many of the argument are known. A row of images is a name: count(distinct images)"
+            " counts each image once",
+            bare=True,
+        ),
+        Aggregate("sum", _SUMMED, None, "the sum of what is known"),
+        Aggregate("avg", _SUMMED, None, "the mean of what is known"),
+        Aggregate("min", _ORDERED, None, "the smallest that is known"),
+        Aggregate("max", _ORDERED, None, "the largest that is known"),
+        Aggregate(
+            "list",
+            (),
+            Kind.LIST,
+            "all that are known, as a list in their order; several lists of the same rows have an item for each row,"
+            " in one order, with null for what is unknown",
+        ),
+    )
+}

@@ -1,0 +1,184 @@
+"""What a table and a field are: one declaration each, from which binding, help, output and completion follow."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from imq.grammar.errors import UnknownName, listed, nearest
+from imq.grammar.record import TYPE_CHECKING, Record
+
+if TYPE_CHECKING:
+    from imq.grammar.errors import Span
+
+
+class Kind(Enum):
+    """The type of a value; the text is how errors and help name it."""
+
+    TEXT = "a text"
+    NUMBER = "a number"
+    REFERENCE = "an image name"
+    REPOSITORY = "a repository name"
+    TAG = "a tag"
+    SIZE = "a size in bytes"
+    TIME = "a time"
+    DURATION = "a duration"
+    BOOLEAN = "true or false"
+    DIGEST = "a digest"
+    VERSION = "a version"
+    PLATFORM = "a platform"
+    LIST = "a list of texts"
+    MAP = "a map of texts"
+
+
+class Cost(Enum):
+    """What a source must fetch before it knows a field, cheapest first."""
+
+    LISTED = "the list of names"
+    DIGEST = "the digest that a name stands for"
+    NAMED = "the manifest or index that a name stands for"
+    MANIFEST = "the manifest"
+    CONFIG = "the config"
+    ATTACHED = "the list of what is attached to it"
+    CONTENT = "the content of the layers"
+
+
+class Of(Enum):
+    """What may follow `TABLE of`; the text is how errors and help name it."""
+
+    NOTHING = "nothing"
+    IMAGES = "images"
+    FILE = "a file"
+    REPOSITORIES = "repositories"
+    NAMES = "names in registries"
+    TERM = "a word to search for"
+
+
+class Field(Record):
+    """One field of a table.
+
+    `doc` is its help. `aliases` are further names. `placeholders` maps docker's template names that show the field to
+    how they show it (see render/values.py); the field's own name always works, with or without underscores.
+    `ending` is what a text may go without that is looked for in a list: the protocol of a port. `items` is the kind of
+    what a list has. A field that is
+    `worked_out` is kept nowhere: a function lent to SQL, another field that it is given, and the part that is meant.
+    `values` are the only values that a field has, where these are few. `of_containers`: it tells of containers, which
+    only their engines know; `unseen`: the place of this table cannot tell it of any row.
+    """
+
+    name: str
+    kind: Kind
+    doc: str
+    aliases: tuple[str, ...] = ()
+    placeholders: tuple[tuple[str, str], ...] = ()
+    title: str = ""
+    cost: Cost = Cost.CONFIG
+    ending: str = ""
+    items: Kind = Kind.TEXT
+    worked_out: tuple[str, str, int] | None = None
+    values: tuple[str, ...] = ()
+    of_containers: bool = False
+    unseen: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name and the aliases."""
+        return (self.name, *self.aliases)
+
+    @property
+    def heading(self) -> str:
+        """The column title: docker's when it has one."""
+        return self.title or self.name.upper().replace("_", " ")
+
+
+DERIVED = "="
+"""The `view` of a table that only a query inside the statement makes."""
+
+
+class Relation(Record):
+    """Rows of another table that belong to a row: `any layers where …`, `count(layers)`, `base.name`.
+
+    `link` is the word by which the writer of SQL knows how they belong together. `many`: there can be several.
+    `singular` and `keys` are for `has layer D`: D is one of these fields of a row. `drives` are the fields of the row
+    outside by which rows of a registry are asked for; the link is then `asked`, the first of them, and those that are
+    the same in both rows, or `INSIDE=OUTSIDE` where they have two names.
+    """
+
+    name: str
+    table: str
+    doc: str
+    link: str = "image"
+    many: bool = True
+    singular: str = ""
+    keys: tuple[str, ...] = ()
+    drives: tuple[str, ...] = ()
+
+
+def remote_by(field: str) -> Relation:
+    """Return the relation of rows that have a name in this field to what its registry has under it."""
+    doc = "what its registry has now under its name"
+    return Relation("remote", "tags", doc, f"asked {field}", many=False, drives=(field,))
+
+
+class Table(Record):
+    """One table. `shown` are the columns of a plain answer, `order` its usual order (`-` before a key: descending).
+
+    `key` are the fields by which rows of two queries are the same. `takes` is what may follow `of`: images, a file
+    (which then must be there), or nothing. `remote` tables are of registries; `places` says that `in HOST` may follow.
+    `view` is what it is called in SQL, when that is not its name.
+    """
+
+    name: str
+    doc: str
+    fields: tuple[Field, ...]
+    shown: tuple[str, ...]
+    order: tuple[str, ...]
+    key: tuple[str, ...] = ()
+    relations: tuple[Relation, ...] = ()
+    takes: Of = Of.NOTHING
+    remote: bool = False
+    places: bool = False
+    view: str = ""
+
+    @property
+    def physical(self) -> str:
+        """What the table is called in SQL."""
+        return self.view or self.name
+
+    @property
+    def kept(self) -> tuple[Field, ...]:
+        """The fields that are columns in SQL: all that are not worked out of others."""
+        return tuple(field for field in self.fields if field.worked_out is None)
+
+    def relation(self, name: str) -> Relation | None:
+        """Return the relation of this name."""
+        wanted = folded(name)
+        return next((relation for relation in self.relations if folded(relation.name) == wanted), None)
+
+    def find(self, name: str) -> Field | None:
+        """Return the field of this name or alias, without regard to case and underscores."""
+        wanted = folded(name)
+        for field in self.fields:
+            if wanted == folded(field.name) or any(wanted == folded(alias) for alias in field.aliases):
+                return field
+        return None
+
+    def field(self, name: str, span: Span | None = None) -> Field:
+        """Return the field of this name or alias; else raise `UnknownName` with the nearest."""
+        if (field := self.find(name)) is not None:
+            return field
+        names = [field.name for field in self.fields]
+        problem = UnknownName(
+            f'{self.name} have no field "{name}"',
+            code="unknown-field",
+            span=span,
+            hints=(
+                nearest(name, [*names, *(a for f in self.fields for a in f.aliases)]) or f"fields: {listed(names)}",
+            ),
+        )
+        problem.name = name
+        raise problem
+
+
+def folded(name: str) -> str:
+    """Return a name as it is compared: `DownloadSize`, `download_size` and `DOWNLOAD_SIZE` are one."""
+    return name.replace("_", "").lower()

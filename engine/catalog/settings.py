@@ -1,0 +1,138 @@
+"""The settings that `set` shows and changes, declared once."""
+
+from __future__ import annotations
+
+from imq.engine.oci.manifest import LARGEST_ALLOWED, LARGEST_DOCUMENT
+from imq.engine.units.size import parse_size
+from imq.grammar.errors import StatementError, UnknownName, nearest
+from imq.grammar.record import TYPE_CHECKING, Record
+
+if TYPE_CHECKING:
+    from imq.grammar.errors import Span
+
+
+class Setting(Record):
+    """One setting: its name, what it is for, its default, and what it may be.
+
+    Empty `choices` mean a whole number, or (`size`) a number of bytes: from `least` to `most`, or, where nothing is
+    the most, any or `NO_BOUND`; or (`duration`) a time.
+    """
+
+    name: str
+    doc: str
+    default: str
+    choices: tuple[str, ...] = ()
+    size: bool = False
+    least: int = 0
+    most: int = 0
+    duration: bool = False
+
+    @property
+    def values(self) -> str:
+        """What it may be, in words."""
+        if self.most:
+            return f"{self.least >> 10}KiB to {self.most >> 20}MiB"
+        if self.size:
+            return "20GB, 512MiB, none"
+        if self.duration:
+            return "10m, 2 hours, 0"
+        return ", ".join(self.choices) or "1 to 64"
+
+    @property
+    def shape(self) -> str:
+        """What it may be, as help shows it."""
+        return " | ".join(self.choices) or ("SIZE" if self.size else "DURATION" if self.duration else "N")
+
+
+NO_BOUND = "none"
+
+
+SETTINGS: dict[str, Setting] = {
+    setting.name: setting
+    for setting in (
+        Setting(
+            "verify",
+            "full: a pull unpacks each layer to check its diff ID; lazy: digests only, unpacking when a question asks",
+            "full",
+            ("full", "lazy"),
+        ),
+        Setting("jobs", "how many layers travel or unpack at once", "4"),
+        Setting(
+            "quota",
+            "the most bytes that the store's blobs may take, such as 20GB: what would be more is refused; or none",
+            NO_BOUND,
+            size=True,
+        ),
+        Setting(
+            "largest_document",
+            "the most bytes of a manifest or config, such as 16MiB: a larger one is refused wherever it comes from",
+            f"{LARGEST_DOCUMENT >> 20}MiB",
+            size=True,
+            least=64 << 10,
+            most=LARGEST_ALLOWED,
+        ),
+        Setting(
+            "fresh",
+            "for how long what a tag of a registry stood for counts as known, such as 10m: till then questions do not"
+            " ask for it again; actions always do, and so does 0",
+            "0",
+            duration=True,
+        ),
+    )
+}
+
+
+_COUNTS = frozenset(map(str, range(1, 65)))
+
+
+def checked(name: str, value: str, span: Span | None = None) -> tuple[str, str]:
+    """Return the setting's name and value in their written form, or raise what is wrong with them."""
+    setting = SETTINGS.get(name.lower())
+    if setting is None:
+        raise UnknownName(
+            f'there is no setting "{name}"',
+            code="unknown-setting",
+            span=span,
+            hints=(nearest(name, SETTINGS), "settings: " + ", ".join(SETTINGS)),
+        )
+    lower = value.lower()
+    if setting.size:
+        size = bound(value)
+        if setting.most:
+            fits = size is not None and setting.least <= size <= setting.most
+        else:
+            fits = size is not None or lower == NO_BOUND
+        written = lower if lower == NO_BOUND else value
+    elif setting.duration:
+        fits, written = span_of(value) is not None, value
+    else:
+        fits = lower in (setting.choices or _COUNTS)
+        written = lower
+    if not fits:
+        raise StatementError(
+            f'{setting.name} cannot be "{value}"', code="setting", span=span, hints=(f"it may be: {setting.values}",)
+        )
+    return setting.name, written
+
+
+def bound(value: str) -> int | None:
+    """Return the bytes that the value of such a setting means, None for `NO_BOUND` and for what is no size."""
+    if value == NO_BOUND:
+        return None
+    return parse_size(value)
+
+
+def sized(value: str) -> int:
+    """Return the bytes that the value of a setting means which always has a bound."""
+    size = parse_size(value)
+    assert size is not None, value
+    return size
+
+
+def span_of(value: str) -> int | None:
+    """Return the nanoseconds that the value of such a setting means, None for what is no duration."""
+    if value == "0":
+        return 0
+    from imq.engine.units.time import parse_duration  # only those who set it pay for it
+
+    return parse_duration(value)

@@ -1,0 +1,46 @@
+"""Every table and field of the language, declared once."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from imq.engine.catalog.schema import DERIVED, Cost, Field, Kind, Of, Relation, Table, folded
+from imq.grammar.lexer import is_path, split_path
+
+from .containers import CONTAINERS
+from .images import IMAGES
+from .layers import HISTORY, LAYERS
+from .local import LINES, ROWS, SOURCES, USAGE
+from .registry import REMOTE, TAGS, THERE
+
+TABLES: dict[str, Table] = {
+    table.name: table for table in (IMAGES, LAYERS, HISTORY, CONTAINERS, *REMOTE, LINES, ROWS, SOURCES, USAGE)
+}
+
+SEARCHED = frozenset(name for name, table in TABLES.items() if table.takes is Of.TERM)
+"""Tables that a word to search for follows at once: `search redis`."""
+
+_INSIDES = "what is inside of layers cannot be asked yet"
+ELSEWHERE: dict[str, str] = {
+    "files": _INSIDES,
+    "packages": _INSIDES,
+}
+"""Tables and relations of the language that no source here has, and why."""
+
+
+def is_field_name(text: str) -> bool:
+    """Whether a text is the name or path of a field of any table, so that a bare word of this text would be unclear."""
+    return is_path(text) and folded(split_path(text)[0]) in _field_names()
+
+
+@cache
+def _field_names() -> frozenset[str]:
+    names = {name for table in (*TABLES.values(), *THERE.values()) for one in table.fields for name in one.names}
+    return frozenset(folded(name) for name in (*names, *(r.name for t in TABLES.values() for r in t.relations)))
+
+
+__all__ = [
+    "CONTAINERS", "DERIVED", "ELSEWHERE", "HISTORY", "IMAGES", "LAYERS", "LINES", "ROWS", "SEARCHED",
+    "SOURCES", "TABLES", "TAGS", "THERE", "USAGE", "Cost", "Field", "Kind", "Of", "Relation", "Table", "folded",
+    "is_field_name",
+]  # fmt: skip

@@ -1,0 +1,1 @@
+"""The pages of help, and completion: both made from the declarations."""

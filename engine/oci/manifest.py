@@ -1,0 +1,339 @@
+"""The JSON documents of an image: descriptor, manifest, index and config, checked when they are read.
+
+A value that exists is valid: digests are digests, sizes are not negative, an index is not also a manifest.
+Documents come from outside, so everything that does not fit raises `Malformed` naming the field; its code says what is
+wrong: `document-size`, `json`, `duplicate-key`, `ambiguous-key`, `layer-count`, `size`, `digest`,
+`ambiguous-manifest`, `schema1`, and `document` for a field that is missing or of another type. As in Go, null is a
+field that is missing.
+"""
+
+from __future__ import annotations
+
+from imq.grammar.errors import Malformed
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from . import json_schema, media_types
+from .digest import Digest
+from .platform import Platform, platform_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+_USUAL_KEYS = frozenset({"mediaType", "digest", "size"})
+"""All that most descriptors have, and images have many."""
+LAYOUT_VERSION = "1.0.0"
+"""The one version of image layouts that there is."""
+LARGEST_DOCUMENT = 4 << 20
+"""Bytes: the distribution specification's limit for manifests, used for every document unless a setting says more."""
+LARGEST_ALLOWED = 256 << 20
+"""Bytes: more than that is never read as one document, whatever the setting."""
+MOST_LAYERS = 4096
+"""More layers than any runtime mounts; a manifest with more is refused."""
+
+
+def check_size(size: int, limit: int, what: str) -> None:
+    """Raise `Malformed` (code `document-size`) for a document of more bytes than the setting `largest_document` allows.
+
+    `size` is what is known of it: of one that is still being read, a byte more than the limit.
+    """
+    if size <= limit:
+        return
+    wanted = -(-max(size, 2 * limit) >> 20)
+    raise Malformed(
+        f"{what} has {size if size > limit + 1 else f'more than {limit}'} bytes; largest_document allows {limit}",
+        code="document-size",
+        hints=(f"if it is meant to be so large: set largest_document = {wanted}MiB",)
+        if size <= LARGEST_ALLOWED
+        else (f"set largest_document allows {LARGEST_ALLOWED >> 20}MiB at most",),
+    )
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise Malformed(f"the key {twice!r} stands twice in one object", code="duplicate-key")
+    return document
+
+
+def _no_constant(word: str) -> None:
+    raise ValueError(f"{word} is no number")  # though Python would take it for one
+
+
+def read_json(content: bytes, what: str) -> dict[str, Any]:
+    """Parse one JSON object, in UTF-8 without a byte order mark.
+
+    Whoever brings the content in bounds it: see `check_size`. Raises `Malformed`: `json` for what is not JSON or nested
+    too deep to be read, `duplicate-key`, and `document` when it is not an object.
+    """
+    document = read_json_value(content, what)
+    if not isinstance(document, dict):
+        raise Malformed(f"{what} is not a JSON object", code="document")
+    return document
+
+
+def read_json_value(content: bytes, what: str) -> Any:
+    """Parse one JSON value as `read_json` does an object."""
+    import json
+
+    try:
+        text = content.decode()
+        if "\\u" in text:
+            text = _whole_characters(text)
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except UnicodeDecodeError as problem:
+        raise Malformed(f"{what} is not JSON: byte {problem.start} is not UTF-8", code="json") from None
+    except (ValueError, RecursionError) as problem:
+        raise Malformed(f"{what} is not JSON: {problem}", code="json") from None
+    except Malformed as problem:
+        raise Malformed(f"{what}: {problem.message}", code=problem.code) from None
+
+
+def _whole_characters(text: str) -> str:
+    r"""Return a JSON text in which U+FFFD replaces each half of a surrogate pair (`"\ud800"`), as Go reads it."""
+    import re
+
+    def whole(escape: re.Match[str]) -> str:
+        return "\\ufffd" if escape[1] else escape[0]
+
+    if re.search(r"\\u[dD][89a-fA-F]", text) is None:
+        return text
+    pair = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    return re.sub(rf"{pair}|\\(u[dD][89a-fA-F][0-9a-fA-F]{{2}})|\\.", whole, text)
+
+
+def read_listing(content: bytes, what: str) -> dict[str, Any]:
+    """Return the index.json of an image layout, whose `manifests` are a list; null is none, as Go writes it."""
+    document = read_json(content, what)
+    json_schema.MANIFEST.check(document, what)
+    if "manifests" not in document:
+        raise Malformed(f"{what} has no list of manifests", code="document")
+    return {**document, "manifests": _list(document["manifests"], what, "manifests")}
+
+
+def read_archive_images(content: bytes, what: str) -> list[tuple[str, list[str], list[str]]]:
+    """Return the config, the names and the layers of each image that the manifest.json of docker's archives lists.
+
+    null lists none, as in Go.
+    """
+    images = read_json_value(content, what)
+    if images is None:
+        return []
+    if not isinstance(images, list):
+        raise Malformed(f"{what} is not a list of images", code="document")
+    found = []
+    for place, image in enumerate(images):
+        json_schema.ARCHIVE_IMAGE.check(image, f"entry {place} of {what}")
+        if not image.get("Config"):
+            raise Malformed(f"entry {place} of {what} names no config", code="document")
+        texts = ([text or "" for text in image.get(key) or ()] for key in ("RepoTags", "Layers"))
+        found.append((image["Config"], *texts))
+    return found
+
+
+def check_layout(content: bytes, what: str) -> None:
+    """Raise `Malformed` when `content` is no oci-layout file, or that of a layout of another version."""
+    document = read_json(content, what)
+    json_schema.LAYOUT.check(document, what)
+    version = document.get("imageLayoutVersion")
+    if version != LAYOUT_VERSION:
+        raise Malformed(
+            f"{what} says that this is an image layout of version {str(version)[:40]!r}, and {LAYOUT_VERSION} is known",
+            code="layout-version",
+            hints=("write it again with a current tool: skopeo copy docker://NAME oci:FOLDER",),
+        )
+
+
+def write_json(document: Mapping[str, Any]) -> bytes:
+    """Serialise a document the same way every time, so that equal documents have equal digests."""
+    import json
+
+    try:
+        return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # a half of a surrogate pair, which JSON can only write escaped
+        return json.dumps(document, separators=(",", ":")).encode()
+
+
+class Descriptor(Record):
+    """Where some content is named: its media type, digest and size in bytes, and what is said about it.
+
+    `urls` are other places that may have it, which nobody is made to ask.
+    """
+
+    media_type: str
+    digest: Digest
+    size: int
+    annotations: Mapping[str, str] = {}
+    platform: Platform | None = None
+    artifact_type: str = ""
+    urls: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, document: Any, what: str) -> Descriptor:
+        """Read a descriptor out of a parsed document; `what` names it in errors."""
+        if not isinstance(document, dict):
+            raise Malformed(f"{what} is not a descriptor", code="document")
+        if not (document.keys() <= _USUAL_KEYS and type(document.get("mediaType")) is str):
+            json_schema.DESCRIPTOR.check(document, what)
+        size = document.get("size")
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0 or size >= 1 << 62:
+            raise Malformed(f"{what} has no valid size", code="size")
+        platform, annotations = document.get("platform"), document.get("annotations")
+        try:
+            digest = Digest.parse_any(document.get("digest"))
+        except Malformed as problem:
+            raise Malformed(f"{what}: {problem.message}", code=problem.code, hints=problem.hints) from None
+        return cls(
+            document.get("mediaType") or "",
+            digest,
+            size,
+            _texts(annotations) if annotations else {},
+            platform_of(platform) if platform is not None else None,
+            document.get("artifactType") or "",
+            tuple(url or "" for url in document.get("urls") or ()),
+        )
+
+    def document(self) -> dict[str, Any]:
+        """Return the descriptor as the JSON object that `read` reads."""
+        document: dict[str, Any] = {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size}
+        if self.artifact_type:
+            document["artifactType"] = self.artifact_type
+        if self.platform is not None:
+            platform: dict[str, Any] = {"architecture": self.platform.architecture, "os": self.platform.os}
+            if self.platform.os_version:
+                platform["os.version"] = self.platform.os_version
+            if self.platform.os_features:
+                platform["os.features"] = list(self.platform.os_features)
+            if self.platform.variant:
+                platform["variant"] = self.platform.variant
+            document["platform"] = platform
+        if self.annotations:
+            document["annotations"] = dict(self.annotations)
+        if self.urls:
+            document["urls"] = list(self.urls)
+        return document
+
+    def __hash__(self) -> int:
+        """Hash by content: annotations are a mapping and cannot be hashed."""
+        return hash((self.media_type, self.digest, self.size))
+
+
+class Manifest(Record):
+    """One image for one platform (or an artifact): its config and its layers, bottom first."""
+
+    media_type: str
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    annotations: Mapping[str, str]
+    artifact_type: str = ""
+    subject: Descriptor | None = None
+
+    @property
+    def is_image(self) -> bool:
+        """False for artifacts: what has another config than an image, or nothing that is a layer among its layers.
+
+        The first are charts and bills of materials, the second cosign's signatures and buildkit's attestations.
+        """
+        config = self.config.media_type
+        if config in media_types.CONFIGS and not self.layers:
+            return True
+        if config not in media_types.CONFIGS and config not in media_types.VAGUE_CONFIGS:
+            return False
+        types = {layer.media_type for layer in self.layers}
+        if config not in media_types.CONFIGS:  # then its layers alone tell
+            types.discard("")
+        return any(media_types.is_layer(media_type) for media_type in types)
+
+    @property
+    def kind(self) -> str:
+        """What an artifact says that it is: its own type, else that of its config, else of what it holds."""
+        config = self.config.media_type
+        told = "" if config in media_types.CONFIGS or config == media_types.EMPTY else config
+        return self.artifact_type or told or next((layer.media_type for layer in self.layers), config)
+
+    @property
+    def download_size(self) -> int:
+        """Bytes of config and layers as they travel, each distinct blob once."""
+        return sum({d.digest: d.size for d in (self.config, *self.layers)}.values())
+
+
+class Index(Record):
+    """Several manifests under one name, one for each platform, and attestations beside them."""
+
+    media_type: str
+    manifests: tuple[Descriptor, ...]
+    annotations: Mapping[str, str]
+    artifact_type: str = ""
+    subject: Descriptor | None = None
+
+
+def read_manifest(content: bytes, media_type: str = "", what: str = "the manifest") -> Manifest | Index:
+    """Parse a manifest or an index. `media_type` is what its descriptor or server said; it must agree with the text."""
+    document = read_json(content, what)
+    if document.get("schemaVersion") == 1 or media_type in (
+        media_types.DOCKER_SCHEMA1,
+        media_types.DOCKER_SCHEMA1_SIGNED,
+    ):
+        raise Malformed(
+            f"{what} is of schema 1, which docker has retired",
+            code="schema1",
+            hints=("push the image again with a current docker, or copy it with: skopeo copy --format oci",),
+        )
+    json_schema.MANIFEST.check(document, what)
+    stated = document.get("mediaType") or ""
+    has_index, has_image = "manifests" in document, "layers" in document or "config" in document
+    if has_index and has_image:
+        raise Malformed(f"{what} is both an index and an image", code="ambiguous-manifest")
+    if (has_index or has_image) and ("fsLayers" in document or document.get("history") is not None):
+        raise Malformed(f"{what} is of schema 1 and of schema 2 at once", code="ambiguous-manifest")
+    if not has_index and not has_image:
+        raise Malformed(f"{what} is neither an index nor an image", code="document")
+    kinds, default = (
+        (media_types.INDEXES, media_types.OCI_INDEX) if has_index else (media_types.MANIFESTS, media_types.OCI_MANIFEST)
+    )
+    known = media_types.INDEXES | media_types.MANIFESTS
+    for said in (stated, media_type):
+        if said in known and said not in kinds:
+            raise Malformed(f"{what} says it is {said}, but its content is not", code="ambiguous-manifest")
+    if stated in known and media_type in known and stated != media_type:
+        raise Malformed(f"{what} says it is {stated}, but came as {media_type}", code="ambiguous-manifest")
+    media_type = stated if stated in kinds else media_type if media_type in kinds else default
+    annotations = _texts(document.get("annotations") or {})
+    artifact_type, about = document.get("artifactType") or "", document.get("subject")
+    subject = Descriptor.read(about, f"the subject of {what}") if about is not None else None
+    if has_index:
+        entries = _list(document["manifests"], what, "manifests")
+        return Index(
+            media_type,
+            tuple(Descriptor.read(entry, f"entry {place} of {what}") for place, entry in enumerate(entries)),
+            annotations,
+            artifact_type,
+            subject,
+        )
+    layers = _list(document.get("layers"), what, "layers")
+    if len(layers) > MOST_LAYERS:
+        raise Malformed(f"{what} has {len(layers)} layers; the limit is {MOST_LAYERS}", code="layer-count")
+    return Manifest(
+        media_type,
+        Descriptor.read(document.get("config"), f"the config of {what}"),
+        tuple(Descriptor.read(layer, f"layer {place} of {what}") for place, layer in enumerate(layers)),
+        annotations,
+        artifact_type,
+        subject,
+    )
+
+
+def _list(value: Any, what: str, key: str) -> list[Any]:
+    """Return a list; null is an empty one, as Go writes it."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise Malformed(f"{key!r} of {what} is not a list", code="document")
+    return value
+
+
+def _texts(value: Mapping[str, str | None]) -> Mapping[str, str]:
+    """Return a map of texts that was checked; null in it is an empty text, as in Go."""
+    return {key: text or "" for key, text in value.items()}

@@ -1,0 +1,112 @@
+"""Calls: functions of the row, and aggregates over the rows of a group."""
+
+from __future__ import annotations
+
+from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
+from imq.engine.catalog.tables import Kind
+from imq.engine.query import ir as b
+from imq.grammar import ast
+from imq.grammar.errors import StatementError, TypeMismatch, UnknownName, listed, nearest
+from imq.grammar.record import TYPE_CHECKING
+from imq.grammar.unparser import write
+
+from .comparisons import called, check_group, check_pattern
+from .literals import is_text, typed
+
+if TYPE_CHECKING:
+    from imq.engine.catalog.functions import Aggregate, Function
+
+    from .expressions import Expressions
+
+
+def call(e: Expressions, node: ast.Call) -> b.Bound:
+    """Bind a function of the row."""
+    function = FUNCTIONS.get(node.name)
+    if function is None or function.inner:
+        known = [*(name for name, one in FUNCTIONS.items() if not one.inner), *AGGREGATES]
+        raise UnknownName(
+            f'there is no function "{node.name}"',
+            code="unknown-function",
+            span=node.span,
+            hints=(nearest(node.name, known), "functions: " + listed(known)),
+        )
+    _check_count(function, node)
+    arguments: list[b.Bound] = []
+    for place, argument in enumerate(node.arguments):
+        kinds = function.takes[min(place, len(function.takes) - 1)]
+        if not kinds and place > function.like:
+            kinds = (arguments[function.like].kind,)
+        value = (
+            typed(e.literal(argument), kinds[0], e.scope.zone)
+            if kinds and isinstance(argument, ast.Literal)
+            else e.value(argument)
+        )
+        if place == 1 and function.name in ("path_match", "capture"):
+            check_pattern(function.name, value, argument)
+        if kinds and not any(value.kind is kind or (is_text(kind) and is_text(value.kind)) for kind in kinds):
+            wanted = " or ".join(kind.value for kind in kinds)
+            raise TypeMismatch(
+                f"{node.name} wants {wanted} here, but {called(value)} is {value.kind.value}",
+                span=argument.span,
+            )
+        arguments.append(value)
+    if function.name == "capture" and len(arguments) == 3:
+        check_group(arguments[1], arguments[2], node)
+    return b.Apply(function, tuple(arguments), function.gives or arguments[function.like].kind)
+
+
+def _check_count(function: Function, node: ast.Call) -> None:
+    count, most = len(node.arguments), len(function.takes)
+    if most - function.optional <= count and (count <= most or function.repeats):
+        return
+    least = f"{most - function.optional} or " if function.optional else ""
+    many = f"{least}{most} argument{'' if most == 1 else 's'}{' or more' if function.repeats else ''}"
+    raise TypeMismatch(f"{node.name} takes {many}, not {count}", span=node.span)
+
+
+def total(e: Expressions, node: ast.Call) -> b.Bound:
+    """Bind an aggregate over the rows of a group."""
+    aggregate = AGGREGATES[node.name]
+    if not e.totals:
+        raise StatementError(
+            f'"{node.name}" counts over rows and cannot stand here',
+            code="aggregate",
+            span=node.span,
+            hints=('use it in "select" or "having"', "or as a value of its own: (TABLE select " + write(node) + ")"),
+        )
+    if not node.arguments:
+        if not aggregate.bare:
+            raise TypeMismatch(f"{node.name} takes an argument: {node.name}(size)", span=node.span)
+        return b.Total(aggregate, None, distinct=False, kind=Kind.NUMBER)
+    if len(node.arguments) > 1:
+        raise TypeMismatch(f"{node.name} takes one argument", span=node.span)
+    if (identity := _each_image(e, node)) is not None:
+        return b.Total(aggregate, identity, distinct=True, kind=Kind.NUMBER)
+    named, e.named, e.totals = e.named, {}, False
+    argument = e.value(node.arguments[0])
+    e.named, e.totals = named, True
+    check_total(aggregate, argument, node)
+    return b.Total(aggregate, argument, node.distinct, aggregate.gives or argument.kind)
+
+
+def _each_image(e: Expressions, node: ast.Call) -> b.Column | None:
+    """Return the id, for `count(distinct images)`: the rows of images are their names."""
+    (argument,) = node.arguments
+    if node.name != "count" or argument != ast.Field(("images",)) or e.table.name != "images":
+        return None
+    if not node.distinct:
+        raise StatementError(
+            "count(images) can be read in two ways: rows of images are their names",
+            code="ambiguous",
+            span=node.span,
+            hints=("count counts names", "count(distinct images) counts each image once"),
+        )
+    return b.Column(e.table.field("id"))
+
+
+def check_total(aggregate: Aggregate, argument: b.Bound, node: ast.Call) -> None:
+    """Refuse an aggregate of what has no sum, or no order."""
+    if aggregate.takes and argument.kind not in aggregate.takes:
+        raise TypeMismatch(
+            f"{node.name} cannot be taken of {called(argument)}: it is {argument.kind.value}", span=node.span
+        )

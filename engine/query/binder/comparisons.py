@@ -1,0 +1,242 @@
+"""Comparisons: which kinds go together, and what the operators mean."""
+
+from __future__ import annotations
+
+import re
+
+from imq.engine.catalog.tables import Kind
+from imq.engine.oci.digest import hex_prefix, is_digest
+from imq.engine.query import ir as b
+from imq.grammar import ast
+from imq.grammar.errors import ImqError, TypeMismatch
+from imq.grammar.record import TYPE_CHECKING
+from imq.grammar.unparser import quote
+
+from .literals import is_text
+
+if TYPE_CHECKING:
+    from imq.grammar.errors import Span
+
+OF_TEXTS = ("like", "matches", "has")
+"""Operators with a text on their right."""
+_SIZED = (Kind.NUMBER, Kind.SIZE, Kind.DURATION)
+_NAMES = (Kind.REFERENCE, Kind.REPOSITORY, Kind.TAG)
+_ORDERED_ONLY = ("<", "<=", ">", ">=")
+_WILDCARDS = "*%"
+"""Wildcards that no image name has as a plain sign."""
+
+
+def test(node: ast.Expr, operator: str, left: b.Bound, right: b.Bound) -> b.Bound:
+    """Return the comparison of two values, or refuse it because of their kinds."""
+    if operator in OF_TEXTS and not is_text(right.kind):
+        raise TypeMismatch(
+            f'"{operator}" wants a text on its right, but {called(right)} is {right.kind.value}', span=node.span
+        )
+    if operator == "has":
+        if left.kind is not Kind.LIST and not (left.kind is Kind.MAP and isinstance(left, b.Column)):
+            raise TypeMismatch(
+                f'"has" wants a list or a map on its left, but {called(left)} is {left.kind.value}', span=node.span
+            )
+        return b.Test("has", left, _ended(left, right))
+    if operator in ("like", "matches") and left.kind in (Kind.LIST, Kind.MAP) and isinstance(left, b.Column):
+        _check_pattern(operator, left, right, node)
+        return b.Test(operator, left, right)  # any of its texts: of a map KEY=VALUE
+    if left.kind in (Kind.LIST, Kind.MAP):
+        advice = f"{called(left)} has X" if left.kind is Kind.LIST else f"{called(left)}.KEY {operator} X"
+        raise TypeMismatch(
+            f'{called(left)} is {left.kind.value} and cannot be compared with "{operator}"',
+            span=node.span,
+            hints=(advice,),
+        )
+    if operator in ("like", "matches"):
+        if not is_text(left.kind) and left.kind is not Kind.VERSION:
+            raise TypeMismatch(f'"{operator}" wants a text, but {called(left)} is {left.kind.value}', span=node.span)
+        _check_pattern(operator, left, right, node)
+        return b.Test(operator, left, right)
+    if Kind.DIGEST in (left.kind, right.kind) and (short := _short_id(operator, left, right)) is not None:
+        return short
+    comparable(left, right, node.span)
+    if operator in ("=", "!="):
+        _no_glob(operator, left, right, node)
+    if operator in _ORDERED_ONLY and left.kind is Kind.BOOLEAN:
+        raise TypeMismatch(f"{called(left)} is {left.kind.value} and has no order", span=node.span)
+    if operator in ("=", "!=") and left.kind is Kind.REFERENCE and isinstance(right, b.Value):
+        return _as_name_or_written(operator, left, right)
+    return b.Test(operator, left, right)
+
+
+def _as_name_or_written(operator: str, left: b.Bound, name: b.Value) -> b.Bound:
+    """Return the comparison with a name: `v1` means `v1:latest`, and what another tool called `v1`."""
+    if name.said in ("", name.value):
+        return b.Test(operator, left, name)
+    written = name.replace(value=name.said)
+    if operator == "=":
+        return b.Among(left, (name, written))
+    return b.Every((b.Test(operator, left, name), b.Test(operator, left, written)))
+
+
+def _no_glob(operator: str, left: b.Bound, right: b.Bound, node: ast.Expr) -> None:
+    """Refuse a pattern where a name is compared: no name has such a sign, so the test holds for none, or for all."""
+    if not isinstance(left, b.Column) or not isinstance(right, b.Value) or left.kind not in _NAMES:
+        return
+    said = right.said or str(right.value)
+    sign = next((sign for sign in said if sign in _WILDCARDS), None)
+    if sign is not None:
+        name = called(left)
+        alike = f"{name} like {quote(said.replace('%', '*'))}"
+        replacement = alike if operator == "=" else f"not {alike}"
+        if operator == "!=":
+            alike = f"({name} is known and not {alike})"  # as != has it: what has no value is not unlike it
+        written = operator if isinstance(node, ast.Comparison) else "in"
+        error = TypeMismatch(
+            f'"{written}" compares whole names, and no {name} has a "{sign}" in it',
+            code="glob",
+            span=node.span,
+            hints=(f"a pattern is compared by like: {alike}",),
+        )
+        error.replacement = replacement if isinstance(node, ast.Comparison) and sign != "%" else ""
+        raise error
+
+
+def _check_pattern(operator: str, left: b.Bound, right: b.Bound, node: ast.Expr) -> None:
+    """Refuse a constant pattern that its operator does not read as it was meant."""
+    if operator == "matches":
+        check_pattern("matches", right, node)
+    elif isinstance(right, b.Value):
+        _no_wildcards(str(right.value), left, node)
+
+
+def _no_wildcards(pattern: str, left: b.Bound, node: ast.Expr) -> None:
+    """Refuse the wildcards of SQL in a glob, where they are plain signs.
+
+    `%` is one unless a class or a backslash makes it plain; `_` is one where the pattern has no sign of a glob.
+    """
+    bare = re.sub(r"\\.|\[[!^]?\]?[^\]]*\]", "", pattern, flags=re.DOTALL)
+    percent, mark = "%" in bare, "_" in bare
+    if not percent and (not mark or "*" in bare or "?" in bare or bare != pattern):
+        return
+    place = node.right if isinstance(node, ast.Comparison) else node
+    any_sign = quote(_as_glob(pattern, "%_"))
+    itself = quote(_as_glob(pattern, "%")) if percent else quote(pattern)
+    if percent and mark:
+        hints = (f"like {any_sign} where _ is any one character, like {itself} where it is a plain sign",)
+    elif percent:
+        hints = (f"like {any_sign}",)
+    elif left.kind in (Kind.LIST, Kind.MAP):
+        hints = (f"like {any_sign} for any one character, like {quote(pattern.replace('_', '[_]'))} for the sign _",)
+    else:
+        hints = (f"like {any_sign} for any one character, = {itself} for the text as it is",)
+    error = TypeMismatch(
+        f'"like" takes a glob, where "{"%" if percent else "_"}" is a plain sign and "{"*" if percent else "?"}" the'
+        " wildcard",
+        code="glob",
+        span=place.span,
+        hints=(*hints, "to match a percent sign: [%]" if percent else ""),
+    )
+    error.replacement = any_sign if percent and not mark else ""
+    raise error
+
+
+def _as_glob(pattern: str, wildcards: str) -> str:
+    """Return a pattern of SQL as a glob; `wildcards` are those of its signs that are taken as such."""
+    signs = {"%": "*", "_": "?"}
+
+    def glob(part: re.Match[str]) -> str:
+        return signs[part[0]] if part[0] in wildcards else part[0]
+
+    return re.sub(r"\\.|\[[!^]?\]?[^\]]*\]|[%_]", glob, pattern, flags=re.DOTALL)
+
+
+def _ended(left: b.Bound, right: b.Bound) -> b.Bound:
+    """Return what is looked for in a list, with the ending that its texts have and this one goes without."""
+    ending = left.field.ending if isinstance(left, b.Column) else ""
+    if not ending or not isinstance(right, b.Value) or ending[0] in str(right.value):
+        return right
+    return right.replace(value=f"{right.value}{ending}")
+
+
+def check_pattern(name: str, pattern: b.Bound, node: ast.Expr) -> None:
+    """Refuse a constant pattern that is none, before anything runs."""
+    if not isinstance(pattern, b.Value):
+        return
+    from imq.engine.query.matching import path_match, regex_search
+
+    try:
+        (path_match if name == "path_match" else regex_search)(str(pattern.value), "")
+    except ImqError as error:
+        error.span = error.span or node.span
+        raise
+
+
+def check_group(pattern: b.Bound, group: b.Bound, node: ast.Expr) -> None:
+    """Refuse a group that a constant pattern does not have."""
+    if isinstance(pattern, b.Value) and isinstance(group, b.Value):
+        from imq.engine.query.matching import regex_capture
+
+        try:
+            regex_capture(str(pattern.value), "", int(group.value or 0))
+        except ImqError as error:
+            error.span = error.span or node.span
+            raise
+
+
+def comparable(left: b.Bound, right: b.Bound, span: Span | None) -> None:
+    """Refuse two values that cannot be equal because of their kinds."""
+    fits = (
+        left.kind is right.kind
+        or (is_text(left.kind) and is_text(right.kind))
+        or {left.kind, right.kind} == {Kind.NUMBER, Kind.SIZE}
+    )
+    if not fits:
+        raise TypeMismatch(
+            f"{called(left)} is {left.kind.value}, {called(right)} {right.kind.value}: they cannot be compared",
+            span=span,
+        )
+
+
+def result(operator: str, left: Kind, right: Kind) -> Kind | None:
+    """Return the kind of an arithmetic result; None when the two do not go together."""
+    if left is Kind.TIME or right is Kind.TIME:
+        return {("-", Kind.TIME, Kind.TIME): Kind.DURATION}.get((operator, left, right)) or (
+            Kind.TIME if operator in "+-" and (left, right) == (Kind.TIME, Kind.DURATION) else None
+        )
+    if left not in _SIZED or right not in _SIZED:
+        return None
+    if Kind.DURATION in (left, right) and left is not right and operator in "+-%":
+        return None
+    if left is right:
+        return Kind.NUMBER if operator == "/" else left if operator != "*" or left is Kind.NUMBER else None
+    if right is Kind.NUMBER:
+        return left
+    return right if left is Kind.NUMBER and operator != "/" else None
+
+
+def _short_id(operator: str, left: b.Bound, right: b.Bound) -> b.Bound | None:
+    """Return the test of a digest against the start of one, when that is what is compared."""
+    operand, value = (left, right) if isinstance(right, b.Value) else (right, left)
+    if operator not in ("=", "!=") or not isinstance(value, b.Value) or is_digest(str(value.value)):
+        return None
+    digits = hex_prefix(str(value.value))
+    if digits is None:
+        return None
+    starts = b.Starts(operand, f"sha256:{digits}")
+    return starts if operator == "=" else b.Every((b.IsKnown(operand, known=True), b.Negation(starts)))
+
+
+def called(value: b.Bound) -> str:
+    """Return how an error calls a value."""
+    match value:
+        case b.Column(field):
+            return field.name
+        case b.Item(field, key):
+            return f"{field.name}.{key}"
+        case b.Value(said=said):
+            return f'"{said}"'
+        case b.Lookup(field, _, said):
+            return f"{field.name} of {said}"
+        case b.Apply(function):
+            return f"{function.name}(…)"
+        case b.Total(aggregate):
+            return f"{aggregate.name}(…)"
+        case _:
+            return "this"

@@ -1,0 +1,417 @@
+"""Expressions: names to fields, words to typed values, phrases to what they stand for; every type is checked here.
+
+Left of an operator a bare word is a field; right of one it is a value, read as the kind of what it meets.
+"""
+
+from __future__ import annotations
+
+from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
+from imq.engine.catalog.predicates import PHRASES
+from imq.engine.catalog.tables import ELSEWHERE, TABLES, TAGS, Kind, folded
+from imq.engine.oci.reference import Reference
+from imq.engine.query import ir as b
+from imq.engine.query.visibility import unseen
+from imq.engine.units.time import parse_duration, parse_moment
+from imq.grammar import ast
+from imq.grammar.errors import ImqError, NotFound, StatementError, TypeMismatch, UnknownName
+from imq.grammar.lexer import is_path, split_path
+from imq.grammar.record import TYPE_CHECKING
+from imq.grammar.unparser import quote, write
+
+from .calls import call, total
+from .comparisons import OF_TEXTS, called, result, test
+from .literals import guessed, typed
+from .scope import NOTHING
+from .subqueries import has_row, of_relation, owned, single, total_of, within
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from imq.engine.catalog.tables import Field, Table
+
+    from .scope import Scope
+
+    Related = Callable[[ast.Rows, Table, Scope], b.Select]
+
+_MOMENTS = {"before": "<", "after": ">", "since": ">=", "within": ">="}
+
+
+class Expressions:
+    """Binds the expressions of one query.
+
+    `related` binds a query inside an expression. `named` are the selected columns by their folded names, for clauses
+    that come after `select`; `totals` says that aggregates may stand here. `singles` are the fields of relations that
+    were bound, by their paths: a field that is grouped by is the same where it is selected.
+    """
+
+    def __init__(self, table: Table, scope: Scope, related: Related) -> None:
+        self.table = table
+        self.scope = scope
+        self._related = related
+        self.named: dict[str, b.Bound] = {}
+        self.totals = False
+        self.singles: dict[tuple[str, ...], b.Bound] = {}
+
+    def condition(self, node: ast.Expr, clause: str) -> b.Bound:
+        """Bind what must be true or false; `clause` names the word that wants it."""
+        value = self.value(node)
+        if value.kind is not Kind.BOOLEAN:
+            raise TypeMismatch(
+                f'"{clause}" wants a condition, but {write(node)} is {value.kind.value}',
+                span=node.span,
+                hints=(f"compare it, or write: {write(node)} is known",),
+            )
+        return value
+
+    def value(self, node: ast.Expr) -> b.Bound:
+        """Bind an expression whose words stand on the left of operators."""
+        match node:
+            case ast.And(operands):
+                return b.Every(tuple(self.condition(operand, "and") for operand in operands))
+            case ast.Or(operands):
+                return b.Any(tuple(self.condition(operand, "or") for operand in operands))
+            case ast.Not(operand):
+                return b.Negation(self.condition(operand, "not"))
+            case ast.Field():
+                return self._field(node)
+            case ast.FieldOf():
+                return self._field_of(node)
+            case ast.Literal():
+                return guessed(self.literal(node), self.scope.zone)
+            case ast.Call():
+                return self.call(node)
+            case ast.Arithmetic():
+                return self._arithmetic(node)
+            case ast.Comparison():
+                return self._comparison(node)
+            case ast.Between(operand, low, high):
+                left = self.value(operand)
+                return b.Every(
+                    (
+                        test(node, ">=", left, self._right(low, left)),
+                        test(node, "<=", left, self._right(high, left)),
+                    )
+                )
+            case ast.Subquery(rows):
+                return single(self._related(rows, NOTHING, self.scope), node)
+            case ast.Exists(ast.Query(name) as rows, negated) if self._is_list(rows):
+                return b.IsKnown(b.Column(self.table.field(name)), not negated)
+            case ast.Exists(rows, negated):
+                exists = b.Exists(self.rows(rows))
+                return b.Negation(exists) if negated else exists
+            case ast.In(operand, _, rows) if rows is not None:
+                assert not isinstance(rows, ast.Variable)
+                return within(node, self.value(operand), self._related(rows, NOTHING, self.scope))
+            case ast.In(operand, (ast.Subquery(rows),)):
+                return within(node, self.value(operand), self._related(rows, NOTHING, self.scope))
+            case ast.In(operand, items):
+                return self._among(node, self.value(operand), items)
+            case ast.Known(operand, known):
+                return self._known(operand, known=known)
+            case ast.Phrase():
+                return self._phrase(node)
+            case ast.Variable():
+                raise UnknownName(f"${node.name} has no value", code="unknown-variable", span=node.span)
+
+    def _is_list(self, rows: ast.Query) -> bool:
+        """Whether `no tags` means a list of the row, as manifests have one, and not rows that belong to it."""
+        field = self.table.find(rows.table)
+        bare = rows == ast.Query(rows.table) and self.table.relation(rows.table) is None
+        return bare and field is not None and field.kind is Kind.LIST
+
+    def _known(self, operand: ast.Expr, *, known: bool) -> b.Bound:
+        """Bind `is known`; of a relation (`base is known`, `has layer`) it is whether there are rows."""
+        if (relation := owned(self, operand)) is not None:
+            exists = b.Exists(self.rows(ast.Query(relation.name, span=operand.span)))
+            return exists if known else b.Negation(exists)
+        return b.IsKnown(self.value(operand), known)
+
+    def _comparison(self, node: ast.Comparison) -> b.Bound:
+        if node.operator in _MOMENTS:
+            return self._moment(node)
+        if isinstance(node.left, ast.Literal) and not isinstance(node.right, ast.Literal):
+            right = self.value(node.right)
+            return test(node, node.operator, self._right(node.left, right), right)
+        if node.operator == "has" and (relation := owned(self, node.left)) and relation.keys:
+            return has_row(self, relation, node)
+        left = self.value(node.left)
+        if node.operator in OF_TEXTS and isinstance(node.right, ast.Literal):
+            if node.operator == "has" and isinstance(left, b.Column) and left.field.items is not Kind.TEXT:
+                self._check_word(node.right, left)
+                item = typed(self.literal(node.right), left.field.items, self.scope.zone, called(left))
+                return test(node, node.operator, left, item.replace(kind=Kind.TEXT))
+            said = self.literal(node.right).text
+            if left.kind is not Kind.MAP or node.operator != "has":  # the keys of a map are any words
+                self._check_word(node.right, left)
+            return test(node, node.operator, left, b.Value(said, Kind.TEXT, said))
+        return test(node, node.operator, left, self._right(node.right, left))
+
+    def _right(self, node: ast.Expr, other: b.Bound) -> b.Bound:
+        """Bind what stands on the right of an operator: a bare word is a value of the other side's kind."""
+        if not isinstance(node, ast.Literal):
+            return self.value(node)
+        literal = self.literal(node)
+        try:
+            value = typed(literal, other.kind, self.scope.zone, called(other))
+        except TypeMismatch as error:
+            if self._is_field(literal):
+                error.hints = (f"to mean the field, put a dot before it: .{literal.text}",)
+                error.replacement = f".{literal.text}"
+            elif other.kind is Kind.TIME and parse_duration(literal.text) is not None:
+                error.hints = _readings_of_age(other, literal)
+            raise
+        except StatementError:  # it is no platform; it may be a field
+            self._check_word(literal, other)
+            raise
+        self._check_word(literal, other)
+        return value
+
+    def _check_word(self, node: ast.Literal, other: b.Bound) -> None:
+        """Refuse a bare word as a value when it is the name of a field too: nobody knows which of them is meant."""
+        known = other.field.values if isinstance(other, b.Column) else ()
+        if node.text.lower() in known or not self._is_field(node):
+            return
+        raise StatementError(
+            f'"{node.text}" is the name of a field, and a value here could be the same word',
+            code="ambiguous-word",
+            span=node.span,
+            hints=(f"for the field: .{node.text}", f"for the value: {quote(node.text)}"),
+        )
+
+    def _is_field(self, node: ast.Literal) -> bool:
+        """Whether a bare word of the statement's text names a field of the row, a selected column or a path of it."""
+        if node.quoted or node.span is None or not is_path(node.text):
+            return False
+        name, *rest = split_path(node.text)
+        field = self.table.find(name)
+        if not rest:
+            return field is not None or folded(name) in self.named
+        if field is not None and field.kind is Kind.MAP:
+            return True
+        if field is not None and field.kind is Kind.VERSION:
+            return len(rest) == 1 and self.table.find(f"{field.name}_{rest[0]}") is not None
+        relation = self.table.relation(name)
+        return relation is not None and not relation.many and TABLES[relation.table].find(rest[0]) is not None
+
+    def _among(self, node: ast.In, left: b.Bound, items: tuple[ast.Expr, ...]) -> b.Bound:
+        tests = [test(node, "=", left, self._right(item, left)) for item in items]
+        values = [test.right for test in tests if isinstance(test, b.Test) and isinstance(test.right, b.Value)]
+        if len(values) == len(tests):
+            return b.Among(left, tuple(values))
+        return b.Any(tuple(tests)) if len(tests) > 1 else tests[0]
+
+    def _moment(self, node: ast.Comparison) -> b.Bound:
+        """Bind `before`, `after`, `since`, `within`: the right is a date, a duration ago, or an image's creation."""
+        left = self.value(node.left)
+        if left.kind is not Kind.TIME:
+            raise TypeMismatch(
+                f'"{node.operator}" wants a time on its left, but {called(left)} is {left.kind.value}', span=node.span
+            )
+        right = node.right
+        operator = _MOMENTS[node.operator]
+        if not isinstance(right, ast.Literal):
+            value = self.value(right)
+            if value.kind is Kind.DURATION:
+                return b.Test(operator, left, self._ago(value))
+            if value.kind is not Kind.TIME or node.operator == "within":
+                wanted = "a duration" if node.operator == "within" else "a time"
+                raise TypeMismatch(f"{called(value)} is {value.kind.value}, not {wanted}", span=right.span)
+            return b.Test(operator, left, value)
+        literal = self.literal(right)
+        self._check_word(literal, left)
+        ago = parse_duration(literal.text.removesuffix(" ago"))
+        if ago is not None:
+            return b.Test(operator, left, b.Value(self.scope.now - ago, Kind.TIME, literal.text))
+        moment = parse_moment(literal.text, self.scope.zone)
+        if node.operator == "within":
+            raise TypeMismatch('"within" wants a duration', span=literal.span, hints=("such as: within 30d",))
+        if moment is not None:
+            return b.Test(operator, left, b.Value(moment, Kind.TIME, literal.text))
+        # docker's rule: strictly before or after the image, so that it is itself left out
+        created = self._lookup(TABLES["images"].field("created"), literal)
+        return b.Test({">=": ">"}.get(operator, operator), left, created)
+
+    def _ago(self, duration: b.Bound) -> b.Bound:
+        return b.Compute("-", b.Apply(FUNCTIONS["now"], (), Kind.TIME), duration, Kind.TIME)
+
+    def _phrase(self, node: ast.Phrase) -> b.Bound:
+        phrase = PHRASES[node.words]
+        if phrase.expand is not None:
+            try:
+                return self.value(_placed(phrase.expand(node.arguments), node))
+            except ImqError as error:
+                error.span = error.span or node.span
+                raise
+        if node.words in ("based on", "shares layers with"):
+            if self.table.name != "images":
+                raise StatementError(f'"{node.words}" is about images', code="phrase", span=node.span)
+            (image,) = node.arguments
+            literal = self.literal(image)
+            return b.Kin(node.words, self.image(literal), literal.text)
+        created = b.Column(self.table.field("created", node.span))
+        (age,) = node.arguments
+        if isinstance(age, ast.Literal):
+            literal = self.literal(age)
+            value = typed(literal, Kind.DURATION, self.scope.zone)
+            assert isinstance(value.value, int)
+            moment: b.Bound = b.Value(self.scope.now - value.value, Kind.TIME, f"{literal.text} ago")
+        else:
+            duration = self.value(age)
+            if duration.kind is not Kind.DURATION:
+                raise TypeMismatch(f"{called(duration)} is {duration.kind.value}, not a duration", span=age.span)
+            moment = self._ago(duration)
+        return b.Test("<" if node.words == "older than" else ">", created, moment)
+
+    # Values
+
+    def literal(self, node: ast.Expr) -> ast.Literal:
+        """Return a literal, or refuse what is none. Text that is not Unicode is refused: SQL knows none."""
+        if not isinstance(node, ast.Literal):
+            raise TypeMismatch("one word is wanted here", span=node.span)
+        try:
+            node.text.encode()
+        except UnicodeEncodeError:
+            raise StatementError("this text is not valid UTF-8", code="encoding", span=node.span) from None
+        return node
+
+    def _field(self, node: ast.Field) -> b.Bound:
+        name, *rest = node.path
+        if not rest and folded(name) in self.named:
+            return self.named[folded(name)]
+        aggregate = AGGREGATES.get(name.lower()) if not rest else None
+        if aggregate is not None and aggregate.bare and (self.totals or self.table.find(name) is None):
+            return self.call(ast.Call(aggregate.name, (), span=node.span))
+        known = self.table.find(name)
+        if rest and (relation := self.table.relation(name)) and (known is None or known.kind is not Kind.MAP):
+            if node.path not in self.singles:
+                self.singles[node.path] = of_relation(self, relation, rest, node)
+            return self.singles[node.path]
+        if rest and self.table.find(name) is None and folded(name) in ELSEWHERE:
+            raise StatementError(f'"{name}": {ELSEWHERE[folded(name)]}', code="unavailable", span=node.span)
+        if not rest and self.table.find(name) is None and name.lower() in PHRASES:
+            return self._phrase(ast.Phrase(name.lower(), (), node.span))
+        if self.table is NOTHING:
+            asked = name.lower() if name.lower() in TABLES else "images"
+            raise StatementError(
+                f'"{name}": this is about no row, so it has no fields',
+                code="no-row",
+                span=node.span,
+                hints=(f"ask about rows: no {asked} where …, any {asked} where …, ({asked} … count) = 0",),
+            )
+        if self.table.remote and (of_images := TABLES["images"].find(name)) and of_images.of_containers and not known:
+            raise unseen(of_images, node.span)
+        try:
+            field = self.table.field(name, node.span)
+        except UnknownName as error:
+            if not rest and (function := FUNCTIONS.get(name.lower())) is not None and not function.inner:
+                error.hints = (f"{function.name} is a function: {function.name}(…)",)
+            raise
+        if not rest:
+            return b.Column(field)
+        if field.kind is Kind.VERSION and self.table.find(f"{field.name}_{rest[0]}") is not None and len(rest) == 1:
+            return b.Column(self.table.field(f"{field.name}_{rest[0]}"))
+        if field.kind is not Kind.MAP:
+            raise TypeMismatch(f'"{name}" is {field.kind.value} and has no "{".".join(rest)}"', span=node.span)
+        return b.Item(field, self.literal(ast.Literal(".".join(rest), span=node.span)).text)
+
+    def _field_of(self, node: ast.FieldOf) -> b.Bound:
+        if len(node.path) > 1:
+            raise StatementError("one field of an image is wanted here", code="field-of", span=node.span)
+        name = node.path[0].lower()
+        if name in TABLES and TABLES["images"].find(name) is None:
+            raise StatementError(
+                f'"{name} of …" gives rows, and a value is wanted here',
+                code="no-row",
+                span=node.span,
+                hints=(f"ask about them: any {name} of … where …, no {name} of …, ({name} of … count) = 0",),
+            )
+        return self._lookup(TABLES["images"].field(node.path[0], node.span), self.literal(node.target))
+
+    def _lookup(self, field: Field, literal: ast.Literal) -> b.Bound:
+        """Bind a field of one image: of the store's, or, in a question to registries, of what a registry has."""
+        if not self.table.remote:
+            try:
+                return b.Lookup(field, self.image(literal), literal.text)
+            except NotFound as error:
+                if TAGS.find(field.name) is not None and literal.text.lower() not in TABLES:
+                    asked = f"(tags of {literal.text} select {field.name} limit 1)"
+                    error.hints = (*error.hints, f"the store is asked here; what a registry has: {asked}")
+                raise
+        there = TAGS.field(field.name, literal.span)
+        column = ast.Column(ast.Field((there.name,), literal.span), span=literal.span)
+        limit = ast.Window(ast.Literal("1"))
+        named = ast.Query(TAGS.name, (ast.Literal(_whole(literal)),), select=(column,), limit=limit, span=literal.span)
+        return b.Single(self._related(named, NOTHING, self.scope), there.kind)
+
+    def image(self, literal: ast.Literal) -> int:
+        """Return the key of the image that a literal names."""
+        try:
+            return self.scope.find(literal.text)
+        except ImqError as error:
+            error.span = error.span or literal.span
+            if literal.text.lower() in TABLES:
+                error.hints = (f"for those of a query: of ({literal.text} where …)", *error.hints)
+            raise
+
+    # Queries inside
+
+    def rows(self, rows: ast.Rows) -> b.Select:
+        """Bind rows of a relation of this row, else of a table; a field of the row outside is told from a wrong one."""
+        try:
+            return self._related(rows, self.table, self.scope)
+        except UnknownName as error:
+            if isinstance(rows, ast.Query) and self.table.relation(rows.table) and self.table.find(error.name or "-"):
+                error.hints = (
+                    *error.hints,
+                    f"what follows where goes on to the end: to end it before, (any {rows.table} where …) and …",
+                )
+            raise
+
+    def call(self, node: ast.Call) -> b.Bound:
+        """Bind a function or an aggregate."""
+        if node.name in AGGREGATES:
+            return total_of(self, node) or total(self, node)
+        return call(self, node)
+
+    def _arithmetic(self, node: ast.Arithmetic) -> b.Bound:
+        left = self._number(node.left)
+        given = node.right
+        if left.kind is Kind.TIME and isinstance(given, ast.Literal) and parse_duration(given.text) is not None:
+            right: b.Bound = typed(given, Kind.DURATION, self.scope.zone)  # quoted ones too, as variables have them
+        else:
+            right = self._number(given)
+        kind = result(node.operator, left.kind, right.kind)
+        if kind is None:
+            raise TypeMismatch(
+                f'"{node.operator}" cannot join {called(left)}, {left.kind.value}, and {called(right)},'
+                f" {right.kind.value}",
+                span=node.span,
+            )
+        return b.Compute(node.operator, left, right, kind)
+
+    def _number(self, node: ast.Expr) -> b.Bound:
+        """Bind an operand of arithmetic; a bare word that is no number can only be a field."""
+        if isinstance(node, ast.Literal) and not node.quoted:
+            value = guessed(node, self.scope.zone)
+            return self._field(ast.Field(split_path(node.text), node.span)) if value.kind is Kind.TEXT else value
+        return self.value(node)
+
+
+def _readings_of_age(time: b.Bound, literal: ast.Literal) -> tuple[str, str]:
+    """Return both readings of a time that is compared with a duration."""
+    name, age = called(time), literal.text
+    return f"longer ago than that: {name} < {age} ago", f"less long ago than that: {name} > {age} ago"
+
+
+def _whole(literal: ast.Literal) -> str:
+    """Return the name that a literal means in a registry, with its tag."""
+    try:
+        return str(Reference.parse(literal.text).with_default_tag())
+    except ImqError as error:
+        error.span = literal.span
+        raise
+
+
+def _placed(node: ast.Expr, at: ast.Expr) -> ast.Expr:
+    """Return what a phrase stands for, in the place where the phrase stood."""
+    return node.replace(span=at.span)

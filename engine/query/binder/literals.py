@@ -1,0 +1,139 @@
+"""Texts of a statement as typed values: what `100MB`, `30d`, `2024-01-31` or `3f5a` mean where a kind is wanted."""
+
+from __future__ import annotations
+
+import re
+
+from imq.engine.catalog.schema import Kind
+from imq.engine.oci.digest import hex_prefix
+from imq.engine.oci.platform import Platform
+from imq.engine.oci.reference import Reference
+from imq.engine.query.ir import Value
+from imq.engine.units.size import parse_size
+from imq.engine.units.time import parse_duration, parse_moment
+from imq.grammar.errors import InvalidReference, StatementError, TypeMismatch
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import tzinfo
+
+    from imq.grammar import ast
+
+_NUMBER = r"-?\d{1,40}(\.\d{1,40})?\Z"
+_LARGEST = (1 << 63) - 1
+_TEXTS = (Kind.TEXT, Kind.REFERENCE, Kind.REPOSITORY, Kind.TAG, Kind.DIGEST, Kind.PLATFORM)
+_EXAMPLES = {
+    Kind.NUMBER: "such as 3 or 2.5",
+    Kind.SIZE: "such as 100MB or 1.5GiB",
+    Kind.TIME: "such as 2024-01-31 or 2024-01-31T10:00:00Z",
+    Kind.DURATION: "such as 30d, 2 weeks or 12h",
+    Kind.BOOLEAN: "true or false",
+    Kind.VERSION: "such as 7.2 or v1.14.3",
+    Kind.DIGEST: "such as sha256:… or the first hex digits of one",
+}
+
+
+def parse_number(text: str) -> int | float | None:
+    """Return the number that `text` writes, None if it is none."""
+    if not re.match(_NUMBER, text, re.ASCII):
+        return None
+    return float(text) if "." in text else int(text)
+
+
+def typed(literal: ast.Literal, kind: Kind, zone: tzinfo | None, what: str = "") -> Value:
+    """Return the literal as a value of `kind`; `what` names what it is compared with, for the error."""
+    text = literal.text
+    value: str | int | float | None
+    if kind in (Kind.TEXT, Kind.TAG, Kind.LIST, Kind.MAP):
+        value = text
+    elif kind in (Kind.REFERENCE, Kind.REPOSITORY):
+        value = _name(text, kind)
+    elif kind is Kind.BOOLEAN:
+        value = {"true": 1, "yes": 1, "false": 0, "no": 0}.get(text.lower())
+    elif kind is Kind.DIGEST:
+        digits = hex_prefix(text)
+        value = None if digits is None and not text.startswith("sha512:") else text.lower()
+    elif kind is Kind.NUMBER:
+        value = parse_number(text)
+    elif kind is Kind.SIZE:
+        value = parse_size(text)
+    elif kind is Kind.DURATION:
+        value = parse_duration(text)
+    elif kind is Kind.PLATFORM:
+        value = _platform(literal)
+    elif kind is Kind.VERSION:
+        from imq.engine.oci.tag_version import read_version
+
+        told = read_version(text)
+        value = told[0] if told is not None else None
+    else:
+        value = parse_moment(text, zone)
+    if value is None:
+        whom = f"{what} is {kind.value}" if what else f"{kind.value} is wanted here"
+        raise TypeMismatch(
+            f'{whom}, but "{text[:80]}" is not',
+            span=literal.span,
+            hints=(_EXAMPLES.get(kind, ""),),
+        )
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        raise TypeMismatch(f'"{text[:80]}" is too large', span=literal.span)
+    return Value(value, kind, text)
+
+
+def _name(text: str, kind: Kind) -> str:
+    """Return the familiar form of a name, so that `docker.io/library/redis` finds `redis`; else the text itself."""
+    try:
+        reference = Reference.parse(text)
+    except InvalidReference:
+        return text
+    if kind is Kind.REFERENCE:
+        return str(reference.with_default_tag())
+    return text if reference.tag or reference.digest else reference.familiar_name
+
+
+def _platform(literal: ast.Literal) -> str:
+    """Return a platform as fields have it, so that `linux/aarch64` finds `linux/arm64`, and `linux/arm` its v7."""
+    if "*" in literal.text:
+        raise StatementError(
+            'a platform has no "*" in it',
+            code="glob",
+            span=literal.span,
+            hints=(f"say it: platform like '{literal.text[:80]}'",),
+        )
+    try:
+        platform = Platform.parse(literal.text)
+    except StatementError as error:
+        error.span = literal.span
+        raise
+    if platform.os_version or platform.os_features:
+        raise StatementError(
+            f'the field platform has no version and no features, as "{literal.text[:80]}" has',
+            code="platform",
+            span=literal.span,
+            hints=(f"platform = {platform.canonical} and os_version like '{platform.os_version or '*'}*'",),
+        )
+    return platform.canonical
+
+
+def guessed(literal: ast.Literal, zone: tzinfo | None) -> Value:
+    """Return the literal as the kind it looks like; a quoted one is a text."""
+    text = literal.text
+    if not literal.quoted:
+        readers: tuple[tuple[Kind, Callable[[str], int | float | None]], ...] = (
+            (Kind.NUMBER, parse_number),
+            (Kind.DURATION, parse_duration),
+            (Kind.SIZE, parse_size),
+            (Kind.TIME, lambda moment: parse_moment(moment, zone)),
+        )
+        for kind, reader in readers:
+            if (value := reader(text)) is not None and abs(value) <= _LARGEST:
+                return Value(value, kind, text)
+        if text.lower() in ("true", "false"):
+            return Value(int(text.lower() == "true"), Kind.BOOLEAN, text)
+    return Value(text, Kind.TEXT, text)
+
+
+def is_text(kind: Kind) -> bool:
+    """Whether values of this kind are texts underneath."""
+    return kind in _TEXTS

@@ -1,0 +1,48 @@
+"""Lists of one query beside each other: items at the same place are of the same row."""
+
+from __future__ import annotations
+
+from imq.engine.query import ir as b
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def aligned(columns: Sequence[b.Selected]) -> tuple[b.Selected, ...]:
+    """Return columns whose lists of the same rows say so: each is ordered by the first, and keeps what is unknown.
+
+    A list alone has what is known, in its own order; so has a list of distinct values.
+    """
+    beside: dict[object, list[b.Bound]] = {}
+    for value in (value for column in columns for value in b.walk((column.value,))):
+        if (found := _list_of(value)) is not None and found[1] not in (same := beside.setdefault(found[0], [])):
+            same.append(found[1])
+    several = {rows: tuple(arguments) for rows, arguments in beside.items() if len(arguments) > 1}
+    if not several:
+        return tuple(columns)
+
+    def align(value: b.Bound) -> b.Bound:
+        found = _list_of(value)
+        if found is None or found[0] not in several:
+            return value
+        if isinstance(value, b.Total):
+            return value.replace(beside=several[found[0]])
+        assert isinstance(value, b.Single)
+        (column,) = value.select.columns
+        total = column.value.replace(beside=several[found[0]])
+        return value.replace(select=value.select.replace(columns=(column.replace(value=total),)))
+
+    return tuple(column.replace(value=b.mapped(column.value, align)) for column in columns)
+
+
+def _list_of(value: b.Bound) -> tuple[object, b.Bound] | None:
+    """Return what rows a list is of, so that it can be compared, and what it lists; None for what is no list."""
+    rows: object = ()
+    if isinstance(value, b.Single) and len(value.select.columns) == 1:
+        select = value.select
+        rows = (select.table.name, select.link, select.where, select.base, select.of)
+        value = select.columns[0].value
+    if isinstance(value, b.Total) and value.aggregate.name == "list" and not value.distinct and value.argument:
+        return rows, value.argument
+    return None

@@ -1,0 +1,150 @@
+"""Combinations of queries: union, except and intersect, each by key; and the tables that queries make."""
+
+from __future__ import annotations
+
+from imq.engine.catalog.tables import DERIVED, TABLES, Cost, Field, Kind, Of, Table, folded
+from imq.engine.query import ir as b
+from imq.grammar import ast
+from imq.grammar.errors import StatementError
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .comparisons import comparable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Keys = Callable[[ast.Combination, Table], tuple[b.Bound, ...]]
+
+_ABOUT_WHOLE = "what is meant for the whole stands behind parentheses: (… union …) count"
+
+
+def joined(node: ast.Combination) -> ast.Query | None:
+    """Return `tags of A, B` for `tags of A union tags of B`: all rows of a table of registries, from more of them.
+
+    None for any other combination.
+    """
+    if node.operator != "union":
+        return None
+    sides = []
+    for side in (node.left, node.right):
+        query = joined(side) if isinstance(side, ast.Combination) else side
+        if not isinstance(query, ast.Query):
+            return None
+        plain = ast.Query(query.table, query.targets, query.sources, span=query.span)
+        table = TABLES.get(query.table.lower())
+        if query != plain or table is None or not table.remote:
+            return None
+        if node.by and node.by != tuple(ast.Field((name,)) for name in table.key):
+            return None
+        if table.takes is Of.TERM or not (query.targets or query.sources):
+            return None
+        sides.append(query)
+    left, right = sides
+    if left.table.lower() != right.table.lower():
+        return None
+    return left.replace(targets=left.targets + right.targets, sources=left.sources + right.sources, span=node.span)
+
+
+def names_in(node: Record) -> frozenset[str]:
+    """Return the names, folded, that an expression says, or a query beside those that it is a query of."""
+    if isinstance(node, ast.Query):
+        node = node.replace(base=None)
+    found = set()
+    level: list[Record] = [node]
+    while level:
+        found |= {folded(one.path[0]) for one in level if isinstance(one, ast.Field)}
+        level = [child for one in level for child in ast.children(one)]
+    return frozenset(found)
+
+
+def combine(
+    node: ast.Combination, left: b.Select, right: b.Select, keys: Keys, mentioned: frozenset[str]
+) -> b.Select | b.Union:
+    """Return the bound `left union right` and its like: set operations by key.
+
+    `keys` binds what rows of a table are told apart by; `mentioned` are names, folded, that queries of this one say.
+    """
+    for side, written in ((left, node.left), (right, node.right)):
+        if side.count:
+            raise StatementError(
+                "a count has no rows to combine", code="combination", span=written.span, hints=(_ABOUT_WHOLE,)
+            )
+    if node.operator == "union" and left.whole and right.whole and left.table != right.table:
+        left, right = _as_columns(left, mentioned), _as_columns(right, mentioned)
+    left_rows, right_rows = _as_base(left), _as_base(right)
+    if not node.by and key_names(left_rows.table) != key_names(right_rows.table):
+        raise StatementError(
+            "by what are rows of the two sides the same?",
+            code="combination",
+            span=node.span,
+            hints=(f"say it: … {node.operator} … by name", _ABOUT_WHOLE if not right.whole else ""),
+        )
+    left_keys, right_keys = keys(node, left_rows.table), keys(node, right_rows.table)
+    for one, other in zip(left_keys, right_keys, strict=True):
+        comparable(one, other, node.span)
+    if node.operator != "union":
+        among: b.Bound = b.Keyed(left_keys, _key_select(right_rows, right_keys))
+        return left_rows.replace(where=b.Negation(among) if node.operator == "except" else among)
+    if left.whole != right.whole or (left.whole and left.table != right.table) or not _same_columns(left, right):
+        raise StatementError(
+            "the two sides of a union have other columns",
+            code="combination",
+            span=node.span,
+            hints=("select the same ones, in the same order, on both sides",),
+        )
+    new = b.Negation(b.Keyed(right_keys, _key_select(left_rows, left_keys)))
+    return b.Union(left_rows, right_rows.replace(where=new))
+
+
+def derived(select: b.Select) -> Table:
+    """Return the table that the columns of a query make for a query of it."""
+    fields = tuple(
+        Field(column.name, column.value.kind, column.field.doc if column.field else "", title=column.title)
+        for column in select.columns
+    )
+    if select.count:
+        fields = (Field("count", Kind.NUMBER, "how many rows there are"),)
+    return Table(
+        "the rows", "what the query in parentheses answers", fields, tuple(f.name for f in fields), (), view=DERIVED
+    )
+
+
+def key_names(table: Table) -> tuple[str, ...]:
+    """Return the fields by which rows of a table are told apart when nothing else is said."""
+    return table.key or tuple(field.name for field in table.fields)
+
+
+def _as_base(select: b.Select) -> b.Select:
+    """Return a query of all rows of a query."""
+    if select.whole:
+        return b.Select(select.table, select.columns, base=select, order=select.order, whole=True)
+    table = derived(select)
+    columns = tuple(b.Selected(f.name, b.Column(f), f.heading, f) for f in table.fields)
+    place = (b.Key(b.Place(), descending=False),)
+    return b.Select(table, columns, base=select, order=place, whole=True)
+
+
+def _as_columns(select: b.Select, mentioned: frozenset[str]) -> b.Select:
+    """Return whole rows as columns: of what registries have, what lists tell or is mentioned; else what is shown."""
+    if not select.table.remote:
+        return select.replace(whole=False)
+    fields = [
+        field
+        for field in select.table.fields
+        if field.cost is Cost.LISTED or not mentioned.isdisjoint(map(folded, (field.name, *field.aliases)))
+    ]
+    columns = tuple(b.Selected(field.name, b.Column(field), field.heading, field) for field in fields)
+    return select.replace(columns=columns, whole=False)
+
+
+def _key_select(rows: b.Select, keys: tuple[b.Bound, ...]) -> b.Select:
+    columns = tuple(b.Selected(f"k{place}", key, "") for place, key in enumerate(keys))
+    return rows.replace(columns=columns, order=(), whole=False)
+
+
+def _same_columns(left: b.Select, right: b.Select) -> bool:
+    if left.whole:
+        return True
+    return [(folded(c.name), c.value.kind) for c in left.columns] == [
+        (folded(c.name), c.value.kind) for c in right.columns
+    ]

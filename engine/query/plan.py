@@ -1,0 +1,147 @@
+"""How a bound query will run: its stages in order, and the SQL of the last one.
+
+The store's tables are native, so most questions are one SQL statement. A question that reads what only unpacking
+tells (sizes after a lazy pull) first measures the layers that were never unpacked; one with a list that must not be
+empty, or that must hold digests, first looks at the list.
+"""
+
+from __future__ import annotations
+
+from imq.engine.catalog.tables import HISTORY, IMAGES, LAYERS, USAGE, Cost
+from imq.engine.query.sql.statements import Sql, write_check, write_condition, write_select, write_strange, write_values
+from imq.engine.result import Heading
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from . import ir as b
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from imq.engine.catalog.tables import Field
+
+    from .fetch_plan import Step
+
+
+class Check(Record):
+    """A list of a statement that must have rows, or (`digests`) may have no row that is no digest.
+
+    `said` is how the list was written; the SQL answers a row when it has any, or the first text that is no digest.
+    """
+
+    sql: Sql
+    said: str
+    digests: bool = False
+
+
+class Plan(Record):
+    """A query ready to run at the time `now`. `measures` says that unpacked sizes must be known first.
+
+    `steps` are what has to be asked of sources before (see stages.py). `reads_store`: whether a table of the store is
+    read.
+    """
+
+    select: b.Select
+    sql: Sql
+    now: int
+    measures: bool
+    checks: tuple[Check, ...] = ()
+    steps: tuple[Step, ...] = ()
+    reads_store: bool = False
+
+
+class Assertion(Record):
+    """A condition ready to be asked: `sql` answers whether it holds."""
+
+    condition: b.Bound
+    sql: Sql
+    now: int
+    measures: bool
+    checks: tuple[Check, ...] = ()
+    steps: tuple[Step, ...] = ()
+    reads_store: bool = False
+
+
+_STORED = frozenset({"images", "layers", "history"})
+"""The tables of the store, as SQL knows them: their rows are made of what the documents of images say."""
+
+
+def reads_documents(select: b.Select) -> bool:
+    """Whether a query, or one inside it, asks about images of the store, other than about given ones."""
+    return any(_is_stored(one) for one in b.selects(select))
+
+
+def depends_on_others(select: b.Select) -> bool:
+    """Whether it depends on other images of the store which rows a query answers."""
+    inside = (found for value in b.walk(b.values(select)) if (found := b.inner(value)) is not None)
+    return select.until is not None or any(_is_stored(one) for found in inside for one in b.selects(found))
+
+
+def _is_stored(select: b.Select) -> bool:
+    given = bool(select.of) and all(isinstance(target, int) for target in select.of or ())
+    return not given and (select.table.physical in _STORED or select.table.name == "usage")
+
+
+def plan(select: b.Select, now: int, hidden: tuple[str, ...] = (), steps: tuple[Step, ...] = ()) -> Plan:
+    """Return the plan of a query; `hidden` are columns of the source to be added after the selected ones."""
+    every = tuple(b.selects(select))
+    return Plan(
+        select,
+        write_select(select, now, hidden=hidden),
+        now,
+        _measures(every),
+        _checks(every, now),
+        steps,
+        _reads_store(every),
+    )
+
+
+def plan_assertion(condition: b.Bound, now: int, steps: tuple[Step, ...] = ()) -> Assertion:
+    """Return the plan of a condition about no row."""
+    every = tuple(
+        select for value in b.walk((condition,)) if (select_ := b.inner(value)) for select in b.selects(select_)
+    )
+    return Assertion(
+        condition,
+        write_condition(condition, now),
+        now,
+        _measures(every),
+        _checks(every, now),
+        steps,
+        _reads_store(every),
+    )
+
+
+def plan_values(values: tuple[b.Bound, ...], now: int) -> Sql:
+    """Return the SQL of values about no row: what the sides of a comparison are."""
+    return write_values(values, now)
+
+
+def headings(select: b.Select) -> tuple[Heading, ...]:
+    """Return the headings of a query's answer."""
+    return tuple(Heading(c.name, c.title, c.value.kind, c.field) for c in select.columns)
+
+
+def _measures(selects: Iterable[b.Select]) -> bool:
+    return any(field.cost is Cost.CONTENT for select in selects for field in fields_read(select))
+
+
+def _reads_store(selects: Iterable[b.Select]) -> bool:
+    return any(select.table in (IMAGES, LAYERS, HISTORY) or select.table.name == USAGE.name for select in selects)
+
+
+def _checks(selects: Iterable[b.Select], now: int) -> tuple[Check, ...]:
+    checks: list[Check] = []
+    for select in selects:
+        if select.nonempty:
+            checks.append(Check(write_check(select, now), select.nonempty))
+        checks += [
+            Check(write_strange(value.select, now), "", digests=True)
+            for value in b.walk(b.values(select))
+            if isinstance(value, b.Within) and value.starts
+        ]
+    return tuple(checks)
+
+
+def fields_read(select: b.Select) -> set[Field]:
+    """Return every field that a query itself reads, wherever it stands; not those of queries inside it."""
+    return {value.field for value in b.walk(b.values(select)) if isinstance(value, b.Column | b.Item | b.Lookup)}

@@ -1,0 +1,76 @@
+"""What a place cannot see: containers in a registry, what only a store keeps. Where nothing is seen, nothing is known.
+
+A question takes such a field as unknown. A removal must not: by `not` it would take every row.
+"""
+
+from __future__ import annotations
+
+from imq.engine.catalog.tables import CONTAINERS
+from imq.grammar.errors import StatementError
+from imq.grammar.record import TYPE_CHECKING
+
+from . import ir as b
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imq.engine.catalog.tables import Field, Table
+    from imq.grammar.errors import Span
+
+NOTHING_RUNS = "nothing runs from this store, so no image in it is in use; container engines were not asked"
+_WAYS_OUT = (
+    "leave that condition out",
+    'or list what must stay: … where name not in (nonempty lines of "in-use.txt")',
+)
+
+
+def unseen(field: Field, span: Span | None) -> StatementError:
+    """Return the refusal of a field that nobody can tell of images in a registry."""
+    what = "whether containers use an image" if field.of_containers else f'"{field.name}"'
+    return StatementError(f"{what} cannot be seen in a registry", code="unseen", span=span, hints=_WAYS_OUT)
+
+
+def check_seen(select: b.Select, verb: str, span: Span | None) -> None:
+    """Refuse a removal in a registry by something that cannot be seen there. Raises `StatementError` (`unseen`)."""
+    for table, field in _fields(select, columns=False):
+        if field is None or field.of_containers or (table.remote and field.unseen):
+            error = unseen(field or CONTAINERS.fields[0].replace(of_containers=True), span)
+            error.message += f", so {verb} cannot go by it"
+            raise error
+
+
+def unseen_fields(select: b.Select) -> tuple[str, ...]:
+    """Return the fields by which a question goes and that its registry cannot see, by their names, each once."""
+    fields = (field for table, field in _fields(select, columns=False) if field is not None and table.remote)
+    return tuple(dict.fromkeys(field.name for field in fields if field.unseen))
+
+
+def depends_on_containers(select: b.Select) -> bool:
+    """Whether which rows a query answers depends on what containers there are."""
+    return any(field is None or field.of_containers for _, field in _fields(select, columns=False))
+
+
+def _fields(select: b.Select, *, columns: bool) -> Iterator[tuple[Table, Field | None]]:
+    """Yield the fields on which the rows of a query depend, each with its table; None for rows that are containers.
+
+    `columns`: what is selected matters too, as in a list or a value.
+    """
+    if select.table.name == CONTAINERS.name:
+        yield select.table, None
+    for value in b.walk(_deciding(select, columns=columns)):
+        if isinstance(value, b.Column | b.Item | b.Lookup):
+            yield select.table, value.field
+        if (inner := b.inner(value)) is not None:
+            yield from _fields(inner, columns=not inner.whole)
+    for part in (select.base, *(select.of or ())):
+        if isinstance(part, b.Union):
+            for side in (part.left, part.right):
+                yield from _fields(side, columns=columns and not side.table.remote)
+        elif isinstance(part, b.Select):
+            yield from _fields(part, columns=not part.whole)
+
+
+def _deciding(select: b.Select, *, columns: bool) -> Iterator[b.Bound]:
+    """Yield the expressions of a query that decide which rows it answers."""
+    decides = select if select.cut else select.replace(order=())
+    yield from b.values(decides if columns else decides.replace(columns=()))

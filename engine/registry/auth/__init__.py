@@ -1,0 +1,1 @@
+"""Authentication: tokens, credentials and logins."""

@@ -1,0 +1,1 @@
+"""HTTP for registries: connections, retries, rate limits, pagination."""

@@ -1,0 +1,1 @@
+"""Pull, push and copy: blobs between registries and the store."""

@@ -1,0 +1,191 @@
+"""Verbs of Go's fmt for one string or number: padding, quoting, bases, exponents."""
+
+from __future__ import annotations
+
+from math import frexp, ldexp
+
+from imq.engine.units.go_strconv import quote
+
+from .literals import to_bytes
+
+_LARGEST_RUNE = 0x10FFFF
+_FRACTION_BITS = 52
+_EXPONENT_FROM, _EXPONENT_BELOW = 6, -4
+_SHARP_DIGITS = 6
+FLOAT_VERBS = "vbgGxXfFeE"
+
+
+class Flags:
+    """What stands between `%` and the verb."""
+
+    __slots__ = ("minus", "named", "plus", "precision", "sharp", "space", "syntax", "width", "zero")
+
+    def __init__(self) -> None:
+        self.minus = self.plus = self.sharp = self.space = self.zero = False
+        self.syntax = self.named = False  # %#v and %+v
+        self.width: int | None = None
+        self.precision: int | None = None
+
+    def pad(self, text: str, *, zero: bool = True) -> str:
+        """Fill a text up to the width."""
+        if self.width is None or len(text) >= self.width:
+            return text
+        if self.minus:
+            return text.ljust(self.width)
+        return text.rjust(self.width, "0" if self.zero and zero else " ")
+
+
+def print_text(text: str, verb: str, flags: Flags) -> str:
+    """Return a string as one of the verbs v, s, q, x, X writes it."""
+    if verb in "xX":
+        return _print_hex(to_bytes(text), verb, flags)
+    if flags.precision is not None:
+        text = text[: flags.precision]
+    if verb == "v" and flags.syntax:
+        return flags.pad(quote(text))
+    if verb == "q":
+        if flags.sharp and all(c == "\t" or (c.isprintable() and c not in "`\ufeff") for c in text):
+            return flags.pad(f"`{text}`")
+        text = quote(text, ascii_only=flags.plus)
+    return flags.pad(text)
+
+
+def _print_hex(data: bytes, verb: str, flags: Flags) -> str:
+    if flags.precision is not None:
+        data = data[: flags.precision]
+    prefix = ("0" + verb) if flags.sharp else ""
+    shown = (" " + prefix if flags.space else "").join(f"{byte:02x}" for byte in data)
+    shown = shown.upper() if verb == "X" else shown
+    if flags.space and flags.sharp:
+        shown = shown.replace("0X", prefix)
+    return flags.pad(prefix + shown if data else "")
+
+
+def print_int(number: int, verb: str, flags: Flags) -> str | None:
+    """Return an integer as a verb writes it, None when the verb does not fit."""
+    match verb:
+        case "v" | "d":
+            return _digits(number, f"{abs(number):d}", "", flags)
+        case "b":
+            return _digits(number, f"{abs(number):b}", "0b" if flags.sharp else "", flags)
+        case "o" | "O":
+            return _digits(number, f"{abs(number):o}", "0o" if verb == "O" else "", flags, octal=flags.sharp)
+        case "x" | "X":
+            return _digits(number, f"{abs(number):{verb}}", "0" + verb if flags.sharp else "", flags)
+        case "c":
+            return flags.pad(_rune(number))
+        case "q":
+            return flags.pad(quote(_rune(number), "'", ascii_only=flags.plus))
+        case "U":
+            shown = f"U+{number:0{max(4, flags.precision or 0)}X}" if number >= 0 else f"U+{number & ((1 << 64) - 1):X}"
+            rune = _rune(number)
+            named = flags.sharp and rune.isprintable() and ord(rune) == number
+            return flags.pad(f"{shown} '{rune}'" if named else shown, zero=False)
+        case _:
+            return None
+
+
+def _rune(number: int) -> str:
+    valid = 0 <= number <= _LARGEST_RUNE and not 0xD800 <= number <= 0xDFFF
+    return chr(number) if valid else "\ufffd"
+
+
+def _digits(number: int, digits: str, prefix: str, flags: Flags, *, octal: bool = False) -> str:
+    """Put sign and prefix before digits and fill up; `octal` wants a leading zero."""
+    sign = "-" if number < 0 else "+" if flags.plus else " " if flags.space else ""
+    if flags.precision is not None:
+        if not flags.precision and not number:
+            return " " * (flags.width or 0)
+        digits = digits.rjust(flags.precision, "0")
+    elif flags.zero and flags.width is not None and not flags.minus:
+        digits = digits.rjust(flags.width - len(sign), "0")
+    if octal and digits[0] != "0":
+        digits = "0" + digits
+    return flags.pad(sign + prefix + digits, zero=False)
+
+
+def print_float(number: float, verb: str, flags: Flags) -> str:
+    """Return a float as one of its verbs writes it."""
+    special = number != number or number in {float("inf"), float("-inf")}  # noqa: PLR0124 - NaN
+    shown = ("NaN" if number != number else "Inf") if special else _unsigned(abs(number), verb, flags)  # noqa: PLR0124
+    negative = number < 0 or (number == 0 and str(number)[0] == "-")
+    sign = "-" if negative else "+" if flags.plus or shown == "Inf" else " " if flags.space else ""
+    if flags.space and shown == "Inf" and not negative and not flags.plus:
+        sign = " "
+    if flags.zero and not flags.minus and flags.width is not None and not special:
+        return sign + shown.rjust(flags.width - len(sign), "0")
+    return flags.pad(sign + shown, zero=False)
+
+
+def _unsigned(number: float, verb: str, flags: Flags) -> str:
+    precision = flags.precision
+    sharp = "#" if flags.sharp else ""
+    if verb in "fFeE":
+        return f"{number:{sharp}.{6 if precision is None else precision}{verb.lower() if verb == 'F' else verb}}"
+    if verb in "xX":
+        shown = _hexadecimal(number, precision)
+        return shown.upper() if verb == "X" else shown
+    if verb == "b":
+        return _binary(number)
+    if precision is None:
+        shown = _shortest(number).replace("e", "E" if verb == "G" else "e")
+        return _filled(shown) if sharp else shown
+    return f"{number:{sharp}.{precision}{'g' if verb == 'v' else verb}}"
+
+
+def _shortest(number: float) -> str:
+    """Return the fewest digits that read back as the number, with an exponent below -4 and from 6 on."""
+    mantissa, _, exponent = repr(number).partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    digits = (whole + fraction).lstrip("0")
+    power = len(whole) - 1 + int(exponent or 0) - (len(whole + fraction) - len(digits))
+    digits = digits.rstrip("0")
+    if not digits:
+        return "0"
+    if power < _EXPONENT_BELOW or power >= _EXPONENT_FROM:
+        return f"{digits[0]}{'.' + digits[1:] if len(digits) > 1 else ''}e{power:+03d}"
+    if power < 0:
+        return "0." + "0" * (-1 - power) + digits
+    digits = digits.ljust(power + 1, "0")
+    return digits[: power + 1] + ("." + digits[power + 1 :] if len(digits) > power + 1 else "")
+
+
+def _filled(shown: str) -> str:
+    """Return a number with zeros up to six digits and a point, as `#` asks for."""
+    digits, exponent, power = shown.partition("E" if "E" in shown else "e")
+    point = "" if "." in digits else "."
+    missing = _SHARP_DIGITS - len(digits.replace(".", "").lstrip("0") or "0")
+    return f"{digits}{point}{'0' * missing}{exponent}{power}"
+
+
+def _hexadecimal(number: float, precision: int | None) -> str:
+    lead, fraction, power = _parts(number)
+    if precision is None:
+        digits = f"{fraction:013x}".rstrip("0")
+    else:
+        kept = min(precision, 13)
+        shift = _FRACTION_BITS - 4 * kept
+        whole = (lead << _FRACTION_BITS) + fraction
+        rounded, rest = whole >> shift, whole & ((1 << shift) - 1)
+        half = 1 << (shift - 1) if shift else 1
+        rounded += rest > half or (rest == half and rounded & 1 == 1)
+        lead = rounded >> (4 * kept)
+        if lead > 1:
+            lead, power = 1, power + 1
+        digits = f"{rounded & ((1 << (4 * kept)) - 1):0{kept}x}"[:kept].ljust(precision, "0") if precision else ""
+    return f"0x{lead}{'.' + digits if digits else ''}p{power:+03d}"
+
+
+def _binary(number: float) -> str:
+    if not number:
+        return "0p-1074"
+    lead, fraction, power = _parts(number)
+    return f"{(lead << _FRACTION_BITS) + fraction}p{power - _FRACTION_BITS:+d}"
+
+
+def _parts(number: float) -> tuple[int, int, int]:
+    """Return leading digit, fraction (52 bits) and power of two of a number that is not negative."""
+    if not number:
+        return 0, 0, 0
+    fraction, power = frexp(number)  # exact, for the smallest numbers too
+    return 1, int(ldexp(fraction, _FRACTION_BITS + 1)) - (1 << _FRACTION_BITS), power - 1

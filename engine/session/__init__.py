@@ -1,0 +1,1 @@
+"""Sessions: statements in, results out."""

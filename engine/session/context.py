@@ -1,0 +1,58 @@
+"""What a session is handed of the world around it: clock, environment, streams, who confirms and who is told."""
+
+from __future__ import annotations
+
+from imq.engine.catalog.settings import sized
+from imq.engine.configuration.configuration import Configuration
+from imq.engine.progress import Silent
+from imq.grammar.record import TYPE_CHECKING, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import tzinfo
+    from typing import TextIO
+
+    from imq.engine.oci.platform import Platform
+    from imq.engine.progress import Progress
+    from imq.engine.registry.settings import Settings
+    from imq.engine.result import Answer
+
+
+class World(Record):
+    """What a session is given of its surroundings.
+
+    `clock` tells nanoseconds since the epoch; `zone` None is the local zone. `confirm` is shown the actions of a verb
+    that destroys and says whether to go on; None: there is nobody to ask, and the caller has confirmed already.
+    `before_network` is called before the first request of a statement. `form` is that of answers that ask for none.
+    `stdin` is what `lines of stdin` reads; None: nothing is there to be read. `configuration` is what the files say.
+    `missing_store` is what a question does where there is no store: `pass` (it is empty), `warn` or `refuse`.
+    `ask` asks for what may stand in no statement, by a prompt, its answer hidden if so wanted; None: nobody is there.
+    """
+
+    root: str
+    environment: Mapping[str, str]
+    clock: Callable[[], int]
+    zone: tzinfo | None = None
+    platform: Platform | None = None
+    insecure: frozenset[str] = frozenset()
+    progress: Progress = Silent()
+    confirm: Callable[[Answer], bool] | None = None
+    before_network: Callable[[], None] | None = None
+    form: str = "table"
+    stdin: TextIO | None = None
+    configuration: Configuration = Configuration()
+    ask: Callable[[str, bool], str] | None = None
+    missing_store: str = "pass"
+
+    def __hash__(self) -> int:
+        """Hash by identity: a world holds mappings and functions."""
+        return id(self)
+
+    def registry_settings(self, settings: Mapping[str, str]) -> Settings:
+        """Return what a registry client is told here, given what `set` has set."""
+        return self.configuration.client_settings(
+            self.environment,
+            insecure=self.insecure,
+            jobs=int(settings["jobs"]),
+            largest_document=sized(settings["largest_document"]),
+        )

@@ -1,0 +1,107 @@
+"""What a session remembers from one statement to the next: settings, variables, views, and which source is asked."""
+
+from __future__ import annotations
+
+from imq.engine.actions import VERBS
+from imq.engine.catalog.settings import SETTINGS, checked
+from imq.engine.catalog.tables import ELSEWHERE, TABLES, Kind
+from imq.engine.result import Answer, Heading, Result, Told
+from imq.engine.sources.source_ref import STORE, Place, parse_place
+from imq.grammar import ast
+from imq.grammar.errors import StatementError
+from imq.grammar.record import TYPE_CHECKING
+from imq.grammar.unparser import write
+
+from .expand import Names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from imq.engine.configuration.configuration import Configuration
+    from imq.grammar.errors import Span
+
+    from .expand import Value
+
+
+class Memory:
+    """Settings by their names, variables by theirs, views by theirs in lower case, and the source."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self.settings = {setting.name: setting.default for setting in SETTINGS.values()} | dict(configuration.settings)
+        self.variables: dict[str, Value] = {}
+        self.views: dict[str, ast.Rows | str] = {}
+        self.hosts = {registry.name: registry.place for registry in configuration.registries.values()}
+        self.place = self.named(ast.Literal(configuration.source)) if configuration.source else Place(STORE)
+        for name, query in configuration.views.items():
+            self.views[_view_name(name)] = query
+
+    def names(self, environment: Mapping[str, str], read: Callable[[str], ast.Rows]) -> Names:
+        """Return what `$name` and views stand for now; `$env.NAME` is a variable of the environment."""
+        return Names(self.variables, self.views, environment, read)
+
+    def define(self, name: str, value: str) -> None:
+        """Set a setting when `name` is one, else let the variable of this name stand for a text."""
+        if name.lower() in SETTINGS:
+            name, value = checked(name, value)
+            self.settings[name] = value
+        elif name.isidentifier():
+            self.variables[name] = ast.Literal(value)
+        else:
+            raise StatementError(f'"{name}" is neither a setting nor a name for a variable', code="variable")
+
+    def let(self, statement: ast.Let) -> Result:
+        """Let a variable stand for a value in which names were replaced already; or show the variables."""
+        if statement.name is None or statement.value is None:
+            return _texts(("name", "value"), [(name, write(value)) for name, value in sorted(self.variables.items())])
+        if "." in statement.name:
+            raise StatementError(
+                "the name of a variable has no dot", code="variable", span=statement.span, hints=("$env.NAME is given",)
+            )
+        self.variables[statement.name] = statement.value
+        return Told("")
+
+    def view(self, statement: ast.View) -> Result:
+        """Keep a view whose query was looked through already; or show the views."""
+        if statement.name is None or statement.rows is None:
+            written = ((name, rows if isinstance(rows, str) else write(rows)) for name, rows in self.views.items())
+            return _texts(("name", "query"), sorted(written))
+        self.views[_view_name(statement.name, statement.span)] = statement.rows
+        return Told("")
+
+    def use(self, source: ast.Literal | None) -> Result:
+        """Ask this source from now on; or say which one is asked."""
+        if source is None:
+            return Told(f"{self.place.said}\n")
+        self.place = self.named(source)
+        return Told("")
+
+    def named(self, source: ast.Literal) -> Place:
+        """Return the place that a word names; raises `UnknownName` when there is none."""
+        return parse_place(source.text, self.hosts, source.span)
+
+    def set(self, statement: ast.Setting) -> Result:
+        """Show all settings, or one, or change it."""
+        if statement.name is None:
+            lines = [(name, value, SETTINGS[name].doc) for name, value in self.settings.items()]
+            return _texts(("name", "value", "meaning"), lines)
+        if statement.value is None:
+            name, value = checked(statement.name, self.settings.get(statement.name.lower(), ""), statement.span)
+            return Told(f"{name} = {value}\n")
+        if not isinstance(statement.value, ast.Literal):
+            raise StatementError("a setting takes one word", code="setting", span=statement.span)
+        name, value = checked(statement.name, statement.value.text, statement.span)
+        self.settings[name] = value
+        return Told("")
+
+
+def _view_name(text: str, span: Span | None = None) -> str:
+    """Return the name of a view as it is kept; raise when no view can be called that."""
+    name = text.lower()
+    if name in TABLES or name in ELSEWHERE or name in VERBS or "." in name:
+        what = "a table" if name in TABLES or name in ELSEWHERE else "a verb" if name in VERBS else "no name"
+        raise StatementError(f'"{name}" is {what}, so no view can be called that', code="view", span=span)
+    return name
+
+
+def _texts(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Answer:
+    return Answer(tuple(Heading(name, name.upper(), Kind.TEXT) for name in names), rows)

@@ -1,0 +1,1 @@
+"""Tables of this machine: files, standard input, settings of the session."""

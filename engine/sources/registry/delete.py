@@ -1,0 +1,262 @@
+"""Removing in registries: exactly what was planned, and nothing that has changed since.
+
+A registry's answer is not believed. After each removal the registry is asked whether the name is gone, and whether
+what others need is still there; what it took too much is put back.
+"""
+
+from __future__ import annotations
+
+from imq.engine.actions import base as a
+from imq.engine.registry.delete import Removed
+from imq.grammar.errors import Conflict, ImqError, Interrupted, NotFound, RegistryError, listed
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from imq.engine.oci.digest import Digest
+    from imq.engine.oci.reference import Reference
+    from imq.engine.registry.client import Client
+    from imq.engine.registry.manifests import Fetched
+
+
+class Removal:
+    """Does the removals of one statement, one after the other."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._removed: set[Reference] = set()
+        """The manifests that were removed, each with all its tags."""
+        self._kept: set[Reference] = set()
+        """The manifests of which a removal failed."""
+        self._imprecise: set[str] = set()
+        """The registries that have removed more than they were asked to."""
+
+    def attempt(self, action: a.RemoveTag | a.RemoveManifest) -> a.Outcome:
+        """Do one removal, and say what came of it; what was wrong with it is part of that."""
+        try:
+            return self._do(action)
+        except ImqError as error:
+            if isinstance(error, Interrupted):
+                raise
+            self._kept.add(_manifest_of(action))
+            return _failed(action, error)
+
+    def check_listings(
+        self,
+        actions: Sequence[a.RemoveTag | a.RemoveManifest],
+        outcomes: Sequence[a.Outcome],
+        warn: Callable[[str], None],
+    ) -> Iterator[a.Outcome]:
+        """Yield the outcomes of removals; one of a tag that its registry still lists becomes a failure."""
+        listings: dict[tuple[str, str], frozenset[str]] = {}
+        for action, outcome in zip(actions, outcomes, strict=True):
+            place = (action.name.registry, action.name.repository)
+            if outcome.error is None and place not in listings:
+                listings[place] = self._listed(action.name, warn)
+            still = sorted(listings.get(place, frozenset()).intersection(_tags_of(action)))
+            if outcome.error is None and still:
+                names = listed(f"{action.name.familiar_name}:{tag}" for tag in still)
+                left = RegistryError(
+                    f"{action.name.registry} has no manifest for {names} any more, and still lists it",
+                    code="still-listed",
+                    host=action.name.registry,
+                    hints=("some registries list later: look again in a while, or ask the registry's operator",),
+                )
+                yield _failed(action, left)
+            else:
+                yield outcome
+
+    def _listed(self, name: Reference, warn: Callable[[str], None]) -> frozenset[str]:
+        """Return the tags that a repository lists; none when it is gone with its last tag."""
+        try:
+            return frozenset(self._client.tags(name))
+        except ImqError as error:
+            if error.code not in ("name-unknown", "not-found"):
+                warn(f"the tags of {name.familiar_name} could not be listed after the removal: {error.message}")
+            return frozenset()
+
+    def _do(self, action: a.RemoveTag | a.RemoveManifest) -> a.Outcome:
+        manifest = _manifest_of(action)
+        if action.subject is not None and manifest.replace(digest=action.subject) in self._kept:
+            raise Conflict(
+                f"{action.name} was left alone: it is attached to {action.subject.short}, which was not removed",
+                code="protected",
+                hints=("it can go when that has gone",),
+            )
+        if isinstance(action, a.RemoveManifest):
+            return self._remove_manifest(action)
+        return self._remove_tag(action, manifest)
+
+    def _remove_tag(self, action: a.RemoveTag, manifest: Reference) -> a.Outcome:
+        """Take a tag away; where the registry can only remove manifests, the manifest, when nothing else needs it."""
+        name = action.name
+        with_manifest = a.describe(action).replace(note="with its manifest: the registry cannot take a tag alone")
+        if manifest in self._removed:
+            self._expect_gone((name,), Removed.ACCEPTED)
+            return with_manifest
+        self._check(name, action.digest)
+        if action.needed and name.registry in self._imprecise:
+            raise _not_alone(action)
+        held = self._hold(action)
+        answer = self._client.remove(name)
+        if answer is not Removed.UNSUPPORTED:
+            self._settle(action, (name,), answer, held)
+            return _done(action, answer)
+        if action.others or action.only_tag:
+            raise _not_alone(action)
+        answer = self._client.remove(manifest)
+        self._settle(action, (name, manifest), answer, held)
+        self._removed.add(manifest)
+        return with_manifest
+
+    def _remove_manifest(self, action: a.RemoveManifest) -> a.Outcome:
+        """Remove a manifest with its tags, unless one of them has moved since."""
+        digest = action.name.digest
+        assert digest is not None
+        tags = [action.name.replace(tag=tag, digest=None) for tag in action.tags]
+        for name in tags or (action.name,):
+            self._check(name, digest)
+        if action.needed and action.name.registry in self._imprecise:
+            raise _imprecise(action)
+        held = self._hold(action)
+        answer = self._client.remove(action.name)
+        self._settle(action, (*tags, action.name), answer, held)
+        return _done(action, answer)
+
+    def _check(self, name: Reference, digest: Digest) -> None:
+        """Refuse to go on when a name is gone, or means something else than when this was planned."""
+        there = self._client.head(name)
+        if there is None or there.digest != digest:
+            raise NotFound(
+                f"{name} has changed since this was planned, so it was left alone",
+                code="changed",
+                hints=("run the statement again",),
+            )
+
+    def _hold(self, action: a.RemoveTag | a.RemoveManifest) -> dict[Digest, Fetched]:
+        """Fetch the manifests that others need, so that they can be put back."""
+        held: dict[Digest, Fetched] = {}
+        for name, digest in action.needed:
+            if digest not in held:
+                held[digest] = self._client.manifest(name.replace(tag=None, digest=digest))
+        return held
+
+    def _settle(
+        self,
+        action: a.RemoveTag | a.RemoveManifest,
+        going: Sequence[Reference],
+        answer: Removed,
+        held: dict[Digest, Fetched],
+    ) -> None:
+        """Put back what a removal took too much; raise when it did, or when what had to go is still there."""
+        lost = self._put_back(action, held)
+        self._expect_gone(going, answer)
+        if lost:
+            raise Conflict(
+                f"{action.name.registry} removed {listed(map(str, lost))} with {action.name}; what was lost was put"
+                " back",
+                code="shared",
+                hints=(
+                    "this registry removes more than it is asked to: remove what belongs together in one statement",
+                ),
+            )
+
+    def _put_back(self, action: a.RemoveTag | a.RemoveManifest, held: dict[Digest, Fetched]) -> list[Reference]:
+        """Put back what others need and is gone; return it. All is tried before what failed is raised."""
+        lost: list[Reference] = []
+        failed: list[tuple[Reference, ImqError]] = []
+        for name, digest in action.needed:
+            try:
+                if self._client.head(name) is not None:
+                    continue
+                lost.append(name)
+                self._client.put_manifest(name, held[digest].content, held[digest].media_type)
+            except ImqError as problem:
+                failed.append((name, problem))
+        if lost:
+            self._imprecise.add(action.name.registry)
+        if failed:
+            first = failed[0][1]
+            raise RegistryError(
+                f"{action.name} was removed, and {listed(str(name) for name, _ in failed)} may have gone with it:"
+                f" {first.message}",
+                code="lost",
+                host=action.name.registry,
+                hints=("list what is there, and push what is missing again",),
+            )
+        return lost
+
+    def _expect_gone(self, going: Sequence[Reference], answer: Removed) -> None:
+        """Raise when the registry still has what it was asked to remove, or does not tell."""
+        did, hint = "accepted the removal of", "some registries remove later: look again in a while"
+        if answer is Removed.ABSENT:
+            did, hint = "says that it does not have", "this registry may be unable to remove by this kind of name"
+        for name in going:
+            try:
+                there = self._client.head(name)
+            except ImqError as problem:
+                raise RegistryError(
+                    f"{name.registry} {did} {name}, but does not tell whether it is gone: {problem.message}",
+                    code="unconfirmed",
+                    host=name.registry,
+                    hints=("list the tags to see what is there",),
+                ) from problem
+            if there is not None:
+                raise RegistryError(
+                    f"{name.registry} {did} {name}, and still has it",
+                    code="not-removed",
+                    host=name.registry,
+                    hints=(hint,),
+                )
+
+
+def _failed(action: a.RemoveTag | a.RemoveManifest, error: ImqError) -> a.Outcome:
+    planned = a.describe(action)
+    return a.Outcome(planned.action, planned.target, error=error)
+
+
+def _manifest_of(action: a.RemoveTag | a.RemoveManifest) -> Reference:
+    digest = action.digest if isinstance(action, a.RemoveTag) else action.name.digest
+    return action.name.replace(tag=None, digest=digest)
+
+
+def _tags_of(action: a.RemoveTag | a.RemoveManifest) -> tuple[str, ...]:
+    """Return the tags that are gone when this is done."""
+    if isinstance(action, a.RemoveManifest):
+        return action.tags
+    return (action.name.tag,) if action.name.tag is not None else ()
+
+
+def _done(action: a.RemoveTag | a.RemoveManifest, answer: Removed) -> a.Outcome:
+    done = a.describe(action)
+    return done if answer is Removed.ACCEPTED else done.replace(note="it was gone before it could be removed")
+
+
+def _not_alone(action: a.RemoveTag) -> Conflict:
+    """Return why a tag was left alone in a registry that cannot take a tag alone."""
+    name = action.name
+    if action.others:
+        return Conflict(
+            f"{name} was left alone: {name.registry} cannot take a tag alone, and its manifest is needed by"
+            f" {listed(action.others)}",
+            code="shared",
+            hints=("with its tags removes the manifest with all its tags", "or remove the others too"),
+        )
+    if action.only_tag:
+        return Conflict(
+            f"{name} was left alone: {name.registry} cannot take a tag alone",
+            code="no-untag",
+            hints=("rm removes the tag with its manifest, which no other tag has",),
+        )
+    return _imprecise(action)
+
+
+def _imprecise(action: a.RemoveTag | a.RemoveManifest) -> Conflict:
+    """Return why something was left alone in a registry that has removed more than it was asked to."""
+    name, needed = action.name, listed(str(name) for name, _ in action.needed)
+    return Conflict(
+        f"{name} was left alone: {name.registry} removes more than it is asked to, and {needed} must stay",
+        code="shared",
+        hints=("remove them too, in the same statement",),
+    )

@@ -1,0 +1,195 @@
+"""The registries that a statement asks, and what all its scans share: connections, the memory, the problems."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from imq.engine.oci.manifest import read_manifest
+from imq.engine.oci.platform import Platform
+from imq.engine.oci.reference import Reference
+from imq.engine.sources.staged_table import AT_ONCE, Asked
+from imq.grammar.errors import ImqError, InvalidReference, RegistryError
+from imq.grammar.record import TYPE_CHECKING
+
+from .layers import History, Layers
+from .manifests import Manifests
+from .platforms import Platforms
+from .referrers import Referrers
+from .repositories import Repositories
+from .search import Search
+from .tags import Tags
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from imq.engine.oci.digest import Digest
+    from imq.engine.oci.manifest import Descriptor
+    from imq.engine.query.fetch_plan import Scan
+    from imq.engine.registry.batch.client import Many
+    from imq.engine.registry.client import Client
+    from imq.engine.registry.manifests import Fetched
+    from imq.engine.render.values import Raw
+    from imq.engine.sources.base import Filler
+    from imq.engine.sources.source_ref import Place
+    from imq.engine.store.registry_cache import Remembered
+
+
+_FILLERS: dict[str, Callable[[Registries, Scan], Filler]] = {
+    "manifests": Manifests,
+    "platforms": Platforms,
+    "referrers": Referrers,
+    "repositories": Repositories,
+    "search": Search,
+}
+"""What fills the tables that know of no platform."""
+_OF_PLATFORM: dict[str, Callable[[Registries, Scan, Platform], Filler]] = {
+    "history": History,
+    "images": Tags,
+    "layers": Layers,
+    "tags": Tags,
+}
+"""What fills those that tell of the image for one platform."""
+
+
+class Registries:
+    """Fills scans from registries. `connection` is the index's, where rows go; `platform` is this machine's."""
+
+    fresh = 0
+
+    def __init__(
+        self,
+        client: Client,
+        many: Many,
+        memory: Remembered,
+        connection: sqlite3.Connection,
+        platform: Platform,
+        clock: Callable[[], int],
+    ) -> None:
+        self.client = client
+        self.many = many
+        self.memory = memory
+        self.connection = connection
+        self.platform = platform
+        self.clock = clock
+        self._problems: dict[tuple[str, str, str], list[ImqError]] = {}
+
+    def filler(self, scan: Scan, platform: str) -> Filler:
+        """Return what fills a scan."""
+        if (kind := _FILLERS.get(scan.table.name)) is not None:
+            return kind(self, scan)
+        return _OF_PLATFORM[scan.table.name](self, scan, Platform.parse(platform) if platform else self.platform)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.many.close()
+        self.client.close()
+
+    # What went wrong
+
+    def problem(self, error: ImqError, what: str, view: str) -> str:
+        """Keep what went wrong with `what` of a scan's rows; return what its row says of it."""
+        self._problems.setdefault((view, what, error.code), []).append(error)
+        return error.message
+
+    def problems(self) -> tuple[tuple[str, str, ImqError], ...]:
+        """Return what went wrong, each kind of it once for a repository, with how often; of which scan, and of what."""
+        found, self._problems = self._problems, {}
+        said: dict[tuple[str, str], tuple[str, list[ImqError]]] = {}
+        for (view, what, _), errors in found.items():  # a host that is not there is one problem for all repositories
+            said.setdefault((view, errors[0].message), (what, errors))
+        for (_, message), (what, errors) in said.items():
+            if len(errors) > 1:
+                errors[0].message = f"{message} (and {len(errors) - 1} more like this of {what})"
+        return tuple((view, what, errors[0]) for (view, _), (what, errors) in said.items())
+
+    def serves(self, connection: sqlite3.Connection) -> bool:
+        """Whether the rows still go where they are read."""
+        return self.connection is connection
+
+    # Names
+
+    def names(self, scan: Scan, found: Sequence[tuple[Raw, ...]]) -> Iterator[Asked | str]:
+        """Yield what a scan is of: its targets and these names; a text that is no name as it is, once it was told."""
+        for name, *rest in [*((target,) for target in scan.targets if isinstance(target, str)), *found]:
+            text = str(name)
+            try:
+                yield Asked(text, Reference.parse(text.strip()), str(rest[0]) if rest and rest[0] else None)
+            except InvalidReference as error:
+                if scan.drives:
+                    continue
+                self.problem(error, "names", scan.view)
+                yield text
+
+    def repositories(self, places: Sequence[Place], view: str) -> Iterator[Reference]:
+        """Yield the repositories of places in registries, each as the registry's catalog lists it."""
+        for place in places:
+            if not place.registry:
+                continue
+            for path in self._catalog(place):
+                if not place.globs or any(fnmatchcase(path, glob) for glob in place.globs):
+                    try:
+                        yield Reference.parse(f"{place.registry}/{path}")
+                    except InvalidReference as error:
+                        self.problem(error, place.registry, view)
+
+    def _catalog(self, place: Place) -> Iterator[str]:
+        """Yield what the catalog lists; of a registry that shows none, the repository that the place may be itself."""
+        try:
+            yield from self.client.catalog(place.registry)
+        except RegistryError as error:
+            if error.code != "no-catalog" or not place.repository:
+                raise
+            yield place.repository
+
+    # Documents
+
+    def remember(self, fetched: Iterable[tuple[int, Reference, Fetched]]) -> list[tuple[int, Reference, ImqError]]:
+        """Remember what names stood for, with the documents; return those that are no documents, and why."""
+        failures, read = [], []
+        named: list[tuple[Reference, Descriptor]] = []
+        for key, reference, one in fetched:
+            try:
+                document = read_manifest(one.content, one.media_type, f"the manifest of {reference}")
+            except ImqError as error:
+                failures.append((key, reference, error))
+                continue
+            read.append((one.digest, len(one.content), document))
+            named.append((reference, one.descriptor))
+        self.memory.documents(read)
+        self.memory.named(named, self.clock())
+        return failures
+
+    def documents(self, wanted: Sequence[tuple[Reference, Digest]]) -> Iterator[tuple[int, ImqError]]:
+        """Fetch the documents of digests, and remember them; yield the place of each that could not be, and why."""
+        names = (reference.replace(tag=None, digest=digest) for reference, digest in wanted)
+        taken: list[tuple[int, Reference, Fetched]] = []
+        for place, fetched in self.many.documents(enumerate(names)):
+            if isinstance(fetched, ImqError):
+                yield place, fetched
+                continue
+            reference, digest = wanted[place]
+            taken.append((place, reference.replace(tag=None, digest=digest), fetched))
+            if len(taken) >= AT_ONCE:
+                yield from ((failed, error) for failed, _, error in self.remember(taken))
+                taken = []
+        yield from ((failed, error) for failed, _, error in self.remember(taken))
+
+    def configs(self, wanted: Sequence[tuple[Reference, Descriptor]]) -> Iterator[tuple[int, ImqError]]:
+        """Fetch configs, and remember them; yield the place of each that could not be, and why."""
+        from imq.engine.oci.config import Config
+
+        asked = ((place, reference, descriptor) for place, (reference, descriptor) in enumerate(wanted))
+        taken: list[tuple[Digest, Config]] = []
+        for place, content in self.many.configs(asked):
+            if isinstance(content, ImqError):
+                yield place, content
+                continue
+            try:
+                taken.append((wanted[place][1].digest, Config.read(content, f"the config of {wanted[place][0]}")))
+            except ImqError as error:
+                yield place, error
+            if len(taken) >= AT_ONCE:
+                self.memory.configs(taken)
+                taken = []
+        self.memory.configs(taken)

@@ -1,0 +1,99 @@
+"""Verifying what a registry has: every manifest that a name reaches is read, and every blob is there in its size."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from imq.engine.actions import base as a
+from imq.engine.oci.config import Config
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.manifest import Descriptor, Index, read_manifest
+from imq.engine.registry.auth.scopes import pull_scope
+from imq.engine.registry.errors import is_temporary, refusal
+from imq.engine.registry.http.client import Ask
+from imq.engine.sources.staged_table import is_gone
+from imq.grammar.errors import DigestMismatch, ImqError, Malformed, RegistryError, listed
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from imq.engine.oci.reference import Reference
+    from imq.engine.registry.client import Client
+
+
+class Verification:
+    """Verifies the names of one statement; what several of them reach is looked at once."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._configs: dict[Digest, list[str]] = {}
+        self._sizes: dict[tuple[str, str, Digest], int | None] = {}
+
+    def do(self, action: a.VerifyThere) -> a.Outcome:
+        """Look at all that a name reaches; raises `RegistryError` (`incomplete`) naming what is missing or wrong."""
+        wrong: list[str] = []
+        total = 0
+        pending = [action.digest]
+        seen: set[Digest] = set()
+        while pending:
+            digest = pending.pop()
+            if digest in seen:
+                continue
+            seen.add(digest)
+            manifest = action.name.replace(tag=None, digest=digest)
+            try:
+                fetched = self._client.manifest(manifest)
+                document = read_manifest(fetched.content, fetched.media_type, f"the manifest of {manifest}")
+            except ImqError as error:
+                if not is_gone(error) and isinstance(error, RegistryError):
+                    raise
+                missing = f"the manifest {digest.short} is missing"
+                wrong.append(missing if is_gone(error) else f"the manifest {digest.short} is damaged: {error.message}")
+                continue
+            total += len(fetched.content)
+            if isinstance(document, Index):
+                pending += [entry.digest for entry in document.manifests]
+                continue
+            for blob in (document.config, *document.layers):
+                size = self._size(action.name, blob)
+                total += size or 0
+                if size is None:
+                    wrong.append(f"the blob {blob.digest.short} is missing")
+                elif size != blob.size:
+                    wrong.append(f"the blob {blob.digest.short} has {size} bytes, not {blob.size}")
+                elif blob is document.config and document.is_image:
+                    wrong += self._config_problems(manifest, blob)
+        if wrong:
+            raise RegistryError(
+                f"{action.name} is not whole: {listed(dict.fromkeys(wrong))}",
+                code="incomplete",
+                host=action.name.registry,
+                hints=("push the image again, or remove the tag",),
+            )
+        return a.describe(action).replace(size=total, note="every manifest and blob is there")
+
+    def _config_problems(self, manifest: Reference, config: Descriptor) -> list[str]:
+        """Return what is wrong with the config of an image, which the registry has in this size."""
+        if config.digest not in self._configs:
+            problems = self._configs[config.digest] = []
+            try:
+                Config.read(self._client.document(manifest, config), f"the config {config.digest.short}")
+            except (DigestMismatch, Malformed) as error:
+                problems.append(error.message)
+        return self._configs[config.digest]
+
+    def _size(self, name: Reference, blob: Descriptor) -> int | None:
+        """Return the bytes that a blob has in the registry, None when it is not there."""
+        key = (name.registry, name.repository, blob.digest)
+        if key not in self._sizes:
+            target = f"/v2/{name.repository}/blobs/{blob.digest}"
+            ask = Ask("HEAD", name.registry, name.repository, target, pull_scope(name.repository))
+            answer = self._client.exchange.ask(ask)
+            answer.close()
+            if answer.status != HTTPStatus.OK and not is_temporary(answer.status):  # HEAD alone may be refused
+                answer = self._client.exchange.ask(ask.replace(method="GET"))
+            if answer.status not in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
+                raise refusal(answer, name.registry, f"the blob {blob.digest.short} of {name}")
+            answer.close()
+            length = blob.size if answer.length is None else answer.length  # a length that is not told is not wrong
+            self._sizes[key] = length if answer.status == HTTPStatus.OK else None
+        return self._sizes[key]

@@ -1,0 +1,294 @@
+"""The files of an archive or a folder, by their names: what images are loaded from.
+
+An archive comes from anywhere. Its headers are walked as those of layers are, within the same kind of limits: nothing
+in it decides how much memory or how deep a stack it takes.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+
+from imq.engine.layers.compression import sniff, unpacked
+from imq.engine.layers.tar_walker import TarLimits, TarWalker
+from imq.grammar.errors import Malformed
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, BinaryIO, Protocol, Self
+
+    from imq.engine.layers.tar_walker import Entry
+
+    class Files(Protocol):
+        """Named files to read an image from; `moved` is told of the bytes that were taken in."""
+
+        moved: Callable[[int], None]
+
+        def open(self, name: str) -> BinaryIO | None:
+            """Open a file; None when there is none of this name."""
+
+        def size(self, name: str) -> int:
+            """Return the bytes of a file, 0 when there is none of this name."""
+
+        def total(self) -> int:
+            """Return the most bytes that images may be made of."""
+
+        def folders(self) -> list[str]:
+            """Return the names of the folders at the top, sorted."""
+
+
+_PIECE = 64 << 10
+_CHUNK = 256 << 10
+_HEAD = 512
+_LIMITS = TarLimits(entries=250_000, name=4096)
+"""An archive of images has a few files for each layer."""
+_STREAM_CODES = frozenset({"compression", "truncated"})
+"""What is wrong with how an archive is packed."""
+_MOST_LINKS = 8
+"""Links that are followed to a file."""
+
+
+def unsaid(_count: int) -> None:
+    """Say nothing of bytes."""
+
+
+class Folder:
+    """The files of a folder; nothing outside of it can be named."""
+
+    def __init__(self, root: str) -> None:
+        self.moved: Callable[[int], None] = unsaid
+        self._root = os.path.realpath(root)
+
+    def open(self, name: str) -> BinaryIO | None:
+        """Open a file."""
+        path = self._path(name)
+        return open(path, "rb") if path is not None else None
+
+    def size(self, name: str) -> int:
+        """Return the bytes of a file."""
+        path = self._path(name)
+        return os.path.getsize(path) if path is not None else 0
+
+    def total(self) -> int:
+        """Return the bytes of all blobs."""
+        return sum(
+            os.path.getsize(os.path.join(folder, name))
+            for folder, _, names in os.walk(os.path.join(self._root, "blobs"))
+            for name in names
+        )
+
+    def folders(self) -> list[str]:
+        """Return the names of the folders at the top, sorted."""
+        return sorted(entry.name for entry in os.scandir(self._root) if entry.is_dir())
+
+    def _path(self, name: str) -> str | None:
+        if "\0" in name:
+            return None
+        path = os.path.realpath(os.path.join(self._root, name))
+        return path if path.startswith(self._root + os.sep) and os.path.isfile(path) else None
+
+
+class Archive:
+    """The files of a tar archive, packed or not, links followed within it; a context manager.
+
+    Raises `Malformed` (code `archive`, or `bomb` for more than any archive of images needs) where it is none.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.moved: Callable[[int], None] = unsaid
+        self._path = path
+        self._source = _open_unpacked(path)
+        self._files: dict[str, tuple[int, int]] = {}
+        self._links: dict[str, str] = {}
+        try:
+            self._walk()
+        except BaseException:
+            self._source.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._source.close()
+
+    def open(self, name: str) -> BinaryIO | None:
+        """Open a file. Several may be open, and are read by one thread."""
+        found = self._found(name)
+        if found is None:
+            return None
+        return io.BufferedReader(_Part(self._source, *found, self._path, name), _PIECE)
+
+    def size(self, name: str) -> int:
+        """Return the bytes of a file."""
+        found = self._found(name)
+        return found[1] if found is not None else 0
+
+    def total(self) -> int:
+        """Return the bytes of all files."""
+        return sum(size for _, size in self._files.values())
+
+    def folders(self) -> list[str]:
+        """Return the names of the folders at the top, sorted."""
+        names = (*self._files, *self._links)
+        return sorted({name.partition("/")[0] for name in names if "/" in name})
+
+    def _walk(self) -> None:
+        walker = TarWalker(self._take, _LIMITS)
+        source = self._source
+        try:
+            while not walker.ended and (piece := source.read(_PIECE)):
+                walker.feed(piece)
+                if ahead := walker.pass_over():  # what lies between two headers is read when it is wanted
+                    source.seek(ahead, os.SEEK_CUR)
+            walker.finish()
+        except Malformed as problem:
+            if problem.code in _STREAM_CODES:
+                raise _damaged(self._path, problem) from None
+            if problem.code == "archive" and not walker.entries:
+                raise _no_archive(self._path) from None
+            raise Malformed(f"{self._path} is damaged: {problem.message}", code=problem.code) from None
+
+    def _take(self, entry: Entry) -> None:
+        name = os.path.normpath(entry.path)
+        self._files.pop(name, None)  # the last of a name counts
+        self._links.pop(name, None)
+        if entry.type == "file" and entry.segments is None and not entry.map_in_content:
+            self._files[name] = (entry.offset, entry.size)
+        elif entry.type == "link":
+            self._links[name] = os.path.normpath(entry.link_target)
+        elif entry.type == "symlink":
+            self._links[name] = os.path.normpath(os.path.join(os.path.dirname(entry.path), entry.link_target))
+
+    def _found(self, name: str) -> tuple[int, int] | None:
+        name = os.path.normpath(name)
+        for _ in range(_MOST_LINKS):  # old archives name a layer they hold twice by a link
+            if name not in self._links:
+                break
+            name = self._links[name]
+        return self._files.get(name)
+
+
+class _Part(io.RawIOBase):
+    """A part of a file that others read, too."""
+
+    def __init__(self, source: io.BufferedIOBase, start: int, size: int, path: str, name: str) -> None:
+        self._source = source
+        self._start = start
+        self._size = size
+        self._done = 0
+        self._path = path
+        self._name = name
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Go to a place in the part."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._done, os.SEEK_END: self._size}[whence]
+        self._done = min(max(base + offset, 0), self._size)
+        return self._done
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Fill `buffer` with what comes next. Raises `Malformed` when the file ends before the part does."""
+        view = memoryview(buffer)[: self._size - self._done]
+        if not view:
+            return 0
+        try:
+            self._source.seek(self._start + self._done)
+            count = self._source.readinto(view)
+        except Malformed as problem:
+            raise _damaged(self._path, problem) from None
+        if not count:
+            raise Malformed(f"{self._path} is damaged: it ends within {self._name}", code="archive")
+        self._done += count
+        return count
+
+
+class _Unpacked(io.RawIOBase):
+    """What a packed file unpacks to. To go back it is unpacked again from its beginning."""
+
+    def __init__(self, path: str, packed: str) -> None:
+        self._source = open(path, "rb")  # noqa: SIM115 - it is closed with this
+        self._packed = packed
+        self._restart()
+
+    def _restart(self) -> None:
+        self._source.seek(0)
+        self._pieces = unpacked(self._packed, iter(lambda: self._source.read(_CHUNK), b""))
+        self._piece = memoryview(b"")
+        self._at = 0
+
+    def close(self) -> None:
+        """Close the packed file too."""
+        self._source.close()
+        super().close()
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Go to a place, or to the end when that comes first."""
+        if whence == os.SEEK_END:
+            raise io.UnsupportedOperation("the end of what is packed is not known")
+        target = offset + (self._at if whence == os.SEEK_CUR else 0)
+        if target < self._at:
+            self._restart()
+        while self._at < target and self._fill():
+            self._take(target - self._at)
+        return self._at
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Fill `buffer` with what comes next."""
+        if not self._fill():
+            return 0
+        piece = self._take(len(buffer))
+        memoryview(buffer)[: len(piece)] = piece
+        return len(piece)
+
+    def _fill(self) -> bool:
+        """Have a piece, unless the stream has ended."""
+        while not self._piece:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return False
+            self._piece = memoryview(piece)
+        return True
+
+    def _take(self, count: int) -> memoryview:
+        taken, self._piece = self._piece[:count], self._piece[count:]
+        self._at += len(taken)
+        return taken
+
+
+def _no_archive(path: str) -> Malformed:
+    why = "is not an archive: it is neither a tar nor one that gzip, zstd, bzip2 or xz has packed"
+    hints = ("load takes what docker save or imq save wrote; import takes a file tree",)
+    return Malformed(f"{path} {why}", code="archive", hints=hints)
+
+
+def _damaged(path: str, problem: Malformed) -> Malformed:
+    """Return the error for a packed file whose stream cannot be unpacked."""
+    return Malformed(f"{path} is damaged: {problem.message}", code="archive")
+
+
+def _open_unpacked(path: str) -> io.BufferedIOBase:
+    """Open a file for reading what it is when it is unpacked."""
+    source = open(path, "rb")  # noqa: SIM115 - it is returned
+    packed = sniff(source.read(_HEAD))
+    source.seek(0)
+    if not packed:
+        return source
+    source.close()
+    return io.BufferedReader(_Unpacked(path, packed), _PIECE)

@@ -1,0 +1,166 @@
+"""Files that are whole or not there: how the store writes, and how its troubles are told.
+
+Everything is written to a temporary file, checked, synced, and renamed into place; a reader sees the old content or
+the new one, never a part.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from contextlib import contextmanager, suppress
+
+from imq.engine.units.size import human_size
+from imq.grammar.errors import StoreError
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .directory import Directory
+
+_AGAIN = (
+    "free some space (imq prune removes what no image needs) and say the same again, or give another place with --root"
+)
+ELSEWHERE = "free some space there and say the same again, or write to another place"
+"""What to do when there is no space for what is written beside a store."""
+_TOLD = {
+    errno.ENOSPC: ("no-space", "no space is left on the device", _AGAIN),
+    errno.EDQUOT: ("no-space", "the disk quota of this user or folder is used up", _AGAIN),
+    errno.EACCES: (
+        "permission",
+        "permission denied",
+        "run as the owner of the store, or give another place with --root",
+    ),
+    errno.EPERM: (
+        "permission",
+        "operation not permitted",
+        "run as the owner of the store, or give another place with --root",
+    ),
+    errno.EROFS: ("read-only", "the file system is read-only", "give another place with --root"),
+}
+
+
+def is_full(problem: OSError) -> bool:
+    """Whether an error says that the disk, or what of it this user may take, has no room left."""
+    return problem.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def told(doing: str, place: str = "", wanted: int | None = None, advice: str = "") -> Iterator[None]:
+    """Turn an `OSError` of the block into a `StoreError` that says what was being done.
+
+    When there is no space it says how many bytes were `wanted` in all, how many are free where it was (else at
+    `place`), and `advice` if that is not to free the store's disk.
+    """
+    try:
+        yield
+    except OSError as problem:
+        code, why, hint = _TOLD.get(problem.errno or 0, ("store", problem.strerror or str(problem), ""))
+        at = f" ({problem.filename})" if problem.filename else ""
+        if code == "no-space":
+            full = problem.errno == errno.ENOSPC  # else there is space, for others
+            at += _room_left((_folder_of(problem.filename) or place) if full else "", wanted)
+            hint = advice or hint
+        raise StoreError(f"cannot {doing}: {why}{at}", code=code, hints=(hint,)) from problem
+
+
+def _folder_of(name: object) -> str:
+    return os.path.dirname(os.fsdecode(name)) if isinstance(name, str | bytes) else ""
+
+
+def _room_left(place: str, wanted: int | None) -> str:
+    """Return what is to be said of the room at a place, as an end of a sentence."""
+    free, _ = free_at(place) if place else (None, 1)
+    said = []
+    if wanted is not None:
+        said.append(f"{human_size(wanted)} are wanted")
+    if free is not None:
+        said.append(f"{human_size(free)} are free now at {place}")
+    return f"; {', '.join(said)}" if said else ""
+
+
+def free_at(place: str) -> tuple[int | None, int]:
+    """Return the bytes that may still be written where `place` lies, None when nobody knows, and those of a block."""
+    try:
+        about = os.statvfs(place)
+    except OSError:
+        return None, 1
+    blocks = about.f_bfree if os.geteuid() == 0 else about.f_bavail  # some are kept for root
+    return (blocks * about.f_frsize if about.f_blocks else None), about.f_frsize or 1
+
+
+def sync_folder(path: str) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_all(directory: Directory) -> None:
+    """Make everything that was written to the file system of a directory durable, in one go.
+
+    A thousand small files are on the disk after one wait; synced one by one each waits for the journal.
+    """
+    from ctypes import CDLL, get_errno  # Python has no syncfs
+
+    syncfs = getattr(CDLL(None, use_errno=True), "syncfs", None)
+    if syncfs is None:  # not a system with glibc or musl; on Linux sync waits, too
+        os.sync()
+    elif syncfs(directory.descriptor) != 0:
+        raise OSError(get_errno(), os.strerror(get_errno()), directory.path)
+
+
+def write_all(handle: int, content: bytes) -> None:
+    """Write all of it: a full disk takes a part before it refuses the rest."""
+    left = memoryview(content)
+    while left:
+        left = left[os.write(handle, left) :]
+
+
+def replace_file(directory: Directory, name: str, content: bytes, scratch: Directory, temporary: str) -> None:
+    """Replace a file by way of `temporary`, a new file in the directory `scratch` of the same file system."""
+    handle = scratch.create_file(temporary)
+    try:
+        try:
+            write_all(handle, content)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        scratch.rename(temporary, name, directory)
+    except BaseException:
+        with suppress(OSError):
+            scratch.remove_file(temporary)
+        raise
+    directory.sync()
+
+
+@contextmanager
+def locked(directory: Directory, name: str, *, wait: bool = True) -> Iterator[int]:
+    """Hold a file exclusively, against other processes and other threads. Yields its descriptor.
+
+    The lock ends with the process, however that ends. With `wait=False` a held lock raises `BlockingIOError`.
+    """
+    handle = _open_lock(directory, name)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _open_lock(directory: Directory, name: str) -> int:
+    while True:
+        try:
+            return directory.open_file(name, os.O_RDWR)
+        except FileNotFoundError:
+            pass
+        except PermissionError:  # somebody else's: it can be locked all the same
+            if not os.access(".", os.W_OK, dir_fd=directory.descriptor):
+                raise
+            return directory.open_file(name)
+        with suppress(FileExistsError):  # another process was faster
+            return directory.create_file(name)

@@ -1,0 +1,215 @@
+"""An image as rows of the index: what its manifest and config say, column by column."""
+
+from __future__ import annotations
+
+from imq.engine.oci.digest import Digest
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from sqlite3 import Connection
+    from typing import Any
+
+    from imq.engine.oci.config import Config
+    from imq.engine.oci.manifest import Descriptor, Manifest
+
+_COLUMNS = {
+    "image": (
+        "key, manifest, id, chain, media_type, created, download_size, layer_count,"
+        " platform, os, architecture, variant, os_version, user, workdir, stop_signal, author"
+    ),
+    "config": "image, annotations, labels, env, entrypoint, cmd, ports, volumes, healthcheck",
+    "chain": "id, diff_id",
+    "command": "text",
+    "label": "image, key, value",
+    "variable": "image, key, value",
+    "annotation": "image, key, value",
+}
+_INSERT = {
+    table: f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({', '.join('?' * (columns.count(',') + 1))})"
+    for table, columns in _COLUMNS.items()
+} | {
+    # what is known of the digest holds under every media type
+    "descriptor": """
+        INSERT OR IGNORE INTO descriptor
+            (digest, media_type, size, images, unpacked_size, tar_size, entries, diff_id)
+        SELECT ?1, ?2, ?3, coalesce(max(images), 0), max(unpacked_size), max(tar_size), max(entries), max(diff_id)
+        FROM descriptor WHERE digest = ?1
+    """,
+    "stack": """
+        INSERT INTO stack (image, position, step, descriptor, chain, command)
+        SELECT ?1, ?2, ?3, descriptor.key, chain.key, command.key FROM descriptor, chain, command
+        WHERE descriptor.digest = ?4 AND media_type = ?5 AND size = ?6 AND chain.id = ?7 AND command.text = ?8
+    """,
+    "step": """
+        INSERT INTO step (image, position, created, comment, layer, command) SELECT ?1, ?2, ?3, ?4, ?5, command.key
+        FROM command WHERE command.text = ?6
+    """,
+    "top": "UPDATE image SET top = (SELECT key FROM chain WHERE id = chain) WHERE key = ?",
+}
+"""By table, in their order. What is there already is ignored: descriptors, chain IDs and commands that other images
+have too, and labels and the like whose names have become the same (see `texts`)."""
+
+
+def insert_images(connection: Connection, images: Iterable[tuple[Digest, Manifest, Config]]) -> list[int]:
+    """Insert images that are not there yet, each with all that its documents say; return their keys.
+
+    The first of the three is the manifest's digest. Table by table: a statement that goes on is the cheapest.
+    """
+    (first,) = connection.execute("SELECT coalesce(max(key), 0) + 1 FROM image").fetchone()
+    rows: dict[str, list[tuple[Any, ...]]] = {table: [] for table in _INSERT}
+    for key, (digest, manifest, config) in enumerate(images, first):
+        _add(rows, key, digest, manifest, config)
+    for table, added in rows.items():
+        connection.executemany(_INSERT[table], map(texts, added))
+    return [row[0] for row in rows["image"]]
+
+
+def delete_images(connection: Connection, images: Sequence[int]) -> None:
+    """Delete images, and what only they had."""
+    import json
+
+    keys = json.dumps(images)
+    theirs = "IN (SELECT value FROM json_each(?))"
+    chains = connection.execute(f"SELECT DISTINCT chain FROM stack WHERE image {theirs}", (keys,)).fetchall()
+    commands = connection.execute(f"SELECT DISTINCT command FROM step WHERE image {theirs}", (keys,)).fetchall()
+    for table in ("stack", "step", "label", "variable", "annotation", "config"):
+        connection.execute(f"DELETE FROM {table} WHERE image {theirs}", (keys,))
+    connection.execute(f"DELETE FROM image WHERE key {theirs}", (keys,))
+    connection.executemany(
+        "DELETE FROM chain WHERE key = ?1 AND NOT EXISTS (SELECT 1 FROM stack WHERE chain = ?1)", chains
+    )
+    connection.executemany(
+        "DELETE FROM command WHERE key = ?1 AND text <> '' AND NOT EXISTS (SELECT 1 FROM step WHERE command = ?1)",
+        commands,
+    )
+
+
+def insert_reach(connection: Connection, reached: Iterable[tuple[Descriptor, Iterable[Descriptor]]]) -> None:
+    """Record which blobs each descriptor of index.json reaches, each digest once, with itself."""
+    rows = [(*_described(root), *_described(blob)) for root, blobs in reached for blob in blobs]
+    connection.executemany(_INSERT["descriptor"], [row[3:] for row in rows])
+    connection.executemany(_REACH, rows)
+
+
+def _described(descriptor: Descriptor) -> tuple[str, str, int]:
+    return descriptor.digest, descriptor.media_type, descriptor.size
+
+
+def delete_reach(connection: Connection, root: str) -> set[int]:
+    """Forget what a descriptor of index.json reached; return the keys of the descriptors to `forget` if need be."""
+    known = "root IN (SELECT key FROM descriptor WHERE digest = ?)"
+    blobs = {blob for (blob,) in connection.execute(f"SELECT blob FROM reaching WHERE {known}", (root,))}
+    connection.execute(f"DELETE FROM reaching WHERE {known}", (root,))
+    return blobs
+
+
+def forget(connection: Connection, descriptors: Iterable[int]) -> None:
+    """Delete those of the descriptors that nothing reaches any more."""
+    connection.executemany(_FORGET, [(key,) for key in descriptors])
+
+
+_DESCRIBED = "SELECT key FROM descriptor WHERE digest = ? AND media_type = ? AND size = ?"
+_REACH = f"INSERT INTO reaching (root, blob) VALUES (({_DESCRIBED}), ({_DESCRIBED}))"
+_FORGET = """
+DELETE FROM descriptor WHERE key = ?1
+AND NOT EXISTS (SELECT 1 FROM reaching WHERE blob = ?1) AND NOT EXISTS (SELECT 1 FROM stack WHERE descriptor = ?1)
+"""
+
+
+def _add(
+    rows: Mapping[str, list[tuple[Any, ...]]], key: int, digest: Digest, manifest: Manifest, config: Config
+) -> None:
+    """Add the rows of one image, by table."""
+    chain = chain_ids(config.diff_ids)
+    labels, env = config.texts("Labels"), environment(config)
+    rows["image"].append(_image_row(key, digest, manifest, config, chain[-1] if chain else None))
+    rows["config"].append((key, _json(dict(manifest.annotations)), *config_row(config, env)))
+    steps = list(step_rows(key, config, len(manifest.layers)))
+    made_by = {step[4]: (step[1], step[5]) for step in steps}
+    rows["step"] += steps
+    rows["command"] += [("",), *((step[5],) for step in steps)]
+    rows["chain"] += list(zip(chain, config.diff_ids, strict=True))
+    layers = [_described(layer) for layer in manifest.layers]
+    rows["descriptor"] += layers
+    rows["stack"] += [
+        (key, place, step, *described, chain[place], command)
+        for place, described in enumerate(layers)
+        for step, command in (made_by.get(place, (None, "")),)
+    ]
+    rows["top"].append((key,))
+    for table, pairs in (("label", labels), ("variable", env), ("annotation", manifest.annotations)):
+        rows[table] += [(key, name, value) for name, value in pairs.items()]
+
+
+def chain_ids(diff_ids: Sequence[Digest]) -> list[Digest]:
+    """Return the chain ID of each layer, bottom layer first, as the image specification computes it.
+
+    It stands for the layer and all below it: two images with the same one have the same layers up to there.
+    """
+    chain: list[Digest] = []
+    for diff_id in diff_ids:
+        chain.append(Digest.of(f"{chain[-1]} {diff_id}".encode()) if chain else diff_id)
+    return chain
+
+
+def texts(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    r"""Return a row that SQLite takes: a half of a surrogate pair, which JSON can write (`"\ud800"`), is no text."""
+    return tuple(
+        value.encode("utf-8", "replace").decode() if isinstance(value, str) and not value.isascii() else value
+        for value in row
+    )
+
+
+def _image_row(key: int, digest: Digest, manifest: Manifest, config: Config, chain: Digest | None) -> tuple[Any, ...]:
+    platform = config.platform
+    return (
+        key,
+        digest,
+        manifest.config.digest,
+        chain,
+        manifest.media_type,
+        config.created,
+        manifest.download_size,
+        len(manifest.layers),
+        *platform.columns,
+        config.text("User"),
+        config.text("WorkingDir"),
+        config.text("StopSignal"),
+        config.author or None,
+    )
+
+
+def config_row(config: Config, env: Mapping[str, str]) -> tuple[str | None, ...]:
+    """Return what a config says at length, as JSON: labels, env, entrypoint, cmd, ports, volumes, healthcheck."""
+    return (
+        _json(config.texts("Labels")),
+        _json(env),
+        _json(config.words("Entrypoint")),
+        _json(config.words("Cmd")),
+        _json(config.keys("ExposedPorts")),
+        _json(config.keys("Volumes")),
+        _json(config.healthcheck),
+    )
+
+
+def _json(value: object) -> str | None:
+    import json
+
+    return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def environment(config: Config) -> dict[str, str]:
+    """Return the environment that a config sets."""
+    pairs = (word.partition("=") for word in config.words("Env") or ())
+    return {name: value for name, _, value in pairs}
+
+
+def step_rows(image: int | str, config: Config, layers: int) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of `step`, which begin with `image`; the steps that made a layer take the layers in order."""
+    layer = 0
+    for place, entry in enumerate(config.history):
+        made = None
+        if not entry.empty_layer and layer < layers:
+            made, layer = layer, layer + 1
+        yield image, place, entry.created, entry.comment or None, made, entry.created_by

@@ -1,0 +1,134 @@
+"""Images into archives: an OCI layout with a `manifest.json` beside it, as docker writes it since version 25."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from contextlib import closing
+
+from imq.engine.oci import media_types
+from imq.engine.oci.manifest import Descriptor, Index, Manifest, read_manifest, write_json
+from imq.engine.oci.reference import Reference, read_name
+from imq.engine.progress import Watched
+from imq.grammar.record import TYPE_CHECKING
+
+from .corruption import damaged
+from .layout import CONTAINERD_NAME, REF_NAME, VERSION, foreign
+from .load import blob_member
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Any
+
+    from imq.engine.atomic_writer import OutputFile
+    from imq.engine.oci.digest import Digest
+
+    from .store import Store
+
+
+def save(
+    store: Store, images: Sequence[tuple[Digest, Sequence[str]]], target: OutputFile, moved: Callable[[int], None]
+) -> None:
+    """Write images, each with its names, as one archive that docker load, podman, skopeo and imq read.
+
+    `moved` is called with the number of bytes of blobs, whenever some are written.
+    """
+    written: set[str] = set()
+    listing: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
+    sink: Any = target  # of which a stream of tar needs no more than write()
+    with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+
+        def add(name: str, content: bytes) -> None:
+            if name not in written:
+                written.add(name)
+                archive.addfile(_member(name, len(content)), io.BytesIO(content))
+
+        add("oci-layout", VERSION)
+        foreign_of = _foreign_annotations(store)
+        for root, names in images:
+            rows = store.index.connection.execute("SELECT digest FROM reach WHERE root = ?", (root,))
+            held = {digest for (digest,) in rows}
+            descriptor, manifests = _save_tree(store, root, held, archive, written, add, moved)
+            entries += _entries(descriptor, names, foreign_of)
+            listing += [_docker_image(manifest, names) for manifest in manifests if manifest.is_image]
+        add("index.json", write_json({"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": entries}))
+        add("manifest.json", json.dumps(listing, separators=(",", ":")).encode())
+
+
+def _foreign_annotations(store: Store) -> dict[tuple[Digest, str], dict[str, str]]:
+    """Return the annotations of other tools in index.json, by the digest and the name of their entry."""
+    return {
+        (entry.descriptor.digest, str(entry.name or "")): foreign(entry.descriptor.annotations)
+        for entry in store.layout.read()
+    }
+
+
+def _entries(
+    descriptor: Descriptor, names: Sequence[str], foreign_of: Mapping[tuple[Digest, str], dict[str, str]]
+) -> Iterator[dict[str, Any]]:
+    for name in names or ("",):
+        said = dict(foreign_of.get((descriptor.digest, name), {}))
+        if name:
+            reference = read_name(name)
+            if isinstance(reference, Reference):
+                tagged = f"{reference.canonical_name}:{reference.tag}" if reference.tag else name
+                said |= {CONTAINERD_NAME: tagged, REF_NAME: reference.tag or name}
+            else:
+                said[REF_NAME] = name
+        yield descriptor.replace(annotations=said).document()
+
+
+def _docker_image(manifest: Manifest, names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "Config": blob_member(manifest.config.digest),
+        "RepoTags": [name for name in names if (parsed := read_name(name)).registry and parsed.tag],
+        "Layers": [blob_member(layer.digest) for layer in manifest.layers],
+    }
+
+
+def _save_tree(
+    store: Store,
+    root: Digest,
+    held: set[str],
+    archive: tarfile.TarFile,
+    written: set[str],
+    add: Callable[[str, bytes], None],
+    moved: Callable[[int], None],
+) -> tuple[Descriptor, list[Manifest]]:
+    """Write what a manifest or index names, as far as it is `held`, and itself last; what is written leaves `held`."""
+    content = store.read(root)
+    document = read_manifest(content)
+    manifests: list[Manifest] = []
+    if isinstance(document, Index):
+        for child in document.manifests:
+            if child.digest in held:
+                held.discard(child.digest)  # an index may name it again
+                manifests += _save_tree(store, child.digest, held, archive, written, add, moved)[1]
+    else:
+        manifests.append(document)
+        for blob in (document.config, *document.layers):
+            _save_blob(store, blob, archive, written, moved)
+    add(blob_member(root), content)
+    return Descriptor(document.media_type, root, len(content)), manifests
+
+
+def _save_blob(
+    store: Store, blob: Descriptor, archive: tarfile.TarFile, written: set[str], moved: Callable[[int], None]
+) -> None:
+    name = blob_member(blob.digest)
+    if name in written:
+        return
+    written.add(name)
+    with closing(store.open_checked(blob.digest)) as source:
+        if source.size != blob.size:
+            raise damaged(store.layout, blob.digest)
+        archive.addfile(_member(name, blob.size), Watched(source, moved))
+
+
+def _member(name: str, size: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.size = size
+    member.mode = 0o644
+    return member

@@ -1,0 +1,1 @@
+"""Suggestions for statements that are wrong."""

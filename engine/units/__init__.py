@@ -1,0 +1,1 @@
+"""Sizes, durations and times, and paths as text."""

@@ -1,0 +1,137 @@
+"""Where the store is: named, in the home folder, or nowhere; and what is said when it is not there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import imq
+import pytest
+from imq.cli.main import store_root
+from imq.engine.units.paths import home_folder, located
+from imq.grammar.errors import StatementError, StoreError
+from imq.repl.history import History
+from support.images import Image, Layout, layer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PLACES = ("HOME", "IMQ_ROOT", "IMQ_CONFIG", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user without an entry in the passwd database."""
+
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+
+
+def run(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run imq in a folder, with only some of the variables that say where things are."""
+    kept = {name: value for name, value in os.environ.items() if name not in PLACES}
+    options: dict[str, Any] = {"cwd": folder, "env": {**kept, **environment}, "capture_output": True, "text": True}
+    return subprocess.run([sys.executable, "-m", "imq", *words], check=False, **options)
+
+
+@pytest.mark.usefixtures("nobody")
+@pytest.mark.parametrize("home", [None, "", "relative", "~"])
+def test_without_a_home_folder_the_default_store_is_refused(home: str | None) -> None:
+    environment = {} if home is None else {"HOME": home}
+    with pytest.raises(StoreError) as raised:
+        store_root(environment, "")
+    assert raised.value.code == "no-home"
+    assert raised.value.exit_code == 3
+    assert "--root DIR or IMQ_ROOT" in raised.value.hints[0]
+    assert store_root({**environment, "IMQ_ROOT": "/named"}, "") == "/named"
+    assert store_root({**environment, "XDG_DATA_HOME": "/data"}, "") == "/data/imq"
+    assert store_root(environment, "/configured") == "/configured"
+
+
+@pytest.mark.usefixtures("nobody")
+def test_without_a_home_folder_nothing_is_named_by_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreError):
+        store_root({"IMQ_ROOT": "~/images"}, "")
+    with pytest.raises(StoreError):
+        imq.connect(environment={})
+    with imq.connect(root=tmp_path / "store", environment={}) as session, pytest.raises(StatementError) as raised:
+        session('load "~/all.tar"')
+    assert raised.value.code == "no-home"
+    history = History({})
+    history.add("images")
+    assert history.said == ["images"]
+    assert "no home folder" in history.problem
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_passwd_database_says_where_home_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pwd
+
+    home = pwd.getpwuid(os.getuid()).pw_dir
+    monkeypatch.setenv("HOME", "/elsewhere")  # the environment that is given counts, and not that of the process
+    assert home_folder({}) == home_folder({"HOME": ""}) == home_folder({"HOME": "relative"}) == home
+    assert home_folder({"HOME": "/mine"}) == "/mine"
+    assert located("~/a", "/folder", "/mine") == "/mine/a"
+    assert located("~/a", "/folder", None) == "/folder/~/a"
+
+
+def test_a_tilde_that_the_shell_left_is_the_home_folder(tmp_path: Path) -> None:
+    """As of `--root=~/images`, which no shell but zsh expands."""
+    Layout(tmp_path / "images").add(Image([layer({"a": b"a"})]), "mine:1")
+    for words, more in ((("--root=~/images",), {}), ((), {"IMQ_ROOT": "~/images"})):
+        done = run(tmp_path, *words, "images", "select", "name", "as", "ids", HOME=str(tmp_path), **more)
+        assert (done.returncode, done.stdout) == (0, "mine:1\n"), done.stderr
+    assert not (tmp_path / "~").exists()
+
+
+QUESTIONS = (
+    ("images",),
+    ("images", "count"),
+    ("layers", "count"),
+    ("usage",),
+    ("assert", "no", "images", "where", "dangling"),
+    ("rm", "images", "where", "dangling"),
+    ("image", "ls"),
+)
+
+
+@pytest.mark.parametrize("words", QUESTIONS, ids=" ".join)
+@pytest.mark.parametrize("made", [False, True], ids=["missing", "empty"])
+def test_a_question_of_a_store_that_is_not_there_says_so(tmp_path: Path, words: tuple[str, ...], *, made: bool) -> None:
+    root = tmp_path / "typo"
+    if made:
+        root.mkdir()
+    done = run(tmp_path, "--root", str(root), *words, HOME=str(tmp_path))
+    assert (done.returncode, done.stdout) == (3, "")
+    assert f"error[no-store]: there is no store at {root}\n" in done.stderr
+    assert "--root" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["typo"] * made
+
+
+def test_a_root_that_the_environment_gives_is_warned_of(tmp_path: Path) -> None:
+    """It may be set before the first pull: the answer is empty, and says why."""
+    root = tmp_path / "typo"
+    done = run(tmp_path, "images", "count", HOME=str(tmp_path), IMQ_ROOT=str(root))
+    assert (done.returncode, done.stdout) == (0, "0\n")
+    assert done.stderr == f"WARNING: there is no store at {root}\n"
+    done = run(tmp_path, "images", "count", HOME=str(tmp_path))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
+
+
+def test_a_name_in_a_store_that_is_not_there_says_so(tmp_path: Path) -> None:
+    done = run(tmp_path, "--root", str(tmp_path / "typo"), "rm", "redis:7", HOME=str(tmp_path))
+    assert done.returncode == 3
+    assert "there is no store at" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_brings_images_in_makes_the_store(tmp_path: Path) -> None:
+    Layout(tmp_path / "source").add(Image([layer({"a": b"a"})]), "mine:1")
+    root = str(tmp_path / "store")
+    assert run(tmp_path, "--root", root, "load", str(tmp_path / "source"), HOME=str(tmp_path)).returncode == 0
+    assert run(tmp_path, "--root", root, "images", "count", HOME=str(tmp_path)).stdout == "1\n"

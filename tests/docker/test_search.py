@@ -1,0 +1,97 @@
+"""`docker search` against a server that says what Docker Hub says, and against a real registry's catalog."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from imq.cli.main import Cli
+from imq.engine.registry import catalog
+from registry.support.scripted_server import Scripted, Step
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Iterator
+
+FOUND = [
+    ("acme/redis", "Redis for\nAcme", 3, False, True),
+    ("redis", "Redis is the world's fastest data platform for caching, vector search", 13000, True, False),
+    ("acme/redis-exporter", "", 0, False, False),
+]
+
+
+def results() -> bytes:
+    keys = ("name", "description", "star_count", "is_official", "is_automated")
+    return json.dumps({"num_pages": 1, "results": [dict(zip(keys, one, strict=True)) for one in FOUND]}).encode()
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
+    with Scripted(Step("GET", "/v1/search", body=results())) as server:
+        monkeypatch.setattr(catalog, "HUB_SEARCH", server.host)
+        yield server
+
+
+def search(tmp_path: pathlib.Path, *words: str) -> tuple[int, str, str]:
+    stdout, stderr = io.StringIO(), io.StringIO()
+    code = Cli(io.StringIO(), stdout, stderr, {"IMQ_ROOT": str(tmp_path / "store")}).main(["search", *words])
+    return code, stdout.getvalue(), stderr.getvalue()
+
+
+def test_the_table(hub: Scripted, tmp_path: pathlib.Path) -> None:
+    code, shown, problem = search(tmp_path, "redis")
+    assert (code, problem) == (0, "")
+    assert [seen.path.partition("&")[0] for seen in hub.seen] == ["/v1/search?q=redis"]
+    assert shown == (
+        "NAME                  DESCRIPTION                                     STARS     OFFICIAL\n"
+        "redis                 Redis is the world's fastest data platform f…   13000     [OK]\n"
+        "acme/redis            Redis for Acme                                  3         \n"
+        "acme/redis-exporter                                                   0         \n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["--filter", "stars=3", "--format", "{{.Name}} {{.StarCount}}"], "redis 13000\nacme/redis 3\n"),
+        (["-f", "is-official=true", "--no-trunc", "--format", "{{.Description}}"], f"{FOUND[1][1]}\n"),
+        (["-f", "is-official=false", "--limit", "1", "--format", "{{.Name}}"], "acme/redis\n"),
+        (["-f", "is-automated=1", "--format", "{{.Name}}{{.IsAutomated}}{{.IsOfficial}}"], "acme/redis[OK]\n"),
+        (["-f", "stars=99999", "--format", r"table {{.Name}}\t{{.StarCount}}"], "NAME      STARS\n"),
+        (
+            ["-f", "is-automated=true", "--limit", "1", "--format", "{{json .}}"],
+            (
+                '{"Description":"Redis for Acme","IsAutomated":"true","IsOfficial":"false","Name":"acme/redis",'
+                '"StarCount":"3"}\n'
+            ),
+        ),
+    ],
+)
+@pytest.mark.usefixtures("hub")
+def test_filters_and_forms(words: list[str], shown: str, tmp_path: pathlib.Path) -> None:
+    assert search(tmp_path, "redis", *words) == (0, shown, "")
+
+
+@pytest.mark.usefixtures("hub")
+def test_imqs_own_forms(tmp_path: pathlib.Path) -> None:
+    code, shown, _ = search(tmp_path, "redis", "-f", "stars=3", "--output", "csv")
+    assert (code, shown.splitlines()[0]) == (0, "name,description,stars,official,automated")
+
+
+def test_a_registry_before_the_term(tmp_path: pathlib.Path) -> None:
+    catalog = json.dumps({"repositories": ["team/app", "team/web", "other"]}).encode()
+    with Scripted(Step("GET", "/v2/_catalog", body=catalog)) as server:
+        code, shown, problem = search(tmp_path, f"{server.host}/team/")
+        assert (code, problem) == (0, "")
+        lines = [line.split() for line in shown.splitlines()]
+        assert lines[1:] == [[f"{server.host}/team/app", "0"], [f"{server.host}/team/web", "0"]]
+
+
+def test_a_hub_that_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    with Scripted(Step("GET", "/v1/search", 403, body=b"{}")) as server:
+        monkeypatch.setattr(catalog, "HUB_SEARCH", server.host)
+        code, shown, problem = search(tmp_path, "redis")
+    assert (code, problem.startswith("error[")) == (3, True)
+    assert "redis" not in shown

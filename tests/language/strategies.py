@@ -1,0 +1,303 @@
+"""Drawn syntax trees: every kind of node, in the form that the parser gives them.
+
+That form: `and` and `or` are flat and have two operands or more, `not` never stands before `not`, what stands on the
+right of an operator is no condition, and a bare literal is one that text could have been read as. A list that a
+variable stands for has two items or more. A table alone in parentheses is a field where a value could stand, and says
+no more than without them elsewhere.
+"""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from imq.engine.actions import VERBS
+from imq.engine.catalog.tables import SEARCHED, TABLES
+from imq.engine.render.formats import FORMS
+from imq.grammar import ast
+from imq.grammar.lexer import Vocabulary, is_field, is_word
+
+VOCABULARY = Vocabulary(frozenset(VERBS), frozenset(TABLES), frozenset(FORMS), searched=SEARCHED)
+
+KEYWORDS = ["in", "not", "or", "ago", "of", "count", "all", "as", "is", "has", "like", "per", "images", "rm", "json"]
+NAMES = st.one_of(
+    st.sampled_from(["size", "tag", "label", "created", "Größe", "a_1", *KEYWORDS]),
+    st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,6}", fullmatch=True),
+)
+TEXTS = st.one_of(
+    st.text(max_size=12),
+    st.text(alphabet="\"'\\\n\t .;#({[<>]})$", max_size=8),
+    st.sampled_from(["", "\\", '"', "'", "a\\nb", "# no comment", "; rm", "{{.ID}}", "<<.ID>>", "2 weeks", "30d"]),
+)
+BARE = st.one_of(
+    st.sampled_from([
+        "latest", "redis:7", "team/*", "100MB", "1.5GiB", "30d", "2 weeks", "1.5 GiB", "2024-01-31", "-1", "+1",
+        "/etc/**", "*", "?", "[a-z]*", "./x", "~/x", "{{.Tag}}", "a{{ .Tag }}b", "<<.Tag>>", "sha256:" + "0" * 64,
+        "as-built", "2024-01-31T10:00:00+02:00", "[::1]:5000/x:1", "a\\b", "1", "0.5", "x@y", "&", "|", "^", "-", "{",
+        "}}", "..", *KEYWORDS,
+    ]),
+    st.from_regex(r"[\w.:/@?*~^+&|{}\\-]{1,9}", fullmatch=True),
+).filter(is_word)  # fmt: skip
+
+IDENTIFIERS = NAMES.filter(lambda name: "." not in name)
+quoted = st.builds(ast.Literal, TEXTS, st.just(True))
+variables = st.builds(ast.Variable, st.from_regex(r"[a-z_]\w{0,5}(\.\w{1,5})?", fullmatch=True))
+operands = st.one_of(st.builds(ast.Literal, BARE), quoted, variables)
+first_operands = st.one_of(
+    st.builds(ast.Literal, BARE.filter(lambda text: text.lower() not in KEYWORDS)), quoted, variables
+)
+paths = st.one_of(
+    st.tuples(NAMES),
+    st.builds(lambda first, rest: (first, *rest), NAMES, st.lists(TEXTS, min_size=1, max_size=3)),
+)
+fields = st.builds(ast.Field, paths)
+fields_of = st.builds(ast.FieldOf, paths, operands)
+
+right_literals = st.one_of(st.builds(ast.Literal, BARE.filter(lambda text: not text.startswith("."))), quoted)
+left_literals = st.one_of(
+    st.builds(ast.Literal, BARE.filter(lambda text: not is_field(text) and text[0] != "*")), quoted
+)
+FUNCTIONS = NAMES.map(str.lower).filter(lambda name: name not in {"in", "not", "or", "has", "distinct", "and"})
+SIGNS = st.sampled_from("+-*/%")
+OPERATORS = st.sampled_from([
+    "=", "!=", "<", "<=", ">", ">=", "like", "matches", "has", "before", "after", "since", "within",
+])  # fmt: skip
+RELATIONS = st.sampled_from(["layers", "base", "children", "containers", "names", "remote", "x_1", "Größe".lower()])
+IMAGE_PHRASES = ["based on", "shares layers with"]
+VALUE_PHRASES = ["older than", "newer than", "contains file", "contains package"]
+DEEPEST = 3
+
+
+@st.composite
+def values(draw: st.DrawFn, depth: int = DEEPEST) -> ast.Expr:
+    """What may stand on the right of an operator."""
+    match draw(st.integers(0, 6)) if depth > 0 else 0:
+        case 4:
+            return draw(calls(depth - 1))
+        case 5:
+            return ast.Arithmetic(draw(SIGNS), draw(values(depth - 1)), draw(values(depth - 1)))
+        case 6:
+            return draw(subqueries(depth - 1))
+        case _:
+            return draw(st.one_of(right_literals, variables, fields, fields_of))
+
+
+@st.composite
+def calls(draw: st.DrawFn, depth: int) -> ast.Expr:
+    """A function of what may stand on the left of an operator."""
+    match draw(st.integers(0, 3)):
+        case 0:
+            return ast.Call(draw(FUNCTIONS), (draw(conditions(depth)),), distinct=True)
+        case 1:
+            return ast.Call(draw(FUNCTIONS), (draw(subqueries(depth)),))
+        case _:
+            return ast.Call(draw(FUNCTIONS), draw(several(depth, least=0)))
+
+
+@st.composite
+def subqueries(draw: st.DrawFn, depth: int) -> ast.Subquery:
+    """A query as a value; of a relation there is no more than a condition."""
+    if not draw(st.integers(0, 3)):
+        return ast.Subquery(ast.Query(draw(RELATIONS), where=draw(conditions(depth - 1))))
+    return ast.Subquery(draw(rows(depth - 1).filter(lambda asked: not _is_alone(asked))))
+
+
+def _is_alone(asked: ast.Rows) -> bool:
+    return isinstance(asked, ast.Query) and asked == ast.Query(asked.table)
+
+
+@st.composite
+def existing(draw: st.DrawFn, depth: int) -> ast.Exists:
+    """Whether a relation or a table has such rows."""
+    if draw(st.booleans()):
+        where = draw(st.none() | conditions(depth))
+        return ast.Exists(ast.Query(draw(RELATIONS), where=where), draw(st.booleans()))
+    return ast.Exists(draw(rows(depth)), draw(st.booleans()))
+
+
+@st.composite
+def members(draw: st.DrawFn, depth: int) -> ast.In:
+    """Whether a value is among those that are listed, that a query finds, or that a variable stands for."""
+    operand = draw(conditions(depth))
+    match draw(st.integers(0, 3)):
+        case 0:
+            return ast.In(operand, rows=draw(variables))
+        case 1:
+            return ast.In(operand, rows=draw(rows(depth)))
+        case _:
+            items = draw(st.lists(values(depth), min_size=1, max_size=3))
+            if len(items) == 1 and isinstance(items[0], ast.Literal) and items[0].text.lower() in TABLES:
+                items = [items[0].replace(quoted=True)]  # bare, `in (images)` is a query
+            return ast.In(operand, tuple(items))
+
+
+@st.composite
+def phrases(draw: st.DrawFn, depth: int) -> ast.Phrase:
+    """A sentence form."""
+    words = draw(st.sampled_from([*IMAGE_PHRASES, *VALUE_PHRASES, "in use", "local only"]))
+    if words in IMAGE_PHRASES:
+        return ast.Phrase(words, (draw(st.one_of(right_literals, variables)),))
+    return ast.Phrase(words, (draw(values(depth)),) if words in VALUE_PHRASES else ())
+
+
+@st.composite
+def conditions(draw: st.DrawFn, depth: int = DEEPEST) -> ast.Expr:
+    """What may stand on the left of an operator, conditions in parentheses among it."""
+    kind = draw(st.integers(0, 13)) if depth > 0 else 0
+    depth -= 1
+    match kind:
+        case 1 | 2:
+            return ast.Comparison(draw(OPERATORS), draw(conditions(depth)), draw(values(depth)))
+        case 3:
+            return ast.Between(draw(conditions(depth)), draw(values(depth)), draw(values(depth)))
+        case 4:
+            return draw(members(depth))
+        case 5:
+            return ast.Known(draw(conditions(depth)), draw(st.booleans()))
+        case 6:
+            return ast.Arithmetic(draw(SIGNS), draw(conditions(depth)), draw(values(depth)))
+        case 7:
+            return draw(existing(depth))
+        case 8:
+            return draw(phrases(depth))
+        case 9:
+            operand = draw(conditions(depth))
+            return operand.operand if isinstance(operand, ast.Not) else ast.Not(operand)
+        case 10:
+            return ast.And(_flat(draw(several(depth, least=2)), ast.And))
+        case 11:
+            return ast.Or(_flat(draw(several(depth, least=2)), ast.Or))
+        case 12:
+            return draw(calls(depth))
+        case 13:
+            return draw(subqueries(depth))
+        case _:
+            return draw(st.one_of(left_literals, variables, fields, fields_of))
+
+
+def _flat(parts: tuple[ast.Expr, ...], kind: type[ast.And | ast.Or]) -> tuple[ast.Expr, ...]:
+    return tuple(one for part in parts for one in (part.operands if isinstance(part, kind) else (part,)))
+
+
+@st.composite
+def several(draw: st.DrawFn, depth: int = 1, least: int = 0) -> tuple[ast.Expr, ...]:
+    """Some conditions or values."""
+    return tuple(draw(st.lists(conditions(depth), min_size=least, max_size=max(least, 2))))
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> ast.Window | None:
+    """A limit, perhaps."""
+    return ast.Window(draw(values(1)), draw(several())) if draw(st.booleans()) else None
+
+
+@st.composite
+def queries(draw: st.DrawFn, depth: int = 1) -> ast.Query:
+    """A query with some of its clauses."""
+    if depth <= 0:
+        return ast.Query(draw(st.sampled_from(sorted(TABLES))), where=draw(st.none() | conditions(depth)))
+    some = st.booleans()
+    targets = st.one_of(operands, rows(depth - 1))
+    orders = st.builds(ast.Ordering, conditions(1), some)
+    columns = st.builds(ast.Column, conditions(depth), st.none() | TEXTS)
+    asked = ast.Query(
+        draw(st.sampled_from(sorted(TABLES))),
+        targets=tuple(draw(st.lists(targets, max_size=2))),
+        sources=tuple(draw(st.lists(operands, max_size=2))),
+        nonempty=draw(some),
+        every=draw(some),
+        where=draw(st.none() | conditions(depth + 1)),
+        group=draw(several()),
+        having=draw(st.none() | conditions(depth)),
+        order=tuple(draw(st.lists(orders, max_size=2))),
+        limit=draw(windows()),
+        skip=draw(windows()),
+        newest=draw(st.none() | st.builds(ast.Newest, values(1), several(), st.none() | conditions(1))),
+        until=draw(st.none() | st.builds(ast.Until, st.sampled_from(["<", "<="]), values(1))),
+        select=tuple(draw(st.lists(columns, max_size=2))),
+        count=draw(some),
+    )
+    base = draw(rows(depth - 1))
+    if _is_alone(base) or draw(some):
+        return asked
+    within = asked.replace(table="", targets=(), sources=(), base=base)
+    return within.replace(every=True) if within == ast.Query("", base=within.base) else within
+
+
+@st.composite
+def rows(draw: st.DrawFn, depth: int = 1) -> ast.Rows:
+    """A query, or several that are combined."""
+    if depth <= 0 or draw(st.integers(0, 3)):
+        return draw(queries(depth))
+    operator = draw(st.sampled_from(["union", "except", "intersect"]))
+    return ast.Combination(operator, draw(rows(depth - 1)), draw(rows(depth - 1)), draw(several()))
+
+
+outputs = st.one_of(
+    st.just(ast.Output()),
+    st.builds(ast.Output, form=st.sampled_from(sorted(FORMS))),
+    st.builds(ast.Output, template=TEXTS),
+)
+
+
+@st.composite
+def acts(draw: st.DrawFn) -> ast.Act:
+    """An action: on nothing, on all, on references, or on a query."""
+    names = draw(
+        st.lists(
+            st.sampled_from(["as", "to", "from", "platform", "change", "message", "force", "run", "dry run"]),
+            unique=True,
+        )
+    )
+    options = []
+    for name in names:
+        most = {"force": 0, "dry run": 0, "platform": 2, "change": 2, "run": 2}.get(name, 1)
+        given = draw(st.lists(operands, min_size=min(most, 1), max_size=most))
+        if name == "as" and isinstance(given[0], ast.Literal) and given[0].text.lower() in FORMS:
+            given = [ast.Literal(given[0].text, quoted=True)]  # bare, `as json` is an output form
+        options.append(ast.Option(name, tuple(given)))
+    act = ast.Act(draw(st.sampled_from(sorted(VERBS))), options=tuple(options), output=draw(outputs))
+    match draw(st.integers(0, 3)):
+        case 1:
+            return act.replace(every=True)
+        case 2:
+            return act.replace(references=(draw(first_operands), *draw(st.lists(operands, max_size=2))))
+        case 3:
+            return act.replace(query=draw(rows()))
+        case _:
+            return act
+
+
+@st.composite
+def lets(draw: st.DrawFn) -> ast.Let:
+    """What a variable is to stand for."""
+    items = st.lists(values(1), min_size=2, max_size=3).map(lambda listed: ast.Items(tuple(listed)))
+    return ast.Let(draw(IDENTIFIERS), draw(st.one_of(values(2), items, subqueries(2))))
+
+
+@st.composite
+def statements(draw: st.DrawFn) -> ast.Statement:
+    """Any statement."""
+    match draw(st.integers(0, 13)):
+        case 0:
+            return ast.Explain(draw(statements()))
+        case 1:
+            return ast.DryRun(draw(statements()))
+        case 2:
+            return draw(st.sampled_from([ast.Setting(), ast.Let(), ast.View(), ast.Use()]))
+        case 3:
+            return ast.Setting(draw(NAMES), draw(st.none() | values(2)))
+        case 4:
+            return ast.Help(tuple(draw(st.lists(BARE, max_size=2))))
+        case 5 | 6:
+            return draw(acts())
+        case 7:
+            return draw(lets())
+        case 8:
+            return ast.View(draw(IDENTIFIERS).lower(), draw(rows()))
+        case 9:
+            return ast.Use(draw(st.one_of(st.builds(ast.Literal, BARE), quoted)))
+        case 10:
+            return ast.OnError(draw(st.booleans())) if draw(st.booleans()) else ast.Include(draw(TEXTS))
+        case 11:
+            return ast.Assert(draw(conditions()), draw(outputs))
+        case _:
+            return ast.Ask(draw(rows()), draw(outputs))

@@ -1,0 +1,386 @@
+"""What the SQL answers is what a plain reading of the language answers: drawn conditions over drawn rows."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given
+from hypothesis import settings as tried
+from hypothesis import strategies as st
+from imq.engine.query.binder import Scope, bind
+from imq.engine.query.sql.statements import quoted, write_select
+from imq.engine.query.sqlite_executor import Runner
+from imq.engine.sources.source_ref import STORE, Place
+from imq.engine.store.index_schema import SCHEMA
+from imq.grammar import ast
+from imq.grammar.errors import NotFound
+from imq.grammar.parser import parse
+from imq.grammar.unparser import write
+from language.reference_interpreter import DAY, Naive, Row
+from language.strategies import VOCABULARY
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NOW = 1_722_513_600 * 1_000_000_000
+TEXTS = ["", "a", "ab", "b", "a?", "A", "[a]", "é"]
+LAYER = ("digest", "index", "size")
+COLUMNS = ("id", "repository", "tag", "created", "size", "download_size", "layer_count", "dangling", "label", "cmd")
+
+
+def find(text: str) -> int:
+    raise NotFound(text)
+
+
+SCOPE = Scope(NOW, UTC, find, lambda table, _: table, lambda _: Place(STORE), (), lambda *_: NotImplemented)
+
+
+def unknown_or(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.one_of(st.none(), values, values)
+
+
+rows = st.lists(
+    st.fixed_dictionaries(
+        {
+            "repository": unknown_or(st.sampled_from(["a", "b", "team/app"])),
+            "tag": unknown_or(st.sampled_from(TEXTS)),
+            "created": unknown_or(st.integers(0, 6).map(lambda days: NOW - days * DAY)),
+            "size": unknown_or(st.integers(0, 5)),
+            "download_size": unknown_or(st.integers(0, 5)),
+            "layer_count": st.integers(0, 3),
+            "dangling": st.booleans(),
+            "label": st.dictionaries(st.sampled_from(["env", "x y"]), st.sampled_from(TEXTS), max_size=2),
+            "cmd": unknown_or(st.lists(st.sampled_from(TEXTS), max_size=2)),
+            "layers": st.lists(
+                st.fixed_dictionaries(
+                    {
+                        "digest": st.sampled_from(["sha256:" + sign * 64 for sign in "ab"]),
+                        "index": st.integers(0, 2),
+                        "size": unknown_or(st.integers(0, 5)),
+                    }
+                ),
+                max_size=2,
+            ),
+        }
+    ),
+    max_size=8,
+)
+
+
+def name(*path: str) -> ast.Field:
+    return ast.Field(path)
+
+
+def number(value: int) -> ast.Literal:
+    return ast.Literal(str(value))
+
+
+numbers = st.one_of(
+    st.sampled_from([name("size"), name("download_size"), name("layer_count")]),
+    st.builds(
+        ast.Arithmetic,
+        st.sampled_from("+-"),
+        st.sampled_from([name("size"), name("layer_count")]),
+        st.sampled_from([name("download_size"), name("size"), number(2)]),
+    ),
+    st.just(ast.Arithmetic("*", name("size"), number(2))),
+    st.just(ast.Call("length", (name("tag"),))),
+    st.just(ast.Call("coalesce", (name("size"), name("download_size")))),
+)
+texts = st.sampled_from([
+    name("tag"),
+    name("label", "env"),
+    name("label", "x y"),
+    ast.Call("coalesce", (name("tag"), name("label", "env"))),
+])  # fmt: skip
+lists = st.sampled_from([name("cmd"), name("label")])
+sizes = st.sampled_from([name("size"), name("download_size")])
+constants = st.integers(0, 6).map(number)
+days = st.integers(0, 6).map(lambda count: (ast.Literal(f"{count}d"),))
+ages = st.sampled_from(["older than", "newer than"])
+operators = st.sampled_from(["=", "!=", "<", "<=", ">", ">="])
+equal = st.sampled_from(["=", "!="])
+DANGLING = name("dangling")
+
+
+def said(*choices: str) -> st.SearchStrategy[ast.Literal]:
+    return st.sampled_from(choices).map(lambda text: ast.Literal(text, quoted=True))
+
+
+def some(items: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[ast.Expr, ...]]:
+    return st.lists(items, min_size=1, max_size=3).map(tuple)
+
+
+words = said(*TEXTS)
+globs = said("*", "?", "a*", "*b", "[a-b]*", "[!a]*", "\\[a\\]", "a\\*", "")
+of_layers = st.one_of(
+    st.none(),
+    st.builds(ast.Comparison, operators, st.sampled_from([name("size"), name("index")]), constants),
+    st.builds(ast.Comparison, equal, st.just(name("digest")), said("sha256:" + "a" * 64)),
+)
+layers_where = st.builds(lambda where: ast.Query("layers", where=where), of_layers)
+totals_of_layers = st.one_of(
+    st.builds(lambda rows: ast.Call("count", (ast.Subquery(rows),)), layers_where),
+    st.just(ast.Call("sum", (name("layers", "size"),))),
+    st.just(ast.Call("max", (name("layers", "index"),))),
+)
+OF_TAG = st.sampled_from([
+    ast.Comparison("=", name("repository"), ast.Literal("a")),
+    ast.Comparison(">", name("size"), ast.Literal("2")),
+    None,
+])  # fmt: skip
+choices = st.builds(
+    lambda field, where, limit: ast.Query("images", where=where, limit=limit, select=(ast.Column(field),)),
+    st.sampled_from([name("tag"), name("label", "env")]),
+    OF_TAG,
+    st.none() | st.builds(ast.Window, st.integers(0, 3).map(number)),
+)
+images_where = st.builds(lambda where: ast.Query("images", where=where), OF_TAG)
+of_queries = st.one_of(
+    st.builds(ast.Exists, layers_where, st.booleans()),
+    st.builds(ast.Exists, images_where, st.booleans()),
+    st.builds(ast.Comparison, operators, totals_of_layers, constants),
+    st.builds(ast.Comparison, operators, numbers, st.builds(ast.Subquery, images_where.map(
+        lambda query: query.replace(count=True)))),
+    st.builds(lambda operand, rows: ast.In(operand, rows=rows), texts, choices),
+    st.builds(lambda operand, rows: ast.In(operand, rows=rows), texts.filter(
+        lambda node: node == name("tag")), images_where),
+)  # fmt: skip
+tests = st.one_of(
+    of_queries,
+    st.builds(ast.Comparison, operators, numbers, constants | sizes),
+    st.builds(ast.Comparison, operators, texts, words | texts),
+    st.builds(ast.Comparison, equal, st.just(name("repository")), st.just(ast.Literal("team/app"))),
+    st.builds(ast.Comparison, st.just("like"), texts, globs),
+    st.builds(ast.Comparison, st.just("has"), lists, said("env", "x y", "a")),
+    st.builds(ast.Comparison, st.just("like"), lists, said("env=*", "*=prod", "*a*", "x*")),
+    st.builds(ast.Comparison, equal, st.just(DANGLING), st.just(ast.Literal("false"))),
+    st.builds(ast.In, texts, some(words)),
+    st.builds(ast.In, numbers, some(constants)),
+    st.builds(ast.Between, numbers, constants, constants),
+    st.builds(ast.Known, st.one_of(numbers, texts, lists, st.just(name("created"))), st.booleans()),
+    st.builds(ast.Phrase, ages, days),
+    st.just(DANGLING),
+)
+conditions = st.recursive(
+    tests,
+    lambda inner: st.one_of(
+        inner.map(lambda operand: operand.operand if isinstance(operand, ast.Not) else ast.Not(operand)),
+        st.lists(inner, min_size=2, max_size=3).map(lambda parts: ast.And(tuple(parts))),
+        st.lists(inner, min_size=2, max_size=3).map(lambda parts: ast.Or(tuple(parts))),
+        inner.map(ast.Known),
+    ),
+    max_leaves=6,
+)
+pers = st.sampled_from([(), (name("repository"),), (name("tag"), DANGLING)])
+keys = st.lists(st.builds(ast.Ordering, st.one_of(numbers, texts, st.just(DANGLING)), st.booleans()), max_size=2)
+small = st.integers(0, 3).map(number)
+
+
+def database(drawn: list[Row]) -> sqlite3.Connection:
+    """Return a database whose tables hold the rows, where the store has views."""
+    connection = sqlite3.connect(":memory:")
+    for statement in SCHEMA.split(";"):
+        if "TABLE label" in statement:
+            connection.execute(statement)
+    connection.execute(f"CREATE TABLE images (_row INTEGER, _image INTEGER, {', '.join(COLUMNS)})")
+    connection.execute(f"CREATE TABLE layers (_image INTEGER, image, {', '.join(map(quoted, LAYER))})")
+    for key, row in enumerate(drawn):
+        row["id"] = f"sha256:{key:064x}"
+        shown = {**row, "label": json.dumps(row["label"])}
+        shown["cmd"] = None if row["cmd"] is None else json.dumps(row["cmd"])
+        connection.execute(
+            f"INSERT INTO images VALUES (?, ?{', ?' * len(COLUMNS)})",
+            (key + 10, key, *(shown[column] for column in COLUMNS)),
+        )
+        layers = [(key, row["id"], *(layer[column] for column in LAYER)) for layer in row["layers"]]
+        connection.executemany(f"INSERT INTO layers VALUES (?, ?{', ?' * len(LAYER)})", layers)
+        connection.executemany("INSERT INTO label VALUES (?, ?, ?)", [(key, *pair) for pair in row["label"].items()])
+    return connection
+
+
+def answer(query: ast.Query, drawn: list[Row]) -> list[Sequence[Any]]:
+    """Return what the query answers, after it went through text and SQL."""
+    (ask,) = parse(write(query), VOCABULARY)
+    assert isinstance(ask, ast.Ask)
+    sql = write_select(bind(ask.query, SCOPE), NOW)
+    connection = database(drawn)
+    try:
+        return list(Runner(connection).run(sql))
+    finally:
+        connection.close()
+
+
+ID = (ast.Column(name("id")),)
+
+
+def test_a_count_counts_the_rows_that_two_cuts_leave() -> None:
+    """Which rows the first cut leaves decides how many the second one does."""
+    sizes = [("a", 1), ("b", 2), ("b", 3), ("a", 4)]
+    given = {"tag": "t", "label": {}, "layers": [], "dangling": False, "layer_count": 1}
+    drawn: list[Row] = [dict.fromkeys(COLUMNS) | given | {"repository": one, "size": size} for one, size in sizes]
+    cuts = {"skip": ast.Window(number(1)), "limit": ast.Window(number(1), (name("repository"),))}
+    for skipped, descending in ((1, False), (2, False), (3, False), (2, True), (3, True)):
+        order = (ast.Ordering(name("size"), descending),)
+        query = ast.Query("images", order=order, select=ID, **{**cuts, "skip": ast.Window(number(skipped))})
+        assert answer(query.replace(count=True), drawn) == [(len(answer(query, drawn)),)]
+
+
+def total(words: str, *arguments: ast.Expr, distinct: bool = False) -> ast.Expr:
+    return ast.Call(words, arguments, distinct)
+
+
+@given(rows, conditions)
+@tried(max_examples=250)
+def test_conditions(drawn: list[Row], condition: ast.Expr) -> None:
+    found = answer(ast.Query("images", where=condition, select=ID), drawn)
+    expected = Naive(drawn, NOW).rows_of(ast.Query("images", where=condition))
+    assert [row[0] for row in found] == [row["id"] for row in expected]
+
+
+sides = st.builds(
+    lambda where, order, limit: ast.Query("images", where=where, order=order, limit=limit),
+    st.none() | tests,
+    st.just(()) | st.just((ast.Ordering(name("size")),)),
+    st.none() | st.builds(ast.Window, st.integers(0, 4).map(number), pers),
+)
+bys = st.sampled_from([(name("id"),), (name("tag"),), (name("repository"), name("dangling"))])
+combinations = st.recursive(
+    sides,
+    lambda inner: st.builds(ast.Combination, st.sampled_from(["union", "except", "intersect"]), inner, inner, bys),
+    max_leaves=3,
+)
+
+
+@given(rows, combinations, st.none() | tests, st.none() | st.builds(ast.Window, small, pers))
+@tried(max_examples=200)
+def test_queries_of_queries(drawn: list[Row], base: ast.Rows, where: ast.Expr | None, limit: ast.Window | None) -> None:
+    database(drawn).close()  # gives the rows their ids
+    query = ast.Query("", base=base, where=where, order=(ast.Ordering(name("id")),), limit=limit)
+    expected = [row["id"] for row in Naive(drawn, NOW).rows_of(query)]
+    assert [row[0] for row in answer(query.replace(select=ID), drawn)] == expected
+    assert answer(query.replace(count=True), drawn) == [(len(expected),)]
+
+
+@given(rows, st.none() | tests, st.sampled_from([None, 1]))
+@tried(max_examples=80)
+def test_queries_of_groups(drawn: list[Row], where: ast.Expr | None, least: int | None) -> None:
+    """The columns of a query are the fields of a query of it."""
+    select = (ast.Column(name("repository")), ast.Column(total("sum", name("size")), "bytes"))
+    inner = ast.Query("images", where=where, group=(name("repository"),), select=select)
+    chosen = None if least is None else ast.Comparison(">", name("bytes"), number(least))
+    outer = ast.Query("", base=inner, where=chosen, order=(ast.Ordering(name("bytes"), descending=True),))
+    found = answer(outer, drawn)
+    sums: dict[Any, Any] = {}
+    for row in drawn:
+        if where is None or Naive(drawn, NOW).holds(where, row):
+            known = [value for value in (sums.get(row["repository"]), row["size"]) if value is not None]
+            sums[row["repository"]] = sum(known) if known else None
+    expected = {(key, value) for key, value in sums.items() if least is None or (value is not None and value > least)}
+    assert set(found) == expected
+    values = [value for _, value in found]
+    known = [value for value in values if value is not None]
+    assert values == sorted(known, reverse=True) + [None] * (len(values) - len(known))
+
+
+@given(rows, conditions)
+@tried(max_examples=80)
+def test_a_condition_or_its_negation_holds(drawn: list[Row], condition: ast.Expr) -> None:
+    """Two-valued logic: each row is in exactly one of the two answers, and a condition as a column is 0 or 1."""
+    negated = condition.operand if isinstance(condition, ast.Not) else ast.Not(condition)
+    held = {row[0] for row in answer(ast.Query("images", where=condition, select=ID), drawn)}
+    failed = {row[0] for row in answer(ast.Query("images", where=negated, select=ID), drawn)}
+    assert not held & failed
+    assert held | failed == {row["id"] for row in drawn}
+    columns = (*ID, ast.Column(condition, "holds"))
+    assert dict(answer(ast.Query("images", select=columns), drawn)) == {row["id"]: row["id"] in held for row in drawn}  # type: ignore[arg-type]
+
+
+@given(
+    rows,
+    st.none() | tests,
+    keys,
+    st.none() | st.builds(ast.Window, small, pers),
+    st.none() | st.builds(ast.Window, small, pers),
+    st.none() | st.builds(ast.Newest, small, pers, st.none() | st.sampled_from([name("size"), name("tag")])),
+)
+@tried(max_examples=250)
+def test_order_limit_skip_and_except_newest(
+    drawn: list[Row],
+    where: ast.Expr | None,
+    order: list[ast.Ordering],
+    limit: ast.Window | None,
+    skip: ast.Window | None,
+    newest: ast.Newest | None,
+) -> None:
+    query = ast.Query("images", where=where, order=tuple(order), limit=limit, skip=skip, newest=newest, select=ID)
+    database(drawn).close()  # gives the rows their ids
+    expected = [row["id"] for row in Naive(drawn, NOW).rows_of(query)]
+    assert [row[0] for row in answer(query, drawn)] == expected
+    assert answer(query.replace(count=True), drawn) == [(len(expected),)]
+
+
+TOTALS = {
+    "count": (total("count"), len),
+    "known": (total("count", name("size")), lambda values: len(_known(values, "size"))),
+    "kinds": (total("count", name("tag"), distinct=True), lambda values: len(set(_known(values, "tag")))),
+    "sum": (total("sum", name("size")), lambda values: sum(_known(values, "size")) if _known(values, "size") else None),
+    "min": (total("min", name("tag")), lambda values: min(_known(values, "tag"), default=None)),
+    "max": (total("max", name("created")), lambda values: max(_known(values, "created"), default=None)),
+    "avg": (total("avg", name("layer_count")), lambda values: sum(_known(values, "layer_count")) / len(values)),
+    "all": (total("list", name("tag")), lambda values: sorted(_known(values, "tag"))),
+}  # fmt: skip
+
+
+def _known(values: list[Row], field: str) -> list[Any]:
+    return [row[field] for row in values if row[field] is not None]
+
+
+@given(
+    rows,
+    st.none() | tests,
+    st.sampled_from([name("repository"), name("label", "env"), total("length", name("tag")), name("dangling")]),
+    st.sampled_from([None, 1, 2]),
+)
+@tried(max_examples=150)
+def test_groups(drawn: list[Row], where: ast.Expr | None, key: ast.Expr, least: int | None) -> None:
+    having = None if least is None else ast.Comparison(">", total("count"), number(least))
+    select = (ast.Column(key, "key"), *(ast.Column(value, called) for called, (value, _) in TOTALS.items()))
+    found = answer(ast.Query("images", where=where, group=(key,), having=having, select=select), drawn)
+    naive = Naive(drawn, NOW)
+    groups: dict[Any, list[Row]] = {}
+    for row in drawn:
+        if where is None or naive.holds(where, row):
+            groups.setdefault(naive.scalar(key, row), []).append(row)
+    known = sorted(value for value in groups if value is not None)
+    ordered = [*known, *(value for value in groups if value is None)]
+    expected = [
+        (value, *(work(groups[value]) for _, work in TOTALS.values()))
+        for value in ordered
+        if least is None or len(groups[value]) > least
+    ]
+    assert [(*row[:-1], sorted(json.loads(row[-1]))) for row in found] == expected
+
+
+@given(rows, st.none() | tests)
+def test_totals_without_groups(drawn: list[Row], where: ast.Expr | None) -> None:
+    select = tuple(ast.Column(value, called) for called, (value, _) in TOTALS.items() if called != "avg")
+    found = answer(ast.Query("images", where=where, select=select), drawn)
+    kept = [row for row in drawn if where is None or Naive(drawn, NOW).holds(where, row)]
+    expected = [tuple(work(kept) for called, (_, work) in TOTALS.items() if called != "avg")]
+    assert [(*row[:-1], sorted(json.loads(row[-1]))) for row in found] == expected
+
+
+def test_many_conditions_and_long_lists_stay_within_what_sqlite_takes() -> None:
+    drawn: list[Row] = [
+        dict.fromkeys(COLUMNS) | {"tag": "a", "label": {}, "layers": [], "dangling": False, "layer_count": 1}
+    ]
+    either = ast.Or(tuple(ast.Comparison("=", name("tag"), ast.Literal(f"t{at}")) for at in range(3000)))
+    assert answer(ast.Query("images", where=either, select=ID), drawn) == []
+    among = ast.In(name("tag"), (*(ast.Literal(f"t{at}") for at in range(3000)), ast.Literal("a")))
+    assert len(answer(ast.Query("images", where=among, select=ID), drawn)) == 1
+    each = ast.And(tuple(ast.Comparison("!=", name("tag"), ast.Literal(f"t{at}")) for at in range(3000)))
+    assert len(answer(ast.Query("images", where=each, select=ID), drawn)) == 1

@@ -1,0 +1,168 @@
+"""Whatever is said, what comes of it is an answer or a diagnosis, soon and without a fault of imq."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as tried
+from hypothesis import strategies as st
+from imq.engine.catalog.tables import TABLES, Of
+from imq.engine.render.formats import write_answer, write_documents
+from imq.engine.render.values import Manner
+from imq.engine.result import Answer, Documents
+from imq.grammar.errors import ImqError, draw
+from imq.grammar.unparser import write
+from language import strategies
+from language.conftest import NOW, on_library
+from language.test_corpus import CORPUS, HERE, REFUSED, read, refused
+from support.waiting import soon
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imq.engine.result import Result
+    from imq.engine.session.session import Session
+    from imq.grammar import ast
+
+FAULTS = ("index", "internal", "error")
+"""Codes of diagnoses that would be imq's own fault."""
+
+
+@pytest.fixture(autouse=True)
+def lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(os.path.join(HERE, "lists"))
+
+
+@pytest.fixture(scope="module")
+def running(library_root: str) -> Iterator[Session]:
+    opened = on_library(library_root)
+    opened.store.measure(jobs=2)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def untouched(library_root: str) -> Iterator[Session]:
+    """Give a session in which nothing was said before: `use`, `set` and `let` stay for what follows."""
+    opened = on_library(library_root)
+    yield opened
+    opened.close()
+
+
+def shown(result: Result) -> str:
+    manner = Manner(NOW, None)
+    if isinstance(result, Answer):
+        return "".join(write_answer(result, manner))
+    if isinstance(result, Documents):
+        return "".join(write_documents(result, "json"))
+    return ""
+
+
+def said(session: Session, text: str) -> str:
+    """Run a text and return what it answers, or its diagnosis."""
+    problem = None
+    with soon():
+        try:
+            answer = "".join(shown(result) for result in session.run(text, dry_run=True))
+        except ImqError as error:
+            problem, answer = error, draw(error)
+    assert problem is None or problem.code not in FAULTS, answer
+    assert not session.runner.connection.in_transaction, "what follows would be done within it"
+    return answer
+
+
+@given(strategies.statements())
+@tried(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_tree(running: Session, tree: ast.Statement) -> None:
+    said(running, write(tree))
+
+
+FIELDS = sorted({name for table in TABLES.values() for field in table.fields for name in (field.name, *field.aliases)})
+PIECES = sorted({
+    word
+    for path in (*CORPUS, *REFUSED)
+    for text in ([read(path)] if path.endswith(".imq") else refused(path))
+    for word in text.split()
+})  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=25))
+@tried(max_examples=600, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_words(running: Session, words: list[str]) -> None:
+    said(running, " ".join(words))
+
+
+STATEMENTS = [text for path in REFUSED for text in refused(path)]
+STATEMENTS += [line for path in CORPUS for line in read(path).splitlines() if line and not line.startswith("#")]
+
+
+@given(st.sampled_from(STATEMENTS), st.data())
+@tried(max_examples=600, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_statement_with_one_word_changed(running: Session, statement: str, data: st.DataObject) -> None:
+    words = statement.split()
+    place = data.draw(st.integers(0, len(words) - 1))
+    words[place : place + data.draw(st.integers(0, 2))] = data.draw(
+        st.lists(st.sampled_from([*FIELDS, *PIECES]), max_size=2)
+    )
+    said(running, " ".join(words))
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_field_of_every_table(untouched: Session, field: str) -> None:
+    for table in TABLES.values():
+        if table.find(field) is not None and not table.remote:
+            asked = f'{table.name} of "keep.txt"' if table.takes is Of.FILE else table.name
+            answer = said(untouched, f"{asked} order by {field} limit 3 select {field}")
+            assert not answer.startswith("error["), answer
+
+
+MANY = 10_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "images where id in " + "(images where id in " * MANY + "(images)" + ")" * MANY,
+        "images where no " + "(images where no " * MANY + "layers" + ")" * MANY,
+        "(" * MANY + "images" + ")" * MANY,
+        "images where size > " + "(images where size > " * 60 + "1 select max(size)" + ")" * 60,
+        "images where id in " + "(images where id in " * 60 + "(images)" + ")" * 60,
+        "images union " * 300 + "images",
+        "images" + " except images where tag = x by id" * 300,
+        "images where " + "not (dangling and (" * 90 + "dangling" + "))" * 90,
+        "images where " + " and ".join(["tag in (images where size > 1kB select tag)"] * 300),
+        "images where repository matches '" + "(a*)*" * 200 + "b'",
+        "images where repository matches '" + "(" * MANY + "'",
+        "images where path_match(name, '" + "*a" * 2000 + "b')",
+        "images where name like '" + "*a" * 2000 + "b'",
+        "images select " + ", ".join(f"size as s{at}" for at in range(3000)),
+        "images group by " + ", ".join(["repository"] * 100),
+        "let x = 1; " + "let x = $x + $x; " * 40 + "images limit $x",
+        "view v as images; " + "view v as v where dangling; " * 120 + "v",
+    ],
+    ids=lambda text: f"{text[:30]}…",
+)
+def test_much_is_answered_or_refused(text: str, library_root: str) -> None:
+    session = on_library(library_root)
+    try:
+        session.store.measure(jobs=2)
+        said(session, text)
+    finally:
+        session.close()
+
+
+@pytest.mark.parametrize(
+    "after", ["lines of stdin", "use localhost:1", "rows of nothing.json", "tags of localhost:1/a"]
+)
+def test_prune_is_of_the_store_whatever_was_said_before(library_root: str, after: str) -> None:
+    session = on_library(library_root)
+    try:
+        alone = said(session, "prune")
+        assert alone.count("remove") == 2
+        said(session, after)
+        assert said(session, "prune") == alone
+    finally:
+        session.close()

@@ -1,0 +1,235 @@
+"""Reading: every tree is written so that it reads back, and no text does worse than be refused, soon."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as tried
+from hypothesis import strategies as st
+from imq.grammar import ast
+from imq.grammar._lalr_tables import WORDS as KEYWORDS
+from imq.grammar.errors import ImqError, Span, StatementError, draw, nearest
+from imq.grammar.parser import LONGEST, parse
+from imq.grammar.unparser import quote, write
+from language import strategies
+from language.strategies import VOCABULARY
+from support.waiting import soon
+
+
+@given(strategies.statements())
+@tried(max_examples=300)
+def test_trees_read_back(tree: ast.Statement) -> None:
+    written = write(tree)
+    assert parse(written, VOCABULARY) == (tree,), written
+
+
+@given(st.text(max_size=40))
+def test_quoted_texts_read_back(text: str) -> None:
+    (ask,) = parse(f"images where tag = {quote(text)}", VOCABULARY)
+    assert isinstance(ask, ast.Ask)
+    assert ask.query.where == ast.Comparison("=", ast.Field(("tag",)), ast.Literal(text, quoted=True))
+
+
+def read_soon(text: str) -> tuple[ast.Statement, ...] | StatementError:
+    """Read a text; an error is drawn as well, as a user would see it."""
+    with soon():
+        try:
+            result: tuple[ast.Statement, ...] | StatementError = parse(text, VOCABULARY)
+        except StatementError as error:
+            result = error
+        if isinstance(result, StatementError):
+            assert draw(result).startswith(f"error[{result.code}]: ")
+            assert result.span is None or 0 <= result.span.start <= result.span.end <= len(text)
+    return result
+
+
+SIGNS = [";", "\n", "<<", "{{", ">>", "}}", '"', "'", "\\", "#", "[", "]", "<", "!="]
+WORDS = [*sorted({*VOCABULARY.tables, *VOCABULARY.verbs, *KEYWORDS}), *SIGNS]
+WORDS += [
+    "like",
+    "before",
+    "2",
+    "weeks",
+    "size",
+    "tag",
+    ".tag",
+    "$x",
+    "redis:7",
+    "created",
+    "json",
+    "label.env",
+    "lower",
+]
+
+
+@given(st.text(max_size=200))
+@tried(max_examples=300)
+def test_any_text(text: str) -> None:
+    read_soon(text)
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=40), st.sampled_from(["", " "]))
+@tried(max_examples=1000)
+def test_any_words(words: list[str], joint: str) -> None:
+    read_soon(joint.join(words))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes(content: bytes) -> None:
+    read_soon(content.decode(errors="surrogateescape"))
+
+
+MANY = 10_000
+MIB = LONGEST - 100
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "images where " + "(" * MANY + "dangling" + ")" * MANY,
+        "images where " + "not " * MANY + "dangling",
+        "images where " + "dangling and " * MANY + "dangling",
+        "images where " + "dangling or " * MANY + "dangling",
+        "images where tag in (" + "x, " * MANY + "x)",
+        "images;" * MANY,
+        "images\n" * MANY,
+        "images" + "\n" * MIB,
+        "images" + " \n" * (MIB // 2),
+        "images\n" + "# comment\n" * (MIB // 10),
+        "images " + "\\\n" * (MIB // 2),
+        "images where tag = " + "x" * MIB,
+        "images where tag = '" + "x" * MIB + "'",
+        "images where tag = '" + "\\'" * (MIB // 2) + "'",
+        "images where tag = " + "{{x}}" * (MIB // 5),
+        "images where tag = x{{" + "x" * MIB,
+        "images where " + "x" * MIB,
+        "images where " + "x." * (MIB // 2) + "x",
+        "images format " + "{{.ID}} " * (MIB // 8),
+        "images format " + "{" * MIB,
+        "pull " + "x " * MANY,
+        "rm x" + ", x" * MANY,
+    ],
+    ids=lambda text: f"{text[:24]}…",
+)
+def test_much_is_read(text: str) -> None:
+    assert not isinstance(read_soon(text), StatementError)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(" * MANY,
+        "images where " + "(" * MANY,
+        "images where " + "(" * MANY + "dangling",
+        "images where " + ")" * MANY,
+        "images where tag = " + "(" * MANY,
+        "images where " + "not (dangling or " * MANY,
+        "images where " + "lower(" * MANY + "tag" + ")" * MANY + " = x",
+        "images where size = 1" + " + 1" * MANY,
+        "layers of " + "(layers of " * MANY + "x" + ")" * MANY,
+        "explain " * MANY,
+        "explain " * MANY + "images",
+        "dry run " * MANY + "images",
+        "x" * MIB,
+        "images where tag = '" + "x" * MIB,
+        "images where tag = '" + "\\" * MIB,
+        'images where label."' + "x" * MIB,
+        "images where tag = <<" + "<" * MIB,
+        "images where tag = [" + "[" * MIB,
+        "images where tag " + "{{" * (MIB // 2),
+        "images where tag = x" + "<<x" * (MIB // 3),
+        "images as" + " " * MIB + "x",
+        "x" * (LONGEST + 1),
+        "\x00",
+        "images where tag = a\x00",
+        "images where tag = '\n\n",
+        "\udcff",
+    ],
+    ids=lambda text: f"{text[:24]!a}…",
+)
+def test_much_is_refused(text: str) -> None:
+    assert isinstance(read_soon(text), StatementError)
+
+
+def test_depth_is_limited_where_it_counts() -> None:
+    deepest = parse("images where " + "lower(" * (ast.DEEPEST - 5) + "tag" + ")" * (ast.DEEPEST - 5), VOCABULARY)
+    assert parse(write(deepest[0]), VOCABULARY) == deepest
+    with pytest.raises(StatementError) as caught:
+        parse("images where " + "lower(" * ast.DEEPEST + "tag" + ")" * ast.DEEPEST, VOCABULARY)
+    assert caught.value.code == "too-deep"
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "excerpt"),
+    [
+        ("images where\n", "the statement ends too early", ["  │ images where", "  │             ^"]),
+        ("images where # why\n\n", "the statement ends too early", ["  │ images where # why", "  │             ^"]),
+        (
+            "images\r\nimages where tag = ^ ^\r\n",
+            '"^" cannot',
+            ["  2 │ images where tag = ^ ^", "    │                      ^"],
+        ),
+        ("\timages where )", '")" cannot stand here', ["  │  images where )", "  │               ^"]),
+        ("images 'x\ny'", "cannot stand here", ["  1 │ images 'x", "    │        ^^"]),
+    ],
+)
+def test_the_place_is_shown(text: str, message: str, excerpt: list[str]) -> None:
+    with pytest.raises(StatementError) as caught:
+        parse(text, VOCABULARY)
+    assert message in caught.value.message
+    lines = draw(caught.value).splitlines()
+    assert lines[1] == excerpt[0]
+    assert lines[2].startswith(excerpt[1])
+
+
+def test_a_long_line_is_cut_around_the_place() -> None:
+    text = "images where " + "dangling or " * 100 + "? ? or " + "dangling or " * 100 + "dangling"
+    with pytest.raises(StatementError) as caught:
+        parse(text, VOCABULARY)
+    _, line, caret, *_ = draw(caught.value).splitlines()
+    assert len(line) < 160
+    at = caret.index("^")
+    assert line[at] == "?"
+
+
+def test_statements_keep_their_places() -> None:
+    text = "images  ;\n rm redis:7 \n\nhelp"
+    assert [text[tree.span.start : tree.span.end] for tree in parse(text, VOCABULARY) if tree.span] == [
+        "images", "rm redis:7", "help",
+    ]  # fmt: skip
+    (ask,) = parse("images   as json", VOCABULARY)
+    assert isinstance(ask, ast.Ask)
+    assert ask.query.span == Span(0, 6)
+
+
+def test_wholes_are_one_value_where_a_value_is_wanted() -> None:
+    text = 'import a b as x change "LABEL a=b" c d'
+    start, other = text.index('"'), text.index("a b")
+    wholes = {start: start + len('"LABEL a=b"'), other: other + 3}
+    (act,) = parse(text.removesuffix(" c d"), VOCABULARY, wholes)
+    assert isinstance(act, ast.Act)
+    assert act.references == (ast.Literal("a b", quoted=True),)
+    assert act.options[1] == ast.Option("change", (ast.Literal("LABEL a=b", quoted=True),))
+
+
+def test_a_whole_may_be_the_rest_of_a_statement() -> None:
+    for text in ("rm images where dangling", "rm all images", "images where tag = x or dangling"):
+        blank = text.index(" ") + 1
+        assert parse(text, VOCABULARY, {blank: len(text), 0: blank - 1}) == parse(text, VOCABULARY)
+
+
+def test_nearest_names_the_name_as_it_is_spelled() -> None:
+    assert nearest("createdsinse", ["CreatedSince", "Size"]) == 'did you mean "CreatedSince"?'
+    assert nearest("x" * 1_000_000, ["CreatedSince"]) == ""
+    assert nearest("nothing like it", ["Size"]) == ""
+    assert nearest("sise", ["name", "size", "tag"]) == 'did you mean "size"?'
+    assert nearest("nmae", ["name", "size"]) == 'did you mean "name"?'  # two letters that changed places are one slip
+    assert nearest("an", ["and", "any", "images"]) == 'did you mean "and" or "any"?'
+    assert nearest("run", ["prune", "rename"]) == ""
+    assert nearest("ab", ["cd"]) == ""
+
+
+def test_errors_are_drawn_whole() -> None:
+    error = ImqError("it broke", code="some", hints=("", "first", "second"))
+    assert draw(error) == "error[some]: it broke\n  first\n  second"
+    assert draw(error.at("text")) == draw(error)

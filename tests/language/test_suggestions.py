@@ -1,0 +1,307 @@
+"""Sentences in the words of docker and of SQL, and misspelled ones, each with the one that is proposed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as tried
+from hypothesis import strategies as st
+from imq.engine.actions import ABSENT, DESTROYING, VERBS
+from imq.engine.catalog.tables import TABLES
+from imq.engine.help.help import help_text, topics
+from imq.engine.render.text_table import width
+from imq.engine.result import Answer
+from imq.grammar.errors import ImqError, StatementError, draw
+from support.waiting import soon
+
+if TYPE_CHECKING:
+    from imq.engine.session.session import Session
+
+MEANT = """
+image prune -a --filter until=24h -> rm images where not in use and older than 24h
+images as json where dangling -> images where dangling as json
+images where digest = manifest_digest -> images where digest = .manifest_digest
+ls -> images
+docker image ls -> images
+docker images -q -> images as ids
+images --filter dangling=true -> images where dangling
+images -f label=env=prod -f dangling=false -> images where label.env = prod and not dangling
+delete images where dangling -> rm images where dangling
+remove all images -> rm all images
+remove redis:7 -> rm redis:7
+remove team/used -> rm team/used
+remove unused:1 -> rm unused:1
+rmi redis:7 -> rm redis:7
+images wher dangling -> images where dangling
+images where sizz > 1MB order by nmae -> images where size > 1MB order by name
+rmi -f redis:7 -> rm redis:7 force
+images older than 1 week -> images where older than 1 week
+images based on redis:7 -> images where based on redis:7
+images where dangling is true -> images where dangling = true
+images where label = env=prod -> images where label.env = prod
+images where label env=prod -> images where label.env = prod
+images order by size descending -> images order by size desc
+images where tag is latest -> images where tag = latest
+images where tag is not latest -> images where tag != latest
+images where tag in latest, 7 -> images where tag in (latest, 7)
+images where tag in [latest, 7] -> images where tag in (latest, 7)
+images where repository = team/* -> images where repository like "team/*"
+images where tag != *-dev -> images where not tag like "*-dev"
+images where name like %redis% -> images where name like "*redis*"
+images where name =~ "redis.*" -> images where name matches "redis.*"
+images redis -> images where repository = redis
+image redis:7 -> images where name = redis:7
+images where size > 1GB && dangling -> images where size > 1GB and dangling
+images where not dangling || tag = latest -> images where not dangling or tag = latest
+images where size => 1MB -> images where size >= 1MB
+images where label.env is null -> images where label.env is unknown
+select count(*) from images where dangling -> images where dangling count
+select * from images where size > 100MB -> images where size > 100MB
+select name, size from images -> images select name, size
+images json -> images as json
+tags localhost:5000/redis -> tags of localhost:5000/redis
+repositories localhost:5000 -> repositories in localhost:5000
+layers redis:7 -> layers of redis:7
+save redis:7 > out.tar -> save redis:7 to out.tar
+load < x.tar -> load x.tar
+system df -> usage
+prune older than 7d -> prune images where older than 7d
+rm tags of localhost:5000/redis older than 30d -> rm tags of localhost:5000/redis where older than 30d
+images select repository tag -> images select repository, tag
+images where (size > 1MB and tag = 7 -> images where (size > 1MB and tag = 7)
+images where size > 1MB order size -> images where size > 1MB order by size
+images -f reference=team/* -> images where (path_match(name, "team/*") or path_match(repository, "team/*"))
+docker images redis:7 -> images where name = redis:7
+docker images --format json -> images as json
+docker rmi redis:7 team/app:1 -> rm redis:7, team/app:1
+docker pull --platform linux/arm64 redis -> pull redis platform linux/arm64
+docker pull -a localhost:5000/redis -> pull all tags of localhost:5000/redis
+docker save -o out.tar redis:7 -> save redis:7 to out.tar
+docker image load --input x.tar -> load x.tar
+docker history redis:7 -> history of redis:7
+docker image prune -> prune
+image prune --filter label=env=test -> prune images where label.env = test
+ps -a -> containers
+SELECT DISTINCT repository FROM images -> images group by repository select repository
+select tag, count(*) from images where dangling group by tag having max(size) > 1 -> \
+images where dangling group by tag having max(size) > 1 select tag, count
+select name from images order by size limit 3 offset 1 -> images order by size limit 3 skip 1 select name
+delete from images where dangling -> rm images where dangling
+images where tag is not null -> images where tag is known
+images where (tag = 7 || dangling) && !in_use -> images where (tag = 7 or dangling) and not in_use
+images where repository regexp "^team" -> images where repository matches "^team"
+rm images where tag like 'pr-%' -> rm images where tag like "pr-*"
+rm images where tag is null && size > 1GB -> rm images where tag is unknown and size > 1GB
+rm images where dangeling -> rm images where dangling
+rm images were dangling -> rm images where dangling
+rmm redis:7 -> rm redis:7
+prnue -> prune
+untga redis:7 -> untag redis:7
+"""
+
+
+WORDS = sorted({word for line in MEANT.split("\n") for word in line.split()})
+
+
+def refusal(session: Session, text: str) -> StatementError:
+    with pytest.raises(StatementError) as refused:
+        for _ in session.run(text, dry_run=True):
+            pass
+    return refused.value
+
+
+@pytest.mark.parametrize("line", MEANT.strip().splitlines())
+def test_the_sentence_to_write_is_told(session: Session, line: str) -> None:
+    said, _, meant = line.partition(" -> ")
+    error = refusal(session, said)
+    assert error.meant == meant
+    assert f" did you mean: {meant}" in " ".join(draw(error).split())
+    try:
+        for _ in session.run(meant, dry_run=True):
+            pass
+    except StatementError:
+        raise
+    except ImqError:
+        pass  # the sentence is right; it is about something that is not here
+
+
+def test_help_fits_a_terminal() -> None:
+    for topic in ("", *topics()):
+        for line in help_text(tuple(topic.split())).splitlines():
+            assert width(line) <= 80, (topic, line)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "images where",
+        "show images where tag = '\x1b[31m'",  # nothing is shown that a terminal would obey
+        "images where tag = latest and",
+        "run redis:7",
+        "build .",
+        "images as nonsense",
+        "images where nonsense(tag) = 1",
+        "rm images",  # which ones, nobody can know
+        "images where " + "tag = 1 or " * 500,
+        "(((((((( images",
+        "\ue0000\ue001 \ue002x\ue003",
+        "images bigger than 100MB",  # English is not guessed at
+        "show images",
+        "images where label.env exists",
+        "images where created 3 days ago",
+        "images where created < 30d",  # both readings are shown
+        "rm images where created < 30d",
+        "rm *",
+        "rm **",
+        "rm team/*",  # whether a pattern crosses slashes, only a condition says
+        "rmi team/*",
+        "rm all",
+        "delete from images",
+        "remove images",
+        "delete unused images older than 30 days",
+        "rn images where dangling",
+        "mr redis:7",
+        "em images where dangling",
+        "stpo redis:7",
+        "keep 3 images per repository",
+        "rm images where (dangling and tag = latest",  # where it closes, nobody can know
+        "rm images where tag latest",
+        "rm images where not tag is not latest",
+        "rm images where repository != team/*",
+        "rm images where !dangling = in_use",
+        "docker rm redis:7",  # a container
+        "podman rm -f redis:7",
+        "docker container rm redis:7",
+        "docker container prune",
+        "docker volume prune",
+        "rmi -a",
+        "rmi --all redis:7",
+    ],
+)
+def test_nothing_is_guessed_where_nothing_is_known(session: Session, said: str) -> None:
+    assert refusal(session, said).meant == ""
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=30), st.sampled_from([" ", ", ", ""]))
+@tried(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_words_are_soon_done_with(session: Session, words: list[str], joint: str) -> None:
+    with soon():
+        try:
+            for _ in session.run(f"show {joint.join(words)}", dry_run=True):
+                pass
+        except ImqError as error:
+            draw(error)
+
+
+SAFE = (
+    "dangling",
+    "not dangling",
+    "tag = latest",
+    "tag != latest",
+    "tag is unknown",
+    "tag is known",
+    'repository like "team/*"',
+    'not repository like "team/*"',
+    "repository matches redis",
+    "tag in (latest, 7)",
+    "tag not in (latest, 7)",
+    "size > 1MB",
+    "size >= 1MB",
+    "older than 30d",
+    "newer than 30d",
+    "created < 30d ago",
+    "label.env = prod",
+    "not label.env = prod",
+    "has label env",
+)
+"""Conditions, each of which is written wrongly below: what was meant is known, and so is what it selects."""
+SLIPS: tuple[tuple[str, str], ...] = (
+    (" is unknown", " is null"), (" is known", " is not null"), (" is unknown", " is nul"), (" = ", " is "),
+    (" >= ", " => "), (" and ", " && "), (" or ", " || "), (" matches ", " =~ "), (" matches ", " rlike "),
+    ("in (latest, 7)", "in [latest, 7]"), ("in (latest, 7)", "in latest, 7"), ("label.env = ", "label = env="),
+    ('"team/*"', "'team/%'"), ("images where ", "images "), (" where ", " were "), ("rm images ", "delete images "),
+    ("rm images ", "delete from images "), ("dangling", "danglign"), ("repository", "repositroy"), ("size", "sizze"),
+    ("created", "createdd"), ("older", "oldre"), ("newer", "newwer"), (" != ", " is not "), ("not ", "!"),
+    ("not ", "nto "), (" = ", " "), (" = ", " == "), ("30d ago", "30d"), ("rm ", "rmm "), ("label", "lable"),
+    ("known", "knwon"), ("(", ""), (")", ""), ("latest", "latest or"),
+)  # fmt: skip
+"""How what is right is written wrongly: as SQL or docker has it, with a slip, with something left out."""
+
+
+def selected(session: Session, statement: str) -> set[tuple[object, ...]]:
+    """Return what a removal would take: the names and the ids."""
+    assert statement.startswith("rm images where ")
+    question = f"{statement.removeprefix('rm ')} select name, id"
+    return {tuple(row) for result in session.run(question) if isinstance(result, Answer) for row in result.rows}
+
+
+def check_proposal(session: Session, wrong: str, right: str) -> bool:
+    """See that what is proposed for a wrong statement takes no more than the right one; whether there is something."""
+    error = refusal_or_none(session, wrong)
+    if error is None or not error.meant:
+        return False
+    assert selected(session, error.meant) <= selected(session, right), (wrong, error.meant)
+    return True
+
+
+@given(
+    st.lists(st.sampled_from(SAFE), min_size=1, max_size=3),
+    st.lists(st.sampled_from([" and ", " or ", " and not ", " or not "]), min_size=2, max_size=2),
+    st.lists(st.sampled_from(SLIPS), min_size=1, max_size=3),
+)
+@tried(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_proposal_removes_more_than_was_meant(
+    session: Session, conditions: list[str], joints: list[str], slips: list[tuple[str, str]]
+) -> None:
+    condition = conditions[0] + "".join(f"{joint}{one}" for joint, one in zip(joints, conditions[1:], strict=False))
+    right = f"rm images where {condition.replace('not not ', 'not ')}"
+    wrong = right
+    for good, bad in slips:
+        wrong = wrong.replace(good, bad, 1)
+    check_proposal(session, wrong, right)
+
+
+def test_each_slip_alone(session: Session) -> None:
+    proposed = 0
+    for condition in SAFE:
+        right = f"rm images where {condition}"
+        proposed += sum(check_proposal(session, right.replace(*slip, 1), right) for slip in SLIPS)
+    assert proposed > len(SAFE)
+
+
+def test_verbs_that_destroy_are_all_known_as_such() -> None:
+    assert {name for name, verb in VERBS.items() if verb.destroys} <= DESTROYING
+    assert set(VERBS) >= DESTROYING
+
+
+@pytest.mark.parametrize("verb", sorted(DESTROYING))
+def test_no_harmless_word_is_taken_for_a_verb_that_destroys(session: Session, verb: str) -> None:
+    harmless = [*dict(ABSENT), *(set(VERBS) - DESTROYING), *TABLES, "ls", "ps", "cp", "df", "du", "top", "tags", "in"]
+    for word in harmless:
+        error = refusal_or_none(session, f"{word} redis:7")
+        assert error is None or not error.meant.startswith(verb), (word, error.meant)
+
+
+def refusal_or_none(session: Session, text: str) -> StatementError | None:
+    try:
+        for _ in session.run(text, dry_run=True):
+            pass
+    except StatementError as error:
+        return error
+    except ImqError:
+        pass
+    return None
+
+
+def test_one_statement_of_many(session: Session) -> None:
+    error = refusal(session, "let x = 1; images wher size > 1MB\nimages count")
+    assert error.meant == "images where size > 1MB"
+
+
+def test_what_is_one_argument_stays_one(session: Session) -> None:
+    text = "images where name =~ a b"
+    with pytest.raises(StatementError) as refused:
+        list(session.run(text, wholes={text.index("a b"): len(text)}))
+    assert refused.value.meant == 'images where name matches "a b"'

@@ -1,0 +1,61 @@
+"""Sessions that ask registries, and what they answer, as plain rows."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from imq.engine.configuration.configuration import Configuration
+from imq.engine.render.values import data
+from imq.engine.result import Answer
+from imq.engine.session.context import World
+from imq.engine.session.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from imq.engine.oci.platform import Platform
+
+NOTHING_SAID = Configuration()
+
+
+def opened(
+    root: str | os.PathLike[str],
+    *,
+    environment: dict[str, str] | None = None,
+    platform: Platform | None = None,
+    confirm: Callable[[Answer], bool] | None = None,
+    configuration: Configuration = NOTHING_SAID,
+) -> Session:
+    """Return a session on a store that need not be there yet."""
+    world = World(os.fspath(root), environment or {}, clock=time.time_ns, platform=platform, confirm=confirm)
+    return Session(world.replace(configuration=configuration))
+
+
+class Asked:
+    """What a text answered last: its rows as dicts, its errors and its exit code."""
+
+    def __init__(self, session: Session, text: str) -> None:
+        answer = [result for result in session.run(text) if isinstance(result, Answer)][-1]
+        names = [heading.name for heading in answer.headings]
+        kinds = [heading.kind for heading in answer.headings]
+        self.rows: list[dict[str, Any]] = [dict(zip(names, map(data, kinds, row), strict=True)) for row in answer.rows]
+        self.errors = answer.errors
+        self.exit_code = answer.exit_code
+
+    def column(self, name: str) -> list[Any]:
+        """Return the values of one column."""
+        return [row[name] for row in self.rows]
+
+
+def ask(root: Path | Session, text: str) -> Asked:
+    """Return what a text answers, in a session of its own when only a store is given."""
+    if isinstance(root, Session):
+        return Asked(root, text)
+    session = opened(root)
+    try:
+        return Asked(session, text)
+    finally:
+        session.close()

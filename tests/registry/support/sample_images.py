@@ -1,0 +1,205 @@
+"""Images made up for tests, and stores for them that are dictionaries."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import tarfile
+import threading
+from typing import TYPE_CHECKING, BinaryIO
+
+from imq.engine.oci import media_types
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.manifest import Descriptor, write_json
+from imq.grammar.errors import DigestMismatch, Interrupted, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+USER, PASSWORD = "ann", "s3cret:with colon"
+AMD64 = {"os": "linux", "architecture": "amd64"}
+ARM64 = {"os": "linux", "architecture": "arm64"}
+
+
+class Memory:
+    """A store in memory: an `Ingest` and an `Export`, verifying as they must."""
+
+    def __init__(self) -> None:
+        self.blobs: dict[Digest, bytes] = {}
+        self.order: list[Digest] = []
+        self.reserved: set[Digest] = set()
+        self.diff_ids: dict[Digest, Digest | None] = {}
+        self.interrupted = 0
+        self._lock = threading.Lock()
+
+    def add(self, content: bytes) -> Digest:
+        digest = Digest.of(content)
+        with self._lock:
+            self.blobs[digest] = content
+            self.order.append(digest)
+        return digest
+
+    def describe(self, media_type: str, content: bytes) -> Descriptor:
+        return Descriptor(media_type, self.add(content), len(content))
+
+    def reserve(self, descriptors: Sequence[Descriptor]) -> frozenset[Digest]:
+        self.reserved |= {d.digest for d in descriptors}
+        return frozenset(d.digest for d in descriptors if d.digest in self.blobs)
+
+    def document(self, descriptor: Descriptor, content: bytes) -> None:
+        assert descriptor.digest in self.reserved
+        assert self.add(content) == descriptor.digest
+
+    def begun(self, descriptor: Descriptor) -> int:
+        assert descriptor.digest in self.reserved
+        return 0
+
+    def receive(
+        self,
+        descriptor: Descriptor,
+        diff_id: Digest | None,
+        readinto: Callable[[memoryview], int],
+        cancelled: Callable[[], bool],
+        begun: int | None = None,
+    ) -> None:
+        assert begun == 0
+        assert descriptor.digest in self.reserved
+        buffer = memoryview(bytearray(1 << 18))
+        content = bytearray()
+        try:
+            while (count := readinto(buffer)) and not cancelled():
+                content += buffer[:count]
+        except Interrupted:
+            self.interrupted += 1
+            raise
+        if Digest.of(bytes(content)) != descriptor.digest:
+            raise DigestMismatch(f"not {descriptor.digest}")
+        self.diff_ids[descriptor.digest] = diff_id
+        self.add(bytes(content))
+
+    def read(self, digest: Digest) -> bytes:
+        if digest not in self.blobs:
+            raise NotFound(f"no blob {digest}")
+        return self.blobs[digest]
+
+    def open(self, digest: Digest) -> BinaryIO:
+        return io.BytesIO(self.read(digest))
+
+
+class Watcher:
+    """Keeps what a transfer says."""
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.expected = -1
+        self.words: dict[Digest, list[str]] = {}
+        self.done: dict[Digest, int] = {}
+        self.total = 0
+        self.calls = 0
+        self.ended = False
+        self.warned: list[str] = []
+        self._lock = threading.Lock()
+
+    def begin(self, name: str, total: int) -> None:
+        self.name, self.expected = name, total
+
+    def status(self, digest: Digest, word: str, size: int) -> None:
+        assert size >= 0
+        with self._lock:
+            self.words.setdefault(digest, []).append(word)
+
+    def advance(self, digest: Digest, done: int, total_done: int) -> None:
+        with self._lock:
+            self.done[digest] = done
+            self.total = max(self.total, total_done)
+            self.calls += 1
+
+    def end(self) -> None:
+        self.ended = True
+
+    def count(self, what: str, done: int, total: int) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+    def warn(self, text: str) -> None:
+        self.warned.append(text)
+
+
+def layer(size: int = 300_000, name: str = "file") -> tuple[bytes, bytes]:
+    """Return a tar with one file of random bytes, and the same packed with gzip."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        entry = tarfile.TarInfo(name)
+        entry.size = size
+        tar.addfile(entry, io.BytesIO(os.urandom(size)))
+    plain = buffer.getvalue()
+    return plain, gzip.compress(plain, 1)
+
+
+def image(
+    store: Memory, platform: dict[str, str] | None = None, layers: int = 3, size: int = 300_000, *, docker: bool = False
+) -> Descriptor:
+    """Put an image into `store` and return the descriptor of its manifest."""
+    made = [layer(size, f"file{number}") for number in range(layers)]
+    config = {
+        **(AMD64 if platform is None else platform),
+        "config": {"Labels": {"made": "for tests"}},
+        "rootfs": {"type": "layers", "diff_ids": [Digest.of(plain) for plain, _ in made]},
+    }
+    layer_type, config_type, manifest_type = (
+        (media_types.DOCKER_LAYER_GZIP, media_types.DOCKER_CONFIG, media_types.DOCKER_MANIFEST)
+        if docker
+        else (media_types.OCI_LAYER_GZIP, media_types.OCI_CONFIG, media_types.OCI_MANIFEST)
+    )
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": manifest_type,
+        "config": store.describe(config_type, write_json(config)).document(),
+        "layers": [store.describe(layer_type, packed).document() for _, packed in made],
+    }
+    return store.describe(manifest_type, write_json(manifest))
+
+
+def index(store: Memory, entries: Sequence[dict[str, object]]) -> Descriptor:
+    """Put an index with these entries into `store`."""
+    document = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": list(entries)}
+    return store.describe(media_types.OCI_INDEX, write_json(document))
+
+
+def attestation(store: Memory, subject: Descriptor) -> dict[str, object]:
+    """Put an attestation as buildkit makes it into `store` and return its entry for an index."""
+    statement = store.describe("application/vnd.in-toto+json", b'{"of": "%s"}' % subject.digest.encode())
+    config = {
+        "os": "unknown", "architecture": "unknown", "rootfs": {"type": "layers", "diff_ids": [statement.digest]},
+    }  # fmt: skip
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": media_types.OCI_MANIFEST,
+        "config": store.describe(media_types.OCI_CONFIG, write_json(config)).document(),
+        "layers": [statement.document()],
+    }
+    return {
+        **store.describe(media_types.OCI_MANIFEST, write_json(manifest)).document(),
+        "platform": {"os": "unknown", "architecture": "unknown"},
+        "annotations": {
+            "vnd.docker.reference.type": "attestation-manifest",
+            "vnd.docker.reference.digest": str(subject.digest),
+        },
+    }
+
+
+def artifact(
+    store: Memory, config: str, layer: str, kind: str = "", subject: Descriptor | None = None, content: bytes = b"it"
+) -> Descriptor:
+    """Put an artifact with a config and a layer of these types into `store`, and describe its manifest."""
+    manifest: dict[str, object] = {"schemaVersion": 2, "mediaType": media_types.OCI_MANIFEST}
+    if kind:
+        manifest["artifactType"] = kind
+    manifest["config"] = store.describe(config, b"{}").document()
+    manifest["layers"] = [store.describe(layer, content).document()]
+    if subject is not None:
+        manifest["subject"] = subject.document()
+    return store.describe(media_types.OCI_MANIFEST, write_json(manifest))

@@ -1,0 +1,273 @@
+"""Uploads in chunks, where one request for a whole blob is refused."""
+
+from __future__ import annotations
+
+import io
+import os
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+from imq.engine.oci import media_types
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.manifest import Descriptor
+from imq.engine.oci.reference import Reference
+from imq.engine.progress import Silent
+from imq.engine.registry.auth.scopes import push_scope
+from imq.engine.registry.http import request_body
+from imq.engine.registry.http.retry import Patience
+from imq.engine.registry.transfer import chunked_upload
+from imq.engine.registry.transfer.pull import pull
+from imq.engine.registry.transfer.push import push
+from imq.engine.registry.transfer.upload import Uploads
+from imq.grammar.errors import DigestMismatch, RegistryError
+from registry.support import sample_images
+from registry.support.fault_proxy import Fault, Proxy, Reply
+from registry.support.scripted_server import Scripted, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from imq.engine.registry.client import Client
+    from support.servers import Registry
+
+CONTENT = os.urandom(250_000)
+BLOB = Descriptor(media_types.OCI_LAYER, Digest.of(CONTENT), len(CONTENT))
+HEAD = Step("HEAD", f"/v2/a/blobs/{BLOB.digest}", 404)
+UPLOADS = "/v2/a/blobs/uploads/"
+CLOSED = f"digest=sha256%3A{BLOB.digest.hex}"
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have chunks that make several of a small blob."""
+    monkeypatch.setattr(chunked_upload, "CHUNK", 100_000)
+    monkeypatch.setattr(chunked_upload, "_SMALLEST_CHUNK", 20_000)
+
+
+def opening(name: str, **headers: str) -> Step:
+    said = {key.replace("_", "-"): value for key, value in headers.items()}
+    return Step("POST", UPLOADS, 202, {"Location": f"{UPLOADS}{name}", **said})
+
+
+def patch(name: str, to: str, end: int | None, status: int = 202) -> Step:
+    headers = {"Location": f"{UPLOADS}{to}?state={to}"} if to else {}
+    if end is not None:
+        headers["Range"] = f"0-{end}"
+    return Step("PATCH", f"{UPLOADS}{name}", status, headers)
+
+
+def upload(client: Client, server: Scripted) -> str:
+    return client.upload_blob(Reference.parse(f"{server.host}/a"), BLOB, lambda: io.BytesIO(CONTENT))
+
+
+def ranges(server: Scripted) -> list[str]:
+    return [seen.headers["Content-Range"] for seen in server.seen if seen.method == "PATCH"]
+
+
+def taken(server: Scripted) -> bytes:
+    return b"".join(seen.body for seen in server.seen if seen.method == "PATCH")
+
+
+@pytest.mark.parametrize("status", [413, 416])
+def test_a_blob_that_is_refused_whole_is_sent_in_chunks(client: Client, status: int) -> None:
+    with Scripted(
+        HEAD,
+        opening("one"),
+        Step("PUT", f"{UPLOADS}one", status),
+        opening("two"),
+        patch("two", "three", 99_999),
+        patch("three", "four", None),
+        patch("four", "", 249_999),
+        Step("PUT", f"{UPLOADS}four?state=four&{CLOSED}", 201),
+    ) as server:
+        assert upload(client, server) == "sent"
+    assert taken(server) == CONTENT
+    assert ranges(server) == ["0-99999", "100000-199999", "200000-249999"]
+    assert server.seen[-1].body == b""
+
+
+def test_chunks_that_are_too_large_are_halved(client: Client) -> None:
+    with Scripted(
+        HEAD,
+        opening("one"),
+        Step("PUT", f"{UPLOADS}one", 413),
+        opening("two"),
+        patch("two", "", None, 413),
+        patch("two", "", None, 413),
+        *[patch("two", "", None)] * 10,
+        Step("PUT", f"{UPLOADS}two?{CLOSED}", 201),
+    ) as server:
+        assert upload(client, server) == "sent"
+    assert ranges(server)[:4] == ["0-99999", "0-49999", "0-24999", "25000-49999"]
+
+
+def test_no_chunk_is_smaller_than_the_registry_wants(client: Client) -> None:
+    with (
+        Scripted(
+            HEAD,
+            opening("one"),
+            Step("PUT", f"{UPLOADS}one", 413),
+            opening("two", OCI_Chunk_Min_Length="120000"),
+            patch("two", "", None, 413),
+        ) as server,
+        pytest.raises(RegistryError) as caught,
+    ):
+        upload(client, server)
+    assert ranges(server) == ["0-119999"]
+    assert (caught.value.code, caught.value.status) == ("too-large", 413)
+    assert caught.value.hints
+
+
+def test_after_a_lost_answer_it_goes_on_where_the_registry_is(client: Client) -> None:
+    where = Step("GET", f"{UPLOADS}two", 204, {"Location": f"{UPLOADS}three", "Range": "0-59999"})
+    with Scripted(
+        HEAD,
+        opening("one"),
+        Step("PUT", f"{UPLOADS}one", 413),
+        opening("two"),
+        Step("PATCH", f"{UPLOADS}two", cut=True),
+        patch("two", "", None, 416),
+        where,
+        patch("three", "", 99_999),
+        patch("three", "", None),
+        patch("three", "", None),
+        Step("PUT", f"{UPLOADS}three?{CLOSED}", 201),
+    ) as server:
+        assert upload(client, server) == "sent"
+    assert ranges(server) == ["0-99999", "0-99999", "60000-99999", "100000-199999", "200000-249999"]
+
+
+@pytest.mark.parametrize("said", ["0-300000", "5-9", ""])
+def test_a_registry_that_has_lost_count_is_given_up(client: Client, said: str) -> None:
+    with (
+        Scripted(
+            HEAD,
+            opening("one"),
+            Step("PUT", f"{UPLOADS}one", 413),
+            opening("two"),
+            patch("two", "", None, 416),
+            Step("GET", f"{UPLOADS}two", 204, {"Range": said}),
+        ) as server,
+        pytest.raises(RegistryError) as caught,
+    ):
+        upload(client, server)
+    assert (caught.value.status, caught.value.host) == (416, server.host)
+
+
+def test_a_registry_that_is_never_content_is_given_up(connect: Callable[..., Client]) -> None:
+    with (
+        Scripted(
+            HEAD,
+            opening("one"),
+            Step("PUT", f"{UPLOADS}one", 413),
+            opening("two"),
+            patch("two", "", None, 416),
+            Step("GET", f"{UPLOADS}two", 204, {"Range": "0-0"}),
+            patch("two", "", None, 416),
+        ) as server,
+        pytest.raises(RegistryError),
+    ):
+        upload(connect(), server)
+
+
+def test_a_blob_that_is_shorter_than_it_says(client: Client) -> None:
+    lying = BLOB.replace(size=len(CONTENT) + 5)
+    with Scripted(
+        HEAD,
+        opening("one"),
+        Step("PUT", f"{UPLOADS}one", 413),
+        opening("two"),
+        *[patch("two", "", None)] * 2,
+        loose=True,
+    ) as server:
+        name = Reference.parse(f"{server.host}/a")
+        with pytest.raises(DigestMismatch, match="should have 250005"):
+            client.upload_blob(name, lying, lambda: io.BytesIO(CONTENT))
+
+
+def test_a_real_registry_takes_chunks(connect: Callable[..., Client], registry: Registry) -> None:
+    """A proxy before it takes no requests of more than 30 kB, as some are set."""
+    here, there, client = sample_images.Memory(), sample_images.Memory(), connect()
+    manifest = sample_images.image(here, layers=2)
+    name = Reference.parse(f"{registry.host}/chunked/{uuid.uuid4().hex[:8]}:1")
+    with Proxy(registry.host) as between:
+        between.largest = 30_000
+        push(client, name.replace(registry=between.host), manifest, here, Silent())
+        assert between.count("PATCH ") >= 20
+    pull(client, name, None, there, Silent())
+    assert there.blobs == here.blobs
+
+
+def test_a_chunk_whose_answer_is_lost(connect: Callable[..., Client], registry: Registry) -> None:
+    here, there, client = sample_images.Memory(), sample_images.Memory(), connect()
+    manifest = sample_images.image(here, layers=1)
+    name = Reference.parse(f"{registry.host}/chunked/{uuid.uuid4().hex[:8]}:1")
+    lost: list[int] = []
+
+    def once(reply: Reply) -> None:
+        lost.append(reply.status)
+        reply.reset_at = 0
+
+    with Proxy(registry.host, Fault("PATCH ", 1, after=1, change=once)) as between:
+        between.largest = 200_000  # the config goes as one, the layer does not
+        push(client, name.replace(registry=between.host), manifest, here, Silent())
+    assert lost == [202]
+    pull(client, name, None, there, Silent())
+    assert there.blobs == here.blobs
+
+
+def test_a_file_that_is_refused_whole_is_sent_in_chunks(
+    client: Client, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel sends the file, in more than one go, and the registry answers before it has it."""
+    monkeypatch.setattr(chunked_upload, "CHUNK", 1 << 20)
+    monkeypatch.setattr(request_body, "_STRETCH", 1 << 20)
+    content = os.urandom(5_000_000)
+    path = tmp_path / "blob"
+    path.write_bytes(content)
+    blob = Descriptor(media_types.OCI_LAYER, Digest.of(content), len(content))
+    name = f"chunks/{uuid.uuid4().hex[:8]}"
+    sent: list[int] = []
+    with Proxy(registry.host) as between:
+        between.largest = 2 << 20
+        reference = Reference.parse(f"{between.host}/{name}")
+        assert client.upload_blob(reference, blob, lambda: path.open("rb"), sent=sent.append) == "sent"
+        assert between.count("PATCH") == 5
+    assert sent[-1] == len(content)
+    with client.open_blob(Reference.parse(f"{registry.host}/{name}"), blob) as stream:
+        got = bytearray(len(content) + 1)
+        done = 0
+        while count := stream.readinto(memoryview(got)[done:]):
+            done += count
+    assert got[:done] == content
+
+
+def test_chunks_that_are_hardly_taken_are_told(
+    connect: Callable[..., Client], registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request_body, "BLOCK", 16 << 10)
+    monkeypatch.setattr(chunked_upload, "CHUNK", 3_000_000)
+    content = os.urandom(3_000_000)
+    blob = Descriptor(media_types.OCI_LAYER, Digest.of(content), len(content))
+    exchange = connect(least_speed=1 << 40, speed_window=1e-9, retries=1, first_wait=0.01).exchange
+    settings = exchange.settings
+    name = Reference.parse(f"{registry.host}/chunks/{uuid.uuid4().hex[:8]}")
+    opened = Uploads(exchange)._open(name, blob, None, None)
+    assert opened is not None
+    upload = chunked_upload.ChunkedUpload(exchange, name, push_scope(name.repository), opened, Patience(settings), None)
+    sending = request_body.Body(io.BytesIO(content), blob.size, lambda _: None, None, settings, name.registry, "a blob")
+    with pytest.raises(RegistryError) as raised:
+        upload.send(sending, lambda address: address)
+    assert raised.value.code == "too-slow"
+    assert f"{name.registry} takes a blob at " in raised.value.message
+    assert "least-speed" in "".join(raised.value.hints)
+
+
+def test_a_file_that_became_shorter_is_told(client: Client, registry: Registry, tmp_path: Path) -> None:
+    path = tmp_path / "blob"
+    path.write_bytes(CONTENT[:-1])
+    reference = Reference.parse(f"{registry.host}/chunks/{uuid.uuid4().hex[:8]}")
+    with pytest.raises(DigestMismatch, match="has 249999 bytes, and should have 250000"):
+        client.upload_blob(reference, BLOB, lambda: path.open("rb"))

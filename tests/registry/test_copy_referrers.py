@@ -1,0 +1,230 @@
+"""Signatures, attestations and bills of materials go along with what they are attached to, and keep their digests."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+from imq.engine.oci import media_types
+from imq.engine.oci.platform import Platform
+from imq.engine.oci.reference import Reference
+from imq.engine.progress import Silent
+from imq.engine.registry.referrers import fallback_tag
+from imq.engine.registry.transfer.copy import copy
+from imq.engine.registry.transfer.push import push
+from registry.support import sample_images
+from registry.support.referrers_server import Referring
+from store.support.stores import Held
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from imq.engine.oci.manifest import Descriptor
+    from imq.engine.registry.client import Client
+    from support.servers import Registry
+
+BILL, SIGNATURE = "application/spdx+json", "application/vnd.example.signature"
+COSIGN = "application/vnd.dev.cosign.simplesigning.v1+json"
+
+
+class Attached:
+    """An index of two images at a registry, with things attached to it, to an image, and to one of these things."""
+
+    def __init__(self, client: Client, name: Reference) -> None:
+        self.name = name
+        self.here = here = sample_images.Memory()
+        self._client = client
+        self.images = [
+            sample_images.image(here, p, layers=1, size=1000) for p in (sample_images.AMD64, sample_images.ARM64)
+        ]
+        entries = zip(self.images, (sample_images.AMD64, sample_images.ARM64), strict=True)
+        self.top = sample_images.index(here, [{**made.document(), "platform": platform} for made, platform in entries])
+        push(client, name, self.top, here, Silent())
+        self.bill = self.attach(self.top, BILL, b"a bill")
+        self.signed_bill = self.attach(self.bill, SIGNATURE, b"of the bill")
+        self.of_image = self.attach(self.images[1], SIGNATURE, b"of the image")
+        signature = sample_images.artifact(here, media_types.OCI_CONFIG, COSIGN, content=b"signed")
+        self.cosign = {f"{fallback_tag(self.top.digest)}.sig": signature}
+        self.cosign[f"{fallback_tag(signature.digest)}.att"] = sample_images.artifact(
+            here, media_types.EMPTY, "text/plain", BILL
+        )
+        for tag, made in self.cosign.items():
+            push(client, name.replace(tag=tag), made, here, Silent())
+
+    def attach(self, subject: Descriptor, kind: str, content: bytes) -> Descriptor:
+        """Push an artifact, and list it under its subject's tag as clients do where there is no API."""
+        plain = subject.replace(annotations={}, platform=None, artifact_type="")
+        made = sample_images.artifact(self.here, media_types.EMPTY, "text/plain", kind, plain, content)
+        place = self.name.replace(tag=None, digest=made.digest)
+        push(self._client, place, made, self.here, Silent())
+        described = made.replace(artifact_type=kind)
+        self.list_under(subject, [described])
+        return described
+
+    def list_under(self, subject: Descriptor, entries: Sequence[Descriptor], name: Reference | None = None) -> None:
+        index = sample_images.index(self.here, [entry.document() for entry in entries])
+        tag = fallback_tag(subject.digest)
+        push(self._client, (name or self.name).replace(tag=tag, digest=None), index, self.here, Silent())
+
+    def all_at(self, client: Client, place: Reference) -> None:
+        """Check that all of it is at another place, byte for byte."""
+        for subject, wanted in (
+            (self.top, self.bill), (self.bill, self.signed_bill), (self.images[1], self.of_image),
+        ):  # fmt: skip
+            assert list(client.referrers(place, subject.digest)) == [wanted]
+            fetched = client.manifest(place.replace(tag=None, digest=wanted.digest))
+            assert fetched.content == self.here.blobs[wanted.digest]
+            (layer,) = json.loads(fetched.content)["layers"]
+            assert client.has_blob(place, wanted.replace(digest=layer["digest"], size=layer["size"]))
+        for tag, made in self.cosign.items():
+            assert client.head(place.replace(tag=tag)) == made
+
+
+@pytest.fixture
+def attached(client: Client, registry: Registry) -> Attached:
+    return Attached(client, Reference.parse(f"{registry.host}/signed/{uuid.uuid4().hex[:8]}:v1"))
+
+
+@pytest.fixture
+def there(second: Registry) -> Reference:
+    return Reference.parse(f"{second.host}/mirror/{uuid.uuid4().hex[:8]}:v1")
+
+
+@pytest.fixture
+def new() -> Iterator[Referring]:
+    with Referring() as running:
+        yield running
+
+
+def test_all_goes_along_between_registries_without_the_api(
+    connect: Callable[..., Client], attached: Attached, there: Reference
+) -> None:
+    client = connect()
+    copied = copy(client, attached.name, there, (), Silent(), referrers=True)
+    assert (copied.attached, copied.new) == (5, True)
+    attached.all_at(client, there)
+    again = copy(connect(), attached.name, there, (), Silent(), referrers=True)
+    assert (again.attached, again.sent, again.new) == (5, 0, False)
+    tag = fallback_tag(attached.top.digest)
+    assert client.head(there.replace(tag=tag)) == client.head(attached.name.replace(tag=tag))
+
+
+def test_without_the_words_nothing_goes_along(client: Client, attached: Attached, there: Reference) -> None:
+    copied = copy(client, attached.name, there, (), Silent())
+    assert copied.attached == 0
+    assert list(client.tags(there)) == ["v1"]
+
+
+def test_only_what_belongs_to_the_chosen_platforms_goes_along(
+    client: Client, attached: Attached, there: Reference
+) -> None:
+    copied = copy(client, attached.name, there, (Platform("linux", "arm64"),), Silent(), referrers=True)
+    assert (copied.attached, copied.manifest.digest) == (1, attached.images[1].digest)
+    assert list(client.referrers(there, attached.images[1].digest)) == [attached.of_image]
+    assert list(client.referrers(there, attached.top.digest)) == []
+
+
+def test_a_registry_that_reads_the_fallback_tag_as_the_digest(
+    client: Client, new: Referring, there: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The images of an index are not attached to it."""
+    name, here = Reference.parse(f"{new.host}/plain:v1"), sample_images.Memory()
+    made = sample_images.image(here, sample_images.AMD64, layers=1, size=1000)
+    top = sample_images.index(here, [{**made.document(), "platform": sample_images.AMD64}])
+    push(client, name, top, here, Silent())
+    found = new.found
+
+    def as_digest(repository: str, selector: str) -> tuple[str, str, bytes] | None:
+        return found(repository, selector.replace("sha256-", "sha256:").removesuffix(".sig"))
+
+    monkeypatch.setattr(new, "found", as_digest)
+    monkeypatch.setattr(new, "has_api", False)
+    assert copy(client, name, there, (), Silent(), referrers=True).attached == 0
+    assert list(client.tags(there)) == ["v1"]
+
+
+def test_what_is_listed_at_the_target_already_stays(client: Client, attached: Attached, there: Reference) -> None:
+    push(client, there, attached.top, attached.here, Silent())
+    own = sample_images.artifact(attached.here, media_types.EMPTY, "text/plain", SIGNATURE, attached.top, b"our own")
+    push(client, there.replace(tag=None, digest=own.digest), own, attached.here, Silent())
+    attached.list_under(attached.top, [own], there)
+    copy(client, attached.name, there, (), Silent(), referrers=True)
+    listed = {found.digest for found in client.referrers(there, attached.top.digest)}
+    assert listed == {own.digest, attached.bill.digest}
+
+
+def test_to_a_registry_with_the_api_no_tags_are_written(client: Client, attached: Attached, new: Referring) -> None:
+    place = Reference.parse(f"{new.host}/mirror:v1")
+    copy(client, attached.name, place, (), Silent(), referrers=True)
+    attached.all_at(client, place)
+    assert {tag for _, tag in new.tags} == {"v1", *attached.cosign}
+
+
+def test_from_a_registry_with_the_api_to_one_without(client: Client, new: Referring, there: Reference) -> None:
+    attached = Attached(client, Reference.parse(f"{new.host}/signed:v1"))
+    for repository, tag in list(new.tags):
+        if tag.startswith("sha256-") and "." not in tag:
+            del new.tags[repository, tag]
+    copied = copy(client, attached.name, there, (), Silent(), referrers=True)
+    assert copied.attached == 5
+    attached.all_at(client, there)
+
+
+def test_the_name_comes_after_what_is_attached(client: Client, attached: Attached, new: Referring) -> None:
+    copy(client, attached.name, Reference.parse(f"{new.host}/mirror:v1"), (), Silent(), referrers=True)
+    written = [line for line in new.requests if line.startswith("PUT") and "/manifests/" in line]
+    assert written[-1] == "PUT /v2/mirror/manifests/v1"
+
+
+def test_what_refers_in_circles_ends(client: Client, new: Referring, there: Reference) -> None:
+    """A digest cannot stand in what it is of; a registry can say so all the same."""
+    attached = Attached(client, Reference.parse(f"{new.host}/signed:v1"))
+    listing = new.referrers
+    new.referrers = lambda place, subject: [*listing(place, subject), attached.bill.document()]  # type: ignore[method-assign]
+    assert copy(client, attached.name, there, (), Silent(), referrers=True).attached == 5
+
+
+def test_the_verb(tmp_path: Path, client: Client, attached: Attached, there: Reference) -> None:
+    with Held(tmp_path / "store", platform=None) as held:
+        statement = f"copy {attached.name} to {there} with referrers"
+        (planned,) = held.outcomes(statement, dry_run=True)
+        assert planned["note"] == f"from {attached.name} with referrers"
+        (outcome,) = held.do(statement)
+        assert outcome["note"] == f"digest: {attached.top.digest}; 5 attached artifacts"
+        attached.all_at(client, there)
+
+
+def test_the_platform_of_the_session_counts(
+    tmp_path: Path, client: Client, attached: Attached, there: Reference
+) -> None:
+    with Held(tmp_path / "store", platform=Platform("linux", "arm64")) as held:
+        held.do(f"copy {attached.name} to {there}")
+        assert client.head(there) == attached.images[1]
+        held.do(f"copy {attached.name} to {there} platform all")
+        assert client.head(there) == attached.top
+
+
+# What one repository of a host has got, others mount
+
+
+def test_what_was_sent_to_one_repository_is_mounted_in_the_next(
+    connect: Callable[..., Client], registry: Registry, second: Registry
+) -> None:
+    here, client = sample_images.Memory(), connect()
+    names = [Reference.parse(f"{registry.host}/shared/{uuid.uuid4().hex[:8]}:v1") for _ in range(2)]
+    manifest = sample_images.image(here, layers=3, size=100_000)
+    for name in names:
+        push(client, name, manifest, here, Silent())
+    fresh = connect()
+    sent = [copy(fresh, name, name.replace(registry=second.host), (), Silent()).sent for name in names]
+    assert sent[0] > 300_000
+    assert sent[1] == 0
+    seen = second.requests(f" /v2/{names[1].repository}/", 7)
+    assert [line.split()[0] for line in seen] == ["HEAD", "HEAD", "POST", "POST", "POST", "POST", "PUT"]
+    assert all(f"from={names[0].repository.replace('/', '%2F')}" in line for line in seen if line.startswith("POST"))
+    tagged = names[0].replace(registry=second.host, tag="v2")
+    grown = copy(fresh, names[0], tagged, (), Silent())
+    assert (grown.new, grown.sent) == (True, 0)

@@ -1,0 +1,235 @@
+"""Answers that come slowly, or never end: each part of each kind of answer has its time."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import json
+import socket
+import threading
+from typing import TYPE_CHECKING, Self
+
+import pytest
+from imq.engine.oci import media_types
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.manifest import Descriptor
+from imq.engine.oci.reference import Reference
+from imq.engine.registry.batch.client import Many
+from imq.grammar.errors import ImqError, RegistryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from imq.engine.registry.client import Client
+
+GIVEN_UP = {"timeout", "too-slow", "not-a-registry"}
+LONGEST = 30
+"""Seconds after which the server ends by itself."""
+
+
+class Slow:
+    """A server that answers every request with pieces of bytes, one after the other, with pauses; a context manager."""
+
+    def __init__(self, pieces: Callable[[str], Iterable[bytes]], pause: float) -> None:
+        self._pieces, self._pause = pieces, pause
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.host = f"127.0.0.1:{self._listening.getsockname()[1]}"
+        self._over = threading.Event()
+        self.ended = False
+        """Whether an answer was sent to its end, or for as long as the server sends one."""
+        self.lines: list[str] = []
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._listening.close()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connected, _ = self._listening.accept()
+                threading.Thread(target=self._answer, args=(connected,), daemon=True).start()
+
+    def _answer(self, connected: socket.socket) -> None:
+        with connected, contextlib.suppress(OSError):
+            head = b""
+            while b"\r\n\r\n" not in head:
+                if not (come := connected.recv(65536)):
+                    return
+                head += come
+            line = head.partition(b"\r\n")[0].decode()
+            self.lines.append(line)
+            left = LONGEST / self._pause if self._pause else 1 << 22
+            for piece in self._pieces(line):
+                connected.sendall(piece)
+                left -= 1
+                if left <= 0 or (self._pause and self._over.wait(self._pause)) or self._over.is_set():
+                    break
+            self.ended = not self._over.is_set()
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+LENGTH = OK + b"Content-Type: application/json\r\nContent-Length: 90000\r\n\r\n"
+CHUNKED = OK + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def bytewise(start: bytes, endless: bytes = b"x") -> Callable[[str], Iterable[bytes]]:
+    """Send a part at once, then one byte after the other for ever."""
+    return lambda _: itertools.chain([start] if start else [], (bytes([c]) for c in itertools.cycle(endless)))
+
+
+DRIPS = {
+    "status line": bytewise(b"", b"HTTP/1.1 200 OK "),
+    "header": bytewise(OK + b"X-Long: "),
+    "header lines": bytewise(OK, b"X-Line: a\r\n"),
+    "interim answers": bytewise(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "body": bytewise(LENGTH),
+    "body without length": bytewise(OK + b"\r\n"),
+    "chunks": bytewise(CHUNKED, b"1\r\nx\r\n"),
+    "a chunk": bytewise(CHUNKED + b"ffff\r\n"),
+    "the line of a chunk": bytewise(CHUNKED + b"1;"),
+    "trailers": bytewise(CHUNKED + b"0\r\n", b"X-Line: a\r\n"),
+}
+FLOODS = {
+    "interim answers": lambda _: itertools.repeat(b"HTTP/1.1 100 Continue\r\nX-A: b\r\n\r\n" * 100),
+    "header lines": lambda _: itertools.chain([OK], itertools.repeat(b"X-Line: a\r\n" * 100)),
+    "trailers": lambda _: itertools.chain([CHUNKED + b"0\r\n"], itertools.repeat(b"X-Line: a\r\n" * 1000)),
+    "lines of chunks": lambda _: itertools.chain(
+        [CHUNKED], itertools.repeat((b"1;" + b"x" * 60000 + b"\r\n \r\n") * 9)
+    ),
+}
+
+
+def impatient(connect: Callable[..., Client], **settings: object) -> Client:
+    times = {"connect_timeout": 0.2, "read_timeout": 0.3, "answer_timeout": 3.0, "speed_window": 0.2, "retries": 1}
+    return connect(**{**times, **settings})
+
+
+def manifest(client: Client, reference: Reference) -> None:
+    client.manifest(reference)
+
+
+def head(client: Client, reference: Reference) -> None:
+    client.head(reference)
+
+
+def tags(client: Client, reference: Reference) -> None:
+    list(client.tags(reference))
+
+
+def catalog(client: Client, reference: Reference) -> None:
+    list(client.catalog(reference.registry))
+
+
+def referrers(client: Client, reference: Reference) -> None:
+    list(client.referrers(reference, Digest.of(b"a")))
+
+
+def config(client: Client, reference: Reference) -> None:
+    client.document(reference, Descriptor(media_types.OCI_CONFIG, Digest.of(b"a"), 90_000))
+
+
+def upload(client: Client, reference: Reference) -> None:
+    content = b"content"
+    blob = Descriptor(media_types.OCI_LAYER, Digest.of(content), len(content))
+    client.upload_blob(reference, blob, lambda: io.BytesIO(content), source="other/repository")
+
+
+def many_manifests(client: Client, reference: Reference) -> None:
+    client.exchange._schemes[reference.registry] = "http"  # met before: it is asked over connections of its own
+    with Many(client) as many:
+        ((_, answer),) = many.documents([(0, reference)])
+    if isinstance(answer, ImqError):
+        raise answer
+
+
+@pytest.mark.parametrize("drip", DRIPS)
+@pytest.mark.parametrize("asked", [manifest, many_manifests])
+def test_an_answer_that_drips_is_given_up(
+    connect: Callable[..., Client], asked: Callable[[Client, Reference], None], drip: str
+) -> None:
+    with Slow(DRIPS[drip], 0.02) as server:
+        with pytest.raises(RegistryError) as caught:
+            asked(impatient(connect), Reference(server.host, "a", "latest"))
+        assert not server.ended
+    assert caught.value.code in GIVEN_UP
+    assert server.host in caught.value.message
+
+
+@pytest.mark.parametrize("asked", [head, tags, catalog, referrers, config, upload])
+@pytest.mark.parametrize("drip", ["status line", "interim answers"])
+def test_every_kind_of_answer_has_a_deadline(
+    connect: Callable[..., Client], asked: Callable[[Client, Reference], None], drip: str
+) -> None:
+    with Slow(DRIPS[drip], 0.02) as server:
+        with pytest.raises(RegistryError) as caught:
+            asked(impatient(connect), Reference(server.host, "a", "latest"))
+        assert not server.ended
+    assert caught.value.code in GIVEN_UP
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+@pytest.mark.parametrize("asked", [manifest, many_manifests])
+def test_an_answer_that_never_ends_is_given_up(
+    connect: Callable[..., Client], asked: Callable[[Client, Reference], None], flood: str
+) -> None:
+    with Slow(FLOODS[flood], 0) as server:
+        with pytest.raises(RegistryError) as caught:
+            asked(impatient(connect, answer_timeout=1.0), Reference(server.host, "a", "latest"))
+        assert not server.ended
+    assert caught.value.code in GIVEN_UP
+
+
+@pytest.mark.parametrize("asked", [manifest, tags, many_manifests])
+def test_an_answer_that_is_fast_enough_has_to_end_too(
+    connect: Callable[..., Client], asked: Callable[[Client, Reference], None]
+) -> None:
+    def pieces(_: str) -> Iterable[bytes]:
+        return itertools.chain([OK + b"Content-Length: 3000000\r\n\r\n"], itertools.repeat(b" " * 1000))
+
+    with Slow(pieces, 0.02) as server:
+        with pytest.raises(RegistryError, match="for longer than 1 seconds") as caught:
+            asked(impatient(connect, answer_timeout=1.0), Reference(server.host, "a", "latest"))
+        assert not server.ended
+    assert caught.value.code == "timeout"
+    assert any("answer-timeout" in hint for hint in caught.value.hints)
+
+
+@pytest.mark.parametrize("drip", ["status line", "body", "chunks"])
+def test_a_token_that_drips_is_given_up(connect: Callable[..., Client], tmp_path: Path, drip: str) -> None:
+    def pieces(line: str) -> Iterable[bytes]:
+        if "/token" in line:
+            return DRIPS[drip](line)
+        challenge = f'WWW-Authenticate: Bearer realm="http://{server.host}/token"\r\nContent-Length: 0\r\n\r\n'
+        return [b"HTTP/1.1 401 Unauthorized\r\n" + challenge.encode()]
+
+    server = Slow(pieces, 0.02)
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {server.host: {"identitytoken": "secret"}}}))
+    with server, pytest.raises(RegistryError) as caught:
+        manifest(
+            impatient(connect, environment={"DOCKER_CONFIG": str(tmp_path)}), Reference(server.host, "a", "latest")
+        )
+    assert caught.value.code in GIVEN_UP
+    assert any("/token" in line for line in server.lines)
+
+
+@pytest.mark.parametrize("asked", [manifest, many_manifests])
+def test_an_answer_that_is_thought_about_comes(
+    connect: Callable[..., Client], asked: Callable[[Client, Reference], None]
+) -> None:
+    """Only the time after the first byte counts for the speed."""
+
+    def pieces(_: str) -> Iterable[bytes]:
+        threading.Event().wait(0.8)
+        yield (
+            OK + f"Content-Type: {media_types.OCI_MANIFEST}\r\nContent-Length: 19\r\nConnection: close\r\n\r\n".encode()
+        )
+        yield b'{"schemaVersion":2}'
+
+    with Slow(pieces, 0.05) as server:
+        asked(impatient(connect, read_timeout=5.0, speed_window=0.2), Reference(server.host, "a", "latest"))

@@ -1,0 +1,311 @@
+"""A real registry behind a proxy with faults, and a real store: nothing wrong is ever registered on either side."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+from imq.engine.actions import base as a
+from imq.engine.actions.executor import StoreSource
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.platform import Platform
+from imq.engine.oci.reference import Reference
+from imq.engine.progress import Silent
+from imq.engine.registry.transfer.pull import pull
+from imq.engine.registry.transfer.push import push
+from imq.engine.store.store import Store
+from imq.grammar.errors import ImqError, RegistryError
+from registry.support import fault_proxy, sample_images
+from registry.support.fault_proxy import Fault, Proxy, Reply
+from store.support.stores import left_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from imq.engine.registry.client import Client
+    from support.servers import Registry
+
+AMD64 = Platform("linux", "amd64")
+RETRIES = 2
+BLOB, MANIFEST = "GET .*/blobs/", "GET .*/manifests/"
+UPLOAD = "(POST|PUT) .*/blobs/uploads/"
+BASIC = 'Basic realm="tests"'
+BROKEN = "digest-mismatch|compression"
+"""Unpacking goes along with hashing, and may notice first."""
+TOO_MANY = b'{"errors":[{"code":"TOOMANYREQUESTS","message":"slow down"}]}'
+
+# Each fault, what a pull makes of it when it happens once, and what when it happens always: "" when it goes well,
+# else the code of the error.
+PULL = {
+    "latency": (Fault(latency=0.1), "", ""),
+    "manifest late": (Fault(MANIFEST, latency=0.1), "", ""),
+    "reset at once": (Fault(change=fault_proxy.reset(0)), "", "unreachable"),
+    "reset in the middle": (Fault(change=fault_proxy.reset(50_000)), "", "unreachable"),
+    "reset before the answer": (Fault(refuse_at=0), "", "unreachable"),
+    "manifest reset": (Fault(MANIFEST, change=fault_proxy.reset(10)), "", "unreachable|truncated"),
+    "short": (Fault(change=fault_proxy.cut(1000, told=True)), "", "truncated"),
+    "shorter than told": (Fault(change=fault_proxy.cut(1000, told=False)), "", "truncated"),
+    "manifest shorter than told": (Fault(MANIFEST, change=fault_proxy.cut(10, told=False)), "", "truncated"),
+    "manifest short": (Fault(MANIFEST, change=fault_proxy.cut(10, told=True)), "digest-mismatch", "digest-mismatch"),
+    "long": (Fault(change=fault_proxy.lengthened(1000)), "digest-mismatch", "digest-mismatch"),
+    "manifest long": (Fault(MANIFEST, change=fault_proxy.lengthened(1)), "digest-mismatch", "digest-mismatch"),
+    "wrong": (Fault(change=fault_proxy.spoilt), "digest-mismatch", "digest-mismatch"),
+    "layer wrong": (Fault(after=1, change=fault_proxy.spoilt), BROKEN, BROKEN),
+    "layer packed": (Fault(after=1, change=fault_proxy.packed), BROKEN, BROKEN),
+    "layer long": (Fault(after=1, change=fault_proxy.lengthened(1000)), "digest-mismatch", "digest-mismatch"),
+    "layer a page": (
+        Fault(after=1, answer=fault_proxy.status(200, b"<html>")),
+        f"{BROKEN}|truncated",
+        f"{BROKEN}|truncated",
+    ),
+    "manifest wrong": (Fault(MANIFEST, change=fault_proxy.spoilt), "digest-mismatch", "digest-mismatch"),
+    "packed": (Fault(change=fault_proxy.packed), "digest-mismatch", "digest-mismatch"),
+    "manifest packed": (Fault(MANIFEST, change=fault_proxy.packed), "digest-mismatch", "digest-mismatch"),
+    "401": (Fault(answer=fault_proxy.status(401, WWW_Authenticate=BASIC)), "unauthorized", "unauthorized"),
+    "401 without a word": (Fault(answer=fault_proxy.status(401)), "unauthorized", "unauthorized"),
+    "429": (Fault(answer=fault_proxy.status(429, TOO_MANY, Retry_After="0")), "", "too-many-requests"),
+    "429 for long": (
+        Fault(answer=fault_proxy.status(429, Retry_After="999")),
+        "too-many-requests",
+        "too-many-requests",
+    ),
+    "503": (Fault(answer=fault_proxy.status(503)), "", "registry"),
+    "manifest 503": (Fault(MANIFEST, answer=fault_proxy.status(503)), "", "registry"),
+    "404": (Fault(answer=fault_proxy.status(404)), "not-found", "not-found"),
+    "a page": (Fault(answer=fault_proxy.status(200, b"<html>log in</html>")), "digest-mismatch", "truncated"),
+    "manifest a page": (
+        Fault(MANIFEST, answer=fault_proxy.status(200, b"<html>", Content_Type="text/html")),
+        *("not-a-registry", "not-a-registry"),
+    ),
+    "drip": (Fault(change=fault_proxy.dripping(20_000, 0.005)), "", ""),
+    "nothing any more": (Fault(after=1, change=fault_proxy.dripping(20_000, 3.0)), "timeout", "timeout"),
+}
+
+# The same for a push.
+PUSH = {
+    "latency": (Fault(UPLOAD, latency=0.1), "", ""),
+    "reset at once": (Fault("PUT .*/blobs/", refuse_at=0), "", "unreachable"),
+    "reset in the middle": (Fault("PUT .*/blobs/", refuse_at=50_000), "", "unreachable"),
+    "answer lost": (Fault("PUT .*/blobs/", change=fault_proxy.reset(0)), "", "unreachable|blob.*"),
+    "manifest's answer lost": (Fault("PUT .*/manifests/", change=fault_proxy.reset(0)), "", ".*"),
+    "manifest reset": (Fault("PUT .*/manifests/", refuse_at=10), "", "unreachable"),
+    "opening reset": (Fault("POST ", refuse_at=0), "", "unreachable"),
+    "head reset": (Fault("HEAD ", refuse_at=0), "", "unreachable"),
+    "head lies": (Fault("HEAD ", answer=fault_proxy.status(200)), "registry|.*unknown|not-found", ".*"),
+    "401": (Fault(UPLOAD, answer=fault_proxy.status(401, WWW_Authenticate=BASIC)), "unauthorized", "unauthorized"),
+    "403": (Fault(UPLOAD, answer=fault_proxy.status(403)), "denied", "denied"),
+    "429": (Fault(UPLOAD, answer=fault_proxy.status(429, TOO_MANY)), "", "too-many-requests"),
+    "503": (Fault(UPLOAD, answer=fault_proxy.status(503, Retry_After="0")), "", "registry"),
+    "manifest 503": (Fault("PUT .*/manifests/", answer=fault_proxy.status(503)), "", "registry"),
+    "no address": (Fault("POST ", answer=fault_proxy.status(202)), "not-a-registry", "not-a-registry"),
+    "nothing any more": (Fault("PUT .*/blobs/", latency=2.0), "timeout", "timeout"),
+}
+
+
+@pytest.fixture(scope="module")
+def kept(registry: Registry) -> tuple[Reference, sample_images.Memory, Digest]:
+    """An image of three layers in the registry, and all it is made of."""
+    from imq.engine.registry.client import Client
+    from imq.engine.registry.settings import Settings
+
+    here = sample_images.Memory()
+    manifest = sample_images.image(here)
+    name = Reference.parse(f"{registry.host}/proxied/image:1")
+    with Client(Settings()) as direct:
+        push(direct, name, manifest, here, Silent())
+    return name, here, manifest.digest
+
+
+def impatient(connect: Callable[..., Client], **more: object) -> Client:
+    return connect(retries=RETRIES, first_wait=0.005, longest_wait=1.0, read_timeout=1.0, **more)
+
+
+def pulled(root: object, name: Reference, client: Client) -> a.Outcome:
+    """Pull into a real store as the verb does; return what came of it."""
+    store = Store(str(root))
+    source = StoreSource(
+        store,
+        environment={},
+        progress=Silent(),
+        clock=lambda: 1,
+        jobs=3,
+        lazily=False,
+        settings=client.settings.replace,
+    )
+    source._client = client
+    (outcome,) = source.apply([a.Pull(name, (AMD64,))])
+    store.close()
+    return outcome
+
+
+def check_told(error: ImqError, host: str, code: str) -> None:
+    """An error says which host, and what to do next."""
+    assert re.fullmatch(code, error.code), (error.code, error.message)
+    assert host in error.message, error.message
+    assert error.hints, error.message
+    assert "Traceback" not in str(error)
+
+
+@pytest.mark.parametrize("times", [1, None], ids=["once", "always"])
+@pytest.mark.parametrize("fault", PULL)
+def test_pull(
+    connect: Callable[..., Client],
+    kept: tuple[Reference, sample_images.Memory, Digest],
+    tmp_path: Path,
+    fault: str,
+    times: int | None,
+) -> None:
+    name, here, manifest = kept
+    kind, once, always = PULL[fault]
+    expected = once if times else always
+    root = tmp_path / "store"
+    with Proxy(name.registry, Fault(**{**kind.__dict__, "times": times})) as between:
+        reference = name.replace(registry=between.host)
+        outcome = pulled(root, reference, impatient(connect))
+        most = (RETRIES + 1) * (1 if kind.on == MANIFEST else 4)
+        assert between.count(kind.on) <= most + (times or 0), "the budget holds"
+    stored = {f"sha256:{path.name}": path.read_bytes() for path in (root / "blobs" / "sha256").iterdir()}
+    assert all(Digest.of(content) == digest for digest, content in stored.items()), "nothing wrong is ever registered"
+    left = left_in(root)
+    if expected:
+        assert outcome.error is not None
+        check_told(outcome.error, between.host, expected)
+        assert manifest not in stored, "an image that is not whole is none"
+        assert not (root / "index.json").exists() or not json.loads((root / "index.json").read_text())["manifests"]
+        assert left <= {"sweep"}
+        direct = impatient(connect)
+        assert pulled(root, reference.replace(registry=name.registry), direct).error is None, "a second pull mends it"
+    else:
+        assert outcome.error is None, outcome.error
+        assert stored == here.blobs
+        assert not left
+
+
+@pytest.mark.parametrize("times", [1, None], ids=["once", "always"])
+@pytest.mark.parametrize("fault", PUSH)
+def test_push(
+    connect: Callable[..., Client], client: Client, registry: Registry, fault: str, times: int | None
+) -> None:
+    kind, once, always = PUSH[fault]
+    expected = once if times else always
+    here, there = sample_images.Memory(), sample_images.Memory()
+    manifest = sample_images.image(here)
+    name = Reference.parse(f"{registry.host}/proxied/{uuid.uuid4().hex[:8]}:1")
+    problem: ImqError | None = None
+    with Proxy(registry.host, Fault(**{**kind.__dict__, "times": times})) as between:
+        reference = name.replace(registry=between.host)
+        try:
+            push(impatient(connect), reference, manifest, here, Silent())
+        except ImqError as failed:
+            problem = failed
+        assert between.count(kind.on) <= (RETRIES + 1) * (1 if "manifests" in kind.on else 4) + 8 * (times or 0)
+    if expected and problem is not None:
+        check_told(problem, between.host, expected)
+    if not expected:
+        assert problem is None, problem
+    try:
+        pull(client, name, AMD64, there, Silent())
+    except RegistryError:
+        assert problem is not None, "what went well is there"
+    else:
+        assert there.blobs == here.blobs, "what has the name is whole"
+    push(client, name, manifest, here, Silent())
+    pull(client, name, AMD64, there, Silent())
+    assert there.blobs == here.blobs, "a second push mends it"
+
+
+@pytest.mark.parametrize("on", [BLOB, MANIFEST])
+def test_a_redirect_to_another_host_carries_no_credentials(
+    connect: Callable[..., Client], guarded: Registry, registry: Registry, tmp_path: Path, on: str
+) -> None:
+    """The other host serves what the first one wants a password for."""
+    here, there = sample_images.Memory(), sample_images.Memory()
+    manifest = sample_images.image(here)
+    name = Reference.parse(f"{guarded.host}/redirected/image:1")
+    with (
+        Proxy(registry.host) as other,
+        Proxy(guarded.host, Fault(on, answer=fault_proxy.redirect(other.host))) as first,
+    ):
+        logins = {
+            host: {"username": sample_images.USER, "password": sample_images.PASSWORD}
+            for host in (guarded.host, first.host)
+        }
+        (tmp_path / "config.json").write_text(json.dumps({"auths": logins}))
+        owner = impatient(connect, environment={"DOCKER_CONFIG": str(tmp_path)})
+        push(owner, name, manifest, here, Silent())
+        push(owner, name.replace(registry=registry.host), manifest, here, Silent())
+        pull(owner, name.replace(registry=first.host), AMD64, there, Silent())
+        assert there.blobs == here.blobs
+        assert any("Authorization" in request.headers for request in first.requests)
+        assert other.count(on) > 0
+        assert not [request for request in other.requests if "Authorization" in request.headers]
+
+
+def test_an_upload_that_is_redirected_carries_no_credentials(
+    connect: Callable[..., Client], guarded: Registry, registry: Registry, tmp_path: Path
+) -> None:
+    here = sample_images.Memory()
+    manifest = sample_images.image(here, layers=1)
+    with Proxy(registry.host) as other, Proxy(guarded.host) as first:
+        first.faults.append(Fault("POST ", answer=fault_proxy.redirect(other.host)))
+        logins = {first.host: {"username": sample_images.USER, "password": sample_images.PASSWORD}}
+        (tmp_path / "config.json").write_text(json.dumps({"auths": logins}))
+        client = impatient(connect, environment={"DOCKER_CONFIG": str(tmp_path)})
+        with pytest.raises(ImqError):  # the blobs lie elsewhere than where the manifest goes
+            push(client, Reference.parse(f"{first.host}/redirected/upload:1"), manifest, here, Silent())
+        assert other.count("PUT ") > 0
+        assert not [request for request in other.requests if "Authorization" in request.headers]
+
+
+def test_a_password_that_is_refused_for_ever_is_tried_a_few_times(
+    connect: Callable[..., Client], guarded: Registry, tmp_path: Path
+) -> None:
+    refused = fault_proxy.status(401, WWW_Authenticate=BASIC)
+    with Proxy(guarded.host, Fault("GET ", answer=refused)) as between:
+        logins = {between.host: {"username": sample_images.USER, "password": sample_images.PASSWORD}}
+        (tmp_path / "config.json").write_text(json.dumps({"auths": logins}))
+        client = impatient(connect, environment={"DOCKER_CONFIG": str(tmp_path)})
+        with pytest.raises(RegistryError) as caught:
+            client.manifest(Reference.parse(f"{between.host}/a:1"))
+        check_told(caught.value, between.host, "unauthorized")
+        assert sample_images.PASSWORD not in str(caught.value)
+        assert len(between.requests) <= 3
+
+
+def test_tokens_that_are_refused_for_ever_are_fetched_a_few_times(connect: Callable[..., Client]) -> None:
+    token = b'{"token":"abc"}'
+    with Proxy("127.0.0.1:1") as between:
+        challenge = f'Bearer realm="http://{between.host}/token",service="x",scope="repository:a:pull"'
+        between.faults += [
+            Fault("GET /token", answer=fault_proxy.status(200, token)),
+            Fault("GET /v2/", answer=fault_proxy.status(401, WWW_Authenticate=challenge)),
+        ]
+        with pytest.raises(RegistryError) as caught:
+            impatient(connect).manifest(Reference.parse(f"{between.host}/a:1"))
+        check_told(caught.value, between.host, "unauthorized")
+        assert "abc" not in str(caught.value)
+        assert between.count("GET /v2/") <= 3
+        assert between.count("GET /token") <= 3
+
+
+def test_a_blob_is_taken_up_where_it_broke(
+    connect: Callable[..., Client], kept: tuple[Reference, sample_images.Memory, Digest]
+) -> None:
+    name, here, _ = kept
+    there = sample_images.Memory()
+    sent: list[int] = []
+
+    def counted(reply: Reply) -> None:
+        sent.append(min(len(reply.body), 100_000))
+        reply.reset_at = 100_000
+
+    with Proxy(name.registry, Fault(BLOB, change=counted)) as between:
+        pull(connect(retries=6, jobs=1), name.replace(registry=between.host), AMD64, there, Silent())
+        ranges = [request.headers.get("Range") for request in between.requests if "/blobs/" in request.path]
+        assert any(ranges)
+    assert there.blobs == here.blobs
+    assert sum(sent) < 1.5 * sum(map(len, here.blobs.values())), "and not from its beginning"

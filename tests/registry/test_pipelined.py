@@ -1,0 +1,186 @@
+"""Answers as they come over one connection: whole or piece by piece, plain or strange."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+from imq.engine.registry.http.pipelined import BrokenError, StrangeError, Wire, can_carry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imq.engine.registry.http.response import Whole
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Wire, socket.socket]]:
+    """A connection, and the server's end of it."""
+    ours, theirs = socket.socketpair()
+    wire = Wire(ours, "http://r")
+    yield wire, theirs
+    wire.close()
+    theirs.close()
+
+
+def answer(
+    ends: tuple[Wire, socket.socket], said: bytes, method: str = "GET", limit: int = 100, step: int = 0
+) -> Whole:
+    """Ask, answer (in pieces of `step` bytes), and return what was understood."""
+    wire, theirs = ends
+    wire.ask(method, b"GET / HTTP/1.1\r\n\r\n", limit)
+    theirs.recv(1000)
+    found = None
+    for start in range(0, len(said), step or len(said)):
+        assert found is None, "an answer before its end"
+        theirs.sendall(said[start : start + (step or len(said))])
+        found = wire.take("/x")
+    assert found is not None
+    return found
+
+
+def taken(wire: Wire) -> Whole:
+    """Take what comes until it is whole."""
+    while (found := wire.take("/")) is None:
+        pass
+    return found
+
+
+@pytest.mark.parametrize("step", [0, 1, 7])
+@pytest.mark.parametrize(
+    ("said", "body"),
+    [
+        (OK + b"Content-Length: 5\r\n\r\nhello", b"hello"),
+        (OK + b"content-length:5 \r\nX: 1\r\nx: 2\r\n\r\nhello", b"hello"),
+        (OK + b"Content-Length: 0\r\n\r\n", b""),
+        (CHUNKED + b"5\r\nhello\r\n0\r\n\r\n", b"hello"),
+        (CHUNKED + b"2;a=b\r\nhe\r\n03\r\nllo\r\n0\r\nTrailer: x\r\n\r\n", b"hello"),
+        (CHUNKED + b"0\r\n\r\n", b""),
+        (b"HTTP/1.1 204 \r\n\r\n", b""),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno", b"no"),
+    ],
+)
+def test_answers_however_they_are_cut(ends: tuple[Wire, socket.socket], said: bytes, body: bytes, step: int) -> None:
+    for _ in range(2):  # the second over the same connection
+        found = answer(ends, said, step=step)
+        assert (found.status, found.read(0)) == (int(said[9:12]), body)
+        assert not ends[0].over
+    assert found.url == "http://r/x"
+    assert found.header("x") in ("", "1, 2")
+
+
+def test_the_answer_to_a_head_has_no_body(ends: tuple[Wire, socket.socket]) -> None:
+    found = answer(ends, OK + b"Content-Length: 5000\r\n\r\n", "HEAD")
+    assert (found.read(9), found.length, found.bodiless, ends[0].over) == (b"", 5000, True, False)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        OK + b"Connection: close\r\nContent-Length: 2\r\n\r\nhi",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+        OK + b"Content-Length: 2\r\n\r\nhi and more",
+        CHUNKED + b"2\r\nhi\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+    ],
+)
+def test_a_connection_that_serves_no_more(ends: tuple[Wire, socket.socket], said: bytes) -> None:
+    assert answer(ends, said).read(9) == b"hi"
+    assert ends[0].over
+
+
+def test_a_body_that_ends_with_the_connection(ends: tuple[Wire, socket.socket]) -> None:
+    wire, theirs = ends
+    wire.ask("GET", b"?", 100)
+    theirs.recv(9)
+    theirs.sendall(OK + b"\r\nhello")
+    assert wire.take("/") is None
+    theirs.close()
+    found = wire.take("/")
+    assert found is not None
+    assert (found.read(9), wire.over) == (b"hello", True)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        OK + b"Content-Length: 1000\r\n\r\n" + b"x" * 11,
+        CHUNKED + b"9\r\n" + b"x" * 9 + b"\r\n9\r\nxx",
+        CHUNKED + b"fff\r\n" + b"x" * 11,
+        OK + b"\r\n" + b"x" * 11,
+    ],
+)
+def test_no_more_is_read_than_is_wanted(ends: tuple[Wire, socket.socket], said: bytes) -> None:
+    assert answer(ends, said, limit=10).read(10) == b"x" * 11
+    assert ends[0].over
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"HTTP/2 200 OK\r\n\r\n",
+        b"<html>\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"HTTP/1.1 200OK\r\n\r\n",
+        OK + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+        OK + b"Content-Length: -5\r\n\r\n",
+        OK + b"Content-Length: 5, 5\r\n\r\nhello",
+        OK + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        OK + b"Two\r\n\r\n",
+        OK + b" folded: x\r\n\r\n",
+        OK + b"A: x\nB: y\r\n\r\n",
+        OK + b"A: \0\r\n\r\n",
+        CHUNKED + b"x\r\n",
+        CHUNKED + b"-2\r\nhi\r\n",
+        CHUNKED + b"2\r\nhi!!",
+        CHUNKED + b"1" * 2000,
+        OK + b"A: " + b"x" * 70_000,
+    ],
+)
+def test_what_is_strange_is_left_to_others(ends: tuple[Wire, socket.socket], said: bytes) -> None:
+    wire, theirs = ends
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 18)
+    wire.ask("GET", b"?", 100)
+    theirs.sendall(said)
+    with pytest.raises(StrangeError):
+        taken(wire)
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 2", OK + b"Content-Length: 5\r\n\r\nhell", CHUNKED + b"5\r\nhell"])
+def test_what_breaks_off(ends: tuple[Wire, socket.socket], said: bytes) -> None:
+    wire, theirs = ends
+    wire.ask("GET", b"?", 100)
+    theirs.sendall(said)
+    theirs.close()
+    with pytest.raises(BrokenError):
+        taken(wire)
+    with pytest.raises(BrokenError):
+        wire.ask("GET", b"?", 100)
+
+
+def test_a_question_that_does_not_go_out_at_once() -> None:
+    ours, theirs = socket.socketpair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    wire = Wire(ours, "http://r")
+    long = bytes(1 << 20)
+    wire.ask("GET", long, 100)
+    assert wire.sending
+    got = 0
+    while wire.sending:
+        got += len(theirs.recv(1 << 16))
+        wire.push()
+    theirs.setblocking(False)
+    while got < len(long):
+        got += len(theirs.recv(1 << 16))
+    assert got == len(long)
+    wire.close()
+    theirs.close()
+
+
+def test_what_can_stand_in_a_request() -> None:
+    assert can_carry("/v2/a/manifests/v1?n=5&last=%20", "127.0.0.1:5000")
+    assert not any(can_carry(text) for text in ("", "/a b", "/a\r\nX: y", "/ä", "/\0", "/a\n"))

@@ -1,0 +1,232 @@
+"""Stores for tests: asked through a session or a process, and checked without imq's own eyes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from typing import TYPE_CHECKING, Any, Self
+
+from imq.engine.oci.platform import Platform
+from imq.engine.result import Answer, Documents, Told
+from imq.engine.session.context import World
+from imq.engine.session.session import Session
+from imq.grammar.errors import ImqError
+from support.servers import needed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NOW = 1_735_689_600_000_000_000  # 2025-01-01
+OWN = {"oci-layout", "index.json", "blobs", "ingest", "lock", "index.db", "index.db-wal", "index.db-shm"} | {
+    f"remote.db{part}" for part in ("", "-wal", "-shm")
+}
+
+
+class Held:
+    """One store, open; statements are texts."""
+
+    def __init__(self, root: object, **world: Any) -> None:
+        self.root = os.fspath(root)  # type: ignore[call-overload]
+        given: dict[str, Any] = {"environment": {}, "clock": lambda: NOW, "platform": Platform("linux", "amd64")}
+        self.session = Session(World(self.root, **{**given, **world}))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.session.close()
+
+    def rows(self, text: str, *, dry_run: bool = False) -> list[dict[str, Any]]:
+        """Run one statement and return its rows, each by the names of its columns."""
+        (result,) = self.session.run(text, dry_run=dry_run)
+        if isinstance(result, Documents):
+            return list(result.documents)
+        assert isinstance(result, Answer)
+        names = [heading.name for heading in result.headings]
+        return [dict(zip(names, row, strict=True)) for row in result.rows]
+
+    def do(self, text: str) -> list[dict[str, Any]]:
+        """Run an action, in which nothing may fail, and return its outcomes with all their columns."""
+        outcomes = self.outcomes(text)
+        assert not [outcome for outcome in outcomes if outcome["error"]], outcomes
+        return outcomes
+
+    def outcomes(self, text: str, *, dry_run: bool = False) -> list[dict[str, Any]]:
+        return self.rows(f"{text} as json", dry_run=dry_run)
+
+    def problem(self, text: str) -> str:
+        """Run an action that must fail, and return the code of what went wrong."""
+        try:
+            outcomes = self.outcomes(text)
+        except ImqError as error:
+            return error.code
+        (failed,) = [outcome for outcome in outcomes if outcome["error"]]
+        assert failed["message"], "an error says something"
+        return str(failed["error"])
+
+    def beside(self, text: str) -> set[str]:
+        """Ask and return the codes of what the answer says beside its rows."""
+        (result,) = self.session.run(text)
+        assert not isinstance(result, Told)
+        return {error.code for error in result.errors}
+
+    def tell(self, text: str) -> str:
+        (result,) = self.session.run(text)
+        assert isinstance(result, Told)
+        return result.text
+
+    def names(self, where: str = "") -> list[str | None]:
+        """Return the names of the images, those without one as None, sorted."""
+        rows = self.rows(f"images {where} select name".replace("  ", " "))
+        return sorted((row["name"] for row in rows), key=lambda name: name or "")
+
+    def answers(self) -> dict[str, list[str]]:
+        """Return every field of every row of every table."""
+        said = {"images": self.rows("images as json"), "layers": self.rows("layers as json"), "history": []}
+        for id_ in sorted({row["id"] for row in said["images"]}):
+            said["history"] += self.rows(f"history of {id_} as json")
+        return {table: sorted(json.dumps(row, sort_keys=True) for row in rows) for table, rows in said.items()}
+
+
+def imq(root: object, *words: str, code: int | None = 0, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run imq in a process of its own and return what it said; `code` None: it may end as it likes."""
+    done = subprocess.run(command(root, *words), capture_output=True, text=True, check=False, **options)
+    assert "Traceback" not in done.stderr, done.stderr
+    assert "error[internal]" not in done.stderr, done.stderr
+    assert code is None or done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    return done
+
+
+def start(root: object, *words: str) -> subprocess.Popen[str]:
+    """Start imq in a process of its own."""
+    return subprocess.Popen(command(root, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def command(root: object, *words: str) -> list[str]:
+    return [sys.executable, "-m", "imq", "--root", os.fspath(root), "--yes", *words]  # type: ignore[call-overload]
+
+
+def run(*words: object) -> str:
+    """Run another tool, which must be here and succeed, and return what it wrote."""
+    needed(str(words[0]))
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def blobs_in(root: object) -> dict[str, int]:
+    """Return the size of each blob of a store."""
+    folder = os.path.join(os.fspath(root), "blobs", "sha256")  # type: ignore[call-overload]
+    if not os.path.isdir(folder):
+        return {}
+    return {f"sha256:{entry.name}": entry.stat().st_size for entry in os.scandir(folder)}
+
+
+def left_in(root: object) -> set[str]:
+    """Return the names in ingest/, but for the reserve, which is always there."""
+    folder = os.path.join(os.fspath(root), "ingest")  # type: ignore[call-overload]
+    return set(os.listdir(folder)) - {"reserve"} if os.path.isdir(folder) else set()
+
+
+def entries_in(root: object) -> list[dict[str, Any]]:
+    """Return the descriptors of a store's index.json."""
+    path = os.path.join(os.fspath(root), "index.json")  # type: ignore[call-overload]
+    if not os.path.exists(path):
+        return []
+    with open(path, "rb") as source:
+        entries: list[dict[str, Any]] = json.load(source)["manifests"]
+    return entries
+
+
+def reached_in(root: object) -> dict[str, int]:
+    """Return the blobs that a store's index.json reaches, with the sizes that it says."""
+    reached: dict[str, int] = {}
+    for entry in entries_in(root):
+        _reach(os.fspath(root), entry, reached)  # type: ignore[call-overload]
+    return reached
+
+
+def check_store(root: object, *, spoilt: Mapping[str, str] | None = None) -> None:
+    """Check that a store is in order.
+
+    Its blobs hash to their names. What index.json reaches is there; what it does not is gone, or there is the mark
+    that makes the next collection look for it. Nothing is left half-written, but for blobs that a pull can go on with.
+    The index says what a new one would.
+    `spoilt` are the blobs that a test has damaged (`damaged`) or taken away (`missing`) itself.
+    """
+    root = os.fspath(root)  # type: ignore[call-overload]
+    spoilt = spoilt or {}
+    if not os.path.isdir(root):
+        return
+    assert set(os.listdir(root)) <= OWN
+    ingest = left_in(root)
+    left = {name for name in ingest if not (name.startswith("sha256-") and name.endswith(".part"))}
+    if not os.path.exists(os.path.join(root, "oci-layout")):  # who was to make the store died: the next one tidies
+        left = {name for name in left if not name.endswith(".new")}
+    assert left <= {"sweep"} | {f"{digest.replace(':', '-')}.damaged" for digest in spoilt}
+    blobs = blobs_in(root)
+    for digest in blobs:
+        if digest not in spoilt:
+            with open(_path(root, digest), "rb") as source:
+                assert f"sha256:{hashlib.file_digest(source, 'sha256').hexdigest()}" == digest
+    reached = reached_in(root)
+    absent = {digest for digest, size in reached.items() if blobs.get(digest) != size} - spoilt.keys()
+    assert not absent, "what index.json reaches is there, and as long as it says"
+    if "sweep" not in ingest:
+        assert blobs.keys() <= reached.keys() | spoilt.keys(), "what nothing reaches is gone"
+    if not spoilt:
+        _check_index(root)
+
+
+def _check_index(root: str) -> None:
+    with tempfile.TemporaryDirectory() as folder, Held(root) as held, Held(os.path.join(folder, "anew")) as anew:
+        os.mkdir(anew.root)
+        if os.path.isdir(os.path.join(root, "blobs")):
+            lend_blobs(root, anew.root)
+        for name in {"index.json", "oci-layout"} & set(os.listdir(root)):
+            shutil.copy(os.path.join(root, name), anew.root)
+        assert held.answers() == anew.answers()
+
+
+def lend_blobs(root: object, other: object) -> None:
+    """Give another root the blobs of a store, without copying them where that is possible."""
+
+    def lend(source: str, target: str) -> None:
+        try:
+            os.link(source, target)
+        except OSError:  # on another file system
+            shutil.copyfile(source, target)
+
+    shutil.copytree(
+        os.path.join(os.fspath(root), "blobs"),  # type: ignore[call-overload]
+        os.path.join(os.fspath(other), "blobs"),  # type: ignore[call-overload]
+        copy_function=lend,
+    )
+
+
+def _reach(root: str, descriptor: Mapping[str, Any], reached: dict[str, int]) -> None:
+    if descriptor["digest"] in reached:
+        return
+    reached[descriptor["digest"]] = descriptor["size"]
+    try:
+        with open(_path(root, descriptor["digest"]), "rb") as source:
+            document = json.load(source)
+    except (OSError, ValueError):
+        return
+    for child in document.get("manifests", ()):
+        if os.path.exists(_path(root, child["digest"])):
+            _reach(root, child, reached)
+    for blob in (*([document["config"]] if "config" in document else ()), *document.get("layers", ())):
+        reached[blob["digest"]] = blob["size"]
+
+
+def _path(root: str, digest: str) -> str:
+    return os.path.join(root, "blobs", *digest.split(":"))

@@ -1,0 +1,170 @@
+"""A disk without a byte or a name left has a way out: questions are answered, and removing works."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from store.support.small_filesystem import fill, fill_names, small_disk
+from store.support.stores import blobs_in, check_store, entries_in, imq, left_in
+from support.images import Image, Layout, layer, library
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+KINDS = ("bytes", "names", "both")
+OWN = Image([layer({"own": os.urandom(200_000)})])
+
+
+@contextmanager
+def full(folder: Path, kind: str, prepare: Callable[[Path], None] | None = None) -> Iterator[Path]:
+    """Yield a store on a disk that is full to the last byte, to the last name, or both, when it has been prepared."""
+    with small_disk(folder, "size=4m,nr_inodes=400"):
+        root = folder / "store"
+        library(root)
+        imq(root, "import", str(_tree(folder)), "as", "tree:1")
+        imq(root, "images")
+        if prepare is not None:
+            prepare(root)
+        if kind != "names":
+            fill(folder / "filler")
+        if kind != "bytes":
+            fill_names(folder / "many")
+        yield root
+
+
+def _tree(folder: Path) -> Path:
+    tree = folder / "tree"
+    tree.mkdir()
+    (tree / "file").write_bytes(os.urandom(100_000))
+    return tree
+
+
+def names(root: Path) -> set[str]:
+    return set(imq(root, "images where not dangling select name as ids").stdout.split())
+
+
+def named(root: Path) -> set[str]:
+    """Return the names that index.json says."""
+    key = "org.opencontainers.image.ref.name"
+    return {entry["annotations"][key] for entry in entries_in(root) if key in entry.get("annotations", {})}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_image_is_removed_and_its_room_comes_back(tmp_path: Path, kind: str) -> None:
+    with full(tmp_path / "small", kind) as root:
+        before, blobs = named(root), blobs_in(root)
+        imq(root, "rm", "tree:1")
+        assert named(root) == before - {"tree:1"}
+        assert len(blobs_in(root)) < len(blobs)
+        imq(root, "verify", "all", code=None)
+        assert (root / "ingest" / "reserve").stat().st_size >= 65536
+        check_store(root)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_names_are_taken_away_one_after_the_other(tmp_path: Path, kind: str) -> None:
+    """No byte comes back from that, so the reserve has to last."""
+    with full(tmp_path / "small", kind) as root:
+        for name in sorted(named(root)):
+            imq(root, "untag", name)
+            assert name not in named(root)
+        assert named(root) == set()
+        imq(root, "prune")
+        imq(root, "images")
+        check_store(root)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_prune_removes_what_a_killed_ingest_left(tmp_path: Path, kind: str) -> None:
+    content = b"nothing reaches this"
+    blob = hashlib.sha256(content).hexdigest()
+
+    def leave(root: Path) -> None:
+        (root / "ingest" / "17-0123456789ab.lease").touch()
+        (root / "ingest" / "17-0123456789ab.1").write_bytes(b"x" * 1000)
+        (root / "blobs" / "sha256" / blob).write_bytes(content)
+
+    with full(tmp_path / "small", kind, leave) as root:
+        imq(root, "prune")
+        assert left_in(root) == set()
+        assert f"sha256:{blob}" not in blobs_in(root)
+        check_store(root)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_question_is_answered_though_nothing_can_be_tidied(tmp_path: Path, kind: str) -> None:
+    def leave(root: Path) -> None:
+        (root / "ingest" / "17-0123456789ab.lease").touch()
+        for name in ("index.db", "index.db-wal", "index.db-shm"):
+            (root / name).unlink(missing_ok=True)
+
+    with full(tmp_path / "small", kind, leave) as root:
+        assert "tree:1" in names(root)
+        imq(root, "rm", "tree:1")
+        assert "tree:1" not in names(root)
+
+
+def test_what_takes_room_leaves_the_reserve(tmp_path: Path) -> None:
+    with full(tmp_path / "small", "both") as root:
+        before = (root / "ingest" / "reserve").read_bytes()
+        done = imq(root, "tag", "redis:7", "as", "other:1", code=3)
+        assert "error[no-space]" in done.stderr
+        assert "imq prune" in done.stderr
+        assert (root / "ingest" / "reserve").read_bytes() == before
+        assert "other:1" not in named(root)
+
+
+def test_the_reserve_grows_with_the_index(root: Path) -> None:
+    layout = Layout(root)
+    for number in range(300):
+        layout.add(OWN, f"a-name-that-is-rather-long/of-an-image-that-has-many/{number}:1")
+    imq(root, "tag", "a-name-that-is-rather-long/of-an-image-that-has-many/1:1", "as", "own:1")
+    assert (root / "index.json").stat().st_size > 65536
+    assert (root / "ingest" / "reserve").stat().st_size > (root / "index.json").stat().st_size
+    about = (root / "ingest" / "reserve").stat()
+    assert about.st_blocks * 512 >= about.st_size
+
+
+def test_a_reserve_with_another_name_is_not_written(tmp_path: Path) -> None:
+    theirs = tmp_path / "small" / "tree" / "file"
+    content = os.urandom(80_000)
+
+    def plant(root: Path) -> None:
+        theirs.write_bytes(content)
+        os.unlink(root / "ingest" / "reserve")
+        os.link(theirs, root / "ingest" / "reserve")
+
+    with full(tmp_path / "small", "names", plant) as root:
+        imq(root, "rm", "tree:1", code=None)
+        assert theirs.read_bytes() == content
+
+
+def test_on_ext4(tmp_path: Path) -> None:
+    """A file system with blocks on a disk, where writing to what is there takes no new ones."""
+    image, folder = tmp_path / "disk", tmp_path / "small"
+    folder.mkdir()
+    image.write_bytes(b"")
+    os.truncate(image, 8 << 20)
+    made = subprocess.run(["mkfs.ext4", "-q", "-N", "200", "-m", "0", image], capture_output=True, check=False)
+    if made.returncode or subprocess.run(["mount", "-o", "loop", image, folder], check=False).returncode:
+        pytest.skip("no ext4 can be mounted here")
+    try:
+        root = folder / "store"
+        library(root)
+        for tag in ("one:1", "two:1"):
+            imq(root, "tag", "redis:7", "as", tag)
+        fill(folder / "filler")
+        fill_names(folder / "many")
+        imq(root, "untag", "one:1")
+        imq(root, "rm", "redis:7")
+        imq(root, "rm", "two:1")
+        imq(root, "prune")
+        check_store(root)
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)

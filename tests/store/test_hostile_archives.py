@@ -1,0 +1,164 @@
+"""Archives that somebody made to hurt: what is in them decides neither memory, nor time, nor where anything lies."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import stat
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+from imq.engine.layers.tar_walker import TarLimits
+from imq.engine.oci.digest import Digest
+from imq.engine.store import archive_files, index, load
+from store.support.stores import Held, blobs_in
+from support.images import INDEX_TYPE, MANIFEST_TYPE, Image, Layout, descriptor, layer, to_json
+from support.waiting import soon
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from support.servers import Registry
+
+IMAGE = Image([layer({"a": b"a"})])
+
+
+def header(size: int, kind: bytes) -> bytes:
+    """Return a header of a tar archive."""
+    member = tarfile.TarInfo("x")
+    member.size, member.type = size, kind
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def refused(store: Held, path: Path) -> str:
+    with soon():
+        return store.problem(f'load "{path}"')
+
+
+@pytest.mark.parametrize("kind", ["x", "g", "L", "K"])
+def test_headers_that_are_longer_than_any(store: Held, tmp_path: Path, kind: str) -> None:
+    """Each would be read into memory whole."""
+    path = tmp_path / "load.tar.gz"
+    with gzip.open(path, "wb", 1) as packed:
+        packed.write(header(1 << 40, kind.encode()) + bytes(1 << 20))
+    assert refused(store, path) == "bomb"
+
+
+def test_headers_of_headers_without_end(store: Held, tmp_path: Path) -> None:
+    path = tmp_path / "load.tar"
+    path.write_bytes((header(11, b"x") + b"11 path=ab\n".ljust(512, b"\0")) * 5000)
+    assert refused(store, path) == "archive"
+
+
+def test_more_files_than_an_archive_of_images_has(store: Held, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_files, "_LIMITS", TarLimits(entries=1000, name=4096))
+    path = tmp_path / "load.tar"
+    path.write_bytes(header(0, b"0") * 1001)
+    assert refused(store, path) == "bomb"
+
+
+@pytest.mark.parametrize("name", ["index.json", "manifest.json"])
+def test_a_list_of_images_that_is_longer_than_any(
+    store: Held, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(load, "_LARGEST_LISTING", 1 << 20)
+    path = tmp_path / "load.tar.gz"
+    with tarfile.open(path, "w:gz", compresslevel=1) as packed:
+        member = tarfile.TarInfo(name)
+        member.size = 3 << 20
+        packed.addfile(member, io.BytesIO(b"[" + b"[]," * (1 << 20)))
+    assert refused(store, path) == "document-size"
+
+
+def test_indexes_that_name_indexes_again_and_again(
+    opened: Callable[..., Held], root: Path, registry: Registry, tmp_path: Path
+) -> None:
+    """A hundred times a hundred times a hundred, and so on: each is looked into once."""
+    source = Layout(tmp_path / "source")
+    for content in IMAGE.blobs.values():
+        source.blob(content)
+    child = descriptor(MANIFEST_TYPE, IMAGE.manifest)
+    for _ in range(3):
+        content = to_json({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [child] * 300})
+        source.blob(content)
+        child = descriptor(INDEX_TYPE, content)
+    name = f"{registry.host}/fan/out:1"
+    source.entry(child, name)
+    store = opened(root, platform=None)
+    with soon():
+        store.do(f'load "{tmp_path / "source"}"')
+    assert len(blobs_in(root)) == 3 + len(IMAGE.blobs)
+    with soon():
+        store.do(f"push {name}")
+    with soon():
+        store.do(f'save {name} to "{tmp_path / "saved.tar"}"')
+    with soon():
+        store.do(f"copy {name} to {name}-copy")
+    with soon():
+        store.do(f"verify {name}")
+    store.do(f"rm {name}")
+    store.do(f'load "{tmp_path / "saved.tar"}"')
+    assert len(blobs_in(root)) == 3 + len(IMAGE.blobs)
+
+
+@pytest.mark.parametrize("end", [700, 2000, 40_000])
+def test_an_archive_that_is_cut_off(store: Held, tmp_path: Path, end: int) -> None:
+    whole = tmp_path / "whole"
+    Layout(whole).add(Image([layer({"a": bytes(50_000)})]), "a:1")
+    with tarfile.open(tmp_path / "load.tar", "w") as packed:
+        packed.add(whole, ".")
+    path = tmp_path / "load.tar"
+    path.write_bytes(path.read_bytes()[:end])
+    assert refused(store, path) == "archive"
+    assert store.names() == []
+
+
+def test_documents_are_remembered_by_their_bytes(store: Held, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "_REMEMBERED", 5_000)
+    source = Layout(tmp_path / "source")
+    for number in range(20):
+        source.add(Image([layer({"a": b"%d" % number})], labels={"n": str(number)}), f"a:{number}")
+    kept = store.session.store.index
+    most = 0
+    read = kept._read
+
+    def watched(*given: object) -> object:
+        nonlocal most
+        found = read(*given)  # type: ignore[arg-type]
+        most = max(most, kept._remembered)
+        return found
+
+    monkeypatch.setattr(kept, "_read", watched)
+    store.do("reindex")  # there is a store now
+    store.do(f'load "{tmp_path / "source"}"')
+    assert len(store.names()) == 20
+    assert most <= 5_000
+
+
+def test_a_blob_of_another_algorithm_comes_into_a_folder_that_the_group_may_write_to(
+    store: Held, root: Path, tmp_path: Path
+) -> None:
+    import hashlib
+    import json
+    import shutil
+
+    root.mkdir()
+    root.chmod(0o2775)
+    source = tmp_path / "source"
+    Layout(source).add(IMAGE, "a:1")
+    manifest = json.loads(IMAGE.manifest)
+    digest = f"sha512:{hashlib.sha512(IMAGE.layers[0].blob).hexdigest()}"
+    manifest["layers"][0]["digest"] = digest
+    (source / "blobs" / "sha512").mkdir()
+    shutil.copy(source / "blobs" / "sha256" / IMAGE.layers[0].digest[7:], source / "blobs" / "sha512" / digest[7:])
+    content = to_json(manifest)
+    named = Layout(source)
+    named.blob(content)
+    named.entry(descriptor(MANIFEST_TYPE, content), "b:1")
+    store.do(f'load "{source}"')
+    assert stat.S_IMODE((root / "blobs" / "sha512").stat().st_mode) & stat.S_IWGRP
+    assert store.session.store.read(Digest(digest))
+    store.do("rm b:1")
+    assert not list((root / "blobs" / "sha512").iterdir())

@@ -1,0 +1,89 @@
+"""Documents that are larger than most: refused wherever they come from, until the setting allows for them."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+from imq.engine.oci.digest import Digest
+from imq.grammar.errors import Malformed, StatementError
+from store.support.serve_image import serve
+from store.support.stores import Held
+from support.images import Image, Layout, docker_archive, layer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from support.servers import Registry
+
+CONFIG = Image([layer({"a": b"a"})], labels={"long": "x" * 100_000})
+MANIFEST = Image([layer({"a": b"a"})], annotations={"long": "x" * 100_000})
+
+
+def refused(store: Held, text: str, allowed: int = 64 << 10) -> None:
+    """Run what must fail, with an error that names the setting."""
+    (failed,) = store.outcomes(text)
+    assert failed["error"] == "document-size"
+    assert f"largest_document allows {allowed}" in failed["message"]
+
+
+@pytest.mark.parametrize("image", [CONFIG, MANIFEST], ids=["config", "manifest"])
+def test_pulled_copied_and_pushed(store: Held, registry: Registry, image: Image) -> None:
+    name = serve(registry, f"large/{uuid.uuid4().hex[:8]}:1", image)
+    store.tell("set largest_document = 64KiB")
+    refused(store, f"pull {name}")
+    if image is MANIFEST:  # a copy looks into no config
+        refused(store, f"copy {name} to {name}-copy")
+    assert store.rows("images select name, id") == [{"name": "large:1", "id": None}]
+    assert store.beside("images") == {"unreadable"}
+    store.tell("set largest_document = 128KiB")
+    store.do(f"pull {name}")
+    store.do(f"copy {name} to {name}-copy")
+    store.do(f"tag {name} as {name}-again")
+    store.do(f"push {name}-again")
+    assert store.names() == [name, f"{name}-again"]
+
+
+@pytest.mark.parametrize("kind", ["layout", "docker"])
+def test_loaded(tmp_path: Path, opened: Callable[..., Held], kind: str) -> None:
+    image = Image([layer({"a": b"a"})], labels={"long": "x" * (5 << 20)})
+    source = tmp_path / "source"
+    if kind == "layout":
+        Layout(source).add(image, "large:1")
+    else:
+        docker_archive(source, [(image, ["large:1"])])
+    store = opened(tmp_path / "store")
+    refused(store, f"load '{source}'", 4 << 20)
+    store.tell("set largest_document = 8MiB")
+    store.do(f"load '{source}'")
+    assert store.names() == ["large:1"]
+    assert store.rows("inspect large:1")
+
+
+def test_one_that_is_here_and_larger_than_is_allowed_now(store: Held, root: Path) -> None:
+    Layout(root).add(CONFIG, "large:1")
+    store.tell("set largest_document = 64KiB")
+    store.do("reindex")
+    assert store.names() == []
+    with pytest.raises(Malformed, match="largest_document allows 65536"):
+        store.session.store.read(Digest(CONFIG.id))
+    store.tell("set largest_document = 128KiB")
+    store.do("reindex")
+    assert store.rows("images select name, id") == [{"name": "large:1", "id": CONFIG.id}]
+    assert store.beside("images") == set()
+    store.do("verify large:1")
+
+
+@pytest.mark.parametrize("text", ["16MiB", "64KiB", "256MiB", "5000000"])
+def test_the_setting_is_a_size(store: Held, text: str) -> None:
+    store.tell(f"set largest_document = {text}")
+    assert store.tell("set largest_document") == f"largest_document = {text}\n"
+
+
+@pytest.mark.parametrize("text", ["none", "0", "63KiB", "257MiB", "much"])
+def test_the_setting_is_nothing_else(store: Held, text: str) -> None:
+    with pytest.raises(StatementError) as caught:
+        store.tell(f"set largest_document = {text}")
+    assert caught.value.hints == ("it may be: 64KiB to 256MiB",)

@@ -1,0 +1,123 @@
+"""Questions about very many images are answered by way of the index, and the store they are tried on is a true one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from imq.engine.query.sqlite_executor import Runner
+from store.support.stores import Held, lend_blobs
+from support.large_store import DANGLING_EVERY, make_many
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from imq.engine.query.sql.statements import Sql
+    from imq.engine.render.values import Raw
+
+COUNT = 400
+MEASURED = {"size", "shared_size", "unique_size"}
+"""What only unpacking tells: the layers of that store have no blobs."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("many") / "store"
+    make_many(os.fspath(folder), COUNT, documents=True)
+    return folder
+
+
+@pytest.fixture
+def many(folder: Path) -> Iterator[Held]:
+    with Held(folder) as held:
+        yield held
+
+
+@pytest.fixture
+def plan_of(many: Held, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Tell how SQLite runs what a statement asks it last. With its parameters: what is known of them counts."""
+    asked: list[Sql] = []
+    run = Runner.run
+
+    def watched(self: Runner, sql: Sql) -> Iterator[tuple[Raw, ...]]:
+        asked.append(sql)
+        return run(self, sql)
+
+    monkeypatch.setattr(Runner, "run", watched)
+
+    def plan_of(text: str) -> str:
+        many.rows(text)
+        connection = many.session.store.index.connection
+        explained = connection.execute(f"EXPLAIN QUERY PLAN {asked[-1].text}", asked[-1].parameters)
+        return "\n".join(row[3] for row in explained)
+
+    return plan_of
+
+
+def said(store: Held) -> dict[str, list[tuple[object, ...]]]:
+    """Return the rows of every view, apart from their keys and what only unpacking tells."""
+    connection = store.session.store.index.connection
+    answers = {}
+    for view in ("images", "layers", "history"):
+        cursor = connection.execute(f"SELECT * FROM {view}")
+        kept = [
+            place
+            for place, (name, *_) in enumerate(cursor.description)
+            if not name.startswith("_") and name not in MEASURED
+        ]
+        answers[view] = sorted((tuple(row[place] for place in kept) for row in cursor), key=repr)
+    answers["reach"] = sorted(connection.execute("SELECT root, digest, size FROM reach"))
+    return answers
+
+
+def test_what_was_made_in_one_go_is_what_the_documents_say(folder: Path, opened: Callable[..., Held]) -> None:
+    made = opened(folder)
+    assert made.session.store.index.current, "opening it reads nothing again"
+    before = said(made)
+    assert [len(before[view]) for view in ("images", "layers")] == [COUNT, 1213]
+    assert made.rows("images where dangling count")[0]["count"] > COUNT // DANGLING_EVERY // 2
+    copy = folder.with_name("copy")
+    copy.mkdir()
+    lend_blobs(folder, copy)
+    for name in ("oci-layout", "index.json"):
+        shutil.copy(folder / name, copy / name)
+    assert said(opened(copy)) == before
+
+
+@pytest.mark.parametrize(
+    ("question", "way"),
+    [
+        ("images where created < 2024-01-31", "SEARCH entry USING COVERING INDEX entry_created (created<?)"),
+        ("images where created before debian:9", "SEARCH entry USING COVERING INDEX entry_created (created<?)"),
+        ("images where older than 2 years", "SEARCH entry USING COVERING INDEX entry_created (created<?)"),
+        ("images where created is unknown", "SEARCH entry USING COVERING INDEX entry_created (created=?)"),
+        ("images limit 5", "SCAN entry USING COVERING INDEX entry_created"),
+        ("images where size > 1GB", "SCAN entry USING COVERING INDEX entry_created"),
+        ("images where user = nobody", "SCAN entry USING COVERING INDEX entry_created"),
+        ("images order by size desc limit 5", "SCAN entry USING INDEX entry_size"),
+        ("images where id = 0123456789ab", "SEARCH entry USING INDEX entry_id (id>? AND id<?)"),
+        ("images where name = debian:9", "SEARCH entry USING INDEX entry_name (name=?)"),
+        ("images where repository = debian", "SEARCH entry USING COVERING INDEX entry_repository (repository=?)"),
+        ("images group by repository", "SCAN entry USING COVERING INDEX entry_repository"),
+        ("layers limit 5", "SCAN image USING COVERING INDEX image_id"),
+        ("history limit 5", "SCAN image USING COVERING INDEX image_id"),
+    ],
+)
+def test_questions_take_an_index(plan_of: Callable[[str], str], question: str, way: str) -> None:
+    plan = plan_of(question)
+    assert way in plan
+    if question.endswith("limit 5"):
+        assert "USE TEMP B-TREE FOR ORDER BY" not in plan, "the walk ends with the limit"
+
+
+def test_nothing_is_walked_to_learn_that_all_is_measured(many: Held) -> None:
+    connection = many.session.store.index.connection
+    asked: list[str] = []
+    connection.set_trace_callback(asked.append)
+    assert many.session.store.unmeasured() == []
+    connection.set_trace_callback(None)
+    (first, *_) = connection.execute(f"EXPLAIN QUERY PLAN {asked[-1]}").fetchall()
+    assert "SEARCH image USING INDEX image_unsummed" in first[3]

@@ -1,0 +1,313 @@
+"""A document that cannot be read hides what its image needs: the image is shown, and nothing is collected meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from imq.grammar.errors import ImqError
+from store.support.stores import Held, blobs_in, entries_in, imq
+from support.images import (
+    ARM64,
+    CONFIG_TYPE,
+    INDEX_TYPE,
+    MANIFEST_TYPE,
+    Image,
+    Layout,
+    descriptor,
+    digest_of,
+    layer,
+    library,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+BROKEN = Image([layer({"broken": b"broken" * 100})], labels={"keep": "yes"})
+WHOLE = Image([layer({"whole": b"whole" * 100})])
+ARM = Image(BROKEN.layers, platform=ARM64)
+LOST = b"a blob that nothing reaches"
+HOLDS = "dev.imq.holds"
+
+
+def moved(path: Path) -> Callable[[], None]:
+    path.rename(path.with_suffix(".away"))
+    return lambda: path.with_suffix(".away").replace(path)
+
+
+def a_folder(path: Path) -> Callable[[], None]:
+    """Reading it fails with an error of the system, as a bad sector does."""
+    away = moved(path)
+    path.mkdir()
+
+    def back() -> None:
+        path.rmdir()
+        away()
+
+    return back
+
+
+def cut_off(path: Path) -> Callable[[], None]:
+    content = path.read_bytes()
+    path.write_bytes(content[:-10])
+    return lambda: bytes_back(path, content)
+
+
+def flipped(path: Path) -> Callable[[], None]:
+    content = path.read_bytes()
+    path.write_bytes(content[:20] + bytes([content[20] ^ 1]) + content[21:])
+    return lambda: bytes_back(path, content)
+
+
+def bytes_back(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+FAULTS = [moved, a_folder, cut_off, flipped]
+
+
+def write_store(root: Path, *, part: str) -> Path:
+    """Write a store with an image to break, one that is whole, and a blob too many; return the path of the part."""
+    layout = Layout(root)
+    layout.add(WHOLE, "whole:1")
+    if part == "child":
+        layout.add_index([WHOLE, ARM])
+        layout.entries[-1]["annotations"] = {HOLDS: "all", "org.opencontainers.image.ref.name": "broken:1"}
+        layout.close()
+        digest = ARM.digest
+    else:
+        layout.add(BROKEN, "broken:1")
+        digest = BROKEN.digest if part == "root" else BROKEN.id
+    layout.blob(LOST)
+    return root / "blobs" / "sha256" / digest[7:]
+
+
+@pytest.mark.parametrize("part", ["root", "child", "config"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_image_that_cannot_be_read_is_shown_and_told(
+    tmp_path: Path, part: str, fault: Callable[[Path], Callable[[], None]]
+) -> None:
+    root = tmp_path / "store"
+    mend = fault(write_store(root, part=part))
+    for words in (["images"], ["images", "count"], ["layers"], ["usage"], ["image", "ls", "-a"], ["images", "-q"]):
+        told = imq(root, *words, code=3).stderr
+        assert "error[unreadable]: broken:1 cannot be read" in told
+    with Held(root) as held:
+        (row,) = held.rows("images where name = broken:1 and id is unknown")
+        assert row["created"] is None
+        assert len(held.rows("images where id is known")) == (2 if part == "child" else 1)
+        assert held.beside("layers of whole:1") == set()
+        mend()
+        assert held.rows("images where id is unknown") == []
+        assert held.beside("images") == set(), "the next question has tried again"
+    imq(root, "images")
+
+
+@pytest.mark.parametrize("part", ["root", "child"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_nothing_is_collected_while_an_image_cannot_be_read(
+    tmp_path: Path, part: str, fault: Callable[[Path], Callable[[], None]]
+) -> None:
+    root = tmp_path / "store"
+    mend = fault(write_store(root, part=part))
+    before = blobs_in(root)
+    assert "broken:1" in imq(root, "prune", code=3).stderr
+    assert "broken:1" in imq(root, "prune", "--dry-run", code=3).stderr
+    assert "broken:1" in imq(root, "image", "prune", "-a", "-f", code=3).stderr
+    planned = json.loads(imq(root, "dry run rm whole:1 as json").stdout)
+    done = imq(root, "rm whole:1 as json")
+    assert "nothing is collected: broken:1 cannot be read" in done.stderr
+    assert [row["size"] for row in json.loads(done.stdout)] == [row["size"] for row in planned] == [0]
+    assert blobs_in(root) == before
+    mend()
+    imq(root, "prune")
+    assert digest_of(LOST) not in blobs_in(root)
+    with Held(root) as held:
+        held.do("verify all")
+        assert set(held.names()) == {"broken:1"}
+        held.do("rm broken:1")
+    assert blobs_in(root) == {}
+
+
+def test_a_file_that_may_not_be_read_is_unreadable(tmp_path: Path, unprivileged: dict[str, Any]) -> None:
+    root = tmp_path / "store"
+    path = write_store(root, part="root")
+    path.chmod(0)
+    try:
+        assert "permission denied" in imq(root, "images", code=3, **unprivileged).stderr
+        assert "broken:1" in imq(root, "prune", code=3, **unprivileged).stderr
+    finally:
+        path.chmod(0o644)
+    imq(root, "images", **unprivileged)
+    assert digest_of(LOST) in blobs_in(root)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"size": 1}, "bytes, and what names it says 1"),
+        ({"mediaType": INDEX_TYPE}, "but its content is not"),
+        ({"digest": digest_of(LOST), "size": len(LOST)}, "is not JSON"),
+        ({"digest": digest_of(b"never here")}, "is not in the store"),
+    ],
+)
+def test_an_entry_that_describes_its_manifest_wrongly_is_unreadable(
+    tmp_path: Path, change: dict[str, object], said: str
+) -> None:
+    root = tmp_path / "store"
+    write_store(root, part="root")
+    before = blobs_in(root)
+    entries = [{**entry, **change} if entry["digest"] == BROKEN.digest else entry for entry in entries_in(root)]
+    (root / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": entries}))
+    assert said in imq(root, "images", code=3).stderr
+    imq(root, "prune", code=3)
+    assert "error" in imq(root, "verify", "all", code=1).stderr
+    assert blobs_in(root) == before
+    imq(root, "rm", "broken:1")
+    imq(root, "prune")
+    assert blobs_in(root).keys() == WHOLE.blobs.keys(), "what was removed by its name is gone with all it had"
+
+
+def test_index_json_may_name_what_is_no_manifest(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    layout = Layout(root)
+    layout.add(WHOLE, "whole:1")
+    layout.blob(b"<component/>")
+    layout.entry(descriptor("application/xml", b"<component/>"))
+    lost = layout.blob(LOST)
+    imq(root, "images")
+    imq(root, "verify", "all")
+    imq(root, "rm", "whole:1")
+    imq(root, "verify", "all", code=None)
+    assert lost in blobs_in(root)
+    with Held(root) as held:
+        held.do("prune")
+    assert lost not in blobs_in(root)
+
+
+def test_a_config_of_another_image_makes_its_image_unreadable(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    layout = Layout(root)
+    config = descriptor(CONFIG_TYPE, WHOLE.config)
+    layers = [descriptor(one.media_type, one.blob) for one in (*BROKEN.layers, *WHOLE.layers)]
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": config, "layers": layers}).encode()
+    layout.add(WHOLE, "whole:1")
+    layout.add(BROKEN, "broken:1")
+    layout.blob(manifest)
+    layout.entry(descriptor(MANIFEST_TYPE, manifest), "odd:1")
+    assert "has 1 layers, and its manifest has 2" in imq(root, "images", code=3).stderr
+    with Held(root) as held:
+        assert held.names("where id is unknown") == ["odd:1"]
+        assert held.problem("verify odd:1") == "layers"
+        held.do("rm broken:1")
+        held.do("prune")
+        assert BROKEN.layers[0].digest in blobs_in(root), "odd:1 has it"
+
+
+def test_no_rule_takes_what_cannot_be_read(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    write_store(root, part="root").unlink()
+    with Held(root) as held:
+        outcomes = {row["target"]: row["error"] for row in held.outcomes("rm images where not label.keep = yes")}
+        assert outcomes == {"whole:1": None, "broken:1": "unreadable"}
+        assert held.names() == ["broken:1"]
+        assert held.problem("untag images where repository like 'bro*'") == "unreadable"
+        assert held.problem("rm images where no children") == "unreadable", "its children nobody knows"
+        with pytest.raises(ImqError, match="broken:1 cannot be read"):
+            held.rows("assert no images where label.keep = no")
+        held.do("rm broken:1")
+        assert held.names() == []
+
+
+def test_an_image_without_a_name_that_cannot_be_read_is_not_dangling(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    layout = Layout(root)
+    layout.add(BROKEN)
+    path = root / "blobs" / "sha256" / BROKEN.id[7:]
+    back = moved(path)
+    with Held(root) as held:
+        assert held.rows("images where dangling") == []
+        assert held.rows("images where not dangling select name") == [{"name": None}]
+        held.do("prune")
+        back()
+        assert held.rows("images select id") == [{"id": BROKEN.id}]
+
+
+def test_an_archive_leaves_no_image_out(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    for part in ("root", "child"):
+        shutil.rmtree(root, ignore_errors=True)
+        write_store(root, part=part).unlink()
+        target = tmp_path / "saved.tar"
+        with Held(root) as held:
+            for what in ("all images", "broken:1", "images where repository = broken"):
+                assert held.problem(f'save {what} to "{target}"') in ("unreadable", "blob-missing")
+            assert not target.exists()
+            held.do(f'save whole:1 to "{target}"')
+            target.unlink()
+
+
+def test_a_platform_that_cannot_be_read_stays_held(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    third = Image([layer({"third": b"3" * 50})], platform={"os": "linux", "architecture": "s390x"})
+    arm = Image(BROKEN.layers, platform=ARM64)
+    layout = Layout(root)
+    layout.add_index([WHOLE, arm, third], "multi:1")
+    layout.entries[-1]["annotations"][HOLDS] = "all"
+    layout.close()
+    back = moved(root / "blobs" / "sha256" / arm.digest[7:])
+    with Held(root) as held:
+        outcomes = held.outcomes("rm images where platform = linux/amd64")
+        assert [row["action"] for row in outcomes] == ["stay"]
+        assert "linux/arm64" in outcomes[0]["note"]
+        held.do("rm multi:1 platform linux/s390x")
+        back()
+        assert len(held.rows("images")) == 2
+        held.do("verify all")
+        held.do("prune")
+        held.do("verify all")
+
+
+@pytest.mark.parametrize("name", ["index.json", "oci-layout"])
+def test_a_store_that_lacks_its_list_is_damaged_and_not_empty(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "store"
+    made = library(root)
+    before = blobs_in(root)
+    content = (root / name).read_bytes()
+    (root / name).unlink()
+    for words in (["images"], ["prune"], ["tag", "plain:1", "as", "x:1"], ["verify", "all"], ["reindex"]):
+        told = imq(root, *words, code=3).stderr
+        assert name in told
+        assert "missing" in told
+    assert not (root / name).exists()
+    (root / name).write_bytes(content)
+    with Held(root) as held:
+        assert len(held.rows("images")) == len(made) + 1
+        held.do("verify all")
+    assert blobs_in(root) == before
+
+
+def test_a_new_store_has_its_list_from_the_start(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    with Held(root) as held:
+        assert held.names() == []
+        with held.session.store.ingest():
+            assert json.loads((root / "index.json").read_bytes())["manifests"] == []
+    assert os.path.exists(root / "oci-layout")
+
+
+def test_verify_reads_the_disk_and_not_what_is_remembered(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    write_store(root, part="root")
+    with Held(root) as held:
+        assert len(held.rows("images")) == 2
+        for document in (BROKEN.digest, BROKEN.id):
+            back = moved(root / "blobs" / "sha256" / document[7:])
+            assert held.problem("verify all") == "blob-missing"
+            assert held.problem("verify broken:1") == "blob-missing"
+            back()
+        held.do("verify all")

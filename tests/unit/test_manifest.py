@@ -1,0 +1,409 @@
+"""Documents that mean harm: each is refused by name, soon and in little memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from imq.engine.oci import media_types
+from imq.engine.oci.config import Config
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.json_schema import fold
+from imq.engine.oci.manifest import (
+    LARGEST_ALLOWED,
+    LARGEST_DOCUMENT,
+    MOST_LAYERS,
+    Index,
+    Manifest,
+    check_layout,
+    check_size,
+    read_json,
+    read_listing,
+    read_manifest,
+)
+from imq.grammar.errors import Malformed
+from support.waiting import soon
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DIGEST = "sha256:" + "0" * 64
+CONFIG = {"mediaType": media_types.OCI_CONFIG, "digest": DIGEST, "size": 2}
+LAYER = {"mediaType": media_types.OCI_LAYER_GZIP, "digest": DIGEST, "size": 3}
+
+
+def manifest(**changes: Any) -> bytes:
+    document = {
+        "schemaVersion": 2,
+        "mediaType": media_types.OCI_MANIFEST,
+        "config": CONFIG,
+        "layers": [LAYER],
+        **changes,
+    }
+    return json.dumps({key: value for key, value in document.items() if value is not None}).encode()
+
+
+def layers(**changes: Any) -> bytes:
+    return manifest(layers=[{**LAYER, **changes}])
+
+
+def index(**changes: Any) -> bytes:
+    return json.dumps({"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": [], **changes}).encode()
+
+
+def test_what_is_right_is_read() -> None:
+    assert len(read_manifest(manifest()).layers) == 1  # type: ignore[union-attr]
+    assert read_manifest(index()).manifests == ()  # type: ignore[union-attr]
+    assert len(read_manifest(manifest(layers=[LAYER] * MOST_LAYERS)).layers) == MOST_LAYERS  # type: ignore[union-attr]
+
+
+MANIFESTS: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "index and image": ("ambiguous-manifest", lambda: manifest(manifests=[])),
+    "index and config": ("ambiguous-manifest", lambda: index(config=CONFIG)),
+    "an index that says image": ("ambiguous-manifest", lambda: index(mediaType=media_types.OCI_MANIFEST)),
+    "an image that says index": ("ambiguous-manifest", lambda: manifest(mediaType=media_types.OCI_INDEX)),
+    "neither": ("document", lambda: b"{}"),
+    "a million layers": ("document-size", lambda: manifest(layers=[LAYER] * 1_000_000)),
+    "a million empty layers": ("layer-count", lambda: manifest(layers=[{}] * 1_000_000)),
+    "a million numbers": ("layer-count", lambda: manifest(layers=[0] * 1_000_000)),
+    "one layer more": ("layer-count", lambda: manifest(layers=[LAYER] * (MOST_LAYERS + 1))),
+    "a million entries": ("document", lambda: index(manifests=[0] * 1_000_000)),
+    "over 4 MiB": ("document-size", lambda: manifest(annotations={"a": "x" * LARGEST_DOCUMENT})),
+    "a negative size": ("size", lambda: layers(size=-1)),
+    "half a byte": ("size", lambda: layers(size=0.5)),
+    "a size in words": ("size", lambda: layers(size="3")),
+    "a true size": ("size", lambda: layers(size=True)),
+    "no size": ("size", lambda: layers(size=None)),
+    "a size beyond 62 bits": ("size", lambda: layers(size=1 << 62)),
+    "a size of a thousand digits": ("size", lambda: layers(size=10**1000)),
+    "a size of a million digits": ("json", lambda: manifest().replace(b"3}", b"9" * 1_000_000 + b"}")),
+    "an endless size": ("json", lambda: manifest().replace(b'"size": 3', b'"size": Infinity')),
+    "a key twice": ("duplicate-key", lambda: b'{"layers":[],' + manifest()[1:]),
+    "a key twice, deeper": ("duplicate-key", lambda: manifest().replace(b'"size": 2', b'"size": 2, "size": 3')),
+    "a key twice, in escapes": ("duplicate-key", lambda: b'{"layer\\u0073":[],' + manifest()[1:]),
+    "nested lists": ("json", lambda: manifest().replace(b'[{"media', b"[" * 100_000 + b'{"media')),
+    "nested objects": ("json", lambda: b'{"a":' * 100_000 + b"1" + b"}" * 100_000),
+    "nested and not closed": ("json", lambda: b"[" * 4_000_000),
+    "no JSON": ("json", lambda: b"\x1f\x8b\x08"),
+    "not UTF-8": ("json", lambda: b'{"a": "\xff"}'),
+    "a list": ("document", lambda: b"[]"),
+    "UTF-16": ("json", lambda: manifest().decode().encode("utf-16")),
+    "UTF-16 without a mark": ("json", lambda: manifest().decode().encode("utf-16-le")),
+    "UTF-32": ("json", lambda: manifest().decode().encode("utf-32")),
+    "a byte order mark": ("json", lambda: b"\xef\xbb\xbf" + manifest()),
+    "a digest of the wrong length": ("digest", lambda: layers(digest="sha384:" + "0" * 64)),
+    "an algorithm in upper case": ("digest", lambda: layers(digest="BLAKE3:" + "0" * 64)),
+    "a digest longer than a name of a file": ("digest", lambda: layers(digest="blake3:" + "0" * 300)),
+    "layers in another case": ("ambiguous-key", lambda: manifest(Layers=[])),
+    "layers in another case alone": ("ambiguous-key", lambda: manifest(layers=None, LAYERS=[LAYER])),
+    "layers with a long s": ("ambiguous-key", lambda: b'{"layer\\u017f":[],' + manifest()[1:]),
+    "manifests in another case": ("ambiguous-key", lambda: index(Manifests=[])),
+    "manifests in another case in an image": ("ambiguous-key", lambda: manifest(MANIFESTS=[])),
+    "the media type in another case": ("ambiguous-key", lambda: manifest(MediaType=media_types.OCI_INDEX)),
+    "a digest in another case": ("ambiguous-key", lambda: layers(Digest=DIGEST)),
+    "a platform in another case": (
+        "ambiguous-key",
+        lambda: index(
+            manifests=[{**CONFIG, "platform": {"os": "linux", "architecture": "arm", "Architecture": "386"}}]
+        ),
+    ),
+    "a subject in another case": ("ambiguous-key", lambda: manifest(subject={**CONFIG, "sizE": 4})),
+    "unknown keys but for case": ("ambiguous-key", lambda: manifest(note="a", Note="b")),
+    "a type that is none": ("document", lambda: manifest(artifactType=5)),
+    "a version in words": ("document", lambda: manifest(schemaVersion="2")),
+    "data that is no base64": ("document", lambda: layers(data="*")),
+    "places that are none": ("document", lambda: layers(urls="https://example.org")),
+    "a platform that is none": ("document", lambda: layers(platform="linux/amd64")),
+    "features that are none": ("document", lambda: layers(platform={"os.features": "win32k"})),
+    "annotations of numbers": ("document", lambda: layers(annotations={"a": 1})),
+    "schema 1 beside layers": ("ambiguous-manifest", lambda: manifest(fsLayers=[])),
+    "schema 1 beside manifests": ("ambiguous-manifest", lambda: index(fsLayers=[{"blobSum": DIGEST}])),
+    "a history of schema 1": ("ambiguous-manifest", lambda: manifest(history=[])),
+    "a path for a digest": ("digest", lambda: layers(digest="sha256:../../../etc/passwd")),
+    "an upper-case digest": ("digest", lambda: layers(digest="sha256:" + "A" * 64)),
+    "a digest and a newline": ("digest", lambda: layers(digest=DIGEST + "\n")),
+    "no digest": ("digest", lambda: layers(digest=None)),
+    "a media type that is none": ("document", lambda: layers(mediaType=5)),
+    "layers that are none": ("document", lambda: manifest(layers={"0": LAYER})),
+    "a layer that is none": ("document", lambda: manifest(layers=["layer"])),
+    "no config": ("document", lambda: manifest(config=None)),
+    "annotations that are none": ("document", lambda: manifest(annotations=[1])),
+    "schema 1": ("schema1", lambda: manifest(schemaVersion=1)),
+}
+
+
+CONFIGS: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "no diff IDs": ("document", lambda: b"{}"),
+    "diff IDs that are none": ("document", lambda: b'{"rootfs":{"diff_ids":{"0":"x"}}}'),
+    "a diff ID that is none": ("digest", lambda: b'{"rootfs":{"diff_ids":["x"]}}'),
+    "a diff ID of an unknown algorithm": ("digest-algorithm", lambda: b'{"rootfs":{"diff_ids":["crc32:12345678"]}}'),
+    "a million diff IDs": ("document-size", lambda: b'{"rootfs":{"diff_ids":[' + b'"x",' * 2_000_000),
+    "a key twice": ("duplicate-key", lambda: b'{"rootfs":{"diff_ids":[],"diff_ids":[]}}'),
+    "UTF-16": ("json", lambda: config().decode().encode("utf-16")),
+    "rootfs in another case": ("ambiguous-key", lambda: config(Rootfs={"diff_ids": []})),
+    "diff IDs in another case": ("ambiguous-key", lambda: config(rootfs={"diff_ids": [], "Diff_IDs": []})),
+    "user in another case": ("ambiguous-key", lambda: config(config={"User": "app", "user": "root"})),
+    "user in another case alone": ("ambiguous-key", lambda: config(config={"USER": "root"})),
+    "a key of docker in another case": ("ambiguous-key", lambda: config(config={"onbuild": []})),
+    "a key of docker below another one": ("ambiguous-key", lambda: config(container_config={"cmd": ["sh"]})),
+    "steps in another case": ("ambiguous-key", lambda: config(history=[{"created_by": "a", "Created_By": "b"}])),
+    "a Kelvin sign": ("ambiguous-key", lambda: config(config={"Wor\u212aingDir": "/"})),
+    "no diff ID": ("digest", lambda: config(rootfs={"diff_ids": [None]})),
+    "nested": ("json", lambda: b'{"config":' * 100_000),
+}
+
+
+MISTYPED: dict[str, dict[str, Any]] = {
+    "os is a number": {"os": 5},
+    "architecture is a list": {"architecture": []},
+    "variant is a number": {"variant": 8},
+    "author is a boolean": {"author": True},
+    "os.features is a text": {"os.features": "win32k"},
+    "created is a number": {"created": 5},
+    "created is a text": {"created": ""},
+    "history is a text": {"history": "x"},
+    "history is a number": {"history": 5},
+    "history is an object": {"history": {"a": 1}},
+    "history[0] is a number": {"history": [1]},
+    "history[1].created is a text": {"history": [None, {"created": "2023-02-29T00:00:00Z"}]},
+    "history[0].empty_layer is a text": {"history": [{"empty_layer": "true"}]},
+    "history[0].created_by is a number": {"history": [{"created_by": 1.5}]},
+    "config is a list": {"config": []},
+    "config.User is a number": {"config": {"User": 0}},
+    "config.Labels is a list": {"config": {"Labels": ["a"]}},
+    "config.Labels['a'] is a number": {"config": {"Labels": {"a": 1}}},
+    "config.Env is an object": {"config": {"Env": {"A": "b"}}},
+    "config.Env[1] is a number": {"config": {"Env": ["A=b", 1]}},
+    "config.Volumes is a list": {"config": {"Volumes": ["/data"]}},
+    "config.Volumes['/data'] is a boolean": {"config": {"Volumes": {"/data": True}}},
+    "config.ExposedPorts is a list": {"config": {"ExposedPorts": ["80/tcp"]}},
+    "config.Cmd is a number": {"config": {"Cmd": 5}},
+    "config.Entrypoint[0] is a list": {"config": {"Entrypoint": [["sh"]]}},
+    "config.WorkingDir is an object": {"config": {"WorkingDir": {}}},
+    "config.StopSignal is a number": {"config": {"StopSignal": 9}},
+    "rootfs.type is a number": {"rootfs": {"type": 5, "diff_ids": []}},
+}
+"""What is said of configs that docker, podman and containerd refuse to pull, all three."""
+READ_ON: dict[str, dict[str, Any]] = {
+    "config.Healthcheck is a text": {"config": {"Healthcheck": "true"}},
+    "config.Healthcheck.Test is a text": {"config": {"Healthcheck": {"Test": "true"}}},
+    "config.OnBuild is a text": {"config": {"OnBuild": "RUN true"}},
+    "config.Hostname is a number": {"config": {"Hostname": 5}},
+    "container_config.User is a number": {"container_config": {"User": 5}},
+    "docker_version is a number": {"docker_version": 20},
+    "history has 1 steps that made a layer": {"history": [{"created_by": "RUN true"}]},
+}
+"""What is said of configs that containerd or podman pull, and docker does not."""
+
+
+def config(**changes: Any) -> bytes:
+    return json.dumps({"os": "linux", "rootfs": {"type": "layers", "diff_ids": []}, **changes}).encode()
+
+
+def refusal(read: Callable[[bytes], object], content: bytes) -> str:
+    """Return the code of what refuses a document, soon and in ten times the longest document's size.
+
+    What it has at most is looked at first, as all do who bring documents in.
+    """
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    def bring_in() -> None:
+        check_size(len(content), LARGEST_DOCUMENT, "it")
+        read(content)
+
+    with soon(), pytest.raises(Malformed) as caught:
+        bring_in()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held < 10 * LARGEST_DOCUMENT >> 10  # KiB
+    assert len(caught.value.message) < 500
+    return caught.value.code
+
+
+@pytest.mark.parametrize("case", MANIFESTS)
+def test_a_manifest_is_refused(case: str) -> None:
+    code, make = MANIFESTS[case]
+    assert refusal(read_manifest, make()) == code
+
+
+@pytest.mark.parametrize("said", [media_types.OCI_INDEX, media_types.DOCKER_INDEX, media_types.DOCKER_MANIFEST])
+def test_what_came_as_something_else_is_refused(said: str) -> None:
+    assert refusal(lambda content: read_manifest(content, said), manifest()) == "ambiguous-manifest"
+
+
+@pytest.mark.parametrize("case", CONFIGS)
+def test_a_config_is_refused(case: str) -> None:
+    code, make = CONFIGS[case]
+    assert refusal(Config.read, make()) == code
+
+
+@pytest.mark.parametrize(
+    ("size", "limit", "said"),
+    [
+        (101, 100, "more than 100 bytes; largest_document allows 100"),
+        (150, 100, "150 bytes"),
+        (LARGEST_DOCUMENT + 1, LARGEST_DOCUMENT, "largest_document = 8MiB"),
+        (11 << 20, LARGEST_DOCUMENT, "largest_document = 11MiB"),
+        ((11 << 20) + 1, LARGEST_DOCUMENT, "largest_document = 12MiB"),
+        (LARGEST_ALLOWED + 2, LARGEST_ALLOWED, "largest_document allows 256MiB at most"),
+    ],
+)
+def test_what_is_too_large_names_the_setting(size: int, limit: int, said: str) -> None:
+    with pytest.raises(Malformed) as caught:
+        check_size(size, limit, "it")
+    assert caught.value.code == "document-size"
+    assert said in "\n".join((caught.value.message, *caught.value.hints))
+    check_size(limit, limit, "it")
+
+
+@pytest.mark.parametrize("case", MISTYPED)
+def test_a_config_with_a_field_of_another_type_is_refused(case: str) -> None:
+    with pytest.raises(Malformed) as caught:
+        Config.read(config(**MISTYPED[case]))
+    assert (caught.value.code, caught.value.message.startswith(f"the config: {case}, and ")) == ("document", True)
+
+
+@pytest.mark.parametrize("case", READ_ON)
+def test_a_config_that_docker_alone_refuses_is_read_with_a_warning(case: str) -> None:
+    (said,) = Config.read(config(**READ_ON[case])).problems
+    assert said.startswith(f"the config: {case}")
+
+
+@pytest.mark.parametrize(
+    ("check", "words"),
+    [("true", ["true"]), ({"Test": "true"}, ["true"]), (5, ["5"]), ({"Test": ["CMD", 1]}, ["CMD", "1"])],
+)
+def test_a_health_check_of_another_type_is_shown_as_it_stands(check: Any, words: list[str]) -> None:
+    assert Config.read(config(config={"Healthcheck": check})).healthcheck == words
+
+
+def test_what_every_tool_takes_is_read() -> None:
+    read = Config.read(
+        config(
+            created=None,
+            config={
+                "User": None,
+                "Cmd": "sh",
+                "Env": None,
+                "Labels": {"a": None, "User": "x", "user": "y"},
+                "Volumes": {"/b": None, "/a": {}},
+            },
+            history=[None],
+            rootfs={"diff_ids": [DIGEST]},
+        )
+    )
+    assert (read.created, read.text("User"), read.words("Cmd"), read.words("Env")) == (None, None, ["sh"], None)
+    assert read.texts("Labels") == {"a": "", "User": "x", "user": "y"}
+    assert read.keys("Volumes") == ["/a", "/b"]
+    assert [(step.created_by, step.empty_layer) for step in read.history] == [("", False)]
+    assert read.problems == ()
+    assert Config.read(config(rootfs={"diff_ids": None}, history=None, config=None)).diff_ids == ()
+
+
+def test_halves_of_surrogate_pairs_are_read_as_go_reads_them() -> None:
+    content = rb'{"author": "a\ud800b\\ud800\udc00", "os": "\ud83d\ude00", "rootfs": {"diff_ids": []}}'
+    read = Config.read(content)
+    assert (read.author, read.platform.os) == ("a\ufffdb\\ud800\ufffd", "\U0001f600")
+
+
+@pytest.mark.parametrize(
+    "content", [manifest(layers=None), manifest().replace(b"[" + json.dumps(LAYER).encode() + b"]", b"null")]
+)
+def test_an_image_without_layers_may_say_null(content: bytes) -> None:
+    read = read_manifest(content)
+    assert isinstance(read, Manifest)
+    assert (read.layers, read.is_image) == ((), True)
+
+
+def test_an_index_without_entries_may_say_null() -> None:
+    assert read_manifest(index(manifests=None)).manifests == ()  # type: ignore[union-attr]
+    assert read_listing(index(manifests=None), "index.json")["manifests"] == []
+
+
+@pytest.mark.parametrize("digest", ["blake3:" + "0" * 64, "sha1:" + "0" * 40, "multihash+base58:QmRZ", "md5:x=_-Y"])
+def test_a_digest_of_an_unknown_algorithm_is_refused_when_it_is_needed(digest: str) -> None:
+    entry = {**CONFIG, "digest": digest}
+    read = read_manifest(index(manifests=[CONFIG, entry], subject=entry))
+    assert isinstance(read, Index)
+    assert read.subject is not None
+    assert [one.digest for one in (*read.manifests, read.subject)] == [DIGEST, digest, digest]
+    assert read_manifest(manifest(subject=entry)).subject == read.subject
+    with pytest.raises(Malformed) as caught:
+        read.manifests[1].digest.hasher()
+    assert caught.value.code == "digest-algorithm"
+
+
+def test_sha384_is_known() -> None:
+    digest = Digest.parse("sha384:" + hashlib.sha384(b"").hexdigest())
+    assert (digest.algorithm, digest.is_computable, digest.hasher().hexdigest()) == ("sha384", True, digest.hex)
+
+
+@pytest.mark.parametrize(
+    ("config_type", "layer_types", "is_image"),
+    [
+        (media_types.OCI_CONFIG, [""], True),
+        (media_types.OCI_CONFIG, [media_types.OCI_LAYER, ""], True),
+        (media_types.OCI_CONFIG, ["application/vnd.dev.cosign.simplesigning.v1+json"], False),
+        ("", [media_types.OCI_LAYER_GZIP], True),
+        ("application/octet-stream", [media_types.DOCKER_LAYER_GZIP], True),
+        ("", [""], False),
+        (media_types.EMPTY, [""], False),
+        ("application/vnd.cncf.helm.config.v1+json", [media_types.OCI_LAYER_GZIP], False),
+    ],
+)
+def test_what_an_image_is(config_type: str, layer_types: list[str], is_image: bool) -> None:
+    content = manifest(
+        config={**CONFIG, "mediaType": config_type}, layers=[{**LAYER, "mediaType": one} for one in layer_types]
+    )
+    read = read_manifest(content)
+    assert isinstance(read, Manifest)
+    assert read.is_image is is_image
+
+
+def test_a_layer_without_a_media_type_is_a_layer() -> None:
+    untyped = {key: value for key, value in LAYER.items() if key != "mediaType"}
+    read = read_manifest(manifest(layers=[untyped]))
+    assert isinstance(read, Manifest)
+    assert read.is_image
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("rootfs", "RootFS", True),
+        ("rootfs", "rootf\u017f", True),
+        ("WorkingDir", "wor\u212aingdir", True),
+        ("straße", "strasse", False),
+        ("straße", "STRA\u1e9eE", True),
+        ("\u03c3", "\u03c2", True),
+        ("i", "\u0130", False),
+        ("i", "\u0131", False),
+    ],
+)
+def test_keys_are_folded_as_go_folds_them(one: str, other: str, same: bool) -> None:
+    assert (fold(one) == fold(other)) is same
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b'{"imageLayoutVersion":"2.0.0"}', "layout-version"),
+        (b'{"imageLayoutVersion":null}', "layout-version"),
+        (b"{}", "layout-version"),
+        (b'{"imageLayoutVersion":1}', "document"),
+        (b'{"imageLayoutVersion":"1.0.0","ImageLayoutVersion":"2.0.0"}', "ambiguous-key"),
+        (b"1.0.0", "json"),
+    ],
+)
+def test_a_layout_of_another_version_is_refused(content: bytes, code: str) -> None:
+    with pytest.raises(Malformed) as caught:
+        check_layout(content, "oci-layout")
+    assert caught.value.code == code
+    check_layout(b'{"imageLayoutVersion": "1.0.0"}', "oci-layout")
+
+
+def test_an_error_says_which_document_it_means() -> None:
+    for content in (b'{"a":1,"a":2}', b"{", b"[]"):
+        with pytest.raises(Malformed, match="the manifest of redis"):
+            read_json(content, "the manifest of redis")

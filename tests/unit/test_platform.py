@@ -1,0 +1,207 @@
+"""Platforms: how they are read, what is the same, and which image of an index is chosen; as in containerd."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from imq.engine.oci.manifest import Descriptor
+from imq.engine.oci.platform import Platform, best, host, platform_of
+from imq.grammar.errors import StatementError
+
+PARSED = {
+    "linux/arm64": "linux/arm64",
+    "linux/arm64/v8": "linux/arm64",
+    "linux/arm64/8": "linux/arm64",
+    "linux/arm64/v8.0": "linux/arm64",
+    "linux/arm64/v8.1": "linux/arm64/v8.1",
+    "linux/arm64/9": "linux/arm64/v9",
+    "linux/arm64/9.0": "linux/arm64/v9",
+    "linux/arm64/v9.0": "linux/arm64/v9",
+    "linux/aarch64": "linux/arm64",
+    "linux/arm": "linux/arm/v7",
+    "linux/arm/7": "linux/arm/v7",
+    "linux/arm/6": "linux/arm/v6",
+    "linux/arm/5": "linux/arm/v5",
+    "linux/arm/8": "linux/arm/v8",
+    "linux/armhf": "linux/arm/v7",
+    "linux/armhf/v6": "linux/arm/v7",
+    "linux/armel": "linux/arm/v6",
+    "linux/amd64/v1": "linux/amd64",
+    "linux/amd64/V3": "linux/amd64/v3",
+    "Linux/X86_64": "linux/amd64",
+    "linux/x86-64": "linux/amd64",
+    "linux/i386": "linux/386",
+    "arm": "linux/arm/v7",
+    "Aarch64": "linux/arm64",
+    "s390x": "linux/s390x",
+    "macOS/arm64": "darwin/arm64",
+    "wasi/wasm": "wasi/wasm",
+    "plan10/z80/v2": "plan10/z80/v2",
+    "windows()/amd64": "windows/amd64",
+    "windows(10.0.17763)/amd64": "windows(10.0.17763)/amd64",
+    "windows(10.0.17763+win32k)/amd64": "windows(10.0.17763+win32k)/amd64",
+    "linux(+gpu)/amd64": "linux(+gpu)/amd64",
+    "linux(+simd+gpu+gpu)/arm64/v8": "linux(+gpu+simd)/arm64",
+    "windows(10.0.17763%2Bbuild.42)/amd64": "windows(10.0.17763%2Bbuild.42)/amd64",
+}
+
+
+@pytest.mark.parametrize("text", PARSED)
+def test_a_platform_is_normalised(text: str) -> None:
+    platform = Platform.parse(text)
+    assert str(platform) == PARSED[text]
+    assert Platform.parse(str(platform)) == platform == platform.normalised()
+
+
+@pytest.mark.parametrize(("text", "system"), [("linux", "linux"), ("Windows", "windows"), ("macOS", "darwin")])
+def test_a_system_alone_means_this_processor(text: str, system: str) -> None:
+    assert Platform.parse(text) == host().replace(os=system)
+
+
+def test_options_of_a_system_are_read() -> None:
+    platform = Platform.parse("windows(10.0.17763%2Bbuild.42+win32k)/amd64")
+    assert (platform.os, platform.os_version, platform.os_features) == ("windows", "10.0.17763+build.42", ("win32k",))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "/", "linux/", "/amd64", "linux//v8", "linux/amd64/v2/x", "foo", "unknown", "linux/*", "*", "*/arm64"),
+        *(
+            "linux/amd 64",
+            " linux/amd64",
+            "linux/amd64\n",
+            "linux\t/amd64",
+            "linux/\u0430md64",
+            "linux/amd64;x",
+            "lin.ux/arm",
+        ),
+        *("linux(/amd64", "linux)/amd64", "linux(a b)/amd64", "linux(+)/amd64", "linux(1/2)/amd64", "linux/arm64(8)"),
+        *("arm/7", "arm/v7", "arm64/v8", "amd64/linux"),
+    ],
+)
+def test_what_is_no_platform_is_refused(text: str) -> None:
+    with pytest.raises(StatementError) as caught:
+        Platform.parse(text)
+    assert caught.value.code == "platform"
+
+
+@pytest.mark.parametrize(("text", "hint"), [("amd46", '"amd64"'), ("arm/7", '"linux/arm/7"'), ("widows", '"windows"')])
+def test_the_nearest_platform_is_named(text: str, hint: str) -> None:
+    with pytest.raises(StatementError) as caught:
+        Platform.parse(text)
+    assert any(hint in one for one in caught.value.hints)
+
+
+MATCHES = {
+    "linux/amd64": (["linux/amd64", "linux/386"], ["linux/amd64/v2", "linux/arm/v7", "linux/arm64", "windows/amd64"]),
+    "linux/amd64/v2": (["linux/amd64/v2", "linux/amd64", "linux/386"], ["linux/amd64/v3", "linux/arm64"]),
+    "linux/386": (["linux/386"], ["linux/amd64"]),
+    "linux/arm/v8": (["linux/arm/v8", "linux/arm", "linux/arm/v6", "linux/arm/v5"], ["linux/arm/v4", "linux/arm64"]),
+    "linux/arm": (["linux/arm/v7", "linux/arm/v6", "linux/arm/v5"], ["linux/arm/v8", "linux/arm64"]),
+    "linux/arm/v6": (["linux/arm/v6", "linux/arm/v5"], ["linux/arm", "linux/arm/v7"]),
+    "linux/arm64": (
+        ["linux/arm64", "linux/arm/v8", "linux/arm", "linux/arm/v6", "linux/arm/v5"],
+        ["linux/arm64/v8.1", "linux/arm64/v9", "linux/amd64"],
+    ),
+    "linux/arm64/v8.2": (["linux/arm64/v8.2", "linux/arm64/v8.1", "linux/arm64/v8", "linux/arm"], ["linux/arm64/v8.3"]),
+    "linux/arm64/v9": (
+        ["linux/arm64/v9.0", "linux/arm64/v8.5", "linux/arm64/v8.1", "linux/arm64", "linux/arm/v7"],
+        ["linux/arm64/v8.6", "linux/arm64/v9.1"],
+    ),
+    "linux/arm64/v9.6": (
+        ["linux/arm64/v9.6", "linux/arm64/v9", "linux/arm64/v8.9", "linux/arm64"],
+        ["linux/arm64/v9.7"],
+    ),
+    "windows/amd64": (["windows/amd64", "windows(10.0.17763+win32k)/amd64"], ["linux/amd64"]),
+    "windows(10.0.17763.1)/amd64": (
+        ["windows(10.0.17763.1)/amd64", "windows(10.0.17763.9)/amd64", "windows/amd64"],
+        ["windows(10.0.20348.1)/amd64", "windows(10.0.14393.1)/amd64", "windows(10.1.17763)/amd64", "linux/amd64"],
+    ),
+    "windows(10.0.20348)/amd64": (["windows(10.0.20348.5)/amd64"], ["windows(10.0.17763.1)/amd64"]),
+    "windows(10.0.26100)/amd64": (
+        ["windows(10.0.26100.1)/amd64", "windows(10.0.25398.1)/amd64", "windows(10.0.20348.1)/amd64"],
+        ["windows(10.0.17763.1)/amd64", "windows(10.0.26200)/amd64"],
+    ),
+    "windows(10.0.26200)/amd64": (["windows(10.0.26100)/amd64"], ["windows(10.0.20348)/amd64"]),
+    "windows(ltsc2022)/amd64": (["windows(ltsc2022)/amd64"], ["windows(10.0.20348)/amd64"]),
+    "linux(+gpu)/amd64": (["linux(+gpu)/amd64", "linux/amd64"], ["linux(+gpu+simd)/amd64"]),
+    "wasi/wasm": (["wasi/wasm"], ["wasip1/wasm"]),
+    "linux/arm64/v10": (["linux/arm64/v10"], ["linux/arm64", "linux/arm"]),
+    "linux/amd64/fast": (["linux/amd64/fast"], ["linux/amd64/v2"]),
+}
+"""For each wanted platform, those that serve it, the best first, and some that do not."""
+
+
+@pytest.mark.parametrize("wanted", MATCHES)
+def test_the_nearest_that_runs_is_chosen(wanted: str) -> None:
+    served, others = MATCHES[wanted]
+    offered = [(Platform.parse(text), place) for place, text in enumerate([*others, *served])]
+    while len(offered) > len(others):
+        place = best(Platform.parse(wanted), offered)
+        assert place == len(others) + len(served) - (len(offered) - len(others))
+        offered = [one for one in offered if one[1] != place]
+    assert best(Platform.parse(wanted), offered) is None
+
+
+def test_the_first_of_equals_is_chosen() -> None:
+    versions = ["windows(10.0.20348.1)/amd64", "windows(10.0.17763.1)/amd64"]
+    assert best(Platform.parse("windows/amd64"), [(Platform.parse(text), at) for at, text in enumerate(versions)]) == 0
+
+
+def test_exactly_one_variant_is_meant() -> None:
+    wanted = Platform.parse("linux/arm64")
+    assert wanted.is_exactly(Platform("Linux", "aarch64", "8"))
+    assert not wanted.is_exactly(Platform("linux", "arm", "v7"))
+    windows = Platform.parse("windows(10.0.17763)/amd64")
+    assert windows.is_exactly(Platform("windows", "amd64", "", "10.0.17763.5"))
+    assert not windows.is_exactly(Platform("windows", "amd64", "", "10.0.177630"))
+    assert Platform.parse("windows/amd64").is_exactly(Platform("windows", "amd64", "", "10.0.17763.5"))
+
+
+@pytest.mark.parametrize(
+    ("document", "columns"),
+    [
+        ({"os": "linux", "architecture": "arm"}, ("linux/arm/v7", "linux", "arm", "v7", None)),
+        ({"os": "linux", "architecture": "arm64"}, ("linux/arm64", "linux", "arm64", None, None)),
+        ({"os": "linux", "architecture": "aarch64", "variant": "8"}, ("linux/arm64", "linux", "arm64", "v8", None)),
+        ({"os": "Linux", "architecture": "x86_64"}, ("linux/amd64", "linux", "amd64", None, None)),
+        ({"os": "macOS", "architecture": "arm64"}, ("darwin/arm64", "darwin", "arm64", None, None)),
+        (
+            {"os": "windows", "architecture": "amd64", "os.version": "10.0.20348.1"},
+            ("windows/amd64", "windows", "amd64", None, "10.0.20348.1"),
+        ),
+        ({}, (None, None, None, None, None)),
+    ],
+)
+def test_what_is_stored_is_normalised(document: dict[str, str], columns: tuple[str | None, ...]) -> None:
+    assert platform_of(document).columns == columns
+
+
+def test_what_documents_say_is_ranked_whatever_it_is() -> None:
+    rank = Platform.parse("linux/amd64").ranker()
+    assert rank("linux", "x86_64", None, None, None) == 0
+    assert rank(None, None, None, None, None) is None
+    assert rank("lin ux", "am*d64\n", "(", None, '["a"]') is None
+
+
+def test_a_descriptor_keeps_its_platform() -> None:
+    document = {
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "digest": "sha256:" + "0" * 64,
+        "size": 5,
+        "platform": {
+            "architecture": "amd64",
+            "os": "windows",
+            "os.version": "10.0.17763.1",
+            "os.features": ["win32k"],
+        },
+    }
+    assert Descriptor.read(document, "it").document() == document
+
+
+def test_this_machine_is_known() -> None:
+    assert host().os == "linux"
+    assert host() == host().normalised()
+    assert os.uname().machine != "x86_64" or host().architecture == "amd64"

@@ -1,0 +1,417 @@
+"""What the interactive session knows of texts, commands, history and pagers, without a terminal."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from imq.cli.pager import page, pager_of
+from imq.engine.session.context import World
+from imq.engine.session.session import Session
+from imq.grammar.errors import StatementError
+from imq.repl.diagnostics import certain, mistake, unfinished
+from imq.repl.highlight import STYLES, stretches
+from imq.repl.history import History
+from imq.repl.meta_commands import COMMANDS, EXAMPLES, read_command, told_commands, told_examples
+from imq.repl.secrets_filter import has_secret
+from imq.repl.value_completion import Values, Wanted, wanted_there
+from language.strategies import VOCABULARY
+from support.images import library
+from support.waiting import soon
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Iterator
+
+
+@pytest.mark.parametrize(
+    ("text", "more"),
+    [
+        ("images", False),
+        ("images where", True),
+        ("images where tag =", True),
+        ("images where (tag = x", True),
+        ('images where tag = "x', True),
+        ('images where tag = "x"', False),
+        ("images where tag = 'it \\' is", True),
+        ("images where dangling and # why", True),
+        ("images \\", True),
+        ("images where\n", False),
+        ("images where\ndangling and", True),
+        ("images whre", False),
+        ("images where ) and", False),
+        ("", False),
+        ("   ", False),
+        ("# only this", False),
+    ],
+)
+def test_a_text_that_breaks_off_goes_on(text: str, more: bool) -> None:
+    assert unfinished(text, VOCABULARY) is more
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("images whre size > 1|", 7),
+        ("images whre|", None),  # it may become a word yet
+        ("images wh|re size > 1", None),
+        ("|images whre size > 1", 7),
+        ("images where|", None),
+        ('images where tag = "x|', None),
+        ("images where dangling\nimages ) |", 29),
+        ("images|", None),
+    ],
+)
+def test_a_mistake_is_certain_when_no_key_at_the_cursor_mends_it(text: str, place: int | None) -> None:
+    cursor = text.index("|")
+    text = text.replace("|", "")
+    error = mistake(text, VOCABULARY)
+    told = error is not None and certain(error, cursor, text)
+    assert told is (place is not None)
+    if place is not None:
+        assert error is not None
+        assert error.span is not None
+        assert error.span.start == place
+
+
+def test_stretches_are_what_the_parser_reads() -> None:
+    text = 'images where tag = "x" and size > 10MB # why\nrm $gone ) images'
+    found = [(text[start:end], kind) for start, end, kind in stretches(text, VOCABULARY)]
+    assert found == [
+        ("images", "table"), ("where", "keyword"), ("tag", "field"), ('"x"', "text"), ("and", "keyword"),
+        ("size", "field"), ("10MB", "number"), ("# why", "comment"), ("rm", "verb"), ("$gone", "variable"),
+    ]  # fmt: skip
+
+
+@given(st.text(alphabet=st.sampled_from(list("images where()\"'#\\\n\x00画$.<>{};,")), max_size=60))
+def test_any_text_can_be_looked_at_while_it_is_typed(text: str) -> None:
+    end = 0
+    for start, stop, kind in stretches(text, VOCABULARY):
+        assert end <= start < stop <= len(text)
+        assert kind in STYLES
+        end = stop
+    unfinished(text, VOCABULARY)
+    mistake(text, VOCABULARY)
+
+
+@pytest.mark.parametrize(("text", "_doc"), EXAMPLES)
+def test_the_examples_are_statements(text: str, _doc: str, tmp_path: pathlib.Path) -> None:
+    library(tmp_path)
+    session = Session(World(str(tmp_path), environment={}, clock=time.time_ns))
+    (statement,) = session.parse(text)
+    session.look_through(statement)
+
+
+def test_what_is_shown_fits_80_columns() -> None:
+    for line in (told_commands() + told_examples()).splitlines():
+        assert len(line) < 80
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "argument"),
+    [
+        ("\\q", "quit", ""),
+        ("quit", "quit", ""),
+        ("  EXIT ", "quit", ""),
+        ("\\?", "commands", ""),
+        ("\\form  json ", "form", "json"),
+        ("\\h created", None, ""),  # help or history
+        ("\\he older than", "help", "older than"),
+        ("\\", None, ""),
+        ("\\nonsense", None, ""),
+    ],
+)
+def test_the_beginning_of_a_command_is_enough(line: str, name: str | None, argument: str) -> None:
+    if name is None:
+        with pytest.raises(StatementError):
+            read_command(line)
+        return
+    assert read_command(line) == (COMMANDS[name], argument)
+
+
+def test_a_statement_is_no_command() -> None:
+    assert read_command("images") is None
+    assert read_command("help quit") is None
+
+
+def test_history_is_kept_and_read(tmp_path: pathlib.Path) -> None:
+    environment = {"XDG_STATE_HOME": str(tmp_path / "state")}
+    history = History(environment)
+    for text in ("images", "images", "images where\n  dangling", "+ odd\n\nlines", "\udcff", "画像"):
+        history.add(text)
+    kept = ["images", "images where\n  dangling", "+ odd\n\nlines", "\udcff", "画像"]
+    assert History(environment).said == kept
+    path = tmp_path / "state" / "imq" / "history"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "login ghcr.io as me -p hunter2",
+        "login ghcr.io --password hunter2",
+        'let token = "hunter2"',
+        "let my_password=hunter2",
+        "set API_KEY = hunter2",
+        "pull https://me:hunter2@registry.example.com/a",
+        " images where label.x = hunter2",
+        "pull me:hunter2@registry.example.com/a:1",
+        "pull https://:hunter2@registry.example.com/a",
+        "pull https://hunter2@registry.example.com/a",
+        "pull https://me:hun/ter@hunter2@registry.example.com/a",
+        "exec images run curl -u me:hunter2 https://h/{{.Name}}",
+        'exec images run "curl" "-u" "me:hunter2" "https://h"',
+        "exec images run curl -ume:hunter2 https://h",
+        "exec images run curl --user=me:hunter2 https://h",
+        "exec images run skopeo copy --dest-creds me:hunter2 a b",
+        'exec images run curl -H "Authorization: Bearer hunter2" https://h',
+        'exec images run curl -H "X-Registry-Auth: hunter2" https://h',
+        'exec images run curl -H "Cookie: sid=hunter2" https://h',
+        "exec images run mysql --password hunter2",
+        "exec images run mysql --db-password=hunter2",
+        "exec images run tool --api-key hunter2",
+        "exec images run env PASS=hunter2 tool",
+        "exec images run env DB_PASS=hunter2 tool",
+        "exec images run env MYSQL_PWD=hunter2 tool",
+        'import x as a:1 change "ENV DB_PASSWORD=hunter2"',
+        'import x as a:1 change "ENV DB_PASSWORD hunter2"',
+        'import x as a:1 change "LABEL auth=hunter2"',
+        'import x as a:1 message "{\\"password\\": \\"hunter2\\"}"',
+        'import x as a:1 message "-----BEGIN RSA PRIVATE KEY----- hunter2"',
+        "images where env.SECRET_KEY = hunter2",
+        'images where env like "*TOKEN=hunter2"',
+        'let pw = "hunter2"',
+        "let db_pass = hunter2",
+        'LET ApiKey = "hunter2"',
+        "let signing_key = hunter2",
+        "let my_auth = hunter2",
+        "login ghcr.io me hunter2",
+        "docker login -u me -p hunter2 ghcr.io",
+        "images; login ghcr.io me hunter2",
+        "images\nlogin ghcr.io me hunter2",
+        "pull https://h/a?sig=hunter2",
+    ],
+)
+def test_secrets_are_remembered_and_not_kept(tmp_path: pathlib.Path, text: str) -> None:
+    environment = {"HOME": str(tmp_path)}
+    history = History(environment)
+    history.add(text)
+    assert history.said == [text]
+    assert "hunter2" not in (tmp_path / ".local/state/imq/history").read_text()
+    assert History(environment).said == []
+
+
+TOKENS = (
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln", "AKIAIOSFODNN7EXAMPLE", "ASIAIOSFODNN7EXAMPLE", "ghp_16C7e42F292c69",
+    "gho_16C7e42F292c69", "ghs_16C7e42F292c69", "github_pat_11ABC_16C7e42F", "glpat-ABCdef123456", "gldt-ABCdef123456",
+    "xoxb-1234-abcdef", "xoxp-1234-abcdef", "dckr_pat_ABCdef123", "npm_ABCdef1234567", "pypi-AgEIcHlwaS5vcmc",
+    "sk_live_ABCdef123", "AIzaSyABCdef123456", "ya29.ABCdef123", "hvs.ABCdef123", "hf_ABCdef12345678",
+    "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY12",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("token", TOKENS)
+@pytest.mark.parametrize("said", ["let t = {}", 'images where label.x = "{}"', "images where name in (a, {})"])
+def test_tokens_are_known_by_how_they_begin(said: str, token: str) -> None:
+    assert has_secret(said.format(token))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "images",
+        "images where author = me and created < 30d ago",
+        "images where label.env = prod and not dangling",
+        f"pull redis:7@sha256:{'a1' * 32}",
+        f"pull registry.example.com:5000/team/app:1@sha256:{'a1' * 32}",
+        f"images where id = sha256:{'0f' * 32}",
+        f"images where id = {'0f' * 32}",
+        "tags in registry.example.com:5000/team/* where tag like v1-*",
+        "pull localhost:5000/a:1 to registry.example.com:443/b",
+        "let days = 30d",
+        "let keep = (redis:7, alpine:3)",
+        "view stale as images where older than 90d",
+        "login",
+        "login ghcr.io",
+        'login ghcr.io as me from "pw.txt"',
+        "login work; images",
+        "images where registry = ghcr.io and repository = login",
+        'images where any history where created_by like "*passed*"',
+        "images where tag = bypass",
+        'rm images where repository like "team/*" and older than 30d except newest 3 per repository',
+        "exec images run trivy image {{.Name}} --format json -u 7",
+        "images where env.PATH = /usr/local/bin:/usr/bin",
+        'import x as a:1 change "EXPOSE 80:80"',
+    ],
+)
+def test_what_has_no_secret_is_kept(tmp_path: pathlib.Path, text: str) -> None:
+    environment = {"HOME": str(tmp_path)}
+    History(environment).add(text)
+    assert History(environment).said == [text]
+
+
+def test_secrets_that_an_earlier_version_kept_are_taken_out(tmp_path: pathlib.Path) -> None:
+    environment = {"XDG_STATE_HOME": str(tmp_path)}
+    folder = tmp_path / "imq"
+    folder.mkdir()
+    (folder / "history").write_text("\n+images\n\n+pull me:hunter2@h.example/a\n\n+usage\n")
+    assert History(environment).said == ["images", "usage"]
+    assert "hunter2" not in (folder / "history").read_text()
+    assert History(environment).said == ["images", "usage"]
+
+
+def test_a_long_text_is_soon_looked_through() -> None:
+    with soon():
+        for text in ("a:" * 50_000, "$" * 50_000, "://" * 30_000, "a" * 100_000, "-" * 50_000, "aA1+" * 20_000):
+            has_secret(text)
+
+
+def test_a_history_that_is_too_open_or_leads_elsewhere(tmp_path: pathlib.Path) -> None:
+    folder = tmp_path / "imq"
+    folder.mkdir()
+    (folder / "history").write_text("\n+images\n")
+    (folder / "history").chmod(0o644)
+    history = History({"XDG_STATE_HOME": str(tmp_path)})
+    assert history.said == ["images"]
+    assert stat.S_IMODE((folder / "history").stat().st_mode) == 0o600
+    (folder / "history").rename(tmp_path / "other")
+    (folder / "history").symlink_to(tmp_path / "other")
+    assert "history is not kept" in History({"XDG_STATE_HOME": str(tmp_path)}).problem
+
+
+def test_a_long_history_is_shortened(tmp_path: pathlib.Path) -> None:
+    environment = {"XDG_STATE_HOME": str(tmp_path)}
+    History(environment)
+    (tmp_path / "imq" / "history").write_text("".join(f"\n+images limit {number}\n" for number in range(10_001)))
+    assert len(History(environment).said) == 5000
+    again = History(environment)
+    assert len(again.said) == 5000
+    assert again.said[-1] == "images limit 10000"
+    assert sorted(os.listdir(tmp_path / "imq")) == ["history"]
+
+
+@pytest.fixture
+def looked(tmp_path: pathlib.Path) -> Iterator[tuple[Values, threading.Event]]:
+    library(tmp_path)
+    told = threading.Event()
+    values = Values(lambda: Session(World(str(tmp_path), environment={"HOME": "/"}, clock=time.time_ns)), told.set)
+    yield values, told
+    values.close()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "first"),
+    [
+        (Wanted("reference"), "redis:latest"),
+        (Wanted("value", "images", "repository"), "redis"),
+        (Wanted("value", "images", "tag"), "1"),
+        (Wanted("key", "images", "label"), "env"),
+        (Wanted("value", "images", "label.env"), "prod"),
+        (Wanted("variable"), "$env.HOME"),
+        (Wanted("source"), "store"),
+        (Wanted("source"), "registry.local:5000"),
+        (Wanted("repository"), "registry.local:5000/team/app"),
+        (Wanted("path", folder="/"), "/etc/"),
+    ],
+)
+def test_values_are_looked_up_beside_what_asks(
+    looked: tuple[Values, threading.Event], wanted: Wanted, first: str
+) -> None:
+    values, told = looked
+    assert values.of(wanted) == ()  # it does not wait
+    assert told.wait(10)
+    assert first in values.of(wanted)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Wanted("value", "images", "size"),  # measures layers
+        Wanted("value", "tags", "tag"),  # asks a registry
+        Wanted("value", "nonsense", "nonsense"),
+        Wanted("path", folder="/nonsense/"),
+        Wanted("there", there="not.known.test/"),  # a registry that nobody has spoken of is not asked
+        Wanted("there", there="not.known.test/app:"),
+    ],
+)
+def test_what_takes_long_or_is_not_there_has_no_values(looked: tuple[Values, threading.Event], wanted: Wanted) -> None:
+    values, told = looked
+    values.of(wanted)
+    assert told.wait(10)
+    assert values.of(wanted) == ()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "typed", "there"),
+    [
+        (Wanted("reference"), "registry.local:5000/te", "registry.local:5000/"),
+        (Wanted("reference"), "registry.local:5000/team/app:la", "registry.local:5000/team/app:"),
+        (Wanted("repository"), "localhost/", "localhost/"),
+        (Wanted("source"), "registry.local:5000/team", "registry.local:5000/"),
+        (Wanted("reference"), "redis:7", None),
+        (Wanted("reference"), "team/app:1", None),
+        (Wanted("reference"), "registry.local:5000", None),
+        (Wanted("reference"), "registry.local:5000/app@sha256:0", None),
+        (Wanted("repository"), "registry.local:5000/app:1", None),
+        (Wanted("value", "images", "tag"), "registry.local:5000/app", None),
+    ],
+)
+def test_what_a_registry_is_asked_while_a_name_is_typed(wanted: Wanted, typed: str, there: str | None) -> None:
+    found = wanted_there(wanted, typed)
+    assert (found and found.there) == there
+
+
+def test_names_and_types_are_looked_through(looked: tuple[Values, threading.Event]) -> None:
+    values, told = looked
+    assert values.wrong("images where sizz > 1") is None
+    assert told.wait(10)
+    error = values.wrong("images where sizz > 1")
+    assert error is not None
+    assert error.code == "unknown-field"
+
+
+def test_ctrl_c_ends_what_sqlite_does() -> None:
+    code = """
+import os, signal, sqlite3, threading
+from imq.engine.query.sqlite_executor import Runner
+from imq.engine.query.sql.statements import Sql
+from imq.grammar.errors import Interrupted
+runner = Runner(sqlite3.connect(":memory:"))
+threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    runner.one(Sql("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n", {}))
+except Interrupted:
+    print(runner.one(Sql("SELECT 1", {})))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (run.stdout, run.stderr) == ("(1,)\n", "")
+
+
+@pytest.mark.parametrize(
+    ("environment", "pager"),
+    [
+        ({}, "less"),
+        ({"PAGER": "more"}, "more"),
+        ({"PAGER": "more", "IMQ_PAGER": "most -x"}, "most -x"),
+        ({"PAGER": "more", "IMQ_PAGER": ""}, ""),
+        ({"PAGER": "cat"}, ""),
+    ],
+)
+def test_the_pager_is_the_users(environment: dict[str, str], pager: str) -> None:
+    assert pager_of(environment) == pager
+
+
+def test_what_no_terminal_shows_goes_through_no_pager() -> None:
+    stream = io.StringIO()
+    page(["a\n"] * 1000, stream, "false", dict(os.environ))
+    assert stream.getvalue() == "a\n" * 1000

@@ -1,0 +1,78 @@
+"""The bill of materials: `imq --version --json`."""
+
+from __future__ import annotations
+
+import io
+import json
+import pathlib
+import tomllib
+from typing import Any
+
+import pytest
+from imq import sbom
+from imq.cli.main import Cli
+from imq.sbom import Component
+
+PROJECT = pathlib.Path(__file__).parents[2] / "pyproject.toml"
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    stdout, stderr = io.StringIO(), io.StringIO()
+    code = Cli(io.StringIO(), stdout, stderr, {}).main(arguments)
+    return code, stdout.getvalue(), stderr.getvalue()
+
+
+def document() -> dict[str, Any]:
+    code, said, errors = run("--version", "--json")
+    assert (code, errors) == (0, "")
+    return dict(json.loads(said))
+
+
+def test_it_is_a_cyclonedx_document_of_this_imq() -> None:
+    told = document()
+    assert (told["bomFormat"], told["specVersion"]) == ("CycloneDX", "1.6")
+    _, version, _ = run("--version")
+    assert f"imq {told['metadata']['component']['version']}\n" == version
+    assert {"name": "imq:form", "value": "package"} in told["metadata"]["component"]["properties"]
+    references = [part["bom-ref"] for part in told["components"]]
+    assert len({*references}) == len(references)
+    assert told["dependencies"] == [{"ref": "imq", "dependsOn": references}]
+
+
+def test_what_imq_requires_is_in_it_with_versions_and_licences() -> None:
+    parts = {part["name"]: part for part in document()["components"]}
+    required = tomllib.loads(PROJECT.read_text())["project"]["dependencies"]
+    assert {sbom.normal_name(line) for line in required} | {"python", "urllib3", "certifi"} <= parts.keys()
+    assert "pytest" not in parts
+    for part in parts.values():
+        assert part["version"]
+        assert part["purl"].endswith(f"@{part['version']}")
+        assert part["licenses"]
+
+
+@pytest.mark.parametrize(
+    ("licence", "entry"),
+    [
+        ("MIT", {"expression": "MIT"}),
+        ("GPL-2.0-or-later WITH Bootloader-exception", {"expression": "GPL-2.0-or-later WITH Bootloader-exception"}),
+        ("(MIT OR 0BSD) AND Zlib", {"expression": "(MIT OR 0BSD) AND Zlib"}),
+        ("GPLv2-or-later with a special exception", {"license": {"name": "GPLv2-or-later with a special exception"}}),
+        ("Apache 2.0", {"license": {"name": "Apache 2.0"}}),
+    ],
+)
+def test_licences_are_expressions_or_words(
+    monkeypatch: pytest.MonkeyPatch, licence: str, entry: dict[str, object]
+) -> None:
+    parts = [Component("a", "1", licence, "pkg:generic/a@1", ("licences/a/LICENSE",)), Component("b", "", "", "b")]
+    monkeypatch.setattr(sbom, "components", lambda: ("executable", parts))
+    first, second = sbom.bill_of_materials()["components"]
+    assert first["licenses"] == [entry]
+    assert first["properties"] == [{"name": "imq:licence-text", "value": "licences/a/LICENSE"}]
+    assert second == {"type": "library", "bom-ref": "b", "name": "b", "purl": "b"}
+
+
+@pytest.mark.parametrize("arguments", [["--json"], ["--json", "images"], ["--json", "images", "-f", "dangling=true"]])
+def test_it_goes_with_the_version_alone(arguments: list[str]) -> None:
+    code, said, errors = run(*arguments)
+    assert (code, said) == (2, "")
+    assert errors.startswith("error[option]: --json goes with --version\n")
