@@ -9,7 +9,7 @@ import os
 import time
 
 from imq._version import VERSION
-from imq.engine.sources.source_ref import STORE
+from imq.engine.session.state import DEFAULT_SOURCE
 from imq.grammar.errors import Interrupted, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -138,8 +138,8 @@ class Repl:
         return beside
 
     def _prompt(self) -> str:
-        place = self._session.memory.place
-        return f"imq {place.said}> " if place.registry or place.said != STORE else "imq> "
+        source = self._session.memory.source
+        return f"imq {source}> " if source.lower() != DEFAULT_SOURCE else "imq> "
 
     def _do(self, text: str) -> bool:
         """Run what was said; return whether the session goes on."""

@@ -11,7 +11,7 @@ import os
 from _thread import allocate_lock
 
 from imq.engine.result import Answer
-from imq.engine.sources.source_ref import is_host
+from imq.engine.sources.registry.source import is_host
 from imq.grammar.errors import ImqError, StatementError
 from imq.grammar.parser import parse
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -190,7 +190,7 @@ def look_up(session: Session, wanted: Wanted) -> tuple[str, ...]:
             case "path":
                 return tuple(paths(wanted.folder))
             case "source":
-                return tuple(dict.fromkeys(("store", *sorted(session.memory.hosts), *_hosts(session))))
+                return tuple(dict.fromkeys((*session.sources.names(), *_hosts(session))))
             case "variable":
                 names = [*session.memory.variables, *(f"env.{name}" for name in sorted(session.world.environment))]
                 return tuple(f"${name}" for name in names)
@@ -216,7 +216,7 @@ def _told_there(session: Session, there: str) -> tuple[str, ...]:
     No other is asked: what is typed is nobody's business until it is said.
     """
     host, _, rest = there.partition("/")
-    if host not in {*_hosts(session), *(place.partition("/")[0] for place in session.memory.hosts.values())}:
+    if host not in {*_hosts(session), *(one.host for one in session.world.configuration.registries.values())}:
         return ()
     if rest:
         return _texts(session, f"tags of {quote(there[:-1])} select name order by tag limit {MOST_THERE}")
@@ -231,30 +231,28 @@ def _texts(session: Session, text: str) -> tuple[str, ...]:
 
 def _values(session: Session, wanted: Wanted) -> tuple[str, ...]:
     """Return the values that a field of the store's tables has, most frequent first; of registries nothing is asked."""
-    from imq.engine.catalog.tables import TABLES, Cost, Kind, Of
+    from imq.engine.catalog.tables import Kind
 
-    table = TABLES.get(wanted.table)
+    table = session.sources.native(wanted.table)
     named, _, key = wanted.field.partition(".")
     field = table.find(named) if table is not None else None
-    if table is None or field is None or table.remote or table.takes is Of.FILE or field.cost is Cost.CONTENT:
+    if table is None or field is None or field.level is not None:
         return ()
     texts = (Kind.TEXT, Kind.REFERENCE, Kind.REPOSITORY, Kind.TAG, Kind.VERSION, Kind.PLATFORM)
     if not (key if field.kind is Kind.MAP else field.kind in texts):
         return ()
     name = f"{field.name}.{quote(key)}" if key else field.name
-    place = " in store" if table.places else ""
+    place = f" in {table.source}" if table.name == "images" else ""
     known = f"{table.name}{place} where {name} is known"
     return _texts(session, f"{known} group by {name} select {name}, count order by count desc, {name} limit {MOST}")
 
 
 def _keys(session: Session, wanted: Wanted) -> list[str]:
     counts: dict[str, int] = {}
-    from imq.engine.catalog.tables import TABLES
-
-    table = TABLES.get(wanted.table)
-    if table is None or table.remote:
+    table = session.sources.native(wanted.table)
+    if table is None:
         return []
-    place = " in store" if table.places else ""
+    place = f" in {table.source}" if table.name == "images" else ""
     for text in _texts(session, f"{table.name}{place} select {wanted.field} limit {MOST}"):
         for key in json.loads(text):
             counts[key] = counts.get(key, 0) + 1

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.schema import Cost, Field, Kind, Table
+from imq.engine.catalog.schema import Field, Kind, Table
 from imq.engine.result import Answer, Heading, worst
 from imq.grammar.errors import listed
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -290,13 +290,13 @@ OUTCOMES = Table(
     "outcomes",
     "What an action did, or (dry run) would do: one row for each thing.",
     (
-        Field("action", Kind.TEXT, "what was done", cost=Cost.LISTED),
-        Field("target", Kind.TEXT, "to what", cost=Cost.LISTED),
-        Field("image", Kind.DIGEST, "the id of the image", title="IMAGE ID", cost=Cost.LISTED),
-        Field("size", Kind.SIZE, "bytes freed, fetched or written", cost=Cost.LISTED),
-        Field("note", Kind.TEXT, "a remark", cost=Cost.LISTED),
-        Field("error", Kind.TEXT, "the code of what went wrong", cost=Cost.LISTED),
-        Field("message", Kind.TEXT, "what went wrong", cost=Cost.LISTED),
+        Field("action", Kind.TEXT, "what was done"),
+        Field("target", Kind.TEXT, "to what"),
+        Field("image", Kind.DIGEST, "the id of the image", title="IMAGE ID"),
+        Field("size", Kind.SIZE, "bytes freed, fetched or written"),
+        Field("note", Kind.TEXT, "a remark"),
+        Field("error", Kind.TEXT, "the code of what went wrong"),
+        Field("message", Kind.TEXT, "what went wrong"),
     ),
     shown=("action", "target", "image", "size"),
     order=(),

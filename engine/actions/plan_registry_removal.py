@@ -13,7 +13,7 @@ from imq.engine.oci.digest import Digest, is_digest
 from imq.engine.oci.reference import Reference
 from imq.engine.query.binder import needs_choice
 from imq.engine.query.visibility import check_seen
-from imq.engine.sources.source_ref import STORE
+from imq.engine.sources.store.source import NAME as STORE
 from imq.grammar import ast
 from imq.grammar.errors import Conflict, InvalidReference, NotFound, RegistryError, StatementError, listed
 from imq.grammar.record import TYPE_CHECKING, Record

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def is_remote(act: ast.Act, planning: Planning) -> bool:
     """Whether an action works on rows of registries."""
-    return act.query is not None and planning.bind(act.query).table.remote
+    return act.query is not None and planning.bind(act.query).table.staged
 
 
 def check_whole(act: ast.Act, planning: Planning) -> Select:
@@ -103,7 +103,7 @@ def _plan_index(act: ast.Act, planning: Planning) -> list[Action]:
         )
     made = parsed_name(names[0])
     query = act.query or ast.Query("tags", tuple(_tagged(act, planning)), span=act.span)
-    if not planning.bind(query).table.remote:
+    if not planning.bind(query).table.staged:
         raise StatementError(
             "index takes images of registries", code="operand", span=query.span, hints=(f"such as: {_EXAMPLE}",)
         )

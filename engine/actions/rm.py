@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imq.engine.oci.reference import Reference
-from imq.engine.sources.source_ref import STORE
+from imq.engine.sources.store.source import NAME as STORE
 from imq.engine.store.unindexed import unshown
 from imq.grammar import ast
 from imq.grammar.errors import NotFound, StatementError

@@ -81,7 +81,7 @@ def _names_of(query: ast.Rows, verb: str, planning: Planning) -> list[tuple[str,
     """Return the names that a query gives: of whole images their tags, else its one column of texts."""
     select = planning.bind(query)
     if select.whole:
-        (needs_choice if select.table.remote else needs_where)(query, verb)
+        (needs_choice if select.table.staged else needs_where)(query, verb)
     if select.whole and select.table.name in _NAMED:
         fields = {"images": ("tag", "registry"), "tags": ("tag",)}.get(select.table.name, ())
         known = tuple(ast.Known(ast.Field((field,))) for field in fields)

@@ -8,6 +8,8 @@ from imq.grammar.errors import UnknownName, listed, nearest
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from imq.grammar.errors import Span
 
 
@@ -30,16 +32,16 @@ class Kind(Enum):
     MAP = "a map of texts"
 
 
-class Cost(Enum):
-    """What a source must fetch before it knows a field, cheapest first."""
+class FetchLevel(Record):
+    """Something that a source fetches for rows that it has listed, with what `explain` says of it.
 
-    LISTED = "the list of names"
-    DIGEST = "the digest that a name stands for"
-    NAMED = "the manifest or index that a name stands for"
-    MANIFEST = "the manifest"
-    CONFIG = "the config"
-    ATTACHED = "the list of what is attached to it"
-    CONTENT = "the content of the layers"
+    `content` is what is fetched, `requests` how many requests that takes. Each source declares its own levels, in
+    order (see query/source.py).
+    """
+
+    name: str
+    content: str
+    requests: str
 
 
 class Of(Enum):
@@ -71,7 +73,7 @@ class Field(Record):
     aliases: tuple[str, ...] = ()
     placeholders: tuple[tuple[str, str], ...] = ()
     title: str = ""
-    cost: Cost = Cost.CONFIG
+    level: FetchLevel | None = None
     ending: str = ""
     items: Kind = Kind.TEXT
     worked_out: tuple[str, str, int] | None = None
@@ -89,6 +91,10 @@ class Field(Record):
         """The column title: docker's when it has one."""
         return self.title or self.name.upper().replace("_", " ")
 
+
+if TYPE_CHECKING:
+    Raw = str | int | float | None
+    """A value as SQLite gives it."""
 
 DERIVED = "="
 """The `view` of a table that only a query inside the statement makes."""
@@ -111,12 +117,14 @@ class Relation(Record):
     singular: str = ""
     keys: tuple[str, ...] = ()
     drives: tuple[str, ...] = ()
+    source: str = ""
+    members: tuple[Relation, ...] = ()
 
 
 def remote_by(field: str) -> Relation:
     """Return the relation of rows that have a name in this field to what its registry has under it."""
     doc = "what its registry has now under its name"
-    return Relation("remote", "tags", doc, f"asked {field}", many=False, drives=(field,))
+    return Relation("remote", "tags", doc, f"asked {field}", many=False, drives=(field,), source="registry")
 
 
 class Table(Record):
@@ -135,8 +143,8 @@ class Table(Record):
     key: tuple[str, ...] = ()
     relations: tuple[Relation, ...] = ()
     takes: Of = Of.NOTHING
-    remote: bool = False
-    places: bool = False
+    staged: bool = False
+    source: str = ""
     view: str = ""
 
     @property
@@ -148,6 +156,11 @@ class Table(Record):
     def kept(self) -> tuple[Field, ...]:
         """The fields that are columns in SQL: all that are not worked out of others."""
         return tuple(field for field in self.fields if field.worked_out is None)
+
+    def with_levels(self, levels: Mapping[FetchLevel, str]) -> Table:
+        """Return the table as a source serves it that fetches these fields, named in one string each, by level."""
+        by_name = {name: level for level, names in levels.items() for name in names.split()}
+        return self.replace(fields=tuple(field.replace(level=by_name.get(field.name)) for field in self.fields))
 
     def relation(self, name: str) -> Relation | None:
         """Return the relation of this name."""

@@ -1,168 +1,327 @@
-"""Does what stages.py worked out: lists rows of sources that have to be asked, and fetches the dear of some of them.
+"""Runs the stages of a statement: rows of sources are listed, and fields are fetched for some of them.
 
-The rows end up in temporary tables of the index's connection, where the whole query then finds them.
+The rows end up in temporary views of the index's connection, where the whole query then finds them. Rows of several
+sources are put together in one view, a union.
 """
 
 from __future__ import annotations
 
-from imq.engine.catalog.tables import Cost
 from imq.engine.oci.reference import Reference, read_name
-from imq.engine.query.sql.statements import write_select
+from imq.grammar.errors import ImqError, Interrupted
 from imq.grammar.record import TYPE_CHECKING
 
 from . import ir as b
-from .fetch_plan import Batches, Scan, Stage, Stager
+from .fetch_plan import BatchedStages, FetchPlanner, NativeMember, Scan, UnionScan
+from .plan import fields_read
+from .source import LoadedTable, NativeTable, TableUse
+from .sql.statements import write_select, write_union
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from imq.engine.catalog.tables import Table
-    from imq.engine.render.values import Raw
-    from imq.engine.sources.base import Filler, Filling
-    from imq.engine.sources.source_ref import Place
-    from imq.grammar.errors import ImqError
+    from imq.engine.catalog.schema import FetchLevel, Raw, Relation, Table
 
-    from .fetch_plan import Step
+    from .fetch_plan import AnyScan, FetchStage, Step
+    from .plan import NativeLevels
+    from .source import Estimator, Sources, TableScan
     from .sqlite_executor import Runner
 
-WANTED = "wanted"
+CHOSEN = "wanted"
 """The temporary table of the rows that something is fetched for: `_row`."""
-_LOOKED = "looked"
+_SEEN = "looked"
+_BATCH = "batch"
+_MAPPED = "mapped"
 _FIRST_BATCH = 32
 """Rows of the first batch, at least; each further one is twice as large."""
 
 
-class Staging:
-    """The scans of one statement, and what was asked for them.
+class FetchExecutor:
+    """The scans of one statement, and the rows that were fetched for them.
 
-    `source` opens what asks, `rows` runs a query of names that a scan is of.
+    `sources` are those that the session knows, by name; `names` runs a query of names that a scan is of.
     """
 
     def __init__(
         self,
-        source: Callable[[], Filling],
-        rows: Callable[[b.Select], Iterator[tuple[Raw, ...]]],
+        sources: Sources,
+        names: Callable[[b.Select], Iterator[tuple[Raw, ...]]],
     ) -> None:
-        self._source = source
-        self._names = rows
-        self._opened: Filling | None = None
-        self._scans: dict[str, Scan] = {}
-        self._fillers: dict[str, Filler] = {}
+        self.sources = sources
+        self._names = names
+        self._scans: dict[str, AnyScan] = {}
+        self._open: dict[str, TableScan] = {}
+        self._failed: list[tuple[str, ImqError]] = []
         self._count = 0
-        self._old: list[Filler] = []
+        self._fresh = 0
+        self._old: list[TableScan] = []
+        self._old_unions: list[str] = []
+        self._unions: set[str] = set()
 
     @property
-    def scans(self) -> Mapping[str, Scan]:
-        """The rows that have to be asked for, by what they are called in SQL."""
+    def scans(self) -> Mapping[str, AnyScan]:
+        """The rows that must be fetched, by what they are called in SQL."""
         return self._scans
 
-    def begin(self) -> None:
-        """Forget what earlier statements asked for, unless an answer is still being read from it."""
-        self._old = [filler for filler in (*self._old, *self._fillers.values()) if not filler.drop()]
+    def begin(self, runner: Runner) -> None:
+        """Drop the rows of earlier statements, but for those that an answer is still being read from."""
+        self._old_unions = [view for view in (*self._old_unions, *self._unions) if not runner.drop_view(view)]
+        self._old = [scan for scan in (*self._old, *self._open.values()) if not scan.close()]
         self._scans = {}
-        self._fillers = {}
+        self._open = {}
+        self._unions = set()
+        for source in self.sources.opened():
+            source.begin()
 
-    def end(self) -> None:
-        """Close the connections."""
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
+    def close(self) -> None:
+        """Close the connections of the sources."""
+        for source in self.sources.opened():
+            source.close()
 
-    def scan(
+    # Binding
+
+    def bind_table(
         self,
-        table: Table,
-        targets: tuple[str | b.Select, ...],
-        places: tuple[Place, ...],
-        drives: tuple[str, ...],
-        one: bool,
+        uses: Sequence[TableUse],
+        targets: tuple[str | b.Select, ...] = (),
+        *,
+        single_image: bool = False,
     ) -> Table:
-        """Return a table whose rows are to be asked for, under the name by which SQL will know them."""
-        from imq.engine.catalog.tables import THERE
-
-        self._count += 1
-        made = THERE.get(table.name, table).replace(view=f"remote_{self._count}")
-        self._scans[made.view] = Scan(made.view, made, targets, places, drives, one)
+        """Return the table as SQL will know it, put together of these uses of it."""
+        members: list[Scan | NativeMember] = []
+        for use in uses:
+            provider = use.provider
+            if isinstance(provider, LoadedTable):
+                return provider.load(provider.table, tuple(target for target in targets if isinstance(target, str)))
+            if isinstance(provider, NativeTable):
+                members.append(NativeMember(provider.table, use.source))
+                continue
+            view = self._name()
+            served = provider.table.replace(view=view, staged=True, source=use.source)
+            members.append(Scan(view, served, use.source, provider, targets, use.refs, use.lookup_fields, single_image))
+        if len(members) == 1:
+            (member,) = members
+            if isinstance(member, Scan):
+                self._scans[member.view] = member
+            return member.table
+        view = self._name()
+        made = _union_table([member.table for member in members]).replace(view=view, staged=True, source="")
+        self._scans[view] = UnionScan(view, made, tuple(members))
         return made
 
-    def steps(self, select: b.Select) -> tuple[Step, ...]:
-        """Return the steps of a query, without doing any."""
-        return tuple(Stager(self._scans).steps(select)) if self._scans else ()
+    def bind_relation(self, outer: Table, relation: Relation) -> Table:
+        """Return the table of rows that belong to rows of `outer`: of its own source, unless the relation names one."""
+        scan = self._scans.get(outer.physical)
+        if relation.members and isinstance(scan, UnionScan):
+            uses = [self._use(member.source, one) for member, one in zip(scan.members, relation.members, strict=True)]
+        else:
+            uses = [self._use(relation.source or outer.source or next(iter(self.sources)).name, relation)]
+        return self.bind_table(uses, single_image=not relation.many)
 
-    def condition(self, condition: b.Bound) -> tuple[Step, ...]:
+    def _use(self, source: str, relation: Relation) -> TableUse:
+        return TableUse(self.sources[source].tables[relation.table], source, (), relation.drives)
+
+    def _name(self) -> str:
+        self._count += 1
+        return f"remote_{self._count}"
+
+    # Running
+
+    def plan(self, select: b.Select) -> tuple[Step, ...]:
+        """Return the steps of a query, without running any."""
+        return tuple(FetchPlanner(self._scans).plan(select)) if self._scans else ()
+
+    def plan_condition(self, condition: b.Bound) -> tuple[Step, ...]:
         """Return the steps of a condition about no row."""
-        return tuple(Stager(self._scans).condition(condition)) if self._scans else ()
+        return tuple(FetchPlanner(self._scans).plan_condition(condition)) if self._scans else ()
+
+    def required_levels(self, selects: Iterable[b.Select]) -> NativeLevels:
+        """Return what tables in SQLite must know before these queries run: source, table and level."""
+        found: set[tuple[str, str, FetchLevel]] = set()
+        for select in selects:
+            scan = self._scans.get(select.table.physical)
+            members = scan.members if isinstance(scan, UnionScan) else () if scan else (select,)
+            tables = [member.table for member in members if not isinstance(member, Scan)]
+            for field in fields_read(select) if tables else ():
+                owns = ((table, table.find(field.name)) for table in tables)
+                found |= {(table.source, table.name, own.level) for table, own in owns if own and own.level}
+        return frozenset(found)
+
+    def prepare(self, levels: NativeLevels) -> tuple[ImqError, ...]:
+        """Have native tables know these levels for all their rows: source, table and level. Return what went wrong."""
+        problems: list[ImqError] = []
+        for provider, level in self.native_levels(levels):
+            problems += provider.prepare(level)
+        return tuple(problems)
+
+    def estimators(self, now: int, fresh: int) -> Mapping[str, Estimator]:
+        """Return what estimates the requests of the scans, by source."""
+        names = dict.fromkeys(one.source for scan in self._scans.values() for one in FetchPlanner.members(scan))
+        found = ((name, self.sources[name].estimator(now, fresh)) for name in names)
+        return {name: estimator for name, estimator in found if estimator is not None}
+
+    def native_levels(self, levels: NativeLevels) -> Iterator[tuple[NativeTable, FetchLevel]]:
+        """Yield the providers of native tables, each level of a source once."""
+        done: set[tuple[str, FetchLevel]] = set()
+        for source, table, level in sorted(levels, key=lambda one: (one[0], one[1], one[2].name)):
+            provider = self.sources[source].tables[table]
+            if isinstance(provider, NativeTable) and (source, level) not in done:
+                done.add((source, level))
+                yield provider, level
 
     def run(
         self, steps: tuple[Step, ...], runner: Runner, now: int, fresh: int = 0
     ) -> tuple[tuple[str, str, ImqError], ...]:
-        """Do the steps; return what could not be told: of which scan, by what SQL calls it, of what, and why.
+        """Run the steps; return what could not be fetched: the view of the scan, what it is about, and the error.
 
-        `fresh`: for how long, in nanoseconds, what a name stood for counts as known. The connections stay open for what
-        is asked next.
+        `fresh`: for how many nanoseconds an answer about a name counts as known.
+        The sources stay open for the next statement.
         """
         if not steps:
             return ()
+        self._failed = []
+        self._fresh = fresh
         try:
-            return self._run(steps, runner, now, fresh)
+            for step in steps:
+                if isinstance(step, BatchedStages):
+                    self._run_batches(step, runner, now)
+                elif step.level is None:
+                    self._list(step, runner, now)
+                else:
+                    assert step.rows is not None
+                    self._choose(step, step.rows, runner, now)
+                    self._fetch(step)
         except BaseException:
-            self.end()
+            self.close()
             raise
+        problems = [(self._visible(view), view, error) for view, error in self._failed]
+        for source in self.sources.opened():
+            problems += [(self._visible(view), about, error) for view, about, error in source.problems()]
+        return tuple(problems)
 
-    def _run(
-        self, steps: tuple[Step, ...], runner: Runner, now: int, fresh: int
-    ) -> tuple[tuple[str, str, ImqError], ...]:
-        if self._opened is not None and not self._opened.serves(runner.connection):
-            self.end()
-        self._opened = self._opened or self._source()
-        self._opened.fresh = fresh
-        for step in steps:
-            if isinstance(step, Batches):
-                self._batches(step, runner, now)
-            elif step.cost is Cost.LISTED:
-                self._list(step, runner, now)
-            else:
-                assert step.rows is not None
-                runner.choose(WANTED, write_select(step.rows, now, hidden=("_row",)))
-                self._fetch(step)
-        return self._opened.problems()
+    def _visible(self, view: str) -> str:
+        """Return the view that a query names for a scan: the union that it is a member of, or its own."""
+        for scan in self._scans.values():
+            if isinstance(scan, UnionScan) and any(isinstance(one, Scan) and one.view == view for one in scan.members):
+                return scan.view
+        return view
 
-    def _list(self, stage: Stage, runner: Runner, now: int) -> None:
-        assert self._opened is not None
+    def _list(self, stage: FetchStage, runner: Runner, now: int) -> None:
         scan = stage.scan
         names: list[tuple[Raw, ...]] = []
         if stage.rows is not None:
-            names = list(dict.fromkeys(runner.run(write_select(stage.rows, now, hidden=scan.drives))))
-            if stage.rows.table.physical == "images":  # those of other tools are no names of registries
+            names = list(dict.fromkeys(self._lookups(stage, stage.rows, runner, now)))
+            if stage.rows.table.physical == "images":  # names of other tools are not names of registries
                 names = [name for name in names if isinstance(read_name(str(name[0])), Reference)]
         for target in scan.targets:
             if isinstance(target, b.Select):
                 names += dict.fromkeys(self._names(target))
-        self._fillers[scan.view] = filler = self._opened.filler(scan, stage.platform)
-        filler.begin([name for name in names if name[0] is not None])
+        opened = scan.provider.open(scan.request(stage.platform).replace(fresh=self._fresh))
+        self._open[scan.view] = opened
+        try:
+            opened.list_rows([name for name in names if name[0] is not None])
+        except Interrupted:
+            raise
+        except ImqError as error:
+            if stage.union is None:
+                raise
+            self._failed.append((scan.view, error))  # the other sources of the union answer
+            opened.close()
+            del self._open[scan.view]
+        if stage.union is not None:
+            self._make_union(stage, stage.union, runner)
 
-    def _fetch(self, stage: Stage) -> None:
-        self._fillers[stage.scan.view].fetch(stage)
+    def _lookups(self, stage: FetchStage, rows: b.Select, runner: Runner, now: int) -> Iterator[tuple[Raw, ...]]:
+        """Yield the values that a scan is looked up by; of a union's rows those of the member that is like it."""
+        if stage.union is None or stage.outer is None:
+            yield from runner.run(write_select(rows, now, hidden=stage.scan.lookup_fields))
+            return
+        place = next(at for at, one in enumerate(stage.outer.members) if one.source == stage.scan.source)
+        for *found, member in runner.run(write_select(rows, now, hidden=(*stage.scan.lookup_fields, "_member"))):
+            if member == place:
+                yield tuple(found)
 
-    def _batches(self, step: Batches, runner: Runner, now: int) -> None:
+    def _make_union(self, stage: FetchStage, union: UnionScan, runner: Runner) -> None:
+        """Make the view of a union behind the listing of its last member."""
+        scans = [member for member in union.members if isinstance(member, Scan)]
+        if stage.scan.view != scans[-1].view:
+            return
+        views = [
+            (at, member.table.physical, runner.columns(member.table.physical))
+            for at, member in enumerate(union.members)
+            if isinstance(member, NativeMember) or member.view in self._open
+        ]
+        kept = [field.name for field in union.table.kept]
+        runner.make_view(union.view, write_union(kept, views, len(union.members)))
+        self._unions.add(union.view)
+
+    def _choose(self, stage: FetchStage, rows: b.Select, runner: Runner, now: int, *, within: str = "") -> int:
+        """Choose the rows that something is fetched for; return how many of the query there are."""
+        sql = write_select(rows, now, hidden=("_row",))
+        if stage.union is None:
+            return runner.choose(CHOSEN, sql, within=within)
+        count = runner.choose(_MAPPED, sql, within=within)
+        self._map_rows(stage, _MAPPED, CHOSEN, runner)
+        return count
+
+    @staticmethod
+    def _map_rows(stage: FetchStage, union_rows: str, own_rows: str, runner: Runner) -> None:
+        """Put the rows of one member of a union into a table, by their own numbers."""
+        assert stage.union is not None
+        views = [member.table.physical for member in stage.union.members]
+        runner.map_rows(own_rows, union_rows, len(views), views.index(stage.scan.view))
+
+    def _fetch(self, stage: FetchStage) -> None:
+        request = stage.fetch_request()
+        if request is not None and stage.scan.view in self._open:
+            self._open[stage.scan.view].fetch(request)
+
+    def _run_batches(self, step: BatchedStages, runner: Runner, now: int) -> None:
         """Fetch for the first rows in order, and for more as long as too few of them are in the answer."""
         select, first = step.select, step.stages[0]
         assert first.rows is not None
         whole = select.replace(columns=(), count=False, limit=None, skip=None, order=(), link="", nonempty="")
-        runner.choose(_LOOKED, None)
-        size, done = max(_FIRST_BATCH, 2 * step.wanted), 0
+        runner.choose(_SEEN, None)
+        size, done = max(_FIRST_BATCH, 2 * step.limit), 0
         while True:
             batch = first.rows.replace(order=select.order, limit=b.Cut(size, ()), skip=b.Cut(done, ()))
-            found = runner.choose(WANTED, write_select(batch, now, hidden=("_row",)))
-            runner.choose(_LOOKED, None, add=WANTED)
-            for place, stage in enumerate(step.stages):
+            found = runner.choose(_BATCH, write_select(batch, now, hidden=("_row",)))
+            runner.choose(_SEEN, None, add=_BATCH)
+            for stage in step.stages:
                 assert stage.rows is not None
-                if place:
-                    runner.choose(WANTED, write_select(stage.rows, now, hidden=("_row",)), within=_LOOKED)
+                if stage is not first:
+                    self._choose(stage, stage.rows, runner, now, within=_SEEN)
+                elif stage.union is not None:
+                    self._map_rows(stage, _BATCH, CHOSEN, runner)
+                else:
+                    runner.choose(CHOSEN, None)
+                    runner.choose(CHOSEN, None, add=_BATCH)
                 self._fetch(stage)
             done += found
             if found < size:
                 return
-            if runner.count(write_select(whole, now, hidden=("_row",)), within=_LOOKED) >= step.wanted:
+            if runner.count(write_select(whole, now, hidden=("_row",)), within=_SEEN) >= step.limit:
                 break
             size *= 2
-        self._fillers[first.scan.view].keep(_LOOKED)
+        for stage in {stage.scan.view: stage for stage in step.stages}.values():
+            rows = _SEEN
+            if stage.union is not None:
+                self._map_rows(stage, _SEEN, rows := _MAPPED, runner)
+            if stage.scan.view in self._open:
+                self._open[stage.scan.view].retain(rows)
+
+
+def _union_table(tables: list[Table]) -> Table:
+    """Return the table that rows of several sources make: the fields of all, and the relations that all have."""
+    fields = {field.name: field for table in reversed(tables) for field in table.fields}
+    relations = []
+    for relation in tables[0].relations:
+        found = [one for table in tables if (one := table.relation(relation.name)) is not None]
+        if len(found) < len(tables) or any(one.table != relation.table for one in found):
+            continue
+        same = bool(relation.source) and all(one == relation for one in found)
+        relations.append(relation if same else relation.replace(members=tuple(found)))
+    order = dict.fromkeys(field.name for table in tables for field in table.fields)
+    for name in order:  # a field that one of the sources cannot see is not seen of all rows
+        own = [table.find(name) for table in tables]
+        fields[name] = fields[name].replace(unseen=any(one is not None and one.unseen for one in own))
+    return tables[0].replace(fields=tuple(fields[name] for name in order), relations=tuple(relations))

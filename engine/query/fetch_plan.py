@@ -1,164 +1,242 @@
-"""How a question to a registry is staged: the cheap is asked first, and the dear only for the rows that are left.
+"""How rows of sources are fetched: listed first, then level by level for the rows that are left.
 
-A source that is not SQLite lists its rows with what the list tells, and fetches the rest by cost, level by level
-(`tables.Cost`). A stage is one such step, with the query that chooses its rows: all that is known by then of the
-condition. Stages are worked out before anything is asked, so that `explain` shows what will be done.
+A source that is not SQLite lists its rows with what a listing says. The other fields are fetched in the order of the
+levels that the source declares. A stage is one such step, with the query that chooses its rows by all that is known of
+the condition by then. Stages are planned before anything is requested, so that `explain` can show them.
 
-The condition that rows must meet at a stage is implied by the whole one: what is not known yet counts as true, whether
-it stands under `not` or not. So no row is lost, and the last word is the whole query's, in SQL, over what was fetched.
+The condition that rows must meet at a stage is implied by the whole one: what is not known yet counts as true, also
+under `not`. So no row is lost, and the whole query decides at the end, in SQL, over what was fetched.
 """
 
 from __future__ import annotations
 
-from imq.engine.catalog.tables import Cost
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import ir as b
+from .source import FetchRequest, ScanRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Mapping
 
-    from imq.engine.catalog.tables import Field, Table
-    from imq.engine.sources.source_ref import Place
+    from imq.engine.catalog.schema import FetchLevel, Field, Table
 
-LEVELS = tuple(Cost)
+    from .source import SourceRef, StagedTable
 
 
 class Scan(Record):
-    """Rows that have to be asked for. `view` is what they are called in SQL.
+    """Rows of one source that must be fetched. `view` is what SQL calls them.
 
-    `targets` are what follows `of`: names, and queries of names. What `drives` it are columns of the row outside; `one`
-    says that a name means the one thing that it stands for, and not all tags of a repository.
+    `targets` are what follows `of`: names, and queries of names. The rest is as in `ScanRequest`.
     """
 
     view: str
     table: Table
+    source: str
+    provider: StagedTable
     targets: tuple[str | b.Select, ...]
-    places: tuple[Place, ...]
-    drives: tuple[str, ...]
-    one: bool = False
+    refs: tuple[SourceRef, ...]
+    lookup_fields: tuple[str, ...]
+    single_image: bool = False
+
+    def rank_of(self, field: Field) -> int:
+        """Return the place of a field's level among those of the source, from 1; 0 when a listing tells the field."""
+        own = self.table.find(field.name)
+        if own is None or own.level is None:
+            return 0
+        return self.provider.levels.index(own.level) + 1
+
+    def request(self, platform: str) -> ScanRequest:
+        """Return what the source is asked for; the names of queries are not among the targets yet."""
+        targets = tuple(target for target in self.targets if isinstance(target, str))
+        of_queries = len(targets) < len(self.targets)
+        return ScanRequest(
+            self.view, self.table, targets, self.refs, self.lookup_fields, self.single_image, platform, of_queries
+        )
 
 
-class Stage(Record):
-    """One step: list the rows of a scan (`cost` LISTED), or fetch `fields` of this cost for the rows of `rows`.
+class NativeMember(Record):
+    """A member of a union whose rows are in SQLite already, under this name."""
 
-    A scan that is driven lists what the columns that drive it name in the rows of `rows`. `platform` is the one that a
-    condition names; of an index, it is what its other fields are about. `more` says that dearer things of the same rows
-    are fetched next, and that no condition stands between.
+    table: Table
+    source: str
+
+
+class UnionScan(Record):
+    """The rows of several sources in one view. A row's `_row` is its member's, times the count, plus the member's place.
+
+    `_member` says which member a row is of.
+    """
+
+    view: str
+    table: Table
+    members: tuple[Scan | NativeMember, ...]
+
+
+AnyScan = Scan | UnionScan
+
+
+class FetchStage(Record):
+    """One step: list the rows of a scan (no `level`), or fetch `fields` of this level for the rows of `rows`.
+
+    A scan with lookup fields lists what these columns of `rows` name. `platform` is the one that a condition names.
+    `continues` says that the next level follows for the same rows. `union`: the scan is a member of it; `outer`: so
+    are the rows that it looks up.
     """
 
     scan: Scan
-    cost: Cost
+    level: FetchLevel | None = None
     rows: b.Select | None = None
     fields: frozenset[Field] = frozenset()
     platform: str = ""
-    more: bool = False
+    continues: bool = False
+    union: UnionScan | None = None
+    outer: UnionScan | None = None
+
+    def fetch_request(self) -> FetchRequest | None:
+        """Return what is fetched; None: the rows are listed."""
+        return FetchRequest(self.level, self.fields, self.continues) if self.level is not None else None
 
 
-class Batches(Record):
-    """Stages that are done for some rows at a time, in the order of the query, until it has as many as it wants."""
+class BatchedStages(Record):
+    """Stages that are run for some rows at a time, in the order of the query, until `limit` rows are in the answer."""
 
     select: b.Select
-    stages: tuple[Stage, ...]
-    wanted: int
+    stages: tuple[FetchStage, ...]
+    limit: int
 
 
-Step = Stage | Batches
+Step = FetchStage | BatchedStages
 
 
-class Stager:
-    """Works the stages of one statement out. `scans` are the rows that have to be asked for, by what SQL calls them."""
+class FetchPlanner:
+    """Plans the stages of one statement. `scans` are the rows that must be fetched, by what SQL calls them."""
 
-    def __init__(self, scans: Mapping[str, Scan]) -> None:
+    def __init__(self, scans: Mapping[str, AnyScan]) -> None:
         self._scans = scans
         self._listed: set[str] = set()
 
-    def steps(
-        self, select: b.Select, drivers: b.Select | None = None, outside: b.Select | None = None
+    def plan(
+        self, select: b.Select, lookups: b.Select | None = None, outside: b.Select | None = None
     ) -> Iterator[Step]:
         """Yield the steps of a query and of those inside it, in order.
 
-        `drivers` are the rows that name what is asked for; `outside` those that the rows of a relation belong to.
+        `lookups` are the rows by which a scan looks rows up; `outside` those that the rows of a relation belong to.
         """
-        if not self._asks(select):
+        if not self._needs_fetch(select):
             return
         for part in (select.base, *(select.of or ())):
             if isinstance(part, b.Union):
-                yield from self.steps(part.left)
-                yield from self.steps(part.right)
+                yield from self.plan(part.left)
+                yield from self.plan(part.right)
             elif isinstance(part, b.Select):
-                yield from self.steps(part)
-        for inner in _within(select):
+                yield from self.plan(part)
+        for inner in _queries_inside(select):
             if not inner.link:
-                yield from self.steps(inner)
+                yield from self.plan(inner)
         scan = self._scans.get(select.table.physical)
         if scan is not None and scan.view not in self._listed:
             self._listed.add(scan.view)
-            for target in scan.targets:
-                if isinstance(target, b.Select):
-                    yield from self.steps(target)
-            yield Stage(scan, Cost.LISTED, drivers, platform=_platform(select.where))
-        yield from self._levels(select, outside)
+            yield from self._list(scan, select, lookups)
+        yield from self._fetch(select, outside)
 
-    def condition(self, condition: b.Bound) -> Iterator[Step]:
+    def plan_condition(self, condition: b.Bound) -> Iterator[Step]:
         """Yield the steps of a condition about no row."""
-        for inner in _selects_of((condition,)):
-            yield from self.steps(inner)
+        for inner in _selects_in((condition,)):
+            yield from self.plan(inner)
 
-    def _asks(self, select: b.Select) -> bool:
+    def _list(self, scan: AnyScan, select: b.Select, lookups: b.Select | None) -> Iterator[Step]:
+        union = scan if isinstance(scan, UnionScan) else None
+        around = self._scans.get(lookups.table.physical) if lookups is not None else None
+        for member in self.members(scan):
+            for target in member.targets:
+                if isinstance(target, b.Select):
+                    yield from self.plan(target)
+            yield FetchStage(
+                member,
+                rows=lookups,
+                platform=_platform(select.where),
+                union=union,
+                outer=around if union is not None and isinstance(around, UnionScan) else None,
+            )
+
+    @staticmethod
+    def members(scan: AnyScan | None) -> tuple[Scan, ...]:
+        """Return the scans that a view is made of."""
+        if scan is None:
+            return ()
+        if isinstance(scan, Scan):
+            return (scan,)
+        return tuple(member for member in scan.members if isinstance(member, Scan))
+
+    def _needs_fetch(self, select: b.Select) -> bool:
         return any(inner.table.physical in self._scans for inner in b.selects(select))
 
-    def _levels(self, select: b.Select, outside: b.Select | None) -> Iterator[Step]:
+    def _fetch(self, select: b.Select, outside: b.Select | None) -> Iterator[Step]:
         """Yield what the rows of a query itself need: first for its condition and its cuts, then for its columns."""
-        asked = select.table.physical in self._scans
-        deciding = self._things(select, _deciding(select))
-        steps, ready = self._fetched(select, deciding, _Ready(native=not asked), outside, cuts=False)
-        own = select.table.physical
-        stages = tuple(step for step in steps if isinstance(step, Stage) and step.scan.view == own)
-        wanted = _early(select) if asked and len(stages) == len(steps) > 0 else 0
-        if wanted:
-            yield Batches(select, stages, wanted)
+        scan = self._scans.get(select.table.physical)
+        scans = self.members(scan)
+        union = scan if isinstance(scan, UnionScan) else None
+        deciding = self._needs(select, scans, _deciding(select))
+        steps, known = self._stages(select, scans, union, deciding, _Known(), outside, cuts=False)
+        own = {member.view for member in scans}
+        stages = tuple(step for step in steps if isinstance(step, FetchStage) and step.scan.view in own)
+        limit = _early(select, scans) if scans and len(stages) == len(steps) > 0 else 0
+        if limit:
+            yield BatchedStages(select, stages, limit)
         else:
             yield from steps
-        rest = self._things(select, tuple(b.values(select)))
-        yield from self._fetched(select, rest, ready, outside, cuts=True)[0]
+        rest = self._needs(select, scans, tuple(b.values(select)))
+        yield from self._stages(select, scans, union, rest, known, outside, cuts=True)[0]
 
-    def _fetched(
-        self, select: b.Select, things: list[_Thing], ready: _Ready, outside: b.Select | None, *, cuts: bool
-    ) -> tuple[list[Step], _Ready]:
-        """Return the stages for these things, cheapest first, and what is known behind them."""
+    def _stages(
+        self,
+        select: b.Select,
+        scans: tuple[Scan, ...],
+        union: UnionScan | None,
+        needs: list[_Need],
+        known: _Known,
+        outside: b.Select | None,
+        *,
+        cuts: bool,
+    ) -> tuple[list[Step], _Known]:
+        """Return the stages for these needs, lowest level first, and what is known behind them."""
         steps: list[Step] = []
-        things = [thing for thing in things if not ready.has(thing)]
-        for place, thing in enumerate(things):
-            rows = self._rows(select, ready, outside, cuts=cuts)
-            if isinstance(thing, b.Select):
-                scan = self._scans.get(thing.table.physical)
-                driven = scan is not None and scan.drives
-                drivers = _comparable(rows, select.where, thing, ready) if driven else None
-                steps += self.steps(thing, drivers, rows)
-                ready = ready.replace(inner=ready.inner | {id(thing)})
+        needs = [need for need in needs if not known.has(need)]
+        for place, need in enumerate(needs):
+            if isinstance(need, b.Select):
+                inner = self._scans.get(need.table.physical)
+                looks_up = any(member.lookup_fields for member in self.members(inner))
+                rows = self._rows(select, known, scans, outside, cuts=cuts)
+                lookups = _comparable(rows, select.where, need, known, scans) if looks_up else None
+                steps += self.plan(need, lookups, rows)
+                known = known.replace(inner=known.inner | {id(need)})
                 continue
-            level, fields = thing
-            after = ready.replace(fields=ready.fields | fields)
-            following = things[place + 1] if place + 1 < len(things) else None
-            more = (
-                following is not None
-                and not isinstance(following, b.Select)
-                and self._rows(select, after, outside, cuts=cuts) == rows
+            rows = self._rows(select, known, (need.scan,), outside, cuts=cuts and len(scans) == 1)
+            after = known.replace(fields=known.fields | need.names())
+            following = needs[place + 1] if place + 1 < len(needs) else None
+            continues = (
+                isinstance(following, _LevelNeed)
+                and following.scan.view == need.scan.view
+                and self._rows(select, after, (need.scan,), outside, cuts=cuts and len(scans) == 1) == rows
             )
-            steps.append(Stage(self._scans[select.table.physical], LEVELS[level], rows, fields, more=more))
-            ready = after
-        return steps, ready
+            level = need.scan.provider.levels[need.rank - 1]
+            steps.append(FetchStage(need.scan, level, rows, need.fields, continues=continues, union=union))
+            known = after
+        return steps, known
 
-    def _rows(self, select: b.Select, ready: _Ready, outside: b.Select | None, *, cuts: bool) -> b.Select:
-        """Return the query for the rows that can still be in the answer, by what is known.
+    def _rows(
+        self, select: b.Select, known: _Known, scans: tuple[Scan, ...], outside: b.Select | None, *, cuts: bool
+    ) -> b.Select:
+        """Return the query for the rows of these scans that can still be in the answer, by what is known.
 
         `cuts`: its order and its limits are known too, so that only the rows of the answer are left. Those of a
         relation count within the rows that belong to one row outside, so there they cut nothing.
         """
-        inside = {id(inner) for inner in _within(select) if inner.link and self._asks(inner)}
-        where = implied(select.where, lambda part: ready.knows(part, inside)) if select.where is not None else None
-        if outside is not None and select.link and select.table.physical not in self._scans:
+        staged = {id(inner) for inner in _queries_inside(select) if inner.link and self._needs_fetch(inner)}
+        where = None
+        if select.where is not None:
+            where = weaken_condition(select.where, lambda part: known.covers(part, staged, scans))
+        if outside is not None and select.link and not scans:
             belongs = b.Belongs(select.link, outside)
             where = belongs if where is None else b.Every((belongs, where))
         rows = select.replace(columns=(), where=where, link="", count=False, nonempty="", whole=True)
@@ -166,90 +244,108 @@ class Stager:
             return rows
         return rows.replace(group=None, having=None, order=(), limit=None, skip=None, spared=None, until=None)
 
-    def _things(self, select: b.Select, values: tuple[b.Bound, ...]) -> list[_Thing]:
-        """Return what these values need that the list does not tell: levels of fields and rows of relations."""
-        own: dict[int, set[Field]] = {}
-        ranked: list[tuple[float, int, _Thing]] = []
-        asked = select.table.physical in self._scans
+    def _needs(self, select: b.Select, scans: tuple[Scan, ...], values: tuple[b.Bound, ...]) -> list[_Need]:
+        """Return what these values need that listings do not tell: levels of fields, and rows of relations."""
+        own: dict[tuple[int, int], set[Field]] = {}
+        ranked: list[tuple[float, int, _Need]] = []
+
+        def require(field: Field) -> int:
+            ranks = [scan.rank_of(field) for scan in scans]
+            for at, rank in enumerate(ranks):
+                if rank:
+                    own.setdefault((rank, at), set()).add(field)
+            return max(ranks, default=0)
+
         for value in b.walk(values):
-            if asked and isinstance(value, b.Column | b.Item) and value.field.cost is not Cost.LISTED:
-                own.setdefault(LEVELS.index(value.field.cost), set()).add(value.field)
+            if isinstance(value, b.Column | b.Item):
+                require(value.field)
             inner = b.inner(value)
-            if inner is not None and inner.link and self._asks(inner) and all(inner is not one for *_, one in ranked):
-                scan = self._scans.get(inner.table.physical)
-                fields = [select.table.find(name) for name in (scan.drives if scan is not None else ())]
-                driving = [field for field in fields if field is not None and asked]
-                for field in driving:
-                    if field.cost is not Cost.LISTED:
-                        own.setdefault(LEVELS.index(field.cost), set()).add(field)
-                dearest = max((LEVELS.index(field.cost) for field in driving), default=0)
-                ranked.append((dearest + 0.5, len(ranked), inner))
-        ranked += [(level, -1, (level, frozenset(fields))) for level, fields in own.items()]
-        return [thing for _, _, thing in sorted(ranked, key=lambda one: one[:2])]
+            if inner is None or not inner.link or not self._needs_fetch(inner):
+                continue
+            if all(inner is not one for *_, one in ranked):
+                highest = 0
+                for member in self.members(self._scans.get(inner.table.physical)):
+                    found = (select.table.find(name) for name in member.lookup_fields)
+                    highest = max([highest, *(require(field) for field in found if field is not None)])
+                ranked.append((highest + 0.5, len(ranked), inner))
+        ranked += [
+            (rank, at - len(scans), _LevelNeed(scans[at], rank, frozenset(fields)))
+            for (rank, at), fields in own.items()
+        ]
+        return [need for _, _, need in sorted(ranked, key=lambda one: one[:2])]
 
 
-_Thing = tuple[int, "frozenset[Field]"] | b.Select
+class _LevelNeed(Record):
+    """Fields of one level of one scan."""
+
+    scan: Scan
+    rank: int
+    fields: frozenset[Field]
+
+    def names(self) -> frozenset[tuple[str, str]]:
+        """Return the fields with their scan, by name."""
+        return frozenset((self.scan.view, field.name) for field in self.fields)
+
+
+_Need = _LevelNeed | b.Select
 """A level of a query's own fields, or a query inside it about what belongs to its rows."""
 
 
-class _Ready(Record):
-    """What is known: these fields beside those that the list tells, and the queries inside that were asked.
+class _Known(Record):
+    """What is known beside the fields that listings tell: fields by scan and name, and queries inside, by identity."""
 
-    The queries are told by their identity. `native`: every field is known, for SQLite has them all.
-    """
-
-    native: bool
-    fields: frozenset[Field] = frozenset()
+    fields: frozenset[tuple[str, str]] = frozenset()
     inner: frozenset[int] = frozenset()
 
-    def has(self, thing: _Thing) -> bool:
+    def has(self, need: _Need) -> bool:
         """Whether all of it is known."""
-        return id(thing) in self.inner if isinstance(thing, b.Select) else thing[1] <= self.fields
+        return id(need) in self.inner if isinstance(need, b.Select) else need.names() <= self.fields
 
-    def knows(self, condition: b.Bound, asked: Container[int]) -> bool:
-        """Whether all that a condition reads is known; `asked` are the queries inside that have to be asked."""
+    def covers(self, condition: b.Bound, staged: Container[int], scans: tuple[Scan, ...]) -> bool:
+        """Whether all that a condition reads is known of the rows of these scans; `staged` are queries to fetch for."""
         for value in b.walk((condition,)):
-            if isinstance(value, b.Column | b.Item) and not self._tells(value.field):
-                return False
+            if isinstance(value, b.Column | b.Item):
+                name = value.field.name
+                if any(scan.rank_of(value.field) and (scan.view, name) not in self.fields for scan in scans):
+                    return False
             inner = b.inner(value)
-            if inner is not None and id(inner) in asked and id(inner) not in self.inner:
+            if inner is not None and id(inner) in staged and id(inner) not in self.inner:
                 return False
         return True
 
-    def _tells(self, field: Field) -> bool:
-        return self.native or field.cost is Cost.LISTED or field in self.fields
 
-
-def _comparable(rows: b.Select, where: b.Bound | None, thing: b.Select, ready: _Ready) -> b.Select:
+def _comparable(
+    rows: b.Select, where: b.Bound | None, need: b.Select, known: _Known, scans: tuple[Scan, ...]
+) -> b.Select:
     """Leave rows out for which a query inside a condition need not be asked.
 
     It is compared with a value of the row. Where that is unknown, so is the comparison, whatever the answer is.
     """
-    found = [value for value in b.walk(() if where is None else (where,)) if b.inner(value) is thing]
+    found = [value for value in b.walk(() if where is None else (where,)) if b.inner(value) is need]
     for test in b.walk((where,)) if where is not None and len(found) == 1 else ():
         if isinstance(test, b.Test) and found[0] in (test.left, test.right):
             other = test.right if test.left is found[0] else test.left
-            if ready.knows(other, ()):
-                known = b.IsKnown(other, known=True)
-                return rows.replace(where=known if rows.where is None else b.Every((rows.where, known)))
+            if known.covers(other, (), scans):
+                is_known = b.IsKnown(other, known=True)
+                return rows.replace(where=is_known if rows.where is None else b.Every((rows.where, is_known)))
     return rows
 
 
-def implied(condition: b.Bound, known: Callable[[b.Bound], bool]) -> b.Bound | None:
+def weaken_condition(condition: b.Bound, known: Callable[[b.Bound], bool]) -> b.Bound | None:
     """Return what a condition implies of what is known; None when that is nothing."""
     match condition:
         case b.Every(operands):
-            parts = [part for operand in operands if (part := implied(operand, known)) is not None]
+            parts = [part for operand in operands if (part := weaken_condition(operand, known)) is not None]
             return None if not parts else parts[0] if len(parts) == 1 else b.Every(tuple(parts))
         case b.Any(operands):
-            either = [implied(operand, known) for operand in operands]
+            either = [weaken_condition(operand, known) for operand in operands]
             return None if None in either else b.Any(tuple(part for part in either if part is not None))
         case b.Negation(b.Any(operands)):
-            return implied(b.Every(tuple(b.Negation(operand) for operand in operands)), known)
+            return weaken_condition(b.Every(tuple(b.Negation(operand) for operand in operands)), known)
         case b.Negation(b.Every(operands)):
-            return implied(b.Any(tuple(b.Negation(operand) for operand in operands)), known)
+            return weaken_condition(b.Any(tuple(b.Negation(operand) for operand in operands)), known)
         case b.Negation(b.Negation(operand)):
-            return implied(operand, known)
+            return weaken_condition(operand, known)
         case _:
             return condition if known(condition) else None
 
@@ -266,8 +362,8 @@ def _deciding(select: b.Select) -> tuple[b.Bound, ...]:
     return tuple(found)
 
 
-def _early(select: b.Select) -> int:
-    """Return after how many rows a query is done, in its order, by what the list tells; 0: when all were looked at."""
+def _early(select: b.Select, scans: tuple[Scan, ...]) -> int:
+    """Return how many rows, in the order that listings tell, make a query's answer; 0: all must be looked at."""
     if select.limit is None or select.limit.per or select.spared or select.until or select.group is not None:
         return 0
     if select.link:  # it counts within the rows that belong to one row outside
@@ -275,29 +371,31 @@ def _early(select: b.Select) -> int:
     if select.skip is not None and select.skip.per:
         return 0
     for value in b.walk(key.value for key in select.order):
-        if b.inner(value) is not None or (isinstance(value, b.Column | b.Item) and value.field.cost is not Cost.LISTED):
+        if b.inner(value) is not None:
+            return 0
+        if isinstance(value, b.Column | b.Item) and any(scan.rank_of(value.field) for scan in scans):
             return 0
     return select.limit.count + (select.skip.count if select.skip else 0)
 
 
 def _platform(where: b.Bound | None) -> str:
     """Return the platform that a condition demands: `platform = linux/arm64`, or by its architecture."""
-    said = {"platform": "", "os": "linux", "architecture": "", "variant": ""}
+    named = {"platform": "", "os": "linux", "architecture": "", "variant": ""}
     for part in where.operands if isinstance(where, b.Every) else (where,):
         match part:
-            case b.Test("=", b.Column(field), b.Value(value)) if field.name in said:
-                said[field.name] = str(value)
-    if said["platform"] or not said["architecture"]:
-        return said["platform"]
-    return "/".join(part for part in (said["os"], said["architecture"], said["variant"]) if part)
+            case b.Test("=", b.Column(field), b.Value(value)) if field.name in named:
+                named[field.name] = str(value)
+    if named["platform"] or not named["architecture"]:
+        return named["platform"]
+    return "/".join(part for part in (named["os"], named["architecture"], named["variant"]) if part)
 
 
-def _within(select: b.Select) -> Iterator[b.Select]:
+def _queries_inside(select: b.Select) -> Iterator[b.Select]:
     """Yield the queries directly inside a query's expressions."""
-    yield from _selects_of(tuple(b.values(select)))
+    yield from _selects_in(tuple(b.values(select)))
 
 
-def _selects_of(values: tuple[b.Bound, ...]) -> Iterator[b.Select]:
+def _selects_in(values: tuple[b.Bound, ...]) -> Iterator[b.Select]:
     for value in b.walk(values):
         if (inner := b.inner(value)) is not None:
             yield inner

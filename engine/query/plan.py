@@ -7,7 +7,7 @@ empty, or that must hold digests, first looks at the list.
 
 from __future__ import annotations
 
-from imq.engine.catalog.tables import HISTORY, IMAGES, LAYERS, USAGE, Cost
+from imq.engine.catalog.tables import USAGE
 from imq.engine.query.sql.statements import Sql, write_check, write_condition, write_select, write_strange, write_values
 from imq.engine.result import Heading
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -17,9 +17,11 @@ from . import ir as b
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from imq.engine.catalog.tables import Field
+    from imq.engine.catalog.schema import FetchLevel, Field
 
     from .fetch_plan import Step
+
+    NativeLevels = frozenset[tuple[str, str, FetchLevel]]
 
 
 class Check(Record):
@@ -34,16 +36,16 @@ class Check(Record):
 
 
 class Plan(Record):
-    """A query ready to run at the time `now`. `measures` says that unpacked sizes must be known first.
+    """A query ready to run at the time `now`.
 
-    `steps` are what has to be asked of sources before (see stages.py). `reads_store`: whether a table of the store is
-    read.
+    `native_levels` are what tables in SQLite must know first: source, table and level. `steps` are the stages that
+    fetch rows of other sources (see fetch_plan.py). `reads_store`: whether a table of the store is read.
     """
 
     select: b.Select
     sql: Sql
     now: int
-    measures: bool
+    native_levels: NativeLevels
     checks: tuple[Check, ...] = ()
     steps: tuple[Step, ...] = ()
     reads_store: bool = False
@@ -55,7 +57,7 @@ class Assertion(Record):
     condition: b.Bound
     sql: Sql
     now: int
-    measures: bool
+    native_levels: NativeLevels
     checks: tuple[Check, ...] = ()
     steps: tuple[Step, ...] = ()
     reads_store: bool = False
@@ -81,21 +83,29 @@ def _is_stored(select: b.Select) -> bool:
     return not given and (select.table.physical in _STORED or select.table.name == "usage")
 
 
-def plan(select: b.Select, now: int, hidden: tuple[str, ...] = (), steps: tuple[Step, ...] = ()) -> Plan:
+def plan(
+    select: b.Select,
+    now: int,
+    hidden: tuple[str, ...] = (),
+    steps: tuple[Step, ...] = (),
+    native_levels: NativeLevels = frozenset(),
+) -> Plan:
     """Return the plan of a query; `hidden` are columns of the source to be added after the selected ones."""
     every = tuple(b.selects(select))
     return Plan(
         select,
         write_select(select, now, hidden=hidden),
         now,
-        _measures(every),
+        native_levels,
         _checks(every, now),
         steps,
         _reads_store(every),
     )
 
 
-def plan_assertion(condition: b.Bound, now: int, steps: tuple[Step, ...] = ()) -> Assertion:
+def plan_assertion(
+    condition: b.Bound, now: int, steps: tuple[Step, ...] = (), native_levels: NativeLevels = frozenset()
+) -> Assertion:
     """Return the plan of a condition about no row."""
     every = tuple(
         select for value in b.walk((condition,)) if (select_ := b.inner(value)) for select in b.selects(select_)
@@ -104,7 +114,7 @@ def plan_assertion(condition: b.Bound, now: int, steps: tuple[Step, ...] = ()) -
         condition,
         write_condition(condition, now),
         now,
-        _measures(every),
+        native_levels,
         _checks(every, now),
         steps,
         _reads_store(every),
@@ -121,12 +131,11 @@ def headings(select: b.Select) -> tuple[Heading, ...]:
     return tuple(Heading(c.name, c.title, c.value.kind, c.field) for c in select.columns)
 
 
-def _measures(selects: Iterable[b.Select]) -> bool:
-    return any(field.cost is Cost.CONTENT for select in selects for field in fields_read(select))
-
-
 def _reads_store(selects: Iterable[b.Select]) -> bool:
-    return any(select.table in (IMAGES, LAYERS, HISTORY) or select.table.name == USAGE.name for select in selects)
+    return any(
+        (select.table.name in _STORED and not select.table.staged) or select.table.name == USAGE.name
+        for select in selects
+    )
 
 
 def _checks(selects: Iterable[b.Select], now: int) -> tuple[Check, ...]:

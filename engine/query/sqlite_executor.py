@@ -88,6 +88,28 @@ class Runner:
             raise broken(problem) from problem
         return count
 
+    def map_rows(self, own: str, union: str, count: int, place: int) -> None:
+        """Make a temporary table of the `_row` that rows of a union have in its member at `place`, of `count`."""
+        self.choose(own, None)
+        text = f"INSERT INTO temp.{own} SELECT (_row - ?) / ? FROM temp.{union} WHERE (_row - ?) % ? = 0"
+        self.connection.execute(text, (place, count, place, count))
+
+    def make_view(self, name: str, text: str) -> None:
+        """Make a temporary view of a query."""
+        self.connection.execute(f"CREATE TEMP VIEW {name} AS {text}")
+
+    def drop_view(self, name: str) -> bool:
+        """Drop a temporary view; False while an answer that reads it is being walked."""
+        try:
+            self.connection.execute(f"DROP VIEW IF EXISTS temp.{name}")
+        except sqlite3.OperationalError:
+            return False
+        return True
+
+    def columns(self, name: str) -> list[str]:
+        """Return the names of the columns of a table or view."""
+        return [row[1] for row in self.connection.execute(f"PRAGMA table_xinfo({name})")]
+
     def count(self, sql: Sql, *, within: str) -> int:
         """Return how many rows of a statement have their `_row` in a temporary table."""
         text = f"SELECT count(*) FROM ({sql.text}) WHERE _row IN (SELECT _row FROM temp.{within})"

@@ -32,8 +32,8 @@ def unseen(field: Field, span: Span | None) -> StatementError:
 
 def check_seen(select: b.Select, verb: str, span: Span | None) -> None:
     """Refuse a removal in a registry by something that cannot be seen there. Raises `StatementError` (`unseen`)."""
-    for table, field in _fields(select, columns=False):
-        if field is None or field.of_containers or (table.remote and field.unseen):
+    for _, field in _fields(select, columns=False):
+        if field is None or field.of_containers or field.unseen:
             error = unseen(field or CONTAINERS.fields[0].replace(of_containers=True), span)
             error.message += f", so {verb} cannot go by it"
             raise error
@@ -41,7 +41,7 @@ def check_seen(select: b.Select, verb: str, span: Span | None) -> None:
 
 def unseen_fields(select: b.Select) -> tuple[str, ...]:
     """Return the fields by which a question goes and that its registry cannot see, by their names, each once."""
-    fields = (field for table, field in _fields(select, columns=False) if field is not None and table.remote)
+    fields = (field for _, field in _fields(select, columns=False) if field is not None)
     return tuple(dict.fromkeys(field.name for field in fields if field.unseen))
 
 
@@ -65,7 +65,7 @@ def _fields(select: b.Select, *, columns: bool) -> Iterator[tuple[Table, Field |
     for part in (select.base, *(select.of or ())):
         if isinstance(part, b.Union):
             for side in (part.left, part.right):
-                yield from _fields(side, columns=columns and not side.table.remote)
+                yield from _fields(side, columns=columns and not side.table.staged)
         elif isinstance(part, b.Select):
             yield from _fields(part, columns=not part.whole)
 

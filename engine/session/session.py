@@ -15,10 +15,9 @@ from itertools import chain, islice
 from imq.engine.actions import ABSENT, DESTROYING, VERBS, Planning, Takes, verb_of
 from imq.engine.catalog.settings import bound, sized, span_of
 from imq.engine.catalog.tables import ELSEWHERE, SEARCHED, TABLES, Kind
-from imq.engine.progress import counted
 from imq.engine.query.binder import Scope, bind, bind_condition, needs_where
-from imq.engine.query.fetch_executor import Staging
-from imq.engine.query.ir import Exists, Negation, Select, Test, inner, walk
+from imq.engine.query.fetch_executor import FetchExecutor
+from imq.engine.query.ir import Exists, Negation, Select, Test, inner, selects, walk
 from imq.engine.query.plan import (
     Assertion,
     Plan,
@@ -32,7 +31,7 @@ from imq.engine.query.plan import (
 from imq.engine.query.sqlite_executor import Runner, broken
 from imq.engine.query.visibility import NOTHING_RUNS, depends_on_containers, unseen_fields
 from imq.engine.result import Answer, Failure, Heading, Result, Told, worst
-from imq.engine.sources.local.provider import Outside
+from imq.engine.sources import open_sources
 from imq.engine.store.store import Store
 from imq.engine.units.paths import home_folder
 from imq.grammar import ast
@@ -60,10 +59,10 @@ if TYPE_CHECKING:
 
     from imq.engine.actions.base import Action, Outcome
     from imq.engine.catalog.tables import Field
-    from imq.engine.query.estimate import Foresight
+    from imq.engine.query.ir import Bound
+    from imq.engine.query.source import Estimator
     from imq.engine.registry.settings import Settings as RegistrySettings
     from imq.engine.render.values import Raw
-    from imq.engine.sources.base import Filling
     from imq.engine.store.registry_cache import Remembered
 
     from .context import World
@@ -87,16 +86,16 @@ class Session:
         self._reading: tuple[str, ...] = ()
         self._stops = True
         self.warns = True
-        self._folder = os.curdir
+        self.folder = os.curdir
         self._runner: Runner | None = None
-        self._outside = Outside(self.store, world.stdin, home_folder(world.environment), self._named_registries)
-        self._staging = Staging(self._registries, self._names)
+        self.sources = open_sources(_SessionView(self))
+        self._fetch = FetchExecutor(self.sources, self._names)
         self._scripts = Scripts()
         self._acts = False
 
     def close(self) -> None:
         """Close the connections to registries, and the store."""
-        self._staging.end()
+        self._fetch.close()
         self.store.close()
 
     @property
@@ -156,7 +155,7 @@ class Session:
                 if not (yield from self._run(script.statements, script.text, script.folder, dry_run=dry_run)):
                     return False
                 continue
-            self._folder = folder
+            self.folder = folder
             try:
                 result = self.execute(statement, dry_run=dry_run)
                 if not self._stops and isinstance(result, Answer):
@@ -219,7 +218,7 @@ class Session:
                 case ast.View():
                     return self._view(statement)
                 case ast.Use(source):
-                    return self.memory.use(source)
+                    return self._use(source)
                 case ast.OnError(stop):
                     self._stops = stop
                     return Told("")
@@ -236,7 +235,7 @@ class Session:
 
     def _include(self, statement: ast.Include, *, dry_run: bool) -> Result:
         last: Result = Told("")
-        for result in self._run((statement,), "", self._folder, dry_run=dry_run):
+        for result in self._run((statement,), "", self.folder, dry_run=dry_run):
             last = result
         return last
 
@@ -253,7 +252,12 @@ class Session:
 
     def use(self, source: str) -> None:
         """Ask questions without `in` of this source from now on; raises `UnknownName` when it is not there."""
-        self.memory.use(ast.Literal(source))
+        self._use(ast.Literal(source))
+
+    def _use(self, source: ast.Literal | None) -> Result:
+        if source is not None:
+            self.sources.resolve(source.text, source.span)
+        return self.memory.use(source)
 
     def _expanded(self, node: Any) -> Any:
         expanded = expand(node, self.memory.names(self.world.environment, self._configured_view))
@@ -296,18 +300,15 @@ class Session:
 
     def scope(self) -> Scope:
         """Return what a statement that begins now is bound against."""
-        self._staging.begin()
         self._bound_store()
         self.store.begin()
-        self._outside.begin(self.runner, self._folder)
+        self._fetch.begin(self.runner)
         return Scope(
             self.world.clock(),
             self.world.zone,
             lambda text: self.store.find(text).key,
-            self._outside.table,
-            self.memory.named,
-            (self.memory.place,),
-            self._staging.scan,
+            self._fetch,
+            (self.sources.resolve(self.memory.source),),
         )
 
     @property
@@ -330,7 +331,13 @@ class Session:
         return self._answer(planned, statement.output)
 
     def _planned(self, select: Select, now: int, hidden: Sequence[str] = ()) -> Plan:
-        return plan(select, now, tuple(hidden), self._staging.steps(select))
+        levels = self._fetch.required_levels(selects(select))
+        return plan(select, now, tuple(hidden), self._fetch.plan(select), levels)
+
+    def _planned_assertion(self, condition: Bound, now: int) -> Assertion:
+        inside = (found for value in walk((condition,)) if (found := inner(value)) is not None)
+        levels = self._fetch.required_levels(one for found in inside for one in selects(found))
+        return plan_assertion(condition, now, self._fetch.plan_condition(condition), levels)
 
     def _wanted(self, statement: ast.Ask, select: Select) -> list[Field] | None:
         """Return the fields that the output reads, when the query chose no columns itself; None: the usual ones."""
@@ -379,11 +386,7 @@ class Session:
             raise
 
     def _measure(self, planned: Plan | Assertion) -> tuple[ImqError, ...]:
-        if not planned.measures:
-            return ()
-        return self.store.measure(
-            int(self.settings["jobs"]), report=counted(self.world.progress, "unpack", len(self.store.unmeasured()))
-        )
+        return self._fetch.prepare(planned.native_levels)
 
     def _unread(self, *selects: Select) -> tuple[ImqError, ...]:
         """Return what is wrong with the images that cannot be read, if these queries ask about them."""
@@ -391,34 +394,17 @@ class Session:
 
     def _stage(self, planned: Plan | Assertion) -> tuple[ImqError, ...]:
         """Ask the sources that have to be asked; return what they could not tell."""
-        return tuple(error for *_, error in self._staging.run(planned.steps, self.runner, planned.now, self._fresh))
+        return tuple(error for *_, error in self._fetch.run(planned.steps, self.runner, planned.now, self._fresh))
 
     def _names(self, select: Select) -> Iterator[tuple[Raw, ...]]:
         """Run a query of names that rows are asked for by."""
-        planned = plan(select, self.world.clock())
+        planned = plan(select, self.world.clock(), native_levels=self._fetch.required_levels(selects(select)))
         for problem in self._measure(planned):
             raise problem
         self._check(planned)
         return self.runner.run(planned.sql)
 
-    def _named_registries(self) -> list[tuple[str, str, bool]]:
-        """Return the registries that have a name of their own: the name, where it is, whether it answers now."""
-        named = self.world.configuration.registries
-        if not named:
-            return []
-        from imq.engine.sources.registry.ping import reachable  # requests is heavy
-
-        answers = reachable((one.host for one in named.values()), self._network())
-        return [(one.name, one.place, answers[one.host]) for one in named.values()]
-
-    def _registries(self) -> Filling:
-        """Open the registries as a source of rows."""
-        from imq.engine.sources.registry.opening import open_registries  # requests is heavy
-
-        settings = self._network()
-        return open_registries(self.store, self.world.platform, settings, self.world.progress, self.world.clock)
-
-    def _network(self) -> RegistrySettings:
+    def network(self) -> RegistrySettings:
         """Say that registries are about to be asked, and return what their client is told."""
         if self.world.before_network is not None:
             self.world.before_network()
@@ -455,7 +441,7 @@ class Session:
         parts = statement.condition.operands if isinstance(statement.condition, ast.And) else (statement.condition,)
         for part in parts:
             condition = bind_condition(part, scope)
-            planned = plan_assertion(condition, scope.now, self._staging.condition(condition))
+            planned = self._planned_assertion(condition, scope.now)
             asked = [found for value in walk((condition,)) if (found := inner(value)) is not None]
             for problem in (*self._unread(*asked), *self._measure(planned), *self._stage(planned)):
                 raise problem
@@ -498,7 +484,7 @@ class Session:
             unread = self._unread(select) if depends_on_others(select) else ()
             for problem in (*unread, *self._measure(planned)):  # nothing is done by a condition that cannot be told
                 raise problem
-            for view, about, problem in self._staging.run(planned.steps, self.runner, planned.now):
+            for view, about, problem in self._fetch.run(planned.steps, self.runner, planned.now):
                 if view != select.table.physical:  # rows that say themselves what could not be told are left out
                     raise problem
                 if problems is not None:
@@ -521,7 +507,7 @@ class Session:
             rows,
             lookup,
             self.world.environment,
-            self._folder,
+            self.folder,
             self.world.configuration.registry,
         )
 
@@ -650,7 +636,7 @@ class Session:
 
     def _explained(self, statements: Sequence[ast.Statement], text: str, folder: str) -> Iterator[str]:
         for statement in statements:
-            self._folder = folder
+            self.folder = folder
             try:
                 match statement:
                     case ast.Include():
@@ -672,15 +658,16 @@ class Session:
         there = layout.exists and layout.directory.has_file(FILE)
         return Remembered(self.runner.connection, self.store.memory_layout() if there else None)
 
-    def _foresight(self, planned: Plan | Assertion | None, *, fresh: bool = True) -> Foresight | None:
-        """Return what tells how many requests a plan takes, if it takes any; for an action nothing is `fresh`."""
+    def _estimators(self, planned: Plan | Assertion | None, *, fresh: bool = True) -> Mapping[str, Estimator]:
+        """Return what estimates how many requests a plan takes, by source; for an action nothing is `fresh`."""
         if planned is None or not planned.steps:
-            return None
-        from imq.engine.oci.platform import host
-        from imq.engine.query.estimate import Foresight
+            return {}
+        return self._fetch.estimators(planned.now, self._fresh if fresh else 0)
 
-        wanted, mirrored = self.world.platform or host(), bool(self.world.configuration.mirrors)
-        return Foresight(self._remembered(), planned.now, self._fresh if fresh else 0, wanted, mirrored=mirrored)
+    def _pending(self, planned: Plan | Assertion | None) -> list[str]:
+        """Return what tables in SQLite do before a plan runs, in words."""
+        levels = planned.native_levels if planned is not None else frozenset()
+        return [provider.pending(level) for provider, level in self._fetch.native_levels(levels)]
 
     @property
     def _fresh(self) -> int:
@@ -694,7 +681,6 @@ class Session:
         from .explain import explain_action, explain_assertion, explain_query
 
         said = write(statement)
-        unmeasured = len(self.store.unmeasured())
         match statement:
             case ast.Ask():
                 scope = self.scope()
@@ -702,7 +688,7 @@ class Session:
                 select = bind(meant.query, scope)
                 wanted = self._wanted(meant, select)
                 planned = self._planned(select if wanted is None else bind(meant.query, scope, wanted), scope.now)
-                return explain_query(said, planned, unmeasured, self._foresight(planned))
+                return explain_query(said, planned, self._pending(planned), self._estimators(planned))
             case ast.Act():
                 act = self._expanded(statement)
                 verb = verb_of(act)
@@ -712,15 +698,15 @@ class Session:
                     planning = self.planning()
                     select = planning.bind(act.query)
                     hidden: tuple[str, ...] = ()
-                    if not select.table.remote and verb.takes is Takes.IMAGES:
+                    if not select.table.staged and verb.takes is Takes.IMAGES:
                         select, hidden = planning.bind(lean_query(act, planning)), TARGET_COLUMNS
                     query = self._planned(select, planning.scope.now, hidden)
-                return explain_action(said, verb, query, unmeasured, self._foresight(query, fresh=False))
+                return explain_action(said, verb, query, self._pending(query), self._estimators(query, fresh=False))
             case ast.Assert():
                 scope = self.scope()
                 condition = bind_condition(self._expanded(statement.condition), scope)
-                planned_one = plan_assertion(condition, scope.now, self._staging.condition(condition))
-                return explain_assertion(said, planned_one, unmeasured, self._foresight(planned_one))
+                planned_one = self._planned_assertion(condition, scope.now)
+                return explain_assertion(said, planned_one, self._pending(planned_one), self._estimators(planned_one))
             case ast.Explain(inner) | ast.DryRun(inner):
                 return self.explain(inner)
             case _:
@@ -750,3 +736,19 @@ def _text(node: ast.Literal | ast.Variable) -> str:
     if not isinstance(node, ast.Literal):
         raise StatementError(f"one word is wanted here, not {write(node)}", code="operand", span=node.span)
     return node.text
+
+
+class _SessionView:
+    """What sources see of a session (`SourceContext`), read anew each time: its surroundings may be replaced."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("store", "runner", "sources", "folder", "network"):
+            return getattr(self._session, name)
+        if name == "jobs":
+            return int(self._session.settings["jobs"])
+        if name == "home":
+            return home_folder(self._session.world.environment)
+        return getattr(self._session.world, name)

@@ -6,7 +6,6 @@ from imq.engine.actions import VERBS
 from imq.engine.catalog.settings import SETTINGS, checked
 from imq.engine.catalog.tables import ELSEWHERE, TABLES, Kind
 from imq.engine.result import Answer, Heading, Result, Told
-from imq.engine.sources.source_ref import STORE, Place, parse_place
 from imq.grammar import ast
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
@@ -23,6 +22,10 @@ if TYPE_CHECKING:
     from .expand import Value
 
 
+DEFAULT_SOURCE = "store"
+"""What queries read that name no source."""
+
+
 class Memory:
     """Settings by their names, variables by theirs, views by theirs in lower case, and the source."""
 
@@ -30,8 +33,7 @@ class Memory:
         self.settings = {setting.name: setting.default for setting in SETTINGS.values()} | dict(configuration.settings)
         self.variables: dict[str, Value] = {}
         self.views: dict[str, ast.Rows | str] = {}
-        self.hosts = {registry.name: registry.place for registry in configuration.registries.values()}
-        self.place = self.named(ast.Literal(configuration.source)) if configuration.source else Place(STORE)
+        self.source = configuration.source or DEFAULT_SOURCE
         for name, query in configuration.views.items():
             self.views[_view_name(name)] = query
 
@@ -69,15 +71,11 @@ class Memory:
         return Told("")
 
     def use(self, source: ast.Literal | None) -> Result:
-        """Ask this source from now on; or say which one is asked."""
+        """Use this source, which was resolved already, for queries that name none; or return the name of the one used."""
         if source is None:
-            return Told(f"{self.place.said}\n")
-        self.place = self.named(source)
+            return Told(f"{self.source}\n")
+        self.source = source.text
         return Told("")
-
-    def named(self, source: ast.Literal) -> Place:
-        """Return the place that a word names; raises `UnknownName` when there is none."""
-        return parse_place(source.text, self.hosts, source.span)
 
     def set(self, statement: ast.Setting) -> Result:
         """Show all settings, or one, or change it."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import sqlite3
 from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hypothesis import given
 from hypothesis import settings as tried
 from hypothesis import strategies as st
+from imq.engine.catalog.tables import TABLES
 from imq.engine.query.binder import Scope, bind
+from imq.engine.query.fetch_executor import FetchExecutor
+from imq.engine.query.source import NativeTable, SourceRef, Sources
 from imq.engine.query.sql.statements import quoted, write_select
 from imq.engine.query.sqlite_executor import Runner
-from imq.engine.sources.source_ref import STORE, Place
 from imq.engine.store.index_schema import SCHEMA
 from imq.grammar import ast
 from imq.grammar.errors import NotFound
@@ -35,7 +37,17 @@ def find(text: str) -> int:
     raise NotFound(text)
 
 
-SCOPE = Scope(NOW, UTC, find, lambda table, _: table, lambda _: Place(STORE), (), lambda *_: NotImplemented)
+class Native:
+    """A source whose tables are in SQLite, with nothing to prepare."""
+
+    name = "store"
+    tables: ClassVar = {
+        name: NativeTable(table.replace(source="store"), lambda _: (), lambda _: "") for name, table in TABLES.items()
+    }
+
+
+FETCH = FetchExecutor(Sources({"store": Native}), lambda _: iter(()))
+SCOPE = Scope(NOW, UTC, find, FETCH, (SourceRef("store", "store"),))
 
 
 def unknown_or(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:

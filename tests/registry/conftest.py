@@ -9,7 +9,7 @@ import pytest
 from imq.engine.oci.reference import Reference
 from imq.engine.registry.client import Client
 from imq.engine.registry.settings import Settings
-from registry.support import thousand_tags as thousand_tags
+from registry.support import thousand_tags
 from registry.support.sample_images import PASSWORD, USER
 from registry.support.token_server import TokenServer
 from support import servers

@@ -19,7 +19,7 @@ from imq.engine.registry.batch.client import Many
 from imq.engine.registry.batch.requests import Page
 from imq.engine.registry.http.transport import Transport
 from imq.grammar.errors import DigestMismatch, ImqError, Interrupted, Malformed, RegistryError
-from registry.support import thousand_tags as thousand_tags
+from registry.support import thousand_tags
 from registry.support.fault_proxy import Fault, Passed, Proxy, Reply, reset, spoilt, status
 from registry.support.fault_proxy import redirect as redirected
 from registry.support.paging_server import Paging, tag

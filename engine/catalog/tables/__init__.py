@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from functools import cache
 
-from imq.engine.catalog.schema import DERIVED, Cost, Field, Kind, Of, Relation, Table, folded
+from imq.engine.catalog.schema import DERIVED, FetchLevel, Field, Kind, Of, Relation, Table, folded
 from imq.grammar.lexer import is_path, split_path
 
 from .containers import CONTAINERS
 from .images import IMAGES
 from .layers import HISTORY, LAYERS
 from .local import LINES, ROWS, SOURCES, USAGE
-from .registry import REMOTE, TAGS, THERE
+from .registry import REMOTE, TAGS
 
 TABLES: dict[str, Table] = {
     table.name: table for table in (IMAGES, LAYERS, HISTORY, CONTAINERS, *REMOTE, LINES, ROWS, SOURCES, USAGE)
@@ -35,12 +35,12 @@ def is_field_name(text: str) -> bool:
 
 @cache
 def _field_names() -> frozenset[str]:
-    names = {name for table in (*TABLES.values(), *THERE.values()) for one in table.fields for name in one.names}
+    names = {name for table in TABLES.values() for one in table.fields for name in one.names}
     return frozenset(folded(name) for name in (*names, *(r.name for t in TABLES.values() for r in t.relations)))
 
 
 __all__ = [
     "CONTAINERS", "DERIVED", "ELSEWHERE", "HISTORY", "IMAGES", "LAYERS", "LINES", "ROWS", "SEARCHED",
-    "SOURCES", "TABLES", "TAGS", "THERE", "USAGE", "Cost", "Field", "Kind", "Of", "Relation", "Table", "folded",
+    "SOURCES", "TABLES", "TAGS", "USAGE", "FetchLevel", "Field", "Kind", "Of", "Relation", "Table", "folded",
     "is_field_name",
 ]  # fmt: skip

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.schema import Cost, Field, Kind, Of, Relation, Table
+from imq.engine.catalog.schema import Field, Kind, Of, Relation, Table
 
 CONTAINERS = Table(
     "containers",
     "One row for each container, running or stopped. The embedded store makes none.",
     (
-        Field("id", Kind.DIGEST, "the container's id", title="CONTAINER ID", cost=Cost.LISTED),
-        Field("name", Kind.TEXT, "its name", cost=Cost.LISTED),
-        Field("image", Kind.REFERENCE, "the name of the image that it was made from", cost=Cost.LISTED),
-        Field("image_id", Kind.DIGEST, "the id of that image", cost=Cost.LISTED),
+        Field("id", Kind.DIGEST, "the container's id", title="CONTAINER ID"),
+        Field("name", Kind.TEXT, "its name"),
+        Field("image", Kind.REFERENCE, "the name of the image that it was made from"),
+        Field("image_id", Kind.DIGEST, "the id of that image"),
         Field(
             "status",
             Kind.TEXT,
             "created, running, paused, exited or dead",
-            cost=Cost.LISTED,
             values=("created", "running", "paused", "exited", "dead"),
         ),
-        Field("created", Kind.TIME, "when it was made", cost=Cost.LISTED),
+        Field("created", Kind.TIME, "when it was made"),
         Field("finished", Kind.TIME, "when it last ended; unknown while it runs"),
-        Field("size_rw", Kind.SIZE, "bytes that it has written", title="SIZE", cost=Cost.CONTENT),
+        Field("size_rw", Kind.SIZE, "bytes that it has written", title="SIZE"),
         Field("labels", Kind.MAP, "its labels; labels.KEY is one of them", aliases=("label",)),
         Field("ports", Kind.LIST, "its ports"),
-        Field("source", Kind.TEXT, "the place that holds it", cost=Cost.LISTED),
+        Field("source", Kind.TEXT, "the place that holds it"),
     ),
     shown=("id", "image", "status", "created", "name"),
     order=("-created", "id"),

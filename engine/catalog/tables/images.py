@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.schema import Cost, Field, Kind, Relation, Table, remote_by
+from imq.engine.catalog.schema import Field, Kind, Relation, Table, remote_by
 
 from .version_fields import VERSION
 
@@ -22,27 +22,24 @@ IMAGES = Table(
             Kind.REFERENCE,
             "repository and tag (or digest) as one writes them",
             aliases=("reference",),
-            cost=Cost.LISTED,
         ),
-        Field("registry", Kind.TEXT, "the registry's host; docker.io when the name gives none", cost=Cost.LISTED),
+        Field("registry", Kind.TEXT, "the registry's host; docker.io when the name gives none"),
         Field(
             "repository",
             Kind.REPOSITORY,
             "the name without its tag, as docker shows it",
             aliases=("repo",),
             placeholders=(("Repository", "or-none"),),
-            cost=Cost.LISTED,
         ),
-        Field("tag", Kind.TAG, "the tag", placeholders=(("Tag", "or-none"),), cost=Cost.LISTED),
+        Field("tag", Kind.TAG, "the tag", placeholders=(("Tag", "or-none"),)),
         *VERSION,
         Field(
             "digest",
             Kind.DIGEST,
             "the digest by which the registry knows the name; unknown when it never came from one",
             placeholders=(("Digest", "or-none"),),
-            cost=Cost.LISTED,
         ),
-        Field("manifest_digest", Kind.DIGEST, "the digest of the manifest of this platform", cost=Cost.LISTED),
+        Field("manifest_digest", Kind.DIGEST, "the digest of the manifest of this platform"),
         Field(
             "created",
             Kind.TIME,
@@ -56,27 +53,24 @@ IMAGES = Table(
             "bytes of the files in its layers, unpacked; shared layers count in full",
             placeholders=(("Size", "size"), ("VirtualSize", "size-4")),
             title="SIZE",
-            cost=Cost.CONTENT,
         ),
-        Field("download_size", Kind.SIZE, "bytes of its config and layers as they travel", cost=Cost.MANIFEST),
+        Field("download_size", Kind.SIZE, "bytes of its config and layers as they travel"),
         Field(
             "shared_size",
             Kind.SIZE,
             "the part of size in layers that another image of the store has too",
-            cost=Cost.CONTENT,
         ),
         Field(
             "unique_size",
             Kind.SIZE,
             "the part of size in layers that no other image of the store has",
-            cost=Cost.CONTENT,
         ),
         Field(
             "chain_id",
             Kind.DIGEST,
             "the digest that stands for all its layers in their order; images with the same files have the same",
         ),
-        Field("layer_count", Kind.NUMBER, "how many layers it has", aliases=("layers",), cost=Cost.MANIFEST),
+        Field("layer_count", Kind.NUMBER, "how many layers it has", aliases=("layers",)),
         Field("platform", Kind.PLATFORM, "os/architecture[/variant]"),
         Field("os", Kind.TEXT, "the operating system", aliases=("operating_system",)),
         Field("architecture", Kind.TEXT, "the processor, in Go's words: amd64, arm64", aliases=("arch",)),
@@ -104,33 +98,29 @@ IMAGES = Table(
             Kind.MAP,
             "the annotations of the manifest; annotations.KEY is one of them",
             aliases=("annotation",),
-            cost=Cost.MANIFEST,
         ),
-        Field("media_type", Kind.TEXT, "the media type of the manifest", cost=Cost.MANIFEST),
-        Field("dangling", Kind.BOOLEAN, "the image has no tag", cost=Cost.LISTED),
+        Field("media_type", Kind.TEXT, "the media type of the manifest"),
+        Field("dangling", Kind.BOOLEAN, "the image has no tag"),
         Field(
             "in_use",
             Kind.BOOLEAN,
             "a container, running or stopped, was made from the image",
-            cost=Cost.LISTED,
             of_containers=True,
         ),
         Field(
             "containers",
             Kind.NUMBER,
             "how many containers were made from the image",
-            cost=Cost.LISTED,
             of_containers=True,
         ),
-        Field("pulled_at", Kind.TIME, "when this name was brought here or last set here", cost=Cost.LISTED),
+        Field("pulled_at", Kind.TIME, "when this name was brought here or last set here"),
         Field(
             "last_used",
             Kind.TIME,
             "when a container last used the image; unknown until imq has seen one",
-            cost=Cost.LISTED,
             of_containers=True,
         ),
-        Field("source", Kind.TEXT, "the place that holds it", cost=Cost.LISTED),
+        Field("source", Kind.TEXT, "the place that holds it"),
     ),
     shown=("repository", "tag", "id", "created", "size"),
     order=("-created", "repository", "tag", "id"),

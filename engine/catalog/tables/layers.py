@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.schema import Cost, Field, Kind, Of, Relation, Table
+from imq.engine.catalog.schema import Field, Kind, Of, Relation, Table
 
 _IMAGE = Relation("names", "images", "the image that has it, once for each name")
 
@@ -13,17 +13,17 @@ LAYERS = Table(
     " also tell name, registry, repository, manifest_digest, platform and problem, and their size is download_size.",
     (
         Field("image", Kind.DIGEST, "the id of the image", title="IMAGE"),
-        Field("index", Kind.NUMBER, "the place in the image, 0 at the bottom", cost=Cost.MANIFEST),
-        Field("digest", Kind.DIGEST, "the digest of the layer as it travels", cost=Cost.MANIFEST),
+        Field("index", Kind.NUMBER, "the place in the image, 0 at the bottom"),
+        Field("digest", Kind.DIGEST, "the digest of the layer as it travels"),
         Field("diff_id", Kind.DIGEST, "the digest of the layer unpacked"),
         Field("chain_id", Kind.DIGEST, "the digest that stands for this layer and all below it"),
-        Field("size", Kind.SIZE, "bytes of the files in the layer", cost=Cost.CONTENT),
-        Field("download_size", Kind.SIZE, "bytes of the layer as it travels", cost=Cost.MANIFEST),
-        Field("media_type", Kind.TEXT, "the media type of the layer", cost=Cost.MANIFEST),
+        Field("size", Kind.SIZE, "bytes of the files in the layer"),
+        Field("download_size", Kind.SIZE, "bytes of the layer as it travels"),
+        Field("media_type", Kind.TEXT, "the media type of the layer"),
         Field("created", Kind.TIME, "when the step that made it was run"),
         Field("created_by", Kind.TEXT, "the step that made it", title="CREATED BY"),
-        Field("images", Kind.NUMBER, "how many images of the store have the layer", cost=Cost.MANIFEST),
-        Field("source", Kind.TEXT, "the place that holds it", cost=Cost.LISTED),
+        Field("images", Kind.NUMBER, "how many images of the store have the layer"),
+        Field("source", Kind.TEXT, "the place that holds it"),
     ),
     shown=("image", "index", "digest", "size", "download_size", "images"),
     order=("image", "index"),
@@ -55,12 +55,11 @@ HISTORY = Table(
             "size",
             Kind.SIZE,
             "bytes of the files in the layer it made; 0 for a step without a layer",
-            cost=Cost.CONTENT,
         ),
         Field("empty", Kind.BOOLEAN, "the step made no layer"),
         Field("comment", Kind.TEXT, "what the builder remarked"),
         Field("layer", Kind.DIGEST, "the digest of the layer it made"),
-        Field("source", Kind.TEXT, "the place that holds it", cost=Cost.LISTED),
+        Field("source", Kind.TEXT, "the place that holds it"),
     ),
     shown=("image", "created", "created_by", "size", "comment"),
     order=("image", "index"),

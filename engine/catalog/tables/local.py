@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.schema import Cost, Field, Kind, Of, Table, remote_by
+from imq.engine.catalog.schema import Field, Kind, Of, Table, remote_by
 
 LINES = Table(
     "lines",
     "One row for each line of a text file (or of standard input: lines of stdin) that is not empty.",
     (
-        Field("line", Kind.TEXT, "the line, without the blanks around it", cost=Cost.LISTED),
-        Field("number", Kind.NUMBER, "its number, 1 for the first that is not empty", cost=Cost.LISTED),
+        Field("line", Kind.TEXT, "the line, without the blanks around it"),
+        Field("number", Kind.NUMBER, "its number, 1 for the first that is not empty"),
     ),
     shown=("line",),
     order=("number",),
@@ -33,11 +33,11 @@ SOURCES = Table(
     "sources",
     "One row for each place that images can be asked of.",
     (
-        Field("name", Kind.TEXT, "what it is called after `in` and `use`", cost=Cost.LISTED),
-        Field("kind", Kind.TEXT, "what it is", cost=Cost.LISTED),
-        Field("address", Kind.TEXT, "where it is", cost=Cost.LISTED),
-        Field("reachable", Kind.BOOLEAN, "it answers", cost=Cost.LISTED),
-        Field("images", Kind.NUMBER, "how many images it has; unknown when it does not answer", cost=Cost.LISTED),
+        Field("name", Kind.TEXT, "what it is called after `in` and `use`"),
+        Field("kind", Kind.TEXT, "what it is"),
+        Field("address", Kind.TEXT, "where it is"),
+        Field("reachable", Kind.BOOLEAN, "it answers"),
+        Field("images", Kind.NUMBER, "how many images it has; unknown when it does not answer"),
     ),
     shown=("name", "kind", "address", "reachable", "images"),
     order=("name",),
@@ -48,13 +48,11 @@ USAGE = Table(
     "usage",
     "What the disk is used for, one row for each kind of thing, as docker system df shows it.",
     (
-        Field("type", Kind.TEXT, "the kind of thing", cost=Cost.LISTED),
-        Field("total", Kind.NUMBER, "how many there are", cost=Cost.LISTED),
-        Field("active", Kind.NUMBER, "how many containers use", cost=Cost.LISTED, of_containers=True),
-        Field("size", Kind.SIZE, "bytes on disk, shared ones once", cost=Cost.LISTED),
-        Field(
-            "reclaimable", Kind.SIZE, "the part of it that nothing active needs", cost=Cost.LISTED, of_containers=True
-        ),
+        Field("type", Kind.TEXT, "the kind of thing"),
+        Field("total", Kind.NUMBER, "how many there are"),
+        Field("active", Kind.NUMBER, "how many containers use", of_containers=True),
+        Field("size", Kind.SIZE, "bytes on disk, shared ones once"),
+        Field("reclaimable", Kind.SIZE, "the part of it that nothing active needs", of_containers=True),
     ),
     shown=("type", "total", "active", "size", "reclaimable"),
     order=(),

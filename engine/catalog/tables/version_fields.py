@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.schema import Cost, Field, Kind
+from imq.engine.catalog.schema import Field, Kind
 
 
 def _part(part: int, name: str, kind: Kind, doc: str, *aliases: str) -> Field:
-    return Field(name, kind, doc, aliases, cost=Cost.LISTED, worked_out=("version", "tag", part))
+    return Field(name, kind, doc, aliases, worked_out=("version", "tag", part))
 
 
 VERSION = (

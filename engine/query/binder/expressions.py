@@ -27,7 +27,8 @@ from .subqueries import has_row, of_relation, owned, single, total_of, within
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from imq.engine.catalog.tables import Field, Table
+    from imq.engine.catalog.tables import Table
+    from imq.grammar.errors import Span
 
     from .scope import Scope
 
@@ -228,7 +229,7 @@ class Expressions:
         if moment is not None:
             return b.Test(operator, left, b.Value(moment, Kind.TIME, literal.text))
         # docker's rule: strictly before or after the image, so that it is itself left out
-        created = self._lookup(TABLES["images"].field("created"), literal)
+        created = self._lookup("created", literal)
         return b.Test({">=": ">"}.get(operator, operator), left, created)
 
     def _ago(self, duration: b.Bound) -> b.Bound:
@@ -298,7 +299,7 @@ class Expressions:
                 span=node.span,
                 hints=(f"ask about rows: no {asked} where …, any {asked} where …, ({asked} … count) = 0",),
             )
-        if self.table.remote and (of_images := TABLES["images"].find(name)) and of_images.of_containers and not known:
+        if self.table.staged and (of_images := TABLES["images"].find(name)) and of_images.of_containers and not known:
             raise unseen(of_images, node.span)
         try:
             field = self.table.field(name, node.span)
@@ -325,11 +326,13 @@ class Expressions:
                 span=node.span,
                 hints=(f"ask about them: any {name} of … where …, no {name} of …, ({name} of … count) = 0",),
             )
-        return self._lookup(TABLES["images"].field(node.path[0], node.span), self.literal(node.target))
+        return self._lookup(node.path[0], self.literal(node.target), node.span)
 
-    def _lookup(self, field: Field, literal: ast.Literal) -> b.Bound:
+    def _lookup(self, name: str, literal: ast.Literal, span: Span | None = None) -> b.Bound:
         """Bind a field of one image: of the store's, or, in a question to registries, of what a registry has."""
-        if not self.table.remote:
+        images = self.scope.fetch.sources.native("images") or TABLES["images"]
+        field = images.field(name, span)
+        if not self.table.staged:
             try:
                 return b.Lookup(field, self.image(literal), literal.text)
             except NotFound as error:

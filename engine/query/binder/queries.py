@@ -7,14 +7,10 @@ from __future__ import annotations
 
 from imq.engine.catalog.functions import AGGREGATES
 from imq.engine.catalog.tables import ELSEWHERE, TABLES, Field, Kind, Of, Table, folded
-from imq.engine.oci.reference import Reference
 from imq.engine.query import ir as b
-from imq.engine.sources.source_ref import is_host
 from imq.grammar import ast
 from imq.grammar.errors import (
     ImqError,
-    InvalidReference,
-    NotFound,
     Refused,
     Span,
     StatementError,
@@ -28,16 +24,16 @@ from imq.grammar.unparser import write
 
 from .expressions import Expressions
 from .group_check import check_groups, has_total
-from .literals import is_text, parse_number, typed
+from .literals import parse_number, typed
 from .parallel_lists import aligned
 from .scope import NOTHING
 from .set_operations import combine, derived, joined, key_names, names_in
+from .table_source import TableResolver
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from imq.engine.catalog.tables import Relation
-    from imq.engine.sources.source_ref import Place
 
     from .scope import Scope
 
@@ -66,7 +62,7 @@ def bind_condition(condition: ast.Expr, scope: Scope) -> b.Bound:
 def _related(query: ast.Rows, table: Table, scope: Scope) -> b.Select:
     """Bind the rows inside a condition on a row of `table`: of one of its relations, else of a table."""
     if isinstance(query, ast.Query) and (relation := table.relation(query.table)) is not None and not query.targets:
-        return _Binder(query.replace(table=relation.table), scope, relation).bind(None)
+        return _Binder(query.replace(table=relation.table), scope, relation, outer=table).bind(None)
     if isinstance(query, ast.Query) and query.table in ELSEWHERE and query.table not in TABLES:
         raise elsewhere(query.table, query.span)
     if isinstance(query, ast.Query) and query.base is None and query.table not in TABLES:
@@ -78,15 +74,6 @@ def _related(query: ast.Rows, table: Table, scope: Scope) -> b.Select:
             hints=(nearest(query.table, [*known, *TABLES]), f"relations: {listed(known)}" if known else ""),
         )
     return bind(query, scope)
-
-
-def _check_reference(node: ast.Literal) -> None:
-    """Raise `InvalidReference`, with its place, for a text that can name nothing in a registry."""
-    try:
-        Reference.parse(node.text.strip())
-    except InvalidReference as error:
-        error.span = node.span
-        raise
 
 
 def elsewhere(name: str, span: Span | None) -> StatementError:
@@ -108,6 +95,7 @@ class _Binder:
         scope: Scope,
         relation: Relation | None = None,
         mentioned: frozenset[str] = frozenset(),
+        outer: Table | None = None,
     ) -> None:
         if isinstance(query.base, ast.Combination) and (both := joined(query.base)) is not None:
             query = query.replace(base=both)
@@ -115,6 +103,7 @@ class _Binder:
         self._query = query
         self._scope = scope
         self._relation = relation
+        self._outer = outer
         self._bound: dict[int, b.Select] = {}
         self._base = self._bound_base()
         self._table = self._found_table()
@@ -152,10 +141,16 @@ class _Binder:
             self._until(),
             query.count,
             base,
-            self._relation.link if self._relation is not None else "",
+            self._link(),
             whole=not query.select and group is None and not query.count,
             nonempty=self._named() if query.nonempty else "",
         )
+
+    def _link(self) -> str:
+        """Return how rows of a relation belong to the row outside; of a union's relation, how those of each member do."""
+        if self._relation is None:
+            return ""
+        return "|".join(member.link for member in self._relation.members or (self._relation,))
 
     # Where the rows come from
 
@@ -182,66 +177,15 @@ class _Binder:
                 hints=(nearest(query.table, TABLES), "tables: " + listed(TABLES)),
                 span=query.span,
             )
-        places = self._places(table)
-        asked = table.remote or (self._relation is not None and self._relation.drives) or self._of_registries(table)
-        if asked or any(place.registry for place in places):
-            return self._scanned(table, places)
-        if table.takes is Of.FILE or table.name in ("sources", "usage"):
-            try:
-                return self._scope.outside(table, self._paths(table))
-            except ImqError as error:
-                error.span = error.span or query.span
-                raise
-        return table
-
-    def _places(self, table: Table) -> tuple[Place, ...]:
-        """Return the places that a query asks: those it names, else the session's, where they can have its rows."""
-        query = self._query
-        places = tuple(self._scope.place(self._expressions_of(table).literal(node)) for node in query.sources)
-        for place, node in zip(places, query.sources, strict=True):
-            if place.registry and not (table.places or table.name == "images"):
-                raise StatementError(
-                    f"{table.name} cannot be asked of {place.said}",
-                    code="place",
-                    span=node.span,
-                    hints=(
-                        f"such as: {table.name} of {place.said}/app:1"
-                        if table.takes is Of.IMAGES or table.remote
-                        else "asked of registries are: images, tags, repositories, manifests, search",
-                    ),
-                )
-            if not place.registry and table.remote:
-                raise StatementError(
-                    f"{table.name} are of registries, not of the store",
-                    code="place",
-                    span=node.span,
-                    hints=(f"such as: {table.name} in registry.local:5000",),
-                )
-        if places or self._relation is not None or query.targets:
-            return places
-        if table.name == "images" or table.places:
-            return tuple(place for place in self._scope.places if place.registry or not table.remote)
-        return ()
-
-    def _of_registries(self, table: Table) -> bool:
-        """Whether the images that a query is of are in registries: rows of theirs, or names that no image here has."""
-        if table.takes is not Of.IMAGES or self._relation is not None:
-            return False
-        return any(
-            self._is_there(target) if isinstance(target, ast.Literal) else self._target_rows(target).table.remote
-            for target in self._query.targets
-        )
-
-    def _is_there(self, target: ast.Literal) -> bool:
-        """Whether a name says its registry, and is that of no image here."""
-        host, _, path = target.text.partition("/")
-        if not path or not is_host(host):
-            return False
+        if self._relation is not None:
+            assert self._outer is not None
+            return self._scope.fetch.bind_relation(self._outer, self._relation)
+        resolver = TableResolver(query, self._scope, self._expressions_of(table), self._target_rows)
         try:
-            self._scope.find(target.text)
-        except NotFound:
-            return True
-        return False
+            return resolver.bind(table)
+        except ImqError as error:
+            error.span = error.span or query.span
+            raise
 
     def _target_rows(self, target: ast.Literal | ast.Variable | ast.Rows) -> b.Select:
         """Bind a query that this one is of, once."""
@@ -254,76 +198,6 @@ class _Binder:
     def _expressions_of(self, table: Table) -> Expressions:
         return Expressions(table, self._scope, _related)
 
-    def _scanned(self, table: Table, places: tuple[Place, ...]) -> Table:
-        """Return a table of registries, whose rows are asked for before the query runs."""
-        query, relation = self._query, self._relation
-        targets: list[str | b.Select] = []
-        for target in query.targets if relation is None else ():
-            if isinstance(target, ast.Literal):
-                said = self._expressions_of(table).literal(target)
-                if table.takes is not Of.TERM:
-                    _check_reference(said)
-                targets.append(said.text)
-            else:
-                targets.append(self._names(target, table))
-        drives = relation.drives if relation is not None else ()
-        one = relation is not None and not relation.many
-        if not targets and not places and not drives:
-            such = {
-                Of.NAMES: f"{table.name} of registry.local:5000/team/app:1",
-                Of.TERM: f"{table.name} redis",
-                Of.REPOSITORIES: f"{table.name} of registry.local:5000/team/app",
-            }
-            raise StatementError(
-                f'"{table.name}": of what?',
-                code="target",
-                span=query.span,
-                hints=(f"such as: {such.get(table.takes, f'{table.name} in registry.local:5000')}",),
-            )
-        try:
-            return self._scope.scan(table, tuple(targets), places, drives, one)
-        except ImqError as error:
-            error.span = error.span or query.span
-            raise
-
-    def _names(self, target: ast.Variable | ast.Rows, table: Table) -> b.Select:
-        """Bind a query of names: of whole rows their names, else its one column of texts.
-
-        What is inside of images is asked of the very ones that the rows tell of, by the drives of that relation.
-        """
-        select = self._target_rows(target)
-        inside = select.table.relation(table.name)
-        if select.whole and inside is not None and inside.drives and table.takes is Of.IMAGES:
-            fields = [select.table.field(name) for name in inside.drives]
-            columns = tuple(b.Selected(field.name, b.Column(field), field.heading, field) for field in fields)
-            return select.replace(columns=columns, whole=False)
-        name = select.table.find("name") or (select.table.find("line") if select.table.name == "lines" else None)
-        if select.whole and name is not None:
-            return select.replace(columns=(b.Selected(name.name, b.Column(name), name.heading, name),), whole=False)
-        if len(select.columns) != 1 or select.count or not is_text(select.columns[0].value.kind):
-            raise StatementError(
-                "names are wanted here: a query of rows that have names, or one with one column of texts",
-                code="target",
-                span=target.span,
-                hints=("add to the query: select name",),
-            )
-        return select
-
-    def _paths(self, table: Table) -> tuple[str, ...]:
-        paths = []
-        for target in self._query.targets:
-            if not isinstance(target, ast.Literal):
-                raise StatementError("a file is wanted here", code="target", span=getattr(target, "span", None))
-            paths.append(target.text)
-        if table.takes is Of.FILE and not paths:
-            raise StatementError(
-                f'"{table.name}" needs a file',
-                code="target",
-                span=self._query.span,
-                hints=(f'such as: {table.name} of "list.txt", or {table.name} of stdin',),
-            )
-        return tuple(paths)
-
     def _keys(self, node: ast.Combination, table: Table) -> tuple[b.Bound, ...]:
         """Return what rows of a table are told apart by in a combination."""
         expressions = self._expressions_of(table)
@@ -333,7 +207,7 @@ class _Binder:
 
     def _targets(self) -> tuple[int | b.Select, ...] | None:
         query, table = self._query, self._table
-        if not query.targets or table.takes is Of.FILE or table.remote:
+        if not query.targets or table.takes is Of.FILE or table.staged:
             return None
         if table.takes is Of.NOTHING:
             raise StatementError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.tables import DERIVED, TABLES, Cost, Field, Kind, Of, Table, folded
+from imq.engine.catalog.tables import DERIVED, TABLES, Field, Kind, Of, Table, folded
 from imq.engine.query import ir as b
 from imq.grammar import ast
 from imq.grammar.errors import StatementError
@@ -32,7 +32,7 @@ def joined(node: ast.Combination) -> ast.Query | None:
             return None
         plain = ast.Query(query.table, query.targets, query.sources, span=query.span)
         table = TABLES.get(query.table.lower())
-        if query != plain or table is None or not table.remote:
+        if query != plain or table is None or table.takes in (Of.FILE, Of.IMAGES, Of.NOTHING):
             return None
         if node.by and node.by != tuple(ast.Field((name,)) for name in table.key):
             return None
@@ -126,12 +126,12 @@ def _as_base(select: b.Select) -> b.Select:
 
 def _as_columns(select: b.Select, mentioned: frozenset[str]) -> b.Select:
     """Return whole rows as columns: of what registries have, what lists tell or is mentioned; else what is shown."""
-    if not select.table.remote:
+    if not select.table.staged:
         return select.replace(whole=False)
     fields = [
         field
         for field in select.table.fields
-        if field.cost is Cost.LISTED or not mentioned.isdisjoint(map(folded, (field.name, *field.aliases)))
+        if field.level is None or not mentioned.isdisjoint(map(folded, (field.name, *field.aliases)))
     ]
     columns = tuple(b.Selected(field.name, b.Column(field), field.heading, field) for field in fields)
     return select.replace(columns=columns, whole=False)

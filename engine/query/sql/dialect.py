@@ -91,7 +91,13 @@ class Dialect(Record):
         return f"EXISTS (SELECT 1 FROM json_each({column}) WHERE {test(f'({text})')})"
 
     def link(self, word: str, inner: str, outer: str) -> str:
-        """Return the condition by which a row of a relation belongs to the row outside."""
+        """Return the condition by which a row of a relation belongs to the row outside.
+
+        Of unions, `word` has the word of each member, with bars between them.
+        """
+        if "|" in word:
+            whens = (f"WHEN {at} THEN {self.link(one, inner, outer)}" for at, one in enumerate(word.split("|")))
+            return f"{inner}._member = {outer}._member AND CASE {outer}._member {' '.join(whens)} END"
         same = " AND ".join(f"{inner}.{own} = {outer}.{its}" for own, its in self.linked(word))
         if word == "children":  # a short way to few images
             return f"{inner}._image IN (SELECT image FROM layer WHERE chain = {outer}.chain_id) AND {same}"

@@ -9,7 +9,7 @@ from .dialect import Dialect
 from .generator import Writer, one_column, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 __all__ = [
     "Dialect",
@@ -19,6 +19,7 @@ __all__ = [
     "write_condition",
     "write_select",
     "write_strange",
+    "write_union",
     "write_values",
 ]
 
@@ -79,3 +80,22 @@ def write_strange(select: b.Select, now: int, dialect: Dialect | None = None) ->
 
     text = writer.select(select, outputs, ordered=False)
     return _sql(writer, f"SELECT given FROM ({text}) WHERE made IS NULL AND given IS NOT NULL LIMIT 1")
+
+
+def write_union(fields: Sequence[str], members: Sequence[tuple[int, str, Sequence[str]]], count: int) -> str:
+    """Return the query of the rows of several views: the place of each among `count` members, its name and columns.
+
+    Its columns are `_row`, `_member`, what else begins with `_` in one of the views, and the fields; a column that a
+    view lacks is NULL in its rows.
+    """
+    hidden = dict.fromkeys(name for _, _, columns in members for name in columns if name.startswith("_"))
+    names = [*(name for name in hidden if name not in ("_row", "_member")), *fields]
+    parts = []
+    for place, view, columns in members:
+        own = {*columns}
+        values = [quoted(name) if name in own else f"NULL AS {quoted(name)}" for name in names]
+        parts.append(f"SELECT _row * {count} + {place} AS _row, {place} AS _member, {', '.join(values)} FROM {view}")
+    if not parts:
+        values = [f"NULL AS {quoted(name)}" for name in ("_row", "_member", "_image", "_root", "_entry", *fields)]
+        return f"SELECT {', '.join(values)} WHERE 0"
+    return " UNION ALL ".join(parts)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.tables import Cost
-from imq.engine.sources.staged_table import Filled
 from imq.grammar.record import TYPE_CHECKING
 
-from .named import Named
+from .table_scan import RegistryScan
+from .tables import CONFIG, MANIFEST
+from .tags import Named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from imq.engine.oci.platform import Platform
-    from imq.engine.query.fetch_plan import Scan, Stage
+    from imq.engine.query.source import FetchRequest, ScanRequest
     from imq.engine.render.values import Raw
 
-    from .provider import Registries
+    from .reader import RegistryReader
 
 _IMAGE = ("_asked", "_path", "name", "registry", "repository", "source", "manifest_digest")
 """What each row tells of its image."""
@@ -24,13 +24,13 @@ _OF_CONFIG = """LEFT JOIN remembered.document AS manifest ON manifest.digest = t
     LEFT JOIN remembered.config AS config ON config.digest = manifest.config"""
 
 
-class _Inside(Filled):
+class _Inside(RegistryScan):
     """Rows of what is inside of images. These are asked for as tags are, at once: there are no rows without them.
 
     `platform` is the one whose image is meant of an index.
     """
 
-    needs = Cost.MANIFEST
+    needs = MANIFEST
     by = "layer_count"
     """A field of tags of this cost."""
     fields: Mapping[str, str] = {}
@@ -42,11 +42,11 @@ class _Inside(Filled):
     within = ""
     """The tables that these are taken from, joined to that of the images, `t`."""
 
-    def __init__(self, source: Registries, scan: Scan, platform: Platform) -> None:
+    def __init__(self, source: RegistryReader, scan: ScanRequest, platform: Platform) -> None:
         super().__init__(source, scan)
         self._platform = platform
 
-    def begin(self, names: Sequence[tuple[Raw, ...]], /) -> None:
+    def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """Ask for the images, and list what is inside of them."""
         self.make(self.fields, self.joined)
         of = Named(self.source, self.scan, self._platform)
@@ -55,7 +55,7 @@ class _Inside(Filled):
         self.fill(f"SELECT {_NAMED}, {self.listed}, NULL {images} {self.within} WHERE t.problem IS NULL")
         unknown = ", ".join(("NULL",) * (len(self.columns) - len(_IMAGE)))
         self.fill(f"SELECT {_NAMED}, {unknown}, t.problem {images} WHERE t.problem IS NOT NULL")
-        of.drop()
+        of.close()
 
 
 _PLACE = """'$[' || t."index" || ']'"""
@@ -80,7 +80,7 @@ class Layers(_Inside):
     listed = "position, layer.digest, layer.size, layer.media_type"
     within = "JOIN remembered.layer ON layer.manifest = t.manifest"
 
-    def fetch(self, _stage: Stage, /) -> None:
+    def fetch(self, _request: FetchRequest, /) -> None:
         """Fetch the configs of the images of the rows in `wanted`."""
         self.configs("manifest_digest")
 
@@ -89,7 +89,7 @@ class History(_Inside):
     """Rows of steps."""
 
     columns = (*_IMAGE, "index", "created", "created_by", "size", "empty", "comment", "layer")
-    needs = Cost.CONFIG
+    needs = CONFIG
     by = "created"
     fields = {"image": "manifest.config", "platform": "config.platform"}  # noqa: RUF012 - nobody changes it
     listed = """step.position, step.created, step.created_by, coalesce(layer.size, 0), step.layer IS NULL,

@@ -1,41 +1,41 @@
 """The table `manifests`: those that tags stand for, the children of indexes, and those that were seen before.
 
-Registries do not list manifests. What has lost its tag is known when imq saw it with one, or in an index that is known.
+RegistryReader do not list manifests. What has lost its tag is known when imq saw it with one, or in an index that is known.
 """
 
 from __future__ import annotations
 
-from imq.engine.catalog.tables import Cost
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference
-from imq.engine.sources.staged_table import Filled, is_gone, reference_of
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
-from .named import Named
+from .table_scan import RegistryScan, is_gone, reference_of
+from .tables import NAMED
+from .tags import Named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from imq.engine.query.fetch_plan import Stage
+    from imq.engine.query.source import FetchRequest
     from imq.engine.render.values import Raw
 
 _PLACED = "_asked, _path, registry, repository, source"
 
 
-class Manifests(Filled):
+class Manifests(RegistryScan):
     """Rows of manifests, each once for a repository."""
 
     columns = ("_asked", "_path", "registry", "repository", "source", "name", "digest", "tags")
 
-    def begin(self, names: Sequence[tuple[Raw, ...]], /) -> None:
+    def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """Ask what the tags stand for and what indexes list, and whether the rest is still there."""
         self._make()
-        if self.scan.drives:
+        if self.scan.lookup_fields:
             self._exact(names)
             return
         of = Named(self.source, self.scan, repositories=True)
-        of.ask(names, Cost.NAMED, "media_type")
+        of.ask(names, NAMED, "media_type")
         of.children()
         tagged = f"SELECT registry, _path, digest FROM temp.{of.rows} WHERE digest IS NOT NULL AND problem IS NULL"
         repositories = f"SELECT DISTINCT {_PLACED.replace('_asked', 'NULL AS _asked')} FROM temp.{of.rows}"
@@ -61,8 +61,8 @@ class Manifests(Filled):
             WHERE problem IS NOT NULL"""
         )
         self.connection.execute(f"DROP TABLE temp.{self.rows}_known")
-        of.drop()
-        self.want_all()
+        of.close()
+        self.choose_all()
         self.documents("digest")
         self.wanted = "wanted"
 
@@ -115,6 +115,6 @@ class Manifests(Filled):
                 self.source.problem(answer, name.familiar_name, self.told)
         return there
 
-    def fetch(self, _stage: Stage, /) -> None:
+    def fetch(self, _request: FetchRequest, /) -> None:
         """Fetch the configs of the rows in `wanted`."""
         self.configs("digest")

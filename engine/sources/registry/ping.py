@@ -18,7 +18,7 @@ _PATIENCE = 3.0
 """Seconds that a registry has to answer: it is only asked whether it is there."""
 
 
-def reachable(hosts: Iterable[str], settings: Settings) -> dict[str, bool]:
+def ping_hosts(hosts: Iterable[str], settings: Settings) -> dict[str, bool]:
     """Return for each host whether it speaks the distribution API, whoever it would let in."""
     quick = settings.replace(retries=0, connect_timeout=_PATIENCE, read_timeout=_PATIENCE)
     with Client(quick) as client:

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.tables import Cost
-from imq.engine.sources.staged_table import Filled
 from imq.grammar.record import TYPE_CHECKING
 
-from .named import Named
+from .table_scan import RegistryScan
+from .tables import CONFIG
+from .tags import Named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from imq.engine.query.fetch_plan import Stage
+    from imq.engine.query.source import FetchRequest
     from imq.engine.render.values import Raw
 
 _ENTRY = ["platform", "os", "architecture", "variant", "os_version", "media_type", "annotations"]
 
 
-class Platforms(Filled):
+class Platforms(RegistryScan):
     """Rows of entries. What they are of is asked for as tags are, at once: without the index there are no rows."""
 
     columns = (
         "_asked", "_path", "name", "registry", "repository", "source", "position", "digest", "attestation", *_ENTRY,
     )  # fmt: skip
 
-    def begin(self, names: Sequence[tuple[Raw, ...]], /) -> None:
+    def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """Ask for the indexes, and list their entries."""
         self.make(
             {
@@ -37,7 +37,7 @@ class Platforms(Filled):
             LEFT JOIN remembered.config AS config ON config.digest = manifest.config""",
         )
         of = Named(self.source, self.scan)
-        of.ask(names, Cost.CONFIG, "platform")
+        of.ask(names, CONFIG, "platform")
         named = "t._asked, t._path, t.name, t.registry, t.repository, t.source"
         self.fill(
             f"""SELECT {named}, position, child.digest, attestation,
@@ -50,10 +50,10 @@ class Platforms(Filled):
             UNION ALL SELECT {named}, {", ".join(("NULL",) * (len(_ENTRY) + 3))}, t.problem
             FROM temp.{of.rows} AS t WHERE t.problem IS NOT NULL"""
         )
-        of.drop()
+        of.close()
 
-    def fetch(self, stage: Stage, /) -> None:
+    def fetch(self, request: FetchRequest, /) -> None:
         """Fetch the manifests of the rows in `wanted`, and their configs."""
         self.documents("digest")
-        if stage.cost is Cost.CONFIG:
+        if request.level is CONFIG:
             self.configs("digest")

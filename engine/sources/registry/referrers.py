@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 
-from imq.engine.catalog.tables import Cost
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference
 from imq.engine.oci.timestamp import read_time
-from imq.engine.sources.staged_table import Filled
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
-from .named import Named
+from .table_scan import RegistryScan
+from .tables import DIGEST
+from .tags import Named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _CREATED = "org.opencontainers.image.created"
 
 
-class Referrers(Filled):
+class Referrers(RegistryScan):
     """Rows of what is attached. It can change at any time, so it is asked for each time."""
 
     columns = (
@@ -31,11 +31,11 @@ class Referrers(Filled):
         "media_type", "annotations", "created", "size",
     )  # fmt: skip
 
-    def begin(self, names: Sequence[tuple[Raw, ...]], /) -> None:
+    def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """Ask what names stand for, and what is attached to that."""
         self.make({})
         of = Named(self.source, self.scan)
-        of.ask(names, Cost.DIGEST, "digest")
+        of.ask(names, DIGEST, "digest")
         rows = of.chosen("1", "registry, _path, digest, problem, _asked, repository, source, name")
         problems = [row for row in rows if row[3] is not None]
         self.insert((row[4], row[1], row[0], row[5], row[6], row[7], *(None,) * 7, row[3]) for row in problems)
@@ -48,7 +48,7 @@ class Referrers(Filled):
                 self.insert([(row[4], row[1], row[0], row[5], row[6], row[7], *(None,) * 7, said)])
             else:
                 self.insert(_row(row, one) for one in found)
-        of.drop()
+        of.close()
 
 
 def _row(row: Sequence[Raw], found: Descriptor) -> tuple[object, ...]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.tables import TAGS, Cost
-from imq.engine.query.fetch_plan import Stage
-from imq.engine.sources.staged_table import Filled, place_of
+from imq.engine.query.source import FetchRequest
 from imq.grammar.record import TYPE_CHECKING
 
-from .named import Named
+from .table_scan import RegistryScan, place_of
+from .tables import NAMED, TABLES, TAG_COUNT
+from .tags import Named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,32 +15,32 @@ if TYPE_CHECKING:
     from imq.engine.render.values import Raw
 
 
-class Repositories(Filled):
+class Repositories(RegistryScan):
     """Rows of repositories. How many tags they have, and what these reach, is asked for when it is wanted."""
 
     columns = ("_asked", "registry", "_path", "name", "source")
     further = ("tag_count", "size")
 
-    def begin(self, _names: Sequence[tuple[Raw, ...]], /) -> None:
+    def list_rows(self, _names: Sequence[tuple[Raw, ...]], /) -> None:
         """List the catalogs of the places."""
         self.make({})
         self.insert(
             (name, registry, path, name, registry, None)
-            for registry, name, path in map(place_of, self.source.repositories(self.scan.places, self.told))
+            for registry, name, path in map(place_of, self.source.repositories(self.scan.refs, self.told))
         )
 
-    def fetch(self, stage: Stage, /) -> None:
+    def fetch(self, request: FetchRequest, /) -> None:
         """List the tags of the rows in `wanted`; for sizes, fetch all manifests that these reach."""
         names = self.chosen("t.problem IS NULL", "t.name")
-        scan = self.scan.replace(targets=(), places=(), drives=("name",))
+        scan = self.scan.replace(targets=(), refs=(), lookup_fields=("name",))
         tags = Named(self.source, scan, repositories=True)
-        tags.begin(names)
+        tags.list_rows(names)
         counted = f"SELECT count(*) FROM temp.{tags.rows} AS tag WHERE tag._asked = {self.rows}.name"
         wanted = f"_row IN (SELECT _row FROM temp.{self.wanted})"
         self.connection.execute(f"UPDATE temp.{self.rows} SET tag_count = ({counted}) WHERE {wanted}")
-        if stage.cost is not Cost.DIGEST:
-            tags.want_all()
-            tags.fetch(Stage(tags.scan, Cost.NAMED, fields=frozenset({TAGS.field("media_type")})))
+        if request.level is not TAG_COUNT:
+            tags.choose_all()
+            tags.fetch(FetchRequest(NAMED, frozenset({TABLES["tags"].field("media_type")})))
             tags.children()
             self.connection.execute(
                 f"""UPDATE temp.{self.rows} SET size = (
@@ -56,4 +56,4 @@ class Repositories(Filled):
                 SELECT coalesce(sum(size), 0) FROM (SELECT digest, max(size) AS size FROM blob GROUP BY digest))
                 WHERE {wanted}"""
             )
-        tags.drop()
+        tags.close()

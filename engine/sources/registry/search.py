@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from imq.engine.oci.reference import DEFAULT_REGISTRY, Reference
-from imq.engine.sources.staged_table import Filled
 from imq.grammar.errors import InvalidReference
 from imq.grammar.record import TYPE_CHECKING
+
+from .table_scan import RegistryScan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,16 +17,16 @@ MOST = 1000
 """Hits that are read of one search: no registry tells more of them in a useful order."""
 
 
-class Search(Filled):
+class Search(RegistryScan):
     """Rows of hits: of Docker Hub, when no registry is named."""
 
     columns = ("name", "registry", "source", "description", "stars", "official", "automated")
 
-    def begin(self, names: Sequence[tuple[Raw, ...]], /) -> None:
+    def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """Search each place for each word."""
         self.make({})
-        places = [place.registry for place in self.scan.places if place.registry] or [DEFAULT_REGISTRY]
-        terms = [*(target for target in self.scan.targets if isinstance(target, str)), *(str(row[0]) for row in names)]
+        places = [ref.address for ref in self.scan.refs] or [DEFAULT_REGISTRY]
+        terms = [*self.scan.targets, *(str(row[0]) for row in names)]
         for registry in dict.fromkeys(places):
             for term in terms:
                 self.insert(self._hits(term, registry))

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.tables import IMAGES, Cost
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
-from imq.engine.sources.staged_table import AT_ONCE, Asked, Filled, is_gone, place_of, reference_of
+from imq.engine.query.source import FetchRequest
 from imq.engine.store.registry_cache import place_in
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from .reader import AT_ONCE, Asked
+from .table_scan import RegistryScan, is_gone, place_of, reference_of
+from .tables import ATTACHED, CONFIG, DIGEST, NAMED, TABLES
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from imq.engine.query.fetch_plan import Scan, Stage
+    from imq.engine.catalog.schema import FetchLevel
+    from imq.engine.query.source import ScanRequest
     from imq.engine.registry.manifests import Fetched
     from imq.engine.render.values import Raw
 
-    from .provider import Registries
+    from .reader import RegistryReader
 
 _BY_INDEX = frozenset({"platform", "os", "architecture", "variant", "os_version", "platforms"})
 """Fields that an index tells without the configs of its images."""
@@ -45,7 +49,7 @@ _CONFIG_FIELDS = [
 _PLACED = ["platform", "os", "architecture", "variant", "os_version"]
 
 
-class Tags(Filled):
+class Tags(RegistryScan):
     """Rows of tags. `digest` is what the tag stands for, `manifest` the manifest of the wanted platform.
 
     `images`: a name without a tag means its default one, that of an image, not all tags of a repository.
@@ -54,15 +58,15 @@ class Tags(Filled):
     columns = ("_asked", "registry", "repository", "_path", "tag", "name", "source", "digest")
     further = ("_place", "_gone", "manifest", "signed", "stated")
 
-    def __init__(self, source: Registries, scan: Scan, platform: Platform, *, images: bool = False) -> None:
+    def __init__(self, source: RegistryReader, scan: ScanRequest, platform: Platform, *, images: bool = False) -> None:
         super().__init__(source, scan)
         self._platform = platform
-        self._images = images or scan.one
+        self._images = images or scan.single_image
         self._rank = f"rank_{scan.view}"
 
     # Listing
 
-    def begin(self, names: Sequence[tuple[Raw, ...]], /) -> None:
+    def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """Make the view, and list the tags of the repositories, and the names that are given with their tag."""
         self._make()
         single: list[Asked] = []
@@ -78,15 +82,15 @@ class Tags(Filled):
         self.insert(map(_row, single))
         told = frozenset(asked.digest for asked in single if asked.digest)
         self._ask([one for one in self._unasked(f"temp.{self.rows} AS t", "1") if str(one.name.digest) not in told])
-        alone = len(whole) == 1 and not single and not self.scan.places and not self.scan.drives
+        alone = len(whole) == 1 and not single and not self.scan.refs and not self.scan.lookup_fields
         self._tags_of(whole, alone=alone)
         self._tags_of(
-            [(None, repository) for repository in self.source.repositories(self.scan.places, self.told)], alone=False
+            [(None, repository) for repository in self.source.repositories(self.scan.refs, self.told)], alone=False
         )
 
     def _selected(self, reference: Reference) -> Reference:
         """Return what is asked for a name. What is there now under NAME:TAG@DIGEST is what the tag means now."""
-        if self.scan.one and reference.tag is not None:
+        if self.scan.single_image and reference.tag is not None:
             return reference.replace(digest=None)
         return reference.with_default_tag()
 
@@ -136,34 +140,26 @@ class Tags(Filled):
             LEFT JOIN remembered.child AS entry ON entry.parent = t.digest AND entry.position = t._place
             LEFT JOIN remembered.document AS manifest ON manifest.digest = t.manifest
             LEFT JOIN remembered.config AS config ON config.digest = manifest.config""",
-            more=self._of_store() if any(not place.registry for place in self.scan.places) else "",
         )
         self.connection.create_function(self._rank, 5, self._platform.ranker(), deterministic=True)
 
-    def _of_store(self) -> str:
-        """Return the query for the store's images, where they are asked for too."""
-        named = ["-_row AS _row", "NULL AS _image", "_root", "_entry", "name AS _asked", "NULL AS _path", "0 AS _gone"]
-        own = {field.name for field in IMAGES.kept}
-        columns = [f'"{field.name}"' if field.name in own else "NULL" for field in self.scan.table.kept]
-        return f"SELECT {', '.join((*named, *columns))} FROM main.images"
-
     # Fetching
 
-    def fetch(self, stage: Stage, /) -> None:
+    def fetch(self, request: FetchRequest, /) -> None:
         """Fetch what these fields need for the rows in `wanted`."""
-        cost, names = stage.cost, {field.name for field in stage.fields}
-        self._digests(documents=stage.more or cost is not Cost.DIGEST)
-        if cost is Cost.DIGEST:
+        level, names = request.level, {field.name for field in request.fields}
+        self._digests(documents=request.continues or level is not DIGEST)
+        if level is DIGEST:
             return
-        if cost is Cost.ATTACHED:
+        if level is ATTACHED:
             self._attached()
             return
         self.documents("digest")
         self._choose()
-        if cost is Cost.NAMED or (cost is Cost.CONFIG and names <= _BY_INDEX and not self._others()):
+        if level is NAMED or (level is CONFIG and names <= _BY_INDEX and not self._others()):
             return
         self.documents("manifest")
-        if cost is Cost.CONFIG:
+        if level is CONFIG:
             self.configs("manifest", "t._place IS NULL" if names <= _BY_INDEX else "")
 
     def _digests(self, *, documents: bool) -> None:
@@ -223,7 +219,7 @@ class Tags(Filled):
         failures += self._note(found)
         gone = [(row,) for row, error, _ in failures if is_gone(error)]
         self.connection.executemany(f"UPDATE temp.{self.rows} SET _gone = 1 WHERE _row = ?", gone)
-        if self.scan.drives:  # what has no such name is not there
+        if self.scan.lookup_fields:  # what has no such name is not there
             self.connection.executemany(f"DELETE FROM temp.{self.rows} WHERE _row = ?", gone)
             failures = [failure for failure in failures if not is_gone(failure[1])]
         self.failed(failures)
@@ -354,3 +350,22 @@ def _row(asked: Asked) -> tuple[object, ...]:
         asked.digest or reference.digest,
         None,
     )
+
+
+class Named(Tags):
+    """The names of another scan, as rows of tags. `repositories`: a name without a tag means all of a repository's."""
+
+    def __init__(
+        self, source: RegistryReader, scan: ScanRequest, platform: Platform | None = None, *, repositories: bool = False
+    ) -> None:
+        told = scan.view
+        table = TABLES["tags"].replace(view=f"{scan.view}_of")
+        scan = scan.replace(view=table.view, table=table)
+        super().__init__(source, scan, platform or source.platform, images=not repositories)
+        self.told = told
+
+    def ask(self, names: Sequence[tuple[Raw, ...]], level: FetchLevel, field: str) -> None:
+        """List them, and fetch a field of this level for all of them."""
+        self.list_rows(names)
+        self.choose_all()
+        self.fetch(FetchRequest(level, frozenset({TABLES["tags"].field(field)})))

@@ -11,9 +11,10 @@ from imq.engine.oci.manifest import Descriptor, Index, read_manifest
 from imq.engine.registry.auth.scopes import pull_scope
 from imq.engine.registry.errors import is_temporary, refusal
 from imq.engine.registry.http.client import Ask
-from imq.engine.sources.staged_table import is_gone
 from imq.grammar.errors import DigestMismatch, ImqError, Malformed, RegistryError, listed
 from imq.grammar.record import TYPE_CHECKING
+
+from .table_scan import is_gone
 
 if TYPE_CHECKING:
     from imq.engine.oci.reference import Reference

@@ -5,19 +5,15 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 
 from imq.engine.oci.manifest import read_manifest
-from imq.engine.oci.platform import Platform
+from imq.engine.oci.platform import Platform, host
 from imq.engine.oci.reference import Reference
-from imq.engine.sources.staged_table import AT_ONCE, Asked
+from imq.engine.registry.batch.client import Many
+from imq.engine.registry.client import Client
+from imq.engine.store.registry_cache import Remembered
 from imq.grammar.errors import ImqError, InvalidReference, RegistryError
-from imq.grammar.record import TYPE_CHECKING
+from imq.grammar.record import TYPE_CHECKING, Record
 
-from .layers import History, Layers
-from .manifests import Manifests
-from .platforms import Platforms
-from .referrers import Referrers
-from .repositories import Repositories
-from .search import Search
-from .tags import Tags
+from .source import globs_of, repository_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -25,35 +21,26 @@ if TYPE_CHECKING:
 
     from imq.engine.oci.digest import Digest
     from imq.engine.oci.manifest import Descriptor
-    from imq.engine.query.fetch_plan import Scan
-    from imq.engine.registry.batch.client import Many
-    from imq.engine.registry.client import Client
+    from imq.engine.query.source import ScanRequest, SourceRef
     from imq.engine.registry.manifests import Fetched
     from imq.engine.render.values import Raw
-    from imq.engine.sources.base import Filler
-    from imq.engine.sources.source_ref import Place
-    from imq.engine.store.registry_cache import Remembered
+    from imq.engine.sources.context import SourceContext
 
 
-_FILLERS: dict[str, Callable[[Registries, Scan], Filler]] = {
-    "manifests": Manifests,
-    "platforms": Platforms,
-    "referrers": Referrers,
-    "repositories": Repositories,
-    "search": Search,
-}
-"""What fills the tables that know of no platform."""
-_OF_PLATFORM: dict[str, Callable[[Registries, Scan, Platform], Filler]] = {
-    "history": History,
-    "images": Tags,
-    "layers": Layers,
-    "tags": Tags,
-}
-"""What fills those that tell of the image for one platform."""
+AT_ONCE = 200
+"""Responses that are written down together."""
 
 
-class Registries:
-    """Fills scans from registries. `connection` is the index's, where rows go; `platform` is this machine's."""
+class Asked(Record):
+    """One name that is asked for: `text` is how it was said, `digest` what it stands for, when that is known."""
+
+    text: str
+    reference: Reference
+    digest: str | None = None
+
+
+class RegistryReader:
+    """Reads rows of registries. `connection` is the index's, where rows go; `platform` is this machine's."""
 
     fresh = 0
 
@@ -73,12 +60,6 @@ class Registries:
         self.platform = platform
         self.clock = clock
         self._problems: dict[tuple[str, str, str], list[ImqError]] = {}
-
-    def filler(self, scan: Scan, platform: str) -> Filler:
-        """Return what fills a scan."""
-        if (kind := _FILLERS.get(scan.table.name)) is not None:
-            return kind(self, scan)
-        return _OF_PLATFORM[scan.table.name](self, scan, Platform.parse(platform) if platform else self.platform)
 
     def close(self) -> None:
         """Close the connections."""
@@ -103,44 +84,39 @@ class Registries:
                 errors[0].message = f"{message} (and {len(errors) - 1} more like this of {what})"
         return tuple((view, what, errors[0]) for (view, _), (what, errors) in said.items())
 
-    def serves(self, connection: sqlite3.Connection) -> bool:
-        """Whether the rows still go where they are read."""
-        return self.connection is connection
-
     # Names
 
-    def names(self, scan: Scan, found: Sequence[tuple[Raw, ...]]) -> Iterator[Asked | str]:
+    def names(self, scan: ScanRequest, found: Sequence[tuple[Raw, ...]]) -> Iterator[Asked | str]:
         """Yield what a scan is of: its targets and these names; a text that is no name as it is, once it was told."""
-        for name, *rest in [*((target,) for target in scan.targets if isinstance(target, str)), *found]:
+        for name, *rest in [*((target,) for target in scan.targets), *found]:
             text = str(name)
             try:
                 yield Asked(text, Reference.parse(text.strip()), str(rest[0]) if rest and rest[0] else None)
             except InvalidReference as error:
-                if scan.drives:
+                if scan.lookup_fields:
                     continue
                 self.problem(error, "names", scan.view)
                 yield text
 
-    def repositories(self, places: Sequence[Place], view: str) -> Iterator[Reference]:
+    def repositories(self, refs: Sequence[SourceRef], view: str) -> Iterator[Reference]:
         """Yield the repositories of places in registries, each as the registry's catalog lists it."""
-        for place in places:
-            if not place.registry:
-                continue
-            for path in self._catalog(place):
-                if not place.globs or any(fnmatchcase(path, glob) for glob in place.globs):
+        for ref in refs:
+            globs = globs_of(ref)
+            for path in self._catalog(ref):
+                if not globs or any(fnmatchcase(path, glob) for glob in globs):
                     try:
-                        yield Reference.parse(f"{place.registry}/{path}")
+                        yield Reference.parse(f"{ref.address}/{path}")
                     except InvalidReference as error:
-                        self.problem(error, place.registry, view)
+                        self.problem(error, ref.address, view)
 
-    def _catalog(self, place: Place) -> Iterator[str]:
+    def _catalog(self, ref: SourceRef) -> Iterator[str]:
         """Yield what the catalog lists; of a registry that shows none, the repository that the place may be itself."""
         try:
-            yield from self.client.catalog(place.registry)
+            yield from self.client.catalog(ref.address)
         except RegistryError as error:
-            if error.code != "no-catalog" or not place.repository:
+            if error.code != "no-catalog" or not repository_of(ref):
                 raise
-            yield place.repository
+            yield repository_of(ref)
 
     # Documents
 
@@ -193,3 +169,22 @@ class Registries:
                 self.memory.configs(taken)
                 taken = []
         self.memory.configs(taken)
+
+
+def open_reader(context: SourceContext) -> RegistryReader:
+    """Return a reader of registries, with a cache in the store's folder, where one may be made."""
+    settings = context.network()
+
+    def report(registry: str, answered: int, left: int) -> None:
+        context.progress.count(f"ask {registry}", answered, answered + left)
+
+    client = Client(settings)
+    connection = context.store.index.connection
+    memory = Remembered(connection, context.store.memory_layout())
+    if settings.mirrors:
+        from imq.engine.registry.batch.mirrored_client import MirroredMany
+
+        many: Many = MirroredMany(client, context.progress.warn, settings.requests, report)
+    else:
+        many = Many(client, settings.requests, report)
+    return RegistryReader(client, many, memory, connection, context.platform or host(), context.clock)

@@ -5,24 +5,24 @@ It is told by what was seen before: how many tags repositories had when they wer
 
 from __future__ import annotations
 
-from imq.engine.catalog.tables import Cost
-from imq.engine.oci.platform import Platform
+from imq.engine.oci.platform import Platform, host
 from imq.engine.oci.reference import Reference
 from imq.engine.registry.http.pagination import PAGE
-from imq.engine.store.registry_cache import Seen
+from imq.engine.store.registry_cache import FILE, Remembered, Seen
 from imq.engine.units.time import human_duration
 from imq.grammar.errors import InvalidReference
 from imq.grammar.record import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from imq.engine.store.registry_cache import Remembered
+from .tables import ATTACHED, CONFIG, MANIFEST, NAMED
 
-    from .fetch_plan import Scan, Stage
+if TYPE_CHECKING:
+    from imq.engine.query.source import FetchRequest, ScanRequest
+    from imq.engine.sources.context import SourceContext
 
 _OF_TAGS = ("tags", "images")
-_DOCUMENTS = (Cost.NAMED, Cost.MANIFEST, Cost.CONFIG)
+_DOCUMENTS = (NAMED, MANIFEST, CONFIG)
 """What a manifest or index is fetched for."""
-_MANIFESTS = (Cost.MANIFEST, Cost.CONFIG)
+_MANIFESTS = (MANIFEST, CONFIG)
 """What the manifest of an index's image is fetched for."""
 _ATTACHED = 3
 """Requests that what is attached takes at most: a tag of cosign's, the referrers, and the tag that stands for them.
@@ -31,8 +31,8 @@ One more of each repository tells whether it answers HEAD."""
 _NANOSECONDS = 1_000_000_000
 
 
-class Foresight:
-    """Tells of the stages of one statement, each after those before it.
+class RequestEstimator:
+    """Estimates the stages of one statement, each after those before it.
 
     `fresh`: for how long, in nanoseconds, what a name stood for counts as known at `now`; `platform` is the one that is
     wanted of an index when the statement says nothing. `mirrored`: documents are asked of mirrors, by their digests.
@@ -49,20 +49,29 @@ class Foresight:
         self._asked: set[tuple[str, str]] = set()
         """What was asked for by the stages before, of which scan."""
 
-    def remembered(self) -> str:
-        """Say what need not be asked for again."""
+    @classmethod
+    def of(cls, context: SourceContext, now: int, fresh: int) -> RequestEstimator:
+        """Return the estimator of a session; no cache is made where there is none yet."""
+        layout = context.store.layout
+        there = layout.exists and layout.directory.has_file(FILE)
+        memory = Remembered(context.runner.connection, context.store.memory_layout() if there else None)
+        mirrored = bool(context.configuration.mirrors)
+        return cls(memory, now, fresh, context.platform or host(), mirrored=mirrored)
+
+    def cached(self) -> str:
+        """Return what need not be requested again."""
         documents, configs = self._memory.counts()
         return f"remembered: {documents} manifests and {configs} configs, which are not asked for again"
 
-    def most(self, stage: Stage) -> str:
-        """Say how many requests a stage takes at most, "" when that is not known."""
-        if stage.cost is Cost.LISTED:
-            platform = Platform.parse(stage.platform) if stage.platform else self._platform
-            self._scans[stage.scan.view] = self._seen(stage.scan, platform)
-        seen = self._scans[stage.scan.view]
+    def upper_bound(self, request: ScanRequest, fetch: FetchRequest | None) -> str:
+        """Return at most how many requests a stage takes, in words; "" when that is not known."""
+        if fetch is None:
+            platform = Platform.parse(request.platform) if request.platform else self._platform
+            self._scans[request.view] = self._seen(request, platform)
+        seen = self._scans[request.view]
         if seen is None:
             return ""
-        return self._listed(*seen) if stage.cost is Cost.LISTED else self._fetched(stage, *seen)
+        return self._listed(*seen) if fetch is None else self._fetched(request.view, fetch, *seen)
 
     def _listed(self, whole: list[Seen], single: list[Seen]) -> str:
         """Say it of a list: pages of tags, and what names with their tag stand for."""
@@ -70,25 +79,25 @@ class Foresight:
         listed = f" by the last list of {_tags(whole)}" if whole else ""
         return f"; at most {pages + sum(1 - one.fresh for one in single):,}{listed}"
 
-    def _fetched(self, stage: Stage, whole: list[Seen], single: list[Seen]) -> str:
+    def _fetched(self, view: str, fetch: FetchRequest, whole: list[Seen], single: list[Seen]) -> str:
         """Say it of what is fetched for rows that were listed."""
-        every, view, count, told = [*whole, *single], stage.scan.view, 0, ""
+        every, count, told = [*whole, *single], 0, ""
         naming = self._first(view, "names")
         if naming:
             count += sum(one.tags - one.fresh for one in whole)
-        if (stage.more or stage.cost in _DOCUMENTS) and self._first(view, "documents"):
+        if (fetch.continues or fetch.level in _DOCUMENTS) and self._first(view, "documents"):
             if naming and not self._mirrored:  # what is new here is asked for by its name, and comes with its digest
                 count += sum(one.fresh - one.fresh_documents for one in whole)
                 count += sum(one.tags - one.documents for one in single)
             else:
                 count += sum(one.tags - one.documents for one in every)
-        if stage.cost in _MANIFESTS and self._first(view, "manifests"):
+        if fetch.level in _MANIFESTS and self._first(view, "manifests"):
             count += sum(one.documents - one.manifests for one in every)
             if new := sum(one.tags - one.documents for one in every):
                 told = f", 1 more for each of {_count(new, 'new name')} that stands for an index,"
-        if stage.cost is Cost.CONFIG:
+        if fetch.level is CONFIG:
             count += sum(one.tags - one.configs for one in every)
-        if stage.cost is Cost.ATTACHED:
+        if fetch.level is ATTACHED:
             count += _ATTACHED * sum(one.tags for one in every) + len(every)
         return f"; at most {count:,}{told} if nothing has changed" + (self._fresh(whole) if naming else "")
 
@@ -106,15 +115,13 @@ class Foresight:
         ago = human_duration((self._now - min(times)) / _NANOSECONDS).lower()
         return f"; of {_tags(seen)} {sum(one.fresh for one in seen):,} are fresh, the oldest answered {ago} ago"
 
-    def _seen(self, scan: Scan, platform: Platform) -> tuple[list[Seen], list[Seen]] | None:
+    def _seen(self, scan: ScanRequest, platform: Platform) -> tuple[list[Seen], list[Seen]] | None:
         """Return what is known of the repositories and of the single tags of a scan, None when something is not."""
-        if scan.table.name not in _OF_TAGS or scan.places or scan.drives:
+        if scan.table.name not in _OF_TAGS or scan.refs or scan.lookup_fields or scan.of_queries:
             return None
         whole: list[Seen] = []
         single: list[Seen] = []
         for target in scan.targets:
-            if not isinstance(target, str):
-                return None
             try:
                 reference = Reference.parse(target.strip())
             except InvalidReference:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
-
-from imq.engine.catalog.tables import Field, Kind, Table
+from imq.engine.catalog.tables import LINES, ROWS, SOURCES, USAGE, Field, Kind
+from imq.engine.query.source import LoadedTable
 from imq.engine.units.paths import located
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import TextIO
 
+    from imq.engine.catalog.schema import Raw, Table
+    from imq.engine.query.source import Estimator, SourceRef, TableProvider
     from imq.engine.query.sqlite_executor import Runner
-    from imq.engine.render.values import Raw
-    from imq.engine.store.store import Store
+    from imq.engine.sources.context import SourceContext
+    from imq.grammar.errors import ImqError
 
 STDIN = "stdin"
 _USAGE = """SELECT 'Images', (SELECT count(DISTINCT id) FROM images),
@@ -26,63 +27,81 @@ _USAGE = """SELECT 'Images', (SELECT count(DISTINCT id) FROM images),
 UNION ALL VALUES ('Containers', 0, 0, 0, 0), ('Local Volumes', 0, 0, 0, 0), ('Build Cache', 0, 0, 0, 0)"""
 
 
-class Outside:
-    """Reads what statements name beside images; each list once in a statement, however often it is named.
+class LocalSource:
+    """Reads what statements name beside images; each list once in a statement, however often it is named."""
 
-    `home` is what `~` stands for. `stdin` None: it is not there to be read, because the statement came from it.
-    `registries` tells of those that have a name of their own: the name, where it is, and whether it answers.
-    """
+    name = "local"
 
-    def __init__(
-        self,
-        store: Store,
-        stdin: TextIO | None,
-        home: str | None,
-        registries: Callable[[], Iterable[tuple[str, str, bool]]] = tuple,
-    ) -> None:
-        self._store = store
-        self._registries = registries
-        self._home = home
-        self._stdin = stdin
-        self._folder = os.curdir
-        self._made: dict[tuple[str, tuple[str, ...]], Table] = {}
+    def __init__(self, context: SourceContext) -> None:
+        self._context = context
+        self._loaded: dict[tuple[str, tuple[str, ...]], Table] = {}
         self._count = 0
         self._old: set[str] = set()
-        self.runner: Runner | None = None
+        self._runner: Runner | None = None
+        self.tables: Mapping[str, TableProvider] = {
+            table.name: LoadedTable(table.replace(source=self.name), self._load)
+            for table in (LINES, ROWS, SOURCES, USAGE)
+        }
 
-    def begin(self, runner: Runner, folder: str) -> None:
-        """Forget what earlier statements read. Paths are meant from `folder`."""
-        self._old |= {made.view for made in self._made.values()}
-        self._old = {view for view in self._old if self.runner is runner and not runner.drop(view)}
-        self._made = {}
-        self._folder = folder
-        self.runner = runner
+    def resolve(self, _text: str) -> SourceRef | None:
+        """Return nothing: no statement names this source."""
+        return None
 
-    def table(self, table: Table, paths: tuple[str, ...]) -> Table:
+    def names(self) -> Sequence[str]:
+        """Return nothing: no statement names this source."""
+        return ()
+
+    def holds(self, _target: str) -> bool:
+        """Return no: the names behind `of` are files."""
+        return False
+
+    def ping(self) -> Sequence[tuple[str, str, str, bool, int | None]]:
+        """Return nothing: it holds no images."""
+        return ()
+
+    def estimator(self, _now: int, _fresh: int) -> Estimator | None:
+        """Return nothing: it takes no requests."""
+        return None
+
+    def problems(self) -> tuple[tuple[str, str, ImqError], ...]:
+        """Return nothing: what is wrong is raised where it happens."""
+        return ()
+
+    def close(self) -> None:
+        """Do nothing: nothing is kept open."""
+
+    def begin(self) -> None:
+        """Forget what earlier statements read, but for what an answer is still being read from."""
+        runner = self._context.runner
+        self._old |= {loaded.view for loaded in self._loaded.values()}
+        self._old = {view for view in self._old if self._runner is runner and not runner.drop(view)}
+        self._loaded = {}
+        self._runner = runner
+
+    def _load(self, table: Table, paths: tuple[str, ...]) -> Table:
         """Return the table with what it holds now, under the name that SQL knows it by."""
-        known = self._made.get((table.name, paths))
+        known = self._loaded.get((table.name, paths))
         if known is None:
-            known = self._made[table.name, paths] = getattr(self, f"_{table.name}")(table, paths)
+            known = self._loaded[table.name, paths] = getattr(self, f"_{table.name}")(table, paths)
         return known
 
     def _stored(self, table: Table, columns: list[str], rows: Iterable[tuple[Raw, ...]]) -> Table:
-        assert self.runner is not None
         self._count += 1
-        view = f"outside_{self._count}"
-        self.runner.bring(view, columns, rows)
+        view = f"local_{self._count}"
+        self._context.runner.bring(view, columns, rows)
         return table.replace(view=view)
 
     def _path(self, text: str) -> tuple[str, TextIO | None]:
         """Return a file's path, and the stream to read instead of it when standard input is meant."""
         if text in (STDIN, "-"):
-            if self._stdin is None:
+            if self._context.stdin is None:
                 raise StatementError(
                     "standard input cannot be read as a list: the statement itself came from there",
                     code="stdin",
                     hints=("give the statement as an argument, or with -f FILE",),
                 )
-            return text, self._stdin
-        return located(text, self._folder, self._home), None
+            return text, self._context.stdin
+        return located(text, self._context.folder, self._context.home), None
 
     def _lines(self, table: Table, paths: tuple[str, ...]) -> Table:
         from .file_rows import read_lines
@@ -107,11 +126,16 @@ class Outside:
         return made.replace(fields=fields, shown=shown, relations=made.relations if named else ())
 
     def _sources(self, table: Table, _paths: tuple[str, ...]) -> Table:
-        count = self._store.index.connection.execute("SELECT count(*) FROM images").fetchone()[0]
-        rows: list[tuple[Raw, ...]] = [("store", "the embedded store", self._store.root, 1, count)]
-        rows += [(name, "a registry", address, int(answers), None) for name, address, answers in self._registries()]
+        rows: list[tuple[Raw, ...]] = [
+            (name, kind, address, int(answers), images)
+            for source in self._context.sources
+            for name, kind, address, answers, images in source.ping()
+        ]
         return self._stored(table, [field.name for field in table.fields], rows)
 
     def _usage(self, table: Table, _paths: tuple[str, ...]) -> Table:
-        rows = self._store.index.connection.execute(_USAGE).fetchall()
+        rows = self._context.store.index.connection.execute(_USAGE).fetchall()
         return self._stored(table, [field.name for field in table.fields], rows)
+
+
+open_source = LocalSource

@@ -1,0 +1,187 @@
+"""The table of a query: which sources serve it, and what follows its `of`."""
+
+from __future__ import annotations
+
+from imq.engine.catalog.tables import Of, Table
+from imq.engine.oci.reference import Reference
+from imq.engine.query import ir as b
+from imq.engine.query.source import NativeTable, SourceRef, StagedTable, TableUse
+from imq.grammar import ast
+from imq.grammar.errors import InvalidReference, StatementError
+from imq.grammar.record import TYPE_CHECKING
+
+from .literals import is_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .expressions import Expressions
+    from .scope import Scope
+
+_EXAMPLES = {
+    Of.NAMES: "of registry.local:5000/team/app:1",
+    Of.IMAGES: "of registry.local:5000/team/app:1",
+    Of.TERM: "redis",
+    Of.REPOSITORIES: "of registry.local:5000/team/app",
+}
+
+
+def check_reference(node: ast.Literal) -> None:
+    """Raise `InvalidReference`, with its place, for a text that can name nothing in a registry."""
+    try:
+        Reference.parse(node.text.strip())
+    except InvalidReference as error:
+        error.span = node.span
+        raise
+
+
+class TableResolver:
+    """Resolves the table of one query. `rows` binds a query behind `of`, once."""
+
+    def __init__(
+        self,
+        query: ast.Query,
+        scope: Scope,
+        expressions: Expressions,
+        rows: Callable[[ast.Variable | ast.Rows], b.Select],
+    ) -> None:
+        self._query = query
+        self._fetch = scope.fetch
+        self._default_refs = scope.default_refs
+        self._expressions = expressions
+        self._rows = rows
+
+    def bind(self, table: Table) -> Table:
+        """Return the table as SQL will know it."""
+        uses = self._uses(table)
+        targets: tuple[str | b.Select, ...] = ()
+        if table.takes is Of.FILE:
+            targets = self._paths(table)
+        elif any(isinstance(use.provider, StagedTable) for use in uses):
+            targets = tuple(self._target(target, table) for target in self._query.targets)
+        return self._fetch.bind_table(uses, targets)
+
+    def _uses(self, table: Table) -> Sequence[TableUse]:
+        """Return the sources that are asked: those that the query names, that its targets are of, or the default."""
+        refs = [
+            self._fetch.sources.resolve(self._expressions.literal(node).text, node.span) for node in self._query.sources
+        ]
+        if refs:
+            for ref, node in zip(refs, self._query.sources, strict=True):
+                self._check(table, ref, node)
+            return self._uses_of(table, refs)
+        if self._query.targets and table.takes is not Of.FILE:
+            return [self._use_of_targets(table)]
+        return self._uses_of(table, self._default_refs) or [self._only_use(table)]
+
+    def _uses_of(self, table: Table, refs: Sequence[SourceRef]) -> list[TableUse]:
+        """Return the table of each source that can list all of its rows, with the refs to that source."""
+        grouped: dict[str, list[SourceRef]] = {}
+        for ref in refs:
+            grouped.setdefault(ref.source, []).append(ref)
+        uses = []
+        for name, own in grouped.items():
+            provider = self._fetch.sources[name].tables.get(table.name)
+            if provider is not None and (not isinstance(provider, StagedTable) or provider.holds_all):
+                uses.append(TableUse(provider, name, tuple(own)))
+        return uses
+
+    def _only_use(self, table: Table) -> TableUse:
+        """Return the use of a table that no default source lists."""
+        uses = self._fetch.sources.serving(table.name)
+        for use in uses:
+            if not isinstance(use.provider, StagedTable):
+                return use
+        example = _EXAMPLES.get(table.takes, "in registry.local:5000")
+        raise StatementError(
+            f'"{table.name}": of what?',
+            code="target",
+            span=self._query.span,
+            hints=(f"such as: {table.name} {example}",),
+        )
+
+    def _use_of_targets(self, table: Table) -> TableUse:
+        uses = self._fetch.sources.serving(table.name)
+        staged = [use for use in uses if isinstance(use.provider, StagedTable)]
+        if len(uses) == 1 or not staged:
+            return uses[0]
+        for target in self._query.targets:
+            if isinstance(target, ast.Literal):
+                holder = next((use for use in uses if self._fetch.sources[use.source].holds(target.text)), None)
+            else:
+                bound = self._rows(target).table
+                holder = next((use for use in uses if use.source == bound.source), staged[0] if bound.staged else None)
+            if holder is not None and not isinstance(holder.provider, NativeTable):
+                return holder
+        return uses[0]
+
+    def _check(self, table: Table, ref: SourceRef, node: ast.Literal | ast.Variable) -> None:
+        """Refuse a source that cannot list all rows of a table."""
+        provider = self._fetch.sources[ref.source].tables.get(table.name)
+        if provider is not None and (not isinstance(provider, StagedTable) or provider.holds_all):
+            return
+        others = self._fetch.sources.serving(table.name)
+        if provider is None and others and all(isinstance(use.provider, StagedTable) for use in others):
+            raise StatementError(
+                f"{table.name} are of registries, not of the store",
+                code="place",
+                span=node.span,
+                hints=(f"such as: {table.name} in registry.local:5000",),
+            )
+        raise StatementError(
+            f"{table.name} cannot be asked of {ref.text}",
+            code="place",
+            span=node.span,
+            hints=(
+                f"such as: {table.name} of {ref.text}/app:1"
+                if provider is not None
+                else "asked of registries are: images, tags, repositories, manifests, search",
+            ),
+        )
+
+    def _target(self, target: ast.Literal | ast.Variable | ast.Rows, table: Table) -> str | b.Select:
+        """Bind what follows `of`: a name, or a query of names."""
+        if isinstance(target, ast.Literal):
+            literal = self._expressions.literal(target)
+            if table.takes is not Of.TERM:
+                check_reference(literal)
+            return literal.text
+        return self._names(target, table)
+
+    def _names(self, target: ast.Variable | ast.Rows, table: Table) -> b.Select:
+        """Bind a query of names: of whole rows their names, else its one column of texts.
+
+        What is inside of images is looked up by the very columns that the relation of these rows looks it up by.
+        """
+        select = self._rows(target)
+        inside = select.table.relation(table.name)
+        if select.whole and inside is not None and inside.drives and table.takes is Of.IMAGES:
+            fields = [select.table.field(name) for name in inside.drives]
+            columns = tuple(b.Selected(field.name, b.Column(field), field.heading, field) for field in fields)
+            return select.replace(columns=columns, whole=False)
+        name = select.table.find("name") or (select.table.find("line") if select.table.name == "lines" else None)
+        if select.whole and name is not None:
+            return select.replace(columns=(b.Selected(name.name, b.Column(name), name.heading, name),), whole=False)
+        if len(select.columns) != 1 or select.count or not is_text(select.columns[0].value.kind):
+            raise StatementError(
+                "names are wanted here: a query of rows that have names, or one with one column of texts",
+                code="target",
+                span=target.span,
+                hints=("add to the query: select name",),
+            )
+        return select
+
+    def _paths(self, table: Table) -> tuple[str, ...]:
+        paths = []
+        for target in self._query.targets:
+            if not isinstance(target, ast.Literal):
+                raise StatementError("a file is wanted here", code="target", span=getattr(target, "span", None))
+            paths.append(target.text)
+        if not paths:
+            raise StatementError(
+                f'"{table.name}" needs a file',
+                code="target",
+                span=self._query.span,
+                hints=(f'such as: {table.name} of "list.txt", or {table.name} of stdin',),
+            )
+        return tuple(paths)

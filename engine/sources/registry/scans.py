@@ -1,0 +1,44 @@
+"""Which class scans which table of registries."""
+
+from __future__ import annotations
+
+from imq.engine.oci.platform import Platform
+from imq.grammar.record import TYPE_CHECKING
+
+from .layers import History, Layers
+from .manifests import Manifests
+from .platforms import Platforms
+from .referrers import Referrers
+from .repositories import Repositories
+from .search import Search
+from .tags import Tags
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from imq.engine.query.source import ScanRequest, TableScan
+
+    from .reader import RegistryReader
+
+_SCANS: dict[str, Callable[[RegistryReader, ScanRequest], TableScan]] = {
+    "manifests": Manifests,
+    "platforms": Platforms,
+    "referrers": Referrers,
+    "repositories": Repositories,
+    "search": Search,
+}
+_OF_ONE_PLATFORM: dict[str, Callable[[RegistryReader, ScanRequest, Platform], TableScan]] = {
+    "history": History,
+    "images": Tags,
+    "layers": Layers,
+    "tags": Tags,
+}
+"""What scans tables that tell of the image for one platform."""
+
+
+def open_scan(reader: RegistryReader, request: ScanRequest) -> TableScan:
+    """Return the scan of a request."""
+    if (kind := _SCANS.get(request.table.name)) is not None:
+        return kind(reader, request)
+    platform = Platform.parse(request.platform) if request.platform else reader.platform
+    return _OF_ONE_PLATFORM[request.table.name](reader, request, platform)

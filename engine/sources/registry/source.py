@@ -1,0 +1,154 @@
+"""Registries as a source: the hosts that statements name, and the tables that registries serve."""
+
+from __future__ import annotations
+
+from imq.engine.oci.reference import DEFAULT_NAMESPACE, DEFAULT_REGISTRY, Reference
+from imq.engine.query.source import SourceRef, StagedTable
+from imq.grammar.errors import InvalidReference, StatementError
+from imq.grammar.record import TYPE_CHECKING
+
+from .tables import HOLDS_ALL, LIST_TAGS, LISTING, TABLES, levels_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from imq.engine.query.source import Estimator, ScanRequest, TableProvider, TableScan
+    from imq.engine.sources.context import SourceContext
+    from imq.grammar.errors import ImqError
+
+    from .reader import RegistryReader
+
+NAME = "registry"
+
+
+class RegistrySource:
+    """All registries. What is requested goes through one reader, which is opened for the first scan."""
+
+    name = NAME
+
+    def __init__(self, context: SourceContext) -> None:
+        self._context = context
+        self._reader: RegistryReader | None = None
+        self._hosts = {one.name: one.place for one in context.configuration.registries.values()}
+        self.tables: Mapping[str, TableProvider] = {
+            name: StagedTable(
+                table,
+                levels_of(table),
+                LISTING.get(name, LIST_TAGS),
+                LISTING.get(name, "1 request for each"),
+                self._scan,
+                name in HOLDS_ALL,
+            )
+            for name, table in TABLES.items()
+        }
+
+    def begin(self) -> None:
+        """Do nothing: connections stay open from one statement to the next."""
+
+    def resolve(self, text: str) -> SourceRef | None:
+        """Return the registry that a host, `HOST/GLOB`, or a name of the configuration means."""
+        first, _, pattern = text.partition("/")
+        if "%" in pattern:
+            raise StatementError(
+                f'"{text}" has a "%", and no repository does: the wildcard of a glob is "*"',
+                code="glob",
+                hints=(f"in {text.replace('%', '*')}",),
+            )
+        named = next((host for name, host in self._hosts.items() if name.lower() == first.lower()), None)
+        if named is not None:
+            host, _, namespace = named.partition("/")
+            pattern = "/".join(part for part in (namespace, pattern) if part)
+            return SourceRef(text, NAME, _normalize(host), pattern)
+        if not is_host(first):
+            return None
+        registry = _normalize(first)
+        if registry == DEFAULT_REGISTRY and pattern and "/" not in pattern:
+            pattern = DEFAULT_NAMESPACE + pattern
+        if pattern != pattern.lower():
+            raise InvalidReference(
+                f"{text!r} is no place: repository names are lower case",
+                hints=(f"did you mean {text.replace(pattern, pattern.lower())}?",),
+            )
+        return SourceRef(text, NAME, registry, pattern.rstrip("/"))
+
+    def names(self) -> Sequence[str]:
+        """Return the names that the configuration gives registries."""
+        return tuple(self._hosts)
+
+    def holds(self, target: str) -> bool:
+        """Whether a name says its registry."""
+        host, _, path = target.partition("/")
+        return bool(path) and is_host(host)
+
+    def ping(self) -> Sequence[tuple[str, str, str, bool, int | None]]:
+        """Return the registries that the configuration names, and whether they answer."""
+        registries = self._context.configuration.registries.values()
+        if not registries:
+            return ()
+        from .ping import ping_hosts  # requests is heavy
+
+        answers = ping_hosts((one.host for one in registries), self._context.network())
+        return [(one.name, "a registry", one.place, answers[one.host], None) for one in registries]
+
+    def estimator(self, now: int, fresh: int) -> Estimator | None:
+        """Return what estimates requests by the cache of registry documents."""
+        from .estimate import RequestEstimator
+
+        return RequestEstimator.of(self._context, now, fresh)
+
+    def problems(self) -> tuple[tuple[str, str, ImqError], ...]:
+        """Return what went wrong since the last call."""
+        return self._reader.problems() if self._reader is not None else ()
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def _scan(self, request: ScanRequest) -> TableScan:
+        from .scans import open_scan  # requests is heavy
+
+        connection = self._context.store.index.connection
+        if self._reader is not None and self._reader.connection is not connection:
+            self.close()
+        if self._reader is None:
+            from .reader import open_reader
+
+            self._reader = open_reader(self._context)
+        self._reader.fresh = request.fresh
+        return open_scan(self._reader, request)
+
+
+def is_host(text: str) -> bool:
+    """Whether a string looks like the host of a registry: with a dot or a port, or `localhost`."""
+    if "." not in text and ":" not in text and text != "localhost":
+        return False
+    try:
+        return Reference.parse(f"{text}/a").registry in (text, DEFAULT_REGISTRY)
+    except InvalidReference:
+        return False
+
+
+def globs_of(ref: SourceRef) -> tuple[str, ...]:
+    """Return the pattern as globs of whole paths, of which one must match; none: every path does.
+
+    A pattern is a glob whose `*` crosses slashes, or a repository or namespace with all that is in it.
+    """
+    if not ref.pattern:
+        return ()
+    if any(sign in ref.pattern for sign in "*?["):
+        return (ref.pattern,)
+    return ref.pattern, f"{ref.pattern}/*"
+
+
+def repository_of(ref: SourceRef) -> str:
+    """Return the repository that the pattern is, if it is one at all; empty when it is a glob, or all."""
+    return "" if not ref.pattern or any(sign in ref.pattern for sign in "*?[") else ref.pattern
+
+
+def _normalize(host: str) -> str:
+    return DEFAULT_REGISTRY if host == "index.docker.io" else host
+
+
+open_source = RegistrySource

@@ -1,0 +1,85 @@
+"""The embedded store as a source: its tables are in SQLite already; sizes need layers that were unpacked once."""
+
+from __future__ import annotations
+
+from imq.engine.catalog.schema import FetchLevel
+from imq.engine.catalog.tables import CONTAINERS, HISTORY, IMAGES, LAYERS
+from imq.engine.progress import counted
+from imq.engine.query.source import NativeTable, SourceRef
+from imq.grammar.errors import ImqError
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from imq.engine.catalog.schema import Table
+    from imq.engine.query.source import Estimator, TableProvider
+    from imq.engine.sources.context import SourceContext
+
+NAME = "store"
+UNPACKED = FetchLevel("unpacked", "the sizes of unpacked layers", "")
+"""What is known of a layer once it was unpacked: after a lazy pull that happens when a query reads a size."""
+_SIZES = {"images": "size shared_size unique_size", "layers": "size", "history": "size"}
+
+
+class StoreSource:
+    """The images of the embedded store."""
+
+    name = NAME
+
+    def __init__(self, context: SourceContext) -> None:
+        self._store = context.store
+        self._context = context
+        tables = (IMAGES, LAYERS, HISTORY, CONTAINERS)
+        self.tables: Mapping[str, TableProvider] = {table.name: self._native(table) for table in tables}
+
+    def _native(self, table: Table) -> NativeTable:
+        served = table.with_levels({UNPACKED: _SIZES.get(table.name, "")}).replace(source=NAME)
+        return NativeTable(served, self._unpack, self._pending)
+
+    def _unpack(self, _level: FetchLevel) -> tuple[ImqError, ...]:
+        """Unpack the layers that never were; return what is wrong with some of them."""
+        report = counted(self._context.progress, "unpack", len(self._store.unmeasured()))
+        return self._store.measure(self._context.jobs, report=report)
+
+    def _pending(self, _level: FetchLevel) -> str:
+        count = len(self._store.unmeasured())
+        return f"unpack {count} layers of the store that were never unpacked, to know their sizes" if count else ""
+
+    def begin(self) -> None:
+        """Do nothing: the session opens the store."""
+
+    def resolve(self, text: str) -> SourceRef | None:
+        """Return the store for `store`."""
+        return SourceRef(NAME, NAME) if text.lower() == NAME else None
+
+    def names(self) -> Sequence[str]:
+        """Return the one name of the store."""
+        return (NAME,)
+
+    def holds(self, target: str) -> bool:
+        """Whether an image of the store has this name or id."""
+        try:
+            self._store.find(target)
+        except ImqError:
+            return False
+        return True
+
+    def ping(self) -> Sequence[tuple[str, str, str, bool, int | None]]:
+        """Return the store, with how many images it has."""
+        count = self._store.index.connection.execute("SELECT count(*) FROM images").fetchone()[0]
+        return ((NAME, "the embedded store", self._store.root, True, count),)
+
+    def estimator(self, _now: int, _fresh: int) -> Estimator | None:
+        """Return nothing: the store takes no requests."""
+        return None
+
+    def problems(self) -> tuple[tuple[str, str, ImqError], ...]:
+        """Return nothing: what is wrong is returned where it happens."""
+        return ()
+
+    def close(self) -> None:
+        """Do nothing: the session closes the store."""
+
+
+open_source = StoreSource
