@@ -59,13 +59,16 @@ def _references(act: ast.Act, planning: Planning) -> tuple[list[Reference], list
         names = _names_of(act.query, act.verb, planning)
     else:
         names = list(zip(planning.literals(act.references), (node.span for node in act.references), strict=True))
+    select = planning.bind(act.query) if act.query is not None else None
     found: list[Reference] = []
     failures: list[Action] = []
     for text, span in names:
         try:
+            if select is not None and select.whole and select.table.name == "tags" and "@" in text:
+                raise InvalidReference(f'"{text}" is not a tag: a tag has no "@"')
             found.append(Reference.parse(text).with_default_tag())
         except InvalidReference as problem:
-            if act.query is not None and planning.bind(act.query).whole:
+            if select is not None and select.whole:
                 failures.append(Fail(act.verb, text, problem))
                 continue
             problem.span = span

@@ -512,7 +512,7 @@ def test_what_a_registry_lists_and_is_no_tag_does_not_block_the_others(changeabl
         answer = ask(session, f"{of} where digest is known select tag")
         assert (set(answer.column("tag")), answer.exit_code) == (set(tags), 0)
         pulled = ask(session, f"pull all {of}")
-        assert refused(pulled) | {wrong[-1]: True} == {tag: tag in wrong for tag in tags}
+        assert refused(pulled) == {tag: tag in wrong for tag in tags}
         removed = ask(session, f"dry run rm {of} where tag != 1.0.1")
         assert refused(removed) == {tag: tag in wrong for tag in tags[:-1]}
         session.close()
