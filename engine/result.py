@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from imq.engine.render.values import Raw
+    from imq.engine.catalog.schema import Raw
     from imq.grammar.errors import ImqError
 
 

@@ -1,4 +1,4 @@
-"""The house is built as the README draws it: its rooms, the way of its imports, and who may load what, and when."""
+"""The code has the layers of engine/README.md: imports go one way, without cycles, and heavy libraries load late."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 FOLDERS = {"imq": "dsl", "imq.grammar": "grammar", "imq.engine": "engine"}
-DRAWING = (CHECKOUT / "README.md").read_text(encoding="utf-8").partition("## The house")[2]
+MAP = (CHECKOUT / "engine" / "README.md").read_text(encoding="utf-8")
 
 HEAVY = {
     "lark": {"imq.grammar.generate_tables"},
@@ -60,22 +60,22 @@ def packages() -> set[str]:
     return {name for name in modules() if any(other.startswith(f"{name}.") for other in modules())}
 
 
-def statements(tree: ast.AST, *, within: bool) -> Iterator[ast.Import | ast.ImportFrom]:
-    """Yield the imports that run: not those for the type checker; with `within` those of functions too."""
+def statements(tree: ast.AST, *, within: bool, typing: bool) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Yield the imports of a module, with `within` those of functions too, with `typing` those for the type checker."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test) and not typing:
             continue
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield node
         elif within or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield from statements(node, within=within)
+            yield from statements(node, within=within, typing=typing)
 
 
 @functools.cache
-def imports(name: str, *, within: bool = True) -> frozenset[str]:
+def imports(name: str, *, within: bool = True, typing: bool = False) -> frozenset[str]:
     """Return the modules that a module imports, as far as they can be told."""
     found: set[str] = set()
-    for node in statements(modules()[name], within=within):
+    for node in statements(modules()[name], within=within, typing=typing):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
             continue
@@ -89,28 +89,18 @@ def imports(name: str, *, within: bool = True) -> frozenset[str]:
     return frozenset(found)
 
 
-def drawn() -> dict[str, int]:
-    """Return the engine's rooms as the README lists them, with the line of each."""
-    block = DRAWING.partition(" engine/ ")[2].partition("\n tests/")[0]
-    rooms = {}
-    for number, line in enumerate(block.splitlines()[1:]):
-        for room in re.split(r" {2,}", line.strip())[0].split():
-            rooms[room.rstrip("/")] = number
-    return rooms
+def layers() -> dict[str, int]:
+    """Return the layers of the engine with their places in the list of engine/README.md."""
+    table = MAP.partition("<!-- layers -->")[2].partition("<!-- /layers -->")[0]
+    return {name: at for at, name in enumerate(re.findall(r"^\| `(\w+)/?` \|", table, re.MULTILINE))}
 
 
-def room(name: str) -> str:
+def layer(name: str) -> str:
     return name.split(".")[2]
 
 
-def test_the_readme_draws_every_room_of_the_engine() -> None:
-    rooms = {room(name) for name in modules() if name.startswith("imq.engine.")}
-    assert set(drawn()) == rooms
-
-
-def test_the_readme_draws_the_folders_there_are() -> None:
-    folders = set(re.findall(r"^ (\w+)/ ", DRAWING, re.MULTILINE))
-    assert folders == {path.name for path in CHECKOUT.iterdir() if path.is_dir() and "." not in path.name} - {"dist"}
+def test_the_map_lists_every_layer_of_the_engine() -> None:
+    assert set(layers()) == {layer(name) for name in modules() if name.startswith("imq.engine.")}
 
 
 @pytest.mark.parametrize("name", [name for name in modules() if name.startswith("imq.grammar")])
@@ -120,18 +110,19 @@ def test_the_grammar_knows_nothing_above_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in modules() if name.startswith("imq.engine.")])
 def test_the_engine_imports_downwards(name: str) -> None:
-    lines = drawn()
-    for other in imports(name):
+    places = layers()
+    for other in imports(name, typing=True):
         assert not other.startswith("imq") or other.startswith(("imq.engine.", "imq.grammar")), other
         if other.startswith("imq.engine."):
-            assert lines[room(name)] <= lines[room(other)], f"{name} imports {other}"
+            assert places[layer(name)] <= places[layer(other)], f"{name} imports {other}"
 
 
-def test_no_module_needs_itself() -> None:
-    graph = {name: {other for other in imports(name) if other in modules()} - {name} for name in modules()}
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """Imports for the type checker count: two modules that need each other's types are one thing in two files."""
+    graph = {name: {other for other in imports(name, typing=True) if other in modules()} - {name} for name in modules()}
     for package in packages():  # a package re-exports what it holds
         graph[package] = {other for other in graph[package] if not other.startswith(f"{package}.")}
-    list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+    list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the cycle
 
 
 @pytest.mark.parametrize("library_name", HEAVY)

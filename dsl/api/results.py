@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any, Self
 
-    from imq.engine.render.values import Manner, Raw
+    from imq.engine.catalog.schema import Raw
+    from imq.engine.render.values import Manner
     from imq.engine.result import Result as Found
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

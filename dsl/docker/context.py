@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from datetime import tzinfo
     from typing import BinaryIO, TextIO
 
-    from imq.engine.render.values import Manner, Raw
+    from imq.engine.catalog.schema import Raw
+    from imq.engine.render.values import Manner
     from imq.engine.session.session import Session
 
     from .flags import Given

@@ -10,7 +10,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from imq.engine.render.values import Raw
+    from imq.engine.catalog.schema import Raw
 
     from .context import Desk, Outcome
 

@@ -11,7 +11,7 @@ import os
 from _thread import allocate_lock
 
 from imq.engine.result import Answer
-from imq.engine.sources.registry.source import is_host
+from imq.engine.sources.registry.refs import is_host
 from imq.grammar.errors import ImqError, StatementError
 from imq.grammar.parser import parse
 from imq.grammar.record import TYPE_CHECKING, Record

@@ -16,7 +16,7 @@ from .base import Fail
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from imq.engine.render.values import Raw
+    from imq.engine.catalog.schema import Raw
 
     from .base import Action
     from .verb import Planning

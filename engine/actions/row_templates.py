@@ -8,8 +8,8 @@ from imq.grammar.record import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from imq.engine.catalog.schema import Raw
     from imq.engine.render.template.template import Piece
-    from imq.engine.render.values import Raw
 
     from .verb import Planning
 

@@ -16,8 +16,8 @@ _BREATH = 100_000
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from imq.engine.catalog.schema import Raw
     from imq.engine.query.sql.statements import Sql
-    from imq.engine.render.values import Raw
 
 
 class Runner:

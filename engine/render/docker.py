@@ -18,9 +18,10 @@ from .values import STYLES, text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from imq.engine.catalog.schema import Raw
     from imq.engine.result import Answer
 
-    from .values import Manner, Raw
+    from .values import Manner
 
 MISSING = "<missing>"
 """What docker shows for the id of a step whose image is not here as one of its own."""

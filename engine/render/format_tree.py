@@ -11,9 +11,10 @@ from .values import NONE, texts
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from imq.engine.catalog.schema import Raw
     from imq.engine.result import Answer, Heading
 
-    from .values import Manner, Raw
+    from .values import Manner
 
     Branches = dict[str, "Branches"] | list[str]
     """What stands under a value: by its text the values of the next column, or, at the end, the lines of rows."""

@@ -11,10 +11,10 @@ from .values import STYLES, data, field_value
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from imq.engine.catalog.schema import Field, Table
+    from imq.engine.catalog.schema import Field, Raw, Table
     from imq.engine.result import Heading
 
-    from .values import Manner, Raw
+    from .values import Manner
 
 
 def placeholder(table: Table, name: str) -> tuple[Field, str] | None:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from datetime import tzinfo
     from typing import Any
 
+    from imq.engine.catalog.schema import Raw
     from imq.engine.result import Answer
 
-    Raw = str | int | float | None
     Data = str | int | float | bool | list[str] | dict[str, str] | None
 
 NONE = "<none>"

@@ -58,11 +58,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from imq.engine.actions.base import Action, Outcome
+    from imq.engine.catalog.schema import Raw
     from imq.engine.catalog.tables import Field
     from imq.engine.query.ir import Bound
     from imq.engine.query.source import Estimator
     from imq.engine.registry.settings import Settings as RegistrySettings
-    from imq.engine.render.values import Raw
     from imq.engine.store.registry_cache import Remembered
 
     from .context import World

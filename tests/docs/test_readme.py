@@ -80,15 +80,3 @@ def test_it_names_every_verb_table_and_form() -> None:
 
     missing = [name for name in (*TABLES, *VERBS, *FORMS) if f"`{name}" not in README and f" {name}" not in README]
     assert missing == []
-
-
-def test_the_house_has_the_rooms_it_says() -> None:
-    picture = next(block for block in BLOCKS if "package imq.grammar" in block)
-    root = pathlib.Path(__file__).parents[2]
-    rooms = re.findall(r"^ {1,3}((?:[a-z]+/? ?)+?)  ", picture, re.MULTILINE)
-    named = {word.rstrip("/") for line in rooms for word in line.split()}
-    engine = {path.name for path in (root / "engine").iterdir() if path.is_dir() and path.name != "__pycache__"}
-    assert engine <= named
-    for name in named:
-        places = [root / name, root / "engine" / name, root / "engine" / f"{name}.py"]
-        assert any(place.exists() for place in places), name

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from imq.engine.catalog.schema import Raw
     from imq.engine.query.sql.statements import Sql
-    from imq.engine.render.values import Raw
 
 COUNT = 400
 MEASURED = {"size", "shared_size", "unique_size"}

@@ -11,9 +11,9 @@ from .tags import Named
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from imq.engine.catalog.schema import Raw
     from imq.engine.oci.platform import Platform
     from imq.engine.query.source import FetchRequest, ScanRequest
-    from imq.engine.render.values import Raw
 
     from .reader import RegistryReader
 

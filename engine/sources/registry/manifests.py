@@ -17,8 +17,8 @@ from .tags import Named
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from imq.engine.catalog.schema import Raw
     from imq.engine.query.source import FetchRequest
-    from imq.engine.render.values import Raw
 
 _PLACED = "_asked, _path, registry, repository, source"
 

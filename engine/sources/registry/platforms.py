@@ -11,8 +11,8 @@ from .tags import Named
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from imq.engine.catalog.schema import Raw
     from imq.engine.query.source import FetchRequest
-    from imq.engine.render.values import Raw
 
 _ENTRY = ["platform", "os", "architecture", "variant", "os_version", "media_type", "annotations"]
 

@@ -13,17 +13,17 @@ from imq.engine.store.registry_cache import Remembered
 from imq.grammar.errors import ImqError, InvalidReference, RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .source import globs_of, repository_of
+from .refs import globs_of, repository_of
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from imq.engine.catalog.schema import Raw
     from imq.engine.oci.digest import Digest
     from imq.engine.oci.manifest import Descriptor
     from imq.engine.query.source import ScanRequest, SourceRef
     from imq.engine.registry.manifests import Fetched
-    from imq.engine.render.values import Raw
     from imq.engine.sources.context import SourceContext
 
 

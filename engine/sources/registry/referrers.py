@@ -17,8 +17,8 @@ from .tags import Named
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from imq.engine.catalog.schema import Raw
     from imq.engine.oci.manifest import Descriptor
-    from imq.engine.render.values import Raw
 
 _CREATED = "org.opencontainers.image.created"
 

@@ -12,7 +12,7 @@ from .tags import Named
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from imq.engine.render.values import Raw
+    from imq.engine.catalog.schema import Raw
 
 
 class Repositories(RegistryScan):

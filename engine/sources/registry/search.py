@@ -11,7 +11,7 @@ from .table_scan import RegistryScan
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from imq.engine.render.values import Raw
+    from imq.engine.catalog.schema import Raw
 
 MOST = 1000
 """Hits that are read of one search: no registry tells more of them in a useful order."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from imq.engine.oci.reference import DEFAULT_NAMESPACE, DEFAULT_REGISTRY, Reference
+from imq.engine.oci.reference import DEFAULT_NAMESPACE, DEFAULT_REGISTRY
 from imq.engine.query.source import SourceRef, StagedTable
 from imq.grammar.errors import InvalidReference, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
+from .refs import is_host, normalize_host
 from .tables import HOLDS_ALL, LIST_TAGS, LISTING, TABLES, levels_of
 
 if TYPE_CHECKING:
@@ -58,10 +59,10 @@ class RegistrySource:
         if named is not None:
             host, _, namespace = named.partition("/")
             pattern = "/".join(part for part in (namespace, pattern) if part)
-            return SourceRef(text, NAME, _normalize(host), pattern)
+            return SourceRef(text, NAME, normalize_host(host), pattern)
         if not is_host(first):
             return None
-        registry = _normalize(first)
+        registry = normalize_host(first)
         if registry == DEFAULT_REGISTRY and pattern and "/" not in pattern:
             pattern = DEFAULT_NAMESPACE + pattern
         if pattern != pattern.lower():
@@ -118,37 +119,6 @@ class RegistrySource:
             self._reader = open_reader(self._context)
         self._reader.fresh = request.fresh
         return open_scan(self._reader, request)
-
-
-def is_host(text: str) -> bool:
-    """Whether a string looks like the host of a registry: with a dot or a port, or `localhost`."""
-    if "." not in text and ":" not in text and text != "localhost":
-        return False
-    try:
-        return Reference.parse(f"{text}/a").registry in (text, DEFAULT_REGISTRY)
-    except InvalidReference:
-        return False
-
-
-def globs_of(ref: SourceRef) -> tuple[str, ...]:
-    """Return the pattern as globs of whole paths, of which one must match; none: every path does.
-
-    A pattern is a glob whose `*` crosses slashes, or a repository or namespace with all that is in it.
-    """
-    if not ref.pattern:
-        return ()
-    if any(sign in ref.pattern for sign in "*?["):
-        return (ref.pattern,)
-    return ref.pattern, f"{ref.pattern}/*"
-
-
-def repository_of(ref: SourceRef) -> str:
-    """Return the repository that the pattern is, if it is one at all; empty when it is a glob, or all."""
-    return "" if not ref.pattern or any(sign in ref.pattern for sign in "*?[") else ref.pattern
-
-
-def _normalize(host: str) -> str:
-    return DEFAULT_REGISTRY if host == "index.docker.io" else host
 
 
 open_source = RegistrySource

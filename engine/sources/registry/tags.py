@@ -18,10 +18,9 @@ from .tables import ATTACHED, CONFIG, DIGEST, NAMED, TABLES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from imq.engine.catalog.schema import FetchLevel
+    from imq.engine.catalog.schema import FetchLevel, Raw
     from imq.engine.query.source import ScanRequest
     from imq.engine.registry.manifests import Fetched
-    from imq.engine.render.values import Raw
 
     from .reader import RegistryReader
 
