@@ -22,7 +22,7 @@ from imq.editors.token_patterns import PATTERNS
 from imq.engine.actions import VERBS
 from imq.engine.catalog.clauses import CLAUSES
 from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
-from imq.engine.catalog.predicates import PHRASES
+from imq.engine.catalog.predicates import PREDICATES
 from imq.engine.catalog.settings import SETTINGS
 from imq.engine.catalog.tables import ELSEWHERE, TABLES
 from imq.engine.render.formats import FORMS
@@ -242,7 +242,7 @@ def manual() -> str:
         ".SH VERBS",
         *_entries((verb.name, f"{verb.doc} Such as: {verb.example}") for verb in VERBS.values()),
         ".SH CONDITIONS",
-        *_entries((f"{phrase.words} {phrase.takes}".strip(), phrase.doc) for phrase in PHRASES.values()),
+        *_entries((f"{phrase.words} {phrase.parameter}".strip(), phrase.doc) for phrase in PREDICATES.values()),
         ".SH FUNCTIONS",
         *_entries((one.name, one.doc) for one in FUNCTIONS.values() if not one.inner),
         *_entries((one.name, one.doc) for one in AGGREGATES.values()),

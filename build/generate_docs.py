@@ -18,9 +18,9 @@ from imq.api.statements import FLAGS, LISTS, python_name
 from imq.engine.actions import VERBS, Takes
 from imq.engine.catalog.clauses import CLAUSES
 from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS, Function
-from imq.engine.catalog.predicates import PHRASES
+from imq.engine.catalog.predicates import PREDICATES
 from imq.engine.catalog.settings import SETTINGS
-from imq.engine.catalog.tables import TABLES, Kind, Of
+from imq.engine.catalog.tables import TABLES, DataType, TargetKind
 from imq.engine.configuration.schema import SECTIONS
 from imq.engine.help.help import CONFIGURATION
 from imq.engine.render.formats import FORMS
@@ -69,7 +69,7 @@ def stub() -> str:
     parts = [STUB_HEAD.format(imports="\n".join(_imports()))]
     parts += [_relation_class(TABLES[name]) for name in relations]
     images = {name: field for field in TABLES["images"].fields for name in (field.name, *field.aliases)}
-    body = "".join(_attribute(name, _kind(field.kind), [field.doc]) for name, field in sorted(images.items()))
+    body = "".join(_attribute(name, _kind(field.type), [field.doc]) for name, field in sorted(images.items()))
     parts.append(_class("_Image", "Reference", "An image that is named, and its fields.", body))
     parts.append(_class("_Fields", "", "The fields of all tables.", _all_fields()))
     parts += [
@@ -90,11 +90,11 @@ def stub() -> str:
     ]
     for name, phrase in namespace.phrases().items():
         doc = f"Whether {phrase.doc}: `{phrase.example}` in text."
-        if not phrase.takes:
+        if not phrase.parameter:
             parts += [f"{name}: Expression\n", _quoted(doc)]
             continue
-        kind = "_Name | Reference" if phrase.takes == "an image" else "Value"
-        parts.append(_def(name, [f"{phrase.takes.split()[-1]}: {kind}", "/"], "Expression", doc))
+        kind = "_Name | Reference" if phrase.parameter == "an image" else "Value"
+        parts.append(_def(name, [f"{phrase.parameter.split()[-1]}: {kind}", "/"], "Expression", doc))
     return "".join(parts)
 
 
@@ -122,12 +122,12 @@ def _python_names(name: str, said: str = "") -> tuple[str, ...]:
     return (said, f"{said}_") if hasattr(builtins, said) else (said,)
 
 
-def _kind(kind: Kind) -> str:
-    return "_Map" if kind is Kind.MAP else "Path"
+def _kind(kind: DataType) -> str:
+    return "_Map" if kind is DataType.MAP else "Path"
 
 
 def _relation_class(table: Table) -> str:
-    body = "".join(_attribute(field.name, _kind(field.kind), [field.doc]) for field in table.fields)
+    body = "".join(_attribute(field.name, _kind(field.type), [field.doc]) for field in table.fields)
     return _class(f"_{table.name.title()}", "Path", f"A relation to {table.name}, and their fields.", body)
 
 
@@ -141,9 +141,9 @@ def _all_fields() -> str:
             docs.setdefault(relation.name, []).append(f"{table.name}: {relation.doc}")
         for field in table.fields:
             for name in (field.name, *field.aliases):
-                kinds.setdefault(name, _kind(field.kind))
+                kinds.setdefault(name, _kind(field.type))
                 docs.setdefault(name, []).append(f"{table.name}: {field.doc}")
-    for words, phrase in PHRASES.items():
+    for words, phrase in PREDICATES.items():
         if " " not in words:
             kinds.setdefault(words, "Expression")
             docs.setdefault(words, []).append(phrase.doc)
@@ -182,13 +182,13 @@ def _verb_function(verb: Verb, name: str) -> str:
     return _def(name, [*first, *options], "Statement", f"{verb.doc} In text: `{verb.example}`")
 
 
-PARAMETERS = {Kind.NUMBER: "number", Kind.TIME: "time", Kind.LIST: "items", Kind.BOOLEAN: "condition"}
+PARAMETERS = {DataType.NUMBER: "number", DataType.TIME: "time", DataType.LIST: "items", DataType.BOOLEAN: "condition"}
 
 
 def _parameters(function: Function) -> list[str]:
     """Return the names of a function's arguments, from their kinds."""
     said: list[str] = []
-    for kinds in function.takes:
+    for kinds in function.parameters:
         name = PARAMETERS.get(kinds[0], "text") if kinds else "value"
         count = sum(one.rstrip("_23456789") == name for one in said)
         said.append(f"{name}_{count + 1}" if count else name)
@@ -263,7 +263,7 @@ def reference() -> str:
         "## Sentence forms\n",
         _table(
             ("", "takes", "holds when", "such as"),
-            ((_code(p.words), p.takes, p.doc, _code(f"images where {p.example}")) for p in PHRASES.values()),
+            ((_code(p.words), p.parameter, p.doc, _code(f"images where {p.example}")) for p in PREDICATES.values()),
         ),
         "## Functions\n",
         _table(("", "gives", "is"), (_function_row(one) for one in FUNCTIONS.values() if not one.inner)),
@@ -309,19 +309,21 @@ def _table_section(table: Table) -> str:
     rows = (
         (
             ", ".join(map(_code, (field.name, *field.aliases))),
-            field.kind.value,
-            " ".join(_code("{{." + name + "}}") for name, _ in field.placeholders),
+            field.type.value,
+            " ".join(_code("{{." + name + "}}") for name, _ in field.docker_placeholders),
             field.doc,
         )
         for field in table.fields
     )
-    takes = f" `of` takes {table.takes.value}." if table.takes is not Of.NOTHING else ""
+    takes = f" `of` takes {table.target.value}." if table.target is not TargetKind.NOTHING else ""
     lines = [f"### {table.name}\n", f"{table.doc}{takes}\n"]
     if table.fields:
         lines.append(_table(("field", "is", "in templates also", "tells"), rows))
-    if table.shown:
+    if table.default_columns:
         order = ", ".join(key[1:] + " desc" if key.startswith("-") else key for key in table.order)
-        lines.append(f"Shown: {', '.join(table.shown)}." + (f" In the order of {order}." if order else "") + "\n")
+        lines.append(
+            f"Shown: {', '.join(table.default_columns)}." + (f" In the order of {order}." if order else "") + "\n"
+        )
     if table.relations:
         told = ((_code(relation.name), relation.table, relation.doc) for relation in table.relations)
         lines.append(_table(("relation", "to", "tells"), told))
@@ -348,7 +350,7 @@ def _function_row(one: Function) -> tuple[str, str, str]:
 
 
 def _gives(one: Function | Aggregate, alike: str) -> str:
-    return one.gives.value if one.gives is not None else alike
+    return one.returns.value if one.returns is not None else alike
 
 
 def _code(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.tables import Field, Kind, Table
+from imq.engine.catalog.tables import DataType, Field, Table
 from imq.grammar.ast import Output
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from imq.grammar.errors import ImqError
 
 
-class Heading(Record):
+class Column(Record):
     """One column of an answer: its name (the JSON key), its title (the table's), its kind, the field it shows."""
 
     name: str
     title: str
-    kind: Kind
+    kind: DataType
     field: Field | None = None
 
 
-class Answer(Record):
+class RowSet(Record):
     """Rows, perhaps still being read: they can be walked once.
 
     `table` is the table asked; `single` says that the answer is one value (a count), which a plain answer shows bare;
     `errors` are those of the rows that tell of a failure, and `exit_code` is what they make of the whole.
     """
 
-    headings: tuple[Heading, ...]
+    columns: tuple[Column, ...]
     rows: Iterable[tuple[Raw, ...]]
     output: Output = Output()
     table: Table | None = None
@@ -48,7 +48,7 @@ class Documents(Record):
     exit_code: int = 0
 
 
-class Told(Record):
+class Message(Record):
     """A text for people. `exit_code` is that of a removal which was not confirmed."""
 
     text: str
@@ -65,9 +65,9 @@ class Failure(Record):
         return id(self)
 
 
-Result = Answer | Documents | Told | Failure
+Result = RowSet | Documents | Message | Failure
 
 
-def worst(errors: Iterable[ImqError]) -> int:
+def exit_code_of(errors: Iterable[ImqError]) -> int:
     """Return the exit code that these errors make of an answer: the highest of theirs, 0 when there is none."""
     return max((error.exit_code for error in errors), default=0)

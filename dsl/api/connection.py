@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from imq.engine.configuration.configuration import Configuration
     from imq.engine.progress import Progress
     from imq.engine.render.values import Manner
-    from imq.engine.result import Answer
     from imq.engine.result import Result as Found
+    from imq.engine.result import RowSet
     from imq.engine.session.session import Session
 
 _SHOWN = 20
@@ -92,7 +92,7 @@ class Connection:
         from imq.engine.configuration.configuration import Configuration, read_configuration
         from imq.engine.oci.platform import Platform
         from imq.engine.progress import Silent
-        from imq.engine.session.context import World
+        from imq.engine.session.context import SessionContext
         from imq.engine.session.session import Session
 
         given = os.environ if environment is None else environment
@@ -100,7 +100,7 @@ class Connection:
             config = read_configuration(given, os.fspath(config) if config is not None else None)
         self._thread = get_ident()
         self._session: Session | None = Session(
-            World(
+            SessionContext(
                 root=expand_home(os.fspath(root), given) if root is not None else store_root(given, config.root),
                 environment=given,
                 clock=time.time_ns,
@@ -108,7 +108,7 @@ class Connection:
                 insecure=frozenset(insecure),
                 progress=_progress() if progress else Silent(),
                 confirm=self._asked(confirm) if confirm is not None else None,
-                form="json",  # rows have every field, so that they can be read as attributes
+                output_format="json",  # rows have every field, so that they can be read as attributes
                 configuration=config,
             )
         )
@@ -154,7 +154,7 @@ class Connection:
 
         Raises `Misuse` for what is no query.
         """
-        from imq.engine.result import Answer
+        from imq.engine.result import RowSet
 
         if isinstance(query, str):
             parsed = self._open().parse(query)
@@ -162,8 +162,8 @@ class Connection:
         if not isinstance(statement_of(query), ast.Ask):
             raise Misuse("one query can be streamed", hints=("for all else: session(statement)",))
         answer = self._execute(query, dry_run=False)
-        assert isinstance(answer, Answer)
-        return (Row(answer.headings, row) for row in answer.rows)
+        assert isinstance(answer, RowSet)
+        return (Row(answer.columns, row) for row in answer.rows)
 
     def explain(self, statement: str | Written) -> str:
         """Return how a statement would run: its stages and its SQL."""
@@ -207,7 +207,7 @@ class Connection:
             raise error.at(text) from error.__cause__
 
     @staticmethod
-    def _asked(confirm: Callable[[Result], bool]) -> Callable[[Answer], bool]:
+    def _asked(confirm: Callable[[Result], bool]) -> Callable[[RowSet], bool]:
         return lambda planned: confirm(Result(planned, _manner))
 
 

@@ -148,11 +148,11 @@ class Expression(Written):
         return self._compared("within", moment)
 
     def _is_map(self) -> bool:
-        from imq.engine.catalog.tables import TABLES, Kind
+        from imq.engine.catalog.tables import TABLES, DataType
 
         name = self.node.path[0] if isinstance(self.node, ast.Field) else ""
         fields = (table.find(name) for table in TABLES.values())
-        return any(field is not None and field.kind is Kind.MAP for field in fields)
+        return any(field is not None and field.type is DataType.MAP for field in fields)
 
     def _compared(self, operator: str, other: Value) -> Expression:
         return Expression(ast.Comparison(operator, self.node, following(other)))

@@ -7,7 +7,7 @@ from functools import partial
 
 from imq.engine.actions import VERBS
 from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
-from imq.engine.catalog.predicates import PHRASES
+from imq.engine.catalog.predicates import PREDICATES
 from imq.engine.catalog.tables import TABLES
 from imq.grammar import errors
 from imq.grammar.record import TYPE_CHECKING
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from imq.engine.actions import Verb
     from imq.engine.catalog.functions import Aggregate, Function
-    from imq.engine.catalog.predicates import Phrase
+    from imq.engine.catalog.predicates import Predicate
 
 SIZES = {
     "kB": Bytes(10**3), "MB": Bytes(10**6), "GB": Bytes(10**9), "TB": Bytes(10**12),
@@ -84,9 +84,9 @@ def functions() -> dict[str, Function | Aggregate]:
     return {python_name(name): one for name, one in FUNCTIONS.items() if not one.inner} | found
 
 
-def phrases() -> dict[str, Phrase]:
+def phrases() -> dict[str, Predicate]:
     """Return the sentence forms of several words, by their Python names: those of one word are fields."""
-    return {python_name(words): phrase for words, phrase in PHRASES.items() if " " in words}
+    return {python_name(words): phrase for words, phrase in PREDICATES.items() if " " in words}
 
 
 def all_names() -> dict[str, Callable[[], Any]]:
@@ -124,12 +124,12 @@ def _function(declared: Function | Aggregate) -> Callable[..., expressions.Expre
     return function
 
 
-def _phrase(declared: Phrase) -> Any:
-    if not declared.takes:
+def _phrase(declared: Predicate) -> Any:
+    if not declared.parameter:
         return expressions.phrase(declared.words)
 
     def condition(argument: Any) -> expressions.Expression:
-        return expressions.phrase(declared.words, argument, names=declared.takes == "an image")
+        return expressions.phrase(declared.words, argument, names=declared.parameter == "an image")
 
     condition.__name__ = condition.__qualname__ = python_name(declared.words)
     condition.__doc__ = f"Whether {declared.doc}: `{declared.example}` in text."

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
-from imq.engine.catalog.tables import Kind
+from imq.engine.catalog.tables import DataType
 from imq.engine.render.values import data
-from imq.engine.result import Answer, Documents, Failure, Heading, Told
+from imq.engine.result import Column, Documents, Failure, Message, RowSet
 from imq.engine.units.size import Size
 from imq.grammar.errors import ImqError, draw, listed, nearest
 from imq.grammar.record import TYPE_CHECKING
@@ -24,7 +24,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = 1_000
 
 
-def python_value(kind: Kind, raw: Raw) -> Any:
+def python_value(kind: DataType, raw: Raw) -> Any:
     """Return a value as Python has it; what is unknown is None.
 
     A size is an int whose text is docker's (`142MB`), a time an aware `datetime` in UTC, a duration a `timedelta`
@@ -33,19 +33,27 @@ def python_value(kind: Kind, raw: Raw) -> Any:
     if raw is None:
         return None
     match kind:
-        case Kind.SIZE:
+        case DataType.SIZE:
             return Size(int(raw))
-        case Kind.TIME:
+        case DataType.TIME:
             return _EPOCH + timedelta(microseconds=int(raw) // _MICROSECOND)
-        case Kind.DURATION:
+        case DataType.DURATION:
             return timedelta(microseconds=int(raw) // _MICROSECOND)
-        case Kind.BOOLEAN:
+        case DataType.BOOLEAN:
             return bool(raw)
-        case Kind.LIST | Kind.MAP:
+        case DataType.LIST | DataType.MAP:
             return json.loads(str(raw))
-        case Kind.VERSION:
+        case DataType.VERSION:
             return data(kind, raw)
-        case Kind.TEXT | Kind.NUMBER | Kind.REFERENCE | Kind.REPOSITORY | Kind.TAG | Kind.DIGEST | Kind.PLATFORM:
+        case (
+            DataType.TEXT
+            | DataType.NUMBER
+            | DataType.REFERENCE
+            | DataType.REPOSITORY
+            | DataType.TAG
+            | DataType.DIGEST
+            | DataType.PLATFORM
+        ):
             return raw
 
 
@@ -57,7 +65,7 @@ class Row:
 
     __slots__ = ("_headings", "_raw")
 
-    def __init__(self, headings: Sequence[Heading], raw: Sequence[Raw]) -> None:
+    def __init__(self, headings: Sequence[Column], raw: Sequence[Raw]) -> None:
         self._headings = headings
         self._raw = raw
 
@@ -146,18 +154,18 @@ class Result:
 
     def __init__(self, found: Found, manner: Callable[[], Manner]) -> None:
         self._manner = manner
-        self._headings: tuple[Heading, ...] = ()
+        self._headings: tuple[Column, ...] = ()
         self._rows: list[Any] = []
         self._found = found
         match found:
-            case Answer(headings, rows):
+            case RowSet(headings, rows):
                 raw = list(rows)
                 self._found = found.replace(rows=raw)
                 self._headings = headings
                 self._rows = [Row(headings, row) for row in raw]
             case Documents(documents):
                 self._rows = list(documents)
-            case Told() | Failure():
+            case Message() | Failure():
                 pass
 
     @property
@@ -169,11 +177,11 @@ class Result:
     def errors(self) -> tuple[ImqError, ...]:
         """What went wrong with single items; the rest was done."""
         match self._found:
-            case Answer() | Documents():
+            case RowSet() | Documents():
                 return self._found.errors
             case Failure(error):
                 return (error,)
-            case Told():
+            case Message():
                 return ()
 
     @property
@@ -215,7 +223,7 @@ class Result:
         `spreadsheet`: in csv and tsv `'` stands before texts that a spreadsheet takes for formulas.
         """
         match self._found:
-            case Told(text):
+            case Message(text):
                 return text
             case Failure(error):
                 return draw(error) + "\n"
@@ -223,30 +231,30 @@ class Result:
                 from imq.engine.render.formats import write_documents
 
                 return "".join(write_documents(self._asked(self._found, form), "json"))
-            case Answer():
+            case RowSet():
                 from imq.engine.render.formats import write_answer
 
                 manner = self._manner().replace(spreadsheet=spreadsheet)
                 return "".join(write_answer(self._asked(self._plain(form), form), manner, "table"))
 
-    def _plain(self, form: str) -> Answer:
+    def _plain(self, form: str) -> RowSet:
         """Return the answer with the columns that people are shown, when all were read and none was asked for."""
         from imq.engine.actions.base import OUTCOMES
         from imq.engine.render.formats import form_named
 
         found = self._found
-        assert isinstance(found, Answer)
-        names = [heading.name for heading in found.headings]
-        if found.table is None or tuple(heading.field for heading in found.headings) != found.table.fields:
+        assert isinstance(found, RowSet)
+        names = [heading.name for heading in found.columns]
+        if found.table is None or tuple(heading.field for heading in found.columns) != found.table.fields:
             return found
         if (found.output.template is not None and not form) or form_named(form or found.output.form or "table").whole:
             return found
-        kept = [names.index(name) for name in found.table.shown]
+        kept = [names.index(name) for name in found.table.default_columns]
         if found.table is OUTCOMES:
             said = {name for at, name in enumerate(names) if any(row[at] is not None for row in found.rows)}
             kept = [at for at, name in enumerate(names) if name in {"action", "target", *said} - {"message"}]
         rows = [tuple(row[at] for at in kept) for row in found.rows]
-        return found.replace(headings=tuple(found.headings[at] for at in kept), rows=rows)
+        return found.replace(columns=tuple(found.columns[at] for at in kept), rows=rows)
 
     @staticmethod
     def _asked(found: Any, form: str) -> Any:
@@ -262,7 +270,7 @@ class Result:
         return self.render()
 
     def __repr__(self) -> str:
-        if isinstance(self._found, Told):
+        if isinstance(self._found, Message):
             return f"<imq result: {len(self._found.text)} characters of text>"
         return f"<imq result: {len(self)} row{'' if len(self) == 1 else 's'}>"
 

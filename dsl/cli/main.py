@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from imq.engine.configuration.configuration import Configuration
     from imq.engine.progress import Progress
     from imq.engine.render.values import Manner
-    from imq.engine.result import Answer, Result
+    from imq.engine.result import Result, RowSet
     from imq.engine.session.session import Session
 
 USAGE = """\
@@ -280,12 +280,12 @@ class Cli:
         `asks`: what destroys is confirmed before. `reads`: standard input is there to be read though no words are.
         """
         from imq.engine.oci.platform import Platform
-        from imq.engine.session.context import World
+        from imq.engine.session.context import SessionContext
         from imq.engine.session.session import Session
 
         platform, named = options.value("platform"), options.value("root")
         configuration = self._configuration(options)
-        world = World(
+        world = SessionContext(
             root=expand_home(named, self.environment) if named else store_root(self.environment, configuration.root),
             missing_store="refuse" if named else "warn" if self.environment.get("IMQ_ROOT") else "pass",
             environment=self.environment,
@@ -293,12 +293,12 @@ class Cli:
             platform=Platform.parse(platform) if platform else None,
             insecure=frozenset(options.values.get("insecure", ())),
             progress=self._progress(options),
-            before_network=_start_quickly,
-            form=self._default_form(options),
+            on_network=_start_quickly,
+            output_format=self._default_form(options),
             confirm=self._confirm if asks and "yes" not in options.flags else None,
             stdin=self.stdin if reads or self._is_elsewhere(options) else None,
             configuration=configuration,
-            ask=self._ask,
+            prompt=self._ask,
         )
         session = Session(world)
         for setting in options.values.get("set", ()):
@@ -338,7 +338,7 @@ class Cli:
         bars = "no_progress" not in options.flags and self.stderr.isatty() and not self.dumb
         return progress_on(bare(self.stderr), bars=bars)
 
-    def _confirm(self, planned: Answer) -> bool:
+    def _confirm(self, planned: RowSet) -> bool:
         """Show what will be done and ask; without a terminal, refuse and say how to go on."""
         rows = list(planned.rows)
         planned = planned.replace(rows=rows)
@@ -418,17 +418,17 @@ class Cli:
     def write(self, result: Result, options: Options) -> None:
         """Write one answer."""
         from imq.engine.render.formats import write_answer, write_documents
-        from imq.engine.result import Answer, Failure, Told
+        from imq.engine.result import Failure, Message, RowSet
 
         default = self._default_form(options)
-        if isinstance(result, Told):
+        if isinstance(result, Message):
             self._write_all((result.text,))
             self._code = max(self._code, result.exit_code)
             return
         if isinstance(result, Failure):
             self._code = max(self._code, self.fail(result.error))
             return
-        if isinstance(result, Answer):
+        if isinstance(result, RowSet):
             self._write_all(write_answer(result, self.manner(options), default))
         else:
             self._write_all(write_documents(result, default))
@@ -472,11 +472,11 @@ def _for_shell(sentence: str) -> str:
     return f"imq {quote(sentence)}"
 
 
-def _freed(planned: Answer) -> str:
+def _freed(planned: RowSet) -> str:
     """Return what removals free, as they are planned; nothing when no size is known."""
     from imq.engine.units.size import human_size
 
-    names = [heading.name for heading in planned.headings]
+    names = [heading.name for heading in planned.columns]
     if "size" not in names:
         return ""
     sizes = [row[names.index("size")] for row in planned.rows]

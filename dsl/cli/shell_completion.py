@@ -321,7 +321,7 @@ def _looked_up(session: Session, wanted: Wanted, typed: str) -> list[str]:
 
     from imq.repl.value_completion import look_up
 
-    if not os.path.exists(session.world.root) and wanted.kind in ("reference", "repository", "value", "key"):
+    if not os.path.exists(session.context.root) and wanted.kind in ("reference", "repository", "value", "key"):
         return []
     low = typed.lower()
     return [value for value in look_up(session, wanted) if value.lower().startswith(low) and value != typed][:MOST]
@@ -336,7 +336,7 @@ def _language(session: Session, said: tuple[str, ...], typed: Typed) -> Iterator
 
     before = "".join(f"{word} " for word in said)
     text = before + typed.word
-    views = {name: rows for name, rows in session.memory.views.items() if not isinstance(rows, str)}
+    views = {name: rows for name, rows in session.state.views.items() if not isinstance(rows, str)}
     found = complete(text, len(text), session.vocabulary, views)
     kept = text[len(before) : found.start]
     half = text[found.start :]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.result import Answer, Documents, Failure
+from imq.engine.result import Documents, Failure, RowSet
 from imq.grammar import ast
 from imq.grammar.errors import Conflict, ImqError, NeedsConfirmation, NotFound, StatementError, draw
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -69,7 +69,7 @@ class Desk:
     @property
     def around(self) -> Around:
         """What command lines are compiled with."""
-        return Around(self.session.world.clock(), self.session.world.zone, self._tags)
+        return Around(self.session.context.clock(), self.session.context.zone, self._tags)
 
     def _tags(self, repository: str) -> list[str]:
         named = ast.Comparison("=", ast.Field(("repository",)), ast.Literal(repository, quoted=True))
@@ -81,10 +81,10 @@ class Desk:
 
     # Statements
 
-    def answer(self, statement: ast.Statement) -> Answer:
+    def answer(self, statement: ast.Statement) -> RowSet:
         """Run a question, or an action whose outcomes are wanted with all their columns."""
         result = self.session.execute(statement)
-        assert isinstance(result, Answer)
+        assert isinstance(result, RowSet)
         return result
 
     def rows(self, query: ast.Query) -> list[tuple[Raw, ...]]:
@@ -95,7 +95,7 @@ class Desk:
         """Do an action; return what came of it and the errors of what failed. With `dry_run`: what it would do."""
         whole = act.replace(output=ast.Output(form="jsonl"))
         result = self.session.execute(whole, dry_run=dry_run)
-        assert isinstance(result, Answer)
+        assert isinstance(result, RowSet)
         return [Outcome(*row) for row in result.rows], result.errors  # type: ignore[arg-type] # OUTCOMES says the kinds
 
     def documents(self, act: ast.Act) -> Documents:
@@ -123,7 +123,7 @@ class Desk:
             self.stdout.flush()
             if self.stdin.readline().strip().lower() != "y":
                 return False
-        self.session.world = self.session.world.replace(confirm=None)
+        self.session.context = self.session.context.replace(confirm=None)
         return True
 
     def complain(self, error: ImqError) -> int:
@@ -131,7 +131,7 @@ class Desk:
         self.stdout.flush()
         return complain(self.stderr, error)
 
-    def finish(self, result: Answer | Documents | Failure) -> int:
+    def finish(self, result: RowSet | Documents | Failure) -> int:
         """Complain of what went wrong beside an answer; return the exit code."""
         if isinstance(result, Failure):
             return self.complain(result.error)

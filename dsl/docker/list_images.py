@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from imq.engine.render.docker import DockerRow, Place
-    from imq.engine.result import Answer
+    from imq.engine.result import RowSet
 
     from .context import Around, Desk
     from .flags import Given
@@ -70,7 +70,7 @@ def answer_images(desk: Desk, given: Given, statements: Statements) -> int:
     return write_rows(desk, answer, text.IMAGES, _image_format(given), keys)
 
 
-def write_rows(desk: Desk, answer: Answer, places: Sequence[Place], shown: str, keys: Sequence[str]) -> int:
+def write_rows(desk: Desk, answer: RowSet, places: Sequence[Place], shown: str, keys: Sequence[str]) -> int:
     """Write rows in the form that was asked for; `shown` is empty for the table of these keys. Return the exit code."""
     rows = text.docker_rows(answer, places, desk.manner)
     desk.say(_texts(rows, places, shown, keys))

@@ -42,14 +42,14 @@ def answer_login(desk: Desk, given: Given, statements: Statements) -> int:
     """Log in, and say so as docker does."""
     if password := given.last("password"):
         desk.stderr.write("WARNING! Using --password via the CLI is insecure. Use --password-stdin.\n")
-        asked = desk.session.world.ask
+        asked = desk.session.context.prompt
 
         def answered(prompt: str, hidden: bool) -> str:
             if hidden:
                 return password
             return asked(prompt, hidden) if asked is not None else ""
 
-        desk.session.world = desk.session.world.replace(ask=answered)
+        desk.session.context = desk.session.context.replace(prompt=answered)
     (act,) = statements
     assert isinstance(act, ast.Act)
     outcomes, errors = desk.outcomes(act)

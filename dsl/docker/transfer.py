@@ -97,7 +97,7 @@ def answer_pull(desk: Desk, given: Given, statements: Statements) -> int:
     asked, quiet = parsed(name), given.on("quiet")
     reference = asked.with_default_tag()
     if quiet:
-        desk.session.world = desk.session.world.replace(progress=Silent())
+        desk.session.context = desk.session.context.replace(progress=Silent())
     elif not given.on("all-tags"):
         if reference != asked:
             desk.say(("Using default tag: latest\n",))
@@ -152,7 +152,7 @@ def answer_push(desk: Desk, given: Given, statements: Statements) -> int:
     (name,) = given.arguments
     asked, quiet = parsed(name), given.on("quiet")
     if quiet:
-        desk.session.world = desk.session.world.replace(progress=Silent())
+        desk.session.context = desk.session.context.replace(progress=Silent())
     else:
         if asked.tag is None and not given.on("all-tags"):
             desk.say(("Using default tag: latest\n",))

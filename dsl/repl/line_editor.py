@@ -175,7 +175,7 @@ class Editor:
         if _is_command(text):
             yield from _commands(text[:cursor])
             return
-        views = {name: rows for name, rows in self._session.memory.views.items() if not isinstance(rows, str)}
+        views = {name: rows for name, rows in self._session.state.views.items() if not isinstance(rows, str)}
         found = complete(text, cursor, self._session.vocabulary, views)
         typed = text[found.start : cursor]
         left = MOST - min(len(found.words), WORDS)

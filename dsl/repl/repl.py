@@ -133,12 +133,12 @@ class Repl:
         from imq.engine.progress import Silent
         from imq.engine.session.session import Session
 
-        beside = Session(self._session.world.replace(progress=Silent(), confirm=None, stdin=None, ask=None))
-        beside.memory = self._session.memory
+        beside = Session(self._session.context.replace(progress=Silent(), confirm=None, stdin=None, prompt=None))
+        beside.state = self._session.state
         return beside
 
     def _prompt(self) -> str:
-        source = self._session.memory.source
+        source = self._session.state.source
         return f"imq {source}> " if source.lower() != DEFAULT_SOURCE else "imq> "
 
     def _do(self, text: str) -> bool:
@@ -203,8 +203,8 @@ class Repl:
             form = form_named(argument).name
             values = {**self._options.values, "output": (form,)}
             self._options = self._options.replace(values=values, flags=self._options.flags - {"quiet"})
-            self._session.world = self._session.world.replace(form=form)
-        self._note(f"answers are shown as {self._session.world.form}")
+            self._session.context = self._session.context.replace(output_format=form)
+        self._note(f"answers are shown as {self._session.context.output_format}")
 
     def _pager(self, argument: str) -> None:
         from imq.cli.pager import pager_of

@@ -10,7 +10,7 @@ import json
 import os
 from _thread import allocate_lock
 
-from imq.engine.result import Answer
+from imq.engine.result import RowSet
 from imq.engine.sources.registry.refs import is_host
 from imq.grammar.errors import ImqError, StatementError
 from imq.grammar.parser import parse
@@ -192,7 +192,7 @@ def look_up(session: Session, wanted: Wanted) -> tuple[str, ...]:
             case "source":
                 return tuple(dict.fromkeys((*session.sources.names(), *_hosts(session))))
             case "variable":
-                names = [*session.memory.variables, *(f"env.{name}" for name in sorted(session.world.environment))]
+                names = [*session.state.variables, *(f"env.{name}" for name in sorted(session.context.environment))]
                 return tuple(f"${name}" for name in names)
             case "key":
                 return tuple(_keys(session, wanted))
@@ -216,7 +216,7 @@ def _told_there(session: Session, there: str) -> tuple[str, ...]:
     No other is asked: what is typed is nobody's business until it is said.
     """
     host, _, rest = there.partition("/")
-    if host not in {*_hosts(session), *(one.host for one in session.world.configuration.registries.values())}:
+    if host not in {*_hosts(session), *(one.host for one in session.context.configuration.registries.values())}:
         return ()
     if rest:
         return _texts(session, f"tags of {quote(there[:-1])} select name order by tag limit {MOST_THERE}")
@@ -225,21 +225,21 @@ def _told_there(session: Session, there: str) -> tuple[str, ...]:
 
 def _texts(session: Session, text: str) -> tuple[str, ...]:
     (result,) = session.run(text)
-    assert isinstance(result, Answer)
+    assert isinstance(result, RowSet)
     return tuple(str(row[0]) for row in result.rows if row[0] is not None)
 
 
 def _values(session: Session, wanted: Wanted) -> tuple[str, ...]:
     """Return the values that a field of the store's tables has, most frequent first; of registries nothing is asked."""
-    from imq.engine.catalog.tables import Kind
+    from imq.engine.catalog.tables import DataType
 
     table = session.sources.native(wanted.table)
     named, _, key = wanted.field.partition(".")
     field = table.find(named) if table is not None else None
     if table is None or field is None or field.level is not None:
         return ()
-    texts = (Kind.TEXT, Kind.REFERENCE, Kind.REPOSITORY, Kind.TAG, Kind.VERSION, Kind.PLATFORM)
-    if not (key if field.kind is Kind.MAP else field.kind in texts):
+    texts = (DataType.TEXT, DataType.REFERENCE, DataType.REPOSITORY, DataType.TAG, DataType.VERSION, DataType.PLATFORM)
+    if not (key if field.type is DataType.MAP else field.type in texts):
         return ()
     name = f"{field.name}.{quote(key)}" if key else field.name
     place = f" in {table.source}" if table.name == "images" else ""

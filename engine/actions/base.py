@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.schema import Field, Kind, Table
-from imq.engine.result import Answer, Heading, worst
+from imq.engine.catalog.schema import DataType, Field, Table
+from imq.engine.result import Column, RowSet, exit_code_of
 from imq.grammar.errors import listed
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -290,15 +290,15 @@ OUTCOMES = Table(
     "outcomes",
     "What an action did, or (dry run) would do: one row for each thing.",
     (
-        Field("action", Kind.TEXT, "what was done"),
-        Field("target", Kind.TEXT, "to what"),
-        Field("image", Kind.DIGEST, "the id of the image", title="IMAGE ID"),
-        Field("size", Kind.SIZE, "bytes freed, fetched or written"),
-        Field("note", Kind.TEXT, "a remark"),
-        Field("error", Kind.TEXT, "the code of what went wrong"),
-        Field("message", Kind.TEXT, "what went wrong"),
+        Field("action", DataType.TEXT, "what was done"),
+        Field("target", DataType.TEXT, "to what"),
+        Field("image", DataType.DIGEST, "the id of the image", title="IMAGE ID"),
+        Field("size", DataType.SIZE, "bytes freed, fetched or written"),
+        Field("note", DataType.TEXT, "a remark"),
+        Field("error", DataType.TEXT, "the code of what went wrong"),
+        Field("message", DataType.TEXT, "what went wrong"),
     ),
-    shown=("action", "target", "image", "size"),
+    default_columns=("action", "target", "image", "size"),
     order=(),
 )
 
@@ -373,7 +373,7 @@ def describe(action: Action) -> Outcome:
             return Outcome(verb, target, error=error)
 
 
-def outcomes(results: Sequence[Outcome], output: ast.Output, form: str) -> Answer:
+def outcomes(results: Sequence[Outcome], output: ast.Output, form: str) -> RowSet:
     """Return outcomes as an answer in `form`: for people the columns that say something, for programs all of them."""
     from imq.engine.render.formats import form_named
 
@@ -389,9 +389,9 @@ def outcomes(results: Sequence[Outcome], output: ast.Output, form: str) -> Answe
     errors = tuple(result.error for result in results if result.error is not None)
     code = 0
     if errors:  # some items failed; when all did, what they needed decides
-        code = 1 if len(errors) < len(results) else worst(errors)
-    return Answer(
-        tuple(Heading(field.name, field.heading, field.kind, field) for _, field in kept),
+        code = 1 if len(errors) < len(results) else exit_code_of(errors)
+    return RowSet(
+        tuple(Column(field.name, field.heading, field.type, field) for _, field in kept),
         [tuple(row[place] for place, _ in kept) for row in rows],
         output,
         OUTCOMES,

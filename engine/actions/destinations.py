@@ -66,11 +66,11 @@ def _made(sources: Sequence[Reference], text: str, planning: Planning) -> list[R
     from imq.engine.render.template.template import Template
     from imq.engine.render.template_row import Row
     from imq.engine.render.values import Manner
-    from imq.engine.result import Heading
+    from imq.engine.result import Column
 
     table = TABLES["images"]
     fields = [table.field(name) for name in _FIELDS]
-    shown = tuple(Heading(field.name, field.heading, field.kind, field) for field in fields)
+    shown = tuple(Column(field.name, field.heading, field.type, field) for field in fields)
     template = Template.parse(text)
     manner = Manner(planning.scope.now, planning.scope.zone)
     names = []

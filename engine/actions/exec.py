@@ -26,7 +26,7 @@ def _plan_exec(act: ast.Act, planning: Planning) -> list[Action]:
             hints=('such as: exec images where in use run trivy image "{{.Name}}"',),
         )
     query = act.query if act.query is not None else named_query(act, planning)
-    if planning.bind(query).whole:
+    if planning.bind(query).is_whole_rows:
         needs_where(query, "exec")
     # one word after the other, never through a shell: what a row holds can be no more than an argument
     return [Exec(argv) for argv, _ in rendered(query, words, planning)]

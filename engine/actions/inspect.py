@@ -10,7 +10,7 @@ from imq.engine.oci.manifest import Descriptor, Index, Manifest, read_manifest
 from imq.engine.oci.reference import Reference
 from imq.engine.oci.timestamp import write_time
 from imq.engine.render.docker_inspect import image_document
-from imq.engine.result import Documents, worst
+from imq.engine.result import Documents, exit_code_of
 from imq.engine.store.layout import places_of
 from imq.engine.store.unindexed import unshown
 from imq.grammar import ast
@@ -36,7 +36,7 @@ def _inspect(act: ast.Act, planning: Planning) -> Documents:
         for problem in planning.store.measure(jobs=2, root=root)
     )
     documents = tuple(_document(root, id_, planning) for root, id_ in wanted)
-    return Documents(documents, act.output, errors=problems, exit_code=worst(problems))
+    return Documents(documents, act.output, errors=problems, exit_code=exit_code_of(problems))
 
 
 def _artifact(root: Digest, planning: Planning) -> dict[str, Any]:

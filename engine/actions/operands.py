@@ -171,7 +171,7 @@ def whole_images(act: ast.Act, planning: Planning) -> ast.Rows:
     query = act.query
     assert query is not None
     select = planning.bind(query)
-    if not select.whole:
+    if not select.is_whole_rows:
         raise StatementError(
             f"{act.verb} takes whole rows: leave out group by, select and count", code="operand", span=query.span
         )

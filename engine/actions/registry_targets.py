@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 def is_remote(act: ast.Act, planning: Planning) -> bool:
     """Whether an action works on rows of registries."""
-    return act.query is not None and planning.bind(act.query).table.staged
+    return act.query is not None and planning.bind(act.query).table.is_staged
 
 
 def check_whole(act: ast.Act, planning: Planning) -> Select:
     """Return the query of an action on rows of registries, bound; refuse one of anything but whole rows."""
     assert act.query is not None
     select = planning.bind(act.query)
-    if not select.whole:
+    if not select.is_whole_rows:
         raise StatementError(
             f"{act.verb} takes whole rows: leave out group by, select and count", code="operand", span=act.query.span
         )
@@ -103,7 +103,7 @@ def _plan_index(act: ast.Act, planning: Planning) -> list[Action]:
         )
     made = parsed_name(names[0])
     query = act.query or ast.Query("tags", tuple(_tagged(act, planning)), span=act.span)
-    if not planning.bind(query).table.staged:
+    if not planning.bind(query).table.is_staged:
         raise StatementError(
             "index takes images of registries", code="operand", span=query.span, hints=(f"such as: {_EXAMPLE}",)
         )

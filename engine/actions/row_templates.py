@@ -37,23 +37,23 @@ def rendered_pieces(
     Of a query of whole rows only the fields are asked for that the templates read. Raises `UnknownName` for one that
     the rows do not have, and `StatementError` (code `template`) for what is no template.
     """
-    from imq.engine.query.plan import headings
+    from imq.engine.query.plan import columns_of
     from imq.engine.render.template.template import Template
     from imq.engine.render.template_row import Row, template_fields
     from imq.engine.render.values import Manner
 
     parsed = [Template.parse(source) for source in templates]
     select = planning.bind(query)
-    if select.whole:
+    if select.is_whole_rows:
         if isinstance(query, ast.Combination):
             query = ast.Query("", base=query, span=query.span)
         read = [template.fields() for template in parsed]
         paths = None if None in read else frozenset().union(*(paths for paths in read if paths is not None))
         fields = template_fields(select.table, paths)
         query = query.replace(select=tuple(ast.Column(ast.Field((field.name,))) for field in fields))
-    table = select.table if select.whole else None
+    table = select.table if select.is_whole_rows else None
     select, rows = planning.rows(query, hidden)
-    shown, manner = headings(select), Manner(planning.scope.now, planning.scope.zone)
+    shown, manner = columns_of(select), Manner(planning.scope.now, planning.scope.zone)
     width = len(select.columns)
     return [
         (tuple(template.pieces(Row(shown, row[:width], table, manner)) for template in parsed), row[width:])

@@ -64,11 +64,11 @@ def _references(act: ast.Act, planning: Planning) -> tuple[list[Reference], list
     failures: list[Action] = []
     for text, span in names:
         try:
-            if select is not None and select.whole and select.table.name == "tags" and "@" in text:
+            if select is not None and select.is_whole_rows and select.table.name == "tags" and "@" in text:
                 raise InvalidReference(f'"{text}" is not a tag: a tag has no "@"')
             found.append(Reference.parse(text).with_default_tag())
         except InvalidReference as problem:
-            if select is not None and select.whole:
+            if select is not None and select.is_whole_rows:
                 failures.append(Fail(act.verb, text, problem))
                 continue
             problem.span = span
@@ -83,9 +83,9 @@ _NAMED = ("images", "tags", "manifests", "referrers")
 def _names_of(query: ast.Rows, verb: str, planning: Planning) -> list[tuple[str, Span | None]]:
     """Return the names that a query gives: of whole images their tags, else its one column of texts."""
     select = planning.bind(query)
-    if select.whole:
-        (needs_choice if select.table.staged else needs_where)(query, verb)
-    if select.whole and select.table.name in _NAMED:
+    if select.is_whole_rows:
+        (needs_choice if select.table.is_staged else needs_where)(query, verb)
+    if select.is_whole_rows and select.table.name in _NAMED:
         fields = {"images": ("tag", "registry"), "tags": ("tag",)}.get(select.table.name, ())
         known = tuple(ast.Known(ast.Field((field,))) for field in fields)
         named = ast.And(known) if len(known) > 1 else known[0] if known else None

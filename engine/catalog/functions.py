@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imq.grammar.record import Record
 
-from .schema import Kind
+from .schema import DataType
 
 
 class Function(Record):
@@ -15,8 +15,8 @@ class Function(Record):
     """
 
     name: str
-    takes: tuple[tuple[Kind, ...], ...]
-    gives: Kind | None
+    parameters: tuple[tuple[DataType, ...], ...]
+    returns: DataType | None
     doc: str
     repeats: bool = False
     optional: int = 0
@@ -31,35 +31,40 @@ class Aggregate(Record):
     """
 
     name: str
-    takes: tuple[Kind, ...]
-    gives: Kind | None
+    parameter: tuple[DataType, ...]
+    returns: DataType | None
     doc: str
     bare: bool = False
 
 
-_SUMMED = (Kind.NUMBER, Kind.SIZE, Kind.DURATION)
+_SUMMED = (DataType.NUMBER, DataType.SIZE, DataType.DURATION)
 _ORDERED = (
-    *_SUMMED, Kind.TIME, Kind.TEXT, Kind.DIGEST, Kind.REFERENCE, Kind.REPOSITORY, Kind.TAG, Kind.VERSION, Kind.PLATFORM,
+    *_SUMMED, DataType.TIME, DataType.TEXT, DataType.DIGEST, DataType.REFERENCE, DataType.REPOSITORY, DataType.TAG, DataType.VERSION, DataType.PLATFORM,
 )  # fmt: skip
 
-_TEXT, _NUMBER, _TIME, _LIST, _ANY = (Kind.TEXT,), (Kind.NUMBER,), (Kind.TIME,), (Kind.LIST,), ()
+_TEXT, _NUMBER, _TIME, _LIST, _ANY = (DataType.TEXT,), (DataType.NUMBER,), (DataType.TIME,), (DataType.LIST,), ()
 
 FUNCTIONS: dict[str, Function] = {
     function.name: function
     for function in (
-        Function("lower", (_TEXT,), Kind.TEXT, "the text in lower case"),
-        Function("upper", (_TEXT,), Kind.TEXT, "the text in upper case"),
-        Function("length", ((Kind.TEXT, Kind.LIST),), Kind.NUMBER, "how many characters a text has, or items a list"),
+        Function("lower", (_TEXT,), DataType.TEXT, "the text in lower case"),
+        Function("upper", (_TEXT,), DataType.TEXT, "the text in upper case"),
+        Function(
+            "length",
+            ((DataType.TEXT, DataType.LIST),),
+            DataType.NUMBER,
+            "how many characters a text has, or items a list",
+        ),
         Function(
             "replace",
             (_TEXT, _TEXT, _TEXT),
-            Kind.TEXT,
+            DataType.TEXT,
             "the text with every occurrence of the second replaced by the third",
         ),
         Function(
             "capture",
             (_TEXT, _TEXT, _NUMBER),
-            Kind.TEXT,
+            DataType.TEXT,
             "what a regular expression finds in the text: its group of this number, else its first, else all of it;"
             " unknown when it finds nothing",
             optional=1,
@@ -67,29 +72,33 @@ FUNCTIONS: dict[str, Function] = {
         Function(
             "path_match",
             (_TEXT, _TEXT),
-            Kind.BOOLEAN,
+            DataType.BOOLEAN,
             "whether a pattern of docker's reference filter matches the whole text: its * and ? stop at a slash",
         ),
-        Function("split", (_TEXT, _TEXT), Kind.LIST, "the parts of the text between the separators"),
-        Function("join", (_LIST, _TEXT), Kind.TEXT, "the items of the list with the text between them"),
-        Function("basename", (_TEXT,), Kind.TEXT, "what stands behind the last slash of the text"),
-        Function("dirname", (_TEXT,), Kind.TEXT, "what stands before the last slash of the text"),
+        Function("split", (_TEXT, _TEXT), DataType.LIST, "the parts of the text between the separators"),
+        Function("join", (_LIST, _TEXT), DataType.TEXT, "the items of the list with the text between them"),
+        Function("basename", (_TEXT,), DataType.TEXT, "what stands behind the last slash of the text"),
+        Function("dirname", (_TEXT,), DataType.TEXT, "what stands before the last slash of the text"),
         Function("coalesce", (_ANY, _ANY), None, "the first of its arguments that is known", repeats=True),
         Function(
             "if",
-            ((Kind.BOOLEAN,), _ANY, _ANY),
+            ((DataType.BOOLEAN,), _ANY, _ANY),
             None,
             "the second argument where the first holds, else the third",
             like=1,
         ),
-        Function("age", (_TIME,), Kind.DURATION, "how long ago the time was"),
-        Function("now", (), Kind.TIME, "the time at which the statement began"),
-        Function("year", (_TIME,), Kind.NUMBER, "the year of the time, in the local zone"),
-        Function("month", (_TIME,), Kind.NUMBER, "the month of the time, 1 to 12, in the local zone"),
-        Function("day", (_TIME,), Kind.NUMBER, "the day of the month of the time, in the local zone"),
-        Function("as_name", (_TEXT,), Kind.REFERENCE, "the text as names are kept: redis is redis:latest", inner=True),
-        Function("as_repository", (_TEXT,), Kind.REPOSITORY, "the text as repositories are kept", inner=True),
-        Function("as_digest", (_TEXT,), Kind.DIGEST, "the text as digests are kept, or their beginning", inner=True),
+        Function("age", (_TIME,), DataType.DURATION, "how long ago the time was"),
+        Function("now", (), DataType.TIME, "the time at which the statement began"),
+        Function("year", (_TIME,), DataType.NUMBER, "the year of the time, in the local zone"),
+        Function("month", (_TIME,), DataType.NUMBER, "the month of the time, 1 to 12, in the local zone"),
+        Function("day", (_TIME,), DataType.NUMBER, "the day of the month of the time, in the local zone"),
+        Function(
+            "as_name", (_TEXT,), DataType.REFERENCE, "the text as names are kept: redis is redis:latest", inner=True
+        ),
+        Function("as_repository", (_TEXT,), DataType.REPOSITORY, "the text as repositories are kept", inner=True),
+        Function(
+            "as_digest", (_TEXT,), DataType.DIGEST, "the text as digests are kept, or their beginning", inner=True
+        ),
     )
 }
 
@@ -99,7 +108,7 @@ AGGREGATES: dict[str, Aggregate] = {
         Aggregate(
             "count",
             (),
-            Kind.NUMBER,
+            DataType.NUMBER,
             "how many rows; how many of the argument are known. A row of images is a name: count(distinct images)"
             " counts each image once",
             bare=True,
@@ -111,7 +120,7 @@ AGGREGATES: dict[str, Aggregate] = {
         Aggregate(
             "list",
             (),
-            Kind.LIST,
+            DataType.LIST,
             "all that are known, as a list in their order; several lists of the same rows have an item for each row,"
             " in one order, with null for what is unknown",
         ),

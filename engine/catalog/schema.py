@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from imq.grammar.errors import Span
 
 
-class Kind(Enum):
+class DataType(Enum):
     """The type of a value; the text is how errors and help name it."""
 
     TEXT = "a text"
@@ -44,7 +44,7 @@ class FetchLevel(Record):
     requests: str
 
 
-class Of(Enum):
+class TargetKind(Enum):
     """What may follow `TABLE of`; the text is how errors and help name it."""
 
     NOTHING = "nothing"
@@ -68,15 +68,15 @@ class Field(Record):
     """
 
     name: str
-    kind: Kind
+    type: DataType
     doc: str
     aliases: tuple[str, ...] = ()
-    placeholders: tuple[tuple[str, str], ...] = ()
+    docker_placeholders: tuple[tuple[str, str], ...] = ()
     title: str = ""
     level: FetchLevel | None = None
-    ending: str = ""
-    items: Kind = Kind.TEXT
-    worked_out: tuple[str, str, int] | None = None
+    optional_suffix: str = ""
+    items: DataType = DataType.TEXT
+    computed_from: tuple[str, str, int] | None = None
     values: tuple[str, ...] = ()
     of_containers: bool = False
     unseen: bool = False
@@ -112,19 +112,19 @@ class Relation(Record):
     name: str
     table: str
     doc: str
-    link: str = "image"
-    many: bool = True
-    singular: str = ""
-    keys: tuple[str, ...] = ()
-    drives: tuple[str, ...] = ()
+    join: str = "image"
+    is_many: bool = True
+    item_name: str = ""
+    item_fields: tuple[str, ...] = ()
+    lookup_fields: tuple[str, ...] = ()
     source: str = ""
     members: tuple[Relation, ...] = ()
 
 
-def remote_by(field: str) -> Relation:
+def registry_relation(field: str) -> Relation:
     """Return the relation of rows that have a name in this field to what its registry has under it."""
     doc = "what its registry has now under its name"
-    return Relation("remote", "tags", doc, f"asked {field}", many=False, drives=(field,), source="registry")
+    return Relation("remote", "tags", doc, f"asked {field}", is_many=False, lookup_fields=(field,), source="registry")
 
 
 class Table(Record):
@@ -138,24 +138,24 @@ class Table(Record):
     name: str
     doc: str
     fields: tuple[Field, ...]
-    shown: tuple[str, ...]
+    default_columns: tuple[str, ...]
     order: tuple[str, ...]
     key: tuple[str, ...] = ()
     relations: tuple[Relation, ...] = ()
-    takes: Of = Of.NOTHING
-    staged: bool = False
+    target: TargetKind = TargetKind.NOTHING
+    is_staged: bool = False
     source: str = ""
     view: str = ""
 
     @property
-    def physical(self) -> str:
+    def sql_name(self) -> str:
         """What the table is called in SQL."""
         return self.view or self.name
 
     @property
-    def kept(self) -> tuple[Field, ...]:
+    def stored_fields(self) -> tuple[Field, ...]:
         """The fields that are columns in SQL: all that are not worked out of others."""
-        return tuple(field for field in self.fields if field.worked_out is None)
+        return tuple(field for field in self.fields if field.computed_from is None)
 
     def with_levels(self, levels: Mapping[FetchLevel, str]) -> Table:
         """Return the table as a source serves it that fetches these fields, named in one string each, by level."""
@@ -164,14 +164,14 @@ class Table(Record):
 
     def relation(self, name: str) -> Relation | None:
         """Return the relation of this name."""
-        wanted = folded(name)
-        return next((relation for relation in self.relations if folded(relation.name) == wanted), None)
+        wanted = casefold_name(name)
+        return next((relation for relation in self.relations if casefold_name(relation.name) == wanted), None)
 
     def find(self, name: str) -> Field | None:
         """Return the field of this name or alias, without regard to case and underscores."""
-        wanted = folded(name)
+        wanted = casefold_name(name)
         for field in self.fields:
-            if wanted == folded(field.name) or any(wanted == folded(alias) for alias in field.aliases):
+            if wanted == casefold_name(field.name) or any(wanted == casefold_name(alias) for alias in field.aliases):
                 return field
         return None
 
@@ -192,6 +192,6 @@ class Table(Record):
         raise problem
 
 
-def folded(name: str) -> str:
+def casefold_name(name: str) -> str:
     """Return a name as it is compared: `DownloadSize`, `download_size` and `DOWNLOAD_SIZE` are one."""
     return name.replace("_", "").lower()

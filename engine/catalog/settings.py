@@ -85,7 +85,7 @@ SETTINGS: dict[str, Setting] = {
 _COUNTS = frozenset(map(str, range(1, 65)))
 
 
-def checked(name: str, value: str, span: Span | None = None) -> tuple[str, str]:
+def check_setting(name: str, value: str, span: Span | None = None) -> tuple[str, str]:
     """Return the setting's name and value in their written form, or raise what is wrong with them."""
     setting = SETTINGS.get(name.lower())
     if setting is None:
@@ -97,14 +97,14 @@ def checked(name: str, value: str, span: Span | None = None) -> tuple[str, str]:
         )
     lower = value.lower()
     if setting.size:
-        size = bound(value)
+        size = parse_limit(value)
         if setting.most:
             fits = size is not None and setting.least <= size <= setting.most
         else:
             fits = size is not None or lower == NO_BOUND
         written = lower if lower == NO_BOUND else value
     elif setting.duration:
-        fits, written = span_of(value) is not None, value
+        fits, written = parse_span(value) is not None, value
     else:
         fits = lower in (setting.choices or _COUNTS)
         written = lower
@@ -115,21 +115,21 @@ def checked(name: str, value: str, span: Span | None = None) -> tuple[str, str]:
     return setting.name, written
 
 
-def bound(value: str) -> int | None:
+def parse_limit(value: str) -> int | None:
     """Return the bytes that the value of such a setting means, None for `NO_BOUND` and for what is no size."""
     if value == NO_BOUND:
         return None
     return parse_size(value)
 
 
-def sized(value: str) -> int:
+def parse_bytes(value: str) -> int:
     """Return the bytes that the value of a setting means which always has a bound."""
     size = parse_size(value)
     assert size is not None, value
     return size
 
 
-def span_of(value: str) -> int | None:
+def parse_span(value: str) -> int | None:
     """Return the nanoseconds that the value of such a setting means, None for what is no duration."""
     if value == "0":
         return 0

@@ -6,7 +6,7 @@ import os
 import re
 import tomllib
 
-from imq.engine.catalog.settings import checked
+from imq.engine.catalog.settings import check_setting
 from imq.engine.oci.reference import Reference
 from imq.engine.registry.settings import Host
 from imq.engine.units.paths import home_folder
@@ -255,7 +255,7 @@ def _checked(file: _File, path: Path, key: Key, value: Any) -> Any:
             found = tuple(dict.fromkeys(read(file, path, one) for one in value))
         case Kind.SETTING if isinstance(value, str | int) and not isinstance(value, bool):
             try:
-                found = checked(path[-1], str(value))[1]
+                found = check_setting(path[-1], str(value))[1]
             except StatementError as problem:
                 raise file.wrong_value(path, problem.message, *problem.hints) from None
     if found is None:

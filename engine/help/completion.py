@@ -11,9 +11,9 @@ import re
 from imq.engine.actions import VERBS, Takes
 from imq.engine.catalog.clauses import CLAUSES
 from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
-from imq.engine.catalog.predicates import PHRASES
+from imq.engine.catalog.predicates import PREDICATES
 from imq.engine.catalog.settings import SETTINGS
-from imq.engine.catalog.tables import TABLES, Kind, Of
+from imq.engine.catalog.tables import TABLES, DataType, TargetKind
 from imq.grammar import ast
 from imq.grammar._lalr_tables import WORDS
 from imq.grammar.errors import StatementError
@@ -123,7 +123,7 @@ def _beneath(head: str, typed: str, ahead: str, vocabulary: Vocabulary, views: M
         can = expected(head, vocabulary, ahead)
     except StatementError:
         return Completion(start)
-    scene = _Scene(can.tokens, views)
+    scene = _CursorContext(can.tokens, views)
     words: dict[str, Word] = {}
     kinds: set[str] = set()
     for word in _candidates(can.kinds, can.vocabulary, scene, typed):
@@ -134,7 +134,7 @@ def _beneath(head: str, typed: str, ahead: str, vocabulary: Vocabulary, views: M
     return Completion(start, frozenset(kinds), tuple(words.values()), scene.compared(typed), table)
 
 
-class _Scene:
+class _CursorContext:
     """Where the cursor stands, as the tokens before it tell: in which statement, of which table, behind what."""
 
     def __init__(self, tokens: tuple[Token, ...], views: Mapping[str, ast.Rows]) -> None:
@@ -189,9 +189,14 @@ class _Scene:
     def compared(self, typed: str) -> str:
         """Return the field whose value, or whose key, is being typed; an empty text when that is not known."""
         field = self.field_before()
-        key = self._key_before() if field is not None and field.kind is Kind.MAP else ""
+        key = self._key_before() if field is not None and field.type is DataType.MAP else ""
         path, dot, _ = typed.lstrip(".").rpartition(".")
-        if dot and self.table is not None and (found := self.table.find(path)) is not None and found.kind is Kind.MAP:
+        if (
+            dot
+            and self.table is not None
+            and (found := self.table.find(path)) is not None
+            and found.type is DataType.MAP
+        ):
             return found.name
         return f"{field.name}.{key}" if field is not None and key else field.name if field is not None else ""
 
@@ -242,7 +247,7 @@ def _asked(rows: ast.Rows | None, views: Mapping[str, ast.Rows]) -> Table | None
     return None
 
 
-def _candidates(kinds: frozenset[str], vocabulary: Vocabulary, scene: _Scene, typed: str) -> Iterator[Word]:
+def _candidates(kinds: frozenset[str], vocabulary: Vocabulary, scene: _CursorContext, typed: str) -> Iterator[Word]:
     """Yield every word that these terminals can be, and one without a text for each kind that is filled elsewhere."""
     if scene.kinds[:1] == ["SET"] and len(scene.kinds) > 1:
         yield from _values(scene)
@@ -285,7 +290,7 @@ def _begins(option: str, word: str) -> bool:
     return option == word or option.startswith(f"{word} ")
 
 
-def _keywords(kinds: frozenset[str], scene: _Scene) -> Iterator[Word]:
+def _keywords(kinds: frozenset[str], scene: _CursorContext) -> Iterator[Word]:
     starts = "VERB" in kinds
     for word, kind in WORDS.items():
         if kind not in kinds or not word.isalpha() or kind in scene.said & _CLAUSES:
@@ -324,12 +329,12 @@ def _whole(word: str) -> str:
 
 def _told(word: str) -> str:
     whole = _whole(word)
-    if whole in PHRASES:
-        return PHRASES[whole].doc
+    if whole in PREDICATES:
+        return PREDICATES[whole].doc
     return CLAUSES[word].doc if word in CLAUSES else ""
 
 
-def _names(kinds: frozenset[str], scene: _Scene, typed: str) -> Iterator[Word]:
+def _names(kinds: frozenset[str], scene: _CursorContext, typed: str) -> Iterator[Word]:
     """Yield what a name can be: mostly a field, `.field` on the right of an operator."""
     before = scene.last
     if "NAME" in kinds and before in _AFTER_NAMES:
@@ -349,16 +354,18 @@ def _names(kinds: frozenset[str], scene: _Scene, typed: str) -> Iterator[Word]:
         yield from _below(scene.table, path, dot)
         return
     if before == "HAS":
-        yield from (Word(one.name, "field", one.doc) for one in scene.table.fields if one.kind in (Kind.MAP, Kind.LIST))
-        yield from (Word(one.singular, "relation", one.doc) for one in scene.table.relations if one.singular)
+        yield from (
+            Word(one.name, "field", one.doc) for one in scene.table.fields if one.type in (DataType.MAP, DataType.LIST)
+        )
+        yield from (Word(one.item_name, "relation", one.doc) for one in scene.table.relations if one.item_name)
         return
     for field in scene.table.fields:
         yield Word(dot + field.name, "field", field.doc)
         yield from (Word(dot + alias, "field", field.doc) for alias in field.aliases if typed.lstrip("."))
-    for words, phrase in PHRASES.items():
+    for words, phrase in PREDICATES.items():
         if " " not in words and "NAME" in kinds:
             yield Word(words, "field", phrase.doc)
-    single = (one for one in scene.table.relations if not one.many)
+    single = (one for one in scene.table.relations if not one.is_many)
     yield from (Word(f"{dot}{one.name}.", "relation", one.doc) for one in single)
 
 
@@ -368,7 +375,7 @@ def _below(table: Table, path: str, dot: str) -> Iterator[Word]:
     for name in path.split("."):
         field, relation = (found.find(name), found.relation(name)) if found is not None else (None, None)
         if relation is None:
-            if field is not None and field.kind is Kind.MAP:
+            if field is not None and field.type is DataType.MAP:
                 yield Word("", "key")
             return
         found = TABLES.get(relation.table)
@@ -376,7 +383,7 @@ def _below(table: Table, path: str, dot: str) -> Iterator[Word]:
         yield from (Word(f"{dot}{path}.{field.name}", "field", field.doc) for field in found.fields)
 
 
-def _values(scene: _Scene) -> Iterator[Word]:
+def _values(scene: _CursorContext) -> Iterator[Word]:
     """Yield what a bare word can be, which the words before it tell."""
     before = scene.last
     if scene.verb is not None and scene.table is None and not _OPTIONS.keys() & set(scene.kinds):
@@ -393,10 +400,15 @@ def _values(scene: _Scene) -> Iterator[Word]:
     if kind == "topic":
         yield from (Word(name, kind, doc) for name, doc in _topics())
         return
-    if field is not None and field.kind is Kind.BOOLEAN:
+    if field is not None and field.type is DataType.BOOLEAN:
         yield from (Word(choice, "choice") for choice in ("true", "false"))
         return
-    if kind == "reference" and before == "OF" and scene.table is not None and scene.table.takes is Of.REPOSITORIES:
+    if (
+        kind == "reference"
+        and before == "OF"
+        and scene.table is not None
+        and scene.table.target is TargetKind.REPOSITORIES
+    ):
         kind = "repository"
     if scene.verb is not None and before in _OPTIONS and _OPTIONS[before] in scene.verb.files:
         kind = "path"
@@ -437,14 +449,14 @@ def _placeholders(
     start = typed.start(1)
     statement = re.split(r"""\s(?:format|as|to)\s""", before[: typed.start()], flags=re.IGNORECASE)[0]
     try:
-        scene = _Scene(expected(statement, vocabulary).tokens, views)
+        scene = _CursorContext(expected(statement, vocabulary).tokens, views)
     except StatementError:
         return Completion(start)
     if scene.table is None:
         return Completion(start, frozenset({"placeholder"}))
     names: dict[str, str] = {}
     for field in scene.table.fields:
-        names |= {name: field.doc for name, _ in field.placeholders}
+        names |= {name: field.doc for name, _ in field.docker_placeholders}
         names.setdefault(field.name.title().replace("_", ""), field.doc)
     fits = (Word(name, "placeholder", doc) for name, doc in names.items())
     return Completion(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from imq.engine.actions import VERBS
 from imq.engine.catalog.clauses import CLAUSES
 from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
-from imq.engine.catalog.predicates import PHRASES
+from imq.engine.catalog.predicates import PREDICATES
 from imq.engine.catalog.settings import SETTINGS
 from imq.engine.catalog.tables import TABLES
 from imq.engine.configuration.schema import SECTIONS
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from imq.engine.actions import Verb
-    from imq.engine.catalog.predicates import Phrase
+    from imq.engine.catalog.predicates import Predicate
     from imq.engine.catalog.tables import Field, Table
 
 _WIDEST = 80
@@ -90,7 +90,7 @@ def topics() -> list[str]:
         *VERBS,
         *_functions(),
         *AGGREGATES,
-        *PHRASES,
+        *PREDICATES,
         *CLAUSES,
         *FORMS,
         *SETTINGS,
@@ -122,8 +122,8 @@ def _about(topic: str) -> Iterator[str]:
     )
     if topic in _functions() or topic in AGGREGATES:
         yield f"{_signature(topic)}: {(FUNCTIONS.get(topic) or AGGREGATES[topic]).doc}\n"
-    if topic in PHRASES:
-        phrase = PHRASES[topic]
+    if topic in PREDICATES:
+        phrase = PREDICATES[topic]
         yield f"{_said(phrase)}: {phrase.doc}\n  such as: images where {phrase.example}\n"
     if topic in CLAUSES:
         clause = CLAUSES[topic]
@@ -157,14 +157,14 @@ def _signature(name: str) -> str:
     function = FUNCTIONS.get(name)
     if function is None:
         return f"{name}([distinct] VALUE)"
-    kinds = [" or ".join(kind.name for kind in kinds) or "ANY" for kinds in function.takes]
+    kinds = [" or ".join(kind.name for kind in kinds) or "ANY" for kinds in function.parameters]
     least = len(kinds) - function.optional
     shown = ", ".join(kinds[:least]) + "".join(f"[, {kind}]" for kind in kinds[least:])
     return f"{name}({shown}{', …' if function.repeats else ''})".lower()
 
 
-def _said(phrase: Phrase) -> str:
-    return f"{phrase.words} {phrase.takes.removeprefix('a ').removeprefix('an ').upper()}".rstrip()
+def _said(phrase: Predicate) -> str:
+    return f"{phrase.words} {phrase.parameter.removeprefix('a ').removeprefix('an ').upper()}".rstrip()
 
 
 def _names() -> str:
@@ -172,7 +172,7 @@ def _names() -> str:
         ["tables", ", ".join(TABLES)],
         ["verbs", ", ".join(sorted(VERBS))],
         ["clauses", ", ".join(CLAUSES)],
-        ["phrases", ", ".join(PHRASES)],
+        ["phrases", ", ".join(PREDICATES)],
         ["functions", ", ".join(sorted([*_functions(), *AGGREGATES]))],
         ["forms", ", ".join(FORMS)],
         ["settings", ", ".join(SETTINGS)],
@@ -186,7 +186,7 @@ def _names() -> str:
 
 
 def _table(table: Table) -> str:
-    rows = [[field.name, field.kind.value, field.doc] for field in table.fields]
+    rows = [[field.name, field.type.value, field.doc] for field in table.fields]
     rows += [[relation.name, f"{relation.table}", relation.doc] for relation in table.relations]
     return f"{table.name}: {table.doc}\n\n{_lines(rows)}"
 
@@ -218,8 +218,8 @@ def _within(text: str) -> str:
 
 def _field(field: Field) -> str:
     names = f" (also: {', '.join(field.aliases)})" if field.aliases else ""
-    shown = ", ".join("{{." + name + "}}" for name, _ in field.placeholders)
-    return f"{names}: {field.doc}. It is {field.kind.value}." + (f" In templates: {shown}." if shown else "")
+    shown = ", ".join("{{." + name + "}}" for name, _ in field.docker_placeholders)
+    return f"{names}: {field.doc}. It is {field.type.value}." + (f" In templates: {shown}." if shown else "")
 
 
 def _verb(verb: Verb) -> str:

@@ -15,17 +15,17 @@ _UNTAGGED = "registries list no manifests without a tag: the answer counts only 
 
 def caveats(select: b.Select) -> tuple[str, ...]:
     """Return what is to be said of the sums and counts of a query and of those inside it."""
-    return tuple(dict.fromkeys(text for one in b.selects(select) for text in _caveats_of(one)))
+    return tuple(dict.fromkeys(text for one in b.subqueries(select) for text in _caveats_of(one)))
 
 
 def _caveats_of(select: b.Select) -> Iterator[str]:
-    if select.table.name == "repositories" and any(map(_sums_sizes, b.walk(b.values(select)))):
+    if select.table.name == "repositories" and any(map(_sums_sizes, b.walk(b.expressions_of(select)))):
         yield _SHARED
-    if select.table.name == "manifests" and not select.link and (select.group is not None or select.count):
+    if select.table.name == "manifests" and not select.join and (select.group is not None or select.count):
         yield _UNTAGGED
 
 
-def _sums_sizes(value: b.Bound) -> bool:
-    if not isinstance(value, b.Total) or value.aggregate.name != "sum" or value.argument is None:
+def _sums_sizes(value: b.Expr) -> bool:
+    if not isinstance(value, b.AggregateCall) or value.aggregate.name != "sum" or value.argument is None:
         return False
     return any(isinstance(part, b.Column) and part.field.name == "size" for part in b.walk((value.argument,)))

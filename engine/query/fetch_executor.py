@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .fetch_plan import AnyScan, FetchStage, Step
     from .plan import NativeLevels
     from .source import Estimator, Sources, TableScan
-    from .sqlite_executor import Runner
+    from .sqlite_executor import SqliteExecutor
 
 CHOSEN = "wanted"
 """The temporary table of the rows that something is fetched for: `_row`."""
@@ -62,7 +62,7 @@ class FetchExecutor:
         """The rows that must be fetched, by what they are called in SQL."""
         return self._scans
 
-    def begin(self, runner: Runner) -> None:
+    def begin(self, runner: SqliteExecutor) -> None:
         """Drop the rows of earlier statements, but for those that an answer is still being read from."""
         self._old_unions = [view for view in (*self._old_unions, *self._unions) if not runner.drop_view(view)]
         self._old = [scan for scan in (*self._old, *self._open.values()) if not scan.close()]
@@ -96,7 +96,7 @@ class FetchExecutor:
                 members.append(NativeMember(provider.table, use.source))
                 continue
             view = self._name()
-            served = provider.table.replace(view=view, staged=True, source=use.source)
+            served = provider.table.replace(view=view, is_staged=True, source=use.source)
             members.append(Scan(view, served, use.source, provider, targets, use.refs, use.lookup_fields, single_image))
         if len(members) == 1:
             (member,) = members
@@ -104,21 +104,21 @@ class FetchExecutor:
                 self._scans[member.view] = member
             return member.table
         view = self._name()
-        made = _union_table([member.table for member in members]).replace(view=view, staged=True, source="")
+        made = _union_table([member.table for member in members]).replace(view=view, is_staged=True, source="")
         self._scans[view] = UnionScan(view, made, tuple(members))
         return made
 
     def bind_relation(self, outer: Table, relation: Relation) -> Table:
         """Return the table of rows that belong to rows of `outer`: of its own source, unless the relation names one."""
-        scan = self._scans.get(outer.physical)
+        scan = self._scans.get(outer.sql_name)
         if relation.members and isinstance(scan, UnionScan):
             uses = [self._use(member.source, one) for member, one in zip(scan.members, relation.members, strict=True)]
         else:
             uses = [self._use(relation.source or outer.source or next(iter(self.sources)).name, relation)]
-        return self.bind_table(uses, single_image=not relation.many)
+        return self.bind_table(uses, single_image=not relation.is_many)
 
     def _use(self, source: str, relation: Relation) -> TableUse:
-        return TableUse(self.sources[source].tables[relation.table], source, (), relation.drives)
+        return TableUse(self.sources[source].tables[relation.table], source, (), relation.lookup_fields)
 
     def _name(self) -> str:
         self._count += 1
@@ -130,7 +130,7 @@ class FetchExecutor:
         """Return the steps of a query, without running any."""
         return tuple(FetchPlanner(self._scans).plan(select)) if self._scans else ()
 
-    def plan_condition(self, condition: b.Bound) -> tuple[Step, ...]:
+    def plan_condition(self, condition: b.Expr) -> tuple[Step, ...]:
         """Return the steps of a condition about no row."""
         return tuple(FetchPlanner(self._scans).plan_condition(condition)) if self._scans else ()
 
@@ -138,7 +138,7 @@ class FetchExecutor:
         """Return what tables in SQLite must know before these queries run: source, table and level."""
         found: set[tuple[str, str, FetchLevel]] = set()
         for select in selects:
-            scan = self._scans.get(select.table.physical)
+            scan = self._scans.get(select.table.sql_name)
             members = scan.members if isinstance(scan, UnionScan) else () if scan else (select,)
             tables = [member.table for member in members if not isinstance(member, Scan)]
             for field in fields_read(select) if tables else ():
@@ -169,7 +169,7 @@ class FetchExecutor:
                 yield provider, level
 
     def run(
-        self, steps: tuple[Step, ...], runner: Runner, now: int, fresh: int = 0
+        self, steps: tuple[Step, ...], runner: SqliteExecutor, now: int, fresh: int = 0
     ) -> tuple[tuple[str, str, ImqError], ...]:
         """Run the steps; return what could not be fetched: the view of the scan, what it is about, and the error.
 
@@ -205,12 +205,12 @@ class FetchExecutor:
                 return scan.view
         return view
 
-    def _list(self, stage: FetchStage, runner: Runner, now: int) -> None:
+    def _list(self, stage: FetchStage, runner: SqliteExecutor, now: int) -> None:
         scan = stage.scan
         names: list[tuple[Raw, ...]] = []
         if stage.rows is not None:
             names = list(dict.fromkeys(self._lookups(stage, stage.rows, runner, now)))
-            if stage.rows.table.physical == "images":  # names of other tools are not names of registries
+            if stage.rows.table.sql_name == "images":  # names of other tools are not names of registries
                 names = [name for name in names if isinstance(read_name(str(name[0])), Reference)]
         for target in scan.targets:
             if isinstance(target, b.Select):
@@ -230,7 +230,9 @@ class FetchExecutor:
         if stage.union is not None:
             self._make_union(stage, stage.union, runner)
 
-    def _lookups(self, stage: FetchStage, rows: b.Select, runner: Runner, now: int) -> Iterator[tuple[Raw, ...]]:
+    def _lookups(
+        self, stage: FetchStage, rows: b.Select, runner: SqliteExecutor, now: int
+    ) -> Iterator[tuple[Raw, ...]]:
         """Yield the values that a scan is looked up by; of a union's rows those of the member that is like it."""
         if stage.union is None or stage.outer is None:
             yield from runner.run(write_select(rows, now, hidden=stage.scan.lookup_fields))
@@ -240,34 +242,34 @@ class FetchExecutor:
             if member == place:
                 yield tuple(found)
 
-    def _make_union(self, stage: FetchStage, union: UnionScan, runner: Runner) -> None:
+    def _make_union(self, stage: FetchStage, union: UnionScan, runner: SqliteExecutor) -> None:
         """Make the view of a union behind the listing of its last member."""
         scans = [member for member in union.members if isinstance(member, Scan)]
         if stage.scan.view != scans[-1].view:
             return
         views = [
-            (at, member.table.physical, runner.columns(member.table.physical))
+            (at, member.table.sql_name, runner.columns(member.table.sql_name))
             for at, member in enumerate(union.members)
             if isinstance(member, NativeMember) or member.view in self._open
         ]
-        kept = [field.name for field in union.table.kept]
+        kept = [field.name for field in union.table.stored_fields]
         runner.make_view(union.view, write_union(kept, views, len(union.members)))
         self._unions.add(union.view)
 
-    def _choose(self, stage: FetchStage, rows: b.Select, runner: Runner, now: int, *, within: str = "") -> int:
+    def _choose(self, stage: FetchStage, rows: b.Select, runner: SqliteExecutor, now: int, *, within: str = "") -> int:
         """Choose the rows that something is fetched for; return how many of the query there are."""
         sql = write_select(rows, now, hidden=("_row",))
         if stage.union is None:
-            return runner.choose(CHOSEN, sql, within=within)
-        count = runner.choose(_MAPPED, sql, within=within)
+            return runner.select_rows(CHOSEN, sql, within=within)
+        count = runner.select_rows(_MAPPED, sql, within=within)
         self._map_rows(stage, _MAPPED, CHOSEN, runner)
         return count
 
     @staticmethod
-    def _map_rows(stage: FetchStage, union_rows: str, own_rows: str, runner: Runner) -> None:
+    def _map_rows(stage: FetchStage, union_rows: str, own_rows: str, runner: SqliteExecutor) -> None:
         """Put the rows of one member of a union into a table, by their own numbers."""
         assert stage.union is not None
-        views = [member.table.physical for member in stage.union.members]
+        views = [member.table.sql_name for member in stage.union.members]
         runner.map_rows(own_rows, union_rows, len(views), views.index(stage.scan.view))
 
     def _fetch(self, stage: FetchStage) -> None:
@@ -275,17 +277,17 @@ class FetchExecutor:
         if request is not None and stage.scan.view in self._open:
             self._open[stage.scan.view].fetch(request)
 
-    def _run_batches(self, step: BatchedStages, runner: Runner, now: int) -> None:
+    def _run_batches(self, step: BatchedStages, runner: SqliteExecutor, now: int) -> None:
         """Fetch for the first rows in order, and for more as long as too few of them are in the answer."""
         select, first = step.select, step.stages[0]
         assert first.rows is not None
-        whole = select.replace(columns=(), count=False, limit=None, skip=None, order=(), link="", nonempty="")
-        runner.choose(_SEEN, None)
+        whole = select.replace(columns=(), count=False, limit=None, skip=None, order=(), join="", nonempty="")
+        runner.select_rows(_SEEN, None)
         size, done = max(_FIRST_BATCH, 2 * step.limit), 0
         while True:
-            batch = first.rows.replace(order=select.order, limit=b.Cut(size, ()), skip=b.Cut(done, ()))
-            found = runner.choose(_BATCH, write_select(batch, now, hidden=("_row",)))
-            runner.choose(_SEEN, None, add=_BATCH)
+            batch = first.rows.replace(order=select.order, limit=b.Limit(size, ()), skip=b.Limit(done, ()))
+            found = runner.select_rows(_BATCH, write_select(batch, now, hidden=("_row",)))
+            runner.select_rows(_SEEN, None, add=_BATCH)
             for stage in step.stages:
                 assert stage.rows is not None
                 if stage is not first:
@@ -293,8 +295,8 @@ class FetchExecutor:
                 elif stage.union is not None:
                     self._map_rows(stage, _BATCH, CHOSEN, runner)
                 else:
-                    runner.choose(CHOSEN, None)
-                    runner.choose(CHOSEN, None, add=_BATCH)
+                    runner.select_rows(CHOSEN, None)
+                    runner.select_rows(CHOSEN, None, add=_BATCH)
                 self._fetch(stage)
             done += found
             if found < size:

@@ -124,29 +124,29 @@ class FetchPlanner:
         """
         if not self._needs_fetch(select):
             return
-        for part in (select.base, *(select.of or ())):
+        for part in (select.base, *(select.targets or ())):
             if isinstance(part, b.Union):
                 yield from self.plan(part.left)
                 yield from self.plan(part.right)
             elif isinstance(part, b.Select):
                 yield from self.plan(part)
         for inner in _queries_inside(select):
-            if not inner.link:
+            if not inner.join:
                 yield from self.plan(inner)
-        scan = self._scans.get(select.table.physical)
+        scan = self._scans.get(select.table.sql_name)
         if scan is not None and scan.view not in self._listed:
             self._listed.add(scan.view)
             yield from self._list(scan, select, lookups)
         yield from self._fetch(select, outside)
 
-    def plan_condition(self, condition: b.Bound) -> Iterator[Step]:
+    def plan_condition(self, condition: b.Expr) -> Iterator[Step]:
         """Yield the steps of a condition about no row."""
         for inner in _selects_in((condition,)):
             yield from self.plan(inner)
 
     def _list(self, scan: AnyScan, select: b.Select, lookups: b.Select | None) -> Iterator[Step]:
         union = scan if isinstance(scan, UnionScan) else None
-        around = self._scans.get(lookups.table.physical) if lookups is not None else None
+        around = self._scans.get(lookups.table.sql_name) if lookups is not None else None
         for member in self.members(scan):
             for target in member.targets:
                 if isinstance(target, b.Select):
@@ -169,11 +169,11 @@ class FetchPlanner:
         return tuple(member for member in scan.members if isinstance(member, Scan))
 
     def _needs_fetch(self, select: b.Select) -> bool:
-        return any(inner.table.physical in self._scans for inner in b.selects(select))
+        return any(inner.table.sql_name in self._scans for inner in b.subqueries(select))
 
     def _fetch(self, select: b.Select, outside: b.Select | None) -> Iterator[Step]:
         """Yield what the rows of a query itself need: first for its condition and its cuts, then for its columns."""
-        scan = self._scans.get(select.table.physical)
+        scan = self._scans.get(select.table.sql_name)
         scans = self.members(scan)
         union = scan if isinstance(scan, UnionScan) else None
         deciding = self._needs(select, scans, _deciding(select))
@@ -185,7 +185,7 @@ class FetchPlanner:
             yield BatchedStages(select, stages, limit)
         else:
             yield from steps
-        rest = self._needs(select, scans, tuple(b.values(select)))
+        rest = self._needs(select, scans, tuple(b.expressions_of(select)))
         yield from self._stages(select, scans, union, rest, known, outside, cuts=True)[0]
 
     def _stages(
@@ -204,7 +204,7 @@ class FetchPlanner:
         needs = [need for need in needs if not known.has(need)]
         for place, need in enumerate(needs):
             if isinstance(need, b.Select):
-                inner = self._scans.get(need.table.physical)
+                inner = self._scans.get(need.table.sql_name)
                 looks_up = any(member.lookup_fields for member in self.members(inner))
                 rows = self._rows(select, known, scans, outside, cuts=cuts)
                 lookups = _comparable(rows, select.where, need, known, scans) if looks_up else None
@@ -232,19 +232,19 @@ class FetchPlanner:
         `cuts`: its order and its limits are known too, so that only the rows of the answer are left. Those of a
         relation count within the rows that belong to one row outside, so there they cut nothing.
         """
-        staged = {id(inner) for inner in _queries_inside(select) if inner.link and self._needs_fetch(inner)}
+        staged = {id(inner) for inner in _queries_inside(select) if inner.join and self._needs_fetch(inner)}
         where = None
         if select.where is not None:
             where = weaken_condition(select.where, lambda part: known.covers(part, staged, scans))
-        if outside is not None and select.link and not scans:
-            belongs = b.Belongs(select.link, outside)
-            where = belongs if where is None else b.Every((belongs, where))
-        rows = select.replace(columns=(), where=where, link="", count=False, nonempty="", whole=True)
-        if cuts and not select.link and select.group is None and select.cut:
+        if outside is not None and select.join and not scans:
+            belongs = b.RelatedTo(select.join, outside)
+            where = belongs if where is None else b.And((belongs, where))
+        rows = select.replace(columns=(), where=where, join="", count=False, nonempty="", is_whole_rows=True)
+        if cuts and not select.join and select.group is None and select.is_limited:
             return rows
-        return rows.replace(group=None, having=None, order=(), limit=None, skip=None, spared=None, until=None)
+        return rows.replace(group=None, having=None, order=(), limit=None, skip=None, keep_newest=None, until=None)
 
-    def _needs(self, select: b.Select, scans: tuple[Scan, ...], values: tuple[b.Bound, ...]) -> list[_Need]:
+    def _needs(self, select: b.Select, scans: tuple[Scan, ...], values: tuple[b.Expr, ...]) -> list[_Need]:
         """Return what these values need that listings do not tell: levels of fields, and rows of relations."""
         own: dict[tuple[int, int], set[Field]] = {}
         ranked: list[tuple[float, int, _Need]] = []
@@ -257,14 +257,14 @@ class FetchPlanner:
             return max(ranks, default=0)
 
         for value in b.walk(values):
-            if isinstance(value, b.Column | b.Item):
+            if isinstance(value, b.Column | b.MapItem):
                 require(value.field)
-            inner = b.inner(value)
-            if inner is None or not inner.link or not self._needs_fetch(inner):
+            inner = b.subquery_of(value)
+            if inner is None or not inner.join or not self._needs_fetch(inner):
                 continue
             if all(inner is not one for *_, one in ranked):
                 highest = 0
-                for member in self.members(self._scans.get(inner.table.physical)):
+                for member in self.members(self._scans.get(inner.table.sql_name)):
                     found = (select.table.find(name) for name in member.lookup_fields)
                     highest = max([highest, *(require(field) for field in found if field is not None)])
                 ranked.append((highest + 0.5, len(ranked), inner))
@@ -301,89 +301,89 @@ class _Known(Record):
         """Whether all of it is known."""
         return id(need) in self.inner if isinstance(need, b.Select) else need.names() <= self.fields
 
-    def covers(self, condition: b.Bound, staged: Container[int], scans: tuple[Scan, ...]) -> bool:
+    def covers(self, condition: b.Expr, staged: Container[int], scans: tuple[Scan, ...]) -> bool:
         """Whether all that a condition reads is known of the rows of these scans; `staged` are queries to fetch for."""
         for value in b.walk((condition,)):
-            if isinstance(value, b.Column | b.Item):
+            if isinstance(value, b.Column | b.MapItem):
                 name = value.field.name
                 if any(scan.rank_of(value.field) and (scan.view, name) not in self.fields for scan in scans):
                     return False
-            inner = b.inner(value)
+            inner = b.subquery_of(value)
             if inner is not None and id(inner) in staged and id(inner) not in self.inner:
                 return False
         return True
 
 
 def _comparable(
-    rows: b.Select, where: b.Bound | None, need: b.Select, known: _Known, scans: tuple[Scan, ...]
+    rows: b.Select, where: b.Expr | None, need: b.Select, known: _Known, scans: tuple[Scan, ...]
 ) -> b.Select:
     """Leave rows out for which a query inside a condition need not be asked.
 
     It is compared with a value of the row. Where that is unknown, so is the comparison, whatever the answer is.
     """
-    found = [value for value in b.walk(() if where is None else (where,)) if b.inner(value) is need]
+    found = [value for value in b.walk(() if where is None else (where,)) if b.subquery_of(value) is need]
     for test in b.walk((where,)) if where is not None and len(found) == 1 else ():
-        if isinstance(test, b.Test) and found[0] in (test.left, test.right):
+        if isinstance(test, b.Comparison) and found[0] in (test.left, test.right):
             other = test.right if test.left is found[0] else test.left
             if known.covers(other, (), scans):
                 is_known = b.IsKnown(other, known=True)
-                return rows.replace(where=is_known if rows.where is None else b.Every((rows.where, is_known)))
+                return rows.replace(where=is_known if rows.where is None else b.And((rows.where, is_known)))
     return rows
 
 
-def weaken_condition(condition: b.Bound, known: Callable[[b.Bound], bool]) -> b.Bound | None:
+def weaken_condition(condition: b.Expr, known: Callable[[b.Expr], bool]) -> b.Expr | None:
     """Return what a condition implies of what is known; None when that is nothing."""
     match condition:
-        case b.Every(operands):
+        case b.And(operands):
             parts = [part for operand in operands if (part := weaken_condition(operand, known)) is not None]
-            return None if not parts else parts[0] if len(parts) == 1 else b.Every(tuple(parts))
-        case b.Any(operands):
+            return None if not parts else parts[0] if len(parts) == 1 else b.And(tuple(parts))
+        case b.Or(operands):
             either = [weaken_condition(operand, known) for operand in operands]
-            return None if None in either else b.Any(tuple(part for part in either if part is not None))
-        case b.Negation(b.Any(operands)):
-            return weaken_condition(b.Every(tuple(b.Negation(operand) for operand in operands)), known)
-        case b.Negation(b.Every(operands)):
-            return weaken_condition(b.Any(tuple(b.Negation(operand) for operand in operands)), known)
-        case b.Negation(b.Negation(operand)):
+            return None if None in either else b.Or(tuple(part for part in either if part is not None))
+        case b.Not(b.Or(operands)):
+            return weaken_condition(b.And(tuple(b.Not(operand) for operand in operands)), known)
+        case b.Not(b.And(operands)):
+            return weaken_condition(b.Or(tuple(b.Not(operand) for operand in operands)), known)
+        case b.Not(b.Not(operand)):
             return weaken_condition(operand, known)
         case _:
             return condition if known(condition) else None
 
 
-def _deciding(select: b.Select) -> tuple[b.Bound, ...]:
+def _deciding(select: b.Select) -> tuple[b.Expr, ...]:
     """Return the values that decide which rows a query answers."""
     found = [] if select.where is None else [select.where]
-    if select.group is None and select.cut:
+    if select.group is None and select.is_limited:
         found += [key.value for key in select.order]
         for cut in (select.limit, select.skip):
             found += cut.per if cut is not None else ()
-        if select.spared is not None:
-            found += [*select.spared.per, select.spared.by]
+        if select.keep_newest is not None:
+            found += [*select.keep_newest.per, select.keep_newest.by]
     return tuple(found)
 
 
 def _early(select: b.Select, scans: tuple[Scan, ...]) -> int:
     """Return how many rows, in the order that listings tell, make a query's answer; 0: all must be looked at."""
-    if select.limit is None or select.limit.per or select.spared or select.until or select.group is not None:
+    if select.limit is None or select.limit.per or select.keep_newest or select.until or select.group is not None:
         return 0
-    if select.link:  # it counts within the rows that belong to one row outside
+    if select.join:  # it counts within the rows that belong to one row outside
         return 0
     if select.skip is not None and select.skip.per:
         return 0
     for value in b.walk(key.value for key in select.order):
-        if b.inner(value) is not None:
+        if b.subquery_of(value) is not None:
             return 0
-        if isinstance(value, b.Column | b.Item) and any(scan.rank_of(value.field) for scan in scans):
+        if isinstance(value, b.Column | b.MapItem) and any(scan.rank_of(value.field) for scan in scans):
             return 0
     return select.limit.count + (select.skip.count if select.skip else 0)
 
 
-def _platform(where: b.Bound | None) -> str:
+def _platform(where: b.Expr | None) -> str:
     """Return the platform that a condition demands: `platform = linux/arm64`, or by its architecture."""
     named = {"platform": "", "os": "linux", "architecture": "", "variant": ""}
-    for part in where.operands if isinstance(where, b.Every) else (where,):
+    for part in where.operands if isinstance(where, b.And) else (where,):
         match part:
-            case b.Test("=", b.Column(field), b.Value(value)) if field.name in named:
+            case b.Comparison("=", b.Column(field), b.Literal(value)) if field.name in named:
                 named[field.name] = str(value)
     if named["platform"] or not named["architecture"]:
         return named["platform"]
@@ -392,10 +392,10 @@ def _platform(where: b.Bound | None) -> str:
 
 def _queries_inside(select: b.Select) -> Iterator[b.Select]:
     """Yield the queries directly inside a query's expressions."""
-    yield from _selects_in(tuple(b.values(select)))
+    yield from _selects_in(tuple(b.expressions_of(select)))
 
 
-def _selects_in(values: tuple[b.Bound, ...]) -> Iterator[b.Select]:
+def _selects_in(values: tuple[b.Expr, ...]) -> Iterator[b.Select]:
     for value in b.walk(values):
-        if (inner := b.inner(value)) is not None:
+        if (inner := b.subquery_of(value)) is not None:
             yield inner

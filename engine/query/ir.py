@@ -6,7 +6,7 @@ writer of SQL makes it two-valued.
 
 from __future__ import annotations
 
-from imq.engine.catalog.schema import Field, Kind, Table
+from imq.engine.catalog.schema import DataType, Field, Table
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -21,106 +21,106 @@ class Column(Record):
     field: Field
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> DataType:
         """The field's kind."""
-        return self.field.kind
+        return self.field.type
 
 
-class Item(Record):
+class MapItem(Record):
     """One value of a map field of the row."""
 
     field: Field
     key: str
-    kind: Kind = Kind.TEXT
+    kind: DataType = DataType.TEXT
 
 
-class Value(Record):
+class Literal(Record):
     """A constant: a text, a number, or whether something holds. `said` is how the user wrote it."""
 
     value: str | int | float | None
-    kind: Kind
-    said: str = ""
+    kind: DataType
+    text: str = ""
 
 
-class Lookup(Record):
+class ImageField(Record):
     """A field of one image of the store, found when the statement was bound. `said` is the user's word for it."""
 
     field: Field
     image: int
-    said: str
+    text: str
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> DataType:
         """The field's kind."""
-        return self.field.kind
+        return self.field.type
 
 
-class Single(Record):
+class ScalarSubquery(Record):
     """The one value that a query answers: `(images count)`, `sum(layers.size)`, `base.name`."""
 
     select: Select
-    kind: Kind
+    kind: DataType
 
 
 class Exists(Record):
     """Whether a query answers any row."""
 
     select: Select
-    kind: Kind = Kind.BOOLEAN
+    kind: DataType = DataType.BOOLEAN
 
 
-class Within(Record):
+class InSubquery(Record):
     """A value that is one of those in the one column of a query.
 
     `starts`: the operand is a digest, and the query's texts may be the first digits of one.
     """
 
-    operand: Bound
+    operand: Expr
     select: Select
-    starts: bool = False
-    kind: Kind = Kind.BOOLEAN
+    by_prefix: bool = False
+    kind: DataType = DataType.BOOLEAN
 
 
-class Keyed(Record):
+class RowInSubquery(Record):
     """A row whose keys, all together, are those of a row of a query; an unknown key is like another unknown one."""
 
-    keys: tuple[Bound, ...]
+    keys: tuple[Expr, ...]
     select: Select
-    kind: Kind = Kind.BOOLEAN
+    kind: DataType = DataType.BOOLEAN
 
 
-class Belongs(Record):
+class RelatedTo(Record):
     """A row that belongs, by the word `link` of a relation, to one of the rows of a query."""
 
     link: str
     select: Select
-    kind: Kind = Kind.BOOLEAN
+    kind: DataType = DataType.BOOLEAN
 
 
-class Kin(Record):
+class ImageRelation(Record):
     """An image that is based on another one, or shares layers with it (`how`); itself left out."""
 
-    how: str
+    relationship: str
     image: int
-    said: str
-    kind: Kind = Kind.BOOLEAN
+    text: str
+    kind: DataType = DataType.BOOLEAN
 
 
-class Place(Record):
+class RowNumber(Record):
     """The place of a row in the order of the query that it comes from."""
 
-    kind: Kind = Kind.NUMBER
+    kind: DataType = DataType.NUMBER
 
 
-class Apply(Record):
+class FunctionCall(Record):
     """A function of the row."""
 
     function: Function
-    arguments: tuple[Bound, ...]
-    kind: Kind
+    arguments: tuple[Expr, ...]
+    kind: DataType
 
 
-class Total(Record):
+class AggregateCall(Record):
     """An aggregate over the rows of a group. No argument: of the rows themselves.
 
     `beside` are what all lists of the same rows list, when this is one of several: then each has an item for every row,
@@ -128,132 +128,132 @@ class Total(Record):
     """
 
     aggregate: Aggregate
-    argument: Bound | None
+    argument: Expr | None
     distinct: bool
-    kind: Kind
-    beside: tuple[Bound, ...] = ()
+    kind: DataType
+    beside: tuple[Expr, ...] = ()
 
 
-class Compute(Record):
+class Arithmetic(Record):
     """`left operator right` of numbers, sizes, durations and times."""
 
     operator: str
-    left: Bound
-    right: Bound
-    kind: Kind
+    left: Expr
+    right: Expr
+    kind: DataType
 
 
-class Test(Record):
+class Comparison(Record):
     """A comparison; its operands have fitting kinds. `like` has a glob on its right, `has` an item."""
 
     operator: str
-    left: Bound
-    right: Bound
-    kind: Kind = Kind.BOOLEAN
+    left: Expr
+    right: Expr
+    kind: DataType = DataType.BOOLEAN
 
 
-class Starts(Record):
+class HasPrefix(Record):
     """A digest that begins with some hex digits (a short id)."""
 
-    operand: Bound
+    operand: Expr
     prefix: str
-    kind: Kind = Kind.BOOLEAN
+    kind: DataType = DataType.BOOLEAN
 
 
-class Among(Record):
+class InList(Record):
     """A value that is one of a list."""
 
-    operand: Bound
-    values: tuple[Value, ...]
-    kind: Kind = Kind.BOOLEAN
+    operand: Expr
+    values: tuple[Literal, ...]
+    kind: DataType = DataType.BOOLEAN
 
 
 class IsKnown(Record):
     """Whether a value is known."""
 
-    operand: Bound
+    operand: Expr
     known: bool
-    kind: Kind = Kind.BOOLEAN
+    kind: DataType = DataType.BOOLEAN
 
 
-class Negation(Record):
+class Not(Record):
     """What does not hold, or is unknown."""
 
-    operand: Bound
-    kind: Kind = Kind.BOOLEAN
+    operand: Expr
+    kind: DataType = DataType.BOOLEAN
 
 
-class Every(Record):
+class And(Record):
     """Conditions that must all hold."""
 
-    operands: tuple[Bound, ...]
-    kind: Kind = Kind.BOOLEAN
+    operands: tuple[Expr, ...]
+    kind: DataType = DataType.BOOLEAN
 
 
-class Any(Record):
+class Or(Record):
     """Conditions of which one must hold."""
 
-    operands: tuple[Bound, ...]
-    kind: Kind = Kind.BOOLEAN
+    operands: tuple[Expr, ...]
+    kind: DataType = DataType.BOOLEAN
 
 
-Bound = (
+Expr = (
     Column
-    | Item
-    | Value
-    | Lookup
-    | Single
+    | MapItem
+    | Literal
+    | ImageField
+    | ScalarSubquery
     | Exists
-    | Within
-    | Keyed
-    | Belongs
-    | Kin
-    | Place
-    | Apply
-    | Total
-    | Compute
-    | Test
-    | Starts
-    | Among
+    | InSubquery
+    | RowInSubquery
+    | RelatedTo
+    | ImageRelation
+    | RowNumber
+    | FunctionCall
+    | AggregateCall
+    | Arithmetic
+    | Comparison
+    | HasPrefix
+    | InList
     | IsKnown
-    | Negation
-    | Every
-    | Any
+    | Not
+    | And
+    | Or
 )
 
 
-class Selected(Record):
+class Projection(Record):
     """One column of the answer. `field` is the field it shows as it is, if it is one."""
 
     name: str
-    value: Bound
+    value: Expr
     title: str
     field: Field | None = None
 
 
-class Key(Record):
+class SortKey(Record):
     """One key of an order; rows whose key is unknown come last either way."""
 
-    value: Bound
+    value: Expr
     descending: bool
 
 
-class Cut(Record):
+class Limit(Record):
     """A number of rows, counted within equal `per`."""
 
     count: int
-    per: tuple[Bound, ...]
+    per: tuple[Expr, ...]
 
 
-class Spared(Record):
+class KeepNewest(Record):
     """`except newest`: the rows left out, and those whose `by` is unknown, for no age rule matches them."""
 
     count: int
-    per: tuple[Bound, ...]
-    by: Bound
+    per: tuple[Expr, ...]
+    by: Expr
 
 
-class Until(Record):
+class UntilSize(Record):
     """`until total size <= N`: rows are taken until what is left takes no more bytes on disk than this.
 
     `below`: until it takes fewer.
@@ -280,70 +280,81 @@ class Select(Record):
     """
 
     table: Table
-    columns: tuple[Selected, ...]
-    where: Bound | None = None
-    of: tuple[int | Select, ...] | None = None
-    group: tuple[Bound, ...] | None = None
-    having: Bound | None = None
-    order: tuple[Key, ...] = ()
-    limit: Cut | None = None
-    skip: Cut | None = None
-    spared: Spared | None = None
-    until: Until | None = None
+    columns: tuple[Projection, ...]
+    where: Expr | None = None
+    targets: tuple[int | Select, ...] | None = None
+    group: tuple[Expr, ...] | None = None
+    having: Expr | None = None
+    order: tuple[SortKey, ...] = ()
+    limit: Limit | None = None
+    skip: Limit | None = None
+    keep_newest: KeepNewest | None = None
+    until: UntilSize | None = None
     count: bool = False
     base: Select | Union | None = None
-    link: str = ""
-    whole: bool = False
+    join: str = ""
+    is_whole_rows: bool = False
     nonempty: str = ""
 
     @property
-    def cut(self) -> bool:
+    def is_limited(self) -> bool:
         """Whether which rows it answers depends on their order."""
-        return bool(self.limit or self.skip or self.spared or self.until)
+        return bool(self.limit or self.skip or self.keep_newest or self.until)
 
 
-def parts(value: Bound) -> tuple[Bound, ...]:
+def children(value: Expr) -> tuple[Expr, ...]:
     """Return what an expression is directly made of, in the same row: not what is in a query inside it."""
     match value:
-        case Apply(arguments=parts) | Every(parts) | Any(parts) | Keyed(parts):
+        case FunctionCall(arguments=parts) | And(parts) | Or(parts) | RowInSubquery(parts):
             return parts
-        case Compute(_, left, right) | Test(_, left, right):
+        case Arithmetic(_, left, right) | Comparison(_, left, right):
             return left, right
-        case Among(operand) | Starts(operand) | IsKnown(operand) | Negation(operand) | Within(operand):
+        case InList(operand) | HasPrefix(operand) | IsKnown(operand) | Not(operand) | InSubquery(operand):
             return (operand,)
-        case Column() | Item() | Value() | Lookup() | Total() | Single() | Exists() | Belongs() | Kin() | Place():
+        case (
+            Column()
+            | MapItem()
+            | Literal()
+            | ImageField()
+            | AggregateCall()
+            | ScalarSubquery()
+            | Exists()
+            | RelatedTo()
+            | ImageRelation()
+            | RowNumber()
+        ):
             return ()
 
 
-def walk(values: Iterable[Bound]) -> Iterator[Bound]:
+def walk(values: Iterable[Expr]) -> Iterator[Expr]:
     """Yield expressions and all that they are made of, in the same row."""
     pending = list(values)
     while pending:
         value = pending.pop()
         yield value
-        pending += parts(value)
-        if isinstance(value, Total) and value.argument is not None:
+        pending += children(value)
+        if isinstance(value, AggregateCall) and value.argument is not None:
             pending += (value.argument, *value.beside)
 
 
-def mapped(value: Bound, change: Callable[[Bound], Bound]) -> Bound:
+def mapped(value: Expr, change: Callable[[Expr], Expr]) -> Expr:
     """Return an expression with a change made to it and to all that it is made of, in the same row."""
     made: dict[str, object] = {}
     for name in type(value).value_names():
         part = getattr(value, name)
-        if isinstance(part, Bound):
+        if isinstance(part, Expr):
             made[name] = mapped(part, change)
-        elif isinstance(part, tuple) and part and all(isinstance(one, Bound) for one in part):
+        elif isinstance(part, tuple) and part and all(isinstance(one, Expr) for one in part):
             made[name] = tuple(mapped(one, change) for one in part)
     return change(value.replace(**made) if made else value)
 
 
-def inner(value: Bound) -> Select | None:
+def subquery_of(value: Expr) -> Select | None:
     """Return the query inside an expression, if it is one with a query."""
-    return value.select if isinstance(value, Single | Exists | Within | Keyed | Belongs) else None
+    return value.select if isinstance(value, ScalarSubquery | Exists | InSubquery | RowInSubquery | RelatedTo) else None
 
 
-def values(select: Select) -> Iterator[Bound]:
+def expressions_of(select: Select) -> Iterator[Expr]:
     """Yield the expressions of a query, clause by clause."""
     if not select.count:
         yield from (column.value for column in select.columns)
@@ -352,19 +363,19 @@ def values(select: Select) -> Iterator[Bound]:
     yield from (key.value for key in select.order)
     for cut in (select.limit, select.skip):
         yield from cut.per if cut is not None else ()
-    if select.spared is not None:
-        yield from (*select.spared.per, select.spared.by)
+    if select.keep_newest is not None:
+        yield from (*select.keep_newest.per, select.keep_newest.by)
 
 
-def selects(select: Select) -> Iterator[Select]:
+def subqueries(select: Select) -> Iterator[Select]:
     """Yield a query and every query inside it, the inner ones first."""
-    for part in (select.base, *(select.of or ())):
+    for part in (select.base, *(select.targets or ())):
         if isinstance(part, Union):
-            yield from selects(part.left)
-            yield from selects(part.right)
+            yield from subqueries(part.left)
+            yield from subqueries(part.right)
         elif isinstance(part, Select):
-            yield from selects(part)
-    for value in walk(values(select)):
-        if (found := inner(value)) is not None:
-            yield from selects(found)
+            yield from subqueries(part)
+    for value in walk(expressions_of(select)):
+        if (found := subquery_of(value)) is not None:
+            yield from subqueries(found)
     yield select

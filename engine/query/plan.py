@@ -8,8 +8,15 @@ empty, or that must hold digests, first looks at the list.
 from __future__ import annotations
 
 from imq.engine.catalog.tables import USAGE
-from imq.engine.query.sql.statements import Sql, write_check, write_condition, write_select, write_strange, write_values
-from imq.engine.result import Heading
+from imq.engine.query.sql.statements import (
+    Sql,
+    write_check,
+    write_condition,
+    write_non_digest_check,
+    write_select,
+    write_values,
+)
+from imq.engine.result import Column
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import ir as b
@@ -31,7 +38,7 @@ class Check(Record):
     """
 
     sql: Sql
-    said: str
+    text: str
     digests: bool = False
 
 
@@ -54,7 +61,7 @@ class Plan(Record):
 class Assertion(Record):
     """A condition ready to be asked: `sql` answers whether it holds."""
 
-    condition: b.Bound
+    condition: b.Expr
     sql: Sql
     now: int
     native_levels: NativeLevels
@@ -69,18 +76,18 @@ _STORED = frozenset({"images", "layers", "history"})
 
 def reads_documents(select: b.Select) -> bool:
     """Whether a query, or one inside it, asks about images of the store, other than about given ones."""
-    return any(_is_stored(one) for one in b.selects(select))
+    return any(_is_stored(one) for one in b.subqueries(select))
 
 
 def depends_on_others(select: b.Select) -> bool:
     """Whether it depends on other images of the store which rows a query answers."""
-    inside = (found for value in b.walk(b.values(select)) if (found := b.inner(value)) is not None)
-    return select.until is not None or any(_is_stored(one) for found in inside for one in b.selects(found))
+    inside = (found for value in b.walk(b.expressions_of(select)) if (found := b.subquery_of(value)) is not None)
+    return select.until is not None or any(_is_stored(one) for found in inside for one in b.subqueries(found))
 
 
 def _is_stored(select: b.Select) -> bool:
-    given = bool(select.of) and all(isinstance(target, int) for target in select.of or ())
-    return not given and (select.table.physical in _STORED or select.table.name == "usage")
+    given = bool(select.targets) and all(isinstance(target, int) for target in select.targets or ())
+    return not given and (select.table.sql_name in _STORED or select.table.name == "usage")
 
 
 def plan(
@@ -91,7 +98,7 @@ def plan(
     native_levels: NativeLevels = frozenset(),
 ) -> Plan:
     """Return the plan of a query; `hidden` are columns of the source to be added after the selected ones."""
-    every = tuple(b.selects(select))
+    every = tuple(b.subqueries(select))
     return Plan(
         select,
         write_select(select, now, hidden=hidden),
@@ -104,11 +111,14 @@ def plan(
 
 
 def plan_assertion(
-    condition: b.Bound, now: int, steps: tuple[Step, ...] = (), native_levels: NativeLevels = frozenset()
+    condition: b.Expr, now: int, steps: tuple[Step, ...] = (), native_levels: NativeLevels = frozenset()
 ) -> Assertion:
     """Return the plan of a condition about no row."""
     every = tuple(
-        select for value in b.walk((condition,)) if (select_ := b.inner(value)) for select in b.selects(select_)
+        select
+        for value in b.walk((condition,))
+        if (select_ := b.subquery_of(value))
+        for select in b.subqueries(select_)
     )
     return Assertion(
         condition,
@@ -121,19 +131,19 @@ def plan_assertion(
     )
 
 
-def plan_values(values: tuple[b.Bound, ...], now: int) -> Sql:
+def plan_values(values: tuple[b.Expr, ...], now: int) -> Sql:
     """Return the SQL of values about no row: what the sides of a comparison are."""
     return write_values(values, now)
 
 
-def headings(select: b.Select) -> tuple[Heading, ...]:
+def columns_of(select: b.Select) -> tuple[Column, ...]:
     """Return the headings of a query's answer."""
-    return tuple(Heading(c.name, c.title, c.value.kind, c.field) for c in select.columns)
+    return tuple(Column(c.name, c.title, c.value.kind, c.field) for c in select.columns)
 
 
 def _reads_store(selects: Iterable[b.Select]) -> bool:
     return any(
-        (select.table.name in _STORED and not select.table.staged) or select.table.name == USAGE.name
+        (select.table.name in _STORED and not select.table.is_staged) or select.table.name == USAGE.name
         for select in selects
     )
 
@@ -144,13 +154,17 @@ def _checks(selects: Iterable[b.Select], now: int) -> tuple[Check, ...]:
         if select.nonempty:
             checks.append(Check(write_check(select, now), select.nonempty))
         checks += [
-            Check(write_strange(value.select, now), "", digests=True)
-            for value in b.walk(b.values(select))
-            if isinstance(value, b.Within) and value.starts
+            Check(write_non_digest_check(value.select, now), "", digests=True)
+            for value in b.walk(b.expressions_of(select))
+            if isinstance(value, b.InSubquery) and value.by_prefix
         ]
     return tuple(checks)
 
 
 def fields_read(select: b.Select) -> set[Field]:
     """Return every field that a query itself reads, wherever it stands; not those of queries inside it."""
-    return {value.field for value in b.walk(b.values(select)) if isinstance(value, b.Column | b.Item | b.Lookup)}
+    return {
+        value.field
+        for value in b.walk(b.expressions_of(select))
+        if isinstance(value, b.Column | b.MapItem | b.ImageField)
+    }

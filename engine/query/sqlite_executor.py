@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 
-from imq.engine.catalog.tables import Kind
+from imq.engine.catalog.tables import DataType
 from imq.engine.oci.digest import hex_prefix
 from imq.engine.oci.reference import Reference
 from imq.grammar.errors import ImqError, Interrupted, InvalidReference, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-_BREATH = 100_000
+_INTERRUPT_CHECK_INTERVAL = 100_000
 """Instructions of SQLite between two times that Ctrl-C is heeded: about a millisecond's."""
 
 if TYPE_CHECKING:
@@ -20,35 +20,35 @@ if TYPE_CHECKING:
     from imq.engine.query.sql.statements import Sql
 
 
-class Runner:
+class SqliteExecutor:
     """Runs statements on one connection. A function is lent when a statement first uses it."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
-        connection.set_progress_handler(_breathe, _BREATH)
+        connection.set_progress_handler(_check_interrupt, _INTERRUPT_CHECK_INTERVAL)
         self._lent: set[str] = set()
 
     def run(self, sql: Sql) -> Iterator[tuple[Raw, ...]]:
         """Yield the rows of a statement, as they come out of SQLite; raises `ImqError` when that fails."""
-        self._lend(sql)
+        self._register_functions(sql)
         try:
             # `yield from` would close the cursor of a session that may be closed already
             for row in self.connection.execute(sql.text, sql.parameters):  # noqa: UP028
                 yield row
         except (sqlite3.Error, UnicodeDecodeError) as problem:  # the second: a text in a damaged index
-            raise broken(problem) from problem
+            raise convert_error(problem) from problem
 
-    def _lend(self, sql: Sql) -> None:
+    def _register_functions(self, sql: Sql) -> None:
         for name in sql.functions - self._lent:
             if name == "list":
                 for form, items in _LISTS.items():
                     self.connection.create_aggregate(f"lent_list_{form}", -1, items)  # type: ignore[arg-type] # a text
             else:
-                takes, make = _LENT[name]
+                takes, make = _FUNCTIONS[name]
                 self.connection.create_function(f"lent_{name}", takes, make(), deterministic=True)
             self._lent.add(name)
 
-    def bring(self, name: str, columns: Sequence[str], rows: Iterable[tuple[Raw, ...]]) -> None:
+    def load_rows(self, name: str, columns: Sequence[str], rows: Iterable[tuple[Raw, ...]]) -> None:
         """Make a temporary table of these rows, in place of one of this name, with their number as `_row`."""
         names = ", ".join('"' + column.replace('"', '""') + '"' for column in columns)
         places = ", ".join("?" * len(columns))
@@ -66,15 +66,15 @@ class Runner:
             finally:
                 self.connection.execute("RELEASE bringing")
         except sqlite3.Error as problem:
-            raise broken(problem) from problem
+            raise convert_error(problem) from problem
 
-    def choose(self, name: str, sql: Sql | None, *, within: str = "", add: str = "") -> int:
+    def select_rows(self, name: str, sql: Sql | None, *, within: str = "", add: str = "") -> int:
         """Make a temporary table of the `_row` of these rows, in place of one of this name; return how many there are.
 
         `within`: of those alone that are in another such table. `add`: keep what is there, and add this table's rows.
         """
         if sql is not None:
-            self._lend(sql)
+            self._register_functions(sql)
         limited = f" WHERE _row IN (SELECT _row FROM temp.{within})" if within else ""
         chosen = f"SELECT _row FROM temp.{add}" if add else f"SELECT _row FROM ({sql.text}){limited}" if sql else ""
         try:
@@ -85,12 +85,12 @@ class Runner:
                 self.connection.execute(f"INSERT OR IGNORE INTO temp.{name} {chosen}", sql.parameters if sql else {})
             count: int = self.connection.execute(f"SELECT count(*) FROM temp.{name}").fetchone()[0]
         except sqlite3.Error as problem:
-            raise broken(problem) from problem
+            raise convert_error(problem) from problem
         return count
 
     def map_rows(self, own: str, union: str, count: int, place: int) -> None:
         """Make a temporary table of the `_row` that rows of a union have in its member at `place`, of `count`."""
-        self.choose(own, None)
+        self.select_rows(own, None)
         text = f"INSERT INTO temp.{own} SELECT (_row - ?) / ? FROM temp.{union} WHERE (_row - ?) % ? = 0"
         self.connection.execute(text, (place, count, place, count))
 
@@ -130,12 +130,12 @@ class Runner:
         return next(self.run(sql), None)
 
 
-def _breathe() -> int:
+def _check_interrupt() -> int:
     """Let Python have a word while SQLite works: Ctrl-C is heeded in here, and ends the statement."""
     return 0
 
 
-def broken(problem: sqlite3.Error | UnicodeDecodeError) -> ImqError:
+def convert_error(problem: sqlite3.Error | UnicodeDecodeError) -> ImqError:
     """Return what is to be said when SQLite fails."""
     if str(problem) == "interrupted":
         return Interrupted("interrupted")
@@ -245,7 +245,7 @@ class _List:
     With further values, those of all lists of the same rows, it has an item for each row, ordered by them.
     """
 
-    kind = Kind.TEXT
+    kind = DataType.TEXT
 
     def __init__(self) -> None:
         self._rows: list[tuple[Raw, ...]] = []
@@ -272,24 +272,24 @@ def _sort_key(value: Raw) -> tuple[bool, bool, Raw]:
 
 
 class _Times(_List):
-    kind = Kind.TIME
+    kind = DataType.TIME
 
 
 class _Durations(_List):
-    kind = Kind.DURATION
+    kind = DataType.DURATION
 
 
 class _Booleans(_List):
-    kind = Kind.BOOLEAN
+    kind = DataType.BOOLEAN
 
 
 class _Versions(_List):
-    kind = Kind.VERSION
+    kind = DataType.VERSION
 
 
 _LISTS = {"plain": _List, "time": _Times, "duration": _Durations, "boolean": _Booleans, "version": _Versions}
 """What lists values, by their kind: items are as JSON shows a value of that kind."""
-_LENT: dict[str, tuple[int, Callable[[], Callable[..., Raw]]]] = {
+_FUNCTIONS: dict[str, tuple[int, Callable[[], Callable[..., Raw]]]] = {
     "matches": (2, _matches),
     "path_match": (2, _path_match),
     "capture": (-1, _capture),

@@ -24,7 +24,7 @@ _WAYS_OUT = (
 )
 
 
-def unseen(field: Field, span: Span | None) -> StatementError:
+def refuse_unseen(field: Field, span: Span | None) -> StatementError:
     """Return the refusal of a field that nobody can tell of images in a registry."""
     what = "whether containers use an image" if field.of_containers else f'"{field.name}"'
     return StatementError(f"{what} cannot be seen in a registry", code="unseen", span=span, hints=_WAYS_OUT)
@@ -34,7 +34,7 @@ def check_seen(select: b.Select, verb: str, span: Span | None) -> None:
     """Refuse a removal in a registry by something that cannot be seen there. Raises `StatementError` (`unseen`)."""
     for _, field in _fields(select, columns=False):
         if field is None or field.of_containers or field.unseen:
-            error = unseen(field or CONTAINERS.fields[0].replace(of_containers=True), span)
+            error = refuse_unseen(field or CONTAINERS.fields[0].replace(of_containers=True), span)
             error.message += f", so {verb} cannot go by it"
             raise error
 
@@ -58,19 +58,19 @@ def _fields(select: b.Select, *, columns: bool) -> Iterator[tuple[Table, Field |
     if select.table.name == CONTAINERS.name:
         yield select.table, None
     for value in b.walk(_deciding(select, columns=columns)):
-        if isinstance(value, b.Column | b.Item | b.Lookup):
+        if isinstance(value, b.Column | b.MapItem | b.ImageField):
             yield select.table, value.field
-        if (inner := b.inner(value)) is not None:
-            yield from _fields(inner, columns=not inner.whole)
-    for part in (select.base, *(select.of or ())):
+        if (inner := b.subquery_of(value)) is not None:
+            yield from _fields(inner, columns=not inner.is_whole_rows)
+    for part in (select.base, *(select.targets or ())):
         if isinstance(part, b.Union):
             for side in (part.left, part.right):
-                yield from _fields(side, columns=columns and not side.table.staged)
+                yield from _fields(side, columns=columns and not side.table.is_staged)
         elif isinstance(part, b.Select):
-            yield from _fields(part, columns=not part.whole)
+            yield from _fields(part, columns=not part.is_whole_rows)
 
 
-def _deciding(select: b.Select, *, columns: bool) -> Iterator[b.Bound]:
+def _deciding(select: b.Select, *, columns: bool) -> Iterator[b.Expr]:
     """Yield the expressions of a query that decide which rows it answers."""
-    decides = select if select.cut else select.replace(order=())
-    yield from b.values(decides if columns else decides.replace(columns=()))
+    decides = select if select.is_limited else select.replace(order=())
+    yield from b.expressions_of(decides if columns else decides.replace(columns=()))

@@ -6,7 +6,7 @@ column is as wide as its widest cell and three blanks, at least ten; the last ce
 
 from __future__ import annotations
 
-from imq.engine.catalog.schema import Kind, folded
+from imq.engine.catalog.schema import DataType, casefold_name
 from imq.engine.oci.timestamp import write_time
 from imq.engine.units.size import human_size_exact
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from imq.engine.catalog.schema import Raw
-    from imq.engine.result import Answer
+    from imq.engine.result import RowSet
 
     from .values import Manner
 
@@ -50,7 +50,7 @@ def _no_value(_values: Mapping[str, Raw], _manner: Manner) -> str:
 
 
 def _id(raw: Raw, manner: Manner) -> str:
-    return text(Kind.DIGEST, raw, manner)
+    return text(DataType.DIGEST, raw, manner)
 
 
 def _exact(raw: Raw, _manner: Manner) -> str:
@@ -71,7 +71,7 @@ def _plain(raw: Raw, _manner: Manner) -> str:
 
 
 def _step(raw: Raw, manner: Manner) -> str:
-    return MISSING if raw is None else text(Kind.DIGEST, raw, manner)
+    return MISSING if raw is None else text(DataType.DIGEST, raw, manner)
 
 
 def _command(raw: Raw, manner: Manner) -> str:
@@ -189,9 +189,9 @@ class DockerRow:
 
     __slots__ = ("_manner", "_places", "_row", "_values")
 
-    def __init__(self, answer: Answer, raw: tuple[Raw, ...], places: Sequence[Place], manner: Manner) -> None:
-        self._values = {heading.name: value for heading, value in zip(answer.headings, raw, strict=True)}
-        self._row = Row(answer.headings, raw, answer.table, manner)
+    def __init__(self, answer: RowSet, raw: tuple[Raw, ...], places: Sequence[Place], manner: Manner) -> None:
+        self._values = {heading.name: value for heading, value in zip(answer.columns, raw, strict=True)}
+        self._row = Row(answer.columns, raw, answer.table, manner)
         self._places = places
         self._manner = manner
 
@@ -201,9 +201,9 @@ class DockerRow:
 
     def lookup(self, name: str) -> object:
         """Return what a template's `.name` shows; raises `KeyError` when the row has no such thing."""
-        wanted = folded(name)
+        wanted = casefold_name(name)
         for place in self._places:
-            if folded(place.key) == wanted:
+            if casefold_name(place.key) == wanted:
                 return self.shown(place)
         return self._row.lookup(name)
 
@@ -212,7 +212,7 @@ class DockerRow:
         return {place.key: self.shown(place) for place in self._places}
 
 
-def docker_rows(answer: Answer, places: Sequence[Place], manner: Manner) -> Iterator[DockerRow]:
+def docker_rows(answer: RowSet, places: Sequence[Place], manner: Manner) -> Iterator[DockerRow]:
     """Yield the rows of an answer as docker's templates see them."""
     return (DockerRow(answer, raw, places, manner) for raw in answer.rows)
 
@@ -236,10 +236,10 @@ def docker_template(rows: Iterable[DockerRow], places: Sequence[Place], source: 
         for row in rows:
             yield template.render(row) + "\n"
         return
-    titles = {folded(place.key): place.title for place in places}
+    titles = {casefold_name(place.key): place.title for place in places}
 
     def title(path: tuple[str, ...]) -> str:
-        return titles.get(folded(path[0]), path[-1].upper().replace("_", " "))
+        return titles.get(casefold_name(path[0]), path[-1].upper().replace("_", " "))
 
     texts = [template.headers(title), *(template.render(row) for row in rows)]
     yield from aligned([[clean(cell) for cell in line.split("\t")] for each in texts for line in each.split("\n")])

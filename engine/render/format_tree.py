@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.schema import Kind
+from imq.engine.catalog.schema import DataType
 from imq.grammar.record import TYPE_CHECKING
 
 from .text_table import columns
@@ -12,18 +12,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from imq.engine.catalog.schema import Raw
-    from imq.engine.result import Answer, Heading
+    from imq.engine.result import Column, RowSet
 
     from .values import Manner
 
     Branches = dict[str, "Branches"] | list[str]
     """What stands under a value: by its text the values of the next column, or, at the end, the lines of rows."""
 
-_BRANCHING = frozenset({Kind.TEXT, Kind.REFERENCE, Kind.REPOSITORY, Kind.TAG, Kind.DIGEST, Kind.BOOLEAN})
+_BRANCHING = frozenset(
+    {DataType.TEXT, DataType.REFERENCE, DataType.REPOSITORY, DataType.TAG, DataType.DIGEST, DataType.BOOLEAN}
+)
 """Kinds whose values name something that others can stand under; sizes and times measure the row itself."""
 
 
-def as_tree(answer: Answer, manner: Manner) -> Iterator[str]:
+def as_tree(answer: RowSet, manner: Manner) -> Iterator[str]:
     """Rows under what they begin with, as `tree` draws them.
 
     The first columns, as far as they name things and rows agree in them, are levels; the rest of a row stands in its
@@ -32,7 +34,7 @@ def as_tree(answer: Answer, manner: Manner) -> Iterator[str]:
     """
     rows = list(answer.rows)
     lines = list(texts(answer.replace(rows=rows), manner))
-    levels = _levels(answer.headings, rows)
+    levels = _levels(answer.columns, rows)
     top: Branches = {} if levels else []
     for line, leaf in zip(lines, columns([line[levels:] for line in lines]), strict=True):
         under = top
@@ -44,7 +46,7 @@ def as_tree(answer: Answer, manner: Manner) -> Iterator[str]:
     return _drawn(top, None)
 
 
-def _levels(headings: Sequence[Heading], rows: Sequence[tuple[Raw, ...]]) -> int:
+def _levels(headings: Sequence[Column], rows: Sequence[tuple[Raw, ...]]) -> int:
     """Return how many leading columns are levels: those in which at least two rows agree on something known."""
     levels = 0
     for place, heading in enumerate(headings[:-1]):

@@ -17,7 +17,7 @@ from .values import text, texts
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from imq.engine.result import Answer, Documents
+    from imq.engine.result import Documents, RowSet
     from imq.grammar.ast import Output
 
     from .values import Manner
@@ -30,26 +30,26 @@ class Form(Record):
 
     name: str
     doc: str
-    write: Callable[[Answer, Manner], Iterator[str]]
+    write: Callable[[RowSet, Manner], Iterator[str]]
     whole: bool = False
 
 
-def as_table(answer: Answer, manner: Manner) -> Iterator[str]:
+def as_table(answer: RowSet, manner: Manner) -> Iterator[str]:
     """Columns as docker prints them."""
     if answer.single:
         for row in answer.rows:
-            yield f"{text(answer.headings[0].kind, row[0], manner)}\n"
+            yield f"{text(answer.columns[0].kind, row[0], manner)}\n"
         return
-    yield from columns([[clean(heading.title) for heading in answer.headings], *texts(answer, manner)], LEAST)
+    yield from columns([[clean(heading.title) for heading in answer.columns], *texts(answer, manner)], LEAST)
 
 
-def as_ids(answer: Answer, manner: Manner) -> Iterator[str]:
+def as_ids(answer: RowSet, manner: Manner) -> Iterator[str]:
     """Write the id of each row, one a line, each once; a row without one is left out."""
-    names = [heading.name for heading in answer.headings]
+    names = [heading.name for heading in answer.columns]
     place = next((names.index(name) for name in ("id", "image", "digest") if name in names), 0)
     seen: set[str] = set()
     for row in answer.rows:
-        shown = text(answer.headings[place].kind, row[place], manner)
+        shown = text(answer.columns[place].kind, row[place], manner)
         if row[place] is not None and shown not in seen:
             seen.add(shown)
             yield shown + "\n"
@@ -72,7 +72,7 @@ FORMS: dict[str, Form] = {
 }
 
 
-def as_template(answer: Answer, manner: Manner, source: str) -> Iterator[str]:
+def as_template(answer: RowSet, manner: Manner, source: str) -> Iterator[str]:
     """Write each row through a Go template; `table …` aligns its columns under a heading, as docker does."""
     from imq.engine.render.template.template import (  # a language of its own, loaded when one is written
         Template,
@@ -84,14 +84,14 @@ def as_template(answer: Answer, manner: Manner, source: str) -> Iterator[str]:
 
     tabular, body = split_table(source)
     template = Template.parse(expand_escapes(body))
-    rows = (template.render(Row(answer.headings, row, answer.table, manner)) for row in answer.rows)
+    rows = (template.render(Row(answer.columns, row, answer.table, manner)) for row in answer.rows)
     if not tabular:
         for row in rows:
             yield row + "\n"
         return
 
     def title(path: tuple[str, ...]) -> str:
-        named = next((h for h in answer.headings if h.name.lower() == path[0].lower()), None)
+        named = next((h for h in answer.columns if h.name.lower() == path[0].lower()), None)
         return named.title if named and len(path) == 1 else _title(path[-1])
 
     lines = [line.split("\t") for text_ in (template.headers(title), *rows) for line in text_.split("\n")]
@@ -115,7 +115,7 @@ def called(output: Output) -> Output:
     return output if name is None else output.replace(form=name, template=None)
 
 
-def write_answer(answer: Answer, manner: Manner, default: str = "table") -> Iterator[str]:
+def write_answer(answer: RowSet, manner: Manner, default: str = "table") -> Iterator[str]:
     """Yield the texts of an answer in the form that it asks for, else in the default form."""
     if answer.output.template is not None:
         return as_template(answer, manner, answer.output.template)

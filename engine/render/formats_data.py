@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from imq.engine.result import Answer
+    from imq.engine.result import RowSet
 
     from .values import Data, Manner
 
@@ -20,16 +20,16 @@ _ESCAPED = r"[\x7f-\x9f\u2028\u2029\ud800-\udfff]"
 """What JSON may hold as it is, but a terminal obeys, JavaScript takes for a line's end, or UTF-8 has no bytes for."""
 
 
-def _values(answer: Answer) -> Iterator[list[Data]]:
+def _values(answer: RowSet) -> Iterator[list[Data]]:
     """Yield the rows as data."""
-    kinds = [heading.kind for heading in answer.headings]
+    kinds = [heading.kind for heading in answer.columns]
     for row in answer.rows:
         yield [data(kind, raw) for kind, raw in zip(kinds, row, strict=True)]
 
 
-def _objects(answer: Answer) -> Iterator[dict[str, Any]]:
+def _objects(answer: RowSet) -> Iterator[dict[str, Any]]:
     """Yield the rows as objects, their keys in the order of the columns."""
-    names = [heading.name for heading in answer.headings]
+    names = [heading.name for heading in answer.columns]
     for values in _values(answer):
         yield dict(zip(names, values, strict=True))
 
@@ -55,7 +55,7 @@ def _escaped(written: str) -> str:
     return written if written.isprintable() else re.sub(_ESCAPED, lambda sign: f"\\u{ord(sign[0]):04x}", written)
 
 
-def as_json(answer: Answer, _manner: Manner) -> Iterator[str]:
+def as_json(answer: RowSet, _manner: Manner) -> Iterator[str]:
     """One JSON array of objects."""
     opened = False
     for row in _objects(answer):
@@ -64,13 +64,13 @@ def as_json(answer: Answer, _manner: Manner) -> Iterator[str]:
     yield "\n]\n" if opened else "[]\n"
 
 
-def as_jsonl(answer: Answer, _manner: Manner) -> Iterator[str]:
+def as_jsonl(answer: RowSet, _manner: Manner) -> Iterator[str]:
     """One JSON object a line."""
     for row in _objects(answer):
         yield json_text(row) + "\n"
 
 
-def as_yaml(answer: Answer, _manner: Manner) -> Iterator[str]:
+def as_yaml(answer: RowSet, _manner: Manner) -> Iterator[str]:
     """One YAML sequence of mappings."""
     from .yaml_writer import yaml_sequence
 
@@ -99,14 +99,14 @@ def _inert(value: Data) -> str:
     return f"'{cell}" if isinstance(value, str) and cell.lstrip(" ").startswith(_FORMULAS) else cell
 
 
-def _separated(answer: Answer, manner: Manner, delimiter: str) -> Iterator[str]:
+def _separated(answer: RowSet, manner: Manner, delimiter: str) -> Iterator[str]:
     import csv
     from io import StringIO
 
     out = StringIO()
     writer = csv.writer(out, delimiter=delimiter, lineterminator=_LINE_END)
     cell = _inert if manner.spreadsheet else _plain
-    writer.writerow([cell(heading.name) for heading in answer.headings])
+    writer.writerow([cell(heading.name) for heading in answer.columns])
     yield _taken(out)
     for values in _values(answer):
         writer.writerow(map(cell, values))
@@ -125,11 +125,11 @@ def _taken(out: Any) -> str:
     return line
 
 
-def as_csv(answer: Answer, manner: Manner) -> Iterator[str]:
+def as_csv(answer: RowSet, manner: Manner) -> Iterator[str]:
     """Comma-separated values, with a heading line."""
     return _separated(answer, manner, ",")
 
 
-def as_tsv(answer: Answer, manner: Manner) -> Iterator[str]:
+def as_tsv(answer: RowSet, manner: Manner) -> Iterator[str]:
     """Tab-separated values, with a heading line."""
     return _separated(answer, manner, "\t")

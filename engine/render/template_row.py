@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.schema import folded
+from imq.engine.catalog.schema import casefold_name
 from imq.grammar.errors import UnknownName, listed, nearest
 from imq.grammar.record import TYPE_CHECKING
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from imq.engine.catalog.schema import Field, Raw, Table
-    from imq.engine.result import Heading
+    from imq.engine.result import Column
 
     from .values import Manner
 
 
 def placeholder(table: Table, name: str) -> tuple[Field, str] | None:
     """Return the field that a template's name shows, and the style: docker's placeholder first, then a field's name."""
-    wanted = folded(name)
+    wanted = casefold_name(name)
     for field in table.fields:
-        for said, style in field.placeholders:
-            if folded(said) == wanted:
+        for said, style in field.docker_placeholders:
+            if casefold_name(said) == wanted:
                 return field, style
     named = table.find(name)
     return (named, "") if named is not None else None
@@ -36,7 +36,7 @@ def template_fields(table: Table, names: frozenset[tuple[str, ...]] | None) -> l
     for name in sorted({path[0] for path in names}):
         found = placeholder(table, name)
         if found is None:
-            known = [said for field in table.fields for said, _ in field.placeholders]
+            known = [said for field in table.fields for said, _ in field.docker_placeholders]
             known += [field.name for field in table.fields]
             raise UnknownName(
                 f"the template asks for .{name}, which {table.name} do not have",
@@ -53,9 +53,7 @@ class Row:
 
     __slots__ = ("_headings", "_manner", "_raw", "_table")
 
-    def __init__(
-        self, headings: tuple[Heading, ...], raw: tuple[Raw, ...], table: Table | None, manner: Manner
-    ) -> None:
+    def __init__(self, headings: tuple[Column, ...], raw: tuple[Raw, ...], table: Table | None, manner: Manner) -> None:
         self._headings = headings
         self._raw = raw
         self._table = table
@@ -93,9 +91,9 @@ class Row:
         return f"Row({', '.join(f'{name}={self[name]!r}' for name in self.keys())})"
 
     def _place(self, name: str) -> int | None:
-        wanted = folded(name)
+        wanted = casefold_name(name)
         for place, heading in enumerate(self._headings):
-            if folded(heading.name) == wanted:
+            if casefold_name(heading.name) == wanted:
                 return place
         return None
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from math import isfinite
 
-from imq.engine.catalog.schema import Kind
+from imq.engine.catalog.schema import DataType
 from imq.engine.oci.timestamp import write_time
 from imq.engine.units.size import Size, human_size_exact
 from imq.engine.units.time import ago, created_at, human_duration
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from imq.engine.catalog.schema import Raw
-    from imq.engine.result import Answer
+    from imq.engine.result import RowSet
 
     Data = str | int | float | bool | list[str] | dict[str, str] | None
 
@@ -43,52 +43,52 @@ class Manner(Record):
     spreadsheet: bool = False
 
 
-def data(kind: Kind, raw: Raw) -> Data:
+def data(kind: DataType, raw: Raw) -> Data:
     """Return a value for JSON and its like: sizes in bytes, times in RFC 3339, digests whole."""
     if raw is None:
         return None
-    if kind is Kind.TIME:
+    if kind is DataType.TIME:
         return write_time(int(raw))
-    if kind is Kind.DURATION:
+    if kind is DataType.DURATION:
         return int(raw) / _SECOND
-    if kind is Kind.BOOLEAN:
+    if kind is DataType.BOOLEAN:
         return bool(raw)
-    if kind is Kind.VERSION:
+    if kind is DataType.VERSION:
         return _version(raw)
-    if kind in (Kind.LIST, Kind.MAP):
+    if kind in (DataType.LIST, DataType.MAP):
         value: list[str] | dict[str, str] = _read_json(raw)
         return value
     return None if isinstance(raw, float) and not isfinite(raw) else raw  # JSON has no infinity
 
 
-def text(kind: Kind, raw: Raw, manner: Manner) -> str:
+def text(kind: DataType, raw: Raw, manner: Manner) -> str:
     """Return a value as a table shows it, in one line: sizes and times as docker prints them, ids short."""
     if raw is None:
-        return NONE if kind in (Kind.REFERENCE, Kind.REPOSITORY, Kind.TAG) else ""
-    if kind is Kind.SIZE:
+        return NONE if kind in (DataType.REFERENCE, DataType.REPOSITORY, DataType.TAG) else ""
+    if kind is DataType.SIZE:
         return str(Size(int(raw)))
-    if kind is Kind.TIME:
+    if kind is DataType.TIME:
         return ago((manner.now - int(raw)) // _SECOND)
-    if kind is Kind.DURATION:
+    if kind is DataType.DURATION:
         return human_duration(int(raw) // _SECOND)
-    if kind is Kind.BOOLEAN:
+    if kind is DataType.BOOLEAN:
         return "true" if raw else "false"
-    if kind is Kind.DIGEST:
+    if kind is DataType.DIGEST:
         return clean(str(raw) if manner.whole else str(raw).partition(":")[2][:12] or str(raw))
-    if kind is Kind.LIST:
+    if kind is DataType.LIST:
         return _cut(", ".join(map(_item, _read_json(raw))), manner)
-    if kind is Kind.MAP:
+    if kind is DataType.MAP:
         return _cut(_pairs(raw), manner)
-    if kind is Kind.VERSION:
+    if kind is DataType.VERSION:
         return clean(_version(raw))
     if isinstance(raw, float):
         return f"{raw:.6f}".rstrip("0").rstrip(".")
-    return _cut(str(raw), manner) if kind is Kind.TEXT else clean(str(raw))
+    return _cut(str(raw), manner) if kind is DataType.TEXT else clean(str(raw))
 
 
-def texts(answer: Answer, manner: Manner) -> Iterator[list[str]]:
+def texts(answer: RowSet, manner: Manner) -> Iterator[list[str]]:
     """Yield the rows of an answer as a table shows them."""
-    kinds = [heading.kind for heading in answer.headings]
+    kinds = [heading.kind for heading in answer.columns]
     for row in answer.rows:
         yield [text(kind, raw, manner) for kind, raw in zip(kinds, row, strict=True)]
 
@@ -123,15 +123,15 @@ def _pairs(raw: Raw) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted(_read_json(raw).items()))
 
 
-def field_value(kind: Kind, raw: Raw) -> object:
+def field_value(kind: DataType, raw: Raw) -> object:
     """Return a value as a template sees a field of this kind: a size prints as 142MB and counts as a number."""
-    if kind is Kind.SIZE:
+    if kind is DataType.SIZE:
         return None if raw is None else Size(int(raw))
     return data(kind, raw)
 
 
 STYLES: dict[str, Callable[[Raw, Manner], object]] = {
-    "short": lambda raw, manner: text(Kind.DIGEST, raw, manner),
+    "short": lambda raw, manner: text(DataType.DIGEST, raw, manner),
     "or-none": lambda raw, _: NONE if raw is None else raw,
     "ago": lambda raw, manner: "N/A" if raw is None else ago((manner.now - int(raw)) // _SECOND),
     "go-time": lambda raw, manner: "N/A" if raw is None else created_at(int(raw), manner.zone),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.settings import sized
+from imq.engine.catalog.settings import parse_bytes
 from imq.engine.configuration.configuration import Configuration
 from imq.engine.progress import Silent
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from imq.engine.oci.platform import Platform
     from imq.engine.progress import Progress
     from imq.engine.registry.settings import Settings
-    from imq.engine.result import Answer
+    from imq.engine.result import RowSet
 
 
-class World(Record):
+class SessionContext(Record):
     """What a session is given of its surroundings.
 
     `clock` tells nanoseconds since the epoch; `zone` None is the local zone. `confirm` is shown the actions of a verb
@@ -36,12 +36,12 @@ class World(Record):
     platform: Platform | None = None
     insecure: frozenset[str] = frozenset()
     progress: Progress = Silent()
-    confirm: Callable[[Answer], bool] | None = None
-    before_network: Callable[[], None] | None = None
-    form: str = "table"
+    confirm: Callable[[RowSet], bool] | None = None
+    on_network: Callable[[], None] | None = None
+    output_format: str = "table"
     stdin: TextIO | None = None
     configuration: Configuration = Configuration()
-    ask: Callable[[str, bool], str] | None = None
+    prompt: Callable[[str, bool], str] | None = None
     missing_store: str = "pass"
 
     def __hash__(self) -> int:
@@ -54,5 +54,5 @@ class World(Record):
             self.environment,
             insecure=self.insecure,
             jobs=int(settings["jobs"]),
-            largest_document=sized(settings["largest_document"]),
+            largest_document=parse_bytes(settings["largest_document"]),
         )

@@ -88,7 +88,7 @@ def _stages(plan: Plan | Assertion, native: Sequence[str], estimators: Mapping[s
     lines += [
         "stage:     see that every row of the list is an id"
         if check.digests
-        else f"stage:     see that {check.said} answers something, else refuse"
+        else f"stage:     see that {check.text} answers something, else refuse"
         for check in plan.checks
     ]
     lines += [line for step in plan.steps for line in _step(step, plan.now, estimators)]

@@ -44,7 +44,7 @@ class Script(Record):
     folder: str
 
 
-class Scripts:
+class ScriptLoader:
     """Reads scripts. A file is read when the text that includes it is parsed, and what was parsed is what is run."""
 
     def __init__(self) -> None:

@@ -13,24 +13,24 @@ import sqlite3
 from itertools import chain, islice
 
 from imq.engine.actions import ABSENT, DESTROYING, VERBS, Planning, Takes, verb_of
-from imq.engine.catalog.settings import bound, sized, span_of
-from imq.engine.catalog.tables import ELSEWHERE, SEARCHED, TABLES, Kind
+from imq.engine.catalog.settings import parse_bytes, parse_limit, parse_span
+from imq.engine.catalog.tables import ELSEWHERE, SEARCHED, TABLES, DataType
 from imq.engine.query.binder import Scope, bind, bind_condition, needs_where
 from imq.engine.query.fetch_executor import FetchExecutor
-from imq.engine.query.ir import Exists, Negation, Select, Test, inner, selects, walk
+from imq.engine.query.ir import Comparison, Exists, Not, Select, subqueries, subquery_of, walk
 from imq.engine.query.plan import (
     Assertion,
     Plan,
+    columns_of,
     depends_on_others,
-    headings,
     plan,
     plan_assertion,
     plan_values,
     reads_documents,
 )
-from imq.engine.query.sqlite_executor import Runner, broken
+from imq.engine.query.sqlite_executor import SqliteExecutor, convert_error
 from imq.engine.query.visibility import NOTHING_RUNS, depends_on_containers, unseen_fields
-from imq.engine.result import Answer, Failure, Heading, Result, Told, worst
+from imq.engine.result import Column, Failure, Message, Result, RowSet, exit_code_of
 from imq.engine.sources import open_sources
 from imq.engine.store.store import Store
 from imq.engine.units.paths import home_folder
@@ -50,8 +50,8 @@ from imq.grammar.record import TYPE_CHECKING
 from imq.grammar.unparser import write
 
 from .expand import expand
-from .script_loader import Scripts
-from .state import Memory
+from .script_loader import ScriptLoader
+from .state import SessionState
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -60,12 +60,12 @@ if TYPE_CHECKING:
     from imq.engine.actions.base import Action, Outcome
     from imq.engine.catalog.schema import Raw
     from imq.engine.catalog.tables import Field
-    from imq.engine.query.ir import Bound
+    from imq.engine.query.ir import Expr
     from imq.engine.query.source import Estimator
     from imq.engine.registry.settings import Settings as RegistrySettings
     from imq.engine.store.registry_cache import Remembered
 
-    from .context import World
+    from .context import SessionContext
 
 
 _BEGUN = 1000
@@ -78,19 +78,19 @@ class Session:
     `warns` False: what a removal does not see is not told, as docker's command lines tell it in docker's words.
     """
 
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.store = Store(world.root)
-        self.store.platform = world.platform
-        self.memory = Memory(world.configuration)
+    def __init__(self, context: SessionContext) -> None:
+        self.context = context
+        self.store = Store(context.root)
+        self.store.platform = context.platform
+        self.state = SessionState(context.configuration)
         self._reading: tuple[str, ...] = ()
         self._stops = True
         self.warns = True
         self.folder = os.curdir
-        self._runner: Runner | None = None
+        self._runner: SqliteExecutor | None = None
         self.sources = open_sources(_SessionView(self))
         self._fetch = FetchExecutor(self.sources, self._names)
-        self._scripts = Scripts()
+        self._scripts = ScriptLoader()
         self._acts = False
 
     def close(self) -> None:
@@ -105,7 +105,7 @@ class Session:
 
         return Vocabulary(
             frozenset(VERBS),
-            frozenset({*TABLES, *ELSEWHERE, *self.memory.views}),
+            frozenset({*TABLES, *ELSEWHERE, *self.state.views}),
             frozenset(FORMS),
             ABSENT,
             SEARCHED,
@@ -158,7 +158,7 @@ class Session:
             self.folder = folder
             try:
                 result = self.execute(statement, dry_run=dry_run)
-                if not self._stops and isinstance(result, Answer):
+                if not self._stops and isinstance(result, RowSet):
                     result = result.replace(rows=list(result.rows))  # what goes wrong, goes wrong here
             except Interrupted:
                 raise
@@ -208,33 +208,33 @@ class Session:
                 case ast.DryRun(inner):
                     return self.execute(inner, dry_run=True)
                 case ast.Explain(inner):
-                    return Told(self.explain(inner))
+                    return Message(self.explain(inner))
                 case ast.Assert():
                     return self._assert(self._expanded(statement))
                 case ast.Setting():
-                    return self.memory.set(self._expanded(statement))
+                    return self.state.set(self._expanded(statement))
                 case ast.Let():
-                    return self.memory.let(self._expanded(statement))
+                    return self.state.let(self._expanded(statement))
                 case ast.View():
                     return self._view(statement)
                 case ast.Use(source):
                     return self._use(source)
                 case ast.OnError(stop):
                     self._stops = stop
-                    return Told("")
+                    return Message("")
                 case ast.Include():
                     return self._include(statement, dry_run=dry_run)
                 case ast.Help(words):
                     from imq.engine.help.help import help_text
 
-                    return Told(help_text(words))
+                    return Message(help_text(words))
         except sqlite3.Error as problem:
-            raise broken(problem) from problem
+            raise convert_error(problem) from problem
         finally:
-            self.world.progress.stop()
+            self.context.progress.stop()
 
     def _include(self, statement: ast.Include, *, dry_run: bool) -> Result:
-        last: Result = Told("")
+        last: Result = Message("")
         for result in self._run((statement,), "", self.folder, dry_run=dry_run):
             last = result
         return last
@@ -244,11 +244,11 @@ class Session:
     @property
     def settings(self) -> dict[str, str]:
         """The settings as they are now."""
-        return self.memory.settings
+        return self.state.settings
 
     def define(self, name: str, value: str) -> None:
         """Set a setting when `name` is one, else let the variable of this name stand for a text."""
-        self.memory.define(name, value)
+        self.state.define(name, value)
 
     def use(self, source: str) -> None:
         """Ask questions without `in` of this source from now on; raises `UnknownName` when it is not there."""
@@ -257,10 +257,10 @@ class Session:
     def _use(self, source: ast.Literal | None) -> Result:
         if source is not None:
             self.sources.resolve(source.text, source.span)
-        return self.memory.use(source)
+        return self.state.use(source)
 
     def _expanded(self, node: Any) -> Any:
-        expanded = expand(node, self.memory.names(self.world.environment, self._configured_view))
+        expanded = expand(node, self.state.names(self.context.environment, self._configured_view))
         if expanded is not node:
             ast.check_depth(expanded)
         if isinstance(expanded, ast.Ask | ast.Act) and expanded.output.template is not None:
@@ -271,7 +271,7 @@ class Session:
 
     def _configured_view(self, name: str) -> ast.Rows:
         """Return what a view of the configuration stands for; what is wrong with it is told where it is used."""
-        text = f"view {name} as {self.memory.views[name]}"
+        text = f"view {name} as {self.state.views[name]}"
         if name in self._reading:
             raise StatementError(f"the view {name} of the configuration stands for itself", code="view")
         self._reading += (name,)
@@ -282,7 +282,7 @@ class Session:
             meant: ast.Rows = self._expanded(statement.rows)
             bind(meant, self.scope())
         except ImqError as error:
-            files = " and ".join(self.world.configuration.files) or "the configuration"
+            files = " and ".join(self.context.configuration.files) or "the configuration"
             error.hints = (*error.hints, f"in the view {name} of {files}")
             raise error.at(text) from error.__cause__
         finally:
@@ -294,7 +294,7 @@ class Session:
             meant: ast.Rows = self._expanded(statement.rows)
             bind(meant, self.scope())  # a view that means nothing is refused where it is made
             statement = statement.replace(rows=meant)
-        return self.memory.view(statement)
+        return self.state.view(statement)
 
     # Queries
 
@@ -304,22 +304,22 @@ class Session:
         self.store.begin()
         self._fetch.begin(self.runner)
         return Scope(
-            self.world.clock(),
-            self.world.zone,
+            self.context.clock(),
+            self.context.zone,
             lambda text: self.store.find(text).key,
             self._fetch,
-            (self.sources.resolve(self.memory.source),),
+            (self.sources.resolve(self.state.source),),
         )
 
     @property
-    def runner(self) -> Runner:
+    def runner(self) -> SqliteExecutor:
         """What runs SQL on the store's index, as the layout is now."""
         connection = self.store.index.connection
         if self._runner is None or self._runner.connection is not connection:
-            self._runner = Runner(connection)
+            self._runner = SqliteExecutor(connection)
         return self._runner
 
-    def _ask(self, statement: ast.Ask) -> Answer:
+    def _ask(self, statement: ast.Ask) -> RowSet:
         scope = self.scope()
         select = bind(statement.query, scope)
         wanted = self._wanted(statement, select)
@@ -327,35 +327,35 @@ class Session:
             select = bind(statement.query, scope, wanted)
         planned = self._planned(select, scope.now)
         for name in unseen_fields(select) if planned.steps else ():
-            self.world.progress.warn(f"{name} cannot be seen in a registry: it is unknown of every image there")
+            self.context.progress.warn(f"{name} cannot be seen in a registry: it is unknown of every image there")
         return self._answer(planned, statement.output)
 
     def _planned(self, select: Select, now: int, hidden: Sequence[str] = ()) -> Plan:
-        levels = self._fetch.required_levels(selects(select))
+        levels = self._fetch.required_levels(subqueries(select))
         return plan(select, now, tuple(hidden), self._fetch.plan(select), levels)
 
-    def _planned_assertion(self, condition: Bound, now: int) -> Assertion:
-        inside = (found for value in walk((condition,)) if (found := inner(value)) is not None)
-        levels = self._fetch.required_levels(one for found in inside for one in selects(found))
+    def _planned_assertion(self, condition: Expr, now: int) -> Assertion:
+        inside = (found for value in walk((condition,)) if (found := subquery_of(value)) is not None)
+        levels = self._fetch.required_levels(one for found in inside for one in subqueries(found))
         return plan_assertion(condition, now, self._fetch.plan_condition(condition), levels)
 
     def _wanted(self, statement: ast.Ask, select: Select) -> list[Field] | None:
         """Return the fields that the output reads, when the query chose no columns itself; None: the usual ones."""
         output, table = statement.output, select.table
-        if not select.whole:
+        if not select.is_whole_rows:
             return None
         if output.template is not None:
             from imq.engine.render.template.template import Template, expand_escapes, split_table
             from imq.engine.render.template_row import template_fields
 
             return template_fields(table, Template.parse(expand_escapes(split_table(output.template)[1])).fields())
-        if (output.form or self.world.form) != "table":
+        if (output.form or self.context.output_format) != "table":
             from imq.engine.render.formats import form_named
 
-            return list(table.fields) if form_named(output.form or self.world.form).whole else None
+            return list(table.fields) if form_named(output.form or self.context.output_format).whole else None
         return None
 
-    def _answer(self, planned: Plan, output: ast.Output) -> Answer:
+    def _answer(self, planned: Plan, output: ast.Output) -> RowSet:
         """Return the rows; what damaged layers and documents leave unknown is told beside them."""
         select = planned.select
         problems = (*self._unread(select), *self._measure(planned), *self._stage(planned))
@@ -364,13 +364,13 @@ class Session:
             from imq.engine.query.caveats import caveats
 
             for caveat in caveats(select):
-                self.world.progress.warn(caveat)
-        code = worst(problems)
+                self.context.progress.warn(caveat)
+        code = exit_code_of(problems)
         rows = self._begun(self.runner.run(planned.sql))
         if select.count:
-            heading = Heading("count", "COUNT", Kind.NUMBER)
-            return Answer((heading,), rows, output, None, single=True, errors=problems, exit_code=code)
-        return Answer(headings(select), rows, output, select.table, errors=problems, exit_code=code)
+            heading = Column("count", "COUNT", DataType.NUMBER)
+            return RowSet((heading,), rows, output, None, single=True, errors=problems, exit_code=code)
+        return RowSet(columns_of(select), rows, output, select.table, errors=problems, exit_code=code)
 
     def _begun(self, rows: Iterator[tuple[Raw, ...]]) -> Iterator[tuple[Raw, ...]]:
         """Read the first rows of an answer, so that damage that they show is mended before anything is written."""
@@ -398,7 +398,7 @@ class Session:
 
     def _names(self, select: Select) -> Iterator[tuple[Raw, ...]]:
         """Run a query of names that rows are asked for by."""
-        planned = plan(select, self.world.clock(), native_levels=self._fetch.required_levels(selects(select)))
+        planned = plan(select, self.context.clock(), native_levels=self._fetch.required_levels(subqueries(select)))
         for problem in self._measure(planned):
             raise problem
         self._check(planned)
@@ -406,16 +406,16 @@ class Session:
 
     def network(self) -> RegistrySettings:
         """Say that registries are about to be asked, and return what their client is told."""
-        if self.world.before_network is not None:
-            self.world.before_network()
-        return self.world.registry_settings(self.settings)
+        if self.context.on_network is not None:
+            self.context.on_network()
+        return self.context.registry_settings(self.settings)
 
     def _check(self, planned: Plan | Assertion) -> None:
         """Refuse to go on with an empty list that must not be, or with a list of ids that holds something else.
 
         The same with a store that is not there, where somebody has said that it is.
         """
-        if self.world.missing_store != "pass" and not self.store.layout.exists and planned.reads_store:
+        if self.context.missing_store != "pass" and not self.store.layout.exists and planned.reads_store:
             self._miss_store()
         for check in planned.checks:
             found = self.runner.one(check.sql)
@@ -424,12 +424,12 @@ class Session:
                     f'the list has "{found[0]}", which is no id: digests or their first digits are wanted'
                 )
             if not check.digests and found is None:
-                raise Refused(f"{check.said} answers nothing, and nonempty refuses that", code="empty")
+                raise Refused(f"{check.text} answers nothing, and nonempty refuses that", code="empty")
 
     def _miss_store(self) -> None:
         missing = f"there is no store at {self.store.root}"
-        if self.world.missing_store == "warn":
-            self.world.progress.warn(missing)
+        if self.context.missing_store == "warn":
+            self.context.progress.warn(missing)
             return
         hints = ("look at --root; pull, load and import make a store where there is none",)
         raise StoreError(missing, code="no-store", hints=hints)
@@ -442,7 +442,7 @@ class Session:
         for part in parts:
             condition = bind_condition(part, scope)
             planned = self._planned_assertion(condition, scope.now)
-            asked = [found for value in walk((condition,)) if (found := inner(value)) is not None]
+            asked = [found for value in walk((condition,)) if (found := subquery_of(value)) is not None]
             for problem in (*self._unread(*asked), *self._measure(planned), *self._stage(planned)):
                 raise problem
             self._check(planned)
@@ -451,21 +451,21 @@ class Session:
             if not holds[0]:
                 failed = AssertionFailed(f"it does not hold: {write(part)}", span=part.span)
                 return self._failed(part, planned, scope, statement.output).replace(errors=(failed,), exit_code=1)
-        return Told("")
+        return Message("")
 
-    def _failed(self, part: ast.Expr, planned: Assertion, scope: Scope, output: ast.Output) -> Answer:
+    def _failed(self, part: ast.Expr, planned: Assertion, scope: Scope, output: ast.Output) -> RowSet:
         """Return what shows that an assertion does not hold: the rows that should not be, or the two sides."""
         match planned.condition, part:
-            case Negation(Exists()), ast.Exists(rows):
+            case Not(Exists()), ast.Exists(rows):
                 return self._ask(ast.Ask(rows, output))
-            case Test(_, left, right), _:
+            case Comparison(_, left, right), _:
                 values = self.runner.one(plan_values((left, right), scope.now))
                 assert values is not None
-                kinds = [Kind.NUMBER if side.kind is Kind.SIZE else side.kind for side in (left, right)]
-                columns = (Heading("left", "LEFT", kinds[0]), Heading("right", "RIGHT", kinds[1]))
-                return Answer(columns, [values], output)
+                kinds = [DataType.NUMBER if side.kind is DataType.SIZE else side.kind for side in (left, right)]
+                columns = (Column("left", "LEFT", kinds[0]), Column("right", "RIGHT", kinds[1]))
+                return RowSet(columns, [values], output)
             case _:
-                return Answer((Heading("holds", "HOLDS", Kind.BOOLEAN),), [(0,)], output)
+                return RowSet((Column("holds", "HOLDS", DataType.BOOLEAN),), [(0,)], output)
 
     # Actions
 
@@ -485,7 +485,7 @@ class Session:
             for problem in (*unread, *self._measure(planned)):  # nothing is done by a condition that cannot be told
                 raise problem
             for view, about, problem in self._fetch.run(planned.steps, self.runner, planned.now):
-                if view != select.table.physical:  # rows that say themselves what could not be told are left out
+                if view != select.table.sql_name:  # rows that say themselves what could not be told are left out
                     raise problem
                 if problems is not None:
                     problems.append((about, problem))
@@ -501,14 +501,14 @@ class Session:
         return Planning(
             self.store,
             scope,
-            self.world.platform,
+            self.context.platform,
             literals,
             lambda query: bind(query, scope),
             rows,
             lookup,
-            self.world.environment,
+            self.context.environment,
             self.folder,
-            self.world.configuration.registry,
+            self.context.configuration.registry,
         )
 
     def _act(self, statement: ast.Act, *, dry_run: bool) -> Result:
@@ -531,24 +531,24 @@ class Session:
             )
         if verb.name in DESTROYING and any(isinstance(action, Remove | Untag | DropPlatform) for action in actions):
             self._warn_of_containers(statement, planning)
-        form = self.world.form
+        form = self.context.output_format
         listed = outcomes([describe(action) for action in actions], statement.output, form)
         if dry_run or any(option.name == "dry run" for option in statement.options):
             return listed
         asks = verb.destroys and any(not isinstance(action, Fail | Stay) for action in actions)
         existing = unasked(actions)
         if (asks or existing) and not self._confirmed(listed, existing):
-            return Told("nothing was done\n", NeedsConfirmation.exit_code)
+            return Message("nothing was done\n", NeedsConfirmation.exit_code)
         return outcomes(list(self._apply(actions)), statement.output, form)
 
     def _warn_of_containers(self, statement: ast.Act, planning: Planning) -> None:
         """Say what a removal did not see, when its query goes by containers: the store has none, and engines may."""
         if self.warns and statement.query is not None and depends_on_containers(planning.bind(statement.query)):
-            self.world.progress.warn(NOTHING_RUNS)
+            self.context.progress.warn(NOTHING_RUNS)
 
-    def _confirmed(self, listed: Answer, existing: Sequence[str]) -> bool:
+    def _confirmed(self, listed: RowSet, existing: Sequence[str]) -> bool:
         """Whether the user agrees to the plan. That `existing` files are replaced is only for a user to allow."""
-        confirm = self.world.confirm
+        confirm = self.context.confirm
         try:
             if confirm is not None:
                 return confirm(listed)
@@ -566,7 +566,7 @@ class Session:
         from imq.engine.actions.executor import StoreSource
 
         self._acts = True
-        world = self.world
+        world = self.context
         source = StoreSource(
             self.store,
             environment=world.environment,
@@ -575,8 +575,8 @@ class Session:
             jobs=int(self.settings["jobs"]),
             lazily=self.settings["verify"] == "lazy",
             settings=lambda: world.registry_settings(self.settings),
-            before_network=world.before_network,
-            ask=world.ask,
+            before_network=world.on_network,
+            ask=world.prompt,
             stdin=world.stdin,
         )
         try:
@@ -587,8 +587,8 @@ class Session:
 
     def _bound_store(self) -> None:
         """Hold the store to what is set now."""
-        self.store.quota = bound(self.settings["quota"])
-        self.store.largest_document = sized(self.settings["largest_document"])
+        self.store.quota = parse_limit(self.settings["quota"])
+        self.store.largest_document = parse_bytes(self.settings["largest_document"])
 
     # The rest
 
@@ -672,7 +672,7 @@ class Session:
     @property
     def _fresh(self) -> int:
         """For how long, in nanoseconds, what a name stood for counts as known."""
-        return span_of(self.settings["fresh"]) or 0
+        return parse_span(self.settings["fresh"]) or 0
 
     def explain(self, statement: ast.Statement) -> str:
         """Return how a statement would run."""
@@ -698,7 +698,7 @@ class Session:
                     planning = self.planning()
                     select = planning.bind(act.query)
                     hidden: tuple[str, ...] = ()
-                    if not select.table.staged and verb.takes is Takes.IMAGES:
+                    if not select.table.is_staged and verb.takes is Takes.IMAGES:
                         select, hidden = planning.bind(lean_query(act, planning)), TARGET_COLUMNS
                     query = self._planned(select, planning.scope.now, hidden)
                 return explain_action(said, verb, query, self._pending(query), self._estimators(query, fresh=False))
@@ -750,5 +750,5 @@ class _SessionView:
         if name == "jobs":
             return int(self._session.settings["jobs"])
         if name == "home":
-            return home_folder(self._session.world.environment)
-        return getattr(self._session.world, name)
+            return home_folder(self._session.context.environment)
+        return getattr(self._session.context, name)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from imq.engine.actions import VERBS
-from imq.engine.catalog.settings import SETTINGS, checked
-from imq.engine.catalog.tables import ELSEWHERE, TABLES, Kind
-from imq.engine.result import Answer, Heading, Result, Told
+from imq.engine.catalog.settings import SETTINGS, check_setting
+from imq.engine.catalog.tables import ELSEWHERE, TABLES, DataType
+from imq.engine.result import Column, Message, Result, RowSet
 from imq.grammar import ast
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
@@ -26,7 +26,7 @@ DEFAULT_SOURCE = "store"
 """What queries read that name no source."""
 
 
-class Memory:
+class SessionState:
     """Settings by their names, variables by theirs, views by theirs in lower case, and the source."""
 
     def __init__(self, configuration: Configuration) -> None:
@@ -44,7 +44,7 @@ class Memory:
     def define(self, name: str, value: str) -> None:
         """Set a setting when `name` is one, else let the variable of this name stand for a text."""
         if name.lower() in SETTINGS:
-            name, value = checked(name, value)
+            name, value = check_setting(name, value)
             self.settings[name] = value
         elif name.isidentifier():
             self.variables[name] = ast.Literal(value)
@@ -60,7 +60,7 @@ class Memory:
                 "the name of a variable has no dot", code="variable", span=statement.span, hints=("$env.NAME is given",)
             )
         self.variables[statement.name] = statement.value
-        return Told("")
+        return Message("")
 
     def view(self, statement: ast.View) -> Result:
         """Keep a view whose query was looked through already; or show the views."""
@@ -68,14 +68,14 @@ class Memory:
             written = ((name, rows if isinstance(rows, str) else write(rows)) for name, rows in self.views.items())
             return _texts(("name", "query"), sorted(written))
         self.views[_view_name(statement.name, statement.span)] = statement.rows
-        return Told("")
+        return Message("")
 
     def use(self, source: ast.Literal | None) -> Result:
         """Use this source, which was resolved already, for queries that name none; or return the name of the one used."""
         if source is None:
-            return Told(f"{self.source}\n")
+            return Message(f"{self.source}\n")
         self.source = source.text
-        return Told("")
+        return Message("")
 
     def set(self, statement: ast.Setting) -> Result:
         """Show all settings, or one, or change it."""
@@ -83,13 +83,13 @@ class Memory:
             lines = [(name, value, SETTINGS[name].doc) for name, value in self.settings.items()]
             return _texts(("name", "value", "meaning"), lines)
         if statement.value is None:
-            name, value = checked(statement.name, self.settings.get(statement.name.lower(), ""), statement.span)
-            return Told(f"{name} = {value}\n")
+            name, value = check_setting(statement.name, self.settings.get(statement.name.lower(), ""), statement.span)
+            return Message(f"{name} = {value}\n")
         if not isinstance(statement.value, ast.Literal):
             raise StatementError("a setting takes one word", code="setting", span=statement.span)
-        name, value = checked(statement.name, statement.value.text, statement.span)
+        name, value = check_setting(statement.name, statement.value.text, statement.span)
         self.settings[name] = value
-        return Told("")
+        return Message("")
 
 
 def _view_name(text: str, span: Span | None = None) -> str:
@@ -101,5 +101,5 @@ def _view_name(text: str, span: Span | None = None) -> str:
     return name
 
 
-def _texts(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Answer:
-    return Answer(tuple(Heading(name, name.upper(), Kind.TEXT) for name in names), rows)
+def _texts(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> RowSet:
+    return RowSet(tuple(Column(name, name.upper(), DataType.TEXT) for name in names), rows)

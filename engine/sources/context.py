@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from imq.engine.oci.platform import Platform
     from imq.engine.progress import Progress
     from imq.engine.query.source import Sources
-    from imq.engine.query.sqlite_executor import Runner
+    from imq.engine.query.sqlite_executor import SqliteExecutor
     from imq.engine.registry.settings import Settings
     from imq.engine.store.store import Store
 else:
@@ -37,7 +37,7 @@ class SourceContext(Protocol):
     @property
     def clock(self) -> Callable[[], int]: ...  # noqa: D102
     @property
-    def runner(self) -> Runner: ...  # noqa: D102
+    def runner(self) -> SqliteExecutor: ...  # noqa: D102
     @property
     def sources(self) -> Sources: ...  # noqa: D102
     @property

@@ -41,7 +41,7 @@ class ScanRows:
         own = {*self.columns, *self.further, "problem"}
         said = ["t._row AS _row", "NULL AS _image", "NULL AS _root", "NULL AS _entry"]
         said += [f"{f't.{name}' if name in own else 'NULL'} AS {name}" for name in self.hidden]
-        for field in self.scan.table.kept:
+        for field in self.scan.table.stored_fields:
             value = fields.get(field.name) or (f't."{field.name}"' if field.name in own else "NULL")
             said.append(f'{value} AS "{field.name}"')
         text = f"SELECT {', '.join(said)} FROM temp.{self.rows} AS t {joined}"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from imq.engine.catalog.tables import TABLES, Of
+from imq.engine.catalog.tables import TABLES, TargetKind
 from imq.grammar.record import TYPE_CHECKING
 from imq.grammar.unparser import quote
 
@@ -141,7 +141,7 @@ def _missing(before: str, found: str, vocabulary: Vocabulary, *, acts: bool) -> 
     words = _BEFORE.sub("", before).lower().split()
     last = words[-1] if words else ""
     if table := TABLES.get(last):
-        of, place = table.takes is not Of.NOTHING, table.takes is not Of.FILE
+        of, place = table.target is not TargetKind.NOTHING, table.target is not TargetKind.FILE
         return ("where", *(("of",) if of else ()), *(("in",) if place and not acts else ()), *(() if acts else ("as",)))
     if len(words) > 2 and words[-2] in ("of", "in") and words[-3] in vocabulary.tables:
         return ("where",)

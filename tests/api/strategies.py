@@ -99,9 +99,9 @@ def conditions(draw: st.DrawFn, depth: int = 2) -> imq.Expression:
         case 6:
             words, declared = draw(st.sampled_from([*phrases().items()]))
             made = getattr(imq, words)
-            if declared.takes == "an image":
+            if declared.parameter == "an image":
                 return made(draw(names))
-            return made(draw(values(depth))) if declared.takes else made
+            return made(draw(values(depth))) if declared.parameter else made
         case 7:
             some = draw(st.lists(conditions(depth), max_size=2))
             relation = draw(st.sampled_from([f.layers, f.containers, f.children, f.history]))

@@ -22,7 +22,7 @@ from imq.api.statements import FLAGS, LISTS
 from imq.engine.actions import VERBS
 from imq.engine.catalog.clauses import CLAUSES
 from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
-from imq.engine.catalog.predicates import PHRASES
+from imq.engine.catalog.predicates import PREDICATES
 from imq.engine.catalog.settings import SETTINGS
 from imq.engine.catalog.tables import TABLES
 from imq.engine.render.formats import FORMS
@@ -42,7 +42,7 @@ DECLARED: dict[str, Any] = {
     **{f"{table.name}: {one.name}": one for table in TABLES.values() for one in table.relations},
     **{f"verb {name}": one for name, one in VERBS.items()},
     **{f"function {name}": one for name, one in {**FUNCTIONS, **AGGREGATES}.items()},
-    **{f"phrase {name}": one for name, one in PHRASES.items()},
+    **{f"phrase {name}": one for name, one in PREDICATES.items()},
     **{f"clause {name}": one for name, one in CLAUSES.items()},
     **{f"form {name}": one for name, one in FORMS.items()},
     **{f"setting {name}": one for name, one in SETTINGS.items()},
@@ -65,7 +65,7 @@ def test_everything_is_told_of(what: str) -> None:
 EXAMPLES = [
     *(verb.example for verb in VERBS.values()),
     *(clause.example for clause in CLAUSES.values()),
-    *(f"images where {phrase.example}" for phrase in PHRASES.values()),
+    *(f"images where {phrase.example}" for phrase in PREDICATES.values()),
 ]
 
 
@@ -76,7 +76,7 @@ def test_examples_parse(text: str) -> None:
 
 def test_the_reference_names_everything() -> None:
     page = DOCS["reference"]()
-    for declared in (TABLES, VERBS, PHRASES, FORMS, SETTINGS):
+    for declared in (TABLES, VERBS, PREDICATES, FORMS, SETTINGS):
         assert [name for name in declared if name not in page] == []
 
 

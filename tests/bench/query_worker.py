@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from imq.engine.query.binder import bind
 from imq.engine.query.plan import plan
-from imq.engine.session.context import World
+from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ MANY = 10_000
 
 
 def main(root: str, now: int, rounds: int) -> dict[str, dict[str, Any]]:
-    session = Session(World(root, environment={}, clock=lambda: now))
+    session = Session(SessionContext(root, environment={}, clock=lambda: now))
     try:
         return {question: _measured(session, question, rounds) for question in json.load(sys.stdin)}
     finally:

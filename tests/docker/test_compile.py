@@ -10,7 +10,7 @@ from imq.docker.context import Around
 from imq.docker.detect import docker_line
 from imq.docker.flags import Flag, read_flags
 from imq.engine.catalog.tables import ELSEWHERE, TABLES
-from imq.engine.session.context import World
+from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
 from imq.grammar._lalr_tables import WORDS
 from imq.grammar.errors import ImqError
@@ -224,7 +224,7 @@ def compiled(line: str) -> list[object]:
 def test_a_line_is_a_statement(line: str, sentence: str, tmp_path: object) -> None:
     statements = compiled(line)
     assert "; ".join(map(write, statements)) == sentence
-    session = Session(World(str(tmp_path), {}, lambda: NOW, UTC))
+    session = Session(SessionContext(str(tmp_path), {}, lambda: NOW, UTC))
     assert list(session.parse(sentence)) == statements or '"' in sentence  # a word in quotes need not be quoted
 
 

@@ -15,7 +15,7 @@ from imq.cli.options import OPTIONS
 from imq.docker.commands import COMMANDS
 from imq.engine.actions import VERBS
 from imq.engine.catalog.tables import TABLES
-from imq.engine.session.context import World
+from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
 from support import servers
 
@@ -40,7 +40,7 @@ def test_the_cookbook_has_every_task() -> None:
 
 def test_every_command_says_its_sentence(tmp_path: pathlib.Path) -> None:
     page = (DSL / "docs" / "FROM-DOCKER.md").read_text(encoding="utf-8")
-    session = Session(World(str(tmp_path), {}, lambda: 0))
+    session = Session(SessionContext(str(tmp_path), {}, lambda: 0))
     rows = re.findall(r"^\| `(?:.+)` \| `(.+)` \|$", page, re.MULTILINE)
     assert len(rows) > 25
     for sentence in rows:
@@ -66,7 +66,7 @@ def test_help_fits_a_screen_and_names_every_option() -> None:
 
 
 def test_its_sentences_parse(tmp_path: pathlib.Path) -> None:
-    session = Session(World(str(tmp_path), {}, lambda: 0))
+    session = Session(SessionContext(str(tmp_path), {}, lambda: 0))
     said = re.findall(r"^  imq (.+?)(?:   .*)?$", USAGE, re.MULTILINE)
     assert len(said) == 5
     for line in said:

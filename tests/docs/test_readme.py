@@ -11,7 +11,7 @@ import sys
 import sysconfig
 
 import pytest
-from imq.engine.session.context import World
+from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
 
 README = (pathlib.Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -53,7 +53,7 @@ def test_the_session_answers_as_shown(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("sentence", SENTENCES)
 def test_the_sentences_parse(sentence: str, tmp_path: pathlib.Path) -> None:
-    session = Session(World(str(tmp_path), {}, lambda: 0))
+    session = Session(SessionContext(str(tmp_path), {}, lambda: 0))
     assert len(session.parse(sentence)) == 1
 
 
@@ -62,7 +62,7 @@ SAID = re.findall(r"`([^`]+)`", README.partition("## The language in one page")[
 
 def test_what_it_says_in_passing_parses(tmp_path: pathlib.Path) -> None:
     """Every whole sentence between backquotes, and every condition."""
-    session = Session(World(str(tmp_path), {}, lambda: 0))
+    session = Session(SessionContext(str(tmp_path), {}, lambda: 0))
     list(session.run("view stale as images"))
     whole = [said for said in SAID if re.match(r"(images|rm|exec|view|let|set|assert) ", said) and "…" not in said]
     conditions = [said for said in SAID if re.search(r" (=|>|<|like|not in|before|than|on|with|layers where) ", said)]

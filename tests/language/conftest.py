@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
-from imq.engine.session.context import World
+from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
 from imq.grammar.errors import ImqError
 from support.images import library
@@ -31,7 +31,7 @@ def no_network() -> None:
 def on_library(root: str) -> Session:
     """Return a session on a store that is there already."""
     environment = {"STAGE": "prod", "HOME": "/home/user"}
-    return Session(World(root, environment, clock=lambda: NOW, zone=UTC, before_network=no_network))
+    return Session(SessionContext(root, environment, clock=lambda: NOW, zone=UTC, on_network=no_network))
 
 
 @pytest.fixture(scope="session")

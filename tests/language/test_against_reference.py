@@ -15,7 +15,7 @@ from imq.engine.query.binder import Scope, bind
 from imq.engine.query.fetch_executor import FetchExecutor
 from imq.engine.query.source import NativeTable, SourceRef, Sources
 from imq.engine.query.sql.statements import quoted, write_select
-from imq.engine.query.sqlite_executor import Runner
+from imq.engine.query.sqlite_executor import SqliteExecutor
 from imq.engine.store.index_schema import SCHEMA
 from imq.grammar import ast
 from imq.grammar.errors import NotFound
@@ -221,7 +221,7 @@ def answer(query: ast.Query, drawn: list[Row]) -> list[Sequence[Any]]:
     sql = write_select(bind(ask.query, SCOPE), NOW)
     connection = database(drawn)
     try:
-        return list(Runner(connection).run(sql))
+        return list(SqliteExecutor(connection).run(sql))
     finally:
         connection.close()
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import imq
 import pytest
 from imq import field as f
-from imq.engine.catalog.tables import TABLES, Kind, is_field_name
-from imq.engine.result import Answer
+from imq.engine.catalog.tables import TABLES, DataType, is_field_name
+from imq.engine.result import RowSet
 from imq.grammar.errors import StatementError, draw
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def refusal(session: Session, text: str) -> StatementError:
 
 
 def rows(session: Session, statement: str) -> list[tuple[Any, ...]]:
-    return [row for result in session.run(statement) if isinstance(result, Answer) for row in result.rows]
+    return [row for result in session.run(statement) if isinstance(result, RowSet) for row in result.rows]
 
 
 SAID = """
@@ -145,5 +145,5 @@ def test_what_python_writes_is_answered_alike(session: Session) -> None:
     for table in TABLES.values():
         for field in table.fields:
             assert is_field_name(field.name)
-            if field.kind is Kind.TEXT and table.name == "images":
+            if field.type is DataType.TEXT and table.name == "images":
                 rows(session, str(imq.images.where(f.user == field.name)))

@@ -18,7 +18,7 @@ from imq.engine.actions import VERBS
 from imq.engine.catalog.tables import ELSEWHERE, SEARCHED, TABLES
 from imq.engine.render.formats import FORMS, write_answer, write_documents
 from imq.engine.render.values import Manner
-from imq.engine.result import Answer, Documents, Result
+from imq.engine.result import Documents, Result, RowSet
 from imq.grammar import ast, parser
 from imq.grammar.errors import ImqError, StatementError, draw
 from imq.grammar.generate_tables import GRAMMAR, generate, lark_parser
@@ -82,7 +82,7 @@ def refused(path: str) -> list[str]:
 def drawn(result: Result, form: str) -> str:
     """Return the text of an answer."""
     manner = Manner(NOW, UTC)
-    if isinstance(result, Answer):
+    if isinstance(result, RowSet):
         try:
             return "".join(write_answer(result, manner, form))
         finally:
@@ -136,7 +136,7 @@ def test_answers(path: str, session: Session) -> None:
         assert tree.span is not None
         said = read(path)[tree.span.start : tree.span.end]
         for form in ("table", "json"):
-            session.world = session.world.replace(form=form)
+            session.context = session.context.replace(output_format=form)
             text = drawn(session.execute(tree, dry_run=True), form)
             shown = re.sub(r"(?m)[ ]+$", "", text)
             blocks.append(f"> {said}\n{shown}" if form == "table" else shown)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as tried
 from hypothesis import strategies as st
-from imq.engine.catalog.tables import TABLES, Of
+from imq.engine.catalog.tables import TABLES, TargetKind
 from imq.engine.render.formats import write_answer, write_documents
 from imq.engine.render.values import Manner
-from imq.engine.result import Answer, Documents
+from imq.engine.result import Documents, RowSet
 from imq.grammar.errors import ImqError, draw
 from imq.grammar.unparser import write
 from language import strategies
@@ -54,7 +54,7 @@ def untouched(library_root: str) -> Iterator[Session]:
 
 def shown(result: Result) -> str:
     manner = Manner(NOW, None)
-    if isinstance(result, Answer):
+    if isinstance(result, RowSet):
         return "".join(write_answer(result, manner))
     if isinstance(result, Documents):
         return "".join(write_documents(result, "json"))
@@ -114,7 +114,7 @@ def test_a_statement_with_one_word_changed(running: Session, statement: str, dat
 def test_every_field_of_every_table(untouched: Session, field: str) -> None:
     for table in TABLES.values():
         if table.find(field) is not None and untouched.sources.serving(table.name)[0].source != "registry":
-            asked = f'{table.name} of "keep.txt"' if table.takes is Of.FILE else table.name
+            asked = f'{table.name} of "keep.txt"' if table.target is TargetKind.FILE else table.name
             answer = said(untouched, f"{asked} order by {field} limit 3 select {field}")
             assert not answer.startswith("error["), answer
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from imq.engine.render.formats import write_answer
 from imq.engine.render.values import Manner
-from imq.engine.result import Answer
+from imq.engine.result import RowSet
 from imq.grammar.errors import StatementError
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def written(session: Session, statement: str, *, whole: bool = False) -> str:
     """Return what a statement writes."""
     (answer,) = session.run(statement)
-    assert isinstance(answer, Answer)
-    return "".join(write_answer(answer, Manner(session.world.clock(), UTC, whole=whole)))
+    assert isinstance(answer, RowSet)
+    return "".join(write_answer(answer, Manner(session.context.clock(), UTC, whole=whole)))
 
 
 REDIS = "images where name = redis:7 format"

@@ -12,7 +12,7 @@ from imq.engine.actions import ABSENT, DESTROYING, VERBS
 from imq.engine.catalog.tables import TABLES
 from imq.engine.help.help import help_text, topics
 from imq.engine.render.text_table import width
-from imq.engine.result import Answer
+from imq.engine.result import RowSet
 from imq.grammar.errors import ImqError, StatementError, draw
 from support.waiting import soon
 
@@ -234,7 +234,7 @@ def selected(session: Session, statement: str) -> set[tuple[object, ...]]:
     """Return what a removal would take: the names and the ids."""
     assert statement.startswith("rm images where ")
     question = f"{statement.removeprefix('rm ')} select name, id"
-    return {tuple(row) for result in session.run(question) if isinstance(result, Answer) for row in result.rows}
+    return {tuple(row) for result in session.run(question) if isinstance(result, RowSet) for row in result.rows}
 
 
 def check_proposal(session: Session, wrong: str, right: str) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from imq.engine.render.formats import write_answer
 from imq.engine.render.values import Manner, data
-from imq.engine.result import Answer
+from imq.engine.result import RowSet
 from imq.grammar.errors import ImqError, StatementError
 from language.conftest import NOW
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from imq.engine.session.session import Session
 
 
-def answer(session: Session, text: str) -> Answer:
+def answer(session: Session, text: str) -> RowSet:
     (found,) = session.run(text)
-    assert isinstance(found, Answer)
+    assert isinstance(found, RowSet)
     return found
 
 
 def rows(session: Session, text: str) -> list[list[Any]]:
     found = answer(session, text)
-    return [[data(heading.kind, raw) for heading, raw in zip(found.headings, row, strict=True)] for row in found.rows]
+    return [[data(heading.kind, raw) for heading, raw in zip(found.columns, row, strict=True)] for row in found.rows]
 
 
 class TestLists:
@@ -81,12 +81,12 @@ class TestLists:
 class TestCounts:
     def test_a_count_of_names_says_so(self, session: Session) -> None:
         grouped = answer(session, "images group by label.env")
-        assert [(heading.name, heading.title) for heading in grouped.headings] == [
+        assert [(heading.name, heading.title) for heading in grouped.columns] == [
             ("label.env", "LABEL.ENV"),
             ("count", "COUNT(NAMES)"),
         ]
-        assert answer(session, "layers group by digest").headings[-1].title == "COUNT"
-        assert answer(session, "images group by label.env select count as n").headings[0].title == "N"
+        assert answer(session, "layers group by digest").columns[-1].title == "COUNT"
+        assert answer(session, "images group by label.env select count as n").columns[0].title == "N"
 
     def test_distinct_images(self, session: Session) -> None:
         found = rows(session, "images group by label.env select label.env, count, count(distinct images)")

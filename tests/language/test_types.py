@@ -5,36 +5,36 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from imq.engine.catalog.tables import Kind
-from imq.engine.result import Answer
+from imq.engine.catalog.tables import DataType
+from imq.engine.result import RowSet
 from imq.grammar.errors import ImqError, StatementError, TypeMismatch
 
 if TYPE_CHECKING:
     from imq.engine.session.session import Session
 
 OF_KIND = {
-    Kind.TEXT: "user",
-    Kind.NUMBER: "layer_count",
-    Kind.REFERENCE: "name",
-    Kind.REPOSITORY: "repository",
-    Kind.TAG: "tag",
-    Kind.SIZE: "size",
-    Kind.TIME: "created",
-    Kind.DURATION: "age(created)",
-    Kind.BOOLEAN: "dangling",
-    Kind.DIGEST: "id",
-    Kind.PLATFORM: "platform",
-    Kind.LIST: "cmd",
-    Kind.MAP: "label",
+    DataType.TEXT: "user",
+    DataType.NUMBER: "layer_count",
+    DataType.REFERENCE: "name",
+    DataType.REPOSITORY: "repository",
+    DataType.TAG: "tag",
+    DataType.SIZE: "size",
+    DataType.TIME: "created",
+    DataType.DURATION: "age(created)",
+    DataType.BOOLEAN: "dangling",
+    DataType.DIGEST: "id",
+    DataType.PLATFORM: "platform",
+    DataType.LIST: "cmd",
+    DataType.MAP: "label",
 }
-TEXTS = {Kind.TEXT, Kind.REFERENCE, Kind.REPOSITORY, Kind.TAG, Kind.DIGEST, Kind.PLATFORM}
+TEXTS = {DataType.TEXT, DataType.REFERENCE, DataType.REPOSITORY, DataType.TAG, DataType.DIGEST, DataType.PLATFORM}
 OPERATORS = ["=", "!=", "<", "<=", ">", ">=", "like", "has", "before", "since", "within"]
 SIGNS = "+-*/%"
 
 
 def rows(session: Session, statement: str) -> list[tuple[Any, ...]]:
     """Return the rows of every answer of some statements."""
-    return [row for result in session.run(statement) if isinstance(result, Answer) for row in result.rows]
+    return [row for result in session.run(statement) if isinstance(result, RowSet) for row in result.rows]
 
 
 def names(session: Session, condition: str) -> set[str]:
@@ -42,24 +42,26 @@ def names(session: Session, condition: str) -> set[str]:
     return {row[0] or "-" for row in rows(session, f"images where {condition} select name")}
 
 
-def fits(operator: str, left: Kind, right: Kind) -> bool:
+def fits(operator: str, left: DataType, right: DataType) -> bool:
     """Say which comparisons make sense."""
     if operator == "has":
-        return left in (Kind.LIST, Kind.MAP) and right in TEXTS
+        return left in (DataType.LIST, DataType.MAP) and right in TEXTS
     if operator == "like":
-        return left in {*TEXTS, Kind.LIST, Kind.MAP} and right in TEXTS
+        return left in {*TEXTS, DataType.LIST, DataType.MAP} and right in TEXTS
     if operator in ("before", "since", "within"):
-        return left is Kind.TIME and (right is Kind.DURATION or (right is Kind.TIME and operator != "within"))
-    if Kind.LIST in (left, right) or Kind.MAP in (left, right):
+        return left is DataType.TIME and (
+            right is DataType.DURATION or (right is DataType.TIME and operator != "within")
+        )
+    if DataType.LIST in (left, right) or DataType.MAP in (left, right):
         return False
     if left is right:
-        return left is not Kind.BOOLEAN or operator in ("=", "!=")
-    return {left, right} <= TEXTS or {left, right} == {Kind.NUMBER, Kind.SIZE}
+        return left is not DataType.BOOLEAN or operator in ("=", "!=")
+    return {left, right} <= TEXTS or {left, right} == {DataType.NUMBER, DataType.SIZE}
 
 
 @pytest.mark.parametrize("left", OF_KIND)
 @pytest.mark.parametrize("operator", OPERATORS)
-def test_comparisons(session: Session, left: Kind, operator: str) -> None:
+def test_comparisons(session: Session, left: DataType, operator: str) -> None:
     for right in OF_KIND:
         statement = f"images where {OF_KIND[left]} {operator} {_right(right)}"
         if fits(operator, left, right):
@@ -73,34 +75,34 @@ def test_comparisons(session: Session, left: Kind, operator: str) -> None:
             assert caught.value.span is not None
 
 
-def _right(kind: Kind) -> str:
-    return OF_KIND[kind] if kind is Kind.DURATION else f".{OF_KIND[kind]}"
+def _right(kind: DataType) -> str:
+    return OF_KIND[kind] if kind is DataType.DURATION else f".{OF_KIND[kind]}"
 
 
 ARITHMETIC = {
-    ("+", Kind.NUMBER, Kind.NUMBER): Kind.NUMBER,
-    ("+", Kind.SIZE, Kind.SIZE): Kind.SIZE,
-    ("+", Kind.SIZE, Kind.NUMBER): Kind.SIZE,
-    ("-", Kind.TIME, Kind.TIME): Kind.DURATION,
-    ("-", Kind.TIME, Kind.DURATION): Kind.TIME,
-    ("+", Kind.TIME, Kind.DURATION): Kind.TIME,
-    ("-", Kind.DURATION, Kind.DURATION): Kind.DURATION,
-    ("*", Kind.SIZE, Kind.NUMBER): Kind.SIZE,
-    ("*", Kind.NUMBER, Kind.DURATION): Kind.DURATION,
-    ("/", Kind.SIZE, Kind.NUMBER): Kind.SIZE,
-    ("/", Kind.SIZE, Kind.SIZE): Kind.NUMBER,
-    ("/", Kind.DURATION, Kind.DURATION): Kind.NUMBER,
-    ("*", Kind.SIZE, Kind.SIZE): None,
-    ("/", Kind.NUMBER, Kind.SIZE): None,
-    ("+", Kind.SIZE, Kind.DURATION): None,
-    ("+", Kind.DURATION, Kind.NUMBER): None,
-    ("+", Kind.TIME, Kind.TIME): None,
-    ("*", Kind.TIME, Kind.NUMBER): None,
+    ("+", DataType.NUMBER, DataType.NUMBER): DataType.NUMBER,
+    ("+", DataType.SIZE, DataType.SIZE): DataType.SIZE,
+    ("+", DataType.SIZE, DataType.NUMBER): DataType.SIZE,
+    ("-", DataType.TIME, DataType.TIME): DataType.DURATION,
+    ("-", DataType.TIME, DataType.DURATION): DataType.TIME,
+    ("+", DataType.TIME, DataType.DURATION): DataType.TIME,
+    ("-", DataType.DURATION, DataType.DURATION): DataType.DURATION,
+    ("*", DataType.SIZE, DataType.NUMBER): DataType.SIZE,
+    ("*", DataType.NUMBER, DataType.DURATION): DataType.DURATION,
+    ("/", DataType.SIZE, DataType.NUMBER): DataType.SIZE,
+    ("/", DataType.SIZE, DataType.SIZE): DataType.NUMBER,
+    ("/", DataType.DURATION, DataType.DURATION): DataType.NUMBER,
+    ("*", DataType.SIZE, DataType.SIZE): None,
+    ("/", DataType.NUMBER, DataType.SIZE): None,
+    ("+", DataType.SIZE, DataType.DURATION): None,
+    ("+", DataType.DURATION, DataType.NUMBER): None,
+    ("+", DataType.TIME, DataType.TIME): None,
+    ("*", DataType.TIME, DataType.NUMBER): None,
 }
 
 
 @pytest.mark.parametrize(("operator", "left", "right"), ARITHMETIC)
-def test_arithmetic_keeps_kinds(session: Session, operator: str, left: Kind, right: Kind) -> None:
+def test_arithmetic_keeps_kinds(session: Session, operator: str, left: DataType, right: DataType) -> None:
     statement = f"images select {OF_KIND[left]} {operator} {_right(right)} as x"
     kind = ARITHMETIC[operator, left, right]
     if kind is None:
@@ -108,14 +110,14 @@ def test_arithmetic_keeps_kinds(session: Session, operator: str, left: Kind, rig
             rows(session, statement)
         return
     (answer,) = session.run(statement)
-    assert isinstance(answer, Answer)
-    assert answer.headings[0].kind is kind
+    assert isinstance(answer, RowSet)
+    assert answer.columns[0].kind is kind
     assert len(list(answer.rows)) == 11
 
 
 @pytest.mark.parametrize("left", OF_KIND)
 @pytest.mark.parametrize("sign", SIGNS)
-def test_arithmetic_answers_or_says_why_not(session: Session, left: Kind, sign: str) -> None:
+def test_arithmetic_answers_or_says_why_not(session: Session, left: DataType, sign: str) -> None:
     for right in OF_KIND:
         try:
             assert len(rows(session, f"images select {OF_KIND[left]} {sign} {_right(right)} as x")) == 11
@@ -245,16 +247,16 @@ def test_functions(session: Session) -> None:
         " month(created) as g, day(created) as h, age(created) as i, now() as j"
     )
     (row,) = rows(session, said)
-    now = session.world.clock()
+    now = session.context.clock()
     assert row == ("a", "7", 5, "REdis", "none", 2024, 3, 1, 13226400 * 1_000_000_000, now)
 
 
 def test_variables_are_values_never_statements(library_root: str) -> None:
-    from imq.engine.session.context import World
+    from imq.engine.session.context import SessionContext
     from imq.engine.session.session import Session as Opened
 
     injected = "x' or '1'='1; rm all images"
-    session = Opened(World(library_root, {"X": injected, "LIMIT": "2", "BAD": "\udcff"}, clock=lambda: 0))
+    session = Opened(SessionContext(library_root, {"X": injected, "LIMIT": "2", "BAD": "\udcff"}, clock=lambda: 0))
     try:
         assert names(session, "tag = $env.X") == set()
         assert len(rows(session, "images limit $env.LIMIT")) == 2

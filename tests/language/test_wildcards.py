@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from imq.engine.result import Answer
+from imq.engine.result import RowSet
 from imq.grammar.errors import StatementError, draw
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def refusal(session: Session, text: str) -> StatementError:
 
 
 def rows(session: Session, statement: str) -> list[tuple[Any, ...]]:
-    return [row for result in session.run(statement) if isinstance(result, Answer) for row in result.rows]
+    return [row for result in session.run(statement) if isinstance(result, RowSet) for row in result.rows]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from imq.engine.layers.rooted_fs import Beneath
 from imq.engine.layers.unpack import Unpacked, discard, unpack_layers
 from imq.engine.oci import media_types
-from imq.engine.session.context import World
+from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
 from imq.grammar.errors import ImqError
 from layers.stacks import MOMENT, archive, census, folder, layer, link, member, stacked, symlink
@@ -325,7 +325,7 @@ def test_folders_stay_findable_however_many_are_open(tmp_path):
 def test_the_verb(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     layout_of(tmp_path / "store", STACK)
-    session = Session(World(str(tmp_path / "store"), {}, clock=lambda: 0))
+    session = Session(SessionContext(str(tmp_path / "store"), {}, clock=lambda: 0))
 
     def run(text: str) -> list[tuple[object, ...]]:
         return [row for result in session.run(text) for row in result.rows]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from imq.engine.result import Answer
+    from imq.engine.result import RowSet
     from imq.engine.session.session import Session
     from registry.conftest import Thousand
 
@@ -361,7 +361,7 @@ class TestThePlan:
         host = changeable.host
         other = opened(tmp_path / "other")
 
-        def meanwhile(_: Answer) -> bool:
+        def meanwhile(_: RowSet) -> bool:
             list(other.run(f"copy {host}/mixed:1.1.0 to {host}/mixed:1.0.0"))
             return True
 

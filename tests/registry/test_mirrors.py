@@ -296,7 +296,7 @@ class TestTables:
         """Return when the images of a repository were made, and what was said of the mirrors."""
         heard = Heard()
         session = opened(tmp_path / "store", configuration=Configuration(mirrors={origin.host: mirrors}))
-        session.world = session.world.replace(progress=heard)
+        session.context = session.context.replace(progress=heard)
         try:
             found = ask(session, f"tags of {origin.host}/mixed where tag in (multi, 1.0.0, 1.1.0) select created")
         finally:

@@ -34,7 +34,7 @@ def warnings() -> Warnings:
 @pytest.fixture
 def session(tmp_path: Path, warnings: Warnings) -> Iterator[Session]:
     running = opened(tmp_path / "store")
-    running.world = running.world.replace(progress=warnings)
+    running.context = running.context.replace(progress=warnings)
     yield running
     running.close()
 

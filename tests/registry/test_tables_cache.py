@@ -42,7 +42,7 @@ def proxied(changeable: Thousand) -> Iterator[Proxy]:
 def timed(tmp_path: Path) -> Iterator[tuple[Session, Clock]]:
     """A session whose time is told by hand."""
     session, clock = opened(tmp_path / "store"), Clock()
-    session.world = session.world.replace(clock=clock)
+    session.context = session.context.replace(clock=clock)
     yield session, clock
     session.close()
 

@@ -11,7 +11,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from imq.engine.result import Answer
+from imq.engine.result import RowSet
 from imq.engine.store.index_schema import VERSION
 from store.support.stores import Held, blobs_in, entries_in, imq, run
 from support.images import Image, Layout, layer, library
@@ -401,6 +401,6 @@ def test_sizes_are_told_while_an_image_is_removed(
 
     monkeypatch.setattr(inner, "open_blob", open_late)
     (result,) = store.session.run("images select name, size")
-    assert isinstance(result, Answer)
+    assert isinstance(result, RowSet)
     assert result.errors == ()
     assert all(size is not None for name, size in result.rows if name != "edge/agent:1")

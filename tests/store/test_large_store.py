@@ -7,7 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.query.sqlite_executor import Runner
+from imq.engine.query.sqlite_executor import SqliteExecutor
 from store.support.stores import Held, lend_blobs
 from support.large_store import DANGLING_EVERY, make_many
 
@@ -40,13 +40,13 @@ def many(folder: Path) -> Iterator[Held]:
 def plan_of(many: Held, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
     """Tell how SQLite runs what a statement asks it last. With its parameters: what is known of them counts."""
     asked: list[Sql] = []
-    run = Runner.run
+    run = SqliteExecutor.run
 
-    def watched(self: Runner, sql: Sql) -> Iterator[tuple[Raw, ...]]:
+    def watched(self: SqliteExecutor, sql: Sql) -> Iterator[tuple[Raw, ...]]:
         asked.append(sql)
         return run(self, sql)
 
-    monkeypatch.setattr(Runner, "run", watched)
+    monkeypatch.setattr(SqliteExecutor, "run", watched)
 
     def plan_of(text: str) -> str:
         many.rows(text)

@@ -12,7 +12,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.catalog.settings import bound, checked
+from imq.engine.catalog.settings import check_setting, parse_limit
 from imq.engine.oci.digest import Digest
 from imq.engine.store.quota import Room, rounded
 from imq.engine.units.size import parse_size
@@ -55,7 +55,7 @@ def names(registry: Registry) -> dict[str, str]:
 
 @pytest.mark.parametrize(("text", "size"), [("20GB", 20 * 10**9), ("512MiB", 512 << 20), ("0", 0), ("none", None)])
 def test_a_quota_is_a_size_or_none(store: Held, text: str, size: int | None) -> None:
-    assert bound(checked("quota", text)[1]) == size
+    assert parse_limit(check_setting("quota", text)[1]) == size
     store.tell(f"set quota = {text}")
     assert store.tell("set quota") == f"quota = {text}\n"
 

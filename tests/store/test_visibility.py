@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from imq.engine.progress import Silent
 from imq.engine.query.visibility import NOTHING_RUNS
-from imq.engine.result import Answer
-from imq.engine.session.context import World
+from imq.engine.result import RowSet
+from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
 from imq.grammar.errors import StatementError
 
@@ -42,7 +42,7 @@ def session(tmp_path: pathlib.Path, warned: Warned) -> Iterator[Session]:
     tree = tmp_path / "tree"
     tree.mkdir()
     (tree / "file").write_text("x")
-    world = World(os.fspath(tmp_path / "store"), {}, clock=lambda: NOW, progress=warned)
+    world = SessionContext(os.fspath(tmp_path / "store"), {}, clock=lambda: NOW, progress=warned)
     opened = Session(world)
     for number in range(3):
         list(opened.run(f'import "{tree}" as app:{number} change "LABEL number={number}"'))
@@ -91,7 +91,7 @@ rm images where not in use force
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_the_store_says_that_nothing_runs_from_it(session: Session, warned: Warned, text: str, dry_run: bool) -> None:
     answer = last(session, text, dry_run=dry_run)
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, RowSet)
     rows = [row for row in answer.rows if row[0] in ("remove", "untag", "removed", "untagged")]
     assert rows, "nothing to warn of"
     assert warned.texts == [NOTHING_RUNS]
@@ -122,11 +122,11 @@ def test_other_removals_and_those_of_nothing_are_silent(session: Session, warned
 def test_it_is_said_before_it_is_asked(session: Session, warned: Warned) -> None:
     asked: list[list[str]] = []
 
-    def confirm(_planned: Answer) -> bool:
+    def confirm(_planned: RowSet) -> bool:
         asked.append(list(warned.texts))
         return False
 
-    session.world = session.world.replace(confirm=confirm)
+    session.context = session.context.replace(confirm=confirm)
     last(session, "rm images where not in use")
     assert asked == [[NOTHING_RUNS]]
 
@@ -162,7 +162,7 @@ def test_a_registry_cannot_see_it_and_nothing_is_asked(session: Session, text: s
     def before_network() -> None:
         raise AssertionError("a registry was asked")
 
-    session.world = session.world.replace(before_network=before_network)
+    session.context = session.context.replace(on_network=before_network)
     with pytest.raises(StatementError) as refused:
         last(session, text)
     assert refused.value.code == "unseen"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from imq.engine.result import Told
+from imq.engine.result import Message
 from registry.support.query import Asked, opened
 from registry.support.thousand_tags import BILL, UNKNOWN, Made, Writer
 from support import servers
@@ -155,7 +155,7 @@ def test_a_task(task: dict[str, Any], host: str, session: Session, registry: tup
     sentence = task["imq"].replace("registry.local:5000", host).replace("mirror.local:5000", f"{host}/mirror")
     sentence = sentence.replace("of redis", f"of {host}/library/redis")
     if sentence.startswith("assert"):
-        assert list(session.run(sentence)) == [Told("")]
+        assert list(session.run(sentence)) == [Message("")]
         return
     acts = sentence.split()[0] in ("rm", "untag", "tag", "copy", "pull", "index")
     found = Asked(session, f"dry run {sentence}" if acts else sentence)

@@ -9,8 +9,8 @@ import tomllib
 from typing import Any
 
 import pytest
-from imq.engine.result import Answer, Documents, Told
-from imq.engine.session.context import World
+from imq.engine.result import Documents, Message, RowSet
+from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
 from imq.grammar.errors import ImqError
 from imq.grammar.parser import parse
@@ -41,7 +41,7 @@ def session(original: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.
     (tmp_path / "images.txt").write_text("redis:7\n")
     (tmp_path / "expected.txt").write_text("linux/amd64\n")
     monkeypatch.chdir(tmp_path)
-    opened = Session(World(os.fspath(root), {}, clock=lambda: NOW))
+    opened = Session(SessionContext(os.fspath(root), {}, clock=lambda: NOW))
     list(opened.run('save redis:7 to "one.tar"'))
     return opened
 
@@ -63,11 +63,11 @@ def test_the_store_answers(task: dict[str, Any], session: Session) -> None:
         assert caught.value.code == task["refused"]
         return
     for result in session.run(task["imq"], dry_run=True):
-        if isinstance(result, Answer):
+        if isinstance(result, RowSet):
             list(result.rows)
             assert result.exit_code == 0, result.errors
         else:
-            assert isinstance(result, Documents) or result == Told("")
+            assert isinstance(result, Documents) or result == Message("")
 
 
 @pytest.mark.parametrize("task", LATER, ids=[str(task["id"]) for task in LATER])

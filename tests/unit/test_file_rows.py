@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from imq.engine.catalog.tables import Kind
+from imq.engine.catalog.tables import DataType
 from imq.engine.render.formats import write_answer
 from imq.engine.render.values import Manner
 from imq.engine.render.yaml_writer import yaml_sequence
-from imq.engine.result import Answer, Heading
+from imq.engine.result import Column, RowSet
 from imq.engine.sources.local import file_rows
 from imq.engine.sources.local.file_rows import read_lines, read_rows
 from imq.grammar.errors import ImqError, Malformed, NotFound
@@ -147,7 +147,7 @@ JSON, YAML, CSV, TSV = '[{"a":"b,c"}]', 'a: "b,c"', 'a\n"b,c"\n', 'a\tb\n"b,c"\t
 )
 def test_the_ending_tells_the_format_else_the_beginning(tmp_path: pathlib.Path, name: str, text: str) -> None:
     records = read_rows(file(tmp_path, name, text))
-    assert records.columns == (("a", Kind.TEXT),)
+    assert records.columns == (("a", DataType.TEXT),)
     assert records.rows == (("b,c",),)
 
 
@@ -169,30 +169,30 @@ def test_a_list_of_nothing_has_a_column(text: str) -> None:
 @pytest.mark.parametrize("text", ['["a", 1, null]', '"a"\n1\nnull\n', "- a\n- 1\n-\n", "--- a\n--- 1\n---\n- ~\n"])
 def test_what_is_no_map_is_a_value(text: str) -> None:
     records = rows(text) if text[0] != '"' else rows(f"[{text.strip()}]".replace("\n", ","))
-    assert records.columns == (("value", Kind.TEXT),)
+    assert records.columns == (("value", DataType.TEXT),)
     assert records.rows == (("a",), ("1",), (None,))
 
 
 KINDS = [
-    ([1, 2.5, None], Kind.NUMBER, [1, 2.5, None]),
-    ([True, False, None], Kind.BOOLEAN, [1, 0, None]),
-    ([["a"], [], None], Kind.LIST, ['["a"]', "[]", None]),
-    ([{"é": 1}, {}], Kind.MAP, ['{"é": 1}', "{}"]),
-    (["a", "", None], Kind.TEXT, ["a", "", None]),
-    ([None, None], Kind.TEXT, [None, None]),
-    ([1, "a", True, [1], {"a": None}], Kind.TEXT, ["1", "a", "true", "[1]", '{"a": null}']),
-    ([1, True], Kind.TEXT, ["1", "true"]),
-    ([LARGEST, -LARGEST - 1], Kind.NUMBER, [LARGEST, -LARGEST - 1]),
-    ([1, LARGEST + 1], Kind.TEXT, ["1", str(LARGEST + 1)]),
-    ([10**1000], Kind.TEXT, [str(10**1000)]),
-    (["a\0b"], Kind.TEXT, ["a\0b"]),
-    (["\ud800", ["\udc00"]], Kind.TEXT, ["\ufffd", '["\ufffd"]']),
+    ([1, 2.5, None], DataType.NUMBER, [1, 2.5, None]),
+    ([True, False, None], DataType.BOOLEAN, [1, 0, None]),
+    ([["a"], [], None], DataType.LIST, ['["a"]', "[]", None]),
+    ([{"é": 1}, {}], DataType.MAP, ['{"é": 1}', "{}"]),
+    (["a", "", None], DataType.TEXT, ["a", "", None]),
+    ([None, None], DataType.TEXT, [None, None]),
+    ([1, "a", True, [1], {"a": None}], DataType.TEXT, ["1", "a", "true", "[1]", '{"a": null}']),
+    ([1, True], DataType.TEXT, ["1", "true"]),
+    ([LARGEST, -LARGEST - 1], DataType.NUMBER, [LARGEST, -LARGEST - 1]),
+    ([1, LARGEST + 1], DataType.TEXT, ["1", str(LARGEST + 1)]),
+    ([10**1000], DataType.TEXT, [str(10**1000)]),
+    (["a\0b"], DataType.TEXT, ["a\0b"]),
+    (["\ud800", ["\udc00"]], DataType.TEXT, ["\ufffd", '["\ufffd"]']),
 ]
 
 
 @pytest.mark.parametrize(("values", "kind", "cells"), KINDS, ids=[str(number) for number in range(len(KINDS))])
 @pytest.mark.parametrize("form", ["array", "lines", "yaml"])
-def test_kinds(form: str, values: list[Any], kind: Kind, cells: list[Any]) -> None:
+def test_kinds(form: str, values: list[Any], kind: DataType, cells: list[Any]) -> None:
     lines = [json.dumps({"a": value}) for value in values]
     if form == "yaml":
         if "\\ud" in "".join(lines):
@@ -214,11 +214,11 @@ def test_huge_integers_take_no_time() -> None:
 def test_columns_come_as_they_are_met() -> None:
     records = rows('[{"b": 1, "a": "x"}, {"c": true, "a": null}, 5, {"": 0}]')
     assert records.columns == (
-        ("b", Kind.NUMBER),
-        ("a", Kind.TEXT),
-        ("c", Kind.BOOLEAN),
-        ("value", Kind.NUMBER),
-        ("column_5", Kind.NUMBER),
+        ("b", DataType.NUMBER),
+        ("a", DataType.TEXT),
+        ("c", DataType.BOOLEAN),
+        ("value", DataType.NUMBER),
+        ("column_5", DataType.NUMBER),
     )
     assert records.rows[1] == (None, None, 1, None, None)
 
@@ -257,8 +257,8 @@ def test_too_deep(text: str) -> None:
 
 
 def test_a_hundred_levels_are_not_too_deep() -> None:
-    assert rows("[" * 100 + "]" * 100).columns == (("value", Kind.LIST),)
-    assert rows("- " + "[" * 99 + "]" * 99).columns == (("value", Kind.LIST),)
+    assert rows("[" * 100 + "]" * 100).columns == (("value", DataType.LIST),)
+    assert rows("- " + "[" * 99 + "]" * 99).columns == (("value", DataType.LIST),)
 
 
 # ---- CSV
@@ -295,7 +295,7 @@ def test_csv() -> None:
 )
 def test_cells_are_numbers_when_all_are_written_as_such(cells: list[str], numbers: list[float | None] | None) -> None:
     records = rows("a,b\n" + "".join(f'"{cell}",x\n' for cell in cells))
-    assert records.columns[0] == ("a", Kind.TEXT if numbers is None else Kind.NUMBER)
+    assert records.columns[0] == ("a", DataType.TEXT if numbers is None else DataType.NUMBER)
     assert [row[0] for row in records.rows] == (numbers or [cell or None for cell in cells])
 
 
@@ -320,10 +320,10 @@ CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 @pytest.mark.parametrize("form", ["csv", "tsv", "json", "jsonl", "yaml"])
 def test_what_a_form_writes_is_read(form: str, values: list[tuple[str, str]]) -> None:
     texts = [(f"x{first}", f"y{second}") for first, second in values]
-    answer = Answer((Heading("one", "", Kind.TEXT), Heading("two", "", Kind.TEXT)), texts)
+    answer = RowSet((Column("one", "", DataType.TEXT), Column("two", "", DataType.TEXT)), texts)
     written = "".join(write_answer(answer, Manner(0, None), form))
     records = read_rows("-", io.StringIO(written, newline=""))
-    assert records.columns == (("one", Kind.TEXT), ("two", Kind.TEXT))
+    assert records.columns == (("one", DataType.TEXT), ("two", DataType.TEXT))
     assert list(records.rows) == texts
 
 
@@ -363,16 +363,16 @@ def test_yaml_scalars(text: str, value: object) -> None:
 def test_yaml_documents_aliases_and_merges() -> None:
     text = "base: &base {a: 1, b: x}\n---\n- &first {a: 2, b: y}\n- <<: *first\n  b: z\n- *first\n---\n"
     records = rows(text)
-    assert records.columns == (("base", Kind.MAP), ("a", Kind.NUMBER), ("b", Kind.TEXT))
+    assert records.columns == (("base", DataType.MAP), ("a", DataType.NUMBER), ("b", DataType.TEXT))
     assert records.rows == (('{"a": 1, "b": "x"}', None, None), (None, 2, "y"), (None, 2, "z"), (None, 2, "y"))
 
 
 def test_yaml_keys_are_texts() -> None:
     assert rows("0: a\ntrue: b\n~: c\nx: {2: d}\n").columns == (
-        ("0", Kind.TEXT),
-        ("true", Kind.TEXT),
-        ("null", Kind.TEXT),
-        ("x", Kind.MAP),
+        ("0", DataType.TEXT),
+        ("true", DataType.TEXT),
+        ("null", DataType.TEXT),
+        ("x", DataType.MAP),
     )
 
 

@@ -14,11 +14,11 @@ import pytest
 import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
-from imq.engine.catalog.tables import Kind
+from imq.engine.catalog.tables import DataType
 from imq.engine.render.formats import FORMS, write_answer, write_documents
 from imq.engine.render.text_table import escape_controls, width
 from imq.engine.render.values import Manner
-from imq.engine.result import Answer, Documents, Heading
+from imq.engine.result import Column, Documents, RowSet
 from imq.grammar.ast import Output
 from imq.grammar.errors import StatementError
 
@@ -29,20 +29,20 @@ NOW = 1_700_000_000_000_000_000
 DAY = 86_400_000_000_000
 MANNER = Manner(NOW, UTC)
 IMAGES = {
-    "repository": Kind.REPOSITORY,
-    "tag": Kind.TAG,
-    "id": Kind.DIGEST,
-    "created": Kind.TIME,
-    "size": Kind.SIZE,
+    "repository": DataType.REPOSITORY,
+    "tag": DataType.TAG,
+    "id": DataType.DIGEST,
+    "created": DataType.TIME,
+    "size": DataType.SIZE,
 }  # fmt: skip
 
 
-def headings(columns: dict[str, Kind]) -> tuple[Heading, ...]:
-    return tuple(Heading(name, name.upper(), kind) for name, kind in columns.items())
+def headings(columns: dict[str, DataType]) -> tuple[Column, ...]:
+    return tuple(Column(name, name.upper(), kind) for name, kind in columns.items())
 
 
-def write(form: str, columns: dict[str, Kind], rows: Sequence[tuple[Any, ...]]) -> str:
-    return "".join(write_answer(Answer(headings(columns), iter(rows)), MANNER, form))
+def write(form: str, columns: dict[str, DataType], rows: Sequence[tuple[Any, ...]]) -> str:
+    return "".join(write_answer(RowSet(headings(columns), iter(rows)), MANNER, form))
 
 
 def image(repository: str | None, tag: str | None, number: int) -> tuple[Any, ...]:
@@ -73,7 +73,13 @@ ROWS = st.lists(
     ),
     max_size=4,
 )
-KINDS = {"text": Kind.TEXT, "number": Kind.NUMBER, "list": Kind.LIST, "on": Kind.MAP, "1e3": Kind.BOOLEAN}
+KINDS = {
+    "text": DataType.TEXT,
+    "number": DataType.NUMBER,
+    "list": DataType.LIST,
+    "on": DataType.MAP,
+    "1e3": DataType.BOOLEAN,
+}
 
 
 @given(ROWS)
@@ -87,7 +93,7 @@ def test_yaml_reads_back_as_what_json_reads_back_as(rows: list[tuple[Any, ...]])
 
 @given(st.lists(VALUES, min_size=1))
 def test_yaml_quotes_what_any_reader_could_take_for_something_else(values: list[str]) -> None:
-    for line in write("yaml", {"text": Kind.TEXT}, texts(*values)).splitlines():
+    for line in write("yaml", {"text": DataType.TEXT}, texts(*values)).splitlines():
         plain = line.removeprefix("- text: ")
         if not plain.startswith(("'", '"')):
             assert not re.match(r"[-+.~0-9]|(y|n|yes|no|on|off|true|false|null)\Z", plain, re.IGNORECASE)
@@ -97,29 +103,35 @@ def test_yaml_quotes_what_any_reader_could_take_for_something_else(values: list[
 @example([("", "")])
 @pytest.mark.parametrize(("form", "delimiter"), [("csv", ","), ("tsv", "\t")])
 def test_separated_values_read_back(form: str, delimiter: str, rows: list[tuple[str, str]]) -> None:
-    written = write(form, {"a": Kind.TEXT, "b,\t": Kind.TEXT}, rows)
+    written = write(form, {"a": DataType.TEXT, "b,\t": DataType.TEXT}, rows)
     assert written.endswith("\n")
     read = csv.reader(io.StringIO(written, newline=""), delimiter=delimiter, strict=True)
     assert [tuple(row) for row in read] == [("a", "b,\t"), *rows]
 
 
 def test_separated_values_keep_columns_of_one_name() -> None:
-    heads = (Heading("n", "N", Kind.TEXT), Heading("n", "N", Kind.NUMBER))
-    assert "".join(write_answer(Answer(heads, [("a", 1)]), MANNER, "csv")) == "n,n\na,1\n"
+    heads = (Column("n", "N", DataType.TEXT), Column("n", "N", DataType.NUMBER))
+    assert "".join(write_answer(RowSet(heads, [("a", 1)]), MANNER, "csv")) == "n,n\na,1\n"
 
 
 @pytest.mark.parametrize("form", ["json", "jsonl", "yaml"])
 def test_no_text_of_data_is_obeyed_by_a_terminal(form: str) -> None:
-    written = write(form, {"text": Kind.TEXT}, texts("a\x1b[31m", "b\x9b31m", "c\x7f", "d\u2028"))
+    written = write(form, {"text": DataType.TEXT}, texts("a\x1b[31m", "b\x9b31m", "c\x7f", "d\u2028"))
     assert all(sign.isprintable() or sign == "\n" for sign in written)
 
 
 def test_data_without_json_forms_are_unknown() -> None:
-    assert write("jsonl", {"n": Kind.NUMBER}, [(float("inf"),), (0.5,)]) == '{"n": null}\n{"n": 0.5}\n'
+    assert write("jsonl", {"n": DataType.NUMBER}, [(float("inf"),), (0.5,)]) == '{"n": null}\n{"n": 0.5}\n'
 
 
 def test_yaml_is_written_as_people_would() -> None:
-    columns = {"name": Kind.REFERENCE, "version": Kind.TEXT, "size": Kind.SIZE, "cmd": Kind.LIST, "label": Kind.MAP}
+    columns = {
+        "name": DataType.REFERENCE,
+        "version": DataType.TEXT,
+        "size": DataType.SIZE,
+        "cmd": DataType.LIST,
+        "label": DataType.MAP,
+    }
     rows = [("redis:7", "7.2", 142, '["redis-server", "--port"]', '{"a": "yes"}'), (None, "é", None, "[]", "{}")]
     assert write("yaml", columns, rows) == (
         '- name: redis:7\n  version: "7.2"\n  size: 142\n  cmd:\n  - redis-server\n  - "--port"\n'
@@ -135,12 +147,12 @@ def test_no_rows(form: str, written: str) -> None:
 
 @pytest.mark.parametrize("form", ["csv", "tsv"])
 def test_no_cell_is_a_formula_when_a_spreadsheet_reads_it(form: str) -> None:
-    heads = (Heading("=n", "N", Kind.TEXT), Heading("size", "SIZE", Kind.NUMBER))
+    heads = (Column("=n", "N", DataType.TEXT), Column("size", "SIZE", DataType.NUMBER))
     rows: list[tuple[Any, ...]] = [
         (text, -1) for text in ("=1+1", "+1", "-1", "@SUM(A1)", " =1", "\uff1d1", "a=1", "", "\t=1")
     ]
-    plain = "".join(write_answer(Answer(heads, rows), MANNER, form))
-    written = "".join(write_answer(Answer(heads, rows), MANNER.replace(spreadsheet=True), form))
+    plain = "".join(write_answer(RowSet(heads, rows), MANNER, form))
+    written = "".join(write_answer(RowSet(heads, rows), MANNER.replace(spreadsheet=True), form))
     delimiter = {"csv": ",", "tsv": "\t"}[form]
     cells = [tuple(line) for line in csv.reader(io.StringIO(written, newline=""), delimiter=delimiter)]
     assert cells == [
@@ -167,7 +179,7 @@ def test_a_row_is_written_before_the_next_is_read(form: str) -> None:
             read += 1
             yield image("redis", str(number), number)
 
-    lines = write_answer(Answer(headings(IMAGES), rows()), MANNER, form)
+    lines = write_answer(RowSet(headings(IMAGES), rows()), MANNER, form)
     next(line for line in lines if "0" in line)
     assert read == 1
 
@@ -199,15 +211,15 @@ SEEN = ["table", "tree", "markdown", "html", "ids"]
 
 
 @given(st.lists(st.text(), min_size=1))
-@pytest.mark.parametrize("kind", [Kind.TEXT, Kind.TAG, Kind.REFERENCE, Kind.DIGEST])
+@pytest.mark.parametrize("kind", [DataType.TEXT, DataType.TAG, DataType.REFERENCE, DataType.DIGEST])
 @pytest.mark.parametrize("form", SEEN)
-def test_whatever_the_data_people_see_lines(form: str, kind: Kind, values: list[str]) -> None:
-    written = write(form, {"a": kind, "b\x1b": Kind.TEXT}, [(value, value) for value in values])
+def test_whatever_the_data_people_see_lines(form: str, kind: DataType, values: list[str]) -> None:
+    written = write(form, {"a": kind, "b\x1b": DataType.TEXT}, [(value, value) for value in values])
     assert all(sign.isprintable() or sign == "\n" for sign in written)
 
 
 def test_a_table_of_a_template_is_clean_too() -> None:
-    answer = Answer(headings({"a": Kind.TEXT}), [("x\x1b[31m",)], Output(template="table {{.A}}\\t{{.A}}"))
+    answer = RowSet(headings({"a": DataType.TEXT}), [("x\x1b[31m",)], Output(template="table {{.A}}\\t{{.A}}"))
     assert "".join(write_answer(answer, MANNER)) == "A         A\nx [31m    x [31m\n"
 
 
@@ -219,7 +231,7 @@ def cells(line: str) -> list[str]:
 
 @given(st.lists(st.tuples(*[st.text("ab|\\<>*_`[]&~#1 é", max_size=8).map(str.strip)] * 2), min_size=1))
 def test_markdown_cells_show_their_text(rows: list[tuple[str, str]]) -> None:
-    lines = write("markdown", {"a": Kind.TEXT, "b": Kind.TEXT}, rows).splitlines()
+    lines = write("markdown", {"a": DataType.TEXT, "b": DataType.TEXT}, rows).splitlines()
     assert [tuple(cells(line)) for line in lines[2:]] == rows
 
 
@@ -236,7 +248,7 @@ def test_markdown_cells_show_their_text(rows: list[tuple[str, str]]) -> None:
     ],
 )
 def test_markdown_takes_nothing_for_markup(text: str, cell: str) -> None:
-    assert write("markdown", {"a": Kind.TEXT}, texts(text)).splitlines()[2].removeprefix("| ")[:-1].rstrip() == cell
+    assert write("markdown", {"a": DataType.TEXT}, texts(text)).splitlines()[2].removeprefix("| ")[:-1].rstrip() == cell
 
 
 class Page(HTMLParser):
@@ -261,7 +273,7 @@ class Page(HTMLParser):
 @example(["<script>alert(1)</script>"])
 def test_html_cells_show_their_text(values: list[str]) -> None:
     page = Page()
-    page.feed(write("html", {"a": Kind.TEXT}, texts(*values)))
+    page.feed(write("html", {"a": DataType.TEXT}, texts(*values)))
     assert [cell.strip() for cell in page.cells] == values
     assert page.tags <= {"table", "thead", "tbody", "tr", "th", "td"}
 
@@ -270,7 +282,7 @@ def test_ids_are_each_written_once_and_only_where_known() -> None:
     rows = [image("redis", "7", 1), image("redis", "latest", 1), ("x", "y", None, None, None), image("a", "b", 2)]
     assert write("ids", IMAGES, rows) == "000000000000\n"
     whole = Manner(NOW, UTC, whole=True)
-    written = "".join(write_answer(Answer(headings(IMAGES), rows), whole, "ids"))
+    written = "".join(write_answer(RowSet(headings(IMAGES), rows), whole, "ids"))
     assert written == f"sha256:{1:064x}\nsha256:{2:064x}\n"
 
 
@@ -309,7 +321,7 @@ def test_a_tree_of_images() -> None:
 
 
 def test_a_tree_has_a_level_for_each_column_that_rows_agree_in() -> None:
-    columns = {"registry": Kind.TEXT, "repository": Kind.REPOSITORY, "tag": Kind.TAG, "n": Kind.NUMBER}
+    columns = {"registry": DataType.TEXT, "repository": DataType.REPOSITORY, "tag": DataType.TAG, "n": DataType.NUMBER}
     rows = [("docker.io", "redis", "7", 1), ("docker.io", "日本", "é", 2), ("ghcr.io", "app", "v1", 3)]
     rows += [("docker.io", "redis", "latest", 1), ("ghcr.io", "app", "v2", 3)]
     assert write("tree", columns, rows) == (
@@ -340,13 +352,13 @@ def test_what_is_unknown_makes_no_level() -> None:
 
 
 def test_the_last_column_is_never_a_level() -> None:
-    assert write("tree", {"name": Kind.TEXT}, texts("a", "b", "a")) == "a\nb\na\n"
+    assert write("tree", {"name": DataType.TEXT}, texts("a", "b", "a")) == "a\nb\na\n"
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc"), st.integers(0, 9))))
 def test_a_tree_has_all_rows_and_no_branch_twice(rows: list[tuple[str, str, int]]) -> None:
     branch, found = ["", ""], []
-    written = write("tree", {"x": Kind.TEXT, "y": Kind.TEXT, "z": Kind.NUMBER}, rows)
+    written = write("tree", {"x": DataType.TEXT, "y": DataType.TEXT, "z": DataType.NUMBER}, rows)
     seen = []
     for line in written.splitlines():
         indent, words = re.fullmatch(r"([ │├└─]*)(.*)", line).groups()  # type: ignore[union-attr]

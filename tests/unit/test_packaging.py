@@ -21,6 +21,8 @@ def modules(suffixes: tuple[str, ...] = (".py",)) -> dict[str, str]:
     found = {}
     for package, folder in FOLDERS.items():
         for path in sorted((CHECKOUT / folder).rglob("*")):
+            if path.name == "README.md":
+                continue
             if path.suffix in suffixes or path.name in ("py.typed", "imq.1", "imq.tmLanguage.json"):
                 inside = path.relative_to(CHECKOUT / folder).as_posix()
                 found[f"{folder}/{inside}"] = f"{package.replace('.', '/')}/{inside}"

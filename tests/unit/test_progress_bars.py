@@ -15,7 +15,7 @@ from imq.cli.progress_bars import Bars, Lines
 from imq.engine import progress as words
 from imq.engine.oci.digest import Digest
 from imq.engine.render.text_table import width
-from imq.engine.session.context import World
+from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
 from support.images import library
 from support.waiting import until
@@ -177,10 +177,10 @@ def test_archives_are_weighed(said: str, tmp_path: pathlib.Path) -> None:
     archive = tmp_path / "some.tar"
     with contextlib.ExitStack() as stack:
         heard = _Heard()
-        session = Session(World(str(tmp_path / "store"), environment={}, clock=time.time_ns))
+        session = Session(SessionContext(str(tmp_path / "store"), environment={}, clock=time.time_ns))
         stack.callback(session.close)
         list(session.run(f"save redis:7 to '{archive}'"))
-        other = Session(World(str(tmp_path / "store"), environment={}, clock=time.time_ns, progress=heard))
+        other = Session(SessionContext(str(tmp_path / "store"), environment={}, clock=time.time_ns, progress=heard))
         stack.callback(other.close)
         statements = {
             "save": f"save redis:7 to '{tmp_path / 'other.tar'}'",

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from imq.cli.pager import page, pager_of
-from imq.engine.session.context import World
+from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
 from imq.grammar.errors import StatementError
 from imq.repl.diagnostics import certain, mistake, unfinished
@@ -106,7 +106,7 @@ def test_any_text_can_be_looked_at_while_it_is_typed(text: str) -> None:
 @pytest.mark.parametrize(("text", "_doc"), EXAMPLES)
 def test_the_examples_are_statements(text: str, _doc: str, tmp_path: pathlib.Path) -> None:
     library(tmp_path)
-    session = Session(World(str(tmp_path), environment={}, clock=time.time_ns))
+    session = Session(SessionContext(str(tmp_path), environment={}, clock=time.time_ns))
     (statement,) = session.parse(text)
     session.look_through(statement)
 
@@ -304,7 +304,9 @@ def test_a_long_history_is_shortened(tmp_path: pathlib.Path) -> None:
 def looked(tmp_path: pathlib.Path) -> Iterator[tuple[Values, threading.Event]]:
     library(tmp_path)
     told = threading.Event()
-    values = Values(lambda: Session(World(str(tmp_path), environment={"HOME": "/"}, clock=time.time_ns)), told.set)
+    values = Values(
+        lambda: Session(SessionContext(str(tmp_path), environment={"HOME": "/"}, clock=time.time_ns)), told.set
+    )
     yield values, told
     values.close()
 
@@ -383,10 +385,10 @@ def test_names_and_types_are_looked_through(looked: tuple[Values, threading.Even
 def test_ctrl_c_ends_what_sqlite_does() -> None:
     code = """
 import os, signal, sqlite3, threading
-from imq.engine.query.sqlite_executor import Runner
+from imq.engine.query.sqlite_executor import SqliteExecutor
 from imq.engine.query.sql.statements import Sql
 from imq.grammar.errors import Interrupted
-runner = Runner(sqlite3.connect(":memory:"))
+runner = SqliteExecutor(sqlite3.connect(":memory:"))
 threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
     runner.one(Sql("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n", {}))

@@ -6,11 +6,11 @@ from datetime import UTC
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.catalog.tables import Kind
+from imq.engine.catalog.tables import DataType
 from imq.engine.render.formats import write_answer
 from imq.engine.render.template.template import Template, expand_escapes, split_table
 from imq.engine.render.values import Manner
-from imq.engine.result import Answer, Heading
+from imq.engine.result import Column, RowSet
 from imq.engine.units.size import Size
 from imq.grammar.ast import Output
 from imq.grammar.errors import UnknownName
@@ -213,8 +213,8 @@ ROW = {"Name": "default", "Error": "", "Description": "Current DOCKER_HOST based
     ],
 )
 def test_docker_draws_the_same_lines(tmp_path: pathlib.Path, text: str) -> None:
-    headings = tuple(Heading(name, name.upper(), Kind.TEXT) for name in ROW)
-    written = write_answer(Answer(headings, [tuple(ROW.values())], Output(template=text)), Manner(0, UTC))
+    headings = tuple(Column(name, name.upper(), DataType.TEXT) for name in ROW)
+    written = write_answer(RowSet(headings, [tuple(ROW.values())], Output(template=text)), Manner(0, UTC))
     code, shown = docker_template(tmp_path, text)
     assert code == 0
     assert "".join(written).splitlines() == [line.rstrip() for line in shown.splitlines()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from imq.engine.catalog.schema import DERIVED, FetchLevel, Field, Kind, Of, Relation, Table, folded
+from imq.engine.catalog.schema import DERIVED, DataType, FetchLevel, Field, Relation, Table, TargetKind, casefold_name
 from imq.grammar.lexer import is_path, split_path
 
 from .containers import CONTAINERS
@@ -17,7 +17,7 @@ TABLES: dict[str, Table] = {
     table.name: table for table in (IMAGES, LAYERS, HISTORY, CONTAINERS, *REMOTE, LINES, ROWS, SOURCES, USAGE)
 }
 
-SEARCHED = frozenset(name for name, table in TABLES.items() if table.takes is Of.TERM)
+SEARCHED = frozenset(name for name, table in TABLES.items() if table.target is TargetKind.TERM)
 """Tables that a word to search for follows at once: `search redis`."""
 
 _INSIDES = "what is inside of layers cannot be asked yet"
@@ -30,17 +30,35 @@ ELSEWHERE: dict[str, str] = {
 
 def is_field_name(text: str) -> bool:
     """Whether a text is the name or path of a field of any table, so that a bare word of this text would be unclear."""
-    return is_path(text) and folded(split_path(text)[0]) in _field_names()
+    return is_path(text) and casefold_name(split_path(text)[0]) in _field_names()
 
 
 @cache
 def _field_names() -> frozenset[str]:
     names = {name for table in TABLES.values() for one in table.fields for name in one.names}
-    return frozenset(folded(name) for name in (*names, *(r.name for t in TABLES.values() for r in t.relations)))
+    return frozenset(casefold_name(name) for name in (*names, *(r.name for t in TABLES.values() for r in t.relations)))
 
 
 __all__ = [
-    "CONTAINERS", "DERIVED", "ELSEWHERE", "HISTORY", "IMAGES", "LAYERS", "LINES", "ROWS", "SEARCHED",
-    "SOURCES", "TABLES", "TAGS", "USAGE", "FetchLevel", "Field", "Kind", "Of", "Relation", "Table", "folded",
+    "CONTAINERS",
+    "DERIVED",
+    "ELSEWHERE",
+    "HISTORY",
+    "IMAGES",
+    "LAYERS",
+    "LINES",
+    "ROWS",
+    "SEARCHED",
+    "SOURCES",
+    "TABLES",
+    "TAGS",
+    "USAGE",
+    "DataType",
+    "FetchLevel",
+    "Field",
+    "Relation",
+    "Table",
+    "TargetKind",
+    "casefold_name",
     "is_field_name",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.schema import Field, Kind, Of, Relation, Table
+from imq.engine.catalog.schema import DataType, Field, Relation, Table, TargetKind
 
 from .images import IMAGES
 from .version_fields import VERSION
@@ -24,20 +24,22 @@ def _inside(digest: str, layers: str, history: str) -> tuple[Relation, Relation]
     link = "asked name manifest_digest" + ("" if digest == "manifest_digest" else f"={digest}")
     drives = ("name", digest)
     return (
-        Relation("layers", "layers", layers, link, singular="layer", keys=("digest", "diff_id"), drives=drives),
-        Relation("history", "history", history, link, drives=drives),
+        Relation(
+            "layers", "layers", layers, link, item_name="layer", item_fields=("digest", "diff_id"), lookup_fields=drives
+        ),
+        Relation("history", "history", history, link, lookup_fields=drives),
     )
 
 
-_PROBLEM = Field("problem", Kind.TEXT, "why its registry did not tell more of it")
-_SOURCE = Field("source", Kind.TEXT, "the registry that holds it")
-_REGISTRY = Field("registry", Kind.TEXT, "the registry's host")
-_REPOSITORY = Field("repository", Kind.REPOSITORY, "the repository, as one writes it")
+_PROBLEM = Field("problem", DataType.TEXT, "why its registry did not tell more of it")
+_SOURCE = Field("source", DataType.TEXT, "the registry that holds it")
+_REGISTRY = Field("registry", DataType.TEXT, "the registry's host")
+_REPOSITORY = Field("repository", DataType.REPOSITORY, "the repository, as one writes it")
 _PLACE = (
-    Field("os", Kind.TEXT, "the operating system"),
-    Field("architecture", Kind.TEXT, "the processor", aliases=("arch",)),
-    Field("variant", Kind.TEXT, "the processor's variant"),
-    Field("os_version", Kind.TEXT, "the version of the operating system"),
+    Field("os", DataType.TEXT, "the operating system"),
+    Field("architecture", DataType.TEXT, "the processor", aliases=("arch",)),
+    Field("variant", DataType.TEXT, "the processor's variant"),
+    Field("os_version", DataType.TEXT, "the version of the operating system"),
 )
 
 TAGS = Table(
@@ -48,13 +50,13 @@ TAGS = Table(
         *_as_in_images("name registry repository tag"),
         *VERSION,
         _OF_IMAGES["digest"].replace(doc="the digest that the tag stands for"),
-        Field("media_type", Kind.TEXT, "the media type of what the tag stands for"),
-        Field("artifact_type", Kind.TEXT, "what kind of artifact it is; unknown for images"),
+        Field("media_type", DataType.TEXT, "the media type of what the tag stands for"),
+        Field("artifact_type", DataType.TEXT, "what kind of artifact it is; unknown for images"),
         Field(
             "platforms",
-            Kind.LIST,
+            DataType.LIST,
             "the platforms of an index, without attestations",
-            items=Kind.PLATFORM,
+            items=DataType.PLATFORM,
         ),
         _OF_IMAGES["manifest_digest"],
         *_as_in_images("id layer_count annotations"),
@@ -68,13 +70,13 @@ TAGS = Table(
         ),
         Field(
             "signed",
-            Kind.BOOLEAN,
+            DataType.BOOLEAN,
             "a signature of it is there: cosign's tag, or attached as a referrer",
         ),
         _PROBLEM,
         _SOURCE,
     ),
-    shown=("repository", "tag"),
+    default_columns=("repository", "tag"),
     order=("repository", "-version", "tag"),
     key=("name",),
     relations=(
@@ -83,67 +85,67 @@ TAGS = Table(
             "platforms",
             "the entries of its index; the image itself when it is none",
             "asked name",
-            drives=("name", "digest"),
+            lookup_fields=("name", "digest"),
         ),
         Relation("referrers", "referrers", "what is attached to it", *_ITSELF),
         *_inside("manifest_digest", "the layers of the image", "the steps of the image's build"),
     ),
-    takes=Of.REPOSITORIES,
+    target=TargetKind.REPOSITORIES,
 )
 
 REPOSITORIES = Table(
     "repositories",
     "One row for each repository of a registry, as its catalog lists them.",
     (
-        Field("name", Kind.REPOSITORY, "the repository, as one writes it", aliases=("repository",)),
+        Field("name", DataType.REPOSITORY, "the repository, as one writes it", aliases=("repository",)),
         _REGISTRY,
-        Field("tag_count", Kind.NUMBER, "how many tags it has"),
+        Field("tag_count", DataType.NUMBER, "how many tags it has"),
         Field(
             "size",
-            Kind.SIZE,
+            DataType.SIZE,
             "bytes of what its tags reach, manifests, configs and layers, each once; a sum of several repositories"
             " counts what they share in each",
         ),
         _PROBLEM,
         _SOURCE,
     ),
-    shown=("name",),
+    default_columns=("name",),
     order=("name",),
     key=("name",),
-    relations=(Relation("tags", "tags", "its tags", "asked name", drives=("name",)),),
+    relations=(Relation("tags", "tags", "its tags", "asked name", lookup_fields=("name",)),),
 )
 
 PLATFORMS = Table(
     "platforms",
     "One row for each entry of an index, attestations too; a single image is one row.",
     (
-        Field("name", Kind.REFERENCE, "what the index was asked as"),
+        Field("name", DataType.REFERENCE, "what the index was asked as"),
         _REGISTRY,
         _REPOSITORY,
-        Field("position", Kind.NUMBER, "its place in the index, 0 for the first"),
-        Field("platform", Kind.PLATFORM, "os/architecture[/variant]"),
+        Field("position", DataType.NUMBER, "its place in the index, 0 for the first"),
+        Field("platform", DataType.PLATFORM, "os/architecture[/variant]"),
         *_PLACE,
-        Field("digest", Kind.DIGEST, "the digest of the entry's manifest"),
-        Field("media_type", Kind.TEXT, "the media type of the entry's manifest"),
+        Field("digest", DataType.DIGEST, "the digest of the entry's manifest"),
+        Field("media_type", DataType.TEXT, "the media type of the entry's manifest"),
         Field(
             "attestation",
-            Kind.BOOLEAN,
+            DataType.BOOLEAN,
             "it is no image, but says something about another entry",
         ),
-        Field("annotations", Kind.MAP, "the annotations of the entry", aliases=("annotation",)),
+        Field("annotations", DataType.MAP, "the annotations of the entry", aliases=("annotation",)),
         Field(
             "size",
-            Kind.SIZE,
+            DataType.SIZE,
             "bytes of its config and layers as they travel",
             aliases=("download_size",),
         ),
-        Field("layer_count", Kind.NUMBER, "how many layers it has"),
+        Field("layer_count", DataType.NUMBER, "how many layers it has"),
         _OF_IMAGES["id"],
         _OF_IMAGES["created"],
         _PROBLEM,
         _SOURCE,
     ),
-    shown=("name", "platform", "digest", "attestation"),
+    default_columns=("name", "platform", "digest", "attestation"),
     order=("name", "position"),
     key=("name", "digest"),
     relations=(
@@ -152,11 +154,11 @@ PLATFORMS = Table(
             "manifests",
             "its manifest, if the registry has it",
             "asked name digest",
-            drives=("name", "digest"),
+            lookup_fields=("name", "digest"),
         ),
         *_inside("digest", "its layers", "the steps of its build"),
     ),
-    takes=Of.NAMES,
+    target=TargetKind.NAMES,
 )
 
 MANIFESTS = Table(
@@ -165,88 +167,88 @@ MANIFESTS = Table(
     " is attached to them, and those that once were, as far as imq has seen them and they are still there. Registries"
     " list none without a tag.",
     (
-        Field("name", Kind.REFERENCE, "repository@digest"),
+        Field("name", DataType.REFERENCE, "repository@digest"),
         _REGISTRY,
         _REPOSITORY,
-        Field("digest", Kind.DIGEST, "its digest"),
-        Field("tags", Kind.LIST, "its tags; unknown when it has none", aliases=("tag",)),
-        Field("parent_index", Kind.DIGEST, "an index that lists it"),
-        Field("subject", Kind.DIGEST, "what it is attached to"),
-        Field("media_type", Kind.TEXT, "its media type"),
-        Field("artifact_type", Kind.TEXT, "what kind of artifact it is; unknown for images"),
-        Field("annotations", Kind.MAP, "its annotations", aliases=("annotation",)),
+        Field("digest", DataType.DIGEST, "its digest"),
+        Field("tags", DataType.LIST, "its tags; unknown when it has none", aliases=("tag",)),
+        Field("parent_index", DataType.DIGEST, "an index that lists it"),
+        Field("subject", DataType.DIGEST, "what it is attached to"),
+        Field("media_type", DataType.TEXT, "its media type"),
+        Field("artifact_type", DataType.TEXT, "what kind of artifact it is; unknown for images"),
+        Field("annotations", DataType.MAP, "its annotations", aliases=("annotation",)),
         Field(
             "size",
-            Kind.SIZE,
+            DataType.SIZE,
             "bytes of its config and layers as they travel",
             aliases=("download_size",),
         ),
-        Field("layer_count", Kind.NUMBER, "how many layers it has"),
+        Field("layer_count", DataType.NUMBER, "how many layers it has"),
         _OF_IMAGES["id"],
         _OF_IMAGES["created"],
-        Field("platform", Kind.PLATFORM, "os/architecture[/variant]"),
+        Field("platform", DataType.PLATFORM, "os/architecture[/variant]"),
         _PROBLEM,
         _SOURCE,
     ),
-    shown=("repository", "digest", "media_type", "tags", "parent_index", "size"),
+    default_columns=("repository", "digest", "media_type", "tags", "parent_index", "size"),
     order=("repository", "tags", "digest"),
     key=("repository", "digest"),
-    takes=Of.REPOSITORIES,
+    target=TargetKind.REPOSITORIES,
 )
 
 REFERRERS = Table(
     "referrers",
     "One row for each artifact that is attached to an image: signatures, attestations, bills of materials.",
     (
-        Field("name", Kind.REFERENCE, "repository@digest"),
+        Field("name", DataType.REFERENCE, "repository@digest"),
         _REGISTRY,
         _REPOSITORY,
-        Field("subject", Kind.DIGEST, "what it is attached to"),
-        Field("artifact_type", Kind.TEXT, "what kind of artifact it is"),
-        Field("digest", Kind.DIGEST, "the digest of its manifest"),
-        Field("media_type", Kind.TEXT, "the media type of its manifest"),
-        Field("annotations", Kind.MAP, "its annotations", aliases=("annotation",)),
+        Field("subject", DataType.DIGEST, "what it is attached to"),
+        Field("artifact_type", DataType.TEXT, "what kind of artifact it is"),
+        Field("digest", DataType.DIGEST, "the digest of its manifest"),
+        Field("media_type", DataType.TEXT, "the media type of its manifest"),
+        Field("annotations", DataType.MAP, "its annotations", aliases=("annotation",)),
         Field(
             "created",
-            Kind.TIME,
+            DataType.TIME,
             "when it was made, as its annotation org.opencontainers.image.created says",
         ),
-        Field("size", Kind.SIZE, "bytes of its manifest"),
+        Field("size", DataType.SIZE, "bytes of its manifest"),
         _PROBLEM,
         _SOURCE,
     ),
-    shown=("subject", "artifact_type", "digest", "created", "size"),
+    default_columns=("subject", "artifact_type", "digest", "created", "size"),
     order=("subject", "artifact_type", "digest"),
     key=("subject", "digest"),
-    takes=Of.NAMES,
+    target=TargetKind.NAMES,
 )
 
 SEARCH = Table(
     "search",
     "One row for each repository that a search finds: search redis, search redis in registry.local:5000.",
     (
-        Field("name", Kind.REPOSITORY, "the repository, as one writes it"),
+        Field("name", DataType.REPOSITORY, "the repository, as one writes it"),
         _REGISTRY,
-        Field("description", Kind.TEXT, "what its owner says of it"),
-        Field("stars", Kind.NUMBER, "how many like it", placeholders=(("StarCount", "plain"),)),
+        Field("description", DataType.TEXT, "what its owner says of it"),
+        Field("stars", DataType.NUMBER, "how many like it", docker_placeholders=(("StarCount", "plain"),)),
         Field(
             "official",
-            Kind.BOOLEAN,
+            DataType.BOOLEAN,
             "it is one of Docker's official images",
-            placeholders=(("IsOfficial", "ok"),),
+            docker_placeholders=(("IsOfficial", "ok"),),
         ),
         Field(
             "automated",
-            Kind.BOOLEAN,
+            DataType.BOOLEAN,
             "it is built automatically",
-            placeholders=(("IsAutomated", "ok"),),
+            docker_placeholders=(("IsAutomated", "ok"),),
         ),
         _SOURCE,
     ),
-    shown=("name", "description", "stars", "official"),
+    default_columns=("name", "description", "stars", "official"),
     order=("-stars", "name"),
     key=("name",),
-    takes=Of.TERM,
+    target=TargetKind.TERM,
 )
 
 REMOTE = (TAGS, REPOSITORIES, PLATFORMS, MANIFESTS, REFERRERS, SEARCH)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.schema import Field, Kind
+from imq.engine.catalog.schema import DataType, Field
 
 
-def _part(part: int, name: str, kind: Kind, doc: str, *aliases: str) -> Field:
-    return Field(name, kind, doc, aliases, worked_out=("version", "tag", part))
+def _part(part: int, name: str, kind: DataType, doc: str, *aliases: str) -> Field:
+    return Field(name, kind, doc, aliases, computed_from=("version", "tag", part))
 
 
 VERSION = (
     _part(
         0,
         "version",
-        Kind.VERSION,
+        DataType.VERSION,
         "the version that the tag says; unknown when it says none. version.major, version.minor, version.patch,"
         " version.prerelease and version.variant are its parts",
     ),
-    _part(1, "version_major", Kind.NUMBER, "the first number of the version", "major"),
-    _part(2, "version_minor", Kind.NUMBER, "the second number of the version", "minor"),
-    _part(3, "version_patch", Kind.NUMBER, "the third number of the version", "patch"),
-    _part(4, "version_prerelease", Kind.TEXT, "what says that it is no release yet: rc1, beta.2", "prerelease"),
-    _part(5, "version_variant", Kind.TEXT, "what stands behind the version: alpine, bookworm-slim"),
+    _part(1, "version_major", DataType.NUMBER, "the first number of the version", "major"),
+    _part(2, "version_minor", DataType.NUMBER, "the second number of the version", "minor"),
+    _part(3, "version_patch", DataType.NUMBER, "the third number of the version", "patch"),
+    _part(4, "version_prerelease", DataType.TEXT, "what says that it is no release yet: rc1, beta.2", "prerelease"),
+    _part(5, "version_variant", DataType.TEXT, "what stands behind the version: alpine, bookworm-slim"),
 )
 """The version, and its parts in the order in which `read_version` returns them."""

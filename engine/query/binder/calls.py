@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
-from imq.engine.catalog.tables import Kind
+from imq.engine.catalog.tables import DataType
 from imq.engine.query import ir as b
 from imq.grammar import ast
 from imq.grammar.errors import StatementError, TypeMismatch, UnknownName, listed, nearest
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .expressions import Expressions
 
 
-def call(e: Expressions, node: ast.Call) -> b.Bound:
+def call(e: Expressions, node: ast.Call) -> b.Expr:
     """Bind a function of the row."""
     function = FUNCTIONS.get(node.name)
     if function is None or function.inner:
@@ -31,9 +31,9 @@ def call(e: Expressions, node: ast.Call) -> b.Bound:
             hints=(nearest(node.name, known), "functions: " + listed(known)),
         )
     _check_count(function, node)
-    arguments: list[b.Bound] = []
+    arguments: list[b.Expr] = []
     for place, argument in enumerate(node.arguments):
-        kinds = function.takes[min(place, len(function.takes) - 1)]
+        kinds = function.parameters[min(place, len(function.parameters) - 1)]
         if not kinds and place > function.like:
             kinds = (arguments[function.like].kind,)
         value = (
@@ -52,11 +52,11 @@ def call(e: Expressions, node: ast.Call) -> b.Bound:
         arguments.append(value)
     if function.name == "capture" and len(arguments) == 3:
         check_group(arguments[1], arguments[2], node)
-    return b.Apply(function, tuple(arguments), function.gives or arguments[function.like].kind)
+    return b.FunctionCall(function, tuple(arguments), function.returns or arguments[function.like].kind)
 
 
 def _check_count(function: Function, node: ast.Call) -> None:
-    count, most = len(node.arguments), len(function.takes)
+    count, most = len(node.arguments), len(function.parameters)
     if most - function.optional <= count and (count <= most or function.repeats):
         return
     least = f"{most - function.optional} or " if function.optional else ""
@@ -64,7 +64,7 @@ def _check_count(function: Function, node: ast.Call) -> None:
     raise TypeMismatch(f"{node.name} takes {many}, not {count}", span=node.span)
 
 
-def total(e: Expressions, node: ast.Call) -> b.Bound:
+def total(e: Expressions, node: ast.Call) -> b.Expr:
     """Bind an aggregate over the rows of a group."""
     aggregate = AGGREGATES[node.name]
     if not e.totals:
@@ -77,16 +77,16 @@ def total(e: Expressions, node: ast.Call) -> b.Bound:
     if not node.arguments:
         if not aggregate.bare:
             raise TypeMismatch(f"{node.name} takes an argument: {node.name}(size)", span=node.span)
-        return b.Total(aggregate, None, distinct=False, kind=Kind.NUMBER)
+        return b.AggregateCall(aggregate, None, distinct=False, kind=DataType.NUMBER)
     if len(node.arguments) > 1:
         raise TypeMismatch(f"{node.name} takes one argument", span=node.span)
     if (identity := _each_image(e, node)) is not None:
-        return b.Total(aggregate, identity, distinct=True, kind=Kind.NUMBER)
+        return b.AggregateCall(aggregate, identity, distinct=True, kind=DataType.NUMBER)
     named, e.named, e.totals = e.named, {}, False
     argument = e.value(node.arguments[0])
     e.named, e.totals = named, True
     check_total(aggregate, argument, node)
-    return b.Total(aggregate, argument, node.distinct, aggregate.gives or argument.kind)
+    return b.AggregateCall(aggregate, argument, node.distinct, aggregate.returns or argument.kind)
 
 
 def _each_image(e: Expressions, node: ast.Call) -> b.Column | None:
@@ -104,9 +104,9 @@ def _each_image(e: Expressions, node: ast.Call) -> b.Column | None:
     return b.Column(e.table.field("id"))
 
 
-def check_total(aggregate: Aggregate, argument: b.Bound, node: ast.Call) -> None:
+def check_total(aggregate: Aggregate, argument: b.Expr, node: ast.Call) -> None:
     """Refuse an aggregate of what has no sum, or no order."""
-    if aggregate.takes and argument.kind not in aggregate.takes:
+    if aggregate.parameter and argument.kind not in aggregate.parameter:
         raise TypeMismatch(
             f"{node.name} cannot be taken of {called(argument)}: it is {argument.kind.value}", span=node.span
         )

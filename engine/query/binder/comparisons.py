@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from imq.engine.catalog.tables import Kind
+from imq.engine.catalog.tables import DataType
 from imq.engine.oci.digest import hex_prefix, is_digest
 from imq.engine.query import ir as b
 from imq.grammar import ast
@@ -19,67 +19,67 @@ if TYPE_CHECKING:
 
 OF_TEXTS = ("like", "matches", "has")
 """Operators with a text on their right."""
-_SIZED = (Kind.NUMBER, Kind.SIZE, Kind.DURATION)
-_NAMES = (Kind.REFERENCE, Kind.REPOSITORY, Kind.TAG)
+_SIZED = (DataType.NUMBER, DataType.SIZE, DataType.DURATION)
+_NAMES = (DataType.REFERENCE, DataType.REPOSITORY, DataType.TAG)
 _ORDERED_ONLY = ("<", "<=", ">", ">=")
 _WILDCARDS = "*%"
 """Wildcards that no image name has as a plain sign."""
 
 
-def test(node: ast.Expr, operator: str, left: b.Bound, right: b.Bound) -> b.Bound:
+def test(node: ast.Expr, operator: str, left: b.Expr, right: b.Expr) -> b.Expr:
     """Return the comparison of two values, or refuse it because of their kinds."""
     if operator in OF_TEXTS and not is_text(right.kind):
         raise TypeMismatch(
             f'"{operator}" wants a text on its right, but {called(right)} is {right.kind.value}', span=node.span
         )
     if operator == "has":
-        if left.kind is not Kind.LIST and not (left.kind is Kind.MAP and isinstance(left, b.Column)):
+        if left.kind is not DataType.LIST and not (left.kind is DataType.MAP and isinstance(left, b.Column)):
             raise TypeMismatch(
                 f'"has" wants a list or a map on its left, but {called(left)} is {left.kind.value}', span=node.span
             )
-        return b.Test("has", left, _ended(left, right))
-    if operator in ("like", "matches") and left.kind in (Kind.LIST, Kind.MAP) and isinstance(left, b.Column):
+        return b.Comparison("has", left, _ended(left, right))
+    if operator in ("like", "matches") and left.kind in (DataType.LIST, DataType.MAP) and isinstance(left, b.Column):
         _check_pattern(operator, left, right, node)
-        return b.Test(operator, left, right)  # any of its texts: of a map KEY=VALUE
-    if left.kind in (Kind.LIST, Kind.MAP):
-        advice = f"{called(left)} has X" if left.kind is Kind.LIST else f"{called(left)}.KEY {operator} X"
+        return b.Comparison(operator, left, right)  # any of its texts: of a map KEY=VALUE
+    if left.kind in (DataType.LIST, DataType.MAP):
+        advice = f"{called(left)} has X" if left.kind is DataType.LIST else f"{called(left)}.KEY {operator} X"
         raise TypeMismatch(
             f'{called(left)} is {left.kind.value} and cannot be compared with "{operator}"',
             span=node.span,
             hints=(advice,),
         )
     if operator in ("like", "matches"):
-        if not is_text(left.kind) and left.kind is not Kind.VERSION:
+        if not is_text(left.kind) and left.kind is not DataType.VERSION:
             raise TypeMismatch(f'"{operator}" wants a text, but {called(left)} is {left.kind.value}', span=node.span)
         _check_pattern(operator, left, right, node)
-        return b.Test(operator, left, right)
-    if Kind.DIGEST in (left.kind, right.kind) and (short := _short_id(operator, left, right)) is not None:
+        return b.Comparison(operator, left, right)
+    if DataType.DIGEST in (left.kind, right.kind) and (short := _short_id(operator, left, right)) is not None:
         return short
     comparable(left, right, node.span)
     if operator in ("=", "!="):
         _no_glob(operator, left, right, node)
-    if operator in _ORDERED_ONLY and left.kind is Kind.BOOLEAN:
+    if operator in _ORDERED_ONLY and left.kind is DataType.BOOLEAN:
         raise TypeMismatch(f"{called(left)} is {left.kind.value} and has no order", span=node.span)
-    if operator in ("=", "!=") and left.kind is Kind.REFERENCE and isinstance(right, b.Value):
+    if operator in ("=", "!=") and left.kind is DataType.REFERENCE and isinstance(right, b.Literal):
         return _as_name_or_written(operator, left, right)
-    return b.Test(operator, left, right)
+    return b.Comparison(operator, left, right)
 
 
-def _as_name_or_written(operator: str, left: b.Bound, name: b.Value) -> b.Bound:
+def _as_name_or_written(operator: str, left: b.Expr, name: b.Literal) -> b.Expr:
     """Return the comparison with a name: `v1` means `v1:latest`, and what another tool called `v1`."""
-    if name.said in ("", name.value):
-        return b.Test(operator, left, name)
-    written = name.replace(value=name.said)
+    if name.text in ("", name.value):
+        return b.Comparison(operator, left, name)
+    written = name.replace(value=name.text)
     if operator == "=":
-        return b.Among(left, (name, written))
-    return b.Every((b.Test(operator, left, name), b.Test(operator, left, written)))
+        return b.InList(left, (name, written))
+    return b.And((b.Comparison(operator, left, name), b.Comparison(operator, left, written)))
 
 
-def _no_glob(operator: str, left: b.Bound, right: b.Bound, node: ast.Expr) -> None:
+def _no_glob(operator: str, left: b.Expr, right: b.Expr, node: ast.Expr) -> None:
     """Refuse a pattern where a name is compared: no name has such a sign, so the test holds for none, or for all."""
-    if not isinstance(left, b.Column) or not isinstance(right, b.Value) or left.kind not in _NAMES:
+    if not isinstance(left, b.Column) or not isinstance(right, b.Literal) or left.kind not in _NAMES:
         return
-    said = right.said or str(right.value)
+    said = right.text or str(right.value)
     sign = next((sign for sign in said if sign in _WILDCARDS), None)
     if sign is not None:
         name = called(left)
@@ -98,15 +98,15 @@ def _no_glob(operator: str, left: b.Bound, right: b.Bound, node: ast.Expr) -> No
         raise error
 
 
-def _check_pattern(operator: str, left: b.Bound, right: b.Bound, node: ast.Expr) -> None:
+def _check_pattern(operator: str, left: b.Expr, right: b.Expr, node: ast.Expr) -> None:
     """Refuse a constant pattern that its operator does not read as it was meant."""
     if operator == "matches":
         check_pattern("matches", right, node)
-    elif isinstance(right, b.Value):
+    elif isinstance(right, b.Literal):
         _no_wildcards(str(right.value), left, node)
 
 
-def _no_wildcards(pattern: str, left: b.Bound, node: ast.Expr) -> None:
+def _no_wildcards(pattern: str, left: b.Expr, node: ast.Expr) -> None:
     """Refuse the wildcards of SQL in a glob, where they are plain signs.
 
     `%` is one unless a class or a backslash makes it plain; `_` is one where the pattern has no sign of a glob.
@@ -122,7 +122,7 @@ def _no_wildcards(pattern: str, left: b.Bound, node: ast.Expr) -> None:
         hints = (f"like {any_sign} where _ is any one character, like {itself} where it is a plain sign",)
     elif percent:
         hints = (f"like {any_sign}",)
-    elif left.kind in (Kind.LIST, Kind.MAP):
+    elif left.kind in (DataType.LIST, DataType.MAP):
         hints = (f"like {any_sign} for any one character, like {quote(pattern.replace('_', '[_]'))} for the sign _",)
     else:
         hints = (f"like {any_sign} for any one character, = {itself} for the text as it is",)
@@ -147,17 +147,17 @@ def _as_glob(pattern: str, wildcards: str) -> str:
     return re.sub(r"\\.|\[[!^]?\]?[^\]]*\]|[%_]", glob, pattern, flags=re.DOTALL)
 
 
-def _ended(left: b.Bound, right: b.Bound) -> b.Bound:
+def _ended(left: b.Expr, right: b.Expr) -> b.Expr:
     """Return what is looked for in a list, with the ending that its texts have and this one goes without."""
-    ending = left.field.ending if isinstance(left, b.Column) else ""
-    if not ending or not isinstance(right, b.Value) or ending[0] in str(right.value):
+    ending = left.field.optional_suffix if isinstance(left, b.Column) else ""
+    if not ending or not isinstance(right, b.Literal) or ending[0] in str(right.value):
         return right
     return right.replace(value=f"{right.value}{ending}")
 
 
-def check_pattern(name: str, pattern: b.Bound, node: ast.Expr) -> None:
+def check_pattern(name: str, pattern: b.Expr, node: ast.Expr) -> None:
     """Refuse a constant pattern that is none, before anything runs."""
-    if not isinstance(pattern, b.Value):
+    if not isinstance(pattern, b.Literal):
         return
     from imq.engine.query.matching import path_match, regex_search
 
@@ -168,9 +168,9 @@ def check_pattern(name: str, pattern: b.Bound, node: ast.Expr) -> None:
         raise
 
 
-def check_group(pattern: b.Bound, group: b.Bound, node: ast.Expr) -> None:
+def check_group(pattern: b.Expr, group: b.Expr, node: ast.Expr) -> None:
     """Refuse a group that a constant pattern does not have."""
-    if isinstance(pattern, b.Value) and isinstance(group, b.Value):
+    if isinstance(pattern, b.Literal) and isinstance(group, b.Literal):
         from imq.engine.query.matching import regex_capture
 
         try:
@@ -180,12 +180,12 @@ def check_group(pattern: b.Bound, group: b.Bound, node: ast.Expr) -> None:
             raise
 
 
-def comparable(left: b.Bound, right: b.Bound, span: Span | None) -> None:
+def comparable(left: b.Expr, right: b.Expr, span: Span | None) -> None:
     """Refuse two values that cannot be equal because of their kinds."""
     fits = (
         left.kind is right.kind
         or (is_text(left.kind) and is_text(right.kind))
-        or {left.kind, right.kind} == {Kind.NUMBER, Kind.SIZE}
+        or {left.kind, right.kind} == {DataType.NUMBER, DataType.SIZE}
     )
     if not fits:
         raise TypeMismatch(
@@ -194,49 +194,49 @@ def comparable(left: b.Bound, right: b.Bound, span: Span | None) -> None:
         )
 
 
-def result(operator: str, left: Kind, right: Kind) -> Kind | None:
+def result(operator: str, left: DataType, right: DataType) -> DataType | None:
     """Return the kind of an arithmetic result; None when the two do not go together."""
-    if left is Kind.TIME or right is Kind.TIME:
-        return {("-", Kind.TIME, Kind.TIME): Kind.DURATION}.get((operator, left, right)) or (
-            Kind.TIME if operator in "+-" and (left, right) == (Kind.TIME, Kind.DURATION) else None
+    if left is DataType.TIME or right is DataType.TIME:
+        return {("-", DataType.TIME, DataType.TIME): DataType.DURATION}.get((operator, left, right)) or (
+            DataType.TIME if operator in "+-" and (left, right) == (DataType.TIME, DataType.DURATION) else None
         )
     if left not in _SIZED or right not in _SIZED:
         return None
-    if Kind.DURATION in (left, right) and left is not right and operator in "+-%":
+    if DataType.DURATION in (left, right) and left is not right and operator in "+-%":
         return None
     if left is right:
-        return Kind.NUMBER if operator == "/" else left if operator != "*" or left is Kind.NUMBER else None
-    if right is Kind.NUMBER:
+        return DataType.NUMBER if operator == "/" else left if operator != "*" or left is DataType.NUMBER else None
+    if right is DataType.NUMBER:
         return left
-    return right if left is Kind.NUMBER and operator != "/" else None
+    return right if left is DataType.NUMBER and operator != "/" else None
 
 
-def _short_id(operator: str, left: b.Bound, right: b.Bound) -> b.Bound | None:
+def _short_id(operator: str, left: b.Expr, right: b.Expr) -> b.Expr | None:
     """Return the test of a digest against the start of one, when that is what is compared."""
-    operand, value = (left, right) if isinstance(right, b.Value) else (right, left)
-    if operator not in ("=", "!=") or not isinstance(value, b.Value) or is_digest(str(value.value)):
+    operand, value = (left, right) if isinstance(right, b.Literal) else (right, left)
+    if operator not in ("=", "!=") or not isinstance(value, b.Literal) or is_digest(str(value.value)):
         return None
     digits = hex_prefix(str(value.value))
     if digits is None:
         return None
-    starts = b.Starts(operand, f"sha256:{digits}")
-    return starts if operator == "=" else b.Every((b.IsKnown(operand, known=True), b.Negation(starts)))
+    starts = b.HasPrefix(operand, f"sha256:{digits}")
+    return starts if operator == "=" else b.And((b.IsKnown(operand, known=True), b.Not(starts)))
 
 
-def called(value: b.Bound) -> str:
+def called(value: b.Expr) -> str:
     """Return how an error calls a value."""
     match value:
         case b.Column(field):
             return field.name
-        case b.Item(field, key):
+        case b.MapItem(field, key):
             return f"{field.name}.{key}"
-        case b.Value(said=said):
+        case b.Literal(text=said):
             return f'"{said}"'
-        case b.Lookup(field, _, said):
+        case b.ImageField(field, _, said):
             return f"{field.name} of {said}"
-        case b.Apply(function):
+        case b.FunctionCall(function):
             return f"{function.name}(…)"
-        case b.Total(aggregate):
+        case b.AggregateCall(aggregate):
             return f"{aggregate.name}(…)"
         case _:
             return "this"

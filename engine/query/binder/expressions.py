@@ -6,11 +6,11 @@ Left of an operator a bare word is a field; right of one it is a value, read as 
 from __future__ import annotations
 
 from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
-from imq.engine.catalog.predicates import PHRASES
-from imq.engine.catalog.tables import ELSEWHERE, TABLES, TAGS, Kind, folded
+from imq.engine.catalog.predicates import PREDICATES
+from imq.engine.catalog.tables import ELSEWHERE, TABLES, TAGS, DataType, casefold_name
 from imq.engine.oci.reference import Reference
 from imq.engine.query import ir as b
-from imq.engine.query.visibility import unseen
+from imq.engine.query.visibility import refuse_unseen
 from imq.engine.units.time import parse_duration, parse_moment
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, NotFound, StatementError, TypeMismatch, UnknownName
@@ -49,14 +49,14 @@ class Expressions:
         self.table = table
         self.scope = scope
         self._related = related
-        self.named: dict[str, b.Bound] = {}
+        self.named: dict[str, b.Expr] = {}
         self.totals = False
-        self.singles: dict[tuple[str, ...], b.Bound] = {}
+        self.singles: dict[tuple[str, ...], b.Expr] = {}
 
-    def condition(self, node: ast.Expr, clause: str) -> b.Bound:
+    def condition(self, node: ast.Expr, clause: str) -> b.Expr:
         """Bind what must be true or false; `clause` names the word that wants it."""
         value = self.value(node)
-        if value.kind is not Kind.BOOLEAN:
+        if value.kind is not DataType.BOOLEAN:
             raise TypeMismatch(
                 f'"{clause}" wants a condition, but {write(node)} is {value.kind.value}',
                 span=node.span,
@@ -64,15 +64,15 @@ class Expressions:
             )
         return value
 
-    def value(self, node: ast.Expr) -> b.Bound:
+    def value(self, node: ast.Expr) -> b.Expr:
         """Bind an expression whose words stand on the left of operators."""
         match node:
             case ast.And(operands):
-                return b.Every(tuple(self.condition(operand, "and") for operand in operands))
+                return b.And(tuple(self.condition(operand, "and") for operand in operands))
             case ast.Or(operands):
-                return b.Any(tuple(self.condition(operand, "or") for operand in operands))
+                return b.Or(tuple(self.condition(operand, "or") for operand in operands))
             case ast.Not(operand):
-                return b.Negation(self.condition(operand, "not"))
+                return b.Not(self.condition(operand, "not"))
             case ast.Field():
                 return self._field(node)
             case ast.FieldOf():
@@ -87,7 +87,7 @@ class Expressions:
                 return self._comparison(node)
             case ast.Between(operand, low, high):
                 left = self.value(operand)
-                return b.Every(
+                return b.And(
                     (
                         test(node, ">=", left, self._right(low, left)),
                         test(node, "<=", left, self._right(high, left)),
@@ -99,7 +99,7 @@ class Expressions:
                 return b.IsKnown(b.Column(self.table.field(name)), not negated)
             case ast.Exists(rows, negated):
                 exists = b.Exists(self.rows(rows))
-                return b.Negation(exists) if negated else exists
+                return b.Not(exists) if negated else exists
             case ast.In(operand, _, rows) if rows is not None:
                 assert not isinstance(rows, ast.Variable)
                 return within(node, self.value(operand), self._related(rows, NOTHING, self.scope))
@@ -118,36 +118,36 @@ class Expressions:
         """Whether `no tags` means a list of the row, as manifests have one, and not rows that belong to it."""
         field = self.table.find(rows.table)
         bare = rows == ast.Query(rows.table) and self.table.relation(rows.table) is None
-        return bare and field is not None and field.kind is Kind.LIST
+        return bare and field is not None and field.type is DataType.LIST
 
-    def _known(self, operand: ast.Expr, *, known: bool) -> b.Bound:
+    def _known(self, operand: ast.Expr, *, known: bool) -> b.Expr:
         """Bind `is known`; of a relation (`base is known`, `has layer`) it is whether there are rows."""
         if (relation := owned(self, operand)) is not None:
             exists = b.Exists(self.rows(ast.Query(relation.name, span=operand.span)))
-            return exists if known else b.Negation(exists)
+            return exists if known else b.Not(exists)
         return b.IsKnown(self.value(operand), known)
 
-    def _comparison(self, node: ast.Comparison) -> b.Bound:
+    def _comparison(self, node: ast.Comparison) -> b.Expr:
         if node.operator in _MOMENTS:
             return self._moment(node)
         if isinstance(node.left, ast.Literal) and not isinstance(node.right, ast.Literal):
             right = self.value(node.right)
             return test(node, node.operator, self._right(node.left, right), right)
-        if node.operator == "has" and (relation := owned(self, node.left)) and relation.keys:
+        if node.operator == "has" and (relation := owned(self, node.left)) and relation.item_fields:
             return has_row(self, relation, node)
         left = self.value(node.left)
         if node.operator in OF_TEXTS and isinstance(node.right, ast.Literal):
-            if node.operator == "has" and isinstance(left, b.Column) and left.field.items is not Kind.TEXT:
+            if node.operator == "has" and isinstance(left, b.Column) and left.field.items is not DataType.TEXT:
                 self._check_word(node.right, left)
                 item = typed(self.literal(node.right), left.field.items, self.scope.zone, called(left))
-                return test(node, node.operator, left, item.replace(kind=Kind.TEXT))
+                return test(node, node.operator, left, item.replace(kind=DataType.TEXT))
             said = self.literal(node.right).text
-            if left.kind is not Kind.MAP or node.operator != "has":  # the keys of a map are any words
+            if left.kind is not DataType.MAP or node.operator != "has":  # the keys of a map are any words
                 self._check_word(node.right, left)
-            return test(node, node.operator, left, b.Value(said, Kind.TEXT, said))
+            return test(node, node.operator, left, b.Literal(said, DataType.TEXT, said))
         return test(node, node.operator, left, self._right(node.right, left))
 
-    def _right(self, node: ast.Expr, other: b.Bound) -> b.Bound:
+    def _right(self, node: ast.Expr, other: b.Expr) -> b.Expr:
         """Bind what stands on the right of an operator: a bare word is a value of the other side's kind."""
         if not isinstance(node, ast.Literal):
             return self.value(node)
@@ -158,7 +158,7 @@ class Expressions:
             if self._is_field(literal):
                 error.hints = (f"to mean the field, put a dot before it: .{literal.text}",)
                 error.replacement = f".{literal.text}"
-            elif other.kind is Kind.TIME and parse_duration(literal.text) is not None:
+            elif other.kind is DataType.TIME and parse_duration(literal.text) is not None:
                 error.hints = _readings_of_age(other, literal)
             raise
         except StatementError:  # it is no platform; it may be a field
@@ -167,7 +167,7 @@ class Expressions:
         self._check_word(literal, other)
         return value
 
-    def _check_word(self, node: ast.Literal, other: b.Bound) -> None:
+    def _check_word(self, node: ast.Literal, other: b.Expr) -> None:
         """Refuse a bare word as a value when it is the name of a field too: nobody knows which of them is meant."""
         known = other.field.values if isinstance(other, b.Column) else ()
         if node.text.lower() in known or not self._is_field(node):
@@ -186,25 +186,25 @@ class Expressions:
         name, *rest = split_path(node.text)
         field = self.table.find(name)
         if not rest:
-            return field is not None or folded(name) in self.named
-        if field is not None and field.kind is Kind.MAP:
+            return field is not None or casefold_name(name) in self.named
+        if field is not None and field.type is DataType.MAP:
             return True
-        if field is not None and field.kind is Kind.VERSION:
+        if field is not None and field.type is DataType.VERSION:
             return len(rest) == 1 and self.table.find(f"{field.name}_{rest[0]}") is not None
         relation = self.table.relation(name)
-        return relation is not None and not relation.many and TABLES[relation.table].find(rest[0]) is not None
+        return relation is not None and not relation.is_many and TABLES[relation.table].find(rest[0]) is not None
 
-    def _among(self, node: ast.In, left: b.Bound, items: tuple[ast.Expr, ...]) -> b.Bound:
+    def _among(self, node: ast.In, left: b.Expr, items: tuple[ast.Expr, ...]) -> b.Expr:
         tests = [test(node, "=", left, self._right(item, left)) for item in items]
-        values = [test.right for test in tests if isinstance(test, b.Test) and isinstance(test.right, b.Value)]
+        values = [test.right for test in tests if isinstance(test, b.Comparison) and isinstance(test.right, b.Literal)]
         if len(values) == len(tests):
-            return b.Among(left, tuple(values))
-        return b.Any(tuple(tests)) if len(tests) > 1 else tests[0]
+            return b.InList(left, tuple(values))
+        return b.Or(tuple(tests)) if len(tests) > 1 else tests[0]
 
-    def _moment(self, node: ast.Comparison) -> b.Bound:
+    def _moment(self, node: ast.Comparison) -> b.Expr:
         """Bind `before`, `after`, `since`, `within`: the right is a date, a duration ago, or an image's creation."""
         left = self.value(node.left)
-        if left.kind is not Kind.TIME:
+        if left.kind is not DataType.TIME:
             raise TypeMismatch(
                 f'"{node.operator}" wants a time on its left, but {called(left)} is {left.kind.value}', span=node.span
             )
@@ -212,31 +212,31 @@ class Expressions:
         operator = _MOMENTS[node.operator]
         if not isinstance(right, ast.Literal):
             value = self.value(right)
-            if value.kind is Kind.DURATION:
-                return b.Test(operator, left, self._ago(value))
-            if value.kind is not Kind.TIME or node.operator == "within":
+            if value.kind is DataType.DURATION:
+                return b.Comparison(operator, left, self._ago(value))
+            if value.kind is not DataType.TIME or node.operator == "within":
                 wanted = "a duration" if node.operator == "within" else "a time"
                 raise TypeMismatch(f"{called(value)} is {value.kind.value}, not {wanted}", span=right.span)
-            return b.Test(operator, left, value)
+            return b.Comparison(operator, left, value)
         literal = self.literal(right)
         self._check_word(literal, left)
         ago = parse_duration(literal.text.removesuffix(" ago"))
         if ago is not None:
-            return b.Test(operator, left, b.Value(self.scope.now - ago, Kind.TIME, literal.text))
+            return b.Comparison(operator, left, b.Literal(self.scope.now - ago, DataType.TIME, literal.text))
         moment = parse_moment(literal.text, self.scope.zone)
         if node.operator == "within":
             raise TypeMismatch('"within" wants a duration', span=literal.span, hints=("such as: within 30d",))
         if moment is not None:
-            return b.Test(operator, left, b.Value(moment, Kind.TIME, literal.text))
+            return b.Comparison(operator, left, b.Literal(moment, DataType.TIME, literal.text))
         # docker's rule: strictly before or after the image, so that it is itself left out
         created = self._lookup("created", literal)
-        return b.Test({">=": ">"}.get(operator, operator), left, created)
+        return b.Comparison({">=": ">"}.get(operator, operator), left, created)
 
-    def _ago(self, duration: b.Bound) -> b.Bound:
-        return b.Compute("-", b.Apply(FUNCTIONS["now"], (), Kind.TIME), duration, Kind.TIME)
+    def _ago(self, duration: b.Expr) -> b.Expr:
+        return b.Arithmetic("-", b.FunctionCall(FUNCTIONS["now"], (), DataType.TIME), duration, DataType.TIME)
 
-    def _phrase(self, node: ast.Phrase) -> b.Bound:
-        phrase = PHRASES[node.words]
+    def _phrase(self, node: ast.Phrase) -> b.Expr:
+        phrase = PREDICATES[node.words]
         if phrase.expand is not None:
             try:
                 return self.value(_placed(phrase.expand(node.arguments), node))
@@ -248,20 +248,20 @@ class Expressions:
                 raise StatementError(f'"{node.words}" is about images', code="phrase", span=node.span)
             (image,) = node.arguments
             literal = self.literal(image)
-            return b.Kin(node.words, self.image(literal), literal.text)
+            return b.ImageRelation(node.words, self.image(literal), literal.text)
         created = b.Column(self.table.field("created", node.span))
         (age,) = node.arguments
         if isinstance(age, ast.Literal):
             literal = self.literal(age)
-            value = typed(literal, Kind.DURATION, self.scope.zone)
+            value = typed(literal, DataType.DURATION, self.scope.zone)
             assert isinstance(value.value, int)
-            moment: b.Bound = b.Value(self.scope.now - value.value, Kind.TIME, f"{literal.text} ago")
+            moment: b.Expr = b.Literal(self.scope.now - value.value, DataType.TIME, f"{literal.text} ago")
         else:
             duration = self.value(age)
-            if duration.kind is not Kind.DURATION:
+            if duration.kind is not DataType.DURATION:
                 raise TypeMismatch(f"{called(duration)} is {duration.kind.value}, not a duration", span=age.span)
             moment = self._ago(duration)
-        return b.Test("<" if node.words == "older than" else ">", created, moment)
+        return b.Comparison("<" if node.words == "older than" else ">", created, moment)
 
     # Values
 
@@ -275,21 +275,21 @@ class Expressions:
             raise StatementError("this text is not valid UTF-8", code="encoding", span=node.span) from None
         return node
 
-    def _field(self, node: ast.Field) -> b.Bound:
+    def _field(self, node: ast.Field) -> b.Expr:
         name, *rest = node.path
-        if not rest and folded(name) in self.named:
-            return self.named[folded(name)]
+        if not rest and casefold_name(name) in self.named:
+            return self.named[casefold_name(name)]
         aggregate = AGGREGATES.get(name.lower()) if not rest else None
         if aggregate is not None and aggregate.bare and (self.totals or self.table.find(name) is None):
             return self.call(ast.Call(aggregate.name, (), span=node.span))
         known = self.table.find(name)
-        if rest and (relation := self.table.relation(name)) and (known is None or known.kind is not Kind.MAP):
+        if rest and (relation := self.table.relation(name)) and (known is None or known.type is not DataType.MAP):
             if node.path not in self.singles:
                 self.singles[node.path] = of_relation(self, relation, rest, node)
             return self.singles[node.path]
-        if rest and self.table.find(name) is None and folded(name) in ELSEWHERE:
-            raise StatementError(f'"{name}": {ELSEWHERE[folded(name)]}', code="unavailable", span=node.span)
-        if not rest and self.table.find(name) is None and name.lower() in PHRASES:
+        if rest and self.table.find(name) is None and casefold_name(name) in ELSEWHERE:
+            raise StatementError(f'"{name}": {ELSEWHERE[casefold_name(name)]}', code="unavailable", span=node.span)
+        if not rest and self.table.find(name) is None and name.lower() in PREDICATES:
             return self._phrase(ast.Phrase(name.lower(), (), node.span))
         if self.table is NOTHING:
             asked = name.lower() if name.lower() in TABLES else "images"
@@ -299,8 +299,13 @@ class Expressions:
                 span=node.span,
                 hints=(f"ask about rows: no {asked} where …, any {asked} where …, ({asked} … count) = 0",),
             )
-        if self.table.staged and (of_images := TABLES["images"].find(name)) and of_images.of_containers and not known:
-            raise unseen(of_images, node.span)
+        if (
+            self.table.is_staged
+            and (of_images := TABLES["images"].find(name))
+            and of_images.of_containers
+            and not known
+        ):
+            raise refuse_unseen(of_images, node.span)
         try:
             field = self.table.field(name, node.span)
         except UnknownName as error:
@@ -309,13 +314,13 @@ class Expressions:
             raise
         if not rest:
             return b.Column(field)
-        if field.kind is Kind.VERSION and self.table.find(f"{field.name}_{rest[0]}") is not None and len(rest) == 1:
+        if field.type is DataType.VERSION and self.table.find(f"{field.name}_{rest[0]}") is not None and len(rest) == 1:
             return b.Column(self.table.field(f"{field.name}_{rest[0]}"))
-        if field.kind is not Kind.MAP:
-            raise TypeMismatch(f'"{name}" is {field.kind.value} and has no "{".".join(rest)}"', span=node.span)
-        return b.Item(field, self.literal(ast.Literal(".".join(rest), span=node.span)).text)
+        if field.type is not DataType.MAP:
+            raise TypeMismatch(f'"{name}" is {field.type.value} and has no "{".".join(rest)}"', span=node.span)
+        return b.MapItem(field, self.literal(ast.Literal(".".join(rest), span=node.span)).text)
 
-    def _field_of(self, node: ast.FieldOf) -> b.Bound:
+    def _field_of(self, node: ast.FieldOf) -> b.Expr:
         if len(node.path) > 1:
             raise StatementError("one field of an image is wanted here", code="field-of", span=node.span)
         name = node.path[0].lower()
@@ -328,13 +333,13 @@ class Expressions:
             )
         return self._lookup(node.path[0], self.literal(node.target), node.span)
 
-    def _lookup(self, name: str, literal: ast.Literal, span: Span | None = None) -> b.Bound:
+    def _lookup(self, name: str, literal: ast.Literal, span: Span | None = None) -> b.Expr:
         """Bind a field of one image: of the store's, or, in a question to registries, of what a registry has."""
         images = self.scope.fetch.sources.native("images") or TABLES["images"]
         field = images.field(name, span)
-        if not self.table.staged:
+        if not self.table.is_staged:
             try:
-                return b.Lookup(field, self.image(literal), literal.text)
+                return b.ImageField(field, self.image(literal), literal.text)
             except NotFound as error:
                 if TAGS.find(field.name) is not None and literal.text.lower() not in TABLES:
                     asked = f"(tags of {literal.text} select {field.name} limit 1)"
@@ -344,7 +349,7 @@ class Expressions:
         column = ast.Column(ast.Field((there.name,), literal.span), span=literal.span)
         limit = ast.Window(ast.Literal("1"))
         named = ast.Query(TAGS.name, (ast.Literal(_whole(literal)),), select=(column,), limit=limit, span=literal.span)
-        return b.Single(self._related(named, NOTHING, self.scope), there.kind)
+        return b.ScalarSubquery(self._related(named, NOTHING, self.scope), there.type)
 
     def image(self, literal: ast.Literal) -> int:
         """Return the key of the image that a literal names."""
@@ -370,17 +375,17 @@ class Expressions:
                 )
             raise
 
-    def call(self, node: ast.Call) -> b.Bound:
+    def call(self, node: ast.Call) -> b.Expr:
         """Bind a function or an aggregate."""
         if node.name in AGGREGATES:
             return total_of(self, node) or total(self, node)
         return call(self, node)
 
-    def _arithmetic(self, node: ast.Arithmetic) -> b.Bound:
+    def _arithmetic(self, node: ast.Arithmetic) -> b.Expr:
         left = self._number(node.left)
         given = node.right
-        if left.kind is Kind.TIME and isinstance(given, ast.Literal) and parse_duration(given.text) is not None:
-            right: b.Bound = typed(given, Kind.DURATION, self.scope.zone)  # quoted ones too, as variables have them
+        if left.kind is DataType.TIME and isinstance(given, ast.Literal) and parse_duration(given.text) is not None:
+            right: b.Expr = typed(given, DataType.DURATION, self.scope.zone)  # quoted ones too, as variables have them
         else:
             right = self._number(given)
         kind = result(node.operator, left.kind, right.kind)
@@ -390,17 +395,17 @@ class Expressions:
                 f" {right.kind.value}",
                 span=node.span,
             )
-        return b.Compute(node.operator, left, right, kind)
+        return b.Arithmetic(node.operator, left, right, kind)
 
-    def _number(self, node: ast.Expr) -> b.Bound:
+    def _number(self, node: ast.Expr) -> b.Expr:
         """Bind an operand of arithmetic; a bare word that is no number can only be a field."""
         if isinstance(node, ast.Literal) and not node.quoted:
             value = guessed(node, self.scope.zone)
-            return self._field(ast.Field(split_path(node.text), node.span)) if value.kind is Kind.TEXT else value
+            return self._field(ast.Field(split_path(node.text), node.span)) if value.kind is DataType.TEXT else value
         return self.value(node)
 
 
-def _readings_of_age(time: b.Bound, literal: ast.Literal) -> tuple[str, str]:
+def _readings_of_age(time: b.Expr, literal: ast.Literal) -> tuple[str, str]:
     """Return both readings of a time that is compared with a duration."""
     name, age = called(time), literal.text
     return f"longer ago than that: {name} < {age} ago", f"less long ago than that: {name} > {age} ago"

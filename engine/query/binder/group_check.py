@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 def check_groups(
     query: ast.Query,
-    group: tuple[b.Bound, ...] | None,
-    columns: tuple[b.Selected, ...],
-    having: b.Bound | None,
-    order: tuple[b.Key, ...],
+    group: tuple[b.Expr, ...] | None,
+    columns: tuple[b.Projection, ...],
+    having: b.Expr | None,
+    order: tuple[b.SortKey, ...],
 ) -> None:
     """See that what is shown of a group has one value in it, and that there are groups where they are needed."""
     if group is None:
@@ -45,28 +45,30 @@ def check_groups(
         )
 
 
-def _check_grouped(value: b.Bound, group: tuple[b.Bound, ...], place: Span | None) -> None:
+def _check_grouped(value: b.Expr, group: tuple[b.Expr, ...], place: Span | None) -> None:
     """Refuse a field that is neither grouped by nor inside an aggregate: it has many values in a group."""
-    if value in group or isinstance(value, b.Total | b.Value | b.Lookup):
+    if value in group or isinstance(value, b.AggregateCall | b.Literal | b.ImageField):
         return
-    if isinstance(value, b.Column | b.Item):
+    if isinstance(value, b.Column | b.MapItem):
         raise StatementError(
             f'"{value.field.name}" has many values in a group',
             code="not-grouped",
             span=place,
             hints=(f"add it to group by, or take one of them: max({value.field.name}), list({value.field.name})",),
         )
-    if isinstance(value, b.Kin | b.Keyed) or ((query := b.inner(value)) is not None and query.link):
+    if isinstance(value, b.ImageRelation | b.RowInSubquery) or (
+        (query := b.subquery_of(value)) is not None and query.join
+    ):
         raise StatementError(
             "this is about one row, and a group has many",
             code="not-grouped",
             span=place,
             hints=("put it into where, or group by it",),
         )
-    for part in b.parts(value):
+    for part in b.children(value):
         _check_grouped(part, group, place)
 
 
-def has_total(value: b.Bound) -> bool:
+def has_total(value: b.Expr) -> bool:
     """Whether an aggregate stands in an expression."""
-    return isinstance(value, b.Total) or any(has_total(part) for part in b.parts(value))
+    return isinstance(value, b.AggregateCall) or any(has_total(part) for part in b.children(value))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from imq.engine.catalog.schema import Kind
+from imq.engine.catalog.schema import DataType
 from imq.engine.oci.digest import hex_prefix
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
-from imq.engine.query.ir import Value
+from imq.engine.query.ir import Literal
 from imq.engine.units.size import parse_size
 from imq.engine.units.time import parse_duration, parse_moment
 from imq.grammar.errors import InvalidReference, StatementError, TypeMismatch
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 _NUMBER = r"-?\d{1,40}(\.\d{1,40})?\Z"
 _LARGEST = (1 << 63) - 1
-_TEXTS = (Kind.TEXT, Kind.REFERENCE, Kind.REPOSITORY, Kind.TAG, Kind.DIGEST, Kind.PLATFORM)
+_TEXTS = (DataType.TEXT, DataType.REFERENCE, DataType.REPOSITORY, DataType.TAG, DataType.DIGEST, DataType.PLATFORM)
 _EXAMPLES = {
-    Kind.NUMBER: "such as 3 or 2.5",
-    Kind.SIZE: "such as 100MB or 1.5GiB",
-    Kind.TIME: "such as 2024-01-31 or 2024-01-31T10:00:00Z",
-    Kind.DURATION: "such as 30d, 2 weeks or 12h",
-    Kind.BOOLEAN: "true or false",
-    Kind.VERSION: "such as 7.2 or v1.14.3",
-    Kind.DIGEST: "such as sha256:… or the first hex digits of one",
+    DataType.NUMBER: "such as 3 or 2.5",
+    DataType.SIZE: "such as 100MB or 1.5GiB",
+    DataType.TIME: "such as 2024-01-31 or 2024-01-31T10:00:00Z",
+    DataType.DURATION: "such as 30d, 2 weeks or 12h",
+    DataType.BOOLEAN: "true or false",
+    DataType.VERSION: "such as 7.2 or v1.14.3",
+    DataType.DIGEST: "such as sha256:… or the first hex digits of one",
 }
 
 
@@ -41,28 +41,28 @@ def parse_number(text: str) -> int | float | None:
     return float(text) if "." in text else int(text)
 
 
-def typed(literal: ast.Literal, kind: Kind, zone: tzinfo | None, what: str = "") -> Value:
+def typed(literal: ast.Literal, kind: DataType, zone: tzinfo | None, what: str = "") -> Literal:
     """Return the literal as a value of `kind`; `what` names what it is compared with, for the error."""
     text = literal.text
     value: str | int | float | None
-    if kind in (Kind.TEXT, Kind.TAG, Kind.LIST, Kind.MAP):
+    if kind in (DataType.TEXT, DataType.TAG, DataType.LIST, DataType.MAP):
         value = text
-    elif kind in (Kind.REFERENCE, Kind.REPOSITORY):
+    elif kind in (DataType.REFERENCE, DataType.REPOSITORY):
         value = _name(text, kind)
-    elif kind is Kind.BOOLEAN:
+    elif kind is DataType.BOOLEAN:
         value = {"true": 1, "yes": 1, "false": 0, "no": 0}.get(text.lower())
-    elif kind is Kind.DIGEST:
+    elif kind is DataType.DIGEST:
         digits = hex_prefix(text)
         value = None if digits is None and not text.startswith("sha512:") else text.lower()
-    elif kind is Kind.NUMBER:
+    elif kind is DataType.NUMBER:
         value = parse_number(text)
-    elif kind is Kind.SIZE:
+    elif kind is DataType.SIZE:
         value = parse_size(text)
-    elif kind is Kind.DURATION:
+    elif kind is DataType.DURATION:
         value = parse_duration(text)
-    elif kind is Kind.PLATFORM:
+    elif kind is DataType.PLATFORM:
         value = _platform(literal)
-    elif kind is Kind.VERSION:
+    elif kind is DataType.VERSION:
         from imq.engine.oci.tag_version import read_version
 
         told = read_version(text)
@@ -78,16 +78,16 @@ def typed(literal: ast.Literal, kind: Kind, zone: tzinfo | None, what: str = "")
         )
     if isinstance(value, int) and abs(value) > _LARGEST:
         raise TypeMismatch(f'"{text[:80]}" is too large', span=literal.span)
-    return Value(value, kind, text)
+    return Literal(value, kind, text)
 
 
-def _name(text: str, kind: Kind) -> str:
+def _name(text: str, kind: DataType) -> str:
     """Return the familiar form of a name, so that `docker.io/library/redis` finds `redis`; else the text itself."""
     try:
         reference = Reference.parse(text)
     except InvalidReference:
         return text
-    if kind is Kind.REFERENCE:
+    if kind is DataType.REFERENCE:
         return str(reference.with_default_tag())
     return text if reference.tag or reference.digest else reference.familiar_name
 
@@ -116,24 +116,24 @@ def _platform(literal: ast.Literal) -> str:
     return platform.canonical
 
 
-def guessed(literal: ast.Literal, zone: tzinfo | None) -> Value:
+def guessed(literal: ast.Literal, zone: tzinfo | None) -> Literal:
     """Return the literal as the kind it looks like; a quoted one is a text."""
     text = literal.text
     if not literal.quoted:
-        readers: tuple[tuple[Kind, Callable[[str], int | float | None]], ...] = (
-            (Kind.NUMBER, parse_number),
-            (Kind.DURATION, parse_duration),
-            (Kind.SIZE, parse_size),
-            (Kind.TIME, lambda moment: parse_moment(moment, zone)),
+        readers: tuple[tuple[DataType, Callable[[str], int | float | None]], ...] = (
+            (DataType.NUMBER, parse_number),
+            (DataType.DURATION, parse_duration),
+            (DataType.SIZE, parse_size),
+            (DataType.TIME, lambda moment: parse_moment(moment, zone)),
         )
         for kind, reader in readers:
             if (value := reader(text)) is not None and abs(value) <= _LARGEST:
-                return Value(value, kind, text)
+                return Literal(value, kind, text)
         if text.lower() in ("true", "false"):
-            return Value(int(text.lower() == "true"), Kind.BOOLEAN, text)
-    return Value(text, Kind.TEXT, text)
+            return Literal(int(text.lower() == "true"), DataType.BOOLEAN, text)
+    return Literal(text, DataType.TEXT, text)
 
 
-def is_text(kind: Kind) -> bool:
+def is_text(kind: DataType) -> bool:
     """Whether values of this kind are texts underneath."""
     return kind in _TEXTS

@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def aligned(columns: Sequence[b.Selected]) -> tuple[b.Selected, ...]:
+def aligned(columns: Sequence[b.Projection]) -> tuple[b.Projection, ...]:
     """Return columns whose lists of the same rows say so: each is ordered by the first, and keeps what is unknown.
 
     A list alone has what is known, in its own order; so has a list of distinct values.
     """
-    beside: dict[object, list[b.Bound]] = {}
+    beside: dict[object, list[b.Expr]] = {}
     for value in (value for column in columns for value in b.walk((column.value,))):
         if (found := _list_of(value)) is not None and found[1] not in (same := beside.setdefault(found[0], [])):
             same.append(found[1])
@@ -22,13 +22,13 @@ def aligned(columns: Sequence[b.Selected]) -> tuple[b.Selected, ...]:
     if not several:
         return tuple(columns)
 
-    def align(value: b.Bound) -> b.Bound:
+    def align(value: b.Expr) -> b.Expr:
         found = _list_of(value)
         if found is None or found[0] not in several:
             return value
-        if isinstance(value, b.Total):
+        if isinstance(value, b.AggregateCall):
             return value.replace(beside=several[found[0]])
-        assert isinstance(value, b.Single)
+        assert isinstance(value, b.ScalarSubquery)
         (column,) = value.select.columns
         total = column.value.replace(beside=several[found[0]])
         return value.replace(select=value.select.replace(columns=(column.replace(value=total),)))
@@ -36,13 +36,13 @@ def aligned(columns: Sequence[b.Selected]) -> tuple[b.Selected, ...]:
     return tuple(column.replace(value=b.mapped(column.value, align)) for column in columns)
 
 
-def _list_of(value: b.Bound) -> tuple[object, b.Bound] | None:
+def _list_of(value: b.Expr) -> tuple[object, b.Expr] | None:
     """Return what rows a list is of, so that it can be compared, and what it lists; None for what is no list."""
     rows: object = ()
-    if isinstance(value, b.Single) and len(value.select.columns) == 1:
+    if isinstance(value, b.ScalarSubquery) and len(value.select.columns) == 1:
         select = value.select
-        rows = (select.table.name, select.link, select.where, select.base, select.of)
+        rows = (select.table.name, select.join, select.where, select.base, select.targets)
         value = select.columns[0].value
-    if isinstance(value, b.Total) and value.aggregate.name == "list" and not value.distinct and value.argument:
+    if isinstance(value, b.AggregateCall) and value.aggregate.name == "list" and not value.distinct and value.argument:
         return rows, value.argument
     return None

@@ -6,7 +6,7 @@ Variables and views were replaced before (expansion.py).
 from __future__ import annotations
 
 from imq.engine.catalog.functions import AGGREGATES
-from imq.engine.catalog.tables import ELSEWHERE, TABLES, Field, Kind, Of, Table, folded
+from imq.engine.catalog.tables import ELSEWHERE, TABLES, DataType, Field, Table, TargetKind, casefold_name
 from imq.engine.query import ir as b
 from imq.grammar import ast
 from imq.grammar.errors import (
@@ -54,7 +54,7 @@ def bind(
     return _Binder(rows, scope, mentioned=mentioned).bind(wanted)
 
 
-def bind_condition(condition: ast.Expr, scope: Scope) -> b.Bound:
+def bind_condition(condition: ast.Expr, scope: Scope) -> b.Expr:
     """Return a condition that is about no row (that of an `assert`) with every name resolved."""
     return Expressions(NOTHING, scope, _related).condition(condition, "assert")
 
@@ -119,14 +119,14 @@ class _Binder:
         columns = aligned(self._columns(wanted))
         if group is None and any(has_total(column.value) for column in columns):
             group = ()
-        expressions.named = {folded(column.name): column.value for column in columns}
+        expressions.named = {casefold_name(column.name): column.value for column in columns}
         having = expressions.condition(query.having, "having") if query.having is not None else None
         order = self._order(group)
         check_groups(query, group, columns, having, order)
         base = self._base
         if isinstance(base, b.Select) and _only_filters(base):  # one query in place of a query of a query
-            where = b.Every(tuple(part for part in (base.where, where) if part is not None)) if base.where else where
-            of, base = base.of, base.base
+            where = b.And(tuple(part for part in (base.where, where) if part is not None)) if base.where else where
+            of, base = base.targets, base.base
         return b.Select(
             self._table,
             columns,
@@ -142,7 +142,7 @@ class _Binder:
             query.count,
             base,
             self._link(),
-            whole=not query.select and group is None and not query.count,
+            is_whole_rows=not query.select and group is None and not query.count,
             nonempty=self._named() if query.nonempty else "",
         )
 
@@ -150,7 +150,7 @@ class _Binder:
         """Return how rows of a relation belong to the row outside; of a union's relation, how those of each member do."""
         if self._relation is None:
             return ""
-        return "|".join(member.link for member in self._relation.members or (self._relation,))
+        return "|".join(member.join for member in self._relation.members or (self._relation,))
 
     # Where the rows come from
 
@@ -167,7 +167,7 @@ class _Binder:
         if isinstance(base, b.Union):
             base = base.left
         if base is not None:
-            return base.table if base.whole else derived(base)
+            return base.table if base.is_whole_rows else derived(base)
         table = TABLES.get(query.table.lower())
         if table is None:
             if query.table.lower() in ELSEWHERE:
@@ -198,7 +198,7 @@ class _Binder:
     def _expressions_of(self, table: Table) -> Expressions:
         return Expressions(table, self._scope, _related)
 
-    def _keys(self, node: ast.Combination, table: Table) -> tuple[b.Bound, ...]:
+    def _keys(self, node: ast.Combination, table: Table) -> tuple[b.Expr, ...]:
         """Return what rows of a table are told apart by in a combination."""
         expressions = self._expressions_of(table)
         if node.by:
@@ -207,9 +207,9 @@ class _Binder:
 
     def _targets(self) -> tuple[int | b.Select, ...] | None:
         query, table = self._query, self._table
-        if not query.targets or table.takes is Of.FILE or table.staged:
+        if not query.targets or table.target is TargetKind.FILE or table.is_staged:
             return None
-        if table.takes is Of.NOTHING:
+        if table.target is TargetKind.NOTHING:
             raise StatementError(
                 f'"{table.name}" takes no "of"',
                 code="target",
@@ -222,7 +222,7 @@ class _Binder:
         if isinstance(target, ast.Literal):
             return self._expressions.image(target)
         select = self._target_rows(target)
-        if not select.whole or select.table.name != "images":
+        if not select.is_whole_rows or select.table.name != "images":
             raise StatementError(
                 f"{self._table.name} are of images: the query in parentheses gives something else",
                 code="target",
@@ -232,69 +232,69 @@ class _Binder:
 
     # Clauses
 
-    def _columns(self, wanted: Sequence[Field] | None) -> tuple[b.Selected, ...]:
+    def _columns(self, wanted: Sequence[Field] | None) -> tuple[b.Projection, ...]:
         query = self._query
         if query.select:
             columns = tuple(self._selected(column) for column in query.select)
             seen: set[str] = set()
             for column, written in zip(columns, query.select, strict=True):
-                if folded(column.name) in seen:
+                if casefold_name(column.name) in seen:
                     raise StatementError(
                         f'two columns are called "{column.name}"',
                         code="repeated",
                         span=written.span,
                         hints=('add: as "NAME"',),
                     )
-                seen.add(folded(column.name))
+                seen.add(casefold_name(column.name))
             return columns
         if query.group:
             keys = tuple(self._selected(ast.Column(key, span=key.span)) for key in query.group)
             return (*keys, self._selected(ast.Column(ast.Call("count", ()))))
-        fields = wanted if wanted is not None else [self._table.field(name) for name in self._table.shown]
-        return tuple(b.Selected(field.name, b.Column(field), field.heading, field) for field in fields)
+        fields = wanted if wanted is not None else [self._table.field(name) for name in self._table.default_columns]
+        return tuple(b.Projection(field.name, b.Column(field), field.heading, field) for field in fields)
 
-    def _selected(self, column: ast.Column) -> b.Selected:
+    def _selected(self, column: ast.Column) -> b.Projection:
         value = self._expressions.value(column.value)
         field = value.field if isinstance(value, b.Column) else None
         name = column.name or (field.name if field else _written(column.value))
         title = field.heading if field and not column.name else name.upper().replace("_", " ")
         if not column.name and self._table.name == "images" and value == _ROWS:
             title = "COUNT(NAMES)"  # a row is a name, and an image can have several
-        return b.Selected(name, value, title, field)
+        return b.Projection(name, value, title, field)
 
-    def _order(self, group: tuple[b.Bound, ...] | None) -> tuple[b.Key, ...]:
+    def _order(self, group: tuple[b.Expr, ...] | None) -> tuple[b.SortKey, ...]:
         """Return the keys that were asked for; rows that are equal in them stand in the usual order."""
-        asked = tuple(b.Key(self._expressions.value(key.key), key.descending) for key in self._query.order)
+        asked = tuple(b.SortKey(self._expressions.value(key.key), key.descending) for key in self._query.order)
         values = [key.value for key in asked]
         return (*asked, *(key for key in self._usual_order(group) if key.value not in values))
 
-    def _usual_order(self, group: tuple[b.Bound, ...] | None) -> tuple[b.Key, ...]:
+    def _usual_order(self, group: tuple[b.Expr, ...] | None) -> tuple[b.SortKey, ...]:
         if group is not None:
-            return tuple(b.Key(key, descending=False) for key in group)
+            return tuple(b.SortKey(key, descending=False) for key in group)
         base = self._base
-        if isinstance(base, b.Select) and base.whole:
+        if isinstance(base, b.Select) and base.is_whole_rows:
             return base.order
         if not self._table.order:
-            return (b.Key(b.Place(), descending=False),)
+            return (b.SortKey(b.RowNumber(), descending=False),)
         oldest_first = self._query.until is not None  # what is to go, as long as nothing else was said
         return tuple(
-            b.Key(b.Column(self._table.field(name.lstrip("-"))), name.startswith("-") and not oldest_first)
+            b.SortKey(b.Column(self._table.field(name.lstrip("-"))), name.startswith("-") and not oldest_first)
             for name in self._table.order
         )
 
-    def _cut(self, window: ast.Window | None) -> b.Cut | None:
+    def _cut(self, window: ast.Window | None) -> b.Limit | None:
         if window is None:
             return None
-        return b.Cut(self._whole(window.count), tuple(self._expressions.value(key) for key in window.per))
+        return b.Limit(self._whole(window.count), tuple(self._expressions.value(key) for key in window.per))
 
-    def _spared(self) -> b.Spared | None:
+    def _spared(self) -> b.KeepNewest | None:
         newest = self._query.newest
         if newest is None:
             return None
         by = self._expressions.value(newest.by) if newest.by is not None else b.Column(self._table.field("created"))
-        return b.Spared(self._whole(newest.count), tuple(self._expressions.value(key) for key in newest.per), by)
+        return b.KeepNewest(self._whole(newest.count), tuple(self._expressions.value(key) for key in newest.per), by)
 
-    def _until(self) -> b.Until | None:
+    def _until(self) -> b.UntilSize | None:
         until = self._query.until
         if until is None:
             return None
@@ -307,9 +307,9 @@ class _Binder:
             )
         if not isinstance(until.size, ast.Literal):
             raise TypeMismatch("a size is wanted here", span=until.size.span, hints=("such as 16GB",))
-        size = typed(self._expressions.literal(until.size), Kind.SIZE, self._scope.zone).value
+        size = typed(self._expressions.literal(until.size), DataType.SIZE, self._scope.zone).value
         assert isinstance(size, int)
-        return b.Until(size, until.operator == "<")
+        return b.UntilSize(size, until.operator == "<")
 
     def _whole(self, node: ast.Expr) -> int:
         number = _constant(node)
@@ -322,12 +322,12 @@ class _Binder:
         return write(self._query.replace(nonempty=False))
 
 
-_ROWS = b.Total(AGGREGATES["count"], None, distinct=False, kind=Kind.NUMBER)
+_ROWS = b.AggregateCall(AGGREGATES["count"], None, distinct=False, kind=DataType.NUMBER)
 
 
 def _only_filters(select: b.Select) -> bool:
     """Whether a query does nothing but choose rows one by one."""
-    return select.whole and not select.cut and not select.link and not select.nonempty
+    return select.is_whole_rows and not select.is_limited and not select.join and not select.nonempty
 
 
 def _constant(node: ast.Expr) -> int | float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.tables import DERIVED, TABLES, Field, Kind, Of, Table, folded
+from imq.engine.catalog.tables import DERIVED, TABLES, DataType, Field, Table, TargetKind, casefold_name
 from imq.engine.query import ir as b
 from imq.grammar import ast
 from imq.grammar.errors import StatementError
@@ -13,7 +13,7 @@ from .comparisons import comparable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Keys = Callable[[ast.Combination, Table], tuple[b.Bound, ...]]
+    Keys = Callable[[ast.Combination, Table], tuple[b.Expr, ...]]
 
 _ABOUT_WHOLE = "what is meant for the whole stands behind parentheses: (… union …) count"
 
@@ -32,11 +32,11 @@ def joined(node: ast.Combination) -> ast.Query | None:
             return None
         plain = ast.Query(query.table, query.targets, query.sources, span=query.span)
         table = TABLES.get(query.table.lower())
-        if query != plain or table is None or table.takes in (Of.FILE, Of.IMAGES, Of.NOTHING):
+        if query != plain or table is None or table.target in (TargetKind.FILE, TargetKind.IMAGES, TargetKind.NOTHING):
             return None
         if node.by and node.by != tuple(ast.Field((name,)) for name in table.key):
             return None
-        if table.takes is Of.TERM or not (query.targets or query.sources):
+        if table.target is TargetKind.TERM or not (query.targets or query.sources):
             return None
         sides.append(query)
     left, right = sides
@@ -52,7 +52,7 @@ def names_in(node: Record) -> frozenset[str]:
     found = set()
     level: list[Record] = [node]
     while level:
-        found |= {folded(one.path[0]) for one in level if isinstance(one, ast.Field)}
+        found |= {casefold_name(one.path[0]) for one in level if isinstance(one, ast.Field)}
         level = [child for one in level for child in ast.children(one)]
     return frozenset(found)
 
@@ -69,7 +69,7 @@ def combine(
             raise StatementError(
                 "a count has no rows to combine", code="combination", span=written.span, hints=(_ABOUT_WHOLE,)
             )
-    if node.operator == "union" and left.whole and right.whole and left.table != right.table:
+    if node.operator == "union" and left.is_whole_rows and right.is_whole_rows and left.table != right.table:
         left, right = _as_columns(left, mentioned), _as_columns(right, mentioned)
     left_rows, right_rows = _as_base(left), _as_base(right)
     if not node.by and key_names(left_rows.table) != key_names(right_rows.table):
@@ -77,22 +77,26 @@ def combine(
             "by what are rows of the two sides the same?",
             code="combination",
             span=node.span,
-            hints=(f"say it: … {node.operator} … by name", _ABOUT_WHOLE if not right.whole else ""),
+            hints=(f"say it: … {node.operator} … by name", _ABOUT_WHOLE if not right.is_whole_rows else ""),
         )
     left_keys, right_keys = keys(node, left_rows.table), keys(node, right_rows.table)
     for one, other in zip(left_keys, right_keys, strict=True):
         comparable(one, other, node.span)
     if node.operator != "union":
-        among: b.Bound = b.Keyed(left_keys, _key_select(right_rows, right_keys))
-        return left_rows.replace(where=b.Negation(among) if node.operator == "except" else among)
-    if left.whole != right.whole or (left.whole and left.table != right.table) or not _same_columns(left, right):
+        among: b.Expr = b.RowInSubquery(left_keys, _key_select(right_rows, right_keys))
+        return left_rows.replace(where=b.Not(among) if node.operator == "except" else among)
+    if (
+        left.is_whole_rows != right.is_whole_rows
+        or (left.is_whole_rows and left.table != right.table)
+        or not _same_columns(left, right)
+    ):
         raise StatementError(
             "the two sides of a union have other columns",
             code="combination",
             span=node.span,
             hints=("select the same ones, in the same order, on both sides",),
         )
-    new = b.Negation(b.Keyed(right_keys, _key_select(left_rows, left_keys)))
+    new = b.Not(b.RowInSubquery(right_keys, _key_select(left_rows, left_keys)))
     return b.Union(left_rows, right_rows.replace(where=new))
 
 
@@ -103,7 +107,7 @@ def derived(select: b.Select) -> Table:
         for column in select.columns
     )
     if select.count:
-        fields = (Field("count", Kind.NUMBER, "how many rows there are"),)
+        fields = (Field("count", DataType.NUMBER, "how many rows there are"),)
     return Table(
         "the rows", "what the query in parentheses answers", fields, tuple(f.name for f in fields), (), view=DERIVED
     )
@@ -116,35 +120,35 @@ def key_names(table: Table) -> tuple[str, ...]:
 
 def _as_base(select: b.Select) -> b.Select:
     """Return a query of all rows of a query."""
-    if select.whole:
-        return b.Select(select.table, select.columns, base=select, order=select.order, whole=True)
+    if select.is_whole_rows:
+        return b.Select(select.table, select.columns, base=select, order=select.order, is_whole_rows=True)
     table = derived(select)
-    columns = tuple(b.Selected(f.name, b.Column(f), f.heading, f) for f in table.fields)
-    place = (b.Key(b.Place(), descending=False),)
-    return b.Select(table, columns, base=select, order=place, whole=True)
+    columns = tuple(b.Projection(f.name, b.Column(f), f.heading, f) for f in table.fields)
+    place = (b.SortKey(b.RowNumber(), descending=False),)
+    return b.Select(table, columns, base=select, order=place, is_whole_rows=True)
 
 
 def _as_columns(select: b.Select, mentioned: frozenset[str]) -> b.Select:
     """Return whole rows as columns: of what registries have, what lists tell or is mentioned; else what is shown."""
-    if not select.table.staged:
-        return select.replace(whole=False)
+    if not select.table.is_staged:
+        return select.replace(is_whole_rows=False)
     fields = [
         field
         for field in select.table.fields
-        if field.level is None or not mentioned.isdisjoint(map(folded, (field.name, *field.aliases)))
+        if field.level is None or not mentioned.isdisjoint(map(casefold_name, (field.name, *field.aliases)))
     ]
-    columns = tuple(b.Selected(field.name, b.Column(field), field.heading, field) for field in fields)
-    return select.replace(columns=columns, whole=False)
+    columns = tuple(b.Projection(field.name, b.Column(field), field.heading, field) for field in fields)
+    return select.replace(columns=columns, is_whole_rows=False)
 
 
-def _key_select(rows: b.Select, keys: tuple[b.Bound, ...]) -> b.Select:
-    columns = tuple(b.Selected(f"k{place}", key, "") for place, key in enumerate(keys))
-    return rows.replace(columns=columns, order=(), whole=False)
+def _key_select(rows: b.Select, keys: tuple[b.Expr, ...]) -> b.Select:
+    columns = tuple(b.Projection(f"k{place}", key, "") for place, key in enumerate(keys))
+    return rows.replace(columns=columns, order=(), is_whole_rows=False)
 
 
 def _same_columns(left: b.Select, right: b.Select) -> bool:
-    if left.whole:
+    if left.is_whole_rows:
         return True
-    return [(folded(c.name), c.value.kind) for c in left.columns] == [
-        (folded(c.name), c.value.kind) for c in right.columns
+    return [(casefold_name(c.name), c.value.kind) for c in left.columns] == [
+        (casefold_name(c.name), c.value.kind) for c in right.columns
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.tables import Of, Table
+from imq.engine.catalog.tables import Table, TargetKind
 from imq.engine.oci.reference import Reference
 from imq.engine.query import ir as b
 from imq.engine.query.source import NativeTable, SourceRef, StagedTable, TableUse
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from .scope import Scope
 
 _EXAMPLES = {
-    Of.NAMES: "of registry.local:5000/team/app:1",
-    Of.IMAGES: "of registry.local:5000/team/app:1",
-    Of.TERM: "redis",
-    Of.REPOSITORIES: "of registry.local:5000/team/app",
+    TargetKind.NAMES: "of registry.local:5000/team/app:1",
+    TargetKind.IMAGES: "of registry.local:5000/team/app:1",
+    TargetKind.TERM: "redis",
+    TargetKind.REPOSITORIES: "of registry.local:5000/team/app",
 }
 
 
@@ -55,7 +55,7 @@ class TableResolver:
         """Return the table as SQL will know it."""
         uses = self._uses(table)
         targets: tuple[str | b.Select, ...] = ()
-        if table.takes is Of.FILE:
+        if table.target is TargetKind.FILE:
             targets = self._paths(table)
         elif any(isinstance(use.provider, StagedTable) for use in uses):
             targets = tuple(self._target(target, table) for target in self._query.targets)
@@ -70,7 +70,7 @@ class TableResolver:
             for ref, node in zip(refs, self._query.sources, strict=True):
                 self._check(table, ref, node)
             return self._uses_of(table, refs)
-        if self._query.targets and table.takes is not Of.FILE:
+        if self._query.targets and table.target is not TargetKind.FILE:
             return [self._use_of_targets(table)]
         return self._uses_of(table, self._default_refs) or [self._only_use(table)]
 
@@ -92,7 +92,7 @@ class TableResolver:
         for use in uses:
             if not isinstance(use.provider, StagedTable):
                 return use
-        example = _EXAMPLES.get(table.takes, "in registry.local:5000")
+        example = _EXAMPLES.get(table.target, "in registry.local:5000")
         raise StatementError(
             f'"{table.name}": of what?',
             code="target",
@@ -110,7 +110,9 @@ class TableResolver:
                 holder = next((use for use in uses if self._fetch.sources[use.source].holds(target.text)), None)
             else:
                 bound = self._rows(target).table
-                holder = next((use for use in uses if use.source == bound.source), staged[0] if bound.staged else None)
+                holder = next(
+                    (use for use in uses if use.source == bound.source), staged[0] if bound.is_staged else None
+                )
             if holder is not None and not isinstance(holder.provider, NativeTable):
                 return holder
         return uses[0]
@@ -143,7 +145,7 @@ class TableResolver:
         """Bind what follows `of`: a name, or a query of names."""
         if isinstance(target, ast.Literal):
             literal = self._expressions.literal(target)
-            if table.takes is not Of.TERM:
+            if table.target is not TargetKind.TERM:
                 check_reference(literal)
             return literal.text
         return self._names(target, table)
@@ -155,13 +157,15 @@ class TableResolver:
         """
         select = self._rows(target)
         inside = select.table.relation(table.name)
-        if select.whole and inside is not None and inside.drives and table.takes is Of.IMAGES:
-            fields = [select.table.field(name) for name in inside.drives]
-            columns = tuple(b.Selected(field.name, b.Column(field), field.heading, field) for field in fields)
-            return select.replace(columns=columns, whole=False)
+        if select.is_whole_rows and inside is not None and inside.lookup_fields and table.target is TargetKind.IMAGES:
+            fields = [select.table.field(name) for name in inside.lookup_fields]
+            columns = tuple(b.Projection(field.name, b.Column(field), field.heading, field) for field in fields)
+            return select.replace(columns=columns, is_whole_rows=False)
         name = select.table.find("name") or (select.table.find("line") if select.table.name == "lines" else None)
-        if select.whole and name is not None:
-            return select.replace(columns=(b.Selected(name.name, b.Column(name), name.heading, name),), whole=False)
+        if select.is_whole_rows and name is not None:
+            return select.replace(
+                columns=(b.Projection(name.name, b.Column(name), name.heading, name),), is_whole_rows=False
+            )
         if len(select.columns) != 1 or select.count or not is_text(select.columns[0].value.kind):
             raise StatementError(
                 "names are wanted here: a query of rows that have names, or one with one column of texts",

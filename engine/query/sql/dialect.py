@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.tables import Kind
+from imq.engine.catalog.tables import DataType
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SECOND = 1_000_000_000
-_LISTED_AS = frozenset({Kind.TIME, Kind.DURATION, Kind.BOOLEAN, Kind.VERSION})
+_LISTED_AS = frozenset({DataType.TIME, DataType.DURATION, DataType.BOOLEAN, DataType.VERSION})
 """The kinds whose values are not kept as JSON shows them."""
 
 
@@ -17,12 +17,12 @@ class Dialect(Record):
     """SQLite's own ways."""
 
     name: str = "sqlite"
-    lent: frozenset[str] = frozenset({
+    registered: frozenset[str] = frozenset({
         "matches", "path_match", "capture", "split", "basename", "dirname", "as_name", "as_repository", "as_digest",
         "list", "version",
     })  # fmt: skip
 
-    def function(self, name: str, arguments: list[str], kinds: list[Kind], now: str) -> str:
+    def function(self, name: str, arguments: list[str], kinds: list[DataType], now: str) -> str:
         """Return a call of one of the language's functions."""
         if name in ("year", "month", "day"):
             part = {"year": "%Y", "month": "%m", "day": "%d"}[name]
@@ -33,20 +33,20 @@ class Dialect(Record):
             return now
         if name == "if":
             return f"iif({', '.join(arguments)})"
-        if name == "length" and kinds[0] is Kind.LIST:
+        if name == "length" and kinds[0] is DataType.LIST:
             return f"json_array_length({arguments[0]})"
         if name == "join":
             return f"(SELECT group_concat(value, {arguments[1]}) FROM json_each({arguments[0]}))"
-        return f"{'lent_' if name in self.lent else ''}{name}({', '.join(arguments)})"
+        return f"{'lent_' if name in self.registered else ''}{name}({', '.join(arguments)})"
 
-    def total(self, name: str, argument: str, kind: Kind, *, distinct: bool) -> str:
+    def aggregate(self, name: str, argument: str, kind: DataType, *, distinct: bool) -> str:
         """Return a call of one of the language's aggregates; the mean of bytes or nanoseconds is whole ones."""
         argument = f"DISTINCT {argument}" if distinct else argument
-        if name == "avg" and kind is not Kind.NUMBER:
+        if name == "avg" and kind is not DataType.NUMBER:
             return f"cast(round(avg({argument})) AS INTEGER)"
         return f"{name}({argument})"
 
-    def listed(self, argument: str, kind: Kind, beside: list[str], *, distinct: bool) -> str:
+    def listed(self, argument: str, kind: DataType, beside: list[str], *, distinct: bool) -> str:
         """Return a call that lists values as a JSON array; `beside` orders the rows of several lists.
 
         json_group_array leaves the order to the plan; of no rows at all nothing is asked.
@@ -90,13 +90,13 @@ class Dialect(Record):
         text = "key || '=' || value" if pairs else "value"
         return f"EXISTS (SELECT 1 FROM json_each({column}) WHERE {test(f'({text})')})"
 
-    def link(self, word: str, inner: str, outer: str) -> str:
+    def join(self, word: str, inner: str, outer: str) -> str:
         """Return the condition by which a row of a relation belongs to the row outside.
 
         Of unions, `word` has the word of each member, with bars between them.
         """
         if "|" in word:
-            whens = (f"WHEN {at} THEN {self.link(one, inner, outer)}" for at, one in enumerate(word.split("|")))
+            whens = (f"WHEN {at} THEN {self.join(one, inner, outer)}" for at, one in enumerate(word.split("|")))
             return f"{inner}._member = {outer}._member AND CASE {outer}._member {' '.join(whens)} END"
         same = " AND ".join(f"{inner}.{own} = {outer}.{its}" for own, its in self.linked(word))
         if word == "children":  # a short way to few images
@@ -116,7 +116,7 @@ class Dialect(Record):
             case _:
                 return [("_image", "_image")]
 
-    def kin(self, how: str, row: str, image: str) -> str:
+    def image_relation(self, how: str, row: str, image: str) -> str:
         """Return whether the image of a row is based on another one, or shares layers with it."""
         if how == "based on":
             wanted = f"SELECT image FROM layer WHERE chain = (SELECT chain FROM image WHERE key = {image})"

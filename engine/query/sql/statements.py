@@ -6,7 +6,7 @@ from imq.engine.query import ir as b
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .dialect import Dialect
-from .generator import Writer, one_column, quoted
+from .generator import SqlGenerator, one_column, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,8 +17,8 @@ __all__ = [
     "quoted",
     "write_check",
     "write_condition",
+    "write_non_digest_check",
     "write_select",
-    "write_strange",
     "write_union",
     "write_values",
 ]
@@ -37,7 +37,7 @@ class Sql(Record):
 
 def write_select(select: b.Select, now: int, dialect: Dialect | None = None, hidden: tuple[str, ...] = ()) -> Sql:
     """Return the SQL of a query. Its columns are the selected ones in order, then the `hidden` keys of the source."""
-    writer = Writer(dialect or Dialect(), now)
+    writer = SqlGenerator(dialect or Dialect(), now)
 
     def outputs(row: str) -> list[tuple[str, str]]:
         columns = [(writer.value(column.value), f"c{place}") for place, column in enumerate(select.columns)]
@@ -47,33 +47,33 @@ def write_select(select: b.Select, now: int, dialect: Dialect | None = None, hid
     return _sql(writer, text)
 
 
-def _sql(writer: Writer, text: str) -> Sql:
-    return Sql(writer.whole(text), writer.parameters, frozenset(writer.functions))
+def _sql(writer: SqlGenerator, text: str) -> Sql:
+    return Sql(writer.with_ctes(text), writer.parameters, frozenset(writer.functions))
 
 
-def write_condition(condition: b.Bound, now: int, dialect: Dialect | None = None) -> Sql:
+def write_condition(condition: b.Expr, now: int, dialect: Dialect | None = None) -> Sql:
     """Return the SQL that answers one row of one column: whether a condition about no row holds."""
-    writer = Writer(dialect or Dialect(), now)
+    writer = SqlGenerator(dialect or Dialect(), now)
     return _sql(writer, f"SELECT {writer.value(condition)} AS holds")
 
 
-def write_values(values: tuple[b.Bound, ...], now: int, dialect: Dialect | None = None) -> Sql:
+def write_values(values: tuple[b.Expr, ...], now: int, dialect: Dialect | None = None) -> Sql:
     """Return the SQL that answers one row with these values, which are about no row."""
-    writer = Writer(dialect or Dialect(), now)
+    writer = SqlGenerator(dialect or Dialect(), now)
     return _sql(writer, f"SELECT {writer.listed(values)}")
 
 
 def write_check(select: b.Select, now: int, dialect: Dialect | None = None) -> Sql:
     """Return the SQL that answers a row when a query has any."""
-    writer = Writer(dialect or Dialect(), now)
+    writer = SqlGenerator(dialect or Dialect(), now)
     return _sql(writer, f"SELECT 1 FROM ({writer.select(select, one_column, ordered=False)}) LIMIT 1")
 
 
-def write_strange(select: b.Select, now: int, dialect: Dialect | None = None) -> Sql:
+def write_non_digest_check(select: b.Select, now: int, dialect: Dialect | None = None) -> Sql:
     """Return the SQL that answers the first of a query's texts that a function cannot read as what it makes of them."""
-    writer = Writer(dialect or Dialect(), now)
+    writer = SqlGenerator(dialect or Dialect(), now)
     made = select.columns[0].value
-    assert isinstance(made, b.Apply)
+    assert isinstance(made, b.FunctionCall)
 
     def outputs(_: str) -> list[tuple[str, str]]:
         return [(writer.value(made), "made"), (writer.value(made.arguments[0]), "given")]

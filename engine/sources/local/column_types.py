@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from imq.engine.catalog.schema import Kind, folded
+from imq.engine.catalog.schema import DataType, casefold_name
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -22,12 +22,12 @@ _LONGEST_INTEGER = 70
 _VALUE = "value"
 """The column of what is no map, and of a list that says nothing of its columns."""
 _KINDS = {
-    bool: Kind.BOOLEAN,
-    int: Kind.NUMBER,
-    float: Kind.NUMBER,
-    str: Kind.TEXT,
-    list: Kind.LIST,
-    dict: Kind.MAP,
+    bool: DataType.BOOLEAN,
+    int: DataType.NUMBER,
+    float: DataType.NUMBER,
+    str: DataType.TEXT,
+    list: DataType.LIST,
+    dict: DataType.MAP,
 }
 
 
@@ -37,7 +37,7 @@ class Records(Record):
     There is at least one column, and each row has a cell for each.
     """
 
-    columns: tuple[tuple[str, Kind], ...]
+    columns: tuple[tuple[str, DataType], ...]
     rows: tuple[tuple[Cell, ...], ...]
 
 
@@ -61,7 +61,7 @@ class Columns:
         name = heading or f"column_{place + 1}"
         if "\0" in name:
             raise Malformed(f"{self._source}: the name of a column has a NUL character", code="columns")
-        other = self._folded.get(folded(name))
+        other = self._folded.get(casefold_name(name))
         if other is not None:
             raise Malformed(
                 f'{self._source} has two columns of one name: "{other}" and "{name}"',
@@ -74,7 +74,7 @@ class Columns:
                 code="too-wide",
                 hints=("a map whose keys are data is a single row: make a list of maps of it",),
             )
-        self._folded[folded(name)] = name
+        self._folded[casefold_name(name)] = name
         self._places[heading] = place
         self.names.append(name)
         return place
@@ -86,7 +86,7 @@ def records(source: str, items: Iterable[object]) -> Records:
     A column has the kind that all its known values have, else it is a TEXT.
     """
     columns = Columns(source)
-    kinds: list[set[Kind]] = []
+    kinds: list[set[DataType]] = []
     found: list[dict[int, object]] = []
     for item in items:
         cells: dict[int, object] = {}
@@ -101,22 +101,22 @@ def records(source: str, items: Iterable[object]) -> Records:
     if not kinds:
         columns.place(_VALUE)
         kinds.append(set())
-    settled = [next(iter(kind)) if len(kind) == 1 else Kind.TEXT for kind in kinds]
+    settled = [next(iter(kind)) if len(kind) == 1 else DataType.TEXT for kind in kinds]
     return Records(
         tuple(zip(columns.names, settled, strict=True)),
         tuple(tuple(_cell(cells.get(place), kind) for place, kind in enumerate(settled)) for cells in found),
     )
 
 
-def _cell(value: object, kind: Kind) -> Cell:
+def _cell(value: object, kind: DataType) -> Cell:
     """Return a value as its column keeps it; in a TEXT what is no text is there as JSON writes it."""
     if value is None:
         return None
     if isinstance(value, str):
         return _encodable(value)
-    if kind is Kind.BOOLEAN:
+    if kind is DataType.BOOLEAN:
         return 1 if value else 0
-    if kind is Kind.NUMBER and isinstance(value, int | float):
+    if kind is DataType.NUMBER and isinstance(value, int | float):
         return value
     return _encodable(json.dumps(value, ensure_ascii=False))
 

@@ -11,7 +11,7 @@ import json
 import os
 import re
 
-from imq.engine.catalog.schema import Kind
+from imq.engine.catalog.schema import DataType
 from imq.grammar.errors import ImqError, Malformed, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
@@ -207,12 +207,12 @@ def _separated(source: str, text: str, delimiter: str) -> Records:
     )
 
 
-def _column(cells: list[str]) -> tuple[Kind, list[Cell]]:
+def _column(cells: list[str]) -> tuple[DataType, list[Cell]]:
     """Return the kind of a column of CSV and its values."""
     numbers = {cell: _number(cell) for cell in set(cells) - {""}}
     if numbers and None not in numbers.values():
-        return Kind.NUMBER, [numbers.get(cell) for cell in cells]
-    return Kind.TEXT, [cell or None for cell in cells]
+        return DataType.NUMBER, [numbers.get(cell) for cell in cells]
+    return DataType.TEXT, [cell or None for cell in cells]
 
 
 def _number(cell: str) -> int | float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.tables import LINES, ROWS, SOURCES, USAGE, Field, Kind
+from imq.engine.catalog.tables import LINES, ROWS, SOURCES, USAGE, DataType, Field
 from imq.engine.query.source import LoadedTable
 from imq.engine.units.paths import located
 from imq.grammar.errors import StatementError
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from imq.engine.catalog.schema import Raw, Table
     from imq.engine.query.source import Estimator, SourceRef, TableProvider
-    from imq.engine.query.sqlite_executor import Runner
+    from imq.engine.query.sqlite_executor import SqliteExecutor
     from imq.engine.sources.context import SourceContext
     from imq.grammar.errors import ImqError
 
@@ -37,7 +37,7 @@ class LocalSource:
         self._loaded: dict[tuple[str, tuple[str, ...]], Table] = {}
         self._count = 0
         self._old: set[str] = set()
-        self._runner: Runner | None = None
+        self._runner: SqliteExecutor | None = None
         self.tables: Mapping[str, TableProvider] = {
             table.name: LoadedTable(table.replace(source=self.name), self._load)
             for table in (LINES, ROWS, SOURCES, USAGE)
@@ -88,7 +88,7 @@ class LocalSource:
     def _stored(self, table: Table, columns: list[str], rows: Iterable[tuple[Raw, ...]]) -> Table:
         self._count += 1
         view = f"local_{self._count}"
-        self._context.runner.bring(view, columns, rows)
+        self._context.runner.load_rows(view, columns, rows)
         return table.replace(view=view)
 
     def _path(self, text: str) -> tuple[str, TextIO | None]:
@@ -121,9 +121,9 @@ class LocalSource:
             raise StatementError(f'{paths[0]} has a column called "_row", which is kept for imq', code="columns")
         fields = tuple(Field(name, kind, f"as {paths[0]} has it") for name, kind in records.columns)
         made = self._stored(table, [name for name, _ in records.columns], records.rows)
-        named = any(field.name.lower() == "name" and field.kind is Kind.TEXT for field in fields)
+        named = any(field.name.lower() == "name" and field.type is DataType.TEXT for field in fields)
         shown = tuple(field.name for field in fields)
-        return made.replace(fields=fields, shown=shown, relations=made.relations if named else ())
+        return made.replace(fields=fields, default_columns=shown, relations=made.relations if named else ())
 
     def _sources(self, table: Table, _paths: tuple[str, ...]) -> Table:
         rows: list[tuple[Raw, ...]] = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.schema import FetchLevel, Field, Kind, Table
+from imq.engine.catalog.schema import DataType, FetchLevel, Field, Table
 from imq.engine.catalog.tables import HISTORY, IMAGES, LAYERS, TAGS
 from imq.engine.catalog.tables.registry import MANIFESTS, PLATFORMS, REFERRERS, REPOSITORIES, SEARCH
 
@@ -34,8 +34,8 @@ _TAG_LEVELS = {
 _OF_IMAGES = {field.name: field for field in IMAGES.fields}
 _OF_TAGS = {field.name: field for field in TAGS.fields}
 _OF_AN_IMAGE = (
-    Field("name", Kind.REFERENCE, "what the image was asked as"),
-    _OF_TAGS["registry"].replace(kind=Kind.TEXT, doc="the registry's host"),
+    Field("name", DataType.REFERENCE, "what the image was asked as"),
+    _OF_TAGS["registry"].replace(type=DataType.TEXT, doc="the registry's host"),
     _OF_TAGS["repository"].replace(doc="the repository, as one writes it"),
     _OF_IMAGES["manifest_digest"],
     _OF_IMAGES["platform"],
@@ -52,7 +52,7 @@ def _unseen(field: Field) -> Field:
 def _of_an_image(table: Table, shown: tuple[str, ...]) -> Table:
     return table.replace(
         fields=(*table.fields, *_OF_AN_IMAGE),
-        shown=shown,
+        default_columns=shown,
         order=("name", "index"),
         key=("manifest_digest", "index"),
         relations=(),

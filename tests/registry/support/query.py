@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from imq.engine.configuration.configuration import Configuration
 from imq.engine.render.values import data
-from imq.engine.result import Answer
-from imq.engine.session.context import World
+from imq.engine.result import RowSet
+from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ def opened(
     *,
     environment: dict[str, str] | None = None,
     platform: Platform | None = None,
-    confirm: Callable[[Answer], bool] | None = None,
+    confirm: Callable[[RowSet], bool] | None = None,
     configuration: Configuration = NOTHING_SAID,
 ) -> Session:
     """Return a session on a store that need not be there yet."""
-    world = World(os.fspath(root), environment or {}, clock=time.time_ns, platform=platform, confirm=confirm)
+    world = SessionContext(os.fspath(root), environment or {}, clock=time.time_ns, platform=platform, confirm=confirm)
     return Session(world.replace(configuration=configuration))
 
 
@@ -38,9 +38,9 @@ class Asked:
     """What a text answered last: its rows as dicts, its errors and its exit code."""
 
     def __init__(self, session: Session, text: str) -> None:
-        answer = [result for result in session.run(text) if isinstance(result, Answer)][-1]
-        names = [heading.name for heading in answer.headings]
-        kinds = [heading.kind for heading in answer.headings]
+        answer = [result for result in session.run(text) if isinstance(result, RowSet)][-1]
+        names = [heading.name for heading in answer.columns]
+        kinds = [heading.kind for heading in answer.columns]
         self.rows: list[dict[str, Any]] = [dict(zip(names, map(data, kinds, row), strict=True)) for row in answer.rows]
         self.errors = answer.errors
         self.exit_code = answer.exit_code

@@ -12,8 +12,8 @@ import tempfile
 from typing import TYPE_CHECKING, Any, Self
 
 from imq.engine.oci.platform import Platform
-from imq.engine.result import Answer, Documents, Told
-from imq.engine.session.context import World
+from imq.engine.result import Documents, Message, RowSet
+from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
 from imq.grammar.errors import ImqError
 from support.servers import needed
@@ -33,7 +33,7 @@ class Held:
     def __init__(self, root: object, **world: Any) -> None:
         self.root = os.fspath(root)  # type: ignore[call-overload]
         given: dict[str, Any] = {"environment": {}, "clock": lambda: NOW, "platform": Platform("linux", "amd64")}
-        self.session = Session(World(self.root, **{**given, **world}))
+        self.session = Session(SessionContext(self.root, **{**given, **world}))
 
     def __enter__(self) -> Self:
         return self
@@ -49,8 +49,8 @@ class Held:
         (result,) = self.session.run(text, dry_run=dry_run)
         if isinstance(result, Documents):
             return list(result.documents)
-        assert isinstance(result, Answer)
-        names = [heading.name for heading in result.headings]
+        assert isinstance(result, RowSet)
+        names = [heading.name for heading in result.columns]
         return [dict(zip(names, row, strict=True)) for row in result.rows]
 
     def do(self, text: str) -> list[dict[str, Any]]:
@@ -75,12 +75,12 @@ class Held:
     def beside(self, text: str) -> set[str]:
         """Ask and return the codes of what the answer says beside its rows."""
         (result,) = self.session.run(text)
-        assert not isinstance(result, Told)
+        assert not isinstance(result, Message)
         return {error.code for error in result.errors}
 
     def tell(self, text: str) -> str:
         (result,) = self.session.run(text)
-        assert isinstance(result, Told)
+        assert isinstance(result, Message)
         return result.text
 
     def names(self, where: str = "") -> list[str | None]:
