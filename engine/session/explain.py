@@ -2,48 +2,78 @@
 
 from __future__ import annotations
 
+from imq.engine.actions import Takes, verb_of
+from imq.engine.query.binder import bind_condition
 from imq.engine.query.fetch_plan import BatchedStages
 from imq.engine.query.sql.statements import write_select
+from imq.grammar import ast
+from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
+from imq.grammar.unparser import write
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from imq.engine.actions import Verb
     from imq.engine.query.fetch_plan import Step
     from imq.engine.query.plan import Assertion, Plan
     from imq.engine.query.source import Estimator
 
-
-def explain_query(statement: str, plan: Plan, native: Sequence[str], estimators: Mapping[str, Estimator]) -> str:
-    """Return the explanation of a query.
-
-    `native` says what tables in SQLite do before it runs; `estimators` estimate the requests of each source.
-    """
-    return "\n".join([f"statement: {statement}", *_stages(plan, native, estimators)]) + "\n"
+    from .queries import QueryRunner
+    from .run_action import ActionRunner
 
 
-def explain_assertion(
-    statement: str, plan: Assertion, native: Sequence[str], estimators: Mapping[str, Estimator]
-) -> str:
-    """Return the explanation of an assertion."""
-    last = "then:      when it does not hold, show what is against it, and end with the exit code 1"
-    return "\n".join([f"statement: {statement}", *_stages(plan, native, estimators), last]) + "\n"
+class Explainer:
+    """Explains statements; `expand` replaces the variables and views of one."""
 
+    def __init__(
+        self, queries: QueryRunner, actions: ActionRunner, expand: Callable[[ast.Statement], ast.Statement]
+    ) -> None:
+        self._queries = queries
+        self._actions = actions
+        self._expand = expand
 
-def explain_action(
-    statement: str, verb: Verb, query: Plan | None, native: Sequence[str], estimators: Mapping[str, Estimator]
-) -> str:
-    """Return the explanation of an action; `query` is the plan of the query it works on, if it works on one."""
-    lines = [f"statement: {statement}", f"verb:      {verb.name}: {verb.doc}"]
-    if query is not None:
-        lines += _stages(query, native, estimators)
-    steps = ["list the actions"]
-    if verb.destroys:
-        steps.append("ask for confirmation, showing that list")
-    steps.append("do exactly these, and report each")
-    lines += [f"then:      {', '.join(steps)}"]
-    return "\n".join(lines) + "\n"
+    def explain(self, statement: ast.Statement) -> str:
+        """Return how a statement would run."""
+        if isinstance(statement, ast.Explain | ast.DryRun):
+            return self.explain(statement.statement)
+        expanded = self._expand(statement) if isinstance(statement, ast.Ask | ast.Act | ast.Assert) else statement
+        match expanded:
+            case ast.Ask():
+                lines = self._plan_lines(self._queries.plan_output(expanded, self._queries.scope()))
+            case ast.Act():
+                lines = self._action_lines(expanded)
+            case ast.Assert():
+                scope = self._queries.scope()
+                condition = bind_condition(expanded.condition, scope)
+                lines = self._plan_lines(self._queries.plan_assertion(condition, scope.now))
+                lines.append("then:      when it does not hold, show what is against it, and end with the exit code 1")
+            case _:
+                raise StatementError(
+                    "only a question, an action or an assert can be explained", code="explain", span=statement.span
+                )
+        return "\n".join([f"statement: {write(statement)}", *lines]) + "\n"
+
+    def _action_lines(self, act: ast.Act) -> list[str]:
+        from imq.engine.actions.operands import TARGET_COLUMNS, lean_query
+
+        verb = verb_of(act)
+        act = verb.short_for(act) if verb.short_for is not None else act
+        lines = [f"verb:      {verb.name}: {verb.doc}"]
+        if act.query is not None and verb.takes in (Takes.IMAGES, Takes.NAMES):
+            context = self._actions.plan_context()
+            select = context.bind(act.query)
+            hidden: tuple[str, ...] = ()
+            if not select.table.is_staged and verb.takes is Takes.IMAGES:
+                select, hidden = context.bind(lean_query(act, context)), TARGET_COLUMNS
+            lines += self._plan_lines(self._queries.plan(select, context.scope.now, hidden), fresh=False)
+        steps = ["list the actions"]
+        if verb.destroys:
+            steps.append("ask for confirmation, showing that list")
+        steps.append("do exactly these, and report each")
+        return [*lines, f"then:      {', '.join(steps)}"]
+
+    def _plan_lines(self, planned: Plan | Assertion, *, fresh: bool = True) -> list[str]:
+        return _stages(planned, self._queries.pending(planned), self._queries.estimators(planned, fresh=fresh))
 
 
 def _step(step: Step, now: int, estimators: Mapping[str, Estimator]) -> list[str]:

@@ -1,0 +1,258 @@
+"""Queries and assertions of a session: bound, planned, fetched and answered."""
+
+from __future__ import annotations
+
+import sqlite3
+from itertools import chain, islice
+
+from imq.engine.catalog.tables import DataType
+from imq.engine.query.binder import Scope, bind, bind_condition
+from imq.engine.query.fetch_executor import FetchExecutor
+from imq.engine.query.ir import Comparison, Exists, Not, subqueries, subquery_of, walk
+from imq.engine.query.plan import (
+    columns_of,
+    depends_on_others,
+    plan,
+    plan_assertion,
+    plan_values,
+    reads_documents,
+)
+from imq.engine.query.visibility import unseen_fields
+from imq.engine.result import Column, Message, RowSet, exit_code_of
+from imq.grammar import ast
+from imq.grammar.errors import AssertionFailed, ImqError, Refused, StoreError, TypeMismatch
+from imq.grammar.record import TYPE_CHECKING
+from imq.grammar.unparser import write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from imq.engine.catalog.schema import Field, Raw
+    from imq.engine.query.ir import Expr, Select
+    from imq.engine.query.plan import Assertion, Plan
+    from imq.engine.query.source import Estimator
+    from imq.engine.result import Result
+
+    from .resources import Resources
+
+    Problems = list[tuple[str, ImqError]]
+
+
+_ROWS_READ_FIRST = 1000
+"""Rows of an answer that are read before any is given out."""
+
+
+class QueryRunner:
+    """Runs queries and assertions."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._fetch = FetchExecutor(resources.sources, self._fetch_names)
+
+    def close(self) -> None:
+        """Close the connections of the sources."""
+        self._fetch.close()
+
+    # Binding and planning
+
+    def scope(self) -> Scope:
+        """Return what a statement that begins now is bound against."""
+        resources = self._resources
+        resources.begin()
+        self._fetch.begin(resources.runner)
+        return Scope(
+            resources.clock(),
+            resources.context.zone,
+            lambda text: resources.store.find(text).key,
+            self._fetch,
+            (resources.sources.resolve(resources.state.source),),
+        )
+
+    def plan(self, select: Select, now: int, hidden: Sequence[str] = ()) -> Plan:
+        """Return the plan of a query; `hidden` are columns of its source that follow the selected ones."""
+        levels = self._fetch.required_levels(subqueries(select))
+        return plan(select, now, tuple(hidden), self._fetch.plan(select), levels)
+
+    def plan_output(self, statement: ast.Ask, scope: Scope) -> Plan:
+        """Return the plan of a query statement, with the fields that its output reads."""
+        select = bind(statement.query, scope)
+        fields = self._fields_for_output(statement, select)
+        return self.plan(select if fields is None else bind(statement.query, scope, fields), scope.now)
+
+    def plan_assertion(self, condition: Expr, now: int) -> Assertion:
+        """Return the plan of a condition about no row."""
+        inside = (found for value in walk((condition,)) if (found := subquery_of(value)) is not None)
+        levels = self._fetch.required_levels(one for found in inside for one in subqueries(found))
+        return plan_assertion(condition, now, self._fetch.plan_condition(condition), levels)
+
+    def estimators(self, planned: Plan | Assertion | None, *, fresh: bool = True) -> Mapping[str, Estimator]:
+        """Return the estimators of a plan's requests, by source; for an action no answer counts as fresh."""
+        if planned is None or not planned.steps:
+            return {}
+        return self._fetch.estimators(planned.now, self._resources.fresh if fresh else 0)
+
+    def pending(self, planned: Plan | Assertion | None) -> list[str]:
+        """Return what tables in SQLite do before a plan runs, in words."""
+        levels = planned.native_levels if planned is not None else frozenset()
+        return [provider.pending(level) for provider, level in self._fetch.native_levels(levels)]
+
+    def _fields_for_output(self, statement: ast.Ask, select: Select) -> list[Field] | None:
+        """Return the fields that the output reads; None: the query selects columns, or the table's default ones."""
+        output, table = statement.output, select.table
+        if not select.is_whole_rows:
+            return None
+        if output.template is not None:
+            from imq.engine.render.template.template import Template, expand_escapes, split_table
+            from imq.engine.render.template_row import template_fields
+
+            return template_fields(table, Template.parse(expand_escapes(split_table(output.template)[1])).fields())
+        name = output.form or self._resources.context.output_format
+        if name != "table":
+            from imq.engine.render.formats import form_named
+
+            return list(table.fields) if form_named(name).whole else None
+        return None
+
+    # Running
+
+    def run_query(self, statement: ast.Ask) -> RowSet:
+        """Run a query statement. Its problems are those of rows that could not be fetched or read."""
+        planned = self.plan_output(statement, self.scope())
+        for name in unseen_fields(planned.select) if planned.steps else ():
+            self._resources.progress.warn(f"{name} cannot be seen in a registry: it is unknown for every image there")
+        return self._fetch_answer(planned, statement.output)
+
+    def run_assertion(self, statement: ast.Assert) -> Result:
+        """Run an assertion: an empty message when it holds, else the rows against it, with exit code 1."""
+        scope = self.scope()
+        parts = statement.condition.operands if isinstance(statement.condition, ast.And) else (statement.condition,)
+        for part in parts:
+            condition = bind_condition(part, scope)
+            planned = self.plan_assertion(condition, scope.now)
+            inside = [found for value in walk((condition,)) if (found := subquery_of(value)) is not None]
+            for problem in (*self._unreadable(*inside), *self._prepare(planned), *self._run_stages(planned)):
+                raise problem
+            self._check(planned)
+            holds = self._resources.runner.one(planned.sql)
+            assert holds is not None
+            if not holds[0]:
+                failed = AssertionFailed(f"it does not hold: {write(part)}", span=part.span)
+                counterexample = self._counterexample(part, planned, scope, statement.output)
+                return counterexample.replace(errors=(failed,), exit_code=1)
+        return Message("")
+
+    def select_rows(
+        self, query: ast.Rows, hidden: Sequence[str], scope: Scope, problems: Problems | None
+    ) -> tuple[Select, list[tuple[Raw, ...]]]:
+        """Return the rows that an action works on. Whatever its condition depends on must be known, else it raises.
+
+        `problems` gets what a source did not return about rows of the query itself: the subject, and the error.
+        """
+        select = bind(query, scope)
+        planned = self.plan(select, scope.now, hidden)
+        unreadable = self._unreadable(select) if depends_on_others(select) else ()
+        for problem in (*unreadable, *self._prepare(planned)):
+            raise problem
+        for view, subject, problem in self._fetch.run(planned.steps, self._resources.runner, planned.now):
+            if view != select.table.sql_name:
+                raise problem
+            if problems is not None:
+                problems.append((subject, problem))
+        self._check(planned)
+        return select, list(self._resources.runner.run(planned.sql))
+
+    def mend_index(self, problem: Exception) -> bool:
+        """Rebuild the index if this problem comes from damage in it; return whether it was damaged."""
+        if isinstance(problem, ImqError) and problem.code != "index":
+            return False
+        try:
+            return self._resources.store.index.mend(problem.__cause__ or problem)
+        except (ImqError, sqlite3.Error):
+            return False
+
+    def _fetch_answer(self, planned: Plan, output: ast.Output) -> RowSet:
+        select = planned.select
+        problems = (*self._unreadable(select), *self._prepare(planned), *self._run_stages(planned))
+        self._check(planned)
+        if planned.steps:
+            from imq.engine.query.caveats import caveats
+
+            for caveat in caveats(select):
+                self._resources.progress.warn(caveat)
+        code = exit_code_of(problems)
+        rows = self._read_first(self._resources.runner.run(planned.sql))
+        if select.count:
+            column = Column("count", "COUNT", DataType.NUMBER)
+            return RowSet((column,), rows, output, None, single=True, errors=problems, exit_code=code)
+        return RowSet(columns_of(select), rows, output, select.table, errors=problems, exit_code=code)
+
+    def _read_first(self, rows: Iterator[tuple[Raw, ...]]) -> Iterator[tuple[Raw, ...]]:
+        """Read the first rows of an answer, so that damage that they show is mended before anything is written."""
+        first = list(islice(rows, _ROWS_READ_FIRST))
+        return chain(first, self._read_rest(rows)) if len(first) == _ROWS_READ_FIRST else iter(first)
+
+    def _read_rest(self, rows: Iterator[tuple[Raw, ...]]) -> Iterator[tuple[Raw, ...]]:
+        try:
+            yield from rows
+        except ImqError as problem:
+            if self.mend_index(problem):
+                problem.hints = ("the index was damaged and has been rebuilt: run the statement again",)
+            raise
+
+    def _prepare(self, planned: Plan | Assertion) -> tuple[ImqError, ...]:
+        return self._fetch.prepare(planned.native_levels)
+
+    def _unreadable(self, *selects: Select) -> tuple[ImqError, ...]:
+        """Return what is wrong with images that cannot be read, if these queries are about them."""
+        return self._resources.store.index.problems() if any(map(reads_documents, selects)) else ()
+
+    def _run_stages(self, planned: Plan | Assertion) -> tuple[ImqError, ...]:
+        resources = self._resources
+        found = self._fetch.run(planned.steps, resources.runner, planned.now, resources.fresh)
+        return tuple(error for *_, error in found)
+
+    def _fetch_names(self, select: Select) -> Iterator[tuple[Raw, ...]]:
+        """Run a query of names that a scan is of."""
+        levels = self._fetch.required_levels(subqueries(select))
+        planned = plan(select, self._resources.clock(), native_levels=levels)
+        for problem in self._prepare(planned):
+            raise problem
+        self._check(planned)
+        return self._resources.runner.run(planned.sql)
+
+    def _check(self, planned: Plan | Assertion) -> None:
+        """Refuse an empty list that must have rows, a list of ids with something else, and a store that is missing."""
+        resources = self._resources
+        if resources.context.missing_store != "pass" and not resources.store.layout.exists and planned.reads_store:
+            self._report_missing_store()
+        for check in planned.checks:
+            found = resources.runner.one(check.sql)
+            if check.digests and found is not None:
+                raise TypeMismatch(
+                    f'the list has "{found[0]}", which is no id: digests or their first digits are wanted'
+                )
+            if not check.digests and found is None:
+                raise Refused(f"{check.text} answers nothing, and nonempty refuses that", code="empty")
+
+    def _report_missing_store(self) -> None:
+        resources = self._resources
+        missing = f"there is no store at {resources.store.root}"
+        if resources.context.missing_store == "warn":
+            resources.progress.warn(missing)
+            return
+        hints = ("look at --root; pull, load and import make a store where there is none",)
+        raise StoreError(missing, code="no-store", hints=hints)
+
+    def _counterexample(self, part: ast.Expr, planned: Assertion, scope: Scope, output: ast.Output) -> RowSet:
+        """Return what shows that a condition does not hold: the rows that should not be there, or the two sides."""
+        match planned.condition, part:
+            case Not(Exists()), ast.Exists(rows):
+                return self.run_query(ast.Ask(rows, output))
+            case Comparison(_, left, right), _:
+                values = self._resources.runner.one(plan_values((left, right), scope.now))
+                assert values is not None
+                types = [DataType.NUMBER if side.kind is DataType.SIZE else side.kind for side in (left, right)]
+                columns = (Column("left", "LEFT", types[0]), Column("right", "RIGHT", types[1]))
+                return RowSet(columns, [values], output)
+            case _:
+                return RowSet((Column("holds", "HOLDS", DataType.BOOLEAN),), [(0,)], output)

@@ -1,0 +1,105 @@
+"""What a session works with: the store, the sources, and the SQL connection that their rows meet in."""
+
+from __future__ import annotations
+
+import os
+
+from imq.engine.catalog.settings import parse_bytes, parse_limit, parse_span
+from imq.engine.query.sqlite_executor import SqliteExecutor
+from imq.engine.sources import open_sources
+from imq.engine.store.store import Store
+from imq.engine.units.paths import home_folder
+from imq.grammar.record import TYPE_CHECKING
+
+from .state import SessionState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TextIO
+
+    from imq.engine.configuration.configuration import Configuration
+    from imq.engine.oci.platform import Platform
+    from imq.engine.progress import Progress
+    from imq.engine.registry.settings import Settings as RegistrySettings
+
+    from .context import SessionContext
+
+
+class Resources:
+    """The resources of one session; sources see them as their `SourceContext`.
+
+    `context` may be replaced between statements, so it is read at each use. Paths of statements begin at `folder`.
+    """
+
+    def __init__(self, context: SessionContext) -> None:
+        self.context = context
+        self.state = SessionState(context.configuration)
+        self.store = Store(context.root)
+        self.store.platform = context.platform
+        self.folder = os.curdir
+        self.sources = open_sources(self)
+        self._runner: SqliteExecutor | None = None
+
+    def begin(self) -> None:
+        """Prepare the store for a statement: its limits are the settings of now."""
+        self.store.quota = parse_limit(self.state.settings["quota"])
+        self.store.largest_document = parse_bytes(self.state.settings["largest_document"])
+        self.store.begin()
+
+    def close(self) -> None:
+        """Close the store."""
+        self.store.close()
+
+    @property
+    def runner(self) -> SqliteExecutor:
+        """The executor of SQL on the store's index, as the layout is now."""
+        connection = self.store.index.connection
+        if self._runner is None or self._runner.connection is not connection:
+            self._runner = SqliteExecutor(connection)
+        return self._runner
+
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration of the session."""
+        return self.context.configuration
+
+    @property
+    def platform(self) -> Platform | None:
+        """The platform that is chosen of an index; None: this machine's."""
+        return self.context.platform
+
+    @property
+    def progress(self) -> Progress:
+        """Where progress and warnings go."""
+        return self.context.progress
+
+    @property
+    def clock(self) -> Callable[[], int]:
+        """The clock, in nanoseconds since the epoch."""
+        return self.context.clock
+
+    @property
+    def jobs(self) -> int:
+        """How many transfers or layers run at once."""
+        return int(self.state.settings["jobs"])
+
+    @property
+    def fresh(self) -> int:
+        """How many nanoseconds an answer about a name counts as known."""
+        return parse_span(self.state.settings["fresh"]) or 0
+
+    @property
+    def home(self) -> str | None:
+        """The folder that `~` means."""
+        return home_folder(self.context.environment)
+
+    @property
+    def stdin(self) -> TextIO | None:
+        """Standard input; None when the statement came from there."""
+        return self.context.stdin
+
+    def network(self) -> RegistrySettings:
+        """Announce that registries are about to be asked, and return the settings of their client."""
+        if self.context.on_network is not None:
+            self.context.on_network()
+        return self.context.registry_settings(self.state.settings)

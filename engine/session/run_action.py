@@ -1,0 +1,170 @@
+"""Actions of a session: planned as a list, shown, confirmed, and executed as that very list."""
+
+from __future__ import annotations
+
+from imq.engine.actions import DESTROYING, Planning, verb_of
+from imq.engine.catalog.tables import TABLES
+from imq.engine.query.binder import bind
+from imq.engine.query.visibility import NOTHING_RUNS, depends_on_containers
+from imq.engine.result import Message
+from imq.grammar import ast
+from imq.grammar.errors import ImqError, NeedsConfirmation, StatementError
+from imq.grammar.record import TYPE_CHECKING
+from imq.grammar.unparser import write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from imq.engine.actions.base import Action, Outcome
+    from imq.engine.catalog.schema import Raw
+    from imq.engine.query.ir import Select
+    from imq.engine.result import Result, RowSet
+
+    from .queries import QueryRunner
+    from .resources import Resources
+
+    Problems = list[tuple[str, ImqError]]
+
+
+class ActionRunner:
+    """Plans and executes actions.
+
+    `warns` False: no warning about containers that a removal did not see, for Docker's command lines have none.
+    `has_begun` says whether the last statement began to execute its actions.
+    """
+
+    def __init__(self, resources: Resources, queries: QueryRunner) -> None:
+        self._resources = resources
+        self._queries = queries
+        self.warns = True
+        self.has_begun = False
+
+    def plan_context(self, problems: Problems | None = None) -> Planning:
+        """Return what verbs plan with; `problems` gets what sources did not return about the rows of an action."""
+        resources = self._resources
+        scope = self._queries.scope()
+
+        def select_rows(
+            query: ast.Rows, hidden: Sequence[str], found: Problems | None = None
+        ) -> tuple[Select, list[tuple[Raw, ...]]]:
+            return self._queries.select_rows(query, hidden, scope, found)
+
+        return Planning(
+            resources.store,
+            scope,
+            resources.platform,
+            lambda nodes: [word_of(node) for node in nodes],
+            lambda query: bind(query, scope),
+            lambda query, hidden: select_rows(query, hidden, problems),
+            select_rows,
+            resources.context.environment,
+            resources.folder,
+            resources.configuration.registry,
+        )
+
+    def run_action(self, statement: ast.Act, *, dry_run: bool) -> Result:
+        """Run an action statement, or list what it would do."""
+        from imq.engine.actions.base import DropPlatform, Fail, Remove, Stay, Untag, describe, outcomes, unasked
+
+        self.has_begun = False
+        verb = verb_of(statement)
+        problems: Problems = []
+        context = self.plan_context(problems)
+        if verb.answer is not None:
+            return verb.answer(statement, context)
+        assert verb.plan is not None
+        actions = verb.plan(statement, context)
+        actions = [*actions, *_failures(verb.name, actions, problems)]
+        if (word := _table_among(statement)) and actions and all(isinstance(action, Fail) for action in actions):
+            raise StatementError(
+                f'"{word}" is a table, and no image here has that name',
+                code="operand",
+                span=statement.span,
+                hints=(f"say which of them: {verb.name} {word} where …",),
+            )
+        if verb.name in DESTROYING and any(isinstance(action, Remove | Untag | DropPlatform) for action in actions):
+            self._warn_of_containers(statement, context)
+        output_format = self._resources.context.output_format
+        listed = outcomes([describe(action) for action in actions], statement.output, output_format)
+        if dry_run or any(option.name == "dry run" for option in statement.options):
+            return listed
+        confirms = verb.destroys and any(not isinstance(action, Fail | Stay) for action in actions)
+        existing = unasked(actions)
+        if (confirms or existing) and not self._confirm(listed, existing):
+            return Message("nothing was done\n", NeedsConfirmation.exit_code)
+        return outcomes(list(self._execute(actions)), statement.output, output_format)
+
+    def _warn_of_containers(self, statement: ast.Act, context: Planning) -> None:
+        """Warn when a removal depends on containers: the store has none, and engines were not asked."""
+        if self.warns and statement.query is not None and depends_on_containers(context.bind(statement.query)):
+            self._resources.progress.warn(NOTHING_RUNS)
+
+    def _confirm(self, listed: RowSet, existing: Sequence[str]) -> bool:
+        """Return whether the user agrees to the plan; only a user may allow that `existing` files are replaced."""
+        confirm = self._resources.context.confirm
+        try:
+            if confirm is not None:
+                return confirm(listed)
+        except NeedsConfirmation:
+            if not existing:
+                raise
+        if not existing:
+            return True
+        from imq.engine.actions.output_paths import existing_files
+
+        raise existing_files(existing)
+
+    def _execute(self, actions: list[Action]) -> Iterator[Outcome]:
+        from imq.engine.actions.base import WRITES_THERE
+        from imq.engine.actions.executor import StoreSource
+
+        self.has_begun = True
+        resources, context = self._resources, self._resources.context
+        executor = StoreSource(
+            resources.store,
+            environment=context.environment,
+            progress=context.progress,
+            clock=context.clock,
+            jobs=resources.jobs,
+            lazily=resources.state.settings["verify"] == "lazy",
+            settings=lambda: context.registry_settings(resources.state.settings),
+            before_network=context.on_network,
+            ask=context.prompt,
+            stdin=context.stdin,
+        )
+        try:
+            yield from executor.apply(actions)
+        finally:
+            if any(isinstance(action, WRITES_THERE) for action in actions):
+                self._expire_tags()
+
+    def _expire_tags(self) -> None:
+        """Forget how old answers about tags are: this statement has changed some."""
+        from imq.engine.store.registry_cache import FILE, Remembered
+
+        store = self._resources.store
+        there = store.layout.exists and store.layout.directory.has_file(FILE)
+        Remembered(self._resources.runner.connection, store.memory_layout() if there else None).doubt()
+
+
+def word_of(node: ast.Literal | ast.Variable) -> str:
+    """Return the word of an operand in which variables were replaced; raises `StatementError` for anything else."""
+    if not isinstance(node, ast.Literal):
+        raise StatementError(f"one word is wanted here, not {write(node)}", code="operand", span=node.span)
+    return node.text
+
+
+def _table_among(statement: ast.Act) -> str:
+    """Return a table's name among the operands, as in `rm dangling images`; "" when there is none."""
+    named = [node.text for node in statement.references if isinstance(node, ast.Literal) and not node.quoted]
+    return next((text for text in named if text.lower() in TABLES), "")
+
+
+def _failures(verb: str, actions: Sequence[Action], problems: Problems) -> Iterator[Action]:
+    """Yield a failure for each problem of a source that no planned action reports already."""
+    from imq.engine.actions.base import Fail
+
+    reported = [action.target for action in actions if isinstance(action, Fail)]
+    for subject, error in problems:
+        if not any(target == subject or target.startswith((f"{subject}:", f"{subject}@")) for target in reported):
+            yield Fail(verb, subject, error)
