@@ -394,7 +394,7 @@ class Cli:
         path = options.value("file")
         folder = os.path.dirname(path) if path not in (None, "-") else ""
         if "explain" in options.flags:
-            self._write_all(session.explained(text, wholes, folder or os.curdir))
+            self._write_all(session.explain_all(text, wholes, folder or os.curdir))
             return 0
         self._code = 0
         dry_run = "dry_run" in options.flags

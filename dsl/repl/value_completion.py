@@ -271,7 +271,7 @@ def _verdict(session: Session, text: str) -> StatementError | None:
     try:
         statements = parse(text, session.vocabulary)
         if len(statements) == 1:  # what earlier ones would define is not known before they run
-            session.look_through(statements[0])
+            session.check(statements[0])
     except StatementError as error:
         return error if error.span is not None else None
     except (ImqError, OSError, RecursionError, RuntimeError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imq.grammar.record import TYPE_CHECKING
 
-from . import ir as b
+from . import ir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,19 +13,19 @@ _SHARED = "sum(size) of repositories counts a blob once for each repository that
 _UNTAGGED = "registries list no manifests without a tag: the answer counts only those that imq has seen before"
 
 
-def caveats(select: b.Select) -> tuple[str, ...]:
+def find_caveats(select: ir.Select) -> tuple[str, ...]:
     """Return what is to be said of the sums and counts of a query and of those inside it."""
-    return tuple(dict.fromkeys(text for one in b.subqueries(select) for text in _caveats_of(one)))
+    return tuple(dict.fromkeys(text for one in ir.subqueries(select) for text in _caveats_of(one)))
 
 
-def _caveats_of(select: b.Select) -> Iterator[str]:
-    if select.table.name == "repositories" and any(map(_sums_sizes, b.walk(b.expressions_of(select)))):
+def _caveats_of(select: ir.Select) -> Iterator[str]:
+    if select.table.name == "repositories" and any(map(_sums_sizes, ir.walk(ir.expressions_of(select)))):
         yield _SHARED
     if select.table.name == "manifests" and not select.join and (select.group is not None or select.count):
         yield _UNTAGGED
 
 
-def _sums_sizes(value: b.Expr) -> bool:
-    if not isinstance(value, b.AggregateCall) or value.aggregate.name != "sum" or value.argument is None:
+def _sums_sizes(value: ir.Expr) -> bool:
+    if not isinstance(value, ir.AggregateCall) or value.aggregate.name != "sum" or value.argument is None:
         return False
-    return any(isinstance(part, b.Column) and part.field.name == "size" for part in b.walk((value.argument,)))
+    return any(isinstance(part, ir.Column) and part.field.name == "size" for part in ir.walk((value.argument,)))

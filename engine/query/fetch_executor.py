@@ -10,7 +10,7 @@ from imq.engine.oci.reference import Reference, read_name
 from imq.grammar.errors import ImqError, Interrupted
 from imq.grammar.record import TYPE_CHECKING
 
-from . import ir as b
+from . import ir
 from .fetch_plan import BatchedStages, FetchPlanner, NativeMember, Scan, UnionScan
 from .plan import fields_read
 from .source import LoadedTable, NativeTable, TableUse
@@ -44,7 +44,7 @@ class FetchExecutor:
     def __init__(
         self,
         sources: Sources,
-        names: Callable[[b.Select], Iterator[tuple[Raw, ...]]],
+        names: Callable[[ir.Select], Iterator[tuple[Raw, ...]]],
     ) -> None:
         self.sources = sources
         self._names = names
@@ -82,7 +82,7 @@ class FetchExecutor:
     def bind_table(
         self,
         uses: Sequence[TableUse],
-        targets: tuple[str | b.Select, ...] = (),
+        targets: tuple[str | ir.Select, ...] = (),
         *,
         single_image: bool = False,
     ) -> Table:
@@ -126,15 +126,15 @@ class FetchExecutor:
 
     # Running
 
-    def plan(self, select: b.Select) -> tuple[Step, ...]:
+    def plan(self, select: ir.Select) -> tuple[Step, ...]:
         """Return the steps of a query, without running any."""
         return tuple(FetchPlanner(self._scans).plan(select)) if self._scans else ()
 
-    def plan_condition(self, condition: b.Expr) -> tuple[Step, ...]:
+    def plan_condition(self, condition: ir.Expr) -> tuple[Step, ...]:
         """Return the steps of a condition about no row."""
         return tuple(FetchPlanner(self._scans).plan_condition(condition)) if self._scans else ()
 
-    def required_levels(self, selects: Iterable[b.Select]) -> NativeLevels:
+    def required_levels(self, selects: Iterable[ir.Select]) -> NativeLevels:
         """Return what tables in SQLite must know before these queries run: source, table and level."""
         found: set[tuple[str, str, FetchLevel]] = set()
         for select in selects:
@@ -213,7 +213,7 @@ class FetchExecutor:
             if stage.rows.table.sql_name == "images":  # names of other tools are not names of registries
                 names = [name for name in names if isinstance(read_name(str(name[0])), Reference)]
         for target in scan.targets:
-            if isinstance(target, b.Select):
+            if isinstance(target, ir.Select):
                 names += dict.fromkeys(self._names(target))
         opened = scan.provider.open(scan.request(stage.platform).replace(fresh=self._fresh))
         self._open[scan.view] = opened
@@ -231,7 +231,7 @@ class FetchExecutor:
             self._make_union(stage, stage.union, runner)
 
     def _lookups(
-        self, stage: FetchStage, rows: b.Select, runner: SqliteExecutor, now: int
+        self, stage: FetchStage, rows: ir.Select, runner: SqliteExecutor, now: int
     ) -> Iterator[tuple[Raw, ...]]:
         """Yield the values that a scan is looked up by; of a union's rows those of the member that is like it."""
         if stage.union is None or stage.outer is None:
@@ -256,7 +256,7 @@ class FetchExecutor:
         runner.make_view(union.view, write_union(kept, views, len(union.members)))
         self._unions.add(union.view)
 
-    def _choose(self, stage: FetchStage, rows: b.Select, runner: SqliteExecutor, now: int, *, within: str = "") -> int:
+    def _choose(self, stage: FetchStage, rows: ir.Select, runner: SqliteExecutor, now: int, *, within: str = "") -> int:
         """Choose the rows that something is fetched for; return how many of the query there are."""
         sql = write_select(rows, now, hidden=("_row",))
         if stage.union is None:
@@ -285,7 +285,7 @@ class FetchExecutor:
         runner.select_rows(_SEEN, None)
         size, done = max(_FIRST_BATCH, 2 * step.limit), 0
         while True:
-            batch = first.rows.replace(order=select.order, limit=b.Limit(size, ()), skip=b.Limit(done, ()))
+            batch = first.rows.replace(order=select.order, limit=ir.Limit(size, ()), skip=ir.Limit(done, ()))
             found = runner.select_rows(_BATCH, write_select(batch, now, hidden=("_row",)))
             runner.select_rows(_SEEN, None, add=_BATCH)
             for stage in step.stages:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from . import ir as b
+from . import ir
 from .source import FetchRequest, ScanRequest
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Scan(Record):
     table: Table
     source: str
     provider: StagedTable
-    targets: tuple[str | b.Select, ...]
+    targets: tuple[str | ir.Select, ...]
     refs: tuple[SourceRef, ...]
     lookup_fields: tuple[str, ...]
     single_image: bool = False
@@ -85,7 +85,7 @@ class FetchStage(Record):
 
     scan: Scan
     level: FetchLevel | None = None
-    rows: b.Select | None = None
+    rows: ir.Select | None = None
     fields: frozenset[Field] = frozenset()
     platform: str = ""
     continues: bool = False
@@ -100,7 +100,7 @@ class FetchStage(Record):
 class BatchedStages(Record):
     """Stages that are run for some rows at a time, in the order of the query, until `limit` rows are in the answer."""
 
-    select: b.Select
+    select: ir.Select
     stages: tuple[FetchStage, ...]
     limit: int
 
@@ -116,7 +116,7 @@ class FetchPlanner:
         self._listed: set[str] = set()
 
     def plan(
-        self, select: b.Select, lookups: b.Select | None = None, outside: b.Select | None = None
+        self, select: ir.Select, lookups: ir.Select | None = None, outside: ir.Select | None = None
     ) -> Iterator[Step]:
         """Yield the steps of a query and of those inside it, in order.
 
@@ -125,10 +125,10 @@ class FetchPlanner:
         if not self._needs_fetch(select):
             return
         for part in (select.base, *(select.targets or ())):
-            if isinstance(part, b.Union):
+            if isinstance(part, ir.Union):
                 yield from self.plan(part.left)
                 yield from self.plan(part.right)
-            elif isinstance(part, b.Select):
+            elif isinstance(part, ir.Select):
                 yield from self.plan(part)
         for inner in _queries_inside(select):
             if not inner.join:
@@ -139,17 +139,17 @@ class FetchPlanner:
             yield from self._list(scan, select, lookups)
         yield from self._fetch(select, outside)
 
-    def plan_condition(self, condition: b.Expr) -> Iterator[Step]:
+    def plan_condition(self, condition: ir.Expr) -> Iterator[Step]:
         """Yield the steps of a condition about no row."""
         for inner in _selects_in((condition,)):
             yield from self.plan(inner)
 
-    def _list(self, scan: AnyScan, select: b.Select, lookups: b.Select | None) -> Iterator[Step]:
+    def _list(self, scan: AnyScan, select: ir.Select, lookups: ir.Select | None) -> Iterator[Step]:
         union = scan if isinstance(scan, UnionScan) else None
         around = self._scans.get(lookups.table.sql_name) if lookups is not None else None
         for member in self.members(scan):
             for target in member.targets:
-                if isinstance(target, b.Select):
+                if isinstance(target, ir.Select):
                     yield from self.plan(target)
             yield FetchStage(
                 member,
@@ -168,10 +168,10 @@ class FetchPlanner:
             return (scan,)
         return tuple(member for member in scan.members if isinstance(member, Scan))
 
-    def _needs_fetch(self, select: b.Select) -> bool:
-        return any(inner.table.sql_name in self._scans for inner in b.subqueries(select))
+    def _needs_fetch(self, select: ir.Select) -> bool:
+        return any(inner.table.sql_name in self._scans for inner in ir.subqueries(select))
 
-    def _fetch(self, select: b.Select, outside: b.Select | None) -> Iterator[Step]:
+    def _fetch(self, select: ir.Select, outside: ir.Select | None) -> Iterator[Step]:
         """Yield what the rows of a query itself need: first for its condition and its cuts, then for its columns."""
         scan = self._scans.get(select.table.sql_name)
         scans = self.members(scan)
@@ -185,17 +185,17 @@ class FetchPlanner:
             yield BatchedStages(select, stages, limit)
         else:
             yield from steps
-        rest = self._needs(select, scans, tuple(b.expressions_of(select)))
+        rest = self._needs(select, scans, tuple(ir.expressions_of(select)))
         yield from self._stages(select, scans, union, rest, known, outside, cuts=True)[0]
 
     def _stages(
         self,
-        select: b.Select,
+        select: ir.Select,
         scans: tuple[Scan, ...],
         union: UnionScan | None,
         needs: list[_Need],
         known: _Known,
-        outside: b.Select | None,
+        outside: ir.Select | None,
         *,
         cuts: bool,
     ) -> tuple[list[Step], _Known]:
@@ -203,7 +203,7 @@ class FetchPlanner:
         steps: list[Step] = []
         needs = [need for need in needs if not known.has(need)]
         for place, need in enumerate(needs):
-            if isinstance(need, b.Select):
+            if isinstance(need, ir.Select):
                 inner = self._scans.get(need.table.sql_name)
                 looks_up = any(member.lookup_fields for member in self.members(inner))
                 rows = self._rows(select, known, scans, outside, cuts=cuts)
@@ -225,8 +225,8 @@ class FetchPlanner:
         return steps, known
 
     def _rows(
-        self, select: b.Select, known: _Known, scans: tuple[Scan, ...], outside: b.Select | None, *, cuts: bool
-    ) -> b.Select:
+        self, select: ir.Select, known: _Known, scans: tuple[Scan, ...], outside: ir.Select | None, *, cuts: bool
+    ) -> ir.Select:
         """Return the query for the rows of these scans that can still be in the answer, by what is known.
 
         `cuts`: its order and its limits are known too, so that only the rows of the answer are left. Those of a
@@ -237,14 +237,14 @@ class FetchPlanner:
         if select.where is not None:
             where = weaken_condition(select.where, lambda part: known.covers(part, staged, scans))
         if outside is not None and select.join and not scans:
-            belongs = b.RelatedTo(select.join, outside)
-            where = belongs if where is None else b.And((belongs, where))
+            belongs = ir.RelatedTo(select.join, outside)
+            where = belongs if where is None else ir.And((belongs, where))
         rows = select.replace(columns=(), where=where, join="", count=False, nonempty="", is_whole_rows=True)
         if cuts and not select.join and select.group is None and select.is_limited:
             return rows
         return rows.replace(group=None, having=None, order=(), limit=None, skip=None, keep_newest=None, until=None)
 
-    def _needs(self, select: b.Select, scans: tuple[Scan, ...], values: tuple[b.Expr, ...]) -> list[_Need]:
+    def _needs(self, select: ir.Select, scans: tuple[Scan, ...], values: tuple[ir.Expr, ...]) -> list[_Need]:
         """Return what these values need that listings do not tell: levels of fields, and rows of relations."""
         own: dict[tuple[int, int], set[Field]] = {}
         ranked: list[tuple[float, int, _Need]] = []
@@ -256,10 +256,10 @@ class FetchPlanner:
                     own.setdefault((rank, at), set()).add(field)
             return max(ranks, default=0)
 
-        for value in b.walk(values):
-            if isinstance(value, b.Column | b.MapItem):
+        for value in ir.walk(values):
+            if isinstance(value, ir.Column | ir.MapItem):
                 require(value.field)
-            inner = b.subquery_of(value)
+            inner = ir.subquery_of(value)
             if inner is None or not inner.join or not self._needs_fetch(inner):
                 continue
             if all(inner is not one for *_, one in ranked):
@@ -287,7 +287,7 @@ class _LevelNeed(Record):
         return frozenset((self.scan.view, field.name) for field in self.fields)
 
 
-_Need = _LevelNeed | b.Select
+_Need = _LevelNeed | ir.Select
 """A level of a query's own fields, or a query inside it about what belongs to its rows."""
 
 
@@ -299,58 +299,58 @@ class _Known(Record):
 
     def has(self, need: _Need) -> bool:
         """Whether all of it is known."""
-        return id(need) in self.inner if isinstance(need, b.Select) else need.names() <= self.fields
+        return id(need) in self.inner if isinstance(need, ir.Select) else need.names() <= self.fields
 
-    def covers(self, condition: b.Expr, staged: Container[int], scans: tuple[Scan, ...]) -> bool:
+    def covers(self, condition: ir.Expr, staged: Container[int], scans: tuple[Scan, ...]) -> bool:
         """Whether all that a condition reads is known of the rows of these scans; `staged` are queries to fetch for."""
-        for value in b.walk((condition,)):
-            if isinstance(value, b.Column | b.MapItem):
+        for value in ir.walk((condition,)):
+            if isinstance(value, ir.Column | ir.MapItem):
                 name = value.field.name
                 if any(scan.rank_of(value.field) and (scan.view, name) not in self.fields for scan in scans):
                     return False
-            inner = b.subquery_of(value)
+            inner = ir.subquery_of(value)
             if inner is not None and id(inner) in staged and id(inner) not in self.inner:
                 return False
         return True
 
 
 def _comparable(
-    rows: b.Select, where: b.Expr | None, need: b.Select, known: _Known, scans: tuple[Scan, ...]
-) -> b.Select:
+    rows: ir.Select, where: ir.Expr | None, need: ir.Select, known: _Known, scans: tuple[Scan, ...]
+) -> ir.Select:
     """Leave rows out for which a query inside a condition need not be asked.
 
     It is compared with a value of the row. Where that is unknown, so is the comparison, whatever the answer is.
     """
-    found = [value for value in b.walk(() if where is None else (where,)) if b.subquery_of(value) is need]
-    for test in b.walk((where,)) if where is not None and len(found) == 1 else ():
-        if isinstance(test, b.Comparison) and found[0] in (test.left, test.right):
+    found = [value for value in ir.walk(() if where is None else (where,)) if ir.subquery_of(value) is need]
+    for test in ir.walk((where,)) if where is not None and len(found) == 1 else ():
+        if isinstance(test, ir.Comparison) and found[0] in (test.left, test.right):
             other = test.right if test.left is found[0] else test.left
             if known.covers(other, (), scans):
-                is_known = b.IsKnown(other, known=True)
-                return rows.replace(where=is_known if rows.where is None else b.And((rows.where, is_known)))
+                is_known = ir.IsKnown(other, known=True)
+                return rows.replace(where=is_known if rows.where is None else ir.And((rows.where, is_known)))
     return rows
 
 
-def weaken_condition(condition: b.Expr, known: Callable[[b.Expr], bool]) -> b.Expr | None:
+def weaken_condition(condition: ir.Expr, known: Callable[[ir.Expr], bool]) -> ir.Expr | None:
     """Return what a condition implies of what is known; None when that is nothing."""
     match condition:
-        case b.And(operands):
+        case ir.And(operands):
             parts = [part for operand in operands if (part := weaken_condition(operand, known)) is not None]
-            return None if not parts else parts[0] if len(parts) == 1 else b.And(tuple(parts))
-        case b.Or(operands):
+            return None if not parts else parts[0] if len(parts) == 1 else ir.And(tuple(parts))
+        case ir.Or(operands):
             either = [weaken_condition(operand, known) for operand in operands]
-            return None if None in either else b.Or(tuple(part for part in either if part is not None))
-        case b.Not(b.Or(operands)):
-            return weaken_condition(b.And(tuple(b.Not(operand) for operand in operands)), known)
-        case b.Not(b.And(operands)):
-            return weaken_condition(b.Or(tuple(b.Not(operand) for operand in operands)), known)
-        case b.Not(b.Not(operand)):
+            return None if None in either else ir.Or(tuple(part for part in either if part is not None))
+        case ir.Not(ir.Or(operands)):
+            return weaken_condition(ir.And(tuple(ir.Not(operand) for operand in operands)), known)
+        case ir.Not(ir.And(operands)):
+            return weaken_condition(ir.Or(tuple(ir.Not(operand) for operand in operands)), known)
+        case ir.Not(ir.Not(operand)):
             return weaken_condition(operand, known)
         case _:
             return condition if known(condition) else None
 
 
-def _deciding(select: b.Select) -> tuple[b.Expr, ...]:
+def _deciding(select: ir.Select) -> tuple[ir.Expr, ...]:
     """Return the values that decide which rows a query answers."""
     found = [] if select.where is None else [select.where]
     if select.group is None and select.is_limited:
@@ -362,7 +362,7 @@ def _deciding(select: b.Select) -> tuple[b.Expr, ...]:
     return tuple(found)
 
 
-def _early(select: b.Select, scans: tuple[Scan, ...]) -> int:
+def _early(select: ir.Select, scans: tuple[Scan, ...]) -> int:
     """Return how many rows, in the order that listings tell, make a query's answer; 0: all must be looked at."""
     if select.limit is None or select.limit.per or select.keep_newest or select.until or select.group is not None:
         return 0
@@ -370,32 +370,32 @@ def _early(select: b.Select, scans: tuple[Scan, ...]) -> int:
         return 0
     if select.skip is not None and select.skip.per:
         return 0
-    for value in b.walk(key.value for key in select.order):
-        if b.subquery_of(value) is not None:
+    for value in ir.walk(key.value for key in select.order):
+        if ir.subquery_of(value) is not None:
             return 0
-        if isinstance(value, b.Column | b.MapItem) and any(scan.rank_of(value.field) for scan in scans):
+        if isinstance(value, ir.Column | ir.MapItem) and any(scan.rank_of(value.field) for scan in scans):
             return 0
     return select.limit.count + (select.skip.count if select.skip else 0)
 
 
-def _platform(where: b.Expr | None) -> str:
+def _platform(where: ir.Expr | None) -> str:
     """Return the platform that a condition demands: `platform = linux/arm64`, or by its architecture."""
     named = {"platform": "", "os": "linux", "architecture": "", "variant": ""}
-    for part in where.operands if isinstance(where, b.And) else (where,):
+    for part in where.operands if isinstance(where, ir.And) else (where,):
         match part:
-            case b.Comparison("=", b.Column(field), b.Literal(value)) if field.name in named:
+            case ir.Comparison("=", ir.Column(field), ir.Literal(value)) if field.name in named:
                 named[field.name] = str(value)
     if named["platform"] or not named["architecture"]:
         return named["platform"]
     return "/".join(part for part in (named["os"], named["architecture"], named["variant"]) if part)
 
 
-def _queries_inside(select: b.Select) -> Iterator[b.Select]:
+def _queries_inside(select: ir.Select) -> Iterator[ir.Select]:
     """Yield the queries directly inside a query's expressions."""
-    yield from _selects_in(tuple(b.expressions_of(select)))
+    yield from _selects_in(tuple(ir.expressions_of(select)))
 
 
-def _selects_in(values: tuple[b.Expr, ...]) -> Iterator[b.Select]:
-    for value in b.walk(values):
-        if (inner := b.subquery_of(value)) is not None:
+def _selects_in(values: tuple[ir.Expr, ...]) -> Iterator[ir.Select]:
+    for value in ir.walk(values):
+        if (inner := ir.subquery_of(value)) is not None:
             yield inner

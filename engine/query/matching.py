@@ -30,7 +30,7 @@ _NO_RUNE = 0xFFFD
 _SLASH, _STAR, _MARK, _OPEN, _CLOSE, _NOT, _DASH, _ESCAPE = b"/*?[]^-\\"
 
 
-class _Star(Record):
+class _AnyBytes(Record):
     """Any bytes without a slash."""
 
 
@@ -57,9 +57,9 @@ def path_match(pattern: str, text: str) -> bool:
     at = place = 0
     star = resume = -1  # the last `*` met, and where in the text to go on when what follows it fails
     while place < len(data) or at < len(parts):
-        taken = _taken(parts[at], data, place) if at < len(parts) else -1
+        taken = _match_length(parts[at], data, place) if at < len(parts) else -1
         if taken >= 0:
-            if isinstance(parts[at], _Star):
+            if isinstance(parts[at], _AnyBytes):
                 star, resume = at, place
             at, place = at + 1, place + taken
         elif star >= 0 and resume < len(data) and data[resume] != _SLASH:
@@ -77,11 +77,11 @@ def path_matcher(pattern: str) -> Callable[[str], bool]:
     Where texts are ASCII, a pattern of plain signs, `*` and `?` is a regular expression, and RE2 twenty times as fast.
     """
     parts = _parts(pattern)
-    simple = all((isinstance(part, int) and part < 0x80) or isinstance(part, _Star | _AnyRune) for part in parts)
+    simple = all((isinstance(part, int) and part < 0x80) or isinstance(part, _AnyBytes | _AnyRune) for part in parts)
     if not simple:
         return lru_cache(_ANSWERS)(lambda text: path_match(pattern, text))
     written = "".join(
-        re.escape(chr(part)) if isinstance(part, int) else "[^/]*" if isinstance(part, _Star) else "[^/]"
+        re.escape(chr(part)) if isinstance(part, int) else "[^/]*" if isinstance(part, _AnyBytes) else "[^/]"
         for part in parts
     )
     search = _compiled(rf"\A(?s:{written})\z").search
@@ -92,9 +92,9 @@ def path_matcher(pattern: str) -> Callable[[str], bool]:
     return lru_cache(_ANSWERS)(matches)
 
 
-def _taken(part: int | _Star | _AnyRune | _Class, data: bytes, place: int) -> int:
+def _match_length(part: int | _AnyBytes | _AnyRune | _Class, data: bytes, place: int) -> int:
     """Return how many bytes a part takes of a text at a place, -1 when it does not match there."""
-    if isinstance(part, _Star):
+    if isinstance(part, _AnyBytes):
         return 0
     if place >= len(data):
         return -1
@@ -120,17 +120,17 @@ def _rune(data: bytes, place: int) -> tuple[int, int]:
 
 
 @lru_cache(_KEPT)
-def _parts(pattern: str) -> tuple[int | _Star | _AnyRune | _Class, ...]:
+def _parts(pattern: str) -> tuple[int | _AnyBytes | _AnyRune | _Class, ...]:
     """Return a pattern in parts: a byte stands for itself, and no two stars follow each other."""
     data = pattern.encode("utf-8", "surrogatepass")
-    parts: list[int | _Star | _AnyRune | _Class] = []
+    parts: list[int | _AnyBytes | _AnyRune | _Class] = []
     place = 0
     while place < len(data):
         sign = data[place]
         place += 1
         if sign == _STAR:
-            if not parts or not isinstance(parts[-1], _Star):
-                parts.append(_Star())
+            if not parts or not isinstance(parts[-1], _AnyBytes):
+                parts.append(_AnyBytes())
         elif sign == _MARK:
             parts.append(_AnyRune())
         elif sign == _OPEN:

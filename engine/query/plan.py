@@ -19,7 +19,7 @@ from imq.engine.query.sql.statements import (
 from imq.engine.result import Column
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from . import ir as b
+from . import ir
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,7 +49,7 @@ class Plan(Record):
     fetch rows of other sources (see fetch_plan.py). `reads_store`: whether a table of the store is read.
     """
 
-    select: b.Select
+    select: ir.Select
     sql: Sql
     now: int
     native_levels: NativeLevels
@@ -61,7 +61,7 @@ class Plan(Record):
 class Assertion(Record):
     """A condition ready to be asked: `sql` answers whether it holds."""
 
-    condition: b.Expr
+    condition: ir.Expr
     sql: Sql
     now: int
     native_levels: NativeLevels
@@ -74,31 +74,31 @@ _STORED = frozenset({"images", "layers", "history"})
 """The tables of the store, as SQL knows them: their rows are made of what the documents of images say."""
 
 
-def reads_documents(select: b.Select) -> bool:
+def reads_documents(select: ir.Select) -> bool:
     """Whether a query, or one inside it, asks about images of the store, other than about given ones."""
-    return any(_is_stored(one) for one in b.subqueries(select))
+    return any(_is_stored(one) for one in ir.subqueries(select))
 
 
-def depends_on_others(select: b.Select) -> bool:
+def depends_on_others(select: ir.Select) -> bool:
     """Whether it depends on other images of the store which rows a query answers."""
-    inside = (found for value in b.walk(b.expressions_of(select)) if (found := b.subquery_of(value)) is not None)
-    return select.until is not None or any(_is_stored(one) for found in inside for one in b.subqueries(found))
+    inside = (found for value in ir.walk(ir.expressions_of(select)) if (found := ir.subquery_of(value)) is not None)
+    return select.until is not None or any(_is_stored(one) for found in inside for one in ir.subqueries(found))
 
 
-def _is_stored(select: b.Select) -> bool:
+def _is_stored(select: ir.Select) -> bool:
     given = bool(select.targets) and all(isinstance(target, int) for target in select.targets or ())
     return not given and (select.table.sql_name in _STORED or select.table.name == "usage")
 
 
 def plan(
-    select: b.Select,
+    select: ir.Select,
     now: int,
     hidden: tuple[str, ...] = (),
     steps: tuple[Step, ...] = (),
     native_levels: NativeLevels = frozenset(),
 ) -> Plan:
     """Return the plan of a query; `hidden` are columns of the source to be added after the selected ones."""
-    every = tuple(b.subqueries(select))
+    every = tuple(ir.subqueries(select))
     return Plan(
         select,
         write_select(select, now, hidden=hidden),
@@ -111,14 +111,14 @@ def plan(
 
 
 def plan_assertion(
-    condition: b.Expr, now: int, steps: tuple[Step, ...] = (), native_levels: NativeLevels = frozenset()
+    condition: ir.Expr, now: int, steps: tuple[Step, ...] = (), native_levels: NativeLevels = frozenset()
 ) -> Assertion:
     """Return the plan of a condition about no row."""
     every = tuple(
         select
-        for value in b.walk((condition,))
-        if (select_ := b.subquery_of(value))
-        for select in b.subqueries(select_)
+        for value in ir.walk((condition,))
+        if (select_ := ir.subquery_of(value))
+        for select in ir.subqueries(select_)
     )
     return Assertion(
         condition,
@@ -131,40 +131,40 @@ def plan_assertion(
     )
 
 
-def plan_values(values: tuple[b.Expr, ...], now: int) -> Sql:
+def plan_values(values: tuple[ir.Expr, ...], now: int) -> Sql:
     """Return the SQL of values about no row: what the sides of a comparison are."""
     return write_values(values, now)
 
 
-def columns_of(select: b.Select) -> tuple[Column, ...]:
+def columns_of(select: ir.Select) -> tuple[Column, ...]:
     """Return the headings of a query's answer."""
     return tuple(Column(c.name, c.title, c.value.kind, c.field) for c in select.columns)
 
 
-def _reads_store(selects: Iterable[b.Select]) -> bool:
+def _reads_store(selects: Iterable[ir.Select]) -> bool:
     return any(
         (select.table.name in _STORED and not select.table.is_staged) or select.table.name == USAGE.name
         for select in selects
     )
 
 
-def _checks(selects: Iterable[b.Select], now: int) -> tuple[Check, ...]:
+def _checks(selects: Iterable[ir.Select], now: int) -> tuple[Check, ...]:
     checks: list[Check] = []
     for select in selects:
         if select.nonempty:
             checks.append(Check(write_check(select, now), select.nonempty))
         checks += [
             Check(write_non_digest_check(value.select, now), "", digests=True)
-            for value in b.walk(b.expressions_of(select))
-            if isinstance(value, b.InSubquery) and value.by_prefix
+            for value in ir.walk(ir.expressions_of(select))
+            if isinstance(value, ir.InSubquery) and value.by_prefix
         ]
     return tuple(checks)
 
 
-def fields_read(select: b.Select) -> set[Field]:
+def fields_read(select: ir.Select) -> set[Field]:
     """Return every field that a query itself reads, wherever it stands; not those of queries inside it."""
     return {
         value.field
-        for value in b.walk(b.expressions_of(select))
-        if isinstance(value, b.Column | b.MapItem | b.ImageField)
+        for value in ir.walk(ir.expressions_of(select))
+        if isinstance(value, ir.Column | ir.MapItem | ir.ImageField)
     }

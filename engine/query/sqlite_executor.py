@@ -26,7 +26,7 @@ class SqliteExecutor:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         connection.set_progress_handler(_check_interrupt, _INTERRUPT_CHECK_INTERVAL)
-        self._lent: set[str] = set()
+        self._registered: set[str] = set()
 
     def run(self, sql: Sql) -> Iterator[tuple[Raw, ...]]:
         """Yield the rows of a statement, as they come out of SQLite; raises `ImqError` when that fails."""
@@ -39,14 +39,14 @@ class SqliteExecutor:
             raise convert_error(problem) from problem
 
     def _register_functions(self, sql: Sql) -> None:
-        for name in sql.functions - self._lent:
+        for name in sql.functions - self._registered:
             if name == "list":
                 for form, items in _LISTS.items():
                     self.connection.create_aggregate(f"lent_list_{form}", -1, items)  # type: ignore[arg-type] # a text
             else:
                 takes, make = _FUNCTIONS[name]
                 self.connection.create_function(f"lent_{name}", takes, make(), deterministic=True)
-            self._lent.add(name)
+            self._registered.add(name)
 
     def load_rows(self, name: str, columns: Sequence[str], rows: Iterable[tuple[Raw, ...]]) -> None:
         """Make a temporary table of these rows, in place of one of this name, with their number as `_row`."""
@@ -113,11 +113,11 @@ class SqliteExecutor:
     def count(self, sql: Sql, *, within: str) -> int:
         """Return how many rows of a statement have their `_row` in a temporary table."""
         text = f"SELECT count(*) FROM ({sql.text}) WHERE _row IN (SELECT _row FROM temp.{within})"
-        row = self.one(sql.replace(text=text))
+        row = self.first_row(sql.replace(text=text))
         assert row is not None
         return int(row[0] or 0)
 
-    def drop(self, name: str) -> bool:
+    def drop_table(self, name: str) -> bool:
         """Drop a temporary table; whether it could be: not while an answer that reads it is being walked."""
         try:
             self.connection.execute(f"DROP TABLE IF EXISTS temp.{name}")
@@ -125,7 +125,7 @@ class SqliteExecutor:
             return False
         return True
 
-    def one(self, sql: Sql) -> tuple[Raw, ...] | None:
+    def first_row(self, sql: Sql) -> tuple[Raw, ...] | None:
         """Return the first row of a statement, None when it answers none."""
         return next(self.run(sql), None)
 

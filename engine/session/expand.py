@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _ENVIRONMENT = "env."
 
 
-class Names(Record):
+class Definitions(Record):
     """What statements can name: the variables by their names, the views by theirs in lower case, the environment.
 
     `read` makes a view of the configuration, which is kept as a text, to what it stands for.
@@ -26,10 +26,10 @@ class Names(Record):
     variables: Mapping[str, Value]
     views: Mapping[str, ast.Rows | str]
     environment: Mapping[str, str]
-    read: Callable[[str], ast.Rows]
+    read_view: Callable[[str], ast.Rows]
 
 
-def expand(node: Any, names: Names) -> Any:
+def expand(node: Any, names: Definitions) -> Any:
     """Return the node with variables and views replaced, of the same class as it was.
 
     Raises `UnknownName` for a variable without a value, and `StatementError` for a list where one value is wanted.
@@ -47,12 +47,12 @@ def expand(node: Any, names: Names) -> Any:
                     f'"{node.table}" is a view, which takes neither "of" nor "in"', code="view", span=node.span
                 )
             if isinstance(view, str):
-                view = names.read(node.table.lower())
+                view = names.read_view(node.table.lower())
             return _rebuilt(node.replace(table="", base=view), names, but="base")
     return _rebuilt(node, names)
 
 
-def _rebuilt(node: Any, names: Names, but: str = "") -> Any:
+def _rebuilt(node: Any, names: Definitions, but: str = "") -> Any:
     changed: dict[str, Any] = {}
     for field in node.value_names():
         value = getattr(node, field)
@@ -70,7 +70,7 @@ def _rebuilt(node: Any, names: Names, but: str = "") -> Any:
     return node.replace(**changed) if changed else node
 
 
-def _looked_up(node: ast.Variable, names: Names) -> Value:
+def _looked_up(node: ast.Variable, names: Definitions) -> Value:
     value = names.variables.get(node.name)
     if value is None and node.name.startswith(_ENVIRONMENT):
         given = names.environment.get(node.name.removeprefix(_ENVIRONMENT))
@@ -85,7 +85,7 @@ def _looked_up(node: ast.Variable, names: Names) -> Value:
     return value
 
 
-def _value(node: ast.Variable, names: Names) -> ast.Expr:
+def _value(node: ast.Variable, names: Definitions) -> ast.Expr:
     value = _looked_up(node, names)
     if isinstance(value, ast.Items):
         raise StatementError(

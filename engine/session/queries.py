@@ -133,7 +133,7 @@ class QueryRunner:
             for problem in (*self._unreadable(*inside), *self._prepare(planned), *self._run_stages(planned)):
                 raise problem
             self._check(planned)
-            holds = self._resources.runner.one(planned.sql)
+            holds = self._resources.runner.first_row(planned.sql)
             assert holds is not None
             if not holds[0]:
                 failed = AssertionFailed(f"it does not hold: {write(part)}", span=part.span)
@@ -175,9 +175,9 @@ class QueryRunner:
         problems = (*self._unreadable(select), *self._prepare(planned), *self._run_stages(planned))
         self._check(planned)
         if planned.steps:
-            from imq.engine.query.caveats import caveats
+            from imq.engine.query.caveats import find_caveats
 
-            for caveat in caveats(select):
+            for caveat in find_caveats(select):
                 self._resources.progress.warn(caveat)
         code = exit_code_of(problems)
         rows = self._read_first(self._resources.runner.run(planned.sql))
@@ -226,7 +226,7 @@ class QueryRunner:
         if resources.context.missing_store != "pass" and not resources.store.layout.exists and planned.reads_store:
             self._report_missing_store()
         for check in planned.checks:
-            found = resources.runner.one(check.sql)
+            found = resources.runner.first_row(check.sql)
             if check.digests and found is not None:
                 raise TypeMismatch(
                     f'the list has "{found[0]}", which is no id: digests or their first digits are wanted'
@@ -249,7 +249,7 @@ class QueryRunner:
             case Not(Exists()), ast.Exists(rows):
                 return self.run_query(ast.Ask(rows, output))
             case Comparison(_, left, right), _:
-                values = self._resources.runner.one(plan_values((left, right), scope.now))
+                values = self._resources.runner.first_row(plan_values((left, right), scope.now))
                 assert values is not None
                 types = [DataType.NUMBER if side.kind is DataType.SIZE else side.kind for side in (left, right)]
                 columns = (Column("left", "LEFT", types[0]), Column("right", "RIGHT", types[1]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from imq.engine.actions import DESTROYING, Planning, verb_of
 from imq.engine.catalog.tables import TABLES
 from imq.engine.query.binder import bind
-from imq.engine.query.visibility import NOTHING_RUNS, depends_on_containers
+from imq.engine.query.visibility import STORE_HAS_NO_CONTAINERS, depends_on_containers
 from imq.engine.result import Message
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, NeedsConfirmation, StatementError
@@ -97,7 +97,7 @@ class ActionRunner:
     def _warn_of_containers(self, statement: ast.Act, context: Planning) -> None:
         """Warn when a removal depends on containers: the store has none, and engines were not asked."""
         if self.warns and statement.query is not None and depends_on_containers(context.bind(statement.query)):
-            self._resources.progress.warn(NOTHING_RUNS)
+            self._resources.progress.warn(STORE_HAS_NO_CONTAINERS)
 
     def _confirm(self, listed: RowSet, existing: Sequence[str]) -> bool:
         """Return whether the user agrees to the plan; only a user may allow that `existing` files are replaced."""

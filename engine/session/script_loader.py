@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from imq.grammar.lexer import Vocabulary
 
-DEEPEST = 16
+MAX_DEPTH = 16
 """Files that may include each other in a row."""
 
 
@@ -69,15 +69,15 @@ class ScriptLoader:
 
         return parse(text, vocabulary, wholes, included)
 
-    def included(self, statement: ast.Include, folder: str, vocabulary: Vocabulary) -> Script:
+    def load_include(self, statement: ast.Include, folder: str, vocabulary: Vocabulary) -> Script:
         """Return the file that a statement includes, as it was when the statement was parsed."""
         known = self._read.get(located(statement.path, folder, None, statement.span))
         return known if known is not None else self._script(statement, folder, vocabulary, ())
 
     def _script(self, statement: ast.Include, folder: str, vocabulary: Vocabulary, above: tuple[str, ...]) -> Script:
         path = located(statement.path, folder, None, statement.span)
-        if path in above or len(above) >= DEEPEST:
-            why = "includes itself" if path in above else f"is included {DEEPEST} files deep"
+        if path in above or len(above) >= MAX_DEPTH:
+            why = "includes itself" if path in above else f"is included {MAX_DEPTH} files deep"
             raise StatementError(f"{statement.path} {why}", code="include", span=statement.span)
         try:
             with open(path, encoding="utf-8", errors="surrogateescape") as source:

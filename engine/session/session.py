@@ -103,7 +103,7 @@ class Session:
         """Run statements as `run` does; return whether the statements that follow may run."""
         for statement in statements:
             if isinstance(statement, ast.Include):
-                script = self._scripts.included(statement, folder, self.vocabulary)
+                script = self._scripts.load_include(statement, folder, self.vocabulary)
                 if not (yield from self._run(script.statements, script.text, script.folder, dry_run=dry_run)):
                     return False
                 continue
@@ -189,7 +189,7 @@ class Session:
         """Return how a statement would run."""
         return self._explainer.explain(statement)
 
-    def explained(self, text: str, wholes: Mapping[int, int] | None = None, folder: str = os.curdir) -> Iterator[str]:
+    def explain_all(self, text: str, wholes: Mapping[int, int] | None = None, folder: str = os.curdir) -> Iterator[str]:
         """Yield how each statement of a text would run; settings, variables and views take effect for the next ones."""
         yield from self._explained(self.parse(text, wholes, folder), text, folder)
 
@@ -199,7 +199,7 @@ class Session:
             try:
                 match statement:
                     case ast.Include():
-                        script = self._scripts.included(statement, folder, self.vocabulary)
+                        script = self._scripts.load_include(statement, folder, self.vocabulary)
                         yield from self._explained(script.statements, script.text, script.folder)
                     case ast.Let() | ast.View() | ast.Use() | ast.Setting() | ast.OnError():
                         self.execute(statement)
@@ -209,7 +209,7 @@ class Session:
             except ImqError as error:
                 raise error.at(text) from error.__cause__
 
-    def look_through(self, statement: ast.Statement) -> None:
+    def check(self, statement: ast.Statement) -> None:
         """Raise what is wrong with the names and types of a statement; nothing is run or requested."""
         match statement:
             case ast.Ask(query) | ast.Act(query=ast.Query() | ast.Combination() as query):
@@ -217,7 +217,7 @@ class Session:
             case ast.Assert(condition):
                 bind_condition(self._expand(condition), self.scope())
             case ast.Explain(inner) | ast.DryRun(inner):
-                self.look_through(inner)
+                self.check(inner)
             case _:
                 pass  # the other statements are checked when they run
 
@@ -240,7 +240,7 @@ class Session:
                     names = [word_of(name) for name in statement.references if isinstance(name, ast.Literal)]
                     if any("*" in name or name.startswith("-") for name in names):
                         raise StatementError("a pattern or an option is not a name", span=statement.span)
-                self.look_through(statement)
+                self.check(statement)
         except StatementError as error:
             return error
         except ImqError:
@@ -361,6 +361,6 @@ class Session:
         """Return what a statement that begins now is bound against."""
         return self._queries.scope()
 
-    def planning(self) -> Planning:
+    def plan_context(self) -> Planning:
         """Return what verbs plan with."""
         return self._actions.plan_context()

@@ -11,7 +11,7 @@ from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 from imq.grammar.unparser import write
 
-from .expand import Names
+from .expand import Definitions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,9 +37,9 @@ class SessionState:
         for name, query in configuration.views.items():
             self.views[_view_name(name)] = query
 
-    def names(self, environment: Mapping[str, str], read: Callable[[str], ast.Rows]) -> Names:
+    def names(self, environment: Mapping[str, str], read: Callable[[str], ast.Rows]) -> Definitions:
         """Return what `$name` and views stand for now; `$env.NAME` is a variable of the environment."""
-        return Names(self.variables, self.views, environment, read)
+        return Definitions(self.variables, self.views, environment, read)
 
     def define(self, name: str, value: str) -> None:
         """Set a setting when `name` is one, else let the variable of this name stand for a text."""

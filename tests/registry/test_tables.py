@@ -401,7 +401,7 @@ class TestStages:
     def test_explain_asks_nothing(self, proxied: Proxy, tmp_path: Path) -> None:
         session = opened(tmp_path / "store")
         text = f"tags of {proxied.host}/thousand where tag like 'v9*' and created is known order by version limit 5"
-        said = "".join(session.explained(text))
+        said = "".join(session.explain_all(text))
         session.close()
         assert not proxied.requests
         assert [line.split(":")[0] for line in said.splitlines() if "requests:" in line]

@@ -49,7 +49,7 @@ def timed(tmp_path: Path) -> Iterator[tuple[Session, Clock]]:
 
 def explained(session: Session, text: str) -> int:
     """Return how many requests a question takes at most, as explain says."""
-    said = "".join(session.explained(text))
+    said = "".join(session.explain_all(text))
     return sum(int(number.replace(",", "")) for number in re.findall(r"at most ([\d,]+)", said))
 
 
@@ -123,7 +123,7 @@ class TestForesight:
     def test_the_most_that_is_asked(self, proxied: Proxy, timed: tuple[Session, Clock], condition: str) -> None:
         session, clock = timed
         text = f"tags of {proxied.host}/thousand where {condition}"
-        assert "at most" not in "".join(session.explained(text)), "nothing is known of it yet"
+        assert "at most" not in "".join(session.explain_all(text)), "nothing is known of it yet"
         ask(session, f"tags of {proxied.host}/thousand")
         for fresh in ("0", "10m"):
             for _ in range(2):
@@ -149,14 +149,16 @@ class TestForesight:
         text = f"set fresh = 10m; tags of {proxied.host}/thousand where digest is known"
         ask(session, f"{text} and tag like 'v1?'")
         clock.now += 4 * MINUTE
-        said = "".join(session.explained(text))
+        said = "".join(session.explain_all(text))
         assert "at most 10 if nothing has changed; of 20 tags 10 are fresh, the oldest answered 4 minutes ago" in said
-        assert "fresh" not in "".join(session.explained(f"pull tags of {proxied.host}/thousand where digest is known"))
+        assert "fresh" not in "".join(
+            session.explain_all(f"pull tags of {proxied.host}/thousand where digest is known")
+        )
 
     def test_an_index_takes_its_images_manifest_too(self, proxied: Proxy, timed: tuple[Session, Clock]) -> None:
         session, _ = timed
         text = f"tags of {proxied.host}/mixed:multi where created is known"
-        said = "".join(session.explained(text))
+        said = "".join(session.explain_all(text))
         assert "1 more for each of 1 new name that stands for an index" in said
         most = []
         for _ in range(2):
@@ -164,7 +166,7 @@ class TestForesight:
             before = len(proxied.requests)
             ask(session, text)
             assert len(proxied.requests) - before == most[-1] + ("new name" in said)
-            said = "".join(session.explained(text))
+            said = "".join(session.explain_all(text))
         assert most == [3, 1]
         arm = text.replace("where", "where platform = linux/arm64 and")
         assert explained(session, arm) == 3, "the manifest and the config of another image"

@@ -87,7 +87,7 @@ class TestWhatIsInside:
             before = len(proxy.requests)
             ask(session, f"{of.replace('layers', 'history')} count")
             assert len(proxy.requests) == before + 2, "what is remembered is not asked for again, only the digests"
-            said = "".join(session.explained(of))
+            said = "".join(session.explain_all(of))
             assert "stage:     list the layers of" in said
             session.close()
 

@@ -34,7 +34,7 @@ def planned(store: Held, text: str) -> list[Action]:
     (statement,) = store.session.parse(text)
     verb = verb_of(statement)  # type: ignore[arg-type]
     assert verb.plan is not None
-    return verb.plan(statement, store.session.planning())  # type: ignore[arg-type]
+    return verb.plan(statement, store.session.plan_context())  # type: ignore[arg-type]
 
 
 def applied(store: Held, actions: list[Action]) -> list[Outcome]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from imq.engine.progress import Silent
-from imq.engine.query.visibility import NOTHING_RUNS
+from imq.engine.query.visibility import STORE_HAS_NO_CONTAINERS
 from imq.engine.result import RowSet
 from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
@@ -94,7 +94,7 @@ def test_the_store_says_that_nothing_runs_from_it(session: Session, warned: Warn
     assert isinstance(answer, RowSet)
     rows = [row for row in answer.rows if row[0] in ("remove", "untag", "removed", "untagged")]
     assert rows, "nothing to warn of"
-    assert warned.texts == [NOTHING_RUNS]
+    assert warned.texts == [STORE_HAS_NO_CONTAINERS]
 
 
 NOT_BY_CONTAINERS = """
@@ -128,7 +128,7 @@ def test_it_is_said_before_it_is_asked(session: Session, warned: Warned) -> None
 
     session.context = session.context.replace(confirm=confirm)
     last(session, "rm images where not in use")
-    assert asked == [[NOTHING_RUNS]]
+    assert asked == [[STORE_HAS_NO_CONTAINERS]]
 
 
 UNSEEN = """

@@ -108,7 +108,7 @@ def test_the_examples_are_statements(text: str, _doc: str, tmp_path: pathlib.Pat
     library(tmp_path)
     session = Session(SessionContext(str(tmp_path), environment={}, clock=time.time_ns))
     (statement,) = session.parse(text)
-    session.look_through(statement)
+    session.check(statement)
 
 
 def test_what_is_shown_fits_80_columns() -> None:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
 from imq.engine.catalog.tables import DataType
-from imq.engine.query import ir as b
+from imq.engine.query import ir
 from imq.grammar import ast
 from imq.grammar.errors import StatementError, TypeMismatch, UnknownName, listed, nearest
 from imq.grammar.record import TYPE_CHECKING
 from imq.grammar.unparser import write
 
-from .comparisons import called, check_group, check_pattern
-from .literals import is_text, typed
+from .comparisons import check_group, check_pattern, describe
+from .literals import convert_literal, is_text
 
 if TYPE_CHECKING:
     from imq.engine.catalog.functions import Aggregate, Function
 
-    from .expressions import Expressions
+    from .scope import ExpressionBinder
 
 
-def call(e: Expressions, node: ast.Call) -> b.Expr:
+def bind_call(binder: ExpressionBinder, node: ast.Call) -> ir.Expr:
     """Bind a function of the row."""
     function = FUNCTIONS.get(node.name)
     if function is None or function.inner:
@@ -31,28 +31,28 @@ def call(e: Expressions, node: ast.Call) -> b.Expr:
             hints=(nearest(node.name, known), "functions: " + listed(known)),
         )
     _check_count(function, node)
-    arguments: list[b.Expr] = []
+    arguments: list[ir.Expr] = []
     for place, argument in enumerate(node.arguments):
         kinds = function.parameters[min(place, len(function.parameters) - 1)]
         if not kinds and place > function.like:
             kinds = (arguments[function.like].kind,)
         value = (
-            typed(e.literal(argument), kinds[0], e.scope.zone)
+            convert_literal(binder.literal(argument), kinds[0], binder.scope.zone)
             if kinds and isinstance(argument, ast.Literal)
-            else e.value(argument)
+            else binder.value(argument)
         )
         if place == 1 and function.name in ("path_match", "capture"):
             check_pattern(function.name, value, argument)
         if kinds and not any(value.kind is kind or (is_text(kind) and is_text(value.kind)) for kind in kinds):
             wanted = " or ".join(kind.value for kind in kinds)
             raise TypeMismatch(
-                f"{node.name} wants {wanted} here, but {called(value)} is {value.kind.value}",
+                f"{node.name} wants {wanted} here, but {describe(value)} is {value.kind.value}",
                 span=argument.span,
             )
         arguments.append(value)
     if function.name == "capture" and len(arguments) == 3:
         check_group(arguments[1], arguments[2], node)
-    return b.FunctionCall(function, tuple(arguments), function.returns or arguments[function.like].kind)
+    return ir.FunctionCall(function, tuple(arguments), function.returns or arguments[function.like].kind)
 
 
 def _check_count(function: Function, node: ast.Call) -> None:
@@ -64,10 +64,10 @@ def _check_count(function: Function, node: ast.Call) -> None:
     raise TypeMismatch(f"{node.name} takes {many}, not {count}", span=node.span)
 
 
-def total(e: Expressions, node: ast.Call) -> b.Expr:
+def bind_aggregate(binder: ExpressionBinder, node: ast.Call) -> ir.Expr:
     """Bind an aggregate over the rows of a group."""
     aggregate = AGGREGATES[node.name]
-    if not e.totals:
+    if not binder.allows_aggregates:
         raise StatementError(
             f'"{node.name}" counts over rows and cannot stand here',
             code="aggregate",
@@ -77,22 +77,22 @@ def total(e: Expressions, node: ast.Call) -> b.Expr:
     if not node.arguments:
         if not aggregate.bare:
             raise TypeMismatch(f"{node.name} takes an argument: {node.name}(size)", span=node.span)
-        return b.AggregateCall(aggregate, None, distinct=False, kind=DataType.NUMBER)
+        return ir.AggregateCall(aggregate, None, distinct=False, kind=DataType.NUMBER)
     if len(node.arguments) > 1:
         raise TypeMismatch(f"{node.name} takes one argument", span=node.span)
-    if (identity := _each_image(e, node)) is not None:
-        return b.AggregateCall(aggregate, identity, distinct=True, kind=DataType.NUMBER)
-    named, e.named, e.totals = e.named, {}, False
-    argument = e.value(node.arguments[0])
-    e.named, e.totals = named, True
-    check_total(aggregate, argument, node)
-    return b.AggregateCall(aggregate, argument, node.distinct, aggregate.returns or argument.kind)
+    if (identity := _each_image(binder, node)) is not None:
+        return ir.AggregateCall(aggregate, identity, distinct=True, kind=DataType.NUMBER)
+    named, binder.columns_by_name, binder.allows_aggregates = binder.columns_by_name, {}, False
+    argument = binder.value(node.arguments[0])
+    binder.columns_by_name, binder.allows_aggregates = named, True
+    check_aggregate(aggregate, argument, node)
+    return ir.AggregateCall(aggregate, argument, node.distinct, aggregate.returns or argument.kind)
 
 
-def _each_image(e: Expressions, node: ast.Call) -> b.Column | None:
+def _each_image(binder: ExpressionBinder, node: ast.Call) -> ir.Column | None:
     """Return the id, for `count(distinct images)`: the rows of images are their names."""
     (argument,) = node.arguments
-    if node.name != "count" or argument != ast.Field(("images",)) or e.table.name != "images":
+    if node.name != "count" or argument != ast.Field(("images",)) or binder.table.name != "images":
         return None
     if not node.distinct:
         raise StatementError(
@@ -101,12 +101,12 @@ def _each_image(e: Expressions, node: ast.Call) -> b.Column | None:
             span=node.span,
             hints=("count counts names", "count(distinct images) counts each image once"),
         )
-    return b.Column(e.table.field("id"))
+    return ir.Column(binder.table.field("id"))
 
 
-def check_total(aggregate: Aggregate, argument: b.Expr, node: ast.Call) -> None:
+def check_aggregate(aggregate: Aggregate, argument: ir.Expr, node: ast.Call) -> None:
     """Refuse an aggregate of what has no sum, or no order."""
     if aggregate.parameter and argument.kind not in aggregate.parameter:
         raise TypeMismatch(
-            f"{node.name} cannot be taken of {called(argument)}: it is {argument.kind.value}", span=node.span
+            f"{node.name} cannot be taken of {describe(argument)}: it is {argument.kind.value}", span=node.span
         )

@@ -6,7 +6,7 @@ import re
 
 from imq.engine.catalog.tables import DataType
 from imq.engine.oci.digest import hex_prefix, is_digest
-from imq.engine.query import ir as b
+from imq.engine.query import ir
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, TypeMismatch
 from imq.grammar.record import TYPE_CHECKING
@@ -26,63 +26,63 @@ _WILDCARDS = "*%"
 """Wildcards that no image name has as a plain sign."""
 
 
-def test(node: ast.Expr, operator: str, left: b.Expr, right: b.Expr) -> b.Expr:
+def bind_comparison(node: ast.Expr, operator: str, left: ir.Expr, right: ir.Expr) -> ir.Expr:
     """Return the comparison of two values, or refuse it because of their kinds."""
     if operator in OF_TEXTS and not is_text(right.kind):
         raise TypeMismatch(
-            f'"{operator}" wants a text on its right, but {called(right)} is {right.kind.value}', span=node.span
+            f'"{operator}" wants a text on its right, but {describe(right)} is {right.kind.value}', span=node.span
         )
     if operator == "has":
-        if left.kind is not DataType.LIST and not (left.kind is DataType.MAP and isinstance(left, b.Column)):
+        if left.kind is not DataType.LIST and not (left.kind is DataType.MAP and isinstance(left, ir.Column)):
             raise TypeMismatch(
-                f'"has" wants a list or a map on its left, but {called(left)} is {left.kind.value}', span=node.span
+                f'"has" wants a list or a map on its left, but {describe(left)} is {left.kind.value}', span=node.span
             )
-        return b.Comparison("has", left, _ended(left, right))
-    if operator in ("like", "matches") and left.kind in (DataType.LIST, DataType.MAP) and isinstance(left, b.Column):
+        return ir.Comparison("has", left, _ended(left, right))
+    if operator in ("like", "matches") and left.kind in (DataType.LIST, DataType.MAP) and isinstance(left, ir.Column):
         _check_pattern(operator, left, right, node)
-        return b.Comparison(operator, left, right)  # any of its texts: of a map KEY=VALUE
+        return ir.Comparison(operator, left, right)  # any of its texts: of a map KEY=VALUE
     if left.kind in (DataType.LIST, DataType.MAP):
-        advice = f"{called(left)} has X" if left.kind is DataType.LIST else f"{called(left)}.KEY {operator} X"
+        advice = f"{describe(left)} has X" if left.kind is DataType.LIST else f"{describe(left)}.KEY {operator} X"
         raise TypeMismatch(
-            f'{called(left)} is {left.kind.value} and cannot be compared with "{operator}"',
+            f'{describe(left)} is {left.kind.value} and cannot be compared with "{operator}"',
             span=node.span,
             hints=(advice,),
         )
     if operator in ("like", "matches"):
         if not is_text(left.kind) and left.kind is not DataType.VERSION:
-            raise TypeMismatch(f'"{operator}" wants a text, but {called(left)} is {left.kind.value}', span=node.span)
+            raise TypeMismatch(f'"{operator}" wants a text, but {describe(left)} is {left.kind.value}', span=node.span)
         _check_pattern(operator, left, right, node)
-        return b.Comparison(operator, left, right)
+        return ir.Comparison(operator, left, right)
     if DataType.DIGEST in (left.kind, right.kind) and (short := _short_id(operator, left, right)) is not None:
         return short
-    comparable(left, right, node.span)
+    check_comparable(left, right, node.span)
     if operator in ("=", "!="):
         _no_glob(operator, left, right, node)
     if operator in _ORDERED_ONLY and left.kind is DataType.BOOLEAN:
-        raise TypeMismatch(f"{called(left)} is {left.kind.value} and has no order", span=node.span)
-    if operator in ("=", "!=") and left.kind is DataType.REFERENCE and isinstance(right, b.Literal):
+        raise TypeMismatch(f"{describe(left)} is {left.kind.value} and has no order", span=node.span)
+    if operator in ("=", "!=") and left.kind is DataType.REFERENCE and isinstance(right, ir.Literal):
         return _as_name_or_written(operator, left, right)
-    return b.Comparison(operator, left, right)
+    return ir.Comparison(operator, left, right)
 
 
-def _as_name_or_written(operator: str, left: b.Expr, name: b.Literal) -> b.Expr:
+def _as_name_or_written(operator: str, left: ir.Expr, name: ir.Literal) -> ir.Expr:
     """Return the comparison with a name: `v1` means `v1:latest`, and what another tool called `v1`."""
     if name.text in ("", name.value):
-        return b.Comparison(operator, left, name)
+        return ir.Comparison(operator, left, name)
     written = name.replace(value=name.text)
     if operator == "=":
-        return b.InList(left, (name, written))
-    return b.And((b.Comparison(operator, left, name), b.Comparison(operator, left, written)))
+        return ir.InList(left, (name, written))
+    return ir.And((ir.Comparison(operator, left, name), ir.Comparison(operator, left, written)))
 
 
-def _no_glob(operator: str, left: b.Expr, right: b.Expr, node: ast.Expr) -> None:
+def _no_glob(operator: str, left: ir.Expr, right: ir.Expr, node: ast.Expr) -> None:
     """Refuse a pattern where a name is compared: no name has such a sign, so the test holds for none, or for all."""
-    if not isinstance(left, b.Column) or not isinstance(right, b.Literal) or left.kind not in _NAMES:
+    if not isinstance(left, ir.Column) or not isinstance(right, ir.Literal) or left.kind not in _NAMES:
         return
     said = right.text or str(right.value)
     sign = next((sign for sign in said if sign in _WILDCARDS), None)
     if sign is not None:
-        name = called(left)
+        name = describe(left)
         alike = f"{name} like {quote(said.replace('%', '*'))}"
         replacement = alike if operator == "=" else f"not {alike}"
         if operator == "!=":
@@ -98,15 +98,15 @@ def _no_glob(operator: str, left: b.Expr, right: b.Expr, node: ast.Expr) -> None
         raise error
 
 
-def _check_pattern(operator: str, left: b.Expr, right: b.Expr, node: ast.Expr) -> None:
+def _check_pattern(operator: str, left: ir.Expr, right: ir.Expr, node: ast.Expr) -> None:
     """Refuse a constant pattern that its operator does not read as it was meant."""
     if operator == "matches":
         check_pattern("matches", right, node)
-    elif isinstance(right, b.Literal):
+    elif isinstance(right, ir.Literal):
         _no_wildcards(str(right.value), left, node)
 
 
-def _no_wildcards(pattern: str, left: b.Expr, node: ast.Expr) -> None:
+def _no_wildcards(pattern: str, left: ir.Expr, node: ast.Expr) -> None:
     """Refuse the wildcards of SQL in a glob, where they are plain signs.
 
     `%` is one unless a class or a backslash makes it plain; `_` is one where the pattern has no sign of a glob.
@@ -147,17 +147,17 @@ def _as_glob(pattern: str, wildcards: str) -> str:
     return re.sub(r"\\.|\[[!^]?\]?[^\]]*\]|[%_]", glob, pattern, flags=re.DOTALL)
 
 
-def _ended(left: b.Expr, right: b.Expr) -> b.Expr:
+def _ended(left: ir.Expr, right: ir.Expr) -> ir.Expr:
     """Return what is looked for in a list, with the ending that its texts have and this one goes without."""
-    ending = left.field.optional_suffix if isinstance(left, b.Column) else ""
-    if not ending or not isinstance(right, b.Literal) or ending[0] in str(right.value):
+    ending = left.field.optional_suffix if isinstance(left, ir.Column) else ""
+    if not ending or not isinstance(right, ir.Literal) or ending[0] in str(right.value):
         return right
     return right.replace(value=f"{right.value}{ending}")
 
 
-def check_pattern(name: str, pattern: b.Expr, node: ast.Expr) -> None:
+def check_pattern(name: str, pattern: ir.Expr, node: ast.Expr) -> None:
     """Refuse a constant pattern that is none, before anything runs."""
-    if not isinstance(pattern, b.Literal):
+    if not isinstance(pattern, ir.Literal):
         return
     from imq.engine.query.matching import path_match, regex_search
 
@@ -168,9 +168,9 @@ def check_pattern(name: str, pattern: b.Expr, node: ast.Expr) -> None:
         raise
 
 
-def check_group(pattern: b.Expr, group: b.Expr, node: ast.Expr) -> None:
+def check_group(pattern: ir.Expr, group: ir.Expr, node: ast.Expr) -> None:
     """Refuse a group that a constant pattern does not have."""
-    if isinstance(pattern, b.Literal) and isinstance(group, b.Literal):
+    if isinstance(pattern, ir.Literal) and isinstance(group, ir.Literal):
         from imq.engine.query.matching import regex_capture
 
         try:
@@ -180,7 +180,7 @@ def check_group(pattern: b.Expr, group: b.Expr, node: ast.Expr) -> None:
             raise
 
 
-def comparable(left: b.Expr, right: b.Expr, span: Span | None) -> None:
+def check_comparable(left: ir.Expr, right: ir.Expr, span: Span | None) -> None:
     """Refuse two values that cannot be equal because of their kinds."""
     fits = (
         left.kind is right.kind
@@ -189,12 +189,12 @@ def comparable(left: b.Expr, right: b.Expr, span: Span | None) -> None:
     )
     if not fits:
         raise TypeMismatch(
-            f"{called(left)} is {left.kind.value}, {called(right)} {right.kind.value}: they cannot be compared",
+            f"{describe(left)} is {left.kind.value}, {describe(right)} {right.kind.value}: they cannot be compared",
             span=span,
         )
 
 
-def result(operator: str, left: DataType, right: DataType) -> DataType | None:
+def arithmetic_type(operator: str, left: DataType, right: DataType) -> DataType | None:
     """Return the kind of an arithmetic result; None when the two do not go together."""
     if left is DataType.TIME or right is DataType.TIME:
         return {("-", DataType.TIME, DataType.TIME): DataType.DURATION}.get((operator, left, right)) or (
@@ -211,32 +211,32 @@ def result(operator: str, left: DataType, right: DataType) -> DataType | None:
     return right if left is DataType.NUMBER and operator != "/" else None
 
 
-def _short_id(operator: str, left: b.Expr, right: b.Expr) -> b.Expr | None:
+def _short_id(operator: str, left: ir.Expr, right: ir.Expr) -> ir.Expr | None:
     """Return the test of a digest against the start of one, when that is what is compared."""
-    operand, value = (left, right) if isinstance(right, b.Literal) else (right, left)
-    if operator not in ("=", "!=") or not isinstance(value, b.Literal) or is_digest(str(value.value)):
+    operand, value = (left, right) if isinstance(right, ir.Literal) else (right, left)
+    if operator not in ("=", "!=") or not isinstance(value, ir.Literal) or is_digest(str(value.value)):
         return None
     digits = hex_prefix(str(value.value))
     if digits is None:
         return None
-    starts = b.HasPrefix(operand, f"sha256:{digits}")
-    return starts if operator == "=" else b.And((b.IsKnown(operand, known=True), b.Not(starts)))
+    starts = ir.HasPrefix(operand, f"sha256:{digits}")
+    return starts if operator == "=" else ir.And((ir.IsKnown(operand, known=True), ir.Not(starts)))
 
 
-def called(value: b.Expr) -> str:
+def describe(value: ir.Expr) -> str:
     """Return how an error calls a value."""
     match value:
-        case b.Column(field):
+        case ir.Column(field):
             return field.name
-        case b.MapItem(field, key):
+        case ir.MapItem(field, key):
             return f"{field.name}.{key}"
-        case b.Literal(text=said):
+        case ir.Literal(text=said):
             return f'"{said}"'
-        case b.ImageField(field, _, said):
+        case ir.ImageField(field, _, said):
             return f"{field.name} of {said}"
-        case b.FunctionCall(function):
+        case ir.FunctionCall(function):
             return f"{function.name}(…)"
-        case b.AggregateCall(aggregate):
+        case ir.AggregateCall(aggregate):
             return f"{aggregate.name}(…)"
         case _:
             return "this"

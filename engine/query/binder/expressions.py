@@ -9,7 +9,7 @@ from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
 from imq.engine.catalog.predicates import PREDICATES
 from imq.engine.catalog.tables import ELSEWHERE, TABLES, TAGS, DataType, casefold_name
 from imq.engine.oci.reference import Reference
-from imq.engine.query import ir as b
+from imq.engine.query import ir
 from imq.engine.query.visibility import refuse_unseen
 from imq.engine.units.time import parse_duration, parse_moment
 from imq.grammar import ast
@@ -18,11 +18,18 @@ from imq.grammar.lexer import is_path, split_path
 from imq.grammar.record import TYPE_CHECKING
 from imq.grammar.unparser import quote, write
 
-from .calls import call, total
-from .comparisons import OF_TEXTS, called, result, test
-from .literals import guessed, typed
+from .calls import bind_aggregate, bind_call
+from .comparisons import OF_TEXTS, arithmetic_type, bind_comparison, describe
+from .literals import convert_literal, infer_literal
 from .scope import NOTHING
-from .subqueries import has_row, of_relation, owned, single, total_of, within
+from .subqueries import (
+    bind_has_row,
+    bind_in_subquery,
+    bind_relation_aggregate,
+    bind_relation_field,
+    bind_scalar,
+    find_relation,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,9 +39,9 @@ if TYPE_CHECKING:
 
     from .scope import Scope
 
-    Related = Callable[[ast.Rows, Table, Scope], b.Select]
+    BindRelated = Callable[[ast.Rows, Table, Scope], ir.Select]
 
-_MOMENTS = {"before": "<", "after": ">", "since": ">=", "within": ">="}
+_TIME_OPERATORS = {"before": "<", "after": ">", "since": ">=", "within": ">="}
 
 
 class Expressions:
@@ -45,15 +52,15 @@ class Expressions:
     were bound, by their paths: a field that is grouped by is the same where it is selected.
     """
 
-    def __init__(self, table: Table, scope: Scope, related: Related) -> None:
+    def __init__(self, table: Table, scope: Scope, related: BindRelated) -> None:
         self.table = table
         self.scope = scope
-        self._related = related
-        self.named: dict[str, b.Expr] = {}
-        self.totals = False
-        self.singles: dict[tuple[str, ...], b.Expr] = {}
+        self._bind_related = related
+        self.columns_by_name: dict[str, ir.Expr] = {}
+        self.allows_aggregates = False
+        self.relation_fields: dict[tuple[str, ...], ir.Expr] = {}
 
-    def condition(self, node: ast.Expr, clause: str) -> b.Expr:
+    def condition(self, node: ast.Expr, clause: str) -> ir.Expr:
         """Bind what must be true or false; `clause` names the word that wants it."""
         value = self.value(node)
         if value.kind is not DataType.BOOLEAN:
@@ -64,21 +71,21 @@ class Expressions:
             )
         return value
 
-    def value(self, node: ast.Expr) -> b.Expr:
+    def value(self, node: ast.Expr) -> ir.Expr:
         """Bind an expression whose words stand on the left of operators."""
         match node:
             case ast.And(operands):
-                return b.And(tuple(self.condition(operand, "and") for operand in operands))
+                return ir.And(tuple(self.condition(operand, "and") for operand in operands))
             case ast.Or(operands):
-                return b.Or(tuple(self.condition(operand, "or") for operand in operands))
+                return ir.Or(tuple(self.condition(operand, "or") for operand in operands))
             case ast.Not(operand):
-                return b.Not(self.condition(operand, "not"))
+                return ir.Not(self.condition(operand, "not"))
             case ast.Field():
                 return self._field(node)
             case ast.FieldOf():
                 return self._field_of(node)
             case ast.Literal():
-                return guessed(self.literal(node), self.scope.zone)
+                return infer_literal(self.literal(node), self.scope.zone)
             case ast.Call():
                 return self.call(node)
             case ast.Arithmetic():
@@ -87,30 +94,30 @@ class Expressions:
                 return self._comparison(node)
             case ast.Between(operand, low, high):
                 left = self.value(operand)
-                return b.And(
+                return ir.And(
                     (
-                        test(node, ">=", left, self._right(low, left)),
-                        test(node, "<=", left, self._right(high, left)),
+                        bind_comparison(node, ">=", left, self._right_operand(low, left)),
+                        bind_comparison(node, "<=", left, self._right_operand(high, left)),
                     )
                 )
             case ast.Subquery(rows):
-                return single(self._related(rows, NOTHING, self.scope), node)
+                return bind_scalar(self._bind_related(rows, NOTHING, self.scope), node)
             case ast.Exists(ast.Query(name) as rows, negated) if self._is_list(rows):
-                return b.IsKnown(b.Column(self.table.field(name)), not negated)
+                return ir.IsKnown(ir.Column(self.table.field(name)), not negated)
             case ast.Exists(rows, negated):
-                exists = b.Exists(self.rows(rows))
-                return b.Not(exists) if negated else exists
+                exists = ir.Exists(self.rows(rows))
+                return ir.Not(exists) if negated else exists
             case ast.In(operand, _, rows) if rows is not None:
                 assert not isinstance(rows, ast.Variable)
-                return within(node, self.value(operand), self._related(rows, NOTHING, self.scope))
+                return bind_in_subquery(node, self.value(operand), self._bind_related(rows, NOTHING, self.scope))
             case ast.In(operand, (ast.Subquery(rows),)):
-                return within(node, self.value(operand), self._related(rows, NOTHING, self.scope))
+                return bind_in_subquery(node, self.value(operand), self._bind_related(rows, NOTHING, self.scope))
             case ast.In(operand, items):
-                return self._among(node, self.value(operand), items)
+                return self._in_list(node, self.value(operand), items)
             case ast.Known(operand, known):
                 return self._known(operand, known=known)
             case ast.Phrase():
-                return self._phrase(node)
+                return self._predicate(node)
             case ast.Variable():
                 raise UnknownName(f"${node.name} has no value", code="unknown-variable", span=node.span)
 
@@ -120,40 +127,40 @@ class Expressions:
         bare = rows == ast.Query(rows.table) and self.table.relation(rows.table) is None
         return bare and field is not None and field.type is DataType.LIST
 
-    def _known(self, operand: ast.Expr, *, known: bool) -> b.Expr:
+    def _known(self, operand: ast.Expr, *, known: bool) -> ir.Expr:
         """Bind `is known`; of a relation (`base is known`, `has layer`) it is whether there are rows."""
-        if (relation := owned(self, operand)) is not None:
-            exists = b.Exists(self.rows(ast.Query(relation.name, span=operand.span)))
-            return exists if known else b.Not(exists)
-        return b.IsKnown(self.value(operand), known)
+        if (relation := find_relation(self, operand)) is not None:
+            exists = ir.Exists(self.rows(ast.Query(relation.name, span=operand.span)))
+            return exists if known else ir.Not(exists)
+        return ir.IsKnown(self.value(operand), known)
 
-    def _comparison(self, node: ast.Comparison) -> b.Expr:
-        if node.operator in _MOMENTS:
-            return self._moment(node)
+    def _comparison(self, node: ast.Comparison) -> ir.Expr:
+        if node.operator in _TIME_OPERATORS:
+            return self._time_predicate(node)
         if isinstance(node.left, ast.Literal) and not isinstance(node.right, ast.Literal):
             right = self.value(node.right)
-            return test(node, node.operator, self._right(node.left, right), right)
-        if node.operator == "has" and (relation := owned(self, node.left)) and relation.item_fields:
-            return has_row(self, relation, node)
+            return bind_comparison(node, node.operator, self._right_operand(node.left, right), right)
+        if node.operator == "has" and (relation := find_relation(self, node.left)) and relation.item_fields:
+            return bind_has_row(self, relation, node)
         left = self.value(node.left)
         if node.operator in OF_TEXTS and isinstance(node.right, ast.Literal):
-            if node.operator == "has" and isinstance(left, b.Column) and left.field.items is not DataType.TEXT:
+            if node.operator == "has" and isinstance(left, ir.Column) and left.field.items is not DataType.TEXT:
                 self._check_word(node.right, left)
-                item = typed(self.literal(node.right), left.field.items, self.scope.zone, called(left))
-                return test(node, node.operator, left, item.replace(kind=DataType.TEXT))
+                item = convert_literal(self.literal(node.right), left.field.items, self.scope.zone, describe(left))
+                return bind_comparison(node, node.operator, left, item.replace(kind=DataType.TEXT))
             said = self.literal(node.right).text
             if left.kind is not DataType.MAP or node.operator != "has":  # the keys of a map are any words
                 self._check_word(node.right, left)
-            return test(node, node.operator, left, b.Literal(said, DataType.TEXT, said))
-        return test(node, node.operator, left, self._right(node.right, left))
+            return bind_comparison(node, node.operator, left, ir.Literal(said, DataType.TEXT, said))
+        return bind_comparison(node, node.operator, left, self._right_operand(node.right, left))
 
-    def _right(self, node: ast.Expr, other: b.Expr) -> b.Expr:
+    def _right_operand(self, node: ast.Expr, other: ir.Expr) -> ir.Expr:
         """Bind what stands on the right of an operator: a bare word is a value of the other side's kind."""
         if not isinstance(node, ast.Literal):
             return self.value(node)
         literal = self.literal(node)
         try:
-            value = typed(literal, other.kind, self.scope.zone, called(other))
+            value = convert_literal(literal, other.kind, self.scope.zone, describe(other))
         except TypeMismatch as error:
             if self._is_field(literal):
                 error.hints = (f"to mean the field, put a dot before it: .{literal.text}",)
@@ -167,9 +174,9 @@ class Expressions:
         self._check_word(literal, other)
         return value
 
-    def _check_word(self, node: ast.Literal, other: b.Expr) -> None:
+    def _check_word(self, node: ast.Literal, other: ir.Expr) -> None:
         """Refuse a bare word as a value when it is the name of a field too: nobody knows which of them is meant."""
-        known = other.field.values if isinstance(other, b.Column) else ()
+        known = other.field.values if isinstance(other, ir.Column) else ()
         if node.text.lower() in known or not self._is_field(node):
             return
         raise StatementError(
@@ -186,7 +193,7 @@ class Expressions:
         name, *rest = split_path(node.text)
         field = self.table.find(name)
         if not rest:
-            return field is not None or casefold_name(name) in self.named
+            return field is not None or casefold_name(name) in self.columns_by_name
         if field is not None and field.type is DataType.MAP:
             return True
         if field is not None and field.type is DataType.VERSION:
@@ -194,48 +201,50 @@ class Expressions:
         relation = self.table.relation(name)
         return relation is not None and not relation.is_many and TABLES[relation.table].find(rest[0]) is not None
 
-    def _among(self, node: ast.In, left: b.Expr, items: tuple[ast.Expr, ...]) -> b.Expr:
-        tests = [test(node, "=", left, self._right(item, left)) for item in items]
-        values = [test.right for test in tests if isinstance(test, b.Comparison) and isinstance(test.right, b.Literal)]
+    def _in_list(self, node: ast.In, left: ir.Expr, items: tuple[ast.Expr, ...]) -> ir.Expr:
+        tests = [bind_comparison(node, "=", left, self._right_operand(item, left)) for item in items]
+        values = [
+            test.right for test in tests if isinstance(test, ir.Comparison) and isinstance(test.right, ir.Literal)
+        ]
         if len(values) == len(tests):
-            return b.InList(left, tuple(values))
-        return b.Or(tuple(tests)) if len(tests) > 1 else tests[0]
+            return ir.InList(left, tuple(values))
+        return ir.Or(tuple(tests)) if len(tests) > 1 else tests[0]
 
-    def _moment(self, node: ast.Comparison) -> b.Expr:
+    def _time_predicate(self, node: ast.Comparison) -> ir.Expr:
         """Bind `before`, `after`, `since`, `within`: the right is a date, a duration ago, or an image's creation."""
         left = self.value(node.left)
         if left.kind is not DataType.TIME:
             raise TypeMismatch(
-                f'"{node.operator}" wants a time on its left, but {called(left)} is {left.kind.value}', span=node.span
+                f'"{node.operator}" wants a time on its left, but {describe(left)} is {left.kind.value}', span=node.span
             )
         right = node.right
-        operator = _MOMENTS[node.operator]
+        operator = _TIME_OPERATORS[node.operator]
         if not isinstance(right, ast.Literal):
             value = self.value(right)
             if value.kind is DataType.DURATION:
-                return b.Comparison(operator, left, self._ago(value))
+                return ir.Comparison(operator, left, self._ago(value))
             if value.kind is not DataType.TIME or node.operator == "within":
                 wanted = "a duration" if node.operator == "within" else "a time"
-                raise TypeMismatch(f"{called(value)} is {value.kind.value}, not {wanted}", span=right.span)
-            return b.Comparison(operator, left, value)
+                raise TypeMismatch(f"{describe(value)} is {value.kind.value}, not {wanted}", span=right.span)
+            return ir.Comparison(operator, left, value)
         literal = self.literal(right)
         self._check_word(literal, left)
         ago = parse_duration(literal.text.removesuffix(" ago"))
         if ago is not None:
-            return b.Comparison(operator, left, b.Literal(self.scope.now - ago, DataType.TIME, literal.text))
+            return ir.Comparison(operator, left, ir.Literal(self.scope.now - ago, DataType.TIME, literal.text))
         moment = parse_moment(literal.text, self.scope.zone)
         if node.operator == "within":
             raise TypeMismatch('"within" wants a duration', span=literal.span, hints=("such as: within 30d",))
         if moment is not None:
-            return b.Comparison(operator, left, b.Literal(moment, DataType.TIME, literal.text))
+            return ir.Comparison(operator, left, ir.Literal(moment, DataType.TIME, literal.text))
         # docker's rule: strictly before or after the image, so that it is itself left out
         created = self._lookup("created", literal)
-        return b.Comparison({">=": ">"}.get(operator, operator), left, created)
+        return ir.Comparison({">=": ">"}.get(operator, operator), left, created)
 
-    def _ago(self, duration: b.Expr) -> b.Expr:
-        return b.Arithmetic("-", b.FunctionCall(FUNCTIONS["now"], (), DataType.TIME), duration, DataType.TIME)
+    def _ago(self, duration: ir.Expr) -> ir.Expr:
+        return ir.Arithmetic("-", ir.FunctionCall(FUNCTIONS["now"], (), DataType.TIME), duration, DataType.TIME)
 
-    def _phrase(self, node: ast.Phrase) -> b.Expr:
+    def _predicate(self, node: ast.Phrase) -> ir.Expr:
         phrase = PREDICATES[node.words]
         if phrase.expand is not None:
             try:
@@ -248,20 +257,20 @@ class Expressions:
                 raise StatementError(f'"{node.words}" is about images', code="phrase", span=node.span)
             (image,) = node.arguments
             literal = self.literal(image)
-            return b.ImageRelation(node.words, self.image(literal), literal.text)
-        created = b.Column(self.table.field("created", node.span))
+            return ir.ImageRelation(node.words, self.image_key(literal), literal.text)
+        created = ir.Column(self.table.field("created", node.span))
         (age,) = node.arguments
         if isinstance(age, ast.Literal):
             literal = self.literal(age)
-            value = typed(literal, DataType.DURATION, self.scope.zone)
+            value = convert_literal(literal, DataType.DURATION, self.scope.zone)
             assert isinstance(value.value, int)
-            moment: b.Expr = b.Literal(self.scope.now - value.value, DataType.TIME, f"{literal.text} ago")
+            moment: ir.Expr = ir.Literal(self.scope.now - value.value, DataType.TIME, f"{literal.text} ago")
         else:
             duration = self.value(age)
             if duration.kind is not DataType.DURATION:
-                raise TypeMismatch(f"{called(duration)} is {duration.kind.value}, not a duration", span=age.span)
+                raise TypeMismatch(f"{describe(duration)} is {duration.kind.value}, not a duration", span=age.span)
             moment = self._ago(duration)
-        return b.Comparison("<" if node.words == "older than" else ">", created, moment)
+        return ir.Comparison("<" if node.words == "older than" else ">", created, moment)
 
     # Values
 
@@ -275,22 +284,22 @@ class Expressions:
             raise StatementError("this text is not valid UTF-8", code="encoding", span=node.span) from None
         return node
 
-    def _field(self, node: ast.Field) -> b.Expr:
+    def _field(self, node: ast.Field) -> ir.Expr:
         name, *rest = node.path
-        if not rest and casefold_name(name) in self.named:
-            return self.named[casefold_name(name)]
+        if not rest and casefold_name(name) in self.columns_by_name:
+            return self.columns_by_name[casefold_name(name)]
         aggregate = AGGREGATES.get(name.lower()) if not rest else None
-        if aggregate is not None and aggregate.bare and (self.totals or self.table.find(name) is None):
+        if aggregate is not None and aggregate.bare and (self.allows_aggregates or self.table.find(name) is None):
             return self.call(ast.Call(aggregate.name, (), span=node.span))
         known = self.table.find(name)
         if rest and (relation := self.table.relation(name)) and (known is None or known.type is not DataType.MAP):
-            if node.path not in self.singles:
-                self.singles[node.path] = of_relation(self, relation, rest, node)
-            return self.singles[node.path]
+            if node.path not in self.relation_fields:
+                self.relation_fields[node.path] = bind_relation_field(self, relation, rest, node)
+            return self.relation_fields[node.path]
         if rest and self.table.find(name) is None and casefold_name(name) in ELSEWHERE:
             raise StatementError(f'"{name}": {ELSEWHERE[casefold_name(name)]}', code="unavailable", span=node.span)
         if not rest and self.table.find(name) is None and name.lower() in PREDICATES:
-            return self._phrase(ast.Phrase(name.lower(), (), node.span))
+            return self._predicate(ast.Phrase(name.lower(), (), node.span))
         if self.table is NOTHING:
             asked = name.lower() if name.lower() in TABLES else "images"
             raise StatementError(
@@ -313,14 +322,14 @@ class Expressions:
                 error.hints = (f"{function.name} is a function: {function.name}(…)",)
             raise
         if not rest:
-            return b.Column(field)
+            return ir.Column(field)
         if field.type is DataType.VERSION and self.table.find(f"{field.name}_{rest[0]}") is not None and len(rest) == 1:
-            return b.Column(self.table.field(f"{field.name}_{rest[0]}"))
+            return ir.Column(self.table.field(f"{field.name}_{rest[0]}"))
         if field.type is not DataType.MAP:
             raise TypeMismatch(f'"{name}" is {field.type.value} and has no "{".".join(rest)}"', span=node.span)
-        return b.MapItem(field, self.literal(ast.Literal(".".join(rest), span=node.span)).text)
+        return ir.MapItem(field, self.literal(ast.Literal(".".join(rest), span=node.span)).text)
 
-    def _field_of(self, node: ast.FieldOf) -> b.Expr:
+    def _field_of(self, node: ast.FieldOf) -> ir.Expr:
         if len(node.path) > 1:
             raise StatementError("one field of an image is wanted here", code="field-of", span=node.span)
         name = node.path[0].lower()
@@ -333,13 +342,13 @@ class Expressions:
             )
         return self._lookup(node.path[0], self.literal(node.target), node.span)
 
-    def _lookup(self, name: str, literal: ast.Literal, span: Span | None = None) -> b.Expr:
+    def _lookup(self, name: str, literal: ast.Literal, span: Span | None = None) -> ir.Expr:
         """Bind a field of one image: of the store's, or, in a question to registries, of what a registry has."""
         images = self.scope.fetch.sources.native("images") or TABLES["images"]
         field = images.field(name, span)
         if not self.table.is_staged:
             try:
-                return b.ImageField(field, self.image(literal), literal.text)
+                return ir.ImageField(field, self.image_key(literal), literal.text)
             except NotFound as error:
                 if TAGS.find(field.name) is not None and literal.text.lower() not in TABLES:
                     asked = f"(tags of {literal.text} select {field.name} limit 1)"
@@ -349,9 +358,9 @@ class Expressions:
         column = ast.Column(ast.Field((there.name,), literal.span), span=literal.span)
         limit = ast.Window(ast.Literal("1"))
         named = ast.Query(TAGS.name, (ast.Literal(_whole(literal)),), select=(column,), limit=limit, span=literal.span)
-        return b.ScalarSubquery(self._related(named, NOTHING, self.scope), there.type)
+        return ir.ScalarSubquery(self._bind_related(named, NOTHING, self.scope), there.type)
 
-    def image(self, literal: ast.Literal) -> int:
+    def image_key(self, literal: ast.Literal) -> int:
         """Return the key of the image that a literal names."""
         try:
             return self.scope.find(literal.text)
@@ -363,10 +372,10 @@ class Expressions:
 
     # Queries inside
 
-    def rows(self, rows: ast.Rows) -> b.Select:
+    def rows(self, rows: ast.Rows) -> ir.Select:
         """Bind rows of a relation of this row, else of a table; a field of the row outside is told from a wrong one."""
         try:
-            return self._related(rows, self.table, self.scope)
+            return self._bind_related(rows, self.table, self.scope)
         except UnknownName as error:
             if isinstance(rows, ast.Query) and self.table.relation(rows.table) and self.table.find(error.name or "-"):
                 error.hints = (
@@ -375,39 +384,41 @@ class Expressions:
                 )
             raise
 
-    def call(self, node: ast.Call) -> b.Expr:
+    def call(self, node: ast.Call) -> ir.Expr:
         """Bind a function or an aggregate."""
         if node.name in AGGREGATES:
-            return total_of(self, node) or total(self, node)
-        return call(self, node)
+            return bind_relation_aggregate(self, node) or bind_aggregate(self, node)
+        return bind_call(self, node)
 
-    def _arithmetic(self, node: ast.Arithmetic) -> b.Expr:
+    def _arithmetic(self, node: ast.Arithmetic) -> ir.Expr:
         left = self._number(node.left)
         given = node.right
         if left.kind is DataType.TIME and isinstance(given, ast.Literal) and parse_duration(given.text) is not None:
-            right: b.Expr = typed(given, DataType.DURATION, self.scope.zone)  # quoted ones too, as variables have them
+            right: ir.Expr = convert_literal(
+                given, DataType.DURATION, self.scope.zone
+            )  # quoted ones too, as variables have them
         else:
             right = self._number(given)
-        kind = result(node.operator, left.kind, right.kind)
+        kind = arithmetic_type(node.operator, left.kind, right.kind)
         if kind is None:
             raise TypeMismatch(
-                f'"{node.operator}" cannot join {called(left)}, {left.kind.value}, and {called(right)},'
+                f'"{node.operator}" cannot join {describe(left)}, {left.kind.value}, and {describe(right)},'
                 f" {right.kind.value}",
                 span=node.span,
             )
-        return b.Arithmetic(node.operator, left, right, kind)
+        return ir.Arithmetic(node.operator, left, right, kind)
 
-    def _number(self, node: ast.Expr) -> b.Expr:
+    def _number(self, node: ast.Expr) -> ir.Expr:
         """Bind an operand of arithmetic; a bare word that is no number can only be a field."""
         if isinstance(node, ast.Literal) and not node.quoted:
-            value = guessed(node, self.scope.zone)
+            value = infer_literal(node, self.scope.zone)
             return self._field(ast.Field(split_path(node.text), node.span)) if value.kind is DataType.TEXT else value
         return self.value(node)
 
 
-def _readings_of_age(time: b.Expr, literal: ast.Literal) -> tuple[str, str]:
+def _readings_of_age(time: ir.Expr, literal: ast.Literal) -> tuple[str, str]:
     """Return both readings of a time that is compared with a duration."""
-    name, age = called(time), literal.text
+    name, age = describe(time), literal.text
     return f"longer ago than that: {name} < {age} ago", f"less long ago than that: {name} > {age} ago"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.query import ir as b
+from imq.engine.query import ir
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 def check_groups(
     query: ast.Query,
-    group: tuple[b.Expr, ...] | None,
-    columns: tuple[b.Projection, ...],
-    having: b.Expr | None,
-    order: tuple[b.SortKey, ...],
+    group: tuple[ir.Expr, ...] | None,
+    columns: tuple[ir.Projection, ...],
+    having: ir.Expr | None,
+    order: tuple[ir.SortKey, ...],
 ) -> None:
     """See that what is shown of a group has one value in it, and that there are groups where they are needed."""
     if group is None:
@@ -45,19 +45,19 @@ def check_groups(
         )
 
 
-def _check_grouped(value: b.Expr, group: tuple[b.Expr, ...], place: Span | None) -> None:
+def _check_grouped(value: ir.Expr, group: tuple[ir.Expr, ...], place: Span | None) -> None:
     """Refuse a field that is neither grouped by nor inside an aggregate: it has many values in a group."""
-    if value in group or isinstance(value, b.AggregateCall | b.Literal | b.ImageField):
+    if value in group or isinstance(value, ir.AggregateCall | ir.Literal | ir.ImageField):
         return
-    if isinstance(value, b.Column | b.MapItem):
+    if isinstance(value, ir.Column | ir.MapItem):
         raise StatementError(
             f'"{value.field.name}" has many values in a group',
             code="not-grouped",
             span=place,
             hints=(f"add it to group by, or take one of them: max({value.field.name}), list({value.field.name})",),
         )
-    if isinstance(value, b.ImageRelation | b.RowInSubquery) or (
-        (query := b.subquery_of(value)) is not None and query.join
+    if isinstance(value, ir.ImageRelation | ir.RowInSubquery) or (
+        (query := ir.subquery_of(value)) is not None and query.join
     ):
         raise StatementError(
             "this is about one row, and a group has many",
@@ -65,10 +65,10 @@ def _check_grouped(value: b.Expr, group: tuple[b.Expr, ...], place: Span | None)
             span=place,
             hints=("put it into where, or group by it",),
         )
-    for part in b.children(value):
+    for part in ir.children(value):
         _check_grouped(part, group, place)
 
 
-def has_total(value: b.Expr) -> bool:
+def has_total(value: ir.Expr) -> bool:
     """Whether an aggregate stands in an expression."""
-    return isinstance(value, b.AggregateCall) or any(has_total(part) for part in b.children(value))
+    return isinstance(value, ir.AggregateCall) or any(has_total(part) for part in ir.children(value))

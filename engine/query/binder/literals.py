@@ -41,7 +41,7 @@ def parse_number(text: str) -> int | float | None:
     return float(text) if "." in text else int(text)
 
 
-def typed(literal: ast.Literal, kind: DataType, zone: tzinfo | None, what: str = "") -> Literal:
+def convert_literal(literal: ast.Literal, kind: DataType, zone: tzinfo | None, what: str = "") -> Literal:
     """Return the literal as a value of `kind`; `what` names what it is compared with, for the error."""
     text = literal.text
     value: str | int | float | None
@@ -116,7 +116,7 @@ def _platform(literal: ast.Literal) -> str:
     return platform.canonical
 
 
-def guessed(literal: ast.Literal, zone: tzinfo | None) -> Literal:
+def infer_literal(literal: ast.Literal, zone: tzinfo | None) -> Literal:
     """Return the literal as the kind it looks like; a quoted one is a text."""
     text = literal.text
     if not literal.quoted:

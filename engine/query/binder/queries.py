@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from imq.engine.catalog.functions import AGGREGATES
 from imq.engine.catalog.tables import ELSEWHERE, TABLES, DataType, Field, Table, TargetKind, casefold_name
-from imq.engine.query import ir as b
+from imq.engine.query import ir
 from imq.grammar import ast
 from imq.grammar.errors import (
     ImqError,
@@ -24,10 +24,10 @@ from imq.grammar.unparser import write
 
 from .expressions import Expressions
 from .group_check import check_groups, has_total
-from .literals import parse_number, typed
-from .parallel_lists import aligned
+from .literals import convert_literal, parse_number
+from .parallel_lists import align_lists
 from .scope import NOTHING
-from .set_operations import combine, derived, joined, key_names, names_in
+from .set_operations import bind_set_operation, derived_table, key_names, merge_union, names_in
 from .table_source import TableResolver
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def bind(
     scope: Scope,
     wanted: Sequence[Field] | None = None,
     mentioned: frozenset[str] = frozenset(),
-) -> b.Select:
+) -> ir.Select:
     """Return the query with every name resolved.
 
     `wanted` are the fields of a query without `select` (what its template reads); None: the table's usual ones.
@@ -51,20 +51,20 @@ def bind(
     """
     if isinstance(rows, ast.Combination):
         rows = ast.Query("", base=rows, span=rows.span)
-    return _Binder(rows, scope, mentioned=mentioned).bind(wanted)
+    return _QueryBinder(rows, scope, mentioned=mentioned).bind(wanted)
 
 
-def bind_condition(condition: ast.Expr, scope: Scope) -> b.Expr:
+def bind_condition(condition: ast.Expr, scope: Scope) -> ir.Expr:
     """Return a condition that is about no row (that of an `assert`) with every name resolved."""
-    return Expressions(NOTHING, scope, _related).condition(condition, "assert")
+    return Expressions(NOTHING, scope, _bind_related).condition(condition, "assert")
 
 
-def _related(query: ast.Rows, table: Table, scope: Scope) -> b.Select:
+def _bind_related(query: ast.Rows, table: Table, scope: Scope) -> ir.Select:
     """Bind the rows inside a condition on a row of `table`: of one of its relations, else of a table."""
     if isinstance(query, ast.Query) and (relation := table.relation(query.table)) is not None and not query.targets:
-        return _Binder(query.replace(table=relation.table), scope, relation, outer=table).bind(None)
+        return _QueryBinder(query.replace(table=relation.table), scope, relation, outer=table).bind(None)
     if isinstance(query, ast.Query) and query.table in ELSEWHERE and query.table not in TABLES:
-        raise elsewhere(query.table, query.span)
+        raise unavailable_table(query.table, query.span)
     if isinstance(query, ast.Query) and query.base is None and query.table not in TABLES:
         known = [relation.name for relation in table.relations]
         raise UnknownName(
@@ -76,7 +76,7 @@ def _related(query: ast.Rows, table: Table, scope: Scope) -> b.Select:
     return bind(query, scope)
 
 
-def elsewhere(name: str, span: Span | None) -> StatementError:
+def unavailable_table(name: str, span: Span | None) -> StatementError:
     """Return what is to be said of a table that no source here has."""
     return StatementError(
         f'"{name}": {ELSEWHERE[name]}',
@@ -86,7 +86,7 @@ def elsewhere(name: str, span: Span | None) -> StatementError:
     )
 
 
-class _Binder:
+class _QueryBinder:
     """Binds one query. `relation` says how its rows belong to a row outside; `mentioned` is as `bind` has it."""
 
     def __init__(
@@ -97,37 +97,37 @@ class _Binder:
         mentioned: frozenset[str] = frozenset(),
         outer: Table | None = None,
     ) -> None:
-        if isinstance(query.base, ast.Combination) and (both := joined(query.base)) is not None:
+        if isinstance(query.base, ast.Combination) and (both := merge_union(query.base)) is not None:
             query = query.replace(base=both)
         self._mentioned = mentioned | names_in(query) if query.base is not None else frozenset()
         self._query = query
         self._scope = scope
         self._relation = relation
         self._outer = outer
-        self._bound: dict[int, b.Select] = {}
-        self._base = self._bound_base()
-        self._table = self._found_table()
-        self._expressions = Expressions(self._table, scope, _related)
+        self._bound: dict[int, ir.Select] = {}
+        self._base = self._bind_base()
+        self._table = self._resolve_table()
+        self._expressions = Expressions(self._table, scope, _bind_related)
 
-    def bind(self, wanted: Sequence[Field] | None) -> b.Select:
+    def bind(self, wanted: Sequence[Field] | None) -> ir.Select:
         query, expressions = self._query, self._expressions
         of = self._targets()
         where = expressions.condition(query.where, "where") if query.where is not None else None
-        expressions.singles.clear()  # what a condition asks for may be less than what is shown
+        expressions.relation_fields.clear()  # what a condition asks for may be less than what is shown
         group = tuple(expressions.value(key) for key in query.group) if query.group else None
-        expressions.totals = True
-        columns = aligned(self._columns(wanted))
+        expressions.allows_aggregates = True
+        columns = align_lists(self._columns(wanted))
         if group is None and any(has_total(column.value) for column in columns):
             group = ()
-        expressions.named = {casefold_name(column.name): column.value for column in columns}
+        expressions.columns_by_name = {casefold_name(column.name): column.value for column in columns}
         having = expressions.condition(query.having, "having") if query.having is not None else None
         order = self._order(group)
         check_groups(query, group, columns, having, order)
         base = self._base
-        if isinstance(base, b.Select) and _only_filters(base):  # one query in place of a query of a query
-            where = b.And(tuple(part for part in (base.where, where) if part is not None)) if base.where else where
+        if isinstance(base, ir.Select) and _only_filters(base):  # one query in place of a query of a query
+            where = ir.And(tuple(part for part in (base.where, where) if part is not None)) if base.where else where
             of, base = base.targets, base.base
-        return b.Select(
+        return ir.Select(
             self._table,
             columns,
             where,
@@ -135,18 +135,18 @@ class _Binder:
             group,
             having,
             order,
-            self._cut(query.limit),
-            self._cut(query.skip),
-            self._spared(),
-            self._until(),
+            self._limit(query.limit),
+            self._limit(query.skip),
+            self._keep_newest(),
+            self._until_size(),
             query.count,
             base,
-            self._link(),
+            self._join(),
             is_whole_rows=not query.select and group is None and not query.count,
-            nonempty=self._named() if query.nonempty else "",
+            nonempty=self._source_text() if query.nonempty else "",
         )
 
-    def _link(self) -> str:
+    def _join(self) -> str:
         """Return how rows of a relation belong to the row outside; of a union's relation, how those of each member do."""
         if self._relation is None:
             return ""
@@ -154,24 +154,24 @@ class _Binder:
 
     # Where the rows come from
 
-    def _bound_base(self) -> b.Select | b.Union | None:
+    def _bind_base(self) -> ir.Select | ir.Union | None:
         base = self._query.base
         if isinstance(base, ast.Combination):
             mentioned = self._mentioned.union(*map(names_in, base.by))
             left, right = (bind(side, self._scope, None, mentioned) for side in (base.left, base.right))
-            return combine(base, left, right, self._keys, mentioned)
+            return bind_set_operation(base, left, right, self._keys, mentioned)
         return bind(base, self._scope, None, self._mentioned) if base is not None else None
 
-    def _found_table(self) -> Table:
+    def _resolve_table(self) -> Table:
         base, query = self._base, self._query
-        if isinstance(base, b.Union):
+        if isinstance(base, ir.Union):
             base = base.left
         if base is not None:
-            return base.table if base.is_whole_rows else derived(base)
+            return base.table if base.is_whole_rows else derived_table(base)
         table = TABLES.get(query.table.lower())
         if table is None:
             if query.table.lower() in ELSEWHERE:
-                raise elsewhere(query.table.lower(), query.span)
+                raise unavailable_table(query.table.lower(), query.span)
             raise UnknownName(
                 f'there is no table "{query.table}"',
                 hints=(nearest(query.table, TABLES), "tables: " + listed(TABLES)),
@@ -187,7 +187,7 @@ class _Binder:
             error.span = error.span or query.span
             raise
 
-    def _target_rows(self, target: ast.Literal | ast.Variable | ast.Rows) -> b.Select:
+    def _target_rows(self, target: ast.Literal | ast.Variable | ast.Rows) -> ir.Select:
         """Bind a query that this one is of, once."""
         assert not isinstance(target, ast.Literal | ast.Variable)
         known = self._bound.get(id(target))
@@ -196,16 +196,16 @@ class _Binder:
         return known
 
     def _expressions_of(self, table: Table) -> Expressions:
-        return Expressions(table, self._scope, _related)
+        return Expressions(table, self._scope, _bind_related)
 
-    def _keys(self, node: ast.Combination, table: Table) -> tuple[b.Expr, ...]:
+    def _keys(self, node: ast.Combination, table: Table) -> tuple[ir.Expr, ...]:
         """Return what rows of a table are told apart by in a combination."""
         expressions = self._expressions_of(table)
         if node.by:
             return tuple(expressions.value(key) for key in node.by)
-        return tuple(b.Column(table.field(name, node.span)) for name in key_names(table))
+        return tuple(ir.Column(table.field(name, node.span)) for name in key_names(table))
 
-    def _targets(self) -> tuple[int | b.Select, ...] | None:
+    def _targets(self) -> tuple[int | ir.Select, ...] | None:
         query, table = self._query, self._table
         if not query.targets or table.target is TargetKind.FILE or table.is_staged:
             return None
@@ -218,9 +218,9 @@ class _Binder:
             )
         return tuple(self._target(target) for target in query.targets)
 
-    def _target(self, target: ast.Literal | ast.Variable | ast.Rows) -> int | b.Select:
+    def _target(self, target: ast.Literal | ast.Variable | ast.Rows) -> int | ir.Select:
         if isinstance(target, ast.Literal):
-            return self._expressions.image(target)
+            return self._expressions.image_key(target)
         select = self._target_rows(target)
         if not select.is_whole_rows or select.table.name != "images":
             raise StatementError(
@@ -232,10 +232,10 @@ class _Binder:
 
     # Clauses
 
-    def _columns(self, wanted: Sequence[Field] | None) -> tuple[b.Projection, ...]:
+    def _columns(self, wanted: Sequence[Field] | None) -> tuple[ir.Projection, ...]:
         query = self._query
         if query.select:
-            columns = tuple(self._selected(column) for column in query.select)
+            columns = tuple(self._projection(column) for column in query.select)
             seen: set[str] = set()
             for column, written in zip(columns, query.select, strict=True):
                 if casefold_name(column.name) in seen:
@@ -248,53 +248,53 @@ class _Binder:
                 seen.add(casefold_name(column.name))
             return columns
         if query.group:
-            keys = tuple(self._selected(ast.Column(key, span=key.span)) for key in query.group)
-            return (*keys, self._selected(ast.Column(ast.Call("count", ()))))
+            keys = tuple(self._projection(ast.Column(key, span=key.span)) for key in query.group)
+            return (*keys, self._projection(ast.Column(ast.Call("count", ()))))
         fields = wanted if wanted is not None else [self._table.field(name) for name in self._table.default_columns]
-        return tuple(b.Projection(field.name, b.Column(field), field.heading, field) for field in fields)
+        return tuple(ir.Projection(field.name, ir.Column(field), field.heading, field) for field in fields)
 
-    def _selected(self, column: ast.Column) -> b.Projection:
+    def _projection(self, column: ast.Column) -> ir.Projection:
         value = self._expressions.value(column.value)
-        field = value.field if isinstance(value, b.Column) else None
+        field = value.field if isinstance(value, ir.Column) else None
         name = column.name or (field.name if field else _written(column.value))
         title = field.heading if field and not column.name else name.upper().replace("_", " ")
         if not column.name and self._table.name == "images" and value == _ROWS:
             title = "COUNT(NAMES)"  # a row is a name, and an image can have several
-        return b.Projection(name, value, title, field)
+        return ir.Projection(name, value, title, field)
 
-    def _order(self, group: tuple[b.Expr, ...] | None) -> tuple[b.SortKey, ...]:
+    def _order(self, group: tuple[ir.Expr, ...] | None) -> tuple[ir.SortKey, ...]:
         """Return the keys that were asked for; rows that are equal in them stand in the usual order."""
-        asked = tuple(b.SortKey(self._expressions.value(key.key), key.descending) for key in self._query.order)
+        asked = tuple(ir.SortKey(self._expressions.value(key.key), key.descending) for key in self._query.order)
         values = [key.value for key in asked]
-        return (*asked, *(key for key in self._usual_order(group) if key.value not in values))
+        return (*asked, *(key for key in self._default_order(group) if key.value not in values))
 
-    def _usual_order(self, group: tuple[b.Expr, ...] | None) -> tuple[b.SortKey, ...]:
+    def _default_order(self, group: tuple[ir.Expr, ...] | None) -> tuple[ir.SortKey, ...]:
         if group is not None:
-            return tuple(b.SortKey(key, descending=False) for key in group)
+            return tuple(ir.SortKey(key, descending=False) for key in group)
         base = self._base
-        if isinstance(base, b.Select) and base.is_whole_rows:
+        if isinstance(base, ir.Select) and base.is_whole_rows:
             return base.order
         if not self._table.order:
-            return (b.SortKey(b.RowNumber(), descending=False),)
+            return (ir.SortKey(ir.RowNumber(), descending=False),)
         oldest_first = self._query.until is not None  # what is to go, as long as nothing else was said
         return tuple(
-            b.SortKey(b.Column(self._table.field(name.lstrip("-"))), name.startswith("-") and not oldest_first)
+            ir.SortKey(ir.Column(self._table.field(name.lstrip("-"))), name.startswith("-") and not oldest_first)
             for name in self._table.order
         )
 
-    def _cut(self, window: ast.Window | None) -> b.Limit | None:
+    def _limit(self, window: ast.Window | None) -> ir.Limit | None:
         if window is None:
             return None
-        return b.Limit(self._whole(window.count), tuple(self._expressions.value(key) for key in window.per))
+        return ir.Limit(self._whole(window.count), tuple(self._expressions.value(key) for key in window.per))
 
-    def _spared(self) -> b.KeepNewest | None:
+    def _keep_newest(self) -> ir.KeepNewest | None:
         newest = self._query.newest
         if newest is None:
             return None
-        by = self._expressions.value(newest.by) if newest.by is not None else b.Column(self._table.field("created"))
-        return b.KeepNewest(self._whole(newest.count), tuple(self._expressions.value(key) for key in newest.per), by)
+        by = self._expressions.value(newest.by) if newest.by is not None else ir.Column(self._table.field("created"))
+        return ir.KeepNewest(self._whole(newest.count), tuple(self._expressions.value(key) for key in newest.per), by)
 
-    def _until(self) -> b.UntilSize | None:
+    def _until_size(self) -> ir.UntilSize | None:
         until = self._query.until
         if until is None:
             return None
@@ -307,9 +307,9 @@ class _Binder:
             )
         if not isinstance(until.size, ast.Literal):
             raise TypeMismatch("a size is wanted here", span=until.size.span, hints=("such as 16GB",))
-        size = typed(self._expressions.literal(until.size), DataType.SIZE, self._scope.zone).value
+        size = convert_literal(self._expressions.literal(until.size), DataType.SIZE, self._scope.zone).value
         assert isinstance(size, int)
-        return b.UntilSize(size, until.operator == "<")
+        return ir.UntilSize(size, until.operator == "<")
 
     def _whole(self, node: ast.Expr) -> int:
         number = _constant(node)
@@ -317,15 +317,15 @@ class _Binder:
             raise TypeMismatch("a whole number is wanted here", span=node.span)
         return number
 
-    def _named(self) -> str:
+    def _source_text(self) -> str:
         """Return how a message calls the query: as it was written."""
         return write(self._query.replace(nonempty=False))
 
 
-_ROWS = b.AggregateCall(AGGREGATES["count"], None, distinct=False, kind=DataType.NUMBER)
+_ROWS = ir.AggregateCall(AGGREGATES["count"], None, distinct=False, kind=DataType.NUMBER)
 
 
-def _only_filters(select: b.Select) -> bool:
+def _only_filters(select: ir.Select) -> bool:
     """Whether a query does nothing but choose rows one by one."""
     return select.is_whole_rows and not select.is_limited and not select.join and not select.nonempty
 

@@ -8,9 +8,14 @@ from imq.grammar.record import TYPE_CHECKING, Record
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import tzinfo
+    from typing import Protocol
 
+    from imq.engine.query import ir
     from imq.engine.query.fetch_executor import FetchExecutor
     from imq.engine.query.source import SourceRef
+    from imq.grammar import ast
+else:
+    Protocol = object  # typing is slow to import, and a Protocol says nothing at run time
 
 NOTHING = Table("no table", "What a condition is about that is about no row.", (), (), ())
 """The table of an `assert`, and of a query that stands alone in an expression."""
@@ -28,3 +33,25 @@ class Scope(Record):
     find: Callable[[str], int]
     fetch: FetchExecutor
     default_refs: tuple[SourceRef, ...]
+
+
+class ExpressionBinder(Protocol):
+    """What binds the expressions of one query: `expressions.Expressions`, as the modules that it calls see it.
+
+    `columns_by_name` are the selected columns by their case-folded names, for clauses that follow `select`;
+    `allows_aggregates`: an aggregate may be used here.
+    """
+
+    table: Table
+    scope: Scope
+    columns_by_name: dict[str, ir.Expr]
+    allows_aggregates: bool
+
+    def value(self, node: ast.Expr) -> ir.Expr:
+        """Bind an expression; a bare word is a field."""
+
+    def literal(self, node: ast.Literal | ast.Variable) -> ast.Literal:
+        """Return a literal in which variables were replaced."""
+
+    def rows(self, rows: ast.Rows) -> ir.Select:
+        """Bind rows of a relation of this row, or of a table."""

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from imq.engine.catalog.tables import DERIVED, TABLES, DataType, Field, Table, TargetKind, casefold_name
-from imq.engine.query import ir as b
+from imq.engine.query import ir
 from imq.grammar import ast
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .comparisons import comparable
+from .comparisons import check_comparable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Keys = Callable[[ast.Combination, Table], tuple[b.Expr, ...]]
+    Keys = Callable[[ast.Combination, Table], tuple[ir.Expr, ...]]
 
 _ABOUT_WHOLE = "what is meant for the whole stands behind parentheses: (… union …) count"
 
 
-def joined(node: ast.Combination) -> ast.Query | None:
+def merge_union(node: ast.Combination) -> ast.Query | None:
     """Return `tags of A, B` for `tags of A union tags of B`: all rows of a table of registries, from more of them.
 
     None for any other combination.
@@ -27,7 +27,7 @@ def joined(node: ast.Combination) -> ast.Query | None:
         return None
     sides = []
     for side in (node.left, node.right):
-        query = joined(side) if isinstance(side, ast.Combination) else side
+        query = merge_union(side) if isinstance(side, ast.Combination) else side
         if not isinstance(query, ast.Query):
             return None
         plain = ast.Query(query.table, query.targets, query.sources, span=query.span)
@@ -57,9 +57,9 @@ def names_in(node: Record) -> frozenset[str]:
     return frozenset(found)
 
 
-def combine(
-    node: ast.Combination, left: b.Select, right: b.Select, keys: Keys, mentioned: frozenset[str]
-) -> b.Select | b.Union:
+def bind_set_operation(
+    node: ast.Combination, left: ir.Select, right: ir.Select, keys: Keys, mentioned: frozenset[str]
+) -> ir.Select | ir.Union:
     """Return the bound `left union right` and its like: set operations by key.
 
     `keys` binds what rows of a table are told apart by; `mentioned` are names, folded, that queries of this one say.
@@ -81,10 +81,10 @@ def combine(
         )
     left_keys, right_keys = keys(node, left_rows.table), keys(node, right_rows.table)
     for one, other in zip(left_keys, right_keys, strict=True):
-        comparable(one, other, node.span)
+        check_comparable(one, other, node.span)
     if node.operator != "union":
-        among: b.Expr = b.RowInSubquery(left_keys, _key_select(right_rows, right_keys))
-        return left_rows.replace(where=b.Not(among) if node.operator == "except" else among)
+        among: ir.Expr = ir.RowInSubquery(left_keys, _key_select(right_rows, right_keys))
+        return left_rows.replace(where=ir.Not(among) if node.operator == "except" else among)
     if (
         left.is_whole_rows != right.is_whole_rows
         or (left.is_whole_rows and left.table != right.table)
@@ -96,11 +96,11 @@ def combine(
             span=node.span,
             hints=("select the same ones, in the same order, on both sides",),
         )
-    new = b.Not(b.RowInSubquery(right_keys, _key_select(left_rows, left_keys)))
-    return b.Union(left_rows, right_rows.replace(where=new))
+    new = ir.Not(ir.RowInSubquery(right_keys, _key_select(left_rows, left_keys)))
+    return ir.Union(left_rows, right_rows.replace(where=new))
 
 
-def derived(select: b.Select) -> Table:
+def derived_table(select: ir.Select) -> Table:
     """Return the table that the columns of a query make for a query of it."""
     fields = tuple(
         Field(column.name, column.value.kind, column.field.doc if column.field else "", title=column.title)
@@ -118,17 +118,17 @@ def key_names(table: Table) -> tuple[str, ...]:
     return table.key or tuple(field.name for field in table.fields)
 
 
-def _as_base(select: b.Select) -> b.Select:
+def _as_base(select: ir.Select) -> ir.Select:
     """Return a query of all rows of a query."""
     if select.is_whole_rows:
-        return b.Select(select.table, select.columns, base=select, order=select.order, is_whole_rows=True)
-    table = derived(select)
-    columns = tuple(b.Projection(f.name, b.Column(f), f.heading, f) for f in table.fields)
-    place = (b.SortKey(b.RowNumber(), descending=False),)
-    return b.Select(table, columns, base=select, order=place, is_whole_rows=True)
+        return ir.Select(select.table, select.columns, base=select, order=select.order, is_whole_rows=True)
+    table = derived_table(select)
+    columns = tuple(ir.Projection(f.name, ir.Column(f), f.heading, f) for f in table.fields)
+    place = (ir.SortKey(ir.RowNumber(), descending=False),)
+    return ir.Select(table, columns, base=select, order=place, is_whole_rows=True)
 
 
-def _as_columns(select: b.Select, mentioned: frozenset[str]) -> b.Select:
+def _as_columns(select: ir.Select, mentioned: frozenset[str]) -> ir.Select:
     """Return whole rows as columns: of what registries have, what lists tell or is mentioned; else what is shown."""
     if not select.table.is_staged:
         return select.replace(is_whole_rows=False)
@@ -137,16 +137,16 @@ def _as_columns(select: b.Select, mentioned: frozenset[str]) -> b.Select:
         for field in select.table.fields
         if field.level is None or not mentioned.isdisjoint(map(casefold_name, (field.name, *field.aliases)))
     ]
-    columns = tuple(b.Projection(field.name, b.Column(field), field.heading, field) for field in fields)
+    columns = tuple(ir.Projection(field.name, ir.Column(field), field.heading, field) for field in fields)
     return select.replace(columns=columns, is_whole_rows=False)
 
 
-def _key_select(rows: b.Select, keys: tuple[b.Expr, ...]) -> b.Select:
-    columns = tuple(b.Projection(f"k{place}", key, "") for place, key in enumerate(keys))
+def _key_select(rows: ir.Select, keys: tuple[ir.Expr, ...]) -> ir.Select:
+    columns = tuple(ir.Projection(f"k{place}", key, "") for place, key in enumerate(keys))
     return rows.replace(columns=columns, order=(), is_whole_rows=False)
 
 
-def _same_columns(left: b.Select, right: b.Select) -> bool:
+def _same_columns(left: ir.Select, right: ir.Select) -> bool:
     if left.is_whole_rows:
         return True
     return [(casefold_name(c.name), c.value.kind) for c in left.columns] == [

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
 from imq.engine.catalog.tables import TABLES, DataType, casefold_name
-from imq.engine.query import ir as b
+from imq.engine.query import ir
 from imq.grammar import ast
 from imq.grammar.errors import StatementError, TypeMismatch
 from imq.grammar.record import TYPE_CHECKING
 
-from .calls import check_total
-from .comparisons import called, comparable
+from .calls import check_aggregate
+from .comparisons import check_comparable, describe
 from .scope import NOTHING
 
 if TYPE_CHECKING:
     from imq.engine.catalog.tables import Relation
 
-    from .expressions import Expressions
+    from .scope import ExpressionBinder
 
 
-def single(select: b.Select, node: ast.Expr) -> b.Expr:
+def bind_scalar(select: ir.Select, node: ast.Expr) -> ir.Expr:
     """Return the one value of a query, after seeing that it can have no more than one."""
     if select.count:
-        return b.ScalarSubquery(select, DataType.NUMBER)
+        return ir.ScalarSubquery(select, DataType.NUMBER)
     if len(select.columns) != 1:
         names = ", ".join(column.name for column in select.columns)
         raise StatementError(
@@ -39,16 +39,20 @@ def single(select: b.Select, node: ast.Expr) -> b.Expr:
             span=node.span,
             hints=("take one: limit 1, or max(…); or ask whether a value is among them: FIELD in (…)",),
         )
-    return b.ScalarSubquery(select, select.columns[0].value.kind)
+    return ir.ScalarSubquery(select, select.columns[0].value.kind)
 
 
-def within(node: ast.In, left: b.Expr, select: b.Select) -> b.Expr:
+def bind_in_subquery(node: ast.In, left: ir.Expr, select: ir.Select) -> ir.Expr:
     """Bind `operand in QUERY`. Texts of a list mean names and ids as they do when they are written out.
 
     Of a query that chose no columns it is the field of the same name: `id in (images where dangling)`.
     """
-    if select.is_whole_rows and isinstance(left, b.Column) and (same := select.table.find(left.field.name)) is not None:
-        select = select.replace(columns=(b.Projection(same.name, b.Column(same), same.heading, same),))
+    if (
+        select.is_whole_rows
+        and isinstance(left, ir.Column)
+        and (same := select.table.find(left.field.name)) is not None
+    ):
+        select = select.replace(columns=(ir.Projection(same.name, ir.Column(same), same.heading, same),))
     if select.count or len(select.columns) != 1:
         names = "count" if select.count else ", ".join(column.name for column in select.columns)
         raise StatementError(
@@ -60,33 +64,33 @@ def within(node: ast.In, left: b.Expr, select: b.Select) -> b.Expr:
     (column,) = select.columns
     kind = column.value.kind
     if left.kind in (DataType.LIST, DataType.MAP) or kind in (DataType.LIST, DataType.MAP):
-        raise TypeMismatch(f"{called(left)} cannot be looked for: it is {left.kind.value}", span=node.span)
+        raise TypeMismatch(f"{describe(left)} cannot be looked for: it is {left.kind.value}", span=node.span)
     meant = {DataType.REFERENCE: "as_name", DataType.REPOSITORY: "as_repository", DataType.DIGEST: "as_digest"}.get(
         left.kind
     )
     if kind is DataType.TEXT and meant is not None:
-        value = b.FunctionCall(FUNCTIONS[meant], (column.value,), left.kind)
+        value = ir.FunctionCall(FUNCTIONS[meant], (column.value,), left.kind)
         select = select.replace(columns=(column.replace(value=value, field=None),), is_whole_rows=False)
-        return b.InSubquery(left, select, by_prefix=left.kind is DataType.DIGEST)
-    comparable(left, column.value, node.span)
-    return b.InSubquery(left, select.replace(is_whole_rows=False))
+        return ir.InSubquery(left, select, by_prefix=left.kind is DataType.DIGEST)
+    check_comparable(left, column.value, node.span)
+    return ir.InSubquery(left, select.replace(is_whole_rows=False))
 
 
-def owned(e: Expressions, node: ast.Expr) -> Relation | None:
+def find_relation(binder: ExpressionBinder, node: ast.Expr) -> Relation | None:
     """Return the relation that a name alone means, itself or its singular, when no field is called that."""
-    if not isinstance(node, ast.Field) or len(node.path) != 1 or e.table.find(node.path[0]) is not None:
+    if not isinstance(node, ast.Field) or len(node.path) != 1 or binder.table.find(node.path[0]) is not None:
         return None
     wanted = casefold_name(node.path[0])
-    return next((one for one in e.table.relations if wanted in (casefold_name(one.name), one.item_name)), None)
+    return next((one for one in binder.table.relations if wanted in (casefold_name(one.name), one.item_name)), None)
 
 
-def has_row(e: Expressions, relation: Relation, node: ast.Comparison) -> b.Expr:
+def bind_has_row(binder: ExpressionBinder, relation: Relation, node: ast.Comparison) -> ir.Expr:
     """Bind `has layer D`: whether the relation has a row with that key."""
     keys = tuple(ast.Comparison("=", ast.Field((key,)), node.right, node.span) for key in relation.item_fields)
-    return b.Exists(e.rows(ast.Query(relation.name, where=ast.Or(keys), span=node.span)))
+    return ir.Exists(binder.rows(ast.Query(relation.name, where=ast.Or(keys), span=node.span)))
 
 
-def of_relation(e: Expressions, relation: Relation, rest: list[str], node: ast.Field) -> b.Expr:
+def bind_relation_field(binder: ExpressionBinder, relation: Relation, rest: list[str], node: ast.Field) -> ir.Expr:
     """Bind `base.name`: a field of the one row of a relation."""
     if relation.is_many:
         field = ".".join(rest)
@@ -101,11 +105,11 @@ def of_relation(e: Expressions, relation: Relation, rest: list[str], node: ast.F
         )
     column = ast.Column(ast.Field(tuple(rest), node.span), span=node.span)
     limit = ast.Window(ast.Literal("1"))
-    select = e.rows(ast.Query(relation.name, select=(column,), limit=limit, span=node.span))
-    return b.ScalarSubquery(select, select.columns[0].value.kind)
+    select = binder.rows(ast.Query(relation.name, select=(column,), limit=limit, span=node.span))
+    return ir.ScalarSubquery(select, select.columns[0].value.kind)
 
 
-def total_of(e: Expressions, node: ast.Call) -> b.Expr | None:
+def bind_relation_aggregate(binder: ExpressionBinder, node: ast.Call) -> ir.Expr | None:
     """Bind an aggregate over the rows of a relation or a query: `count(layers where …)`, `sum(layers.size)`."""
     if len(node.arguments) != 1:
         return None
@@ -113,39 +117,39 @@ def total_of(e: Expressions, node: ast.Call) -> b.Expr | None:
     distinct = node.distinct
     if isinstance(argument, ast.Subquery):
         rows: ast.Rows = argument.rows
-    elif isinstance(argument, ast.Field) and (relation := e.table.relation(argument.path[0])) is not None:
+    elif isinstance(argument, ast.Field) and (relation := binder.table.relation(argument.path[0])) is not None:
         if not relation.is_many or (len(argument.path) == 1 and node.name != "count"):
             return None
         rest = argument.path[1:]
         columns = (ast.Column(ast.Field(rest, argument.span), span=argument.span),) if rest else ()
         rows = ast.Query(relation.name, select=columns, span=argument.span)
-    elif isinstance(argument, ast.Field) and e.table is NOTHING and argument.path[0].lower() in TABLES:
+    elif isinstance(argument, ast.Field) and binder.table is NOTHING and argument.path[0].lower() in TABLES:
         rows = ast.Query(argument.path[0].lower(), span=argument.span)
     else:
         return None
-    select = e.rows(rows)
+    select = binder.rows(rows)
     aggregate = AGGREGATES[node.name]
     if node.name == "count" and select.is_whole_rows:
         if not distinct:
-            return b.ScalarSubquery(select.replace(count=True, is_whole_rows=False), DataType.NUMBER)
+            return ir.ScalarSubquery(select.replace(count=True, is_whole_rows=False), DataType.NUMBER)
         if select.table.name != "images":
             raise StatementError(
                 "distinct wants one column of the query", code="one-column", span=node.span, hints=("select it",)
             )
         same = select.table.field("id")  # the rows of images are their names
         select = select.replace(
-            columns=(b.Projection(same.name, b.Column(same), same.heading, same),), is_whole_rows=False
+            columns=(ir.Projection(same.name, ir.Column(same), same.heading, same),), is_whole_rows=False
         )
     if select.count or len(select.columns) != 1 or select.is_whole_rows:
         raise StatementError(
             f"{node.name} wants one column of the query", code="one-column", span=node.span, hints=("select it",)
         )
     value = select.columns[0].value
-    check_total(aggregate, value, node)
+    check_aggregate(aggregate, value, node)
     kind = aggregate.returns or value.kind
     if select.is_limited or select.group is not None:  # of the rows that are left of it
         raise StatementError(
             f"{node.name} takes rows that are neither grouped nor cut", code="one-column", span=node.span
         )
-    total = b.Projection("total", b.AggregateCall(aggregate, value, distinct, kind), "")
-    return b.ScalarSubquery(select.replace(columns=(total,), group=(), order=()), kind)
+    total = ir.Projection("total", ir.AggregateCall(aggregate, value, distinct, kind), "")
+    return ir.ScalarSubquery(select.replace(columns=(total,), group=(), order=()), kind)

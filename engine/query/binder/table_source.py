@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imq.engine.catalog.tables import Table, TargetKind
 from imq.engine.oci.reference import Reference
-from imq.engine.query import ir as b
+from imq.engine.query import ir
 from imq.engine.query.source import NativeTable, SourceRef, StagedTable, TableUse
 from imq.grammar import ast
 from imq.grammar.errors import InvalidReference, StatementError
@@ -43,7 +43,7 @@ class TableResolver:
         query: ast.Query,
         scope: Scope,
         expressions: Expressions,
-        rows: Callable[[ast.Variable | ast.Rows], b.Select],
+        rows: Callable[[ast.Variable | ast.Rows], ir.Select],
     ) -> None:
         self._query = query
         self._fetch = scope.fetch
@@ -54,7 +54,7 @@ class TableResolver:
     def bind(self, table: Table) -> Table:
         """Return the table as SQL will know it."""
         uses = self._uses(table)
-        targets: tuple[str | b.Select, ...] = ()
+        targets: tuple[str | ir.Select, ...] = ()
         if table.target is TargetKind.FILE:
             targets = self._paths(table)
         elif any(isinstance(use.provider, StagedTable) for use in uses):
@@ -141,7 +141,7 @@ class TableResolver:
             ),
         )
 
-    def _target(self, target: ast.Literal | ast.Variable | ast.Rows, table: Table) -> str | b.Select:
+    def _target(self, target: ast.Literal | ast.Variable | ast.Rows, table: Table) -> str | ir.Select:
         """Bind what follows `of`: a name, or a query of names."""
         if isinstance(target, ast.Literal):
             literal = self._expressions.literal(target)
@@ -150,7 +150,7 @@ class TableResolver:
             return literal.text
         return self._names(target, table)
 
-    def _names(self, target: ast.Variable | ast.Rows, table: Table) -> b.Select:
+    def _names(self, target: ast.Variable | ast.Rows, table: Table) -> ir.Select:
         """Bind a query of names: of whole rows their names, else its one column of texts.
 
         What is inside of images is looked up by the very columns that the relation of these rows looks it up by.
@@ -159,12 +159,12 @@ class TableResolver:
         inside = select.table.relation(table.name)
         if select.is_whole_rows and inside is not None and inside.lookup_fields and table.target is TargetKind.IMAGES:
             fields = [select.table.field(name) for name in inside.lookup_fields]
-            columns = tuple(b.Projection(field.name, b.Column(field), field.heading, field) for field in fields)
+            columns = tuple(ir.Projection(field.name, ir.Column(field), field.heading, field) for field in fields)
             return select.replace(columns=columns, is_whole_rows=False)
         name = select.table.find("name") or (select.table.find("line") if select.table.name == "lines" else None)
         if select.is_whole_rows and name is not None:
             return select.replace(
-                columns=(b.Projection(name.name, b.Column(name), name.heading, name),), is_whole_rows=False
+                columns=(ir.Projection(name.name, ir.Column(name), name.heading, name),), is_whole_rows=False
             )
         if len(select.columns) != 1 or select.count or not is_text(select.columns[0].value.kind):
             raise StatementError(

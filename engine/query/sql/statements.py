@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.query import ir as b
+from imq.engine.query import ir
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .dialect import Dialect
@@ -35,7 +35,7 @@ class Sql(Record):
     functions: frozenset[str] = frozenset()
 
 
-def write_select(select: b.Select, now: int, dialect: Dialect | None = None, hidden: tuple[str, ...] = ()) -> Sql:
+def write_select(select: ir.Select, now: int, dialect: Dialect | None = None, hidden: tuple[str, ...] = ()) -> Sql:
     """Return the SQL of a query. Its columns are the selected ones in order, then the `hidden` keys of the source."""
     writer = SqlGenerator(dialect or Dialect(), now)
 
@@ -43,7 +43,7 @@ def write_select(select: b.Select, now: int, dialect: Dialect | None = None, hid
         columns = [(writer.value(column.value), f"c{place}") for place, column in enumerate(select.columns)]
         return [*columns, *((f"{row}.{name}", name) for name in hidden)]
 
-    text = writer.one(select) if select.count else writer.select(select, outputs)
+    text = writer.select_scalar(select) if select.count else writer.select(select, outputs)
     return _sql(writer, text)
 
 
@@ -51,29 +51,29 @@ def _sql(writer: SqlGenerator, text: str) -> Sql:
     return Sql(writer.with_ctes(text), writer.parameters, frozenset(writer.functions))
 
 
-def write_condition(condition: b.Expr, now: int, dialect: Dialect | None = None) -> Sql:
+def write_condition(condition: ir.Expr, now: int, dialect: Dialect | None = None) -> Sql:
     """Return the SQL that answers one row of one column: whether a condition about no row holds."""
     writer = SqlGenerator(dialect or Dialect(), now)
     return _sql(writer, f"SELECT {writer.value(condition)} AS holds")
 
 
-def write_values(values: tuple[b.Expr, ...], now: int, dialect: Dialect | None = None) -> Sql:
+def write_values(values: tuple[ir.Expr, ...], now: int, dialect: Dialect | None = None) -> Sql:
     """Return the SQL that answers one row with these values, which are about no row."""
     writer = SqlGenerator(dialect or Dialect(), now)
-    return _sql(writer, f"SELECT {writer.listed(values)}")
+    return _sql(writer, f"SELECT {writer.expression_list(values)}")
 
 
-def write_check(select: b.Select, now: int, dialect: Dialect | None = None) -> Sql:
+def write_check(select: ir.Select, now: int, dialect: Dialect | None = None) -> Sql:
     """Return the SQL that answers a row when a query has any."""
     writer = SqlGenerator(dialect or Dialect(), now)
     return _sql(writer, f"SELECT 1 FROM ({writer.select(select, one_column, ordered=False)}) LIMIT 1")
 
 
-def write_non_digest_check(select: b.Select, now: int, dialect: Dialect | None = None) -> Sql:
+def write_non_digest_check(select: ir.Select, now: int, dialect: Dialect | None = None) -> Sql:
     """Return the SQL that answers the first of a query's texts that a function cannot read as what it makes of them."""
     writer = SqlGenerator(dialect or Dialect(), now)
     made = select.columns[0].value
-    assert isinstance(made, b.FunctionCall)
+    assert isinstance(made, ir.FunctionCall)
 
     def outputs(_: str) -> list[tuple[str, str]]:
         return [(writer.value(made), "made"), (writer.value(made.arguments[0]), "given")]

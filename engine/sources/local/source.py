@@ -74,7 +74,7 @@ class LocalSource:
         """Forget what earlier statements read, but for what an answer is still being read from."""
         runner = self._context.runner
         self._old |= {loaded.view for loaded in self._loaded.values()}
-        self._old = {view for view in self._old if self._runner is runner and not runner.drop(view)}
+        self._old = {view for view in self._old if self._runner is runner and not runner.drop_table(view)}
         self._loaded = {}
         self._runner = runner
 
