@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from imq.engine.layers.compression import sniff, unpacked
+from imq.engine.layers.compression import decompress, detect_compression
 from imq.engine.layers.pack import pack_tree
-from imq.engine.layers.rooted_fs import DEEPEST, too_deep
+from imq.engine.layers.rooted_fs import MAX_DEPTH, too_deep_error
 from imq.engine.oci import media_types
 from imq.engine.oci.dockerfile_changes import apply_instructions
 from imq.engine.progress import Watched
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any, BinaryIO
 
-    from imq.engine.layers.tar_walker import Entry
+    from imq.engine.layers.tar_entry import TarEntry
     from imq.engine.oci.digest import Digest
     from imq.engine.oci.manifest import Descriptor
     from imq.engine.store.ingest import Ingest
@@ -37,25 +37,25 @@ def import_image(ingest: Ingest, action: Import, now: int, moved: Callable[[int]
     runtime: dict[str, Any] = {}
     apply_instructions(runtime, action.changes)
     if os.path.isdir(action.path):
-        layer = ingest.adopt(_watched(pack_tree(action.path, most_depth=DEEPEST), moved), "", repack="gzip")
+        layer = ingest.adopt(_watched(pack_tree(action.path, max_depth=MAX_DEPTH), moved), "", repack="gzip")
     else:
         with Watched(_opened(action.path), moved) as source:
             head = source.read(_PIECE)
-            packed = sniff(head)
+            packed = detect_compression(head)
             if packed in media_types.LAYER_TYPES and packed:
                 layer = ingest.adopt(_pieces(head, source), packed, on_entry=_check_depth)
             else:
-                plain = unpacked(packed, _pieces(head, source)) if packed else _pieces(head, source)
+                plain = decompress(packed, _pieces(head, source)) if packed else _pieces(head, source)
                 layer = ingest.adopt(plain, "", repack="gzip", on_entry=_check_depth)
     return make_image(ingest, layer, runtime, action.platform, now, action.message)
 
 
-def _check_depth(entry: Entry) -> None:
+def _check_depth(entry: TarEntry) -> None:
     """Refuse an entry that export would refuse for its depth."""
-    if entry.path.count("/") >= DEEPEST:
+    if entry.path.count("/") >= MAX_DEPTH:
         path = entry.path.strip("/")
-        if sum(name not in ("", ".") for name in path.split("/")) > DEEPEST:
-            raise too_deep(path, DEEPEST)
+        if sum(name not in ("", ".") for name in path.split("/")) > MAX_DEPTH:
+            raise too_deep_error(path, MAX_DEPTH)
 
 
 def _watched(pieces: Iterable[bytes | memoryview], moved: Callable[[int], None]) -> Iterator[bytes | memoryview]:

@@ -46,7 +46,7 @@ def export_image(store: Store, action: Export, watch: Callable[[int], Callable[[
 
 
 def _folder(layers: list[StackedLayer], action: Export) -> Outcome:
-    from imq.engine.layers.unpack import discard, unpack_layers
+    from imq.engine.layers.unpack import remove_tree, unpack_layers
 
     with made_folders(os.path.dirname(action.path)):
         part = private_path(action.path)
@@ -56,21 +56,21 @@ def _folder(layers: list[StackedLayer], action: Export) -> Outcome:
             _put(part, action)
         except BaseException:
             if os.path.isdir(part):
-                discard(part)
+                remove_tree(part)
             raise
-    left_out = [f"{count} {what}" for what, count in unpacked.left_out]
+    left_out = [f"{count} {what}" for what, count in unpacked.skipped]
     note = "; ".join([_entries(unpacked.entries), *left_out])
     return Outcome("export", action.path, action.id, unpacked.size, note=note)
 
 
 def _archive(layers: list[StackedLayer], action: Export, packed: str, size: int | None) -> Outcome:
-    from imq.engine.layers.compression import compressor
+    from imq.engine.layers.compression import make_compressor
     from imq.engine.layers.flatten import FlatArchive
 
     archive = FlatArchive(layers)
-    packer = compressor(packed) if packed else None
+    packer = make_compressor(packed) if packed else None
     with written(action, size) as target:
-        for piece in archive.pieces():
+        for piece in archive.iter_pieces():
             target.write(packer.feed(piece) if packer is not None else piece)
         if packer is not None:
             target.write(packer.finish())
@@ -123,7 +123,7 @@ def _put(part: str, action: Export) -> None:
 
 def _replace(part: str, path: str) -> None:
     """Let a folder take the place of what is at `path`, in one step where the system can; that is removed then."""
-    from imq.engine.layers.unpack import discard
+    from imq.engine.layers.unpack import remove_tree
 
     old = part
     if not exchange(part, path):
@@ -131,7 +131,7 @@ def _replace(part: str, path: str) -> None:
         os.rename(path, old)
         os.rename(part, path)
     if os.path.isdir(old):
-        discard(old)
+        remove_tree(old)
     else:
         os.unlink(old)
 

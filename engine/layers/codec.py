@@ -33,10 +33,10 @@ if TYPE_CHECKING:
             """Return the rest."""
 
 
-PIECE = 256 * 1024
+MAX_PIECE = 256 * 1024
 """Most bytes in one piece of unpacked gzip, bzip2 or xz; of zstd, half as many again."""
 
 
-def truncated(kind: str) -> Malformed:
+def truncated_error(kind: str) -> Malformed:
     """Return the error for a stream that ends too early."""
     return Malformed(f"the {kind} stream breaks off", code="truncated", hints=("it may not be whole: fetch it again",))

@@ -16,25 +16,25 @@ import tarfile
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING
 
-from .file_metadata import HOST_ATTRIBUTES, owner_of
-from .overlay import Layering, UnpackLimits, laid
-from .rooted_fs import Places
-from .tar_header import BLOCK
-from .tar_sparse import SparseContent, map_of
+from .file_metadata import HOST_XATTRS, owner_of
+from .overlay import OverlayApplier, UnpackLimits, apply_layers
+from .rooted_fs import DirectoryTree
+from .tar_header import BLOCK_SIZE
+from .tar_sparse import SparseWriter, encode_map
 from .tar_walker import TarWalker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from .layer_stack import StackedLayer
-    from .tar_walker import Entry
+    from .tar_entry import TarEntry
 
-_IMPLIED = 0o755
+_DEFAULT_DIRECTORY_MODE = 0o755
 """The mode of folders that no entry tells of."""
-_LONGEST_NAME, _LONGEST_PATH = 255, 4095
+_MAX_NAME, _MAX_PATH = 255, 4095
 """Bytes: what Linux takes."""
-_SECOND = 1_000_000_000
-_RECORD = 20 * BLOCK
+_NS_PER_SECOND = 1_000_000_000
+_RECORD_SIZE = 20 * BLOCK_SIZE
 """What archives are filled up to."""
 _TYPES = {
     "file": tarfile.REGTYPE, "symlink": tarfile.SYMTYPE, "char": tarfile.CHRTYPE, "block": tarfile.BLKTYPE,
@@ -42,166 +42,166 @@ _TYPES = {
 }  # fmt: skip
 
 
-class _Thing:
+class _PlannedFile:
     """What has one or more names and is no folder: the number of the entry that it is of, and where a link leads."""
 
-    __slots__ = ("mode", "number", "target")
+    __slots__ = ("entry_number", "link_target", "mode")
 
-    def __init__(self, number: int, mode: int, target: str) -> None:
-        self.number = number
+    def __init__(self, entry_number: int, mode: int, link_target: str) -> None:
+        self.entry_number = entry_number
         self.mode = mode
-        self.target = target
+        self.link_target = link_target
 
 
-class _Drawing(Places):
+class _PlannedTree(DirectoryTree):
     """Folders by their places; None stands for a folder in a folder."""
 
-    def __init__(self, most_depth: int) -> None:
-        super().__init__(most_depth)
-        self.folders: dict[str, dict[str, _Thing | None]] = {"": {}}
+    def __init__(self, max_depth: int) -> None:
+        super().__init__(max_depth)
+        self.directories: dict[str, dict[str, _PlannedFile | None]] = {"": {}}
 
-    def enter(self, place: str) -> None:
-        if place not in self.folders:
+    def require_directory(self, directory: str) -> None:
+        if directory not in self.directories:
             raise FileNotFoundError
 
-    def look(self, place: str, name: str) -> int | None:
-        folder = self.folders[place]
-        if name not in folder:
+    def mode_of(self, directory: str, name: str) -> int | None:
+        children = self.directories[directory]
+        if name not in children:
             return None
-        thing = folder[name]
-        return stat.S_IFDIR if thing is None else thing.mode
+        file = children[name]
+        return stat.S_IFDIR if file is None else file.mode
 
-    def names(self, place: str) -> list[str]:
-        return list(self.folders[place])
+    def list_names(self, directory: str) -> list[str]:
+        return list(self.directories[directory])
 
-    def make_folder(self, place: str, name: str) -> None:
-        self.folders[place][name] = None
-        self.folders[_below(place, name)] = {}
+    def make_directory(self, directory: str, name: str) -> None:
+        self.directories[directory][name] = None
+        self.directories[_join(directory, name)] = {}
 
-    def read_link(self, place: str, name: str) -> str:
-        thing = self.folders[place][name]
-        assert thing is not None
-        return thing.target
+    def read_link(self, directory: str, name: str) -> str:
+        link = self.directories[directory][name]
+        assert link is not None
+        return link.link_target
 
-    def remove(self, place: str, name: str, gone: Callable[[str], None]) -> None:
-        if self.folders[place].pop(name) is not None:
+    def remove(self, directory: str, name: str, on_removed: Callable[[str], None]) -> None:
+        if self.directories[directory].pop(name) is not None:
             return
-        whole = _below(place, name)
-        for inner in self.names(whole):
-            self.remove(whole, inner, gone)
-        del self.folders[whole]
-        gone(whole)
+        path = _join(directory, name)
+        for child in self.list_names(path):
+            self.remove(path, child, on_removed)
+        del self.directories[path]
+        on_removed(path)
 
 
-def _below(place: str, name: str) -> str:
-    return f"{place}/{name}" if place else name
+def _join(directory: str, name: str) -> str:
+    return f"{directory}/{name}" if directory else name
 
 
-class _Drawer(Layering):
+class _TreePlanner(OverlayApplier):
     """Draws what layers make together."""
 
-    def __init__(self, drawing: _Drawing, limits: UnpackLimits) -> None:
-        super().__init__(drawing, limits)
-        self._drawing = drawing
-        self._makers = {
-            "file": self._draw_file,
-            "directory": self._draw_folder,
-            "symlink": self._draw,
-            "link": self._draw_link,
-            "char": self._draw_device,
-            "block": self._draw_device,
-            "fifo": self._draw,
+    def __init__(self, planned: _PlannedTree, limits: UnpackLimits) -> None:
+        super().__init__(planned, limits)
+        self._planned = planned
+        self._handlers = {
+            "file": self._plan_file,
+            "directory": self._plan_directory,
+            "symlink": self._plan,
+            "link": self._plan_link,
+            "char": self._plan_device,
+            "block": self._plan_device,
+            "fifo": self._plan,
         }
 
-    def described(self, place: str) -> Entry | None:
+    def entry_of(self, directory: str) -> TarEntry | None:
         """Return the last entry of a folder; None when none tells of it."""
-        return self._folders.get(place)
+        return self._directory_entries.get(directory)
 
-    def things(self) -> dict[int, list[str]]:
+    def group_paths_by_entry(self) -> dict[int, list[str]]:
         """Return the paths of what is no folder, by the number of its entry."""
         paths: dict[int, list[str]] = {}
-        for place, folder in self._drawing.folders.items():
-            for name, thing in folder.items():
-                if thing is not None:
-                    paths.setdefault(thing.number, []).append(_below(place, name))
+        for directory, children in self._planned.directories.items():
+            for name, file in children.items():
+                if file is not None:
+                    paths.setdefault(file.entry_number, []).append(_join(directory, name))
         for names in paths.values():
             names.sort()
         return paths
 
-    def _put(self, place: str, name: str, thing: _Thing) -> None:
-        if self._drawing.look(place, name) is not None:
-            self._clear(place, name)
-        self._drawing.folders[place][name] = thing
+    def _add(self, directory: str, name: str, file: _PlannedFile) -> None:
+        if self._planned.mode_of(directory, name) is not None:
+            self._remove(directory, name)
+        self._planned.directories[directory][name] = file
 
-    def _draw(self, entry: Entry, place: str, name: str) -> None:
+    def _plan(self, entry: TarEntry, directory: str, name: str) -> None:
         _check_name(name, entry)
-        if len(os.fsencode(entry.link_target)) > _LONGEST_PATH:
+        if len(os.fsencode(entry.link_target)) > _MAX_PATH:
             raise Malformed(f"{entry.path[:200]!r} cannot be made: it leads too far", code="path")
         mode = {"symlink": stat.S_IFLNK, "fifo": stat.S_IFIFO}.get(entry.type, stat.S_IFREG)
         owner_of(entry)
-        self._put(place, name, _Thing(self.entries, mode, entry.link_target))
+        self._add(directory, name, _PlannedFile(self.entries, mode, entry.link_target))
 
-    def _draw_file(self, entry: Entry, place: str, name: str) -> None:
-        self._declare(entry)
-        self._draw(entry, place, name)
+    def _plan_file(self, entry: TarEntry, directory: str, name: str) -> None:
+        self._count_content(entry)
+        self._plan(entry, directory, name)
 
-    def _draw_device(self, entry: Entry, place: str, name: str) -> None:
+    def _plan_device(self, entry: TarEntry, directory: str, name: str) -> None:
         try:
             os.makedev(*entry.device)
         except (OverflowError, ValueError):
             raise Malformed(f"{entry.path!r} is a device of impossible numbers", code="device") from None
-        self._draw(entry, place, name)
+        self._plan(entry, directory, name)
 
-    def _draw_folder(self, entry: Entry, place: str, name: str) -> None:
-        found = self._drawing.look(place, name)
-        if found is not None and not stat.S_ISDIR(found):
-            self._clear(place, name)
-            found = None
-        if found is None:
-            self._drawing.make_folder(place, name)
+    def _plan_directory(self, entry: TarEntry, directory: str, name: str) -> None:
+        mode = self._planned.mode_of(directory, name)
+        if mode is not None and not stat.S_ISDIR(mode):
+            self._remove(directory, name)
+            mode = None
+        if mode is None:
+            self._planned.make_directory(directory, name)
         _check_name(name, entry)
         owner_of(entry)
-        self._folders[_below(place, name)] = entry
+        self._directory_entries[_join(directory, name)] = entry
 
-    def _draw_link(self, entry: Entry, place: str, name: str) -> None:
+    def _plan_link(self, entry: TarEntry, directory: str, name: str) -> None:
         _check_name(name, entry)
-        above, linked = self._linked(entry)
-        thing = self._drawing.folders[above][linked]
-        assert thing is not None
-        if (above, linked) != (place, name):
-            self._put(place, name, thing)
+        target_directory, target_name = self._resolve_hard_link(entry)
+        file = self._planned.directories[target_directory][target_name]
+        assert file is not None
+        if (target_directory, target_name) != (directory, name):
+            self._add(directory, name, file)
 
 
-def _check_name(name: str, entry: Entry) -> None:
-    if len(os.fsencode(name)) > _LONGEST_NAME:
+def _check_name(name: str, entry: TarEntry) -> None:
+    if len(os.fsencode(name)) > _MAX_NAME:
         raise Malformed(f"{entry.path[:200]!r} cannot be made: its name is too long", code="path")
 
 
-class _Writer:
+class _ArchiveWriter:
     """Writes what stays of the layers, as they come by for the second time. `paths` is what `_Drawer.things` told."""
 
     def __init__(self, paths: Mapping[int, list[str]], limits: UnpackLimits) -> None:
-        self.written: list[bytes | memoryview] = []
+        self.pieces: list[bytes | memoryview] = []
         self.size = 0
-        self.links: list[tuple[str, str, Entry]] = []
+        self.links: list[tuple[str, str, TarEntry]] = []
         self._paths = paths
         self._limits = limits
-        self._number = 0
-        self._left = 0  # bytes of the content that are still to come,
+        self._entry_number = 0
+        self._remaining = 0  # bytes of the content that are still to come,
         self._padding = 0  # and of the zeros behind it
-        self._sparse: SparseContent | None = None
+        self._sparse: SparseWriter | None = None
         self._begin_layer()
 
     def _begin_layer(self) -> None:
-        self._walker = TarWalker(self._take, self._limits.layer.archive)
-        self._fed = 0
+        self._walker = TarWalker(self._write_entry, self._limits.layer.archive)
+        self._offset = 0
 
     def feed(self, piece: bytes | memoryview) -> None:
         """Take the next piece of the current layer's archive."""
-        self._piece, self._start = memoryview(piece), self._fed
-        self._fed += len(piece)
-        if self._left:
-            self._pour(0)
+        self._piece, self._piece_offset = memoryview(piece), self._offset
+        self._offset += len(piece)
+        if self._remaining:
+            self._write_content(0)
         self._walker.feed(piece)
 
     def end_layer(self) -> None:
@@ -209,41 +209,41 @@ class _Writer:
         self._walker.finish()
         self._begin_layer()
 
-    def _take(self, entry: Entry) -> None:
-        self._number += 1
-        names = self._paths.get(self._number)
+    def _write_entry(self, entry: TarEntry) -> None:
+        self._entry_number += 1
+        names = self._paths.get(self._entry_number)
         if names is None:
             return
         first, *others = names
         self.links += [(name, first, entry) for name in others]
-        where = map_of(entry.segments) if entry.segments is not None and not entry.map_in_content else b""
-        self.written += [header(entry, first, before=len(where)), where]
+        sparse_map = encode_map(entry.segments) if entry.segments is not None and not entry.map_in_content else b""
+        self.pieces += [encode_header(entry, first, map_size=len(sparse_map)), sparse_map]
         if entry.type != "file":
             return
-        self._left, self._padding = entry.size, -(len(where) + entry.size) % BLOCK
+        self._remaining, self._padding = entry.size, -(len(sparse_map) + entry.size) % BLOCK_SIZE
         self.size += entry.real_size
         if is_sparse(entry):
-            self._sparse = SparseContent(lambda view, _offset: len(view), entry)  # which checks the map
-        self._pour(entry.offset - self._start)
+            self._sparse = SparseWriter(lambda view, _offset: len(view), entry)  # which checks the map
+        self._write_content(entry.offset - self._piece_offset)
 
-    def _pour(self, position: int) -> None:
+    def _write_content(self, position: int) -> None:
         """Write what the piece has of the content, from `position` on, and fill up the file when that was all."""
-        content = self._piece[position : position + self._left]
-        self._left -= len(content)
+        content = self._piece[position : position + self._remaining]
+        self._remaining -= len(content)
         if self._sparse is not None:
             self._sparse.write(content)
-        self.written.append(content)
-        if self._left:
+        self.pieces.append(content)
+        if self._remaining:
             return
         if self._sparse is not None:
             self._sparse.finish()
             self._sparse = None
-        self.written.append(bytes(self._padding))
+        self.pieces.append(bytes(self._padding))
 
-    def taken(self) -> list[bytes | memoryview]:
+    def take_pieces(self) -> list[bytes | memoryview]:
         """Return what has been written since this was last called."""
-        written, self.written = self.written, []
-        return written
+        pieces, self.pieces = self.pieces, []
+        return pieces
 
 
 class FlatArchive:
@@ -259,69 +259,69 @@ class FlatArchive:
         self._layers = layers
         self._limits = limits or UnpackLimits()
 
-    def pieces(self) -> Iterator[bytes | memoryview]:
+    def iter_pieces(self) -> Iterator[bytes | memoryview]:
         """Yield the archive; each piece is to be used before the next is asked for."""
-        drawing = _Drawing(self._limits.most_depth)
-        drawer = _Drawer(drawing, self._limits)
-        for _ in laid(self._layers, drawer, self._limits.layer):
+        tree = _PlannedTree(self._limits.max_depth)
+        planner = _TreePlanner(tree, self._limits)
+        for _ in apply_layers(self._layers, planner, self._limits.layer):
             pass
         written = 0
-        for piece in self._all(drawing, drawer):
+        for piece in self._iter_entries(tree, planner):
             written += len(piece)
             yield piece
-        yield bytes(2 * BLOCK + -(written + 2 * BLOCK) % _RECORD)
+        yield bytes(2 * BLOCK_SIZE + -(written + 2 * BLOCK_SIZE) % _RECORD_SIZE)
 
-    def _all(self, drawing: _Drawing, drawer: _Drawer) -> Iterator[bytes | memoryview]:
-        paths = drawer.things()
-        folders = sorted(place for place in drawing.folders if place)
-        self.entries = len(folders) + sum(map(len, paths.values()))
-        writer = _Writer(paths, self._limits)
-        for _ in laid(self._layers, writer, self._limits.layer):
-            yield from writer.taken()
+    def _iter_entries(self, tree: _PlannedTree, planner: _TreePlanner) -> Iterator[bytes | memoryview]:
+        paths = planner.group_paths_by_entry()
+        directories = sorted(directory for directory in tree.directories if directory)
+        self.entries = len(directories) + sum(map(len, paths.values()))
+        writer = _ArchiveWriter(paths, self._limits)
+        for _ in apply_layers(self._layers, writer, self._limits.layer):
+            yield from writer.take_pieces()
         self.size = writer.size
         for name, first, entry in writer.links:
-            yield header(entry, name, link=first)
-        for place in reversed(folders):
-            yield header(drawer.described(place), place)
+            yield encode_header(entry, name, link=first)
+        for place in reversed(directories):
+            yield encode_header(planner.entry_of(place), place)
 
 
-def is_sparse(entry: Entry) -> bool:
+def is_sparse(entry: TarEntry) -> bool:
     """Whether an entry says where its content lies in a larger file."""
     return entry.segments is not None or entry.map_in_content
 
 
-def header(entry: Entry | None, path: str, *, link: str = "", before: int = 0) -> bytes:
+def encode_header(entry: TarEntry | None, path: str, *, link: str = "", map_size: int = 0) -> bytes:
     """Return what stands before the content of an entry under another path; None: a folder that no entry tells of.
 
     A sparse file stays one, in format 1.0: `before` are the bytes of a map that is put before its content.
     """
     info = tarfile.TarInfo(path)
     if entry is None:
-        info.type, info.mode = tarfile.DIRTYPE, _IMPLIED
+        info.type, info.mode = tarfile.DIRTYPE, _DEFAULT_DIRECTORY_MODE
         return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
     info.type = tarfile.LNKTYPE if link else _TYPES[entry.type]
     info.linkname = link or (entry.link_target if entry.type == "symlink" else "")
-    info.size = before + entry.size if entry.type == "file" and not link else 0
+    info.size = map_size + entry.size if entry.type == "file" and not link else 0
     info.mode = entry.mode
     info.uid, info.gid = owner_of(entry)
     if entry.type in ("char", "block"):
         info.devmajor, info.devminor = entry.device
-    info.mtime, rest = divmod(entry.mtime, _SECOND)
+    info.mtime, nanoseconds = divmod(entry.mtime, _NS_PER_SECOND)
     records = (
         {}
         if link
         else {
             f"SCHILY.xattr.{name}": value.decode("utf-8", "surrogateescape")
             for name, value in entry.xattrs
-            if not name.startswith(HOST_ATTRIBUTES)
+            if not name.startswith(HOST_XATTRS)
         }
     )
     if is_sparse(entry) and not link:
-        above, _, name = path.rpartition("/")
-        info.name = f"{above}/GNUSparseFile.0/{name}".lstrip("/")
+        parent, _, name = path.rpartition("/")
+        info.name = f"{parent}/GNUSparseFile.0/{name}".lstrip("/")
         records |= {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": path}
         records["GNU.sparse.realsize"] = str(entry.real_size)
-    if rest:
-        records["mtime"] = f"{info.mtime}.{rest:09}"
+    if nanoseconds:
+        records["mtime"] = f"{info.mtime}.{nanoseconds:09}"
     info.pax_headers = records
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .layer_reader import LayerLimits, UnpackedLayer
+from .layer_reader import LayerDecompressor, LayerLimits
 from .tar_walker import TarWalker
 
 if TYPE_CHECKING:
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from imq.engine.oci.digest import Digest
 
-    from .tar_walker import Entry
+    from .tar_entry import TarEntry
 
 
-class Measured(Record):
+class LayerSummary(Record):
     """What a whole layer unpacks to."""
 
     diff_id: Digest
@@ -47,10 +47,10 @@ class LayerMeter:
         diff_algorithm: str = "sha256",
         limits: LayerLimits | None = None,
         blob_hash: hashlib._Hash | None = None,
-        on_entry: Callable[[Entry], None] | None = None,
+        on_entry: Callable[[TarEntry], None] | None = None,
     ) -> None:
         limits = limits or LayerLimits()
-        self._layer = UnpackedLayer(compression, limits, diff_algorithm=diff_algorithm, blob_hash=blob_hash)
+        self._layer = LayerDecompressor(compression, limits, diff_algorithm=diff_algorithm, blob_hash=blob_hash)
         self._walker = TarWalker(on_entry, limits.archive)
 
     def feed(self, chunk: bytes | memoryview) -> None:
@@ -62,13 +62,13 @@ class LayerMeter:
             self.close()
             raise
 
-    def finish(self) -> Measured:
+    def finish(self) -> LayerSummary:
         """Return the measures, or raise `Malformed` when the layer is not whole."""
         for piece in self._layer.flush():
             self._walker.feed(piece)
         diff_id = self._layer.finish()
         self._walker.finish()
-        return Measured(
+        return LayerSummary(
             diff_id=diff_id,
             size=self._walker.size,
             tar_size=self._layer.size,

@@ -11,8 +11,8 @@ from imq.engine.oci.digest import Digest
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .compression import decompressor, sniff
-from .tar_header import BLOCK
+from .compression import detect_compression, make_decompressor
+from .tar_header import BLOCK_SIZE
 from .tar_walker import TarLimits
 
 if TYPE_CHECKING:
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
     from .codec import Decompressor
 
 _GIB = 1 << 30
-_UNSURE = frozenset({"", "bzip2"})
+_NEEDS_WHOLE_BLOCK = frozenset({"", "bzip2"})
 """What `sniff` tells surely only of a whole block."""
-_SMALL = 1 << 20
+_HASH_INLINE_UP_TO = 1 << 20
 """Unpacked bytes up to which a thread for hashing is not worth starting."""
-_WAITING = 8
+_MAX_QUEUED = 8
 """Most pieces that wait for the hashing thread: 2 MiB, or 3 of zstd."""
 
 
 class LayerLimits(Record):
     """How far a layer may unpack before it is refused as a bomb."""
 
-    most_bytes: int = 64 * _GIB
-    most_ratio: int = 1500
+    max_bytes: int = 64 * _GIB
+    max_ratio: int = 1500
     """Unpacked to packed bytes. gzip cannot pass 1,032, and honest files of zeros come near that."""
-    ratio_from: int = 4 * _GIB
+    ratio_threshold: int = 4 * _GIB
     """The ratio counts only for layers that unpack to more."""
     archive: TarLimits = TarLimits()
 
 
-class UnpackedLayer:
+class LayerDecompressor:
     """Unpacks one layer: feed() it as it comes, packed as `compression` says, then finish() for its diff ID.
 
     With `compression` None the first bytes tell how it is packed. That is how the layers of images are read: their
@@ -68,65 +68,67 @@ class UnpackedLayer:
         self._algorithm = diff_algorithm
         self._hash = hashlib.new(diff_algorithm)
         self._blob_hash = blob_hash
-        self._plain = self._shared = False
+        self._is_plain = self._uses_blob_hash = False
         self._decompressor: Decompressor | None = None
-        self._head = b""  # what has come while nobody knows how it is packed
+        self._undetected = b""  # what has come while nobody knows how it is packed
         if compression is not None:
-            self._begin(compression)
-        self._thread: _HashThread | None = None
-        self._packed = 0
+            self._set_compression(compression)
+        self._hash_thread: _HashThread | None = None
+        self._compressed_size = 0
 
-    def _begin(self, compression: str) -> Decompressor:
-        self._decompressor = decompressor(compression)
-        self._plain = compression == ""
-        if self._plain and self._blob_hash is not None and self._blob_hash.name == self._algorithm:
-            self._shared, self._hash = True, self._blob_hash
+    def _set_compression(self, compression: str) -> Decompressor:
+        self._decompressor = make_decompressor(compression)
+        self._is_plain = compression == ""
+        if self._is_plain and self._blob_hash is not None and self._blob_hash.name == self._algorithm:
+            self._uses_blob_hash, self._hash = True, self._blob_hash
         return self._decompressor
 
     def feed(self, chunk: bytes | memoryview) -> Iterator[bytes | memoryview]:
         """Yield what `chunk` unpacks to; the iterator is to be used up before `chunk` is reused and the next call."""
-        unpack = self._decompressor
-        if unpack is None:
-            if self._head:
-                chunk, self._head = self._head + chunk, b""
-            compression = sniff(bytes(chunk[:BLOCK]))
-            if compression in _UNSURE and len(chunk) < BLOCK:
-                self._head = bytes(chunk)
+        decompressor = self._decompressor
+        if decompressor is None:
+            if self._undetected:
+                chunk, self._undetected = self._undetected + chunk, b""
+            compression = detect_compression(bytes(chunk[:BLOCK_SIZE]))
+            if compression in _NEEDS_WHOLE_BLOCK and len(chunk) < BLOCK_SIZE:
+                self._undetected = bytes(chunk)
                 return
-            unpack = self._begin(compression)
-        yield from self._unpack(unpack, chunk)
+            decompressor = self._set_compression(compression)
+        yield from self._decompress(decompressor, chunk)
 
     def flush(self) -> Iterator[bytes | memoryview]:
         """Yield what is left once everything was fed: a stream so short that its compression was not known before."""
         if self._decompressor is None:
-            yield from self._unpack(self._begin(sniff(self._head)), self._head)
-            self._head = b""
+            yield from self._decompress(self._set_compression(detect_compression(self._undetected)), self._undetected)
+            self._undetected = b""
 
-    def _unpack(self, unpack: Decompressor, chunk: bytes | memoryview) -> Iterator[bytes | memoryview]:
-        self._packed += len(chunk)
-        for piece in unpack.feed(chunk):
+    def _decompress(self, decompressor: Decompressor, chunk: bytes | memoryview) -> Iterator[bytes | memoryview]:
+        self._compressed_size += len(chunk)
+        for piece in decompressor.feed(chunk):
             self.size += len(piece)
-            if self.size > self._limits.most_bytes or self.size > self._limits.ratio_from:
-                self._weigh()
-            if not self._shared:
-                self._update(piece)
+            if self.size > self._limits.max_bytes or self.size > self._limits.ratio_threshold:
+                self._check_limits()
+            if not self._uses_blob_hash:
+                self._hash_piece(piece)
             yield piece
 
-    def _update(self, piece: bytes | memoryview) -> None:
-        if self._thread is not None:
-            self._thread.update(piece)
-        elif self._plain or self.size < _SMALL:  # a plain layer's pieces are the caller's, who will reuse them
+    def _hash_piece(self, piece: bytes | memoryview) -> None:
+        if self._hash_thread is not None:
+            self._hash_thread.update(piece)
+        elif (
+            self._is_plain or self.size < _HASH_INLINE_UP_TO
+        ):  # a plain layer's pieces are the caller's, who will reuse them
             self._hash.update(piece)
         else:
-            self._thread = _HashThread(self._hash)
-            self._thread.update(piece)
+            self._hash_thread = _HashThread(self._hash)
+            self._hash_thread.update(piece)
 
-    def _weigh(self) -> None:
+    def _check_limits(self) -> None:
         limits = self._limits
-        if self.size > limits.most_bytes:
-            raise Malformed(f"the layer unpacks to more than {limits.most_bytes:,} bytes", code="bomb")
-        if self.size > limits.most_ratio * self._packed:
-            raise Malformed(f"the layer unpacks to more than {limits.most_ratio:,} times its size", code="bomb")
+        if self.size > limits.max_bytes:
+            raise Malformed(f"the layer unpacks to more than {limits.max_bytes:,} bytes", code="bomb")
+        if self.size > limits.max_ratio * self._compressed_size:
+            raise Malformed(f"the layer unpacks to more than {limits.max_ratio:,} times its size", code="bomb")
 
     def finish(self) -> Digest:
         """Return the digest of the unpacked archive, or raise `Malformed` when the packed stream is not whole.
@@ -142,9 +144,9 @@ class UnpackedLayer:
 
     def close(self) -> None:
         """End the thread; closing twice does nothing."""
-        if self._thread is not None:
-            self._thread.close()
-            self._thread = None
+        if self._hash_thread is not None:
+            self._hash_thread.close()
+            self._hash_thread = None
 
     def __enter__(self) -> Self:
         return self
@@ -161,15 +163,15 @@ class _HashThread:
         from threading import Thread
 
         self._pieces: SimpleQueue[bytes | memoryview | None] = SimpleQueue()
-        self._room: SimpleQueue[None] = SimpleQueue()  # a semaphore, without the Python that threading's is made of
-        for _ in range(_WAITING):
-            self._room.put(None)
-        self._thread = Thread(target=_hash_all, args=(hasher, self._pieces, self._room), daemon=True)
+        self._slots: SimpleQueue[None] = SimpleQueue()  # a semaphore, without the Python that threading's is made of
+        for _ in range(_MAX_QUEUED):
+            self._slots.put(None)
+        self._thread = Thread(target=_hash_pieces, args=(hasher, self._pieces, self._slots), daemon=True)
         self._thread.start()
 
     def update(self, piece: bytes | memoryview) -> None:
         """Hash `piece` some time; wait when too many are waiting already."""
-        self._room.get()
+        self._slots.get()
         self._pieces.put(piece)
 
     def close(self) -> None:
@@ -178,7 +180,9 @@ class _HashThread:
         self._thread.join()
 
 
-def _hash_all(hasher: hashlib._Hash, pieces: SimpleQueue[bytes | memoryview | None], room: SimpleQueue[None]) -> None:
+def _hash_pieces(
+    hasher: hashlib._Hash, pieces: SimpleQueue[bytes | memoryview | None], slots: SimpleQueue[None]
+) -> None:
     while (piece := pieces.get()) is not None:
         hasher.update(piece)
-        room.put(None)
+        slots.put(None)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from imq.grammar.errors import DigestMismatch, ImqError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .layer_reader import LayerLimits, UnpackedLayer
-from .prefetch import run_ahead
+from .layer_reader import LayerDecompressor, LayerLimits
+from .prefetch import prefetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from imq.engine.oci.digest import Digest
 
-    class Source(Protocol):
+    class BlobReader(Protocol):
         """Where a blob is read from."""
 
         def read(self, size: int, /) -> bytes:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     Pieces = Generator[bytes | memoryview | None, None, None]
 
 
-_CHUNK = 256 * 1024
-_AHEAD = 8
+_READ_SIZE = 256 * 1024
+_MAX_PREFETCHED = 8
 """Pieces that wait to be used: 3 MiB at most."""
 
 
@@ -35,42 +35,42 @@ class StackedLayer(Record):
     digest: Digest
     diff_id: Digest
     compression: str | None
-    open: Callable[[], AbstractContextManager[Source]]
+    open: Callable[[], AbstractContextManager[BlobReader]]
 
 
-def unpacked_pieces(layers: Sequence[StackedLayer], limits: LayerLimits) -> Pieces:
+def iter_unpacked(layers: Sequence[StackedLayer], limits: LayerLimits) -> Pieces:
     """Yield the pieces of each layer's archive, and None where a layer has ended and has the diff ID it should have.
 
     Errors name the layer: `Malformed` (compression, truncated, bomb), `DigestMismatch(code="diff-id-mismatch")`. Who
     gives the iterator up closes it.
     """
-    return run_ahead(_pieces(layers, limits), _AHEAD)
+    return prefetch(_unpack_layers(layers, limits), _MAX_PREFETCHED)
 
 
-def _pieces(layers: Sequence[StackedLayer], limits: LayerLimits) -> Pieces:
+def _unpack_layers(layers: Sequence[StackedLayer], limits: LayerLimits) -> Pieces:
     for layer in layers:
         try:
             with (
                 layer.open() as source,
-                UnpackedLayer(layer.compression, limits, diff_algorithm=layer.diff_id.algorithm) as unpacked,
+                LayerDecompressor(layer.compression, limits, diff_algorithm=layer.diff_id.algorithm) as decompressor,
             ):
-                while chunk := source.read(_CHUNK):
-                    yield from unpacked.feed(chunk)
-                yield from unpacked.flush()
-                found = unpacked.finish()
-        except ImqError as problem:
-            raise about(layer, problem) from None
-        if found != layer.diff_id:
+                while chunk := source.read(_READ_SIZE):
+                    yield from decompressor.feed(chunk)
+                yield from decompressor.flush()
+                diff_id = decompressor.finish()
+        except ImqError as error:
+            raise with_layer_context(layer, error) from None
+        if diff_id != layer.diff_id:
             raise DigestMismatch(
-                f"the layer {layer.digest} unpacks to {found}, but the config says {layer.diff_id}",
+                f"the layer {layer.digest} unpacks to {diff_id}, but the config says {layer.diff_id}",
                 code="diff-id-mismatch",
                 hints=("the image is damaged or forged; remove it",),
             )
         yield None
 
 
-def about(layer: StackedLayer, problem: ImqError) -> ImqError:
+def with_layer_context(layer: StackedLayer, error: ImqError) -> ImqError:
     """Let a problem say which layer it is about, as those of archives and streams do not."""
-    if layer.digest.hex not in problem.message:
-        problem.message = f"the layer {layer.digest} cannot be unpacked: {problem.message}"
-    return problem
+    if layer.digest.hex not in error.message:
+        error.message = f"the layer {layer.digest} cannot be unpacked: {error.message}"
+    return error

@@ -35,7 +35,7 @@ class Openat2:
         return descriptor
 
 
-def openat2() -> Openat2 | None:
+def load_openat2() -> Openat2 | None:
     """Return what calls openat2, None where there is none."""
     try:
         return Openat2()

@@ -15,14 +15,14 @@ import tarfile
 from imq.grammar.errors import ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
-from .rooted_fs import too_deep
+from .rooted_fs import too_deep_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-_PIECE = 256 * 1024
-_BLOCK = 512
-_KEPT_XATTRS = ("user.", "security.capability")
+_PIECE_SIZE = 256 * 1024
+_BLOCK_SIZE = 512
+_PACKED_XATTRS = ("user.", "security.capability")
 """What belongs to the files; the other namespaces belong to this host (labels, overlay marks, integrity keys)."""
 
 
@@ -30,9 +30,9 @@ def pack_tree(
     root: str,
     *,
     exclude: Iterable[str] = (),
-    newest: int | None = None,
-    most_depth: int | None = None,
-    on_left_out: Callable[[str, str], None] | None = None,
+    max_mtime: int | None = None,
+    max_depth: int | None = None,
+    on_skipped: Callable[[str, str], None] | None = None,
 ) -> Iterator[bytes]:
     """Yield a tar archive of everything under `root`, in pieces of about 256 KiB; the root itself is no entry.
 
@@ -48,139 +48,139 @@ def pack_tree(
     if not os.path.isdir(root):
         raise NotFound(f"no such directory: {root}", hints=("import takes a directory or an archive",))
     parts: list[bytes] = []
-    waiting = 0
-    for part in _Tree(root, exclude, newest, most_depth, on_left_out).parts():
+    buffered = 0
+    for part in _TreePacker(root, exclude, max_mtime, max_depth, on_skipped).iter_parts():
         parts.append(part)
-        waiting += len(part)
-        if waiting >= _PIECE:
+        buffered += len(part)
+        if buffered >= _PIECE_SIZE:
             yield b"".join(parts)
             parts.clear()
-            waiting = 0
-    yield b"".join((*parts, bytes(2 * _BLOCK)))
+            buffered = 0
+    yield b"".join((*parts, bytes(2 * _BLOCK_SIZE)))
 
 
-class _Tree:
+class _TreePacker:
     """One pass over a tree."""
 
     def __init__(
         self,
         root: str,
         exclude: Iterable[str],
-        newest: int | None,
-        most_depth: int | None,
-        on_left_out: Callable[[str, str], None] | None,
+        max_mtime: int | None,
+        max_depth: int | None,
+        on_skipped: Callable[[str, str], None] | None,
     ) -> None:
         self._root = root
-        self._excluded = _matcher(exclude)
-        self._newest = newest
-        self._most_depth = most_depth
-        self._on_left_out = on_left_out
+        self._is_excluded = _compile_exclusions(exclude)
+        self._max_mtime = max_mtime
+        self._max_depth = max_depth
+        self._on_skipped = on_skipped
         self._first_names: dict[tuple[int, int], str] = {}  # of files with several names, by device and inode
         self._without_xattrs: set[int] = set()  # devices whose file system has none
 
-    def parts(self) -> Iterator[bytes]:
+    def iter_parts(self) -> Iterator[bytes]:
         """Yield headers, contents and padding."""
-        for path, name, found in self._entries():
-            first = self._first_name(found, name)
-            if first is not None:
+        for path, name, status in self._iter_entries():
+            first_name = self._find_first_name(status, name)
+            if first_name is not None:
                 info = tarfile.TarInfo(name)
-                info.type, info.linkname = tarfile.LNKTYPE, first
-                yield self._header(self._owned(info, found))
-            elif stat.S_ISREG(found.st_mode):
-                yield from self._file(path, name, found)
-            elif stat.S_ISSOCK(found.st_mode):
-                if self._on_left_out:
-                    self._on_left_out(name, "sockets cannot be archived")
+                info.type, info.linkname = tarfile.LNKTYPE, first_name
+                yield self._encode_header(self._set_common_fields(info, status))
+            elif stat.S_ISREG(status.st_mode):
+                yield from self._pack_file(path, name, status)
+            elif stat.S_ISSOCK(status.st_mode):
+                if self._on_skipped:
+                    self._on_skipped(name, "sockets cannot be archived")
             else:
-                yield self._header(self._info(path, name, found))
+                yield self._encode_header(self._make_info(path, name, status))
 
-    def _entries(self) -> Iterator[tuple[str, str, os.stat_result]]:
+    def _iter_entries(self) -> Iterator[tuple[str, str, os.stat_result]]:
         """Yield path, relative name and status of everything, a directory before what is in it, in order of bytes."""
-        waiting = [self._names("")]
-        while waiting:
-            name = next(waiting[-1], None)
+        pending = [self._iter_names("")]
+        while pending:
+            name = next(pending[-1], None)
             if name is None:
-                waiting.pop()
+                pending.pop()
                 continue
             path = os.path.join(self._root, name)
-            with _Reading(path):
-                found = os.lstat(path)
-            if self._most_depth is not None and name.count("/") >= self._most_depth:
-                raise too_deep(name, self._most_depth)
-            yield path, name, found
-            if stat.S_ISDIR(found.st_mode):
-                waiting.append(self._names(name + "/"))
+            with _ReadErrors(path):
+                status = os.lstat(path)
+            if self._max_depth is not None and name.count("/") >= self._max_depth:
+                raise too_deep_error(name, self._max_depth)
+            yield path, name, status
+            if stat.S_ISDIR(status.st_mode):
+                pending.append(self._iter_names(name + "/"))
 
-    def _names(self, prefix: str) -> Iterator[str]:
+    def _iter_names(self, prefix: str) -> Iterator[str]:
         directory = os.path.join(self._root, prefix)
-        with _Reading(directory):
+        with _ReadErrors(directory):
             names = os.listdir(directory)
         for name in sorted(names, key=os.fsencode):
-            if not self._excluded(prefix, name):
+            if not self._is_excluded(prefix, name):
                 yield prefix + name
 
-    def _first_name(self, found: os.stat_result, name: str) -> str | None:
+    def _find_first_name(self, status: os.stat_result, name: str) -> str | None:
         """Return the name under which the same file went before; None when it did not."""
-        if found.st_nlink < 2 or stat.S_ISDIR(found.st_mode):
+        if status.st_nlink < 2 or stat.S_ISDIR(status.st_mode):
             return None
-        first = self._first_names.setdefault((found.st_dev, found.st_ino), name)
+        first = self._first_names.setdefault((status.st_dev, status.st_ino), name)
         return None if first == name else first
 
-    def _file(self, path: str, name: str, listed: os.stat_result) -> Iterator[bytes]:
-        with _Reading(path):
+    def _pack_file(self, path: str, name: str, listed_status: os.stat_result) -> Iterator[bytes]:
+        with _ReadErrors(path):
             # it may have become a link since, or a fifo that nobody writes to
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
             try:
-                found = os.fstat(descriptor)
-                if not os.path.samestat(found, listed):
-                    raise _changed(path)
-                yield self._header(self._info(path, name, found))
-                left = found.st_size
-                while left:
-                    piece = os.read(descriptor, min(_PIECE, left))
+                status = os.fstat(descriptor)
+                if not os.path.samestat(status, listed_status):
+                    raise _changed_error(path)
+                yield self._encode_header(self._make_info(path, name, status))
+                remaining = status.st_size
+                while remaining:
+                    piece = os.read(descriptor, min(_PIECE_SIZE, remaining))
                     if not piece:
-                        raise _changed(path)
-                    left -= len(piece)
+                        raise _changed_error(path)
+                    remaining -= len(piece)
                     yield piece
-                if os.fstat(descriptor).st_size != found.st_size:
-                    raise _changed(path)
-                yield bytes(-found.st_size % _BLOCK)
+                if os.fstat(descriptor).st_size != status.st_size:
+                    raise _changed_error(path)
+                yield bytes(-status.st_size % _BLOCK_SIZE)
             finally:
                 os.close(descriptor)
 
-    def _info(self, path: str, name: str, found: os.stat_result) -> tarfile.TarInfo:
+    def _make_info(self, path: str, name: str, status: os.stat_result) -> tarfile.TarInfo:
         info = tarfile.TarInfo(name)
-        mode = found.st_mode
+        mode = status.st_mode
         if stat.S_ISREG(mode):
-            info.size = found.st_size
+            info.size = status.st_size
         elif stat.S_ISDIR(mode):
             info.type = tarfile.DIRTYPE
         elif stat.S_ISLNK(mode):
             info.type = tarfile.SYMTYPE
-            with _Reading(path):
+            with _ReadErrors(path):
                 info.linkname = os.readlink(path)
         elif stat.S_ISFIFO(mode):
             info.type = tarfile.FIFOTYPE
         else:
             info.type = tarfile.CHRTYPE if stat.S_ISCHR(mode) else tarfile.BLKTYPE
-            info.devmajor, info.devminor = os.major(found.st_rdev), os.minor(found.st_rdev)
-        info.pax_headers = self._xattrs(path, found.st_dev)
-        return self._owned(info, found)
+            info.devmajor, info.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
+        info.pax_headers = self._read_xattrs(path, status.st_dev)
+        return self._set_common_fields(info, status)
 
-    def _owned(self, info: tarfile.TarInfo, found: os.stat_result) -> tarfile.TarInfo:
+    def _set_common_fields(self, info: tarfile.TarInfo, status: os.stat_result) -> tarfile.TarInfo:
         """Add what every entry has."""
-        info.mode = stat.S_IMODE(found.st_mode)
-        info.uid, info.gid = found.st_uid, found.st_gid
-        info.mtime = found.st_mtime_ns // 10**9
-        if self._newest is not None:
-            info.mtime = min(info.mtime, self._newest)
+        info.mode = stat.S_IMODE(status.st_mode)
+        info.uid, info.gid = status.st_uid, status.st_gid
+        info.mtime = status.st_mtime_ns // 10**9
+        if self._max_mtime is not None:
+            info.mtime = min(info.mtime, self._max_mtime)
         return info
 
     @staticmethod
-    def _header(info: tarfile.TarInfo) -> bytes:
+    def _encode_header(info: tarfile.TarInfo) -> bytes:
         return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
-    def _xattrs(self, path: str, device: int) -> dict[str, str]:
+    def _read_xattrs(self, path: str, device: int) -> dict[str, str]:
         """Return the pax records of a file's extended attributes; those that may not be read are left out."""
         if device in self._without_xattrs:
             return {}
@@ -192,7 +192,7 @@ class _Tree:
             return {}
         records = {}
         for name in sorted(names):
-            if name.startswith(_KEPT_XATTRS):
+            if name.startswith(_PACKED_XATTRS):
                 try:
                     value = os.getxattr(path, name, follow_symlinks=False)
                 except OSError:
@@ -201,30 +201,30 @@ class _Tree:
         return records
 
 
-def _matcher(patterns: Iterable[str]) -> Callable[[str, str], bool]:
+def _compile_exclusions(patterns: Iterable[str]) -> Callable[[str, str], bool]:
     """Return whether a name below a prefix is excluded."""
-    listed = tuple(patterns)
-    if not listed:
+    all_patterns = tuple(patterns)
+    if not all_patterns:
         return lambda _prefix, _name: False
     from fnmatch import fnmatchcase
 
-    names = tuple(pattern for pattern in listed if "/" not in pattern)
-    paths = tuple(pattern.strip("/") for pattern in listed if "/" in pattern)
+    names = tuple(pattern for pattern in all_patterns if "/" not in pattern)
+    paths = tuple(pattern.strip("/") for pattern in all_patterns if "/" in pattern)
 
-    def excluded(prefix: str, name: str) -> bool:
+    def is_excluded(prefix: str, name: str) -> bool:
         return any(fnmatchcase(name, pattern) for pattern in names) or any(
             fnmatchcase(prefix + name, pattern) for pattern in paths
         )
 
-    return excluded
+    return is_excluded
 
 
-def _changed(path: str) -> ImqError:
+def _changed_error(path: str) -> ImqError:
     hint = "import it when nothing writes to it"
     return ImqError(f"{path} changed while it was read", code="changed", hints=(hint,))
 
 
-class _Reading:
+class _ReadErrors:
     """Names the file in the errors that the operating system raises while it is read."""
 
     def __init__(self, path: str) -> None:
@@ -235,7 +235,7 @@ class _Reading:
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, FileNotFoundError):
-            raise _changed(self._path) from None
+            raise _changed_error(self._path) from None
         if isinstance(error, OSError):
             hint = "run as a user who may read it, or exclude it" if isinstance(error, PermissionError) else ""
             raise ImqError(f"cannot read {self._path}: {error.strerror}", code="unreadable", hints=(hint,)) from None

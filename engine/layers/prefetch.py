@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
-def run_ahead(source: Generator[T, None, None], most: int) -> Generator[T, None, None]:
+def prefetch(source: Generator[T, None, None], limit: int) -> Generator[T, None, None]:
     """Yield what `source` yields, which runs in a thread of its own and at most `most` items ahead.
 
     What it raises is raised here, after what came before. Who gives the generator up closes it: that ends the thread
@@ -22,29 +22,29 @@ def run_ahead(source: Generator[T, None, None], most: int) -> Generator[T, None,
     from threading import Thread
 
     items: SimpleQueue[tuple[T] | BaseException | None] = SimpleQueue()
-    room: SimpleQueue[bool] = SimpleQueue()  # True: there is room for one more; False: nobody wants more
-    for _ in range(most):
-        room.put(True)
-    thread = Thread(target=_fill, args=(source, items, room), daemon=True)
+    slots: SimpleQueue[bool] = SimpleQueue()  # True: there is room for one more; False: nobody wants more
+    for _ in range(limit):
+        slots.put(True)
+    thread = Thread(target=_fill_queue, args=(source, items, slots), daemon=True)
     thread.start()
     try:
         while (item := items.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
-            room.put(True)
+            slots.put(True)
             yield item[0]
     finally:
-        room.put(False)
+        slots.put(False)
         thread.join()
 
 
-def _fill(
-    source: Generator[T, None, None], items: SimpleQueue[tuple[T] | BaseException | None], room: SimpleQueue[bool]
+def _fill_queue(
+    source: Generator[T, None, None], items: SimpleQueue[tuple[T] | BaseException | None], slots: SimpleQueue[bool]
 ) -> None:
     try:
         for item in source:
             items.put((item,))
-            if not room.get():
+            if not slots.get():
                 return
         items.put(None)
     except BaseException as error:  # noqa: BLE001 - raised again where the items are used

@@ -16,122 +16,122 @@ import stat
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING
 
-from .openat2 import openat2
+from .openat2 import load_openat2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-DEEPEST = 128
+_DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+MAX_DEPTH = 128
 """Names in a path that are unpacked, and so packed, unless a limit says otherwise."""
-_MOST_OPEN = 256
-_MOST_LINKS = 40
+_MAX_OPEN = 256
+_MAX_LINKS = 40
 """Links on the way to one folder, as in Linux."""
 
 
-class Places:
+class DirectoryTree:
     """Folders, files and links by their places, as far as finding a way among them goes."""
 
-    def __init__(self, most_depth: int) -> None:
-        self._depth = most_depth
+    def __init__(self, max_depth: int) -> None:
+        self._max_depth = max_depth
 
-    def enter(self, place: str) -> None:
+    def require_directory(self, directory: str) -> None:
         """Raise `FileNotFoundError` or `NotADirectoryError` when there is no folder at a place."""
         raise NotImplementedError
 
-    def look(self, place: str, name: str) -> int | None:
+    def mode_of(self, directory: str, name: str) -> int | None:
         """Return the mode of what has this name in the folder at `place`; None when nothing has."""
         raise NotImplementedError
 
-    def names(self, place: str) -> list[str]:
+    def list_names(self, directory: str) -> list[str]:
         """Return the names in a folder."""
         raise NotImplementedError
 
-    def make_folder(self, place: str, name: str) -> None:
+    def make_directory(self, directory: str, name: str) -> None:
         """Make a folder."""
         raise NotImplementedError
 
-    def read_link(self, place: str, name: str) -> str:
+    def read_link(self, directory: str, name: str) -> str:
         """Return where a link leads."""
         raise NotImplementedError
 
-    def remove(self, place: str, name: str, gone: Callable[[str], None]) -> None:
+    def remove(self, directory: str, name: str, on_removed: Callable[[str], None]) -> None:
         """Remove what has this name, with all that is in it when it is a folder; `gone` is told of each folder."""
         raise NotImplementedError
 
-    def find(self, path: str, make: Callable[[str], None] | None = None) -> str | None:
+    def resolve(self, path: str, on_created: Callable[[str], None] | None = None) -> str | None:
         """Return the place of the folder at `path`, a cleaned path; None when there is none.
 
         With `make` what is missing is made, and `make` told its place; then a file on the way is refused.
         """
         try:
-            self.enter(path)
+            self.require_directory(path)
         except (FileNotFoundError, NotADirectoryError):
-            return self._walk(path, make)
+            return self._follow_links(path, on_created)
         return path
 
-    def _walk(self, path: str, make: Callable[[str], None] | None) -> str | None:
-        waiting = path.split("/")[::-1]
-        place: list[str] = []
+    def _follow_links(self, path: str, on_created: Callable[[str], None] | None) -> str | None:
+        pending = path.split("/")[::-1]
+        resolved: list[str] = []
         links = 0
-        behind_link = 0  # names that wait behind the target of a link
-        while waiting:
-            name = waiting.pop()
-            linked = links > 0 and len(waiting) >= behind_link
+        after_link = 0  # names that wait behind the target of a link
+        while pending:
+            name = pending.pop()
+            within_target = links > 0 and len(pending) >= after_link
             if name in ("", "."):
                 continue
             if name == "..":
-                if place:  # else it is the root, whose parent is itself
-                    place.pop()
+                if resolved:  # else it is the root, whose parent is itself
+                    resolved.pop()
                 continue
-            found = self.look("/".join(place), name)
-            if found is None or not (stat.S_ISDIR(found) or stat.S_ISLNK(found)):
-                if make is None:
+            mode = self.mode_of("/".join(resolved), name)
+            if mode is None or not (stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):
+                if on_created is None:
                     return None
-                if found is not None:
+                if mode is not None:
                     raise Malformed(f"the folder of {path!r} is a file", code="path-parent")
-                if linked:
+                if within_target:
                     raise Malformed(f"the folder of {path!r} is a link that leads nowhere", code="path-parent")
-                self.make_folder("/".join(place), name)
-                make("/".join((*place, name)))
-            elif stat.S_ISLNK(found):
+                self.make_directory("/".join(resolved), name)
+                on_created("/".join((*resolved, name)))
+            elif stat.S_ISLNK(mode):
                 links += 1
-                if links > _MOST_LINKS:
+                if links > _MAX_LINKS:
                     raise Malformed(f"links lead in a circle on the way to {path!r}", code="path-parent")
-                target = self.read_link("/".join(place), name)
-                if not linked:
-                    behind_link = len(waiting)
+                target = self.read_link("/".join(resolved), name)
+                if not within_target:
+                    after_link = len(pending)
                 if target.startswith("/"):
-                    place.clear()
-                waiting += target.split("/")[::-1]
+                    resolved.clear()
+                pending += target.split("/")[::-1]
                 continue
-            place.append(name)
-            if len(place) > self._depth:
-                raise too_deep(path, self._depth)
-        return "/".join(place)
+            resolved.append(name)
+            if len(resolved) > self._max_depth:
+                raise too_deep_error(path, self._max_depth)
+        return "/".join(resolved)
 
 
-class Beneath(Places):
+class RootedDirectory(DirectoryTree):
     """The folder `root`, which is there. `most_depth` is how many names a place may have, at most 200.
 
     With `kernel` openat2 is used where there is one; without it descriptors alone lead down. Folders that are made on
     the way have mode 0700. Refusals are `Malformed(code="path-escape" | "path-depth" | "path-parent")`.
     """
 
-    def __init__(self, root: str, most_depth: int, *, kernel: bool = True) -> None:
-        super().__init__(most_depth)
-        self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._open: dict[str, int] = {}  # folders by their places, the one that was used last behind the others
-        self._beneath = openat2() if kernel else None
+    def __init__(self, root: str, max_depth: int, *, use_openat2: bool = True) -> None:
+        super().__init__(max_depth)
+        self._root_descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._descriptors: dict[str, int] = {}  # folders by their places, the one that was used last behind the others
+        self._openat2 = load_openat2() if use_openat2 else None
 
     def close(self) -> None:
         """Close every descriptor."""
-        for descriptor in self._open.values():
+        for descriptor in self._descriptors.values():
             os.close(descriptor)
-        self._open.clear()
-        os.close(self._root)
+        self._descriptors.clear()
+        os.close(self._root_descriptor)
 
     def __enter__(self) -> Self:
         return self
@@ -139,106 +139,106 @@ class Beneath(Places):
     def __exit__(self, *_raised: object) -> None:
         self.close()
 
-    def descriptor(self, place: str) -> int:
+    def open_directory(self, directory: str) -> int:
         """Return the descriptor of the folder at a place; it stays open for at least the next 50 that are opened.
 
         Raises `FileNotFoundError`, or `NotADirectoryError` when a link or a file is on the way.
         """
-        if not place:
-            return self._root
-        known = self._open.pop(place, None)
-        if known is not None:
-            self._open[place] = known
-            return known
-        above, _, name = place.rpartition("/")
-        if above and self._beneath is not None and above not in self._open:
+        if not directory:
+            return self._root_descriptor
+        cached = self._descriptors.pop(directory, None)
+        if cached is not None:
+            self._descriptors[directory] = cached
+            return cached
+        parent, _, name = directory.rpartition("/")
+        if parent and self._openat2 is not None and parent not in self._descriptors:
             try:
-                opened = self._beneath.open(self._root, place)
+                descriptor = self._openat2.open(self._root_descriptor, directory)
             except OSError as error:
                 if error.errno == errno.ELOOP:
-                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), place) from None
+                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), directory) from None
                 raise
         else:
-            opened = os.open(name, _FOLDER, dir_fd=self.descriptor(above))
-        if len(self._open) >= _MOST_OPEN:
-            os.close(self._open.pop(next(iter(self._open))))
-        self._open[place] = opened
-        return opened
+            descriptor = os.open(name, _DIRECTORY_FLAGS, dir_fd=self.open_directory(parent))
+        if len(self._descriptors) >= _MAX_OPEN:
+            os.close(self._descriptors.pop(next(iter(self._descriptors))))
+        self._descriptors[directory] = descriptor
+        return descriptor
 
-    def enter(self, place: str) -> None:
+    def require_directory(self, directory: str) -> None:
         """Raise `FileNotFoundError` or `NotADirectoryError` when there is no folder at a place."""
-        self.descriptor(place)
+        self.open_directory(directory)
 
-    def make_folder(self, place: str, name: str) -> None:
+    def make_directory(self, directory: str, name: str) -> None:
         """Make a folder."""
-        os.mkdir(name, 0o700, dir_fd=self.descriptor(place))
+        os.mkdir(name, 0o700, dir_fd=self.open_directory(directory))
 
-    def read_link(self, place: str, name: str) -> str:
+    def read_link(self, directory: str, name: str) -> str:
         """Return where a link leads."""
-        return os.readlink(name, dir_fd=self.descriptor(place))
+        return os.readlink(name, dir_fd=self.open_directory(directory))
 
-    def look(self, place: str, name: str) -> int | None:
+    def mode_of(self, directory: str, name: str) -> int | None:
         """Return the mode of what has this name in the folder at `place`; None when nothing has."""
         try:
-            return os.stat(name, dir_fd=self.descriptor(place), follow_symlinks=False).st_mode
+            return os.stat(name, dir_fd=self.open_directory(directory), follow_symlinks=False).st_mode
         except FileNotFoundError:
             return None
 
-    def create(self, place: str, name: str, mode: int) -> int:
+    def create_file(self, directory: str, name: str, mode: int) -> int:
         """Make a file and return its descriptor; raises `FileExistsError`."""
-        return os.open(name, _NEW, mode, dir_fd=self.descriptor(place))
+        return os.open(name, _CREATE_FLAGS, mode, dir_fd=self.open_directory(directory))
 
-    def names(self, place: str) -> list[str]:
+    def list_names(self, directory: str) -> list[str]:
         """Return the names in a folder."""
-        return os.listdir(self.descriptor(place))
+        return os.listdir(self.open_directory(directory))
 
-    def remove(self, place: str, name: str, gone: Callable[[str], None]) -> None:
+    def remove(self, directory: str, name: str, on_removed: Callable[[str], None]) -> None:
         """Remove what has this name, with all that is in it when it is a folder; `gone` is told of each folder."""
         try:
-            os.unlink(name, dir_fd=self.descriptor(place))
+            os.unlink(name, dir_fd=self.open_directory(directory))
         except (IsADirectoryError, PermissionError):
-            whole = f"{place}/{name}" if place else name
-            for inner in self.names(whole):
-                self.remove(whole, inner, gone)
-            known = self._open.pop(whole, None)
-            if known is not None:
-                os.close(known)
-            os.rmdir(name, dir_fd=self.descriptor(place))
-            gone(whole)
+            path = f"{directory}/{name}" if directory else name
+            for child in self.list_names(path):
+                self.remove(path, child, on_removed)
+            cached = self._descriptors.pop(path, None)
+            if cached is not None:
+                os.close(cached)
+            os.rmdir(name, dir_fd=self.open_directory(directory))
+            on_removed(path)
 
 
-def cleaned(path: str, most_depth: int, *, clamped: bool = False) -> str:
+def clean_path(path: str, max_depth: int, *, clamp: bool = False) -> str:
     """Return a path of an archive without what says nothing ("", "."), and with `..` taken back; "" is the root.
 
     A slash at the beginning is the root's, as for docker. What climbs above the root is refused, or `clamped` to it.
     """
     path = path.removeprefix("./")
     if "/." not in f"/{path}" and "//" not in f"/{path}":
-        names = path.split("/") if path.count("/") >= most_depth else ()
+        names = path.split("/") if path.count("/") >= max_depth else ()
     else:
         names = []
         for name in path.split("/"):
             if name == "..":
                 if names:
                     names.pop()
-                elif not clamped:
-                    raise _escape(path)
+                elif not clamp:
+                    raise _escape_error(path)
             elif name not in ("", "."):
                 names.append(name)
         path = "/".join(names)
-    if len(names) > most_depth:
-        raise too_deep(path, most_depth)
+    if len(names) > max_depth:
+        raise too_deep_error(path, max_depth)
     return path
 
 
-def _escape(path: str) -> Malformed:
-    return Malformed(f"{_shown(path)} leads out of the image", code="path-escape")
+def _escape_error(path: str) -> Malformed:
+    return Malformed(f"{_quote_path(path)} leads out of the image", code="path-escape")
 
 
-def too_deep(path: str, most: int) -> Malformed:
+def too_deep_error(path: str, max_depth: int) -> Malformed:
     """Return the error for a path of too many names."""
-    return Malformed(f"{_shown(path)} is more than {most} folders deep", code="path-depth")
+    return Malformed(f"{_quote_path(path)} is more than {max_depth} folders deep", code="path-depth")
 
 
-def _shown(path: str) -> str:
+def _quote_path(path: str) -> str:
     return repr(path if len(path) <= 120 else f"{path[:117]}…")

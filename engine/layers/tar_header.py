@@ -12,21 +12,21 @@ from isal.isal_zlib import adler32  # twice as fast as zlib's on so few bytes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-BLOCK = 512
-LARGEST = (1 << 63) - 1
+BLOCK_SIZE = 512
+MAX_NUMBER = (1 << 63) - 1
 """Largest number that is taken: sizes are summed and stored in 64 bits."""
 
-_NANO = 9
-_SPARSE_PAIR = ("GNU.sparse.offset", "GNU.sparse.numbytes")
+_NANO_DIGITS = 9
+_SPARSE_PAIR_KEYS = ("GNU.sparse.offset", "GNU.sparse.numbytes")
 _USTAR, _GNU = b"ustar\x00", b"ustar "
 
 
-def number(field: bytes) -> int:
+def parse_number(field: bytes) -> int:
     """Read a numeric field: octal digits, or base 256 when the first bit is set (GNU, star)."""
     if field[0] & 0x80:
         raw = int.from_bytes(field) & ((1 << (8 * len(field) - 1)) - 1)
         value = raw - (1 << (8 * len(field) - 1)) if field[0] & 0x40 else raw
-        if abs(value) > LARGEST:
+        if abs(value) > MAX_NUMBER:
             raise ValueError("a number of more than 63 bits")
         return value
     digits = field.strip(b" \x00").partition(b"\x00")[0].rstrip(b" ")
@@ -37,35 +37,35 @@ def number(field: bytes) -> int:
     return int(digits, 8)
 
 
-def size_of(field: bytes) -> int:
+def parse_size(field: bytes) -> int:
     """Read a size, which cannot be negative."""
-    value = number(field)
+    value = parse_number(field)
     if value < 0:
         raise ValueError("a negative size")
     return value
 
 
-def text(raw: bytes) -> str:
+def decode_name(raw: bytes) -> str:
     """Decode a name; bytes that are not UTF-8 survive as surrogates, as Python's file names have them."""
     return raw.partition(b"\x00")[0].decode("utf-8", "surrogateescape")
 
 
-def sum_of(data: bytes) -> int:
+def sum_bytes(data: bytes) -> int:
     """Sum up to 256 bytes: adler32's low half is 1 + their sum, modulo 65,521, and computed in C."""
     return (adler32(data) & 0xFFFF) - 1
 
 
-def checksum_holds(header: bytes) -> bool:
+def has_valid_checksum(header: bytes) -> bool:
     """Whether the header's checksum is right, summed over unsigned bytes or, as old Suns did, signed ones."""
-    stored = number(header[148:156])
+    stored = parse_number(header[148:156])
     covered = header[:148] + header[156:]
-    unsigned = 8 * 32 + sum_of(covered[:256]) + sum_of(covered[256:])
+    unsigned = 8 * 32 + sum_bytes(covered[:256]) + sum_bytes(covered[256:])
     if stored == unsigned:
         return True
     return stored == unsigned - 256 * sum(byte > 127 for byte in covered)
 
 
-def path_of(header: bytes) -> bytes:
+def read_path(header: bytes) -> bytes:
     """Return the name in the header itself, with the prefix that ustar and star keep apart."""
     name = header[:100].partition(b"\x00")[0]
     if header[257:263] != _USTAR:
@@ -75,21 +75,21 @@ def path_of(header: bytes) -> bytes:
     return prefix + b"/" + name if prefix else name
 
 
-def owner_names(header: bytes) -> tuple[str, str]:
+def read_owner_names(header: bytes) -> tuple[str, str]:
     """Return the names of user and group; v7 headers have none."""
     if header[257:263] not in (_USTAR, _GNU):
         return "", ""
-    return text(header[265:297]), text(header[297:329])
+    return decode_name(header[265:297]), decode_name(header[297:329])
 
 
-def device_of(header: bytes) -> tuple[int, int]:
+def read_device(header: bytes) -> tuple[int, int]:
     """Return the major and minor number of a device."""
     if header[257:263] not in (_USTAR, _GNU):
         return 0, 0
-    return number(header[329:337]), number(header[337:345])
+    return parse_number(header[329:337]), parse_number(header[337:345])
 
 
-def pax_records(body: bytes) -> dict[str, bytes]:
+def parse_pax_records(body: bytes) -> dict[str, bytes]:
     """Read the records of a pax header: `LENGTH KEY=VALUE` and a newline, LENGTH counting all of it."""
     records: dict[str, bytes] = {}
     pairs: list[bytes] = []
@@ -106,7 +106,7 @@ def pax_records(body: bytes) -> dict[str, bytes]:
         if not (key and equals):
             raise ValueError("a pax record without a key")
         name = key.decode("utf-8", "surrogateescape")
-        if name in _SPARSE_PAIR:
+        if name in _SPARSE_PAIR_KEYS:
             pairs.append(value)
         else:
             records[name] = value
@@ -116,44 +116,44 @@ def pax_records(body: bytes) -> dict[str, bytes]:
     return records
 
 
-def pax_number(records: Mapping[str, bytes], key: str, otherwise: int) -> int:
+def get_pax_number(records: Mapping[str, bytes], key: str, default: int) -> int:
     """Read a decimal number from pax records; an empty value takes the record back."""
     value = records.get(key)
     if not value:
-        return otherwise
-    if not value.removeprefix(b"-").isdigit() or len(value) > len(str(LARGEST)) + 1:
+        return default
+    if not value.removeprefix(b"-").isdigit() or len(value) > len(str(MAX_NUMBER)) + 1:
         raise ValueError(f"{key} is no number in a pax header")
     result = int(value)
-    if abs(result) > LARGEST:
+    if abs(result) > MAX_NUMBER:
         raise ValueError(f"{key} has more than 63 bits in a pax header")
     return result
 
 
-def pax_size(records: Mapping[str, bytes], key: str, otherwise: int) -> int:
+def get_pax_size(records: Mapping[str, bytes], key: str, default: int) -> int:
     """Read a size from pax records."""
-    size = pax_number(records, key, otherwise)
+    size = get_pax_number(records, key, default)
     if size < 0:
         raise ValueError("a negative size in a pax header")
     return size
 
 
-def pax_text(records: Mapping[str, bytes], key: str, otherwise: str) -> str:
+def get_pax_string(records: Mapping[str, bytes], key: str, default: str) -> str:
     """Read a name from pax records."""
     value = records.get(key)
     if not value:
-        return otherwise
+        return default
     if b"\x00" in value:
         raise ValueError(f"{key} holds a zero byte in a pax header")
     return value.decode("utf-8", "surrogateescape")
 
 
-def pax_time(records: Mapping[str, bytes], key: str, otherwise: int) -> int:
+def get_pax_time(records: Mapping[str, bytes], key: str, default: int) -> int:
     """Read a time, seconds with a fraction, as nanoseconds since 1970; finer digits are cut off."""
     value = records.get(key)
     if not value:
-        return otherwise
+        return default
     seconds, _, fraction = value.removeprefix(b"-").partition(b".")
-    if not (seconds + fraction).isdigit() or len(seconds) > _NANO + 3:
+    if not (seconds + fraction).isdigit() or len(seconds) > _NANO_DIGITS + 3:
         raise ValueError(f"{key} is no time in a pax header")
-    nanoseconds = int((seconds or b"0") + fraction[:_NANO].ljust(_NANO, b"0"))
+    nanoseconds = int((seconds or b"0") + fraction[:_NANO_DIGITS].ljust(_NANO_DIGITS, b"0"))
     return -nanoseconds if value.startswith(b"-") else nanoseconds

@@ -9,137 +9,136 @@ from __future__ import annotations
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING
 
-from .tar_header import BLOCK, LARGEST, size_of
+from .tar_header import BLOCK_SIZE, MAX_NUMBER, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from .tar_walker import Entry
+    from .tar_entry import Segments, TarEntry
 
-Segments = tuple[tuple[int, int], ...]
-"""(offset in the file, bytes that lie there), in order; what is between them are holes."""
-
-_MOST = 1 << 16
+_MAX_SEGMENTS = 1 << 16
 """Most segments of one file; a map of so many takes 2.6 MB."""
-_PAIR = 24
+_PAIR_SIZE = 24
 
 
-def gnu_segments(blocks: Sequence[bytes]) -> Segments:
+def parse_gnu_map(blocks: Sequence[bytes]) -> Segments:
     """Read the map of an old GNU header: the header block, then the blocks that follow it."""
     pairs = []
-    for place, block in enumerate(blocks):
-        start, count = (0, 21) if place else (386, 4)
-        for at in range(start, start + count * _PAIR, _PAIR):
-            if not block[at : at + _PAIR].strip(b"\0 "):
+    for number, block in enumerate(blocks):
+        start, count = (0, 21) if number else (386, 4)
+        for offset in range(start, start + count * _PAIR_SIZE, _PAIR_SIZE):
+            if not block[offset : offset + _PAIR_SIZE].strip(b"\0 "):
                 break
-            pairs.append((size_of(block[at : at + 12]), size_of(block[at + 12 : at + _PAIR])))
+            pairs.append(
+                (parse_size(block[offset : offset + 12]), parse_size(block[offset + 12 : offset + _PAIR_SIZE]))
+            )
     return tuple(pairs)
 
 
-def pax_segments(records: Mapping[str, bytes]) -> Segments | None:
+def parse_pax_map(records: Mapping[str, bytes]) -> Segments | None:
     """Read the map out of the records of formats 0.0 and 0.1; None when there is none."""
     text = records.get("GNU.sparse.map")
     if text is None:
         return None
-    numbers = [_number(digits) for digits in text.split(b",")] if text else []
+    numbers = [_parse_number(digits) for digits in text.split(b",")] if text else []
     if len(numbers) % 2:
         raise ValueError("a sparse map with an odd number of numbers")
     return tuple(zip(numbers[::2], numbers[1::2], strict=True))
 
 
-def map_in_content(records: Mapping[str, bytes]) -> bool:
+def is_map_in_content(records: Mapping[str, bytes]) -> bool:
     """Whether the map stands before the content, as in format 1.0."""
     return records.get("GNU.sparse.major") == b"1" and records.get("GNU.sparse.minor") == b"0"
 
 
-def content_segments(content: bytes) -> tuple[Segments, int] | None:
+def parse_content_map(content: bytes) -> tuple[Segments, int] | None:
     """Read the map that stands before the content, and its length in bytes; None when `content` is too short for it.
 
     It is a count and then as many pairs, each number a line, filled up with zeros to whole blocks.
     """
     end = content.find(b"\n")
     if end < 0:
-        if len(content) > BLOCK:
+        if len(content) > BLOCK_SIZE:
             raise ValueError("a sparse map without a count")
         return None
-    count = _number(content[:end])
-    if count > _MOST:
+    count = _parse_number(content[:end])
+    if count > _MAX_SEGMENTS:
         raise ValueError(f"a sparse map of {count:,} pieces")
     lines = content.split(b"\n", 1 + 2 * count)
     if len(lines) < 2 + 2 * count:
-        if len(content) > (2 * count + 1) * 20 + BLOCK:
+        if len(content) > (2 * count + 1) * 20 + BLOCK_SIZE:
             raise ValueError("a sparse map that does not end")
         return None
-    numbers = [_number(digits) for digits in lines[1:-1]]
+    numbers = [_parse_number(digits) for digits in lines[1:-1]]
     length = len(content) - len(lines[-1])
-    return tuple(zip(numbers[::2], numbers[1::2], strict=True)), length + -length % BLOCK
+    return tuple(zip(numbers[::2], numbers[1::2], strict=True)), length + -length % BLOCK_SIZE
 
 
-def map_of(segments: Segments) -> bytes:
+def encode_map(segments: Segments) -> bytes:
     """Return the map that stands before the content in format 1.0."""
     numbers = [len(segments), *(number for pair in segments for number in pair)]
     text = "".join(f"{number}\n" for number in numbers).encode()
-    return text + bytes(-len(text) % BLOCK)
+    return text + bytes(-len(text) % BLOCK_SIZE)
 
 
-def checked_segments(segments: Segments, content: int, length: int) -> Segments:
+def validate_segments(segments: Segments, content_size: int, file_size: int) -> Segments:
     """Return the segments of a file of `length` bytes when they are in order, within it, and take all its content."""
     end = 0
     for offset, size in segments:
-        if offset < end or offset + size > length:
+        if offset < end or offset + size > file_size:
             raise ValueError("a sparse map whose pieces are not in order, or not within the file")
         end = offset + size
-    if sum(size for _, size in segments) != content:
+    if sum(size for _, size in segments) != content_size:
         raise ValueError("a sparse map that does not fit its content")
     return segments
 
 
-class SparseContent:
+class SparseWriter:
     """Puts the content of one sparse entry to where it lies in the file, in order; the rest is holes.
 
     `put` is given some bytes and their offset, and returns how many of them it took.
     """
 
-    def __init__(self, put: Callable[[memoryview, int], int], entry: Entry) -> None:
-        self._put = put
+    def __init__(self, write_at: Callable[[memoryview, int], int], entry: TarEntry) -> None:
+        self._write_at = write_at
         self._entry = entry
-        self._head = b""  # the content so far, while the map in it is not whole
-        self._waiting: list[tuple[int, int]] | None = None  # segments to be filled, the next one last
+        self._partial_map = b""  # the content so far, while the map in it is not whole
+        self._remaining_segments: list[tuple[int, int]] | None = None  # segments to be filled, the next one last
         if not entry.map_in_content:
-            self._waiting = list(reversed(entry.segments or ()))
+            self._remaining_segments = list(reversed(entry.segments or ()))
 
     def write(self, content: bytes | memoryview) -> None:
         """Write the next bytes of the content."""
-        if self._waiting is None:
-            content = self._after_map(content)
+        if self._remaining_segments is None:
+            content = self._consume_map(content)
         view = memoryview(content)
-        while view and self._waiting:
-            offset, length = self._waiting.pop()
-            written = self._put(view[:length], offset) if length else 0
+        while view and self._remaining_segments:
+            offset, length = self._remaining_segments.pop()
+            written = self._write_at(view[:length], offset) if length else 0
             view = view[written:]
             if written < length:
-                self._waiting.append((offset + written, length - written))
+                self._remaining_segments.append((offset + written, length - written))
 
-    def _after_map(self, content: bytes | memoryview) -> bytes:
-        self._head += content
+    def _consume_map(self, content: bytes | memoryview) -> bytes:
+        self._partial_map += content
         entry = self._entry
         try:
-            found = content_segments(self._head)
-            if found is None or found[1] > len(self._head):
+            parsed = parse_content_map(self._partial_map)
+            if parsed is None or parsed[1] > len(self._partial_map):
                 return b""
-            segments, length = found
-            self._waiting = list(reversed(checked_segments(segments, entry.size - length, entry.real_size)))
+            segments, length = parsed
+            self._remaining_segments = list(reversed(validate_segments(segments, entry.size - length, entry.real_size)))
         except ValueError as error:
             raise Malformed(f"{entry.path!r} has {error}", code="archive") from None
-        return self._head[length:]
+        return self._partial_map[length:]
 
     def finish(self) -> None:
         """Raise when the content did not hold a whole map."""
-        if self._waiting is None:
+        if self._remaining_segments is None:
             raise Malformed(f"{self._entry.path!r} has a sparse map that does not end", code="archive")
 
 
-def _number(digits: bytes) -> int:
-    if not digits.isdigit() or len(digits) > len(str(LARGEST)):
+def _parse_number(digits: bytes) -> int:
+    if not digits.isdigit() or len(digits) > len(str(MAX_NUMBER)):
         raise ValueError("a sparse map with something that is no number")
     return int(digits)

@@ -16,53 +16,22 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from isal.isal_zlib import adler32
 
 from . import tar_header as fields
-from .tar_header import BLOCK
-from .tar_sparse import checked_segments, gnu_segments, map_in_content, pax_segments
+from .tar_entry import TarEntry
+from .tar_header import BLOCK_SIZE
+from .tar_sparse import is_map_in_content, parse_gnu_map, parse_pax_map, validate_segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from .tar_sparse import Segments
 
 
 class TarLimits(Record):
     """How much an archive may ask for before it is refused."""
 
-    entries: int = 10_000_000
-    name: int = 64 * 1024
+    max_entries: int = 10_000_000
+    max_name: int = 64 * 1024
     """Longest path or link target, in bytes; Linux takes 4,096."""
-    header: int = 1024 * 1024
+    max_header: int = 1024 * 1024
     """Longest pax header, in bytes; Go's archive/tar takes as much."""
-
-
-class Entry(Record):
-    """One entry of an archive, as its headers describe it."""
-
-    path: str
-    """As written, without slashes at its end; bytes that are not UTF-8 are surrogates."""
-    type: str
-    """file, directory, symlink, link (hard), char, block, fifo or unknown."""
-    size: int
-    """Bytes of content that the archive holds."""
-    real_size: int
-    """Length of the unpacked file: more than `size` for a sparse one."""
-    mode: int
-    uid: int
-    gid: int
-    uname: str
-    gname: str
-    mtime: int
-    """Nanoseconds since 1970."""
-    link_target: str
-    xattrs: tuple[tuple[str, bytes], ...]
-    device: tuple[int, int]
-    """Major and minor number of a char or block device."""
-    offset: int
-    """Where the content begins in the unpacked stream."""
-    segments: Segments | None = None
-    """Where the content lies in a sparse file; None: it is the whole file, or as the next field says."""
-    map_in_content: bool = False
-    """The content begins with the map of a sparse file: see `sparse.content_segments`."""
 
 
 _TYPES = {
@@ -71,18 +40,18 @@ _TYPES = {
 }  # fmt: skip
 _BODILESS = frozenset({"link", "symlink", "char", "block", "directory", "fifo"})  # whatever size they claim
 _V7, _SPARSE, _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL, _PAX_SUN = 0x00, 0x53, 0x4C, 0x4B, 0x78, 0x67, 0x58
-_ZEROS = bytes(BLOCK)
+_ZEROS = bytes(BLOCK_SIZE)
 
 _FAST = Struct("148s6s2s356s")
 """A header around its checksum: what it covers, its digits, its end, what it covers."""
 _FAST_ENDS = frozenset({b"\x00 ", b" \x00"})
 _FAST_TYPES = {kind: name == "file" for kind, name in _TYPES.items() if kind not in (_V7, _SPARSE)}
 """Typeflags whose header needs no second look, and whether content follows."""
-_ADLER = 65521
+_ADLER_MODULUS = 65521
 
-_GLOBAL_KEYS = ("mtime", "uid", "gid", "uname", "gname")
+_GLOBAL_PAX_KEYS = ("mtime", "uid", "gid", "uname", "gname")
 """What a global pax header may set: docker ignores them, and a path or size for all entries would be nonsense."""
-_XATTR = "SCHILY.xattr."
+_XATTR_PREFIX = "SCHILY.xattr."
 
 
 class TarWalker:
@@ -93,62 +62,62 @@ class TarWalker:
     is ignored, as by every reader.
     """
 
-    def __init__(self, on_entry: Callable[[Entry], None] | None = None, limits: TarLimits | None = None) -> None:
+    def __init__(self, on_entry: Callable[[TarEntry], None] | None = None, limits: TarLimits | None = None) -> None:
         self.entries = 0
         self.size = 0
         self._on_entry = on_entry
         self._limits = limits or TarLimits()
-        self._fed = 0
-        self._at = 0  # where in the stream the next thing to be read begins,
-        self._need = BLOCK  # how long it is,
-        self._read: Callable[[bytes], None] = self._read_header  # and what reads it
-        self._held = b""  # the part of it that came in an earlier piece
+        self._fed_size = 0
+        self._next_offset = 0  # where in the stream the next thing to be read begins,
+        self._next_size = BLOCK_SIZE  # how long it is,
+        self._next_reader: Callable[[bytes], None] = self._read_header  # and what reads it
+        self._partial = b""  # the part of it that came in an earlier piece
         self._padding = 0  # before `_at`, after the content of an entry
         self._ended = False
-        self._globals: dict[str, bytes] = {}
-        self._forget()
+        self._global_pax: dict[str, bytes] = {}
+        self._reset_extensions()
 
-    def _forget(self) -> None:
+    def _reset_extensions(self) -> None:
         """Drop what was said about the next entry only."""
         self._pax: dict[str, bytes] = {}
         self._long_name: bytes | None = None
         self._long_link: bytes | None = None
-        self._pending = False
-        self._sparse: list[bytes] = []  # the header of a GNU sparse file and the blocks of its map
+        self._has_extension = False
+        self._sparse_blocks: list[bytes] = []  # the header of a GNU sparse file and the blocks of its map
 
     def feed(self, piece: bytes | memoryview) -> None:
         """Walk on through `piece`, which is not kept."""
-        start = self._fed
-        self._fed = end = start + len(piece)
-        while not self._ended and self._at + self._need <= end:
-            if self._held:
-                self._read(self._held + piece[: self._need - len(self._held)])
-                self._held = b""
+        start = self._fed_size
+        self._fed_size = end = start + len(piece)
+        while not self._ended and self._next_offset + self._next_size <= end:
+            if self._partial:
+                self._next_reader(self._partial + piece[: self._next_size - len(self._partial)])
+                self._partial = b""
                 continue
-            if self._read == self._read_header and not (self._pending or self._on_entry):
-                self._scan(piece, start)
-                if self._at + self._need > end:
+            if self._next_reader == self._read_header and not (self._has_extension or self._on_entry):
+                self._scan_ordinary_headers(piece, start)
+                if self._next_offset + self._next_size > end:
                     break
-            position = self._at - start
-            self._read(bytes(piece[position : position + self._need]))
-        if not self._ended and self._at < end:
-            self._held += piece[max(0, self._at - start) :]
+            position = self._next_offset - start
+            self._next_reader(bytes(piece[position : position + self._next_size]))
+        if not self._ended and self._next_offset < end:
+            self._partial += piece[max(0, self._next_offset - start) :]
 
     @property
-    def ended(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the end marker has come."""
         return self._ended
 
-    def pass_over(self) -> int:
+    def skip_content(self) -> int:
         """Count what lies before the next header as fed; return its bytes, which the caller passes over."""
-        ahead = max(self._at - self._fed, 0)
-        self._fed += ahead
-        return ahead
+        skipped = max(self._next_offset - self._fed_size, 0)
+        self._fed_size += skipped
+        return skipped
 
-    def _scan(self, piece: bytes | memoryview, start: int) -> None:
+    def _scan_ordinary_headers(self, piece: bytes | memoryview, start: int) -> None:
         """Walk over ordinary headers, up to the first that is not, or is not wholly in `piece`."""
         adler, unpack, types, ends = adler32, _FAST.unpack_from, _FAST_TYPES, _FAST_ENDS
-        position, last = self._at - start, len(piece) - BLOCK
+        position, last = self._next_offset - start, len(piece) - BLOCK_SIZE
         size = padding = entries = total = 0
         while position <= last:
             before, digits, after_digits, after = unpack(piece, position)
@@ -166,179 +135,187 @@ class TarWalker:
             except ValueError:
                 break
             # the low half of adler32 is 1 + the sum of the bytes; the checksum takes its own eight as blanks
-            if adler(after, adler(before)) & 0xFFFF != (checksum - 255) % _ADLER:
+            if adler(after, adler(before)) & 0xFFFF != (checksum - 255) % _ADLER_MODULUS:
                 break
             entries += 1
             if has_content:
                 total += size
-                padding = -size % BLOCK
-                position += BLOCK + size + padding
+                padding = -size % BLOCK_SIZE
+                position += BLOCK_SIZE + size + padding
             else:
                 padding = 0
-                position += BLOCK
+                position += BLOCK_SIZE
         if entries:
-            self._at = start + position
+            self._next_offset = start + position
             self._padding = padding
             self.size += total
-            self._count(entries)
+            self._count_entries(entries)
 
-    def _count(self, entries: int) -> None:
+    def _count_entries(self, entries: int) -> None:
         self.entries += entries
-        if self.entries > self._limits.entries:
-            raise Malformed(f"the archive has more than {self._limits.entries:,} entries", code="bomb")
+        if self.entries > self._limits.max_entries:
+            raise Malformed(f"the archive has more than {self._limits.max_entries:,} entries", code="bomb")
 
-    def _refuse(self, what: object) -> Malformed:
+    def _corrupt_error(self, reason: object) -> Malformed:
         return Malformed(
-            f"not a whole tar archive: {what}, in entry {self.entries + 1:,} at byte {self._at:,}", code="archive"
+            f"not a whole tar archive: {reason}, in entry {self.entries + 1:,} at byte {self._next_offset:,}",
+            code="archive",
         )
 
-    def _advance(self, read: Callable[[bytes], None], need: int, skip: int, padding: int = 0) -> None:
+    def _expect(self, reader: Callable[[bytes], None], size: int, skip: int, padding: int = 0) -> None:
         """Go on `skip` bytes behind where the current thing begins."""
-        self._at += skip
-        self._read, self._need, self._padding = read, need, padding
+        self._next_offset += skip
+        self._next_reader, self._next_size, self._padding = reader, size, padding
 
     def _read_header(self, block: bytes) -> None:
         if block == _ZEROS:
-            if self._pending:
-                raise self._refuse("it ends after the headers of an entry")
-            self._advance(self._read_end, BLOCK, BLOCK)
+            if self._has_extension:
+                raise self._corrupt_error("it ends after the headers of an entry")
+            self._expect(self._read_end_marker, BLOCK_SIZE, BLOCK_SIZE)
             return
         try:
-            if not fields.checksum_holds(block):
+            if not fields.has_valid_checksum(block):
                 raise ValueError("the checksum of a header is wrong")
-            self._take_header(block)
+            self._dispatch_header(block)
         except ValueError as error:
-            raise self._refuse(error) from None
+            raise self._corrupt_error(error) from None
 
-    def _read_end(self, block: bytes) -> None:
+    def _read_end_marker(self, block: bytes) -> None:
         if block != _ZEROS:
-            raise self._refuse("a lone block of zeros stands where the end is marked by two")
+            raise self._corrupt_error("a lone block of zeros stands where the end is marked by two")
         self._ended = True
 
-    def _take_header(self, block: bytes) -> None:
+    def _dispatch_header(self, block: bytes) -> None:
         kind = block[156]
         if kind in (_PAX, _PAX_GLOBAL, _PAX_SUN, _LONG_NAME, _LONG_LINK):
-            self._await_body(kind, fields.size_of(block[124:136]))
+            self._expect_extension(kind, fields.parse_size(block[124:136]))
         elif kind == _SPARSE and block[482]:
-            self._sparse = [block]
-            self._advance(self._read_sparse_map, BLOCK, BLOCK)
+            self._sparse_blocks = [block]
+            self._expect(self._read_sparse_map, BLOCK_SIZE, BLOCK_SIZE)
         else:
-            self._take_entry(block, BLOCK)
+            self._finish_entry(block, BLOCK_SIZE)
 
-    def _await_body(self, kind: int, size: int) -> None:
-        longest = self._limits.name + 1 if kind in (_LONG_NAME, _LONG_LINK) else self._limits.header
-        if size > longest:
+    def _expect_extension(self, kind: int, size: int) -> None:
+        limit = self._limits.max_name + 1 if kind in (_LONG_NAME, _LONG_LINK) else self._limits.max_header
+        if size > limit:
             raise Malformed(
-                f"a header of {size:,} bytes in entry {self.entries + 1:,} of the archive at byte {self._at:,}; "
-                f"{longest:,} are allowed",
+                f"a header of {size:,} bytes in entry {self.entries + 1:,} of the archive "
+                f"at byte {self._next_offset:,}; {limit:,} are allowed",
                 code="bomb",
             )
-        padding = -size % BLOCK
+        padding = -size % BLOCK_SIZE
 
         def read(body: bytes) -> None:
             try:
-                self._take_body(kind, body[:size])
+                self._apply_extension(kind, body[:size])
             except ValueError as error:
-                raise self._refuse(error) from None
-            self._advance(self._read_header, BLOCK, size + padding)
+                raise self._corrupt_error(error) from None
+            self._expect(self._read_header, BLOCK_SIZE, size + padding)
 
-        self._advance(read, size + padding, BLOCK)
+        self._expect(read, size + padding, BLOCK_SIZE)
 
-    def _take_body(self, kind: int, body: bytes) -> None:
+    def _apply_extension(self, kind: int, body: bytes) -> None:
         if kind == _PAX_GLOBAL:
-            records = fields.pax_records(body)
-            self._globals.update({key: records[key] for key in _GLOBAL_KEYS if key in records})
+            records = fields.parse_pax_records(body)
+            self._global_pax.update({key: records[key] for key in _GLOBAL_PAX_KEYS if key in records})
             return
-        self._pending = True
+        self._has_extension = True
         if kind == _LONG_NAME:
             self._long_name = body.partition(b"\x00")[0]
         elif kind == _LONG_LINK:
             self._long_link = body.partition(b"\x00")[0]
         else:
-            self._pax = fields.pax_records(body)
+            self._pax = fields.parse_pax_records(body)
 
     def _read_sparse_map(self, block: bytes) -> None:
         """Pass one block of a sparse file's map; the last one says so."""
         if self._on_entry:
-            self._sparse.append(block)
-            if len(self._sparse) * BLOCK > self._limits.header:
+            self._sparse_blocks.append(block)
+            if len(self._sparse_blocks) * BLOCK_SIZE > self._limits.max_header:
                 raise Malformed(
-                    f"a sparse map of over {self._limits.header:,} bytes in entry {self.entries + 1:,}",
+                    f"a sparse map of over {self._limits.max_header:,} bytes in entry {self.entries + 1:,}",
                     code="bomb",
                 )
         if block[504]:
-            self._advance(self._read_sparse_map, BLOCK, BLOCK)
+            self._expect(self._read_sparse_map, BLOCK_SIZE, BLOCK_SIZE)
             return
         try:
-            self._take_entry(self._sparse[0], BLOCK)
+            self._finish_entry(self._sparse_blocks[0], BLOCK_SIZE)
         except ValueError as error:
-            raise self._refuse(error) from None
+            raise self._corrupt_error(error) from None
 
-    def _take_entry(self, block: bytes, skip: int) -> None:
+    def _finish_entry(self, block: bytes, skip: int) -> None:
         """Take the entry that `block` describes, and whose content begins `skip` bytes on."""
         kind = _TYPES.get(block[156], "unknown")
-        path = self._path(block) if self._on_entry or block[156] == _V7 else ""
+        path = self._read_path(block) if self._on_entry or block[156] == _V7 else ""
         if block[156] == _V7 and path.endswith("/"):
             kind = "directory"
-        size = fields.pax_size(self._pax, "size", fields.size_of(block[124:136]))
-        real_size = fields.pax_size(self._pax, "GNU.sparse.size", size)
-        real_size = fields.pax_size(self._pax, "GNU.sparse.realsize", real_size)
+        size = fields.get_pax_size(self._pax, "size", fields.parse_size(block[124:136]))
+        real_size = fields.get_pax_size(self._pax, "GNU.sparse.size", size)
+        real_size = fields.get_pax_size(self._pax, "GNU.sparse.realsize", real_size)
         if block[156] == _SPARSE:
-            real_size = fields.size_of(block[483:495])
+            real_size = fields.parse_size(block[483:495])
         if kind in _BODILESS:
             size = real_size = 0
         if self._on_entry:
-            self._on_entry(self._describe(block, path, kind, (size, real_size), self._at + skip))
-        self._forget()
+            self._on_entry(self._make_entry(block, path, kind, (size, real_size), self._next_offset + skip))
+        self._reset_extensions()
         self.size += size
-        self._count(1)
-        padding = -size % BLOCK
-        self._advance(self._read_header, BLOCK, skip + size + padding, padding)
+        self._count_entries(1)
+        padding = -size % BLOCK_SIZE
+        self._expect(self._read_header, BLOCK_SIZE, skip + size + padding, padding)
 
-    def _path(self, block: bytes) -> str:
-        path = fields.text(fields.path_of(block) if self._long_name is None else self._long_name)
-        path = fields.pax_text(self._pax, "path", path)
-        return self._short(fields.pax_text(self._pax, "GNU.sparse.name", path))
+    def _read_path(self, block: bytes) -> str:
+        path = fields.decode_name(fields.read_path(block) if self._long_name is None else self._long_name)
+        path = fields.get_pax_string(self._pax, "path", path)
+        return self._check_name(fields.get_pax_string(self._pax, "GNU.sparse.name", path))
 
-    def _short(self, name: str) -> str:
-        if len(name) > self._limits.name:
+    def _check_name(self, name: str) -> str:
+        if len(name) > self._limits.max_name:
             raise Malformed(f"a name of {len(name):,} bytes in entry {self.entries + 1:,} of the archive", code="bomb")
         return name
 
-    def _describe(self, block: bytes, path: str, kind: str, sizes: tuple[int, int], offset: int) -> Entry:
-        pax = {**self._globals, **self._pax} if self._globals else self._pax
-        uname, gname = fields.owner_names(block)
+    def _make_entry(self, block: bytes, path: str, kind: str, sizes: tuple[int, int], offset: int) -> TarEntry:
+        pax = {**self._global_pax, **self._pax} if self._global_pax else self._pax
+        uname, gname = fields.read_owner_names(block)
         target = ""
         if kind in ("link", "symlink"):
-            target = fields.text(block[157:257] if self._long_link is None else self._long_link)
-            target = self._short(fields.pax_text(pax, "linkpath", target))
-        inside = bool(self._pax) and map_in_content(self._pax)
-        segments = gnu_segments(self._sparse or (block,)) if block[156] == _SPARSE else pax_segments(self._pax)
-        if segments is not None and not inside:
-            segments = checked_segments(segments, *sizes)
-        return Entry(
+            target = fields.decode_name(block[157:257] if self._long_link is None else self._long_link)
+            target = self._check_name(fields.get_pax_string(pax, "linkpath", target))
+        map_in_content = bool(self._pax) and is_map_in_content(self._pax)
+        segments = parse_gnu_map(self._sparse_blocks or (block,)) if block[156] == _SPARSE else parse_pax_map(self._pax)
+        if segments is not None and not map_in_content:
+            segments = validate_segments(segments, *sizes)
+        return TarEntry(
             path=path.rstrip("/") or path[:1],
             type=kind,
             size=sizes[0],
             real_size=sizes[1],
-            mode=fields.number(block[100:108]) & 0o7777,
-            uid=fields.pax_number(pax, "uid", fields.number(block[108:116])),
-            gid=fields.pax_number(pax, "gid", fields.number(block[116:124])),
-            uname=fields.pax_text(pax, "uname", uname),
-            gname=fields.pax_text(pax, "gname", gname),
-            mtime=fields.pax_time(pax, "mtime", fields.number(block[136:148]) * 10**9),
+            mode=fields.parse_number(block[100:108]) & 0o7777,
+            uid=fields.get_pax_number(pax, "uid", fields.parse_number(block[108:116])),
+            gid=fields.get_pax_number(pax, "gid", fields.parse_number(block[116:124])),
+            uname=fields.get_pax_string(pax, "uname", uname),
+            gname=fields.get_pax_string(pax, "gname", gname),
+            mtime=fields.get_pax_time(pax, "mtime", fields.parse_number(block[136:148]) * 10**9),
             link_target=target,
-            xattrs=tuple((key[len(_XATTR) :], value) for key, value in pax.items() if key.startswith(_XATTR)),
-            device=fields.device_of(block) if kind in ("char", "block") else (0, 0),
+            xattrs=tuple(
+                (key[len(_XATTR_PREFIX) :], value) for key, value in pax.items() if key.startswith(_XATTR_PREFIX)
+            ),
+            device=fields.read_device(block) if kind in ("char", "block") else (0, 0),
             offset=offset,
             segments=segments,
-            map_in_content=inside,
+            map_in_content=map_in_content,
         )
 
     def finish(self) -> None:
         """Raise `Malformed` when the archive ends within an entry; without an end marker it may end between two."""
-        if self._ended or (self._read == self._read_end and not self._held):
+        if self._ended or (self._next_reader == self._read_end_marker and not self._partial):
             return
-        whole = self._fed >= self._at - self._padding
-        if self._pending or self._held or not whole or self._read not in (self._read_header, self._read_end):
-            raise self._refuse(f"it ends too early, after {self._fed:,} bytes")
+        is_complete = self._fed_size >= self._next_offset - self._padding
+        if (
+            self._has_extension
+            or self._partial
+            or not is_complete
+            or self._next_reader not in (self._read_header, self._read_end_marker)
+        ):
+            raise self._corrupt_error(f"it ends too early, after {self._fed_size:,} bytes")

@@ -16,41 +16,41 @@ from imq.engine.atomic_writer import is_zero
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .file_metadata import Inodes
-from .overlay import Layering, UnpackLimits, laid
-from .rooted_fs import Beneath
-from .tar_sparse import SparseContent
+from .file_metadata import MetadataWriter
+from .overlay import OverlayApplier, UnpackLimits, apply_layers
+from .rooted_fs import RootedDirectory
+from .tar_sparse import SparseWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .layer_stack import StackedLayer
-    from .tar_walker import Entry
+    from .tar_entry import TarEntry
 
-_WRITE = 32 * 1024
+_WRITE_SIZE = 32 * 1024
 """Bytes written at once: what the page cache takes without looking for large blocks."""
-_IMPLIED = 0o755
+_DEFAULT_DIRECTORY_MODE = 0o755
 """The mode of folders that no entry tells of."""
 
 
-class Unpacked(Record):
+class UnpackResult(Record):
     """What came of it. `left_out` are things that could not be made or set as they are, and how many of each."""
 
     size: int
     """Bytes that were written into files."""
     entries: int
     """Entries of all layers, whiteouts too."""
-    left_out: tuple[tuple[str, int], ...]
+    skipped: tuple[tuple[str, int], ...]
 
 
 def unpack_layers(
     layers: Sequence[StackedLayer],
-    folder: str,
+    directory: str,
     *,
     limits: UnpackLimits | None = None,
     privileged: bool | None = None,
-    kernel: bool = True,
-) -> Unpacked:
+    use_openat2: bool = True,
+) -> UnpackResult:
     """Make the folder and unpack the layers into it, bottom first; when that fails the folder goes again.
 
     `privileged` says whether owners, devices and all attributes are set: root's default. `kernel` lets openat2 lead.
@@ -60,26 +60,28 @@ def unpack_layers(
     `DigestMismatch` when a layer has not its diff ID; `OSError` for what the disk does not do.
     """
     limits = limits or UnpackLimits()
-    os.mkdir(folder, 0o777)
+    os.mkdir(directory, 0o777)
     try:
-        allowed = _closed(folder)
-        with Beneath(folder, limits.most_depth, kernel=kernel) as beneath:
-            hold(beneath.descriptor(""))
-            inodes = Inodes(privileged=os.geteuid() == 0 if privileged is None else privileged, allowed=allowed)
-            tree = _Tree(beneath, inodes, limits)
+        creation_mask = _make_private(directory)
+        with RootedDirectory(directory, limits.max_depth, use_openat2=use_openat2) as root:
+            lock(root.open_directory(""))
+            metadata = MetadataWriter(
+                privileged=os.geteuid() == 0 if privileged is None else privileged, creation_mask=creation_mask
+            )
+            writer = _TreeWriter(root, metadata, limits)
             try:
-                for _ in laid(layers, tree, limits.layer):
+                for _ in apply_layers(layers, writer, limits.layer):
                     pass
             finally:
-                tree.close()
-            tree.dress_folders()
+                writer.close()
+            writer.apply_directory_metadata()
     except BaseException:
-        discard(folder)
+        remove_tree(directory)
         raise
-    return Unpacked(tree.size, tree.entries, tuple(sorted(inodes.left_out.items())))
+    return UnpackResult(writer.size, writer.entries, tuple(sorted(metadata.skipped.items())))
 
 
-def hold(descriptor: int) -> None:
+def lock(descriptor: int) -> None:
     """Lock an open file or folder, so that others see that somebody is at work there; not where there are no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -87,24 +89,24 @@ def hold(descriptor: int) -> None:
         pass
 
 
-def _closed(folder: str) -> int:
+def _make_private(directory: str) -> int:
     """Close a new folder to all others, and return which mode bits files keep that are created here."""
-    allowed = stat.S_IMODE(os.stat(folder).st_mode) & 0o777
+    creation_mask = stat.S_IMODE(os.stat(directory).st_mode) & 0o777
     for inherited in ("system.posix_acl_default", "system.posix_acl_access"):
         try:
-            os.removexattr(folder, inherited)
+            os.removexattr(directory, inherited)
         except OSError:
             pass  # it has none, as almost all
-    os.chown(folder, -1, os.getegid())  # in a folder with the setgid bit it has another, and so would all in it
-    os.chmod(folder, 0o700)
-    return allowed
+    os.chown(directory, -1, os.getegid())  # in a folder with the setgid bit it has another, and so would all in it
+    os.chmod(directory, 0o700)
+    return creation_mask
 
 
-def discard(folder: str) -> None:
+def remove_tree(directory: str) -> None:
     """Remove a folder with all that is in it, also where the modes in it do not let its owner in."""
     from shutil import rmtree
 
-    def let_in(_call: object, path: str, _error: object) -> None:
+    def grant_access(_call: object, path: str, _error: object) -> None:
         os.chmod(os.path.dirname(path), 0o700)
         if stat.S_ISDIR(os.lstat(path).st_mode):
             os.chmod(path, 0o700)
@@ -112,29 +114,29 @@ def discard(folder: str) -> None:
         else:
             os.unlink(path)
 
-    rmtree(folder, onerror=let_in)
+    rmtree(directory, onerror=grant_access)
 
 
-class _Tree(Layering):
+class _TreeWriter(OverlayApplier):
     """A folder that layers are laid into, one after the other."""
 
-    def __init__(self, beneath: Beneath, inodes: Inodes, limits: UnpackLimits) -> None:
-        super().__init__(beneath, limits)
+    def __init__(self, root: RootedDirectory, metadata: MetadataWriter, limits: UnpackLimits) -> None:
+        super().__init__(root, limits)
         self.size = 0
-        self._beneath = beneath
-        self._inodes = inodes
-        self._fed = 0
-        self._file = -1
-        self._entry: Entry | None = None  # whose content is being written to the file,
-        self._final = False  # whether the file has the mode of the entry already,
-        self._left = 0  # how much of it is still to come,
+        self._root = root
+        self._metadata = metadata
+        self._offset = 0
+        self._descriptor = -1
+        self._entry: TarEntry | None = None  # whose content is being written to the file,
+        self._has_final_mode = False  # whether the file has the mode of the entry already,
+        self._remaining = 0  # how much of it is still to come,
         self._ends_in_hole = False  # whether its last bytes so far are zeros that were passed over,
-        self._sparse: SparseContent | None = None  # and where it goes when not one after the other
-        self._makers = {
+        self._sparse: SparseWriter | None = None  # and where it goes when not one after the other
+        self._handlers = {
             "file": self._make_file,
-            "directory": self._make_folder,
+            "directory": self._make_directory,
             "symlink": self._make_symlink,
-            "link": self._make_link,
+            "link": self._make_hard_link,
             "char": self._make_device,
             "block": self._make_device,
             "fifo": self._make_fifo,
@@ -142,138 +144,144 @@ class _Tree(Layering):
 
     def feed(self, piece: bytes | memoryview) -> None:
         """Take the next piece of the current layer's archive."""
-        self._piece, self._start = memoryview(piece), self._fed
-        self._fed += len(piece)
-        if self._left:
-            self._pour(0)
+        self._piece, self._piece_offset = memoryview(piece), self._offset
+        self._offset += len(piece)
+        if self._remaining:
+            self._write_content(0)
         super().feed(piece)
 
     def end_layer(self) -> None:
         """Say that the current layer is whole; raises when its archive is not."""
         super().end_layer()
-        self._fed = 0
+        self._offset = 0
 
     def close(self) -> None:
         """Close the file that is being written, if there is one."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
-    def dress_folders(self) -> None:
+    def apply_directory_metadata(self) -> None:
         """Give every folder what its last entry said of it, the deepest first; those without one are 0755."""
-        for place in sorted(self._folders, reverse=True):
-            self._inodes.dress(self._beneath.descriptor(place), self._folders[place], created=False)
-        if "" not in self._folders:
-            self._implied("")
+        for directory in sorted(self._directory_entries, reverse=True):
+            self._metadata.apply(
+                self._root.open_directory(directory), self._directory_entries[directory], created=False
+            )
+        if "" not in self._directory_entries:
+            self._on_implied_directory("")
 
     # What is made
 
-    def _anew(self, call: Callable[[], object], place: str, name: str) -> None:
+    def _create_replacing(self, create: Callable[[], object], directory: str, name: str) -> None:
         """Make something by `call`, in the place of what is there under its name."""
         try:
-            call()
+            create()
         except FileExistsError:
-            self._clear(place, name)
-            call()
+            self._remove(directory, name)
+            create()
 
-    def _implied(self, place: str) -> None:
+    def _on_implied_directory(self, directory: str) -> None:
         """Open a folder to all that no entry tells of, as an entry would."""
-        os.chmod(self._beneath.descriptor(place), _IMPLIED)
+        os.chmod(self._root.open_directory(directory), _DEFAULT_DIRECTORY_MODE)
 
-    def _make_folder(self, entry: Entry, place: str, name: str) -> None:
-        folder = self._beneath.descriptor(place)
+    def _make_directory(self, entry: TarEntry, parent: str, name: str) -> None:
+        descriptor = self._root.open_directory(parent)
         try:
-            os.mkdir(name, 0o700, dir_fd=folder)
+            os.mkdir(name, 0o700, dir_fd=descriptor)
         except FileExistsError:
-            found = self._beneath.look(place, name)
-            if found is None or not stat.S_ISDIR(found):
-                self._clear(place, name)
-                os.mkdir(name, 0o700, dir_fd=self._beneath.descriptor(place))
-        self._folders[f"{place}/{name}" if place else name] = entry
+            mode = self._root.mode_of(parent, name)
+            if mode is None or not stat.S_ISDIR(mode):
+                self._remove(parent, name)
+                os.mkdir(name, 0o700, dir_fd=self._root.open_directory(parent))
+        self._directory_entries[f"{parent}/{name}" if parent else name] = entry
 
-    def _make_file(self, entry: Entry, place: str, name: str) -> None:
-        self._declare(entry)
-        self._final = not (entry.xattrs or entry.mode & ~0o777)
-        mode = entry.mode if self._final else 0o600
+    def _make_file(self, entry: TarEntry, parent: str, name: str) -> None:
+        self._count_content(entry)
+        self._has_final_mode = not (entry.xattrs or entry.mode & ~0o777)
+        mode = entry.mode if self._has_final_mode else 0o600
         try:
-            self._file = self._beneath.create(place, name, mode)
+            self._descriptor = self._root.create_file(parent, name, mode)
         except FileExistsError:
-            self._clear(place, name)
-            self._file = self._beneath.create(place, name, mode)
-        self._entry, self._left = entry, entry.size
+            self._remove(parent, name)
+            self._descriptor = self._root.create_file(parent, name, mode)
+        self._entry, self._remaining = entry, entry.size
         if entry.segments is not None or entry.map_in_content:
-            self._sparse = SparseContent(lambda view, offset: os.pwrite(self._file, view, offset), entry)
-        self._pour(entry.offset - self._start)
+            self._sparse = SparseWriter(lambda view, offset: os.pwrite(self._descriptor, view, offset), entry)
+        self._write_content(entry.offset - self._piece_offset)
 
-    def _pour(self, position: int) -> None:
+    def _write_content(self, position: int) -> None:
         """Write what the piece has of the file's content, from `position` on; dress the file when that was all."""
-        content = self._piece[position : position + self._left]
-        self._left -= len(content)
+        content = self._piece[position : position + self._remaining]
+        self._remaining -= len(content)
         self.size += len(content)
         if self._sparse is not None:
             self._sparse.write(content)
         else:
             while content:
-                piece = content[:_WRITE]
+                piece = content[:_WRITE_SIZE]
                 self._ends_in_hole = is_zero(piece)
                 if self._ends_in_hole:
-                    os.lseek(self._file, len(piece), os.SEEK_CUR)
+                    os.lseek(self._descriptor, len(piece), os.SEEK_CUR)
                     content = content[len(piece) :]
                 else:
-                    content = content[os.write(self._file, piece) :]
-        if self._left:
+                    content = content[os.write(self._descriptor, piece) :]
+        if self._remaining:
             return
         assert self._entry is not None
         if self._sparse is not None:
             self._sparse.finish()
-            os.truncate(self._file, self._entry.real_size)
+            os.truncate(self._descriptor, self._entry.real_size)
             self._sparse = None
         elif self._ends_in_hole:
-            os.truncate(self._file, self._entry.size)
+            os.truncate(self._descriptor, self._entry.size)
             self._ends_in_hole = False
-        self._inodes.dress(self._file, self._entry, created=self._final)
+        self._metadata.apply(self._descriptor, self._entry, created=self._has_final_mode)
         self.close()
 
-    def _make_symlink(self, entry: Entry, place: str, name: str) -> None:
-        self._anew(lambda: os.symlink(entry.link_target, name, dir_fd=self._beneath.descriptor(place)), place, name)
-        self._inodes.dress_name(self._beneath.descriptor(place), name, entry)
+    def _make_symlink(self, entry: TarEntry, parent: str, name: str) -> None:
+        self._create_replacing(
+            lambda: os.symlink(entry.link_target, name, dir_fd=self._root.open_directory(parent)), parent, name
+        )
+        self._metadata.apply_at(self._root.open_directory(parent), name, entry)
 
-    def _make_link(self, entry: Entry, place: str, name: str) -> None:
-        found, linked = self._linked(entry)
-        if (found, linked) != (place, name):
-            self._anew(
+    def _make_hard_link(self, entry: TarEntry, parent: str, name: str) -> None:
+        target_parent, target_name = self._resolve_hard_link(entry)
+        if (target_parent, target_name) != (parent, name):
+            self._create_replacing(
                 lambda: os.link(
-                    linked,
+                    target_name,
                     name,
-                    src_dir_fd=self._beneath.descriptor(found),
-                    dst_dir_fd=self._beneath.descriptor(place),
+                    src_dir_fd=self._root.open_directory(target_parent),
+                    dst_dir_fd=self._root.open_directory(parent),
                     follow_symlinks=False,
                 ),
-                place,
+                parent,
                 name,
             )
 
-    def _make_device(self, entry: Entry, place: str, name: str) -> None:
+    def _make_device(self, entry: TarEntry, parent: str, name: str) -> None:
         kind = stat.S_IFCHR if entry.type == "char" else stat.S_IFBLK
         try:
             device = os.makedev(*entry.device)
         except (OverflowError, ValueError):
             raise Malformed(f"{entry.path!r} is a device of impossible numbers", code="device") from None
-        if self._inodes.privileged:
+        if self._metadata.privileged:
             try:
-                self._anew(
-                    lambda: os.mknod(name, kind | entry.mode & 0o777, device, dir_fd=self._beneath.descriptor(place)),
-                    place,
+                self._create_replacing(
+                    lambda: os.mknod(name, kind | entry.mode & 0o777, device, dir_fd=self._root.open_directory(parent)),
+                    parent,
                     name,
                 )
             except PermissionError:
                 pass  # root of a container that may not make devices
             else:
-                self._inodes.dress_name(self._beneath.descriptor(place), name, entry)
+                self._metadata.apply_at(self._root.open_directory(parent), name, entry)
                 return
-        self._inodes.leave_out("devices, in whose place stand empty files")
-        self._make_file(entry, place, name)
+        self._metadata.count_skipped("devices, in whose place stand empty files")
+        self._make_file(entry, parent, name)
 
-    def _make_fifo(self, entry: Entry, place: str, name: str) -> None:
-        self._anew(lambda: os.mkfifo(name, entry.mode & 0o777, dir_fd=self._beneath.descriptor(place)), place, name)
-        self._inodes.dress_name(self._beneath.descriptor(place), name, entry)
+    def _make_fifo(self, entry: TarEntry, parent: str, name: str) -> None:
+        self._create_replacing(
+            lambda: os.mkfifo(name, entry.mode & 0o777, dir_fd=self._root.open_directory(parent)), parent, name
+        )
+        self._metadata.apply_at(self._root.open_directory(parent), name, entry)

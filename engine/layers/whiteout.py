@@ -6,14 +6,14 @@ from imq.grammar.errors import Malformed
 
 _PREFIX = ".wh."
 _OPAQUE = ".wh..wh..opq"
-_BOOKKEEPING = ".wh..wh."
+_AUFS_PREFIX = ".wh..wh."
 """What AUFS notes for itself (`.wh..wh.aufs`, `.wh..wh.plnk/…`) and old layers still hold: no part of an image."""
 
 OPAQUE = ""
 """What `hidden_by` returns for the whiteout of all that lower layers have in its folder."""
 
 
-def hidden_by(name: str) -> str | None:
+def whiteout_target(name: str) -> str | None:
     """Return the name that the whiteout of this name hides, `OPAQUE`, or None when it is no whiteout."""
     if not name.startswith(_PREFIX):
         return None
@@ -25,14 +25,14 @@ def hidden_by(name: str) -> str | None:
     return hidden
 
 
-def is_bookkeeping(path: str) -> bool:
+def is_aufs_metadata(path: str) -> bool:
     """Whether an entry is AUFS's own and to be passed over; raises when a whiteout is taken for a folder."""
-    above, _, name = path.rpartition("/")
-    if name.startswith(_BOOKKEEPING) and name != _OPAQUE:
+    parent, _, name = path.rpartition("/")
+    if name.startswith(_AUFS_PREFIX) and name != _OPAQUE:
         return True
-    if _PREFIX in above:
-        for folder in above.split("/"):
-            if folder.startswith(_BOOKKEEPING):
+    if _PREFIX in parent:
+        for folder in parent.split("/"):
+            if folder.startswith(_AUFS_PREFIX):
                 return True
             if folder.startswith(_PREFIX):
                 raise Malformed(f"{path!r} lies in a whiteout", code="whiteout")

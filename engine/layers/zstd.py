@@ -11,7 +11,7 @@ from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING
 from zstandard import ZstdDecompressor, ZstdError
 
-from .codec import truncated
+from .codec import truncated_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -116,4 +116,4 @@ class ZstdFrames:
         """Raise `Malformed` when the last frame is not whole, or there is none."""
         between = self._read == self._read_magic
         if not between or self._skip or self._held or not self._frames:
-            raise truncated("zstd")
+            raise truncated_error("zstd")

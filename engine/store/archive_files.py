@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 
-from imq.engine.layers.compression import sniff, unpacked
+from imq.engine.layers.compression import decompress, detect_compression
 from imq.engine.layers.tar_walker import TarLimits, TarWalker
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, BinaryIO, Protocol, Self
 
-    from imq.engine.layers.tar_walker import Entry
+    from imq.engine.layers.tar_entry import TarEntry
 
     class Files(Protocol):
         """Named files to read an image from; `moved` is told of the bytes that were taken in."""
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _PIECE = 64 << 10
 _CHUNK = 256 << 10
 _HEAD = 512
-_LIMITS = TarLimits(entries=250_000, name=4096)
+_LIMITS = TarLimits(max_entries=250_000, max_name=4096)
 """An archive of images has a few files for each layer."""
 _STREAM_CODES = frozenset({"compression", "truncated"})
 """What is wrong with how an archive is packed."""
@@ -138,9 +138,9 @@ class Archive:
         walker = TarWalker(self._take, _LIMITS)
         source = self._source
         try:
-            while not walker.ended and (piece := source.read(_PIECE)):
+            while not walker.has_ended and (piece := source.read(_PIECE)):
                 walker.feed(piece)
-                if ahead := walker.pass_over():  # what lies between two headers is read when it is wanted
+                if ahead := walker.skip_content():  # what lies between two headers is read when it is wanted
                     source.seek(ahead, os.SEEK_CUR)
             walker.finish()
         except Malformed as problem:
@@ -150,7 +150,7 @@ class Archive:
                 raise _no_archive(self._path) from None
             raise Malformed(f"{self._path} is damaged: {problem.message}", code=problem.code) from None
 
-    def _take(self, entry: Entry) -> None:
+    def _take(self, entry: TarEntry) -> None:
         name = os.path.normpath(entry.path)
         self._files.pop(name, None)  # the last of a name counts
         self._links.pop(name, None)
@@ -221,7 +221,7 @@ class _Unpacked(io.RawIOBase):
 
     def _restart(self) -> None:
         self._source.seek(0)
-        self._pieces = unpacked(self._packed, iter(lambda: self._source.read(_CHUNK), b""))
+        self._pieces = decompress(self._packed, iter(lambda: self._source.read(_CHUNK), b""))
         self._piece = memoryview(b"")
         self._at = 0
 
@@ -286,7 +286,7 @@ def _damaged(path: str, problem: Malformed) -> Malformed:
 def _open_unpacked(path: str) -> io.BufferedIOBase:
     """Open a file for reading what it is when it is unpacked."""
     source = open(path, "rb")  # noqa: SIM115 - it is returned
-    packed = sniff(source.read(_HEAD))
+    packed = detect_compression(source.read(_HEAD))
     source.seek(0)
     if not packed:
         return source

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.layers.compression import sniff, unpacked
+from imq.engine.layers.compression import decompress, detect_compression
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor, write_json
@@ -78,12 +78,12 @@ def store_manifest(ingest: Ingest, config: Descriptor, content: bytes, layers: S
 
 def adopt_unknown_layer(files: Files, source: BinaryIO, ingest: Ingest) -> Adopted:
     """Take in a layer whose diff ID nobody has said, packed in any way."""
-    packed = sniff(source.read(_HEAD))
+    packed = detect_compression(source.read(_HEAD))
     source.seek(0)
     pieces = _pieces(files, source)
     if packed in media_types.LAYER_TYPES:
         return ingest.adopt(pieces, packed)
-    return ingest.adopt(unpacked(packed, pieces), "", repack="gzip")  # bzip2 and xz have no media type
+    return ingest.adopt(decompress(packed, pieces), "", repack="gzip")  # bzip2 and xz have no media type
 
 
 def _pieces(files: Files, source: BinaryIO) -> Iterator[bytes]:

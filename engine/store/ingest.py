@@ -16,7 +16,7 @@ import os
 import threading
 from io import FileIO
 
-from imq.engine.layers.compression import compressor
+from imq.engine.layers.compression import make_compressor
 from imq.engine.layers.layer_meter import LayerMeter
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from imq.engine.layers.codec import Compressor
-    from imq.engine.layers.tar_walker import Entry
+    from imq.engine.layers.tar_entry import TarEntry
 
     from .layout import Layout
 
@@ -246,7 +246,7 @@ class Ingest:
         pieces: Iterable[bytes | memoryview],
         packed: str,
         repack: str | None = None,
-        on_entry: Callable[[Entry], None] | None = None,
+        on_entry: Callable[[TarEntry], None] | None = None,
     ) -> Adopted:
         """Store a layer whose digest nobody has said: a tar archive, packed as `packed` names (`""`: plain).
 
@@ -255,7 +255,7 @@ class Ingest:
         """
         from hashlib import sha256
 
-        pack = compressor(repack) if repack is not None and repack != packed else None
+        pack = make_compressor(repack) if repack is not None and repack != packed else None
         meter = LayerMeter("" if pack else packed, on_entry=on_entry)
         hasher, size = sha256(), 0
         temporary = self._temporary()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from imq.engine.layers.compression import sniff
+from imq.engine.layers.compression import detect_compression
 from imq.engine.oci import media_types
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
@@ -361,7 +361,7 @@ def _plain_layers(files: Files, images: Sequence[_DockerImage], largest: int) ->
             layer = files.open(name) if diff_id not in layers else None
             if layer is not None:
                 with layer:
-                    if not sniff(layer.read(_HEAD)):
+                    if not detect_compression(layer.read(_HEAD)):
                         layers[diff_id] = Descriptor(media_types.OCI_LAYER, diff_id, files.size(name))
     return list(layers.values())
 
@@ -398,7 +398,7 @@ def _load_docker_image(files: Files, image: _DockerImage, ingest: Ingest, adopte
 def _adopt_layer(files: Files, source: BinaryIO, diff_id: Digest, size: int, ingest: Ingest) -> Descriptor:
     head = source.read(_HEAD)
     source.seek(0)
-    packed = sniff(head)
+    packed = detect_compression(head)
     if not packed:  # then what it unpacks to is what it is
         descriptor = Descriptor(media_types.OCI_LAYER, diff_id, size)
         if diff_id not in ingest.reserve((descriptor,)):

@@ -18,14 +18,14 @@ import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
-from imq.engine.layers.codec import PIECE
-from imq.engine.layers.compression import compressor, decompressor, sniff
+from imq.engine.layers.codec import MAX_PIECE
+from imq.engine.layers.compression import detect_compression, make_compressor, make_decompressor
 from imq.grammar.errors import Malformed
 from isal import isal_zlib
 from support.servers import needed
 
 KINDS = ("", "gzip", "zstd", "bzip2", "xz")
-MOST_PIECE = PIECE * 3 // 2
+MOST_PIECE = MAX_PIECE * 3 // 2
 NOISE = random.Random(1).randbytes(40_000)
 TEXT = b"".join(b"line %d of a file that packs well\n" % i for i in range(30_000)) + NOISE
 
@@ -44,7 +44,7 @@ def pack(kind: str, data: bytes) -> bytes:
 
 
 def unpack(kind: str, packed: bytes, chunk: int = 1 << 20) -> bytes:
-    unpacker = decompressor(kind)
+    unpacker = make_decompressor(kind)
     out = b"".join(
         bytes(piece)
         for start in range(0, len(packed), chunk)
@@ -88,7 +88,7 @@ def test_round_trip_in_chunks_of_any_size(kind, chunk):
 def test_any_split_gives_the_same(kind, data, cuts):
     packed = pack(kind, data)
     edges = [0, *sorted(min(cut, len(packed)) for cut in cuts), len(packed)]
-    unpacker = decompressor(kind)
+    unpacker = make_decompressor(kind)
     out = b""
     for start, end in itertools.pairwise(edges):
         out += b"".join(map(bytes, unpacker.feed(packed[start:end])))
@@ -194,7 +194,7 @@ def test_a_bomb_comes_in_small_pieces(kind):
     del zeros, packed
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     tracemalloc.start()
-    unpacker = decompressor(kind)
+    unpacker = make_decompressor(kind)
     total = 0
     for piece in unpacker.feed(stream):
         assert len(piece) <= MOST_PIECE
@@ -216,25 +216,25 @@ def test_a_window_larger_than_is_sensible_is_refused():
 
 def test_plain_chunks_are_handed_on_uncopied():
     chunk = memoryview(b"content")
-    (piece,) = decompressor("").feed(chunk)
+    (piece,) = make_decompressor("").feed(chunk)
     assert piece is chunk
-    assert list(decompressor("").feed(b"")) == []
+    assert list(make_decompressor("").feed(b"")) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_sniff_knows_what_decompressors_take(kind):
-    assert sniff(pack(kind, b"data")[:6]) == kind
+    assert detect_compression(pack(kind, b"data")[:6]) == kind
 
 
 def test_sniff_knows_a_skippable_frame_and_nothing():
-    assert sniff(skippable(b"")[:6]) == "zstd"
-    assert sniff(b"") == ""
-    assert sniff(b"\x1f\x8b") == ""
+    assert detect_compression(skippable(b"")[:6]) == "zstd"
+    assert detect_compression(b"") == ""
+    assert detect_compression(b"\x1f\x8b") == ""
 
 
 def test_an_unknown_packing_is_refused():
     with pytest.raises(Malformed, match="lz4") as caught:
-        decompressor("lz4")
+        make_decompressor("lz4")
     assert caught.value.code == "compression"
 
 
@@ -244,7 +244,7 @@ def test_an_unknown_packing_is_refused():
 )
 def test_compressors_are_deterministic_and_undone(kind, level):
     def run(chunk: int) -> bytes:
-        packer = compressor(kind, level)
+        packer = make_compressor(kind, level)
         parts = [bytes(packer.feed(TEXT[start : start + chunk])) for start in range(0, len(TEXT), chunk)]
         return b"".join((*parts, packer.finish()))
 
@@ -260,4 +260,4 @@ def test_compressors_are_deterministic_and_undone(kind, level):
 @pytest.mark.parametrize(("kind", "level"), [("gzip", 10), ("gzip", -1), ("zstd", 0), ("zstd", 99), ("lz4", None)])
 def test_compressors_refuse_levels_that_are_none(kind, level):
     with pytest.raises(ValueError, match=r"has levels|no compressor"):
-        compressor(kind, level)
+        make_compressor(kind, level)

@@ -30,7 +30,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="owners and devices take 
 
 
 def flat(stack: tuple[StackedLayer, ...]) -> bytes:
-    return b"".join(bytes(piece) for piece in FlatArchive(stack).pieces())
+    return b"".join(bytes(piece) for piece in FlatArchive(stack).iter_pieces())
 
 
 def untarred(content: bytes, into: pathlib.Path) -> dict[str, tuple[object, ...]]:
@@ -145,7 +145,7 @@ def test_zeros_take_no_room(tmp_path: pathlib.Path, ending: str) -> None:
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_means_harm_is_refused_before_the_first_byte(name: str) -> None:
     code, members = REFUSED[name]
-    pieces = FlatArchive((LOWER, layer(*members))).pieces()
+    pieces = FlatArchive((LOWER, layer(*members))).iter_pieces()
     with pytest.raises(ImqError) as caught:
         next(pieces)
     assert caught.value.code == code
@@ -153,9 +153,9 @@ def test_what_means_harm_is_refused_before_the_first_byte(name: str) -> None:
 
 def test_limits_hold() -> None:
     stack = (layer(member("a", b"x" * 3000), member("b", b"y" * 3000)),)
-    for limits in (UnpackLimits(most_bytes=5000), UnpackLimits(most_entries=1)):
+    for limits in (UnpackLimits(max_bytes=5000), UnpackLimits(max_entries=1)):
         with pytest.raises(ImqError) as caught:
-            next(FlatArchive(stack, limits).pieces())
+            next(FlatArchive(stack, limits).iter_pieces())
         assert caught.value.code == "bomb"
 
 
@@ -163,7 +163,7 @@ def test_limits_hold() -> None:
 def test_nothing_is_written_of_what_is_not_what_the_config_says(packed: str) -> None:
     whole, other = (layer(member("a", content), packed=packed) for content in (b"1", b"2"))
     with pytest.raises(ImqError) as caught:
-        next(FlatArchive((whole, whole.replace(open=other.open))).pieces())
+        next(FlatArchive((whole, whole.replace(open=other.open))).iter_pieces())
     assert caught.value.code == "diff-id-mismatch"
 
 

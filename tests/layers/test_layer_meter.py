@@ -15,7 +15,7 @@ import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
-from imq.engine.layers.layer_meter import LayerMeter, Measured
+from imq.engine.layers.layer_meter import LayerMeter, LayerSummary
 from imq.engine.layers.layer_reader import LayerLimits
 from imq.engine.layers.tar_walker import TarLimits
 from imq.grammar.errors import Malformed
@@ -43,14 +43,14 @@ SMALL = archive([0, 1, 511, 512, 513, 10_000])
 LARGE = archive([0, 5_000_000, 17, 300_000, 1_000_001])
 
 
-def measured(data: bytes) -> Measured:
+def measured(data: bytes) -> LayerSummary:
     with tarfile.open(fileobj=io.BytesIO(data)) as opened:
         members = opened.getmembers()
     digest = hashlib.sha256(data).hexdigest()
-    return Measured(f"sha256:{digest}", sum(member.size for member in members), len(data), len(members))
+    return LayerSummary(f"sha256:{digest}", sum(member.size for member in members), len(data), len(members))
 
 
-def measure(kind: str, packed: bytes, chunk: int = 1 << 18, **options: object) -> Measured:
+def measure(kind: str, packed: bytes, chunk: int = 1 << 18, **options: object) -> LayerSummary:
     with LayerMeter(kind, **options) as meter:
         for start in range(0, len(packed), chunk):
             meter.feed(memoryview(packed)[start : start + chunk])
@@ -146,9 +146,9 @@ def test_what_is_not_whole_is_refused(kind, packed, code):
 @pytest.mark.parametrize("kind", PACKERS)
 def test_limits(kind):
     packed = PACKERS[kind](LARGE)
-    assert refusal(kind, packed, limits=LayerLimits(most_bytes=len(LARGE) - 1)) == "bomb"
-    measure(kind, packed, limits=LayerLimits(most_bytes=len(LARGE)))
-    assert refusal(kind, packed, limits=LayerLimits(archive=TarLimits(entries=4))) == "bomb"
+    assert refusal(kind, packed, limits=LayerLimits(max_bytes=len(LARGE) - 1)) == "bomb"
+    measure(kind, packed, limits=LayerLimits(max_bytes=len(LARGE)))
+    assert refusal(kind, packed, limits=LayerLimits(archive=TarLimits(max_entries=4))) == "bomb"
 
 
 @pytest.mark.parametrize("kind", ["gzip", "zstd"])
@@ -163,7 +163,7 @@ def test_a_bomb_is_refused_for_its_ratio_in_bounded_memory(kind):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = measure(kind, packed, 1 << 24)
     assert (found.size, found.entries, found.tar_size) == (1 << 30, 1, (1 << 30) + 512 + 10240)
-    assert refusal(kind, packed, limits=LayerLimits(most_ratio=100, ratio_from=1 << 24)) == "bomb"
+    assert refusal(kind, packed, limits=LayerLimits(max_ratio=100, ratio_threshold=1 << 24)) == "bomb"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 << 10  # KiB
 
 

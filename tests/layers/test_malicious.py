@@ -130,7 +130,7 @@ def test_refused(around, case, kernel):
         pytest.skip("owners are root's to give")
     told = [(pointing(info, str(around / "outside")), body) for info, body in members]
     with pytest.raises(ImqError) as caught:
-        unpack_layers((LOWER, layer(*told)), str(around / "root"), kernel=kernel)
+        unpack_layers((LOWER, layer(*told)), str(around / "root"), use_openat2=kernel)
     assert caught.value.code == code
     assert not os.path.exists(around / "root")
 
@@ -173,7 +173,7 @@ CONTAINED: dict[str, tuple[str, Sequence[tuple[tarfile.TarInfo, bytes]]]] = {
 @pytest.mark.parametrize("case", CONTAINED)
 def test_contained(around, case, kernel):
     path, members = CONTAINED[case]
-    unpack_layers((LOWER, layer(*members)), str(around / "root"), kernel=kernel)
+    unpack_layers((LOWER, layer(*members)), str(around / "root"), use_openat2=kernel)
     assert os.path.lexists(around / "root" / path)
     assert not os.path.islink(around / "root" / path)
 
@@ -182,7 +182,7 @@ def test_contained(around, case, kernel):
 def test_a_climbing_link_leads_to_what_the_image_has(around, kernel):
     members = [symlink("up", "../../outside"), folder("outside"), plain("up/secret", b"image")]
     gone = [member("up/.wh.secret"), link("linked", "../etc/passwd")]
-    unpack_layers((LOWER, layer(*members), layer(*gone)), str(around / "root"), kernel=kernel)
+    unpack_layers((LOWER, layer(*members), layer(*gone)), str(around / "root"), use_openat2=kernel)
     assert os.listdir(around / "root" / "outside") == []
     assert (around / "root" / "linked").read_bytes() == b"image"
     assert os.readlink(around / "root" / "up") == "../../outside"
@@ -229,9 +229,9 @@ def test_nothing_outside_changes_whatever_links_say(drawn, kernel):
         stack = (LOWER, *(layer(*one) for one in drawn))
         refused = ""
         try:
-            unpack_layers(stack, str(place / "root"), kernel=kernel)
+            unpack_layers(stack, str(place / "root"), use_openat2=kernel)
             shutil.rmtree(place / "root")
-            content = b"".join(map(bytes, FlatArchive(stack).pieces()))
+            content = b"".join(map(bytes, FlatArchive(stack).iter_pieces()))
         except ImqError as problem:
             refused, content = problem.code, archive(())
         assert refused in {"", "path-parent", "link-target", "path", "whiteout"}
@@ -308,9 +308,9 @@ def impossible_device() -> StackedLayer:
 
 
 SMALL = UnpackLimits(
-    most_bytes=1 << 31,
-    most_entries=10_000,
-    layer=LayerLimits(most_bytes=1 << 27, archive=TarLimits(entries=200_000)),
+    max_bytes=1 << 31,
+    max_entries=10_000,
+    layer=LayerLimits(max_bytes=1 << 27, archive=TarLimits(max_entries=200_000)),
 )
 STOPPED = {
     "a gzip bomb": ("bomb", gzip_bomb),

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from imq.engine.layers.pack import pack_tree
-from imq.engine.layers.tar_walker import Entry, TarWalker
+from imq.engine.layers.tar_entry import TarEntry
+from imq.engine.layers.tar_walker import TarWalker
 from imq.grammar.errors import ImqError, NotFound
 
 CAPABILITY = bytes.fromhex("0100000200040000000000000000000000000000")  # cap_net_bind_service=ep
@@ -25,8 +26,8 @@ def packed(root: object, **options: object) -> bytes:
     return b"".join(pack_tree(str(root), **options))
 
 
-def entries_of(archive: bytes) -> dict[str, Entry]:
-    found: list[Entry] = []
+def entries_of(archive: bytes) -> dict[str, TarEntry]:
+    found: list[TarEntry] = []
     walker = TarWalker(found.append)
     walker.feed(archive)
     walker.finish()
@@ -149,20 +150,20 @@ def test_exclude(tmp_path, patterns, left):
 
 
 def test_newest_holds_times_down(tree):
-    found = entries_of(packed(tree, newest=1_600_000_000))
+    found = entries_of(packed(tree, max_mtime=1_600_000_000))
     assert {entry.mtime for entry in found.values()} == {1_600_000_000 * 10**9}
-    found = entries_of(packed(tree, newest=1_700_000_001))
+    found = entries_of(packed(tree, max_mtime=1_700_000_001))
     assert found["etc/passwd"].mtime == 1_700_000_000 * 10**9
 
 
-def test_sockets_are_left_out_and_said(tmp_path):
-    left_out: list[tuple[str, str]] = []
+def test_sockets_are_skipped_and_said(tmp_path):
+    skipped: list[tuple[str, str]] = []
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "s"))
-        found = entries_of(packed(tmp_path, on_left_out=lambda path, why: left_out.append((path, why))))
+        found = entries_of(packed(tmp_path, on_skipped=lambda path, why: skipped.append((path, why))))
         assert packed(tmp_path) == bytes(1024)
     assert found == {}
-    assert left_out == [("s", "sockets cannot be archived")]
+    assert skipped == [("s", "sockets cannot be archived")]
 
 
 def test_extended_attributes(tmp_path):

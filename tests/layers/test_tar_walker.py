@@ -11,8 +11,9 @@ import tarfile
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from imq.engine.layers.compression import decompressor, sniff
-from imq.engine.layers.tar_walker import Entry, TarLimits, TarWalker
+from imq.engine.layers.compression import detect_compression, make_decompressor
+from imq.engine.layers.tar_entry import TarEntry
+from imq.engine.layers.tar_walker import TarLimits, TarWalker
 from imq.grammar.errors import Malformed
 from support.servers import needed
 
@@ -31,9 +32,9 @@ TYPES = {
 }
 
 
-def walk(archive: bytes, chunk: int = 1 << 18, limits: TarLimits | None = None) -> tuple[list[Entry], TarWalker]:
+def walk(archive: bytes, chunk: int = 1 << 18, limits: TarLimits | None = None) -> tuple[list[TarEntry], TarWalker]:
     """Walk twice, for entries and for totals only, and check that both count the same."""
-    entries: list[Entry] = []
+    entries: list[TarEntry] = []
     totals = TarWalker(limits=limits)
     for walker in (TarWalker(entries.append, limits), totals):
         for start in range(0, len(archive), chunk):
@@ -59,7 +60,7 @@ def refusal(archive: bytes, limits: TarLimits | None = None) -> Malformed:
     return errors[0]
 
 
-def as_tarfile(archive: bytes) -> list[Entry]:
+def as_tarfile(archive: bytes) -> list[TarEntry]:
     """Read an archive with the standard library, in the walker's words."""
     found = []
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as opened:
@@ -67,7 +68,7 @@ def as_tarfile(archive: bytes) -> list[Entry]:
             link = member.islnk() or member.issym()
             device = member.ischr() or member.isblk()
             found.append(
-                Entry(
+                TarEntry(
                     path=member.name,
                     type=TYPES[member.type],
                     size=member.size,
@@ -91,7 +92,7 @@ def as_tarfile(archive: bytes) -> list[Entry]:
     return found
 
 
-def alike(entries: list[Entry], others: list[Entry]) -> None:
+def alike(entries: list[TarEntry], others: list[TarEntry]) -> None:
     """Compare; times to the millisecond, as tarfile reads them as floats."""
     rounded = [entry.replace(mtime=round(entry.mtime / 10**6) * 10**6) for entry in entries]
     assert rounded == others
@@ -175,7 +176,7 @@ def test_any_split_gives_the_same(form, data):
     archive = data.draw(archives(form))
     expected, totals = walk(archive)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(archive)), max_size=8)))
-    found: list[Entry] = []
+    found: list[TarEntry] = []
     for walker in (TarWalker(found.append), TarWalker()):
         for start, end in zip([0, *cuts], [*cuts, len(archive)], strict=True):
             walker.feed(archive[start:end])
@@ -305,7 +306,7 @@ def layers_of(layout) -> list[bytes]:
     for blob in (layout / "blobs/sha256").iterdir():
         content = blob.read_bytes()
         if content[:1] != b"{":
-            unpacker = decompressor(sniff(content[:6]))
+            unpacker = make_decompressor(detect_compression(content[:6]))
             layers.append(b"".join(map(bytes, unpacker.feed(content))))
             unpacker.finish()
     return layers
@@ -512,9 +513,9 @@ def test_errors_name_their_place():
 
 def test_limits():
     many = member("a") * 11 + END
-    assert refusal(many, TarLimits(entries=10)).code == "bomb"
-    walk(many, limits=TarLimits(entries=11))
-    long = TarLimits(name=200, header=1000)
+    assert refusal(many, TarLimits(max_entries=10)).code == "bomb"
+    walk(many, limits=TarLimits(max_entries=11))
+    long = TarLimits(max_name=200, max_header=1000)
     assert refusal(extended(b"x", record("comment", b"c" * 2000)) + member() + END, long).code == "bomb"
     assert refusal(extended(b"g", record("comment", b"c" * 2000)) + member() + END, long).code == "bomb"
     assert refusal(member("", b"n" * 300, b"L") + member() + END, long).code == "bomb"

@@ -11,8 +11,8 @@ import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.layers.rooted_fs import Beneath
-from imq.engine.layers.unpack import Unpacked, discard, unpack_layers
+from imq.engine.layers.rooted_fs import RootedDirectory
+from imq.engine.layers.unpack import UnpackResult, remove_tree, unpack_layers
 from imq.engine.oci import media_types
 from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
@@ -106,7 +106,7 @@ def open_folder() -> Iterator[pathlib.Path]:
     made = tempfile.mkdtemp()
     os.chmod(made, 0o777)
     yield pathlib.Path(made)
-    discard(made)
+    remove_tree(made)
 
 
 def layout_of(path: pathlib.Path, stack: tuple[StackedLayer, ...]) -> str:
@@ -169,7 +169,7 @@ def test_root_makes_the_tree_that_umoci_makes(tmp_path, kernel):
     needed("umoci")
     image = layout_of(tmp_path / "layout", gzipped(STACK))
     subprocess.run(["umoci", "raw", "unpack", "--image", image, tmp_path / "theirs"], check=True, capture_output=True)
-    unpack_layers(STACK, str(tmp_path / "ours"), kernel=kernel)
+    unpack_layers(STACK, str(tmp_path / "ours"), use_openat2=kernel)
     ours, theirs = census(tmp_path / "ours"), theirs_of(tmp_path / "theirs")
     assert ours["across"][3] == 1_000_000
     assert ours["opaque/deep"][TIME] == MOMENT * 10**9  # which umoci gives it before it removes what is hidden there
@@ -213,7 +213,7 @@ def test_what_only_root_may_set(tmp_path):
     unpack_layers(stack, str(tmp_path / "root"))
     assert os.getxattr(tmp_path / "root" / "ping", "security.capability") == capability.encode()
     found = unpack_layers(stack, str(tmp_path / "user"), privileged=False)
-    assert found == Unpacked(1, 1, (("attributes that only root may set", 1),))
+    assert found == UnpackResult(1, 1, (("attributes that only root may set", 1),))
     assert os.listxattr(tmp_path / "user" / "ping") == []
     assert os.stat(tmp_path / "user" / "ping").st_uid == 0
 
@@ -227,7 +227,7 @@ def test_attributes_of_the_host_are_no_part_of_an_image(tmp_path):
 def test_a_device_without_root_is_an_empty_file(tmp_path):
     stack = (layer(member("null", kind=tarfile.CHRTYPE, mode=0o666, devmajor=1, devminor=3)),)
     found = unpack_layers(stack, str(tmp_path / "made"), privileged=False)
-    assert found.left_out == (("devices, in whose place stand empty files", 1),)
+    assert found.skipped == (("devices, in whose place stand empty files", 1),)
     about = os.stat(tmp_path / "made" / "null")
     assert (oct(about.st_mode), about.st_size, about.st_mtime) == ("0o100666", 0, MOMENT)
 
@@ -236,7 +236,7 @@ def test_a_user_makes_no_file_that_lends_rights(tmp_path):
     modes = {"setuid": 0o4755, "setgid": 0o2755, "both": 0o6711, "plain": 0o755, "sticky": 0o1644}
     stack = (layer(*(member(name, mode=mode) for name, mode in modes.items()), folder("shared", 0o2775)),)
     found = unpack_layers(stack, str(tmp_path / "user"), privileged=False)
-    assert found.left_out == (("setuid or setgid files, without these bits", 3),)
+    assert found.skipped == (("setuid or setgid files, without these bits", 3),)
     made = {name: os.stat(tmp_path / "user" / name).st_mode & 0o7777 for name in (*modes, "shared")}
     assert made == {name: mode & ~0o6000 for name, mode in modes.items()} | {"shared": 0o2775}
 
@@ -244,7 +244,7 @@ def test_a_user_makes_no_file_that_lends_rights(tmp_path):
 @as_root
 def test_root_makes_files_that_lend_rights(tmp_path):
     found = unpack_layers((layer(member("su", mode=0o4755)),), str(tmp_path / "root"), privileged=True)
-    assert found.left_out == ()
+    assert found.skipped == ()
     assert os.stat(tmp_path / "root" / "su").st_mode & 0o7777 == 0o4755
 
 
@@ -313,12 +313,12 @@ def test_nothing_is_kept_of_what_is_not_what_the_config_says(tmp_path, packed):
 def test_folders_stay_findable_however_many_are_open(tmp_path):
     os.mkdir(tmp_path / "root")
     for kernel in (True, False):
-        with Beneath(str(tmp_path / "root"), 100, kernel=kernel) as beneath:
+        with RootedDirectory(str(tmp_path / "root"), 100, use_openat2=kernel) as beneath:
             deep = [f"{way}/" + "/".join("d" * 99) for way in "abcdef"]
             for path in deep:
-                assert beneath.find(path, lambda _: None) == path
+                assert beneath.resolve(path, lambda _: None) == path
             for path in deep:
-                os.close(beneath.create(path, f"file-{kernel}", 0o600))
+                os.close(beneath.create_file(path, f"file-{kernel}", 0o600))
             assert len(os.listdir("/proc/self/fd")) < 300
 
 

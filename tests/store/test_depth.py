@@ -7,7 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.layers.rooted_fs import DEEPEST
+from imq.engine.layers.rooted_fs import MAX_DEPTH
 from layers.stacks import archive, folder, member
 from store.support.stores import Held, check_store
 from support.images import pack
@@ -27,7 +27,7 @@ def path_of(names: int) -> str:
 
 
 @pytest.mark.parametrize("source", ["folder", "tar", "tar.gz", "tar.xz"])
-@pytest.mark.parametrize("names", [DEEPEST, DEEPEST + 1])
+@pytest.mark.parametrize("names", [MAX_DEPTH, MAX_DEPTH + 1])
 def test_import_and_export_share_one_limit(tmp_path: pathlib.Path, held: Held, source: str, names: int) -> None:
     path = tmp_path / "source"
     if source == "folder":
@@ -38,7 +38,7 @@ def test_import_and_export_share_one_limit(tmp_path: pathlib.Path, held: Held, s
         path.write_bytes(pack(content, "gzip") if source == "tar.gz" else content)
         if source == "tar.xz":
             path.write_bytes(subprocess.run(["xz"], input=content, capture_output=True, check=True).stdout)
-    if names > DEEPEST:
+    if names > MAX_DEPTH:
         assert held.problem(f'import "{path}" as deep:1') == "path-depth"
         check_store(held.root)
         return

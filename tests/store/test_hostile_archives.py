@@ -53,7 +53,7 @@ def test_headers_of_headers_without_end(store: Held, tmp_path: Path) -> None:
 
 
 def test_more_files_than_an_archive_of_images_has(store: Held, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive_files, "_LIMITS", TarLimits(entries=1000, name=4096))
+    monkeypatch.setattr(archive_files, "_LIMITS", TarLimits(max_entries=1000, max_name=4096))
     path = tmp_path / "load.tar"
     path.write_bytes(header(0, b"0") * 1001)
     assert refused(store, path) == "bomb"

@@ -12,10 +12,10 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.layers.compression import sniff
+from imq.engine.layers.compression import detect_compression
 from imq.engine.layers.layer_meter import LayerMeter
 from imq.engine.layers.layer_reader import LayerLimits
-from imq.engine.layers.layer_stack import unpacked_pieces
+from imq.engine.layers.layer_stack import iter_unpacked
 from layers.stacks import archive, member, stacked
 from store.support.serve_image import serve
 from store.support.stores import check_store, imq
@@ -151,10 +151,10 @@ def test_however_it_comes_in_the_bytes_tell(content: bytes, packed: str, chunk: 
 @pytest.mark.parametrize("content", [PLAIN.blob, BZH, bytes(1024)], ids=["usual", "BZh", "empty"])
 def test_stacks_are_read_in_the_same_way(content: bytes, packed: str) -> None:
     one = stacked(content, "", PACKERS[packed](content)).replace(compression=None)
-    pieces = list(unpacked_pieces([one], LayerLimits()))
+    pieces = list(iter_unpacked([one], LayerLimits()))
     assert b"".join(bytes(piece) for piece in pieces if piece is not None) == content
 
 
 def test_an_archive_is_told_from_bzip2_by_its_first_header() -> None:
-    assert sniff(BZH[:512]) == ""
-    assert sniff(bz2.compress(bytes(100_000) + BZH)[:512]) == "bzip2"
+    assert detect_compression(BZH[:512]) == ""
+    assert detect_compression(bz2.compress(bytes(100_000) + BZH)[:512]) == "bzip2"
