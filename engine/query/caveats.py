@@ -1,4 +1,4 @@
-"""What an answer over many rows of a registry leaves out or counts twice: said beside the answer."""
+"""Caveats of an answer over many rows of a registry: what it leaves out or counts twice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _UNTAGGED = "registries list no manifests without a tag: the answer counts only 
 
 
 def find_caveats(select: ir.Select) -> tuple[str, ...]:
-    """Return what is to be said of the sums and counts of a query and of those inside it."""
+    """Return the caveats of the sums and counts of a query and of its subqueries."""
     return tuple(dict.fromkeys(text for one in ir.subqueries(select) for text in _caveats_of(one)))
 
 

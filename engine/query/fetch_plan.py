@@ -39,14 +39,14 @@ class Scan(Record):
     single_image: bool = False
 
     def rank_of(self, field: Field) -> int:
-        """Return the place of a field's level among those of the source, from 1; 0 when a listing tells the field."""
+        """Return the rank of a field's level among those of the source, from 1; 0: listing the rows returns the field."""
         own = self.table.find(field.name)
         if own is None or own.level is None:
             return 0
         return self.provider.levels.index(own.level) + 1
 
     def request(self, platform: str) -> ScanRequest:
-        """Return what the source is asked for; the names of queries are not among the targets yet."""
+        """Return the request to the source; names that queries answer are not among its targets yet."""
         targets = tuple(target for target in self.targets if isinstance(target, str))
         of_queries = len(targets) < len(self.targets)
         return ScanRequest(
@@ -93,7 +93,7 @@ class FetchStage(Record):
     outer: UnionScan | None = None
 
     def fetch_request(self) -> FetchRequest | None:
-        """Return what is fetched; None: the rows are listed."""
+        """Return the level and fields to fetch; None for listing the rows."""
         return FetchRequest(self.level, self.fields, self.continues) if self.level is not None else None
 
 
@@ -199,7 +199,7 @@ class FetchPlanner:
         *,
         cuts: bool,
     ) -> tuple[list[Step], _Known]:
-        """Return the stages for these needs, lowest level first, and what is known behind them."""
+        """Return the stages for these needs, lowest level first, and what is known after them."""
         steps: list[Step] = []
         needs = [need for need in needs if not known.has(need)]
         for place, need in enumerate(needs):
@@ -227,7 +227,7 @@ class FetchPlanner:
     def _rows(
         self, select: ir.Select, known: _Known, scans: tuple[Scan, ...], outside: ir.Select | None, *, cuts: bool
     ) -> ir.Select:
-        """Return the query for the rows of these scans that can still be in the answer, by what is known.
+        """Return the query for the rows of these scans that may still be in the answer.
 
         `cuts`: its order and its limits are known too, so that only the rows of the answer are left. Those of a
         relation count within the rows that belong to one row outside, so there they cut nothing.
@@ -245,7 +245,7 @@ class FetchPlanner:
         return rows.replace(group=None, having=None, order=(), limit=None, skip=None, keep_newest=None, until=None)
 
     def _needs(self, select: ir.Select, scans: tuple[Scan, ...], values: tuple[ir.Expr, ...]) -> list[_Need]:
-        """Return what these values need that listings do not tell: levels of fields, and rows of relations."""
+        """Return what these values need beyond the listings: levels of fields, and rows of relations."""
         own: dict[tuple[int, int], set[Field]] = {}
         ranked: list[tuple[float, int, _Need]] = []
 
@@ -292,7 +292,7 @@ _Need = _LevelNeed | ir.Select
 
 
 class _Known(Record):
-    """What is known beside the fields that listings tell: fields by scan and name, and queries inside, by identity."""
+    """What is known beyond the listings: fields, by scan and name, and subqueries, by identity."""
 
     fields: frozenset[tuple[str, str]] = frozenset()
     inner: frozenset[int] = frozenset()
@@ -317,9 +317,9 @@ class _Known(Record):
 def _comparable(
     rows: ir.Select, where: ir.Expr | None, need: ir.Select, known: _Known, scans: tuple[Scan, ...]
 ) -> ir.Select:
-    """Leave rows out for which a query inside a condition need not be asked.
+    """Leave out rows for which a subquery of the condition need not be fetched.
 
-    It is compared with a value of the row. Where that is unknown, so is the comparison, whatever the answer is.
+    The subquery is compared with a value of the row. Where that value is unknown, the comparison is unknown too.
     """
     found = [value for value in ir.walk(() if where is None else (where,)) if ir.subquery_of(value) is need]
     for test in ir.walk((where,)) if where is not None and len(found) == 1 else ():
@@ -332,7 +332,7 @@ def _comparable(
 
 
 def weaken_condition(condition: ir.Expr, known: Callable[[ir.Expr], bool]) -> ir.Expr | None:
-    """Return what a condition implies of what is known; None when that is nothing."""
+    """Return the weakest condition that follows from this one and reads only what is known; None: there is none."""
     match condition:
         case ir.And(operands):
             parts = [part for operand in operands if (part := weaken_condition(operand, known)) is not None]
@@ -363,7 +363,7 @@ def _deciding(select: ir.Select) -> tuple[ir.Expr, ...]:
 
 
 def _early(select: ir.Select, scans: tuple[Scan, ...]) -> int:
-    """Return how many rows, in the order that listings tell, make a query's answer; 0: all must be looked at."""
+    """Return how many rows, in an order that listings give, complete the answer; 0: all rows are needed."""
     if select.limit is None or select.limit.per or select.keep_newest or select.until or select.group is not None:
         return 0
     if select.join:  # it counts within the rows that belong to one row outside

@@ -1,4 +1,4 @@
-"""A bound query: what the names meant, with types; nothing in it is unresolved.
+"""The typed query: the intermediate representation between the binder and SQL, with every name resolved.
 
 Made by `bind`, rendered by `sql`. Expressions know their kind; a condition can be unknown in SQL's sense until the
 writer of SQL makes it two-valued.
@@ -35,7 +35,7 @@ class MapItem(Record):
 
 
 class Literal(Record):
-    """A constant: a text, a number, or whether something holds. `said` is how the user wrote it."""
+    """A constant: a string, a number or a truth value. `text` is how the user wrote it."""
 
     value: str | int | float | None
     kind: DataType
@@ -43,7 +43,7 @@ class Literal(Record):
 
 
 class ImageField(Record):
-    """A field of one image of the store, found when the statement was bound. `said` is the user's word for it."""
+    """A field of one image of the store, found when the statement was bound. `text` is the user's word for it."""
 
     field: Field
     image: int
@@ -72,7 +72,7 @@ class Exists(Record):
 class InSubquery(Record):
     """A value that is one of those in the one column of a query.
 
-    `starts`: the operand is a digest, and the query's texts may be the first digits of one.
+    `by_prefix`: the operand is a digest, and the strings of the query may be prefixes of digests.
     """
 
     operand: Expr
@@ -177,21 +177,21 @@ class IsKnown(Record):
 
 
 class Not(Record):
-    """What does not hold, or is unknown."""
+    """The negation of a condition; it holds when the condition is false or unknown."""
 
     operand: Expr
     kind: DataType = DataType.BOOLEAN
 
 
 class And(Record):
-    """Conditions that must all hold."""
+    """A conjunction."""
 
     operands: tuple[Expr, ...]
     kind: DataType = DataType.BOOLEAN
 
 
 class Or(Record):
-    """Conditions of which one must hold."""
+    """A disjunction."""
 
     operands: tuple[Expr, ...]
     kind: DataType = DataType.BOOLEAN
@@ -254,7 +254,7 @@ class KeepNewest(Record):
 
 
 class UntilSize(Record):
-    """`until total size <= N`: rows are taken until what is left takes no more bytes on disk than this.
+    """`until total size <= N`: rows are taken until the remaining images occupy at most this many bytes.
 
     `below`: until it takes fewer.
     """
@@ -303,7 +303,7 @@ class Select(Record):
 
 
 def children(value: Expr) -> tuple[Expr, ...]:
-    """Return what an expression is directly made of, in the same row: not what is in a query inside it."""
+    """Return the operands of an expression; subqueries are not among them."""
     match value:
         case FunctionCall(arguments=parts) | And(parts) | Or(parts) | RowInSubquery(parts):
             return parts

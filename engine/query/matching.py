@@ -1,4 +1,4 @@
-"""Two ways to match a text: Go's path.Match, by which docker's `reference` filter goes, and regular expressions.
+"""Pattern matching: Go's path.Match, which docker's `reference` filter uses, and regular expressions.
 
 Neither takes more time than the length of the pattern times the length of the text, whatever the pattern: what is
 matched comes from strangers, and now and then so does the pattern. A pattern that is none raises `StatementError`
@@ -46,7 +46,7 @@ class _Class(Record):
 
 
 def path_match(pattern: str, text: str) -> bool:
-    """Tell whether a pattern matches the whole of a text, exactly as Go's path.Match tells.
+    """Whether a pattern matches a whole string, exactly as Go's path.Match does.
 
     `*` is any characters and `?` one, neither a slash; `[a-z]` and `[^a-z]` are one of or none of these; a backslash
     makes the next character plain, in classes too. As in Go, a pattern that is malformed anywhere is an error whatever
@@ -72,7 +72,7 @@ def path_match(pattern: str, text: str) -> bool:
 
 @lru_cache(_KEPT)
 def path_matcher(pattern: str) -> Callable[[str], bool]:
-    """Return `path_match` of one pattern, for very many texts: what it answered is remembered.
+    """Return `path_match` for one pattern and many strings; results are cached.
 
     Where texts are ASCII, a pattern of plain signs, `*` and `?` is a regular expression, and RE2 twenty times as fast.
     """
@@ -93,7 +93,7 @@ def path_matcher(pattern: str) -> Callable[[str], bool]:
 
 
 def _match_length(part: int | _AnyBytes | _AnyRune | _Class, data: bytes, place: int) -> int:
-    """Return how many bytes a part takes of a text at a place, -1 when it does not match there."""
+    """Return how many bytes a part matches at an offset, -1 for no match."""
     if isinstance(part, _AnyBytes):
         return 0
     if place >= len(data):
@@ -194,18 +194,18 @@ _MEMORY = 1 << 20
 
 @lru_cache(_KEPT)
 def regex_searcher(pattern: str) -> Callable[[str], bool]:
-    """Return `regex_search` of one pattern, for very many texts: what it answered is remembered."""
+    """Return `regex_search` for one pattern and many strings; results are cached."""
     search = _compiled(pattern).search
     return lru_cache(_ANSWERS)(lambda text: search(text.encode("utf-8", "surrogatepass")) is not None)
 
 
 def regex_search(pattern: str, text: str) -> bool:
-    """Tell whether a regular expression, in RE2's syntax, matches somewhere in a text."""
+    """Whether a regular expression (RE2 syntax) matches anywhere in a string."""
     return _compiled(pattern).search(text.encode("utf-8", "surrogatepass")) is not None
 
 
 def regex_capture(pattern: str, text: str, group: int | None = None) -> str | None:
-    """Return what a group of a regular expression takes of a text where it matches first.
+    """Return the text of a group of the first match of a regular expression.
 
     Group 0 is the whole match; None means the first group, of a pattern without groups the whole match. Where nothing
     matches, or the group takes no part in the match, it is None. A group that the pattern has not is an error.
@@ -244,7 +244,7 @@ def _compiled(pattern: str) -> Any:
 def _hints(reason: str) -> tuple[str, ...]:
     """Return what to do about what RE2 says."""
     if reason.startswith(("invalid perl operator: (?=", "invalid perl operator: (?!", "invalid perl operator: (?<")):
-        return ("there is no looking ahead or back: it would take more than linear time",)
+        return ("lookaround is not supported: it would take more than linear time",)
     if reason.startswith("invalid escape sequence: \\") and reason[-1].isdigit():
-        return ("there is no referring back to a group: it would take more than linear time",)
+        return ("backreferences are not supported: they would take more than linear time",)
     return ("the syntax is RE2's: https://github.com/google/re2/wiki/Syntax",)

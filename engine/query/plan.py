@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class Check(Record):
     """A list of a statement that must have rows, or (`digests`) may have no row that is no digest.
 
-    `said` is how the list was written; the SQL answers a row when it has any, or the first text that is no digest.
+    `text` is how the list was written; the SQL returns a row when the list has any, or its first string that is no digest.
     """
 
     sql: Sql
@@ -59,7 +59,7 @@ class Plan(Record):
 
 
 class Assertion(Record):
-    """A condition ready to be asked: `sql` answers whether it holds."""
+    """The plan of an assertion: `sql` returns whether it holds."""
 
     condition: ir.Expr
     sql: Sql

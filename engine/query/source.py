@@ -1,4 +1,4 @@
-"""What a query asks of a source: the protocols that every source of rows follows.
+"""The protocols that every source of rows follows.
 
 A source resolves its own names, serves tables, handles actions on what it holds, and says whether it can be reached.
 The packages in `engine/sources/` follow these protocols; nothing in `engine/query/` knows one of them by name.

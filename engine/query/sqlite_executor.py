@@ -136,7 +136,7 @@ def _check_interrupt() -> int:
 
 
 def convert_error(problem: sqlite3.Error | UnicodeDecodeError) -> ImqError:
-    """Return what is to be said when SQLite fails."""
+    """Return the error that reports a failure of SQLite."""
     if str(problem) == "interrupted":
         return Interrupted("interrupted")
     if any(word in str(problem) for word in ("stack overflow", "too large", "too many", "too big", "at most")):
@@ -145,11 +145,11 @@ def convert_error(problem: sqlite3.Error | UnicodeDecodeError) -> ImqError:
             code="too-much",
             hints=("give parts of it a statement of their own, or put long lists into a file: lines of FILE",),
         )
-    advice = "free some space" if "full" in str(problem) else "imq reindex derives the index anew from the images"
+    advice = "free some space" if "full" in str(problem) else "imq reindex rebuilds the index from the images"
     return ImqError(f"the store's index failed: {problem}", code="index", hints=(advice,))
 
 
-# What is lent: unknown in, unknown out. Each is made when a statement first uses it, so that a call imports nothing.
+# The functions: NULL in, NULL out. Each is created when a statement first uses it, so that a call imports nothing.
 
 
 def _matches() -> Callable[..., Raw]:

@@ -1,6 +1,6 @@
-"""What a place cannot see: containers in a registry, what only a store keeps. Where nothing is seen, nothing is known.
+"""Fields that a source cannot see: containers in a registry, and what only a store keeps.
 
-A question takes such a field as unknown. A removal must not: by `not` it would take every row.
+A query treats such a field as unknown. A removal must not: with `not` it would remove every row.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _WAYS_OUT = (
 
 
 def refuse_unseen(field: Field, span: Span | None) -> StatementError:
-    """Return the refusal of a field that nobody can tell of images in a registry."""
+    """Return the error for a field that cannot be seen of images in a registry."""
     what = "whether containers use an image" if field.of_containers else f'"{field.name}"'
     return StatementError(f"{what} cannot be seen in a registry", code="unseen", span=span, hints=_WAYS_OUT)
 

@@ -1,4 +1,4 @@
-"""What a session is handed of the world around it: clock, environment, streams, who confirms and who is told."""
+"""The surroundings of a session: clock, environment, streams, prompts and progress."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class SessionContext(Record):
-    """What a session is given of its surroundings.
+    """The surroundings of a session, injected.
 
     `clock` tells nanoseconds since the epoch; `zone` None is the local zone. `confirm` is shown the actions of a verb
     that destroys and says whether to go on; None: there is nobody to ask, and the caller has confirmed already.
     `before_network` is called before the first request of a statement. `form` is that of answers that ask for none.
     `stdin` is what `lines of stdin` reads; None: nothing is there to be read. `configuration` is what the files say.
     `missing_store` is what a question does where there is no store: `pass` (it is empty), `warn` or `refuse`.
-    `ask` asks for what may stand in no statement, by a prompt, its answer hidden if so wanted; None: nobody is there.
+    `prompt` asks the user for a value that no statement may contain, such as a password; None: no user is there.
     """
 
     root: str
@@ -49,7 +49,7 @@ class SessionContext(Record):
         return id(self)
 
     def registry_settings(self, settings: Mapping[str, str]) -> Settings:
-        """Return what a registry client is told here, given what `set` has set."""
+        """Return the settings of a registry client, given the settings of the session."""
         return self.configuration.client_settings(
             self.environment,
             insecure=self.insecure,

@@ -1,4 +1,4 @@
-"""Variables and views replaced by what they stand for: a tree in, a tree without `Variable` and without views out."""
+"""Expansion of variables and views: AST in, AST without `Variable` and without views out."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _ENVIRONMENT = "env."
 
 
 class Definitions(Record):
-    """What statements can name: the variables by their names, the views by theirs in lower case, the environment.
+    """The definitions that a statement may use: variables, views by lower-case name, the environment.
 
-    `read` makes a view of the configuration, which is kept as a text, to what it stands for.
+    `read_view` parses a view of the configuration, which is stored as text.
     """
 
     variables: Mapping[str, Value]
@@ -32,7 +32,7 @@ class Definitions(Record):
 def expand(node: Any, names: Definitions) -> Any:
     """Return the node with variables and views replaced, of the same class as it was.
 
-    Raises `UnknownName` for a variable without a value, and `StatementError` for a list where one value is wanted.
+    Raises `UnknownName` for a variable without a value, and `StatementError` for a list where one value is expected.
     """
     match node:
         case ast.Variable():
@@ -89,7 +89,7 @@ def _value(node: ast.Variable, names: Definitions) -> ast.Expr:
     value = _looked_up(node, names)
     if isinstance(value, ast.Items):
         raise StatementError(
-            f"${node.name} is a list, and one value is wanted here",
+            f"${node.name} is a list, expected one value",
             code="variable",
             span=node.span,
             hints=(f"to look for something in it: FIELD in ${node.name}",),

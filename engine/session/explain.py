@@ -1,4 +1,4 @@
-"""How a statement would run, in words: what it was understood as, its stages, its SQL, its actions."""
+"""Explanations of statements: the parsed statement, its stages, its SQL, its actions."""
 
 from __future__ import annotations
 

@@ -229,7 +229,7 @@ class QueryRunner:
             found = resources.runner.first_row(check.sql)
             if check.digests and found is not None:
                 raise TypeMismatch(
-                    f'the list has "{found[0]}", which is no id: digests or their first digits are wanted'
+                    f'the list has "{found[0]}", which is not an id: expected digests or prefixes of them'
                 )
             if not check.digests and found is None:
                 raise Refused(f"{check.text} answers nothing, and nonempty refuses that", code="empty")

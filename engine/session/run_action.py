@@ -150,7 +150,7 @@ class ActionRunner:
 def word_of(node: ast.Literal | ast.Variable) -> str:
     """Return the word of an operand in which variables were replaced; raises `StatementError` for anything else."""
     if not isinstance(node, ast.Literal):
-        raise StatementError(f"one word is wanted here, not {write(node)}", code="operand", span=node.span)
+        raise StatementError(f"expected one word, not {write(node)}", code="operand", span=node.span)
     return node.text
 
 

@@ -1,4 +1,4 @@
-"""What a session remembers from one statement to the next: settings, variables, views, and which source is asked."""
+"""The state that a session keeps between statements: settings, variables, views and the default source."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 DEFAULT_SOURCE = "store"
-"""What queries read that name no source."""
+"""The source of queries that name none."""
 
 
 class SessionState:
@@ -38,11 +38,11 @@ class SessionState:
             self.views[_view_name(name)] = query
 
     def names(self, environment: Mapping[str, str], read: Callable[[str], ast.Rows]) -> Definitions:
-        """Return what `$name` and views stand for now; `$env.NAME` is a variable of the environment."""
+        """Return the current definitions of variables and views; `$env.NAME` is an environment variable."""
         return Definitions(self.variables, self.views, environment, read)
 
     def define(self, name: str, value: str) -> None:
-        """Set a setting when `name` is one, else let the variable of this name stand for a text."""
+        """Set the setting of this name, or else the variable."""
         if name.lower() in SETTINGS:
             name, value = check_setting(name, value)
             self.settings[name] = value
@@ -52,7 +52,7 @@ class SessionState:
             raise StatementError(f'"{name}" is neither a setting nor a name for a variable', code="variable")
 
     def let(self, statement: ast.Let) -> Result:
-        """Let a variable stand for a value in which names were replaced already; or show the variables."""
+        """Define a variable; its value is expanded already. Without a name, list the variables."""
         if statement.name is None or statement.value is None:
             return _texts(("name", "value"), [(name, write(value)) for name, value in sorted(self.variables.items())])
         if "." in statement.name:
@@ -71,7 +71,7 @@ class SessionState:
         return Message("")
 
     def use(self, source: ast.Literal | None) -> Result:
-        """Use this source, which was resolved already, for queries that name none; or return the name of the one used."""
+        """Make this the source of queries that name none; without one, return the current source."""
         if source is None:
             return Message(f"{self.source}\n")
         self.source = source.text
@@ -93,7 +93,7 @@ class SessionState:
 
 
 def _view_name(text: str, span: Span | None = None) -> str:
-    """Return the name of a view as it is kept; raise when no view can be called that."""
+    """Return the stored name of a view; raises `StatementError` for a name that no view can have."""
     name = text.lower()
     if name in TABLES or name in ELSEWHERE or name in VERBS or "." in name:
         what = "a table" if name in TABLES or name in ELSEWHERE else "a verb" if name in VERBS else "no name"

@@ -1,4 +1,4 @@
-"""What sources are given of their session."""
+"""The session as its sources see it."""
 
 from __future__ import annotations
 

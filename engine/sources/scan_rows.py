@@ -34,7 +34,7 @@ class ScanRows:
     def make(self, fields: Mapping[str, str], joined: str = "") -> None:
         """Make the table and the view. `fields` maps fields to SQL, in which `t` is the table; others are its columns.
 
-        What is neither is unknown. `joined` are further tables of the view.
+        Other fields are unknown. `joined` are further tables of the view.
         """
         columns = ", ".join(f'"{name}"' for name in (*self.columns, *self.further, "problem"))
         self.connection.execute(f"CREATE TEMP TABLE {self.rows} (_row INTEGER PRIMARY KEY, {columns})")
@@ -63,12 +63,12 @@ class ScanRows:
         self.connection.execute(f"INSERT INTO temp.{self.rows} ({names}) {query}")
 
     def chosen(self, condition: str, columns: str = "registry, _path, tag, digest") -> list[tuple[Raw, ...]]:
-        """Return columns of the wanted rows that meet a condition, in which `t` is the table."""
+        """Return columns of the chosen rows that meet a condition, in which `t` is the table."""
         text = f"SELECT {columns} FROM temp.{self.rows} AS t JOIN temp.{self.wanted} USING (_row) WHERE {condition}"
         return self.connection.execute(text).fetchall()
 
     def choose_all(self) -> None:
-        """Let what is fetched be for all rows: what a table needs of names before it has rows of its own."""
+        """Choose all rows for the next fetch."""
         self.wanted = f"{self.rows}_wanted"
         self.connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {self.wanted} (_row INTEGER PRIMARY KEY)")
         self.connection.execute(f"INSERT OR IGNORE INTO temp.{self.wanted} SELECT _row FROM temp.{self.rows}")

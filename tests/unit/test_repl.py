@@ -391,9 +391,9 @@ from imq.grammar.errors import Interrupted
 runner = SqliteExecutor(sqlite3.connect(":memory:"))
 threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
-    runner.one(Sql("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n", {}))
+    runner.first_row(Sql("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n", {}))
 except Interrupted:
-    print(runner.one(Sql("SELECT 1", {})))
+    print(runner.first_row(Sql("SELECT 1", {})))
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (run.stdout, run.stderr) == ("(1,)\n", "")

@@ -25,7 +25,7 @@ def bind_call(binder: ExpressionBinder, node: ast.Call) -> ir.Expr:
     if function is None or function.inner:
         known = [*(name for name, one in FUNCTIONS.items() if not one.inner), *AGGREGATES]
         raise UnknownName(
-            f'there is no function "{node.name}"',
+            f'unknown function "{node.name}"',
             code="unknown-function",
             span=node.span,
             hints=(nearest(node.name, known), "functions: " + listed(known)),
@@ -44,9 +44,9 @@ def bind_call(binder: ExpressionBinder, node: ast.Call) -> ir.Expr:
         if place == 1 and function.name in ("path_match", "capture"):
             check_pattern(function.name, value, argument)
         if kinds and not any(value.kind is kind or (is_text(kind) and is_text(value.kind)) for kind in kinds):
-            wanted = " or ".join(kind.value for kind in kinds)
+            expected = " or ".join(kind.value for kind in kinds)
             raise TypeMismatch(
-                f"{node.name} wants {wanted} here, but {describe(value)} is {value.kind.value}",
+                f"{node.name} expects {expected}, but {describe(value)} is {value.kind.value}",
                 span=argument.span,
             )
         arguments.append(value)
@@ -69,7 +69,7 @@ def bind_aggregate(binder: ExpressionBinder, node: ast.Call) -> ir.Expr:
     aggregate = AGGREGATES[node.name]
     if not binder.allows_aggregates:
         raise StatementError(
-            f'"{node.name}" counts over rows and cannot stand here',
+            f'"{node.name}" is an aggregate and is not allowed here',
             code="aggregate",
             span=node.span,
             hints=('use it in "select" or "having"', "or as a value of its own: (TABLE select " + write(node) + ")"),

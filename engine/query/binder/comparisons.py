@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from imq.grammar.errors import Span
 
 OF_TEXTS = ("like", "matches", "has")
-"""Operators with a text on their right."""
+"""Operators with a string on their right."""
 _SIZED = (DataType.NUMBER, DataType.SIZE, DataType.DURATION)
 _NAMES = (DataType.REFERENCE, DataType.REPOSITORY, DataType.TAG)
 _ORDERED_ONLY = ("<", "<=", ">", ">=")
@@ -30,12 +30,12 @@ def bind_comparison(node: ast.Expr, operator: str, left: ir.Expr, right: ir.Expr
     """Return the comparison of two values, or refuse it because of their kinds."""
     if operator in OF_TEXTS and not is_text(right.kind):
         raise TypeMismatch(
-            f'"{operator}" wants a text on its right, but {describe(right)} is {right.kind.value}', span=node.span
+            f'"{operator}" expects a string on its right, but {describe(right)} is {right.kind.value}', span=node.span
         )
     if operator == "has":
         if left.kind is not DataType.LIST and not (left.kind is DataType.MAP and isinstance(left, ir.Column)):
             raise TypeMismatch(
-                f'"has" wants a list or a map on its left, but {describe(left)} is {left.kind.value}', span=node.span
+                f'"has" expects a list or a map on its left, but {describe(left)} is {left.kind.value}', span=node.span
             )
         return ir.Comparison("has", left, _ended(left, right))
     if operator in ("like", "matches") and left.kind in (DataType.LIST, DataType.MAP) and isinstance(left, ir.Column):
@@ -50,7 +50,9 @@ def bind_comparison(node: ast.Expr, operator: str, left: ir.Expr, right: ir.Expr
         )
     if operator in ("like", "matches"):
         if not is_text(left.kind) and left.kind is not DataType.VERSION:
-            raise TypeMismatch(f'"{operator}" wants a text, but {describe(left)} is {left.kind.value}', span=node.span)
+            raise TypeMismatch(
+                f'"{operator}" expects a string, but {describe(left)} is {left.kind.value}', span=node.span
+            )
         _check_pattern(operator, left, right, node)
         return ir.Comparison(operator, left, right)
     if DataType.DIGEST in (left.kind, right.kind) and (short := _short_id(operator, left, right)) is not None:
@@ -99,7 +101,7 @@ def _no_glob(operator: str, left: ir.Expr, right: ir.Expr, node: ast.Expr) -> No
 
 
 def _check_pattern(operator: str, left: ir.Expr, right: ir.Expr, node: ast.Expr) -> None:
-    """Refuse a constant pattern that its operator does not read as it was meant."""
+    """Refuse a constant pattern that its operator would read in an unexpected way."""
     if operator == "matches":
         check_pattern("matches", right, node)
     elif isinstance(right, ir.Literal):
@@ -212,7 +214,7 @@ def arithmetic_type(operator: str, left: DataType, right: DataType) -> DataType 
 
 
 def _short_id(operator: str, left: ir.Expr, right: ir.Expr) -> ir.Expr | None:
-    """Return the test of a digest against the start of one, when that is what is compared."""
+    """Return the comparison of a digest with a short id, when the operand is one."""
     operand, value = (left, right) if isinstance(right, ir.Literal) else (right, left)
     if operator not in ("=", "!=") or not isinstance(value, ir.Literal) or is_digest(str(value.value)):
         return None

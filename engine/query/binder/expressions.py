@@ -1,4 +1,4 @@
-"""Expressions: names to fields, words to typed values, phrases to what they stand for; every type is checked here.
+"""Expressions: names become fields, words become typed values, predicates are expanded; types are checked here.
 
 Left of an operator a bare word is a field; right of one it is a value, read as the kind of what it meets.
 """
@@ -47,8 +47,8 @@ _TIME_OPERATORS = {"before": "<", "after": ">", "since": ">=", "within": ">="}
 class Expressions:
     """Binds the expressions of one query.
 
-    `related` binds a query inside an expression. `named` are the selected columns by their folded names, for clauses
-    that come after `select`; `totals` says that aggregates may stand here. `singles` are the fields of relations that
+    `related` binds a query inside an expression. `columns_by_name` are the selected columns by their case-folded names, for clauses
+    that come after `select`; `allows_aggregates` says whether aggregates are allowed. `relation_fields` are the fields of relations that
     were bound, by their paths: a field that is grouped by is the same where it is selected.
     """
 
@@ -61,11 +61,11 @@ class Expressions:
         self.relation_fields: dict[tuple[str, ...], ir.Expr] = {}
 
     def condition(self, node: ast.Expr, clause: str) -> ir.Expr:
-        """Bind what must be true or false; `clause` names the word that wants it."""
+        """Bind a condition; `clause` is the keyword that it follows."""
         value = self.value(node)
         if value.kind is not DataType.BOOLEAN:
             raise TypeMismatch(
-                f'"{clause}" wants a condition, but {write(node)} is {value.kind.value}',
+                f'"{clause}" expects a condition, but {write(node)} is {value.kind.value}',
                 span=node.span,
                 hints=(f"compare it, or write: {write(node)} is known",),
             )
@@ -175,7 +175,7 @@ class Expressions:
         return value
 
     def _check_word(self, node: ast.Literal, other: ir.Expr) -> None:
-        """Refuse a bare word as a value when it is the name of a field too: nobody knows which of them is meant."""
+        """Refuse a bare word as a value when it is also the name of a field: it is ambiguous."""
         known = other.field.values if isinstance(other, ir.Column) else ()
         if node.text.lower() in known or not self._is_field(node):
             return
@@ -215,7 +215,8 @@ class Expressions:
         left = self.value(node.left)
         if left.kind is not DataType.TIME:
             raise TypeMismatch(
-                f'"{node.operator}" wants a time on its left, but {describe(left)} is {left.kind.value}', span=node.span
+                f'"{node.operator}" expects a time on its left, but {describe(left)} is {left.kind.value}',
+                span=node.span,
             )
         right = node.right
         operator = _TIME_OPERATORS[node.operator]
@@ -234,7 +235,7 @@ class Expressions:
             return ir.Comparison(operator, left, ir.Literal(self.scope.now - ago, DataType.TIME, literal.text))
         moment = parse_moment(literal.text, self.scope.zone)
         if node.operator == "within":
-            raise TypeMismatch('"within" wants a duration', span=literal.span, hints=("such as: within 30d",))
+            raise TypeMismatch('"within" expects a duration', span=literal.span, hints=("example: within 30d",))
         if moment is not None:
             return ir.Comparison(operator, left, ir.Literal(moment, DataType.TIME, literal.text))
         # docker's rule: strictly before or after the image, so that it is itself left out
@@ -275,9 +276,9 @@ class Expressions:
     # Values
 
     def literal(self, node: ast.Expr) -> ast.Literal:
-        """Return a literal, or refuse what is none. Text that is not Unicode is refused: SQL knows none."""
+        """Return a literal; raises for anything else, and for text that is not Unicode, which SQL cannot hold."""
         if not isinstance(node, ast.Literal):
-            raise TypeMismatch("one word is wanted here", span=node.span)
+            raise TypeMismatch("expected one word", span=node.span)
         try:
             node.text.encode()
         except UnicodeEncodeError:
@@ -331,11 +332,11 @@ class Expressions:
 
     def _field_of(self, node: ast.FieldOf) -> ir.Expr:
         if len(node.path) > 1:
-            raise StatementError("one field of an image is wanted here", code="field-of", span=node.span)
+            raise StatementError("expected one field of an image", code="field-of", span=node.span)
         name = node.path[0].lower()
         if name in TABLES and TABLES["images"].find(name) is None:
             raise StatementError(
-                f'"{name} of …" gives rows, and a value is wanted here',
+                f'"{name} of …" returns rows, expected a value',
                 code="no-row",
                 span=node.span,
                 hints=(f"ask about them: any {name} of … where …, no {name} of …, ({name} of … count) = 0",),
@@ -423,7 +424,7 @@ def _readings_of_age(time: ir.Expr, literal: ast.Literal) -> tuple[str, str]:
 
 
 def _whole(literal: ast.Literal) -> str:
-    """Return the name that a literal means in a registry, with its tag."""
+    """Return the reference of a literal in a registry, with its tag."""
     try:
         return str(Reference.parse(literal.text).with_default_tag())
     except ImqError as error:
@@ -432,5 +433,5 @@ def _whole(literal: ast.Literal) -> str:
 
 
 def _placed(node: ast.Expr, at: ast.Expr) -> ast.Expr:
-    """Return what a phrase stands for, in the place where the phrase stood."""
+    """Return the expansion of a predicate, with the predicate's position."""
     return node.replace(span=at.span)

@@ -1,4 +1,4 @@
-"""Groups: what is shown of one has to have one value in it."""
+"""Checks of `group by`: a selected value must have one value in each group."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def check_groups(
     having: ir.Expr | None,
     order: tuple[ir.SortKey, ...],
 ) -> None:
-    """See that what is shown of a group has one value in it, and that there are groups where they are needed."""
+    """Check that each selected value has one value in a group, and that `having` has groups."""
     if group is None:
         if having is not None:
             raise StatementError(
@@ -38,7 +38,7 @@ def check_groups(
         _check_grouped(having, group, query.having.span if query.having else query.span)
     if query.newest or (query.limit and query.limit.per) or (query.skip and query.skip.per):
         raise StatementError(
-            '"per" and "except newest" count rows and cannot stand with "group by"',
+            '"per" and "except newest" count rows and cannot be combined with "group by"',
             code="not-grouped",
             span=query.span,
             hints=("put the query with groups in parentheses: (… group by …) limit 1 per …",),

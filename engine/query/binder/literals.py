@@ -1,4 +1,4 @@
-"""Texts of a statement as typed values: what `100MB`, `30d`, `2024-01-31` or `3f5a` mean where a kind is wanted."""
+"""Literals as typed values: `100MB`, `30d`, `2024-01-31` or `3f5a` where a type is expected."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def convert_literal(literal: ast.Literal, kind: DataType, zone: tzinfo | None, w
     else:
         value = parse_moment(text, zone)
     if value is None:
-        whom = f"{what} is {kind.value}" if what else f"{kind.value} is wanted here"
+        whom = f"{what} is {kind.value}" if what else f"expected {kind.value}"
         raise TypeMismatch(
             f'{whom}, but "{text[:80]}" is not',
             span=literal.span,
@@ -117,7 +117,7 @@ def _platform(literal: ast.Literal) -> str:
 
 
 def infer_literal(literal: ast.Literal, zone: tzinfo | None) -> Literal:
-    """Return the literal as the kind it looks like; a quoted one is a text."""
+    """Return the literal as the type that it looks like; a quoted one is a string."""
     text = literal.text
     if not literal.quoted:
         readers: tuple[tuple[DataType, Callable[[str], int | float | None]], ...] = (
@@ -135,5 +135,5 @@ def infer_literal(literal: ast.Literal, zone: tzinfo | None) -> Literal:
 
 
 def is_text(kind: DataType) -> bool:
-    """Whether values of this kind are texts underneath."""
+    """Whether values of this type are strings."""
     return kind in _TEXTS

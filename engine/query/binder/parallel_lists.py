@@ -1,4 +1,4 @@
-"""Lists of one query beside each other: items at the same place are of the same row."""
+"""Several lists of one query: items at the same position are of the same row."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def _bind_related(query: ast.Rows, table: Table, scope: Scope) -> ir.Select:
 
 
 def unavailable_table(name: str, span: Span | None) -> StatementError:
-    """Return what is to be said of a table that no source here has."""
+    """Return the error for a table that no source serves."""
     return StatementError(
         f'"{name}": {ELSEWHERE[name]}',
         code="unavailable",
@@ -147,7 +147,7 @@ class _QueryBinder:
         )
 
     def _join(self) -> str:
-        """Return how rows of a relation belong to the row outside; of a union's relation, how those of each member do."""
+        """Return the join of a relation; of a union's relation, the joins of its members."""
         if self._relation is None:
             return ""
         return "|".join(member.join for member in self._relation.members or (self._relation,))
@@ -173,7 +173,7 @@ class _QueryBinder:
             if query.table.lower() in ELSEWHERE:
                 raise unavailable_table(query.table.lower(), query.span)
             raise UnknownName(
-                f'there is no table "{query.table}"',
+                f'unknown table "{query.table}"',
                 hints=(nearest(query.table, TABLES), "tables: " + listed(TABLES)),
                 span=query.span,
             )
@@ -199,7 +199,7 @@ class _QueryBinder:
         return Expressions(table, self._scope, _bind_related)
 
     def _keys(self, node: ast.Combination, table: Table) -> tuple[ir.Expr, ...]:
-        """Return what rows of a table are told apart by in a combination."""
+        """Return the key of a table's rows in a set operation."""
         expressions = self._expressions_of(table)
         if node.by:
             return tuple(expressions.value(key) for key in node.by)
@@ -263,7 +263,7 @@ class _QueryBinder:
         return ir.Projection(name, value, title, field)
 
     def _order(self, group: tuple[ir.Expr, ...] | None) -> tuple[ir.SortKey, ...]:
-        """Return the keys that were asked for; rows that are equal in them stand in the usual order."""
+        """Return the requested keys, then the default ones for rows that are equal in them."""
         asked = tuple(ir.SortKey(self._expressions.value(key.key), key.descending) for key in self._query.order)
         values = [key.value for key in asked]
         return (*asked, *(key for key in self._default_order(group) if key.value not in values))
@@ -306,7 +306,7 @@ class _QueryBinder:
                 hints=("such as: rm images where not in use order by created until total size <= 16GB",),
             )
         if not isinstance(until.size, ast.Literal):
-            raise TypeMismatch("a size is wanted here", span=until.size.span, hints=("such as 16GB",))
+            raise TypeMismatch("expected a size", span=until.size.span, hints=("example: 16GB",))
         size = convert_literal(self._expressions.literal(until.size), DataType.SIZE, self._scope.zone).value
         assert isinstance(size, int)
         return ir.UntilSize(size, until.operator == "<")
@@ -314,7 +314,7 @@ class _QueryBinder:
     def _whole(self, node: ast.Expr) -> int:
         number = _constant(node)
         if not isinstance(number, int) or number < 0 or number >= 1 << 62:
-            raise TypeMismatch("a whole number is wanted here", span=node.span)
+            raise TypeMismatch("expected a whole number", span=node.span)
         return number
 
     def _source_text(self) -> str:
@@ -357,7 +357,7 @@ def _written(node: ast.Expr) -> str:
 
 
 def needs_choice(rows: ast.Rows, verb: str) -> None:
-    """Refuse an action on everything that a registry or one of its repositories has, when `all` was not said."""
+    """Refuse an action on all rows of a registry or repository without `all`."""
     if isinstance(rows, ast.Combination) or rows.base is not None or rows.every:
         return
     named = rows.targets and not any(isinstance(target, ast.Literal) and _is_bare(target) for target in rows.targets)
@@ -374,7 +374,7 @@ def needs_choice(rows: ast.Rows, verb: str) -> None:
 
 
 def _is_bare(target: ast.Literal) -> bool:
-    """Whether a name has neither tag nor digest, so that it means a repository."""
+    """Whether a name has neither tag nor digest: it is a repository."""
     return "@" not in target.text and ":" not in target.text.rpartition("/")[2]
 
 

@@ -1,4 +1,4 @@
-"""What statements are bound against."""
+"""The scope that statements are bound against."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 else:
     Protocol = object  # typing is slow to import, and a Protocol says nothing at run time
 
-NOTHING = Table("no table", "What a condition is about that is about no row.", (), (), ())
+NOTHING = Table("no table", "The table of a condition that is not about a row.", (), (), ())
 """The table of an `assert`, and of a query that stands alone in an expression."""
 
 

@@ -1,4 +1,4 @@
-"""Combinations of queries: union, except and intersect, each by key; and the tables that queries make."""
+"""Set operations: union, except and intersect, each by key; and derived tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Keys = Callable[[ast.Combination, Table], tuple[ir.Expr, ...]]
 
-_ABOUT_WHOLE = "what is meant for the whole stands behind parentheses: (… union …) count"
+_ABOUT_WHOLE = "clauses for the whole follow parentheses: (… union …) count"
 
 
 def merge_union(node: ast.Combination) -> ast.Query | None:
@@ -114,7 +114,7 @@ def derived_table(select: ir.Select) -> Table:
 
 
 def key_names(table: Table) -> tuple[str, ...]:
-    """Return the fields by which rows of a table are told apart when nothing else is said."""
+    """Return the default key of a table."""
     return table.key or tuple(field.name for field in table.fields)
 
 
@@ -129,7 +129,7 @@ def _as_base(select: ir.Select) -> ir.Select:
 
 
 def _as_columns(select: ir.Select, mentioned: frozenset[str]) -> ir.Select:
-    """Return whole rows as columns: of what registries have, what lists tell or is mentioned; else what is shown."""
+    """Return whole rows as columns; of a staged table, the listed fields and those that are mentioned."""
     if not select.table.is_staged:
         return select.replace(is_whole_rows=False)
     fields = [

@@ -26,7 +26,7 @@ def bind_scalar(select: ir.Select, node: ast.Expr) -> ir.Expr:
     if len(select.columns) != 1:
         names = ", ".join(column.name for column in select.columns)
         raise StatementError(
-            f"one value is wanted here, and the query has {len(select.columns)} columns: {names}",
+            f"expected one value, and the query has {len(select.columns)} columns: {names}",
             code="one-value",
             span=node.span,
             hints=("select one, or count the rows: (… count)",),
@@ -34,7 +34,7 @@ def bind_scalar(select: ir.Select, node: ast.Expr) -> ir.Expr:
     alone = select.group == () or (select.limit is not None and select.limit.count <= 1 and not select.limit.per)
     if not alone:
         raise StatementError(
-            "one value is wanted here, and the query can answer several rows",
+            "expected one value, and the query can return several rows",
             code="one-value",
             span=node.span,
             hints=("take one: limit 1, or max(…); or ask whether a value is among them: FIELD in (…)",),
@@ -56,7 +56,7 @@ def bind_in_subquery(node: ast.In, left: ir.Expr, select: ir.Select) -> ir.Expr:
     if select.count or len(select.columns) != 1:
         names = "count" if select.count else ", ".join(column.name for column in select.columns)
         raise StatementError(
-            f"one column is wanted here, and the query has: {names}",
+            f"expected one column, and the query has: {names}",
             code="one-column",
             span=node.span,
             hints=("add to the query: select FIELD",),
@@ -77,7 +77,7 @@ def bind_in_subquery(node: ast.In, left: ir.Expr, select: ir.Select) -> ir.Expr:
 
 
 def find_relation(binder: ExpressionBinder, node: ast.Expr) -> Relation | None:
-    """Return the relation that a name alone means, itself or its singular, when no field is called that."""
+    """Return the relation of this name or item name, unless a field has the name."""
     if not isinstance(node, ast.Field) or len(node.path) != 1 or binder.table.find(node.path[0]) is not None:
         return None
     wanted = casefold_name(node.path[0])
@@ -134,7 +134,7 @@ def bind_relation_aggregate(binder: ExpressionBinder, node: ast.Call) -> ir.Expr
             return ir.ScalarSubquery(select.replace(count=True, is_whole_rows=False), DataType.NUMBER)
         if select.table.name != "images":
             raise StatementError(
-                "distinct wants one column of the query", code="one-column", span=node.span, hints=("select it",)
+                "distinct expects one column of the query", code="one-column", span=node.span, hints=("select it",)
             )
         same = select.table.field("id")  # the rows of images are their names
         select = select.replace(
@@ -142,7 +142,7 @@ def bind_relation_aggregate(binder: ExpressionBinder, node: ast.Call) -> ir.Expr
         )
     if select.count or len(select.columns) != 1 or select.is_whole_rows:
         raise StatementError(
-            f"{node.name} wants one column of the query", code="one-column", span=node.span, hints=("select it",)
+            f"{node.name} expects one column of the query", code="one-column", span=node.span, hints=("select it",)
         )
     value = select.columns[0].value
     check_aggregate(aggregate, value, node)

@@ -27,7 +27,7 @@ _EXAMPLES = {
 
 
 def check_reference(node: ast.Literal) -> None:
-    """Raise `InvalidReference`, with its place, for a text that can name nothing in a registry."""
+    """Raise `InvalidReference`, with its place, for a string that is no reference."""
     try:
         Reference.parse(node.text.strip())
     except InvalidReference as error:
@@ -62,7 +62,7 @@ class TableResolver:
         return self._fetch.bind_table(uses, targets)
 
     def _uses(self, table: Table) -> Sequence[TableUse]:
-        """Return the sources that are asked: those that the query names, that its targets are of, or the default."""
+        """Return the sources: those that the query names, those of its targets, or the default."""
         refs = [
             self._fetch.sources.resolve(self._expressions.literal(node).text, node.span) for node in self._query.sources
         ]
@@ -97,7 +97,7 @@ class TableResolver:
             f'"{table.name}": of what?',
             code="target",
             span=self._query.span,
-            hints=(f"such as: {table.name} {example}",),
+            hints=(f"example: {table.name} {example}",),
         )
 
     def _use_of_targets(self, table: Table) -> TableUse:
@@ -128,16 +128,16 @@ class TableResolver:
                 f"{table.name} are of registries, not of the store",
                 code="place",
                 span=node.span,
-                hints=(f"such as: {table.name} in registry.local:5000",),
+                hints=(f"example: {table.name} in registry.local:5000",),
             )
         raise StatementError(
-            f"{table.name} cannot be asked of {ref.text}",
+            f"{table.name} cannot be read from {ref.text}",
             code="place",
             span=node.span,
             hints=(
-                f"such as: {table.name} of {ref.text}/app:1"
+                f"example: {table.name} of {ref.text}/app:1"
                 if provider is not None
-                else "asked of registries are: images, tags, repositories, manifests, search",
+                else "registries serve: images, tags, repositories, manifests, search",
             ),
         )
 
@@ -168,7 +168,7 @@ class TableResolver:
             )
         if len(select.columns) != 1 or select.count or not is_text(select.columns[0].value.kind):
             raise StatementError(
-                "names are wanted here: a query of rows that have names, or one with one column of texts",
+                "expected names: a query of rows that have names, or one with one column of strings",
                 code="target",
                 span=target.span,
                 hints=("add to the query: select name",),
@@ -179,13 +179,13 @@ class TableResolver:
         paths = []
         for target in self._query.targets:
             if not isinstance(target, ast.Literal):
-                raise StatementError("a file is wanted here", code="target", span=getattr(target, "span", None))
+                raise StatementError("expected a file", code="target", span=getattr(target, "span", None))
             paths.append(target.text)
         if not paths:
             raise StatementError(
                 f'"{table.name}" needs a file',
                 code="target",
                 span=self._query.span,
-                hints=(f'such as: {table.name} of "list.txt", or {table.name} of stdin',),
+                hints=(f'example: {table.name} of "list.txt", or {table.name} of stdin',),
             )
         return tuple(paths)

@@ -1,4 +1,4 @@
-"""What SQLite does its own way: globs, maps, lists, dates, how rows belong together. Another engine has another one."""
+"""The dialect of SQLite: globs, maps, lists, dates, joins. Another SQL engine needs another one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 _SECOND = 1_000_000_000
 _LISTED_AS = frozenset({DataType.TIME, DataType.DURATION, DataType.BOOLEAN, DataType.VERSION})
-"""The kinds whose values are not kept as JSON shows them."""
+"""The types whose values are stored otherwise than JSON shows them."""
 
 
 class Dialect(Record):

@@ -1,4 +1,4 @@
-"""The writers of SQL: bound queries to one statement and its parameters. No other module writes queries."""
+"""Typed queries as SQL statements with parameters."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def write_check(select: ir.Select, now: int, dialect: Dialect | None = None) -> 
 
 
 def write_non_digest_check(select: ir.Select, now: int, dialect: Dialect | None = None) -> Sql:
-    """Return the SQL that answers the first of a query's texts that a function cannot read as what it makes of them."""
+    """Return the SQL for the first string of a query that is not a digest or a prefix of one."""
     writer = SqlGenerator(dialect or Dialect(), now)
     made = select.columns[0].value
     assert isinstance(made, ir.FunctionCall)

@@ -94,7 +94,7 @@ def _of_file(path: str) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        hint = "it looks like UTF-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "lists are texts in UTF-8"
+        hint = "it looks like UTF-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "a list must be UTF-8 text"
         line = data.count(b"\n", 0, error.start) + 1
         raise Malformed(f"{path}, line {line}: this is not UTF-8", hints=(hint,)) from None
 
@@ -123,7 +123,7 @@ _ENDINGS = {
     ".csv": "csv", ".tsv": "tsv", ".tab": "tsv",
 }  # fmt: skip
 _UNTOLD = r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*"
-"""Blank lines and comments, which tell nothing of the format."""
+"""Blank lines and comments, which do not show the format."""
 _YAML = r"""---|%YAML|-(?:\s|\Z)|(?:[^,\t\n"'{\[]+|"[^"\n]*"|'[^'\n]*'):(?:\s|\Z)"""
 """How YAML begins: a document, an item, a key."""
 

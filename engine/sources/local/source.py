@@ -1,4 +1,4 @@
-"""Tables that no image store fills, brought into SQLite for one statement: lists of files, the sources, the usage."""
+"""Tables of this machine, loaded into SQLite for one statement: lines and rows of files, the sources, the usage."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ UNION ALL VALUES ('Containers', 0, 0, 0, 0), ('Local Volumes', 0, 0, 0, 0), ('Bu
 
 
 class LocalSource:
-    """Reads what statements name beside images; each list once in a statement, however often it is named."""
+    """The files and lists that statements name; each is read once in a statement."""
 
     name = "local"
 
@@ -118,7 +118,7 @@ class LocalSource:
             )
         records = read_rows(*self._path(paths[0]))
         if any(name.lower() == "_row" for name, _ in records.columns):
-            raise StatementError(f'{paths[0]} has a column called "_row", which is kept for imq', code="columns")
+            raise StatementError(f'{paths[0]} has a column called "_row", which is reserved', code="columns")
         fields = tuple(Field(name, kind, f"as {paths[0]} has it") for name, kind in records.columns)
         made = self._stored(table, [name for name, _ in records.columns], records.rows)
         named = any(field.name.lower() == "name" and field.type is DataType.TEXT for field in fields)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 NAME = "store"
 UNPACKED = FetchLevel("unpacked", "the sizes of unpacked layers", "")
-"""What is known of a layer once it was unpacked: after a lazy pull that happens when a query reads a size."""
+"""Layers are unpacked on a pull; after a lazy pull, when a query first reads a size."""
 _SIZES = {"images": "size shared_size unique_size", "layers": "size", "history": "size"}
 
 
