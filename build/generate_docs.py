@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from imq.api import namespace
 from imq.api.statements import FLAGS, LISTS, python_name
-from imq.engine.actions import VERBS, Takes
+from imq.engine.actions import VERBS, OperandKind
 from imq.engine.catalog.clauses import CLAUSES
 from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS, Function
 from imq.engine.catalog.predicates import PREDICATES
@@ -171,7 +171,7 @@ def _def(name: str, parameters: Iterable[str], gives: str, doc: str) -> str:
 
 
 def _verb_function(verb: Verb, name: str) -> str:
-    operands = {Takes.NOTHING: "", Takes.PATHS: "*what: _Path"}.get(verb.takes, "*what: _Name | Query")
+    operands = {OperandKind.NOTHING: "", OperandKind.PATHS: "*what: _Path"}.get(verb.operand, "*what: _Name | Query")
     options = []
     if verb.all:
         options.append("all: bool = ...")
@@ -332,13 +332,13 @@ def _table_section(table: Table) -> str:
 
 def _verb_section(verb: Verb) -> str:
     lines = [f"### {verb.name}\n", f"{verb.doc}\n", f"    {verb.example}\n"]
-    said = [f"Takes {verb.takes.value}."]
+    said = [f"Takes {verb.operand.value}."]
     if verb.options:
         said.append(f"Options: {', '.join(map(_code, verb.options))}.")
-    if verb.destroys:
+    if verb.needs_confirmation:
         said.append("It is confirmed before it is done.")
-    if verb.differs:
-        said.append(f"Beside docker: {verb.differs}")
+    if verb.docker_differences:
+        said.append(f"Beside docker: {verb.docker_differences}")
     return "\n".join([*lines, textwrap.fill(" ".join(said), 120) + "\n"])
 
 
@@ -370,7 +370,9 @@ def _table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 def main() -> None:
     """Write all files."""
     import doc_pages
+    import verb_index
 
+    verb_index.write_verb_index()  # first: the pages list the verbs
     made = ((os.path.join(os.path.dirname(STUB), name), make()) for name, make in doc_pages.PAGES.items())
     for path, text in ((STUB, stub()), (REFERENCE, reference()), *made):
         with open(path, "w", encoding="utf-8") as target:

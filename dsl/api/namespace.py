@@ -111,7 +111,7 @@ def _itself(value: Any) -> Any:
 
 def _verb(declared: Verb) -> Callable[..., statements.Statement]:
     options = ", ".join(map(python_name, declared.options))
-    told = f"\n\nIt takes {declared.takes.value}" + (f"; its options: {options}." if options else ".")
+    told = f"\n\nIt takes {declared.operand.value}" + (f"; its options: {options}." if options else ".")
     return statements.verb(declared.name, declared.options, f"{declared.doc}{told}\n\nIn text: `{declared.example}`")
 
 

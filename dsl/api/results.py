@@ -239,8 +239,8 @@ class Result:
 
     def _plain(self, form: str) -> RowSet:
         """Return the answer with the columns that people are shown, when all were read and none was asked for."""
-        from imq.engine.actions.base import OUTCOMES
         from imq.engine.render.formats import form_named
+        from imq.engine.sources.action import OUTCOMES
 
         found = self._found
         assert isinstance(found, RowSet)

@@ -43,7 +43,7 @@ class Work(Record):
 
 
 class Outcome(Record):
-    """One row of what an action did, as `engine.actions.OUTCOMES` declares it."""
+    """One row of what an action did, as `engine.sources.action.OUTCOMES` declares it."""
 
     action: str
     target: str

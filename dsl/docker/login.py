@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.actions.run_login import KEPT_ALREADY, UNENCRYPTED
+from imq.engine.actions.login import KEPT_ALREADY, UNENCRYPTED
 from imq.grammar import ast
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING

@@ -1,7 +1,6 @@
-"""Every verb of the language, declared once, in the module that plans it.
+"""Every verb of the language. A verb is one module of this package: its constant `VERB`, its plan and its actions.
 
-A module is loaded when one of its verbs is looked at: a question has none, and loading all of them would take a good
-part of the time that it may take.
+A module is imported when its verb is first used: a query uses none, and importing all of them is slow.
 """
 
 from __future__ import annotations
@@ -11,46 +10,36 @@ from collections.abc import Mapping
 from imq.grammar.errors import StatementError, UnknownName, nearest
 from imq.grammar.record import TYPE_CHECKING
 
-from .verb import Planning, Takes, Verb
+from ._index import MODULES, REMOVING
+from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from imq.grammar import ast
 
-_DECLARED_IN = {
-    "transfer": ("pull", "push", "copy", "import", "load", "save"),
-    "export": ("export",),
-    "rm": ("rm", "untag", "tag", "rename", "prune"),
-    "registry_targets": ("index",),
-    "inspect": ("inspect", "verify", "reindex"),
-    "login": ("login", "logout"),
-    "exec": ("exec",),
-}
-"""The modules, and the verbs that each declares."""
-
 
 class _Verbs(Mapping[str, Verb]):
-    """The verbs by their names, each loaded when it is asked for."""
+    """The verbs by name; a module is imported when its verb is read."""
 
     def __init__(self) -> None:
-        self._modules = {name: module for module, names in _DECLARED_IN.items() for name in names}
         self._loaded: dict[str, Verb] = {}
 
     def __getitem__(self, name: str) -> Verb:
-        if name not in self._loaded:
-            module = __import__(f"{__name__}.{self._modules[name]}", fromlist=["VERBS"])
-            self._loaded.update({verb.name: verb for verb in module.VERBS})
-        return self._loaded[name]
+        verb = self._loaded.get(name)
+        if verb is None:
+            module = __import__(f"{__name__}.{MODULES[name]}", fromlist=["VERB"])
+            verb = self._loaded[name] = module.VERB
+        return verb
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._modules)
+        return iter(MODULES)
 
     def __len__(self) -> int:
-        return len(self._modules)
+        return len(MODULES)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._modules
+        return name in MODULES
 
 
 VERBS: Mapping[str, Verb] = _Verbs()
@@ -61,38 +50,35 @@ ABSENT: tuple[tuple[str, str], ...] = (
     *((name, _INSIDES) for name in ("diff", "cat", "extract", "tree")),
     *((name, _CONTAINERS) for name in ("commit", "create", "start", "stop", "run")),
 )
-"""Verbs of the language that cannot be done here, and why."""
+"""Verbs of the language that are not available here, and why."""
 
-DESTROYING = frozenset({"rm", "untag", "prune"})
-"""Verbs after which something is gone, known without loading them: no misspelled word is readily taken for one."""
-
-__all__ = ["ABSENT", "DESTROYING", "VERBS", "Planning", "Takes", "Verb", "verb_of"]
+__all__ = ["ABSENT", "REMOVING", "VERBS", "OperandKind", "Verb", "verb_of"]
 
 
 def verb_of(statement: ast.Act) -> Verb:
-    """Return the declaration of an action's verb; raises when its operands or options are not what the verb takes."""
+    """Return the verb of an action; raises `StatementError` for an operand or option that the verb does not take."""
     verb = VERBS.get(statement.verb)
     if verb is None:
         raise UnknownName(
             f'there is no verb "{statement.verb}"', span=statement.span, hints=(nearest(statement.verb, VERBS),)
         )
-    given = bool(statement.references) or statement.query is not None
-    wrong = ""
+    has_operand = bool(statement.references) or statement.query is not None
+    problem = ""
     if statement.every and not verb.all:
-        wrong = f"{verb.name} all: say all of what" + ("" if verb.destroys else f": {verb.name} all images")
-    elif not given and not statement.every and not verb.alone:
-        wrong = f"{verb.name} needs {verb.takes.value}"
-    elif given and verb.takes is Takes.NOTHING:
-        wrong = f"{verb.name} takes no operand"
-    if wrong:
-        raise StatementError(wrong, code="operand", span=statement.span, hints=(f"such as: {verb.example}",))
+        problem = f"{verb.name} all: say all of what" + ("" if verb.needs_confirmation else f": {verb.name} all images")
+    elif not has_operand and not statement.every and not verb.operand_optional:
+        problem = f"{verb.name} needs {verb.operand.value}"
+    elif has_operand and verb.operand is OperandKind.NOTHING:
+        problem = f"{verb.name} takes no operand"
+    if problem:
+        raise StatementError(problem, code="operand", span=statement.span, hints=(f"such as: {verb.example}",))
     for option in statement.options:
         if option.name not in verb.options:
-            known = ", ".join(verb.options) or "none"
+            names = ", ".join(verb.options) or "none"
             raise StatementError(
                 f'{verb.name} does not take "{option.name}"',
                 code="option",
                 span=option.span,
-                hints=(f"its options: {known}",),
+                hints=(f"its options: {names}",),
             )
     return verb

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from imq.engine.oci.reference import DEFAULT_REGISTRY, Reference
+from imq.engine.sources.row_templates import is_template
 from imq.grammar.errors import InvalidReference, StatementError
 from imq.grammar.record import TYPE_CHECKING
-
-from .row_templates import is_template
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .verb import Planning
+    from imq.engine.sources.action import PlanContext
 
 _FIELDS = ("name", "registry", "repository", "tag", "digest")
 """What a template can read of each source, as of rows of images."""
 
 
-def destinations(sources: Sequence[Reference], text: str, planning: Planning) -> list[Reference]:
+def destinations(sources: Sequence[Reference], text: str, context: PlanContext) -> list[Reference]:
     """Return the name that each source is to have.
 
     A text with a tag is the name itself, for one source. One without a tag is a host or a namespace (`mirror:5000/`,
     `mirror.local/team`), below which each source keeps its repository and its tag. A template is made for each.
     """
     if is_template(text):
-        return _made(sources, text, planning)
+        return _made(sources, text, context)
     if (place := namespace_of(text)) is not None:
         return [name_below(place, source) for source in sources]
     if len(sources) != 1:
@@ -61,7 +60,7 @@ def _is_host(text: str) -> bool:
     return "/" not in text and ("." in host or host == "localhost" or text.startswith("["))
 
 
-def _made(sources: Sequence[Reference], text: str, planning: Planning) -> list[Reference]:
+def _made(sources: Sequence[Reference], text: str, context: PlanContext) -> list[Reference]:
     from imq.engine.catalog.tables import TABLES
     from imq.engine.render.template.template import Template
     from imq.engine.render.template_row import Row
@@ -72,7 +71,7 @@ def _made(sources: Sequence[Reference], text: str, planning: Planning) -> list[R
     fields = [table.field(name) for name in _FIELDS]
     shown = tuple(Column(field.name, field.heading, field.type, field) for field in fields)
     template = Template.parse(text)
-    manner = Manner(planning.scope.now, planning.scope.zone)
+    manner = Manner(context.scope.now, context.scope.zone)
     names = []
     for source in sources:
         said = (str(source), source.registry, source.familiar_name, source.tag, source.digest)

@@ -1,23 +1,62 @@
-"""The verb that runs other programs: exec."""
+"""The verb `exec`: runs a program for each row."""
 
 from __future__ import annotations
 
-from imq.engine.query.binder import needs_where
-from imq.grammar import ast
-from imq.grammar.errors import StatementError
-from imq.grammar.record import TYPE_CHECKING
+import sys
 
-from .base import Action, Exec
-from .operands import named_query, option_texts
-from .row_templates import rendered
-from .verb import Takes, Verb
+from imq.engine.query.binder import needs_where
+from imq.engine.sources.action import Outcome
+from imq.engine.sources.action_options import get_option_values
+from imq.engine.sources.row_templates import rendered
+from imq.grammar.errors import ImqError, StatementError
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .operands import query_of_names
+from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
-    from .verb import Planning
+    from collections.abc import Iterator
+
+    from imq.engine.sources.action import Action, ExecutionContext, PlanContext
+    from imq.grammar import ast
 
 
-def _plan_exec(act: ast.Act, planning: Planning) -> list[Action]:
-    words = option_texts(act, "run", planning)
+class ProgramFailed(ImqError):
+    """A program could not be started, or ended with an exit code other than 0."""
+
+    code = "exec"
+
+
+class Exec(Record):
+    """Run a program with these arguments, and wait for it."""
+
+    argv: tuple[str, ...]
+
+    def describe(self) -> Outcome:
+        """Return the command line."""
+        return Outcome("exec", " ".join(self.argv))
+
+    def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
+        """Run the program with the standard output and error of this process and no input; raises `ProgramFailed`."""
+        import subprocess  # 10 ms, and only exec needs it
+
+        sys.stdout.flush()
+        try:
+            ended = subprocess.run(  # noqa: S603 - the user wrote this command line, and no shell reads it
+                self.argv, stdin=subprocess.DEVNULL, env=dict(context.environment), check=False
+            )
+        except (OSError, ValueError) as problem:
+            why = getattr(problem, "strerror", None) or str(problem)
+            raise ProgramFailed(f"{self.argv[0]} cannot be run: {why}") from None
+        if ended.returncode < 0:
+            raise ProgramFailed(f"{self.argv[0]} was ended by the signal {-ended.returncode}")
+        if ended.returncode:
+            raise ProgramFailed(f"{self.argv[0]} ended with {ended.returncode}")
+        yield self.describe()
+
+
+def _plan_exec(act: ast.Act, context: PlanContext) -> list[Action]:
+    words = get_option_values(act, "run", context)
     if not words:
         raise StatementError(
             "exec needs a program to run",
@@ -25,20 +64,18 @@ def _plan_exec(act: ast.Act, planning: Planning) -> list[Action]:
             span=act.span,
             hints=('such as: exec images where in use run trivy image "{{.Name}}"',),
         )
-    query = act.query if act.query is not None else named_query(act, planning)
-    if planning.bind(query).is_whole_rows:
+    query = act.query if act.query is not None else query_of_names(act, context)
+    if context.bind(query).is_whole_rows:
         needs_where(query, "exec")
     # one word after the other, never through a shell: what a row holds can be no more than an argument
-    return [Exec(argv) for argv, _ in rendered(query, words, planning)]
+    return [Exec(argv) for argv, _ in rendered(query, words, context)]
 
 
-VERBS = (
-    Verb(
-        "exec",
-        "Run a program for each row, without a shell; each word of it is a template of the row.",
-        'exec images where in use run trivy image "{{.Name}}"',
-        Takes.ROWS,
-        options=("run", "dry run"),
-        plan=_plan_exec,
-    ),
+VERB = Verb(
+    "exec",
+    "Run a program for each row, without a shell; each word of it is a template of the row.",
+    'exec images where in use run trivy image "{{.Name}}"',
+    OperandKind.ROWS,
+    options=("run", "dry run"),
+    plan=_plan_exec,
 )

@@ -1,19 +1,22 @@
-"""Making an image of one layer from a folder or an archive."""
+"""The verb `import`: makes an image of one layer from a folder or a tar archive."""
 
 from __future__ import annotations
 
 import os
 
-from imq.engine.layers.compression import decompress, detect_compression
-from imq.engine.layers.pack import pack_tree
-from imq.engine.layers.rooted_fs import MAX_DEPTH, too_deep_error
 from imq.engine.oci import media_types
 from imq.engine.oci.dockerfile_changes import apply_instructions
-from imq.engine.progress import Watched
-from imq.engine.store.atomic_files import told
-from imq.engine.store.image_builder import make_image
-from imq.grammar.errors import NotFound
-from imq.grammar.record import TYPE_CHECKING
+from imq.engine.oci.platform import Platform, host
+from imq.engine.oci.reference import Reference
+from imq.engine.progress import Watched, weighed
+from imq.engine.sources.action import Outcome
+from imq.engine.sources.action_options import get_option_values, parse_tag_name
+from imq.grammar.errors import NotFound, StatementError
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .operands import get_platform
+from .output_paths import label_transfer, resolve_path
+from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -22,18 +25,52 @@ if TYPE_CHECKING:
     from imq.engine.layers.tar_entry import TarEntry
     from imq.engine.oci.digest import Digest
     from imq.engine.oci.manifest import Descriptor
+    from imq.engine.sources.action import Action, ExecutionContext, PlanContext
     from imq.engine.store.ingest import Ingest
-
-    from .base import Import
+    from imq.grammar import ast
 
 _PIECE = 1 << 20
 
 
-def import_image(ingest: Ingest, action: Import, now: int, moved: Callable[[int], None]) -> tuple[Descriptor, Digest]:
+class Import(Record):
+    """Make an image of one layer from a folder or a tar archive. The `path` "-" is standard input."""
+
+    path: str
+    name: Reference | None
+    changes: tuple[str, ...]
+    message: str
+    platform: Platform
+
+    def describe(self) -> Outcome:
+        """Return the name with the path."""
+        return Outcome("import", str(self.name) if self.name else "<none>", note=f"from {self.path}")
+
+    def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
+        """Store the image, and give it its name."""
+        with context.store.ingest() as ingest:
+            size = os.path.getsize(self.path) if os.path.isfile(self.path) else 0
+            moved = weighed(context.progress, label_transfer("import", self.path), size)
+            descriptor, id_ = _make_image(ingest, self, context.clock(), moved)
+            ingest.sync()
+            with context.store.change(ingest.contents) as transaction:
+                if self.name is not None:
+                    transaction.name(self.name, descriptor, None, context.clock())
+                else:
+                    transaction.keep(descriptor, context.clock())
+        total = sum(content.size for content in ingest.contents)
+        yield Outcome("import", str(self.name) if self.name else "<none>", id_, total)
+
+
+def _make_image(ingest: Ingest, action: Import, now: int, moved: Callable[[int], None]) -> tuple[Descriptor, Digest]:
     """Store the image that the action describes; return its manifest's descriptor and its id.
 
     `moved` is called with the number of bytes, whenever some of the file or folder were taken in.
     """
+    from imq.engine.layers.compression import decompress, detect_compression
+    from imq.engine.layers.pack import pack_tree
+    from imq.engine.layers.rooted_fs import MAX_DEPTH
+    from imq.engine.store.image_builder import make_image
+
     runtime: dict[str, Any] = {}
     apply_instructions(runtime, action.changes)
     if os.path.isdir(action.path):
@@ -52,6 +89,8 @@ def import_image(ingest: Ingest, action: Import, now: int, moved: Callable[[int]
 
 def _check_depth(entry: TarEntry) -> None:
     """Refuse an entry that export would refuse for its depth."""
+    from imq.engine.layers.rooted_fs import MAX_DEPTH, too_deep_error
+
     if entry.path.count("/") >= MAX_DEPTH:
         path = entry.path.strip("/")
         if sum(name not in ("", ".") for name in path.split("/")) > MAX_DEPTH:
@@ -67,6 +106,8 @@ def _watched(pieces: Iterable[bytes | memoryview], moved: Callable[[int], None])
 def _opened(path: str) -> BinaryIO:
     if path == "-":
         return os.fdopen(os.dup(0), "rb")
+    from imq.engine.store.atomic_files import told
+
     with told(f"read {path}"):
         try:
             return open(path, "rb")
@@ -80,3 +121,34 @@ def _pieces(head: bytes, source: Watched) -> Iterator[bytes]:
     yield head
     while piece := source.read(_PIECE):
         yield piece
+
+
+def _plan_import(act: ast.Act, context: PlanContext) -> list[Action]:
+    paths = context.literals(act.references)
+    names = get_option_values(act, "as", context)
+    if len(paths) == 2 and not names:  # docker's own order: import PATH NAME
+        names = [paths.pop()]
+    if len(paths) != 1:
+        raise StatementError("import takes one folder or archive", code="operand", span=act.span)
+    message = get_option_values(act, "message", context)
+    changes = get_option_values(act, "change", context)
+    apply_instructions({}, changes)  # what docker would refuse is refused before anything is read
+    return [
+        Import(
+            paths[0] if paths[0] == "-" else resolve_path(paths[0], context),
+            parse_tag_name(names[0]) if names else None,
+            tuple(changes),
+            message[0] if message else f"Imported from {paths[0]}",
+            get_platform(act, context) or host(),
+        )
+    ]
+
+
+VERB = Verb(
+    "import",
+    "Make an image of one layer from a folder or a tar archive; change takes Dockerfile instructions.",
+    'import ./rootfs as team/base:1 change "LABEL env=prod", "CMD [\\"sh\\"]"',
+    OperandKind.PATHS,
+    options=("as", "change", "message", "platform", "dry run"),
+    plan=_plan_import,
+)

@@ -1,4 +1,4 @@
-"""Verbs that look closely: inspect, verify, reindex."""
+"""The verb `inspect`: shows all that is known of images, as JSON in docker's words."""
 
 from __future__ import annotations
 
@@ -11,38 +11,34 @@ from imq.engine.oci.reference import Reference
 from imq.engine.oci.timestamp import write_time
 from imq.engine.render.docker_inspect import image_document
 from imq.engine.result import Documents, exit_code_of
-from imq.engine.store.layout import places_of
 from imq.engine.store.unindexed import unshown
-from imq.grammar import ast
-from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .base import Action, Reindex, Verify
-from .operands import each_target, said, targets
-from .registry_targets import is_remote, verified_there
-from .verb import Takes, Verb
+from .operands import resolve_targets
+from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from .verb import Planning
+    from imq.engine.sources.action import PlanContext
+    from imq.grammar import ast
 
 
-def _inspect(act: ast.Act, planning: Planning) -> Documents:
-    wanted = list(dict.fromkeys((target.root, target.id) for target in targets(act, planning)))
+def _inspect(act: ast.Act, context: PlanContext) -> Documents:
+    wanted = list(dict.fromkeys((target.root, target.id) for target in resolve_targets(act, context)))
     problems = tuple(
         problem
         for root in dict.fromkeys(root for root, _ in wanted)
-        for problem in planning.store.measure(jobs=2, root=root)
+        for problem in context.store.measure(jobs=2, root=root)
     )
-    documents = tuple(_document(root, id_, planning) for root, id_ in wanted)
+    documents = tuple(_document(root, id_, context) for root, id_ in wanted)
     return Documents(documents, act.output, errors=problems, exit_code=exit_code_of(problems))
 
 
-def _artifact(root: Digest, planning: Planning) -> dict[str, Any]:
+def _artifact(root: Digest, context: PlanContext) -> dict[str, Any]:
     """Return what is known of an artifact, in the words of its manifest and docker's."""
-    entries = [entry for entry in unshown(planning.store) if entry.descriptor.digest == root]
-    content = planning.store.read(root)
+    entries = [entry for entry in unshown(context.store) if entry.descriptor.digest == root]
+    content = context.store.read(root)
     manifest = read_manifest(content)
     names = [entry.name for entry in entries if entry.name is not None]
     known = [
@@ -70,16 +66,16 @@ def _artifact(root: Digest, planning: Planning) -> dict[str, Any]:
     return document
 
 
-def _platforms(root: Digest, planning: Planning) -> dict[str, Any] | None:
+def _platforms(root: Digest, context: PlanContext) -> dict[str, Any] | None:
     """Return what an index names: the platforms that are here, and those that are not; None for an image alone."""
-    content = planning.store.read(root)
+    content = context.store.read(root)
     index = read_manifest(content)
     if not isinstance(index, Index):
         return None
-    connection = planning.store.index.connection
+    connection = context.store.index.connection
     here = {digest for (digest,) in connection.execute("SELECT digest FROM reach WHERE root = ?", (root,))}
-    said = [(entry.digest, entry.platform) for entry in index.manifests]
-    known = [(digest, platform.canonical) for digest, platform in said if platform is not None and platform.known]
+    platforms = [(entry.digest, entry.platform) for entry in index.manifests]
+    known = [(digest, platform.canonical) for digest, platform in platforms if platform is not None and platform.known]
     return {
         "Descriptor": Descriptor(index.media_type, root, len(content)).document(),
         "Platforms": [platform for digest, platform in known if digest in here],
@@ -87,9 +83,9 @@ def _platforms(root: Digest, planning: Planning) -> dict[str, Any] | None:
     }
 
 
-def _document(root: Digest, id_: str, planning: Planning) -> dict[str, Any]:
+def _document(root: Digest, id_: str, context: PlanContext) -> dict[str, Any]:
     """Return what `docker image inspect` says of an image, from its config and the index."""
-    store = planning.store
+    store = context.store
     connection = store.index.connection
     row = connection.execute(
         "SELECT _image, manifest_digest, size, download_size, media_type, annotations"
@@ -97,7 +93,7 @@ def _document(root: Digest, id_: str, planning: Planning) -> dict[str, Any]:
         (root, id_),
     ).fetchone()
     if row is None:
-        return _artifact(root, planning)
+        return _artifact(root, context)
     key, manifest, size, download_size, media_type, annotations = row
     config = Config.read(store.read(Digest(id_)), f"the config {id_}").document
     names = connection.execute(
@@ -124,62 +120,14 @@ def _document(root: Digest, id_: str, planning: Planning) -> dict[str, Any]:
         "DownloadSize": download_size,
         "Annotations": json.loads(annotations),
     }
-    index = _platforms(root, planning)
+    index = _platforms(root, context)
     return document if index is None else document | {"Index": index}
 
 
-def _plan_verify(act: ast.Act, planning: Planning) -> list[Action]:
-    repair = said(act, "repair")
-    if is_remote(act, planning):
-        if repair is not None:
-            raise StatementError("what a registry has is not repaired from here", code="operand", span=repair.span)
-        return verified_there(act, planning)
-    everything = act.query is None and not act.references
-    if everything:
-        act = act.replace(query=ast.Query("images", every=True))
-    found, failures = each_target(act, planning, takes_unreadable=True)
-    wanted = {target.root: (target.name, target.id) for target in found[::-1]}
-    images = [(root, *wanted[root]) for root in reversed(wanted)]
-    entries = planning.store.layout.read() if everything or repair is not None else []
-    if everything:  # what no question shows, because it is no image
-        roots = {entry.descriptor.digest: entry.name for entry in entries}
-        images += [(root, str(name) if name else None, root) for root, name in roots.items() if root not in wanted]
-    actions: list[Action] = []
-    for root, name, id_ in images:
-        places = places_of(entry for entry in entries if entry.descriptor.digest == root) if repair is not None else ()
-        actions.append(Verify(name or id_.short, root, id_, repair is not None, tuple(places)))
-    return actions + failures
-
-
-def _plan_reindex(_act: ast.Act, _planning: Planning) -> list[Action]:
-    return [Reindex()]
-
-
-VERBS = (
-    Verb(
-        "inspect",
-        "Show all that is known of images, as JSON in docker's words.",
-        'inspect redis:7 format "{{.Config.Cmd}}"',
-        Takes.IMAGES,
-        answer=_inspect,
-    ),
-    Verb(
-        "verify",
-        "Hash every blob of the images again and unpack their layers; verify all takes every image. With repair what is"
-        " damaged or missing is fetched again, from the registries in the images' names.",
-        "verify all repair",
-        Takes.IMAGES,
-        options=("repair", "dry run"),
-        all=True,
-        plan=_plan_verify,
-    ),
-    Verb(
-        "reindex",
-        "Derive the index again from the blobs of the store.",
-        "reindex",
-        Takes.NOTHING,
-        options=("dry run",),
-        alone=True,
-        plan=_plan_reindex,
-    ),
+VERB = Verb(
+    "inspect",
+    "Show all that is known of images, as JSON in docker's words.",
+    'inspect redis:7 format "{{.Config.Cmd}}"',
+    OperandKind.IMAGES,
+    answer=_inspect,
 )

@@ -5,25 +5,25 @@ from __future__ import annotations
 from imq.engine.oci.digest import Digest, hex_prefix
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
-from imq.engine.query.binder import needs_where
+from imq.engine.query.binder import needs_choice, needs_where
+from imq.engine.query.binder.literals import is_text
+from imq.engine.sources.action import Failed
+from imq.engine.sources.action_options import bind_whole_rows, get_option, get_option_values
 from imq.engine.store.unreadable_images import unreadable_image
 from imq.grammar import ast
-from imq.grammar.errors import NotFound, StatementError, StoreError
+from imq.grammar.errors import InvalidReference, NotFound, StatementError, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
-
-from .base import Fail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from imq.engine.catalog.schema import Raw
-
-    from .base import Action
-    from .verb import Planning
+    from imq.engine.sources.action import Action, PlanContext, Planner
+    from imq.grammar.errors import Span
 
 
 TARGET_COLUMNS = ("_root", "id", "name")
-"""What is read of each row beside what a query selects; see `Planning.rows`."""
+"""What is read of each row beside what a query selects; see `PlanContext.rows`."""
 
 
 class Target(Record):
@@ -39,49 +39,38 @@ class Target(Record):
     every: bool = False
 
 
-def said(act: ast.Act, option: str) -> ast.Option | None:
-    """Return the option of this name, if the statement says it."""
-    return next((given for given in act.options if given.name == option), None)
-
-
-def option_texts(act: ast.Act, option: str, planning: Planning) -> list[str]:
-    """Return the values of an option; none when it is not said."""
-    given = said(act, option)
-    return planning.literals(given.values) if given is not None else []
-
-
-def platform_of(act: ast.Act, planning: Planning) -> Platform | None:
+def get_platform(act: ast.Act, context: PlanContext) -> Platform | None:
     """Return the platform that the statement asks for, else the session's default."""
-    texts = option_texts(act, "platform", planning)
+    texts = get_option_values(act, "platform", context)
     if len(texts) > 1:
-        given = said(act, "platform")
+        given = get_option(act, "platform")
         raise StatementError("one platform can be named", code="platform", span=given.span if given else None)
-    return Platform.parse(texts[0]) if texts else planning.platform
+    return Platform.parse(texts[0]) if texts else context.platform
 
 
-def platforms_of(act: ast.Act, planning: Planning) -> tuple[tuple[Platform, ...], bool]:
+def get_platforms(act: ast.Act, context: PlanContext) -> tuple[tuple[Platform, ...], bool]:
     """Return the platforms that the statement asks for, else the session's default; and whether it asks for `all`."""
-    texts = option_texts(act, "platform", planning)
+    texts = get_option_values(act, "platform", context)
     if [text.lower() for text in texts] == ["all"]:
         return (), True
     if not texts:
-        return (planning.platform,) if planning.platform is not None else (), False
+        return (context.platform,) if context.platform is not None else (), False
     try:
         return tuple(dict.fromkeys(Platform.parse(text) for text in texts)), False
     except StatementError as problem:
-        given = said(act, "platform")
+        given = get_option(act, "platform")
         problem.span = given.span if given else None
         raise
 
 
-def targets(act: ast.Act, planning: Planning) -> list[Target]:
+def resolve_targets(act: ast.Act, context: PlanContext) -> list[Target]:
     """Return what an action on images works on: each reference found, or each row of its query, in order, once."""
     if act.query is not None:
-        return query_targets(act, planning)
+        return query_targets(act, context)
     found = []
-    for text, node in zip(planning.literals(act.references), act.references, strict=True):
+    for text, node in zip(context.literals(act.references), act.references, strict=True):
         try:
-            found.append(_found(text, planning))
+            found.append(_find_target(text, context))
         except StatementError as error:
             error.span = error.span or node.span
             if "*" in text:
@@ -90,14 +79,14 @@ def targets(act: ast.Act, planning: Planning) -> list[Target]:
     return list(dict.fromkeys(found))
 
 
-def _found(text: str, planning: Planning) -> Target:
+def _find_target(text: str, context: PlanContext) -> Target:
     """Return the image that a text names, or the artifact."""
     try:
-        image = planning.store.find(text)
+        image = context.store.find(text)
     except NotFound:
         from imq.engine.store.unindexed import find_unshown
 
-        entry = find_unshown(planning.store, text)
+        entry = find_unshown(context.store, text)
         if entry is None:
             raise
         root = entry.descriptor.digest
@@ -107,49 +96,49 @@ def _found(text: str, planning: Planning) -> Target:
     return Target(image.name, image.root, image.id, image.name is None, every)
 
 
-def each_target(
-    act: ast.Act, planning: Planning, *, takes_unreadable: bool = False
+def resolve_each_target(
+    act: ast.Act, context: PlanContext, *, takes_unreadable: bool = False
 ) -> tuple[list[Target], list[Action]]:
-    """Return what an action on images works on as `targets` does, and a failure for each reference to no image.
+    """Return what an action on images works on as `resolve_targets` does, and a failure for each reference to no image.
 
     So one wrong name among several does not keep the rest from being done; a wrong name alone is raised.
     """
     found: list[Target] = []
     failures: list[Action] = []
     if act.query is not None:
-        return query_targets(act, planning, failures, takes_unreadable=takes_unreadable), failures
+        return query_targets(act, context, failures, takes_unreadable=takes_unreadable), failures
     if len(act.references) < 2:
-        return targets(act, planning), []
+        return resolve_targets(act, context), []
     for reference in act.references:
         try:
-            found += targets(act.replace(references=(reference,)), planning)
+            found += resolve_targets(act.replace(references=(reference,)), context)
         except NotFound as error:
-            failures.append(Fail(act.verb, planning.literals((reference,))[0], error))
+            failures.append(Failed(act.verb, context.literals((reference,))[0], error))
     return list(dict.fromkeys(found)), failures
 
 
 def query_targets(
-    act: ast.Act, planning: Planning, failures: list[Action] | None = None, *, takes_unreadable: bool = False
+    act: ast.Act, context: PlanContext, failures: list[Action] | None = None, *, takes_unreadable: bool = False
 ) -> list[Target]:
     """Return the rows of an action's query as targets.
 
     A row of an image that cannot be read is added to `failures`, or raised: its condition was not really tested. An
     action that `takes_unreadable` images gets it under the digest that index.json says.
     """
-    _, rows = planning.rows(lean_query(act, planning), TARGET_COLUMNS)
+    _, rows = context.rows(id_only_query(act, context), TARGET_COLUMNS)
     found: list[Target] = []
     for row in rows:
         root, id_, name = row[-len(TARGET_COLUMNS) :]
         try:
-            found.append(row_target((root, root if id_ is None and takes_unreadable else id_, name)))
+            found.append(target_of_row((root, root if id_ is None and takes_unreadable else id_, name)))
         except StoreError as problem:
             if failures is None:
                 raise
-            failures.append(Fail(act.verb, str(name or Digest(str(root)).short), problem))
+            failures.append(Failed(act.verb, str(name or Digest(str(root)).short), problem))
     return list(dict.fromkeys(found))
 
 
-def row_target(row: Sequence[Raw]) -> Target:
+def target_of_row(row: Sequence[Raw]) -> Target:
     """Return the target that the `TARGET_COLUMNS` of a row are; raises `StoreError` for an image that is unreadable."""
     root, id_, name = row
     if id_ is None:
@@ -157,47 +146,109 @@ def row_target(row: Sequence[Raw]) -> Target:
     return Target(None if name is None else str(name), Digest(str(root)), Digest(str(id_)))
 
 
-def target_query(act: ast.Act, planning: Planning) -> ast.Query:
+def target_query(act: ast.Act, context: PlanContext) -> ast.Query:
     """Return the query of what an action works on, or refuse it: whole images, and not all of them unsaid."""
-    query = whole_images(act, planning)
+    query = whole_image_query(act, context)
     needs_where(query, act.verb)
     if isinstance(query, ast.Combination):
         query = ast.Query("", base=query, span=query.span)
     return query
 
 
-def whole_images(act: ast.Act, planning: Planning) -> ast.Rows:
+def whole_image_query(act: ast.Act, context: PlanContext) -> ast.Rows:
     """Return the query of an action, or refuse one that answers anything but whole images."""
+    select = bind_whole_rows(act, context)
     query = act.query
     assert query is not None
-    select = planning.bind(query)
-    if not select.is_whole_rows:
-        raise StatementError(
-            f"{act.verb} takes whole rows: leave out group by, select and count", code="operand", span=query.span
-        )
     if select.table.name != "images":
         raise StatementError(f"{act.verb} takes images, not {select.table.name}", code="operand", span=query.span)
     return query
 
 
-def named_query(act: ast.Act, planning: Planning) -> ast.Query:
+def query_of_names(act: ast.Act, context: PlanContext) -> ast.Query:
     """Return the query of the images that references name, one row each."""
     conditions: list[ast.Expr] = []
-    for target in targets(act, planning):
+    for target in resolve_targets(act, context):
         field, text = ("name", target.name) if target.name is not None else ("id", str(target.id))
         conditions.append(ast.Comparison("=", ast.Field((field,)), ast.Literal(text, quoted=True)))
     condition = conditions[0] if len(conditions) == 1 else ast.Or(tuple(conditions))
     return ast.Query("images", where=condition, span=act.span)
 
 
-def lean_query(act: ast.Act, planning: Planning) -> ast.Query:
+def id_only_query(act: ast.Act, context: PlanContext) -> ast.Query:
     """Return the query of what an action works on, for ids alone: nothing is unpacked to know a size."""
-    return target_query(act, planning).replace(select=(ast.Column(ast.Field(("id",))),))
+    return target_query(act, context).replace(select=(ast.Column(ast.Field(("id",))),))
 
 
-def parsed_name(text: str) -> Reference:
-    """Return the name that `text` writes, with the default tag; a digest cannot be given as a name."""
-    reference = Reference.parse(text).with_default_tag()
-    if reference.digest is not None:
-        raise StatementError(f'"{text}" has a digest, and only a tag can be given', code="reference")
-    return reference
+def find_planner(act: ast.Act, context: PlanContext) -> Planner | None:
+    """Return the planner of the source whose rows an action works on; None when these are images of the store.
+
+    Raises `StatementError` when that source cannot do what the verb does.
+    """
+    if act.query is None:
+        return None
+    table = context.bind(act.query).table
+    if not table.is_staged:
+        return None
+    names = context.scope.fetch.sources_of(table)
+    planners = [planner for name in names if (planner := context.sources[name].planners.get(act.verb)) is not None]
+    if not planners:
+        raise StatementError(
+            f"{act.verb} does not work on rows of {' and '.join(names)}", code="operand", span=act.query.span
+        )
+    return planners[0]
+
+
+# Names of images in registries
+
+
+def resolve_references(act: ast.Act, context: PlanContext) -> tuple[list[Reference], list[Action]]:
+    """Return the names in registries that an action is given, or that its query gives; each once.
+
+    A registry may list what is no tag: of a query such names are failures beside the rest.
+    """
+    if act.query is not None:
+        names = _query_names(act.query, act.verb, context)
+    else:
+        names = list(zip(context.literals(act.references), (node.span for node in act.references), strict=True))
+    select = context.bind(act.query) if act.query is not None else None
+    found: list[Reference] = []
+    failures: list[Action] = []
+    for text, span in names:
+        try:
+            if select is not None and select.is_whole_rows and select.table.name == "tags" and "@" in text:
+                raise InvalidReference(f'"{text}" is not a tag: a tag has no "@"')
+            found.append(Reference.parse(text).with_default_tag())
+        except InvalidReference as problem:
+            if select is not None and select.is_whole_rows:
+                failures.append(Failed(act.verb, text, problem))
+                continue
+            problem.span = span
+            raise
+    return list(dict.fromkeys(found)), failures
+
+
+_TABLES_OF_NAMES = ("images", "tags", "manifests", "referrers")
+"""Tables whose rows have names that can be pulled and copied."""
+
+
+def _query_names(query: ast.Rows, verb: str, context: PlanContext) -> list[tuple[str, Span | None]]:
+    """Return the names that a query gives: of whole images their tags, else its one column of texts."""
+    select = context.bind(query)
+    if select.is_whole_rows:
+        (needs_choice if select.table.is_staged else needs_where)(query, verb)
+    if select.is_whole_rows and select.table.name in _TABLES_OF_NAMES:
+        fields = {"images": ("tag", "registry"), "tags": ("tag",)}.get(select.table.name, ())
+        known = tuple(ast.Known(ast.Field((field,))) for field in fields)
+        named = ast.And(known) if len(known) > 1 else known[0] if known else None
+        query = ast.Query("", base=query, where=named, select=(ast.Column(ast.Field(("name",))),), span=query.span)
+        select, rows = context.rows(query, ())
+    else:
+        select, rows = context.rows(query, ())
+        if len(select.columns) != 1 or not is_text(select.columns[0].value.kind):
+            raise StatementError(
+                f"{verb} takes names: a query of images, or one with one column of texts",
+                code="operand",
+                span=query.span,
+            )
+    return [(str(row[0]), query.span) for row in rows if row[0] is not None]

@@ -5,22 +5,23 @@ from __future__ import annotations
 import os
 
 from imq.engine.atomic_writer import kind_of_output
+from imq.engine.sources.action_options import get_option
+from imq.engine.sources.row_templates import is_template, rendered_pieces
 from imq.engine.units.paths import home_folder, located
 from imq.grammar.errors import Conflict, StatementError, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .operands import TARGET_COLUMNS, named_query, row_target, said, target_query, targets
-from .row_templates import is_template, rendered_pieces
+from .operands import TARGET_COLUMNS, query_of_names, resolve_targets, target_of_row, target_query
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from imq.engine.render.template.template import Piece
+    from imq.engine.sources.action import PlanContext
     from imq.grammar import ast
     from imq.grammar.errors import Span
 
     from .operands import Target
-    from .verb import Planning
 
 _IDENTITIES = frozenset({"name", "registry", "repository", "tag", "digest", "id", "platform"})
 """Fields of images whose slashes may part folders; what other fields say comes from whoever made the image."""
@@ -35,7 +36,7 @@ class Output(Record):
     targets: tuple[Target, ...]
 
 
-def outputs(act: ast.Act, text: str, planning: Planning) -> list[Output]:
+def outputs(act: ast.Act, text: str, context: PlanContext) -> list[Output]:
     """Return what goes to which path: all to one, or, when the text is a template, each row to its own.
 
     Raises `StatementError` when a value of a row would lead to another folder than the template says, or when two
@@ -43,13 +44,13 @@ def outputs(act: ast.Act, text: str, planning: Planning) -> list[Output]:
     """
     by_path: dict[str, list[Target]] = {}
     if is_template(text):
-        query = target_query(act, planning) if act.query is not None else named_query(act, planning)
-        for (pieces,), row in rendered_pieces(query, (text,), planning, TARGET_COLUMNS):
-            by_path.setdefault(_checked_path(pieces, act), []).append(row_target(row))
+        query = target_query(act, context) if act.query is not None else query_of_names(act, context)
+        for (pieces,), row in rendered_pieces(query, (text,), context, TARGET_COLUMNS):
+            by_path.setdefault(_checked_path(pieces, act), []).append(target_of_row(row))
     else:
-        by_path[text] = targets(act, planning)
-    _check_folder(text, act, planning)
-    found = [_output(path, rows, act, planning) for path, rows in by_path.items()]
+        by_path[text] = resolve_targets(act, context)
+    _check_folder(text, act, context)
+    found = [_output(path, rows, act, context) for path, rows in by_path.items()]
     places: dict[str, str] = {}
     for output in found:
         other = places.setdefault(os.path.realpath(output.path), output.path)
@@ -58,17 +59,17 @@ def outputs(act: ast.Act, text: str, planning: Planning) -> list[Output]:
     return found
 
 
-def _check_folder(text: str, act: ast.Act, planning: Planning) -> None:
+def _check_folder(text: str, act: ast.Act, context: PlanContext) -> None:
     """Raise when the folder that a path or the text of a template begins with is missing; values may name new ones."""
     opening = min((text.find(mark) for mark in ("{{", "<<") if mark in text), default=len(text))
-    start = located(text[:opening], planning.folder, home_folder(planning.environment), _span(act))
+    start = located(text[:opening], context.folder, home_folder(context.environment), _span(act))
     folder = os.path.dirname(start.rstrip("/") if opening == len(text) else start) or os.curdir
     if not os.path.isdir(folder):
         raise StoreError(f"the folder {folder} is missing, or is no folder", hints=("make it first, with mkdir -p",))
 
 
-def _output(path: str, rows: Sequence[Target], act: ast.Act, planning: Planning) -> Output:
-    path = located(path, planning.folder, home_folder(planning.environment), _span(act))
+def _output(path: str, rows: Sequence[Target], act: ast.Act, context: PlanContext) -> Output:
+    path = located(path, context.folder, home_folder(context.environment), _span(act))
     try:
         kind = kind_of_output(path)
     except OSError as problem:
@@ -79,16 +80,26 @@ def _output(path: str, rows: Sequence[Target], act: ast.Act, planning: Planning)
 
 
 def _span(act: ast.Act) -> Span | None:
-    given = said(act, "to")
+    given = get_option(act, "to")
     return given.span if given is not None else None
 
 
 def keeps_existing(act: ast.Act) -> bool:
     """Whether a statement leaves what is there; raises `StatementError` when it says `force` too."""
-    skip = said(act, "skip existing")
-    if skip is not None and said(act, "force") is not None:
+    skip = get_option(act, "skip existing")
+    if skip is not None and get_option(act, "force") is not None:
         raise StatementError("force replaces what skip existing keeps: give one of them", code="option", span=skip.span)
     return skip is not None
+
+
+def resolve_path(text: str, context: PlanContext) -> str:
+    """Return the path that a string is, from the folder of the statement; `~` is the user's home."""
+    return located(text, context.folder, home_folder(context.environment))
+
+
+def label_transfer(verb: str, path: str) -> str:
+    """Return the label of the progress of reading or writing a file or folder: the verb and the file's name."""
+    return f"{verb} {os.path.basename(os.path.normpath(path))}"
 
 
 def existing_files(paths: Sequence[str]) -> Conflict:

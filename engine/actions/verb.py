@@ -1,4 +1,4 @@
-"""What a verb is: one declaration each, from which parsing of its operands, help, dry run and dispatch follow."""
+"""The declaration of a verb, from which operand checks, help, completion, dry run and dispatch follow."""
 
 from __future__ import annotations
 
@@ -7,22 +7,14 @@ from enum import Enum
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
 
-    from imq.engine.configuration.configuration import Registry
-    from imq.engine.oci.platform import Platform
-    from imq.engine.query import ir
-    from imq.engine.query.binder import Scope
     from imq.engine.result import Result
-    from imq.engine.store.store import Store
+    from imq.engine.sources.action import PlanContext, Planner
     from imq.grammar import ast
 
-    from .base import Action
 
-    Run = Callable[[ast.Rows, Sequence[str]], tuple[ir.Select, list[tuple[str | int | float | None, ...]]]]
-
-
-class Takes(Enum):
+class OperandKind(Enum):
     """What may follow a verb."""
 
     NOTHING = "nothing"
@@ -34,46 +26,29 @@ class Takes(Enum):
 
 
 class Verb(Record):
-    """One verb.
+    """One verb: the constant `VERB` of its module.
 
-    `plan` turns its statement into actions, in the order in which they are to be done, and does nothing yet. `answer`
-    instead answers at once (inspect). `options` are the words it understands beside its operand; `destroys` says that
-    it is confirmed before it is done; `alone` that it may stand without an operand; `example` is a whole statement.
-    `differs` says where it does something else than docker's command of this name; `files` are the options behind
-    which the path of a file or folder stands. `short_for` returns a statement of it with the query that it stands for.
+    `plan` returns the actions of a statement in the order of execution and changes nothing. `answer` returns a result
+    at once instead (inspect). `options` are the options that the verb takes; `path_options` those with the path of a
+    file or folder. `example` is a whole statement.
+
+    `removes` says that something is gone afterwards, so no misspelled word is taken for the verb. With
+    `needs_confirmation` the user confirms the plan. `operand_optional` allows a statement without an operand, and
+    `all` the operand `all`. `docker_differences` says where the verb differs from the docker command of its name.
+    `expand` returns the statement with the query that it is short for.
     """
 
     name: str
     doc: str
     example: str
-    takes: Takes
+    operand: OperandKind
     options: tuple[str, ...] = ()
-    destroys: bool = False
-    alone: bool = False
+    removes: bool = False
+    needs_confirmation: bool = False
+    operand_optional: bool = False
     all: bool = False
-    differs: str = ""
-    files: tuple[str, ...] = ()
-    short_for: Callable[[ast.Act], ast.Act] | None = None
-    plan: Callable[[ast.Act, Planning], list[Action]] | None = None
-    answer: Callable[[ast.Act, Planning], Result] | None = None
-
-
-class Planning(Record):
-    """What a verb plans with.
-
-    `literals` gives the texts of operands; `bind` resolves a query's names; `rows` runs a query and returns its rows
-    with the hidden columns of the store after the selected ones. What a registry did not tell of the rows that a verb
-    works on becomes a failure of the statement; `lookup` runs a query about other rows, of which that is no failure.
-    Paths are meant from `folder`. `registry` finds the registries that have names.
-    """
-
-    store: Store
-    scope: Scope
-    platform: Platform | None
-    literals: Callable[[Sequence[ast.Literal | ast.Variable]], list[str]]
-    bind: Callable[[ast.Rows], ir.Select]
-    rows: Run
-    lookup: Run
-    environment: Mapping[str, str]
-    folder: str = "."
-    registry: Callable[[str], Registry | None] = lambda _: None
+    docker_differences: str = ""
+    path_options: tuple[str, ...] = ()
+    expand: Callable[[ast.Act], ast.Act] | None = None
+    plan: Planner | None = None
+    answer: Callable[[ast.Act, PlanContext], Result] | None = None

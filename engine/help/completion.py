@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from imq.engine.actions import VERBS, Takes
+from imq.engine.actions import VERBS, OperandKind
 from imq.engine.catalog.clauses import CLAUSES
 from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
 from imq.engine.catalog.predicates import PREDICATES
@@ -184,7 +184,11 @@ class _CursorContext:
     @property
     def refuses_rows(self) -> bool:
         """Whether the verb before the cursor takes no query."""
-        return self.last == "VERB" and self.verb is not None and self.verb.takes in (Takes.NOTHING, Takes.PATHS)
+        return (
+            self.last == "VERB"
+            and self.verb is not None
+            and self.verb.operand in (OperandKind.NOTHING, OperandKind.PATHS)
+        )
 
     def compared(self, typed: str) -> str:
         """Return the field whose value, or whose key, is being typed; an empty text when that is not known."""
@@ -387,7 +391,7 @@ def _values(scene: _CursorContext) -> Iterator[Word]:
     """Yield what a bare word can be, which the words before it tell."""
     before = scene.last
     if scene.verb is not None and scene.table is None and not _OPTIONS.keys() & set(scene.kinds):
-        yield Word("", "path" if scene.verb.takes is Takes.PATHS else "reference")
+        yield Word("", "path" if scene.verb.operand is OperandKind.PATHS else "reference")
         return
     if scene.kinds[:1] == ["SET"]:
         setting = SETTINGS.get(scene.tokens[1].value.lower()) if len(scene.tokens) > 1 else None
@@ -410,7 +414,7 @@ def _values(scene: _CursorContext) -> Iterator[Word]:
         and scene.table.target is TargetKind.REPOSITORIES
     ):
         kind = "repository"
-    if scene.verb is not None and before in _OPTIONS and _OPTIONS[before] in scene.verb.files:
+    if scene.verb is not None and before in _OPTIONS and _OPTIONS[before] in scene.verb.path_options:
         kind = "path"
     yield Word("", kind)
 

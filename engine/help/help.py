@@ -224,6 +224,8 @@ def _field(field: Field) -> str:
 
 def _verb(verb: Verb) -> str:
     options = f"\n  options: {', '.join(verb.options)}" if verb.options else ""
-    asks = "\n  asks before it acts" if verb.destroys else ""
-    differs = f"\n  beside docker: {verb.differs}" if verb.differs else ""
-    return f"{verb.name}: {verb.doc}\n  takes: {verb.takes.value}{options}{asks}{differs}\n  such as: {verb.example}\n"
+    asks = "\n  asks before it acts" if verb.needs_confirmation else ""
+    differs = f"\n  beside docker: {verb.docker_differences}" if verb.docker_differences else ""
+    return (
+        f"{verb.name}: {verb.doc}\n  takes: {verb.operand.value}{options}{asks}{differs}\n  such as: {verb.example}\n"
+    )

@@ -117,6 +117,11 @@ class FetchExecutor:
             uses = [self._use(relation.source or outer.source or next(iter(self.sources)).name, relation)]
         return self.bind_table(uses, single_image=not relation.is_many)
 
+    def sources_of(self, table: Table) -> tuple[str, ...]:
+        """Return the names of the sources that a bound table has rows of."""
+        scan = self._scans.get(table.sql_name)
+        return tuple(member.source for member in scan.members) if isinstance(scan, UnionScan) else (table.source,)
+
     def _use(self, source: str, relation: Relation) -> TableUse:
         return TableUse(self.sources[source].tables[relation.table], source, (), relation.lookup_fields)
 

@@ -11,9 +11,10 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from typing import Protocol
+    from typing import Any, Protocol
 
     from imq.engine.catalog.schema import FetchLevel, Field, Raw, Table
+    from imq.grammar import ast
     from imq.grammar.errors import Span
 else:
     Protocol = object  # typing is slow to import, and a Protocol says nothing at run time
@@ -141,11 +142,13 @@ class Estimator(Protocol):
 class Source(Protocol):
     """A place that holds images, or rows about them.
 
-    `name` is what it is called in SourceRefs, `tables` are its providers by the names of their tables.
+    `name` is what it is called in SourceRefs, `tables` are its providers by the names of their tables. `planners` are
+    functions by verb: each plans the actions of a statement on rows of this source (see `sources/action.py`).
     """
 
     name: str
     tables: Mapping[str, TableProvider]
+    planners: Mapping[str, Callable[[ast.Act, Any], list[Any]]]
 
     def begin(self) -> None:
         """Take notice that a statement begins."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.actions import Takes, verb_of
+from imq.engine.actions import OperandKind, verb_of
 from imq.engine.query.binder import bind_condition
 from imq.engine.query.fetch_plan import BatchedStages
 from imq.engine.query.sql.statements import write_select
@@ -54,20 +54,20 @@ class Explainer:
         return "\n".join([f"statement: {write(statement)}", *lines]) + "\n"
 
     def _action_lines(self, act: ast.Act) -> list[str]:
-        from imq.engine.actions.operands import TARGET_COLUMNS, lean_query
+        from imq.engine.actions.operands import TARGET_COLUMNS, id_only_query
 
         verb = verb_of(act)
-        act = verb.short_for(act) if verb.short_for is not None else act
+        act = verb.expand(act) if verb.expand is not None else act
         lines = [f"verb:      {verb.name}: {verb.doc}"]
-        if act.query is not None and verb.takes in (Takes.IMAGES, Takes.NAMES):
+        if act.query is not None and verb.operand in (OperandKind.IMAGES, OperandKind.NAMES):
             context = self._actions.plan_context()
             select = context.bind(act.query)
             hidden: tuple[str, ...] = ()
-            if not select.table.is_staged and verb.takes is Takes.IMAGES:
-                select, hidden = context.bind(lean_query(act, context)), TARGET_COLUMNS
+            if not select.table.is_staged and verb.operand is OperandKind.IMAGES:
+                select, hidden = context.bind(id_only_query(act, context)), TARGET_COLUMNS
             lines += self._plan_lines(self._queries.plan(select, context.scope.now, hidden), fresh=False)
         steps = ["list the actions"]
-        if verb.destroys:
+        if verb.needs_confirmation:
             steps.append("ask for confirmation, showing that list")
         steps.append("do exactly these, and report each")
         return [*lines, f"then:      {', '.join(steps)}"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.actions import DESTROYING, Planning, verb_of
+from imq.engine.actions import verb_of
 from imq.engine.catalog.tables import TABLES
 from imq.engine.query.binder import bind
 from imq.engine.query.visibility import STORE_HAS_NO_CONTAINERS, depends_on_containers
@@ -15,10 +15,10 @@ from imq.grammar.unparser import write
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from imq.engine.actions.base import Action, Outcome
     from imq.engine.catalog.schema import Raw
     from imq.engine.query.ir import Select
     from imq.engine.result import Result, RowSet
+    from imq.engine.sources.action import Action, Outcome, PlanContext
 
     from .queries import QueryRunner
     from .resources import Resources
@@ -39,8 +39,10 @@ class ActionRunner:
         self.warns = True
         self.has_begun = False
 
-    def plan_context(self, problems: Problems | None = None) -> Planning:
+    def plan_context(self, problems: Problems | None = None) -> PlanContext:
         """Return what verbs plan with; `problems` gets what sources did not return about the rows of an action."""
+        from imq.engine.sources.action import PlanContext
+
         resources = self._resources
         scope = self._queries.scope()
 
@@ -49,8 +51,9 @@ class ActionRunner:
         ) -> tuple[Select, list[tuple[Raw, ...]]]:
             return self._queries.select_rows(query, hidden, scope, found)
 
-        return Planning(
+        return PlanContext(
             resources.store,
+            resources.sources,
             scope,
             resources.platform,
             lambda nodes: [word_of(node) for node in nodes],
@@ -64,7 +67,9 @@ class ActionRunner:
 
     def run_action(self, statement: ast.Act, *, dry_run: bool) -> Result:
         """Run an action statement, or list what it would do."""
-        from imq.engine.actions.base import DropPlatform, Fail, Remove, Stay, Untag, describe, outcomes, unasked
+        from imq.engine.actions.outcome_rows import outcome_rows
+        from imq.engine.actions.output_file import unconfirmed_overwrites
+        from imq.engine.sources.action import Failed, Skip, StoreAction
 
         self.has_begun = False
         verb = verb_of(statement)
@@ -75,26 +80,26 @@ class ActionRunner:
         assert verb.plan is not None
         actions = verb.plan(statement, context)
         actions = [*actions, *_failures(verb.name, actions, problems)]
-        if (word := _table_among(statement)) and actions and all(isinstance(action, Fail) for action in actions):
+        if (word := _table_among(statement)) and actions and all(isinstance(action, Failed) for action in actions):
             raise StatementError(
                 f'"{word}" is a table, and no image here has that name',
                 code="operand",
                 span=statement.span,
                 hints=(f"say which of them: {verb.name} {word} where …",),
             )
-        if verb.name in DESTROYING and any(isinstance(action, Remove | Untag | DropPlatform) for action in actions):
+        if verb.removes and any(isinstance(action, StoreAction) for action in actions):
             self._warn_of_containers(statement, context)
         output_format = self._resources.context.output_format
-        listed = outcomes([describe(action) for action in actions], statement.output, output_format)
+        listed = outcome_rows([action.describe() for action in actions], statement.output, output_format)
         if dry_run or any(option.name == "dry run" for option in statement.options):
             return listed
-        confirms = verb.destroys and any(not isinstance(action, Fail | Stay) for action in actions)
-        existing = unasked(actions)
+        confirms = verb.needs_confirmation and any(not isinstance(action, Failed | Skip) for action in actions)
+        existing = unconfirmed_overwrites(actions)
         if (confirms or existing) and not self._confirm(listed, existing):
             return Message("nothing was done\n", NeedsConfirmation.exit_code)
-        return outcomes(list(self._execute(actions)), statement.output, output_format)
+        return outcome_rows(list(self._execute(actions)), statement.output, output_format)
 
-    def _warn_of_containers(self, statement: ast.Act, context: Planning) -> None:
+    def _warn_of_containers(self, statement: ast.Act, context: PlanContext) -> None:
         """Warn when a removal depends on containers: the store has none, and engines were not asked."""
         if self.warns and statement.query is not None and depends_on_containers(context.bind(statement.query)):
             self._resources.progress.warn(STORE_HAS_NO_CONTAINERS)
@@ -115,36 +120,24 @@ class ActionRunner:
         raise existing_files(existing)
 
     def _execute(self, actions: list[Action]) -> Iterator[Outcome]:
-        from imq.engine.actions.base import WRITES_THERE
-        from imq.engine.actions.executor import StoreSource
+        from imq.engine.actions.executor import ActionExecutor
+        from imq.engine.sources.action import ExecutionContext
 
         self.has_begun = True
         resources, context = self._resources, self._resources.context
-        executor = StoreSource(
+        execution = ExecutionContext(
             resources.store,
             environment=context.environment,
             progress=context.progress,
             clock=context.clock,
             jobs=resources.jobs,
             lazily=resources.state.settings["verify"] == "lazy",
-            settings=lambda: context.registry_settings(resources.state.settings),
-            before_network=context.on_network,
-            ask=context.prompt,
+            registry_settings=lambda: context.registry_settings(resources.state.settings),
+            on_network=context.on_network,
+            prompt=context.prompt,
             stdin=context.stdin,
         )
-        try:
-            yield from executor.apply(actions)
-        finally:
-            if any(isinstance(action, WRITES_THERE) for action in actions):
-                self._expire_tags()
-
-    def _expire_tags(self) -> None:
-        """Forget how old answers about tags are: this statement has changed some."""
-        from imq.engine.store.registry_cache import FILE, Remembered
-
-        store = self._resources.store
-        there = store.layout.exists and store.layout.directory.has_file(FILE)
-        Remembered(self._resources.runner.connection, store.memory_layout() if there else None).doubt()
+        yield from ActionExecutor(execution).execute(actions)
 
 
 def word_of(node: ast.Literal | ast.Variable) -> str:
@@ -162,9 +155,9 @@ def _table_among(statement: ast.Act) -> str:
 
 def _failures(verb: str, actions: Sequence[Action], problems: Problems) -> Iterator[Action]:
     """Yield a failure for each problem of a source that no planned action reports already."""
-    from imq.engine.actions.base import Fail
+    from imq.engine.sources.action import Failed
 
-    reported = [action.target for action in actions if isinstance(action, Fail)]
+    reported = [action.target for action in actions if isinstance(action, Failed)]
     for subject, error in problems:
         if not any(target == subject or target.startswith((f"{subject}:", f"{subject}@")) for target in reported):
-            yield Fail(verb, subject, error)
+            yield Failed(verb, subject, error)

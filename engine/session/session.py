@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import sqlite3
 
-from imq.engine.actions import ABSENT, DESTROYING, VERBS, verb_of
+from imq.engine.actions import ABSENT, REMOVING, VERBS, verb_of
 from imq.engine.catalog.tables import ELSEWHERE, SEARCHED, TABLES
 from imq.engine.query.binder import bind, bind_condition, needs_where
 from imq.engine.query.sqlite_executor import convert_error
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
     from typing import Any
 
-    from imq.engine.actions import Planning
     from imq.engine.query.binder import Scope
     from imq.engine.query.source import Sources
     from imq.engine.query.sqlite_executor import SqliteExecutor
+    from imq.engine.sources.action import PlanContext
     from imq.engine.store.store import Store
 
     from .context import SessionContext
@@ -234,7 +234,7 @@ class Session:
         """Return what is wrong with a suggested statement, as far as it can be checked without running it."""
         try:
             for statement in self.parse(text):
-                if isinstance(statement, ast.Act) and verb_of(statement).destroys:
+                if isinstance(statement, ast.Act) and verb_of(statement).needs_confirmation:
                     if statement.query is not None:
                         needs_where(statement.query, statement.verb)
                     names = [word_of(name) for name in statement.references if isinstance(name, ast.Literal)]
@@ -355,12 +355,12 @@ class Session:
         from imq.engine.render.formats import FORMS
 
         tables = frozenset({*TABLES, *ELSEWHERE, *self.state.views})
-        return Vocabulary(frozenset(VERBS), tables, frozenset(FORMS), ABSENT, SEARCHED, DESTROYING)
+        return Vocabulary(frozenset(VERBS), tables, frozenset(FORMS), ABSENT, SEARCHED, REMOVING)
 
     def scope(self) -> Scope:
         """Return what a statement that begins now is bound against."""
         return self._queries.scope()
 
-    def plan_context(self) -> Planning:
+    def plan_context(self) -> PlanContext:
         """Return what verbs plan with."""
         return self._actions.plan_context()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import zip_longest
 
-from imq.engine.actions.base import Outcome
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor, Index
@@ -17,7 +16,6 @@ from .measure import measure_layers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from imq.engine.actions.base import Verify
     from imq.engine.oci.reference import Reference
     from imq.engine.progress import Progress
     from imq.engine.registry.mirrors import Fetcher
@@ -57,8 +55,31 @@ class _Wrong(Record):
     problem: ImqError
 
 
-class StoreCheck:
-    """The images of one statement: a blob that several of them have is read once, and repaired once."""
+class Repaired(Record):
+    """A blob that was damaged or missing, and was fetched again from the repository `source`."""
+
+    digest: Digest
+    source: Reference
+    size: int
+
+
+class Defect(Record):
+    """A blob that is damaged or missing. `names` are up to five names of images that have it, of `count` in all."""
+
+    error: ImqError
+    names: tuple[str, ...]
+    count: int
+
+
+class Intact(Record):
+    """An image of which every blob is as it should be. `absent` counts the manifests of its index that are not held."""
+
+    size: int
+    absent: int
+
+
+class StoreVerifier:
+    """Verifies images of one statement: a blob that several of them have is read once, and repaired once."""
 
     def __init__(self, store: Store, jobs: int, fetcher: Callable[[], Fetcher], progress: Progress) -> None:
         self._store = store
@@ -70,28 +91,33 @@ class StoreCheck:
         self._down: dict[str, ImqError] = {}
         self._entries: list[Entry] | None = None
 
-    def verify(self, action: Verify) -> Iterator[Outcome]:
-        """Check all that an image reaches; yield what was repaired, what is wrong, or that nothing is."""
-        if self._entry(action.root) is None:
-            raise NotFound(f"{action.name} has gone since this was planned", code="changed")
-        wrong = self._check(action.root)
-        while wrong and action.repairs:
-            repaired = self._repair(action, [one for one in wrong if self._may_repair(one)])
+    def verify(
+        self, root: Digest, name: str, repair_from: Sequence[Reference] | None = None
+    ) -> Iterator[Repaired | Defect | Intact]:
+        """Verify all that the image `root` reaches; `name` is what errors call it.
+
+        With `repair_from` damaged and missing blobs are fetched again: from these repositories, then from those of the
+        other images that have them. Raises `NotFound` (`changed`) when the image is no longer in the store.
+        """
+        if self._entry(root) is None:
+            raise NotFound(f"{name} has gone since this was planned", code="changed")
+        wrong = self._check(root)
+        while wrong and repair_from is not None:
+            repaired = self._repair(root, name, repair_from, [one for one in wrong if self._may_repair(one)])
             yield from repaired
-            wrong = self._check(action.root)
+            wrong = self._check(root)
             if not repaired:  # else documents may have come that name others
                 break
-        if wrong and not any(entry.descriptor.digest == action.root for entry in self._store.layout.read()):
-            raise NotFound(f"{action.name} was removed while it was read", code="changed")
+        if wrong and not any(entry.descriptor.digest == root for entry in self._store.layout.read()):
+            raise NotFound(f"{name} was removed while it was read", code="changed")
         for one in wrong:
-            yield Outcome("verify", action.name, action.id, note=self._had_by(one.part), error=one.problem)
+            names = [
+                str(entry.name) if entry.name else entry.descriptor.digest.short for entry in self._having(one.part)
+            ]
+            yield Defect(one.problem, tuple(names[:_SHOWN]), len(names))
         if not wrong:
-            absent = self._absent(action.root)
-            note = (
-                f"every blob is whole; not here: {absent} of what its index names" if absent else "every blob is whole"
-            )
-            size = sum(part.descriptor.size for part in self._parts(action.root)[0])
-            yield Outcome("verify", action.name, action.id, size, note=note)
+            size = sum(part.descriptor.size for part in self._parts(root)[0])
+            yield Intact(size, self._absent(root))
 
     # Checking
 
@@ -150,12 +176,6 @@ class StoreCheck:
     def _entry(self, root: Digest) -> Entry | None:
         return next((entry for entry in self._listed() if entry.descriptor.digest == root), None)
 
-    def _had_by(self, part: _Part) -> str:
-        """Return in a few words which images have a blob."""
-        names = [str(entry.name) if entry.name else entry.descriptor.digest.short for entry in self._having(part)]
-        shown = ", ".join(names[:_SHOWN])
-        return f"in {shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else f"in {shown}"
-
     def _having(self, part: _Part) -> list[Entry]:
         """Return the entries of index.json that reach a blob."""
         digest = part.descriptor.digest
@@ -179,8 +199,10 @@ class StoreCheck:
     def _may_repair(self, one: _Wrong) -> bool:
         return one.problem.code in _DAMAGE and one.part.descriptor.digest not in self._tried
 
-    def _repair(self, action: Verify, wrong: Sequence[_Wrong]) -> list[Outcome]:
-        """Fetch parts again; return an outcome for each that came. The problems of the others say why they did not."""
+    def _repair(
+        self, root: Digest, name: str, repositories: Sequence[Reference], wrong: Sequence[_Wrong]
+    ) -> list[Repaired]:
+        """Fetch parts again; return those that were repaired. The problems of the others say why they were not."""
         if not wrong:
             return []
         from imq.engine.registry.transfer.worker_pool import Work
@@ -190,9 +212,9 @@ class StoreCheck:
         try:
             with self._store.ingest() as ingest:
                 ingest.reserve([one.part.descriptor for one in wrong])
-                self._progress.begin(action.name, sum(one.part.descriptor.size for one in wrong))
+                self._progress.begin(name, sum(one.part.descriptor.size for one in wrong))
                 try:
-                    Work().run([self._job(action, one, ingest, came) for one in wrong], self._jobs)
+                    Work().run([self._job(repositories, one, ingest, came) for one in wrong], self._jobs)
                 finally:
                     self._progress.end()
                 ingest.sync()
@@ -204,24 +226,21 @@ class StoreCheck:
             return []
         self._store.index.measured(ingest.contents)
         if any(part.diff_id is None for part, _, _ in came):
-            self._store.index.look_again(action.root)
+            self._store.index.look_again(root)
         for part, _, _ in came:
             for key in [key for key in self._found if key[0] == part.descriptor.digest]:
                 del self._found[key]
             self._found[part.key] = None  # it was checked as it came
-        return [
-            Outcome(
-                "repair",
-                action.name,
-                action.id,
-                size,
-                note=f"{part.descriptor.digest} came again from {place.familiar_name}",
-            )
-            for part, place, size in came
-        ]
+        return [Repaired(part.descriptor.digest, repository, size) for part, repository, size in came]
 
-    def _job(self, action: Verify, one: _Wrong, ingest: Ingest, came: list[tuple[_Part, Reference, int]]) -> Job:
-        places = list(dict.fromkeys((*action.places, *places_of(self._having(one.part)))))
+    def _job(
+        self,
+        repositories: Sequence[Reference],
+        one: _Wrong,
+        ingest: Ingest,
+        came: list[tuple[_Part, Reference, int]],
+    ) -> Job:
+        places = list(dict.fromkeys((*repositories, *places_of(self._having(one.part)))))
 
         def fetch(work: Work) -> None:
             reasons: list[str] = []

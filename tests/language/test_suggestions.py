@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as tried
 from hypothesis import strategies as st
-from imq.engine.actions import ABSENT, DESTROYING, VERBS
+from imq.engine.actions import ABSENT, REMOVING, VERBS
 from imq.engine.catalog.tables import TABLES
 from imq.engine.help.help import help_text, topics
 from imq.engine.render.text_table import width
@@ -272,13 +272,13 @@ def test_each_slip_alone(session: Session) -> None:
 
 
 def test_verbs_that_destroy_are_all_known_as_such() -> None:
-    assert {name for name, verb in VERBS.items() if verb.destroys} <= DESTROYING
-    assert set(VERBS) >= DESTROYING
+    assert {name for name, verb in VERBS.items() if verb.needs_confirmation} <= REMOVING
+    assert set(VERBS) >= REMOVING
 
 
-@pytest.mark.parametrize("verb", sorted(DESTROYING))
+@pytest.mark.parametrize("verb", sorted(REMOVING))
 def test_no_harmless_word_is_taken_for_a_verb_that_destroys(session: Session, verb: str) -> None:
-    harmless = [*dict(ABSENT), *(set(VERBS) - DESTROYING), *TABLES, "ls", "ps", "cp", "df", "du", "top", "tags", "in"]
+    harmless = [*dict(ABSENT), *(set(VERBS) - REMOVING), *TABLES, "ls", "ps", "cp", "df", "du", "top", "tags", "in"]
     for word in harmless:
         error = refusal_or_none(session, f"{word} redis:7")
         assert error is None or not error.meant.startswith(verb), (word, error.meant)

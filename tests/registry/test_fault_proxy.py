@@ -8,14 +8,15 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.actions import base as a
-from imq.engine.actions.executor import StoreSource
+from imq.engine.actions.executor import ActionExecutor
+from imq.engine.actions.pull import Pull
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
 from imq.engine.registry.transfer.pull import pull
 from imq.engine.registry.transfer.push import push
+from imq.engine.sources.action import ExecutionContext
 from imq.engine.store.store import Store
 from imq.grammar.errors import ImqError, RegistryError
 from registry.support import fault_proxy, sample_images
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from imq.engine.registry.client import Client
+    from imq.engine.sources.action import Outcome
     from support.servers import Registry
 
 AMD64 = Platform("linux", "amd64")
@@ -124,20 +126,20 @@ def impatient(connect: Callable[..., Client], **more: object) -> Client:
     return connect(retries=RETRIES, first_wait=0.005, longest_wait=1.0, read_timeout=1.0, **more)
 
 
-def pulled(root: object, name: Reference, client: Client) -> a.Outcome:
+def pulled(root: object, name: Reference, client: Client) -> Outcome:
     """Pull into a real store as the verb does; return what came of it."""
     store = Store(str(root))
-    source = StoreSource(
+    context = ExecutionContext(
         store,
         environment={},
         progress=Silent(),
         clock=lambda: 1,
         jobs=3,
         lazily=False,
-        settings=client.settings.replace,
+        registry_settings=client.settings.replace,
     )
-    source._client = client
-    (outcome,) = source.apply([a.Pull(name, (AMD64,))])
+    context._client = client
+    (outcome,) = ActionExecutor(context).execute([Pull(name, (AMD64,))])
     store.close()
     return outcome
 

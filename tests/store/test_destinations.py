@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from imq.grammar.errors import StatementError
 
 if TYPE_CHECKING:
     from store.support.stores import Held
@@ -92,8 +93,11 @@ def test_a_rename_keeps_as_many_names_as_there_were(team: Held, made: dict[str, 
     assert {row["name"] for row in team.rows("images where repository = other select name")} == {"other:1", "other:2"}
 
 
-def test_two_texts_of_one_file_are_one_archive(team: Held) -> None:
-    text = 'save images where repository = group/svc to "{{if eq .Tag `1`}}./{{end}}a.tar"'
-    assert [row["note"] for row in team.rows(text, dry_run=True)] == ["2 images"]
-    text = 'export images where repository = group/svc to "{{if eq .Tag `1`}}./{{end}}a.tar"'
+@pytest.mark.parametrize("verb", ["save", "export"])
+def test_two_paths_of_one_file_are_refused(team: Held, verb: str) -> None:
+    """Two spellings of a path would make two archives, and the second would replace the first."""
+    text = f'{verb} images where repository = group/svc to "{{{{if eq .Tag `1`}}}}./{{{{end}}}}a.tar"'
+    with pytest.raises(StatementError, match="are one file") as caught:
+        team.rows(text, dry_run=True)
+    assert caught.value.code == "operand"
     assert team.problem(text) == "operand"

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from imq.engine.actions import verb_of
-from imq.engine.actions.executor import StoreSource
+from imq.engine.actions.executor import ActionExecutor
 from imq.engine.oci.digest import Digest
 from imq.engine.progress import Silent
 from imq.engine.registry.settings import Settings
+from imq.engine.sources.action import ExecutionContext
 from imq.grammar.errors import ImqError
 from store.support.stores import NOW, Held, blobs_in, entries_in
 from support.images import Image, Layout, layer
@@ -18,7 +19,7 @@ from support.images import Image, Layout, layer
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from imq.engine.actions.base import Action, Outcome
+    from imq.engine.sources.action import Action, Outcome
 
 BASE = layer({"base": b"base" * 1000})
 SHARED = layer({"shared": b"shared" * 500})
@@ -39,8 +40,9 @@ def planned(store: Held, text: str) -> list[Action]:
 
 def applied(store: Held, actions: list[Action]) -> list[Outcome]:
     """Do actions that were planned before."""
-    options = {"environment": {}, "progress": Silent(), "jobs": 2, "lazily": False, "settings": Settings}
-    return list(StoreSource(store.session.store, clock=lambda: NOW, **options).apply(actions))  # type: ignore[arg-type]
+    options = {"environment": {}, "progress": Silent(), "jobs": 2, "lazily": False, "registry_settings": Settings}
+    context = ExecutionContext(store.session.store, clock=lambda: NOW, **options)  # type: ignore[arg-type]
+    return list(ActionExecutor(context).execute(actions))
 
 
 # Giving names

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from imq.engine.catalog.schema import Raw, Table
     from imq.engine.query.source import Estimator, SourceRef, TableProvider
     from imq.engine.query.sqlite_executor import SqliteExecutor
+    from imq.engine.sources.action import Planner
     from imq.engine.sources.context import SourceContext
     from imq.grammar.errors import ImqError
 
@@ -42,6 +43,7 @@ class LocalSource:
             table.name: LoadedTable(table.replace(source=self.name), self._load)
             for table in (LINES, ROWS, SOURCES, USAGE)
         }
+        self.planners: Mapping[str, Planner] = {}
 
     def resolve(self, _text: str) -> SourceRef | None:
         """Return nothing: no statement names this source."""

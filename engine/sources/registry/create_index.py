@@ -1,53 +1,86 @@
-"""Making one index of several images of registries."""
+"""The action that creates an index in a registry, of images that registries have."""
 
 from __future__ import annotations
 
-from imq.engine.actions import base as a
 from imq.engine.oci import media_types
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor, Index, read_manifest, write_json
-from imq.engine.registry.transfer.copy import copy
-from imq.grammar.errors import Conflict, StatementError
+from imq.engine.oci.reference import Reference
+from imq.engine.sources.action import Outcome, RegistryWrite
+from imq.engine.sources.action_options import get_option_values, parse_tag_name
+from imq.grammar.errors import Conflict, RegistryError, StatementError, listed
 from imq.grammar.record import TYPE_CHECKING
 
+from .digests import query_digests
+
 if TYPE_CHECKING:
-    from imq.engine.oci.reference import Reference
-    from imq.engine.progress import Progress
+    from collections.abc import Iterator
+
     from imq.engine.registry.client import Client
+    from imq.engine.sources.action import Action, ExecutionContext, PlanContext
+    from imq.grammar import ast
 
 
-def join(client: Client, action: a.Join, progress: Progress) -> a.Outcome:
-    """Make the index, its images copied to its repository where they are of another; the entries of indexes are taken.
+class CreateIndex(RegistryWrite):
+    """Create an index under the tag `name`, with one entry for each platform of the images."""
 
-    Raises `Conflict` when two of them are for one platform.
-    """
-    entries: dict[str, Descriptor] = {}
-    for name, digest in action.parts:
-        source = name.replace(tag=None, digest=digest)
-        for entry in _entries(client, source):
-            assert entry.platform is not None
-            platform = str(entry.platform.normalised())
-            if platform in entries and entries[platform].digest != entry.digest:
-                raise Conflict(f"two of the images are for {platform}", code="platforms")
-            entries[platform] = entry
-            if (name.registry, name.repository) != (action.name.registry, action.name.repository):
-                part = source.replace(digest=entry.digest)
-                target = action.name.replace(tag=None, digest=entry.digest)
-                copy(client, part, target, (), progress)
-    content = write_json(
-        {
-            "schemaVersion": 2,
-            "mediaType": media_types.OCI_INDEX,
-            "manifests": [entry.document() for _, entry in sorted(entries.items())],
-        }
-    )
-    client.put_manifest(action.name, content, media_types.OCI_INDEX)
-    note = f"digest: {Digest.of(content)}; for {', '.join(sorted(entries))}"
-    return a.describe(action).replace(note=note)
+    name: Reference
+    images: tuple[tuple[Reference, Digest], ...]
+
+    def describe(self) -> Outcome:
+        """Return the tag with the images."""
+        return Outcome("index", str(self.name), note=f"of {listed(str(image) for image, _ in self.images)}")
+
+    def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
+        """Create the index; raises `Conflict` when two of the images are for one platform."""
+        entries = self._collect_entries(context)
+        content = write_json(
+            {
+                "schemaVersion": 2,
+                "mediaType": media_types.OCI_INDEX,
+                "manifests": [entry.document() for _, entry in sorted(entries.items())],
+            }
+        )
+        context.client().put_manifest(self.name, content, media_types.OCI_INDEX)
+        yield self.describe().replace(note=f"digest: {Digest.of(content)}; for {', '.join(sorted(entries))}")
+
+    def _collect_entries(self, context: ExecutionContext) -> dict[str, Descriptor]:
+        """Return the entries by platform. Images of other repositories are copied to that of the index first."""
+        from imq.engine.registry.transfer.copy import copy
+
+        client = context.client()
+        entries: dict[str, Descriptor] = {}
+        for name, digest in self.images:
+            source = name.replace(tag=None, digest=digest)
+            for entry in _entries_of(client, source):
+                assert entry.platform is not None
+                platform = str(entry.platform.normalised())
+                if platform in entries and entries[platform].digest != entry.digest:
+                    raise Conflict(f"two of the images are for {platform}", code="platforms")
+                entries[platform] = entry
+                if (name.registry, name.repository) != (self.name.registry, self.name.repository):
+                    target = self.name.replace(tag=None, digest=entry.digest)
+                    copy(client, source.replace(digest=entry.digest), target, (), context.progress)
+        return entries
 
 
-def _entries(client: Client, source: Reference) -> list[Descriptor]:
+def plan_index(act: ast.Act, context: PlanContext) -> list[Action]:
+    """Return the creation of one index of the images that a query gives."""
+    assert act.query is not None
+    (text,) = get_option_values(act, "as", context)
+    target = parse_tag_name(text)
+    images = []
+    for source, digest, problem in query_digests(act.query, context):
+        if problem or digest is None:
+            raise RegistryError(problem or f"{source} has no digest", code="unanswered")
+        images.append((Reference.parse(source), Digest(digest)))
+    if not images:
+        raise StatementError("no image matches, so no index is made", code="nothing", span=act.query.span)
+    return [CreateIndex(target, tuple(images))]
+
+
+def _entries_of(client: Client, source: Reference) -> list[Descriptor]:
     """Return what an image is as an entry of an index; of an index, its entries that are images."""
     fetched = client.manifest(source)
     document = read_manifest(fetched.content, fetched.media_type, f"the manifest of {source}")

@@ -1,13 +1,13 @@
-"""Removing in registries: exactly what was planned, and nothing that has changed since.
+"""The actions that remove tags and manifests in registries: exactly what was planned, and nothing that changed since.
 
-A registry's answer is not believed. After each removal the registry is asked whether the name is gone, and whether
-what others need is still there; what it took too much is put back.
+The response to a removal is not trusted. After each one the registry is asked whether the name is gone, and whether
+the manifests that others need are still there. Those that are missing are uploaded again.
 """
 
 from __future__ import annotations
 
-from imq.engine.actions import base as a
 from imq.engine.registry.delete import Removed
+from imq.engine.sources.action import BatchedAction, Outcome, RegistryWrite
 from imq.grammar.errors import Conflict, ImqError, Interrupted, NotFound, RegistryError, listed
 from imq.grammar.record import TYPE_CHECKING
 
@@ -18,10 +18,65 @@ if TYPE_CHECKING:
     from imq.engine.oci.reference import Reference
     from imq.engine.registry.client import Client
     from imq.engine.registry.manifests import Fetched
+    from imq.engine.sources.action import ExecutionContext
 
 
-class Removal:
-    """Does the removals of one statement, one after the other."""
+class RegistryRemoval(BatchedAction, RegistryWrite):
+    """A removal in a registry. Consecutive ones are executed together, and the tags are listed once after them.
+
+    `subject` is the manifest that the removed one is attached to, when the same statement removes that too. `needed`
+    are the names and digests that must resolve as before afterwards.
+    """
+
+    name: Reference
+    subject: Digest | None
+    needed: tuple[tuple[Reference, Digest], ...]
+
+    @staticmethod
+    def execute_batch(actions: Sequence[RegistryRemoval], context: ExecutionContext) -> Iterator[Outcome]:
+        """Execute the removals, and yield their outcomes after all of them were checked."""
+        remover = context.shared(_make_remover)
+        outcomes = []
+        for number, action in enumerate(actions):
+            if len(actions) > 1:
+                context.progress.count(action.describe().action, number, len(actions))
+            outcomes.append(remover.attempt(action))
+        yield from remover.check_listings(actions, outcomes, context.progress.warn)
+
+
+class RemoveTag(RegistryRemoval):
+    """Remove a tag from its registry. `others` are names of the same manifest that stay.
+
+    With `only_tag` the manifest stays even if it has no other name.
+    """
+
+    digest: Digest
+    others: tuple[str, ...] = ()
+    only_tag: bool = False
+
+    def describe(self) -> Outcome:
+        """Return the tag with its digest, as an `untag` when the manifest keeps other names."""
+        note = f"{self.digest.short}, which stays for {listed(self.others)}" if self.others else self.digest.short
+        return Outcome("untag" if self.others else "remove", str(self.name), note=note)
+
+
+class RemoveManifest(RegistryRemoval):
+    """Remove a manifest from its registry, with all its tags."""
+
+    tags: tuple[str, ...]
+
+    def describe(self) -> Outcome:
+        """Return the manifest with its tags."""
+        note = f"with its tags: {listed(self.tags)}" if self.tags else None
+        return Outcome("remove", str(self.name), note=note)
+
+
+def _make_remover(context: ExecutionContext) -> _Remover:
+    return _Remover(context.client())
+
+
+class _Remover:
+    """Executes the removals of one statement, in order."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -32,7 +87,7 @@ class Removal:
         self._imprecise: set[str] = set()
         """The registries that have removed more than they were asked to."""
 
-    def attempt(self, action: a.RemoveTag | a.RemoveManifest) -> a.Outcome:
+    def attempt(self, action: RegistryRemoval) -> Outcome:
         """Do one removal, and say what came of it; what was wrong with it is part of that."""
         try:
             return self._do(action)
@@ -40,14 +95,14 @@ class Removal:
             if isinstance(error, Interrupted):
                 raise
             self._kept.add(_manifest_of(action))
-            return _failed(action, error)
+            return action.describe().with_error(error)
 
     def check_listings(
         self,
-        actions: Sequence[a.RemoveTag | a.RemoveManifest],
-        outcomes: Sequence[a.Outcome],
+        actions: Sequence[RegistryRemoval],
+        outcomes: Sequence[Outcome],
         warn: Callable[[str], None],
-    ) -> Iterator[a.Outcome]:
+    ) -> Iterator[Outcome]:
         """Yield the outcomes of removals; one of a tag that its registry still lists becomes a failure."""
         listings: dict[tuple[str, str], frozenset[str]] = {}
         for action, outcome in zip(actions, outcomes, strict=True):
@@ -63,7 +118,7 @@ class Removal:
                     host=action.name.registry,
                     hints=("some registries list later: look again in a while, or ask the registry's operator",),
                 )
-                yield _failed(action, left)
+                yield action.describe().with_error(left)
             else:
                 yield outcome
 
@@ -76,7 +131,7 @@ class Removal:
                 warn(f"the tags of {name.familiar_name} could not be listed after the removal: {error.message}")
             return frozenset()
 
-    def _do(self, action: a.RemoveTag | a.RemoveManifest) -> a.Outcome:
+    def _do(self, action: RegistryRemoval) -> Outcome:
         manifest = _manifest_of(action)
         if action.subject is not None and manifest.replace(digest=action.subject) in self._kept:
             raise Conflict(
@@ -84,14 +139,15 @@ class Removal:
                 code="protected",
                 hints=("it can go when that has gone",),
             )
-        if isinstance(action, a.RemoveManifest):
+        if isinstance(action, RemoveManifest):
             return self._remove_manifest(action)
+        assert isinstance(action, RemoveTag)
         return self._remove_tag(action, manifest)
 
-    def _remove_tag(self, action: a.RemoveTag, manifest: Reference) -> a.Outcome:
+    def _remove_tag(self, action: RemoveTag, manifest: Reference) -> Outcome:
         """Take a tag away; where the registry can only remove manifests, the manifest, when nothing else needs it."""
         name = action.name
-        with_manifest = a.describe(action).replace(note="with its manifest: the registry cannot take a tag alone")
+        with_manifest = action.describe().replace(note="with its manifest: the registry cannot take a tag alone")
         if manifest in self._removed:
             self._expect_gone((name,), Removed.ACCEPTED)
             return with_manifest
@@ -110,7 +166,7 @@ class Removal:
         self._removed.add(manifest)
         return with_manifest
 
-    def _remove_manifest(self, action: a.RemoveManifest) -> a.Outcome:
+    def _remove_manifest(self, action: RemoveManifest) -> Outcome:
         """Remove a manifest with its tags, unless one of them has moved since."""
         digest = action.name.digest
         assert digest is not None
@@ -134,7 +190,7 @@ class Removal:
                 hints=("run the statement again",),
             )
 
-    def _hold(self, action: a.RemoveTag | a.RemoveManifest) -> dict[Digest, Fetched]:
+    def _hold(self, action: RegistryRemoval) -> dict[Digest, Fetched]:
         """Fetch the manifests that others need, so that they can be put back."""
         held: dict[Digest, Fetched] = {}
         for name, digest in action.needed:
@@ -144,7 +200,7 @@ class Removal:
 
     def _settle(
         self,
-        action: a.RemoveTag | a.RemoveManifest,
+        action: RegistryRemoval,
         going: Sequence[Reference],
         answer: Removed,
         held: dict[Digest, Fetched],
@@ -162,7 +218,7 @@ class Removal:
                 ),
             )
 
-    def _put_back(self, action: a.RemoveTag | a.RemoveManifest, held: dict[Digest, Fetched]) -> list[Reference]:
+    def _put_back(self, action: RegistryRemoval, held: dict[Digest, Fetched]) -> list[Reference]:
         """Put back what others need and is gone; return it. All is tried before what failed is raised."""
         lost: list[Reference] = []
         failed: list[tuple[Reference, ImqError]] = []
@@ -211,29 +267,24 @@ class Removal:
                 )
 
 
-def _failed(action: a.RemoveTag | a.RemoveManifest, error: ImqError) -> a.Outcome:
-    planned = a.describe(action)
-    return a.Outcome(planned.action, planned.target, error=error)
-
-
-def _manifest_of(action: a.RemoveTag | a.RemoveManifest) -> Reference:
-    digest = action.digest if isinstance(action, a.RemoveTag) else action.name.digest
+def _manifest_of(action: RegistryRemoval) -> Reference:
+    digest = action.digest if isinstance(action, RemoveTag) else action.name.digest
     return action.name.replace(tag=None, digest=digest)
 
 
-def _tags_of(action: a.RemoveTag | a.RemoveManifest) -> tuple[str, ...]:
+def _tags_of(action: RegistryRemoval) -> tuple[str, ...]:
     """Return the tags that are gone when this is done."""
-    if isinstance(action, a.RemoveManifest):
+    if isinstance(action, RemoveManifest):
         return action.tags
     return (action.name.tag,) if action.name.tag is not None else ()
 
 
-def _done(action: a.RemoveTag | a.RemoveManifest, answer: Removed) -> a.Outcome:
-    done = a.describe(action)
+def _done(action: RegistryRemoval, answer: Removed) -> Outcome:
+    done = action.describe()
     return done if answer is Removed.ACCEPTED else done.replace(note="it was gone before it could be removed")
 
 
-def _not_alone(action: a.RemoveTag) -> Conflict:
+def _not_alone(action: RemoveTag) -> Conflict:
     """Return why a tag was left alone in a registry that cannot take a tag alone."""
     name = action.name
     if action.others:
@@ -252,7 +303,7 @@ def _not_alone(action: a.RemoveTag) -> Conflict:
     return _imprecise(action)
 
 
-def _imprecise(action: a.RemoveTag | a.RemoveManifest) -> Conflict:
+def _imprecise(action: RegistryRemoval) -> Conflict:
     """Return why something was left alone in a registry that has removed more than it was asked to."""
     name, needed = action.name, listed(str(name) for name, _ in action.needed)
     return Conflict(

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from imq.engine.query.source import Estimator, ScanRequest, TableProvider, TableScan
+    from imq.engine.sources.action import Action, PlanContext, Planner
     from imq.engine.sources.context import SourceContext
+    from imq.grammar import ast
     from imq.grammar.errors import ImqError
 
     from .reader import RegistryReader
@@ -41,6 +43,13 @@ class RegistrySource:
                 name in HOLDS_ALL,
             )
             for name, table in TABLES.items()
+        }
+        self.planners: Mapping[str, Planner] = {
+            "rm": _plan_removal,
+            "untag": _plan_removal,
+            "tag": _plan_tag,
+            "verify": _plan_verify,
+            "index": _plan_index,
         }
 
     def begin(self) -> None:
@@ -119,6 +128,33 @@ class RegistrySource:
             self._reader = open_reader(self._context)
         self._reader.fresh = request.fresh
         return open_scan(self._reader, request)
+
+
+# The planners import the actions, and with them the registry client, when a statement needs them.
+
+
+def _plan_removal(act: ast.Act, context: PlanContext) -> list[Action]:
+    from .plan_removal import plan_removal
+
+    return plan_removal(act, context)
+
+
+def _plan_tag(act: ast.Act, context: PlanContext) -> list[Action]:
+    from .copy import plan_tag
+
+    return plan_tag(act, context)
+
+
+def _plan_verify(act: ast.Act, context: PlanContext) -> list[Action]:
+    from .verify import plan_verify
+
+    return plan_verify(act, context)
+
+
+def _plan_index(act: ast.Act, context: PlanContext) -> list[Action]:
+    from .create_index import plan_index
+
+    return plan_index(act, context)
 
 
 open_source = RegistrySource

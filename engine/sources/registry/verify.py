@@ -1,46 +1,99 @@
-"""Verifying what a registry has: every manifest that a name reaches is read, and every blob is there in its size."""
+"""The action that verifies a tag in its registry: its manifests are read, and the size of each blob is requested."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
 
-from imq.engine.actions import base as a
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor, Index, read_manifest
+from imq.engine.oci.reference import Reference
 from imq.engine.registry.auth.scopes import pull_scope
 from imq.engine.registry.errors import is_temporary, refusal
 from imq.engine.registry.http.client import Ask
-from imq.grammar.errors import DigestMismatch, ImqError, Malformed, RegistryError, listed
-from imq.grammar.record import TYPE_CHECKING
+from imq.engine.sources.action import Failed, Outcome
+from imq.engine.sources.action_options import bind_whole_rows, get_option
+from imq.grammar.errors import (
+    DigestMismatch,
+    ImqError,
+    InvalidReference,
+    Malformed,
+    RegistryError,
+    StatementError,
+    listed,
+)
+from imq.grammar.record import TYPE_CHECKING, Record
 
+from .digests import query_digests
 from .table_scan import is_gone
 
 if TYPE_CHECKING:
-    from imq.engine.oci.reference import Reference
+    from collections.abc import Iterator
+
     from imq.engine.registry.client import Client
+    from imq.engine.sources.action import Action, ExecutionContext, PlanContext
+    from imq.grammar import ast
 
 
-class Verification:
-    """Verifies the names of one statement; what several of them reach is looked at once."""
+class VerifyRemote(Record):
+    """Verify that a registry has every manifest and blob that a tag reaches."""
+
+    name: Reference
+    digest: Digest
+
+    def describe(self) -> Outcome:
+        """Return the tag with its digest."""
+        return Outcome("verify", str(self.name), note=self.digest.short)
+
+    def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
+        """Verify the tag; raises `RegistryError` (`incomplete`) when anything is missing or damaged."""
+        size = context.shared(_make_verifier).verify(self.name, self.digest)
+        yield self.describe().replace(size=size, note="every manifest and blob is there")
+
+
+def plan_verify(act: ast.Act, context: PlanContext) -> list[Action]:
+    """Return the verification of each tag that a query gives."""
+    if (repair := get_option(act, "repair")) is not None:
+        raise StatementError("what a registry has is not repaired from here", code="operand", span=repair.span)
+    assert act.query is not None
+    bind_whole_rows(act, context)
+    actions: list[Action] = []
+    for name, digest, problem in query_digests(act.query, context):
+        if problem or digest is None:
+            failed = RegistryError(problem or f"{name} has no digest", code="unanswered")
+            actions.append(Failed(act.verb, name, failed))
+        else:
+            try:
+                actions.append(VerifyRemote(Reference.parse(name), Digest(digest)))
+            except InvalidReference as error:  # a registry may list names that are no tags
+                actions.append(Failed(act.verb, name, error))
+    return actions
+
+
+def _make_verifier(context: ExecutionContext) -> _Verifier:
+    return _Verifier(context.client())
+
+
+class _Verifier:
+    """Verifies the tags of one statement; a blob that several of them reach is requested once."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._configs: dict[Digest, list[str]] = {}
         self._sizes: dict[tuple[str, str, Digest], int | None] = {}
 
-    def do(self, action: a.VerifyThere) -> a.Outcome:
-        """Look at all that a name reaches; raises `RegistryError` (`incomplete`) naming what is missing or wrong."""
+    def verify(self, name: Reference, top: Digest) -> int:
+        """Return the total size of what a tag reaches; raises `RegistryError` (`incomplete`) for a defect."""
         wrong: list[str] = []
         total = 0
-        pending = [action.digest]
+        pending = [top]
         seen: set[Digest] = set()
         while pending:
             digest = pending.pop()
             if digest in seen:
                 continue
             seen.add(digest)
-            manifest = action.name.replace(tag=None, digest=digest)
+            manifest = name.replace(tag=None, digest=digest)
             try:
                 fetched = self._client.manifest(manifest)
                 document = read_manifest(fetched.content, fetched.media_type, f"the manifest of {manifest}")
@@ -55,7 +108,7 @@ class Verification:
                 pending += [entry.digest for entry in document.manifests]
                 continue
             for blob in (document.config, *document.layers):
-                size = self._size(action.name, blob)
+                size = self._size(name, blob)
                 total += size or 0
                 if size is None:
                     wrong.append(f"the blob {blob.digest.short} is missing")
@@ -65,12 +118,12 @@ class Verification:
                     wrong += self._config_problems(manifest, blob)
         if wrong:
             raise RegistryError(
-                f"{action.name} is not whole: {listed(dict.fromkeys(wrong))}",
+                f"{name} is not whole: {listed(dict.fromkeys(wrong))}",
                 code="incomplete",
-                host=action.name.registry,
+                host=name.registry,
                 hints=("push the image again, or remove the tag",),
             )
-        return a.describe(action).replace(size=total, note="every manifest and blob is there")
+        return total
 
     def _config_problems(self, manifest: Reference, config: Descriptor) -> list[str]:
         """Return what is wrong with the config of an image, which the registry has in this size."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from imq.engine.catalog.schema import Table
     from imq.engine.query.source import Estimator, TableProvider
+    from imq.engine.sources.action import Planner
     from imq.engine.sources.context import SourceContext
 
 NAME = "store"
@@ -32,6 +33,7 @@ class StoreSource:
         self._context = context
         tables = (IMAGES, LAYERS, HISTORY, CONTAINERS)
         self.tables: Mapping[str, TableProvider] = {table.name: self._native(table) for table in tables}
+        self.planners: Mapping[str, Planner] = {}  # the verbs plan for the store themselves
 
     def _native(self, table: Table) -> NativeTable:
         served = table.with_levels({UNPACKED: _SIZES.get(table.name, "")}).replace(source=NAME)

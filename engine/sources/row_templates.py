@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from imq.engine.catalog.schema import Raw
     from imq.engine.render.template.template import Piece
 
-    from .verb import Planning
+    from .action import PlanContext
 
 
 def is_template(text: str) -> bool:
@@ -20,17 +20,17 @@ def is_template(text: str) -> bool:
 
 
 def rendered(
-    query: ast.Rows, templates: Sequence[str], planning: Planning, hidden: Sequence[str] = ()
+    query: ast.Rows, templates: Sequence[str], context: PlanContext, hidden: Sequence[str] = ()
 ) -> list[tuple[tuple[str, ...], tuple[Raw, ...]]]:
     """Return what `rendered_pieces` does, each text in one piece."""
     return [
         (tuple("".join(piece.text for piece in pieces) for pieces in texts), row)
-        for texts, row in rendered_pieces(query, templates, planning, hidden)
+        for texts, row in rendered_pieces(query, templates, context, hidden)
     ]
 
 
 def rendered_pieces(
-    query: ast.Rows, templates: Sequence[str], planning: Planning, hidden: Sequence[str] = ()
+    query: ast.Rows, templates: Sequence[str], context: PlanContext, hidden: Sequence[str] = ()
 ) -> list[tuple[tuple[list[Piece], ...], tuple[Raw, ...]]]:
     """Return for each row of a query the pieces of each template, and the row's `hidden` columns of the store.
 
@@ -43,7 +43,7 @@ def rendered_pieces(
     from imq.engine.render.values import Manner
 
     parsed = [Template.parse(source) for source in templates]
-    select = planning.bind(query)
+    select = context.bind(query)
     if select.is_whole_rows:
         if isinstance(query, ast.Combination):
             query = ast.Query("", base=query, span=query.span)
@@ -52,8 +52,8 @@ def rendered_pieces(
         fields = template_fields(select.table, paths)
         query = query.replace(select=tuple(ast.Column(ast.Field((field.name,))) for field in fields))
     table = select.table if select.is_whole_rows else None
-    select, rows = planning.rows(query, hidden)
-    shown, manner = columns_of(select), Manner(planning.scope.now, planning.scope.zone)
+    select, rows = context.rows(query, hidden)
+    shown, manner = columns_of(select), Manner(context.scope.now, context.scope.zone)
     width = len(select.columns)
     return [
         (tuple(template.pieces(Row(shown, row[:width], table, manner)) for template in parsed), row[width:])

@@ -13,19 +13,18 @@ from imq.engine.oci.digest import Digest, is_digest
 from imq.engine.oci.reference import Reference
 from imq.engine.query.binder import needs_choice
 from imq.engine.query.visibility import check_seen
-from imq.engine.sources.store.source import NAME as STORE
+from imq.engine.sources.action import Failed
+from imq.engine.sources.action_options import bind_whole_rows, get_option
 from imq.grammar import ast
 from imq.grammar.errors import Conflict, InvalidReference, NotFound, RegistryError, StatementError, listed
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .base import Action, Fail, RemoveManifest, RemoveTag
-from .operands import said
-from .registry_targets import check_whole
+from .delete import RemoveManifest, RemoveTag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from .verb import Planning, Run
+    from imq.engine.sources.action import Action, PlanContext, RunQuery
 
 WITH_ITS_TAGS = "with its tags"
 _DIGEST_TAG = re.compile(r"(sha256|sha384|sha512)-([0-9a-f]{64,128})(?:\.[\w.-]+)?\Z", re.ASCII)
@@ -51,14 +50,14 @@ class Row(Record):
     gone: bool = False
 
 
-def plan_removal(act: ast.Act, planning: Planning) -> list[Action]:
+def plan_removal(act: ast.Act, context: PlanContext) -> list[Action]:
     """Return the removals of tags or manifests that a query gives, and a failure for each that must stay."""
     query = act.query
     assert query is not None
-    select = check_whole(act, planning)
+    select = bind_whole_rows(act, context)
     check_seen(select, act.verb, query.span)
     needs_choice(query, act.verb)
-    if (option := said(act, "platform")) is not None:
+    if (option := get_option(act, "platform")) is not None:
         raise StatementError(
             "platform takes images out of indexes of the store; in a registry an index is what it is",
             code="option",
@@ -66,18 +65,18 @@ def plan_removal(act: ast.Act, planning: Planning) -> list[Action]:
             hints=("to make one of fewer platforms there: index NAME, NAME as NAME, or copy … platform …",),
         )
     if select.table.name in ("tags", "images"):
-        return _tags(act, planning)
+        return _tags(act, context)
     if select.table.name == "manifests" and act.verb == "rm":
-        return _manifests(act, planning)
+        return _manifests(act, context)
     raise StatementError(
         f"{act.verb} takes tags or manifests of registries, not {select.table.name}", code="operand", span=query.span
     )
 
 
-def _tags(act: ast.Act, planning: Planning) -> list[Action]:
+def _tags(act: ast.Act, context: PlanContext) -> list[Action]:
     assert act.query is not None
-    chosen = _rows(planning.rows, ast.Query("", base=act.query, span=act.query.span))
-    if any(row.source == STORE for row in chosen):
+    chosen = _rows(context.rows, ast.Query("", base=act.query, span=act.query.span))
+    if any(row.source in {source.name for source in context.sources} for row in chosen):  # else it is a registry's host
         raise StatementError(
             f"{act.verb} works in one kind of place at a time: in the store, or in registries",
             code="operand",
@@ -85,7 +84,7 @@ def _tags(act: ast.Act, planning: Planning) -> list[Action]:
             hints=(f"say {act.verb} once for each",),
         )
     failures: list[Action] = [
-        Fail(act.verb, row.name, _without_manifest(row) if row.gone else _untold(row))
+        Failed(act.verb, row.name, _without_manifest(row) if row.gone else _untold(row))
         for row in chosen
         if row.gone or row.problem
     ]
@@ -96,19 +95,19 @@ def _tags(act: ast.Act, planning: Planning) -> list[Action]:
             if name.tag != row.tag or name.digest is not None:
                 raise InvalidReference(f"{row.tag!r} is not a tag")
         except InvalidReference as error:
-            failures.append(Fail(act.verb, row.name, error))
-    refused = {failure.target for failure in failures if isinstance(failure, Fail)}
+            failures.append(Failed(act.verb, row.name, error))
+    refused = {failure.target for failure in failures if isinstance(failure, Failed)}
     chosen = [row for row in chosen if row.name not in refused]
     if not chosen:
         return failures
     repositories = dict.fromkeys(row.repository for row in chosen)
     places = tuple(ast.Literal(repository) for repository in repositories)
     going = {row.name for row in chosen}
-    every = _rows(planning.lookup, ast.Query("tags", places))
+    every = _rows(context.lookup, ast.Query("tags", places))
     staying = [row for row in every if row.name not in going and not row.gone]
-    keep = _Staying(planning, staying, chosen)
+    keep = _Staying(context, staying, chosen)
     keep.look_for_subjects((row.repository, row.tag or "") for row in chosen)
-    together = said(act, WITH_ITS_TAGS) is not None
+    together = get_option(act, WITH_ITS_TAGS) is not None
     actions: dict[object, RemoveTag | RemoveManifest] = {}
     for row in chosen:
         assert row.digest is not None
@@ -118,18 +117,18 @@ def _tags(act: ast.Act, planning: Planning) -> list[Action]:
         if reason is None and together and index is not None:
             reason = f"is a part of {index.name}, which stays"
         if reason is not None:
-            failures.append(Fail(act.verb, row.name, _protected(row.name, reason)))
+            failures.append(Failed(act.verb, row.name, _protected(row.name, reason)))
         elif together:
             tags = [row.tag or "", *(other.tag or "" for other in others)]
             tags += [other.tag or "" for other in chosen if _shares(other, row) and other.repository == row.repository]
             manifest = Reference.parse(row.repository).replace(digest=Digest(row.digest))
             needed = tuple(keep.children_of(row))
-            actions[manifest] = RemoveManifest(manifest, tuple(sorted(set(tags))), needed, subject)
+            actions[manifest] = RemoveManifest(manifest, subject, needed, tuple(sorted(set(tags))))
         else:
             name, only_tag = Reference.parse(row.name), act.verb == "untag"
             needed = tuple(keep.needed(row, others, index, only_tag=only_tag))
             names = tuple(other.name for other in (*others, *([index] if index is not None else ())))
-            actions[name] = RemoveTag(name, Digest(row.digest), names, only_tag, needed, subject)
+            actions[name] = RemoveTag(name, subject, needed, Digest(row.digest), names, only_tag)
     return [*_subjects_first(actions.values()), *failures]
 
 
@@ -139,14 +138,14 @@ def _subjects_first(actions: Iterable[RemoveTag | RemoveManifest]) -> list[Actio
     return [*ordered]
 
 
-def _manifests(act: ast.Act, planning: Planning) -> list[Action]:
+def _manifests(act: ast.Act, context: PlanContext) -> list[Action]:
     assert act.query is not None
     columns = ("name", "repository", "digest", "tags", "subject", "problem")
-    chosen = _table(planning.rows, ast.Query("", base=act.query, span=act.query.span), columns)
+    chosen = _table(context.rows, ast.Query("", base=act.query, span=act.query.span), columns)
     repositories = tuple(ast.Literal(name) for name in dict.fromkeys(str(row[1]) for row in chosen))
     if not repositories:
         return []
-    every = _table(planning.lookup, ast.Query("manifests", repositories), (*columns, "media_type"))
+    every = _table(context.lookup, ast.Query("manifests", repositories), (*columns, "media_type"))
     going = {(row[1], row[2]) for row in chosen}
     types = {(row[1], row[2]): str(row[6] or "") for row in every}
     gone = [
@@ -157,16 +156,16 @@ def _manifests(act: ast.Act, planning: Planning) -> list[Action]:
         for row in every
         if row[2] and (row[1], row[2]) not in going
     ]
-    keep = _Staying(planning, rows, gone)
+    keep = _Staying(context, rows, gone)
     removed = {row.name: row for row in gone}
-    together = said(act, WITH_ITS_TAGS) is not None
+    together = get_option(act, WITH_ITS_TAGS) is not None
     actions: list[RemoveTag | RemoveManifest] = []
     failures: list[Action] = []
     for name, place, value, tags, about, problem in chosen:
         target, repository = str(name), str(place)
         if problem is not None or value is None:
             untold = Row(target, repository, None, None, "", str(problem))
-            failures.append(Fail(act.verb, target, _untold(untold)))
+            failures.append(Failed(act.verb, target, _untold(untold)))
             continue
         have = _texts(tags)
         subject, reason = keep.subject(repository, str(about)) if about is not None else (None, None)
@@ -177,30 +176,30 @@ def _manifests(act: ast.Act, planning: Planning) -> list[Action]:
         if (index := keep.index_of(repository, str(value))) is not None:
             reason = f"is a part of {index.name}, which stays"
         if reason is not None:
-            failures.append(Fail(act.verb, target, _protected(target, reason)))
+            failures.append(Failed(act.verb, target, _protected(target, reason)))
         elif have and not together:
             tagged = Conflict(
                 f"{target} has the tags {listed(have)}",
                 code="shared",
                 hints=("with its tags removes it with all of them",),
             )
-            failures.append(Fail(act.verb, target, tagged))
+            failures.append(Failed(act.verb, target, tagged))
         else:
             needed = tuple(keep.children_of(removed[target]))
-            actions.append(RemoveManifest(Reference.parse(target), tuple(have), needed, subject))
+            actions.append(RemoveManifest(Reference.parse(target), subject, needed, tuple(have)))
     return [*_subjects_first(actions), *failures]
 
 
 class _Staying:
     """What stays of the repositories of a removal, and what that needs of the rows that go."""
 
-    def __init__(self, planning: Planning, staying: Sequence[Row], going: Sequence[Row]) -> None:
-        self._planning = planning
+    def __init__(self, context: PlanContext, staying: Sequence[Row], going: Sequence[Row]) -> None:
+        self._context = context
         self._staying = staying
         self._going = going
         self._named = {(row.repository, row.digest): row for row in staying if row.digest is not None}
         self._removed = {(row.repository, row.digest) for row in going}
-        self._parts = _parts(planning, staying)
+        self._parts = _parts(context, staying)
         self._parts_going: Mapping[tuple[str, str], Sequence[Row]] | None = None
         self._looked_for: dict[tuple[str, str], str | None] = {}
 
@@ -285,7 +284,7 @@ class _Staying:
         self._looked_for.update(dict.fromkeys(keys))
         if not names:
             return
-        for row in _rows(self._planning.lookup, ast.Query("tags", tuple(ast.Literal(name) for name in names))):
+        for row in _rows(self._context.lookup, ast.Query("tags", tuple(ast.Literal(name) for name in names))):
             if row.gone:
                 continue
             reason = (
@@ -295,16 +294,16 @@ class _Staying:
 
     def _of_going(self) -> Mapping[tuple[str, str], Sequence[Row]]:
         if self._parts_going is None:
-            self._parts_going = _parts(self._planning, self._going)
+            self._parts_going = _parts(self._context, self._going)
         return self._parts_going
 
 
-def _table(run: Run, query: ast.Query, columns: Sequence[str]) -> list[tuple[str | int | float | None, ...]]:
+def _table(run: RunQuery, query: ast.Query, columns: Sequence[str]) -> list[tuple[str | int | float | None, ...]]:
     select = tuple(ast.Column(ast.Field((name,))) for name in columns)
     return run(query.replace(select=select), ())[1]
 
 
-def _rows(run: Run, query: ast.Query) -> list[Row]:
+def _rows(run: RunQuery, query: ast.Query) -> list[Row]:
     """Return tags, with those that are listed and have no manifest."""
     columns = tuple(ast.Column(ast.Field((name,))) for name in _COLUMNS)
     _, rows = run(query.replace(select=columns), ("_gone",))
@@ -326,7 +325,7 @@ def _rows(run: Run, query: ast.Query) -> list[Row]:
 _COLUMNS = ("name", "repository", "tag", "digest", "media_type", "problem", "source")
 
 
-def _parts(planning: Planning, rows: Iterable[Row]) -> Mapping[tuple[str, str], Sequence[Row]]:
+def _parts(context: PlanContext, rows: Iterable[Row]) -> Mapping[tuple[str, str], Sequence[Row]]:
     """Return what the indexes among rows are made of: by repository and digest, those that list it."""
     indexes = {
         f"{row.repository}@{row.digest}": row for row in rows if row.media_type in media_types.INDEXES and row.digest
@@ -334,7 +333,7 @@ def _parts(planning: Planning, rows: Iterable[Row]) -> Mapping[tuple[str, str], 
     parts: dict[tuple[str, str], list[Row]] = {}
     if indexes:
         query = ast.Query("platforms", tuple(ast.Literal(name) for name in indexes))
-        for repository, digest, name in _table(planning.lookup, query, ("repository", "digest", "name")):
+        for repository, digest, name in _table(context.lookup, query, ("repository", "digest", "name")):
             if digest is not None:
                 parts.setdefault((str(repository), str(digest)), []).append(indexes[str(name)])
     return parts

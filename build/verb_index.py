@@ -1,0 +1,40 @@
+"""Writes engine/actions/_index.py: which module has which verb, read from the modules themselves."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import runpy
+
+import imq.engine.actions
+from imq.engine.actions import _index
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+INDEX = os.path.join(HERE, os.pardir, "engine", "actions", "_index.py")
+
+
+def verb_index() -> str:
+    """Return the text of the index. A verb is a module of the package with the constant `VERB`."""
+    package = imq.engine.actions
+    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name != "_index")
+    modules = {name: importlib.import_module(f"{package.__name__}.{name}") for name in names}
+    verbs = {module.VERB.name: (name, module.VERB) for name, module in modules.items() if hasattr(module, "VERB")}
+    lines = [f'    "{verb}": "{module}",\n' for verb, (module, _) in sorted(verbs.items())]
+    removing = [f'"{name}"' for name, (_, verb) in sorted(verbs.items()) if verb.removes]
+    return (
+        '"""The verbs by name. Written by build/generate_docs.py from the modules of this package: do not edit."""\n\n'
+        f"MODULES = {{\n{''.join(lines)}}}\n"
+        '"""The module of each verb."""\n'
+        f"REMOVING = frozenset({{{', '.join(removing)}}})\n"
+        '"""The verbs after which something is gone."""\n'
+    )
+
+
+def write_verb_index() -> None:
+    """Write the index, and use it in this process."""
+    text = verb_index()
+    with open(INDEX, "w", encoding="utf-8") as target:
+        target.write(text)
+    _index.MODULES.clear()
+    _index.MODULES.update(runpy.run_path(INDEX)["MODULES"])

@@ -1,0 +1,59 @@
+"""The verb `copy`: copies images from registry to registry."""
+
+from __future__ import annotations
+
+from imq.engine.oci.reference import Reference
+from imq.engine.sources.action_options import get_option, get_option_values
+from imq.engine.sources.registry.copy import Copy
+from imq.engine.sources.row_templates import is_template
+from imq.grammar.errors import StatementError
+from imq.grammar.record import TYPE_CHECKING
+
+from .destinations import destinations, namespace_of
+from .operands import get_platforms, resolve_references
+from .verb import OperandKind, Verb
+
+if TYPE_CHECKING:
+    from imq.engine.sources.action import Action, PlanContext
+    from imq.grammar import ast
+
+
+def _plan_copy(act: ast.Act, context: PlanContext) -> list[Action]:
+    to = get_option_values(act, "to", context)
+    if len(to) != 1:
+        raise StatementError(
+            "copy needs one place to copy to",
+            code="operand",
+            span=act.span,
+            hints=("such as: copy redis:7 to registry.local:5000/team/redis:7",),
+        )
+    platforms, _ = get_platforms(act, context)
+    try:
+        if not is_template(to[0]):
+            namespace_of(to[0])  # what is no name is refused before anything is asked
+        sources, failures = resolve_references(act, context)
+        places = destinations(sources, to[0], context)
+    except StatementError as problem:
+        given = get_option(act, "to")
+        problem.span = problem.span or (given.span if given else None)
+        raise
+    taken: dict[Reference, Reference] = {}
+    for source, target in zip(sources, places, strict=True):
+        if taken.setdefault(target, source) != source:
+            raise StatementError(
+                f"both {taken[target]} and {source} would be copied to {target}", code="operand", span=act.span
+            )
+    referrers = get_option(act, "with referrers") is not None
+    return [*(Copy(source, target, platforms, referrers) for target, source in taken.items()), *failures]
+
+
+VERB = Verb(
+    "copy",
+    "Copy images from registry to registry without storing them here, indexes whole; to takes a name, a host or "
+    "namespace below which names are kept, or a template. With referrers, signatures, attestations and bills of "
+    "materials go along.",
+    "copy redis:7, alpine:3.19 to registry.local:5000/mirror",
+    OperandKind.NAMES,
+    options=("platform", "to", "with referrers", "dry run"),
+    plan=_plan_copy,
+)

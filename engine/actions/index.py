@@ -1,0 +1,50 @@
+"""The verb `index`: creates an index of several images in a registry."""
+
+from __future__ import annotations
+
+from imq.engine.oci.reference import Reference
+from imq.engine.sources.action_options import get_option_values, parse_tag_name
+from imq.grammar import ast
+from imq.grammar.errors import StatementError
+from imq.grammar.record import TYPE_CHECKING
+
+from .operands import find_planner
+from .verb import OperandKind, Verb
+
+if TYPE_CHECKING:
+    from imq.engine.sources.action import Action, PlanContext
+
+_EXAMPLE = "index tags of registry.local:5000/team/app where tag like v1-* as registry.local:5000/team/app:v1"
+
+
+def _plan_index(act: ast.Act, context: PlanContext) -> list[Action]:
+    names = get_option_values(act, "as", context)
+    if len(names) != 1:
+        raise StatementError(
+            "index needs one name for what it makes", code="operand", span=act.span, hints=(f"such as: {_EXAMPLE}",)
+        )
+    parse_tag_name(names[0])  # an invalid name is refused before anything is requested
+    query = act.query or ast.Query("tags", tuple(_tagged_operands(act, context)), span=act.span)
+    act = act.replace(references=(), query=query)
+    planner = find_planner(act, context)
+    if planner is None:
+        raise StatementError(
+            "index takes images of registries", code="operand", span=query.span, hints=(f"such as: {_EXAMPLE}",)
+        )
+    return planner(act, context)
+
+
+def _tagged_operands(act: ast.Act, context: PlanContext) -> list[ast.Literal]:
+    """Return the names that the statement gives, each with its tag."""
+    names = zip(context.literals(act.references), act.references, strict=True)
+    return [ast.Literal(str(Reference.parse(text).with_default_tag()), span=node.span) for text, node in names]
+
+
+VERB = Verb(
+    "index",
+    "Make one image for several platforms, in a registry, of images that are there.",
+    _EXAMPLE,
+    OperandKind.NAMES,
+    options=("as", "dry run"),
+    plan=_plan_index,
+)

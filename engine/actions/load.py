@@ -1,0 +1,99 @@
+"""The verb `load`: stores the images of an archive or of an OCI layout."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+from imq.engine.oci.config import Config
+from imq.engine.progress import weighed
+from imq.engine.sources.action import Outcome
+from imq.grammar.errors import ImqError, NotFound
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .output_paths import label_transfer, resolve_path
+from .verb import OperandKind, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imq.engine.oci.digest import Digest
+    from imq.engine.sources.action import Action, ExecutionContext, PlanContext
+    from imq.engine.store.store import Store
+    from imq.grammar import ast
+
+
+class Load(Record):
+    """Store the images of an archive (docker's or OCI) or of a folder with an OCI layout."""
+
+    path: str
+
+    def describe(self) -> Outcome:
+        """Return the path."""
+        return Outcome("load", self.path)
+
+    def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
+        """Store the images, then name all of them in one transaction."""
+        from imq.engine.store.load import load  # tarfile
+
+        with context.store.ingest() as ingest:
+            watch = partial(weighed, context.progress, label_transfer("load", self.path))
+            images = load(self.path, ingest, watch)
+            ingest.sync()
+            with context.store.change(ingest.contents) as transaction:
+                for image in images:
+                    descriptor = image.descriptor
+                    if image.held:
+                        descriptor, _ = transaction.hold(descriptor, image.held)
+                    for name in image.names:
+                        transaction.name(name, descriptor, None, context.clock())
+                    if not image.names:
+                        transaction.keep(descriptor, context.clock())
+        for image in images:
+            for warning in _config_problems(context.store, image.id):
+                context.progress.warn(warning)
+            target = ", ".join(map(str, image.names)) or "<none>"
+            yield Outcome("load", target, image.id)
+            for problem in image.problems:
+                yield Outcome("load", target, image.id, error=problem)
+
+
+def _config_problems(store: Store, config: Digest) -> tuple[str, ...]:
+    """Return what other tools reject in a config; nothing for a blob that is no config."""
+    try:
+        return Config.read(store.read(config), f"the config {config.short}").problems
+    except ImqError:
+        return ()
+
+
+def _plan_load(act: ast.Act, context: PlanContext) -> list[Action]:
+    paths: list[str] = []
+    for text, node in zip(context.literals(act.references), act.references, strict=True):
+        path = resolve_path(text, context)
+        found = [path] if os.path.lexists(path) or not any(sign in path for sign in "*?[") else sorted(glob(path))
+        if not found:
+            raise NotFound(f"no file is like {text}", code="no-such-file", span=node.span)
+        paths += found
+    return [Load(path) for path in dict.fromkeys(paths)]
+
+
+def glob(pattern: str) -> list[str]:
+    """Return the paths that a pattern means."""
+    from glob import glob as paths_like  # with fnmatch and re, which other statements do without
+
+    return paths_like(pattern, recursive=True)
+
+
+VERB = Verb(
+    "load",
+    "Take in the images of an archive that docker save, podman save or imq save wrote, or of an OCI layout.",
+    'load "images.tar"',
+    OperandKind.PATHS,
+    options=("dry run",),
+    docker_differences=(
+        "An archive may be packed with gzip, zstd, bzip2 or xz. What index.json and manifest.json list is joined. "
+        "Of an index the images that are whole are taken in, and each of the others is reported. Archives of "
+        "format 1.0, which have repositories in their place, are taken as docker 20.10 takes them."
+    ),
+    plan=_plan_load,
+)

@@ -1,0 +1,40 @@
+"""Outcomes as a set of rows."""
+
+from __future__ import annotations
+
+from imq.engine.result import Column, RowSet, exit_code_of
+from imq.engine.sources.action import OUTCOMES
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imq.engine.sources.action import Outcome
+    from imq.grammar import ast
+
+
+def outcome_rows(results: Sequence[Outcome], output: ast.Output, form: str) -> RowSet:
+    """Return outcomes as rows for an output format: those for programs get all columns, others those with values."""
+    from imq.engine.render.formats import form_named
+
+    rows = [result.row() for result in results]
+    every = output.template is not None or form_named(output.form or form).whole
+    kept = [
+        (place, field)
+        for place, field in enumerate(OUTCOMES.fields)
+        if every
+        or field.name in ("action", "target")
+        or (field.name != "message" and any(row[place] is not None for row in rows))
+    ]
+    errors = tuple(result.error for result in results if result.error is not None)
+    code = 0
+    if errors:  # some items failed; when all did, what they needed decides
+        code = 1 if len(errors) < len(results) else exit_code_of(errors)
+    return RowSet(
+        tuple(Column(field.name, field.heading, field.type, field) for _, field in kept),
+        [tuple(row[place] for place, _ in kept) for row in rows],
+        output,
+        OUTCOMES,
+        errors=errors,
+        exit_code=code,
+    )

@@ -1,0 +1,81 @@
+"""Writing the files of actions: those of `save` and `export`."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+
+from imq.engine.sources.action import Outcome
+from imq.grammar.errors import Conflict
+from imq.grammar.record import TYPE_CHECKING, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from imq.engine.atomic_writer import OutputFile
+    from imq.engine.sources.action import Action, ExecutionContext
+
+_REPLACED = {
+    "": "",
+    "file": ", in the place of the file that is there",
+    "folder": ", in the place of the folder that is there",
+    "stream": ", into what is there",
+}
+
+
+class FileAction(Record):
+    """An action that writes `path`. `existing` is what was there when it was planned: see `kind_of_output`.
+
+    With `force` it is replaced without confirmation.
+    """
+
+    path: str
+    existing: str
+    force: bool
+
+    def describe(self) -> Outcome:
+        """Return how the action is listed before it is executed."""
+        raise NotImplementedError
+
+    def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
+        """Execute the action and yield its outcomes."""
+        raise NotImplementedError
+
+    def describe_existing(self) -> str:
+        """Return the end of the note of a plan about what exists at the path."""
+        return _REPLACED[self.existing]
+
+
+def unconfirmed_overwrites(actions: Iterable[Action]) -> list[str]:
+    """Return the paths of files that actions replace without `force`: the user has to confirm that."""
+    writes = (action for action in actions if isinstance(action, FileAction))
+    return [action.path for action in writes if action.existing == "file" and not action.force]
+
+
+@contextmanager
+def open_output_file(action: FileAction, size: int | None) -> Iterator[OutputFile]:
+    """Yield the file that an action writes. It appears at its path when the block ends without an error.
+
+    Missing folders are made. `size` is how many bytes it may take, for the error of a full disk. Raises `Conflict` for
+    a file that was created after the action was planned.
+    """
+    from imq.engine.atomic_writer import made_folders, open_output
+    from imq.engine.store.atomic_files import ELSEWHERE, told
+
+    folder = os.path.dirname(os.path.realpath(action.path))
+    replace = action.force or action.existing == "file"
+    with told(f"write {action.path}", folder, size, ELSEWHERE):
+        try:
+            with made_folders(folder), open_output(action.path, replace=replace) as target:
+                yield target
+        except FileExistsError:
+            raise created_meanwhile(action) from None
+
+
+def created_meanwhile(action: FileAction) -> Conflict:
+    """Return the error for a file or folder that was created at the path after the action was planned."""
+    return Conflict(
+        f"{action.path} was made by another program since this was planned",
+        code="exists",
+        hints=("it was left as it is; run the statement again",),
+    )

@@ -1,0 +1,108 @@
+"""The verb `prune`: removes images of the store that are dangling and not in use, and blobs that no image needs."""
+
+from __future__ import annotations
+
+from imq.engine.sources.action import Outcome
+from imq.engine.sources.store.source import NAME as STORE
+from imq.engine.store.unindexed import unshown
+from imq.grammar import ast
+from imq.grammar.errors import StatementError
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .operands import Target, resolve_targets, whole_image_query
+from .rm import plan_removals
+from .verb import OperandKind, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imq.engine.sources.action import Action, ExecutionContext, PlanContext
+
+
+class CollectGarbage(Record):
+    """Remove the blobs that no image reaches, and what failed transfers left."""
+
+    def describe(self) -> Outcome:
+        """Return the blobs, without their number."""
+        return Outcome("collect", "blobs that no image reaches")
+
+    def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
+        """Remove the blobs. Raises the error of an image that cannot be read, which may need any of them."""
+        with context.store.change() as transaction:
+            transaction.thorough = True
+        if transaction.withheld is not None:
+            raise transaction.withheld
+        freed = transaction.freed
+        count = len(freed.blobs)
+        yield Outcome(
+            "collect",
+            f"{count} blob{'' if count == 1 else 's'} that no image reaches",
+            size=freed.size + freed.begun,
+            note="with what was left of downloads that broke off" if freed.begun else None,
+        )
+
+
+def _expand_prune(act: ast.Act) -> ast.Act:
+    """Return what a prune is short for: its query, of the images that are dangling and not in use."""
+    query = act.query
+    if query is None:
+        here = (ast.Literal(STORE),)  # whatever source is asked unless one is named
+        query = ast.Query("images", sources=here, order=(ast.Ordering(ast.Field(("created",))),))
+    elif isinstance(query, ast.Combination):
+        query = ast.Query("", base=query, span=query.span)
+    unused = (ast.Field(("dangling",)), ast.Not(ast.Phrase("in use")))
+    asked = (query.where,) if query.where is not None else ()
+    return act.replace(query=query.replace(where=ast.And((*unused, *asked))))
+
+
+def _plan_prune(act: ast.Act, context: PlanContext) -> list[Action]:
+    if act.references:
+        name = context.literals(act.references[:1])[0]
+        error = StatementError(
+            "prune takes no names: it removes what nothing needs",
+            code="operand",
+            span=act.references[0].span,
+            hints=(f"to remove an image: rm {name}", "or say which of the unused ones: prune images where …"),
+        )
+        error.replacement = "images where" if name.lower() == "where" else f"images where {name}"
+        raise error
+    if act.query is not None:
+        whole_image_query(act, context)
+        if context.bind(act.query).table.is_staged:
+            raise StatementError(
+                "prune is about the store: registries say of no image whether it is needed",
+                code="operand",
+                span=act.query.span,
+                hints=("tags are taken away there by rm tags of REPOSITORY where …",),
+            )
+        context.store.check_collectable()
+        return plan_removals(resolve_targets(_expand_prune(act), context), context, force=True)
+    context.store.check_collectable()
+    wanted = resolve_targets(_expand_prune(act), context)
+    unread = context.store.index.unreadable()
+    for entry in unshown(context.store):
+        if entry.descriptor.digest in unread:
+            continue
+        if entry.name is None or entry.name.tag is None:
+            root = entry.descriptor.digest
+            wanted.append(Target(str(entry.name) if entry.name else None, root, root, every=True))
+    return [*plan_removals(wanted, context, force=True), CollectGarbage()]
+
+
+VERB = Verb(
+    "prune",
+    "Remove the images that are dangling and not in use: of a query, or all, with what failed transfers left.",
+    "prune images where older than 7d",
+    OperandKind.IMAGES,
+    options=("dry run",),
+    removes=True,
+    needs_confirmation=True,
+    operand_optional=True,
+    expand=_expand_prune,
+    docker_differences=(
+        "Images that are known by a digest alone are dangling, and go, as in docker. What failed transfers left "
+        "goes too. For docker's prune -a: rm images where not in use. While an image cannot be read, prune is "
+        "refused: any blob may be needed by it."
+    ),
+    plan=_plan_prune,
+)

@@ -1,0 +1,80 @@
+"""The verb `pull`: fetches images and artifacts from registries into the store."""
+
+from __future__ import annotations
+
+from imq.engine.oci.platform import Platform
+from imq.engine.oci.reference import Reference
+from imq.engine.sources.action import Outcome
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .operands import get_platforms, resolve_references
+from .verb import OperandKind, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imq.engine.registry.mirrors import Fetcher
+    from imq.engine.registry.transfer.pull import Pulled
+    from imq.engine.sources.action import Action, ExecutionContext, PlanContext
+    from imq.engine.store.ingest import Ingest
+    from imq.grammar import ast
+
+
+class Pull(Record):
+    """Fetch an image: for these platforms, or with `every` for all. Without either: for that of this machine."""
+
+    reference: Reference
+    platforms: tuple[Platform, ...] = ()
+    every: bool = False
+
+    def describe(self) -> Outcome:
+        """Return the reference with the platforms."""
+        platforms = "all platforms" if self.every else ", ".join(map(str, self.platforms))
+        return Outcome("pull", str(self.reference), note=f"for {platforms}" if platforms else None)
+
+    def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
+        """Fetch the image, then give it its name in one transaction of the store."""
+        client = context.image_reader()
+        with context.store.ingest(lazily=context.lazily) as ingest:
+            pulled = self._pull(context, client, ingest)
+            ingest.sync()
+            with context.store.change(ingest.contents) as transaction:
+                manifest, grown = pulled.manifest, False
+                if pulled.keeps:
+                    manifest, grown = transaction.hold(manifest, pulled.held)
+                set_name = transaction.name if self.reference.tag is not None else transaction.name_by_digest
+                is_new = set_name(self.reference, manifest, pulled.digest, context.clock())
+        for warning in (*pulled.warnings, *context.take_mirror_warnings()):
+            context.progress.warn(warning)
+        kind = pulled.artifact or ("platforms" if grown else "image")
+        notes = [f"downloaded newer {kind}" if is_new or grown else f"{kind} is up to date", *pulled.warnings]
+        id_ = pulled.config.digest if pulled.config is not None else None
+        yield Outcome("pull", str(self.reference), id_, pulled.fetched, note="; ".join(notes))
+
+    def _pull(self, context: ExecutionContext, client: Fetcher, ingest: Ingest) -> Pulled:
+        """Fetch the blobs. When the name is that of an index in the store, the images are added to that index."""
+        from imq.engine.registry.transfer.pull import pull, pull_index
+
+        if self.every or len(self.platforms) > 1:
+            return pull_index(client, self.reference, self.platforms, ingest, context.progress, jobs=context.jobs)
+        platform = self.platforms[0] if self.platforms else None
+        kept = context.store.root_of(self.reference)
+        return pull(client, self.reference, platform, ingest, context.progress, jobs=context.jobs, kept=kept)
+
+
+def _plan_pull(act: ast.Act, context: PlanContext) -> list[Action]:
+    platforms, every = get_platforms(act, context)
+    references, failures = resolve_references(act, context)
+    names = dict.fromkeys(reference.without_idle_tag() for reference in references)
+    return [*(Pull(name, platforms, every) for name in names), *failures]
+
+
+VERB = Verb(
+    "pull",
+    "Fetch images from their registries, and artifacts; layers that are here already do not travel. Of several"
+    " platforms one is taken; more of them, or all, with the index that names them.",
+    "pull redis:7 platform linux/amd64, linux/arm64",
+    OperandKind.NAMES,
+    options=("platform", "dry run"),
+    plan=_plan_pull,
+)

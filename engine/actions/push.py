@@ -1,0 +1,211 @@
+"""The verb `push`: sends images of the store to registries."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.manifest import Descriptor, Index, read_manifest
+from imq.engine.oci.platform import Platform
+from imq.engine.oci.reference import Reference, read_name
+from imq.engine.sources.action import Outcome, RegistryWrite
+from imq.engine.sources.action_options import get_option, parse_tag_name
+from imq.engine.sources.row_templates import is_template, rendered
+from imq.grammar.errors import DigestMismatch, ImqError, RegistryError, StatementError
+from imq.grammar.record import TYPE_CHECKING
+
+from .destinations import name_below, namespace_of
+from .operands import (
+    TARGET_COLUMNS,
+    Target,
+    get_platforms,
+    query_of_names,
+    resolve_each_target,
+    target_of_row,
+    target_query,
+)
+from .verb import OperandKind, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from imq.engine.sources.action import Action, ExecutionContext, PlanContext
+    from imq.engine.store.store import Store
+    from imq.grammar import ast
+
+_REJECTED_CONTENT = frozenset(
+    {
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.CONFLICT,
+        HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+    }
+)
+"""Statuses with which registries respond to content that does not match its digest."""
+
+
+class Push(RegistryWrite):
+    """Send an image of the store to a registry, under the name `reference`. Without `platforms` an index is whole."""
+
+    reference: Reference
+    root: Digest
+    id: Digest
+    platforms: tuple[Platform, ...] = ()
+
+    def describe(self) -> Outcome:
+        """Return the name with the image and the platforms."""
+        note = f"for {', '.join(map(str, self.platforms))}" if self.platforms else None
+        return Outcome("push", str(self.reference), self.id, note=note)
+
+    def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
+        """Send the image, then record the digest that the registry has under this name."""
+        from imq.engine.oci.index_subset import Selection
+        from imq.engine.registry.transfer.push import push
+        from imq.engine.sources.registry.copy import describe_skipped_layers
+
+        store = context.store
+        content = store.read(self.root)
+        document = read_manifest(content)
+        top = Descriptor(document.media_type, self.root, len(content))
+        selection = Selection(self.reference, store.read, lambda config: store.read(config.digest))
+        selected = selection.of(top, self.platforms)
+        rewritten = {selected.descriptor.digest: selected.content} if selected.content is not None else {}
+        is_whole = selected.descriptor.digest == self.root
+        try:
+            pushed = push(
+                context.client(),
+                self.reference,
+                selected.descriptor,
+                _PushContent(store, rewritten),
+                context.progress,
+                jobs=context.jobs,
+                absent=store.absent(self.root) if is_whole and isinstance(document, Index) else {},
+            )
+        except (RegistryError, DigestMismatch) as error:  # a rejection may be due to a damaged blob of the store
+            if isinstance(error, RegistryError) and error.status not in _REJECTED_CONTENT:
+                raise
+            raise self._find_damage(store, error) from None
+        for warning in selected.warnings:
+            context.progress.warn(warning)
+        with store.change() as transaction:
+            entry = transaction.named(self.reference)
+            if entry is not None and entry.descriptor.digest == self.root:
+                set_at = entry.set_at or context.clock()
+                transaction.name(self.reference, entry.descriptor, pushed.manifest.digest, set_at)
+        skipped = [describe_skipped_layers(pushed.skipped)] if pushed.skipped else []
+        note = "; ".join([f"digest: {pushed.manifest.digest}", *skipped, *selected.warnings])
+        yield Outcome("push", str(self.reference), self.id, pushed.sent, note=note)
+
+    def _find_damage(self, store: Store, error: ImqError) -> ImqError:
+        """Return the error of the damaged blob of the image, if there is one; else `error`."""
+        from imq.engine.store.measure import blame
+
+        rows = store.index.connection.execute("SELECT digest FROM reach WHERE root = ?", (self.root,))
+        found = blame(store, [Digest(digest) for (digest,) in rows], error)
+        if found is not error:
+            again = f"verify {self.id.short} repair fetches it again where the image came from, and so does a pull"
+            found.hints = (again, "nothing of it is named in the registry yet: push again then")
+        return found
+
+
+class _PushContent:
+    """The blobs of the store, and documents that were rewritten for the push."""
+
+    def __init__(self, store: Store, rewritten: Mapping[Digest, bytes]) -> None:
+        self._store = store
+        self._rewritten = rewritten
+        self.open = store.open_blob
+
+    def read(self, digest: Digest) -> bytes:
+        """Return a document."""
+        return self._rewritten[digest] if digest in self._rewritten else self._store.read(digest)
+
+
+def _plan_push(act: ast.Act, context: PlanContext) -> list[Action]:
+    to = get_option(act, "to")
+    platforms, _ = get_platforms(act, context)
+    try:
+        if to is None:
+            found, failures = resolve_each_target(act, context)
+            named = [(_own_name(target, act), target) for target in found]
+        else:
+            named, failures = _named_by(act, context.literals(to.values)[0], context)
+    except StatementError as problem:
+        problem.span = problem.span or (to.span if to is not None else None)
+        raise
+    taken: dict[Reference, Target] = {}
+    for name, target in named:
+        other = taken.setdefault(name, target)
+        if other.root != target.root:
+            raise _several(name, f"{_called(other)} and {_called(target)}", act)
+    return _once([Push(name, target.root, target.id, platforms) for name, target in named]) + failures
+
+
+def _named_by(act: ast.Act, text: str, context: PlanContext) -> tuple[list[tuple[Reference, Target]], list[Action]]:
+    """Return each image that is pushed with the name that `to` gives it, and a failure for each that is not here."""
+    if is_template(text):
+        query = target_query(act, context) if act.query is not None else query_of_names(act, context)
+        made = [(made_of, target_of_row(row)) for (made_of,), row in rendered(query, (text,), context, TARGET_COLUMNS)]
+        return [(_tagged_as(target, made_of), target) for made_of, target in made], []
+    found, failures = resolve_each_target(act, context)
+    if (place := namespace_of(text)) is not None:
+        return [(name_below(place, _own_name(target, act)), target) for target in found], failures
+    name = parse_tag_name(text)
+    if len({target.root for target in found}) + len(failures) > 1:
+        raise _several(name, f"{len(found) + len(failures)} images", act)
+    return [(name, target) for target in found], failures
+
+
+def _tagged_as(target: Target, text: str) -> Reference:
+    """Return the name that a template made of an image, with the image's own tag when it made none."""
+    name = Reference.parse(text)
+    own = read_name(target.name) if target.name is not None else None
+    if name.tag is None and name.digest is None and isinstance(own, Reference):
+        return name.replace(tag=own.tag).with_default_tag()
+    return parse_tag_name(text)
+
+
+def _own_name(target: Target, act: ast.Act) -> Reference:
+    """Return the name that an image has, to be pushed as or to keep; raises when it has none."""
+    name = read_name(target.name) if target.name is not None else None
+    if not isinstance(name, Reference) or name.tag is None:
+        raise StatementError(
+            f"{_called(target)} has no name to be pushed as",
+            code="operand",
+            span=act.span,
+            hints=("give it one, with its tag: push ID to NAME:TAG",),
+        )
+    return name
+
+
+def _called(target: Target) -> str:
+    return target.name or target.id.short
+
+
+def _several(name: Reference, images: str, act: ast.Act) -> StatementError:
+    return StatementError(
+        f"{images} would be pushed to {name}, and a name can go to one image",
+        code="operand",
+        span=act.span,
+        hints=(
+            "leave the tag out to keep the names: push images where … to registry.local:5000/team",
+            'or make a name for each: push images where … to "host/{{.Repository}}:{{.Tag}}"',
+        ),
+    )
+
+
+def _once(pushes: list[Push]) -> list[Action]:
+    """Return each push once: the platforms of an index, which are rows of their own, go together."""
+    first = {(push.reference, push.root): push for push in reversed(pushes)}
+    return [*reversed(first.values())]
+
+
+VERB = Verb(
+    "push",
+    "Send images to the registries in their names; to takes another name for one image, a host or namespace below"
+    " which names are kept, or a template. An index goes whole, unless platforms are named.",
+    "push team/app:1 to registry.local:5000/team/app:1",
+    OperandKind.IMAGES,
+    options=("platform", "to", "dry run"),
+    plan=_plan_push,
+)

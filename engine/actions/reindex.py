@@ -1,0 +1,49 @@
+"""The verb `reindex`: derives the index of the store again from its blobs."""
+
+from __future__ import annotations
+
+from imq.engine.progress import counted
+from imq.engine.sources.action import Outcome
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .verb import OperandKind, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imq.engine.sources.action import Action, ExecutionContext, PlanContext
+    from imq.grammar import ast
+
+
+class Reindex(Record):
+    """Derive the index again from the blobs."""
+
+    def describe(self) -> Outcome:
+        """Return the index."""
+        return Outcome("reindex", "the index")
+
+    def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
+        """Derive the index, then measure all layers."""
+        store = context.store
+        store.reindex()
+        report = counted(context.progress, "unpack", len(store.unmeasured()))
+        problems = store.measure(context.jobs, report=report)
+        count = store.index.connection.execute("SELECT count(*) FROM image").fetchone()[0]
+        yield self.describe().replace(note=f"{count} images")
+        for problem in problems:
+            yield Outcome("measure", "a layer", error=problem)
+
+
+def _plan_reindex(_act: ast.Act, _context: PlanContext) -> list[Action]:
+    return [Reindex()]
+
+
+VERB = Verb(
+    "reindex",
+    "Derive the index again from the blobs of the store.",
+    "reindex",
+    OperandKind.NOTHING,
+    options=("dry run",),
+    operand_optional=True,
+    plan=_plan_reindex,
+)

@@ -1,0 +1,142 @@
+"""The verb `tag`: gives images further names."""
+
+from __future__ import annotations
+
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.reference import Reference
+from imq.engine.sources.action import Outcome, StoreAction
+from imq.engine.sources.action_options import get_option_values, parse_tag_name
+from imq.engine.sources.row_templates import rendered
+from imq.grammar import ast
+from imq.grammar.errors import NotFound, StatementError
+from imq.grammar.record import TYPE_CHECKING
+
+from .operands import TARGET_COLUMNS, Target, find_planner, resolve_targets, target_of_row, target_query
+from .untag import has_changed
+from .verb import OperandKind, Verb
+
+if TYPE_CHECKING:
+    from imq.engine.sources.action import Action, PlanContext
+    from imq.engine.store.transaction import Change
+
+
+class Tag(StoreAction):
+    """Give an image a name. `moves_from` is the id of the image that loses the name, if there is one."""
+
+    name: Reference
+    root: Digest
+    id: Digest
+    moves_from: Digest | None = None
+
+    def describe(self) -> Outcome:
+        """Return the name with the image, and the image that loses the name."""
+        note = f"moves from {self.moves_from.short}" if self.moves_from else None
+        return Outcome("tag", str(self.name), self.id, note=note)
+
+    def apply(self, transaction: Change, now: int) -> Outcome:
+        """Give the name, unless it is that of yet another image now, or the image is gone."""
+        holder = transaction.named(self.name)
+        if (
+            holder is not None
+            and holder.descriptor.digest != self.root
+            and not transaction.means(holder, self.moves_from)
+        ):
+            raise has_changed(str(self.name))
+        source = next(iter(transaction.of(self.root)), None)
+        if source is None:
+            raise has_changed(self.id.short)
+        same_repository = source.name is not None and source.name.canonical_name == self.name.canonical_name
+        is_new = transaction.name(self.name, source.descriptor, source.digest if same_repository else None, now)
+        note = f"moved from {self.moves_from.short}" if self.moves_from else None
+        return Outcome("tag", str(self.name), self.id, note=note if is_new else "it had the name already")
+
+
+def _plan_tag(act: ast.Act, context: PlanContext) -> list[Action]:
+    names, act = get_new_names(act, context, "tag needs a name to give", "tag redis:7 as team/cache:stable")
+    if (planner := find_planner(act, context)) is not None:
+        return planner(_with_name(act, names[0]), context)
+    if act.query is not None:
+        return _plan_tags_by_template(act, names[0], context)
+    if len(act.references) == 1 and (planned := _plan_elsewhere(act, names[0], context)):
+        return planned
+    found = resolve_targets(act, context)
+    if len(found) != 1:
+        raise StatementError("one image can be given one name", code="operand", span=act.span)
+    return [plan_tag(parse_tag_name(names[0]), found[0], context)]
+
+
+def _with_name(act: ast.Act, name: str) -> ast.Act:
+    """Return the statement with the name as its option `as`, which is where planners of sources look for it."""
+    options = tuple(option for option in act.options if option.name != "as")
+    return act.replace(options=(*options, ast.Option("as", (ast.Literal(name, quoted=True),))))
+
+
+def _plan_elsewhere(act: ast.Act, name: str, context: PlanContext) -> list[Action]:
+    """Return the plan of a source that has the image, when the store does not; empty when there is none."""
+    (text,) = context.literals(act.references)
+    try:
+        context.store.find(text)
+    except NotFound:
+        planners = (source.planners.get(act.verb) for source in context.sources if source.holds(text))
+        plans = (planner(_with_name(act, name), context) for planner in planners if planner is not None)
+        return next(filter(None, plans), [])
+    return []
+
+
+def get_new_names(act: ast.Act, context: PlanContext, missing: str, example: str) -> tuple[list[str], ast.Act]:
+    """Return what `as` says, and the action without it; docker's own order is: tag SOURCE TARGET."""
+    names = get_option_values(act, "as", context)
+    if not names and len(act.references) == 2:
+        names = context.literals(act.references[1:])
+        act = act.replace(references=act.references[:1])
+    if not names:
+        raise StatementError(missing, code="operand", span=act.span, hints=(f"such as: {example}",))
+    return names, act
+
+
+def plan_tag(name: Reference, target: Target, context: PlanContext) -> Tag:
+    """Return the action that gives an image of the store a name."""
+    try:
+        holder = context.store.find(str(name))
+    except NotFound:
+        return Tag(name, target.root, target.id)
+    moves = holder.name is not None and holder.root != target.root
+    return Tag(name, target.root, target.id, holder.id if moves else None)
+
+
+def _plan_tags_by_template(act: ast.Act, source: str, context: PlanContext) -> list[Action]:
+    """Return a tag for each row of the query, its name written by a template of the row."""
+    return [plan_tag(name, target, context) for name, target in names_by_template(act, source, context)]
+
+
+def names_by_template(act: ast.Act, source: str, context: PlanContext) -> list[tuple[Reference, Target]]:
+    """Return each row of an action's query with the name that a template makes of it; a name can go to one image."""
+    given: dict[Reference, Target] = {}
+    named: list[tuple[Reference, Target]] = []
+    done: set[tuple[Reference, str | None]] = set()
+    for (text,), row in rendered(target_query(act, context), (source,), context, TARGET_COLUMNS):
+        target = target_of_row(row)
+        name = parse_tag_name(text)
+        earlier = given.setdefault(name, target)
+        if earlier.root != target.root:
+            raise StatementError(
+                f'the template gives "{name}" to two images: {earlier.id.short} and {target.id.short}',
+                code="ambiguous-name",
+                span=act.span,
+                hints=("put something into it that differs, such as {{.Tag}}",),
+            )
+        if (name, target.name) not in done:  # the platforms of an index are rows of their own
+            done.add((name, target.name))
+            named.append((name, target))
+    return named
+
+
+VERB = Verb(
+    "tag",
+    "Give an image a name; a name that another image has moves. Over a query the name is a template.",
+    "tag redis:7 as team/cache:stable",
+    OperandKind.IMAGES,
+    options=("as", "dry run"),
+    docker_differences=("The image that loses the name stays, without one when it was its last."),
+    plan=_plan_tag,
+)

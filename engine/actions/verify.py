@@ -1,0 +1,95 @@
+"""The verb `verify`: hashes every blob of images again and unpacks their layers."""
+
+from __future__ import annotations
+
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.reference import Reference
+from imq.engine.sources.action import Outcome
+from imq.engine.sources.action_options import get_option
+from imq.engine.store.layout import places_of
+from imq.grammar import ast
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .operands import find_planner, resolve_each_target
+from .verb import OperandKind, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imq.engine.sources.action import Action, ExecutionContext, PlanContext
+    from imq.engine.store.verify import StoreVerifier
+
+
+class Verify(Record):
+    """Verify every blob of an image. With `repair` damaged and missing ones are fetched again from `repositories`."""
+
+    name: str
+    root: Digest
+    id: Digest
+    repair: bool = False
+    repositories: tuple[Reference, ...] = ()
+
+    def describe(self) -> Outcome:
+        """Return the image, and the repositories of a repair."""
+        note = None
+        if self.repair:
+            names = ", ".join(one.familiar_name for one in self.repositories)
+            note = f"what is damaged comes again from {names or 'where other images that have it are from'}"
+        return Outcome("verify", self.name, self.id, note=note)
+
+    def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
+        """Verify the image; yield an outcome for each repaired blob, and for each defect or for the intact image."""
+        from imq.engine.store.verify import Defect, Repaired
+
+        verifier = context.shared(_make_verifier)
+        for result in verifier.verify(self.root, self.name, self.repositories if self.repair else None):
+            match result:
+                case Repaired(digest, source, size):
+                    note = f"{digest} came again from {source.familiar_name}"
+                    yield Outcome("repair", self.name, self.id, size, note=note)
+                case Defect(error, names, count):
+                    more = f" and {count - len(names)} more" if count > len(names) else ""
+                    yield Outcome("verify", self.name, self.id, note=f"in {', '.join(names)}{more}", error=error)
+                case _:
+                    absent = f"; not here: {result.absent} of what its index names" if result.absent else ""
+                    note = f"every blob is whole{absent}"
+                    yield Outcome("verify", self.name, self.id, result.size, note=note)
+
+
+def _make_verifier(context: ExecutionContext) -> StoreVerifier:
+    from imq.engine.store.verify import StoreVerifier
+
+    return StoreVerifier(context.store, context.jobs, context.image_reader, context.progress)
+
+
+def _plan_verify(act: ast.Act, context: PlanContext) -> list[Action]:
+    if (planner := find_planner(act, context)) is not None:
+        return planner(act, context)
+    repair = get_option(act, "repair")
+    everything = act.query is None and not act.references
+    if everything:
+        act = act.replace(query=ast.Query("images", every=True))
+    found, failures = resolve_each_target(act, context, takes_unreadable=True)
+    wanted = {target.root: (target.name, target.id) for target in found[::-1]}
+    images = [(root, *wanted[root]) for root in reversed(wanted)]
+    entries = context.store.layout.read() if everything or repair is not None else []
+    if everything:  # what no question shows, because it is no image
+        roots = {entry.descriptor.digest: entry.name for entry in entries}
+        images += [(root, str(name) if name else None, root) for root, name in roots.items() if root not in wanted]
+    actions: list[Action] = []
+    for root, name, id_ in images:
+        places = places_of(entry for entry in entries if entry.descriptor.digest == root) if repair is not None else ()
+        actions.append(Verify(name or id_.short, root, id_, repair is not None, tuple(places)))
+    return actions + failures
+
+
+VERB = Verb(
+    "verify",
+    "Hash every blob of the images again and unpack their layers; verify all takes every image. With repair what is"
+    " damaged or missing is fetched again, from the registries in the images' names.",
+    "verify all repair",
+    OperandKind.IMAGES,
+    options=("repair", "dry run"),
+    all=True,
+    plan=_plan_verify,
+)

@@ -1,0 +1,43 @@
+"""The options and operands of action statements, for the verbs and for sources that plan them."""
+
+from __future__ import annotations
+
+from imq.engine.oci.reference import Reference
+from imq.grammar.errors import StatementError
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from imq.engine.query.ir import Select
+    from imq.grammar import ast
+
+    from .action import PlanContext
+
+
+def get_option(act: ast.Act, name: str) -> ast.Option | None:
+    """Return the option of this name, None when the statement has none."""
+    return next((option for option in act.options if option.name == name), None)
+
+
+def get_option_values(act: ast.Act, name: str, context: PlanContext) -> list[str]:
+    """Return the values of an option; none when the statement has no such option."""
+    option = get_option(act, name)
+    return context.literals(option.values) if option is not None else []
+
+
+def bind_whole_rows(act: ast.Act, context: PlanContext) -> Select:
+    """Return the bound query of an action; raises `StatementError` for one that does not select whole rows."""
+    assert act.query is not None
+    select = context.bind(act.query)
+    if not select.is_whole_rows:
+        raise StatementError(
+            f"{act.verb} takes whole rows: leave out group by, select and count", code="operand", span=act.query.span
+        )
+    return select
+
+
+def parse_tag_name(text: str) -> Reference:
+    """Return the name of a tag, with the default tag when `text` has none; raises `StatementError` for a digest."""
+    reference = Reference.parse(text).with_default_tag()
+    if reference.digest is not None:
+        raise StatementError(f'"{text}" has a digest, and only a tag can be given', code="reference")
+    return reference
