@@ -191,6 +191,13 @@ def find_planner(act: ast.Act, context: PlanContext) -> Planner | None:
     if not table.is_staged:
         return None
     names = context.scope.fetch.sources_of(table)
+    if len(set(names)) > 1:
+        raise StatementError(
+            f"{act.verb} works on one source at a time, and these rows are of {' and '.join(names)}",
+            code="operand",
+            span=act.query.span,
+            hints=(f"write one {act.verb} for each source",),
+        )
     planners = [planner for name in names if (planner := context.sources[name].planners.get(act.verb)) is not None]
     if not planners:
         raise StatementError(

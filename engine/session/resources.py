@@ -14,7 +14,7 @@ from imq.grammar.record import TYPE_CHECKING
 from .state import SessionState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import TextIO
 
     from imq.engine.configuration.configuration import Configuration
@@ -62,6 +62,11 @@ class Resources:
     def configuration(self) -> Configuration:
         """The configuration of the session."""
         return self.context.configuration
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The environment variables."""
+        return self.context.environment
 
     @property
     def platform(self) -> Platform | None:

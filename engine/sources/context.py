@@ -5,7 +5,7 @@ from __future__ import annotations
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Protocol, TextIO
 
     from imq.engine.configuration.configuration import Configuration
@@ -42,6 +42,8 @@ class SourceContext(Protocol):
     def sources(self) -> Sources: ...  # noqa: D102
     @property
     def jobs(self) -> int: ...  # noqa: D102
+    @property
+    def environment(self) -> Mapping[str, str]: ...  # noqa: D102
     @property
     def folder(self) -> str: ...  # noqa: D102
     @property

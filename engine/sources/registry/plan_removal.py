@@ -76,13 +76,6 @@ def plan_removal(act: ast.Act, context: PlanContext) -> list[Action]:
 def _tags(act: ast.Act, context: PlanContext) -> list[Action]:
     assert act.query is not None
     chosen = _rows(context.rows, ast.Query("", base=act.query, span=act.query.span))
-    if any(row.source in {source.name for source in context.sources} for row in chosen):  # else it is a registry's host
-        raise StatementError(
-            f"{act.verb} works in one kind of place at a time: in the store, or in registries",
-            code="operand",
-            span=act.query.span,
-            hints=(f"say {act.verb} once for each",),
-        )
     failures: list[Action] = [
         Failed(act.verb, row.name, _without_manifest(row) if row.gone else _untold(row))
         for row in chosen
