@@ -469,7 +469,7 @@ class StoreIndex:
             try:
                 document = self._manifest(descriptor)
             except ImqError as problem:
-                if unread is not None and not is_opaque(descriptor, problem):
+                if unread is not None and not is_opaque(descriptor, problem, self._layout.open_blob):
                     unread.append(_unreadable(root, descriptor, problem))
                 continue
             yield descriptor, document

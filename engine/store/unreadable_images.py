@@ -13,8 +13,9 @@ from imq.grammar.errors import Malformed, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from sqlite3 import Connection
+    from typing import BinaryIO
 
     from imq.grammar.errors import ImqError
 
@@ -23,6 +24,12 @@ _COLUMNS = (
     " platform, os, architecture, variant, os_version"
 )
 _INSERT = f"INSERT INTO unreadable ({_COLUMNS}) VALUES ({', '.join('?' * (_COLUMNS.count(',') + 1))})"
+_MANIFEST_TYPES = frozenset(
+    media_types.INDEXES | media_types.MANIFESTS | {"", media_types.DOCKER_SCHEMA1, media_types.DOCKER_SCHEMA1_SIGNED}
+)
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_PEEKED = 64 << 10
+"""Bytes that are read to see whether a document begins as a JSON object does."""
 _SHOWN = 5
 """Images that are named in warnings; of more their number is told."""
 _HINTS = (
@@ -53,14 +60,23 @@ class Unreadable(Record):
         return hash((self.document.digest, self.is_config))
 
 
-def is_opaque(descriptor: Descriptor, problem: ImqError) -> bool:
-    """Whether a document is no manifest and does not claim to be one: index.json may name anything."""
-    known = (
-        media_types.INDEXES
-        | media_types.MANIFESTS
-        | {"", media_types.DOCKER_SCHEMA1, media_types.DOCKER_SCHEMA1_SIGNED}
-    )
-    return isinstance(problem, Malformed) and descriptor.media_type not in known
+def is_opaque(descriptor: Descriptor, problem: ImqError, open_blob: Callable[[Digest], BinaryIO]) -> bool:
+    """Whether a document is certainly no manifest: index.json and indexes may name blobs of any media type.
+
+    A media type is a claim of another document, so the content decides. What may be a JSON object may name blobs, also
+    when it is refused or too large to be read.
+    """
+    if descriptor.media_type in _MANIFEST_TYPES:
+        return False
+    if not isinstance(problem, Malformed) or problem.code not in ("json", "document"):
+        return False
+    try:
+        with open_blob(descriptor.digest) as source:
+            beginning = source.read(_PEEKED)
+    except OSError:
+        return False
+    text = beginning.removeprefix(_BYTE_ORDER_MARK).lstrip()
+    return not text.startswith(b"{") if text else len(beginning) < _PEEKED
 
 
 def record(connection: Connection, found: Iterable[tuple[Digest, Unreadable]]) -> None:

@@ -311,3 +311,56 @@ def test_verify_reads_the_disk_and_not_what_is_remembered(tmp_path: Path) -> Non
             assert held.problem("verify broken:1") == "blob-missing"
             back()
         held.do("verify all")
+
+
+REFUSED = {
+    "another spelling of a key": lambda manifest: manifest.replace(b'"layers"', b'"Layers":[],"layers"'),
+    "a negative size": lambda manifest: manifest.replace(b'"size":', b'"size":-', 1),
+    "larger than largest_document": lambda manifest: manifest + b" " * (4 << 20),
+    "an object that is no manifest": lambda manifest: manifest.replace(b'"layers"', b'"strata"').replace(
+        b'"config"', b'"settings"'
+    ),
+}
+
+
+@pytest.mark.parametrize("refused", REFUSED)
+@pytest.mark.parametrize("is_child", [False, True])
+def test_a_refused_document_of_an_unknown_media_type_hides_its_blobs(
+    tmp_path: Path, refused: str, *, is_child: bool
+) -> None:
+    root = tmp_path / "store"
+    layout = Layout(root)
+    layout.add(WHOLE, "whole:1")
+    for content in (*BROKEN.blobs.values(), manifest := REFUSED[refused](BROKEN.manifest)):
+        layout.blob(content)
+    entry = {**descriptor(MANIFEST_TYPE, manifest), "mediaType": "application/json"}
+    if is_child:
+        index = json.dumps({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [entry]}).encode()
+        layout.blob(index)
+        entry = descriptor(INDEX_TYPE, index)
+    layout.entry(entry, "broken:1")
+    layout.close()
+    before = blobs_in(root)
+    assert "broken:1 cannot be read" in imq(root, "images", code=3).stderr
+    with Held(root) as held:
+        assert held.names() == ["broken:1", "whole:1"]
+        assert held.problem("prune") == "unreadable"
+        held.outcomes("rm whole:1")
+    assert blobs_in(root).keys() == before.keys()
+
+
+@pytest.mark.parametrize("content", [b"", b"a signature", b"[1, 2]", b"\x7fELF"])
+def test_a_blob_that_is_no_json_object_hides_nothing(tmp_path: Path, content: bytes) -> None:
+    root = tmp_path / "store"
+    layout = Layout(root)
+    layout.add(WHOLE, "whole:1")
+    layout.blob(content)
+    layout.blob(LOST)
+    layout.entry({**descriptor(MANIFEST_TYPE, content), "mediaType": "application/octet-stream"}, "file:1")
+    layout.close()
+    with Held(root) as held:
+        assert held.names() == ["whole:1"]
+        assert held.beside("images") == set()
+        held.do("prune")
+    assert digest_of(LOST) not in blobs_in(root)
+    assert digest_of(content) in blobs_in(root)
