@@ -7,11 +7,13 @@ blobs that nothing reaches any more are removed. When it raises, nothing has cha
 from __future__ import annotations
 
 import json
+import re
 
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Index, Manifest
 from imq.engine.oci.reference import Reference
+from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import partial_blobs
@@ -23,17 +25,19 @@ from .unreadable_images import nothing_collected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from collections.abc import Set as AbstractSet
     from contextlib import AbstractContextManager
     from typing import Self
 
     from imq.engine.oci.manifest import Descriptor
     from imq.engine.oci.reference import Name
-    from imq.grammar.errors import ImqError
 
     from .index import Content, StoreIndex
     from .layout import Layout
     from .unreadable_images import Unreadable
 
+_HEX_DIGITS = re.compile(rb"[0-9a-f]{64,}")
+"""What a digest has after its algorithm, in the text of a document."""
 _REACHED = "SELECT digest FROM reach WHERE root = ?"
 _LOST = "SELECT DISTINCT reach.digest FROM json_each(?) CROSS JOIN reach ON reach.root = value"
 _UNREACHED = """
@@ -130,9 +134,9 @@ class Change:
             self._index.retry()
             free = self._unreached(suspects)
             hiding = self._index.hiding_blobs()  # any blob may be theirs
-            if thorough and free and not hiding:
-                needed, hiding = self._needed()
-                if free & needed:  # the index says something else than the documents
+            if free and not hiding:
+                needed, hiding = self._needed(free)
+                if needed:  # the index says something else than the documents
                     self._index.rebuild()
                 free -= needed
             if hiding:
@@ -372,23 +376,35 @@ class Change:
         rows = self._index.connection.execute(_UNREACHED, (json.dumps(sorted(suspects)),))
         return {Digest(digest) for (digest,) in rows}
 
-    def _needed(self) -> tuple[set[Digest], dict[str, str]]:
-        """Return the blobs that entries reach, read from their documents, and the entries that cannot be read.
+    def _needed(self, suspects: AbstractSet[Digest]) -> tuple[set[Digest], dict[str, str]]:
+        """Return those of the suspected blobs that entries reach, and the entries that cannot be read.
 
-        Before all that nothing seems to need is removed, what needs it is read again: the index is only derived.
+        The index is only derived, so nothing is removed before the documents themselves are read. Most of them name
+        none of the suspects, which their text shows without parsing.
         """
         needed: set[Digest] = set()
         hiding: dict[str, str] = {}
+        hexes = {digest.hex.encode() for digest in suspects}
         for entry in {entry.descriptor.digest: entry for entry in self._entries.values()}.values():
-            unread: list[Unreadable] = []
             needed.add(entry.descriptor.digest)
+            if not self._may_name(entry.descriptor, hexes):
+                continue
+            unread: list[Unreadable] = []
             for descriptor, document in self._index.walk(entry.descriptor, unread):
                 needed.add(descriptor.digest)
                 if isinstance(document, Manifest):
                     needed |= {document.config.digest, *(layer.digest for layer in document.layers)}
             if unread:
                 hiding[entry.descriptor.digest] = str(entry.name or entry.descriptor.digest.short)
-        return needed, hiding
+        return needed & suspects, hiding
+
+    def _may_name(self, root: Descriptor, hexes: AbstractSet[bytes]) -> bool:
+        """Whether what a descriptor reaches may have one of these digests; an index may, and what cannot be read."""
+        try:
+            text = self._index.document(root).lower()
+        except ImqError:
+            return True
+        return b"\\" in text or b'"manifests"' in text or not hexes.isdisjoint(_HEX_DIGITS.findall(text))
 
     def _collect(self, unreached: set[Digest], protected: frozenset[Digest]) -> Freed:
         """Remove blobs that no entry reaches, but for those that a living ingest protects."""

@@ -358,6 +358,25 @@ def test_an_index_that_lies_makes_no_collection_remove_what_is_needed(
     store.do("verify all")
 
 
+@pytest.mark.parametrize("statement", ["rm first:1", 'rm images where name = "first:1"', "rm third:1"])
+def test_an_index_that_lacks_what_an_image_needs_makes_no_removal_take_it(
+    store: Held, root: Path, statement: str
+) -> None:
+    images = {name: Image([BASE, layer({name: name.encode()})]) for name in ("first:1", "second:1")}
+    layout = Layout(root)
+    for name, image in images.items():
+        layout.add(image, name)
+    layout.add_index([images["second:1"]], "third:1")
+    store.rows("images")
+    with sqlite3.connect(root / "index.db") as other:
+        second = "SELECT key FROM descriptor WHERE digest = ?"
+        other.execute(f"DELETE FROM reaching WHERE root = ({second})", (images["second:1"].digest,))
+    other.close()
+    store.do(statement)
+    assert set(images["second:1"].blobs) <= set(blobs_in(root))
+    store.do("verify all")
+
+
 # Readers beside a removal
 
 
