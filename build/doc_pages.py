@@ -25,7 +25,7 @@ from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
 from imq.engine.catalog.predicates import PREDICATES
 from imq.engine.catalog.settings import SETTINGS
 from imq.engine.catalog.tables import ELSEWHERE, TABLES
-from imq.engine.render.formats import FORMS
+from imq.engine.render.formats import FORMATS
 from imq.grammar._lalr_tables import WORDS
 from imq.grammar.errors import ImqError
 from imq.grammar.unparser import write
@@ -247,7 +247,7 @@ def manual() -> str:
         *_entries((one.name, one.doc) for one in FUNCTIONS.values() if not one.inner),
         *_entries((one.name, one.doc) for one in AGGREGATES.values()),
         ".SH OUTPUT FORMS",
-        *_entries((form.name, form.doc) for form in FORMS.values()),
+        *_entries((form.name, form.doc) for form in FORMATS.values()),
         ".SH SETTINGS",
         *_entries((one.name, f"{one.doc} (at first {one.default})") for one in SETTINGS.values()),
         ".SH DOCKER'S COMMAND LINES",

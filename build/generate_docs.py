@@ -23,7 +23,7 @@ from imq.engine.catalog.settings import SETTINGS
 from imq.engine.catalog.tables import TABLES, DataType, TargetKind
 from imq.engine.configuration.schema import SECTIONS
 from imq.engine.help.help import CONFIGURATION
-from imq.engine.render.formats import FORMS
+from imq.engine.render.formats import FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -275,7 +275,7 @@ def reference() -> str:
         "## Verbs\n",
         *(_verb_section(verb) for verb in VERBS.values()),
         "## Output forms\n",
-        _table(("", ""), ((_code(f"as {form.name}"), form.doc) for form in FORMS.values())),
+        _table(("", ""), ((_code(f"as {form.name}"), form.doc) for form in FORMATS.values())),
         "## Settings\n",
         _table(
             ("", "may be", "at first", "for"),
@@ -299,8 +299,8 @@ def reference() -> str:
 
 
 def _section(section: Section) -> str:
-    title = f"`[{section.name}{'.NAME' if section.named else ''}]`: " if section.name else ""
-    rows = ((_code(key.name), key.kind.value, key.default, key.doc) for key in section.keys)
+    title = f"`[{section.name}{'.NAME' if section.has_named_tables else ''}]`: " if section.name else ""
+    rows = ((_code(key.name), key.type.value, key.default, key.doc) for key in section.keys)
     lines = [f"{title}{section.doc}\n", f"```toml\n{section.example}\n```\n"]
     return "\n".join([*lines, _table(("key", "may be", "at first", "is for"), rows)])
 

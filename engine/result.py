@@ -19,7 +19,7 @@ class Column(Record):
 
     name: str
     title: str
-    kind: DataType
+    type: DataType
     field: Field | None = None
 
 

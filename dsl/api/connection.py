@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from imq.engine.configuration.configuration import Configuration
     from imq.engine.progress import Progress
-    from imq.engine.render.values import Manner
+    from imq.engine.render.values import DisplayOptions
     from imq.engine.result import Result as Found
     from imq.engine.result import RowSet
     from imq.engine.session.session import Session
@@ -219,10 +219,10 @@ def _failed_assertion(result: Result) -> AssertionFailed | None:
     return error
 
 
-def _manner() -> Manner:
-    from imq.engine.render.values import Manner
+def _manner() -> DisplayOptions:
+    from imq.engine.render.values import DisplayOptions
 
-    return Manner(time.time_ns(), None)
+    return DisplayOptions(time.time_ns(), None)
 
 
 def _progress() -> Progress:

@@ -176,11 +176,11 @@ def _duration(value: timedelta) -> str:
 def word(text: str) -> ast.Literal:
     """Return a text as an operand: a reference, a path, a source, the value of an option."""
     from imq.engine.catalog.tables import TABLES
-    from imq.engine.render.formats import FORMS
+    from imq.engine.render.formats import FORMATS
 
     low = text.lower()
     field = text.startswith(".") and is_field(text)
-    bare = is_word(text) and not (field or low in WORDS or low in TABLES or low in FORMS)
+    bare = is_word(text) and not (field or low in WORDS or low in TABLES or low in FORMATS)
     return ast.Literal(text, quoted=not bare)
 
 

@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 from imq.engine.catalog.tables import DataType
-from imq.engine.render.values import data
+from imq.engine.render.values import to_json_value
 from imq.engine.result import Column, Documents, Failure, Message, RowSet
 from imq.engine.units.size import Size
 from imq.grammar.errors import ImqError, draw, listed, nearest
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from imq.engine.catalog.schema import Raw
-    from imq.engine.render.values import Manner
+    from imq.engine.render.values import DisplayOptions
     from imq.engine.result import Result as Found
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -44,7 +44,7 @@ def python_value(kind: DataType, raw: Raw) -> Any:
         case DataType.LIST | DataType.MAP:
             return json.loads(str(raw))
         case DataType.VERSION:
-            return data(kind, raw)
+            return to_json_value(kind, raw)
         case (
             DataType.TEXT
             | DataType.NUMBER
@@ -80,7 +80,7 @@ class Row:
         place = self._place(key) if isinstance(key, str) else range(len(self._headings))[key]
         if place is None:
             raise KeyError(f"{key}; the row has: {listed(self.keys())}")
-        return python_value(self._headings[place].kind, self._raw[place])
+        return python_value(self._headings[place].type, self._raw[place])
 
     def keys(self) -> list[str]:
         """Return the names of the columns, so that `dict(row)` works."""
@@ -152,7 +152,7 @@ class Result:
     A text, such as help or an explanation, has no rows and is `str(result)`; of rows, that is the table.
     """
 
-    def __init__(self, found: Found, manner: Callable[[], Manner]) -> None:
+    def __init__(self, found: Found, manner: Callable[[], DisplayOptions]) -> None:
         self._manner = manner
         self._headings: tuple[Column, ...] = ()
         self._rows: list[Any] = []
@@ -232,14 +232,14 @@ class Result:
 
                 return "".join(write_documents(self._asked(self._found, form), "json"))
             case RowSet():
-                from imq.engine.render.formats import write_answer
+                from imq.engine.render.formats import write_rows
 
-                manner = self._manner().replace(spreadsheet=spreadsheet)
-                return "".join(write_answer(self._asked(self._plain(form), form), manner, "table"))
+                manner = self._manner().replace(spreadsheet_safe=spreadsheet)
+                return "".join(write_rows(self._asked(self._plain(form), form), manner, "table"))
 
     def _plain(self, form: str) -> RowSet:
         """Return the answer with the columns that people are shown, when all were read and none was asked for."""
-        from imq.engine.render.formats import form_named
+        from imq.engine.render.formats import get_format
         from imq.engine.sources.action import OUTCOMES
 
         found = self._found
@@ -247,7 +247,9 @@ class Result:
         names = [heading.name for heading in found.columns]
         if found.table is None or tuple(heading.field for heading in found.columns) != found.table.fields:
             return found
-        if (found.output.template is not None and not form) or form_named(form or found.output.form or "table").whole:
+        if (found.output.template is not None and not form) or get_format(
+            form or found.output.form or "table"
+        ).shows_all_fields:
             return found
         kept = [names.index(name) for name in found.table.default_columns]
         if found.table is OUTCOMES:

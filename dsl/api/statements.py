@@ -60,9 +60,9 @@ def output(form: str | None = None, template: str | None = None) -> ast.Output:
     """Return how an answer is to look. Raises `StatementError` for a form that there is not."""
     if form is None:
         return ast.Output(template=template)
-    from imq.engine.render.formats import form_named
+    from imq.engine.render.formats import get_format
 
-    return ast.Output(form_named(form).name)
+    return ast.Output(get_format(form).name)
 
 
 def statement_of(value: object) -> ast.Statement:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from imq.engine.configuration.configuration import Configuration
     from imq.engine.progress import Progress
-    from imq.engine.render.values import Manner
+    from imq.engine.render.values import DisplayOptions
     from imq.engine.result import Result, RowSet
     from imq.engine.session.session import Session
 
@@ -211,10 +211,10 @@ class Cli:
         matters = options.values.keys() - {"root"} or options.flags - {"no_config", "no_progress"}
         if words[:1] != ["help"] or not plain or matters:
             return None
-        from imq.engine.help.help import help_text
+        from imq.engine.help.help import format_help
 
         try:
-            return help_text(tuple(words[1:]))
+            return format_help(tuple(words[1:]))
         except StatementError:
             return None
 
@@ -349,11 +349,11 @@ class Cli:
                 " nothing was done",
                 hints=("to see them: --dry-run", "to do them: --yes"),
             )
-        from imq.engine.render.formats import write_answer
+        from imq.engine.render.formats import write_rows
 
         self._flush()
         shown = planned.replace(output=planned.output.replace(form=None, template=None))
-        texts = write_answer(shown, self.manner(Options({}, frozenset(), ())))
+        texts = write_rows(shown, self.manner(Options({}, frozenset(), ())))
         if self._pages():
             self._write_all(texts)
             self.stdout.flush()
@@ -403,12 +403,12 @@ class Cli:
             self.stdout.flush()
         return self._code
 
-    def manner(self, options: Options) -> Manner:
+    def manner(self, options: Options) -> DisplayOptions:
         """Return how values are shown now."""
-        from imq.engine.render.values import Manner
+        from imq.engine.render.values import DisplayOptions
 
         whole, spreadsheet = "no_trunc" in options.flags, "spreadsheet" in options.flags
-        return Manner(time.time_ns(), None, whole, spreadsheet)
+        return DisplayOptions(time.time_ns(), None, whole, spreadsheet)
 
     @property
     def code(self) -> int:
@@ -417,7 +417,7 @@ class Cli:
 
     def write(self, result: Result, options: Options) -> None:
         """Write one answer."""
-        from imq.engine.render.formats import write_answer, write_documents
+        from imq.engine.render.formats import write_documents, write_rows
         from imq.engine.result import Failure, Message, RowSet
 
         default = self._default_form(options)
@@ -429,7 +429,7 @@ class Cli:
             self._code = max(self._code, self.fail(result.error))
             return
         if isinstance(result, RowSet):
-            self._write_all(write_answer(result, self.manner(options), default))
+            self._write_all(write_rows(result, self.manner(options), default))
         else:
             self._write_all(write_documents(result, default))
         for error in result.errors:
@@ -439,9 +439,9 @@ class Cli:
     @staticmethod
     def _default_form(options: Options) -> str:
         """Return the form of answers that ask for none."""
-        from imq.engine.render.formats import form_named
+        from imq.engine.render.formats import get_format
 
-        return "ids" if "quiet" in options.flags else form_named(options.value("output") or "table").name
+        return "ids" if "quiet" in options.flags else get_format(options.value("output") or "table").name
 
     def _write_all(self, texts: Iterable[str]) -> None:
         """Write an answer; what is longer than the terminal's screen goes through the pager."""

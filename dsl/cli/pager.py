@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from imq.engine.render.text_table import width
+from imq.engine.render.text_table import display_width
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def page(texts: Iterable[str], stream: TextIO, command: str, environment: Mappin
     rest, held, rows = iter(texts), [], 0
     for text in rest:
         held.append(text)
-        rows += sum(max(1, -(-width(line) // wide)) for line in text.splitlines())
+        rows += sum(max(1, -(-display_width(line) // wide)) for line in text.splitlines())
         if rows > high - _ROWS_LEFT:
             _through(argv, _chained(held, rest), stream, environment)
             return

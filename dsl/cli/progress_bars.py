@@ -7,7 +7,7 @@ import time
 from _thread import allocate_lock
 
 from imq.engine import progress as words
-from imq.engine.render.text_table import clean, escape_controls, width
+from imq.engine.render.text_table import display_width, escape_controls, replace_controls
 from imq.engine.units.size import human_size
 from imq.grammar.record import TYPE_CHECKING
 
@@ -234,7 +234,7 @@ class Bars:
         text = self._back(wide) + "".join(f"{line}\x1b[K\n" for line in shown) + "\x1b[J"
         if shown or self._drawn:
             write(self._stream, text)
-        self._drawn = [width(line) for line in shown]
+        self._drawn = [display_width(line) for line in shown]
 
     def _erase(self) -> None:
         if self._drawn:
@@ -292,7 +292,7 @@ class Bars:
             parts.append(f"{_lasting((self._total - self._done) / speed)} left")
         whole = last and all(layer.finished for layer in self._layers.values())  # what was mounted did not travel
         filled = self._total if whole else self._done
-        return _with_bar(clean(self._name), filled, self._total, "  ".join(parts), wide)
+        return _with_bar(replace_controls(self._name), filled, self._total, "  ".join(parts), wide)
 
 
 def _chosen(layers: Sequence[_Layer], room: int) -> list[_Layer]:
@@ -305,7 +305,7 @@ def _chosen(layers: Sequence[_Layer], room: int) -> list[_Layer]:
 
 def _layer_line(layer: _Layer, wide: int, *, waits: bool) -> str:
     word = words.WAITING if waits and layer.word in (words.PULLING, words.PREPARING) else layer.word
-    head = clean(f"{layer.name}: {word}")
+    head = replace_controls(f"{layer.name}: {word}")
     if not layer.moves:
         return _cut(head, wide)
     return _with_bar(head, layer.done, layer.size, f"{human_size(layer.done)}/{human_size(layer.size)}", wide)
@@ -313,17 +313,17 @@ def _layer_line(layer: _Layer, wide: int, *, waits: bool) -> str:
 
 def _count_line(what: str, done: int, total: int, took: float, wide: int) -> str:
     if not total:
-        return _cut(f"{clean(what)}: {done}", wide)
+        return _cut(f"{replace_controls(what)}: {done}", wide)
     left = f"  {_lasting(took / done * (total - done))} left" if done else ""
-    return _with_bar(clean(what), done, total, f"{done}/{total}{left}", wide)
+    return _with_bar(replace_controls(what), done, total, f"{done}/{total}{left}", wide)
 
 
 def _weight_line(what: str, done: int, total: int, took: float, wide: int) -> str:
     speed = f"  {human_size(int(done / took))}/s" if done else ""
     if not total:
-        return _cut(f"{clean(what)}: {human_size(done)}{speed}", wide)
+        return _cut(f"{replace_controls(what)}: {human_size(done)}{speed}", wide)
     left = f"  {_lasting(took / done * (total - done))} left" if done else ""
-    return _with_bar(clean(what), done, total, f"{human_size(done)}/{human_size(total)}{speed}{left}", wide)
+    return _with_bar(replace_controls(what), done, total, f"{human_size(done)}/{human_size(total)}{speed}{left}", wide)
 
 
 def _with_bar(head: str, done: int, total: int, tail: str, wide: int) -> str:
@@ -338,9 +338,9 @@ def _with_bar(head: str, done: int, total: int, tail: str, wide: int) -> str:
 
 def _cut(text: str, wide: int) -> str:
     """Return a text in at most so many columns; what is left out is marked."""
-    if width(text) <= wide:
+    if display_width(text) <= wide:
         return text
-    while text and width(text) > wide - 1:
+    while text and display_width(text) > wide - 1:
         text = text[:-1]
     return f"{text}…" if wide > 0 else ""
 

@@ -95,7 +95,7 @@ def script(arguments: Sequence[str]) -> str:
 
 def completions(cli: Cli, arguments: Sequence[str]) -> list[str]:
     """Return the lines for a shell; none when anything is not as it should be."""
-    from imq.engine.render.text_table import clean
+    from imq.engine.render.text_table import replace_controls
 
     try:
         shell, line, *breaks = arguments
@@ -108,7 +108,7 @@ def completions(cli: Cli, arguments: Sequence[str]) -> list[str]:
     except Exception:  # noqa: BLE001 - a shell that completes has no place for errors
         return []
     if shell != "bash":
-        return [f"{text}\t{clean(doc)}\n" for text, doc in found.items()]
+        return [f"{text}\t{replace_controls(doc)}\n" for text, doc in found.items()]
     return [f"{_for_bash(text, typed, ''.join(breaks))}\n" for text in found]
 
 
@@ -209,9 +209,9 @@ def _named_options(typed: str) -> Iterator[Candidate]:
 
 def _option_values(cli: Cli, options: Options, name: str, typed: str) -> Iterator[Candidate]:
     if name == "--output":
-        from imq.engine.render.formats import FORMS
+        from imq.engine.render.formats import FORMATS
 
-        yield from (Candidate(form.name, form.doc) for form in FORMS.values() if form.name.startswith(typed))
+        yield from (Candidate(form.name, form.doc) for form in FORMATS.values() if form.name.startswith(typed))
     elif name == "--color":
         yield from _beginning(typed, ("auto", "always", "never"))
     elif name in ("--source", "--platform"):

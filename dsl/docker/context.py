@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO, TextIO
 
     from imq.engine.catalog.schema import Raw
-    from imq.engine.render.values import Manner
+    from imq.engine.render.values import DisplayOptions
     from imq.engine.session.session import Session
 
     from .flags import Given
@@ -58,7 +58,7 @@ class Desk:
     """Runs statements for one docker command. `sure`: what destroys is done without asking."""
 
     def __init__(
-        self, session: Session, streams: tuple[TextIO, TextIO, TextIO], manner: Manner, *, sure: bool = False
+        self, session: Session, streams: tuple[TextIO, TextIO, TextIO], manner: DisplayOptions, *, sure: bool = False
     ) -> None:
         self.session = session
         session.warns = False

@@ -42,7 +42,7 @@ def answer_inspect(desk: Desk, given: Given, statements: Statements) -> int:
 
     Where a template wrote nothing at all, docker ends the line.
     """
-    from imq.engine.render.formats_data import compact_json, json_text
+    from imq.engine.render.formats_data import to_compact_json, to_json
 
     first = statements[0]
     assert isinstance(first, ast.Act)
@@ -68,7 +68,7 @@ def answer_inspect(desk: Desk, given: Given, statements: Statements) -> int:
     if template is not None:
         desk.say(texts or ("\n",))
     else:
-        desk.say(((compact_json(found) if given.last("format") == "json" else json_text(found, indent=4)) + "\n",))
+        desk.say(((to_compact_json(found) if given.last("format") == "json" else to_json(found, indent=4)) + "\n",))
     return max([desk.finish(Documents((), errors=tuple(errors))), *map(desk.complain, problems)])
 
 

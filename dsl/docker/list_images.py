@@ -12,7 +12,7 @@ from .filters import image_conditions
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from imq.engine.render.docker import DockerRow, Place
+    from imq.engine.render.docker import DockerRow, Placeholder
     from imq.engine.result import RowSet
 
     from .context import Around, Desk
@@ -37,7 +37,7 @@ def _image_format(given: Given) -> str:
     if source in ("", _TABLE):
         return "ids" if quiet else ""
     if source == "raw":
-        return text.RAW_QUIET if quiet else text.RAW_WITH_DIGEST if digests else text.RAW
+        return text.RAW_QUIET_TEMPLATE if quiet else text.RAW_DIGEST_TEMPLATE if digests else text.RAW_TEMPLATE
     if source in WHOLE_ROW:
         return "json"
     if source.startswith(_TABLE) and digests and ".Digest" not in source:
@@ -70,19 +70,19 @@ def answer_images(desk: Desk, given: Given, statements: Statements) -> int:
     return write_rows(desk, answer, text.IMAGES, _image_format(given), keys)
 
 
-def write_rows(desk: Desk, answer: RowSet, places: Sequence[Place], shown: str, keys: Sequence[str]) -> int:
+def write_rows(desk: Desk, answer: RowSet, places: Sequence[Placeholder], shown: str, keys: Sequence[str]) -> int:
     """Write rows in the form that was asked for; `shown` is empty for the table of these keys. Return the exit code."""
-    rows = text.docker_rows(answer, places, desk.manner)
+    rows = text.make_docker_rows(answer, places, desk.manner)
     desk.say(_texts(rows, places, shown, keys))
     return desk.finish(answer)
 
 
-def _texts(rows: Iterable[DockerRow], places: Sequence[Place], shown: str, keys: Sequence[str]) -> Iterator[str]:
+def _texts(rows: Iterable[DockerRow], places: Sequence[Placeholder], shown: str, keys: Sequence[str]) -> Iterator[str]:
     if not shown:
-        return text.docker_table(rows, places, keys)
+        return text.write_docker_table(rows, places, keys)
     if shown == "ids":
-        return text.docker_template(rows, places, "{{.ID}}")
-    return text.docker_json(rows) if shown == "json" else text.docker_template(rows, places, shown)
+        return text.write_docker_template(rows, places, "{{.ID}}")
+    return text.write_docker_json(rows) if shown == "json" else text.write_docker_template(rows, places, shown)
 
 
 # history
@@ -134,12 +134,12 @@ def answer_df(desk: Desk, given: Given, statements: Statements) -> int:
     shown = given.last("format")
     shown = "" if shown == _TABLE else "json" if shown in WHOLE_ROW else shown
     if not given.on("verbose"):
-        return write_rows(desk, answer, text.USAGE, shown, ["Type", "TotalCount", "Active", "Size", "Reclaimable"])
+        return write_rows(desk, answer, text.DISK_USAGE, shown, ["Type", "TotalCount", "Active", "Size", "Reclaimable"])
     keys = ["Repository", "Tag", "ID", "CreatedSince", "Size", "SharedSize", "UniqueSize", "Containers"]
     if shown:
-        return write_rows(desk, answer, text.MEASURED, shown, keys)
+        return write_rows(desk, answer, text.DISK_USAGE_IMAGES, shown, keys)
     desk.say(("Images space usage:\n\n",))
-    code = write_rows(desk, answer, text.MEASURED, shown, keys)
+    code = write_rows(desk, answer, text.DISK_USAGE_IMAGES, shown, keys)
     desk.say(_ELSEWHERE)
     return code
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.render.docker import reclaimed
+from imq.engine.render.docker import format_reclaimed_space
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING
@@ -78,7 +78,7 @@ def answer_prune(desk: Desk, given: Given, statements: Statements) -> int:
     lines = [f"{word}: {what}\n" for word, what in removed(desk, outcomes, foreseen)]
     if lines:
         desk.say(("Deleted Images:\n", *lines, "\n"))
-    desk.say((reclaimed(sum(outcome.size or 0 for outcome in outcomes if not outcome.error)),))
+    desk.say((format_reclaimed_space(sum(outcome.size or 0 for outcome in outcomes if not outcome.error)),))
     return max((desk.complain(error) for error in errors), default=0)
 
 

@@ -41,7 +41,7 @@ def _answered(cli: Cli, line: Line, command: Command) -> int:
     options, given = line.options, line.given
     session = cli.session(options, asks=command.asks and not given.on("force"), reads=True)
     try:
-        manner = cli.manner(options).replace(whole=given.on("no-trunc", default="no_trunc" in options.flags))
+        manner = cli.manner(options).replace(no_trunc=given.on("no-trunc", default="no_trunc" in options.flags))
         streams = (cli.stdin, cli.stdout, cli.stderr)
         desk = Desk(session, streams, manner, sure="yes" in options.flags or given.on("force"))
         try:

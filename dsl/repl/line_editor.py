@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imq.engine.help.completion import complete
-from imq.engine.render.text_table import width
+from imq.engine.render.text_table import display_width
 from imq.grammar.record import TYPE_CHECKING
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import get_app
@@ -148,16 +148,16 @@ class Editor:
         columns = get_app().output.get_size().columns
         before = document.text[: error.span.start]
         line = before.count("\n")
-        column = len(self._told) + width(before.rpartition("\n")[2])
+        column = len(self._told) + display_width(before.rpartition("\n")[2])
         last = document.line_count - 1
-        end = len(self._told) + width(document.lines[last])
+        end = len(self._told) + display_width(document.lines[last])
         said = error.message + "".join(f"; {hint}" for hint in error.hints[:1])
         if line != last:
             return [("class:hint", f"line {line + 1}: {said}")]
         if column // columns != end // columns:
             return [("class:hint", said)]
         mark = " " * (column % columns) + "^"
-        if column % columns + 2 + width(said) <= columns:
+        if column % columns + 2 + display_width(said) <= columns:
             return [("class:hint", f"{mark} {said}")]
         return [("class:hint", f"{mark}\n{said}")]
 
@@ -297,8 +297,8 @@ def _is_command(text: str) -> bool:
 
 
 def _commands(typed: str) -> Iterator[Completion]:
-    from imq.engine.help.help import topics
-    from imq.engine.render.formats import FORMS
+    from imq.engine.help.help import list_topics
+    from imq.engine.render.formats import FORMATS
 
     word, blank, argument = typed.lstrip().partition(" ")
     if not blank:
@@ -306,7 +306,7 @@ def _commands(typed: str) -> Iterator[Completion]:
             if command.name.startswith(word[1:].lower()) and word.startswith("\\"):
                 yield Completion(f"\\{command.name}", start_position=-len(word), display_meta=command.doc)
         return
-    choices = {"\\form": list(FORMS), "\\timing": ["on", "off"], "\\pager": ["on", "off"], "\\help": topics()}
+    choices = {"\\form": list(FORMATS), "\\timing": ["on", "off"], "\\pager": ["on", "off"], "\\help": list_topics()}
     for choice in choices.get(word.lower(), ()):
         if choice.startswith(argument.lower()):
             yield Completion(choice, start_position=-len(argument))

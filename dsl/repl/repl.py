@@ -197,10 +197,10 @@ class Repl:
         return True
 
     def _form(self, argument: str) -> None:
-        from imq.engine.render.formats import form_named
+        from imq.engine.render.formats import get_format
 
         if argument:
-            form = form_named(argument).name
+            form = get_format(argument).name
             values = {**self._options.values, "output": (form,)}
             self._options = self._options.replace(values=values, flags=self._options.flags - {"quiet"})
             self._session.context = self._session.context.replace(output_format=form)

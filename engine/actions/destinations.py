@@ -64,14 +64,14 @@ def _made(sources: Sequence[Reference], text: str, context: PlanContext) -> list
     from imq.engine.catalog.tables import TABLES
     from imq.engine.render.template.template import Template
     from imq.engine.render.template_row import Row
-    from imq.engine.render.values import Manner
+    from imq.engine.render.values import DisplayOptions
     from imq.engine.result import Column
 
     table = TABLES["images"]
     fields = [table.field(name) for name in _FIELDS]
     shown = tuple(Column(field.name, field.heading, field.type, field) for field in fields)
     template = Template.parse(text)
-    manner = Manner(context.scope.now, context.scope.zone)
+    manner = DisplayOptions(context.scope.now, context.scope.zone)
     names = []
     for source in sources:
         said = (str(source), source.registry, source.familiar_name, source.tag, source.digest)

@@ -9,7 +9,7 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor, Index, Manifest, read_manifest
 from imq.engine.oci.reference import Reference
 from imq.engine.oci.timestamp import write_time
-from imq.engine.render.docker_inspect import image_document
+from imq.engine.render.docker_inspect import build_image_document
 from imq.engine.result import Documents, exit_code_of
 from imq.engine.store.unindexed import unshown
 from imq.grammar.record import TYPE_CHECKING
@@ -102,7 +102,7 @@ def _document(root: Digest, id_: str, context: PlanContext) -> dict[str, Any]:
         (key,),
     ).fetchall()
     moments = [moment for *_, moment in names if moment is not None]
-    document = image_document(
+    document = build_image_document(
         config,
         {
             "Id": id_,

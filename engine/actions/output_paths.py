@@ -123,9 +123,9 @@ def _checked_path(pieces: Sequence[Piece], act: ast.Act) -> str:
     """
     path, made = "", set[int]()  # the characters that values made, by their places
     for piece in pieces:
-        if piece.made and "/" in piece.text and (piece.fields is None or not piece.fields <= _IDENTITIES):
+        if piece.from_action and "/" in piece.text and (piece.fields is None or not piece.fields <= _IDENTITIES):
             raise _unfit(piece.text, 'contains "/"', act)
-        if piece.made:
+        if piece.from_action:
             made.update(range(len(path), len(path) + max(1, len(piece.text))))
         path += piece.text
     start = 0

@@ -27,7 +27,7 @@ class Registry(Record):
     namespace: str = ""
 
     @property
-    def place(self) -> str:
+    def prefix(self) -> str:
         """Host and namespace: what stands before the names of repositories."""
         return f"{self.host}/{self.namespace}" if self.namespace else self.host
 
@@ -47,7 +47,7 @@ class Configuration(Record):
     settings: Mapping[str, str] = {}
     views: Mapping[str, str] = {}
     insecure: frozenset[str] = frozenset()
-    authority: str = ""
+    ca_file: str = ""
     hosts: Mapping[str, Host] = {}
     mirrors: Mapping[str, tuple[str, ...]] = {}
     limits: Mapping[str, int | float] = {}
@@ -57,12 +57,12 @@ class Configuration(Record):
         """Hash by identity: it holds mappings."""
         return id(self)
 
-    def registry(self, name: str) -> Registry | None:
+    def find_registry(self, name: str) -> Registry | None:
         """Return the registry of this name, in whatever case it is written."""
         return self.registries.get(name.lower())
 
-    def client_settings(
-        self, environment: Mapping[str, str], *, insecure: frozenset[str] = frozenset(), **told: int
+    def build_client_settings(
+        self, environment: Mapping[str, str], *, insecure: frozenset[str] = frozenset(), **overrides: int
     ) -> Settings:
         """Return what a registry client is told; `insecure` adds hosts that the command line names.
 
@@ -73,17 +73,17 @@ class Configuration(Record):
         return Settings(
             insecure=self.insecure | insecure,
             environment=environment,
-            authority=self.authority,
+            authority=self.ca_file,
             hosts=self.hosts,
             mirrors=self.mirrors,
-            **(told | dict(self.limits)),  # type: ignore[arg-type] # named and checked by the declaration
+            **(overrides | dict(self.limits)),  # type: ignore[arg-type] # named and checked by the declaration
         )
 
 
-def user_file(environment: Mapping[str, str]) -> tuple[str, bool]:
+def find_user_file(environment: Mapping[str, str]) -> tuple[str, bool]:
     """Return the path of the user's file, and whether it was named outright, so that it has to be there."""
-    if named := environment.get("IMQ_CONFIG"):
-        return named, True
+    if is_explicit := environment.get("IMQ_CONFIG"):
+        return is_explicit, True
     folder = environment.get("XDG_CONFIG_HOME", "")
     if not os.path.isabs(folder):
         home = environment.get("HOME", "")
@@ -96,29 +96,29 @@ def read_configuration(environment: Mapping[str, str], file: str | None = None) 
 
     Raises `ImqError` (code `configuration`) for a file that cannot be read or says what cannot be meant.
     """
-    path, named = (file, True) if file is not None else user_file(environment)
+    path, is_explicit = (file, True) if file is not None else find_user_file(environment)
     texts: list[tuple[str, str]] = []
-    for place, needed in ((SYSTEM_FILE, False), (path, named)):
-        text = _text(place, needed=needed) if place else None
+    for path_, required in ((SYSTEM_FILE, False), (path, is_explicit)):
+        text = _text(path_, required=required) if path_ else None
         if text is not None and text.strip():
-            texts.append((place, text))
+            texts.append((path_, text))
     if not texts:
         return Configuration()
-    from .reader import configuration  # with tomllib, which those without a file do without
+    from .reader import parse_configuration  # with tomllib, which those without a file do without
 
-    return configuration(texts, environment)
+    return parse_configuration(texts, environment)
 
 
 _LARGEST_FILE = 1 << 20
 
 
-def _text(path: str, *, needed: bool) -> str | None:
+def _text(path: str, *, required: bool) -> str | None:
     """Return what a file holds; None when it is not there and need not be."""
     try:
         with open(path, "rb") as file:
             content = file.read(_LARGEST_FILE + 1)
     except (FileNotFoundError, NotADirectoryError) as problem:
-        if not needed:
+        if not required:
             return None
         raise _unreadable(path, problem) from None
     except OSError as problem:
@@ -133,12 +133,12 @@ def _text(path: str, *, needed: bool) -> str | None:
 
 
 def _unreadable(path: str, problem: OSError) -> ImqError:
-    why = (problem.strerror or "unknown reason").lower()
+    reason = (problem.strerror or "unknown reason").lower()
     return ImqError(
-        f"the configuration file {path} cannot be read: {why}",
+        f"the configuration file {path} cannot be read: {reason}",
         code="configuration",
         hints=("--no-config goes on without",),
     )
 
 
-__all__ = ["SYSTEM_FILE", "Configuration", "Registry", "read_configuration", "user_file"]
+__all__ = ["SYSTEM_FILE", "Configuration", "Registry", "find_user_file", "read_configuration"]

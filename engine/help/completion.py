@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from imq.grammar.lexer import Token, Vocabulary
 
 
-class Word(Record):
+class Candidate(Record):
     """A word that can come next: its text, what it is, and what it is for. Kinds are those of `Completion`."""
 
     text: str
@@ -47,7 +47,7 @@ class Completion(Record):
 
     start: int
     kinds: frozenset[str] = frozenset()
-    words: tuple[Word, ...] = ()
+    words: tuple[Candidate, ...] = ()
     field: str = ""
     table: str = ""
 
@@ -124,14 +124,14 @@ def _beneath(head: str, typed: str, ahead: str, vocabulary: Vocabulary, views: M
     except StatementError:
         return Completion(start)
     scene = _CursorContext(can.tokens, views)
-    words: dict[str, Word] = {}
+    words: dict[str, Candidate] = {}
     kinds: set[str] = set()
     for word in _candidates(can.kinds, can.vocabulary, scene, typed):
         kinds.add(word.kind)
         if word.text and word.text.lower().startswith(typed.lower()) and word.text.lower() != typed.lower():
             words.setdefault(word.text, word)
     table = scene.table.name if scene.table is not None else ""
-    return Completion(start, frozenset(kinds), tuple(words.values()), scene.compared(typed), table)
+    return Completion(start, frozenset(kinds), tuple(words.values()), scene.find_compared_field(typed), table)
 
 
 class _CursorContext:
@@ -144,7 +144,7 @@ class _CursorContext:
         self._views = views
         self.verb = VERBS.get(self.tokens[self.kinds.index("VERB")].value) if "VERB" in self.kinds else None
         self.table: Table | None = None
-        self.said: set[str] = set()
+        self.clauses: set[str] = set()
         self._follow()
 
     def _follow(self) -> None:
@@ -159,7 +159,7 @@ class _CursorContext:
                 levels = _closed(levels)
             elif kind in ("TABLE", "RELATION"):
                 inside = before in ("ANY", "NO", "IN")
-                table = self._named(token.value, levels[-1][1] if inside else None)
+                table = self._find_table(token.value, levels[-1][1] if inside else None)
                 if not inside:
                     levels = _shut(levels)[:-1]
                 levels.append(("relation" if inside else "query", table, set()))
@@ -168,16 +168,16 @@ class _CursorContext:
                     levels = _shut(levels)
                 levels[-1][2].add(kind)
             before = kind
-        _, self.table, self.said = levels[-1]
+        _, self.table, self.clauses = levels[-1]
 
-    def _named(self, name: str, outer: Table | None) -> Table | None:
+    def _find_table(self, name: str, outer: Table | None) -> Table | None:
         """Return the table of this name: a relation of the table around it, a table, or what a view asks."""
         relation = outer.relation(name) if outer is not None else None
         name = relation.table if relation is not None else name.lower()
         return TABLES.get(name) or _asked(self._views.get(name), self._views)
 
     @property
-    def last(self) -> str:
+    def last_kind(self) -> str:
         """The terminal before the cursor."""
         return self.kinds[-1] if self.kinds else ""
 
@@ -185,12 +185,12 @@ class _CursorContext:
     def refuses_rows(self) -> bool:
         """Whether the verb before the cursor takes no query."""
         return (
-            self.last == "VERB"
+            self.last_kind == "VERB"
             and self.verb is not None
             and self.verb.operand in (OperandKind.NOTHING, OperandKind.PATHS)
         )
 
-    def compared(self, typed: str) -> str:
+    def find_compared_field(self, typed: str) -> str:
         """Return the field whose value, or whose key, is being typed; an empty text when that is not known."""
         field = self.field_before()
         key = self._key_before() if field is not None and field.type is DataType.MAP else ""
@@ -251,7 +251,9 @@ def _asked(rows: ast.Rows | None, views: Mapping[str, ast.Rows]) -> Table | None
     return None
 
 
-def _candidates(kinds: frozenset[str], vocabulary: Vocabulary, scene: _CursorContext, typed: str) -> Iterator[Word]:
+def _candidates(
+    kinds: frozenset[str], vocabulary: Vocabulary, scene: _CursorContext, typed: str
+) -> Iterator[Candidate]:
     """Yield every word that these terminals can be, and one without a text for each kind that is filled elsewhere."""
     if scene.kinds[:1] == ["SET"] and len(scene.kinds) > 1:
         yield from _values(scene)
@@ -261,20 +263,20 @@ def _candidates(kinds: frozenset[str], vocabulary: Vocabulary, scene: _CursorCon
     if "NAME" in kinds or "FIELD" in kinds:
         yield from _names(kinds, scene, typed)
     if kinds & {"WORD", "STRING"} and "NAME" in kinds:
-        yield Word("", "value")
+        yield Candidate("", "value")
     if "RELATION" in kinds and scene.table is not None:
-        yield from (Word(one.name, "relation", one.doc) for one in scene.table.relations)
+        yield from (Candidate(one.name, "relation", one.doc) for one in scene.table.relations)
     if "TABLE" in kinds and not scene.refuses_rows:
         for name in sorted(vocabulary.tables):
-            yield Word(name, "table", TABLES[name].doc if name in TABLES else "")
+            yield Candidate(name, "table", TABLES[name].doc if name in TABLES else "")
     if "FUNCTION" in kinds and not typed.startswith("."):
-        yield from (Word(f"{one.name}(", "function", one.doc) for one in AGGREGATES.values())
-        yield from (Word(f"{one.name}(", "function", one.doc) for one in FUNCTIONS.values() if not one.inner)
+        yield from (Candidate(f"{one.name}(", "function", one.doc) for one in AGGREGATES.values())
+        yield from (Candidate(f"{one.name}(", "function", one.doc) for one in FUNCTIONS.values() if not one.inner)
     if "VERB" in kinds:
         for name in sorted(vocabulary.verbs):
-            yield Word(name, "verb", VERBS[name].doc if name in VERBS else "")
+            yield Candidate(name, "verb", VERBS[name].doc if name in VERBS else "")
     if "VARIABLE" in kinds:
-        yield Word("", "variable")
+        yield Candidate("", "variable")
     yield from sorted(_keywords(kinds, scene), key=_by_use)
 
 
@@ -285,7 +287,7 @@ _USED = (
 """Keywords that are shown first, of those that can stand in one place."""
 
 
-def _by_use(word: Word) -> int:
+def _by_use(word: Candidate) -> int:
     return _USED.index(word.text) if word.text in _USED else len(_USED)
 
 
@@ -294,30 +296,30 @@ def _begins(option: str, word: str) -> bool:
     return option == word or option.startswith(f"{word} ")
 
 
-def _keywords(kinds: frozenset[str], scene: _CursorContext) -> Iterator[Word]:
+def _keywords(kinds: frozenset[str], scene: _CursorContext) -> Iterator[Candidate]:
     starts = "VERB" in kinds
     for word, kind in WORDS.items():
-        if kind not in kinds or not word.isalpha() or kind in scene.said & _CLAUSES:
+        if kind not in kinds or not word.isalpha() or kind in scene.clauses & _CLAUSES:
             continue
         if scene.refuses_rows and kind in ("ALL", "NONEMPTY"):
             continue
-        if scene.verb is not None and kind in _OPTIONS and not starts and scene.last != "DRY":
+        if scene.verb is not None and kind in _OPTIONS and not starts and scene.last_kind != "DRY":
             of_kind = [option for option in scene.verb.options if _begins(option, _OPTIONS[kind])]
-            yield from (Word(option, "keyword") for option in of_kind if kind not in scene.kinds)
+            yield from (Candidate(option, "keyword") for option in of_kind if kind not in scene.kinds)
             continue
-        yield Word(_whole(word), "statement" if starts else "keyword", _told(word))
+        yield Candidate(_whole(word), "statement" if starts else "keyword", _told(word))
     if "FORM" in kinds:
-        yield Word("as", "keyword", CLAUSES["as"].doc)
-    if "SPARE" in kinds and "SPARE" not in scene.said:
-        yield Word("except newest", "keyword", CLAUSES["except"].doc)
+        yield Candidate("as", "keyword", CLAUSES["as"].doc)
+    if "SPARE" in kinds and "SPARE" not in scene.clauses:
+        yield Candidate("except newest", "keyword", CLAUSES["except"].doc)
     if "EXISTING" in kinds and "EXISTING" not in scene.kinds and scene.verb and "skip existing" in scene.verb.options:
-        yield Word("skip existing", "keyword")
+        yield Candidate("skip existing", "keyword")
     if "SETS" in kinds:
-        yield from (Word(word, "keyword", CLAUSES["union"].doc) for word in ("union", "except", "intersect"))
+        yield from (Candidate(word, "keyword", CLAUSES["union"].doc) for word in ("union", "except", "intersect"))
     if "WORDED" in kinds:
-        yield from (Word(word, "keyword") for word in ("like", "matches", "has"))
+        yield from (Candidate(word, "keyword") for word in ("like", "matches", "has"))
     if "MOMENT" in kinds:
-        yield from (Word(word, "keyword") for word in ("before", "after", "since", "within"))
+        yield from (Candidate(word, "keyword") for word in ("before", "after", "since", "within"))
 
 
 _WHOLE = {
@@ -338,19 +340,19 @@ def _told(word: str) -> str:
     return CLAUSES[word].doc if word in CLAUSES else ""
 
 
-def _names(kinds: frozenset[str], scene: _CursorContext, typed: str) -> Iterator[Word]:
+def _names(kinds: frozenset[str], scene: _CursorContext, typed: str) -> Iterator[Candidate]:
     """Yield what a name can be: mostly a field, `.field` on the right of an operator."""
-    before = scene.last
+    before = scene.last_kind
     if "NAME" in kinds and before in _AFTER_NAMES:
         kind = _AFTER_NAMES[before]
         if kind == "setting":
-            yield from (Word(one.name, kind, one.doc) for one in SETTINGS.values())
-        yield from (Word(one, kind) for one in _CHOICES.get(before, ()))
+            yield from (Candidate(one.name, kind, one.doc) for one in SETTINGS.values())
+        yield from (Candidate(one, kind) for one in _CHOICES.get(before, ()))
         if kind == "name":
-            yield Word("", kind)
+            yield Candidate("", kind)
         return
     if scene.table is None:
-        yield Word("", "field")
+        yield Candidate("", "field")
         return
     dot = "." if "NAME" not in kinds or typed.startswith(".") else ""
     path, deeper, _ = typed.lstrip(".").rpartition(".")
@@ -359,53 +361,55 @@ def _names(kinds: frozenset[str], scene: _CursorContext, typed: str) -> Iterator
         return
     if before == "HAS":
         yield from (
-            Word(one.name, "field", one.doc) for one in scene.table.fields if one.type in (DataType.MAP, DataType.LIST)
+            Candidate(one.name, "field", one.doc)
+            for one in scene.table.fields
+            if one.type in (DataType.MAP, DataType.LIST)
         )
-        yield from (Word(one.item_name, "relation", one.doc) for one in scene.table.relations if one.item_name)
+        yield from (Candidate(one.item_name, "relation", one.doc) for one in scene.table.relations if one.item_name)
         return
     for field in scene.table.fields:
-        yield Word(dot + field.name, "field", field.doc)
-        yield from (Word(dot + alias, "field", field.doc) for alias in field.aliases if typed.lstrip("."))
+        yield Candidate(dot + field.name, "field", field.doc)
+        yield from (Candidate(dot + alias, "field", field.doc) for alias in field.aliases if typed.lstrip("."))
     for words, phrase in PREDICATES.items():
         if " " not in words and "NAME" in kinds:
-            yield Word(words, "field", phrase.doc)
+            yield Candidate(words, "field", phrase.doc)
     single = (one for one in scene.table.relations if not one.is_many)
-    yield from (Word(f"{dot}{one.name}.", "relation", one.doc) for one in single)
+    yield from (Candidate(f"{dot}{one.name}.", "relation", one.doc) for one in single)
 
 
-def _below(table: Table, path: str, dot: str) -> Iterator[Word]:
+def _below(table: Table, path: str, dot: str) -> Iterator[Candidate]:
     """Yield the fields of the relation that a path leads to; the keys of a map are known elsewhere."""
     found: Table | None = table
     for name in path.split("."):
         field, relation = (found.find(name), found.relation(name)) if found is not None else (None, None)
         if relation is None:
             if field is not None and field.type is DataType.MAP:
-                yield Word("", "key")
+                yield Candidate("", "key")
             return
         found = TABLES.get(relation.table)
     if found is not None:
-        yield from (Word(f"{dot}{path}.{field.name}", "field", field.doc) for field in found.fields)
+        yield from (Candidate(f"{dot}{path}.{field.name}", "field", field.doc) for field in found.fields)
 
 
-def _values(scene: _CursorContext) -> Iterator[Word]:
+def _values(scene: _CursorContext) -> Iterator[Candidate]:
     """Yield what a bare word can be, which the words before it tell."""
-    before = scene.last
+    before = scene.last_kind
     if scene.verb is not None and scene.table is None and not _OPTIONS.keys() & set(scene.kinds):
-        yield Word("", "path" if scene.verb.operand is OperandKind.PATHS else "reference")
+        yield Candidate("", "path" if scene.verb.operand is OperandKind.PATHS else "reference")
         return
     if scene.kinds[:1] == ["SET"]:
         setting = SETTINGS.get(scene.tokens[1].value.lower()) if len(scene.tokens) > 1 else None
-        yield from (Word(choice, "choice") for choice in (setting.choices if setting is not None else ()))
+        yield from (Candidate(choice, "choice") for choice in (setting.choices if setting is not None else ()))
         return
     field = scene.field_before()
     kind = _VALUES.get(before, "value")
     if kind == "source" and field is not None:
         kind = "value"
     if kind == "topic":
-        yield from (Word(name, kind, doc) for name, doc in _topics())
+        yield from (Candidate(name, kind, doc) for name, doc in _topics())
         return
     if field is not None and field.type is DataType.BOOLEAN:
-        yield from (Word(choice, "choice") for choice in ("true", "false"))
+        yield from (Candidate(choice, "choice") for choice in ("true", "false"))
         return
     if (
         kind == "reference"
@@ -416,7 +420,7 @@ def _values(scene: _CursorContext) -> Iterator[Word]:
         kind = "repository"
     if scene.verb is not None and before in _OPTIONS and _OPTIONS[before] in scene.verb.path_options:
         kind = "path"
-    yield Word("", kind)
+    yield Candidate("", kind)
 
 
 def _topics() -> Iterator[tuple[str, str]]:
@@ -431,7 +435,7 @@ def _topics() -> Iterator[tuple[str, str]]:
 
 def _forms(head: str, typed: str, vocabulary: Vocabulary) -> Completion:
     """Return the output forms, when an answer can be asked for in one where `head` ends."""
-    from imq.engine.render.formats import FORMS
+    from imq.engine.render.formats import FORMATS
 
     start = len(head)
     try:
@@ -441,7 +445,7 @@ def _forms(head: str, typed: str, vocabulary: Vocabulary) -> Completion:
     if "FORM" not in can.kinds:
         return Completion(start)
     forms = sorted(vocabulary.forms)
-    words = (Word(name, "form", FORMS[name].doc if name in FORMS else "") for name in forms)
+    words = (Candidate(name, "form", FORMATS[name].doc if name in FORMATS else "") for name in forms)
     fits = tuple(word for word in words if word.text.startswith(typed.lower()) and word.text != typed.lower())
     return Completion(start, frozenset({"form"}), fits)
 
@@ -462,7 +466,7 @@ def _placeholders(
     for field in scene.table.fields:
         names |= {name: field.doc for name, _ in field.docker_placeholders}
         names.setdefault(field.name.title().replace("_", ""), field.doc)
-    fits = (Word(name, "placeholder", doc) for name, doc in names.items())
+    fits = (Candidate(name, "placeholder", doc) for name, doc in names.items())
     return Completion(
         start,
         frozenset({"placeholder"}),

@@ -9,8 +9,8 @@ from imq.engine.catalog.predicates import PREDICATES
 from imq.engine.catalog.settings import SETTINGS
 from imq.engine.catalog.tables import TABLES
 from imq.engine.configuration.schema import SECTIONS
-from imq.engine.render.formats import FORMS
-from imq.engine.render.text_table import GAP, columns
+from imq.engine.render.formats import FORMATS
+from imq.engine.render.text_table import COLUMN_GAP, align_columns
 from imq.grammar.errors import UnknownName, nearest
 from imq.grammar.record import TYPE_CHECKING
 
@@ -67,20 +67,20 @@ secret is never written here, it is only referred to.
 """
 
 
-def help_text(words: tuple[str, ...]) -> str:
+def format_help(words: tuple[str, ...]) -> str:
     """Return the help for a topic; none: the overview. Raises `UnknownName` with the nearest topic."""
     if not words:
-        return f"{OVERVIEW}\n{_names()}"
+        return f"{OVERVIEW}\n{_format_topic_list()}"
     said = " ".join(words).lower()
     for topic in (said, words[0].lower()):  # `help older than`, `help order by`
-        if parts := [part for part in _about(topic) if part]:
-            return _within("\n".join(parts))
+        if parts := [part for part in _describe_topic(topic) if part]:
+            return _wrap_lines("\n".join(parts))
     raise UnknownName(
-        f'there is no help on "{said}"', code="unknown-topic", hints=(nearest(said, topics()), "help: the topics")
+        f'there is no help on "{said}"', code="unknown-topic", hints=(nearest(said, list_topics()), "help: the topics")
     )
 
 
-def topics() -> list[str]:
+def list_topics() -> list[str]:
     """Return everything that `help` tells of."""
     fields = (name for table in TABLES.values() for field in table.fields for name in (field.name, *field.aliases))
     relations = (relation.name for table in TABLES.values() for relation in table.relations)
@@ -88,11 +88,11 @@ def topics() -> list[str]:
         "configuration",
         *TABLES,
         *VERBS,
-        *_functions(),
+        *_list_functions(),
         *AGGREGATES,
         *PREDICATES,
         *CLAUSES,
-        *FORMS,
+        *FORMATS,
         *SETTINGS,
         *fields,
         *relations,
@@ -100,19 +100,19 @@ def topics() -> list[str]:
     return list(dict.fromkeys(known))
 
 
-def _about(topic: str) -> Iterator[str]:
+def _describe_topic(topic: str) -> Iterator[str]:
     """Yield what there is to say of a name: it may be a table, a field and more at once."""
     if topic == "configuration":
-        yield _configuration()
+        yield _describe_configuration()
     if topic in TABLES:
-        yield _table(TABLES[topic])
+        yield _describe_table(TABLES[topic])
     if topic in VERBS:
-        yield _verb(VERBS[topic])
+        yield _describe_verb(VERBS[topic])
     told: dict[str, list[str]] = {}
     for table in TABLES.values():
         for field in table.fields:
             if topic in (field.name, *field.aliases):
-                told.setdefault(_field(field), []).append(f"{table.name}.{field.name}")
+                told.setdefault(_describe_field(field), []).append(f"{table.name}.{field.name}")
     yield "".join(f"{', '.join(names)}{text}\n" for text, names in told.items())
     yield "".join(
         f"{relation.name} of each of the {table.name}: {relation.doc}\n"
@@ -120,39 +120,39 @@ def _about(topic: str) -> Iterator[str]:
         for relation in table.relations
         if topic == relation.name
     )
-    if topic in _functions() or topic in AGGREGATES:
-        yield f"{_signature(topic)}: {(FUNCTIONS.get(topic) or AGGREGATES[topic]).doc}\n"
+    if topic in _list_functions() or topic in AGGREGATES:
+        yield f"{format_signature(topic)}: {(FUNCTIONS.get(topic) or AGGREGATES[topic]).doc}\n"
     if topic in PREDICATES:
         phrase = PREDICATES[topic]
-        yield f"{_said(phrase)}: {phrase.doc}\n  such as: images where {phrase.example}\n"
+        yield f"{format_predicate(phrase)}: {phrase.doc}\n  such as: images where {phrase.example}\n"
     if topic in CLAUSES:
         clause = CLAUSES[topic]
         yield f"{clause.syntax}\n  {clause.doc}\n  such as: {clause.example}\n"
-    if topic in FORMS:
-        yield f"as {topic}: {FORMS[topic].doc}\n"
+    if topic in FORMATS:
+        yield f"as {topic}: {FORMATS[topic].doc}\n"
     if topic in SETTINGS:
         setting = SETTINGS[topic]
         yield f"set {topic} = {setting.shape}: {setting.doc} (default {setting.default})\n"
 
 
-def _configuration() -> str:
+def _describe_configuration() -> str:
     """Return the keys of the configuration file, table by table."""
     parts = [f"{CONFIGURATION}\n"]
     for section in SECTIONS.values():
-        title = f"[{section.name}{'.NAME' if section.named else ''}]" if section.name else "at the top"
+        title = f"[{section.name}{'.NAME' if section.has_named_tables else ''}]" if section.name else "at the top"
         rows = [
-            [key.name, key.kind.value, f"{key.doc}{f' ({key.default})' if key.default else ''}"] for key in section.keys
+            [key.name, key.type.value, f"{key.doc}{f' ({key.default})' if key.default else ''}"] for key in section.keys
         ]
         example = "".join(f"    {line}\n" for line in section.example.splitlines())
-        parts.append(f"{title}: {section.doc}\n{_lines(rows)}  such as:\n{example}")
+        parts.append(f"{title}: {section.doc}\n{_wrap_last_column(rows)}  such as:\n{example}")
     return "\n".join(parts)
 
 
-def _functions() -> list[str]:
+def _list_functions() -> list[str]:
     return [name for name, function in FUNCTIONS.items() if not function.inner]
 
 
-def _signature(name: str) -> str:
+def format_signature(name: str) -> str:
     """Return how a function is called, its arguments by their kinds."""
     function = FUNCTIONS.get(name)
     if function is None:
@@ -163,48 +163,49 @@ def _signature(name: str) -> str:
     return f"{name}({shown}{', …' if function.repeats else ''})".lower()
 
 
-def _said(phrase: Predicate) -> str:
+def format_predicate(phrase: Predicate) -> str:
+    """Return how a predicate is written, its operand in capitals."""
     return f"{phrase.words} {phrase.parameter.removeprefix('a ').removeprefix('an ').upper()}".rstrip()
 
 
-def _names() -> str:
+def _format_topic_list() -> str:
     rows = [
         ["tables", ", ".join(TABLES)],
         ["verbs", ", ".join(sorted(VERBS))],
         ["clauses", ", ".join(CLAUSES)],
         ["phrases", ", ".join(PREDICATES)],
-        ["functions", ", ".join(sorted([*_functions(), *AGGREGATES]))],
-        ["forms", ", ".join(FORMS)],
+        ["functions", ", ".join(sorted([*_list_functions(), *AGGREGATES]))],
+        ["forms", ", ".join(FORMATS)],
         ["settings", ", ".join(SETTINGS)],
         ["files", "configuration"],
     ]
     from textwrap import wrap
 
-    widest = _WIDEST - max(len(word) for word, _ in rows) - len(GAP)
+    widest = _WIDEST - max(len(word) for word, _ in rows) - len(COLUMN_GAP)
     lines = [[word if not at else "", line] for word, names in rows for at, line in enumerate(wrap(names, widest))]
-    return "".join(columns(lines)) + "\nhelp NAME tells more of each.\n"
+    return "".join(align_columns(lines)) + "\nhelp NAME tells more of each.\n"
 
 
-def _table(table: Table) -> str:
+def _describe_table(table: Table) -> str:
     rows = [[field.name, field.type.value, field.doc] for field in table.fields]
     rows += [[relation.name, f"{relation.table}", relation.doc] for relation in table.relations]
-    return f"{table.name}: {table.doc}\n\n{_lines(rows)}"
+    return f"{table.name}: {table.doc}\n\n{_wrap_last_column(rows)}"
 
 
-def _lines(rows: Iterable[list[str]]) -> str:
+def _wrap_last_column(rows: Iterable[list[str]]) -> str:
     """Return rows in columns, the last of them in as many lines as it takes."""
     from textwrap import wrap
 
     table = list(rows)
-    taken = sum(max(len(row[at]) for row in table) + len(GAP) for at in range(len(table[0]) - 1)) if table else 0
+    taken = sum(max(len(row[at]) for row in table) + len(COLUMN_GAP) for at in range(len(table[0]) - 1)) if table else 0
     parts = []
     for row in table:
         first, *more = wrap(row[-1], max(_WIDEST - 2 - taken, _LEAST)) or [""]
         parts += [[*row[:-1], first], *([*[""] * (len(row) - 1), line] for line in more)]
-    return "".join("  " + line for line in columns(parts))
+    return "".join("  " + line for line in align_columns(parts))
 
 
-def _within(text: str) -> str:
+def _wrap_lines(text: str) -> str:
     """Return a text whose lines are no wider than a terminal; what is cut from one goes on below, further in."""
     from textwrap import wrap
 
@@ -216,13 +217,13 @@ def _within(text: str) -> str:
     return "\n".join(lines)
 
 
-def _field(field: Field) -> str:
+def _describe_field(field: Field) -> str:
     names = f" (also: {', '.join(field.aliases)})" if field.aliases else ""
     shown = ", ".join("{{." + name + "}}" for name, _ in field.docker_placeholders)
     return f"{names}: {field.doc}. It is {field.type.value}." + (f" In templates: {shown}." if shown else "")
 
 
-def _verb(verb: Verb) -> str:
+def _describe_verb(verb: Verb) -> str:
     options = f"\n  options: {', '.join(verb.options)}" if verb.options else ""
     asks = "\n  asks before it acts" if verb.needs_confirmation else ""
     differs = f"\n  beside docker: {verb.docker_differences}" if verb.docker_differences else ""

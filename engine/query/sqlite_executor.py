@@ -259,10 +259,10 @@ class _List:
         """Return the array."""
         import json
 
-        from imq.engine.render.values import data
+        from imq.engine.render.values import to_json_value
 
         self._rows.sort(key=lambda row: [_sort_key(value) for value in row[1:] or row])
-        items = [data(self.kind, value) for value, *_ in self._rows]
+        items = [to_json_value(self.kind, value) for value, *_ in self._rows]
         return json.dumps(items, ensure_ascii=False, separators=(",", ":"))
 
 

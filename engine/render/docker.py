@@ -12,8 +12,8 @@ from imq.engine.units.size import human_size_exact
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .template_row import Row
-from .text_table import GAP, LEAST, clean, width
-from .values import STYLES, text
+from .text_table import COLUMN_GAP, MIN_COLUMN_WIDTH, display_width, replace_controls
+from .values import FORMATTERS, format_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,231 +21,243 @@ if TYPE_CHECKING:
     from imq.engine.catalog.schema import Raw
     from imq.engine.result import RowSet
 
-    from .values import Manner
+    from .values import DisplayOptions
 
-MISSING = "<missing>"
+MISSING_ID = "<missing>"
 """What docker shows for the id of a step whose image is not here as one of its own."""
-_LONGEST_COMMAND = 45
+_MAX_COMMAND_WIDTH = 45
 _NOT_APPLICABLE = "N/A"
 
 
-class Place(Record):
+class Placeholder(Record):
     """One of docker's placeholders: its key, its title, and how it is shown, given a row's values by their names."""
 
     key: str
     title: str
-    show: Callable[[Mapping[str, Raw], Manner], str]
+    format: Callable[[Mapping[str, Raw], DisplayOptions], str]
 
 
-def _of(field: str, show: Callable[[Raw, Manner], str]) -> Callable[[Mapping[str, Raw], Manner], str]:
-    return lambda values, manner: show(values.get(field), manner)
+def _make_formatter(
+    field: str, formatter: Callable[[Raw, DisplayOptions], str]
+) -> Callable[[Mapping[str, Raw], DisplayOptions], str]:
+    return lambda values, options: formatter(values.get(field), options)
 
 
-def _styled(field: str, style: str) -> Callable[[Mapping[str, Raw], Manner], str]:
-    return lambda values, manner: str(STYLES[style](values.get(field), manner))
+def _make_style_formatter(field: str, style: str) -> Callable[[Mapping[str, Raw], DisplayOptions], str]:
+    return lambda values, options: str(FORMATTERS[style](values.get(field), options))
 
 
-def _no_value(_values: Mapping[str, Raw], _manner: Manner) -> str:
+def _format_not_applicable(_values: Mapping[str, Raw], _options: DisplayOptions) -> str:
     return _NOT_APPLICABLE
 
 
-def _id(raw: Raw, manner: Manner) -> str:
-    return text(DataType.DIGEST, raw, manner)
+def _format_id(raw: Raw, options: DisplayOptions) -> str:
+    return format_value(DataType.DIGEST, raw, options)
 
 
-def _exact(raw: Raw, _manner: Manner) -> str:
+def _format_exact_size(raw: Raw, _options: DisplayOptions) -> str:
     return _NOT_APPLICABLE if raw is None else human_size_exact(int(raw))
 
 
-def _share(values: Mapping[str, Raw], manner: Manner) -> str:
+def _format_reclaimable(values: Mapping[str, Raw], options: DisplayOptions) -> str:
     """Return what can be reclaimed and its share of the whole, which docker leaves out of the build cache's."""
-    spare, size = values.get("reclaimable"), values.get("size")
-    said = _exact(spare, manner)
-    if not size or spare is None or values.get("type") == "Build Cache":
-        return said
-    return f"{said} ({int(spare) * 100 // int(size)}%)"
+    reclaimable, size = values.get("reclaimable"), values.get("size")
+    size_text = _format_exact_size(reclaimable, options)
+    if not size or reclaimable is None or values.get("type") == "Build Cache":
+        return size_text
+    return f"{size_text} ({int(reclaimable) * 100 // int(size)}%)"
 
 
-def _plain(raw: Raw, _manner: Manner) -> str:
+def _format_plain(raw: Raw, _options: DisplayOptions) -> str:
     return "" if raw is None else str(raw)
 
 
-def _step(raw: Raw, manner: Manner) -> str:
-    return MISSING if raw is None else text(DataType.DIGEST, raw, manner)
+def _format_step_id(raw: Raw, options: DisplayOptions) -> str:
+    return MISSING_ID if raw is None else format_value(DataType.DIGEST, raw, options)
 
 
-def _command(raw: Raw, manner: Manner) -> str:
+def _format_command(raw: Raw, options: DisplayOptions) -> str:
     """Return a step's command in one line, cut as docker cuts it."""
-    shown = _plain(raw, manner).replace("\t", " ")
-    if manner.whole or width(shown) <= _LONGEST_COMMAND:
-        return shown
-    return shown[: _LONGEST_COMMAND - 1] + "…"
+    string = _format_plain(raw, options).replace("\t", " ")
+    if options.no_trunc or display_width(string) <= _MAX_COMMAND_WIDTH:
+        return string
+    return string[: _MAX_COMMAND_WIDTH - 1] + "…"
 
 
-def _moment(raw: Raw, _manner: Manner) -> str:
+def _format_created_at(raw: Raw, _options: DisplayOptions) -> str:
     return _NOT_APPLICABLE if raw is None else write_time(int(raw) // 1_000_000_000 * 1_000_000_000)
 
 
 IMAGES = (
-    Place("Containers", "CONTAINERS", _no_value),
-    Place("CreatedAt", "CREATED AT", _styled("created", "go-time")),
-    Place("CreatedSince", "CREATED", _styled("created", "ago")),
-    Place("Digest", "DIGEST", _styled("digest", "or-none")),
-    Place("ID", "IMAGE ID", _of("id", _id)),
-    Place("Repository", "REPOSITORY", _styled("repository", "or-none")),
-    Place("SharedSize", "SHARED SIZE", _no_value),
-    Place("Size", "SIZE", _styled("size", "size")),
-    Place("Tag", "TAG", _styled("tag", "or-none")),
-    Place("UniqueSize", "UNIQUE SIZE", _no_value),
-    Place("VirtualSize", "SIZE", _of("size", _exact)),
+    Placeholder("Containers", "CONTAINERS", _format_not_applicable),
+    Placeholder("CreatedAt", "CREATED AT", _make_style_formatter("created", "go-time")),
+    Placeholder("CreatedSince", "CREATED", _make_style_formatter("created", "ago")),
+    Placeholder("Digest", "DIGEST", _make_style_formatter("digest", "or-none")),
+    Placeholder("ID", "IMAGE ID", _make_formatter("id", _format_id)),
+    Placeholder("Repository", "REPOSITORY", _make_style_formatter("repository", "or-none")),
+    Placeholder("SharedSize", "SHARED SIZE", _format_not_applicable),
+    Placeholder("Size", "SIZE", _make_style_formatter("size", "size")),
+    Placeholder("Tag", "TAG", _make_style_formatter("tag", "or-none")),
+    Placeholder("UniqueSize", "UNIQUE SIZE", _format_not_applicable),
+    Placeholder("VirtualSize", "SIZE", _make_formatter("size", _format_exact_size)),
 )
 """The placeholders of `docker images`. What only `docker system df -v` knows is not applicable here, as in docker."""
 
-MEASURED = tuple(
+DISK_USAGE_IMAGES = tuple(
     {
-        "Containers": Place("Containers", "CONTAINERS", _of("containers", _plain)),
-        "SharedSize": Place("SharedSize", "SHARED SIZE", _of("shared_size", _exact)),
-        "UniqueSize": Place("UniqueSize", "UNIQUE SIZE", _of("unique_size", _exact)),
-    }.get(place.key, place)
-    for place in IMAGES
+        "Containers": Placeholder("Containers", "CONTAINERS", _make_formatter("containers", _format_plain)),
+        "SharedSize": Placeholder("SharedSize", "SHARED SIZE", _make_formatter("shared_size", _format_exact_size)),
+        "UniqueSize": Placeholder("UniqueSize", "UNIQUE SIZE", _make_formatter("unique_size", _format_exact_size)),
+    }.get(placeholder.key, placeholder)
+    for placeholder in IMAGES
 )
 """Those of the images in `docker system df -v`."""
 
 HISTORY = (
-    Place("Comment", "COMMENT", _of("comment", _plain)),
-    Place("CreatedAt", "CREATED AT", _of("created", _moment)),
-    Place("CreatedBy", "CREATED BY", _of("created_by", _command)),
-    Place("CreatedSince", "CREATED", _styled("created", "ago")),
-    Place("ID", "IMAGE", _of("image", _step)),
-    Place("Size", "SIZE", _styled("size", "size")),
+    Placeholder("Comment", "COMMENT", _make_formatter("comment", _format_plain)),
+    Placeholder("CreatedAt", "CREATED AT", _make_formatter("created", _format_created_at)),
+    Placeholder("CreatedBy", "CREATED BY", _make_formatter("created_by", _format_command)),
+    Placeholder("CreatedSince", "CREATED", _make_style_formatter("created", "ago")),
+    Placeholder("ID", "IMAGE", _make_formatter("image", _format_step_id)),
+    Placeholder("Size", "SIZE", _make_style_formatter("size", "size")),
 )
 """The placeholders of `docker history`."""
 
 HISTORY_EXACT = tuple(
     {
-        "CreatedSince": Place("CreatedSince", "CREATED AT", _of("created", _moment)),
-        "Size": Place("Size", "SIZE", _of("size", _plain)),
-    }.get(place.key, place)
-    for place in HISTORY
+        "CreatedSince": Placeholder("CreatedSince", "CREATED AT", _make_formatter("created", _format_created_at)),
+        "Size": Placeholder("Size", "SIZE", _make_formatter("size", _format_plain)),
+    }.get(placeholder.key, placeholder)
+    for placeholder in HISTORY
 )
 """Those of `docker history --human=false`: times and bytes as they are."""
 
-USAGE = (
-    Place("Active", "ACTIVE", _of("active", _plain)),
-    Place("Reclaimable", "RECLAIMABLE", _share),
-    Place("Size", "SIZE", _of("size", _exact)),
-    Place("TotalCount", "TOTAL", _of("total", _plain)),
-    Place("Type", "TYPE", _of("type", _plain)),
+DISK_USAGE = (
+    Placeholder("Active", "ACTIVE", _make_formatter("active", _format_plain)),
+    Placeholder("Reclaimable", "RECLAIMABLE", _format_reclaimable),
+    Placeholder("Size", "SIZE", _make_formatter("size", _format_exact_size)),
+    Placeholder("TotalCount", "TOTAL", _make_formatter("total", _format_plain)),
+    Placeholder("Type", "TYPE", _make_formatter("type", _format_plain)),
 )
 """The placeholders of `docker system df`."""
 
-_LONGEST_DESCRIPTION = 45
+_MAX_DESCRIPTION_WIDTH = 45
 
 
-def _described(raw: Raw, manner: Manner) -> str:
+def _format_description(raw: Raw, options: DisplayOptions) -> str:
     """Return a description in one line, cut as docker cuts it."""
-    shown = _plain(raw, manner).replace("\n", " ").replace("\r", " ")
-    if manner.whole or width(shown) <= _LONGEST_DESCRIPTION:
-        return shown
-    return shown[: _LONGEST_DESCRIPTION - 1] + "…"
+    string = _format_plain(raw, options).replace("\n", " ").replace("\r", " ")
+    if options.no_trunc or display_width(string) <= _MAX_DESCRIPTION_WIDTH:
+        return string
+    return string[: _MAX_DESCRIPTION_WIDTH - 1] + "…"
 
 
-def _true_or_false(raw: Raw, _manner: Manner) -> str:
+def _format_boolean(raw: Raw, _options: DisplayOptions) -> str:
     return "true" if raw else "false"
 
 
-def _stars(raw: Raw, _manner: Manner) -> str:
+def _format_stars(raw: Raw, _options: DisplayOptions) -> str:
     return str(raw or 0)
 
 
 SEARCH = (
-    Place("Description", "DESCRIPTION", _of("description", _described)),
-    Place("IsAutomated", "AUTOMATED", _of("automated", lambda raw, _: "[OK]" if raw else "")),
-    Place("IsOfficial", "OFFICIAL", _of("official", lambda raw, _: "[OK]" if raw else "")),
-    Place("Name", "NAME", _of("name", _plain)),
-    Place("StarCount", "STARS", _of("stars", _stars)),
+    Placeholder("Description", "DESCRIPTION", _make_formatter("description", _format_description)),
+    Placeholder("IsAutomated", "AUTOMATED", _make_formatter("automated", lambda raw, _: "[OK]" if raw else "")),
+    Placeholder("IsOfficial", "OFFICIAL", _make_formatter("official", lambda raw, _: "[OK]" if raw else "")),
+    Placeholder("Name", "NAME", _make_formatter("name", _format_plain)),
+    Placeholder("StarCount", "STARS", _make_formatter("stars", _format_stars)),
 )
 """The placeholders of `docker search`."""
 
 SEARCH_JSON = tuple(
-    place.replace(show=_of({"IsAutomated": "automated", "IsOfficial": "official"}[place.key], _true_or_false))
-    if place.key.startswith("Is")
-    else place
-    for place in SEARCH
+    placeholder.replace(
+        format=_make_formatter({"IsAutomated": "automated", "IsOfficial": "official"}[placeholder.key], _format_boolean)
+    )
+    if placeholder.key.startswith("Is")
+    else placeholder
+    for placeholder in SEARCH
 )
 """Those of its JSON, where docker writes true and false."""
 
-RAW = (
+RAW_TEMPLATE = (
     "repository: {{.Repository}}\ntag: {{.Tag}}\n"
     "image_id: {{.ID}}\ncreated_at: {{.CreatedAt}}\nvirtual_size: {{.Size}}\n"
 )
-RAW_WITH_DIGEST = RAW.replace("image_id:", "digest: {{.Digest}}\nimage_id:")
-RAW_QUIET = "image_id: {{.ID}}"
+RAW_DIGEST_TEMPLATE = RAW_TEMPLATE.replace("image_id:", "digest: {{.Digest}}\nimage_id:")
+RAW_QUIET_TEMPLATE = "image_id: {{.ID}}"
 """The forms that `docker images --format raw` stands for."""
 
 
 class DockerRow:
     """One row as docker's templates see it: texts by docker's names; what docker does not know is imq's own field."""
 
-    __slots__ = ("_manner", "_places", "_row", "_values")
+    __slots__ = ("_options", "_placeholders", "_row", "_values")
 
-    def __init__(self, answer: RowSet, raw: tuple[Raw, ...], places: Sequence[Place], manner: Manner) -> None:
-        self._values = {heading.name: value for heading, value in zip(answer.columns, raw, strict=True)}
-        self._row = Row(answer.columns, raw, answer.table, manner)
-        self._places = places
-        self._manner = manner
+    def __init__(
+        self, row_set: RowSet, raw: tuple[Raw, ...], placeholders: Sequence[Placeholder], options: DisplayOptions
+    ) -> None:
+        self._values = {column.name: value for column, value in zip(row_set.columns, raw, strict=True)}
+        self._row = Row(row_set.columns, raw, row_set.table, options)
+        self._placeholders = placeholders
+        self._options = options
 
-    def shown(self, place: Place) -> str:
+    def format(self, placeholder: Placeholder) -> str:
         """Return the text of a placeholder."""
-        return place.show(self._values, self._manner)
+        return placeholder.format(self._values, self._options)
 
     def lookup(self, name: str) -> object:
         """Return what a template's `.name` shows; raises `KeyError` when the row has no such thing."""
-        wanted = casefold_name(name)
-        for place in self._places:
-            if casefold_name(place.key) == wanted:
-                return self.shown(place)
+        key = casefold_name(name)
+        for placeholder in self._placeholders:
+            if casefold_name(placeholder.key) == key:
+                return self.format(placeholder)
         return self._row.lookup(name)
 
     def data(self) -> dict[str, object]:
         """Return all of docker's placeholders, for `json .`."""
-        return {place.key: self.shown(place) for place in self._places}
+        return {placeholder.key: self.format(placeholder) for placeholder in self._placeholders}
 
 
-def docker_rows(answer: RowSet, places: Sequence[Place], manner: Manner) -> Iterator[DockerRow]:
+def make_docker_rows(
+    row_set: RowSet, placeholders: Sequence[Placeholder], options: DisplayOptions
+) -> Iterator[DockerRow]:
     """Yield the rows of an answer as docker's templates see them."""
-    return (DockerRow(answer, raw, places, manner) for raw in answer.rows)
+    return (DockerRow(row_set, raw, placeholders, options) for raw in row_set.rows)
 
 
-def docker_table(rows: Iterable[DockerRow], places: Sequence[Place], keys: Sequence[str]) -> Iterator[str]:
+def write_docker_table(
+    rows: Iterable[DockerRow], placeholders: Sequence[Placeholder], keys: Sequence[str]
+) -> Iterator[str]:
     """Yield a table with these of the placeholders."""
-    by_key = {place.key: place for place in places}
-    chosen = [by_key[key] for key in keys]
-    lines = [[place.title for place in chosen]]
-    lines += [[clean(row.shown(place)) for place in chosen] for row in rows]
-    return aligned(lines)
+    by_key = {placeholder.key: placeholder for placeholder in placeholders}
+    selected = [by_key[key] for key in keys]
+    lines = [[placeholder.title for placeholder in selected]]
+    lines += [[replace_controls(row.format(placeholder)) for placeholder in selected] for row in rows]
+    return align_cells(lines)
 
 
-def docker_template(rows: Iterable[DockerRow], places: Sequence[Place], source: str) -> Iterator[str]:
+def write_docker_template(rows: Iterable[DockerRow], placeholders: Sequence[Placeholder], source: str) -> Iterator[str]:
     """Yield each row through a template; `table …` aligns its columns under docker's titles."""
-    from imq.engine.render.template.template import Template, expand_escapes, split_table
+    from imq.engine.render.template.template import Template, expand_escapes, split_table_directive
 
-    tabular, body = split_table(source)
+    is_table, body = split_table_directive(source)
     template = Template.parse(expand_escapes(body))
-    if not tabular:
+    if not is_table:
         for row in rows:
             yield template.render(row) + "\n"
         return
-    titles = {casefold_name(place.key): place.title for place in places}
+    titles = {casefold_name(placeholder.key): placeholder.title for placeholder in placeholders}
 
     def title(path: tuple[str, ...]) -> str:
         return titles.get(casefold_name(path[0]), path[-1].upper().replace("_", " "))
 
-    texts = [template.headers(title), *(template.render(row) for row in rows)]
-    yield from aligned([[clean(cell) for cell in line.split("\t")] for each in texts for line in each.split("\n")])
+    rendered = [template.render_heading(title), *(template.render(row) for row in rows)]
+    yield from align_cells(
+        [[replace_controls(cell) for cell in line.split("\t")] for text in rendered for line in text.split("\n")]
+    )
 
 
-def docker_json(rows: Iterable[DockerRow]) -> Iterator[str]:
+def write_docker_json(rows: Iterable[DockerRow]) -> Iterator[str]:
     """Yield one object a line, as `--format json`: all values are texts, and `<` `>` `&` are escaped as Go does."""
     import json
 
@@ -254,7 +266,7 @@ def docker_json(rows: Iterable[DockerRow]) -> Iterator[str]:
         yield line.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026") + "\n"
 
 
-def aligned(lines: Sequence[Sequence[str]]) -> Iterator[str]:
+def align_cells(lines: Sequence[Sequence[str]]) -> Iterator[str]:
     """Yield lines whose cells stand under each other as Go's tabwriter puts them.
 
     A column is a run of lines that have a cell there and another after it.
@@ -266,14 +278,22 @@ def aligned(lines: Sequence[Sequence[str]]) -> Iterator[str]:
             if number < len(lines) and len(lines[number]) > column + 1:
                 run.append(number)
                 continue
-            wide = max([LEAST, *(width(lines[member][column]) + len(GAP) for member in run)])
+            column_width = max(
+                [MIN_COLUMN_WIDTH, *(display_width(lines[member][column]) + len(COLUMN_GAP) for member in run)]
+            )
             for member in run:
-                widths[member][column] = wide
+                widths[member][column] = column_width
             run = []
-    for line, wides in zip(lines, widths, strict=True):
-        yield "".join(cell + " " * (wide - width(cell)) for cell, wide in zip(line, wides, strict=True)) + "\n"
+    for line, row_widths in zip(lines, widths, strict=True):
+        yield (
+            "".join(
+                cell + " " * (column_width - display_width(cell))
+                for cell, column_width in zip(line, row_widths, strict=True)
+            )
+            + "\n"
+        )
 
 
-def reclaimed(size: int) -> str:
+def format_reclaimed_space(size: int) -> str:
     """Return how docker tells what a prune brought."""
     return f"Total reclaimed space: {human_size_exact(size)}\n"

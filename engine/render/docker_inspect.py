@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from imq.engine.render.template.go_types import ZERO_TIME, Member, StructType, Type, plain
-from imq.engine.render.template.values import Rules
+from imq.engine.render.template.go_types import ZERO_TIME, StructField, StructType, Type, to_plain
+from imq.engine.render.template.values import LookupRules
 from imq.grammar.errors import StatementError, UnknownName
 from imq.grammar.record import TYPE_CHECKING
 
@@ -19,85 +19,85 @@ if TYPE_CHECKING:
 
     from imq.engine.render.template.template import Template
 
-_TEXT, _BOOL, _INT = Type("string"), Type("bool"), Type("int")
-_WORDS, _TEXTS, _SET = Type("[]string"), Type("map[string]string"), Type("map[string]struct {}")
+_STRING, _BOOL, _INT = Type("string"), Type("bool"), Type("int")
+_STRING_LIST, _STRING_MAP, _STRING_SET = Type("[]string"), Type("map[string]string"), Type("map[string]struct {}")
 _TIME, _DURATION = Type("time.Time"), Type("time.Duration")
 
-_HEALTH = StructType(
+_HEALTH_CONFIG = StructType(
     "container.HealthConfig",
     (
-        Member("Test", _WORDS, omits_empty=True),
+        StructField("Test", _STRING_LIST, omit_empty=True),
         *(
-            Member(name, _DURATION, omits_empty=True)
+            StructField(name, _DURATION, omit_empty=True)
             for name in ("Interval", "Timeout", "StartPeriod", "StartInterval")
         ),
-        Member("Retries", _INT, omits_empty=True),
+        StructField("Retries", _INT, omit_empty=True),
     ),
 )
 CONTAINER_CONFIG = StructType(
     "container.Config",
     (
-        Member("Hostname", _TEXT),
-        Member("Domainname", _TEXT),
-        Member("User", _TEXT),
-        Member("AttachStdin", _BOOL),
-        Member("AttachStdout", _BOOL),
-        Member("AttachStderr", _BOOL),
-        Member("ExposedPorts", _SET, omits_empty=True),
-        Member("Tty", _BOOL),
-        Member("OpenStdin", _BOOL),
-        Member("StdinOnce", _BOOL),
-        Member("Env", _WORDS),
-        Member("Cmd", _WORDS),
-        Member("Healthcheck", _HEALTH, omits_empty=True, pointer=True),
-        Member("ArgsEscaped", _BOOL, omits_empty=True),
-        Member("Image", _TEXT),
-        Member("Volumes", _SET),
-        Member("WorkingDir", _TEXT),
-        Member("Entrypoint", _WORDS),
-        Member("NetworkDisabled", _BOOL, omits_empty=True),
-        Member("MacAddress", _TEXT, omits_empty=True),
-        Member("OnBuild", _WORDS),
-        Member("Labels", _TEXTS),
-        Member("StopSignal", _TEXT, omits_empty=True),
-        Member("StopTimeout", Type("*int"), omits_empty=True),
-        Member("Shell", _WORDS, omits_empty=True),
+        StructField("Hostname", _STRING),
+        StructField("Domainname", _STRING),
+        StructField("User", _STRING),
+        StructField("AttachStdin", _BOOL),
+        StructField("AttachStdout", _BOOL),
+        StructField("AttachStderr", _BOOL),
+        StructField("ExposedPorts", _STRING_SET, omit_empty=True),
+        StructField("Tty", _BOOL),
+        StructField("OpenStdin", _BOOL),
+        StructField("StdinOnce", _BOOL),
+        StructField("Env", _STRING_LIST),
+        StructField("Cmd", _STRING_LIST),
+        StructField("Healthcheck", _HEALTH_CONFIG, omit_empty=True, is_pointer=True),
+        StructField("ArgsEscaped", _BOOL, omit_empty=True),
+        StructField("Image", _STRING),
+        StructField("Volumes", _STRING_SET),
+        StructField("WorkingDir", _STRING),
+        StructField("Entrypoint", _STRING_LIST),
+        StructField("NetworkDisabled", _BOOL, omit_empty=True),
+        StructField("MacAddress", _STRING, omit_empty=True),
+        StructField("OnBuild", _STRING_LIST),
+        StructField("Labels", _STRING_MAP),
+        StructField("StopSignal", _STRING, omit_empty=True),
+        StructField("StopTimeout", Type("*int"), omit_empty=True),
+        StructField("Shell", _STRING_LIST, omit_empty=True),
     ),
 )
 """The config as docker's daemon writes it."""
 _OCI_CONFIG = StructType(
     "v1.DockerOCIImageConfig",
     (
-        Member(
+        StructField(
             "ImageConfig",
             StructType(
                 "v1.ImageConfig",
                 (
-                    Member("User", _TEXT, omits_empty=True),
-                    Member("ExposedPorts", _SET, omits_empty=True),
-                    Member("Env", _WORDS, omits_empty=True),
-                    Member("Entrypoint", _WORDS, omits_empty=True),
-                    Member("Cmd", _WORDS, omits_empty=True),
-                    Member("Volumes", _SET, omits_empty=True),
-                    Member("WorkingDir", _TEXT, omits_empty=True),
-                    Member("Labels", _TEXTS, omits_empty=True),
-                    Member("StopSignal", _TEXT, omits_empty=True),
-                    Member("ArgsEscaped", _BOOL, omits_empty=True),
+                    StructField("User", _STRING, omit_empty=True),
+                    StructField("ExposedPorts", _STRING_SET, omit_empty=True),
+                    StructField("Env", _STRING_LIST, omit_empty=True),
+                    StructField("Entrypoint", _STRING_LIST, omit_empty=True),
+                    StructField("Cmd", _STRING_LIST, omit_empty=True),
+                    StructField("Volumes", _STRING_SET, omit_empty=True),
+                    StructField("WorkingDir", _STRING, omit_empty=True),
+                    StructField("Labels", _STRING_MAP, omit_empty=True),
+                    StructField("StopSignal", _STRING, omit_empty=True),
+                    StructField("ArgsEscaped", _BOOL, omit_empty=True),
                 ),
             ),
-            embedded=True,
+            is_embedded=True,
         ),
-        Member(
+        StructField(
             "DockerOCIImageConfigExt",
             StructType(
                 "v1.DockerOCIImageConfigExt",
                 (
-                    Member("Healthcheck", _HEALTH, omits_empty=True, pointer=True),
-                    Member("OnBuild", _WORDS, omits_empty=True),
-                    Member("Shell", _WORDS, omits_empty=True),
+                    StructField("Healthcheck", _HEALTH_CONFIG, omit_empty=True, is_pointer=True),
+                    StructField("OnBuild", _STRING_LIST, omit_empty=True),
+                    StructField("Shell", _STRING_LIST, omit_empty=True),
                 ),
             ),
-            embedded=True,
+            is_embedded=True,
         ),
     ),
 )
@@ -105,90 +105,94 @@ _OCI_CONFIG = StructType(
 _PLATFORM = StructType(
     "v1.Platform",
     (
-        Member("Architecture", _TEXT, "architecture"),
-        Member("OS", _TEXT, "os"),
-        Member("OSVersion", _TEXT, "os.version", omits_empty=True),
-        Member("OSFeatures", _WORDS, "os.features", omits_empty=True),
-        Member("Variant", _TEXT, "variant", omits_empty=True),
+        StructField("Architecture", _STRING, "architecture"),
+        StructField("OS", _STRING, "os"),
+        StructField("OSVersion", _STRING, "os.version", omit_empty=True),
+        StructField("OSFeatures", _STRING_LIST, "os.features", omit_empty=True),
+        StructField("Variant", _STRING, "variant", omit_empty=True),
     ),
 )
 _DESCRIPTOR = StructType(
     "v1.Descriptor",
     (
-        Member("MediaType", _TEXT, "mediaType"),
-        Member("Digest", _TEXT, "digest"),
-        Member("Size", _INT, "size"),
-        Member("URLs", _WORDS, "urls", omits_empty=True),
-        Member("Annotations", _TEXTS, "annotations", omits_empty=True),
-        Member("Data", _WORDS, "data", omits_empty=True),
-        Member("Platform", _PLATFORM, "platform", omits_empty=True, pointer=True),
-        Member("ArtifactType", _TEXT, "artifactType", omits_empty=True),
+        StructField("MediaType", _STRING, "mediaType"),
+        StructField("Digest", _STRING, "digest"),
+        StructField("Size", _INT, "size"),
+        StructField("URLs", _STRING_LIST, "urls", omit_empty=True),
+        StructField("Annotations", _STRING_MAP, "annotations", omit_empty=True),
+        StructField("Data", _STRING_LIST, "data", omit_empty=True),
+        StructField("Platform", _PLATFORM, "platform", omit_empty=True, is_pointer=True),
+        StructField("ArtifactType", _STRING, "artifactType", omit_empty=True),
     ),
 )
-IMAGE = StructType(
+INSPECT_RESPONSE = StructType(
     "image.InspectResponse",
     (
-        Member("ID", _TEXT, "Id"),
-        Member("RepoTags", _WORDS),
-        Member("RepoDigests", _WORDS),
-        Member("Parent", _TEXT),
-        Member("Comment", _TEXT),
-        Member("Created", _TEXT, omits_empty=True),
-        Member("Container", _TEXT, omits_empty=True),
-        Member("ContainerConfig", CONTAINER_CONFIG, omits_empty=True, pointer=True),
-        Member("DockerVersion", _TEXT),
-        Member("Author", _TEXT),
-        Member("Config", _OCI_CONFIG, pointer=True),
-        Member("Architecture", _TEXT),
-        Member("Variant", _TEXT, omits_empty=True),
-        Member("Os", _TEXT),
-        Member("OsVersion", _TEXT, omits_empty=True),
-        Member("Size", Type("int64")),
-        Member("VirtualSize", Type("int64"), omits_empty=True),
-        Member("GraphDriver", StructType("storage.DriverData", (Member("Data", _TEXTS), Member("Name", _TEXT)))),
-        Member(
+        StructField("ID", _STRING, "Id"),
+        StructField("RepoTags", _STRING_LIST),
+        StructField("RepoDigests", _STRING_LIST),
+        StructField("Parent", _STRING),
+        StructField("Comment", _STRING),
+        StructField("Created", _STRING, omit_empty=True),
+        StructField("Container", _STRING, omit_empty=True),
+        StructField("ContainerConfig", CONTAINER_CONFIG, omit_empty=True, is_pointer=True),
+        StructField("DockerVersion", _STRING),
+        StructField("Author", _STRING),
+        StructField("Config", _OCI_CONFIG, is_pointer=True),
+        StructField("Architecture", _STRING),
+        StructField("Variant", _STRING, omit_empty=True),
+        StructField("Os", _STRING),
+        StructField("OsVersion", _STRING, omit_empty=True),
+        StructField("Size", Type("int64")),
+        StructField("VirtualSize", Type("int64"), omit_empty=True),
+        StructField(
+            "GraphDriver",
+            StructType("storage.DriverData", (StructField("Data", _STRING_MAP), StructField("Name", _STRING))),
+        ),
+        StructField(
             "RootFS",
             StructType(
-                "image.RootFS", (Member("Type", _TEXT, omits_empty=True), Member("Layers", _WORDS, omits_empty=True))
+                "image.RootFS",
+                (StructField("Type", _STRING, omit_empty=True), StructField("Layers", _STRING_LIST, omit_empty=True)),
             ),
         ),
-        Member("Metadata", StructType("image.Metadata", (Member("LastTagTime", _TIME),))),
-        Member("Descriptor", _DESCRIPTOR, omits_empty=True, pointer=True),
-        Member("Manifests", _WORDS, omits_empty=True),
+        StructField("Metadata", StructType("image.Metadata", (StructField("LastTagTime", _TIME),))),
+        StructField("Descriptor", _DESCRIPTOR, omit_empty=True, is_pointer=True),
+        StructField("Manifests", _STRING_LIST, omit_empty=True),
     ),
 )
 """The document as docker's client reads it."""
 
 
-_ALWAYS = ("Created", "Container", "ContainerConfig", "VirtualSize")
-_DAEMON_IMAGE = StructType(
+_NEVER_OMITTED = ("Created", "Container", "ContainerConfig", "VirtualSize")
+_DAEMON_RESPONSE = StructType(
     "types.ImageInspect",
     tuple(
         member.replace(
             type=CONTAINER_CONFIG if member.name == "Config" else member.type,
-            omits_empty=member.omits_empty and member.name not in _ALWAYS,
+            omit_empty=member.omit_empty and member.name not in _NEVER_OMITTED,
         )
-        for member in IMAGE.members
+        for member in INSPECT_RESPONSE.fields
         if member.name not in {"Descriptor", "Manifests"}
     ),
 )
 """The document as docker's daemon writes it."""
 
 
-def image_document(config: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+def build_image_document(config: Mapping[str, Any], docker_fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the document of an image as docker's daemon writes it: from its config, and what else is `known` of it.
 
     What the config says of running it beside what docker knows follows as it stands.
     """
     history, runtime = config.get("history"), config.get("config")
-    last = history[-1] if isinstance(history, list) and history else None
+    last_step = history[-1] if isinstance(history, list) and history else None
     rootfs = config.get("rootfs")
     layers = rootfs if isinstance(rootfs, dict) else {}
-    document: dict[str, Any] = plain(
-        _DAEMON_IMAGE.decode(
+    document: dict[str, Any] = to_plain(
+        _DAEMON_RESPONSE.decode(
             {
-                "Comment": config.get("comment") or (last.get("comment") if isinstance(last, dict) else None),
-                "Created": write_created(config.get("created")),
+                "Comment": config.get("comment") or (last_step.get("comment") if isinstance(last_step, dict) else None),
+                "Created": format_created(config.get("created")),
                 "Container": config.get("container"),
                 "ContainerConfig": config.get("container_config") or {},
                 "DockerVersion": config.get("docker_version"),
@@ -200,7 +204,7 @@ def image_document(config: Mapping[str, Any], known: Mapping[str, Any]) -> dict[
                 "OsVersion": config.get("os.version"),
                 "RootFS": {"Type": layers.get("type", "layers"), "Layers": layers.get("diff_ids")},
             }
-            | dict(known)
+            | dict(docker_fields)
         )
     )
     if isinstance(runtime, dict):
@@ -208,7 +212,7 @@ def image_document(config: Mapping[str, Any], known: Mapping[str, Any]) -> dict[
     return document
 
 
-def write_created(value: object) -> str:
+def format_created(value: object) -> str:
     """Return a time of creation as Go writes it again: no zeros at the end, year 1 for one that is missing."""
     if not isinstance(value, str) or not re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", value):
         return ZERO_TIME
@@ -229,29 +233,29 @@ class DocumentTemplate:
 
     def __init__(self, template: Template) -> None:
         self._template = template
-        self._strict = False
+        self._error_on_missing_key = False
 
     def render(self, document: Mapping[str, Any]) -> str:
         """Return the text for a document; raise StatementError where docker fails and no other case of a name helps."""
-        typed = IMAGE.decode(document) if "Id" in document else document
+        typed = INSPECT_RESPONSE.decode(document) if "Id" in document else document
         try:
-            return self._run(typed, document)
-        except UnknownName as problem:  # docker fails here; names of another case are this language's own
+            return self._render_typed(typed, document)
+        except UnknownName as error:  # docker fails here; names of another case are this language's own
             try:
-                return self._run(typed, document, folds_case=True)
+                return self._render_typed(typed, document, folds_case=True)
             except StatementError:
-                raise problem from None
+                raise error from None
 
-    def _run(self, typed: object, document: Mapping[str, Any], *, folds_case: bool = False) -> str:
-        rules = Rules(folds_case=folds_case, missing_key_fails=self._strict, nil_fails=True)
+    def _render_typed(self, typed: object, document: Mapping[str, Any], *, folds_case: bool = False) -> str:
+        rules = LookupRules(ignore_case=folds_case, error_on_missing_key=self._error_on_missing_key, error_on_nil=True)
         try:
             return self._template.render(typed, rules)
         except StatementError:
-            self._strict = True  # the option stays set on the template once docker has set it
-        rules = rules.replace(missing_key_fails=True)
+            self._error_on_missing_key = True  # the option stays set on the template once docker has set it
+        rules = rules.replace(error_on_missing_key=True)
         try:
-            self._template.render(_DAEMON_IMAGE.decode(document), rules)
+            self._template.render(_DAEMON_RESPONSE.decode(document), rules)
         except StatementError:
             return self._template.render(document, rules)
-        labels = _TEXTS.decode(document["Config"].get("Labels")) if document.get("Config") else None
+        labels = _STRING_MAP.decode(document["Config"].get("Labels")) if document.get("Config") else None
         return self._template.render({**document, "Config": {**document["Config"], "Labels": labels}}, rules)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from imq.grammar.errors import StatementError, nearest
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .format_tree import as_tree
-from .formats_data import as_csv, as_json, as_jsonl, as_tsv, as_yaml, json_text
-from .formats_markup import as_html, as_markdown
-from .text_table import LEAST, clean, columns
-from .values import text, texts
+from .format_tree import write_tree
+from .formats_data import to_json, write_csv, write_json, write_jsonl, write_tsv, write_yaml
+from .formats_markup import write_html, write_markdown
+from .text_table import MIN_COLUMN_WIDTH, align_columns, replace_controls
+from .values import format_rows, format_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,142 +20,157 @@ if TYPE_CHECKING:
     from imq.engine.result import Documents, RowSet
     from imq.grammar.ast import Output
 
-    from .values import Manner
+    from .values import DisplayOptions
 
-__all__ = ["FORMS", "Form", "called", "columns", "form_named", "write_answer", "write_documents"]
+__all__ = [
+    "FORMATS",
+    "OutputFormat",
+    "align_columns",
+    "get_format",
+    "resolve_docker_format",
+    "write_documents",
+    "write_rows",
+]
 
 
-class Form(Record):
+class OutputFormat(Record):
     """One output form. `whole` says that it shows every field when the query chose none."""
 
     name: str
     doc: str
-    write: Callable[[RowSet, Manner], Iterator[str]]
-    whole: bool = False
+    write: Callable[[RowSet, DisplayOptions], Iterator[str]]
+    shows_all_fields: bool = False
 
 
-def as_table(answer: RowSet, manner: Manner) -> Iterator[str]:
+def write_table(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
     """Columns as docker prints them."""
-    if answer.single:
-        for row in answer.rows:
-            yield f"{text(answer.columns[0].kind, row[0], manner)}\n"
+    if row_set.single:
+        for row in row_set.rows:
+            yield f"{format_value(row_set.columns[0].type, row[0], options)}\n"
         return
-    yield from columns([[clean(heading.title) for heading in answer.columns], *texts(answer, manner)], LEAST)
+    yield from align_columns(
+        [[replace_controls(column.title) for column in row_set.columns], *format_rows(row_set, options)],
+        MIN_COLUMN_WIDTH,
+    )
 
 
-def as_ids(answer: RowSet, manner: Manner) -> Iterator[str]:
+def write_ids(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
     """Write the id of each row, one a line, each once; a row without one is left out."""
-    names = [heading.name for heading in answer.columns]
-    place = next((names.index(name) for name in ("id", "image", "digest") if name in names), 0)
+    names = [column.name for column in row_set.columns]
+    index = next((names.index(name) for name in ("id", "image", "digest") if name in names), 0)
     seen: set[str] = set()
-    for row in answer.rows:
-        shown = text(answer.columns[place].kind, row[place], manner)
-        if row[place] is not None and shown not in seen:
-            seen.add(shown)
-            yield shown + "\n"
+    for row in row_set.rows:
+        cell = format_value(row_set.columns[index].type, row[index], options)
+        if row[index] is not None and cell not in seen:
+            seen.add(cell)
+            yield cell + "\n"
 
 
-FORMS: dict[str, Form] = {
-    form.name: form
-    for form in (
-        Form("table", "columns as docker prints them; the default", as_table),
-        Form("json", "one array of objects", as_json, whole=True),
-        Form("jsonl", "one object a line", as_jsonl, whole=True),
-        Form("yaml", "one sequence of mappings", as_yaml, whole=True),
-        Form("csv", "comma-separated values; --spreadsheet keeps formulas out", as_csv),
-        Form("tsv", "tab-separated values; --spreadsheet keeps formulas out", as_tsv),
-        Form("markdown", "a Markdown table", as_markdown),
-        Form("html", "an HTML table", as_html),
-        Form("tree", "rows under what they begin with", as_tree),
-        Form("ids", "the ids alone, one a line", as_ids),
+FORMATS: dict[str, OutputFormat] = {
+    output_format.name: output_format
+    for output_format in (
+        OutputFormat("table", "columns as docker prints them; the default", write_table),
+        OutputFormat("json", "one array of objects", write_json, shows_all_fields=True),
+        OutputFormat("jsonl", "one object a line", write_jsonl, shows_all_fields=True),
+        OutputFormat("yaml", "one sequence of mappings", write_yaml, shows_all_fields=True),
+        OutputFormat("csv", "comma-separated values; --spreadsheet keeps formulas out", write_csv),
+        OutputFormat("tsv", "tab-separated values; --spreadsheet keeps formulas out", write_tsv),
+        OutputFormat("markdown", "a Markdown table", write_markdown),
+        OutputFormat("html", "an HTML table", write_html),
+        OutputFormat("tree", "rows under what they begin with", write_tree),
+        OutputFormat("ids", "the ids alone, one a line", write_ids),
     )
 }
 
 
-def as_template(answer: RowSet, manner: Manner, source: str) -> Iterator[str]:
+def write_template(row_set: RowSet, options: DisplayOptions, source: str) -> Iterator[str]:
     """Write each row through a Go template; `table …` aligns its columns under a heading, as docker does."""
     from imq.engine.render.template.template import (  # a language of its own, loaded when one is written
         Template,
         expand_escapes,
-        split_table,
+        split_table_directive,
     )
 
     from .template_row import Row
 
-    tabular, body = split_table(source)
+    is_table, body = split_table_directive(source)
     template = Template.parse(expand_escapes(body))
-    rows = (template.render(Row(answer.columns, row, answer.table, manner)) for row in answer.rows)
-    if not tabular:
+    rows = (template.render(Row(row_set.columns, row, row_set.table, options)) for row in row_set.rows)
+    if not is_table:
         for row in rows:
             yield row + "\n"
         return
 
     def title(path: tuple[str, ...]) -> str:
-        named = next((h for h in answer.columns if h.name.lower() == path[0].lower()), None)
-        return named.title if named and len(path) == 1 else _title(path[-1])
+        matched = next((h for h in row_set.columns if h.name.lower() == path[0].lower()), None)
+        return matched.title if matched and len(path) == 1 else _placeholder_title(path[-1])
 
-    lines = [line.split("\t") for text_ in (template.headers(title), *rows) for line in text_.split("\n")]
-    most = max(map(len, lines))
-    yield from columns([[*map(clean, line), *[""] * (most - len(line))] for line in lines], LEAST)
+    lines = [line.split("\t") for rendered in (template.render_heading(title), *rows) for line in rendered.split("\n")]
+    column_count = max(map(len, lines))
+    yield from align_columns(
+        [[*map(replace_controls, line), *[""] * (column_count - len(line))] for line in lines], MIN_COLUMN_WIDTH
+    )
 
 
-def _title(name: str) -> str:
+def _placeholder_title(name: str) -> str:
     """Return docker's heading for a placeholder: `CreatedSince` is CREATED, `ID` is IMAGE ID."""
-    known = {"id": "IMAGE ID", "createdsince": "CREATED", "createdat": "CREATED AT", "virtualsize": "SIZE"}
-    return known.get(name.lower(), name.upper().replace("_", " "))
+    titles = {"id": "IMAGE ID", "createdsince": "CREATED", "createdat": "CREATED AT", "virtualsize": "SIZE"}
+    return titles.get(name.lower(), name.upper().replace("_", " "))
 
 
-_CALLED = {"json": "jsonl", "table": "table"}
+_DOCKER_FORMATS = {"json": "jsonl", "table": "table"}
 """Forms that docker calls as if they were templates, and what they are here: of `json` an object a line."""
 
 
-def called(output: Output) -> Output:
+def resolve_docker_format(output: Output) -> Output:
     """Return what is asked for, with the form itself where docker's name of one stands like a template."""
-    name = _CALLED.get((output.template or "").strip())
+    name = _DOCKER_FORMATS.get((output.template or "").strip())
     return output if name is None else output.replace(form=name, template=None)
 
 
-def write_answer(answer: RowSet, manner: Manner, default: str = "table") -> Iterator[str]:
+def write_rows(row_set: RowSet, options: DisplayOptions, default: str = "table") -> Iterator[str]:
     """Yield the texts of an answer in the form that it asks for, else in the default form."""
-    if answer.output.template is not None:
-        return as_template(answer, manner, answer.output.template)
-    return form_named(answer.output.form or default).write(answer, manner)
+    if row_set.output.template is not None:
+        return write_template(row_set, options, row_set.output.template)
+    return get_format(row_set.output.form or default).write(row_set, options)
 
 
-def form_named(name: str) -> Form:
+def get_format(name: str) -> OutputFormat:
     """Return the form of this name, or raise naming the nearest."""
-    form = FORMS.get(name.lower())
-    if form is None:
+    output_format = FORMATS.get(name.lower())
+    if output_format is None:
         raise StatementError(
             f'there is no output form "{name}"',
             code="unknown-form",
-            hints=(nearest(name, FORMS), "forms: " + ", ".join(FORMS)),
+            hints=(nearest(name, FORMATS), "forms: " + ", ".join(FORMATS)),
         )
-    return form
+    return output_format
 
 
-def write_documents(answer: Documents, default: str = "json") -> Iterator[str]:
+def write_documents(row_set: Documents, default: str = "json") -> Iterator[str]:
     """Yield documents as one JSON array (`docker inspect` does so), a line each, as YAML, or through a template."""
-    if answer.output.template is not None:
+    if row_set.output.template is not None:
         from imq.engine.render.template.template import Template
 
         from .docker_inspect import DocumentTemplate
 
-        template = DocumentTemplate(Template.parse(answer.output.template))
-        for document in answer.documents:
+        template = DocumentTemplate(Template.parse(row_set.output.template))
+        for document in row_set.documents:
             yield template.render(document) + "\n"
         return
-    form = form_named(answer.output.form or default).name
-    if form == "jsonl":
-        for document in answer.documents:
-            yield json_text(document) + "\n"
-    elif form in ("json", "table"):
-        yield json_text(list(answer.documents), indent=4) + "\n"
-    elif form == "yaml":
-        from .yaml_writer import yaml_sequence
+    output_format = get_format(row_set.output.form or default).name
+    if output_format == "jsonl":
+        for document in row_set.documents:
+            yield to_json(document) + "\n"
+    elif output_format in ("json", "table"):
+        yield to_json(list(row_set.documents), indent=4) + "\n"
+    elif output_format == "yaml":
+        from .yaml_writer import write_yaml_sequence
 
-        yield from yaml_sequence(answer.documents)
+        yield from write_yaml_sequence(row_set.documents)
     else:
         raise StatementError(
-            f"a document cannot be shown as {form}", code="unknown-form", hints=("forms: json, jsonl, yaml, format",)
+            f"a document cannot be shown as {output_format}",
+            code="unknown-form",
+            hints=("forms: json, jsonl, yaml, format",),
         )

@@ -13,7 +13,7 @@ from imq.engine.units.size import Size, human_size_exact
 from imq.engine.units.time import ago, created_at, human_duration
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .text_table import clean
+from .text_table import replace_controls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
     Data = str | int | float | bool | list[str] | dict[str, str] | None
 
-NONE = "<none>"
-_SECOND = 1_000_000_000
-_LONGEST = 60
+NONE_TEXT = "<none>"
+_NANOSECONDS = 1_000_000_000
+_MAX_STRING_LENGTH = 60
 """Characters of a text in a table, before it is cut (docker cuts a command at 45)."""
 
 
-class Manner(Record):
+class DisplayOptions(Record):
     """How values are shown: the time it is, the local zone, and whether ids and texts stay whole.
 
     `spreadsheet`: no cell of CSV or TSV is taken for a formula.
@@ -39,75 +39,75 @@ class Manner(Record):
 
     now: int
     zone: tzinfo | None
-    whole: bool = False
-    spreadsheet: bool = False
+    no_trunc: bool = False
+    spreadsheet_safe: bool = False
 
 
-def data(kind: DataType, raw: Raw) -> Data:
+def to_json_value(data_type: DataType, raw: Raw) -> Data:
     """Return a value for JSON and its like: sizes in bytes, times in RFC 3339, digests whole."""
     if raw is None:
         return None
-    if kind is DataType.TIME:
+    if data_type is DataType.TIME:
         return write_time(int(raw))
-    if kind is DataType.DURATION:
-        return int(raw) / _SECOND
-    if kind is DataType.BOOLEAN:
+    if data_type is DataType.DURATION:
+        return int(raw) / _NANOSECONDS
+    if data_type is DataType.BOOLEAN:
         return bool(raw)
-    if kind is DataType.VERSION:
-        return _version(raw)
-    if kind in (DataType.LIST, DataType.MAP):
+    if data_type is DataType.VERSION:
+        return _format_version(raw)
+    if data_type in (DataType.LIST, DataType.MAP):
         value: list[str] | dict[str, str] = _read_json(raw)
         return value
     return None if isinstance(raw, float) and not isfinite(raw) else raw  # JSON has no infinity
 
 
-def text(kind: DataType, raw: Raw, manner: Manner) -> str:
+def format_value(data_type: DataType, raw: Raw, options: DisplayOptions) -> str:
     """Return a value as a table shows it, in one line: sizes and times as docker prints them, ids short."""
     if raw is None:
-        return NONE if kind in (DataType.REFERENCE, DataType.REPOSITORY, DataType.TAG) else ""
-    if kind is DataType.SIZE:
+        return NONE_TEXT if data_type in (DataType.REFERENCE, DataType.REPOSITORY, DataType.TAG) else ""
+    if data_type is DataType.SIZE:
         return str(Size(int(raw)))
-    if kind is DataType.TIME:
-        return ago((manner.now - int(raw)) // _SECOND)
-    if kind is DataType.DURATION:
-        return human_duration(int(raw) // _SECOND)
-    if kind is DataType.BOOLEAN:
+    if data_type is DataType.TIME:
+        return ago((options.now - int(raw)) // _NANOSECONDS)
+    if data_type is DataType.DURATION:
+        return human_duration(int(raw) // _NANOSECONDS)
+    if data_type is DataType.BOOLEAN:
         return "true" if raw else "false"
-    if kind is DataType.DIGEST:
-        return clean(str(raw) if manner.whole else str(raw).partition(":")[2][:12] or str(raw))
-    if kind is DataType.LIST:
-        return _cut(", ".join(map(_item, _read_json(raw))), manner)
-    if kind is DataType.MAP:
-        return _cut(_pairs(raw), manner)
-    if kind is DataType.VERSION:
-        return clean(_version(raw))
+    if data_type is DataType.DIGEST:
+        return replace_controls(str(raw) if options.no_trunc else str(raw).partition(":")[2][:12] or str(raw))
+    if data_type is DataType.LIST:
+        return _truncate(", ".join(map(_format_item, _read_json(raw))), options)
+    if data_type is DataType.MAP:
+        return _truncate(_format_map(raw), options)
+    if data_type is DataType.VERSION:
+        return replace_controls(_format_version(raw))
     if isinstance(raw, float):
         return f"{raw:.6f}".rstrip("0").rstrip(".")
-    return _cut(str(raw), manner) if kind is DataType.TEXT else clean(str(raw))
+    return _truncate(str(raw), options) if data_type is DataType.TEXT else replace_controls(str(raw))
 
 
-def texts(answer: RowSet, manner: Manner) -> Iterator[list[str]]:
+def format_rows(row_set: RowSet, options: DisplayOptions) -> Iterator[list[str]]:
     """Yield the rows of an answer as a table shows them."""
-    kinds = [heading.kind for heading in answer.columns]
-    for row in answer.rows:
-        yield [text(kind, raw, manner) for kind, raw in zip(kinds, row, strict=True)]
+    types = [column.type for column in row_set.columns]
+    for row in row_set.rows:
+        yield [format_value(data_type, raw, options) for data_type, raw in zip(types, row, strict=True)]
 
 
-def _cut(shown: str, manner: Manner) -> str:
-    shown = clean(shown)
-    if not manner.whole and "sha256:" in shown:
+def _truncate(string: str, options: DisplayOptions) -> str:
+    string = replace_controls(string)
+    if not options.no_trunc and "sha256:" in string:
         from re import sub
 
-        shown = sub(r"(?<![\w@])sha256:([0-9a-f]{12})[0-9a-f]{52}\b", r"\1", shown)  # an id, not a name
-    return shown if manner.whole or len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
+        string = sub(r"(?<![\w@])sha256:([0-9a-f]{12})[0-9a-f]{52}\b", r"\1", string)  # an id, not a name
+    return string if options.no_trunc or len(string) <= _MAX_STRING_LENGTH else string[: _MAX_STRING_LENGTH - 1] + "…"
 
 
-def _item(item: object) -> str:
+def _format_item(item: object) -> str:
     """Return an item of a list as a table shows it."""
-    return NONE if item is None else str(item).lower() if isinstance(item, bool) else str(item)
+    return NONE_TEXT if item is None else str(item).lower() if isinstance(item, bool) else str(item)
 
 
-def _version(raw: Raw) -> str:
+def _format_version(raw: Raw) -> str:
     from imq.engine.oci.tag_version import SEPARATOR  # with its patterns, which most answers do without
 
     return str(raw).rpartition(SEPARATOR)[2]
@@ -119,26 +119,26 @@ def _read_json(raw: Raw) -> Any:
     return json.loads(str(raw))
 
 
-def _pairs(raw: Raw) -> str:
+def _format_map(raw: Raw) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted(_read_json(raw).items()))
 
 
-def field_value(kind: DataType, raw: Raw) -> object:
+def to_python_value(data_type: DataType, raw: Raw) -> object:
     """Return a value as a template sees a field of this kind: a size prints as 142MB and counts as a number."""
-    if kind is DataType.SIZE:
+    if data_type is DataType.SIZE:
         return None if raw is None else Size(int(raw))
-    return data(kind, raw)
+    return to_json_value(data_type, raw)
 
 
-STYLES: dict[str, Callable[[Raw, Manner], object]] = {
-    "short": lambda raw, manner: text(DataType.DIGEST, raw, manner),
-    "or-none": lambda raw, _: NONE if raw is None else raw,
-    "ago": lambda raw, manner: "N/A" if raw is None else ago((manner.now - int(raw)) // _SECOND),
-    "go-time": lambda raw, manner: "N/A" if raw is None else created_at(int(raw), manner.zone),
+FORMATTERS: dict[str, Callable[[Raw, DisplayOptions], object]] = {
+    "short": lambda raw, options: format_value(DataType.DIGEST, raw, options),
+    "or-none": lambda raw, _: NONE_TEXT if raw is None else raw,
+    "ago": lambda raw, options: "N/A" if raw is None else ago((options.now - int(raw)) // _NANOSECONDS),
+    "go-time": lambda raw, options: "N/A" if raw is None else created_at(int(raw), options.zone),
     "rfc3339": lambda raw, _: "" if raw is None else write_time(int(raw)),
     "size": lambda raw, _: "N/A" if raw is None else Size(int(raw)),
     "size-4": lambda raw, _: "N/A" if raw is None else human_size_exact(int(raw)),
-    "pairs": lambda raw, _: _pairs(raw),
+    "pairs": lambda raw, _: _format_map(raw),
     "ok": lambda raw, _: "[OK]" if raw else "",
     "plain": lambda raw, _: "" if raw is None else raw,
 }

@@ -14,11 +14,11 @@ from imq.grammar.record import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
+_AMBIGUOUS_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 """What some readers take for true, false or null when it is not quoted, in any case."""
-_STARTS = "0123456789+-.~"
+_AMBIGUOUS_PREFIXES = "0123456789+-.~"
 """What numbers, times and null begin with, in YAML 1.1 or in 1.2, which differ: `1e3`, `0o17` and `1:30`."""
-_WIDTH = 1 << 30
+_LINE_WIDTH = 1 << 30
 """Columns after which a text goes on in the next line: none does."""
 
 
@@ -30,17 +30,17 @@ class _Dumper(_Base):
         return True
 
 
-def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    quoted = text[:1] in _STARTS or text.lower() in _WORDS or not text.isprintable()
+def _represent_string(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    quoted = text[:1] in _AMBIGUOUS_PREFIXES or text.lower() in _AMBIGUOUS_WORDS or not text.isprintable()
     if not text.isascii():
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if quoted else None)
 
 
-_Dumper.add_representer(str, _text)
+_Dumper.add_representer(str, _represent_string)
 
 
-def yaml_sequence(items: Iterable[object]) -> Iterator[str]:
+def write_yaml_sequence(items: Iterable[object]) -> Iterator[str]:
     """Yield one YAML sequence, item by item; the items are what JSON can hold.
 
     Half a surrogate pair, for which YAML has no form, becomes the replacement character.
@@ -49,7 +49,7 @@ def yaml_sequence(items: Iterable[object]) -> Iterator[str]:
     for item in items:
         empty = False
         yield yaml.dump(
-            [item], Dumper=_Dumper, allow_unicode=True, sort_keys=False, default_flow_style=False, width=_WIDTH
+            [item], Dumper=_Dumper, allow_unicode=True, sort_keys=False, default_flow_style=False, width=_LINE_WIDTH
         )
     if empty:
         yield "[]\n"

@@ -50,7 +50,7 @@ class SessionContext(Record):
 
     def registry_settings(self, settings: Mapping[str, str]) -> Settings:
         """Return the settings of a registry client, given the settings of the session."""
-        return self.configuration.client_settings(
+        return self.configuration.build_client_settings(
             self.environment,
             insecure=self.insecure,
             jobs=int(settings["jobs"]),

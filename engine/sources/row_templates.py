@@ -39,23 +39,23 @@ def rendered_pieces(
     """
     from imq.engine.query.plan import columns_of
     from imq.engine.render.template.template import Template
-    from imq.engine.render.template_row import Row, template_fields
-    from imq.engine.render.values import Manner
+    from imq.engine.render.template_row import Row, resolve_template_fields
+    from imq.engine.render.values import DisplayOptions
 
     parsed = [Template.parse(source) for source in templates]
     select = context.bind(query)
     if select.is_whole_rows:
         if isinstance(query, ast.Combination):
             query = ast.Query("", base=query, span=query.span)
-        read = [template.fields() for template in parsed]
+        read = [template.find_fields() for template in parsed]
         paths = None if None in read else frozenset().union(*(paths for paths in read if paths is not None))
-        fields = template_fields(select.table, paths)
+        fields = resolve_template_fields(select.table, paths)
         query = query.replace(select=tuple(ast.Column(ast.Field((field.name,))) for field in fields))
     table = select.table if select.is_whole_rows else None
     select, rows = context.rows(query, hidden)
-    shown, manner = columns_of(select), Manner(context.scope.now, context.scope.zone)
+    shown, manner = columns_of(select), DisplayOptions(context.scope.now, context.scope.zone)
     width = len(select.columns)
     return [
-        (tuple(template.pieces(Row(shown, row[:width], table, manner)) for template in parsed), row[width:])
+        (tuple(template.render_pieces(Row(shown, row[:width], table, manner)) for template in parsed), row[width:])
         for row in rows
     ]

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from imq.grammar.lexer import Vocabulary
 
-HOLDS = ("\ue000", "\ue001")
+STRING_MARKS = ("\ue000", "\ue001")
 """What stands around the number of a quoted text that is held back."""
 
-_VALUE = f"(?:{HOLDS[0]}\\d+{HOLDS[1]}|[^\\s(),;|&]+)"
+_VALUE = f"(?:{STRING_MARKS[0]}\\d+{STRING_MARKS[1]}|[^\\s(),;|&]+)"
 _CLAUSES = ("select", "from", "where", "group by", "having", "order by", "limit", "offset")
 """Clauses of SQL in the order that SQL wants."""
 _CLAUSE = re.compile(r"\(|\)|\b(?:group\s+by|order\s+by|select|from|where|having|limit|offset)\b", re.IGNORECASE)
@@ -33,7 +33,7 @@ _SIGNS = {"&&": "and", "||": "or", "=>": ">=", "=<": "<=", "descending": "desc",
 _SIGN = re.compile(r"\s*(&&|\|\|)\s*|=>|=<|\b(?:de|a)scending\b", re.IGNORECASE)
 
 
-def in_words_of_the_language(said: str, vocabulary: Vocabulary, *, acts: bool) -> str:
+def translate(said: str, vocabulary: Vocabulary, *, is_action: bool) -> str:
     """Return a sentence of docker's or of SQL in the language; the sentence itself when it is neither.
 
     `acts`: what is found by it is acted upon, so that only what means exactly the same is translated.
@@ -47,7 +47,7 @@ def in_words_of_the_language(said: str, vocabulary: Vocabulary, *, acts: bool) -
     if translated is None:
         said = " ".join(words)
         translated = _of_sql(said) if said[:7].lower() in ("select ", "delete ") else said
-    return _operators(translated, acts=acts)
+    return _operators(translated, acts=is_action)
 
 
 # SQL
@@ -190,7 +190,7 @@ def _prune(operands: list[str], options: dict[str, list[str]]) -> str | None:
 
 def _fits(pattern: str) -> str:
     """Return docker's test of a name; its `*` crosses no slash."""
-    text = pattern if pattern.startswith(HOLDS[0]) else quote(pattern)
+    text = pattern if pattern.startswith(STRING_MARKS[0]) else quote(pattern)
     return f"(path_match(name, {text}) or path_match(repository, {text}))"
 
 

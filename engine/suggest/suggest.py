@@ -15,7 +15,7 @@ from imq.engine.catalog.tables import TABLES, TargetKind
 from imq.grammar.record import TYPE_CHECKING
 from imq.grammar.unparser import quote
 
-from .rules import HOLDS, in_words_of_the_language
+from .rules import STRING_MARKS, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,7 +34,7 @@ _STEPS = ("syntax", "unknown-field", "unknown-name", "glob", "type")
 _NEVER_MEANT = ("let", "set", "use", "view")
 """Words that begin quite other statements: something that is spelled nearly so is none of them."""
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'')
-_HELD = re.compile(f"{HOLDS[0]}(\\d+){HOLDS[1]}")
+_HELD = re.compile(f"{STRING_MARKS[0]}(\\d+){STRING_MARKS[1]}")
 _BEFORE = re.compile(r"\A(?:(?:dry run|explain) )+", re.IGNORECASE)
 """What may stand before any sentence."""
 _FOLLOWED = {"order": "by", "group": "by", "older": "than", "newer": "than"}
@@ -42,19 +42,19 @@ _FOLLOWED = {"order": "by", "group": "by", "older": "than", "newer": "than"}
 _CLOSE = re.compile(r'did you mean "([^"]+)"\?')
 
 
-def meant(text: str, wholes: Mapping[int, int], error: StatementError, vocabulary: Vocabulary, check: Check) -> str:
+def suggest(text: str, atoms: Mapping[int, int], error: StatementError, vocabulary: Vocabulary, check: Check) -> str:
     """Return the nearest sentence that is right, for the one in a text that is wrong; empty when none is known.
 
     `wholes` are stretches of the text that are one value each; `check` says what is wrong with a sentence.
     """
-    said = _line(text, wholes, error)
-    if not said or len(said) > _LONGEST or HOLDS[0] in said:
+    said = _line(text, atoms, error)
+    if not said or len(said) > _LONGEST or STRING_MARKS[0] in said:
         return ""
     held: list[str] = []
 
     def hold(quoted: re.Match[str]) -> str:
         held.append(quoted[0])
-        return f"{HOLDS[0]}{len(held) - 1}{HOLDS[1]}"
+        return f"{STRING_MARKS[0]}{len(held) - 1}{STRING_MARKS[1]}"
 
     if error.replacement and error.code == "operand" and error.span is not None and text.strip() == said:
         replaced = text[: error.span.start] + error.replacement + text[error.span.end :]
@@ -65,7 +65,7 @@ def meant(text: str, wholes: Mapping[int, int], error: StatementError, vocabular
     before = masked.removesuffix(asked)
     translated = asked
     for acts in (True, False):  # first what means the same in an action too; a question may be read more freely
-        translated = in_words_of_the_language(asked, vocabulary, acts=acts)
+        translated = translate(asked, vocabulary, is_action=acts)
         if acts and _acts(translated, vocabulary):
             break
     for start in dict.fromkeys((before + translated, masked)):
@@ -118,7 +118,7 @@ def _better(said: str, error: StatementError, vocabulary: Vocabulary, check: Che
     close = _CLOSE.match(error.hints[0]) if error.hints else None
     if close and found and " " not in found and close[1] not in _NEVER_MEANT:
         mended = f"{before}{close[1]}{after}"
-        tries += [mended] if before else [in_words_of_the_language(mended, vocabulary, acts=True), mended]
+        tries += [mended] if before else [translate(mended, vocabulary, is_action=True), mended]
     if error.replacement and not (acts and error.replacement.startswith("not ")):
         tries.append(f"{before}{error.replacement}{after}")
     if error.code == "syntax":

@@ -14,7 +14,7 @@ from imq.api.statements import FLAGS, LISTS, python_name
 from imq.engine.actions import VERBS
 from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
 from imq.engine.catalog.tables import TABLES
-from imq.engine.render.formats import FORMS
+from imq.engine.render.formats import FORMATS
 from language.strategies import BARE, NAMES, TEXTS
 
 texts = st.one_of(TEXTS, BARE, NAMES, st.sampled_from(["true", "7", "-1.5", "1e5", ".tag", "*", "$x", "", "a b"]))
@@ -187,7 +187,7 @@ def actions(draw: st.DrawFn) -> imq.Statement:
 @st.composite
 def shown(draw: st.DrawFn, made: Any) -> imq.Statement:
     """The statement with an output form or a template, perhaps."""
-    return draw(st.sampled_from([made, made.as_(draw(st.sampled_from(sorted(FORMS)))), made.format(draw(TEXTS))]))
+    return draw(st.sampled_from([made, made.as_(draw(st.sampled_from(sorted(FORMATS)))), made.format(draw(TEXTS))]))
 
 
 @st.composite

@@ -25,7 +25,7 @@ from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
 from imq.engine.catalog.predicates import PREDICATES
 from imq.engine.catalog.settings import SETTINGS
 from imq.engine.catalog.tables import TABLES
-from imq.engine.render.formats import FORMS
+from imq.engine.render.formats import FORMATS
 from imq.grammar._lalr_tables import PRODUCTIONS
 from imq.grammar.parser import parse
 from language.strategies import VOCABULARY
@@ -44,7 +44,7 @@ DECLARED: dict[str, Any] = {
     **{f"function {name}": one for name, one in {**FUNCTIONS, **AGGREGATES}.items()},
     **{f"phrase {name}": one for name, one in PREDICATES.items()},
     **{f"clause {name}": one for name, one in CLAUSES.items()},
-    **{f"form {name}": one for name, one in FORMS.items()},
+    **{f"form {name}": one for name, one in FORMATS.items()},
     **{f"setting {name}": one for name, one in SETTINGS.items()},
 }
 
@@ -82,7 +82,7 @@ def test_examples_parse(text: str) -> None:
 
 def test_the_reference_names_everything() -> None:
     page = DOCS["reference"]()
-    for declared in (TABLES, VERBS, PREDICATES, FORMS, SETTINGS):
+    for declared in (TABLES, VERBS, PREDICATES, FORMATS, SETTINGS):
         assert [name for name in declared if name not in page] == []
 
 

@@ -76,7 +76,7 @@ def test_what_it_says_in_passing_parses(tmp_path: pathlib.Path) -> None:
 def test_it_names_every_verb_table_and_form() -> None:
     from imq.engine.actions import VERBS
     from imq.engine.catalog.tables import TABLES
-    from imq.engine.render.formats import FORMS
+    from imq.engine.render.formats import FORMATS
 
-    missing = [name for name in (*TABLES, *VERBS, *FORMS) if f"`{name}" not in README and f" {name}" not in README]
+    missing = [name for name in (*TABLES, *VERBS, *FORMATS) if f"`{name}" not in README and f" {name}" not in README]
     assert missing == []

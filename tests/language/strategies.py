@@ -11,11 +11,11 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from imq.engine.actions import VERBS
 from imq.engine.catalog.tables import SEARCHED, TABLES
-from imq.engine.render.formats import FORMS
+from imq.engine.render.formats import FORMATS
 from imq.grammar import ast
 from imq.grammar.lexer import Vocabulary, is_field, is_word
 
-VOCABULARY = Vocabulary(frozenset(VERBS), frozenset(TABLES), frozenset(FORMS), searched=SEARCHED)
+VOCABULARY = Vocabulary(frozenset(VERBS), frozenset(TABLES), frozenset(FORMATS), searched=SEARCHED)
 
 KEYWORDS = ["in", "not", "or", "ago", "of", "count", "all", "as", "is", "has", "like", "per", "images", "rm", "json"]
 NAMES = st.one_of(
@@ -233,7 +233,7 @@ def rows(draw: st.DrawFn, depth: int = 1) -> ast.Rows:
 
 outputs = st.one_of(
     st.just(ast.Output()),
-    st.builds(ast.Output, form=st.sampled_from(sorted(FORMS))),
+    st.builds(ast.Output, form=st.sampled_from(sorted(FORMATS))),
     st.builds(ast.Output, template=TEXTS),
 )
 
@@ -251,7 +251,7 @@ def acts(draw: st.DrawFn) -> ast.Act:
     for name in names:
         most = {"force": 0, "dry run": 0, "platform": 2, "change": 2, "run": 2}.get(name, 1)
         given = draw(st.lists(operands, min_size=min(most, 1), max_size=most))
-        if name == "as" and isinstance(given[0], ast.Literal) and given[0].text.lower() in FORMS:
+        if name == "as" and isinstance(given[0], ast.Literal) and given[0].text.lower() in FORMATS:
             given = [ast.Literal(given[0].text, quoted=True)]  # bare, `as json` is an output form
         options.append(ast.Option(name, tuple(given)))
     act = ast.Act(draw(st.sampled_from(sorted(VERBS))), options=tuple(options), output=draw(outputs))

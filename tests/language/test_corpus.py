@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from imq.engine.actions import VERBS
 from imq.engine.catalog.tables import ELSEWHERE, SEARCHED, TABLES
-from imq.engine.render.formats import FORMS, write_answer, write_documents
-from imq.engine.render.values import Manner
+from imq.engine.render.formats import FORMATS, write_documents, write_rows
+from imq.engine.render.values import DisplayOptions
 from imq.engine.result import Documents, Result, RowSet
 from imq.grammar import ast, parser
 from imq.grammar.errors import ImqError, StatementError, draw
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from imq.engine.session.session import Session
 
 HERE = os.path.dirname(__file__)
-VOCABULARY = Vocabulary(frozenset(VERBS), frozenset({*TABLES, *ELSEWHERE}), frozenset(FORMS), searched=SEARCHED)
+VOCABULARY = Vocabulary(frozenset(VERBS), frozenset({*TABLES, *ELSEWHERE}), frozenset(FORMATS), searched=SEARCHED)
 CORPUS = sorted(glob.glob(os.path.join(HERE, "corpus", "*.imq")))
 REFUSED = sorted(glob.glob(os.path.join(HERE, "refused", "*.txt")))
 
@@ -81,10 +81,10 @@ def refused(path: str) -> list[str]:
 
 def drawn(result: Result, form: str) -> str:
     """Return the text of an answer."""
-    manner = Manner(NOW, UTC)
+    manner = DisplayOptions(NOW, UTC)
     if isinstance(result, RowSet):
         try:
-            return "".join(write_answer(result, manner, form))
+            return "".join(write_rows(result, manner, form))
         finally:
             if isinstance(result.rows, Generator):
                 result.rows.close()

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as tried
 from hypothesis import strategies as st
 from imq.engine.catalog.tables import TABLES, TargetKind
-from imq.engine.render.formats import write_answer, write_documents
-from imq.engine.render.values import Manner
+from imq.engine.render.formats import write_documents, write_rows
+from imq.engine.render.values import DisplayOptions
 from imq.engine.result import Documents, RowSet
 from imq.grammar.errors import ImqError, draw
 from imq.grammar.unparser import write
@@ -53,9 +53,9 @@ def untouched(library_root: str) -> Iterator[Session]:
 
 
 def shown(result: Result) -> str:
-    manner = Manner(NOW, None)
+    manner = DisplayOptions(NOW, None)
     if isinstance(result, RowSet):
-        return "".join(write_answer(result, manner))
+        return "".join(write_rows(result, manner))
     if isinstance(result, Documents):
         return "".join(write_documents(result, "json"))
     return ""

@@ -9,8 +9,8 @@ from datetime import UTC
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.render.formats import write_answer
-from imq.engine.render.values import Manner
+from imq.engine.render.formats import write_rows
+from imq.engine.render.values import DisplayOptions
 from imq.engine.result import RowSet
 from imq.grammar.errors import StatementError
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from imq.engine.session.session import Session
 
 
-def written(session: Session, statement: str, *, whole: bool = False) -> str:
+def written(session: Session, statement: str, *, no_trunc: bool = False) -> str:
     """Return what a statement writes."""
     (answer,) = session.run(statement)
     assert isinstance(answer, RowSet)
-    return "".join(write_answer(answer, Manner(session.context.clock(), UTC, whole=whole)))
+    return "".join(write_rows(answer, DisplayOptions(session.context.clock(), UTC, no_trunc=no_trunc)))
 
 
 REDIS = "images where name = redis:7 format"
@@ -85,7 +85,7 @@ def test_an_image_without_names_and_times(session: Session) -> None:
 
 
 def test_ids_stay_whole_when_asked(session: Session) -> None:
-    whole = written(session, f"{REDIS} {{{{.ID}}}}", whole=True)
+    whole = written(session, f"{REDIS} {{{{.ID}}}}", no_trunc=True)
     assert whole == f"{session.store.find('redis:7').id}\n"
 
 

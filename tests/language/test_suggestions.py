@@ -10,8 +10,8 @@ from hypothesis import settings as tried
 from hypothesis import strategies as st
 from imq.engine.actions import ABSENT, REMOVING, VERBS
 from imq.engine.catalog.tables import TABLES
-from imq.engine.help.help import help_text, topics
-from imq.engine.render.text_table import width
+from imq.engine.help.help import format_help, list_topics
+from imq.engine.render.text_table import display_width
 from imq.engine.result import RowSet
 from imq.grammar.errors import ImqError, StatementError, draw
 from support.waiting import soon
@@ -128,9 +128,9 @@ def test_the_sentence_to_write_is_told(session: Session, line: str) -> None:
 
 
 def test_help_fits_a_terminal() -> None:
-    for topic in ("", *topics()):
-        for line in help_text(tuple(topic.split())).splitlines():
-            assert width(line) <= 80, (topic, line)
+    for topic in ("", *list_topics()):
+        for line in format_help(tuple(topic.split())).splitlines():
+            assert display_width(line) <= 80, (topic, line)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from imq.engine.render.formats import write_answer
-from imq.engine.render.values import Manner, data
+from imq.engine.render.formats import write_rows
+from imq.engine.render.values import DisplayOptions, to_json_value
 from imq.engine.result import RowSet
 from imq.grammar.errors import ImqError, StatementError
 from language.conftest import NOW
@@ -23,7 +23,10 @@ def answer(session: Session, text: str) -> RowSet:
 
 def rows(session: Session, text: str) -> list[list[Any]]:
     found = answer(session, text)
-    return [[data(heading.kind, raw) for heading, raw in zip(found.columns, row, strict=True)] for row in found.rows]
+    return [
+        [to_json_value(heading.type, raw) for heading, raw in zip(found.columns, row, strict=True)]
+        for row in found.rows
+    ]
 
 
 class TestLists:
@@ -75,7 +78,7 @@ class TestLists:
         ((created, dangling),) = rows(session, "images where name = redis:7 select list(created), list(dangling)")
         assert (created, dangling) == (["2024-03-01T10:00:00Z"], [False])
         found = answer(session, "images where name = redis:7 select list(user) as u, list(dangling) as d")
-        assert "".join(write_answer(found, Manner(NOW, None), "table")).split() == ["U", "D", "<none>", "false"]
+        assert "".join(write_rows(found, DisplayOptions(NOW, None), "table")).split() == ["U", "D", "<none>", "false"]
 
 
 class TestCounts:

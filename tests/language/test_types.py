@@ -111,7 +111,7 @@ def test_arithmetic_keeps_kinds(session: Session, operator: str, left: DataType,
         return
     (answer,) = session.run(statement)
     assert isinstance(answer, RowSet)
-    assert answer.columns[0].kind is kind
+    assert answer.columns[0].type is kind
     assert len(list(answer.rows)) == 11
 
 

@@ -8,7 +8,7 @@ import stat
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.render.text_table import width
+from imq.engine.render.text_table import display_width
 
 if TYPE_CHECKING:
     from conftest import Room
@@ -53,7 +53,7 @@ def test_a_mistake_is_told_under_its_column_before_enter(room: Room) -> None:
     terminal.type("images where 画像 = 1 and sizz > 1 ")
     screen = terminal.wait(lambda screen: "sizz" in screen and "^" in screen.rpartition("sizz")[2]).split("\n")
     typed, hint = next(pair for pair in itertools.pairwise(screen) if "^" in pair[1])
-    assert width(typed.partition("画像")[0]) == hint.index("^")  # wide signs take two columns
+    assert display_width(typed.partition("画像")[0]) == hint.index("^")  # wide signs take two columns
     terminal.keys("C-u")
     terminal.type("images where siz")
     terminal.wait("siz\n size  ")  # it may become a name yet
@@ -266,7 +266,7 @@ def test_wide_names_stand_in_columns(room: Room) -> None:
     screen = terminal.wait(lambda screen: screen.rstrip().endswith("imq>"))
     lines = [line for line in screen.split("\n") if line.endswith(("redis:7", "redis:latest"))]
     assert len(lines) == 2
-    assert len({width(line[: line.index("redis:")]) for line in lines}) == 1
+    assert len({display_width(line[: line.index("redis:")]) for line in lines}) == 1
 
 
 def test_a_long_answer_goes_through_the_pager(room: Room) -> None:

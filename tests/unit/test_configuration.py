@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from imq.cli.main import Cli
 from imq.engine.configuration import configuration as configured
 from imq.engine.configuration.configuration import Configuration, Registry, read_configuration
-from imq.engine.configuration.reader import configuration
-from imq.engine.configuration.schema import SECTIONS, Kind
+from imq.engine.configuration.reader import parse_configuration
+from imq.engine.configuration.schema import SECTIONS, ValueType
 from imq.engine.registry.http.certificates import certificates_for
 from imq.engine.registry.settings import Host, Settings
 from imq.grammar.errors import ImqError, StatementError
@@ -75,7 +75,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict
 
 
 def read(text: str, path: str = "/etc/x/config.toml") -> Configuration:
-    return configuration([(path, text)], {"HOME": "/home/me"})
+    return parse_configuration([(path, text)], {"HOME": "/home/me"})
 
 
 class Run:
@@ -93,9 +93,9 @@ def test_every_key_is_read() -> None:
     found = read(WHOLE)
     work = Registry("work", "registry.local:5000", "team")
     assert found.registries == {"work": work, "docker.io": Registry("docker.io", "docker.io")}
-    assert found.registry("WORK") == work
-    assert work.place == "registry.local:5000/team"
-    assert (found.source, found.root, found.authority) == ("work", "/etc/x/images", "/home/me/all.pem")
+    assert found.find_registry("WORK") == work
+    assert work.prefix == "registry.local:5000/team"
+    assert (found.source, found.root, found.ca_file) == ("work", "/etc/x/images", "/home/me/all.pem")
     assert found.insecure == {"10.0.0.0/8", "old.example:5000", "registry.local:5000"}
     own = Host("/etc/x/work.pem", "/etc/x/me.cert", "/etc/x/me.key", "me", "WORK")
     assert found.hosts == {"registry.local:5000": own}
@@ -105,17 +105,17 @@ def test_every_key_is_read() -> None:
     }
     assert found.settings == {"verify": "lazy", "jobs": "8"}
     assert found.views == {"stale": "images where older than 90d"}
-    told = found.client_settings({"A": "b"}, insecure=frozenset({"mine:1"}), jobs=3)
+    told = found.build_client_settings({"A": "b"}, insecure=frozenset({"mine:1"}), jobs=3)
     assert (told.connect_timeout, told.read_timeout, told.retries, told.jobs) == (2.5, 120.0, 0, 3)
     assert told.insecure == found.insecure | {"mine:1"}
-    assert (told.hosts, told.mirrors, told.authority) == (found.hosts, found.mirrors, found.authority)
+    assert (told.hosts, told.mirrors, told.authority) == (found.hosts, found.mirrors, found.ca_file)
 
 
 def test_a_limit_is_a_setting_of_the_client_and_tells_its_default() -> None:
     for key in SECTIONS["limits"].keys:
-        written = f'"{key.default}"' if key.kind is Kind.SIZE else key.default
+        written = f'"{key.default}"' if key.type is ValueType.SIZE else key.default
         limits = read(f"[limits]\n{key.name} = {written}").limits
-        assert limits == {key.field: getattr(Settings(), key.field)}, key.name
+        assert limits == {key.client_field: getattr(Settings(), key.client_field)}, key.name
 
 
 def test_the_examples_can_be_read() -> None:
@@ -358,5 +358,5 @@ def test_whatever_is_written_is_read_or_refused_with_its_place(start: int, cut: 
     if found is None:
         assert re.match(r"/etc/x/config.toml, line \d+, column \d+: ", told), (told, text)
     else:
-        assert found.client_settings({})
+        assert found.build_client_settings({})
         assert tomllib.loads(text) == {} or found.files

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from imq.engine.catalog.tables import DataType
-from imq.engine.render.formats import write_answer
-from imq.engine.render.values import Manner
-from imq.engine.render.yaml_writer import yaml_sequence
+from imq.engine.render.formats import write_rows
+from imq.engine.render.values import DisplayOptions
+from imq.engine.render.yaml_writer import write_yaml_sequence
 from imq.engine.result import Column, RowSet
 from imq.engine.sources.local import file_rows
 from imq.engine.sources.local.file_rows import read_lines, read_rows
@@ -321,7 +321,7 @@ CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 def test_what_a_form_writes_is_read(form: str, values: list[tuple[str, str]]) -> None:
     texts = [(f"x{first}", f"y{second}") for first, second in values]
     answer = RowSet((Column("one", "", DataType.TEXT), Column("two", "", DataType.TEXT)), texts)
-    written = "".join(write_answer(answer, Manner(0, None), form))
+    written = "".join(write_rows(answer, DisplayOptions(0, None), form))
     records = read_rows("-", io.StringIO(written, newline=""))
     assert records.columns == (("one", DataType.TEXT), ("two", DataType.TEXT))
     assert list(records.rows) == texts
@@ -436,7 +436,7 @@ JSONS = st.recursive(
 
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), JSONS, max_size=3), max_size=4))
 def test_yaml_is_read_as_the_same_json(items: list[dict[str, Any]]) -> None:
-    text = "".join(yaml_sequence(items))
+    text = "".join(write_yaml_sequence(items))
     assert rows(f"---\n{text}") == rows(json.dumps(items))
 
 

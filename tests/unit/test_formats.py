@@ -15,9 +15,9 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 from imq.engine.catalog.tables import DataType
-from imq.engine.render.formats import FORMS, write_answer, write_documents
-from imq.engine.render.text_table import escape_controls, width
-from imq.engine.render.values import Manner
+from imq.engine.render.formats import FORMATS, write_documents, write_rows
+from imq.engine.render.text_table import display_width, escape_controls
+from imq.engine.render.values import DisplayOptions
 from imq.engine.result import Column, Documents, RowSet
 from imq.grammar.ast import Output
 from imq.grammar.errors import StatementError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NOW = 1_700_000_000_000_000_000
 DAY = 86_400_000_000_000
-MANNER = Manner(NOW, UTC)
+MANNER = DisplayOptions(NOW, UTC)
 IMAGES = {
     "repository": DataType.REPOSITORY,
     "tag": DataType.TAG,
@@ -42,7 +42,7 @@ def headings(columns: dict[str, DataType]) -> tuple[Column, ...]:
 
 
 def write(form: str, columns: dict[str, DataType], rows: Sequence[tuple[Any, ...]]) -> str:
-    return "".join(write_answer(RowSet(headings(columns), iter(rows)), MANNER, form))
+    return "".join(write_rows(RowSet(headings(columns), iter(rows)), MANNER, form))
 
 
 def image(repository: str | None, tag: str | None, number: int) -> tuple[Any, ...]:
@@ -111,7 +111,7 @@ def test_separated_values_read_back(form: str, delimiter: str, rows: list[tuple[
 
 def test_separated_values_keep_columns_of_one_name() -> None:
     heads = (Column("n", "N", DataType.TEXT), Column("n", "N", DataType.NUMBER))
-    assert "".join(write_answer(RowSet(heads, [("a", 1)]), MANNER, "csv")) == "n,n\na,1\n"
+    assert "".join(write_rows(RowSet(heads, [("a", 1)]), MANNER, "csv")) == "n,n\na,1\n"
 
 
 @pytest.mark.parametrize("form", ["json", "jsonl", "yaml"])
@@ -151,8 +151,8 @@ def test_no_cell_is_a_formula_when_a_spreadsheet_reads_it(form: str) -> None:
     rows: list[tuple[Any, ...]] = [
         (text, -1) for text in ("=1+1", "+1", "-1", "@SUM(A1)", " =1", "\uff1d1", "a=1", "", "\t=1")
     ]
-    plain = "".join(write_answer(RowSet(heads, rows), MANNER, form))
-    written = "".join(write_answer(RowSet(heads, rows), MANNER.replace(spreadsheet=True), form))
+    plain = "".join(write_rows(RowSet(heads, rows), MANNER, form))
+    written = "".join(write_rows(RowSet(heads, rows), MANNER.replace(spreadsheet_safe=True), form))
     delimiter = {"csv": ",", "tsv": "\t"}[form]
     cells = [tuple(line) for line in csv.reader(io.StringIO(written, newline=""), delimiter=delimiter)]
     assert cells == [
@@ -179,7 +179,7 @@ def test_a_row_is_written_before_the_next_is_read(form: str) -> None:
             read += 1
             yield image("redis", str(number), number)
 
-    lines = write_answer(RowSet(headings(IMAGES), rows()), MANNER, form)
+    lines = write_rows(RowSet(headings(IMAGES), rows()), MANNER, form)
     next(line for line in lines if "0" in line)
     assert read == 1
 
@@ -220,7 +220,7 @@ def test_whatever_the_data_people_see_lines(form: str, kind: DataType, values: l
 
 def test_a_table_of_a_template_is_clean_too() -> None:
     answer = RowSet(headings({"a": DataType.TEXT}), [("x\x1b[31m",)], Output(template="table {{.A}}\\t{{.A}}"))
-    assert "".join(write_answer(answer, MANNER)) == "A         A\nx [31m    x [31m\n"
+    assert "".join(write_rows(answer, MANNER)) == "A         A\nx [31m    x [31m\n"
 
 
 def cells(line: str) -> list[str]:
@@ -281,8 +281,8 @@ def test_html_cells_show_their_text(values: list[str]) -> None:
 def test_ids_are_each_written_once_and_only_where_known() -> None:
     rows = [image("redis", "7", 1), image("redis", "latest", 1), ("x", "y", None, None, None), image("a", "b", 2)]
     assert write("ids", IMAGES, rows) == "000000000000\n"
-    whole = Manner(NOW, UTC, whole=True)
-    written = "".join(write_answer(RowSet(headings(IMAGES), rows), whole, "ids"))
+    whole = DisplayOptions(NOW, UTC, no_trunc=True)
+    written = "".join(write_rows(RowSet(headings(IMAGES), rows), whole, "ids"))
     assert written == f"sha256:{1:064x}\nsha256:{2:064x}\n"
 
 
@@ -301,7 +301,7 @@ def test_ids_are_each_written_once_and_only_where_known() -> None:
     ],
 )
 def test_width(text: str, columns: int) -> None:
-    assert width(text) == columns
+    assert display_width(text) == columns
 
 
 # ---- the tree
@@ -373,6 +373,6 @@ def test_a_tree_has_all_rows_and_no_branch_twice(rows: list[tuple[str, str, int]
 
 
 def test_every_form_has_a_line_of_help() -> None:
-    for form in FORMS.values():
+    for form in FORMATS.values():
         assert form.doc
         assert form.write.__doc__

@@ -14,7 +14,7 @@ import pytest
 from imq.cli.progress_bars import Bars, Lines
 from imq.engine import progress as words
 from imq.engine.oci.digest import Digest
-from imq.engine.render.text_table import width
+from imq.engine.render.text_table import display_width
 from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
 from support.images import library
@@ -110,7 +110,7 @@ def test_no_line_is_wider_than_the_terminal(bars: Bars, clock: Clock, wide: int)
     bars.count("ask registry.example.com:5000 for all that it has to say", 3, 4)
     clock.now += 1
     lines = drawn(bars, wide)
-    assert max(map(width, lines)) <= wide
+    assert max(map(display_width, lines)) <= wide
     assert len(lines) == 4
     if wide >= 20:
         assert "15MB/30MB" in lines[0]

@@ -309,7 +309,7 @@ def test_failed_rendering_leaves_the_template_usable() -> None:
 READ_NOTHING = [
     text
     for text in [*(case.values[0] for case in CASES), *(text for text, _ in DEFINED)]
-    if Template.parse(text).fields() == frozenset() and "\\n" not in text and "\\t" not in text
+    if Template.parse(text).find_fields() == frozenset() and "\\n" not in text and "\\t" not in text
 ]
 
 

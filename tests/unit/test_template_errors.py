@@ -186,7 +186,7 @@ def test_parsing_fails_as_in_go(text: str, message: str) -> None:
     assert draw(error).startswith("error[template]: template parsing error: ")
 
 
-REFUSED = [text for text, _ in FAILS_RUNNING if Template.parse(text).fields() == frozenset()]
+REFUSED = [text for text, _ in FAILS_RUNNING if Template.parse(text).find_fields() == frozenset()]
 
 
 @needs_docker
@@ -268,7 +268,7 @@ def test_long_and_deep_texts_are_refused_quickly(text: str) -> None:
 )
 def test_endless_recursion_is_an_error(text: str) -> None:
     template = Template.parse(text)
-    assert template.fields() in (None, frozenset())
+    assert template.find_fields() in (None, frozenset())
     with pytest.raises(StatementError, match="maximum template depth"):
         template.render(1)
 
@@ -293,7 +293,7 @@ def test_analysis_of_many_calls_ends() -> None:
     call = '{{define "tN"}}{{template "tM" .A}}{{template "tM" .B}}{{end}}'
     calls = [call.replace("N", str(n)).replace("M", str(n + 1)) for n in range(40)]
     template = Template.parse('{{template "t0" .}}{{define "t40"}}{{.}}{{end}}' + "".join(calls))
-    fields = template.fields()
+    fields = template.find_fields()
     assert fields
     assert {path[0] for path in fields} == {"a", "b"}
 
@@ -338,8 +338,8 @@ def test_any_text_is_a_template_or_a_statement_error(text: str, value: object) -
     expand_escapes(text)
     template = answer(lambda: Template.parse(text))
     if isinstance(template, Template):
-        template.fields()
-        answer(lambda: template.headers("/".join))
+        template.find_fields()
+        answer(lambda: template.render_heading("/".join))
         answer(lambda: template.render(value))
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from imq.engine.catalog.tables import DataType
-from imq.engine.render.formats import write_answer
-from imq.engine.render.template.template import Template, expand_escapes, split_table
-from imq.engine.render.values import Manner
+from imq.engine.render.formats import write_rows
+from imq.engine.render.template.template import Template, expand_escapes, split_table_directive
+from imq.engine.render.values import DisplayOptions
 from imq.engine.result import Column, RowSet
 from imq.engine.units.size import Size
 from imq.grammar.ast import Output
@@ -144,7 +144,7 @@ FIELD_PATHS = [
 
 @pytest.mark.parametrize(("text", "expected"), FIELD_PATHS, ids=[text for text, _ in FIELD_PATHS])
 def test_fields_tells_what_can_be_read(text: str, expected: set[tuple[str, ...]] | None) -> None:
-    assert Template.parse(text).fields() == expected
+    assert Template.parse(text).find_fields() == expected
 
 
 HEADINGS = [
@@ -164,7 +164,7 @@ HEADINGS = [
 
 @pytest.mark.parametrize(("text", "expected"), HEADINGS, ids=[text for text, _ in HEADINGS])
 def test_headings_have_titles_for_fields(text: str, expected: str) -> None:
-    assert Template.parse(text).headers(lambda path: " ".join((path[0], *path[1:])).upper()) == expected
+    assert Template.parse(text).render_heading(lambda path: " ".join((path[0], *path[1:])).upper()) == expected
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_headings_have_titles_for_fields(text: str, expected: str) -> None:
     ],
 )
 def test_split_table(text: str, expected: tuple[bool, str]) -> None:
-    assert split_table(text) == expected
+    assert split_table_directive(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ ROW = {"Name": "default", "Error": "", "Description": "Current DOCKER_HOST based
 )
 def test_docker_draws_the_same_lines(tmp_path: pathlib.Path, text: str) -> None:
     headings = tuple(Column(name, name.upper(), DataType.TEXT) for name in ROW)
-    written = write_answer(RowSet(headings, [tuple(ROW.values())], Output(template=text)), Manner(0, UTC))
+    written = write_rows(RowSet(headings, [tuple(ROW.values())], Output(template=text)), DisplayOptions(0, UTC))
     code, shown = docker_template(tmp_path, text)
     assert code == 0
     assert "".join(written).splitlines() == [line.rstrip() for line in shown.splitlines()]

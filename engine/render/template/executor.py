@@ -5,8 +5,8 @@ from __future__ import annotations
 from imq.grammar.errors import Span, StatementError, UnknownName, listed, nearest
 from imq.grammar.record import TYPE_CHECKING
 
-from .fmt import show
-from .functions import FUNCTIONS, call_in_heading
+from .fmt import format_value
+from .functions import FUNCTIONS, call_for_heading
 from .literals import to_bytes
 from .nodes import (
     Action,
@@ -16,77 +16,93 @@ from .nodes import (
     Dot,
     Field,
     Function,
-    Invoke,
-    Jump,
     Literal,
+    LoopControl,
     Nil,
     Pipeline,
     Range,
+    TemplateCall,
     Text,
     Variable,
 )
-from .values import LENIENT, Failure, Heading, Rules, elements, field, kind_of, names_of, own_text, truth, type_name
+from .values import (
+    LENIENT,
+    Heading,
+    LookupRules,
+    TemplateFunctionError,
+    get_field,
+    get_own_string,
+    is_true,
+    iter_elements,
+    kind_of,
+    list_field_names,
+    type_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, ClassVar, NoReturn
 
-    from .functions import Definition
+    from .functions import FunctionDefinition
     from .nodes import Body, Node, Operand, Tree
 
-DEEPEST = 100  # bodies, pipelines and templates within each other; each costs some frames of Python's stack
-_ABSENT: Any = object()  # no value comes in through the pipe
+MAX_DEPTH = 100  # bodies, pipelines and templates within each other; each costs some frames of Python's stack
+_NO_VALUE: Any = object()  # no value comes in through the pipe
 _BREAK, _CONTINUE = "break", "continue"
-_ASKED = {"string": "string", "int": "integer", "list": "list"}
+_EXPECTED_TYPES = {"string": "string", "int": "integer", "list": "list"}
 
 
-def run(tree: Tree, value: object, rules: Rules = LENIENT) -> str:
+def execute(tree: Tree, value: object, rules: LookupRules = LENIENT) -> str:
     """Return what a template writes for a value; a Heading makes the heading row of a table."""
-    return _Run(tree, rules, heading=isinstance(value, Heading)).text(value)
+    return _Execution(tree, rules, heading=isinstance(value, Heading)).render(value)
 
 
-def run_in_pieces(tree: Tree, value: object) -> list[tuple[str, Action | None]]:
+def execute_in_pieces(tree: Tree, value: object) -> list[tuple[str, Action | None]]:
     """Return what a template writes for a value in pieces, each with the action that made it; None: it is text."""
-    execution = _TracedRun(tree, LENIENT, heading=False)
-    execution.text(value)
-    return [(part, execution.made.get(place)) for place, part in enumerate(execution.parts)]
+    execution = _TracedExecution(tree, LENIENT, heading=False)
+    execution.render(value)
+    return [(part, execution.actions_by_part.get(position)) for position, part in enumerate(execution.parts)]
 
 
-class _Run:
+class _Execution:
     """One execution: what has been written, and the variables."""
 
     statements: ClassVar[dict[type, Callable[..., str | None]]]
     """What runs each kind of statement."""
 
-    def __init__(self, tree: Tree, rules: Rules, *, heading: bool) -> None:
+    def __init__(self, tree: Tree, rules: LookupRules, *, heading: bool) -> None:
         self.tree = tree
         self.rules = rules
         self.heading = heading
         self.parts: list[str] = []
         self.depth = 0
-        self.name = ""
-        self.decides = False  # the value at hand decides a condition
-        self.order: list[str] = []
+        self.template_name = ""
+        self.in_condition = False  # the value at hand decides a condition
+        self.variable_order: list[str] = []
         self.variables: dict[str, list[object]] = {}
 
-    def text(self, value: object) -> str:
+    def render(self, value: object) -> str:
         """Return what the template writes for a value."""
-        self.push("$", value)
+        self.push_variable("$", value)
         try:
-            self.body(self.tree.body, value)
+            self.run_body(self.tree.body, value)
         except RecursionError:
             raise StatementError("template parsing error: the value is nested too deeply", code="template") from None
         return "".join(self.parts)
 
-    def fail(self, node: Node, message: str, at: str = "") -> NoReturn:
-        raise StatementError(self.complaint(node, message, at), code="template", span=node.span, text=self.tree.text)
+    def fail(self, node: Node, message: str, shown_at: str = "") -> NoReturn:
+        raise StatementError(
+            self.format_error(node, message, shown_at), code="template", span=node.span, text=self.tree.text
+        )
 
-    def complaint(self, node: Node, message: str, at: str = "") -> str:
+    def format_error(self, node: Node, message: str, shown_at: str = "") -> str:
         """Return a message in Go's form; `at` is what it names, when that is more than the node."""
         before = self.tree.text[: self._position(node)]
         line, column = before.count("\n") + 1, len(to_bytes(before[before.rfind("\n") + 1 :]))
-        place = f'template: :{line}:{column}: executing "{self.name}" at <{at or self.source(node)}>'
-        return f"template parsing error: {place}: {message}"
+        position = (
+            f'template: :{line}:{column}: executing "{self.template_name}" at <{shown_at or self.source_of(node)}>'
+        )
+        return f"template parsing error: {position}: {message}"
 
     def _position(self, node: Node) -> int:
         """Return where Go says that a node is: a chain of names is at the first name behind what it begins with."""
@@ -101,27 +117,27 @@ class _Run:
             case _:
                 return start
 
-    def source(self, node: Node) -> str:
+    def source_of(self, node: Node) -> str:
         return self.tree.text[node.span.start : node.span.end]
 
     # ---- variables
 
-    def push(self, name: str, value: object) -> None:
-        self.order.append(name)
+    def push_variable(self, name: str, value: object) -> None:
+        self.variable_order.append(name)
         self.variables.setdefault(name, []).append(value)
 
-    def drop(self, mark: int) -> None:
-        while len(self.order) > mark:
-            self.variables[self.order.pop()].pop()
+    def pop_variables(self, mark: int) -> None:
+        while len(self.variable_order) > mark:
+            self.variables[self.variable_order.pop()].pop()
 
     # ---- statements
 
-    def body(self, statements: Body, dot: object) -> str | None:
+    def run_body(self, statements: Body, dot: object) -> str | None:
         """Run statements; return `break` or `continue` when one of them says so."""
         self.depth += 1
-        if self.depth > DEEPEST:
+        if self.depth > MAX_DEPTH:
             raise StatementError(
-                f"template parsing error: exceeded maximum template depth ({DEEPEST})",
+                f"template parsing error: exceeded maximum template depth ({MAX_DEPTH})",
                 code="template",
                 span=statements[0].span if statements else Span(0, 0),
                 text=self.tree.text,
@@ -137,93 +153,93 @@ class _Run:
         self.depth -= 1
         return None
 
-    def action(self, node: Action, dot: object) -> None:
-        value = self.pipeline(node.pipe, dot)
+    def run_action(self, node: Action, dot: object) -> None:
+        value = self.evaluate_pipeline(node.pipe, dot)
         if not node.pipe.names:
-            self.parts.append("<no value>" if value is None else show(value))
+            self.parts.append("<no value>" if value is None else format_value(value))
 
-    def branch(self, node: Branch, dot: object) -> str | None:
-        mark = len(self.order)
+    def run_branch(self, node: Branch, dot: object) -> str | None:
+        mark = len(self.variable_order)
         for pipe, body in node.arms:
-            self.decides = True
-            value = self.pipeline(pipe, dot)
-            self.decides = False
-            if truth(value):
-                jump = self.body(body, value if node.moves_dot else dot)
+            self.in_condition = True
+            value = self.evaluate_pipeline(pipe, dot)
+            self.in_condition = False
+            if is_true(value):
+                jump = self.run_body(body, value if node.sets_dot else dot)
                 break
         else:
-            jump = self.body(node.otherwise, dot)
-        self.drop(mark)
+            jump = self.run_body(node.else_body, dot)
+        self.pop_variables(mark)
         return jump
 
-    def range(self, node: Range, dot: object) -> str | None:
-        mark = len(self.order)
+    def run_range(self, node: Range, dot: object) -> str | None:
+        mark = len(self.variable_order)
         pipe = node.pipe
-        value = self.pipeline(pipe, dot)
-        pairs = elements(value)
+        value = self.evaluate_pipeline(pipe, dot)
+        pairs = iter_elements(value)
         if pairs is None:
-            self.fail(pipe, f"range can't iterate over {show(value)}")
+            self.fail(pipe, f"range can't iterate over {format_value(value)}")
         if len(pipe.names) > 1 and kind_of(value) == "int":
-            self.fail(pipe, f"can't use {show(value)} to iterate over more than one variable")
+            self.fail(pipe, f"can't use {format_value(value)} to iterate over more than one variable")
         empty = True
-        inside = len(self.order)
+        scope_start = len(self.variable_order)
         for key, element in pairs:
             empty = False
             if pipe.names:
                 if len(pipe.names) > 1:
                     self.variables[pipe.names[0]][-1] = key
                 self.variables[pipe.names[-1]][-1] = element
-            stops = self.body(node.body, element) == _BREAK
-            self.drop(inside)
+            stops = self.run_body(node.body, element) == _BREAK
+            self.pop_variables(scope_start)
             if stops:
                 break
-        jump = self.body(node.otherwise, dot) if empty else None  # `break` in it means the range around this one
-        self.drop(mark)
+        jump = self.run_body(node.else_body, dot) if empty else None  # `break` in it means the range around this one
+        self.pop_variables(mark)
         return jump
 
-    def jump(self, node: Jump, _dot: object) -> str:
-        return _BREAK if node.breaks else _CONTINUE
+    def run_loop_control(self, node: LoopControl, _dot: object) -> str:
+        return _BREAK if node.is_break else _CONTINUE
 
-    def invoke(self, node: Invoke, dot: object) -> None:
-        body = self.tree.defined.get(node.name)
+    def call_template(self, node: TemplateCall, dot: object) -> None:
+        body = self.tree.templates.get(node.name)
         if body is None:
             self.fail(node, f'template "{node.name}" not defined')
-        value = self.pipeline(node.pipe, dot) if node.pipe else None
-        name, order, variables = self.name, self.order, self.variables
-        self.name, self.order, self.variables = node.name, [], {}
-        self.push("$", value)
-        self.body(body, value)
-        self.name, self.order, self.variables = name, order, variables
+        value = self.evaluate_pipeline(node.pipe, dot) if node.pipe else None
+        name, order, variables = self.template_name, self.variable_order, self.variables
+        self.template_name, self.variable_order, self.variables = node.name, [], {}
+        self.push_variable("$", value)
+        self.run_body(body, value)
+        self.template_name, self.variable_order, self.variables = name, order, variables
 
     # ---- pipelines
 
-    def pipeline(self, node: Pipeline, dot: object) -> object:
+    def evaluate_pipeline(self, node: Pipeline, dot: object) -> object:
         self.depth += 1
-        value: object = _ABSENT
+        value: object = _NO_VALUE
         for command in node.commands:
-            value = self.command(command, dot, value)
+            value = self.evaluate_command(command, dot, value)
         for name in node.names:
-            if node.assigns:
+            if node.is_assignment:
                 self.variables[name][-1] = value
             else:
-                self.push(name, value)
+                self.push_variable(name, value)
         self.depth -= 1
         return value
 
-    def command(self, node: Command, dot: object, final: object) -> object:
+    def evaluate_command(self, node: Command, dot: object, final: object) -> object:
         first = node.operands[0]
         arguments = node.operands[1:]
         if isinstance(first, Function):
-            return self.call(first, arguments, dot, final)
-        if not arguments and final is _ABSENT:
+            return self.call_function(first, arguments, dot, final)
+        if not arguments and final is _NO_VALUE:
             if isinstance(first, Nil):
                 self.fail(first, "nil is not a command")
-            return self.operand(first, dot)
+            return self.evaluate_operand(first, dot)
         if isinstance(first, (Field, Chain, Variable)) and first.names:
-            return self.method(first, arguments, dot, final)
-        return self.fail(first, f"can't give argument to non-function {self.source(first)}")
+            return self.evaluate_method(first, arguments, dot, final)
+        return self.fail(first, f"can't give argument to non-function {self.source_of(first)}")
 
-    def operand(self, node: Operand, dot: object) -> object:
+    def evaluate_operand(self, node: Operand, dot: object) -> object:
         """Return the value of an operand which has no arguments."""
         value = dot  # what a field is looked up in
         match node:
@@ -238,164 +254,174 @@ class _Run:
             case Variable():
                 value = self.variables[node.name][-1]
             case Pipeline():
-                return self.nested(node, dot)
+                return self.evaluate_nested(node, dot)
             case Function():
-                return self.call(node, (), dot, _ABSENT)
+                return self.call_function(node, (), dot, _NO_VALUE)
             case Chain():
-                value = self.operand(node.base, dot)
-        if value is None and self.rules.nil_fails and node.names:
-            return self.read_nothing(node.names, node)
+                value = self.evaluate_operand(node.base, dot)
+        if value is None and self.rules.error_on_nil and node.names:
+            return self.read_nil_field(node.names, node)
         for name in node.names:
-            value = self.member(value, name, node)
+            value = self.get_member(value, name, node)
         return value
 
-    def nested(self, node: Pipeline, dot: object) -> object:
+    def evaluate_nested(self, node: Pipeline, dot: object) -> object:
         if len(node.commands) == 1 and isinstance(node.commands[0].operands[0], Nil):
             self.fail(node, "nil is not a command")
-        return self.pipeline(node, dot)
+        return self.evaluate_pipeline(node, dot)
 
-    def read_nothing(self, names: tuple[str, ...], node: Node) -> object:
+    def read_nil_field(self, names: tuple[str, ...], node: Node) -> object:
         """Read names from a value that is not there at all, which Go keeps apart from a field that is nil."""
-        if self.rules.missing_key_fails:
+        if self.rules.error_on_missing_key:
             self.fail(node, f'nil data; no entry for key "{names[0]}"')
         return None
 
-    def member(self, value: object, name: str, node: Node, arguments: Sequence[object] = ()) -> object:
+    def get_member(self, value: object, name: str, node: Node, arguments: Sequence[object] = ()) -> object:
         """Return what a value has under a name; what a record gives as a function is called, as Go's methods are."""
         try:
-            found = field(value, name, self.rules)
-        except Failure as failure:
+            member = get_field(value, name, self.rules)
+        except TemplateFunctionError as failure:
             self.fail(node, str(failure))
         except KeyError:
-            known = names_of(value)
-            hints = (nearest(name, known), f"known: {listed(known)}" if known else "")
-            message = f"can't evaluate field {name}" + ("" if known else f" in type {type_name(value)}")
+            names = list_field_names(value)
+            hints = (nearest(name, names), f"known: {listed(names)}" if names else "")
+            message = f"can't evaluate field {name}" + ("" if names else f" in type {type_name(value)}")
             if kind_of(value) == "map":
                 message = f'map has no entry for key "{name}"'
             raise UnknownName(
-                self.complaint(node, message), code="template-field", span=node.span, text=self.tree.text, hints=hints
+                self.format_error(node, message),
+                code="template-field",
+                span=node.span,
+                text=self.tree.text,
+                hints=hints,
             ) from None
-        if callable(found) and kind_of(found) == "other":
+        if callable(member) and kind_of(member) == "other":
             try:
-                return found(*arguments)
+                return member(*arguments)
             except TypeError as error:
                 self.fail(node, f"error calling {name}: {error}")
         if arguments:
             self.fail(node, f"{name} is not a method but has arguments")
-        return found
+        return member
 
-    def method(self, node: Field | Chain | Variable, operands: Sequence[Operand], dot: object, final: object) -> object:
+    def evaluate_method(
+        self, node: Field | Chain | Variable, operands: Sequence[Operand], dot: object, final: object
+    ) -> object:
         """Return the value of a chain whose last name is given arguments."""
-        arguments = [self.operand(operand, dot) for operand in operands]
-        if final is not _ABSENT:
+        arguments = [self.evaluate_operand(operand, dot) for operand in operands]
+        if final is not _NO_VALUE:
             arguments.append(final)
         if isinstance(node, Field):
             value = dot
         elif isinstance(node, Variable):
             value = self.variables[node.name][-1]
         else:
-            value = self.operand(node.base, dot)
+            value = self.evaluate_operand(node.base, dot)
         for name in node.names[:-1]:
-            value = self.member(value, name, node)
-        return self.member(value, node.names[-1], node, arguments)
+            value = self.get_member(value, name, node)
+        return self.get_member(value, node.names[-1], node, arguments)
 
     # ---- functions
 
-    def call(self, node: Function, operands: Sequence[Operand], dot: object, final: object) -> object:
+    def call_function(self, node: Function, operands: Sequence[Operand], dot: object, final: object) -> object:
         name = node.name
         definition = FUNCTIONS[name]
-        self.check_count(node, definition, len(operands) + (final is not _ABSENT))
+        self.check_argument_count(node, definition, len(operands) + (final is not _NO_VALUE))
         if name in {"and", "or"}:
-            return self.choose(operands, dot, final, name == "or")
-        kinds = definition.parameters
+            return self.evaluate_and_or(operands, dot, final, name == "or")
+        parameter_types = definition.parameter_types
         arguments: list[object] = []
         for number, operand in enumerate(operands):
-            kind = kinds[number] if number < len(kinds) else definition.rest
-            if isinstance(operand, Nil) and not number and definition.refuses_nil:
-                self.fail_calling(node, operands, definition.refuses_nil)
-            arguments.append(self.argument(operand, kind, dot))
-        if final is not _ABSENT:
-            kind = kinds[len(operands)] if len(operands) < len(kinds) else definition.rest
-            arguments.append(self.fitting(final, kind, node))
+            parameter_type = parameter_types[number] if number < len(parameter_types) else definition.variadic_type
+            if isinstance(operand, Nil) and not number and definition.nil_error:
+                self.fail_call(node, operands, definition.nil_error)
+            arguments.append(self.evaluate_argument(operand, parameter_type, dot))
+        if final is not _NO_VALUE:
+            parameter_type = (
+                parameter_types[len(operands)] if len(operands) < len(parameter_types) else definition.variadic_type
+            )
+            arguments.append(self.convert_argument(final, parameter_type, node))
         if self.heading:
-            title = call_in_heading(name, arguments, decides=self.decides)
+            title = call_for_heading(name, arguments, in_condition=self.in_condition)
             if title is not None:
                 return title
         if (
-            self.rules.nil_fails
-            and definition.refuses_nil
+            self.rules.error_on_nil
+            and definition.nil_error
             and arguments
             and kind_of(arguments[0]) in {"nil", "pointer"}
         ):
-            self.fail_calling(node, operands, "len of nil pointer" if name == "len" else definition.refuses_nil)
+            self.fail_call(node, operands, "len of nil pointer" if name == "len" else definition.nil_error)
         try:
             return definition.call(*arguments)
-        except Failure as failure:
-            self.fail_calling(node, operands, str(failure))
+        except TemplateFunctionError as failure:
+            self.fail_call(node, operands, str(failure))
 
-    def fail_calling(self, node: Function, operands: Sequence[Operand], message: str) -> NoReturn:
+    def fail_call(self, node: Function, operands: Sequence[Operand], message: str) -> NoReturn:
         """Refuse a call, naming it with its arguments."""
         end = (operands[-1] if operands else node).span.end
         self.fail(node, f"error calling {node.name}: {message}", self.tree.text[node.span.start : end])
 
-    def check_count(self, node: Function, definition: Definition, count: int) -> None:
-        wanted = len(definition.parameters)
-        if count < wanted or (count > wanted and not definition.rest):
-            least = "at least " if definition.rest else ""
-            self.fail(node, f"wrong number of args for {node.name}: want {least}{wanted} got {count}")
+    def check_argument_count(self, node: Function, definition: FunctionDefinition, count: int) -> None:
+        expected = len(definition.parameter_types)
+        if count < expected or (count > expected and not definition.variadic_type):
+            least = "at least " if definition.variadic_type else ""
+            self.fail(node, f"wrong number of args for {node.name}: want {least}{expected} got {count}")
 
-    def choose(self, operands: Sequence[Operand], dot: object, final: object, stop: bool) -> object:
+    def evaluate_and_or(self, operands: Sequence[Operand], dot: object, final: object, stop_at: bool) -> object:
         """Evaluate `and` and `or`: operands up to the one that decides."""
         value: object = None
         for operand in operands:
-            value = self.operand(operand, dot)
-            if truth(value) is stop:
+            value = self.evaluate_operand(operand, dot)
+            if is_true(value) is stop_at:
                 return value
-        return value if final is _ABSENT else final
+        return value if final is _NO_VALUE else final
 
-    def argument(self, node: Operand, kind: str, dot: object) -> object:
-        if isinstance(node, Nil) and kind != "any":
-            self.fail(node, f"cannot assign nil to {_ASKED[kind]}")
-        value = self.operand(node, dot)
-        return value if kind == "any" else self.fitting(value, kind, node)
+    def evaluate_argument(self, node: Operand, parameter_type: str, dot: object) -> object:
+        if isinstance(node, Nil) and parameter_type != "any":
+            self.fail(node, f"cannot assign nil to {_EXPECTED_TYPES[parameter_type]}")
+        value = self.evaluate_operand(node, dot)
+        return value if parameter_type == "any" else self.convert_argument(value, parameter_type, node)
 
-    def fitting(self, value: object, kind: str, node: Node) -> object:
+    def convert_argument(self, value: object, parameter_type: str, node: Node) -> object:
         """Return a value as a parameter takes it; what is unknown counts as empty, as the zero values of Go do."""
-        if kind == "any" or (self.heading and kind != "int" and kind_of(value) == "string"):
+        if parameter_type == "any" or (self.heading and parameter_type != "int" and kind_of(value) == "string"):
             return value
-        given = kind_of(value)
-        if kind == "string":
-            text = "" if value is None else own_text(value)
+        actual_kind = kind_of(value)
+        if parameter_type == "string":
+            text = "" if value is None else get_own_string(value)
             if text is not None:
                 return text
-        elif kind == "list" and given in {"list", "nil"}:
+        elif parameter_type == "list" and actual_kind in {"list", "nil"}:
             return value or ()
-        elif kind == "int" and given in {"int", "float"} and value == int(value):  # type: ignore[call-overload]
+        elif parameter_type == "int" and actual_kind in {"int", "float"} and value == int(value):  # type: ignore[call-overload]
             return int(value)  # type: ignore[call-overload]
         if isinstance(node, Literal):
-            self.fail(node, f"expected {_ASKED[kind]}; found {self.source(node)}")
-        return self.fail(node, f"wrong type for value; expected {_ASKED[kind]}; got {type_name(value)}")
+            self.fail(node, f"expected {_EXPECTED_TYPES[parameter_type]}; found {self.source_of(node)}")
+        return self.fail(
+            node, f"wrong type for value; expected {_EXPECTED_TYPES[parameter_type]}; got {type_name(value)}"
+        )
 
 
-class _TracedRun(_Run):
+class _TracedExecution(_Execution):
     """An execution that remembers which parts actions made, by their places."""
 
-    def __init__(self, tree: Tree, rules: Rules, *, heading: bool) -> None:
+    def __init__(self, tree: Tree, rules: LookupRules, *, heading: bool) -> None:
         super().__init__(tree, rules, heading=heading)
-        self.made: dict[int, Action] = {}
+        self.actions_by_part: dict[int, Action] = {}
 
     def action(self, node: Action, dot: object) -> None:
-        place = len(self.parts)
-        super().action(node, dot)
-        if len(self.parts) > place:
-            self.made[place] = node
+        position = len(self.parts)
+        super().run_action(node, dot)
+        if len(self.parts) > position:
+            self.actions_by_part[position] = node
 
 
-_Run.statements = {
-    Action: _Run.action,
-    Branch: _Run.branch,
-    Range: _Run.range,
-    Jump: _Run.jump,
-    Invoke: _Run.invoke,
+_Execution.statements = {
+    Action: _Execution.run_action,
+    Branch: _Execution.run_branch,
+    Range: _Execution.run_range,
+    LoopControl: _Execution.run_loop_control,
+    TemplateCall: _Execution.call_template,
 }
-_TracedRun.statements = {**_Run.statements, Action: _TracedRun.action}
+_TracedExecution.statements = {**_Execution.statements, Action: _TracedExecution.action}

@@ -6,18 +6,18 @@ import re
 
 from imq.grammar.record import TYPE_CHECKING
 
-from .fmt_verbs import FLOAT_VERBS, Flags, print_float, print_int, print_text
-from .values import Heading, entries, kind_of, own_text, type_name
+from .fmt_verbs import FLOAT_VERBS, Flags, print_float, print_int, print_string
+from .values import Heading, get_own_string, kind_of, sort_entries, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
 _TEXT_VERBS = "vsxXq"
-_WIDEST = 1_000_000  # beyond it Go stops reading the digits of a width
+_MAX_WIDTH = 1_000_000  # beyond it Go stops reading the digits of a width
 
 
-def show(value: object) -> str:
+def format_value(value: object) -> str:
     """Return a value as `%v` and the actions of a template write it."""
     if type(value) is str:
         return value
@@ -34,38 +34,38 @@ def sprint(values: Sequence[object]) -> str:
         is_text = kind_of(value) == "string"
         if parts and not is_text and not before_is_text:
             parts.append(" ")
-        parts.append(show(value))
+        parts.append(format_value(value))
         before_is_text = is_text
     return "".join(parts)
 
 
 def sprintln(values: Sequence[object]) -> str:
     """Join values with blanks and end the line."""
-    return " ".join(map(show, values)) + "\n"
+    return " ".join(map(format_value, values)) + "\n"
 
 
 def print_value(value: object, verb: str, flags: Flags, depth: int = 0, *, plain: bool = False) -> str:
     """Return one value as a verb writes it; `plain` passes over a value's own text."""
     if verb == "T" and not depth:
-        return print_text(type_name(value), "s", flags)
+        return print_string(type_name(value), "s", flags)
     if value is None:
         return _print_nil(verb, flags, depth)
     if verb == "w":
-        return _misfit(value, verb, flags)
+        return _format_bad_verb(value, verb, flags)
     if isinstance(value, Heading):
-        return print_text(str(value), verb, flags) if verb in _TEXT_VERBS else _heading(str(value), flags)
-    if verb in _TEXT_VERBS and not flags.syntax and not plain:
-        text = own_text(value)
+        return print_string(str(value), verb, flags) if verb in _TEXT_VERBS else _pad_heading(str(value), flags)
+    if verb in _TEXT_VERBS and not flags.sharp_v and not plain:
+        text = get_own_string(value)
         if text is not None:
-            return print_text(text, verb, flags)
+            return print_string(text, verb, flags)
     kind = kind_of(value)
     if kind in {"list", "map", "record", "struct"}:
-        return _print_many(value, verb, flags, depth)
-    shown = _print_one(value, kind, verb, flags)
-    return _misfit(value, verb, flags) if shown is None else shown
+        return _print_composite(value, verb, flags, depth)
+    formatted = _print_scalar(value, kind, verb, flags)
+    return _format_bad_verb(value, verb, flags) if formatted is None else formatted
 
 
-def _print_one(value: Any, kind: str, verb: str, flags: Flags) -> str | None:
+def _print_scalar(value: Any, kind: str, verb: str, flags: Flags) -> str | None:
     """Return a scalar as a verb writes it, None when the verb does not fit."""
     match kind:
         case "bool":
@@ -75,42 +75,44 @@ def _print_one(value: Any, kind: str, verb: str, flags: Flags) -> str | None:
         case "float":
             return print_float(float(value), verb, flags) if verb in FLOAT_VERBS else None
         case _:
-            return print_text(str(value), verb, flags) if verb in _TEXT_VERBS else None
+            return print_string(str(value), verb, flags) if verb in _TEXT_VERBS else None
 
 
-def _print_many(value: Any, verb: str, flags: Flags, depth: int) -> str:
+def _print_composite(value: Any, verb: str, flags: Flags, depth: int) -> str:
     kind = kind_of(value)
     if kind == "struct":
-        shown = [print_value(each, verb, flags, depth + 1) for each in value.members()]
-        if flags.named or flags.syntax:
-            shown = [f"{member.name}:{each}" for member, each in zip(value.declared.members, shown, strict=True)]
-        return f"{type_name(value) if flags.syntax else ''}{{{(', ' if flags.syntax else ' ').join(shown)}}}"
+        formatted = [print_value(each, verb, flags, depth + 1) for each in value.list_values()]
+        if flags.plus_v or flags.sharp_v:
+            formatted = [
+                f"{member.name}:{each}" for member, each in zip(value.type.fields, formatted, strict=True)
+            ]
+        return f"{type_name(value) if flags.sharp_v else ''}{{{(', ' if flags.sharp_v else ' ').join(formatted)}}}"
     if kind == "list":
         opening = "[]interface {}"
-        shown = [print_value(element, verb, flags, depth + 1) for element in value]
+        formatted = [print_value(element, verb, flags, depth + 1) for element in value]
     else:
         opening = "map[string]interface {}"
-        shown = [
+        formatted = [
             f"{print_value(key, verb, flags, depth + 1)}:{print_value(element, verb, flags, depth + 1)}"
-            for key, element in entries(value)
+            for key, element in sort_entries(value)
         ]
-    if flags.syntax:
-        return f"{opening}{{{', '.join(shown)}}}"
-    return f"{'' if opening == '[]interface {}' else 'map'}[{' '.join(shown)}]"
+    if flags.sharp_v:
+        return f"{opening}{{{', '.join(formatted)}}}"
+    return f"{'' if opening == '[]interface {}' else 'map'}[{' '.join(formatted)}]"
 
 
 def _print_nil(verb: str, flags: Flags, depth: int) -> str:
     if depth:
-        return "interface {}(nil)" if flags.syntax else "<nil>"
+        return "interface {}(nil)" if flags.sharp_v else "<nil>"
     return flags.pad("<nil>") if verb == "v" else f"%!{verb}(<nil>)"
 
 
-def _misfit(value: object, verb: str, flags: Flags) -> str:
+def _format_bad_verb(value: object, verb: str, flags: Flags) -> str:
     """Return Go's mark for a value that the verb cannot write."""
     return f"%!{verb}({type_name(value)}={print_value(value, 'v', flags, plain=True)})"
 
 
-def _heading(title: str, flags: Flags) -> str:
+def _pad_heading(title: str, flags: Flags) -> str:
     """Write a title where the rows have a number: as wide, but whole."""
     return title.ljust(flags.width or 0) if flags.minus else title.rjust(flags.width or 0)
 
@@ -129,18 +131,18 @@ def sprintf(template: str, values: Sequence[object]) -> str:
     for match in re.finditer(_VERB, template):
         parts.append(template[position : match.start()])
         position = match.end()
-        if any(_too_long(match[group]) for group in (3, 6)):
+        if any(_is_too_long(match[group]) for group in (3, 6)):
             parts.append("%!(NOVERB)")
             position = len(template)
             break
         printer.write(match, parts)
     parts.append(template[position:])
-    parts.append(printer.rest())
+    parts.append(printer.format_extra())
     return "".join(parts)
 
 
-def _too_long(digits: str | None) -> bool:
-    return digits is not None and len(digits) > 1 and digits != "*" and int(digits[:-1][:9]) > _WIDEST
+def _is_too_long(digits: str | None) -> bool:
+    return digits is not None and len(digits) > 1 and digits != "*" and int(digits[:-1][:9]) > _MAX_WIDTH
 
 
 class _Printer:
@@ -148,38 +150,38 @@ class _Printer:
 
     def __init__(self, values: Sequence[object]) -> None:
         self.values = values
-        self.number = 0
+        self.next_index = 0
         self.reordered = False
-        self.good = True
+        self.is_index_valid = True
 
     def write(self, match: re.Match[str], parts: list[str]) -> None:
         """Write what one `%…verb` stands for."""
-        signs, first, width, dot, second, precision, third, verb = match.groups()
+        flag_chars, first_index, width, dot, second_index, precision, third_index, verb = match.groups()
         flags = Flags()
-        flags.minus, flags.plus, flags.sharp = "-" in signs, "+" in signs, "#" in signs
-        flags.zero, flags.space = "0" in signs, " " in signs
+        flags.minus, flags.plus, flags.sharp = "-" in flag_chars, "+" in flag_chars, "#" in flag_chars
+        flags.zero, flags.space = "0" in flag_chars, " " in flag_chars
         # an index belongs to a `*` or to the verb: before plain digits or a dot it is misplaced
-        misplaced = (first and (width != "*" if width else dot)) or (second and precision != "*")
-        self.good = not misplaced
-        self.take_index(first)
-        self.width(width, flags, parts)
+        misplaced = (first_index and (width != "*" if width else dot)) or (second_index and precision != "*")
+        self.is_index_valid = not misplaced
+        self.take_index(first_index)
+        self.set_width(width, flags, parts)
         if dot:
-            self.take_index(second)
-            self.precision(precision, flags, parts)
-        self.take_index(third)
+            self.take_index(second_index)
+            self.set_precision(precision, flags, parts)
+        self.take_index(third_index)
         if not verb:
             parts.append("%!(NOVERB)")
         elif verb == "%":
             parts.append("%")
-        elif not self.good:
+        elif not self.is_index_valid:
             parts.append(f"%!{verb}(BADINDEX)")
-        elif self.number >= len(self.values):
+        elif self.next_index >= len(self.values):
             parts.append(f"%!{verb}(MISSING)")
         else:
-            self.number += 1
+            self.next_index += 1
             if verb in "vw":  # for these the two flags choose the form of the whole value
-                flags.syntax, flags.named, flags.sharp, flags.plus = flags.sharp, flags.plus, False, False
-            parts.append(print_value(self.values[self.number - 1], verb, flags))
+                flags.sharp_v, flags.plus_v, flags.sharp, flags.plus = flags.sharp, flags.plus, False, False
+            parts.append(print_value(self.values[self.next_index - 1], verb, flags))
 
     def take_index(self, index: str | None) -> None:
         if not index:
@@ -187,42 +189,43 @@ class _Printer:
         self.reordered = True
         digits = index[1:-1]
         if index[-1] == "]" and digits.isascii() and digits.isdigit() and 0 < int(digits[:9]) <= len(self.values):
-            self.number = int(digits[:9]) - 1
+            self.next_index = int(digits[:9]) - 1
         else:
-            self.good = False
+            self.is_index_valid = False
 
-    def star(self) -> int | None:
+    def take_star_argument(self) -> int | None:
         """Take the value that a `*` stands for."""
-        value = self.values[self.number] if self.number < len(self.values) else None
-        self.number += self.number < len(self.values)
-        if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _WIDEST:
+        value = self.values[self.next_index] if self.next_index < len(self.values) else None
+        self.next_index += self.next_index < len(self.values)
+        if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MAX_WIDTH:
             return int(value)
         return None
 
-    def width(self, width: str, flags: Flags, parts: list[str]) -> None:
+    def set_width(self, width: str, flags: Flags, parts: list[str]) -> None:
         if width != "*":
             flags.width = int(width) if width else None
             return
-        flags.width = self.star()
+        flags.width = self.take_star_argument()
         if flags.width is None:
             parts.append("%!(BADWIDTH)")
         elif flags.width < 0:
             flags.width, flags.minus = -flags.width, True
 
-    def precision(self, precision: str, flags: Flags, parts: list[str]) -> None:
+    def set_precision(self, precision: str, flags: Flags, parts: list[str]) -> None:
         if precision != "*":
             flags.precision = int(precision or 0)
             return
-        flags.precision = self.star()
+        flags.precision = self.take_star_argument()
         if flags.precision is None or flags.precision < 0:
             flags.precision = None
             parts.append("%!(BADPREC)")
 
-    def rest(self) -> str:
+    def format_extra(self) -> str:
         """Return Go's mark for values that no verb took."""
-        if self.reordered or self.number >= len(self.values):
+        if self.reordered or self.next_index >= len(self.values):
             return ""
-        shown = [
-            "<nil>" if value is None else f"{type_name(value)}={show(value)}" for value in self.values[self.number :]
+        formatted = [
+            "<nil>" if value is None else f"{type_name(value)}={format_value(value)}"
+            for value in self.values[self.next_index :]
         ]
-        return f"%!(EXTRA {', '.join(shown)})"
+        return f"%!(EXTRA {', '.join(formatted)})"

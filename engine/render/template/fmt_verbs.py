@@ -8,7 +8,7 @@ from imq.engine.units.go_strconv import quote
 
 from .literals import to_bytes
 
-_LARGEST_RUNE = 0x10FFFF
+_MAX_RUNE = 0x10FFFF
 _FRACTION_BITS = 52
 _EXPONENT_FROM, _EXPONENT_BELOW = 6, -4
 _SHARP_DIGITS = 6
@@ -18,11 +18,11 @@ FLOAT_VERBS = "vbgGxXfFeE"
 class Flags:
     """What stands between `%` and the verb."""
 
-    __slots__ = ("minus", "named", "plus", "precision", "sharp", "space", "syntax", "width", "zero")
+    __slots__ = ("minus", "plus", "plus_v", "precision", "sharp", "sharp_v", "space", "width", "zero")
 
     def __init__(self) -> None:
         self.minus = self.plus = self.sharp = self.space = self.zero = False
-        self.syntax = self.named = False  # %#v and %+v
+        self.sharp_v = self.plus_v = False  # %#v and %+v
         self.width: int | None = None
         self.precision: int | None = None
 
@@ -35,13 +35,13 @@ class Flags:
         return text.rjust(self.width, "0" if self.zero and zero else " ")
 
 
-def print_text(text: str, verb: str, flags: Flags) -> str:
+def print_string(text: str, verb: str, flags: Flags) -> str:
     """Return a string as one of the verbs v, s, q, x, X writes it."""
     if verb in "xX":
         return _print_hex(to_bytes(text), verb, flags)
     if flags.precision is not None:
         text = text[: flags.precision]
-    if verb == "v" and flags.syntax:
+    if verb == "v" and flags.sharp_v:
         return flags.pad(quote(text))
     if verb == "q":
         if flags.sharp and all(c == "\t" or (c.isprintable() and c not in "`\ufeff") for c in text):
@@ -54,43 +54,45 @@ def _print_hex(data: bytes, verb: str, flags: Flags) -> str:
     if flags.precision is not None:
         data = data[: flags.precision]
     prefix = ("0" + verb) if flags.sharp else ""
-    shown = (" " + prefix if flags.space else "").join(f"{byte:02x}" for byte in data)
-    shown = shown.upper() if verb == "X" else shown
+    formatted = (" " + prefix if flags.space else "").join(f"{byte:02x}" for byte in data)
+    formatted = formatted.upper() if verb == "X" else formatted
     if flags.space and flags.sharp:
-        shown = shown.replace("0X", prefix)
-    return flags.pad(prefix + shown if data else "")
+        formatted = formatted.replace("0X", prefix)
+    return flags.pad(prefix + formatted if data else "")
 
 
 def print_int(number: int, verb: str, flags: Flags) -> str | None:
     """Return an integer as a verb writes it, None when the verb does not fit."""
     match verb:
         case "v" | "d":
-            return _digits(number, f"{abs(number):d}", "", flags)
+            return _format_digits(number, f"{abs(number):d}", "", flags)
         case "b":
-            return _digits(number, f"{abs(number):b}", "0b" if flags.sharp else "", flags)
+            return _format_digits(number, f"{abs(number):b}", "0b" if flags.sharp else "", flags)
         case "o" | "O":
-            return _digits(number, f"{abs(number):o}", "0o" if verb == "O" else "", flags, octal=flags.sharp)
+            return _format_digits(number, f"{abs(number):o}", "0o" if verb == "O" else "", flags, octal=flags.sharp)
         case "x" | "X":
-            return _digits(number, f"{abs(number):{verb}}", "0" + verb if flags.sharp else "", flags)
+            return _format_digits(number, f"{abs(number):{verb}}", "0" + verb if flags.sharp else "", flags)
         case "c":
-            return flags.pad(_rune(number))
+            return flags.pad(_to_rune(number))
         case "q":
-            return flags.pad(quote(_rune(number), "'", ascii_only=flags.plus))
+            return flags.pad(quote(_to_rune(number), "'", ascii_only=flags.plus))
         case "U":
-            shown = f"U+{number:0{max(4, flags.precision or 0)}X}" if number >= 0 else f"U+{number & ((1 << 64) - 1):X}"
-            rune = _rune(number)
-            named = flags.sharp and rune.isprintable() and ord(rune) == number
-            return flags.pad(f"{shown} '{rune}'" if named else shown, zero=False)
+            formatted = (
+                f"U+{number:0{max(4, flags.precision or 0)}X}" if number >= 0 else f"U+{number & ((1 << 64) - 1):X}"
+            )
+            rune = _to_rune(number)
+            has_character = flags.sharp and rune.isprintable() and ord(rune) == number
+            return flags.pad(f"{formatted} '{rune}'" if has_character else formatted, zero=False)
         case _:
             return None
 
 
-def _rune(number: int) -> str:
-    valid = 0 <= number <= _LARGEST_RUNE and not 0xD800 <= number <= 0xDFFF
+def _to_rune(number: int) -> str:
+    valid = 0 <= number <= _MAX_RUNE and not 0xD800 <= number <= 0xDFFF
     return chr(number) if valid else "\ufffd"
 
 
-def _digits(number: int, digits: str, prefix: str, flags: Flags, *, octal: bool = False) -> str:
+def _format_digits(number: int, digits: str, prefix: str, flags: Flags, *, octal: bool = False) -> str:
     """Put sign and prefix before digits and fill up; `octal` wants a leading zero."""
     sign = "-" if number < 0 else "+" if flags.plus else " " if flags.space else ""
     if flags.precision is not None:
@@ -107,33 +109,33 @@ def _digits(number: int, digits: str, prefix: str, flags: Flags, *, octal: bool 
 def print_float(number: float, verb: str, flags: Flags) -> str:
     """Return a float as one of its verbs writes it."""
     special = number != number or number in {float("inf"), float("-inf")}  # noqa: PLR0124 - NaN
-    shown = ("NaN" if number != number else "Inf") if special else _unsigned(abs(number), verb, flags)  # noqa: PLR0124
+    formatted = ("NaN" if number != number else "Inf") if special else _format_unsigned(abs(number), verb, flags)  # noqa: PLR0124
     negative = number < 0 or (number == 0 and str(number)[0] == "-")
-    sign = "-" if negative else "+" if flags.plus or shown == "Inf" else " " if flags.space else ""
-    if flags.space and shown == "Inf" and not negative and not flags.plus:
+    sign = "-" if negative else "+" if flags.plus or formatted == "Inf" else " " if flags.space else ""
+    if flags.space and formatted == "Inf" and not negative and not flags.plus:
         sign = " "
     if flags.zero and not flags.minus and flags.width is not None and not special:
-        return sign + shown.rjust(flags.width - len(sign), "0")
-    return flags.pad(sign + shown, zero=False)
+        return sign + formatted.rjust(flags.width - len(sign), "0")
+    return flags.pad(sign + formatted, zero=False)
 
 
-def _unsigned(number: float, verb: str, flags: Flags) -> str:
+def _format_unsigned(number: float, verb: str, flags: Flags) -> str:
     precision = flags.precision
     sharp = "#" if flags.sharp else ""
     if verb in "fFeE":
         return f"{number:{sharp}.{6 if precision is None else precision}{verb.lower() if verb == 'F' else verb}}"
     if verb in "xX":
-        shown = _hexadecimal(number, precision)
-        return shown.upper() if verb == "X" else shown
+        formatted = _format_hexadecimal(number, precision)
+        return formatted.upper() if verb == "X" else formatted
     if verb == "b":
-        return _binary(number)
+        return _format_binary(number)
     if precision is None:
-        shown = _shortest(number).replace("e", "E" if verb == "G" else "e")
-        return _filled(shown) if sharp else shown
+        formatted = _format_shortest(number).replace("e", "E" if verb == "G" else "e")
+        return _pad_digits(formatted) if sharp else formatted
     return f"{number:{sharp}.{precision}{'g' if verb == 'v' else verb}}"
 
 
-def _shortest(number: float) -> str:
+def _format_shortest(number: float) -> str:
     """Return the fewest digits that read back as the number, with an exponent below -4 and from 6 on."""
     mantissa, _, exponent = repr(number).partition("e")
     whole, _, fraction = mantissa.partition(".")
@@ -150,40 +152,44 @@ def _shortest(number: float) -> str:
     return digits[: power + 1] + ("." + digits[power + 1 :] if len(digits) > power + 1 else "")
 
 
-def _filled(shown: str) -> str:
+def _pad_digits(formatted: str) -> str:
     """Return a number with zeros up to six digits and a point, as `#` asks for."""
-    digits, exponent, power = shown.partition("E" if "E" in shown else "e")
+    digits, exponent, power = formatted.partition("E" if "E" in formatted else "e")
     point = "" if "." in digits else "."
     missing = _SHARP_DIGITS - len(digits.replace(".", "").lstrip("0") or "0")
     return f"{digits}{point}{'0' * missing}{exponent}{power}"
 
 
-def _hexadecimal(number: float, precision: int | None) -> str:
-    lead, fraction, power = _parts(number)
+def _format_hexadecimal(number: float, precision: int | None) -> str:
+    lead, fraction, power = _split_float(number)
     if precision is None:
         digits = f"{fraction:013x}".rstrip("0")
     else:
-        kept = min(precision, 13)
-        shift = _FRACTION_BITS - 4 * kept
+        digit_count = min(precision, 13)
+        shift = _FRACTION_BITS - 4 * digit_count
         whole = (lead << _FRACTION_BITS) + fraction
         rounded, rest = whole >> shift, whole & ((1 << shift) - 1)
         half = 1 << (shift - 1) if shift else 1
         rounded += rest > half or (rest == half and rounded & 1 == 1)
-        lead = rounded >> (4 * kept)
+        lead = rounded >> (4 * digit_count)
         if lead > 1:
             lead, power = 1, power + 1
-        digits = f"{rounded & ((1 << (4 * kept)) - 1):0{kept}x}"[:kept].ljust(precision, "0") if precision else ""
+        digits = (
+            f"{rounded & ((1 << (4 * digit_count)) - 1):0{digit_count}x}"[:digit_count].ljust(precision, "0")
+            if precision
+            else ""
+        )
     return f"0x{lead}{'.' + digits if digits else ''}p{power:+03d}"
 
 
-def _binary(number: float) -> str:
+def _format_binary(number: float) -> str:
     if not number:
         return "0p-1074"
-    lead, fraction, power = _parts(number)
+    lead, fraction, power = _split_float(number)
     return f"{(lead << _FRACTION_BITS) + fraction}p{power - _FRACTION_BITS:+d}"
 
 
-def _parts(number: float) -> tuple[int, int, int]:
+def _split_float(number: float) -> tuple[int, int, int]:
     """Return leading digit, fraction (52 bits) and power of two of a number that is not negative."""
     if not number:
         return 0, 0, 0

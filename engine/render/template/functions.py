@@ -6,40 +6,40 @@ from itertools import pairwise
 
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .fmt import show, sprint, sprintf, sprintln
-from .json import encode
+from .fmt import format_value, sprint, sprintf, sprintln
+from .json import encode_json
 from .literals import from_bytes, to_bytes
-from .values import Failure, Heading, kind_of, own_text, truth, type_name
+from .values import Heading, TemplateFunctionError, get_own_string, is_true, kind_of, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-_LONGEST_PAD = 1_000_000
+_MAX_PAD = 1_000_000
 
 
-class Definition(Record):
+class FunctionDefinition(Record):
     """A function: its Python form, the kinds of its parameters, the kind of any number of further ones."""
 
     call: Callable[..., object]
-    parameters: tuple[str, ...]
-    rest: str = ""
-    refuses_nil: str = ""  # what Go says when the constant nil is given
-    docker: bool = False
+    parameter_types: tuple[str, ...]
+    variadic_type: str = ""
+    nil_error: str = ""  # what Go says when the constant nil is given
+    is_docker: bool = False
 
 
 # ---- comparison
 
 
-def _comparable(value: object, other: object) -> tuple[Any, Any]:
+def _to_comparable(value: object, other: object) -> tuple[Any, Any]:
     """Return two values as ones that Python compares as Go does; raise Failure when Go would not compare them."""
     kind, other_kind = kind_of(value), kind_of(other)
     if kind != other_kind and "string" in {kind, other_kind}:
-        text, other_text = own_text(value), own_text(other)
+        text, other_text = get_own_string(value), get_own_string(other)
         if text is not None and other_text is not None:  # a size compares with a number, and with its text
             return text, other_text
     if kind != other_kind:
-        raise Failure("incompatible types for comparison")
+        raise TemplateFunctionError("incompatible types for comparison")
     if kind == "string":
         return to_bytes(str(value)), to_bytes(str(other))
     return value, other
@@ -47,15 +47,15 @@ def _comparable(value: object, other: object) -> tuple[Any, Any]:
 
 def _eq(value: object, *others: object) -> bool:
     if not others:
-        raise Failure("missing argument for comparison")
+        raise TemplateFunctionError("missing argument for comparison")
     for other in others:
         if value is None or other is None:
             if value is other:
                 return True
             continue
-        left, right = _comparable(value, other)
+        left, right = _to_comparable(value, other)
         if kind_of(left) in {"list", "map", "record", "struct"}:
-            raise Failure(f"non-comparable type {show(value)}: {type_name(value)}")
+            raise TemplateFunctionError(f"non-comparable type {format_value(value)}: {type_name(value)}")
         if left == right:
             return True
     return False
@@ -65,16 +65,16 @@ def _ne(value: object, other: object) -> bool:
     return not _eq(value, other)
 
 
-def _ordered(name: str) -> Callable[[object, object], bool]:
+def _make_comparison(name: str) -> Callable[[object, object], bool]:
     """Make `lt`, `le`, `gt` or `ge`; an unknown value is neither less nor greater than anything."""
 
     def compare(value: object, other: object) -> bool:
         for side in (value, other):
             if side is not None and kind_of(side) not in {"int", "float", "string"}:
-                raise Failure("invalid type for comparison")
+                raise TemplateFunctionError("invalid type for comparison")
         if value is None or other is None:
             return False
-        left, right = _comparable(value, other)
+        left, right = _to_comparable(value, other)
         match name:
             case "lt":
                 return bool(left < right)
@@ -91,16 +91,16 @@ def _ordered(name: str) -> Callable[[object, object], bool]:
 # ---- elements
 
 
-def _position(index: object, length: int) -> int:
+def _check_index(index: object, length: int) -> int:
     """Return an index into a list or string of this length; its end counts as inside."""
     if kind_of(index) != "int":
-        raise Failure(
+        raise TemplateFunctionError(
             "cannot index slice/array with nil" if index is None
             else f"cannot index slice/array with type {type_name(index)}"
         )  # fmt: skip
     number = int(index)  # type: ignore[call-overload]
     if not 0 <= number <= length:
-        raise Failure(f"index out of range: {number}")
+        raise TemplateFunctionError(f"index out of range: {number}")
     return int(number)
 
 
@@ -112,24 +112,26 @@ def _index(value: Any, *indexes: object) -> object:
                 return None
             case "list" | "string":
                 items = to_bytes(value) if kind == "string" else value
-                number = _position(index, len(items))
+                number = _check_index(index, len(items))
                 if number == len(items):
-                    raise Failure(f"reflect: {'slice' if kind == 'list' else 'string'} index out of range")
+                    raise TemplateFunctionError(
+                        f"reflect: {'slice' if kind == 'list' else 'string'} index out of range"
+                    )
                 value = items[number]
             case "map" | "record":
-                value = _entry(value, index)
+                value = _get_entry(value, index)
             case _:
-                raise Failure(f"can't index item of type {type_name(value)}")
+                raise TemplateFunctionError(f"can't index item of type {type_name(value)}")
     return value
 
 
-def _entry(value: Any, key: object) -> object:
+def _get_entry(value: Any, key: object) -> object:
     """Return what a map has under exactly this key, None when it has nothing."""
     if key is None:
-        raise Failure("value is nil; should be of type string")
+        raise TemplateFunctionError("value is nil; should be of type string")
     record = kind_of(value) == "record"
-    if kind_of(key) != "string" and (record or not any(type(known) is type(key) for known in value)):
-        raise Failure(f"value has type {type_name(key)}; should be string")
+    if kind_of(key) != "string" and (record or not any(type(existing) is type(key) for existing in value)):
+        raise TemplateFunctionError(f"value has type {type_name(key)}; should be string")
     try:
         return value.lookup(key) if record else value[key]
     except KeyError:
@@ -139,25 +141,25 @@ def _entry(value: Any, key: object) -> object:
 def _slice(value: Any, *indexes: object) -> object:
     kind = kind_of(value)
     if len(indexes) > 3:
-        raise Failure(f"too many slice indexes: {len(indexes)}")
+        raise TemplateFunctionError(f"too many slice indexes: {len(indexes)}")
     if kind == "nil":
         return None
     if kind not in {"list", "string"}:
-        raise Failure(f"can't slice item of type {type_name(value)}")
+        raise TemplateFunctionError(f"can't slice item of type {type_name(value)}")
     if kind == "string" and len(indexes) == 3:
-        raise Failure("cannot 3-index slice a string")
+        raise TemplateFunctionError("cannot 3-index slice a string")
     items = to_bytes(value) if kind == "string" else value
-    bounds = [_position(index, len(items)) for index in indexes]
+    bounds = [_check_index(index, len(items)) for index in indexes]
     for low, high in pairwise(bounds):
         if low > high:
-            raise Failure(f"invalid slice index: {low} > {high}")
+            raise TemplateFunctionError(f"invalid slice index: {low} > {high}")
     part = items[bounds[0] if bounds else 0 : bounds[1] if len(bounds) > 1 else len(items)]
     return from_bytes(part) if isinstance(part, bytes) else part
 
 
 def _len(value: Any) -> int:
     kind = kind_of(value)
-    text = own_text(value)
+    text = get_own_string(value)
     if kind == "nil":
         return 0
     if text is not None:
@@ -165,7 +167,7 @@ def _len(value: Any) -> int:
     if kind == "record":
         return len(value.data())
     if kind not in {"list", "map"}:
-        raise Failure(f"len of type {type_name(value)}")
+        raise TemplateFunctionError(f"len of type {type_name(value)}")
     return len(value)
 
 
@@ -176,23 +178,23 @@ _JS = {"\\": "\\\\", "'": "\\'", '"': '\\"', "<": "\\u003C", ">": "\\u003E", "&"
 _URL_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~")
 
 
-def _plain(values: Sequence[object]) -> str:
+def _join_arguments(values: Sequence[object]) -> str:
     """Join the arguments of an escape as `print` does."""
     return sprint(["<no value>" if value is None else value for value in values])
 
 
 def _html(*values: object) -> str:
-    return _plain(values).translate(_HTML)
+    return _join_arguments(values).translate(_HTML)
 
 
 def _js(*values: object) -> str:
-    return "".join(_JS.get(c) or (c if c.isprintable() else f"\\u{ord(c):04X}") for c in _plain(values))
+    return "".join(_JS.get(c) or (c if c.isprintable() else f"\\u{ord(c):04X}") for c in _join_arguments(values))
 
 
 def _urlquery(*values: object) -> str:
     return "".join(
         chr(byte) if byte in _URL_SAFE else "+" if byte == ord(" ") else f"%{byte:02X}"
-        for byte in to_bytes(_plain(values))
+        for byte in to_bytes(_join_arguments(values))
     )
 
 
@@ -204,32 +206,32 @@ def _split(text: str, separator: str) -> list[str]:
 
 
 def _join(values: Sequence[object], separator: str) -> str:
-    return separator.join(map(show, values))
+    return separator.join(map(format_value, values))
 
 
-def _by_rune(text: str, *converters: Callable[[str], str]) -> str:
+def _convert_case(text: str, *converters: Callable[[str], str]) -> str:
     """Change the case of single characters, as Go does: by the first way in which no character becomes two."""
     if text.isascii():
         return converters[0](text)
-    return "".join(next((new for convert in converters if len(new := convert(c)) == 1), c) for c in text)
+    return "".join(next((converted for convert in converters if len(converted := convert(c)) == 1), c) for c in text)
 
 
 def _lower(text: str) -> str:
-    return _by_rune(text, str.lower, lambda dotted: dotted.lower()[0])  # of all characters only İ becomes two
+    return _convert_case(text, str.lower, lambda dotted: dotted.lower()[0])  # of all characters only İ becomes two
 
 
 def _upper(text: str) -> str:
-    return _by_rune(text, str.upper, str.title)  # some are two capitals, but one in a title
+    return _convert_case(text, str.upper, str.title)  # some are two capitals, but one in a title
 
 
 def _title(text: str) -> str:
     """Begin each word with a capital; a word ends where no letter, digit or underscore stands."""
     parts: list[str] = []
-    starts = True
+    starts_word = True
     for character in text:
-        parts.append(_by_rune(character, str.title) if starts else character)
-        inside = character.isalnum() or character == "_"
-        starts = not inside and (character.isascii() or character.isspace())
+        parts.append(_convert_case(character, str.title) if starts_word else character)
+        in_word = character.isalnum() or character == "_"
+        starts_word = not in_word and (character.isascii() or character.isspace())
     return "".join(parts)
 
 
@@ -237,72 +239,72 @@ def _pad(text: str, before: int, after: int) -> str:
     if not text:
         return text
     if before < 0 or after < 0:
-        raise Failure("strings: negative Repeat count")
-    if max(before, after) > _LONGEST_PAD:
-        raise Failure(f"at most {_LONGEST_PAD} blanks")
+        raise TemplateFunctionError("strings: negative Repeat count")
+    if max(before, after) > _MAX_PAD:
+        raise TemplateFunctionError(f"at most {_MAX_PAD} blanks")
     return " " * before + text + " " * after
 
 
 def _truncate(text: str, length: int) -> str:
     if length < 0:
-        raise Failure(f"runtime error: slice bounds out of range [:{length}]")
+        raise TemplateFunctionError(f"runtime error: slice bounds out of range [:{length}]")
     data = to_bytes(text)
     return text if len(data) < length else from_bytes(data[:length])
 
 
 def _and(*values: object) -> object:
-    return next((value for value in values if not truth(value)), values[-1])
+    return next((value for value in values if not is_true(value)), values[-1])
 
 
 def _or(*values: object) -> object:
-    return next((value for value in values if truth(value)), values[-1])
+    return next((value for value in values if is_true(value)), values[-1])
 
 
 def _call(function: object, *_arguments: object) -> object:
-    raise Failure("call of nil" if function is None else f"non-function of type {type_name(function)}")
+    raise TemplateFunctionError("call of nil" if function is None else f"non-function of type {type_name(function)}")
 
 
 _ANY = ("any",)
 _PAIR = ("any", "any")
-_COMPARED = "invalid type for comparison"
+_COMPARISON_ERROR = "invalid type for comparison"
 
-FUNCTIONS: dict[str, Definition] = {
-    "and": Definition(_and, _ANY, "any"),
-    "or": Definition(_or, _ANY, "any"),
-    "not": Definition(lambda value: not truth(value), _ANY),
-    "eq": Definition(_eq, _ANY, "any"),
-    "ne": Definition(_ne, _PAIR),
-    "lt": Definition(_ordered("lt"), _PAIR, refuses_nil=_COMPARED),
-    "le": Definition(_ordered("le"), _PAIR, refuses_nil=_COMPARED),
-    "gt": Definition(_ordered("gt"), _PAIR, refuses_nil=_COMPARED),
-    "ge": Definition(_ordered("ge"), _PAIR, refuses_nil=_COMPARED),
-    "index": Definition(_index, _ANY, "any", "index of untyped nil"),
-    "slice": Definition(_slice, _ANY, "any", "slice of untyped nil"),
-    "len": Definition(_len, _ANY, refuses_nil="len of untyped nil"),
-    "print": Definition(lambda *values: sprint(values), (), "any"),
-    "printf": Definition(lambda template, *values: sprintf(template, values), ("string",), "any"),
-    "println": Definition(lambda *values: sprintln(values), (), "any"),
-    "html": Definition(_html, (), "any"),
-    "js": Definition(_js, (), "any"),
-    "urlquery": Definition(_urlquery, (), "any"),
-    "call": Definition(_call, _ANY, "any", "call of nil"),
-    "json": Definition(encode, _ANY, docker=True),
-    "split": Definition(_split, ("string", "string"), docker=True),
-    "join": Definition(_join, ("list", "string"), docker=True),
-    "title": Definition(_title, ("string",), docker=True),
-    "lower": Definition(_lower, ("string",), docker=True),
-    "upper": Definition(_upper, ("string",), docker=True),
-    "pad": Definition(_pad, ("string", "int", "int")),
-    "truncate": Definition(_truncate, ("string", "int"), docker=True),
+FUNCTIONS: dict[str, FunctionDefinition] = {
+    "and": FunctionDefinition(_and, _ANY, "any"),
+    "or": FunctionDefinition(_or, _ANY, "any"),
+    "not": FunctionDefinition(lambda value: not is_true(value), _ANY),
+    "eq": FunctionDefinition(_eq, _ANY, "any"),
+    "ne": FunctionDefinition(_ne, _PAIR),
+    "lt": FunctionDefinition(_make_comparison("lt"), _PAIR, nil_error=_COMPARISON_ERROR),
+    "le": FunctionDefinition(_make_comparison("le"), _PAIR, nil_error=_COMPARISON_ERROR),
+    "gt": FunctionDefinition(_make_comparison("gt"), _PAIR, nil_error=_COMPARISON_ERROR),
+    "ge": FunctionDefinition(_make_comparison("ge"), _PAIR, nil_error=_COMPARISON_ERROR),
+    "index": FunctionDefinition(_index, _ANY, "any", "index of untyped nil"),
+    "slice": FunctionDefinition(_slice, _ANY, "any", "slice of untyped nil"),
+    "len": FunctionDefinition(_len, _ANY, nil_error="len of untyped nil"),
+    "print": FunctionDefinition(lambda *values: sprint(values), (), "any"),
+    "printf": FunctionDefinition(lambda template, *values: sprintf(template, values), ("string",), "any"),
+    "println": FunctionDefinition(lambda *values: sprintln(values), (), "any"),
+    "html": FunctionDefinition(_html, (), "any"),
+    "js": FunctionDefinition(_js, (), "any"),
+    "urlquery": FunctionDefinition(_urlquery, (), "any"),
+    "call": FunctionDefinition(_call, _ANY, "any", "call of nil"),
+    "json": FunctionDefinition(encode_json, _ANY, is_docker=True),
+    "split": FunctionDefinition(_split, ("string", "string"), is_docker=True),
+    "join": FunctionDefinition(_join, ("list", "string"), is_docker=True),
+    "title": FunctionDefinition(_title, ("string",), is_docker=True),
+    "lower": FunctionDefinition(_lower, ("string",), is_docker=True),
+    "upper": FunctionDefinition(_upper, ("string",), is_docker=True),
+    "pad": FunctionDefinition(_pad, ("string", "int", "int")),
+    "truncate": FunctionDefinition(_truncate, ("string", "int"), is_docker=True),
 }
 PRINTERS = frozenset(("print", "printf", "println", "pad"))
 
 
-_DECIDING = frozenset(("not", "eq", "ne", "lt", "le", "gt", "ge"))
-_READING = frozenset(("index", "slice", "len"))
+_COMPARISONS = frozenset(("not", "eq", "ne", "lt", "le", "gt", "ge"))
+_ACCESSORS = frozenset(("index", "slice", "len"))
 
 
-def call_in_heading(name: str, arguments: Sequence[object], *, decides: bool) -> object | None:
+def call_for_heading(name: str, arguments: Sequence[object], *, in_condition: bool) -> object | None:
     """Return what a function gives in the heading of a table, None when it is called as in a row.
 
     Docker's own functions leave a title alone, but for `pad`. Comparisons compare the title itself, as docker's do; so
@@ -310,22 +312,22 @@ def call_in_heading(name: str, arguments: Sequence[object], *, decides: bool) ->
     does what cannot be done with a title, where the rows have numbers or lists.
     """
     definition = FUNCTIONS[name]
-    if definition.docker:
+    if definition.is_docker:
         return arguments[0]
     title = next((argument for argument in arguments if isinstance(argument, Heading)), None)
     if title is None:
         return None
     if name in PRINTERS:
-        kinds = (*definition.parameters, *[definition.rest] * len(arguments))
+        kinds = (*definition.parameter_types, *[definition.variadic_type] * len(arguments))
         arguments = [
             str(value) if isinstance(value, Heading) and kind == "string" else value
             for value, kind in zip(arguments, kinds, strict=False)
         ]
-    elif name in _DECIDING or (decides and name in _READING):
+    elif name in _COMPARISONS or (in_condition and name in _ACCESSORS):
         arguments = [str(value) if isinstance(value, Heading) else value for value in arguments]
     else:
         return title
     try:
         return definition.call(*arguments)
-    except Failure:
+    except TemplateFunctionError:
         return title

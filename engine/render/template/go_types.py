@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-_LARGEST = 1 << 63
+_INT64_LIMIT = 1 << 63
 ZERO_TIME = "0001-01-01T00:00:00Z"
 """What Go writes for a time that was never set."""
 
@@ -35,30 +35,30 @@ class NilPointer:
         """Return what JSON writes for it."""
 
 
-NIL = NilPointer()
+NIL_POINTER = NilPointer()
 
 
 class TypedList(list[object]):
     """A list of one type; one that is nil prints as an empty one and is null in JSON."""
 
     go_type = "[]string"
-    nil = False
+    is_nil = False
 
     def json_value(self) -> list[object] | None:
         """Return what JSON writes for it."""
-        return None if self.nil else list(self)
+        return None if self.is_nil else list(self)
 
 
 class TypedMap(dict[str, object]):
     """A map of one type: `zero` is what `index` gives for a key that it does not have."""
 
     go_type = "map[string]string"
-    nil = False
+    is_nil = False
     zero: object = ""
 
     def json_value(self) -> dict[str, object] | None:
         """Return what JSON writes for it."""
-        return None if self.nil else dict(self)
+        return None if self.is_nil else dict(self)
 
 
 class Duration(int):
@@ -74,43 +74,43 @@ class Time:
     """A `time.Time`, which prints as Go prints it and is RFC 3339 in JSON."""
 
     go_type = "time.Time"
-    __slots__ = ("written",)
+    __slots__ = ("value",)
 
-    def __init__(self, written: str) -> None:
-        self.written = written
+    def __init__(self, value: str) -> None:
+        self.value = value
 
     def __str__(self) -> str:
-        date, _, clock = self.written.partition("T")
+        date, _, clock = self.value.partition("T")
         clock, zone = (clock[:-1], "+0000") if clock.endswith("Z") else (clock[:-6], clock[-6:].replace(":", ""))
         return f"{date} {clock} {zone} {'UTC' if zone == '+0000' else zone}"
 
     def json_value(self) -> str:
         """Return what JSON writes for it."""
-        return self.written
+        return self.value
 
 
 class Struct:
     """A value of a declared struct type: its members by name, those of embedded structs too."""
 
-    __slots__ = ("declared", "values")
+    __slots__ = ("type", "values")
     go_kind = "struct"
 
     def __init__(self, declared: StructType, values: Mapping[str, object]) -> None:
-        self.declared = declared
+        self.type = declared
         self.values = values
 
     @property
     def go_type(self) -> str:
         """What Go calls the type."""
-        return self.declared.name
+        return self.type.name
 
     def lookup(self, name: str) -> object:
         """Return a member; raise `KeyError` when the struct has none of this name."""
-        for member in self.declared.members:
-            value = self.values[member.name]
-            if member.name == name:
+        for field in self.type.fields:
+            value = self.values[field.name]
+            if field.name == name:
                 return value
-            if member.embedded and isinstance(value, Struct):
+            if field.is_embedded and isinstance(value, Struct):
                 try:
                     return value.lookup(name)
                 except KeyError:
@@ -119,22 +119,22 @@ class Struct:
 
     def names(self) -> list[str]:
         """Return the names of all members."""
-        return list(self.declared.names())
+        return list(self.type.names())
 
-    def members(self) -> list[object]:
+    def list_values(self) -> list[object]:
         """Return the values in their declared order, as `%v` prints them."""
-        return [self.values[member.name] for member in self.declared.members]
+        return [self.values[field.name] for field in self.type.fields]
 
     def data(self) -> dict[str, object]:
         """Return the JSON object: keys in declared order, empty members left out where their tag says so."""
-        written: dict[str, object] = {}
-        for member in self.declared.members:
-            value = self.values[member.name]
-            if member.embedded and isinstance(value, Struct):
-                written |= value.data()
-            elif not member.omits_empty or member.keeps(value):
-                written[member.key or member.name] = value
-        return written
+        encoded: dict[str, object] = {}
+        for field in self.type.fields:
+            value = self.values[field.name]
+            if field.is_embedded and isinstance(value, Struct):
+                encoded |= value.data()
+            elif not field.omit_empty or field.is_encoded(value):
+                encoded[field.json_key or field.name] = value
+        return encoded
 
 
 class Type(Record):
@@ -150,49 +150,53 @@ class Type(Record):
             case "bool":
                 return value is True
             case "*int":
-                return value if _is_int(value) else NIL
+                return value if _is_int(value) else NIL_POINTER
             case "time.Duration":
                 return Duration(value if _is_int(value) else 0)
             case "time.Time":
                 return Time(value if isinstance(value, str) and "T" in value else ZERO_TIME)
             case "[]string":
-                fits = isinstance(value, list) and all(isinstance(each, str | None) for each in value)
-                words = TypedList([each or "" for each in value] if fits else ())  # null is an empty text in Go
-                words.nil = not fits
-                return words
+                is_valid = isinstance(value, list) and all(isinstance(item, str | None) for item in value)
+                strings = TypedList([item or "" for item in value] if is_valid else ())  # null is an empty text in Go
+                strings.is_nil = not is_valid
+                return strings
             case "map[string]string" | "map[string]struct {}":
-                return self._map(value)
+                return self._decode_map(value)
             case _:
                 return value if _is_int(value) else 0
 
-    def _map(self, value: Any) -> TypedMap:
-        texts = self.name == "map[string]string"
-        fits = isinstance(value, dict) and (not texts or all(isinstance(each, str | None) for each in value.values()))
-        held = TypedMap({key: (value[key] or "") if texts else EMPTY for key in sorted(value)} if fits else ())
-        held.nil = not fits
-        held.go_type = self.name
-        held.zero = "" if texts else EMPTY
-        return held
+    def _decode_map(self, value: Any) -> TypedMap:
+        is_string_map = self.name == "map[string]string"
+        is_valid = isinstance(value, dict) and (
+            not is_string_map or all(isinstance(item, str | None) for item in value.values())
+        )
+        decoded = TypedMap(
+            {key: (value[key] or "") if is_string_map else EMPTY_STRUCT for key in sorted(value)} if is_valid else ()
+        )
+        decoded.is_nil = not is_valid
+        decoded.go_type = self.name
+        decoded.zero = "" if is_string_map else EMPTY_STRUCT
+        return decoded
 
 
 def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and -_LARGEST <= value < _LARGEST
+    return isinstance(value, int) and not isinstance(value, bool) and -_INT64_LIMIT <= value < _INT64_LIMIT
 
 
-class Member(Record):
+class StructField(Record):
     """A member of a struct: its name, its type, its key in JSON when that is another, and the options of its tag."""
 
     name: str
     type: Type | StructType
-    key: str = ""
-    omits_empty: bool = False
-    embedded: bool = False
-    pointer: bool = False
+    json_key: str = ""
+    omit_empty: bool = False
+    is_embedded: bool = False
+    is_pointer: bool = False
 
-    def keeps(self, value: object) -> bool:
+    def is_encoded(self, value: object) -> bool:
         """Say whether `omitempty` keeps a value: structs and what a pointer points to always, others if not empty."""
         if self.type.name == "*int":
-            return value is not NIL
+            return value is not NIL_POINTER
         return isinstance(value, (Struct, Time)) or bool(value)
 
 
@@ -200,44 +204,44 @@ class StructType(Record):
     """A struct type: its name in Go and its members in order."""
 
     name: str
-    members: tuple[Member, ...]
+    fields: tuple[StructField, ...]
 
     def names(self) -> Iterator[str]:
         """Yield the names of all members, those of embedded structs in their place."""
-        for member in self.members:
-            if member.embedded and isinstance(member.type, StructType):
-                yield from member.type.names()
+        for field in self.fields:
+            if field.is_embedded and isinstance(field.type, StructType):
+                yield from field.type.names()
             else:
-                yield member.name
+                yield field.name
 
     def decode(self, value: Any) -> Struct:
         """Return a JSON object as a struct of this type; other JSON values give the zero struct."""
-        held: Mapping[str, Any] = value if isinstance(value, dict) else {}
+        decoded: Mapping[str, Any] = value if isinstance(value, dict) else {}
         values: dict[str, object] = {}
-        for member in self.members:
-            if member.embedded:
-                values[member.name] = member.type.decode(held)
+        for field in self.fields:
+            if field.is_embedded:
+                values[field.name] = field.type.decode(decoded)
                 continue
-            given = held.get(member.key or member.name)
-            if member.pointer and not isinstance(given, dict):
-                values[member.name] = NIL
+            raw = decoded.get(field.json_key or field.name)
+            if field.is_pointer and not isinstance(raw, dict):
+                values[field.name] = NIL_POINTER
             else:
-                values[member.name] = member.type.decode(given)
+                values[field.name] = field.type.decode(raw)
         return Struct(self, values)
 
 
-EMPTY = Struct(StructType("struct {}", ()), {})
+EMPTY_STRUCT = Struct(StructType("struct {}", ()), {})
 
 
-def plain(value: object) -> Any:
+def to_plain(value: object) -> Any:
     """Return a typed value as plain data, in the order in which Go writes JSON."""
-    own = getattr(value, "json_value", None)
-    if own is not None:
-        value = own()
+    json_value = getattr(value, "json_value", None)
+    if json_value is not None:
+        value = json_value()
     if isinstance(value, Struct):
-        return {key: plain(each) for key, each in value.data().items()}
+        return {key: to_plain(item) for key, item in value.data().items()}
     if isinstance(value, dict):
-        return {key: plain(value[key]) for key in sorted(value)}
+        return {key: to_plain(value[key]) for key in sorted(value)}
     if isinstance(value, list):
-        return [plain(each) for each in value]
+        return [to_plain(item) for item in value]
     return int(value) if isinstance(value, Duration) else value

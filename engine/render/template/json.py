@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imq.grammar.record import TYPE_CHECKING
 
-from .values import entries, kind_of
+from .values import kind_of, sort_entries
 
 if TYPE_CHECKING:
     from typing import Any
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 _EXPONENT_FROM, _EXPONENT_BELOW = 1e21, 1e-6
 
 
-def encode(value: object) -> str:
+def encode_json(value: object) -> str:
     """Return a value as JSON: the keys of a map sorted, those of a record or struct in their order.
 
     What JSON cannot write gives no text at all.
     """
     parts: list[str] = []
-    return "".join(parts) if _write(value, parts) else ""
+    return "".join(parts) if _append_value(value, parts) else ""
 
 
-def _write(value: Any, parts: list[str]) -> bool:
+def _append_value(value: Any, parts: list[str]) -> bool:
     """Append a value; return False when there is something in it that JSON has no form for."""
-    own = getattr(value, "json_value", None)
-    if own is not None:
-        value = own()
+    json_value = getattr(value, "json_value", None)
+    if json_value is not None:
+        value = json_value()
     match kind_of(value):
         case "nil":
             parts.append("null")
@@ -34,41 +34,41 @@ def _write(value: Any, parts: list[str]) -> bool:
         case "int":
             parts.append(str(int(value)))
         case "float":
-            return _float(float(value), parts)
+            return _append_float(float(value), parts)
         case "list":
-            return _list(value, parts)
+            return _append_list(value, parts)
         case "record" | "struct":
-            return _mapping(value.data().items(), parts)
+            return _append_mapping(value.data().items(), parts)
         case "map":
-            return _mapping(entries(value), parts)
+            return _append_mapping(sort_entries(value), parts)
         case _:
-            parts.append(_string(str(value)))
+            parts.append(_encode_string(str(value)))
     return True
 
 
-def _list(values: Any, parts: list[str]) -> bool:
+def _append_list(values: Any, parts: list[str]) -> bool:
     parts.append("[")
     for number, value in enumerate(values):
         if number:
             parts.append(",")
-        if not _write(value, parts):
+        if not _append_value(value, parts):
             return False
     parts.append("]")
     return True
 
 
-def _mapping(values: Any, parts: list[str]) -> bool:
+def _append_mapping(values: Any, parts: list[str]) -> bool:
     opening = "{"
     for key, value in values:
-        parts.append(f"{opening}{_string(str(key))}:")
-        if not _write(value, parts):
+        parts.append(f"{opening}{_encode_string(str(key))}:")
+        if not _append_value(value, parts):
             return False
         opening = ","
     parts.append("}" if opening == "," else "{}")
     return True
 
 
-def _float(number: float, parts: list[str]) -> bool:
+def _append_float(number: float, parts: list[str]) -> bool:
     size = abs(number)
     if size != size or size == float("inf"):  # noqa: PLR0124 - NaN
         return False
@@ -83,12 +83,12 @@ def _float(number: float, parts: list[str]) -> bool:
     return True
 
 
-def _string(text: str) -> str:
+def _encode_string(text: str) -> str:
     from json.encoder import encode_basestring
 
-    written = encode_basestring(text)
+    encoded = encode_basestring(text)
     if not text.isascii():
-        written = written.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-        if not written.isprintable():
-            written = "".join("\\ufffd" if 0xD800 <= ord(c) <= 0xDFFF else c for c in written)
-    return written
+        encoded = encoded.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+        if not encoded.isprintable():
+            encoded = "".join("\\ufffd" if 0xD800 <= ord(c) <= 0xDFFF else c for c in encoded)
+    return encoded

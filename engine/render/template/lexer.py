@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
     Token = tuple[str, str, int, int]  # kind, the token as written (for text: as it is to be output), start, end
 
-BLANKS = " \t\r\n"
+WHITESPACE = " \t\r\n"
 KEYWORDS = frozenset(
     {"block", "break", "continue", "define", "else", "end", "if", "nil", "range", "template", "with"},
 )
-_CLOSERS = {"{{": "}}", "<<": ">>"}
+_CLOSING_DELIMITERS = {"{{": "}}", "<<": ">>"}
 _OPEN = re.compile(r"\{\{|<<")
 _TOKEN = re.compile(
     r"""([ \t\r\n]+)
@@ -32,11 +32,11 @@ _TOKEN = re.compile(
     |([!-~])""",
     re.VERBOSE,
 )
-_KINDS = (
+_TOKEN_KINDS = (
     "", "space", "field", "variable", "number", "word", "string", "raw string", "character",
     ":=", "=", "|", "(", ")", "sign",
 )  # fmt: skip
-_UNCLOSED = {
+_UNCLOSED_ERRORS = {
     '"': "unterminated quoted string",
     "`": "unterminated raw quoted string",
     "'": "unterminated character constant",
@@ -44,7 +44,7 @@ _UNCLOSED = {
 }
 
 
-def fail(message: str, text: str, start: int, end: int, hint: str = "") -> NoReturn:
+def raise_error(message: str, text: str, start: int, end: int, hint: str = "") -> NoReturn:
     """Raise the error of a template that cannot be read, pointing at a place in it."""
     line = text.count("\n", 0, start) + 1
     raise StatementError(
@@ -56,97 +56,101 @@ def fail(message: str, text: str, start: int, end: int, hint: str = "") -> NoRet
     )
 
 
-def scan(text: str) -> list[Token]:
+def tokenize(text: str) -> list[Token]:
     """Return the tokens of a template: texts, and between `left` and `right` the tokens of the actions."""
     tokens: list[Token] = []
-    position, trims = 0, False
+    position, trims_right = 0, False
     while True:
         opening = _OPEN.search(text, position)
         start = opening.start() if opening else len(text)
-        trims_before = opening is not None and _marked(text, start + 2)
+        trims_left = opening is not None and _has_trim_marker(text, start + 2)
         chunk = text[position:start]
-        if trims:
-            chunk = chunk.lstrip(BLANKS)
-        if trims_before:
-            chunk = chunk.rstrip(BLANKS)
+        if trims_right:
+            chunk = chunk.lstrip(WHITESPACE)
+        if trims_left:
+            chunk = chunk.rstrip(WHITESPACE)
         if chunk:
             tokens.append(("text", chunk, position, start))
         if opening is None:
             return tokens
-        inside = start + (4 if trims_before else 2)
-        if text.startswith("/*", inside):
-            position, trims = _comment(text, start, inside)
+        action_start = start + (4 if trims_left else 2)
+        if text.startswith("/*", action_start):
+            position, trims_right = _scan_comment(text, start, action_start)
         else:
             tokens.append(("left", opening[0], start, start + 2))
-            position, trims = _action(text, start, inside, tokens)
+            position, trims_right = _scan_action(text, start, action_start, tokens)
 
 
-def _marked(text: str, position: int) -> bool:
+def _has_trim_marker(text: str, position: int) -> bool:
     """Say whether a left trim mark stands here: a minus and white space."""
-    return text.startswith("-", position) and text[position + 1 : position + 2] in tuple(BLANKS)
+    return text.startswith("-", position) and text[position + 1 : position + 2] in tuple(WHITESPACE)
 
 
-def _closes(text: str, position: int, closer: str) -> int:
+def _closing_length(text: str, position: int, closing: str) -> int:
     """Return how many characters of an action's end stand here: 2, 4 with a right trim mark, else 0."""
-    if text.startswith(closer, position):
+    if text.startswith(closing, position):
         return 2
-    marked = text.startswith("-" + closer, position + 1) and text[position] in BLANKS
+    marked = text.startswith("-" + closing, position + 1) and text[position] in WHITESPACE
     return 4 if marked else 0
 
 
-def _comment(text: str, start: int, inside: int) -> tuple[int, bool]:
-    end = text.find("*/", inside + 2)
+def _scan_comment(text: str, start: int, action_start: int) -> tuple[int, bool]:
+    end = text.find("*/", action_start + 2)
     if end < 0:
-        fail("unclosed comment", text, start, inside + 2)
-    length = _closes(text, end + 2, _CLOSERS[text[start : start + 2]])
+        raise_error("unclosed comment", text, start, action_start + 2)
+    length = _closing_length(text, end + 2, _CLOSING_DELIMITERS[text[start : start + 2]])
     if not length:
-        fail("comment ends before closing delimiter", text, end, end + 2)
+        raise_error("comment ends before closing delimiter", text, end, end + 2)
     return end + 2 + length, length > 2
 
 
-def _action(text: str, start: int, position: int, tokens: list[Token]) -> tuple[int, bool]:
+def _scan_action(text: str, start: int, position: int, tokens: list[Token]) -> tuple[int, bool]:
     """Cut one action; return where it ends and whether it trims the text behind it."""
-    closer = _CLOSERS[text[start : start + 2]]
-    opened: list[int] = []
+    closing = _CLOSING_DELIMITERS[text[start : start + 2]]
+    open_parens: list[int] = []
     while position < len(text):
-        length = _closes(text, position, closer)
+        length = _closing_length(text, position, closing)
         if length:
-            if opened:
-                fail("unclosed left paren", text, opened[-1], opened[-1] + 1)
-            tokens.append(("right", closer, position, position + length))
+            if open_parens:
+                raise_error("unclosed left paren", text, open_parens[-1], open_parens[-1] + 1)
+            tokens.append(("right", closing, position, position + length))
             return position + length, length > 2
-        kind, end = _token(text, position, closer)
+        kind, end = _scan_token(text, position, closing)
         if kind == "(":
-            opened.append(position)
+            open_parens.append(position)
         elif kind == ")":
-            if not opened:
-                fail("unexpected right paren", text, position, end)
-            opened.pop()
+            if not open_parens:
+                raise_error("unexpected right paren", text, position, end)
+            open_parens.pop()
         tokens.append((kind, text[position:end], position, end))
         position = end
     opening = text[start : start + 2]
-    return fail("unclosed action", text, start, start + 2, f"an action that opens with {opening} ends with {closer}")
+    return raise_error(
+        "unclosed action", text, start, start + 2, f"an action that opens with {opening} ends with {closing}"
+    )
 
 
-def _token(text: str, position: int, closer: str) -> tuple[str, int]:
+def _scan_token(text: str, position: int, closing: str) -> tuple[str, int]:
     """Return the kind and the end of the token that starts here."""
     match = _TOKEN.match(text, position)
     if match is None or not match.lastindex:
-        shown = text[position]
-        fail(f"unrecognized character in action: U+{ord(shown):04X} {shown!r}", text, position, position + 1)
-    kind, end = _KINDS[match.lastindex], match.end()
+        character = text[position]
+        raise_error(
+            f"unrecognized character in action: U+{ord(character):04X} {character!r}", text, position, position + 1
+        )
+    kind, end = _TOKEN_KINDS[match.lastindex], match.end()
     if kind == "space":
-        return kind, end - (_closes(text, end - 1, closer) > 0)  # the last blank may belong to a trim mark
+        return kind, end - (_closing_length(text, end - 1, closing) > 0)  # the last blank may belong to a trim mark
     if kind in {"field", "variable", "word", "number"}:
-        _check_end(text, kind, position, end, closer)
-    elif kind == "sign" and text[position] in _UNCLOSED:
-        fail(_UNCLOSED[text[position]], text, position, position + 1)
+        _check_terminator(text, kind, position, end, closing)
+    elif kind == "sign" and text[position] in _UNCLOSED_ERRORS:
+        raise_error(_UNCLOSED_ERRORS[text[position]], text, position, position + 1)
     if kind == "word" and match[0] in KEYWORDS:
         kind = "keyword"
     return "dot" if match[0] == "." else kind, end
 
 
-def _check_end(text: str, kind: str, start: int, end: int, closer: str) -> None:
+def _check_terminator(text: str, kind: str, start: int, end: int, closing: str) -> None:
     """Refuse a name or number that runs into something else, as in `3x` or `.Name!`."""
     after = text[end : end + 1]
     if kind == "number":
@@ -154,17 +158,17 @@ def _check_end(text: str, kind: str, start: int, end: int, closer: str) -> None:
             while after == "_" or after.isalnum():
                 end += 1
                 after = text[end : end + 1]
-            fail(f'bad number syntax: "{text[start:end]}"', text, start, end)
-    elif after and after not in " \t\r\n.,|:()" and not text.startswith(closer, end):
-        fail(f"bad character U+{ord(after):04X} {after!r}", text, end, end + 1)
+            raise_error(f'bad number syntax: "{text[start:end]}"', text, start, end)
+    elif after and after not in " \t\r\n.,|:()" and not text.startswith(closing, end):
+        raise_error(f"bad character U+{ord(after):04X} {after!r}", text, end, end + 1)
 
 
-def outside_actions(text: str) -> list[tuple[int, int]]:
+def find_text_spans(text: str) -> list[tuple[int, int]]:
     """Return the stretches of a template that are not actions; comments count as text."""
-    stretches, position = [], 0
-    for kind, _, start, end in scan(text):
+    spans, position = [], 0
+    for kind, _, start, end in tokenize(text):
         if kind == "left":
-            stretches.append((position, start))
+            spans.append((position, start))
         elif kind == "right":
             position = end
-    return [*stretches, (position, len(text))]
+    return [*spans, (position, len(text))]

@@ -6,9 +6,9 @@ import re
 
 _HEX = "[0-9a-fA-F]"
 _ESCAPE = rf"\\(?:([abfnrtv\\'\"])|x({_HEX}{{2}})|([0-7]{{3}})|u({_HEX}{{4}})|U({_HEX}{{8}}))"  # compiled when needed
-_CONTROLS = {"a": b"\a", "b": b"\b", "f": b"\f", "n": b"\n", "r": b"\r", "t": b"\t", "v": b"\v", "\\": b"\\"}
-_LARGEST = 0x10FFFF
-_BYTE = 0xFF
+_SIMPLE_ESCAPES = {"a": b"\a", "b": b"\b", "f": b"\f", "n": b"\n", "r": b"\r", "t": b"\t", "v": b"\v", "\\": b"\\"}
+_MAX_RUNE = 0x10FFFF
+_MAX_BYTE = 0xFF
 
 
 def to_bytes(text: str) -> bytes:
@@ -86,23 +86,23 @@ def _unescape(body: str, quote: str) -> bytes:
         match = re.compile(_ESCAPE).match(body, start)
         if match is None:
             raise ValueError("invalid syntax")
-        parts.append(_escaped(match, quote))
+        parts.append(_decode_escape(match, quote))
         position = match.end()
 
 
-def _escaped(match: re.Match[str], quote: str) -> bytes:
+def _decode_escape(match: re.Match[str], quote: str) -> bytes:
     plain, two, three, four, eight = match.groups()
     if plain in {"'", '"'}:
         if plain != quote:
             raise ValueError("invalid syntax")
         return str(plain).encode()
     if plain:
-        return _CONTROLS[plain]
+        return _SIMPLE_ESCAPES[plain]
     number = int(two or four or eight, 16) if not three else int(three, 8)
     if two or three:
-        if number > _BYTE:
+        if number > _MAX_BYTE:
             raise ValueError("invalid syntax")
         return bytes((number,))
-    if number > _LARGEST or 0xD800 <= number <= 0xDFFF:
+    if number > _MAX_RUNE or 0xD800 <= number <= 0xDFFF:
         raise ValueError("invalid syntax")
     return chr(number).encode()

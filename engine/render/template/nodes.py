@@ -65,7 +65,7 @@ class Pipeline(Node):
 
     commands: tuple[Command, ...]
     names: tuple[str, ...] = ()
-    assigns: bool = False
+    is_assignment: bool = False
 
 
 class Text(Node):
@@ -83,9 +83,9 @@ class Action(Node):
 class Branch(Node):
     """`if` and `with`: the first arm whose pipeline is true; `with` moves dot to its value."""
 
-    moves_dot: bool
+    sets_dot: bool
     arms: tuple[tuple[Pipeline, Body], ...]
-    otherwise: Body
+    else_body: Body
 
 
 class Range(Node):
@@ -93,16 +93,16 @@ class Range(Node):
 
     pipe: Pipeline
     body: Body
-    otherwise: Body
+    else_body: Body
 
 
-class Jump(Node):
+class LoopControl(Node):
     """`break` and `continue`."""
 
-    breaks: bool
+    is_break: bool
 
 
-class Invoke(Node):
+class TemplateCall(Node):
     """`template "name" pipeline`: the named template, with the pipeline's value as its dot."""
 
     name: str
@@ -110,7 +110,7 @@ class Invoke(Node):
 
 
 Operand = Dot | Nil | Literal | Field | Variable | Chain | Function | Pipeline
-Statement = Text | Action | Branch | Range | Jump | Invoke
+Statement = Text | Action | Branch | Range | LoopControl | TemplateCall
 Body = tuple[Statement, ...]
 
 
@@ -119,4 +119,4 @@ class Tree(Record):
 
     text: str
     body: Body
-    defined: dict[str, Body]
+    templates: dict[str, Body]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from imq.grammar.errors import Span
 from imq.grammar.record import TYPE_CHECKING
 
-from .nodes import Action, Branch, Invoke, Jump, Range, Text, Tree
-from .pipeline_parser import Pipelines
+from .nodes import Action, Branch, LoopControl, Range, TemplateCall, Text, Tree
+from .pipeline_parser import PipelineParser
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .lexer import Token
     from .nodes import Body, Pipeline, Statement
 
-_STRINGS = frozenset({"string", "raw string"})
+_STRING_KINDS = frozenset({"string", "raw string"})
 
 
 def parse(text: str, functions: Collection[str]) -> Tree:
@@ -22,169 +22,169 @@ def parse(text: str, functions: Collection[str]) -> Tree:
     return _Parser(text, functions).parse()
 
 
-class _Parser(Pipelines):
+class _Parser(PipelineParser):
     """Reads statements; `loops` counts the ranges around the place, `defined` keeps named templates."""
 
     def __init__(self, text: str, functions: Collection[str]) -> None:
         super().__init__(text, functions)
-        self.loops = 0
-        self.defined: dict[str, Body] = {}
+        self.loop_depth = 0
+        self.templates: dict[str, Body] = {}
 
     def parse(self) -> Tree:
-        body, end = self.body(top=True)
+        body, end = self.parse_body(top=True)
         if end[0] != "end":
             self.fail(f"unexpected {{{{{end[1]}}}}}", end)
-        return Tree(self.text, body, self.defined)
+        return Tree(self.text, body, self.templates)
 
-    def body(self, *, top: bool = False) -> tuple[Body, Token]:
+    def parse_body(self, *, top: bool = False) -> tuple[Body, Token]:
         """Read statements up to `{{end}}`, `{{else`, or the end of the text; return what stopped it."""
         statements: list[Statement] = []
         while True:
-            kind, written, start, end = self.next()
+            kind, source, start, end = self.next()
             if kind == "end":
-                return tuple(statements), (kind, written, start, end)
+                return tuple(statements), (kind, source, start, end)
             if kind == "text":
-                statements.append(Text(Span(start, end), written))
+                statements.append(Text(Span(start, end), source))
                 continue
-            token = self.peek_solid()
+            token = self.peek_non_space()
             if token[0] == "keyword" and token[1] in {"end", "else"}:
                 self.next()
                 return tuple(statements), token
             if top and token[:2] == ("keyword", "define"):
                 self.next()
-                self.definition(token)
+                self.parse_definition(token)
                 continue
-            statements.append(self.statement(start, token))
+            statements.append(self.parse_statement(start, token))
 
-    def statement(self, start: int, token: Token) -> Statement:
+    def parse_statement(self, start: int, token: Token) -> Statement:
         """Read one action; its left delimiter has been read, `token` is what follows."""
         if token[0] == "keyword" and token[1] not in {"nil", "define"}:
             self.next()
             match token[1]:
                 case "if" | "with":
-                    return self.branch(start, token)
+                    return self.parse_branch(start, token)
                 case "range":
-                    return self.range(start, token)
+                    return self.parse_range(start, token)
                 case "template":
-                    return self.invocation(start)
+                    return self.parse_template_call(start)
                 case "block":
-                    return self.block(start)
+                    return self.parse_block(start)
                 case _:
-                    return self.jump(start, token)
-        pipe = self.pipeline("command", token)
+                    return self.parse_loop_control(start, token)
+        pipe = self.parse_pipeline("command", token)
         return Action(Span(start, self.tokens[self.position - 1][3]), pipe)
 
-    def block_body(self, opener: Token, scope: int) -> tuple[Body, Token]:
+    def parse_block_body(self, opener: Token, scope: int) -> tuple[Body, Token]:
         """Read the body of a block; a text that ends inside it is an error at the block's opening."""
-        body, end = self.body()
+        body, end = self.parse_body()
         if end[0] == "end":
             self.fail(f"unexpected EOF: {{{{{opener[1]}}}}} has no {{{{end}}}}", opener)
-        self.leave(scope)
+        self.leave_scope(scope)
         return body, end
 
-    def branch(self, start: int, token: Token) -> Branch:
+    def parse_branch(self, start: int, token: Token) -> Branch:
         keyword = token[1]
-        self.enter(token)
-        mark = len(self.declared)
+        self.enter_level(token)
+        scope_start = len(self.declared_variables)
         arms: list[tuple[Pipeline, Body]] = []
-        otherwise: Body = ()
-        chained = True
-        while chained:
-            pipe = self.pipeline(keyword, token)
-            body, end = self.block_body(token, len(self.declared))
+        else_body: Body = ()
+        has_more = True
+        while has_more:
+            pipe = self.parse_pipeline(keyword, token)
+            body, end = self.parse_block_body(token, len(self.declared_variables))
             arms.append((pipe, body))
-            chained = False
+            has_more = False
             if end[1] == "else":
-                if self.peek_solid()[:2] == ("keyword", keyword):
-                    token, chained = self.next(), True
+                if self.peek_non_space()[:2] == ("keyword", keyword):
+                    token, has_more = self.next(), True
                 else:
-                    otherwise = self.otherwise(token)
+                    else_body = self.parse_else(token)
             else:
-                self.expect_right("end")
-        self.leave(mark)
+                self.expect_right_delimiter("end")
+        self.leave_scope(scope_start)
         self.depth -= 1
-        return Branch(Span(start, self.tokens[self.position - 1][3]), keyword == "with", tuple(arms), otherwise)
+        return Branch(Span(start, self.tokens[self.position - 1][3]), keyword == "with", tuple(arms), else_body)
 
-    def otherwise(self, opener: Token) -> Body:
+    def parse_else(self, opener: Token) -> Body:
         """Read what follows `{{else}}` up to and with `{{end}}`."""
-        token = self.peek_solid()
+        token = self.peek_non_space()
         if token[0] == "keyword" and token[1] in {"if", "with"}:
-            self.unexpected(token, "input")
-        self.expect_right("else")
-        body, end = self.block_body(opener, len(self.declared))
+            self.fail_unexpected(token, "input")
+        self.expect_right_delimiter("else")
+        body, end = self.parse_block_body(opener, len(self.declared_variables))
         if end[1] != "end":
             self.fail("expected end; found {{else}}", end)
-        self.expect_right("end")
+        self.expect_right_delimiter("end")
         return body
 
-    def range(self, start: int, token: Token) -> Range:
-        self.enter(token)
-        mark = len(self.declared)
-        pipe = self.pipeline("range", token)
-        self.loops += 1
-        body, end = self.block_body(token, len(self.declared))
-        self.loops -= 1
-        otherwise: Body = ()
+    def parse_range(self, start: int, token: Token) -> Range:
+        self.enter_level(token)
+        scope_start = len(self.declared_variables)
+        pipe = self.parse_pipeline("range", token)
+        self.loop_depth += 1
+        body, end = self.parse_block_body(token, len(self.declared_variables))
+        self.loop_depth -= 1
+        else_body: Body = ()
         if end[1] == "else":
-            otherwise = self.otherwise(token)
+            else_body = self.parse_else(token)
         else:
-            self.expect_right("end")
-        self.leave(mark)
+            self.expect_right_delimiter("end")
+        self.leave_scope(scope_start)
         self.depth -= 1
-        return Range(Span(start, self.tokens[self.position - 1][3]), pipe, body, otherwise)
+        return Range(Span(start, self.tokens[self.position - 1][3]), pipe, body, else_body)
 
-    def jump(self, start: int, token: Token) -> Jump:
-        self.expect_right(f"{{{{{token[1]}}}}}")
-        if not self.loops:
+    def parse_loop_control(self, start: int, token: Token) -> LoopControl:
+        self.expect_right_delimiter(f"{{{{{token[1]}}}}}")
+        if not self.loop_depth:
             self.fail(f"{{{{{token[1]}}}}} outside {{{{range}}}}", token)
-        return Jump(Span(start, self.tokens[self.position - 1][3]), token[1] == "break")
+        return LoopControl(Span(start, self.tokens[self.position - 1][3]), token[1] == "break")
 
     # ---- named templates
 
-    def name(self, context: str) -> str:
-        token = self.next_solid()
-        if token[0] not in _STRINGS:
-            self.unexpected(token, context)
-        return self.string(token)
+    def parse_template_name(self, context: str) -> str:
+        token = self.next_non_space()
+        if token[0] not in _STRING_KINDS:
+            self.fail_unexpected(token, context)
+        return self.parse_string(token)
 
-    def definition(self, token: Token) -> None:
-        name = self.name("define clause")
-        self.expect_right("define clause")
-        self.named_body(name, token)
+    def parse_definition(self, token: Token) -> None:
+        name = self.parse_template_name("define clause")
+        self.expect_right_delimiter("define clause")
+        self.parse_named_body(name, token)
 
-    def named_body(self, name: str, token: Token) -> None:
+    def parse_named_body(self, name: str, token: Token) -> None:
         """Read a template's body, which sees no variable and no loop of its surroundings, and keep it by its name."""
-        outer = self.visible, self.declared, self.loops
-        self.visible, self.declared, self.loops = {"$": 1}, ["$"], 0
-        self.enter(token)
-        body, end = self.block_body(token, 1)
+        outer = self.visible_variables, self.declared_variables, self.loop_depth
+        self.visible_variables, self.declared_variables, self.loop_depth = {"$": 1}, ["$"], 0
+        self.enter_level(token)
+        body, end = self.parse_block_body(token, 1)
         if end[1] != "end":
             self.fail("unexpected {{else}} in define clause", end)
-        self.expect_right("end")
+        self.expect_right_delimiter("end")
         self.depth -= 1
-        self.visible, self.declared, self.loops = outer
-        if _is_empty(self.defined.get(name, ())):
-            self.defined[name] = body
+        self.visible_variables, self.declared_variables, self.loop_depth = outer
+        if _is_empty(self.templates.get(name, ())):
+            self.templates[name] = body
         elif not _is_empty(body):
             self.fail(f'multiple definition of template "{name}"', token)
 
-    def invocation(self, start: int) -> Invoke:
-        name = self.name("template clause")
+    def parse_template_call(self, start: int) -> TemplateCall:
+        name = self.parse_template_name("template clause")
         pipe = None
-        token = self.peek_solid()
+        token = self.peek_non_space()
         if token[0] == "right":
             self.next()
         else:
-            pipe = self.pipeline("template clause", token)
-        return Invoke(Span(start, self.tokens[self.position - 1][3]), name, pipe)
+            pipe = self.parse_pipeline("template clause", token)
+        return TemplateCall(Span(start, self.tokens[self.position - 1][3]), name, pipe)
 
-    def block(self, start: int) -> Invoke:
+    def parse_block(self, start: int) -> TemplateCall:
         token = self.tokens[self.position - 1]
-        name = self.name("block clause")
-        pipe = self.pipeline("block clause", token)
+        name = self.parse_template_name("block clause")
+        pipe = self.parse_pipeline("block clause", token)
         span = Span(start, self.tokens[self.position - 1][3])
-        self.named_body(name, token)
-        return Invoke(span, name, pipe)
+        self.parse_named_body(name, token)
+        return TemplateCall(span, name, pipe)
 
 
 def _is_empty(body: Body) -> bool:

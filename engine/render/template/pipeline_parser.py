@@ -5,7 +5,7 @@ from __future__ import annotations
 from imq.grammar.errors import Span, nearest
 from imq.grammar.record import TYPE_CHECKING
 
-from .lexer import fail, scan
+from .lexer import raise_error, tokenize
 from .literals import read_character, read_number, read_string
 from .nodes import Chain, Command, Dot, Field, Function, Literal, Nil, Pipeline, Variable
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     from .lexer import Token
     from .nodes import Operand
 
-DEEPEST = 80  # blocks and parentheses within each other; each level costs some frames of Python's stack
-_OPERANDS = frozenset({"word", "dot", "field", "variable", "number", "string", "raw string", "character", "("})
-_SHOWN = 10  # characters of an unexpected token that a message quotes
+MAX_DEPTH = 80  # blocks and parentheses within each other; each level costs some frames of Python's stack
+_OPERAND_KINDS = frozenset({"word", "dot", "field", "variable", "number", "string", "raw string", "character", "("})
+_MAX_QUOTED_LENGTH = 10  # characters of an unexpected token that a message quotes
 
 
-class Pipelines:
+class PipelineParser:
     """Recursive descent over the tokens of actions; every method leaves `position` behind what it read."""
 
     def __init__(self, text: str, functions: Collection[str]) -> None:
         self.text = text
         self.functions = functions
-        self.tokens = scan(text)
+        self.tokens = tokenize(text)
         self.tokens.append(("end", "EOF", len(text), len(text)))
         self.position = 0
         self.depth = 0
-        self.visible = {"$": 1}
-        self.declared = ["$"]
+        self.visible_variables = {"$": 1}
+        self.declared_variables = ["$"]
 
     # ---- tokens
 
@@ -47,92 +47,94 @@ class Pipelines:
             self.position += 1
         return token
 
-    def peek_solid(self) -> Token:
+    def peek_non_space(self) -> Token:
         """Look at the next token that is no white space."""
         if self.tokens[self.position][0] == "space":
             self.position += 1
         return self.tokens[self.position]
 
-    def next_solid(self) -> Token:
+    def next_non_space(self) -> Token:
         """Take the next token that is no white space."""
-        self.peek_solid()
+        self.peek_non_space()
         return self.next()
 
     def fail(self, message: str, token: Token) -> NoReturn:
         """Raise an error at a token."""
-        fail(message, self.text, token[2], token[3])
+        raise_error(message, self.text, token[2], token[3])
 
-    def unexpected(self, token: Token, context: str) -> NoReturn:
+    def fail_unexpected(self, token: Token, context: str) -> NoReturn:
         """Raise the error of a token which cannot stand here."""
-        kind, written = token[0], token[1]
+        kind, source = token[0], token[1]
         if kind == "end":
-            shown = "EOF"
+            quoted = "EOF"
         elif kind == "right":
             self.fail(f"unexpected end of action in {context}", token)
         elif kind in {"keyword", "dot"}:
-            shown = f"<{written}>"
+            quoted = f"<{source}>"
         else:
-            printable = "".join(c if c.isprintable() else " " for c in written[:_SHOWN])
-            shown = f'"{printable}"' + ("..." if len(written) > _SHOWN else "")
-        self.fail(f"unexpected {shown}" + (f" in {context}" if kind != "end" else ""), token)
+            printable = "".join(c if c.isprintable() else " " for c in source[:_MAX_QUOTED_LENGTH])
+            quoted = f'"{printable}"' + ("..." if len(source) > _MAX_QUOTED_LENGTH else "")
+        self.fail(f"unexpected {quoted}" + (f" in {context}" if kind != "end" else ""), token)
 
-    def expect_right(self, context: str) -> None:
+    def expect_right_delimiter(self, context: str) -> None:
         """Take the right delimiter, which must be next."""
-        token = self.next_solid()
+        token = self.next_non_space()
         if token[0] != "right":
-            self.unexpected(token, context)
+            self.fail_unexpected(token, context)
 
-    def enter(self, token: Token) -> None:
+    def enter_level(self, token: Token) -> None:
         """Go one level deeper; the caller comes back up by `depth -= 1`."""
         self.depth += 1
-        if self.depth > DEEPEST:
-            self.fail(f"max expression depth exceeded: at most {DEEPEST} levels of blocks and parentheses", token)
+        if self.depth > MAX_DEPTH:
+            self.fail(f"max expression depth exceeded: at most {MAX_DEPTH} levels of blocks and parentheses", token)
 
     # ---- scopes
 
-    def declare(self, name: str) -> None:
+    def declare_variable(self, name: str) -> None:
         """Make a variable visible up to the end of its block."""
-        self.declared.append(name)
-        self.visible[name] = self.visible.get(name, 0) + 1
+        self.declared_variables.append(name)
+        self.visible_variables[name] = self.visible_variables.get(name, 0) + 1
 
-    def leave(self, mark: int) -> None:
+    def leave_scope(self, scope_start: int) -> None:
         """Forget the variables declared since `declared` had this length."""
-        for name in self.declared[mark:]:
-            self.visible[name] -= 1
-        del self.declared[mark:]
+        for name in self.declared_variables[scope_start:]:
+            self.visible_variables[name] -= 1
+        del self.declared_variables[scope_start:]
 
     # ---- pipelines
 
-    def pipeline(self, context: str, opener: Token, closer: str = "right") -> Pipeline:
+    def parse_pipeline(self, context: str, opener: Token, closer: str = "right") -> Pipeline:
         """Read a pipeline and the delimiter or parenthesis that ends it."""
-        start = self.peek_solid()[2]
-        names, assigns = self.targets(context)
+        start = self.peek_non_space()[2]
+        names, is_assignment = self.parse_declarations(context)
         commands: list[Command] = []
         while True:
-            token = self.peek_solid()
+            token = self.peek_non_space()
             if token[0] == closer:
                 self.next()
                 break
-            if token[0] not in _OPERANDS and token[1] != "nil":
-                self.unexpected(token, context)
-            command = self.command()
+            if token[0] not in _OPERAND_KINDS and token[1] != "nil":
+                self.fail_unexpected(token, context)
+            command = self.parse_command()
             if commands and isinstance(command.operands[0], (Literal, Dot, Nil)):
-                place = command.operands[0].span
-                fail(f"non executable command in pipeline stage {len(commands) + 1}", self.text, place.start, place.end)
+                span = command.operands[0].span
+                raise_error(
+                    f"non executable command in pipeline stage {len(commands) + 1}", self.text, span.start, span.end
+                )
             commands.append(command)
         if not commands:
             self.fail(f"missing value for {context}", opener)
         for name in names:
-            if not assigns:
-                self.declare(name)
-        return Pipeline(Span(start, commands[-1].span.end), tuple(commands), names, assigns)
+            if not is_assignment:
+                self.declare_variable(name)
+        return Pipeline(Span(start, commands[-1].span.end), tuple(commands), names, is_assignment)
 
-    def targets(self, context: str) -> tuple[tuple[str, ...], bool]:
+    def parse_declarations(self, context: str) -> tuple[tuple[str, ...], bool]:
         """Read `$x :=`, `$x =` or, in a range, `$i, $x :=` when one stands here."""
         names: list[str] = []
-        while self.peek_solid()[0] == "variable":
-            mark, token = self.position, self.next()
-            after = self.peek_solid()
+        while self.peek_non_space()[0] == "variable":
+            start_position, token = self.position, self.next()
+            after = self.peek_non_space()
             if after[0] in {":=", "="}:
                 self.next()
                 names.append(token[1])
@@ -141,25 +143,25 @@ class Pipelines:
                         self.check_variable(name, token)
                 return tuple(names), after[0] == "="
             if after[1] != ",":
-                self.position = mark
+                self.position = start_position
                 break
             self.next()
             names.append(token[1])
             if context != "range" or len(names) > 1:
                 self.fail(f"too many declarations in {context}", token)
-            if self.peek_solid()[0] not in {"variable", "right", ")"}:
+            if self.peek_non_space()[0] not in {"variable", "right", ")"}:
                 self.fail("range can only initialize variables", self.peek())
         if names:
-            self.unexpected(self.peek(), context)
+            self.fail_unexpected(self.peek(), context)
         return (), False
 
-    def command(self) -> Command:
+    def parse_command(self) -> Command:
         """Read an operand and its arguments, up to `|` (which is read) or the pipeline's end (which is not)."""
         operands: list[Operand] = []
         while True:
-            token = self.peek_solid()
-            if token[0] in _OPERANDS or token[:2] == ("keyword", "nil"):
-                operands.append(self.operand())
+            token = self.peek_non_space()
+            if token[0] in _OPERAND_KINDS or token[:2] == ("keyword", "nil"):
+                operands.append(self.parse_operand())
                 token = self.peek()
             if token[0] == "space":
                 self.next()
@@ -167,12 +169,12 @@ class Pipelines:
             if token[0] == "|":
                 self.next()
             elif token[0] not in {"right", ")"}:
-                self.unexpected(token, "operand")
+                self.fail_unexpected(token, "operand")
             return Command(Span(operands[0].span.start, operands[-1].span.end), tuple(operands))
 
-    def operand(self) -> Operand:
+    def parse_operand(self) -> Operand:
         """Read a term and the chain of fields behind it."""
-        term = self.term()
+        term = self.parse_term()
         names: list[str] = []
         end = term.span.end
         while self.peek()[0] == "field":
@@ -180,8 +182,8 @@ class Pipelines:
             names.append(token[1][1:])
             end = token[3]
         if names and isinstance(term, (Literal, Nil, Dot)):
-            written = self.text[term.span.start : term.span.end]
-            self.fail(f'unexpected . after term "{written}"', self.tokens[self.position - 1])
+            source = self.text[term.span.start : term.span.end]
+            self.fail(f'unexpected . after term "{source}"', self.tokens[self.position - 1])
         if not names:
             return term
         span = Span(term.span.start, end)
@@ -191,46 +193,48 @@ class Pipelines:
             return Variable(span, term.name, tuple(names))
         return Chain(span, term, tuple(names))
 
-    def term(self) -> Operand:
+    def parse_term(self) -> Operand:
         """Read an operand without fields behind it."""
         token = self.next()
-        kind, written, start, end = token
+        kind, source, start, end = token
         span = Span(start, end)
         match kind:
             case "dot":
                 return Dot(span)
             case "field":
-                return Field(span, (written[1:],))
+                return Field(span, (source[1:],))
             case "variable":
-                self.check_variable(written, token)
-                return Variable(span, written)
+                self.check_variable(source, token)
+                return Variable(span, source)
             case "keyword":
                 return Nil(span)
             case "word":
-                return self.word(token, span)
+                return self.parse_word(token, span)
             case "(":
-                self.enter(token)
-                inner = self.pipeline("parenthesized pipeline", token, ")")
+                self.enter_level(token)
+                pipeline = self.parse_pipeline("parenthesized pipeline", token, ")")
                 self.depth -= 1
-                return inner.replace(span=Span(start, self.tokens[self.position - 1][3]))
+                return pipeline.replace(span=Span(start, self.tokens[self.position - 1][3]))
             case _:
-                return Literal(span, self.constant(token))
+                return Literal(span, self.parse_constant(token))
 
-    def word(self, token: Token, span: Span) -> Operand:
+    def parse_word(self, token: Token, span: Span) -> Operand:
         """Return the operand that a word names: `true`, `false` or a function."""
-        written = token[1]
-        if written in {"true", "false"}:
-            return Literal(span, written == "true")
-        if written not in self.functions:
-            fail(f'function "{written}" not defined', self.text, token[2], token[3], nearest(written, self.functions))
-        return Function(span, written)
+        source = token[1]
+        if source in {"true", "false"}:
+            return Literal(span, source == "true")
+        if source not in self.functions:
+            raise_error(
+                f'function "{source}" not defined', self.text, token[2], token[3], nearest(source, self.functions)
+            )
+        return Function(span, source)
 
     def check_variable(self, name: str, token: Token) -> None:
         """Refuse a variable which is not visible here."""
-        if not self.visible.get(name):
+        if not self.visible_variables.get(name):
             self.fail(f'undefined variable "{name}"', token)
 
-    def constant(self, token: Token) -> str | int | float:
+    def parse_constant(self, token: Token) -> str | int | float:
         """Return the value of a numeric, character or string constant."""
         try:
             if token[0] == "number":
@@ -241,6 +245,6 @@ class Pipelines:
         except ValueError as error:
             self.fail(str(error), token)
 
-    def string(self, token: Token) -> str:
+    def parse_string(self, token: Token) -> str:
         """Return the text of a string constant."""
-        return str(self.constant(token))
+        return str(self.parse_constant(token))

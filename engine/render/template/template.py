@@ -5,19 +5,19 @@ from __future__ import annotations
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .executor import run, run_in_pieces
-from .fields_read import direct_fields, fields_read
+from .executor import execute, execute_in_pieces
+from .fields_read import find_direct_fields, find_read_fields
 from .functions import FUNCTIONS
-from .lexer import outside_actions
+from .lexer import find_text_spans
 from .parser import parse
-from .values import LENIENT, Heading, Rules
+from .values import LENIENT, Heading, LookupRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .nodes import Tree
 
-_TABLE = "table"
+_TABLE_DIRECTIVE = "table"
 
 
 class Piece(Record):
@@ -27,7 +27,7 @@ class Piece(Record):
     """
 
     text: str
-    made: bool = False
+    from_action: bool = False
     fields: frozenset[str] | None = frozenset()
 
 
@@ -54,38 +54,38 @@ class Template:
         """The text as it was given."""
         return self.tree.text
 
-    def render(self, value: object, rules: Rules = LENIENT) -> str:
+    def render(self, value: object, rules: LookupRules = LENIENT) -> str:
         r"""Return the text for a value, which is dot and `$`; `template_values` says which values there are.
 
         Raises StatementError (code `template`) where Go's execution fails, UnknownName (code `template-field`) for a
         field that a record does not have. Bytes that are not UTF-8 (a character cut by `truncate`, `"\xff"`) stand in
         the answer as surrogate escapes: written with `errors="surrogateescape"` they are the bytes docker writes.
         """
-        return run(self.tree, value, rules)
+        return execute(self.tree, value, rules)
 
-    def pieces(self, value: object) -> list[Piece]:
+    def render_pieces(self, value: object) -> list[Piece]:
         """Return what `render` does, parted by what wrote it."""
         return [
-            Piece(text) if action is None else Piece(text, made=True, fields=direct_fields(action))
-            for text, action in run_in_pieces(self.tree, value)
+            Piece(text) if action is None else Piece(text, from_action=True, fields=find_direct_fields(action))
+            for text, action in execute_in_pieces(self.tree, value)
         ]
 
-    def headers(self, titles: Callable[[tuple[str, ...]], str]) -> str:
+    def render_heading(self, titles: Callable[[tuple[str, ...]], str]) -> str:
         """Return the heading row of a table: the template with the titles of fields in place of their values."""
-        return run(self.tree, Heading((), titles))
+        return execute(self.tree, Heading((), titles))
 
-    def fields(self) -> frozenset[tuple[str, ...]] | None:
+    def find_fields(self) -> frozenset[tuple[str, ...]] | None:
         """Return the field paths which the template can read, each standing for all below it; None for everything.
 
         The first name of a path is in lower case, the others are as written.
         """
-        return fields_read(self.tree)
+        return find_read_fields(self.tree)
 
 
-def split_table(text: str) -> tuple[bool, str]:
+def split_table_directive(text: str) -> tuple[bool, str]:
     """Part `table TEMPLATE` into whether it asks for a table and the template, without the blanks around it."""
-    rest = text[len(_TABLE) :]
-    if text.startswith(_TABLE) and not rest[:1].isalnum():
+    rest = text[len(_TABLE_DIRECTIVE) :]
+    if text.startswith(_TABLE_DIRECTIVE) and not rest[:1].isalnum():
         return True, rest.strip(" ")
     return False, text.strip(" ")
 
@@ -98,12 +98,12 @@ def expand_escapes(text: str) -> str:
     if "\\" not in text:
         return text
     try:
-        stretches = outside_actions(text)
+        spans = find_text_spans(text)
     except StatementError:
         return text
     parts: list[str] = []
     position = 0
-    for start, end in stretches:
+    for start, end in spans:
         parts.append(text[position:start])
         parts.append(text[start:end].replace("\\t", "\t").replace("\\n", "\n"))
         position = end

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-_TYPES = {
+_TYPE_NAMES = {
     "nil": "<nil>",
     "bool": "bool",
     "int": "int",
@@ -27,7 +27,7 @@ _TYPES = {
     "record": "map[string]interface {}",
     "other": "interface {}",
 }
-_KINDS: dict[type, str] = {
+_KINDS_BY_TYPE: dict[type, str] = {
     type(None): "nil",
     bool: "bool",
     int: "int",
@@ -39,22 +39,22 @@ _KINDS: dict[type, str] = {
 }
 
 
-class Rules(Record):
+class LookupRules(Record):
     """What a template may name. The default suits listings, where a value that is not known must not end the whole.
 
     `folds_case`: names compare without regard to case when they are not there as written. `missing_key_fails` is Go's
     option `missingkey=error`. `nil_fails`: a field of nil is an error, as in Go.
     """
 
-    folds_case: bool = True
-    missing_key_fails: bool = False
-    nil_fails: bool = False
+    ignore_case: bool = True
+    error_on_missing_key: bool = False
+    error_on_nil: bool = False
 
 
-LENIENT = Rules()
+LENIENT = LookupRules()
 
 
-class Failure(Exception):
+class TemplateFunctionError(Exception):
     """A function cannot do what was asked; the message is Go's."""
 
 
@@ -81,7 +81,7 @@ class Heading:
 
 def kind_of(value: object) -> str:
     """Return a value's kind: nil, bool, int, float, string, list, map, record, struct, nil pointer or other."""
-    kind = _KINDS.get(type(value))
+    kind = _KINDS_BY_TYPE.get(type(value))
     if kind is None:
         kind = getattr(type(value), "go_kind", None)
     if kind is None:
@@ -104,20 +104,20 @@ def kind_of(value: object) -> str:
 
 def type_name(value: object) -> str:
     """Return what Go calls the type of such a value."""
-    return getattr(value, "go_type", None) or _TYPES[kind_of(value)]
+    return getattr(value, "go_type", None) or _TYPE_NAMES[kind_of(value)]
 
 
-def own_text(value: object) -> str | None:
+def get_own_string(value: object) -> str | None:
     """Return the text of a string, or of a value which brings its own text; None for all others."""
     if isinstance(value, str):
         return value
     kind = type(value)
-    if kind.__str__ is object.__str__ or kind in _KINDS:
+    if kind.__str__ is object.__str__ or kind in _KINDS_BY_TYPE:
         return None
     return str(value) if isinstance(value, (int, float, Heading)) or kind_of(value) == "other" else None
 
 
-def truth(value: object) -> bool:
+def is_true(value: object) -> bool:
     """Say whether a value is true for `if`: not zero, not empty, not nil."""
     kind = kind_of(value)
     if kind == "string":
@@ -125,22 +125,22 @@ def truth(value: object) -> bool:
     return True if kind in {"record", "other", "struct"} else bool(value)
 
 
-def entries(value: object) -> list[tuple[object, object]]:
+def sort_entries(value: object) -> list[tuple[object, object]]:
     """Return the keys and values of a map or record, keys in order."""
     mapping: Mapping[object, object] = value.data() if kind_of(value) == "record" else value  # type: ignore[attr-defined,assignment]
     pairs = list(mapping.items())
     try:
-        pairs.sort(key=_key)
+        pairs.sort(key=_sort_key)
     except TypeError:  # keys of several kinds
         pairs.sort(key=lambda pair: (type_name(pair[0]), str(pair[0])))
     return pairs
 
 
-def _key(pair: tuple[object, object]) -> Any:
+def _sort_key(pair: tuple[object, object]) -> Any:
     return pair[0]
 
 
-def field(value: object, name: str, rules: Rules = LENIENT) -> object:
+def get_field(value: object, name: str, rules: LookupRules = LENIENT) -> object:
     """Return what a value has under a name.
 
     A map without the name gives None, or by the rules raises KeyError, as a record, a struct, or a value which has no
@@ -148,52 +148,54 @@ def field(value: object, name: str, rules: Rules = LENIENT) -> object:
     """
     kind = kind_of(value)
     if kind in {"nil", "pointer"}:
-        if rules.nil_fails:
-            raise Failure(f"nil pointer evaluating {'interface {}' if value is None else type_name(value)}.{name}")
+        if rules.error_on_nil:
+            raise TemplateFunctionError(
+                f"nil pointer evaluating {'interface {}' if value is None else type_name(value)}.{name}"
+            )
         return None
     if kind in {"record", "struct"} or isinstance(value, Heading):
-        return _record_field(value, name, rules)
+        return _get_record_field(value, name, rules)
     if kind != "map":
         raise KeyError(name)
     mapping: Mapping[object, object] = value  # type: ignore[assignment]
     if name in mapping:
         return mapping[name]
-    if rules.folds_case:
+    if rules.ignore_case:
         folded = name.lower()
         for key in mapping:
             if isinstance(key, str) and key.lower() == folded:
                 return mapping[key]
-    if rules.missing_key_fails:
+    if rules.error_on_missing_key:
         raise KeyError(name)
     return None
 
 
-def _record_field(value: object, name: str, rules: Rules) -> object:
+def _get_record_field(value: object, name: str, rules: LookupRules) -> object:
     lookup: Callable[[str], object] = value.lookup  # type: ignore[attr-defined]
-    for spelling in (name, name.lower()) if rules.folds_case else (name,):
+    for spelling in (name, name.lower()) if rules.ignore_case else (name,):
         try:
             return lookup(spelling)
         except KeyError:
             continue
-    if not rules.folds_case:
+    if not rules.ignore_case:
         raise KeyError(name)
     folded = name.lower()
-    for key in names_of(value):
+    for key in list_field_names(value):
         if key.lower() == folded:
             return lookup(key)
     raise KeyError(name)
 
 
-def names_of(value: object) -> list[str]:
+def list_field_names(value: object) -> list[str]:
     """Return the names which can be read from a record, struct or map."""
     if kind_of(value) == "struct":
         return value.names()  # type: ignore[attr-defined,no-any-return]
     if kind_of(value) not in {"record", "map"}:
         return []
-    return [str(key) for key, _ in entries(value)]
+    return [str(key) for key, _ in sort_entries(value)]
 
 
-def elements(value: object) -> Iterator[tuple[object, object]] | None:
+def iter_elements(value: object) -> Iterator[tuple[object, object]] | None:
     """Return the (index or key, element) pairs that `range` goes through; None when it cannot go through the value."""
     if isinstance(value, Heading):
         return iter(((value, value),))
@@ -203,7 +205,7 @@ def elements(value: object) -> Iterator[tuple[object, object]] | None:
         case "list":
             return enumerate(value)  # type: ignore[arg-type]
         case "map" | "record":
-            return iter(entries(value))
+            return iter(sort_entries(value))
         case "int":
             return ((number, number) for number in range(value))  # type: ignore[call-overload]
         case _:

@@ -32,7 +32,7 @@ class RegistrySource:
     def __init__(self, context: SourceContext) -> None:
         self._context = context
         self._reader: RegistryReader | None = None
-        self._hosts = {one.name: one.place for one in context.configuration.registries.values()}
+        self._hosts = {one.name: one.prefix for one in context.configuration.registries.values()}
         self.tables: Mapping[str, TableProvider] = {
             name: StagedTable(
                 table,
@@ -98,7 +98,7 @@ class RegistrySource:
         from .ping import ping_hosts  # requests is heavy
 
         answers = ping_hosts((one.host for one in registries), self._context.network())
-        return [(one.name, "a registry", one.place, answers[one.host], None) for one in registries]
+        return [(one.name, "a registry", one.prefix, answers[one.host], None) for one in registries]
 
     def estimator(self, now: int, fresh: int) -> Estimator | None:
         """Return what estimates requests by the cache of registry documents."""

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from imq.engine.configuration.configuration import Configuration
-from imq.engine.render.values import data
+from imq.engine.render.values import to_json_value
 from imq.engine.result import RowSet
 from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
@@ -40,8 +40,10 @@ class Asked:
     def __init__(self, session: Session, text: str) -> None:
         answer = [result for result in session.run(text) if isinstance(result, RowSet)][-1]
         names = [heading.name for heading in answer.columns]
-        kinds = [heading.kind for heading in answer.columns]
-        self.rows: list[dict[str, Any]] = [dict(zip(names, map(data, kinds, row), strict=True)) for row in answer.rows]
+        kinds = [heading.type for heading in answer.columns]
+        self.rows: list[dict[str, Any]] = [
+            dict(zip(names, map(to_json_value, kinds, row), strict=True)) for row in answer.rows
+        ]
         self.errors = answer.errors
         self.exit_code = answer.exit_code
 
