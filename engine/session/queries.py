@@ -102,15 +102,17 @@ class QueryRunner:
         if not select.is_whole_rows:
             return None
         if output.template is not None:
-            from imq.engine.render.template.template import Template, expand_escapes, split_table
-            from imq.engine.render.template_row import template_fields
+            from imq.engine.render.template.template import Template, expand_escapes, split_table_directive
+            from imq.engine.render.template_row import resolve_template_fields
 
-            return template_fields(table, Template.parse(expand_escapes(split_table(output.template)[1])).fields())
+            return resolve_template_fields(
+                table, Template.parse(expand_escapes(split_table_directive(output.template)[1])).find_fields()
+            )
         name = output.form or self._resources.context.output_format
         if name != "table":
-            from imq.engine.render.formats import form_named
+            from imq.engine.render.formats import get_format
 
-            return list(table.fields) if form_named(name).whole else None
+            return list(table.fields) if get_format(name).shows_all_fields else None
         return None
 
     # Running

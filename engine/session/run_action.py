@@ -62,7 +62,7 @@ class ActionRunner:
             select_rows,
             resources.context.environment,
             resources.folder,
-            resources.configuration.registry,
+            resources.configuration.find_registry,
         )
 
     def run_action(self, statement: ast.Act, *, dry_run: bool) -> Result:

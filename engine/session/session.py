@@ -169,9 +169,9 @@ class Session:
                 case ast.Include():
                     return self._include(statement, dry_run=dry_run)
                 case ast.Help(words):
-                    from imq.engine.help.help import help_text
+                    from imq.engine.help.help import format_help
 
-                    return Message(help_text(words))
+                    return Message(format_help(words))
         except sqlite3.Error as problem:
             raise convert_error(problem) from problem
         finally:
@@ -225,9 +225,9 @@ class Session:
         """Return the error, with the statement that was probably intended when there is one."""
         if not isinstance(error, StatementError) or error.text != text:
             return error
-        from imq.engine.suggest.suggest import meant
+        from imq.engine.suggest.suggest import suggest
 
-        error.meant = meant(text, wholes or {}, error, self.vocabulary, self._check)
+        error.meant = suggest(text, wholes or {}, error, self.vocabulary, self._check)
         return error
 
     def _check(self, text: str) -> StatementError | None:
@@ -275,9 +275,9 @@ class Session:
         if expanded is not node:
             ast.check_depth(expanded)
         if isinstance(expanded, ast.Ask | ast.Act) and expanded.output.template is not None:
-            from imq.engine.render.formats import called
+            from imq.engine.render.formats import resolve_docker_format
 
-            expanded = expanded.replace(output=called(expanded.output))
+            expanded = expanded.replace(output=resolve_docker_format(expanded.output))
         return expanded
 
     def _configured_view(self, name: str) -> ast.Rows:
@@ -352,10 +352,10 @@ class Session:
     @property
     def vocabulary(self) -> Vocabulary:
         """The words that statements may use."""
-        from imq.engine.render.formats import FORMS
+        from imq.engine.render.formats import FORMATS
 
         tables = frozenset({*TABLES, *ELSEWHERE, *self.state.views})
-        return Vocabulary(frozenset(VERBS), tables, frozenset(FORMS), ABSENT, SEARCHED, REMOVING)
+        return Vocabulary(frozenset(VERBS), tables, frozenset(FORMATS), ABSENT, SEARCHED, REMOVING)
 
     def scope(self) -> Scope:
         """Return what a statement that begins now is bound against."""

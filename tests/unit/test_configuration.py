@@ -241,7 +241,7 @@ def test_views_are_tables_that_may_name_each_other(files: Callable[..., dict[str
         session("let least = 0")
         assert session("large count").scalar() == every
         assert "tagged where size > $least" in session("view").render("table")
-        for name, said in (("circle", "stands for itself"), ("wrong", 'no field "siz"'), ("two", "")):
+        for name, said in (("circle", "contains itself"), ("wrong", 'no field "siz"'), ("two", "")):
             with pytest.raises(StatementError) as caught:
                 session(f"{name} count")
             assert said in caught.value.message

@@ -83,9 +83,7 @@ def _print_composite(value: Any, verb: str, flags: Flags, depth: int) -> str:
     if kind == "struct":
         formatted = [print_value(each, verb, flags, depth + 1) for each in value.list_values()]
         if flags.plus_v or flags.sharp_v:
-            formatted = [
-                f"{member.name}:{each}" for member, each in zip(value.type.fields, formatted, strict=True)
-            ]
+            formatted = [f"{member.name}:{each}" for member, each in zip(value.type.fields, formatted, strict=True)]
         return f"{type_name(value) if flags.sharp_v else ''}{{{(', ' if flags.sharp_v else ' ').join(formatted)}}}"
     if kind == "list":
         opening = "[]interface {}"
