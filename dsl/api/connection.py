@@ -89,7 +89,8 @@ class Connection:
         progress: bool = False,
     ) -> None:
         from imq.cli.main import expand_home, store_root
-        from imq.engine.configuration.configuration import Configuration, read_configuration
+        from imq.engine.configuration.configuration import Configuration
+        from imq.engine.configuration.load import load_configuration
         from imq.engine.oci.platform import Platform
         from imq.engine.progress import Silent
         from imq.engine.session.context import SessionContext
@@ -97,7 +98,7 @@ class Connection:
 
         given = os.environ if environment is None else environment
         if not isinstance(config, Configuration):
-            config = read_configuration(given, os.fspath(config) if config is not None else None)
+            config = load_configuration(given, os.fspath(config) if config is not None else None)
         self._thread = get_ident()
         self._session: Session | None = Session(
             SessionContext(

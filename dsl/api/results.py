@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
+from imq.engine.catalog.json_values import to_json_value
 from imq.engine.catalog.tables import DataType
-from imq.engine.render.values import to_json_value
 from imq.engine.result import Column, Documents, Failure, Message, RowSet
 from imq.engine.units.size import Size
 from imq.grammar.errors import ImqError, draw, listed, nearest

@@ -314,14 +314,15 @@ class Cli:
 
     def _configuration(self, options: Options) -> Configuration:
         """Return what the configuration files say; nothing when none is to be read, or when help is asked for."""
-        from imq.engine.configuration.configuration import Configuration, read_configuration
+        from imq.engine.configuration.configuration import Configuration
+        from imq.engine.configuration.load import load_configuration
 
         if "no_config" in options.flags:
             if "config" in options.values:
                 raise StatementError("--config and --no-config cannot be given together", code="option")
             return Configuration()
         try:
-            return read_configuration(self.environment, options.value("config"))
+            return load_configuration(self.environment, options.value("config"))
         except ImqError:
             if " ".join(options.words[:1]).lower().split()[:1] == ["help"]:
                 return Configuration()

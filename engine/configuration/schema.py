@@ -1,4 +1,4 @@
-"""Every key of the configuration file, declared once: reading it, help and the reference page follow from this."""
+"""The keys of the configuration file. The reader, `help` and the reference page are made from these declarations."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from imq.grammar.record import Record
 
 
 class ValueType(Enum):
-    """What a key may be, in the words that errors and help use."""
+    """The type of a value, with its name in errors and help."""
 
-    STRING = "a text"
+    STRING = "a string"
     PATH = "a path"
     BOOLEAN = "true or false"
-    INTEGER = "a whole number"
-    DURATION = 'seconds, or a text such as "2m"'
-    SIZE = 'bytes, or a text such as "100kB"'
+    INTEGER = "an integer"
+    DURATION = 'seconds, or a string: "2m"'
+    SIZE = 'bytes, or a string: "100kB"'
     PREFIX = "HOST[:PORT][/NAMESPACE]"
     PREFIXES = "a list of HOST[:PORT][/NAMESPACE]"
-    HOSTS = "a list of hosts or of address ranges"
-    SETTING = "what `set` takes"
-    QUERY = "a query, as a text"
+    HOSTS = "a list of hosts or address ranges"
+    SETTING = "a value of `set`"
+    QUERY = "a query, as a string"
 
 
 class Key(Record):
-    """One key. `least` is the smallest number it may be, `field` what the registry client calls it."""
+    """One key. `minimum` is its smallest number; `client_field` is its field in the registry client's `Settings`."""
 
     name: str
     type: ValueType
@@ -36,9 +36,10 @@ class Key(Record):
 
 
 class Section(Record):
-    """A table of the file. `named`: it holds tables, each under a name of the user's (`[registry.work]`).
+    """A table of the file.
 
-    `free`: its keys are names of the user's too, and all of the kind of the one declared.
+    `has_named_tables`: the user names its tables (`[registry.work]`). `has_free_keys`: the user names its keys, which
+    all have the type of the one key that is declared.
     """
 
     name: str
@@ -60,79 +61,114 @@ SECTIONS: dict[str, Section] = {
     for section in (
         Section(
             "",
-            "At the top of the file, before the first `[table]`.",
+            "Keys at the top of the file, before the first `[table]`.",
             'source = "work"',
             (
                 Key(
                     "source",
                     ValueType.STRING,
-                    "where questions are asked that name no place, as `use` says it",
+                    "the default source, as in `use SOURCE`",
                     "store",
                 ),
                 Key("root", ValueType.PATH, "the folder of the store", "the user's data folder"),
-                Key("insecure", ValueType.HOSTS, "hosts that may be spoken to without verified TLS, or by plain http"),
-                Key("ca", ValueType.PATH, "a file of authorities that are trusted in place of the built-in ones"),
+                Key(
+                    "insecure",
+                    ValueType.HOSTS,
+                    "hosts that may be reached by plain HTTP, or by TLS without verification",
+                ),
+                Key("ca", ValueType.PATH, "a file of CA certificates, which replaces the built-in ones"),
             ),
         ),
         Section(
             "registry",
-            "A registry under a name of its own, or (a name that is a host) what is set for that host.",
+            "A registry with a short name, or, where NAME is a host, the settings of that host.",
             '[registry.work]\nhost = "registry.local:5000/team"\n\n'
             '[registry."docker.io"]\nmirrors = ["mirror.local:5000", "registry.local:5000/hub"]',
             (
-                Key("host", ValueType.PREFIX, "where it is", "its name"),
+                Key("host", ValueType.PREFIX, "the host, with an optional namespace", "NAME"),
                 Key(
                     "mirrors",
                     ValueType.PREFIXES,
-                    "where pulls and copies look before they ask the registry itself, in this order",
+                    "mirrors that pulls and copies try before the registry, in this order",
                 ),
-                Key(
-                    "insecure", ValueType.BOOLEAN, "it may be spoken to without verified TLS, or by plain http", "false"
-                ),
-                Key("ca", ValueType.PATH, "a file of authorities that are trusted for this host too"),
-                Key("certificate", ValueType.PATH, "a client's certificate, shown when the host asks for one"),
-                Key("key", ValueType.PATH, "the key of that certificate"),
-                Key("user", ValueType.STRING, "the user that the password is of; `<token>` for an identity token"),
-                Key("password-file", ValueType.PATH, "a file that holds the password and nothing else"),
-                Key("password-variable", ValueType.STRING, "a variable of the environment that holds the password"),
+                Key("insecure", ValueType.BOOLEAN, "allow plain HTTP, and TLS without verification", "false"),
+                Key("ca", ValueType.PATH, "a file of further CA certificates for this host"),
+                Key("certificate", ValueType.PATH, "the client certificate"),
+                Key("key", ValueType.PATH, "the private key of the client certificate"),
+                Key("user", ValueType.STRING, "the user name; `<token>` for an identity token"),
+                Key("password-file", ValueType.PATH, "a file that contains only the password"),
+                Key("password-variable", ValueType.STRING, "an environment variable that holds the password"),
                 Key(
                     "credentials-helper",
                     ValueType.STRING,
-                    "the credential helper to ask: NAME of docker-credential-NAME",
+                    "the credential helper: NAME of docker-credential-NAME",
                 ),
-                Key("credentials-file", ValueType.PATH, "a config.json as docker writes it, in place of the usual one"),
+                Key("credentials-file", ValueType.PATH, "a config.json of docker, instead of the default one"),
             ),
             has_named_tables=True,
         ),
         Section(
             "limits",
-            "How long is waited, and for how much.",
+            "Timeouts and other limits of the registry client.",
             '[limits]\nread-timeout = "2m"\nretries = 8',
             (
-                Key("connect-timeout", ValueType.DURATION, "for a connection", "10", 1, "connect_timeout"),
                 Key(
-                    "read-timeout", ValueType.DURATION, "for an answer to begin, then to go on", "60", 1, "read_timeout"
+                    "connect-timeout", ValueType.DURATION, "timeout of a connection attempt", "10", 1, "connect_timeout"
                 ),
                 Key(
-                    "answer-timeout", ValueType.DURATION, "for all of an answer but a blob", "300", 1, "answer_timeout"
+                    "read-timeout",
+                    ValueType.DURATION,
+                    "timeout between two reads of a response",
+                    "60",
+                    1,
+                    "read_timeout",
                 ),
-                Key("least-speed", ValueType.SIZE, "a second: less ends a connection", "1kB", 0, "least_speed"),
-                Key("speed-window", ValueType.DURATION, "over which that speed is taken", "30", 1, "speed_window"),
-                Key("helper-timeout", ValueType.DURATION, "for a credential helper", "60", 1, "helper_timeout"),
+                Key(
+                    "answer-timeout",
+                    ValueType.DURATION,
+                    "timeout of a whole response, except blobs",
+                    "300",
+                    1,
+                    "answer_timeout",
+                ),
+                Key(
+                    "least-speed",
+                    ValueType.SIZE,
+                    "minimum speed in bytes a second; a slower transfer is aborted",
+                    "1kB",
+                    0,
+                    "least_speed",
+                ),
+                Key(
+                    "speed-window",
+                    ValueType.DURATION,
+                    "period over which the speed is measured",
+                    "30",
+                    1,
+                    "speed_window",
+                ),
+                Key("helper-timeout", ValueType.DURATION, "timeout of a credential helper", "60", 1, "helper_timeout"),
                 Key(
                     "requests",
                     ValueType.INTEGER,
-                    "questions at once to one registry, beside transfers",
+                    "concurrent requests to one registry, without transfers",
                     "24",
                     1,
                     "requests",
                 ),
-                Key("retries", ValueType.INTEGER, "attempts after the first", "4", 0, "retries"),
-                Key("list-pages", ValueType.INTEGER, "pages of one list, as of tags", "10000", 1, "list_pages"),
+                Key("retries", ValueType.INTEGER, "retries of a failed request", "4", 0, "retries"),
+                Key(
+                    "list-pages",
+                    ValueType.INTEGER,
+                    "maximum pages of one list, such as a tag list",
+                    "10000",
+                    1,
+                    "list_pages",
+                ),
                 Key(
                     "longest-wait",
                     ValueType.DURATION,
-                    "between attempts, if a registry asks so",
+                    "longest wait that a registry may ask for before a retry",
                     "30",
                     0,
                     "longest_wait",
@@ -141,15 +177,15 @@ SECTIONS: dict[str, Section] = {
         ),
         Section(
             "settings",
-            "What sessions begin with; `set` and `--set` change it.",
+            "Initial values of the settings. `set` and `--set` override them.",
             '[settings]\nverify = "lazy"\njobs = 8',
             tuple(Key(one.name, ValueType.SETTING, one.doc, one.default) for one in SETTINGS.values()),
         ),
         Section(
             "views",
-            "Queries that can be asked like tables, as `view NAME as QUERY` makes them.",
+            "Views, as `view NAME as QUERY` makes them.",
             '[views]\nstale = "images where older than 90d and not in use"',
-            (Key("NAME", ValueType.QUERY, "what the name stands for"),),
+            (Key("NAME", ValueType.QUERY, "the query of the view"),),
             has_free_keys=True,
         ),
     )
@@ -166,4 +202,4 @@ SECRET_KEYS = (
     "apikey",
     "passphrase",
 )
-"""What somebody may want to write into the file and must not: secrets are only referred to."""
+"""Keys that users may try to set. The file never holds secrets, it only refers to them."""

@@ -259,7 +259,7 @@ class _List:
         """Return the array."""
         import json
 
-        from imq.engine.render.values import to_json_value
+        from imq.engine.catalog.json_values import to_json_value
 
         self._rows.sort(key=lambda row: [_sort_key(value) for value in row[1:] or row])
         items = [to_json_value(self.kind, value) for value, *_ in self._rows]

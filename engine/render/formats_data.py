@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import re
 
+from imq.engine.catalog.json_values import to_json_value
 from imq.grammar.record import TYPE_CHECKING
-
-from .values import to_json_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from imq.engine.catalog.json_values import JsonValue
     from imq.engine.result import RowSet
 
-    from .values import Data, DisplayOptions
+    from .values import DisplayOptions
 
 _ESCAPED_CHARACTERS = r"[\x7f-\x9f\u2028\u2029\ud800-\udfff]"
 """What JSON may hold as it is, but a terminal obeys, JavaScript takes for a line's end, or UTF-8 has no bytes for."""
 
 
-def _iter_values(row_set: RowSet) -> Iterator[list[Data]]:
+def _iter_values(row_set: RowSet) -> Iterator[list[JsonValue]]:
     """Yield the rows as data."""
     types = [column.type for column in row_set.columns]
     for row in row_set.rows:
@@ -85,7 +85,7 @@ _FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "
 """What a text begins with that a spreadsheet takes for a formula, or passes over before one; the last four are wide."""
 
 
-def _format_cell(value: Data) -> str:
+def _format_cell(value: JsonValue) -> str:
     """Return a data value as one cell of CSV and its like."""
     if value is None:
         return ""
@@ -94,7 +94,7 @@ def _format_cell(value: Data) -> str:
     return to_json(value) if isinstance(value, list | dict) else str(value)
 
 
-def _format_spreadsheet_cell(value: Data) -> str:
+def _format_spreadsheet_cell(value: JsonValue) -> str:
     """Return a data value as a cell that a spreadsheet shows as text: `'` stands before what it would compute.
 
     Numbers stay numbers, negative ones too.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from imq.engine.catalog.json_values import to_json_value
 from imq.engine.catalog.schema import casefold_name
 from imq.grammar.errors import UnknownName, listed, nearest
 from imq.grammar.record import TYPE_CHECKING
 
-from .values import FORMATTERS, to_json_value, to_python_value
+from .values import FORMATTERS, to_python_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

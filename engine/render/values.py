@@ -1,12 +1,11 @@
-"""One value, for each place it can be seen: a table for people, data for programs, a template, Python.
+"""Formats the values of fields for tables, templates and Python.
 
-Values come from SQL as texts and numbers; their kind says what they are.
+SQLite returns strings and numbers; the data type of the field says how to read them.
 """
 
 from __future__ import annotations
 
-from math import isfinite
-
+from imq.engine.catalog.json_values import parse_json, to_json_value, version_text
 from imq.engine.catalog.schema import DataType
 from imq.engine.oci.timestamp import write_time
 from imq.engine.units.size import Size, human_size_exact
@@ -18,23 +17,21 @@ from .text_table import replace_controls
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import tzinfo
-    from typing import Any
 
     from imq.engine.catalog.schema import Raw
     from imq.engine.result import RowSet
 
-    Data = str | int | float | bool | list[str] | dict[str, str] | None
-
 NONE_TEXT = "<none>"
 _NANOSECONDS = 1_000_000_000
 _MAX_STRING_LENGTH = 60
-"""Characters of a text in a table, before it is cut (docker cuts a command at 45)."""
+"""Longest string that a table shows in full, in characters. Docker truncates commands at 45."""
 
 
 class DisplayOptions(Record):
-    """How values are shown: the time it is, the local zone, and whether ids and texts stay whole.
+    """How values are shown.
 
-    `spreadsheet`: no cell of CSV or TSV is taken for a formula.
+    `now` (nanoseconds) and `zone` are for times. `no_trunc` shows ids and long strings in full. `spreadsheet_safe`
+    quotes the cells of CSV and TSV that a spreadsheet would evaluate as formulas.
     """
 
     now: int
@@ -43,26 +40,8 @@ class DisplayOptions(Record):
     spreadsheet_safe: bool = False
 
 
-def to_json_value(data_type: DataType, raw: Raw) -> Data:
-    """Return a value for JSON and its like: sizes in bytes, times in RFC 3339, digests whole."""
-    if raw is None:
-        return None
-    if data_type is DataType.TIME:
-        return write_time(int(raw))
-    if data_type is DataType.DURATION:
-        return int(raw) / _NANOSECONDS
-    if data_type is DataType.BOOLEAN:
-        return bool(raw)
-    if data_type is DataType.VERSION:
-        return _format_version(raw)
-    if data_type in (DataType.LIST, DataType.MAP):
-        value: list[str] | dict[str, str] = _read_json(raw)
-        return value
-    return None if isinstance(raw, float) and not isfinite(raw) else raw  # JSON has no infinity
-
-
 def format_value(data_type: DataType, raw: Raw, options: DisplayOptions) -> str:
-    """Return a value as a table shows it, in one line: sizes and times as docker prints them, ids short."""
+    """Return a value for a table, on one line. Sizes and times are as docker prints them; ids are short."""
     if raw is None:
         return NONE_TEXT if data_type in (DataType.REFERENCE, DataType.REPOSITORY, DataType.TAG) else ""
     if data_type is DataType.SIZE:
@@ -76,18 +55,18 @@ def format_value(data_type: DataType, raw: Raw, options: DisplayOptions) -> str:
     if data_type is DataType.DIGEST:
         return replace_controls(str(raw) if options.no_trunc else str(raw).partition(":")[2][:12] or str(raw))
     if data_type is DataType.LIST:
-        return _truncate(", ".join(map(_format_item, _read_json(raw))), options)
+        return _truncate(", ".join(map(_format_item, parse_json(raw))), options)
     if data_type is DataType.MAP:
         return _truncate(_format_map(raw), options)
     if data_type is DataType.VERSION:
-        return replace_controls(_format_version(raw))
+        return replace_controls(version_text(raw))
     if isinstance(raw, float):
         return f"{raw:.6f}".rstrip("0").rstrip(".")
     return _truncate(str(raw), options) if data_type is DataType.TEXT else replace_controls(str(raw))
 
 
 def format_rows(row_set: RowSet, options: DisplayOptions) -> Iterator[list[str]]:
-    """Yield the rows of an answer as a table shows them."""
+    """Yield the rows of a result, each value formatted for a table."""
     types = [column.type for column in row_set.columns]
     for row in row_set.rows:
         yield [format_value(data_type, raw, options) for data_type, raw in zip(types, row, strict=True)]
@@ -103,28 +82,16 @@ def _truncate(string: str, options: DisplayOptions) -> str:
 
 
 def _format_item(item: object) -> str:
-    """Return an item of a list as a table shows it."""
+    """Return an item of a list, formatted for a table."""
     return NONE_TEXT if item is None else str(item).lower() if isinstance(item, bool) else str(item)
 
 
-def _format_version(raw: Raw) -> str:
-    from imq.engine.oci.tag_version import SEPARATOR  # with its patterns, which most answers do without
-
-    return str(raw).rpartition(SEPARATOR)[2]
-
-
-def _read_json(raw: Raw) -> Any:
-    import json  # which most answers do without
-
-    return json.loads(str(raw))
-
-
 def _format_map(raw: Raw) -> str:
-    return ",".join(f"{key}={value}" for key, value in sorted(_read_json(raw).items()))
+    return ",".join(f"{key}={value}" for key, value in sorted(parse_json(raw).items()))
 
 
 def to_python_value(data_type: DataType, raw: Raw) -> object:
-    """Return a value as a template sees a field of this kind: a size prints as 142MB and counts as a number."""
+    """Return a value for templates and Python. A size is an integer that prints as `142MB`."""
     if data_type is DataType.SIZE:
         return None if raw is None else Size(int(raw))
     return to_json_value(data_type, raw)
@@ -142,4 +109,4 @@ FORMATTERS: dict[str, Callable[[Raw, DisplayOptions], object]] = {
     "ok": lambda raw, _: "[OK]" if raw else "",
     "plain": lambda raw, _: "" if raw is None else raw,
 }
-"""How docker's placeholders show their field, by the word that field declarations use."""
+"""Formatters of docker's placeholders, by the names that field declarations use."""

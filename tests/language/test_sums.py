@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from imq.engine.catalog.json_values import to_json_value
 from imq.engine.render.formats import write_rows
-from imq.engine.render.values import DisplayOptions, to_json_value
+from imq.engine.render.values import DisplayOptions
 from imq.engine.result import RowSet
 from imq.grammar.errors import ImqError, StatementError
 from language.conftest import NOW

@@ -1,4 +1,4 @@
-"""Configuration files: what they say together, what is above what, and what is told of mistakes."""
+"""Configuration files: how they merge, what overrides them, and the errors."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from imq.cli.main import Cli
-from imq.engine.configuration import configuration as configured
-from imq.engine.configuration.configuration import Configuration, Registry, read_configuration
+from imq.engine.configuration import load
+from imq.engine.configuration.configuration import Configuration, Registry
+from imq.engine.configuration.load import load_configuration
 from imq.engine.configuration.reader import parse_configuration
 from imq.engine.configuration.schema import SECTIONS, ValueType
 from imq.engine.registry.http.certificates import certificates_for
@@ -61,9 +62,9 @@ stale = "images where older than 90d"
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, str]]:
-    """Write the machine's file and the user's; return the environment in which they are read."""
+    """Write the system file and the user file; return the environment for reading them."""
     system, user = tmp_path / "etc" / "config.toml", tmp_path / ".config" / "imq" / "config.toml"
-    monkeypatch.setattr(configured, "SYSTEM_FILE", str(system))
+    monkeypatch.setattr(load, "SYSTEM_FILE", str(system))
 
     def write(mine: str = "", theirs: str = "") -> dict[str, str]:
         for path, text in ((system, theirs), (user, mine)):
@@ -79,14 +80,14 @@ def read(text: str, path: str = "/etc/x/config.toml") -> Configuration:
 
 
 class Run:
-    """One command line in a world of its own."""
+    """One run of the command line with its own streams and environment."""
 
     def __init__(self, environment: dict[str, str], *words: str) -> None:
         self.out, self.err = io.StringIO(), io.StringIO()
         self.code = Cli(io.StringIO(), self.out, self.err, environment).main(words)
 
 
-# What it says
+# Keys and values
 
 
 def test_every_key_is_read() -> None:
@@ -111,7 +112,7 @@ def test_every_key_is_read() -> None:
     assert (told.hosts, told.mirrors, told.authority) == (found.hosts, found.mirrors, found.ca_file)
 
 
-def test_a_limit_is_a_setting_of_the_client_and_tells_its_default() -> None:
+def test_the_default_of_a_limit_is_the_default_of_the_client() -> None:
     for key in SECTIONS["limits"].keys:
         written = f'"{key.default}"' if key.type is ValueType.SIZE else key.default
         limits = read(f"[limits]\n{key.name} = {written}").limits
@@ -125,7 +126,7 @@ def test_the_examples_can_be_read() -> None:
         assert read(text) != Configuration(), text
 
 
-def test_what_a_host_is_given_goes_before_the_folders_of_certificates(tmp_path: Path) -> None:
+def test_certificates_of_a_host_override_the_certificate_folders(tmp_path: Path) -> None:
     kept = tmp_path / "docker" / "certs.d" / "a.example"
     kept.mkdir(parents=True)
     for name in ("ca.crt", "client.cert", "client.key"):
@@ -143,16 +144,16 @@ def test_what_a_host_is_given_goes_before_the_folders_of_certificates(tmp_path: 
     assert found(Host(certificate="/c", key="/k")) == ((f"{kept}/ca.crt",), (("/c", "/k"),))
 
 
-# What is above what
+# Precedence
 
 
-def test_the_users_file_wins_key_by_key_and_lists_are_not_mixed(files: Callable[..., dict[str, str]]) -> None:
+def test_the_user_file_overrides_keys_and_lists_are_not_merged(files: Callable[..., dict[str, str]]) -> None:
     environment = files(
         mine='[registry.work]\nmirrors = ["b.example"]\n[settings]\njobs = 2\n[views]\none = "images"\n',
         theirs='root = "/srv"\n[registry.work]\nhost = "w.example"\nmirrors = ["a.example", "c.example"]\n'
         '[settings]\njobs = 9\nverify = "lazy"\n[views]\ntwo = "layers"\n',
     )
-    found = read_configuration(environment)
+    found = load_configuration(environment)
     assert found.root == "/srv"
     assert found.registries == {"work": Registry("work", "w.example")}
     assert found.mirrors == {"w.example": ("b.example",)}
@@ -161,7 +162,7 @@ def test_the_users_file_wins_key_by_key_and_lists_are_not_mixed(files: Callable[
     assert len(found.files) == 2
 
 
-def test_where_the_users_file_is(files: Callable[..., dict[str, str]], tmp_path: Path) -> None:
+def test_the_user_file_is_found(files: Callable[..., dict[str, str]], tmp_path: Path) -> None:
     environment = files(mine="[settings]\njobs = 1\n")
     other = tmp_path / "imq"
     other.mkdir()
@@ -170,21 +171,21 @@ def test_where_the_users_file_is(files: Callable[..., dict[str, str]], tmp_path:
     third.write_text("[settings]\njobs = 3\n")
 
     def jobs(file: str | None = None, **more: str) -> str:
-        return read_configuration({**environment, **more}, file).settings["jobs"]
+        return load_configuration({**environment, **more}, file).settings["jobs"]
 
     assert jobs() == "1"
     assert jobs(XDG_CONFIG_HOME="relative/is/ignored") == "1"
     assert jobs(XDG_CONFIG_HOME=str(tmp_path)) == "2"
     assert jobs(XDG_CONFIG_HOME=str(tmp_path), IMQ_CONFIG=str(third)) == "3"
     assert jobs(str(other / "config.toml"), IMQ_CONFIG=str(third)) == "2"
-    assert read_configuration({}) == Configuration()
-    assert read_configuration({**environment, "IMQ_CONFIG": "/dev/null"}) == Configuration()
+    assert load_configuration({}) == Configuration()
+    assert load_configuration({**environment, "IMQ_CONFIG": "/dev/null"}) == Configuration()
     for absent in ({"IMQ_CONFIG": str(tmp_path / "absent")}, {"IMQ_CONFIG": str(tmp_path)}):
         with pytest.raises(ImqError, match=r"cannot be read: (no such file|is a directory)"):
-            read_configuration(absent)
+            load_configuration(absent)
 
 
-def test_the_environment_and_the_command_line_are_above_it(
+def test_the_environment_and_the_command_line_override_the_file(
     files: Callable[..., dict[str, str]], tmp_path: Path
 ) -> None:
     library(tmp_path / "one")
@@ -207,12 +208,12 @@ def test_the_environment_and_the_command_line_are_above_it(
         assert session("set jobs").render("table") == "jobs = 4\n"
 
 
-def test_both_ways_of_naming_files_are_refused_together(files: Callable[..., dict[str, str]]) -> None:
+def test_config_and_no_config_are_mutually_exclusive(files: Callable[..., dict[str, str]]) -> None:
     run = Run(files(), "--config", "x", "--no-config", "images")
     assert (run.code, "--config and --no-config" in run.err.getvalue()) == (2, True)
 
 
-def test_a_broken_file_stops_no_help(files: Callable[..., dict[str, str]], tmp_path: Path) -> None:
+def test_help_works_with_a_broken_file(files: Callable[..., dict[str, str]], tmp_path: Path) -> None:
     environment = files(mine="jobs = \n")
     for words in (["--version"], ["--help"], ["help"], ["help configuration"], ["image", "ls", "--help"]):
         run = Run(environment, *words)
@@ -229,7 +230,7 @@ def test_a_broken_file_stops_no_help(files: Callable[..., dict[str, str]], tmp_p
 # Views
 
 
-def test_views_are_tables_that_may_name_each_other(files: Callable[..., dict[str, str]], tmp_path: Path) -> None:
+def test_views_may_refer_to_each_other(files: Callable[..., dict[str, str]], tmp_path: Path) -> None:
     library(tmp_path / "store")
     environment = files(
         mine='[views]\nTagged = "images where tag is known"\nlarge = "tagged where size > $least"\n'
@@ -256,43 +257,43 @@ def test_a_view_cannot_hide_a_table(files: Callable[..., dict[str, str]], tmp_pa
         imq.connect(environment=environment, root=tmp_path / "store")
 
 
-# What is wrong with it
+# Errors
 
 WRONG = {
-    "mirors = []": (1, 1, "there is no key 'mirors'", "mirors = …"),
-    '[registry.w]\nhost = "a:1"\nmirors = ["b:1"]': (3, 1, "there is no key 'mirors' in [registry.w]", "mirors = …"),
-    "jobs = 3": (1, 1, "there is no key 'jobs'", "jobs = …"),
+    "mirors = []": (1, 1, "unknown key 'mirors'", "mirors = …"),
+    '[registry.w]\nhost = "a:1"\nmirors = ["b:1"]': (3, 1, "unknown key 'mirors' in [registry.w]", "mirors = …"),
+    "jobs = 3": (1, 1, "unknown key 'jobs'", "jobs = …"),
     "[settings]\njobs = 0": (2, 8, 'jobs cannot be "0"', "jobs = 0"),
-    "[settings]\nverify = true": (2, 10, "settings.verify is to be what `set` takes", "verify = true"),
-    "[limits]\nretries = 'x'": (2, 11, "limits.retries is to be a whole number", "retries = 'x'"),
-    "[limits]\nretries = -1": (2, 11, "limits.retries is to be at least 0", "retries = -1"),
-    "[limits]\nread-timeout = '2 apples'": (2, 16, "limits.read-timeout is to be seconds", "read-timeout = '2 apples'"),
-    "[limits]\nread-timeout = inf": (2, 16, "limits.read-timeout is to be at least 1", "read-timeout = inf"),
-    "[registry.w]": (1, 11, "registry.w says no host", "[registry.w]"),
-    "registry.w.host = 'w'": (1, 19, "this is no registry's host", "registry.w.host = 'w'"),
-    "registry = { w = { host = 'http://a.b' } }": (1, 27, "a registry's host has no scheme", None),
-    "[registry.w]\nhost = 'a:1'\nmirrors = [\n  'b:1',\n  2,\n]": (3, 11, "registry.w.mirrors is to be a list", None),
-    "[registry.store]\nhost = 'a:1'": (1, 11, "no registry can be called 'store'", "[registry.store]"),
-    "[registry.'a b']\nhost = 'a:1'": (1, 12, "'a b' can be no registry's name", None),
-    "[registry.w]\nhost = 'a:1'\nkey = 'k'": (3, 1, "key needs certificate beside it", "key = …"),
-    "[registry.w]\nhost = 'a:1'\nuser = 'me'": (3, 1, "user needs password-file or", "user = …"),
-    "[registry.w]\nhost = 'a:1'\ncredentials-helper = 'x/y'": (3, 22, "a helper is named by", None),
+    "[settings]\nverify = true": (2, 10, "settings.verify must be a value of `set`", "verify = true"),
+    "[limits]\nretries = 'x'": (2, 11, "limits.retries must be an integer", "retries = 'x'"),
+    "[limits]\nretries = -1": (2, 11, "limits.retries must be from 0 to", "retries = -1"),
+    "[limits]\nread-timeout = '2 apples'": (2, 16, "limits.read-timeout must be seconds", "read-timeout = '2 apples'"),
+    "[limits]\nread-timeout = inf": (2, 16, "limits.read-timeout must be from 1 to", "read-timeout = inf"),
+    "[registry.w]": (1, 11, "registry.w has no host", "[registry.w]"),
+    "registry.w.host = 'w'": (1, 19, "invalid registry: expected HOST", "registry.w.host = 'w'"),
+    "registry = { w = { host = 'http://a.b' } }": (1, 27, "a registry host has no scheme", None),
+    "[registry.w]\nhost = 'a:1'\nmirrors = [\n  'b:1',\n  2,\n]": (3, 11, "registry.w.mirrors must be a list", None),
+    "[registry.store]\nhost = 'a:1'": (1, 11, "invalid registry name 'store'", "[registry.store]"),
+    "[registry.'a b']\nhost = 'a:1'": (1, 12, "invalid registry name 'a b'", None),
+    "[registry.w]\nhost = 'a:1'\nkey = 'k'": (3, 1, "key requires certificate", "key = …"),
+    "[registry.w]\nhost = 'a:1'\nuser = 'me'": (3, 1, "user requires password-file or", "user = …"),
+    "[registry.w]\nhost = 'a:1'\ncredentials-helper = 'x/y'": (3, 22, "invalid helper: expected NAME", None),
     "[registry.w]\nhost = 'a:1'\nca = 'c'\n[registry.v]\nhost = 'a:1'\nca = 'd'": (
-        4, 11, "another registry says other certificates or credentials for a:1", "[registry.v]",
+        4, 11, "another registry sets different certificates or credentials for a:1", "[registry.v]",
     ),
-    "[registry.w]\nhost = 'a:1'\n[registry.W]\nhost = 'b:1'": (3, 11, "no registry can be called 'W': another", None),
-    "views = 3": (1, 9, "views is a table: [views]", "views = 3"),
-    "registry = []": (1, 12, "registry is a table of tables", "registry = []"),
-    "insecure = ['a b']": (1, 12, "this is neither a host nor a range", "insecure = ['a b']"),
-    "root = 1979-05-27": (1, 8, "root is to be a path", "root = 1979-05-27"),
-    "source = ''": (1, 10, "source is to be a text", "source = ''"),
+    "[registry.w]\nhost = 'a:1'\n[registry.W]\nhost = 'b:1'": (3, 11, "invalid registry name 'W': another", None),
+    "views = 3": (1, 9, "views must be a table: [views]", "views = 3"),
+    "registry = []": (1, 12, "registry must be a table of tables", "registry = []"),
+    "insecure = ['a b']": (1, 12, "invalid host: expected a host or", "insecure = ['a b']"),
+    "root = 1979-05-27": (1, 8, "root must be a path", "root = 1979-05-27"),
+    "source = ''": (1, 10, "source must be a string", "source = ''"),
     "a = 1\na = 2": (2, 6, "cannot overwrite a value", "a = 2"),
     "[limits": (1, 8, "expected ']' at the end of a table declaration", "[limits"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("text", WRONG)
-def test_mistakes_are_told_with_their_place(text: str) -> None:
+def test_errors_have_line_and_column(text: str) -> None:
     line, column, said, excerpt = WRONG[text]
     with pytest.raises(ImqError) as caught:
         read(text)
@@ -306,12 +307,12 @@ def test_mistakes_are_told_with_their_place(text: str) -> None:
         assert caret.index("^") == column - 1
 
 
-def test_the_nearest_key_is_named() -> None:
+def test_an_unknown_key_has_a_suggestion() -> None:
     for text, hint in (
         ("rot = 'x'", 'did you mean "root"?'),
         ("[registry.w]\nhots = 'a:1'", 'did you mean "host"?'),
-        ("jobs = 1", "there is one in [settings]"),
-        ("[limits]\nmirrors = []", "there is one in [registry]"),
+        ("jobs = 1", "this key exists in [settings]"),
+        ("[limits]\nmirrors = []", "this key exists in [registry]"),
     ):
         with pytest.raises(ImqError) as caught:
             read(text)
@@ -337,19 +338,19 @@ def test_secrets_are_refused_and_not_shown(text: str) -> None:
     assert "line" in caught.value.message
 
 
-def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
+def test_a_file_that_is_too_large_or_not_utf8_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_bytes(b"root = 'a'\nsource = '\xff'\n")
-    with pytest.raises(ImqError, match=r"c.toml, line 2: this is no UTF-8"):
-        read_configuration({}, str(path))
+    with pytest.raises(ImqError, match=r"c.toml, line 2: invalid UTF-8"):
+        load_configuration({}, str(path))
     path.write_bytes(b"#" * (1 << 20) + b"#")
-    with pytest.raises(ImqError, match="has more than 1048576 bytes"):
-        read_configuration({}, str(path))
+    with pytest.raises(ImqError, match="is larger than 1048576 bytes"):
+        load_configuration({}, str(path))
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, len(WHOLE)), st.integers(0, 12), st.text(alphabet="[]{}=\"'.\n# ,a0-\\", max_size=6))
-def test_whatever_is_written_is_read_or_refused_with_its_place(start: int, cut: int, put: str) -> None:
+def test_any_text_is_parsed_or_is_an_error_with_a_position(start: int, cut: int, put: str) -> None:
     text = WHOLE[:start] + put + WHOLE[start + cut :]
     try:
         found: Configuration | None = read(text)

@@ -6,8 +6,8 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from imq.engine.catalog.json_values import to_json_value
 from imq.engine.configuration.configuration import Configuration
-from imq.engine.render.values import to_json_value
 from imq.engine.result import RowSet
 from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
