@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 def outcome_rows(results: Sequence[Outcome], output: ast.Output, form: str) -> RowSet:
     """Return outcomes as rows for an output format: those for programs get all columns, others those with values."""
-    from imq.engine.render.formats import form_named
+    from imq.engine.render.formats import get_format
 
     rows = [result.row() for result in results]
-    every = output.template is not None or form_named(output.form or form).whole
+    every = output.template is not None or get_format(output.form or form).shows_all_fields
     kept = [
         (place, field)
         for place, field in enumerate(OUTCOMES.fields)
