@@ -24,7 +24,7 @@ from imq.engine.catalog.clauses import CLAUSES
 from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
 from imq.engine.catalog.predicates import PREDICATES
 from imq.engine.catalog.settings import SETTINGS
-from imq.engine.catalog.tables import ELSEWHERE, TABLES
+from imq.engine.catalog.tables import TABLES, UNAVAILABLE_TABLES
 from imq.engine.render.formats import FORMATS
 from imq.grammar._lalr_tables import WORDS
 from imq.grammar.errors import ImqError
@@ -159,7 +159,7 @@ def _command(command: Command) -> str:
 
 
 def _compiled(line: str) -> str:
-    words = {*(word for word in WORDS if word.isalpha()), *TABLES, *ELSEWHERE, "union", "except", "intersect"}
+    words = {*(word for word in WORDS if word.isalpha()), *TABLES, *UNAVAILABLE_TABLES, "union", "except", "intersect"}
     found = docker_line(line.split(), words)
     assert found is not None, line
     assert found.command is not None, line
@@ -244,7 +244,7 @@ def manual() -> str:
         ".SH CONDITIONS",
         *_entries((f"{phrase.words} {phrase.parameter}".strip(), phrase.doc) for phrase in PREDICATES.values()),
         ".SH FUNCTIONS",
-        *_entries((one.name, one.doc) for one in FUNCTIONS.values() if not one.inner),
+        *_entries((one.name, one.doc) for one in FUNCTIONS.values() if not one.is_internal),
         *_entries((one.name, one.doc) for one in AGGREGATES.values()),
         ".SH OUTPUT FORMS",
         *_entries((form.name, form.doc) for form in FORMATS.values()),

@@ -197,14 +197,14 @@ def _parameters(function: Function) -> list[str]:
 
 def _function(one: Function | Aggregate, name: str) -> str:
     if not isinstance(one, Function):
-        default = " = ..." if one.bare else ""
+        default = " = ..." if one.is_argument_optional else ""
         return _def(name, [f"value: Value{default}", "/", "*", "distinct: bool = ..."], "Expression", f"{one.doc}.")
     said = _parameters(one)
-    required = len(said) - one.optional
+    required = len(said) - one.optional_count
     parameters = [f"{word}: Value{'' if at < required else ' = ...'}" for at, word in enumerate(said)]
     if parameters:
         parameters.append("/")
-    if one.repeats:
+    if one.is_variadic:
         parameters.append("*more: Value")
     return _def(name, parameters, "Expression", f"{one.doc}.")
 
@@ -266,7 +266,7 @@ def reference() -> str:
             ((_code(p.words), p.parameter, p.doc, _code(f"images where {p.example}")) for p in PREDICATES.values()),
         ),
         "## Functions\n",
-        _table(("", "gives", "is"), (_function_row(one) for one in FUNCTIONS.values() if not one.inner)),
+        _table(("", "gives", "is"), (_function_row(one) for one in FUNCTIONS.values() if not one.is_internal)),
         "Of the rows of a group, or of all:\n",
         _table(
             ("", "gives", "is"),
@@ -283,7 +283,7 @@ def reference() -> str:
                 (
                     _code(s.name),
                     " ".join(map(_code, s.choices))
-                    or ("a size" if s.size else "a duration" if s.duration else "a number"),
+                    or ("a size" if s.is_size else "a duration" if s.is_duration else "a number"),
                     s.default,
                     s.doc,
                 )
@@ -344,9 +344,9 @@ def _verb_section(verb: Verb) -> str:
 
 def _function_row(one: Function) -> tuple[str, str, str]:
     said = _parameters(one)
-    required = len(said) - one.optional
+    required = len(said) - one.optional_count
     shown = ", ".join(said[:required]) + "".join(f"[, {word}]" for word in said[required:])
-    return _code(f"{one.name}({shown}{', …' if one.repeats else ''})"), _gives(one, "what its value is"), one.doc
+    return _code(f"{one.name}({shown}{', …' if one.is_variadic else ''})"), _gives(one, "what its value is"), one.doc
 
 
 def _gives(one: Function | Aggregate, alike: str) -> str:

@@ -151,7 +151,7 @@ class Expression(Written):
         from imq.engine.catalog.tables import TABLES, DataType
 
         name = self.node.path[0] if isinstance(self.node, ast.Field) else ""
-        fields = (table.find(name) for table in TABLES.values())
+        fields = (table.find_field(name) for table in TABLES.values())
         return any(field is not None and field.type is DataType.MAP for field in fields)
 
     def _compared(self, operator: str, other: Value) -> Expression:

@@ -81,7 +81,7 @@ ERRORS: dict[str, type[errors.ImqError]] = {
 def functions() -> dict[str, Function | Aggregate]:
     """Return the functions that statements have a use for, by their Python names."""
     found: dict[str, Function | Aggregate] = {python_name(name): one for name, one in AGGREGATES.items()}
-    return {python_name(name): one for name, one in FUNCTIONS.items() if not one.inner} | found
+    return {python_name(name): one for name, one in FUNCTIONS.items() if not one.is_internal} | found
 
 
 def phrases() -> dict[str, Predicate]:

@@ -167,10 +167,10 @@ class Cli:
         start = first_word(arguments)
         if start == len(arguments) or arguments[start] not in _DOCKER:
             return None
-        from imq.engine.catalog.tables import ELSEWHERE, TABLES
+        from imq.engine.catalog.tables import TABLES, UNAVAILABLE_TABLES
         from imq.grammar._lalr_tables import WORDS
 
-        words = {*(word for word in WORDS if word.isalpha()), *TABLES, *ELSEWHERE, *_SETS}
+        words = {*(word for word in WORDS if word.isalpha()), *TABLES, *UNAVAILABLE_TABLES, *_SETS}
         if arguments[start] not in _GROUPS and any(word in words for word in arguments[start + 1 : start + 2]):
             return None  # `images where …`: what most questions begin with is told without loading more
         from imq.docker.run import run

@@ -179,7 +179,7 @@ def _manifest_size(desk: Desk, outcome: Outcome) -> int | None:
     """Return the bytes of the manifest that was pushed, None when the store has another one."""
     digest = (outcome.note or "").removeprefix("digest: ")
     try:
-        return len(desk.session.store.read(Digest(digest)))
+        return len(desk.session.store.read_document(Digest(digest)))
     except ImqError:
         return None
 

@@ -235,7 +235,7 @@ def _values(session: Session, wanted: Wanted) -> tuple[str, ...]:
 
     table = session.sources.native(wanted.table)
     named, _, key = wanted.field.partition(".")
-    field = table.find(named) if table is not None else None
+    field = table.find_field(named) if table is not None else None
     if table is None or field is None or field.level is not None:
         return ()
     texts = (DataType.TEXT, DataType.REFERENCE, DataType.REPOSITORY, DataType.TAG, DataType.VERSION, DataType.PLATFORM)

@@ -68,8 +68,8 @@ def _made(sources: Sequence[Reference], text: str, context: PlanContext) -> list
     from imq.engine.result import Column
 
     table = TABLES["images"]
-    fields = [table.field(name) for name in _FIELDS]
-    shown = tuple(Column(field.name, field.heading, field.type, field) for field in fields)
+    fields = [table.get_field(name) for name in _FIELDS]
+    shown = tuple(Column(field.name, field.column_title, field.type, field) for field in fields)
     template = Template.parse(text)
     manner = DisplayOptions(context.scope.now, context.scope.zone)
     names = []

@@ -49,8 +49,8 @@ class Export(FileAction):
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
         """Unpack the image beside the path, then move it there. After an error the path is as it was."""
-        from imq.engine.store.atomic_files import ELSEWHERE, told
-        from imq.engine.store.measure import blame
+        from imq.engine.store.atomic_files import FREE_OUTPUT_SPACE, store_errors
+        from imq.engine.store.measure import find_corruption
 
         store = context.store
         layers = _layers(store, self, partial(weighed, context.progress, label_transfer("export", self.path)))
@@ -59,23 +59,23 @@ class Export(FileAction):
             if self.compression is not None:
                 yield _write_archive(layers, self, self.compression, size)
                 return
-            with told(f"write {self.path}", os.path.dirname(self.path), size, ELSEWHERE):
+            with store_errors(f"write {self.path}", os.path.dirname(self.path), size, FREE_OUTPUT_SPACE):
                 outcome = _write_folder(layers, self)
             yield outcome
         except (DigestMismatch, Malformed) as problem:
-            raise blame(store, [layer.digest for layer in layers], problem) from None
+            raise find_corruption(store, [layer.digest for layer in layers], problem) from None
 
 
 def _write_folder(layers: list[StackedLayer], action: Export) -> Outcome:
     from imq.engine.layers.unpack import remove_tree, unpack_layers
-    from imq.engine.store.atomic_files import sync_all
+    from imq.engine.store.atomic_files import sync_file_system
     from imq.engine.store.directory import Directory
 
     with made_folders(os.path.dirname(action.path)):
         part = private_path(action.path)
         unpacked = unpack_layers(layers, part)
         try:
-            sync_all(Directory.open(part))
+            sync_file_system(Directory.open(part))
             _put_folder(part, action)
         except BaseException:
             if os.path.isdir(part):
@@ -112,7 +112,7 @@ def _content_size(store: Store, action: Export) -> int | None:
 
 def _layers(store: Store, action: Export, watch: Callable[[int], Callable[[int], None]]) -> list[StackedLayer]:
     from imq.engine.layers.layer_stack import StackedLayer
-    from imq.engine.store.layout import unknown_type
+    from imq.engine.store.layout import unknown_layer_type
 
     rows = store.index.connection.execute(
         "SELECT digest, diff_id, download_size, media_type FROM layer"
@@ -123,7 +123,7 @@ def _layers(store: Store, action: Export, watch: Callable[[int], Callable[[int],
     moved = watch(sum(size for _, _, size, _ in rows))
     for digest, diff_id, size, media_type in rows:
         if not media_types.is_layer(media_type):
-            raise unknown_type(Descriptor(media_type, Digest(digest), size))
+            raise unknown_layer_type(Descriptor(media_type, Digest(digest), size))
         blob = Digest(digest)
         layers.append(StackedLayer(blob, Digest(diff_id), None, partial(_opened, store, blob, moved)))
     return layers
@@ -135,7 +135,7 @@ def _opened(store: Store, digest: Digest, moved: Callable[[int], None]) -> Watch
 
 def _put_folder(part: str, action: Export) -> None:
     """Move the whole folder to its place: over nothing, an empty folder, or (with `force`) what was planned to go."""
-    from imq.engine.store.atomic_files import sync_folder
+    from imq.engine.store.atomic_files import sync_directory
 
     path, kind = action.path, kind_of_output(action.path)
     if kind == "stream" or (kind and kind != action.existing and not action.force):
@@ -146,7 +146,7 @@ def _put_folder(part: str, action: Export) -> None:
         os.rename(part, path)  # fails when there is a folder that has something in it
     else:
         rename_without_replacing(part, path)
-    sync_folder(os.path.dirname(path))
+    sync_directory(os.path.dirname(path))
 
 
 def _replace(part: str, path: str) -> None:
@@ -204,7 +204,7 @@ def _export(act: ast.Act, output: Output, context: PlanContext, *, keeps: bool) 
             span=act.span,
             hints=('a place for each: export images where … to "{{.Tag}}"',),
         )
-    if not context.store.index.shows(images[0][0]):
+    if not context.store.index.has_image(images[0][0]):
         raise StatementError(
             f"{found[0].name or images[0][0].short} is no container image, so there is nothing to unpack",
             code="not-an-image",

@@ -47,17 +47,17 @@ class Import(Record):
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
         """Store the image, and give it its name."""
-        with context.store.ingest() as ingest:
+        with context.store.start_ingest() as ingest:
             size = os.path.getsize(self.path) if os.path.isfile(self.path) else 0
             moved = weighed(context.progress, label_transfer("import", self.path), size)
             descriptor, id_ = _make_image(ingest, self, context.clock(), moved)
             ingest.sync()
-            with context.store.change(ingest.contents) as transaction:
+            with context.store.start_transaction(ingest.measures) as transaction:
                 if self.name is not None:
-                    transaction.name(self.name, descriptor, None, context.clock())
+                    transaction.set_name(self.name, descriptor, None, context.clock())
                 else:
-                    transaction.keep(descriptor, context.clock())
-        total = sum(content.size for content in ingest.contents)
+                    transaction.add_unnamed(descriptor, context.clock())
+        total = sum(content.size for content in ingest.measures)
         yield Outcome("import", str(self.name) if self.name else "<none>", id_, total)
 
 
@@ -69,22 +69,22 @@ def _make_image(ingest: Ingest, action: Import, now: int, moved: Callable[[int],
     from imq.engine.layers.compression import decompress, detect_compression
     from imq.engine.layers.pack import pack_tree
     from imq.engine.layers.rooted_fs import MAX_DEPTH
-    from imq.engine.store.image_builder import make_image
+    from imq.engine.store.image_builder import build_image
 
     runtime: dict[str, Any] = {}
     apply_instructions(runtime, action.changes)
     if os.path.isdir(action.path):
-        layer = ingest.adopt(_watched(pack_tree(action.path, max_depth=MAX_DEPTH), moved), "", repack="gzip")
+        layer = ingest.import_layer(_watched(pack_tree(action.path, max_depth=MAX_DEPTH), moved), "", recompress="gzip")
     else:
         with Watched(_opened(action.path), moved) as source:
             head = source.read(_PIECE)
             packed = detect_compression(head)
             if packed in media_types.LAYER_TYPES and packed:
-                layer = ingest.adopt(_pieces(head, source), packed, on_entry=_check_depth)
+                layer = ingest.import_layer(_pieces(head, source), packed, on_entry=_check_depth)
             else:
                 plain = decompress(packed, _pieces(head, source)) if packed else _pieces(head, source)
-                layer = ingest.adopt(plain, "", repack="gzip", on_entry=_check_depth)
-    return make_image(ingest, layer, runtime, action.platform, now, action.message)
+                layer = ingest.import_layer(plain, "", recompress="gzip", on_entry=_check_depth)
+    return build_image(ingest, layer, runtime, action.platform, now, action.message)
 
 
 def _check_depth(entry: TarEntry) -> None:
@@ -106,9 +106,9 @@ def _watched(pieces: Iterable[bytes | memoryview], moved: Callable[[int], None])
 def _opened(path: str) -> BinaryIO:
     if path == "-":
         return os.fdopen(os.dup(0), "rb")
-    from imq.engine.store.atomic_files import told
+    from imq.engine.store.atomic_files import store_errors
 
-    with told(f"read {path}"):
+    with store_errors(f"read {path}"):
         try:
             return open(path, "rb")
         except FileNotFoundError:

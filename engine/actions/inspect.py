@@ -11,7 +11,7 @@ from imq.engine.oci.reference import Reference
 from imq.engine.oci.timestamp import write_time
 from imq.engine.render.docker_inspect import build_image_document
 from imq.engine.result import Documents, exit_code_of
-from imq.engine.store.unindexed import unshown
+from imq.engine.store.unindexed import list_unindexed
 from imq.grammar.record import TYPE_CHECKING
 
 from .operands import resolve_targets
@@ -29,7 +29,7 @@ def _inspect(act: ast.Act, context: PlanContext) -> Documents:
     problems = tuple(
         problem
         for root in dict.fromkeys(root for root, _ in wanted)
-        for problem in context.store.measure(jobs=2, root=root)
+        for problem in context.store.measure_layers(jobs=2, root=root)
     )
     documents = tuple(_document(root, id_, context) for root, id_ in wanted)
     return Documents(documents, act.output, errors=problems, exit_code=exit_code_of(problems))
@@ -37,8 +37,8 @@ def _inspect(act: ast.Act, context: PlanContext) -> Documents:
 
 def _artifact(root: Digest, context: PlanContext) -> dict[str, Any]:
     """Return what is known of an artifact, in the words of its manifest and docker's."""
-    entries = [entry for entry in unshown(context.store) if entry.descriptor.digest == root]
-    content = context.store.read(root)
+    entries = [entry for entry in list_unindexed(context.store) if entry.descriptor.digest == root]
+    content = context.store.read_document(root)
     manifest = read_manifest(content)
     names = [entry.name for entry in entries if entry.name is not None]
     known = [
@@ -68,7 +68,7 @@ def _artifact(root: Digest, context: PlanContext) -> dict[str, Any]:
 
 def _platforms(root: Digest, context: PlanContext) -> dict[str, Any] | None:
     """Return what an index names: the platforms that are here, and those that are not; None for an image alone."""
-    content = context.store.read(root)
+    content = context.store.read_document(root)
     index = read_manifest(content)
     if not isinstance(index, Index):
         return None
@@ -95,7 +95,7 @@ def _document(root: Digest, id_: str, context: PlanContext) -> dict[str, Any]:
     if row is None:
         return _artifact(root, context)
     key, manifest, size, download_size, media_type, annotations = row
-    config = Config.read(store.read(Digest(id_)), f"the config {id_}").document
+    config = Config.read(store.read_document(Digest(id_)), f"the config {id_}").document
     names = connection.execute(
         "SELECT DISTINCT name, repository, tag, coalesce(digest || ' ', '') || coalesce(other_digests, ''), set_at"
         " FROM entry WHERE image = ? ORDER BY name",
@@ -116,7 +116,7 @@ def _document(root: Digest, id_: str, context: PlanContext) -> dict[str, Any]:
         },
     )
     document |= {
-        "Descriptor": Descriptor(media_type, Digest(manifest), len(store.read(Digest(manifest)))).document(),
+        "Descriptor": Descriptor(media_type, Digest(manifest), len(store.read_document(Digest(manifest)))).document(),
         "DownloadSize": download_size,
         "Annotations": json.loads(annotations),
     }

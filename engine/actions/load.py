@@ -36,19 +36,19 @@ class Load(Record):
         """Store the images, then name all of them in one transaction."""
         from imq.engine.store.load import load  # tarfile
 
-        with context.store.ingest() as ingest:
+        with context.store.start_ingest() as ingest:
             watch = partial(weighed, context.progress, label_transfer("load", self.path))
             images = load(self.path, ingest, watch)
             ingest.sync()
-            with context.store.change(ingest.contents) as transaction:
+            with context.store.start_transaction(ingest.measures) as transaction:
                 for image in images:
                     descriptor = image.descriptor
-                    if image.held:
-                        descriptor, _ = transaction.hold(descriptor, image.held)
+                    if image.manifests:
+                        descriptor, _ = transaction.hold(descriptor, image.manifests)
                     for name in image.names:
-                        transaction.name(name, descriptor, None, context.clock())
+                        transaction.set_name(name, descriptor, None, context.clock())
                     if not image.names:
-                        transaction.keep(descriptor, context.clock())
+                        transaction.add_unnamed(descriptor, context.clock())
         for image in images:
             for warning in _config_problems(context.store, image.id):
                 context.progress.warn(warning)
@@ -61,7 +61,7 @@ class Load(Record):
 def _config_problems(store: Store, config: Digest) -> tuple[str, ...]:
     """Return what other tools reject in a config; nothing for a blob that is no config."""
     try:
-        return Config.read(store.read(config), f"the config {config.short}").problems
+        return Config.read(store.read_document(config), f"the config {config.short}").problems
     except ImqError:
         return ()
 

@@ -84,9 +84,9 @@ def _find_target(text: str, context: PlanContext) -> Target:
     try:
         image = context.store.find(text)
     except NotFound:
-        from imq.engine.store.unindexed import find_unshown
+        from imq.engine.store.unindexed import find_unindexed
 
-        entry = find_unshown(context.store, text)
+        entry = find_unindexed(context.store, text)
         if entry is None:
             raise
         root = entry.descriptor.digest

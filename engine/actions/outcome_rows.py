@@ -31,7 +31,7 @@ def outcome_rows(results: Sequence[Outcome], output: ast.Output, form: str) -> R
     if errors:  # some items failed; when all did, what they needed decides
         code = 1 if len(errors) < len(results) else exit_code_of(errors)
     return RowSet(
-        tuple(Column(field.name, field.heading, field.type, field) for _, field in kept),
+        tuple(Column(field.name, field.column_title, field.type, field) for _, field in kept),
         [tuple(row[place] for place, _ in kept) for row in rows],
         output,
         OUTCOMES,

@@ -60,11 +60,11 @@ def open_output_file(action: FileAction, size: int | None) -> Iterator[OutputFil
     a file that was created after the action was planned.
     """
     from imq.engine.atomic_writer import made_folders, open_output
-    from imq.engine.store.atomic_files import ELSEWHERE, told
+    from imq.engine.store.atomic_files import FREE_OUTPUT_SPACE, store_errors
 
     folder = os.path.dirname(os.path.realpath(action.path))
     replace = action.force or action.existing == "file"
-    with told(f"write {action.path}", folder, size, ELSEWHERE):
+    with store_errors(f"write {action.path}", folder, size, FREE_OUTPUT_SPACE):
         try:
             with made_folders(folder), open_output(action.path, replace=replace) as target:
                 yield target

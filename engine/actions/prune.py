@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imq.engine.sources.action import Outcome
 from imq.engine.sources.store.source import NAME as STORE
-from imq.engine.store.unindexed import unshown
+from imq.engine.store.unindexed import list_unindexed
 from imq.grammar import ast
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -28,17 +28,17 @@ class CollectGarbage(Record):
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
         """Remove the blobs. Raises the error of an image that cannot be read, which may need any of them."""
-        with context.store.change() as transaction:
-            transaction.thorough = True
-        if transaction.withheld is not None:
-            raise transaction.withheld
-        freed = transaction.freed
+        with context.store.start_transaction() as transaction:
+            transaction.collects_all = True
+        if transaction.collection_error is not None:
+            raise transaction.collection_error
+        freed = transaction.collected
         count = len(freed.blobs)
         yield Outcome(
             "collect",
             f"{count} blob{'' if count == 1 else 's'} that no image reaches",
-            size=freed.size + freed.begun,
-            note="with what was left of downloads that broke off" if freed.begun else None,
+            size=freed.size + freed.partial_bytes,
+            note="with what was left of downloads that broke off" if freed.partial_bytes else None,
         )
 
 
@@ -79,8 +79,8 @@ def _plan_prune(act: ast.Act, context: PlanContext) -> list[Action]:
         return plan_removals(resolve_targets(_expand_prune(act), context), context, force=True)
     context.store.check_collectable()
     wanted = resolve_targets(_expand_prune(act), context)
-    unread = context.store.index.unreadable()
-    for entry in unshown(context.store):
+    unread = context.store.index.find_unreadable_roots()
+    for entry in list_unindexed(context.store):
         if entry.descriptor.digest in unread:
             continue
         if entry.name is None or entry.name.tag is None:

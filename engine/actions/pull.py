@@ -35,14 +35,14 @@ class Pull(Record):
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
         """Fetch the image, then give it its name in one transaction of the store."""
         client = context.image_reader()
-        with context.store.ingest(lazily=context.lazily) as ingest:
+        with context.store.start_ingest(measure_later=context.lazily) as ingest:
             pulled = self._pull(context, client, ingest)
             ingest.sync()
-            with context.store.change(ingest.contents) as transaction:
+            with context.store.start_transaction(ingest.measures) as transaction:
                 manifest, grown = pulled.manifest, False
                 if pulled.keeps:
                     manifest, grown = transaction.hold(manifest, pulled.held)
-                set_name = transaction.name if self.reference.tag is not None else transaction.name_by_digest
+                set_name = transaction.set_name if self.reference.tag is not None else transaction.set_digest_name
                 is_new = set_name(self.reference, manifest, pulled.digest, context.clock())
         for warning in (*pulled.warnings, *context.take_mirror_warnings()):
             context.progress.warn(warning)
@@ -58,7 +58,7 @@ class Pull(Record):
         if self.every or len(self.platforms) > 1:
             return pull_index(client, self.reference, self.platforms, ingest, context.progress, jobs=context.jobs)
         platform = self.platforms[0] if self.platforms else None
-        kept = context.store.root_of(self.reference)
+        kept = context.store.find_root(self.reference)
         return pull(client, self.reference, platform, ingest, context.progress, jobs=context.jobs, kept=kept)
 
 

@@ -64,10 +64,10 @@ class Push(RegistryWrite):
         from imq.engine.sources.registry.copy import describe_skipped_layers
 
         store = context.store
-        content = store.read(self.root)
+        content = store.read_document(self.root)
         document = read_manifest(content)
         top = Descriptor(document.media_type, self.root, len(content))
-        selection = Selection(self.reference, store.read, lambda config: store.read(config.digest))
+        selection = Selection(self.reference, store.read_document, lambda config: store.read_document(config.digest))
         selected = selection.of(top, self.platforms)
         rewritten = {selected.descriptor.digest: selected.content} if selected.content is not None else {}
         is_whole = selected.descriptor.digest == self.root
@@ -79,7 +79,7 @@ class Push(RegistryWrite):
                 _PushContent(store, rewritten),
                 context.progress,
                 jobs=context.jobs,
-                absent=store.absent(self.root) if is_whole and isinstance(document, Index) else {},
+                absent=store.list_absent_manifests(self.root) if is_whole and isinstance(document, Index) else {},
             )
         except (RegistryError, DigestMismatch) as error:  # a rejection may be due to a damaged blob of the store
             if isinstance(error, RegistryError) and error.status not in _REJECTED_CONTENT:
@@ -87,21 +87,21 @@ class Push(RegistryWrite):
             raise self._find_damage(store, error) from None
         for warning in selected.warnings:
             context.progress.warn(warning)
-        with store.change() as transaction:
-            entry = transaction.named(self.reference)
+        with store.start_transaction() as transaction:
+            entry = transaction.find_entry(self.reference)
             if entry is not None and entry.descriptor.digest == self.root:
                 set_at = entry.set_at or context.clock()
-                transaction.name(self.reference, entry.descriptor, pushed.manifest.digest, set_at)
+                transaction.set_name(self.reference, entry.descriptor, pushed.manifest.digest, set_at)
         skipped = [describe_skipped_layers(pushed.skipped)] if pushed.skipped else []
         note = "; ".join([f"digest: {pushed.manifest.digest}", *skipped, *selected.warnings])
         yield Outcome("push", str(self.reference), self.id, pushed.sent, note=note)
 
     def _find_damage(self, store: Store, error: ImqError) -> ImqError:
         """Return the error of the damaged blob of the image, if there is one; else `error`."""
-        from imq.engine.store.measure import blame
+        from imq.engine.store.measure import find_corruption
 
         rows = store.index.connection.execute("SELECT digest FROM reach WHERE root = ?", (self.root,))
-        found = blame(store, [Digest(digest) for (digest,) in rows], error)
+        found = find_corruption(store, [Digest(digest) for (digest,) in rows], error)
         if found is not error:
             again = f"verify {self.id.short} repair fetches it again where the image came from, and so does a pull"
             found.hints = (again, "nothing of it is named in the registry yet: push again then")
@@ -118,7 +118,7 @@ class _PushContent:
 
     def read(self, digest: Digest) -> bytes:
         """Return a document."""
-        return self._rewritten[digest] if digest in self._rewritten else self._store.read(digest)
+        return self._rewritten[digest] if digest in self._rewritten else self._store.read_document(digest)
 
 
 def _plan_push(act: ast.Act, context: PlanContext) -> list[Action]:

@@ -26,8 +26,8 @@ class Reindex(Record):
         """Derive the index, then measure all layers."""
         store = context.store
         store.reindex()
-        report = counted(context.progress, "unpack", len(store.unmeasured()))
-        problems = store.measure(context.jobs, report=report)
+        report = counted(context.progress, "unpack", len(store.list_unmeasured_layers()))
+        problems = store.measure_layers(context.jobs, on_progress=report)
         count = store.index.connection.execute("SELECT count(*) FROM image").fetchone()[0]
         yield self.describe().replace(note=f"{count} images")
         for problem in problems:

@@ -8,7 +8,7 @@ from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import read_name
 from imq.engine.sources.action import Failed, Outcome, Skip, StoreAction
 from imq.engine.sources.action_options import get_option
-from imq.engine.store.unindexed import unshown
+from imq.engine.store.unindexed import list_unindexed
 from imq.grammar import ast
 from imq.grammar.errors import Conflict, ImqError, NotFound, StatementError, listed
 from imq.grammar.record import TYPE_CHECKING
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from imq.engine.sources.action import Action, PlanContext
-    from imq.engine.store.transaction import Change
+    from imq.engine.store.transaction import Transaction
 
 
 class Remove(StoreAction):
@@ -36,9 +36,9 @@ class Remove(StoreAction):
         """Return the names with the image and the size."""
         return Outcome("remove", ", ".join(self.names) or "<none>", self.id, self.frees)
 
-    def apply(self, transaction: Change, _now: int) -> Outcome:
+    def apply(self, transaction: Transaction, _now: int) -> Outcome:
         """Remove the entries of the image, unless its names have changed."""
-        entries = list(transaction.of(self.root))
+        entries = list(transaction.entries_of(self.root))
         if {str(entry.name) for entry in entries if entry.name} != set(self.names) or not entries:
             raise has_changed(", ".join(self.names) or self.id.short)
         for entry in entries:
@@ -64,9 +64,9 @@ class DropPlatform(StoreAction):
         """Return the names with the platform and those that stay."""
         return Outcome("drop", self.name, self.id, self.frees, note=f"{self.platform}; kept: {listed(self.others)}")
 
-    def apply(self, transaction: Change, _now: int) -> Outcome:
+    def apply(self, transaction: Transaction, _now: int) -> Outcome:
         """Remove the image, unless the index no longer holds it."""
-        if not transaction.let_go(self.root, self.manifest):
+        if not transaction.release(self.root, self.manifest):
             raise has_changed(self.name)
         return self.describe()
 
@@ -149,7 +149,7 @@ def _frees_of(root: Digest, going: list[Digest], staying: list[Digest], context:
     import json
 
     connection = context.store.index.connection
-    if context.store.index.hiding_blobs():
+    if context.store.index.find_incomplete_roots():
         return dict.fromkeys(going, 0)
     blobs = {manifest: _blobs_of(manifest, context) for manifest in (*going, *staying)}
     needed = {digest for manifest in staying for digest in blobs[manifest]}
@@ -167,7 +167,7 @@ def _frees_of(root: Digest, going: list[Digest], staying: list[Digest], context:
 
 def _blobs_of(manifest: Digest, context: PlanContext) -> dict[Digest, int]:
     """Return the blobs of one image that is here, with their bytes."""
-    content = context.store.read(manifest)
+    content = context.store.read_document(manifest)
     document = read_manifest(content)
     assert isinstance(document, Manifest)
     return {manifest: len(content)} | {blob.digest: blob.size for blob in (document.config, *document.layers)}
@@ -279,7 +279,7 @@ def _all_names(context: PlanContext, roots: set[Digest]) -> dict[Digest, list[st
         if root in names:
             names[root].append(name)
     if not all(names.values()):
-        for entry in unshown(context.store):
+        for entry in list_unindexed(context.store):
             have = names.get(entry.descriptor.digest)
             if entry.name is not None and have is not None and str(entry.name) not in have:
                 have.append(str(entry.name))
@@ -301,7 +301,7 @@ def _frees(context: PlanContext, roots: list[Digest]) -> dict[Digest, int]:
     A blob that several of them share goes with the last. While another image cannot be read, no blob goes.
     """
     connection = context.store.index.connection
-    if context.store.index.hiding_blobs().keys() - set(roots):
+    if context.store.index.find_incomplete_roots().keys() - set(roots):
         return dict.fromkeys(roots, 0)
     connection.execute("CREATE TEMP TABLE IF NOT EXISTS doomed (root TEXT PRIMARY KEY, place INTEGER) WITHOUT ROWID")
     connection.execute("DELETE FROM temp.doomed")

@@ -75,7 +75,7 @@ def _archive(output: Output, act: ast.Act, context: PlanContext, *, keeps: bool)
     images: dict[Digest, list[str]] = {}
     for target in output.targets:
         images.setdefault(target.root, []).extend([target.name] if target.name else [])
-    for root in images.keys() & context.store.index.unreadable():
+    for root in images.keys() & context.store.index.find_unreadable_roots():
         raise unreadable_image(", ".join(images[Digest(root)]) or Digest(root).short)
     contents = tuple((root, tuple(dict.fromkeys(names))) for root, names in images.items())
     force = get_option(act, "force") is not None

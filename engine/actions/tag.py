@@ -17,7 +17,7 @@ from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
     from imq.engine.sources.action import Action, PlanContext
-    from imq.engine.store.transaction import Change
+    from imq.engine.store.transaction import Transaction
 
 
 class Tag(StoreAction):
@@ -33,20 +33,20 @@ class Tag(StoreAction):
         note = f"moves from {self.moves_from.short}" if self.moves_from else None
         return Outcome("tag", str(self.name), self.id, note=note)
 
-    def apply(self, transaction: Change, now: int) -> Outcome:
+    def apply(self, transaction: Transaction, now: int) -> Outcome:
         """Give the name, unless it is that of yet another image now, or the image is gone."""
-        holder = transaction.named(self.name)
+        holder = transaction.find_entry(self.name)
         if (
             holder is not None
             and holder.descriptor.digest != self.root
-            and not transaction.means(holder, self.moves_from)
+            and not transaction.refers_to(holder, self.moves_from)
         ):
             raise has_changed(str(self.name))
-        source = next(iter(transaction.of(self.root)), None)
+        source = next(iter(transaction.entries_of(self.root)), None)
         if source is None:
             raise has_changed(self.id.short)
         same_repository = source.name is not None and source.name.canonical_name == self.name.canonical_name
-        is_new = transaction.name(self.name, source.descriptor, source.digest if same_repository else None, now)
+        is_new = transaction.set_name(self.name, source.descriptor, source.digest if same_repository else None, now)
         note = f"moved from {self.moves_from.short}" if self.moves_from else None
         return Outcome("tag", str(self.name), self.id, note=note if is_new else "it had the name already")
 

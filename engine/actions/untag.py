@@ -12,7 +12,7 @@ from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
     from imq.engine.sources.action import Action, PlanContext
-    from imq.engine.store.transaction import Change
+    from imq.engine.store.transaction import Transaction
     from imq.grammar import ast
 
 
@@ -27,9 +27,9 @@ class Untag(StoreAction):
         """Return the name with the image."""
         return Outcome("untag", self.name, self.id)
 
-    def apply(self, transaction: Change, _now: int) -> Outcome:
+    def apply(self, transaction: Transaction, _now: int) -> Outcome:
         """Remove the name, unless it is that of another image now."""
-        entry = transaction.named(self.name)
+        entry = transaction.find_entry(self.name)
         if entry is None or entry.descriptor.digest != self.root:
             raise has_changed(self.name)
         transaction.untag(entry)

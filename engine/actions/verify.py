@@ -6,7 +6,7 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference
 from imq.engine.sources.action import Outcome
 from imq.engine.sources.action_options import get_option
-from imq.engine.store.layout import places_of
+from imq.engine.store.layout import list_repositories
 from imq.grammar import ast
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -72,13 +72,17 @@ def _plan_verify(act: ast.Act, context: PlanContext) -> list[Action]:
     found, failures = resolve_each_target(act, context, takes_unreadable=True)
     wanted = {target.root: (target.name, target.id) for target in found[::-1]}
     images = [(root, *wanted[root]) for root in reversed(wanted)]
-    entries = context.store.layout.read() if everything or repair is not None else []
+    entries = context.store.layout.read_entries() if everything or repair is not None else []
     if everything:  # what no question shows, because it is no image
         roots = {entry.descriptor.digest: entry.name for entry in entries}
         images += [(root, str(name) if name else None, root) for root, name in roots.items() if root not in wanted]
     actions: list[Action] = []
     for root, name, id_ in images:
-        places = places_of(entry for entry in entries if entry.descriptor.digest == root) if repair is not None else ()
+        places = (
+            list_repositories(entry for entry in entries if entry.descriptor.digest == root)
+            if repair is not None
+            else ()
+        )
         actions.append(Verify(name or id_.short, root, id_, repair is not None, tuple(places)))
     return actions + failures
 

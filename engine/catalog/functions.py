@@ -18,10 +18,10 @@ class Function(Record):
     parameters: tuple[tuple[DataType, ...], ...]
     returns: DataType | None
     doc: str
-    repeats: bool = False
-    optional: int = 0
-    like: int = 0
-    inner: bool = False
+    is_variadic: bool = False
+    optional_count: int = 0
+    result_like: int = 0
+    is_internal: bool = False
 
 
 class Aggregate(Record):
@@ -34,13 +34,21 @@ class Aggregate(Record):
     parameter: tuple[DataType, ...]
     returns: DataType | None
     doc: str
-    bare: bool = False
+    is_argument_optional: bool = False
 
 
 _SUMMED = (DataType.NUMBER, DataType.SIZE, DataType.DURATION)
 _ORDERED = (
-    *_SUMMED, DataType.TIME, DataType.TEXT, DataType.DIGEST, DataType.REFERENCE, DataType.REPOSITORY, DataType.TAG, DataType.VERSION, DataType.PLATFORM,
-)  # fmt: skip
+    *_SUMMED,
+    DataType.TIME,
+    DataType.TEXT,
+    DataType.DIGEST,
+    DataType.REFERENCE,
+    DataType.REPOSITORY,
+    DataType.TAG,
+    DataType.VERSION,
+    DataType.PLATFORM,
+)
 
 _TEXT, _NUMBER, _TIME, _LIST, _ANY = (DataType.TEXT,), (DataType.NUMBER,), (DataType.TIME,), (DataType.LIST,), ()
 
@@ -67,7 +75,7 @@ FUNCTIONS: dict[str, Function] = {
             DataType.TEXT,
             "what a regular expression finds in the text: its group of this number, else its first, else all of it;"
             " unknown when it finds nothing",
-            optional=1,
+            optional_count=1,
         ),
         Function(
             "path_match",
@@ -79,13 +87,13 @@ FUNCTIONS: dict[str, Function] = {
         Function("join", (_LIST, _TEXT), DataType.TEXT, "the items of the list with the text between them"),
         Function("basename", (_TEXT,), DataType.TEXT, "what stands behind the last slash of the text"),
         Function("dirname", (_TEXT,), DataType.TEXT, "what stands before the last slash of the text"),
-        Function("coalesce", (_ANY, _ANY), None, "the first of its arguments that is known", repeats=True),
+        Function("coalesce", (_ANY, _ANY), None, "the first of its arguments that is known", is_variadic=True),
         Function(
             "if",
             ((DataType.BOOLEAN,), _ANY, _ANY),
             None,
             "the second argument where the first holds, else the third",
-            like=1,
+            result_like=1,
         ),
         Function("age", (_TIME,), DataType.DURATION, "how long ago the time was"),
         Function("now", (), DataType.TIME, "the time at which the statement began"),
@@ -93,11 +101,15 @@ FUNCTIONS: dict[str, Function] = {
         Function("month", (_TIME,), DataType.NUMBER, "the month of the time, 1 to 12, in the local zone"),
         Function("day", (_TIME,), DataType.NUMBER, "the day of the month of the time, in the local zone"),
         Function(
-            "as_name", (_TEXT,), DataType.REFERENCE, "the text as names are kept: redis is redis:latest", inner=True
+            "as_name",
+            (_TEXT,),
+            DataType.REFERENCE,
+            "the text as names are kept: redis is redis:latest",
+            is_internal=True,
         ),
-        Function("as_repository", (_TEXT,), DataType.REPOSITORY, "the text as repositories are kept", inner=True),
+        Function("as_repository", (_TEXT,), DataType.REPOSITORY, "the text as repositories are kept", is_internal=True),
         Function(
-            "as_digest", (_TEXT,), DataType.DIGEST, "the text as digests are kept, or their beginning", inner=True
+            "as_digest", (_TEXT,), DataType.DIGEST, "the text as digests are kept, or their beginning", is_internal=True
         ),
     )
 }
@@ -111,7 +123,7 @@ AGGREGATES: dict[str, Aggregate] = {
             DataType.NUMBER,
             "how many rows; how many of the argument are known. A row of images is a name: count(distinct images)"
             " counts each image once",
-            bare=True,
+            is_argument_optional=True,
         ),
         Aggregate("sum", _SUMMED, None, "the sum of what is known"),
         Aggregate("avg", _SUMMED, None, "the mean of what is known"),

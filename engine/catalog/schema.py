@@ -78,16 +78,16 @@ class Field(Record):
     items: DataType = DataType.TEXT
     computed_from: tuple[str, str, int] | None = None
     values: tuple[str, ...] = ()
-    of_containers: bool = False
-    unseen: bool = False
+    about_containers: bool = False
+    is_unavailable: bool = False
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def all_names(self) -> tuple[str, ...]:
         """The name and the aliases."""
         return (self.name, *self.aliases)
 
     @property
-    def heading(self) -> str:
+    def column_title(self) -> str:
         """The column title: docker's when it has one."""
         return self.title or self.name.upper().replace("_", " ")
 
@@ -162,22 +162,22 @@ class Table(Record):
         by_name = {name: level for level, names in levels.items() for name in names.split()}
         return self.replace(fields=tuple(field.replace(level=by_name.get(field.name)) for field in self.fields))
 
-    def relation(self, name: str) -> Relation | None:
+    def find_relation(self, name: str) -> Relation | None:
         """Return the relation of this name."""
-        wanted = casefold_name(name)
-        return next((relation for relation in self.relations if casefold_name(relation.name) == wanted), None)
+        folded = casefold_name(name)
+        return next((relation for relation in self.relations if casefold_name(relation.name) == folded), None)
 
-    def find(self, name: str) -> Field | None:
+    def find_field(self, name: str) -> Field | None:
         """Return the field of this name or alias, without regard to case and underscores."""
-        wanted = casefold_name(name)
+        folded = casefold_name(name)
         for field in self.fields:
-            if wanted == casefold_name(field.name) or any(wanted == casefold_name(alias) for alias in field.aliases):
+            if folded == casefold_name(field.name) or any(folded == casefold_name(alias) for alias in field.aliases):
                 return field
         return None
 
-    def field(self, name: str, span: Span | None = None) -> Field:
+    def get_field(self, name: str, span: Span | None = None) -> Field:
         """Return the field of this name or alias; else raise `UnknownName` with the nearest."""
-        if (field := self.find(name)) is not None:
+        if (field := self.find_field(name)) is not None:
             return field
         names = [field.name for field in self.fields]
         problem = UnknownName(

@@ -22,29 +22,29 @@ class Setting(Record):
     doc: str
     default: str
     choices: tuple[str, ...] = ()
-    size: bool = False
-    least: int = 0
-    most: int = 0
-    duration: bool = False
+    is_size: bool = False
+    minimum: int = 0
+    maximum: int = 0
+    is_duration: bool = False
 
     @property
-    def values(self) -> str:
+    def describe_values(self) -> str:
         """What it may be, in words."""
-        if self.most:
-            return f"{self.least >> 10}KiB to {self.most >> 20}MiB"
-        if self.size:
+        if self.maximum:
+            return f"{self.minimum >> 10}KiB to {self.maximum >> 20}MiB"
+        if self.is_size:
             return "20GB, 512MiB, none"
-        if self.duration:
+        if self.is_duration:
             return "10m, 2 hours, 0"
         return ", ".join(self.choices) or "1 to 64"
 
     @property
-    def shape(self) -> str:
+    def syntax(self) -> str:
         """What it may be, as help shows it."""
-        return " | ".join(self.choices) or ("SIZE" if self.size else "DURATION" if self.duration else "N")
+        return " | ".join(self.choices) or ("SIZE" if self.is_size else "DURATION" if self.is_duration else "N")
 
 
-NO_BOUND = "none"
+NO_LIMIT = "none"
 
 
 SETTINGS: dict[str, Setting] = {
@@ -60,23 +60,23 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "quota",
             "the most bytes that the store's blobs may take, such as 20GB: what would be more is refused; or none",
-            NO_BOUND,
-            size=True,
+            NO_LIMIT,
+            is_size=True,
         ),
         Setting(
             "largest_document",
             "the most bytes of a manifest or config, such as 16MiB: a larger one is refused wherever it comes from",
             f"{LARGEST_DOCUMENT >> 20}MiB",
-            size=True,
-            least=64 << 10,
-            most=LARGEST_ALLOWED,
+            is_size=True,
+            minimum=64 << 10,
+            maximum=LARGEST_ALLOWED,
         ),
         Setting(
             "fresh",
             "for how long what a tag of a registry stood for counts as known, such as 10m: till then questions do not"
             " ask for it again; actions always do, and so does 0",
             "0",
-            duration=True,
+            is_duration=True,
         ),
     )
 }
@@ -96,40 +96,43 @@ def check_setting(name: str, value: str, span: Span | None = None) -> tuple[str,
             hints=(nearest(name, SETTINGS), "settings: " + ", ".join(SETTINGS)),
         )
     lower = value.lower()
-    if setting.size:
-        size = parse_limit(value)
-        if setting.most:
-            fits = size is not None and setting.least <= size <= setting.most
+    if setting.is_size:
+        size = parse_size_limit(value)
+        if setting.maximum:
+            is_valid = size is not None and setting.minimum <= size <= setting.maximum
         else:
-            fits = size is not None or lower == NO_BOUND
-        written = lower if lower == NO_BOUND else value
-    elif setting.duration:
-        fits, written = parse_span(value) is not None, value
+            is_valid = size is not None or lower == NO_LIMIT
+        normalized = lower if lower == NO_LIMIT else value
+    elif setting.is_duration:
+        is_valid, normalized = parse_duration_setting(value) is not None, value
     else:
-        fits = lower in (setting.choices or _COUNTS)
-        written = lower
-    if not fits:
+        is_valid = lower in (setting.choices or _COUNTS)
+        normalized = lower
+    if not is_valid:
         raise StatementError(
-            f'{setting.name} cannot be "{value}"', code="setting", span=span, hints=(f"it may be: {setting.values}",)
+            f'{setting.name} cannot be "{value}"',
+            code="setting",
+            span=span,
+            hints=(f"it may be: {setting.describe_values}",),
         )
-    return setting.name, written
+    return setting.name, normalized
 
 
-def parse_limit(value: str) -> int | None:
+def parse_size_limit(value: str) -> int | None:
     """Return the bytes that the value of such a setting means, None for `NO_BOUND` and for what is no size."""
-    if value == NO_BOUND:
+    if value == NO_LIMIT:
         return None
     return parse_size(value)
 
 
-def parse_bytes(value: str) -> int:
+def parse_size_setting(value: str) -> int:
     """Return the bytes that the value of a setting means which always has a bound."""
     size = parse_size(value)
     assert size is not None, value
     return size
 
 
-def parse_span(value: str) -> int | None:
+def parse_duration_setting(value: str) -> int | None:
     """Return the nanoseconds that the value of such a setting means, None for what is no duration."""
     if value == "0":
         return 0

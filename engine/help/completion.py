@@ -172,7 +172,7 @@ class _CursorContext:
 
     def _find_table(self, name: str, outer: Table | None) -> Table | None:
         """Return the table of this name: a relation of the table around it, a table, or what a view asks."""
-        relation = outer.relation(name) if outer is not None else None
+        relation = outer.find_relation(name) if outer is not None else None
         name = relation.table if relation is not None else name.lower()
         return TABLES.get(name) or _asked(self._views.get(name), self._views)
 
@@ -198,7 +198,7 @@ class _CursorContext:
         if (
             dot
             and self.table is not None
-            and (found := self.table.find(path)) is not None
+            and (found := self.table.find_field(path)) is not None
             and found.type is DataType.MAP
         ):
             return found.name
@@ -207,7 +207,7 @@ class _CursorContext:
     def field_before(self) -> Field | None:
         """Return the field on the left of the operator that stands before the cursor."""
         name = self._name_before()
-        return self.table.find(name.partition(".")[0]) if name and self.table is not None else None
+        return self.table.find_field(name.partition(".")[0]) if name and self.table is not None else None
 
     def _key_before(self) -> str:
         """Return the key of the map on the left of the operator that stands before the cursor."""
@@ -271,7 +271,7 @@ def _candidates(
             yield Candidate(name, "table", TABLES[name].doc if name in TABLES else "")
     if "FUNCTION" in kinds and not typed.startswith("."):
         yield from (Candidate(f"{one.name}(", "function", one.doc) for one in AGGREGATES.values())
-        yield from (Candidate(f"{one.name}(", "function", one.doc) for one in FUNCTIONS.values() if not one.inner)
+        yield from (Candidate(f"{one.name}(", "function", one.doc) for one in FUNCTIONS.values() if not one.is_internal)
     if "VERB" in kinds:
         for name in sorted(vocabulary.verbs):
             yield Candidate(name, "verb", VERBS[name].doc if name in VERBS else "")
@@ -381,7 +381,7 @@ def _below(table: Table, path: str, dot: str) -> Iterator[Candidate]:
     """Yield the fields of the relation that a path leads to; the keys of a map are known elsewhere."""
     found: Table | None = table
     for name in path.split("."):
-        field, relation = (found.find(name), found.relation(name)) if found is not None else (None, None)
+        field, relation = (found.find_field(name), found.find_relation(name)) if found is not None else (None, None)
         if relation is None:
             if field is not None and field.type is DataType.MAP:
                 yield Candidate("", "key")
@@ -427,7 +427,7 @@ def _topics() -> Iterator[tuple[str, str]]:
     """Yield what help tells of, and what it is for."""
     yield from ((name, one.doc) for name, one in TABLES.items())
     yield from ((name, one.doc) for name, one in VERBS.items())
-    yield from ((name, one.doc) for name, one in FUNCTIONS.items() if not one.inner)
+    yield from ((name, one.doc) for name, one in FUNCTIONS.items() if not one.is_internal)
     yield from ((name, one.doc) for name, one in AGGREGATES.items())
     yield from ((name, one.doc) for name, one in SETTINGS.items())
     yield from ((name, one.doc) for name, one in CLAUSES.items())

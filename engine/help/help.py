@@ -132,7 +132,7 @@ def _describe_topic(topic: str) -> Iterator[str]:
         yield f"as {topic}: {FORMATS[topic].doc}\n"
     if topic in SETTINGS:
         setting = SETTINGS[topic]
-        yield f"set {topic} = {setting.shape}: {setting.doc} (default {setting.default})\n"
+        yield f"set {topic} = {setting.syntax}: {setting.doc} (default {setting.default})\n"
 
 
 def _describe_configuration() -> str:
@@ -149,7 +149,7 @@ def _describe_configuration() -> str:
 
 
 def _list_functions() -> list[str]:
-    return [name for name, function in FUNCTIONS.items() if not function.inner]
+    return [name for name, function in FUNCTIONS.items() if not function.is_internal]
 
 
 def format_signature(name: str) -> str:
@@ -158,9 +158,9 @@ def format_signature(name: str) -> str:
     if function is None:
         return f"{name}([distinct] VALUE)"
     kinds = [" or ".join(kind.name for kind in kinds) or "ANY" for kinds in function.parameters]
-    least = len(kinds) - function.optional
+    least = len(kinds) - function.optional_count
     shown = ", ".join(kinds[:least]) + "".join(f"[, {kind}]" for kind in kinds[least:])
-    return f"{name}({shown}{', …' if function.repeats else ''})".lower()
+    return f"{name}({shown}{', …' if function.is_variadic else ''})".lower()
 
 
 def format_predicate(phrase: Predicate) -> str:

@@ -147,7 +147,7 @@ class FetchExecutor:
             members = scan.members if isinstance(scan, UnionScan) else () if scan else (select,)
             tables = [member.table for member in members if not isinstance(member, Scan)]
             for field in fields_read(select) if tables else ():
-                owns = ((table, table.find(field.name)) for table in tables)
+                owns = ((table, table.find_field(field.name)) for table in tables)
                 found |= {(table.source, table.name, own.level) for table, own in owns if own and own.level}
         return frozenset(found)
 
@@ -322,13 +322,13 @@ def _union_table(tables: list[Table]) -> Table:
     fields = {field.name: field for table in reversed(tables) for field in table.fields}
     relations = []
     for relation in tables[0].relations:
-        found = [one for table in tables if (one := table.relation(relation.name)) is not None]
+        found = [one for table in tables if (one := table.find_relation(relation.name)) is not None]
         if len(found) < len(tables) or any(one.table != relation.table for one in found):
             continue
         same = bool(relation.source) and all(one == relation for one in found)
         relations.append(relation if same else relation.replace(members=tuple(found)))
     order = dict.fromkeys(field.name for table in tables for field in table.fields)
     for name in order:  # a field that one of the sources cannot see is not seen of all rows
-        own = [table.find(name) for table in tables]
-        fields[name] = fields[name].replace(unseen=any(one is not None and one.unseen for one in own))
+        own = [table.find_field(name) for table in tables]
+        fields[name] = fields[name].replace(is_unavailable=any(one is not None and one.is_unavailable for one in own))
     return tables[0].replace(fields=tuple(fields[name] for name in order), relations=tuple(relations))

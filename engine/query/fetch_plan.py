@@ -40,7 +40,7 @@ class Scan(Record):
 
     def rank_of(self, field: Field) -> int:
         """Return the rank of a field's level among those of the source, from 1; 0: listing the rows returns the field."""
-        own = self.table.find(field.name)
+        own = self.table.find_field(field.name)
         if own is None or own.level is None:
             return 0
         return self.provider.levels.index(own.level) + 1
@@ -265,7 +265,7 @@ class FetchPlanner:
             if all(inner is not one for *_, one in ranked):
                 highest = 0
                 for member in self.members(self._scans.get(inner.table.sql_name)):
-                    found = (select.table.find(name) for name in member.lookup_fields)
+                    found = (select.table.find_field(name) for name in member.lookup_fields)
                     highest = max([highest, *(require(field) for field in found if field is not None)])
                 ranked.append((highest + 0.5, len(ranked), inner))
         ranked += [

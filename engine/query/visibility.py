@@ -26,15 +26,15 @@ _WAYS_OUT = (
 
 def refuse_unseen(field: Field, span: Span | None) -> StatementError:
     """Return the error for a field that cannot be seen of images in a registry."""
-    what = "whether containers use an image" if field.of_containers else f'"{field.name}"'
+    what = "whether containers use an image" if field.about_containers else f'"{field.name}"'
     return StatementError(f"{what} cannot be seen in a registry", code="unseen", span=span, hints=_WAYS_OUT)
 
 
 def check_seen(select: ir.Select, verb: str, span: Span | None) -> None:
     """Refuse a removal in a registry by something that cannot be seen there. Raises `StatementError` (`unseen`)."""
     for _, field in _fields(select, columns=False):
-        if field is None or field.of_containers or field.unseen:
-            error = refuse_unseen(field or CONTAINERS.fields[0].replace(of_containers=True), span)
+        if field is None or field.about_containers or field.is_unavailable:
+            error = refuse_unseen(field or CONTAINERS.fields[0].replace(about_containers=True), span)
             error.message += f", so {verb} cannot go by it"
             raise error
 
@@ -42,12 +42,12 @@ def check_seen(select: ir.Select, verb: str, span: Span | None) -> None:
 def unseen_fields(select: ir.Select) -> tuple[str, ...]:
     """Return the fields by which a question goes and that its registry cannot see, by their names, each once."""
     fields = (field for _, field in _fields(select, columns=False) if field is not None)
-    return tuple(dict.fromkeys(field.name for field in fields if field.unseen))
+    return tuple(dict.fromkeys(field.name for field in fields if field.is_unavailable))
 
 
 def depends_on_containers(select: ir.Select) -> bool:
     """Whether which rows a query answers depends on what containers there are."""
-    return any(field is None or field.of_containers for _, field in _fields(select, columns=False))
+    return any(field is None or field.about_containers for _, field in _fields(select, columns=False))
 
 
 def _fields(select: ir.Select, *, columns: bool) -> Iterator[tuple[Table, Field | None]]:

@@ -25,7 +25,7 @@ def find_placeholder(table: Table, name: str) -> tuple[Field, str] | None:
         for placeholder, style in field.docker_placeholders:
             if casefold_name(placeholder) == folded:
                 return field, style
-    named = table.find(name)
+    named = table.find_field(name)
     return (named, "") if named is not None else None
 
 

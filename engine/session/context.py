@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.settings import parse_bytes
+from imq.engine.catalog.settings import parse_size_setting
 from imq.engine.configuration.configuration import Configuration
 from imq.engine.progress import Silent
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -54,5 +54,5 @@ class SessionContext(Record):
             self.environment,
             insecure=self.insecure,
             jobs=int(settings["jobs"]),
-            largest_document=parse_bytes(settings["largest_document"]),
+            largest_document=parse_size_setting(settings["largest_document"]),
         )

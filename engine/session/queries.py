@@ -168,7 +168,7 @@ class QueryRunner:
         if isinstance(problem, ImqError) and problem.code != "index":
             return False
         try:
-            return self._resources.store.index.mend(problem.__cause__ or problem)
+            return self._resources.store.index.recover(problem.__cause__ or problem)
         except (ImqError, sqlite3.Error):
             return False
 
@@ -206,7 +206,7 @@ class QueryRunner:
 
     def _unreadable(self, *selects: Select) -> tuple[ImqError, ...]:
         """Return what is wrong with images that cannot be read, if these queries are about them."""
-        return self._resources.store.index.problems() if any(map(reads_documents, selects)) else ()
+        return self._resources.store.index.list_problems() if any(map(reads_documents, selects)) else ()
 
     def _run_stages(self, planned: Plan | Assertion) -> tuple[ImqError, ...]:
         resources = self._resources

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from imq.engine.catalog.settings import parse_bytes, parse_limit, parse_span
+from imq.engine.catalog.settings import parse_duration_setting, parse_size_limit, parse_size_setting
 from imq.engine.query.sqlite_executor import SqliteExecutor
 from imq.engine.sources import open_sources
 from imq.engine.store.store import Store
@@ -42,9 +42,9 @@ class Resources:
 
     def begin(self) -> None:
         """Prepare the store for a statement: its limits are the settings of now."""
-        self.store.quota = parse_limit(self.state.settings["quota"])
-        self.store.largest_document = parse_bytes(self.state.settings["largest_document"])
-        self.store.begin()
+        self.store.quota = parse_size_limit(self.state.settings["quota"])
+        self.store.largest_document = parse_size_setting(self.state.settings["largest_document"])
+        self.store.begin_statement()
 
     def close(self) -> None:
         """Close the store."""
@@ -91,7 +91,7 @@ class Resources:
     @property
     def fresh(self) -> int:
         """How many nanoseconds an answer about a name counts as known."""
-        return parse_span(self.state.settings["fresh"]) or 0
+        return parse_duration_setting(self.state.settings["fresh"]) or 0
 
     @property
     def home(self) -> str | None:

@@ -14,7 +14,7 @@ import os
 import sqlite3
 
 from imq.engine.actions import ABSENT, REMOVING, VERBS, verb_of
-from imq.engine.catalog.tables import ELSEWHERE, SEARCHED, TABLES
+from imq.engine.catalog.tables import SEARCH_TABLES, TABLES, UNAVAILABLE_TABLES
 from imq.engine.query.binder import bind, bind_condition, needs_where
 from imq.engine.query.sqlite_executor import convert_error
 from imq.engine.result import Failure, Message, Result, RowSet
@@ -354,8 +354,8 @@ class Session:
         """The words that statements may use."""
         from imq.engine.render.formats import FORMATS
 
-        tables = frozenset({*TABLES, *ELSEWHERE, *self.state.views})
-        return Vocabulary(frozenset(VERBS), tables, frozenset(FORMATS), ABSENT, SEARCHED, REMOVING)
+        tables = frozenset({*TABLES, *UNAVAILABLE_TABLES, *self.state.views})
+        return Vocabulary(frozenset(VERBS), tables, frozenset(FORMATS), ABSENT, SEARCH_TABLES, REMOVING)
 
     def scope(self) -> Scope:
         """Return what a statement that begins now is bound against."""

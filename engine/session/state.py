@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imq.engine.actions import VERBS
 from imq.engine.catalog.settings import SETTINGS, check_setting
-from imq.engine.catalog.tables import ELSEWHERE, TABLES, DataType
+from imq.engine.catalog.tables import TABLES, UNAVAILABLE_TABLES, DataType
 from imq.engine.result import Column, Message, Result, RowSet
 from imq.grammar import ast
 from imq.grammar.errors import StatementError
@@ -95,8 +95,8 @@ class SessionState:
 def _view_name(text: str, span: Span | None = None) -> str:
     """Return the stored name of a view; raises `StatementError` for a name that no view can have."""
     name = text.lower()
-    if name in TABLES or name in ELSEWHERE or name in VERBS or "." in name:
-        what = "a table" if name in TABLES or name in ELSEWHERE else "a verb" if name in VERBS else "no name"
+    if name in TABLES or name in UNAVAILABLE_TABLES or name in VERBS or "." in name:
+        what = "a table" if name in TABLES or name in UNAVAILABLE_TABLES else "a verb" if name in VERBS else "no name"
         raise StatementError(f'"{name}" is {what}, so no view can be called that', code="view", span=span)
     return name
 

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from imq.engine.registry.client import Client
     from imq.engine.registry.mirrors import Fetcher, Mirrors
     from imq.engine.registry.settings import Settings
-    from imq.engine.store.registry_cache import Remembered
+    from imq.engine.store.registry_cache import RegistryCache
     from imq.engine.store.store import Store
-    from imq.engine.store.transaction import Change
+    from imq.engine.store.transaction import Transaction
     from imq.grammar import ast
 
     RunQuery = Callable[[ast.Rows, Sequence[str]], tuple[ir.Select, list[tuple[str | int | float | None, ...]]]]
@@ -109,7 +109,7 @@ class BatchedAction(Record):
 class StoreAction(BatchedAction):
     """A change of names or images of the store. Consecutive ones are one transaction: all of them, or none."""
 
-    def apply(self, transaction: Change, now: int) -> Outcome:
+    def apply(self, transaction: Transaction, now: int) -> Outcome:
         """Apply the action; raises `NotFound` (code `changed`) when the store has changed since it was planned."""
         raise NotImplementedError
 
@@ -118,7 +118,7 @@ class StoreAction(BatchedAction):
         """Apply the actions in one transaction. An action that fails does not stop the others."""
         outcomes: list[Outcome] = []
         now = context.clock()
-        with context.store.change() as transaction:
+        with context.store.start_transaction() as transaction:
             for number, action in enumerate(actions):
                 described = action.describe()
                 context.progress.count(described.action, number, len(actions))
@@ -126,8 +126,8 @@ class StoreAction(BatchedAction):
                     outcomes.append(action.apply(transaction, now))
                 except ImqError as error:
                     outcomes.append(described.with_error(error))
-        if transaction.withheld is not None:
-            context.progress.warn(transaction.withheld.message)
+        if transaction.collection_error is not None:
+            context.progress.warn(transaction.collection_error.message)
         yield from outcomes
 
 
@@ -267,10 +267,10 @@ class ExecutionContext:
 
     def expire_cached_tags(self) -> None:
         """Expire the cached tags of registries. Without a cache file none is made."""
-        from imq.engine.store.registry_cache import FILE
+        from imq.engine.store.registry_cache import DATABASE
 
         layout = self.store.layout
-        self._registry_cache(persistent=layout.exists and layout.directory.has_file(FILE)).doubt()
+        self._registry_cache(persistent=layout.exists and layout.root_directory.has_file(DATABASE)).expire_tags()
 
     def close(self) -> None:
         """Close the clients, and store which repositories were seen to have which blobs."""
@@ -280,7 +280,7 @@ class ExecutionContext:
             self._mirrors = None
         if self._client is not None:
             if self._client.placed.learnt:
-                self._registry_cache(persistent=self.store.layout.exists).manifests(self._client.placed.learnt)
+                self._registry_cache(persistent=self.store.layout.exists).add_manifests(self._client.placed.learnt)
             self._client.close()
             self._client = None
 
@@ -288,10 +288,10 @@ class ExecutionContext:
         """Return repositories of a registry that may have these blobs: by the cache, and by the images of the store."""
         digests = list(blobs)
         cache = self._registry_cache(persistent=self.store.layout.exists)
-        return cache.repositories_with(registry, digests) | self.store.repositories_with(registry, digests)
+        return cache.find_repositories(registry, digests) | self.store.find_repositories(registry, digests)
 
-    def _registry_cache(self, *, persistent: bool) -> Remembered:
+    def _registry_cache(self, *, persistent: bool) -> RegistryCache:
         """Return the cache of registry documents; one that is not `persistent` lasts as long as the connection."""
-        from imq.engine.store.registry_cache import Remembered
+        from imq.engine.store.registry_cache import RegistryCache
 
-        return Remembered(self.store.index.connection, self.store.memory_layout() if persistent else None)
+        return RegistryCache(self.store.index.connection, self.store.get_cache_layout() if persistent else None)

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from imq.engine.layers.tar_entry import TarEntry
 
-    class Files(Protocol):
+    class ImageFiles(Protocol):
         """Named files to read an image from; `moved` is told of the bytes that were taken in."""
 
-        moved: Callable[[int], None]
+        on_progress: Callable[[int], None]
 
         def open(self, name: str) -> BinaryIO | None:
             """Open a file; None when there is none of this name."""
@@ -31,25 +31,25 @@ if TYPE_CHECKING:
         def size(self, name: str) -> int:
             """Return the bytes of a file, 0 when there is none of this name."""
 
-        def total(self) -> int:
+        def total_size(self) -> int:
             """Return the most bytes that images may be made of."""
 
-        def folders(self) -> list[str]:
+        def list_folders(self) -> list[str]:
             """Return the names of the folders at the top, sorted."""
 
 
-_PIECE = 64 << 10
-_CHUNK = 256 << 10
-_HEAD = 512
+_READ_SIZE = 64 << 10
+_COMPRESSED_READ_SIZE = 256 << 10
+_MAGIC_SIZE = 512
 _LIMITS = TarLimits(max_entries=250_000, max_name=4096)
 """An archive of images has a few files for each layer."""
 _STREAM_CODES = frozenset({"compression", "truncated"})
 """What is wrong with how an archive is packed."""
-_MOST_LINKS = 8
+_MAX_LINKS = 8
 """Links that are followed to a file."""
 
 
-def unsaid(_count: int) -> None:
+def ignore_progress(_count: int) -> None:
     """Say nothing of bytes."""
 
 
@@ -57,7 +57,7 @@ class Folder:
     """The files of a folder; nothing outside of it can be named."""
 
     def __init__(self, root: str) -> None:
-        self.moved: Callable[[int], None] = unsaid
+        self.on_progress: Callable[[int], None] = ignore_progress
         self._root = os.path.realpath(root)
 
     def open(self, name: str) -> BinaryIO | None:
@@ -70,7 +70,7 @@ class Folder:
         path = self._path(name)
         return os.path.getsize(path) if path is not None else 0
 
-    def total(self) -> int:
+    def total_size(self) -> int:
         """Return the bytes of all blobs."""
         return sum(
             os.path.getsize(os.path.join(folder, name))
@@ -78,7 +78,7 @@ class Folder:
             for name in names
         )
 
-    def folders(self) -> list[str]:
+    def list_folders(self) -> list[str]:
         """Return the names of the folders at the top, sorted."""
         return sorted(entry.name for entry in os.scandir(self._root) if entry.is_dir())
 
@@ -96,9 +96,9 @@ class Archive:
     """
 
     def __init__(self, path: str) -> None:
-        self.moved: Callable[[int], None] = unsaid
+        self.on_progress: Callable[[int], None] = ignore_progress
         self._path = path
-        self._source = _open_unpacked(path)
+        self._source = _open_decompressed(path)
         self._files: dict[str, tuple[int, int]] = {}
         self._links: dict[str, str] = {}
         try:
@@ -115,42 +115,42 @@ class Archive:
 
     def open(self, name: str) -> BinaryIO | None:
         """Open a file. Several may be open, and are read by one thread."""
-        found = self._found(name)
+        found = self._find(name)
         if found is None:
             return None
-        return io.BufferedReader(_Part(self._source, *found, self._path, name), _PIECE)
+        return io.BufferedReader(_ArchiveMember(self._source, *found, self._path, name), _READ_SIZE)
 
     def size(self, name: str) -> int:
         """Return the bytes of a file."""
-        found = self._found(name)
+        found = self._find(name)
         return found[1] if found is not None else 0
 
-    def total(self) -> int:
+    def total_size(self) -> int:
         """Return the bytes of all files."""
         return sum(size for _, size in self._files.values())
 
-    def folders(self) -> list[str]:
+    def list_folders(self) -> list[str]:
         """Return the names of the folders at the top, sorted."""
         names = (*self._files, *self._links)
         return sorted({name.partition("/")[0] for name in names if "/" in name})
 
     def _walk(self) -> None:
-        walker = TarWalker(self._take, _LIMITS)
+        walker = TarWalker(self._add_entry, _LIMITS)
         source = self._source
         try:
-            while not walker.has_ended and (piece := source.read(_PIECE)):
+            while not walker.has_ended and (piece := source.read(_READ_SIZE)):
                 walker.feed(piece)
                 if ahead := walker.skip_content():  # what lies between two headers is read when it is wanted
                     source.seek(ahead, os.SEEK_CUR)
             walker.finish()
         except Malformed as problem:
             if problem.code in _STREAM_CODES:
-                raise _damaged(self._path, problem) from None
+                raise _corrupt_archive(self._path, problem) from None
             if problem.code == "archive" and not walker.entries:
-                raise _no_archive(self._path) from None
+                raise _not_an_archive(self._path) from None
             raise Malformed(f"{self._path} is damaged: {problem.message}", code=problem.code) from None
 
-    def _take(self, entry: TarEntry) -> None:
+    def _add_entry(self, entry: TarEntry) -> None:
         name = os.path.normpath(entry.path)
         self._files.pop(name, None)  # the last of a name counts
         self._links.pop(name, None)
@@ -161,23 +161,23 @@ class Archive:
         elif entry.type == "symlink":
             self._links[name] = os.path.normpath(os.path.join(os.path.dirname(entry.path), entry.link_target))
 
-    def _found(self, name: str) -> tuple[int, int] | None:
+    def _find(self, name: str) -> tuple[int, int] | None:
         name = os.path.normpath(name)
-        for _ in range(_MOST_LINKS):  # old archives name a layer they hold twice by a link
+        for _ in range(_MAX_LINKS):  # old archives name a layer they hold twice by a link
             if name not in self._links:
                 break
             name = self._links[name]
         return self._files.get(name)
 
 
-class _Part(io.RawIOBase):
+class _ArchiveMember(io.RawIOBase):
     """A part of a file that others read, too."""
 
     def __init__(self, source: io.BufferedIOBase, start: int, size: int, path: str, name: str) -> None:
         self._source = source
         self._start = start
         self._size = size
-        self._done = 0
+        self._offset = 0
         self._path = path
         self._name = name
 
@@ -191,39 +191,39 @@ class _Part(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         """Go to a place in the part."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._done, os.SEEK_END: self._size}[whence]
-        self._done = min(max(base + offset, 0), self._size)
-        return self._done
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._offset, os.SEEK_END: self._size}[whence]
+        self._offset = min(max(base + offset, 0), self._size)
+        return self._offset
 
     def readinto(self, buffer: Any, /) -> int:
         """Fill `buffer` with what comes next. Raises `Malformed` when the file ends before the part does."""
-        view = memoryview(buffer)[: self._size - self._done]
+        view = memoryview(buffer)[: self._size - self._offset]
         if not view:
             return 0
         try:
-            self._source.seek(self._start + self._done)
+            self._source.seek(self._start + self._offset)
             count = self._source.readinto(view)
         except Malformed as problem:
-            raise _damaged(self._path, problem) from None
+            raise _corrupt_archive(self._path, problem) from None
         if not count:
             raise Malformed(f"{self._path} is damaged: it ends within {self._name}", code="archive")
-        self._done += count
+        self._offset += count
         return count
 
 
-class _Unpacked(io.RawIOBase):
+class _DecompressedFile(io.RawIOBase):
     """What a packed file unpacks to. To go back it is unpacked again from its beginning."""
 
     def __init__(self, path: str, packed: str) -> None:
         self._source = open(path, "rb")  # noqa: SIM115 - it is closed with this
-        self._packed = packed
+        self._compression = packed
         self._restart()
 
     def _restart(self) -> None:
         self._source.seek(0)
-        self._pieces = decompress(self._packed, iter(lambda: self._source.read(_CHUNK), b""))
-        self._piece = memoryview(b"")
-        self._at = 0
+        self._chunks = decompress(self._compression, iter(lambda: self._source.read(_COMPRESSED_READ_SIZE), b""))
+        self._chunk = memoryview(b"")
+        self._offset = 0
 
     def close(self) -> None:
         """Close the packed file too."""
@@ -242,53 +242,53 @@ class _Unpacked(io.RawIOBase):
         """Go to a place, or to the end when that comes first."""
         if whence == os.SEEK_END:
             raise io.UnsupportedOperation("the end of what is packed is not known")
-        target = offset + (self._at if whence == os.SEEK_CUR else 0)
-        if target < self._at:
+        target = offset + (self._offset if whence == os.SEEK_CUR else 0)
+        if target < self._offset:
             self._restart()
-        while self._at < target and self._fill():
-            self._take(target - self._at)
-        return self._at
+        while self._offset < target and self._fill_chunk():
+            self._take_bytes(target - self._offset)
+        return self._offset
 
     def readinto(self, buffer: Any, /) -> int:
         """Fill `buffer` with what comes next."""
-        if not self._fill():
+        if not self._fill_chunk():
             return 0
-        piece = self._take(len(buffer))
+        piece = self._take_bytes(len(buffer))
         memoryview(buffer)[: len(piece)] = piece
         return len(piece)
 
-    def _fill(self) -> bool:
+    def _fill_chunk(self) -> bool:
         """Have a piece, unless the stream has ended."""
-        while not self._piece:
-            piece = next(self._pieces, None)
+        while not self._chunk:
+            piece = next(self._chunks, None)
             if piece is None:
                 return False
-            self._piece = memoryview(piece)
+            self._chunk = memoryview(piece)
         return True
 
-    def _take(self, count: int) -> memoryview:
-        taken, self._piece = self._piece[:count], self._piece[count:]
-        self._at += len(taken)
+    def _take_bytes(self, count: int) -> memoryview:
+        taken, self._chunk = self._chunk[:count], self._chunk[count:]
+        self._offset += len(taken)
         return taken
 
 
-def _no_archive(path: str) -> Malformed:
+def _not_an_archive(path: str) -> Malformed:
     why = "is not an archive: it is neither a tar nor one that gzip, zstd, bzip2 or xz has packed"
     hints = ("load takes what docker save or imq save wrote; import takes a file tree",)
     return Malformed(f"{path} {why}", code="archive", hints=hints)
 
 
-def _damaged(path: str, problem: Malformed) -> Malformed:
+def _corrupt_archive(path: str, problem: Malformed) -> Malformed:
     """Return the error for a packed file whose stream cannot be unpacked."""
     return Malformed(f"{path} is damaged: {problem.message}", code="archive")
 
 
-def _open_unpacked(path: str) -> io.BufferedIOBase:
+def _open_decompressed(path: str) -> io.BufferedIOBase:
     """Open a file for reading what it is when it is unpacked."""
     source = open(path, "rb")  # noqa: SIM115 - it is returned
-    packed = detect_compression(source.read(_HEAD))
+    packed = detect_compression(source.read(_MAGIC_SIZE))
     source.seek(0)
     if not packed:
         return source
     source.close()
-    return io.BufferedReader(_Unpacked(path, packed), _PIECE)
+    return io.BufferedReader(_DecompressedFile(path, packed), _READ_SIZE)

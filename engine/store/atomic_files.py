@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
     from .directory import Directory
 
-_AGAIN = (
+_FREE_STORE_SPACE = (
     "free some space (imq prune removes what no image needs) and say the same again, or give another place with --root"
 )
-ELSEWHERE = "free some space there and say the same again, or write to another place"
+FREE_OUTPUT_SPACE = "free some space there and say the same again, or write to another place"
 """What to do when there is no space for what is written beside a store."""
-_TOLD = {
-    errno.ENOSPC: ("no-space", "no space is left on the device", _AGAIN),
-    errno.EDQUOT: ("no-space", "the disk quota of this user or folder is used up", _AGAIN),
+_MESSAGES = {
+    errno.ENOSPC: ("no-space", "no space is left on the device", _FREE_STORE_SPACE),
+    errno.EDQUOT: ("no-space", "the disk quota of this user or folder is used up", _FREE_STORE_SPACE),
     errno.EACCES: (
         "permission",
         "permission denied",
@@ -42,13 +42,13 @@ _TOLD = {
 }
 
 
-def is_full(problem: OSError) -> bool:
+def is_disk_full(problem: OSError) -> bool:
     """Whether an error says that the disk, or what of it this user may take, has no room left."""
     return problem.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def told(doing: str, place: str = "", wanted: int | None = None, advice: str = "") -> Iterator[None]:
+def store_errors(operation: str, path: str = "", needed: int | None = None, space_hint: str = "") -> Iterator[None]:
     """Turn an `OSError` of the block into a `StoreError` that says what was being done.
 
     When there is no space it says how many bytes were `wanted` in all, how many are free where it was (else at
@@ -57,41 +57,41 @@ def told(doing: str, place: str = "", wanted: int | None = None, advice: str = "
     try:
         yield
     except OSError as problem:
-        code, why, hint = _TOLD.get(problem.errno or 0, ("store", problem.strerror or str(problem), ""))
-        at = f" ({problem.filename})" if problem.filename else ""
+        code, reason, hint = _MESSAGES.get(problem.errno or 0, ("store", problem.strerror or str(problem), ""))
+        details = f" ({problem.filename})" if problem.filename else ""
         if code == "no-space":
-            full = problem.errno == errno.ENOSPC  # else there is space, for others
-            at += _room_left((_folder_of(problem.filename) or place) if full else "", wanted)
-            hint = advice or hint
-        raise StoreError(f"cannot {doing}: {why}{at}", code=code, hints=(hint,)) from problem
+            is_device_full = problem.errno == errno.ENOSPC  # else there is space, for others
+            details += _describe_space((_parent_directory(problem.filename) or path) if is_device_full else "", needed)
+            hint = space_hint or hint
+        raise StoreError(f"cannot {operation}: {reason}{details}", code=code, hints=(hint,)) from problem
 
 
-def _folder_of(name: object) -> str:
+def _parent_directory(name: object) -> str:
     return os.path.dirname(os.fsdecode(name)) if isinstance(name, str | bytes) else ""
 
 
-def _room_left(place: str, wanted: int | None) -> str:
+def _describe_space(path: str, needed: int | None) -> str:
     """Return what is to be said of the room at a place, as an end of a sentence."""
-    free, _ = free_at(place) if place else (None, 1)
-    said = []
-    if wanted is not None:
-        said.append(f"{human_size(wanted)} are wanted")
+    free, _ = get_free_space(path) if path else (None, 1)
+    facts = []
+    if needed is not None:
+        facts.append(f"{human_size(needed)} are wanted")
     if free is not None:
-        said.append(f"{human_size(free)} are free now at {place}")
-    return f"; {', '.join(said)}" if said else ""
+        facts.append(f"{human_size(free)} are free now at {path}")
+    return f"; {', '.join(facts)}" if facts else ""
 
 
-def free_at(place: str) -> tuple[int | None, int]:
+def get_free_space(path: str) -> tuple[int | None, int]:
     """Return the bytes that may still be written where `place` lies, None when nobody knows, and those of a block."""
     try:
-        about = os.statvfs(place)
+        status = os.statvfs(path)
     except OSError:
         return None, 1
-    blocks = about.f_bfree if os.geteuid() == 0 else about.f_bavail  # some are kept for root
-    return (blocks * about.f_frsize if about.f_blocks else None), about.f_frsize or 1
+    blocks = status.f_bfree if os.geteuid() == 0 else status.f_bavail  # some are kept for root
+    return (blocks * status.f_frsize if status.f_blocks else None), status.f_frsize or 1
 
 
-def sync_folder(path: str) -> None:
+def sync_directory(path: str) -> None:
     """Make the names in a folder durable."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -100,7 +100,7 @@ def sync_folder(path: str) -> None:
         os.close(handle)
 
 
-def sync_all(directory: Directory) -> None:
+def sync_file_system(directory: Directory) -> None:
     """Make everything that was written to the file system of a directory durable, in one go.
 
     A thousand small files are on the disk after one wait; synced one by one each waits for the journal.
@@ -116,9 +116,9 @@ def sync_all(directory: Directory) -> None:
 
 def write_all(handle: int, content: bytes) -> None:
     """Write all of it: a full disk takes a part before it refuses the rest."""
-    left = memoryview(content)
-    while left:
-        left = left[os.write(handle, left) :]
+    remaining = memoryview(content)
+    while remaining:
+        remaining = remaining[os.write(handle, remaining) :]
 
 
 def replace_file(directory: Directory, name: str, content: bytes, scratch: Directory, temporary: str) -> None:
@@ -139,12 +139,12 @@ def replace_file(directory: Directory, name: str, content: bytes, scratch: Direc
 
 
 @contextmanager
-def locked(directory: Directory, name: str, *, wait: bool = True) -> Iterator[int]:
+def lock_file(directory: Directory, name: str, *, wait: bool = True) -> Iterator[int]:
     """Hold a file exclusively, against other processes and other threads. Yields its descriptor.
 
     The lock ends with the process, however that ends. With `wait=False` a held lock raises `BlockingIOError`.
     """
-    handle = _open_lock(directory, name)
+    handle = _open_lock_file(directory, name)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield handle
@@ -152,7 +152,7 @@ def locked(directory: Directory, name: str, *, wait: bool = True) -> Iterator[in
         os.close(handle)
 
 
-def _open_lock(directory: Directory, name: str) -> int:
+def _open_lock_file(directory: Directory, name: str) -> int:
     while True:
         try:
             return directory.open_file(name, os.O_RDWR)

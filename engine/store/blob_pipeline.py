@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from imq.engine.layers.layer_meter import LayerMeter
     from imq.engine.oci.manifest import Descriptor
 
-PIECE = 512 << 10
+CHUNK_SIZE = 512 << 10
 """Bytes of a piece: large enough that the interpreter does not matter, small enough for the processor's cache."""
-PIECES = 6
+BUFFER_COUNT = 6
 """Pieces under way at once, for each blob."""
-_WRITTEN_AT_ONCE = 32 << 10
+_WRITE_SIZE = 32 << 10
 """Bytes of one write. The kernel caches a write in blocks as large as it is, and up to eight pages it has blocks at
 hand that were in use a moment ago. Larger ones come from further away, on a virtual machine from its host: writing
 512 KiB at once costs three times as much."""
-_WRITEBACK = 8 << 20
+_WRITEBACK_SIZE = 8 << 20
 """Bytes after which the system is told to begin writing, so that the last sync finds little left to do."""
 
 
-class _Stage:
+class _PipelineStage:
     """Works on pieces in a thread of its own, in order, and hands each buffer on."""
 
-    def __init__(self, work: Callable[[memoryview], None], hand_on: Callable[[tuple[bytearray, int]], None]) -> None:
+    def __init__(self, work: Callable[[memoryview], None], pass_on: Callable[[tuple[bytearray, int]], None]) -> None:
         self._work = work
-        self._hand_on = hand_on
+        self._pass_on = pass_on
         self._queue: SimpleQueue[tuple[bytearray, int] | None] = SimpleQueue()
         self._ended = allocate_lock()
         self._ended.acquire()
@@ -57,7 +57,7 @@ class _Stage:
                         self._work(memoryview(buffer)[:count])
                     except BaseException as problem:  # noqa: BLE001 - raised again in the thread that reads
                         self.problem = problem
-                self._hand_on(item)
+                self._pass_on(item)
         finally:
             self._ended.release()
 
@@ -68,18 +68,18 @@ class _Stage:
         self._ended.release()
 
 
-def small(descriptor: Descriptor) -> bool:
+def is_small(descriptor: Descriptor) -> bool:
     """Whether a blob is taken in in one piece, and synced with others."""
-    return descriptor.size < PIECE
+    return descriptor.size < CHUNK_SIZE
 
 
-def take_in(
+def write_blob(
     handle: int,
     descriptor: Descriptor,
     meter: LayerMeter | None,
     readinto: Callable[[memoryview], int],
-    cancelled: Callable[[], bool],
-    there: int = 0,
+    is_cancelled: Callable[[], bool],
+    partial_size: int = 0,
 ) -> None:
     """Fill the file `handle` from `readinto` until that returns 0. `meter` is fed the same bytes.
 
@@ -88,10 +88,10 @@ def take_in(
     Raises `DigestMismatch` when size or digest are not the descriptor's, what the meter raises, and `Interrupted`.
     """
     hasher = descriptor.digest.hasher()
-    if small(descriptor):
-        _take_in_whole(handle, descriptor, hasher.update, meter, readinto)
+    if is_small(descriptor):
+        _write_small_blob(handle, descriptor, hasher.update, meter, readinto)
     else:
-        _take_in_pieces(handle, descriptor, hasher.update, meter, readinto, cancelled, there)
+        _write_large_blob(handle, descriptor, hasher.update, meter, readinto, is_cancelled, partial_size)
     if hasher.hexdigest() != descriptor.digest.hex:
         raise DigestMismatch(
             f"what came for the blob {descriptor.digest} hashes to {hasher.hexdigest()}",
@@ -99,7 +99,7 @@ def take_in(
         )
 
 
-def _take_in_whole(
+def _write_small_blob(
     handle: int,
     descriptor: Descriptor,
     update: Callable[[memoryview], None],
@@ -111,49 +111,49 @@ def _take_in_whole(
     size = 0
     while size <= descriptor.size and (count := readinto(buffer[size:])) > 0:
         size += count
-    _check_size(descriptor, size, ended=True)
+    _check_size(descriptor, size, at_end=True)
     update(buffer[:size])
     if meter is not None:
         meter.feed(buffer[:size])
     _write(handle, buffer[:size])
 
 
-def _take_in_pieces(
+def _write_large_blob(
     handle: int,
     descriptor: Descriptor,
     update: Callable[[memoryview], None],
     meter: LayerMeter | None,
     readinto: Callable[[memoryview], int],
-    cancelled: Callable[[], bool],
-    there: int,
+    is_cancelled: Callable[[], bool],
+    partial_size: int,
 ) -> None:
-    pool: SimpleQueue[tuple[bytearray, int]] = SimpleQueue()
-    for _ in range(PIECES):
-        pool.put((bytearray(PIECE), 0))
-    unpacking = _Stage(meter.feed, pool.put) if meter is not None else None
-    hashing = _Stage(update, unpacking.put if unpacking is not None else pool.put)
+    free_buffers: SimpleQueue[tuple[bytearray, int]] = SimpleQueue()
+    for _ in range(BUFFER_COUNT):
+        free_buffers.put((bytearray(CHUNK_SIZE), 0))
+    unpacking = _PipelineStage(meter.feed, free_buffers.put) if meter is not None else None
+    hashing = _PipelineStage(update, unpacking.put if unpacking is not None else free_buffers.put)
     stages = [stage for stage in (hashing, unpacking) if stage is not None]
     try:
-        size, begun = 0, there
-        os.lseek(handle, there, os.SEEK_SET)
+        size, writeback_offset = 0, partial_size
+        os.lseek(handle, partial_size, os.SEEK_SET)
         while not any(stage.problem for stage in stages):
-            if cancelled():
+            if is_cancelled():
                 raise Interrupted("stopped")
-            buffer, _ = pool.get()
+            buffer, _ = free_buffers.get()
             view = memoryview(buffer)
-            old = size < there
-            count = os.preadv(handle, [view[: there - size]], size) if old else readinto(view)
+            is_partial = size < partial_size
+            count = os.preadv(handle, [view[: partial_size - size]], size) if is_partial else readinto(view)
             if count <= 0:
                 break
             size += count
-            _check_size(descriptor, size, ended=False)
+            _check_size(descriptor, size, at_end=False)
             hashing.put((buffer, count))
-            if old:
+            if is_partial:
                 continue
             _write(handle, view[:count])
-            if size - begun >= _WRITEBACK:
-                os.posix_fadvise(handle, begun, size - begun, os.POSIX_FADV_DONTNEED)
-                begun = size
+            if size - writeback_offset >= _WRITEBACK_SIZE:
+                os.posix_fadvise(handle, writeback_offset, size - writeback_offset, os.POSIX_FADV_DONTNEED)
+                writeback_offset = size
         else:
             count = 0
         os.fsync(handle)
@@ -163,16 +163,16 @@ def _take_in_pieces(
     for stage in stages:
         if stage.problem is not None:
             raise stage.problem
-    _check_size(descriptor, size, ended=True)
+    _check_size(descriptor, size, at_end=True)
 
 
-def _write(handle: int, piece: memoryview) -> None:
-    while piece:
-        piece = piece[os.write(handle, piece[:_WRITTEN_AT_ONCE]) :]
+def _write(handle: int, chunk: memoryview) -> None:
+    while chunk:
+        chunk = chunk[os.write(handle, chunk[:_WRITE_SIZE]) :]
 
 
-def _check_size(descriptor: Descriptor, size: int, *, ended: bool) -> None:
+def _check_size(descriptor: Descriptor, size: int, *, at_end: bool) -> None:
     if size > descriptor.size:
         raise DigestMismatch(f"the blob {descriptor.digest} is longer than the {descriptor.size} bytes it should have")
-    if ended and size < descriptor.size:
+    if at_end and size < descriptor.size:
         raise DigestMismatch(f"the blob {descriptor.digest} has {size} bytes instead of {descriptor.size}")

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
     from .layout import Layout
 
-_WORTH_THREADS = 64
+_THREAD_THRESHOLD = 64
 """Blobs from which threads are worth starting."""
-_THREADS = 8
+_THREAD_COUNT = 8
 
 
 def remove_blobs(layout: Layout, digests: Sequence[Digest]) -> list[int | None]:
@@ -23,27 +23,27 @@ def remove_blobs(layout: Layout, digests: Sequence[Digest]) -> list[int | None]:
     """
     sizes: list[int | None] = [None] * len(digests)
     problems: list[OSError] = []
-    waiting = iter(range(len(digests)))  # shared: handing out the next number is one step of the interpreter
+    positions = iter(range(len(digests)))  # shared: handing out the next number is one step of the interpreter
 
     def work() -> None:
-        for place in waiting:
-            digest = digests[place]
+        for position in positions:
+            digest = digests[position]
             try:
-                blobs = layout.blobs(digest.algorithm)
-                about = blobs.status(digest.hex)
-                if about is not None and blobs.remove_file(digest.hex):
-                    sizes[place] = about.st_size
+                blobs = layout.open_blob_directory(digest.algorithm)
+                status = blobs.status(digest.hex)
+                if status is not None and blobs.remove_file(digest.hex):
+                    sizes[position] = status.st_size
             except FileNotFoundError:
                 continue
             except OSError as problem:
                 problems.append(problem)
 
-    if len(digests) < _WORTH_THREADS:
+    if len(digests) < _THREAD_THRESHOLD:
         work()
     else:
         from threading import Thread  # a change of a few names does without
 
-        threads = [Thread(target=work) for _ in range(_THREADS)]
+        threads = [Thread(target=work) for _ in range(_THREAD_COUNT)]
         for thread in threads:
             thread.start()
         for thread in threads:

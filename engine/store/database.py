@@ -17,51 +17,51 @@ if TYPE_CHECKING:
 
     from .layout import Layout
 
-PARTS = ("-journal", "-wal", "-shm", "")
+SUFFIXES = ("-journal", "-wal", "-shm", "")
 """How the names of a database's files end, in the order in which they are removed: a log outlives no database."""
 
 
-def has_database(layout: Layout, name: str, *, to_write: bool = True) -> bool:
+def has_database(layout: Layout, name: str, *, writable: bool = True) -> bool:
     """Whether a database is there that may be opened. Raises `StoreError` when a file of it is a link or no file.
 
     What has another name too may only be read: what is written to it would be written there.
     """
-    directory = layout.directory
-    found = [directory.file_status(name + part) for part in PARTS]
-    if found[-1] is None or found[0] is not None:
+    directory = layout.root_directory
+    statuses = [directory.file_status(name + suffix) for suffix in SUFFIXES]
+    if statuses[-1] is None or statuses[0] is not None:
         return False
-    return not to_write or all(about is None or about.st_nlink == 1 for about in found)
+    return not writable or all(status is None or status.st_nlink == 1 for status in statuses)
 
 
-def make_database(layout: Layout, name: str) -> None:
+def create_database(layout: Layout, name: str) -> None:
     """Make an empty file for a database, in place of one that may not be opened. Under the store's lock."""
     if not has_database(layout, name):
-        discard_database(layout, name)
-        os.close(layout.directory.create_file(name))  # its log gets the same mode
+        remove_database(layout, name)
+        os.close(layout.root_directory.create_file(name))  # its log gets the same mode
 
 
-def discard_database(layout: Layout, name: str) -> None:
+def remove_database(layout: Layout, name: str) -> None:
     """Remove the files of a database."""
-    for part in PARTS:
-        layout.directory.remove_file(name + part)
+    for suffix in SUFFIXES:
+        layout.root_directory.remove_file(name + suffix)
 
 
-def uri_of(layout: Layout, name: str, options: str = "mode=rw") -> str:
+def database_uri(layout: Layout, name: str, options: str = "mode=rw") -> str:
     """Return how SQLite is to open a database that is there: it makes none."""
-    path = layout.directory.path_of(name)
-    for sign in "%?#":
-        path = path.replace(sign, f"%{ord(sign):02x}")
+    path = layout.root_directory.path_of(name)
+    for character in "%?#":
+        path = path.replace(character, f"%{ord(character):02x}")
     return f"file:{path}?{options}"
 
 
-def check_opened(connection: Connection, layout: Layout, name: str, schema: str = "main") -> None:
+def check_database_path(connection: Connection, layout: Layout, name: str, schema: str = "main") -> None:
     """Raise `StoreError` unless SQLite has opened the file in the store's root, rather than what a link leads to."""
     paths = {row[1]: row[2] for row in connection.execute("PRAGMA database_list")}
     folder, found = os.path.split(paths[schema])
-    if found == name and os.path.samestat(os.stat(folder), os.fstat(layout.directory.descriptor)):
+    if found == name and os.path.samestat(os.stat(folder), os.fstat(layout.root_directory.descriptor)):
         return
     raise StoreError(
-        f"{layout.directory.path_of(name)} is a symbolic link, expected a regular file",
+        f"{layout.root_directory.path_of(name)} is a symbolic link, expected a regular file",
         code="unsafe-file",
         hints=("look at what it is and remove it, or give another place with --root",),
     )

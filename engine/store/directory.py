@@ -36,10 +36,10 @@ _KINDS = (
 class Directory:
     """A directory held open. `path` is for messages; the descriptor is closed with the object."""
 
-    def __init__(self, path: str, descriptor: int, shared_by: int | None = None) -> None:
+    def __init__(self, path: str, descriptor: int, group_id: int | None = None) -> None:
         self.path = path
         self.descriptor = descriptor
-        self._shared_by = shared_by
+        self._group_id = group_id
         """The group that may write here, and so to all that is made here; None: only the user may."""
 
     @classmethod
@@ -62,10 +62,10 @@ class Directory:
             descriptor = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=self.descriptor)
         except OSError as problem:
             if problem.errno in (errno.ENOTDIR, errno.ELOOP):
-                raise _refused(path, self.status(name), "a directory") from None
+                raise _wrong_file_type(path, self.status(name), "a directory") from None
             problem.filename = path
             raise
-        return Directory(path, descriptor, self._shared_by)
+        return Directory(path, descriptor, self._group_id)
 
     def make_directory(self, name: str) -> Directory:
         """Open a directory in this one, made if it is missing."""
@@ -79,9 +79,9 @@ class Directory:
             except OSError as problem:
                 problem.filename = self.path_of(name)
                 raise
-        made = self.open_directory(name)
-        self._share(made.descriptor, stat.S_IRGRP | stat.S_IWGRP | stat.S_IXGRP)
-        return made
+        directory = self.open_directory(name)
+        self._match_group(directory.descriptor, stat.S_IRGRP | stat.S_IWGRP | stat.S_IXGRP)
+        return directory
 
     def sync(self) -> None:
         """Make the names in this directory durable."""
@@ -107,54 +107,54 @@ class Directory:
         """Return the status of a regular file; None when nothing has the name, `StoreError` for anything else."""
         about = self.status(name)
         if about is not None and not stat.S_ISREG(about.st_mode):
-            raise _refused(self.path_of(name), about, "a regular file")
+            raise _wrong_file_type(self.path_of(name), about, "a regular file")
         return about
 
     def has_file(self, name: str) -> bool:
         """Whether a regular file has this name; `StoreError` when anything else has it."""
         return self.file_status(name) is not None
 
-    def names(self) -> list[str]:
+    def list_names(self) -> list[str]:
         """Return the names in this directory."""
-        again = os.open(".", _DIRECTORY, dir_fd=self.descriptor)  # a position of its own: other threads list it too
+        listing = os.open(".", _DIRECTORY, dir_fd=self.descriptor)  # a position of its own: other threads list it too
         try:
-            return os.listdir(again)
+            return os.listdir(listing)
         finally:
-            os.close(again)
+            os.close(listing)
 
-    def files(self) -> Iterator[tuple[str, os.stat_result]]:
+    def iter_files(self) -> Iterator[tuple[str, os.stat_result]]:
         """Yield the regular files in this directory, each with its status; what goes meanwhile is left out."""
-        for name in self.names():
+        for name in self.list_names():
             about = self.status(name)
             if about is not None and stat.S_ISREG(about.st_mode):
                 yield name, about
 
-    def directories(self) -> Iterator[tuple[str, Directory]]:
+    def iter_directories(self) -> Iterator[tuple[str, Directory]]:
         """Yield the directories in this one; links are left out."""
-        for name in self.names():
+        for name in self.list_names():
             about = self.status(name)
             if about is not None and stat.S_ISDIR(about.st_mode):
                 yield name, self.open_directory(name)
 
     # Files
 
-    def open_file(self, name: str, access: int = os.O_RDONLY) -> int:
+    def open_file(self, name: str, flags: int = os.O_RDONLY) -> int:
         """Open a regular file. Raises `FileNotFoundError`, and `StoreError` when it is a link or no regular file."""
         path = self.path_of(name)
         try:
-            descriptor = os.open(name, access | _FILE, dir_fd=self.descriptor)
+            descriptor = os.open(name, flags | _FILE, dir_fd=self.descriptor)
         except OSError as problem:
             if problem.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENODEV):  # ENXIO: a socket
-                raise _refused(path, self.status(name), "a regular file") from None
+                raise _wrong_file_type(path, self.status(name), "a regular file") from None
             problem.filename = path
             raise
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
-            raise _refused(path, about, "a regular file")
+            raise _wrong_file_type(path, status, "a regular file")
         return descriptor
 
-    def open_to_read(self, name: str) -> BinaryIO:
+    def open_reader(self, name: str) -> BinaryIO:
         """Open a regular file to read its bytes."""
         return os.fdopen(self.open_file(name), "rb")
 
@@ -166,7 +166,7 @@ class Directory:
             problem.filename = self.path_of(name)
             raise
         try:
-            self._share(descriptor, stat.S_IRGRP | stat.S_IWGRP)
+            self._match_group(descriptor, stat.S_IRGRP | stat.S_IWGRP)
         except BaseException:
             os.close(descriptor)
             raise
@@ -198,18 +198,18 @@ class Directory:
             os.rename(name, new, src_dir_fd=self.descriptor, dst_dir_fd=target.descriptor)
         except OSError as problem:
             if problem.errno == errno.EISDIR:
-                raise _refused(target.path_of(new), target.status(new), "a regular file") from None
+                raise _wrong_file_type(target.path_of(new), target.status(new), "a regular file") from None
             problem.filename, problem.filename2 = target.path_of(new), None
             raise
 
-    def _share(self, descriptor: int, bits: int) -> None:
+    def _match_group(self, descriptor: int, bits: int) -> None:
         """Let the group that may write to the root use what was just made, whatever the user's umask is."""
-        if self._shared_by is None:
+        if self._group_id is None:
             return
         about = os.fstat(descriptor)
-        if about.st_gid != self._shared_by:  # a root without the set-group-ID bit
+        if about.st_gid != self._group_id:  # a root without the set-group-ID bit
             try:
-                os.fchown(descriptor, -1, self._shared_by)
+                os.fchown(descriptor, -1, self._group_id)
             except PermissionError:
                 return  # the user is not of this group
             about = os.fstat(descriptor)
@@ -217,8 +217,8 @@ class Directory:
             os.fchmod(descriptor, stat.S_IMODE(about.st_mode) | bits)
 
 
-def _refused(path: str, about: os.stat_result | None, expected: str) -> StoreError:
-    found = next((kind for fits, kind in _KINDS if about is not None and fits(about.st_mode)), "something else")
+def _wrong_file_type(path: str, status: os.stat_result | None, expected: str) -> StoreError:
+    found = next((kind for matches, kind in _KINDS if status is not None and matches(status.st_mode)), "something else")
     rule = "; imq follows no link inside a store" if found == "a symbolic link" else ""
     return StoreError(
         f"{path} is {found}, expected {expected}{rule}",

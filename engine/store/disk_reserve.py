@@ -12,38 +12,40 @@ from contextlib import suppress
 
 from imq.grammar.record import TYPE_CHECKING
 
-from .atomic_files import is_full, replace_file, write_all
+from .atomic_files import is_disk_full, replace_file, write_all
 
 if TYPE_CHECKING:
     from .directory import Directory
 
-NAME = "reserve"
-_LEAST = 64 << 10
-_BLOCK = 4096
+RESERVE = "reserve"
+_MINIMUM_SIZE = 64 << 10
+_BLOCK_SIZE = 4096
 
 
 def has_reserve(ingest: Directory) -> bool:
     """Whether there is a reserve. One with another name is none: what is written to it would be written there."""
-    about = ingest.file_status(NAME)
-    return about is not None and about.st_nlink == 1
+    status = ingest.file_status(RESERVE)
+    return status is not None and status.st_nlink == 1
 
 
-def keep_reserve(ingest: Directory, size: int) -> None:
+def ensure_reserve(ingest: Directory, size: int) -> None:
     """Make or enlarge the reserve, so that a file of `size` bytes, and a little more, has room in it.
 
     Raises `OSError` when the disk has no room for it; what there is of it then stays.
     """
-    about = ingest.file_status(NAME)
-    if about is not None and not has_reserve(ingest):
-        ingest.remove_file(NAME)
-        about = None
-    held = about.st_size if about is not None else 0
-    if held >= max(_LEAST, size + _BLOCK):
+    status = ingest.file_status(RESERVE)
+    if status is not None and not has_reserve(ingest):
+        ingest.remove_file(RESERVE)
+        status = None
+    current_size = status.st_size if status is not None else 0
+    if current_size >= max(_MINIMUM_SIZE, size + _BLOCK_SIZE):
         return
-    wanted = max(_LEAST, -(-size * 5 // 4 // _BLOCK + 1) * _BLOCK)  # not enlarged for each name that is added
-    handle = ingest.create_file(NAME) if about is None else ingest.open_file(NAME, os.O_WRONLY | os.O_APPEND)
+    new_size = max(
+        _MINIMUM_SIZE, -(-size * 5 // 4 // _BLOCK_SIZE + 1) * _BLOCK_SIZE
+    )  # not enlarged for each name that is added
+    handle = ingest.create_file(RESERVE) if status is None else ingest.open_file(RESERVE, os.O_WRONLY | os.O_APPEND)
     try:
-        write_all(handle, os.urandom(wanted - held))  # no file system stores that in less room
+        write_all(handle, os.urandom(new_size - current_size))  # no file system stores that in less room
     finally:
         os.close(handle)
 
@@ -54,7 +56,7 @@ def replace_from_reserve(directory: Directory, name: str, content: bytes, ingest
     Where even writing over a file takes room, as on a file system that copies on writing, the reserve is removed first.
     """
     try:
-        handle = ingest.open_file(NAME, os.O_RDWR)
+        handle = ingest.open_file(RESERVE, os.O_RDWR)
         try:
             write_all(handle, content)
             os.ftruncate(handle, len(content))
@@ -62,11 +64,11 @@ def replace_from_reserve(directory: Directory, name: str, content: bytes, ingest
         finally:
             os.close(handle)
     except OSError as problem:
-        if not is_full(problem):
+        if not is_disk_full(problem):
             raise
-        ingest.remove_file(NAME)
+        ingest.remove_file(RESERVE)
         replace_file(directory, name, content, ingest, temporary)
     else:
-        ingest.rename(NAME, name, directory)
+        ingest.rename(RESERVE, name, directory)
         with suppress(OSError):
             directory.sync()

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from imq.engine.oci.reference import Name
     from imq.grammar.errors import ImqError
 
-    from .archive_files import Files
-    from .ingest import Adopted, Ingest
+    from .archive_files import ImageFiles
+    from .ingest import ImportedLayer, Ingest
 
 
-_PIECE = 1 << 20
-_HEAD = 512
+_CHUNK_SIZE = 1 << 20
+_MAGIC_SIZE = 512
 """Bytes that tell how a layer is packed."""
 
 
-class Loaded(Record):
+class LoadedImage(Record):
     """An image that was taken in, and the names it bore.
 
     Of an index, `held` are the manifests that came with it, `ids` the images of these, and `problems` say what is wrong
@@ -36,13 +36,13 @@ class Loaded(Record):
     descriptor: Descriptor
     id: Digest
     names: tuple[Name, ...]
-    held: frozenset[Digest] = frozenset()
+    manifests: frozenset[Digest] = frozenset()
     ids: frozenset[Digest] = frozenset()
     problems: tuple[ImqError, ...] = ()
 
 
-def make_image(
-    ingest: Ingest, layer: Adopted, runtime: Mapping[str, Any], platform: Platform, created: int, comment: str
+def build_image(
+    ingest: Ingest, layer: ImportedLayer, runtime: Mapping[str, Any], platform: Platform, created: int, comment: str
 ) -> tuple[Descriptor, Digest]:
     """Store the config and manifest of an image of one layer; return the manifest's descriptor and the image's id."""
     config: dict[str, Any] = {
@@ -50,14 +50,14 @@ def make_image(
         "architecture": platform.architecture,
         "os": platform.os,
         "config": dict(runtime),
-        "rootfs": {"type": "layers", "diff_ids": [str(layer.content.diff_id)]},
+        "rootfs": {"type": "layers", "diff_ids": [str(layer.measure.diff_id)]},
         "history": [{"created": write_time(created), "comment": comment}],
     }
     if platform.variant:
         config["variant"] = platform.variant
     content = write_json(config)
-    described = Descriptor(media_types.OCI_CONFIG, Digest.of(content), len(content))
-    return store_manifest(ingest, described, content, (layer.descriptor,)), described.digest
+    descriptor = Descriptor(media_types.OCI_CONFIG, Digest.of(content), len(content))
+    return store_manifest(ingest, descriptor, content, (layer.descriptor,)), descriptor.digest
 
 
 def store_manifest(ingest: Ingest, config: Descriptor, content: bytes, layers: Sequence[Descriptor]) -> Descriptor:
@@ -71,22 +71,24 @@ def store_manifest(ingest: Ingest, config: Descriptor, content: bytes, layers: S
         }
     )
     descriptor = Descriptor(media_types.OCI_MANIFEST, Digest.of(manifest), len(manifest))
-    ingest.document(config, content)
-    ingest.document(descriptor, manifest)
+    ingest.store_document(config, content)
+    ingest.store_document(descriptor, manifest)
     return descriptor
 
 
-def adopt_unknown_layer(files: Files, source: BinaryIO, ingest: Ingest) -> Adopted:
+def import_unknown_layer(files: ImageFiles, source: BinaryIO, ingest: Ingest) -> ImportedLayer:
     """Take in a layer whose diff ID nobody has said, packed in any way."""
-    packed = detect_compression(source.read(_HEAD))
+    compression = detect_compression(source.read(_MAGIC_SIZE))
     source.seek(0)
-    pieces = _pieces(files, source)
-    if packed in media_types.LAYER_TYPES:
-        return ingest.adopt(pieces, packed)
-    return ingest.adopt(decompress(packed, pieces), "", repack="gzip")  # bzip2 and xz have no media type
+    chunks = _read_chunks(files, source)
+    if compression in media_types.LAYER_TYPES:
+        return ingest.import_layer(chunks, compression)
+    return ingest.import_layer(
+        decompress(compression, chunks), "", recompress="gzip"
+    )  # bzip2 and xz have no media type
 
 
-def _pieces(files: Files, source: BinaryIO) -> Iterator[bytes]:
-    while piece := source.read(_PIECE):
-        files.moved(len(piece))
-        yield piece
+def _read_chunks(files: ImageFiles, source: BinaryIO) -> Iterator[bytes]:
+    while chunk := source.read(_CHUNK_SIZE):
+        files.on_progress(len(chunk))
+        yield chunk

@@ -19,41 +19,41 @@ from imq.grammar.errors import DigestMismatch, ImqError, Malformed, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import unreadable_images
-from .atomic_files import told
-from .database import check_opened, discard_database, has_database, make_database, uri_of
-from .index_entries import set_entries
-from .index_rows import delete_images, delete_reach, forget, insert_images, insert_reach
-from .index_schema import VERSION, has_our_tables, is_whole, make_tables
-from .layout import DATABASE, HOLDS, holds
-from .shared_sizes import count_in, count_out, set_contents, sum_up
-from .unreadable_images import Unreadable, is_opaque
+from .atomic_files import store_errors
+from .database import check_database_path, create_database, database_uri, has_database, remove_database
+from .index_entries import sync_entries
+from .index_rows import delete_images, delete_reach, delete_unreached_descriptors, insert_images, insert_reach
+from .index_schema import VERSION, create_tables, has_current_schema, is_intact
+from .layout import DATABASE, HELD_MANIFESTS, is_held
+from .shared_sizes import add_layer_counts, set_measures, subtract_layer_counts, update_sizes
+from .unreadable_images import UnreadableDocument, is_opaque
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from collections.abc import Set as AbstractSet
     from typing import Any, TypeVar
 
-    from .layout import Entry, Layout
+    from .layout import IndexEntry, Layout
 
-    _Found = TypeVar("_Found")
+    _Result = TypeVar("_Result")
 
-DEEPEST_INDEX = 8
+MAX_INDEX_DEPTH = 8
 """Indexes within indexes that are followed."""
-_AT_ONCE = 500
+_INSERT_BATCH = 500
 """Descriptors of index.json whose images are inserted together."""
-_RACES = 5
+_MAX_REREADS = 5
 """How often index.json is read again that others change while it is being followed."""
-_REMEMBERED = 8 << 20
+_DOCUMENT_CACHE_SIZE = 8 << 20
 """Bytes of documents that are remembered at most; parsed they take several times as much."""
-_MAPPED = 1 << 30
+_MMAP_SIZE = 1 << 30
 """Bytes of the index that are read in place instead of being copied: twice as fast for 100,000 images."""
-_DAMAGE = (sqlite3.DatabaseError, ValueError, TypeError, LookupError, AttributeError)
+_CORRUPTION_ERRORS = (sqlite3.DatabaseError, ValueError, TypeError, LookupError, AttributeError)
 """What reading a damaged database raises: SQLite itself, or whoever uses the values that are in it."""
-_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT)
-_UNWRITABLE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+_BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT)
+_UNWRITABLE_CODES = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 
 
-class Content(Record):
+class LayerMeasure(Record):
     """What unpacking a layer told: see the table `descriptor`."""
 
     digest: Digest
@@ -72,107 +72,107 @@ class StoreIndex:
 
     def __init__(self, layout: Layout, *, create: bool = True) -> None:
         self._layout = layout
-        self._create = create
-        self.is_locked = False
+        self._is_persistent = create
+        self.holds_lock = False
         """Whether the store's lock is held by a change that works with this index."""
-        self._documents: dict[tuple[str, str, int], Config | Manifest | Index] | None = None
-        self._remembered = 0
+        self._document_cache: dict[tuple[str, str, int], Config | Manifest | Index] | None = None
+        self._cached_bytes = 0
         try:
-            self.connection = self._kept_or_in_memory(self._opened) if create else self._in_memory()
+            self.connection = self._open_or_use_memory(self._open_file) if create else self._open_in_memory()
         except sqlite3.Error as problem:
             raise StoreError(f"cannot open the index of {layout.root}: {problem}", code="index") from problem
 
-    def _opened(self) -> sqlite3.Connection:
+    def _open_file(self) -> sqlite3.Connection:
         """Open the file, made when it is missing or no index."""
         try:
-            return self._connected() if has_database(self._layout, DATABASE) else self._made()
-        except _DAMAGE as problem:
-            if _unwritable(problem) or _is_busy(problem):
+            return self._connect_file() if has_database(self._layout, DATABASE) else self._create_file()
+        except _CORRUPTION_ERRORS as problem:
+            if _is_unwritable(problem) or _is_busy(problem):
                 raise
-            return self._made(instead=True, always=_is_certain(problem))
+            return self._create_file(replace=True, force=_proves_corruption(problem))
 
-    def _kept_or_in_memory(self, opened: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
+    def _open_or_use_memory(self, open_: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
         """Return what `opened` opens; an index in memory where the disk takes nothing more."""
         try:
-            return opened()
+            return open_()
         except OSError:
             pass
         except sqlite3.DatabaseError as problem:
-            if not _unwritable(problem):
+            if not _is_unwritable(problem):
                 raise
-        return self._in_memory()
+        return self._open_in_memory()
 
-    def _made(self, *, instead: bool = False, always: bool = False) -> sqlite3.Connection:
+    def _create_file(self, *, replace: bool = False, force: bool = False) -> sqlite3.Connection:
         """Make the file and open it: one process at a time.
 
         `instead` of one that is no whole index, or (`always`) of any.
         """
-        with nullcontext() if self.is_locked else self._layout.locked():
-            if always or (instead and not self._is_whole()):
-                discard_database(self._layout, DATABASE)
-            make_database(self._layout, DATABASE)
-            self._layout.keep_reserve()  # of layouts that other tools have made
-            return self._connected()
+        with nullcontext() if self.holds_lock else self._layout.lock():
+            if force or (replace and not self._is_intact()):
+                remove_database(self._layout, DATABASE)
+            create_database(self._layout, DATABASE)
+            self._layout.ensure_reserve()  # of layouts that other tools have made
+            return self._connect_file()
 
-    def _is_whole(self) -> bool:
+    def _is_intact(self) -> bool:
         """Whether the file is an index without damage: perhaps another process has made it in the meantime."""
         try:
             if not has_database(self._layout, DATABASE):
                 return False
-            with closing(_connect(uri_of(self._layout, DATABASE))) as connection:
-                check_opened(connection, self._layout, DATABASE)
-                return is_whole(connection)
-        except _DAMAGE:
+            with closing(_connect(database_uri(self._layout, DATABASE))) as connection:
+                check_database_path(connection, self._layout, DATABASE)
+                return is_intact(connection)
+        except _CORRUPTION_ERRORS:
             return False
 
-    def _in_memory(self) -> sqlite3.Connection:
+    def _open_in_memory(self) -> sqlite3.Connection:
         """Return an index in memory, for when nothing may be written; it begins as what the file says, if it can."""
-        connection = self._prepared(_connect(":memory:"))
-        if self._layout.exists and has_database(self._layout, DATABASE, to_write=False):
-            for how in ("mode=ro", "immutable=1"):  # the second: closed well, and nobody can make its log
+        connection = self._prepare(_connect(":memory:"))
+        if self._layout.exists and has_database(self._layout, DATABASE, writable=False):
+            for options in ("mode=ro", "immutable=1"):  # the second: closed well, and nobody can make its log
                 try:
-                    with closing(_connect(uri_of(self._layout, DATABASE, how))) as source:
-                        check_opened(source, self._layout, DATABASE)
-                        if has_our_tables(source):
+                    with closing(_connect(database_uri(self._layout, DATABASE, options))) as source:
+                        check_database_path(source, self._layout, DATABASE)
+                        if has_current_schema(source):
                             source.backup(connection)
                         break
-                except _DAMAGE:
+                except _CORRUPTION_ERRORS:
                     continue
         return connection
 
-    def _connected(self) -> sqlite3.Connection:
+    def _connect_file(self) -> sqlite3.Connection:
         """Open the file, which is there."""
-        connection = _connect(uri_of(self._layout, DATABASE))
+        connection = _connect(database_uri(self._layout, DATABASE))
         try:
-            check_opened(connection, self._layout, DATABASE)
+            check_database_path(connection, self._layout, DATABASE)
         except BaseException:
             connection.close()
             raise
-        return self._prepared(connection)
+        return self._prepare(connection)
 
-    def _prepared(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+    def _prepare(self, connection: sqlite3.Connection) -> sqlite3.Connection:
         """Make the tables, if there are none of this version; close the connection when that fails."""
         try:
             if self._version(connection) != VERSION:
                 connection.execute("PRAGMA journal_mode = WAL")
-                with _Transaction(connection):
+                with _SqlTransaction(connection):
                     if self._version(connection) != VERSION:
-                        make_tables(connection)
-            elif not has_our_tables(connection):
-                with _Transaction(connection):
-                    if not has_our_tables(connection):
-                        make_tables(connection)
+                        create_tables(connection)
+            elif not has_current_schema(connection):
+                with _SqlTransaction(connection):
+                    if not has_current_schema(connection):
+                        create_tables(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute(f"PRAGMA mmap_size = {_MAPPED}")
+            connection.execute(f"PRAGMA mmap_size = {_MMAP_SIZE}")
         except BaseException:
             connection.close()
             raise
         return connection
 
     @property
-    def kept(self) -> bool:
+    def is_persistent(self) -> bool:
         """Whether it lies in the store, rather than in memory alone."""
-        return self._create
+        return self._is_persistent
 
     def close(self) -> None:
         """Close the connection."""
@@ -186,161 +186,167 @@ class StoreIndex:
     # Keeping up with the layout
 
     @property
-    def current(self) -> bool:
+    def is_current(self) -> bool:
         """Whether the index was derived from the index.json that is there now."""
         row = self.connection.execute("SELECT value FROM meta WHERE key = 'signature'").fetchone()
-        signature = self._layout.signature()
+        signature = self._layout.read_signature()
         if not signature:
-            self._layout.read()  # no index.json: that there are no images, or damage
+            self._layout.read_entries()  # no index.json: that there are no images, or damage
         return (row[0] if row else "") == signature
 
-    def keep_up(self, *, retry: bool = False) -> None:
+    def sync_with_layout(self, *, retry: bool = False) -> None:
         """Bring the index up to the index.json that is there now; one that turns out to be broken is made again.
 
         With `retry` documents that could not be read are tried again.
         """
-        if not self._mended(lambda: self.current):
+        if not self._run_with_recovery(lambda: self.is_current):
             self.refresh()
         if retry:
-            self.retry()
+            self.retry_unreadable()
 
-    def _mended(self, work: Callable[[], _Found]) -> _Found:
+    def _run_with_recovery(self, work: Callable[[], _Result]) -> _Result:
         """Return what some work with the index returns; when its file turns out to be broken, of a new one."""
         try:
             return work()
-        except _DAMAGE as problem:
-            if _unwritable(problem) or _is_busy(problem):
+        except _CORRUPTION_ERRORS as problem:
+            if _is_unwritable(problem) or _is_busy(problem):
                 raise
-            self._start_again(always=_is_certain(problem))
+            self._recreate(force=_proves_corruption(problem))
             return work()
 
-    def mend(self, problem: BaseException) -> bool:
+    def recover(self, problem: BaseException) -> bool:
         """Make the index again if it is damaged, which `problem` may come from; return whether it was."""
-        certain = _is_certain(problem)
+        is_proof = _proves_corruption(problem)
         try:
-            if not certain and is_whole(self.connection):
+            if not is_proof and is_intact(self.connection):
                 return False
-        except _DAMAGE as found:
+        except _CORRUPTION_ERRORS as found:
             if _is_busy(found):
                 return False
-        self._start_again(always=certain)
+        self._recreate(force=is_proof)
         return True
 
-    def refresh(self, entries: list[Entry] | None = None, contents: Iterable[Content] = ()) -> None:
+    def refresh(self, entries: list[IndexEntry] | None = None, measures: Iterable[LayerMeasure] = ()) -> None:
         """Bring the index up to index.json (`entries` when the caller has just written it). One transaction.
 
         index.json is read within the transaction: who waited for another writer must not bring back what was before.
         """
-        known = list(contents)
-        self._mended(lambda: self._write(lambda connection: self._follow(connection, entries, known)))
-        for _ in range(_RACES):
+        layer_measures = list(measures)
+        self._run_with_recovery(
+            lambda: self._write(lambda connection: self._apply_layout(connection, entries, layer_measures))
+        )
+        for _ in range(_MAX_REREADS):
             # what is missing may have been removed while this was reading, with its entry of index.json
-            if entries is not None or not unreadable_images.roots_of(self.connection) or self.current:
+            if entries is not None or not unreadable_images.find_roots(self.connection) or self.is_current:
                 break
-            self._write(self._follow)
+            self._write(self._apply_layout)
 
-    def look_again(self, root: Digest) -> None:
+    def reread(self, root: Digest) -> None:
         """Derive anew what a descriptor of index.json reaches: documents that were missing of it have come."""
-        self._mended(lambda: self._write(lambda connection: self._follow(connection, again={root})))
+        self._run_with_recovery(lambda: self._write(lambda connection: self._apply_layout(connection, reread={root})))
 
-    def retry(self) -> None:
+    def retry_unreadable(self) -> None:
         """Try documents again that could not be read, and take in what they name if they can be now."""
         readable = {
             root
-            for root, document, is_config in unreadable_images.to_try_again(self.connection)
+            for root, document, is_config in unreadable_images.iter_retryable(self.connection)
             if self._is_readable(document, is_config=is_config)
         }
         if readable:
-            self._write(lambda connection: self._follow(connection, again=readable))
+            self._write(lambda connection: self._apply_layout(connection, reread=readable))
 
     def _is_readable(self, document: Descriptor, *, is_config: bool) -> bool:
         try:
             if is_config:
-                self.config(document)
+                self.read_config(document)
             else:
-                self._manifest(document)
+                self._read_manifest(document)
         except ImqError:
             return False
         return True
 
-    def problems(self) -> tuple[ImqError, ...]:
+    def list_problems(self) -> tuple[ImqError, ...]:
         """Return what is wrong with the images whose documents could not be read."""
-        return unreadable_images.problems(self.connection)
+        return unreadable_images.list_problems(self.connection)
 
-    def unreadable(self) -> set[str]:
+    def find_unreadable_roots(self) -> set[str]:
         """Return the descriptors of index.json of which a document could not be read."""
-        return unreadable_images.damaged_roots(self.connection)
+        return unreadable_images.find_unreadable_roots(self.connection)
 
-    def hiding_blobs(self) -> dict[str, str]:
+    def find_incomplete_roots(self) -> dict[str, str]:
         """Return the descriptors whose blobs are not known, with their names; meanwhile no blob may be removed."""
-        return unreadable_images.hiding_blobs(self.connection)
+        return unreadable_images.find_incomplete_roots(self.connection)
 
     def rebuild(self) -> None:
         """Forget everything that was derived and derive it again, in a new file: whatever the old one is."""
         self.connection.close()
         try:
-            with told("write the index", self._layout.root):
-                self.connection = self._made(always=True) if self._create else self._prepared(_connect(":memory:"))
-            with self.transaction() as connection:
-                self._follow(connection)
+            with store_errors("write the index", self._layout.root):
+                self.connection = (
+                    self._create_file(force=True) if self._is_persistent else self._prepare(_connect(":memory:"))
+                )
+            with self.sql_transaction() as connection:
+                self._apply_layout(connection)
         except sqlite3.DatabaseError as problem:
-            if not (_unwritable(problem) and self._create):
+            if not (_is_unwritable(problem) and self._is_persistent):
                 raise
-            with told("write the index", self._layout.root):
+            with store_errors("write the index", self._layout.root):
                 raise OSError(errno.ENOSPC, str(problem)) from problem
 
-    def _start_again(self, *, always: bool = False) -> None:
+    def _recreate(self, *, force: bool = False) -> None:
         """Go on with a new index; (not `always`) with that of another process, if it has made one already."""
         self.connection.close()
-        if self._create:
-            self.connection = self._kept_or_in_memory(lambda: self._made(instead=True, always=always))
+        if self._is_persistent:
+            self.connection = self._open_or_use_memory(lambda: self._create_file(replace=True, force=force))
         else:
-            self.connection = self._prepared(_connect(":memory:"))
-        self._write(self._follow)
+            self.connection = self._prepare(_connect(":memory:"))
+        self._write(self._apply_layout)
 
-    def _follow(
+    def _apply_layout(
         self,
         connection: sqlite3.Connection,
-        entries: list[Entry] | None = None,
-        contents: Iterable[Content] = (),
-        again: AbstractSet[Digest] = frozenset(),
+        entries: list[IndexEntry] | None = None,
+        measures: Iterable[LayerMeasure] = (),
+        reread: AbstractSet[Digest] = frozenset(),
     ) -> None:
         """Make the tables say what index.json says; `again` are descriptors to be read though they are known."""
-        signature = self._layout.signature()
+        signature = self._layout.read_signature()
         if entries is None:
-            entries = self._layout.read()
-        wanted = {entry.descriptor.digest: entry.descriptor for entry in entries}
+            entries = self._layout.read_entries()
+        roots_by_digest = {entry.descriptor.digest: entry.descriptor for entry in entries}
         # what showed no image is looked at again: its missing blobs may have come; and what holds others than before
         known = {root for (root,) in connection.execute("SELECT DISTINCT root FROM entry WHERE image IS NOT NULL")}
-        unread = unreadable_images.roots_of(connection)
-        known -= _set_holdings(connection, wanted.values()) | unread | again
-        unreadable_images.forget(connection, unread)
-        suspects: set[int] = set()
+        unreadable = unreadable_images.find_roots(connection)
+        known -= _update_held_manifests(connection, roots_by_digest.values()) | unreadable | reread
+        unreadable_images.delete(connection, unreadable)
+        unreached_candidates: set[int] = set()
         before = "SELECT DISTINCT digest FROM descriptor WHERE key IN (SELECT root FROM reaching)"
         for (root,) in connection.execute(before).fetchall():
-            if root not in wanted or root not in known:
-                suspects |= delete_reach(connection, root)
-        (newest,) = connection.execute("SELECT coalesce(max(key), 0) FROM image").fetchone()
-        new = (descriptor for digest, descriptor in wanted.items() if digest not in known)
+            if root not in roots_by_digest or root not in known:
+                unreached_candidates |= delete_reach(connection, root)
+        (last_key,) = connection.execute("SELECT coalesce(max(key), 0) FROM image").fetchone()
+        new = (descriptor for digest, descriptor in roots_by_digest.items() if digest not in known)
         reached: dict[Digest, list[int]] = {}
-        while roots := list(islice(new, _AT_ONCE)):
-            reached |= self._take_in(connection, roots)
-        count_in(connection, [key for (key,) in connection.execute("SELECT key FROM image WHERE key > ?", (newest,))])
-        set_contents(connection, contents)
-        sum_up(connection)
-        set_entries(connection, entries, reached)
+        while roots := list(islice(new, _INSERT_BATCH)):
+            reached |= self._insert_roots(connection, roots)
+        add_layer_counts(
+            connection, [key for (key,) in connection.execute("SELECT key FROM image WHERE key > ?", (last_key,))]
+        )
+        set_measures(connection, measures)
+        update_sizes(connection)
+        sync_entries(connection, entries, reached)
         self._drop_unreached(connection)
-        forget(connection, suspects)
+        delete_unreached_descriptors(connection, unreached_candidates)
         connection.execute("INSERT OR REPLACE INTO meta VALUES ('signature', ?)", (signature,))
 
-    def measured(self, contents: Iterable[Content]) -> None:
+    def add_measures(self, measures: Iterable[LayerMeasure]) -> None:
         """Add facts about layers and the sizes of the images that they complete."""
 
         def write(connection: sqlite3.Connection) -> None:
-            set_contents(connection, contents)
-            sum_up(connection)
+            set_measures(connection, measures)
+            update_sizes(connection)
 
-        self._mended(lambda: self._write(write))
+        self._run_with_recovery(lambda: self._write(write))
 
     def _write(self, write: Callable[[sqlite3.Connection], None]) -> None:
         """Do some writing in one transaction; on a disk that takes nothing more, in memory.
@@ -348,45 +354,45 @@ class StoreIndex:
         All of it can be derived again. What it was derived from is on the disk, and must not fail for this.
         """
         try:
-            with self.transaction() as connection:
+            with self.sql_transaction() as connection:
                 write(connection)
         except sqlite3.DatabaseError as problem:
-            if not _unwritable(problem):
+            if not _is_unwritable(problem):
                 raise
             self.connection.close()
-            self.connection = self._in_memory()
-            with self.transaction() as connection:
+            self.connection = self._open_in_memory()
+            with self.sql_transaction() as connection:
                 write(connection)
 
-    def transaction(self) -> _Transaction:
+    def sql_transaction(self) -> _SqlTransaction:
         """Return a context: its block is one writing transaction, undone when it raises."""
-        return _Transaction(self.connection)
+        return _SqlTransaction(self.connection)
 
     def _drop_unreached(self, connection: sqlite3.Connection) -> None:
         """Delete the images that no entry shows any more."""
         unreached = "SELECT key FROM image WHERE NOT EXISTS (SELECT 1 FROM entry WHERE entry.image = image.key)"
-        gone = [key for (key,) in connection.execute(unreached)]
-        if not gone:
+        unreached_keys = [key for (key,) in connection.execute(unreached)]
+        if not unreached_keys:
             return
-        count_out(connection, gone)
-        delete_images(connection, gone)
-        sum_up(connection)
+        subtract_layer_counts(connection, unreached_keys)
+        delete_images(connection, unreached_keys)
+        update_sizes(connection)
 
     # Taking in images
 
-    def _take_in(self, connection: sqlite3.Connection, roots: list[Descriptor]) -> dict[Digest, list[int]]:
+    def _insert_roots(self, connection: sqlite3.Connection, roots: list[Descriptor]) -> dict[Digest, list[int]]:
         """Record what descriptors of index.json reach, and what of it cannot be read.
 
         Returns the keys of the images of each.
         """
         images: dict[Digest, tuple[Digest, Manifest, Config]] = {}
-        unread: list[tuple[Digest, Unreadable]] = []
-        found: dict[Digest, list[Digest]] = {}
+        unreadable: list[tuple[Digest, UnreadableDocument]] = []
+        manifests_by_root: dict[Digest, list[Digest]] = {}
         reach: list[tuple[Descriptor, Iterable[Descriptor]]] = []
         for root in roots:
             blobs = {root.digest: root}
-            manifests = found.setdefault(root.digest, [])
-            problems: list[Unreadable] = []
+            manifests = manifests_by_root.setdefault(root.digest, [])
+            problems: list[UnreadableDocument] = []
             for descriptor, document in self.walk(root, problems):
                 blobs[descriptor.digest] = descriptor
                 if isinstance(document, Index):
@@ -394,23 +400,23 @@ class StoreIndex:
                 blobs.update((blob.digest, blob) for blob in (document.config, *document.layers))
                 if descriptor.digest not in images and document.is_image:
                     try:
-                        images[descriptor.digest] = (descriptor.digest, document, self.image_config(document))
+                        images[descriptor.digest] = (descriptor.digest, document, self.read_image_config(document))
                     except ImqError as problem:
-                        problems.append(Unreadable(document.config, problem, descriptor, is_config=True))
+                        problems.append(UnreadableDocument(document.config, problem, descriptor, is_config=True))
                 if descriptor.digest in images:
                     manifests.append(descriptor.digest)
-            unread += [(root.digest, problem) for problem in problems]
+            unreadable += [(root.digest, problem) for problem in problems]
             reach.append((blobs[root.digest], blobs.values()))
         insert_reach(connection, reach)
-        unreadable_images.record(connection, unread)
-        keys = {digest: key for digest in images if (key := _key(connection, digest)) is not None}
+        unreadable_images.insert(connection, unreadable)
+        keys = {digest: key for digest in images if (key := _find_image_key(connection, digest)) is not None}
         new = [image for digest, image in images.items() if digest not in keys]
         keys.update(zip((digest for digest, _, _ in new), insert_images(connection, new), strict=True))
-        return {root: [keys[digest] for digest in manifests] for root, manifests in found.items()}
+        return {root: [keys[digest] for digest in manifests] for root, manifests in manifests_by_root.items()}
 
-    def image_config(self, manifest: Manifest) -> Config:
+    def read_image_config(self, manifest: Manifest) -> Config:
         """Return the config of an image; raises `ImqError` when it is missing, damaged, or of another image."""
-        config = self.config(manifest.config)
+        config = self.read_config(manifest.config)
         if len(config.diff_ids) != len(manifest.layers):
             raise Malformed(
                 f"the config {manifest.config.digest} has {len(config.diff_ids)} layers,"
@@ -419,41 +425,41 @@ class StoreIndex:
             )
         return config
 
-    def config(self, descriptor: Descriptor) -> Config:
+    def read_config(self, descriptor: Descriptor) -> Config:
         """Return a config, read and checked; raises `ImqError` when it is missing, damaged or none."""
-        config: Config = self._read(descriptor, Config, lambda: Config.read(self.document(descriptor)))
+        config: Config = self._read_cached(descriptor, Config, lambda: Config.read(self.read_document(descriptor)))
         return config
 
-    def _manifest(self, descriptor: Descriptor) -> Manifest | Index:
-        document: Manifest | Index = self._read(
-            descriptor, (Manifest, Index), lambda: read_manifest(self.document(descriptor), descriptor.media_type)
+    def _read_manifest(self, descriptor: Descriptor) -> Manifest | Index:
+        document: Manifest | Index = self._read_cached(
+            descriptor, (Manifest, Index), lambda: read_manifest(self.read_document(descriptor), descriptor.media_type)
         )
         return document
 
-    def _read(self, descriptor: Descriptor, kinds: Any, read: Callable[[], Any]) -> Any:
+    def _read_cached(self, descriptor: Descriptor, types: Any, read: Callable[[], Any]) -> Any:
         """Return what `read` reads; within `remembering` it is read once. Media types are ways to read a digest."""
-        if self._documents is None:
+        if self._document_cache is None:
             return read()
         key = (descriptor.digest, descriptor.media_type, descriptor.size)
-        document = self._documents.get(key)
-        if not isinstance(document, kinds):
+        document = self._document_cache.get(key)
+        if not isinstance(document, types):
             document = read()
-            if self._remembered + descriptor.size <= _REMEMBERED:
-                self._remembered += descriptor.size
-                self._documents[key] = document
+            if self._cached_bytes + descriptor.size <= _DOCUMENT_CACHE_SIZE:
+                self._cached_bytes += descriptor.size
+                self._document_cache[key] = document
         return document
 
     @contextmanager
-    def remembering(self) -> Iterator[None]:
+    def cache_documents(self) -> Iterator[None]:
         """Read each document once: for a change, which checks new images, and takes them in when it has ended."""
-        self._documents, self._remembered = {}, 0
+        self._document_cache, self._cached_bytes = {}, 0
         try:
             yield
         finally:
-            self._documents = None
+            self._document_cache = None
 
     def walk(
-        self, root: Descriptor, unread: list[Unreadable] | None = None
+        self, root: Descriptor, unreadable: list[UnreadableDocument] | None = None
     ) -> Iterator[tuple[Descriptor, Manifest | Index]]:
         """Yield the manifests and indexes that a descriptor holds, as far as they are here and whole.
 
@@ -467,45 +473,45 @@ class StoreIndex:
                 continue
             seen.add(descriptor.digest)
             try:
-                document = self._manifest(descriptor)
+                document = self._read_manifest(descriptor)
             except ImqError as problem:
-                if unread is not None and not is_opaque(descriptor, problem, self._layout.open_blob):
-                    unread.append(_unreadable(root, descriptor, problem))
+                if unreadable is not None and not is_opaque(descriptor, problem, self._layout.open_blob):
+                    unreadable.append(_describe_unreadable(root, descriptor, problem))
                 continue
             yield descriptor, document
             if not isinstance(document, Index):
                 continue
-            if depth < DEEPEST_INDEX:
-                children = (child for child in reversed(document.manifests) if holds(root, child.digest))
+            if depth < MAX_INDEX_DEPTH:
+                children = (child for child in reversed(document.manifests) if is_held(root, child.digest))
                 pending += [(child, depth + 1) for child in children]
-            elif document.manifests and unread is not None:
-                deep = Malformed(f"the index {descriptor.digest} is the {depth + 1}th of indexes in indexes")
-                unread.append(Unreadable(descriptor, deep, descriptor))
+            elif document.manifests and unreadable is not None:
+                too_deep = Malformed(f"the index {descriptor.digest} is the {depth + 1}th of indexes in indexes")
+                unreadable.append(UnreadableDocument(descriptor, too_deep, descriptor))
 
-    def reaches(self, digest: Digest) -> bool:
+    def is_reachable(self, digest: Digest) -> bool:
         """Whether a descriptor of index.json reaches a blob, by what it says now; True where that cannot be told."""
         reached = "SELECT 1 FROM descriptor JOIN reaching ON reaching.blob = descriptor.key WHERE digest = ? LIMIT 1"
         try:
-            self.keep_up()
+            self.sync_with_layout()
             return self.connection.execute(reached, (digest,)).fetchone() is not None
         except (ImqError, sqlite3.Error):
             return True
 
-    def diff_id(self, layer: Digest) -> Digest | None:
+    def find_diff_id(self, layer: Digest) -> Digest | None:
         """Return what a layer unpacks to, if it ever was unpacked."""
         row = self.connection.execute("SELECT max(diff_id) FROM descriptor WHERE digest = ?", (layer,)).fetchone()
         return Digest(row[0]) if row[0] else None
 
-    def shows(self, root: Digest) -> bool:
+    def has_image(self, root: Digest) -> bool:
         """Whether an image of this descriptor is in the tables; one whose documents are missing or damaged is not."""
         shown = "SELECT 1 FROM entry WHERE root = ? AND image IS NOT NULL"
         return self.connection.execute(shown, (root,)).fetchone() is not None
 
-    def document(self, descriptor: Descriptor) -> bytes:
+    def read_document(self, descriptor: Descriptor) -> bytes:
         """Return the content of a small blob, checked against its digest and size."""
         limit = self._layout.largest_document
         check_size(descriptor.size, limit, f"the document {descriptor.digest}")
-        with told(f"read the blob {descriptor.digest}"):
+        with store_errors(f"read the blob {descriptor.digest}"):
             try:
                 with self._layout.open_blob(descriptor.digest) as source:
                     content = source.read(limit + 1)
@@ -526,32 +532,32 @@ class StoreIndex:
         return content
 
 
-def _set_holdings(connection: sqlite3.Connection, roots: Iterable[Descriptor]) -> set[str]:
+def _update_held_manifests(connection: sqlite3.Connection, roots: Iterable[Descriptor]) -> set[str]:
     """Remember which manifests the indexes of index.json hold; return the roots of which that has changed."""
-    said = {root.digest: root.annotations[HOLDS] for root in roots if HOLDS in root.annotations}
+    held = {root.digest: root.annotations[HELD_MANIFESTS] for root in roots if HELD_MANIFESTS in root.annotations}
     before = dict(connection.execute("SELECT substr(key, 7), value FROM meta WHERE key GLOB 'holds *'").fetchall())
-    changed = {root for root in {*said, *before} if said.get(Digest(root)) != before.get(root)}
+    changed = {root for root in {*held, *before} if held.get(Digest(root)) != before.get(root)}
     connection.executemany("DELETE FROM meta WHERE key = 'holds ' || ?", [(root,) for root in changed])
-    rows = [(f"holds {root}", said[Digest(root)]) for root in changed if root in said]
+    rows = [(f"holds {root}", held[Digest(root)]) for root in changed if root in held]
     connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
     return changed
 
 
-def _unreadable(root: Descriptor, document: Descriptor, problem: ImqError) -> Unreadable:
+def _describe_unreadable(root: Descriptor, document: Descriptor, problem: ImqError) -> UnreadableDocument:
     """Return what is remembered of a manifest or index that cannot be read."""
     is_root = document.digest == root.digest
     is_image = media_types.REFERENCE_DIGEST not in document.annotations
-    is_absent = problem.code == "blob-missing" and not is_root and HOLDS not in root.annotations
-    return Unreadable(document, problem, document if is_image and not is_absent else None, is_absent=is_absent)
+    is_absent = problem.code == "blob-missing" and not is_root and HELD_MANIFESTS not in root.annotations
+    return UnreadableDocument(document, problem, document if is_image and not is_absent else None, is_absent=is_absent)
 
 
-def _key(connection: sqlite3.Connection, manifest: Digest) -> int | None:
+def _find_image_key(connection: sqlite3.Connection, manifest: Digest) -> int | None:
     """Return the key of the image of this manifest, None when it is not in the tables."""
     row: tuple[int] | None = connection.execute("SELECT key FROM image WHERE manifest = ?", (manifest,)).fetchone()
     return row[0] if row else None
 
 
-def _is_certain(problem: BaseException) -> bool:
+def _proves_corruption(problem: BaseException) -> bool:
     """Whether an error is enough to tell that a file is damaged, whatever SQLite finds when it looks through it."""
     if isinstance(problem, UnicodeDecodeError) or "Could not decode" in str(problem):
         return True  # all texts in it were valid when they were written
@@ -561,15 +567,15 @@ def _is_certain(problem: BaseException) -> bool:
 
 def _is_busy(problem: BaseException) -> bool:
     """Whether an error says that others work with the file, or that the user called it off."""
-    return getattr(problem, "sqlite_errorcode", 0) & 0xFF in _BUSY
+    return getattr(problem, "sqlite_errorcode", 0) & 0xFF in _BUSY_CODES
 
 
-def _unwritable(problem: BaseException) -> bool:
+def _is_unwritable(problem: BaseException) -> bool:
     """Whether an error says that the disk takes nothing, or nothing more."""
-    return getattr(problem, "sqlite_errorcode", 0) & 0xFF in _UNWRITABLE
+    return getattr(problem, "sqlite_errorcode", 0) & 0xFF in _UNWRITABLE_CODES
 
 
-class _Transaction:
+class _SqlTransaction:
     """A writing transaction as a context."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:

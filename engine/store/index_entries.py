@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from imq.engine.oci.digest import Digest
 
-    from .layout import Entry
+    from .layout import IndexEntry
 
 _COLUMNS = "image, root, name, registry, repository, tag, digest, set_at, other_digests"
 _IMAGE = (
@@ -29,7 +29,9 @@ FROM unreadable WHERE root = ?2 AND manifest = ?10
 """
 
 
-def set_entries(connection: Connection, entries: Iterable[Entry], reached: Mapping[Digest, Sequence[int]]) -> None:
+def sync_entries(
+    connection: Connection, entries: Iterable[IndexEntry], reached: Mapping[Digest, Sequence[int]]
+) -> None:
     """Make the table say what index.json says, touching only the rows that differ.
 
     `reached` are the keys of the images of those descriptors that the table does not know yet.
@@ -56,10 +58,10 @@ def set_entries(connection: Connection, entries: Iterable[Entry], reached: Mappi
     connection.executemany(_INSERT_UNREADABLE, [row for row in new if row[0] is None])
 
 
-def _rows(entry: Entry, images: Iterable[int], unreadable: Iterable[str]) -> Iterator[tuple[Any, ...]]:
+def _rows(entry: IndexEntry, images: Iterable[int], unreadable: Iterable[str]) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of an entry: its columns, and last the manifest of a row without an image."""
     name = entry.name
-    said = (
+    columns = (
         entry.descriptor.digest,
         str(name) if name else None,
         name.registry if name else None,
@@ -69,5 +71,5 @@ def _rows(entry: Entry, images: Iterable[int], unreadable: Iterable[str]) -> Ite
         entry.set_at,
         " ".join(entry.other_digests) or None,
     )
-    yield from ((image, *said, None) for image in images)
-    yield from ((None, *said, manifest) for manifest in unreadable)
+    yield from ((image, *columns, None) for image in images)
+    yield from ((None, *columns, manifest) for manifest in unreadable)

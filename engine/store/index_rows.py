@@ -59,9 +59,9 @@ def insert_images(connection: Connection, images: Iterable[tuple[Digest, Manifes
     (first,) = connection.execute("SELECT coalesce(max(key), 0) + 1 FROM image").fetchone()
     rows: dict[str, list[tuple[Any, ...]]] = {table: [] for table in _INSERT}
     for key, (digest, manifest, config) in enumerate(images, first):
-        _add(rows, key, digest, manifest, config)
+        _add_image_rows(rows, key, digest, manifest, config)
     for table, added in rows.items():
-        connection.executemany(_INSERT[table], map(texts, added))
+        connection.executemany(_INSERT[table], map(replace_surrogates, added))
     return [row[0] for row in rows["image"]]
 
 
@@ -70,12 +70,12 @@ def delete_images(connection: Connection, images: Sequence[int]) -> None:
     import json
 
     keys = json.dumps(images)
-    theirs = "IN (SELECT value FROM json_each(?))"
-    chains = connection.execute(f"SELECT DISTINCT chain FROM stack WHERE image {theirs}", (keys,)).fetchall()
-    commands = connection.execute(f"SELECT DISTINCT command FROM step WHERE image {theirs}", (keys,)).fetchall()
+    condition = "IN (SELECT value FROM json_each(?))"
+    chains = connection.execute(f"SELECT DISTINCT chain FROM stack WHERE image {condition}", (keys,)).fetchall()
+    commands = connection.execute(f"SELECT DISTINCT command FROM step WHERE image {condition}", (keys,)).fetchall()
     for table in ("stack", "step", "label", "variable", "annotation", "config"):
-        connection.execute(f"DELETE FROM {table} WHERE image {theirs}", (keys,))
-    connection.execute(f"DELETE FROM image WHERE key {theirs}", (keys,))
+        connection.execute(f"DELETE FROM {table} WHERE image {condition}", (keys,))
+    connection.execute(f"DELETE FROM image WHERE key {condition}", (keys,))
     connection.executemany(
         "DELETE FROM chain WHERE key = ?1 AND NOT EXISTS (SELECT 1 FROM stack WHERE chain = ?1)", chains
     )
@@ -87,62 +87,62 @@ def delete_images(connection: Connection, images: Sequence[int]) -> None:
 
 def insert_reach(connection: Connection, reached: Iterable[tuple[Descriptor, Iterable[Descriptor]]]) -> None:
     """Record which blobs each descriptor of index.json reaches, each digest once, with itself."""
-    rows = [(*_described(root), *_described(blob)) for root, blobs in reached for blob in blobs]
+    rows = [(*_descriptor_key(root), *_descriptor_key(blob)) for root, blobs in reached for blob in blobs]
     connection.executemany(_INSERT["descriptor"], [row[3:] for row in rows])
-    connection.executemany(_REACH, rows)
+    connection.executemany(_INSERT_REACH, rows)
 
 
-def _described(descriptor: Descriptor) -> tuple[str, str, int]:
+def _descriptor_key(descriptor: Descriptor) -> tuple[str, str, int]:
     return descriptor.digest, descriptor.media_type, descriptor.size
 
 
 def delete_reach(connection: Connection, root: str) -> set[int]:
     """Forget what a descriptor of index.json reached; return the keys of the descriptors to `forget` if need be."""
-    known = "root IN (SELECT key FROM descriptor WHERE digest = ?)"
-    blobs = {blob for (blob,) in connection.execute(f"SELECT blob FROM reaching WHERE {known}", (root,))}
-    connection.execute(f"DELETE FROM reaching WHERE {known}", (root,))
+    condition = "root IN (SELECT key FROM descriptor WHERE digest = ?)"
+    blobs = {blob for (blob,) in connection.execute(f"SELECT blob FROM reaching WHERE {condition}", (root,))}
+    connection.execute(f"DELETE FROM reaching WHERE {condition}", (root,))
     return blobs
 
 
-def forget(connection: Connection, descriptors: Iterable[int]) -> None:
+def delete_unreached_descriptors(connection: Connection, descriptors: Iterable[int]) -> None:
     """Delete those of the descriptors that nothing reaches any more."""
-    connection.executemany(_FORGET, [(key,) for key in descriptors])
+    connection.executemany(_DELETE_UNREACHED, [(key,) for key in descriptors])
 
 
-_DESCRIBED = "SELECT key FROM descriptor WHERE digest = ? AND media_type = ? AND size = ?"
-_REACH = f"INSERT INTO reaching (root, blob) VALUES (({_DESCRIBED}), ({_DESCRIBED}))"
-_FORGET = """
+_SELECT_DESCRIPTOR = "SELECT key FROM descriptor WHERE digest = ? AND media_type = ? AND size = ?"
+_INSERT_REACH = f"INSERT INTO reaching (root, blob) VALUES (({_SELECT_DESCRIPTOR}), ({_SELECT_DESCRIPTOR}))"
+_DELETE_UNREACHED = """
 DELETE FROM descriptor WHERE key = ?1
 AND NOT EXISTS (SELECT 1 FROM reaching WHERE blob = ?1) AND NOT EXISTS (SELECT 1 FROM stack WHERE descriptor = ?1)
 """
 
 
-def _add(
+def _add_image_rows(
     rows: Mapping[str, list[tuple[Any, ...]]], key: int, digest: Digest, manifest: Manifest, config: Config
 ) -> None:
     """Add the rows of one image, by table."""
-    chain = chain_ids(config.diff_ids)
-    labels, env = config.texts("Labels"), environment(config)
-    rows["image"].append(_image_row(key, digest, manifest, config, chain[-1] if chain else None))
+    chain = compute_chain_ids(config.diff_ids)
+    labels, env = config.texts("Labels"), read_environment(config)
+    rows["image"].append(_build_image_row(key, digest, manifest, config, chain[-1] if chain else None))
     rows["config"].append((key, _json(dict(manifest.annotations)), *config_row(config, env)))
-    steps = list(step_rows(key, config, len(manifest.layers)))
+    steps = list(build_step_rows(key, config, len(manifest.layers)))
     made_by = {step[4]: (step[1], step[5]) for step in steps}
     rows["step"] += steps
     rows["command"] += [("",), *((step[5],) for step in steps)]
     rows["chain"] += list(zip(chain, config.diff_ids, strict=True))
-    layers = [_described(layer) for layer in manifest.layers]
+    layers = [_descriptor_key(layer) for layer in manifest.layers]
     rows["descriptor"] += layers
     rows["stack"] += [
-        (key, place, step, *described, chain[place], command)
-        for place, described in enumerate(layers)
-        for step, command in (made_by.get(place, (None, "")),)
+        (key, position, step, *descriptor_key, chain[position], command)
+        for position, descriptor_key in enumerate(layers)
+        for step, command in (made_by.get(position, (None, "")),)
     ]
     rows["top"].append((key,))
     for table, pairs in (("label", labels), ("variable", env), ("annotation", manifest.annotations)):
         rows[table] += [(key, name, value) for name, value in pairs.items()]
 
 
-def chain_ids(diff_ids: Sequence[Digest]) -> list[Digest]:
+def compute_chain_ids(diff_ids: Sequence[Digest]) -> list[Digest]:
     """Return the chain ID of each layer, bottom layer first, as the image specification computes it.
 
     It stands for the layer and all below it: two images with the same one have the same layers up to there.
@@ -153,7 +153,7 @@ def chain_ids(diff_ids: Sequence[Digest]) -> list[Digest]:
     return chain
 
 
-def texts(row: tuple[Any, ...]) -> tuple[Any, ...]:
+def replace_surrogates(row: tuple[Any, ...]) -> tuple[Any, ...]:
     r"""Return a row that SQLite takes: a half of a surrogate pair, which JSON can write (`"\ud800"`), is no text."""
     return tuple(
         value.encode("utf-8", "replace").decode() if isinstance(value, str) and not value.isascii() else value
@@ -161,7 +161,9 @@ def texts(row: tuple[Any, ...]) -> tuple[Any, ...]:
     )
 
 
-def _image_row(key: int, digest: Digest, manifest: Manifest, config: Config, chain: Digest | None) -> tuple[Any, ...]:
+def _build_image_row(
+    key: int, digest: Digest, manifest: Manifest, config: Config, chain: Digest | None
+) -> tuple[Any, ...]:
     platform = config.platform
     return (
         key,
@@ -199,17 +201,17 @@ def _json(value: object) -> str | None:
     return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def environment(config: Config) -> dict[str, str]:
+def read_environment(config: Config) -> dict[str, str]:
     """Return the environment that a config sets."""
     pairs = (word.partition("=") for word in config.words("Env") or ())
     return {name: value for name, _, value in pairs}
 
 
-def step_rows(image: int | str, config: Config, layers: int) -> Iterator[tuple[Any, ...]]:
+def build_step_rows(image: int | str, config: Config, layers: int) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of `step`, which begin with `image`; the steps that made a layer take the layers in order."""
     layer = 0
-    for place, entry in enumerate(config.history):
-        made = None
+    for position, entry in enumerate(config.history):
+        layer_position = None
         if not entry.empty_layer and layer < layers:
-            made, layer = layer, layer + 1
-        yield image, place, entry.created, entry.comment or None, made, entry.created_by
+            layer_position, layer = layer, layer + 1
+        yield image, position, entry.created, entry.comment or None, layer_position, entry.created_by

@@ -253,7 +253,7 @@ column, the first two … All stores are told so: small ones are fast anyhow, an
 was analysed."""
 
 
-def make_tables(connection: Connection) -> None:
+def create_tables(connection: Connection) -> None:
     """Make the tables, whatever was there; within a transaction."""
     for kind, name in connection.execute(
         "SELECT type, name FROM sqlite_master WHERE type IN ('view', 'table') ORDER BY type DESC"
@@ -274,7 +274,7 @@ def make_tables(connection: Connection) -> None:
     connection.execute("INSERT INTO meta VALUES ('schema', ?)", (cookie,))
 
 
-def has_our_tables(connection: Connection) -> bool:
+def has_current_schema(connection: Connection) -> bool:
     """Whether the tables were made by this version and not changed since; raises `sqlite3.Error` for broken files.
 
     SQLite counts the changes of a schema: `make_tables` remembers the count.
@@ -286,9 +286,9 @@ def has_our_tables(connection: Connection) -> bool:
     return known is not None and bool(known[0] == str(cookie))
 
 
-def is_whole(connection: Connection) -> bool:
+def is_intact(connection: Connection) -> bool:
     """Whether a database is an index of ours and SQLite finds no damage in it; raises `sqlite3.Error` as well."""
-    if not has_our_tables(connection) or connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+    if not has_current_schema(connection) or connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
         return False
     texts = "json_valid(labels) AND json_valid(env) AND json_valid(annotations)"
     return connection.execute(f"SELECT 1 FROM config WHERE NOT ({texts}) LIMIT 1").fetchone() is None

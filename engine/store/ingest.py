@@ -25,15 +25,15 @@ from imq.grammar.errors import DigestMismatch, Interrupted, RegistryError, Store
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import partial_blobs
-from .atomic_files import free_at, sync_all, told, write_all
-from .blob_pipeline import small, take_in
-from .corruption import damaged, is_marked, unmark
-from .index import Content
-from .layout import BLOBS, unknown_type
-from .leases import LEASE, end_lease, new_token, reap
-from .measure import checked
+from .atomic_files import get_free_space, store_errors, sync_file_system, write_all
+from .blob_pipeline import is_small, write_blob
+from .corruption import is_marked_corrupt, mark_corrupt, unmark_corrupt
+from .index import LayerMeasure
+from .layout import BLOBS, unknown_layer_type
+from .leases import LEASE_SUFFIX, end_dead_leases, end_lease, new_token
+from .measure import finish_measure
 from .partial_blobs import Partial
-from .quota import Room
+from .quota import Quota
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -44,15 +44,15 @@ if TYPE_CHECKING:
 
     from .layout import Layout
 
-_BROKEN_OFF = (RegistryError, Interrupted, KeyboardInterrupt)
+_INTERRUPTIONS = (RegistryError, Interrupted, KeyboardInterrupt)
 """What ends a transfer without saying anything against the bytes that have come."""
 
 
-class Adopted(Record):
+class ImportedLayer(Record):
     """A layer that was stored under the digest it turned out to have."""
 
     descriptor: Descriptor
-    content: Content
+    measure: LayerMeasure
 
 
 class Ingest:
@@ -62,21 +62,21 @@ class Ingest:
         self._layout = layout
         self._measure = measure
         self._token = new_token()
-        self._room = Room(layout, quota, self._token)
+        self._quota = Quota(layout, quota, self._token)
         self._lease: int | None = None
-        self._guard = threading.Lock()
+        self._mutex = threading.Lock()
         self._count = 0
-        self._waiting: dict[Digest, str] = {}
+        self._unsynced: dict[Digest, str] = {}
         """Verified blobs that are not synced yet, and where they lie."""
-        self._begun: dict[Digest, Partial] = {}
+        self._partials: dict[Digest, Partial] = {}
         """What was taken over of earlier transfers, and is not gone on with yet."""
-        self.contents: list[Content] = []
+        self.measures: list[LayerMeasure] = []
 
     def __enter__(self) -> Self:
         """Take a lease, and clear away what dead ones left."""
-        with told("prepare the store for new blobs"), self._layout.locked():
-            reap(self._layout)
-            self._lease = self._layout.ingest.create_file(self._token + LEASE)
+        with store_errors("prepare the store for new blobs"), self._layout.lock():
+            end_dead_leases(self._layout)
+            self._lease = self._layout.ingest_directory.create_file(self._token + LEASE_SUFFIX)
             fcntl.flock(self._lease, fcntl.LOCK_EX)
         return self
 
@@ -84,16 +84,16 @@ class Ingest:
         """Give the lease back. After an error the whole blobs stay, and the next collection looks for them."""
         assert self._lease is not None
         try:
-            self._settle()
-            with told("end bringing blobs in"), self._layout.locked():
-                self._room.close()
-                end_lease(self._layout, self._token + LEASE, sweep=kind is not None)
+            self._publish_unsynced()
+            with store_errors("end bringing blobs in"), self._layout.lock():
+                self._quota.release()
+                end_lease(self._layout, self._token + LEASE_SUFFIX, sweep=kind is not None)
         except StoreError:
             if kind is None:  # else the first error says more; the lease that stays is found dead, which is mark enough
                 raise
         finally:
             os.close(self._lease)
-            for partial in self._begun.values():
+            for partial in self._partials.values():
                 os.close(partial.handle)
 
     def reserve(self, descriptors: Iterable[Descriptor]) -> frozenset[Digest]:
@@ -101,21 +101,21 @@ class Ingest:
 
         Documents are hashed again. Other blobs are as long as they should be, and were not found damaged by anybody.
         """
-        wanted = {descriptor.digest: descriptor for descriptor in descriptors}
-        self._protect({digest: descriptor.size for digest, descriptor in wanted.items()})
-        return frozenset(digest for digest, descriptor in wanted.items() if self._has(descriptor))
+        descriptors_by_digest = {descriptor.digest: descriptor for descriptor in descriptors}
+        self._add_to_lease({digest: descriptor.size for digest, descriptor in descriptors_by_digest.items()})
+        return frozenset(digest for digest, descriptor in descriptors_by_digest.items() if self._is_stored(descriptor))
 
-    def _has(self, descriptor: Descriptor) -> bool:
+    def _is_stored(self, descriptor: Descriptor) -> bool:
         """Whether a blob is stored, as far as that can be told without reading what is large."""
         digest = descriptor.digest
         if not digest.is_computable:
             return False
-        if self._stored(digest) != descriptor.size or is_marked(self._layout, digest):
+        if self._stored_size(digest) != descriptor.size or is_marked_corrupt(self._layout, digest):
             return False
         if media_types.is_layer(descriptor.media_type) or descriptor.size > self.largest_document:
             return True
         try:
-            self.read(digest)
+            self.read_document(digest)
         except DigestMismatch:
             return False
         return True
@@ -125,85 +125,89 @@ class Ingest:
         """The most bytes of a manifest or config."""
         return self._layout.largest_document
 
-    def roomy(self, size: int) -> bool:
+    def has_room(self, size: int) -> bool:
         """Whether so many bytes find room for sure, so that nothing need be reckoned before they come."""
-        return self._room.roomy(size)
+        return self._quota.has_room(size)
 
-    def _protect(self, wanted: Mapping[Digest, int]) -> None:
+    def _add_to_lease(self, sizes: Mapping[Digest, int]) -> None:
         """Add to the lease, if there is room. Under the store's lock: a collection that is under way has not seen it.
 
         `wanted` are the bytes of each blob.
         """
         assert self._lease is not None
-        with told("reserve blobs", self._layout.root), self._layout.locked():
-            self._make_room(wanted)
-            self._room.claim(wanted)
-            write_all(self._lease, "".join(f"{digest}\n" for digest in wanted).encode())
+        with store_errors("reserve blobs", self._layout.root), self._layout.lock():
+            self._drop_unused_partials(sizes)
+            self._quota.claim(sizes)
+            write_all(self._lease, "".join(f"{digest}\n" for digest in sizes).encode())
 
-    def _make_room(self, wanted: Mapping[Digest, int]) -> None:
+    def _drop_unused_partials(self, sizes: Mapping[Digest, int]) -> None:
         """Remove what is left of other blobs that nobody goes on with, when the disk has no room beside it."""
-        free, _ = free_at(self._layout.root)
-        if free is not None and sum(wanted.values()) > free:
-            missing = sum(size for digest, size in wanted.items() if self._stored(digest) is None)
+        free, _ = get_free_space(self._layout.root)
+        if free is not None and sum(sizes.values()) > free:
+            missing = sum(size for digest, size in sizes.items() if self._stored_size(digest) is None)
             if missing > free:
-                partial_blobs.drop(self._layout, everything=True, but=frozenset(wanted))
+                partial_blobs.remove_unused(self._layout, any_age=True, keep=frozenset(sizes))
 
-    def _stored(self, digest: Digest) -> int | None:
+    def _stored_size(self, digest: Digest) -> int | None:
         """Return the bytes of a blob that is here, None when it is not."""
-        with told("reserve blobs"):
-            waiting = self._waits_as(digest)
-            if waiting is None:
+        with store_errors("reserve blobs"):
+            unsynced_name = self._unsynced_name(digest)
+            if unsynced_name is None:
                 return self._layout.blob_size(digest)
-            about = self._layout.ingest.file_status(waiting)
-            return about.st_size if about is not None else None
+            status = self._layout.ingest_directory.file_status(unsynced_name)
+            return status.st_size if status is not None else None
 
-    def document(self, descriptor: Descriptor, content: bytes) -> None:
+    def store_document(self, descriptor: Descriptor, content: bytes) -> None:
         """Store a document (manifest, index or config). Verified, atomic, idempotent; it need not be reserved."""
-        if not small(descriptor):
+        if not is_small(descriptor):
             self.reserve((descriptor,))
-        self.receive(descriptor, None, _reader(content), lambda: False)
+        self.receive_blob(descriptor, None, _make_reader(content), lambda: False)
 
-    def read(self, digest: Digest) -> bytes:
+    def read_document(self, digest: Digest) -> bytes:
         """Return the content of a stored document, checked against its digest."""
-        with told(f"read the blob {digest}"):
-            waiting = self._waits_as(digest)
-            opened = self._layout.open_blob(digest) if waiting is None else self._layout.ingest.open_to_read(waiting)
+        with store_errors(f"read the blob {digest}"):
+            unsynced_name = self._unsynced_name(digest)
+            opened = (
+                self._layout.open_blob(digest)
+                if unsynced_name is None
+                else self._layout.ingest_directory.open_reader(unsynced_name)
+            )
             with opened as source:
                 content = source.read(self.largest_document + 1)
         check_size(len(content), self.largest_document, f"the document {digest}")
         hasher = digest.hasher()
         hasher.update(content)
         if hasher.hexdigest() != digest.hex:
-            raise damaged(self._layout, digest)
+            raise mark_corrupt(self._layout, digest)
         return content
 
-    def _waits_as(self, digest: Digest) -> str | None:
+    def _unsynced_name(self, digest: Digest) -> str | None:
         """Return the name in ingest/ of a blob that is not synced yet, None for any other."""
-        with self._guard:
-            return self._waiting.get(digest)
+        with self._mutex:
+            return self._unsynced.get(digest)
 
-    def begun(self, descriptor: Descriptor) -> int:
+    def partial_size(self, descriptor: Descriptor) -> int:
         """Take over what an earlier transfer left of a blob; return its bytes, behind which `receive` can go on."""
         digest = descriptor.digest
-        with self._guard:
-            partial = self._begun.get(digest)
-        if partial is None and not small(descriptor):
-            with told(f"go on with the blob {digest}"):
-                if partial_blobs.any_of(self._layout, digest):
-                    with self._layout.locked():
-                        partial = partial_blobs.take_over(self._layout, descriptor)
+        with self._mutex:
+            partial = self._partials.get(digest)
+        if partial is None and not is_small(descriptor):
+            with store_errors(f"go on with the blob {digest}"):
+                if partial_blobs.exists(self._layout, digest):
+                    with self._layout.lock():
+                        partial = partial_blobs.claim(self._layout, descriptor)
             if partial is not None:
-                with self._guard:
-                    self._begun[digest] = partial
+                with self._mutex:
+                    self._partials[digest] = partial
         return partial.size if partial is not None else 0
 
-    def receive(
+    def receive_blob(
         self,
         descriptor: Descriptor,
         diff_id: Digest | None,
         readinto: Callable[[memoryview], int],
-        cancelled: Callable[[], bool],
-        begun: int | None = None,
+        is_cancelled: Callable[[], bool],
+        partial_size: int | None = None,
     ) -> None:
         """Store a blob from a stream that `readinto` fills pieces from until it returns 0.
 
@@ -216,38 +220,40 @@ class Ingest:
         """
         digest = descriptor.digest
         if diff_id is not None and not media_types.is_layer(descriptor.media_type):
-            raise unknown_type(descriptor)
+            raise unknown_layer_type(descriptor)
         meter = LayerMeter(None) if diff_id is not None and self._measure else None
-        keeps = begun is not None and not small(descriptor)
+        keeps_partial = partial_size is not None and not is_small(descriptor)
         target: Partial | None = None
         try:
-            with told(f"store the blob {digest}", self._layout.root, descriptor.size):
-                target = self._target(digest, begun or 0, keeps=keeps)
-                take_in(target.handle, descriptor, meter, readinto, cancelled, target.size)
-                content = checked(meter, digest, diff_id, "nothing of it was kept") if meter is not None else None
-                self._keep(target.name, descriptor)
+            with store_errors(f"store the blob {digest}", self._layout.root, descriptor.size):
+                target = self._open_target(digest, partial_size or 0, keeps_partial=keeps_partial)
+                write_blob(target.handle, descriptor, meter, readinto, is_cancelled, target.size)
+                measure = (
+                    finish_measure(meter, digest, diff_id, "nothing of it was kept") if meter is not None else None
+                )
+                self._finish_blob(target.name, descriptor)
         except BaseException as problem:
             if target is not None and not (
-                keeps and isinstance(problem, _BROKEN_OFF) and os.fstat(target.handle).st_size
+                keeps_partial and isinstance(problem, _INTERRUPTIONS) and os.fstat(target.handle).st_size
             ):
-                self._layout.ingest.remove_file(target.name)
+                self._layout.ingest_directory.remove_file(target.name)
             raise
         finally:
             if target is not None:  # only now: nobody else may find it unlocked under its old name
                 os.close(target.handle)
             if meter is not None:
                 meter.close()
-        if content is not None:
-            with self._guard:
-                self.contents.append(content)
+        if measure is not None:
+            with self._mutex:
+                self.measures.append(measure)
 
-    def adopt(
+    def import_layer(
         self,
-        pieces: Iterable[bytes | memoryview],
-        packed: str,
-        repack: str | None = None,
+        chunks: Iterable[bytes | memoryview],
+        compression: str,
+        recompress: str | None = None,
         on_entry: Callable[[TarEntry], None] | None = None,
-    ) -> Adopted:
+    ) -> ImportedLayer:
         """Store a layer whose digest nobody has said: a tar archive, packed as `packed` names (`""`: plain).
 
         `repack` packs a plain archive on the way in; `on_entry` is called with each entry, and may refuse it. Returns
@@ -255,118 +261,120 @@ class Ingest:
         """
         from hashlib import sha256
 
-        pack = make_compressor(repack) if repack is not None and repack != packed else None
-        meter = LayerMeter("" if pack else packed, on_entry=on_entry)
+        encoder = make_compressor(recompress) if recompress is not None and recompress != compression else None
+        meter = LayerMeter("" if encoder else compression, on_entry=on_entry)
         hasher, size = sha256(), 0
-        temporary = self._temporary()
+        temporary = self._new_temporary_name()
         try:
-            with told("store a layer", self._layout.root), self._new_file(temporary) as target:
-                for piece in self._room.watched(_through(pieces, meter, pack)):
-                    hasher.update(piece)
-                    size += len(piece)
-                    view = memoryview(piece)
+            with store_errors("store a layer", self._layout.root), self._create_file(temporary) as target:
+                for chunk in self._quota.limit(_measure_and_compress(chunks, meter, encoder)):
+                    hasher.update(chunk)
+                    size += len(chunk)
+                    view = memoryview(chunk)
                     while view:
                         view = view[target.write(view) or 0 :]
-                kind = packed if pack is None else repack
+                kind = compression if encoder is None else recompress
                 descriptor = Descriptor(
                     media_types.LAYER_TYPES[kind or ""], Digest(f"sha256:{hasher.hexdigest()}"), size
                 )
-                if not small(descriptor):
+                if not is_small(descriptor):
                     os.fsync(target.fileno())
                     self.reserve((descriptor,))
             measured = meter.finish()
-            with told("store a layer"):
-                self._keep(temporary, descriptor)
+            with store_errors("store a layer"):
+                self._finish_blob(temporary, descriptor)
         except BaseException:
             meter.close()
-            self._layout.ingest.remove_file(temporary)
+            self._layout.ingest_directory.remove_file(temporary)
             raise
-        content = Content(descriptor.digest, measured.diff_id, measured.size, measured.tar_size, measured.entries)
-        with self._guard:
-            self.contents.append(content)
-        return Adopted(descriptor, content)
+        measure = LayerMeasure(descriptor.digest, measured.diff_id, measured.size, measured.tar_size, measured.entries)
+        with self._mutex:
+            self.measures.append(measure)
+        return ImportedLayer(descriptor, measure)
 
-    def _target(self, digest: Digest, begun: int, *, keeps: bool) -> Partial:
+    def _open_target(self, digest: Digest, partial_size: int, *, keeps_partial: bool) -> Partial:
         """Return the file that a blob is to be written to, which has its first `begun` bytes."""
-        with self._guard:
-            partial = self._begun.pop(digest, None)
+        with self._mutex:
+            partial = self._partials.pop(digest, None)
         if partial is not None:
-            if begun:
+            if partial_size:
                 return partial
             partial_blobs.remove(self._layout, partial)
-        if keeps:
-            return partial_blobs.begin(self._layout, digest, self._temporary())
-        name = self._temporary()
-        return Partial(name, self._layout.ingest.create_file(name))
+        if keeps_partial:
+            return partial_blobs.create(self._layout, digest, self._new_temporary_name())
+        name = self._new_temporary_name()
+        return Partial(name, self._layout.ingest_directory.create_file(name))
 
-    def _new_file(self, name: str) -> FileIO:
+    def _create_file(self, name: str) -> FileIO:
         """Make a file in ingest/ to write to."""
-        return FileIO(self._layout.ingest.create_file(name), "w")
+        return FileIO(self._layout.ingest_directory.create_file(name), "w")
 
-    def _temporary(self) -> str:
+    def _new_temporary_name(self) -> str:
         """Return a new name in ingest/."""
-        with self._guard:
+        with self._mutex:
             self._count += 1
             return f"{self._token}.{self._count}"
 
-    def _keep(self, temporary: str, descriptor: Descriptor) -> None:
+    def _finish_blob(self, temporary: str, descriptor: Descriptor) -> None:
         """Give a verified blob its name: a large one at once, for it is synced, a small one when it is."""
         digest = descriptor.digest
-        if not small(descriptor):
-            self._name(temporary, digest)
+        if not is_small(descriptor):
+            self._publish(temporary, digest)
             return
-        with self._guard:
-            before = self._waiting.get(digest)
-            self._waiting[digest] = temporary
+        with self._mutex:
+            before = self._unsynced.get(digest)
+            self._unsynced[digest] = temporary
         if before is not None:
-            self._layout.ingest.remove_file(before)
+            self._layout.ingest_directory.remove_file(before)
 
-    def _name(self, temporary: str, digest: Digest) -> None:
-        self._layout.ingest.rename(temporary, digest.hex, self._layout.make_directory(BLOBS, digest.algorithm))
-        unmark(self._layout, digest)
+    def _publish(self, temporary: str, digest: Digest) -> None:
+        self._layout.ingest_directory.rename(
+            temporary, digest.hex, self._layout.make_directory(BLOBS, digest.algorithm)
+        )
+        unmark_corrupt(self._layout, digest)
 
-    def _settle(self) -> None:
+    def _publish_unsynced(self) -> None:
         """Sync the blobs that wait, and give them their names."""
-        with self._guard:
-            waiting, self._waiting = self._waiting, {}
-        if waiting:
-            statuses = {digest: self._layout.ingest.file_status(name) for digest, name in waiting.items()}
-            self._protect({digest: about.st_size for digest, about in statuses.items() if about is not None})
-            with told("sync the store", self._layout.root):
-                sync_all(self._layout.ingest)
-                for digest, temporary in waiting.items():
-                    self._name(temporary, digest)
+        with self._mutex:
+            unsynced, self._unsynced = self._unsynced, {}
+        if unsynced:
+            statuses = {digest: self._layout.ingest_directory.file_status(name) for digest, name in unsynced.items()}
+            self._add_to_lease({digest: about.st_size for digest, about in statuses.items() if about is not None})
+            with store_errors("sync the store", self._layout.root):
+                sync_file_system(self._layout.ingest_directory)
+                for digest, temporary in unsynced.items():
+                    self._publish(temporary, digest)
 
     def sync(self) -> None:
         """Make all blobs and their names durable; to be done before something refers to them."""
-        self._settle()
-        with told("sync the store"):
+        self._publish_unsynced()
+        with store_errors("sync the store"):
             blobs = self._layout.make_directory(BLOBS)
-            for _, directory in blobs.directories():
+            for _, directory in blobs.iter_directories():
                 directory.sync()
             blobs.sync()
 
 
-def _through(
-    pieces: Iterable[bytes | memoryview], meter: LayerMeter, pack: Compressor | None
+def _measure_and_compress(
+    chunks: Iterable[bytes | memoryview], meter: LayerMeter, encoder: Compressor | None
 ) -> Iterator[bytes | memoryview]:
     """Measure pieces as they pass, and pack them when asked."""
-    for piece in pieces:
-        meter.feed(piece)
-        yield pack.feed(piece) if pack else piece
-    if pack:
-        yield pack.finish()
+    for chunk in chunks:
+        meter.feed(chunk)
+        yield encoder.feed(chunk) if encoder else chunk
+    if encoder:
+        yield encoder.finish()
 
 
-def _reader(content: bytes) -> Callable[[memoryview], int]:
+def _make_reader(content: bytes) -> Callable[[memoryview], int]:
     """Return a `readinto` over bytes in memory."""
-    left = memoryview(content)
+    remaining = memoryview(content)
 
     def readinto(buffer: memoryview) -> int:
-        nonlocal left
-        count = min(len(buffer), len(left))
-        buffer[:count] = left[:count]
-        left = left[count:]
+        nonlocal remaining
+        count = min(len(buffer), len(remaining))
+        buffer[:count] = remaining[:count]
+        remaining = remaining[count:]
         return count
 
     return readinto

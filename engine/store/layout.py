@@ -25,7 +25,7 @@ from imq.grammar.errors import DigestMismatch, Malformed, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import disk_reserve
-from .atomic_files import is_full, locked, replace_file, told
+from .atomic_files import is_disk_full, lock_file, replace_file, store_errors
 from .directory import Directory
 
 if TYPE_CHECKING:
@@ -39,18 +39,26 @@ REGISTRY_DIGEST = "dev.imq.registry-digest"
 OTHER_DIGESTS = "dev.imq.other-digests"
 SET_AT = "dev.imq.set-at"
 _OWN_PREFIX = "dev.imq."
-HOLDS = "dev.imq.holds"
+HELD_MANIFESTS = "dev.imq.holds"
 """Of an index: the digests of its manifests that are held here, or `all`. Not said: those that happen to be here."""
-EVERY = "all"
-EMPTY_INDEX = b'{"schemaVersion":2,"manifests":[]}'
-VERSION = b'{"imageLayoutVersion":"1.0.0"}'
-MARKER, INDEX, BLOBS, INGEST, LOCK, DATABASE = "oci-layout", "index.json", "blobs", "ingest", "lock", "index.db"
-_OWN = {MARKER, INDEX, BLOBS, INGEST, LOCK, DATABASE, *(f"{DATABASE}{end}" for end in ("-wal", "-shm", "-journal"))}
-LARGEST_INDEX = 1 << 30
+ALL_HELD = "all"
+EMPTY_INDEX_DOCUMENT = b'{"schemaVersion":2,"manifests":[]}'
+LAYOUT_DOCUMENT = b'{"imageLayoutVersion":"1.0.0"}'
+LAYOUT_FILE, INDEX, BLOBS, INGEST, LOCK, DATABASE = "oci-layout", "index.json", "blobs", "ingest", "lock", "index.db"
+_OWN_NAMES = {
+    LAYOUT_FILE,
+    INDEX,
+    BLOBS,
+    INGEST,
+    LOCK,
+    DATABASE,
+    *(f"{DATABASE}{end}" for end in ("-wal", "-shm", "-journal")),
+}
+MAX_INDEX_SIZE = 1 << 30
 """Bytes of index.json that are read at most; at about 300 bytes a name that is three million names."""
 
 
-class Entry(Record):
+class IndexEntry(Record):
     """One descriptor of index.json. `digest` is the registry's for the name; `set_at` is in nanoseconds.
 
     `other_digests` are further digests by which the registry knows the image, of indexes that name it too.
@@ -63,39 +71,39 @@ class Entry(Record):
     digest: Digest | None = None
     set_at: int | None = None
     other_digests: tuple[Digest, ...] = ()
-    written: Mapping[str, Any] | None = None
+    raw: Mapping[str, Any] | None = None
 
     @classmethod
-    def read(cls, document: Any, place: int) -> Entry:
+    def read(cls, document: Any, position: int) -> IndexEntry:
         """Read an entry as imq, skopeo, umoci or containerd wrote it."""
-        descriptor = Descriptor.read(document, f"entry {place} of index.json")
-        return cls(descriptor, *_meaning(descriptor.annotations), document)
+        descriptor = Descriptor.read(document, f"entry {position} of index.json")
+        return cls(descriptor, *_read_annotations(descriptor.annotations), document)
 
-    def document(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return the descriptor as index.json holds it: annotations are changed where they say something else."""
-        said = dict(self.descriptor.annotations)
-        name, digest, _, other_digests = _meaning(said)
+        annotations = dict(self.descriptor.annotations)
+        name, digest, _, other_digests = _read_annotations(annotations)
         if self.name != name:
-            said.pop(CONTAINERD_NAME, None)
-            said.pop(REF_NAME, None)
+            annotations.pop(CONTAINERD_NAME, None)
+            annotations.pop(REF_NAME, None)
             if self.name is not None:
-                said[REF_NAME] = str(self.name)
-                digest = _meaning(said)[1]
+                annotations[REF_NAME] = str(self.name)
+                digest = _read_annotations(annotations)[1]
         if self.digest != digest:
-            said.pop(REGISTRY_DIGEST, None)
+            annotations.pop(REGISTRY_DIGEST, None)
             if self.digest is not None:
-                said[REGISTRY_DIGEST] = str(self.digest)
-        if self.set_at != read_time(said.get(SET_AT)):
-            said.pop(SET_AT, None)
+                annotations[REGISTRY_DIGEST] = str(self.digest)
+        if self.set_at != read_time(annotations.get(SET_AT)):
+            annotations.pop(SET_AT, None)
             if self.set_at is not None:
-                said[SET_AT] = write_time(self.set_at)
+                annotations[SET_AT] = write_time(self.set_at)
         if self.other_digests != other_digests:
-            said[OTHER_DIGESTS] = " ".join(self.other_digests)
-        if self.written is None:
-            return self.descriptor.replace(annotations=said).document()
-        document = dict(self.written)
-        if said:
-            document["annotations"] = said
+            annotations[OTHER_DIGESTS] = " ".join(self.other_digests)
+        if self.raw is None:
+            return self.descriptor.replace(annotations=annotations).document()
+        document = dict(self.raw)
+        if annotations:
+            document["annotations"] = annotations
         elif document.get("annotations"):
             del document["annotations"]
         return document
@@ -105,17 +113,19 @@ class Entry(Record):
         return hash((self.descriptor, self.name, self.digest, self.set_at))
 
 
-def _meaning(said: Mapping[str, str]) -> tuple[Name | None, Digest | None, int | None, tuple[Digest, ...]]:
+def _read_annotations(
+    annotations: Mapping[str, str],
+) -> tuple[Name | None, Digest | None, int | None, tuple[Digest, ...]]:
     """Return what annotations say: the name, the digest by which its registry knows it, when it was set, and others."""
-    written = said.get(CONTAINERD_NAME) or said.get(REF_NAME) or ""
-    name = read_name(written) if written else None
-    digest = said.get(REGISTRY_DIGEST)
+    text = annotations.get(CONTAINERD_NAME) or annotations.get(REF_NAME) or ""
+    name = read_name(text) if text else None
+    digest = annotations.get(REGISTRY_DIGEST)
     known = Digest.parse(digest) if digest else name.digest if name else None
-    others = tuple(Digest.parse(other) for other in said.get(OTHER_DIGESTS, "").split())
-    return name, known, read_time(said.get(SET_AT)), others
+    others = tuple(Digest.parse(other) for other in annotations.get(OTHER_DIGESTS, "").split())
+    return name, known, read_time(annotations.get(SET_AT)), others
 
 
-def foreign(annotations: Mapping[str, str]) -> dict[str, str]:
+def get_foreign_annotations(annotations: Mapping[str, str]) -> dict[str, str]:
     """Return the annotations of an entry that are neither names nor imq's own."""
     names = (REF_NAME, CONTAINERD_NAME)
     return {key: text for key, text in annotations.items() if key not in names and not key.startswith(_OWN_PREFIX)}
@@ -127,7 +137,7 @@ class Layout:
     def __init__(self, root: str) -> None:
         self.root = root
         self._directories: dict[tuple[str, ...], Directory] = {}
-        self._written: Mapping[str, Any] = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX}
+        self._index_document: Mapping[str, Any] = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX}
         """What index.json says beside its entries, as it was last read."""
         self.largest_document = LARGEST_DOCUMENT
         """The most bytes of a manifest or config that are read."""
@@ -135,41 +145,43 @@ class Layout:
     # Directories
 
     @property
-    def directory(self) -> Directory:
+    def root_directory(self) -> Directory:
         """The root, held open. Raises `FileNotFoundError`."""
-        return self._opened()
+        return self._open_directory()
 
     @property
-    def ingest(self) -> Directory:
+    def ingest_directory(self) -> Directory:
         """The directory for what is on its way in, held open. Raises `FileNotFoundError`."""
-        return self._opened(INGEST)
+        return self._open_directory(INGEST)
 
-    def blobs(self, algorithm: str) -> Directory:
+    def open_blob_directory(self, algorithm: str) -> Directory:
         """Return the directory of the blobs of one digest algorithm, held open. Raises `FileNotFoundError`."""
-        return self._opened(BLOBS, algorithm)
+        return self._open_directory(BLOBS, algorithm)
 
     def make_directory(self, *names: str) -> Directory:
         """Return a directory beneath the root, held open; it and those on the way are made if they are missing."""
-        held = self._directories.get(names)
-        if held is None:
-            held = self.make_directory(*names[:-1]).make_directory(names[-1]) if names else self._opened()
-            self._directories[names] = held
-        return held
+        directory = self._directories.get(names)
+        if directory is None:
+            directory = self.make_directory(*names[:-1]).make_directory(names[-1]) if names else self._open_directory()
+            self._directories[names] = directory
+        return directory
 
-    def _opened(self, *names: str) -> Directory:
-        held = self._directories.get(names)
-        if held is None:
-            held = self._opened(*names[:-1]).open_directory(names[-1]) if names else Directory.open(self.root)
-            self._directories[names] = held
-        return held
+    def _open_directory(self, *names: str) -> Directory:
+        directory = self._directories.get(names)
+        if directory is None:
+            directory = (
+                self._open_directory(*names[:-1]).open_directory(names[-1]) if names else Directory.open(self.root)
+            )
+            self._directories[names] = directory
+        return directory
 
-    def release(self) -> None:
+    def close_directories(self) -> None:
         """Let go of the directories that are held open: another store may lie at the root by now."""
         self._directories = {}
 
-    def locked(self, *, wait: bool = True) -> AbstractContextManager[int]:
+    def lock(self, *, wait: bool = True) -> AbstractContextManager[int]:
         """Return a context that holds the lock of the store; see `files.locked`."""
-        return locked(self.directory, LOCK, wait=wait)
+        return lock_file(self.root_directory, LOCK, wait=wait)
 
     # The layout
 
@@ -177,73 +189,79 @@ class Layout:
     def exists(self) -> bool:
         """Whether there is a layout here. Raises `StoreError` when what says so is a link or no regular file."""
         with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-            if self.directory.has_file(MARKER):
+            if self.root_directory.has_file(LAYOUT_FILE):
                 return True
-        self.release()  # it may be made later, in another directory
+        self.close_directories()  # it may be made later, in another directory
         return False
 
     def is_writable(self) -> bool:
         """Whether this user may make files in the root."""
-        return os.access(".", os.W_OK, dir_fd=self.directory.descriptor)
+        return os.access(".", os.W_OK, dir_fd=self.root_directory.descriptor)
 
     def check(self) -> None:
         """Raise `StoreError` when what is at the root can neither be nor become a store."""
         hints = ("give an empty or new folder with --root",)
         if not os.path.isdir(self.root):
             raise StoreError(f"{self.root} is no folder, and so no image store", hints=hints)
-        with told(f"look into {self.root}"):
-            foreign = set(os.listdir(self.root)) - _OWN
-        if foreign:
+        with store_errors(f"look into {self.root}"):
+            unexpected = set(os.listdir(self.root)) - _OWN_NAMES
+        if unexpected:
             raise StoreError(
-                f"{self.root} is a folder with other things in it ({min(foreign)}), and no image store", hints=hints
+                f"{self.root} is a folder with other things in it ({min(unexpected)}), and no image store", hints=hints
             )
         if self._has_blobs():
             marker = os.path.join(self.root, "oci-layout")
             raise StoreError(
                 f"{self.root} has blobs, but its file oci-layout is missing",
                 code="layout",
-                hints=(f"if it is an image layout: echo '{VERSION.decode()}' > {marker}",),
+                hints=(f"if it is an image layout: echo '{LAYOUT_DOCUMENT.decode()}' > {marker}",),
             )
 
     def create(self) -> None:
         """Make an empty layout, or complete one. Idempotent."""
         if not self.exists and os.path.lexists(self.root):
             self.check()
-        with told(f"make the store {self.root}"):
+        with store_errors(f"make the store {self.root}"):
             os.makedirs(self.root, exist_ok=True)
             self.make_directory(BLOBS, "sha256")
             self.make_directory(INGEST)
             if not self.exists or not self.has_index():
-                with self.locked():
+                with self.lock():
                     if not self.has_index() and not self._has_blobs():
-                        self.write([])
+                        self.write_entries([])
                     if not self.exists:
-                        replace_file(self.directory, MARKER, VERSION, self.ingest, new_temporary())
-                        self.keep_reserve()
+                        replace_file(
+                            self.root_directory,
+                            LAYOUT_FILE,
+                            LAYOUT_DOCUMENT,
+                            self.ingest_directory,
+                            new_temporary_name(),
+                        )
+                        self.ensure_reserve()
 
     def _has_blobs(self) -> bool:
         """Whether any blob lies here."""
-        with told(f"look into {os.path.join(self.root, BLOBS)}"):
-            return next(self.blob_sizes(), None) is not None
+        with store_errors(f"look into {os.path.join(self.root, BLOBS)}"):
+            return next(self.iter_blob_sizes(), None) is not None
 
-    def signature(self) -> str:
+    def read_signature(self) -> str:
         """Return what changes whenever index.json is replaced: an empty text when there is none."""
         try:
-            about = self.directory.file_status(INDEX)
+            about = self.root_directory.file_status(INDEX)
         except FileNotFoundError:
             return ""
         return f"{about.st_ino}:{about.st_size}:{about.st_mtime_ns}" if about is not None else ""
 
     def has_index(self) -> bool:
         """Whether there is an index.json."""
-        return self.signature() != ""
+        return self.read_signature() != ""
 
-    def read(self) -> list[Entry]:
+    def read_entries(self) -> list[IndexEntry]:
         """Return the entries of index.json; raises `StoreError` when it is missing beside blobs."""
-        with told("read the store's index.json"):
+        with store_errors("read the store's index.json"):
             try:
-                with self.directory.open_to_read(INDEX) as source:
-                    content = source.read(LARGEST_INDEX + 1)
+                with self.root_directory.open_reader(INDEX) as source:
+                    content = source.read(MAX_INDEX_SIZE + 1)
             except FileNotFoundError:
                 content = None
         path = os.path.join(self.root, INDEX)
@@ -254,53 +272,59 @@ class Layout:
                     code="layout",
                     hints=(
                         "put it back from a copy; nothing is changed and nothing is removed until then",
-                        f"to begin without any image: echo '{EMPTY_INDEX.decode()}' > {path}",
+                        f"to begin without any image: echo '{EMPTY_INDEX_DOCUMENT.decode()}' > {path}",
                     ),
                 )
             return []
-        if len(content) > LARGEST_INDEX:
-            raise Malformed(f"{path} has more than {LARGEST_INDEX} bytes", code="layout")
+        if len(content) > MAX_INDEX_SIZE:
+            raise Malformed(f"{path} has more than {MAX_INDEX_SIZE} bytes", code="layout")
         try:
             document = read_listing(content, path)
         except Malformed as problem:
             if problem.code not in ("json", "document"):
                 raise
             raise Malformed(f"{path} is not the index of an image layout: {problem.message}", code="layout") from None
-        self._written = document
-        return [Entry.read(entry, place) for place, entry in enumerate(document["manifests"])]
+        self._index_document = document
+        return [IndexEntry.read(entry, place) for place, entry in enumerate(document["manifests"])]
 
-    def write(self, entries: list[Entry], *, may_take_reserve: bool = False) -> None:
+    def write_entries(self, entries: list[IndexEntry], *, may_take_reserve: bool = False) -> None:
         """Replace index.json. Atomic: this is the moment at which a change of the store is done.
 
         A change that makes room may take the reserve when the disk is full.
         """
-        content = write_json({**self._written, "manifests": [entry.document() for entry in entries]})
-        with told("write the store's index.json"):
+        content = write_json({**self._index_document, "manifests": [entry.to_json() for entry in entries]})
+        with store_errors("write the store's index.json"):
             try:
-                replace_file(self.directory, INDEX, content, self.ingest, new_temporary())
+                replace_file(self.root_directory, INDEX, content, self.ingest_directory, new_temporary_name())
             except OSError as problem:
-                if not may_take_reserve or not is_full(problem) or not disk_reserve.has_reserve(self.ingest):
+                if (
+                    not may_take_reserve
+                    or not is_disk_full(problem)
+                    or not disk_reserve.has_reserve(self.ingest_directory)
+                ):
                     raise
-                disk_reserve.replace_from_reserve(self.directory, INDEX, content, self.ingest, new_temporary())
+                disk_reserve.replace_from_reserve(
+                    self.root_directory, INDEX, content, self.ingest_directory, new_temporary_name()
+                )
             finally:
-                self.keep_reserve()
+                self.ensure_reserve()
 
-    def keep_reserve(self) -> None:
+    def ensure_reserve(self) -> None:
         """Make or enlarge the reserve of the store, if the disk has room for it. Under the store's lock."""
         with suppress(OSError):
-            about = self.directory.file_status(INDEX)
-            disk_reserve.keep_reserve(self.make_directory(INGEST), about.st_size if about is not None else 0)
+            about = self.root_directory.file_status(INDEX)
+            disk_reserve.ensure_reserve(self.make_directory(INGEST), about.st_size if about is not None else 0)
 
     # Blobs
 
     def open_blob(self, digest: Digest) -> BinaryIO:
         """Open a blob to read its bytes. Raises `FileNotFoundError`."""
-        return self.blobs(digest.algorithm).open_to_read(digest.hex)
+        return self.open_blob_directory(digest.algorithm).open_reader(digest.hex)
 
     def blob_size(self, digest: Digest) -> int | None:
         """Return the bytes of a blob, None when it is not here."""
         try:
-            about = self.blobs(digest.algorithm).file_status(digest.hex)
+            about = self.open_blob_directory(digest.algorithm).file_status(digest.hex)
         except FileNotFoundError:
             return None
         return about.st_size if about is not None else None
@@ -309,49 +333,49 @@ class Layout:
         """Whether a blob is here."""
         return self.blob_size(digest) is not None
 
-    def blob_sizes(self) -> Iterator[tuple[Digest, int]]:
+    def iter_blob_sizes(self) -> Iterator[tuple[Digest, int]]:
         """Yield every blob that is here, with its bytes."""
         with suppress(FileNotFoundError):
-            for algorithm, directory in self._opened(BLOBS).directories():
-                for name, about in directory.files():
+            for algorithm, directory in self._open_directory(BLOBS).iter_directories():
+                for name, about in directory.iter_files():
                     if is_digest(digest := f"{algorithm}:{name}"):
                         yield Digest(digest), about.st_size
 
 
-def new_temporary() -> str:
+def new_temporary_name() -> str:
     """Return the name of a new file in ingest/ that is renamed at once: nobody else can guess it."""
     return f"{os.getpid()}-{os.urandom(6).hex()}.new"
 
 
-def holding(descriptor: Descriptor, held: frozenset[Digest] | None) -> Descriptor:
+def set_held_manifests(descriptor: Descriptor, held: frozenset[Digest] | None) -> Descriptor:
     """Return the descriptor of an index that says which manifests are held; None: all that it names."""
-    said = EVERY if held is None else " ".join(sorted(held))
-    return descriptor.replace(annotations={**descriptor.annotations, HOLDS: said})
+    value = ALL_HELD if held is None else " ".join(sorted(held))
+    return descriptor.replace(annotations={**descriptor.annotations, HELD_MANIFESTS: value})
 
 
-def holds(root: Descriptor, manifest: Digest) -> bool:
+def is_held(root: Descriptor, manifest: Digest) -> bool:
     """Whether a manifest of an index of index.json is meant to be here, as far as that is said."""
-    said = root.annotations.get(HOLDS, EVERY)
-    return said == EVERY or manifest in said.split(" ")
+    value = root.annotations.get(HELD_MANIFESTS, ALL_HELD)
+    return value == ALL_HELD or manifest in value.split(" ")
 
 
-def places_of(entries: Iterable[Entry]) -> list[Reference]:
+def list_repositories(entries: Iterable[IndexEntry]) -> list[Reference]:
     """Return the repositories that names of images give, each once; first those where they are known to have been."""
     named = sorted(entries, key=lambda entry: entry.digest is None)
     names = (entry.name for entry in named if isinstance(entry.name, Reference))
     return list(dict.fromkeys(name.replace(tag=None, digest=None) for name in names))
 
 
-def wrong_diff_id(layer: Digest, found: Digest, said: Digest | None, advice: str) -> DigestMismatch:
+def diff_id_mismatch(layer: Digest, actual: Digest, expected: Digest | None, consequence: str) -> DigestMismatch:
     """Return the error that says: this layer unpacks to something else than the config of its image says."""
     return DigestMismatch(
-        f"the layer {layer} unpacks to {found}, but the config says {said}",
+        f"the layer {layer} unpacks to {actual}, but the config says {expected}",
         code="diff-id-mismatch",
-        hints=(f"the image is damaged or forged; {advice}",),
+        hints=(f"the image is damaged or forged; {consequence}",),
     )
 
 
-def unknown_type(layer: Descriptor) -> Malformed:
+def unknown_layer_type(layer: Descriptor) -> Malformed:
     """Return the error that says: nobody here knows how to unpack this layer."""
     return Malformed(
         f"the layer {layer.digest} is of the unknown type {layer.media_type!r}",

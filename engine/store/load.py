@@ -27,78 +27,82 @@ from imq.engine.progress import Watched
 from imq.grammar.errors import DigestMismatch, ImqError, InvalidReference, Malformed, NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .archive_files import Archive, Folder, unsaid
-from .atomic_files import told
-from .image_builder import Loaded, adopt_unknown_layer, store_manifest
-from .index import DEEPEST_INDEX
-from .layout import Entry, foreign
+from .archive_files import Archive, Folder, ignore_progress
+from .atomic_files import store_errors
+from .image_builder import LoadedImage, import_unknown_layer, store_manifest
+from .index import MAX_INDEX_DEPTH
+from .layout import IndexEntry, get_foreign_annotations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import BinaryIO
 
-    from .archive_files import Files
+    from .archive_files import ImageFiles
     from .ingest import Ingest
 
-_HEAD = 512
+_MAGIC_SIZE = 512
 """Bytes that tell how a layer is packed."""
-_LARGEST_MARKER = 4096
+_MAX_MARKER_SIZE = 4096
 """Bytes of the oci-layout file that are read at most."""
-_LARGEST_LISTING = 32 << 20
+_MAX_LISTING_SIZE = 32 << 20
 """Bytes of index.json or manifest.json that are read at most: enough for tens of thousands of images."""
 
 
-def load(path: str, ingest: Ingest, watch: Callable[[int], Callable[[int], None]] = lambda _: unsaid) -> list[Loaded]:
+def load(
+    path: str, ingest: Ingest, start_progress: Callable[[int], Callable[[int], None]] = lambda _: ignore_progress
+) -> list[LoadedImage]:
     """Take in every image of an archive or layout folder. Blobs are verified; names are returned and not yet given.
 
     `watch` is called with the number of bytes that there are, and returns what is called whenever some have come in.
     """
-    with told(f"read {path}"):
+    with store_errors(f"read {path}"):
         if os.path.isdir(path):
-            return _load(Folder(path), path, ingest, watch)
+            return _load(Folder(path), path, ingest, start_progress)
         try:
             with Archive(path) as archive:
-                return _load(archive, path, ingest, watch)
+                return _load(archive, path, ingest, start_progress)
         except FileNotFoundError:
             raise NotFound(
                 f"no such file: {path}", hints=("load takes an archive that docker save or imq save wrote",)
             ) from None
 
 
-def _load(files: Files, path: str, ingest: Ingest, watch: Callable[[int], Callable[[int], None]]) -> list[Loaded]:
+def _load(
+    files: ImageFiles, path: str, ingest: Ingest, start_progress: Callable[[int], Callable[[int], None]]
+) -> list[LoadedImage]:
     """Load what an archive lists: in index.json, in manifest.json, or in both, which are joined; else in repositories.
 
     An image that both list keeps the manifest that index.json names, and has the names of both.
     """
-    files.moved = watch(files.total())
-    layout, listing = _listing(files, "index.json", path), _listing(files, "manifest.json", path)
+    files.on_progress = start_progress(files.total_size())
+    layout, listing = _read_listing(files, "index.json", path), _read_listing(files, "manifest.json", path)
     loaded = _load_layout(files, layout, ingest) if layout is not None else []
     if listing is not None:
-        loaded = _join(loaded, _docker_images(listing, path), files, path, ingest)
-    if layout is None and listing is None and (repositories := _listing(files, "repositories", path)) is not None:
+        loaded = _merge_listings(loaded, _read_docker_images(listing, path), files, path, ingest)
+    if layout is None and listing is None and (repositories := _read_listing(files, "repositories", path)) is not None:
         from .load_docker_v1 import load_v1
 
         loaded = load_v1(files, repositories, path, ingest)
     if not loaded:
-        what = "they list none" if layout is not None or listing is not None else "there is none of them"
+        problem = "they list none" if layout is not None or listing is not None else "there is none of them"
         raise Malformed(
-            f"{path} holds no images: of index.json, manifest.json and repositories {what}",
+            f"{path} holds no images: of index.json, manifest.json and repositories {problem}",
             code="archive",
             hints=("to make an image of a plain archive or folder: imq import PATH as NAME",),
         )
     return loaded
 
 
-def _listing(files: Files, name: str, path: str) -> bytes | None:
+def _read_listing(files: ImageFiles, name: str, path: str) -> bytes | None:
     """Return the content of a file that lists images, None when there is none."""
     source = files.open(name)
     if source is None:
         return None
     with source:
-        content = source.read(_LARGEST_LISTING + 1)
-    if len(content) > _LARGEST_LISTING:
+        content = source.read(_MAX_LISTING_SIZE + 1)
+    if len(content) > _MAX_LISTING_SIZE:
         raise Malformed(
-            f"{path} lists its images in more than {_LARGEST_LISTING >> 20} MiB",
+            f"{path} lists its images in more than {_MAX_LISTING_SIZE >> 20} MiB",
             code="document-size",
             hints=("part it into several archives",),
         )
@@ -108,36 +112,38 @@ def _listing(files: Files, name: str, path: str) -> bytes | None:
 # OCI layouts
 
 
-def _load_layout(files: Files, content: bytes, ingest: Ingest) -> list[Loaded]:
+def _load_layout(files: ImageFiles, content: bytes, ingest: Ingest) -> list[LoadedImage]:
     if (marker := files.open("oci-layout")) is not None:
         with marker:
-            check_layout(marker.read(_LARGEST_MARKER), "oci-layout")
+            check_layout(marker.read(_MAX_MARKER_SIZE), "oci-layout")
     try:
         entries = read_listing(content, "index.json")["manifests"]
     except Malformed as problem:
         if problem.code not in ("json", "document"):
             raise
         raise Malformed(f"index.json is not the index of an image layout: {problem.message}", code="layout") from None
-    described = [Entry.read(entry, place) for place, entry in enumerate(entries)]
-    if not ingest.roomy(files.total()):
-        ingest.reserve(_reached(files, [entry.descriptor for entry in described], ingest.largest_document))
-    loaded: list[Loaded] = []
-    for entry in described:
-        held: dict[Digest, Digest] = {}
+    index_entries = [IndexEntry.read(entry, place) for place, entry in enumerate(entries)]
+    if not ingest.has_room(files.total_size()):
+        ingest.reserve(_list_blobs(files, [entry.descriptor for entry in index_entries], ingest.largest_document))
+    loaded: list[LoadedImage] = []
+    for entry in index_entries:
+        image_ids: dict[Digest, Digest] = {}
         problems: dict[Digest, ImqError] = {}
-        id_ = _copy_tree(files, entry.descriptor, ingest, held, problems)
-        descriptor = entry.descriptor.replace(annotations=foreign(entry.descriptor.annotations))
+        id_ = _copy_tree(files, entry.descriptor, ingest, image_ids, problems)
+        descriptor = entry.descriptor.replace(annotations=get_foreign_annotations(entry.descriptor.annotations))
         names = (entry.name,) if entry.name else ()
-        others = frozenset(held) - {descriptor.digest}
-        loaded.append(Loaded(descriptor, id_, names, others, frozenset(held.values()), tuple(problems.values())))
+        others = frozenset(image_ids) - {descriptor.digest}
+        loaded.append(
+            LoadedImage(descriptor, id_, names, others, frozenset(image_ids.values()), tuple(problems.values()))
+        )
     return loaded
 
 
 def _copy_tree(
-    files: Files,
+    files: ImageFiles,
     descriptor: Descriptor,
     ingest: Ingest,
-    held: dict[Digest, Digest],
+    image_ids: dict[Digest, Digest],
     problems: dict[Digest, ImqError],
     depth: int = 0,
 ) -> Digest:
@@ -146,22 +152,22 @@ def _copy_tree(
     An archive of one platform has an index that names others too; `held` takes what is there, each with its (first)
     image, and `problems` what is there in part. What indexes name twice is copied once.
     """
-    if descriptor.digest in held:
-        return held[descriptor.digest]
-    if depth > DEEPEST_INDEX:
+    if descriptor.digest in image_ids:
+        return image_ids[descriptor.digest]
+    if depth > MAX_INDEX_DEPTH:
         raise Malformed("the archive has an index of indexes without end", code="document")
-    content = _document(files, descriptor, ingest.largest_document)
+    content = _read_document(files, descriptor, ingest.largest_document)
     document = read_manifest(content, descriptor.media_type)
     if isinstance(document, Index):
-        present = [child for child in document.manifests if _has(files, child.digest)]
+        present = [child for child in document.manifests if _has_blob(files, child.digest)]
         ids = []
         for child in present:
             if child.digest in problems:
                 continue
             try:
-                ids.append(_copy_tree(files, child, ingest, held, problems, depth + 1))
+                ids.append(_copy_tree(files, child, ingest, image_ids, problems, depth + 1))
             except (Malformed, DigestMismatch) as problem:
-                problems[child.digest] = _about_platform(child, problem)
+                problems[child.digest] = _add_platform(child, problem)
         if not ids:
             raise next(
                 (problems[child.digest] for child in present if child.digest in problems),
@@ -170,30 +176,30 @@ def _copy_tree(
         id_ = ids[0]
     else:
         id_ = _copy_image(files, document, ingest)
-    ingest.document(descriptor, content)
-    held[descriptor.digest] = id_
+    ingest.store_document(descriptor, content)
+    image_ids[descriptor.digest] = id_
     return id_
 
 
-def _about_platform(child: Descriptor, problem: ImqError) -> ImqError:
+def _add_platform(child: Descriptor, problem: ImqError) -> ImqError:
     """Let a problem say which image of an index it is about."""
-    what = f"the image for {child.platform}" if child.platform is not None else f"the manifest {child.digest}"
-    if not problem.message.startswith(what):
-        problem.message = f"{what} is not whole in the archive: {problem.message}"
+    subject = f"the image for {child.platform}" if child.platform is not None else f"the manifest {child.digest}"
+    if not problem.message.startswith(subject):
+        problem.message = f"{subject} is not whole in the archive: {problem.message}"
     return problem
 
 
-def _reached(files: Files, roots: Sequence[Descriptor], largest: int) -> list[Descriptor]:
+def _list_blobs(files: ImageFiles, roots: Sequence[Descriptor], max_size: int) -> list[Descriptor]:
     """Return the blobs that will be copied for these descriptors; what is wrong with them is told later."""
     reached: dict[Digest, Descriptor] = {}
     pending = list(roots)
     while pending:
         descriptor = pending.pop()
-        if descriptor.digest in reached or not _has(files, descriptor.digest):
+        if descriptor.digest in reached or not _has_blob(files, descriptor.digest):
             continue
         reached[descriptor.digest] = descriptor
         try:
-            document = read_manifest(_document(files, descriptor, largest), descriptor.media_type)
+            document = read_manifest(_read_document(files, descriptor, max_size), descriptor.media_type)
         except ImqError:
             continue
         if isinstance(document, Index):
@@ -203,8 +209,8 @@ def _reached(files: Files, roots: Sequence[Descriptor], largest: int) -> list[De
     return list(reached.values())
 
 
-def _copy_image(files: Files, manifest: Manifest, ingest: Ingest) -> Digest:
-    config = _document(files, manifest.config, ingest.largest_document)
+def _copy_image(files: ImageFiles, manifest: Manifest, ingest: Ingest) -> Digest:
+    config = _read_document(files, manifest.config, ingest.largest_document)
     diff_ids: Sequence[Digest | None] = (
         Config.read(config).diff_ids if manifest.is_image else [None] * len(manifest.layers)
     )
@@ -213,39 +219,39 @@ def _copy_image(files: Files, manifest: Manifest, ingest: Ingest) -> Digest:
     present = ingest.reserve(manifest.layers)
     for layer, diff_id in zip(manifest.layers, diff_ids, strict=True):
         if layer.digest not in present:
-            with _blob(files, layer.digest) as source:
-                ingest.receive(layer, diff_id, _filler(files, source), lambda: False)
-    ingest.document(manifest.config, config)
+            with _open_blob(files, layer.digest) as source:
+                ingest.receive_blob(layer, diff_id, _make_reader(files, source), lambda: False)
+    ingest.store_document(manifest.config, config)
     return manifest.config.digest
 
 
-def blob_member(digest: Digest) -> str:
+def get_blob_path(digest: Digest) -> str:
     """Return the name of a blob in an archive or a layout folder."""
     return f"blobs/{digest.algorithm}/{digest.hex}"
 
 
-def _has(files: Files, digest: Digest) -> bool:
+def _has_blob(files: ImageFiles, digest: Digest) -> bool:
     """Whether the archive has a blob, as far as it can be checked."""
     if not digest.is_computable:
         return False
-    source = files.open(blob_member(digest))
+    source = files.open(get_blob_path(digest))
     if source is None:
         return False
     source.close()
     return True
 
 
-def _blob(files: Files, digest: Digest) -> BinaryIO:
-    source = files.open(blob_member(digest))
+def _open_blob(files: ImageFiles, digest: Digest) -> BinaryIO:
+    source = files.open(get_blob_path(digest))
     if source is None:
         raise Malformed(f"the blob {digest} is missing from the archive", code="archive")
     return source
 
 
-def _document(files: Files, descriptor: Descriptor, largest: int) -> bytes:
-    with _blob(files, descriptor.digest) as source:
-        content = source.read(largest + 1)
-    check_size(len(content), largest, f"the archive's document {descriptor.digest}")
+def _read_document(files: ImageFiles, descriptor: Descriptor, max_size: int) -> bytes:
+    with _open_blob(files, descriptor.digest) as source:
+        content = source.read(max_size + 1)
+    check_size(len(content), max_size, f"the archive's document {descriptor.digest}")
     hasher = descriptor.digest.hasher()
     hasher.update(content)
     if hasher.hexdigest() != descriptor.digest.hex:
@@ -260,8 +266,8 @@ def _document(files: Files, descriptor: Descriptor, largest: int) -> bytes:
     return content
 
 
-def _filler(files: Files, source: BinaryIO) -> Callable[[memoryview], int]:
-    return Watched(source, files.moved).readinto
+def _make_reader(files: ImageFiles, source: BinaryIO) -> Callable[[memoryview], int]:
+    return Watched(source, files.on_progress).readinto
 
 
 # docker's archives
@@ -275,7 +281,7 @@ class _DockerImage(Record):
     layers: tuple[str, ...]
 
 
-def _docker_images(content: bytes, path: str) -> list[_DockerImage]:
+def _read_docker_images(content: bytes, path: str) -> list[_DockerImage]:
     """Read manifest.json; docker's own types are asked for."""
     try:
         listed = read_archive_images(content, f"the manifest.json of {path}")
@@ -295,39 +301,39 @@ def _docker_images(content: bytes, path: str) -> list[_DockerImage]:
     return images
 
 
-def _join(
-    loaded: list[Loaded], images: Sequence[_DockerImage], files: Files, path: str, ingest: Ingest
-) -> list[Loaded]:
+def _merge_listings(
+    loaded: list[LoadedImage], images: Sequence[_DockerImage], files: ImageFiles, path: str, ingest: Ingest
+) -> list[LoadedImage]:
     """Add what manifest.json lists to what index.json lists: names to images that are there, and other images.
 
     Raises `Malformed` when they give one name to two images.
     """
-    places: dict[Digest | None, list[int]] = {}  # of the images that are there, by their configs
-    for place, one in enumerate(loaded):
-        for digest in one.ids:
-            places.setdefault(digest, []).append(place)
-    configs = {image: _config_digest(files, image, ingest.largest_document) for image in images}
-    others = [image for image in images if configs[image] not in places]
-    if others and not ingest.roomy(files.total()):
-        ingest.reserve(_plain_layers(files, others, ingest.largest_document))
-    adopted: dict[Digest, Descriptor] = {}
-    joined = list(loaded)
+    positions: dict[Digest | None, list[int]] = {}  # of the images that are there, by their configs
+    for position, image_ in enumerate(loaded):
+        for digest in image_.ids:
+            positions.setdefault(digest, []).append(position)
+    configs = {image: _compute_config_digest(files, image, ingest.largest_document) for image in images}
+    new_images = [image for image in images if configs[image] not in positions]
+    if new_images and not ingest.has_room(files.total_size()):
+        ingest.reserve(_list_uncompressed_layers(files, new_images, ingest.largest_document))
+    imported: dict[Digest, Descriptor] = {}
+    merged = list(loaded)
     for image in images:
-        found = places.get(configs[image])
+        found = positions.get(configs[image])
         if found is None:
-            joined.append(_load_docker_image(files, image, ingest, adopted))
+            merged.append(_load_docker_image(files, image, ingest, imported))
             continue
-        taken = {name for place in found for name in joined[place].names}
-        place = min(found, key=lambda place: len(loaded[place].ids))  # the image itself before an index of several
-        new = tuple(name for name in image.names if name not in taken)
-        names = tuple(name for name in joined[place].names if not _is_bare_tag(name, image.names))
-        joined[place] = joined[place].replace(names=(*names, *new))
-    named: dict[Name, Digest] = {}
-    for one in joined:
-        for name in one.names:
-            if named.setdefault(name, one.descriptor.digest) != one.descriptor.digest:
+        existing_names = {name for place in found for name in merged[place].names}
+        position = min(found, key=lambda place: len(loaded[place].ids))  # the image itself before an index of several
+        new_names = tuple(name for name in image.names if name not in existing_names)
+        names = tuple(name for name in merged[position].names if not _is_bare_tag(name, image.names))
+        merged[position] = merged[position].replace(names=(*names, *new_names))
+    digests_by_name: dict[Name, Digest] = {}
+    for image_ in merged:
+        for name in image_.names:
+            if digests_by_name.setdefault(name, image_.descriptor.digest) != image_.descriptor.digest:
                 raise Malformed(f"{path} gives the name {name} to two images", code="archive")
-    return joined
+    return merged
 
 
 def _is_bare_tag(name: Name, names: Sequence[Reference]) -> bool:
@@ -335,17 +341,17 @@ def _is_bare_tag(name: Name, names: Sequence[Reference]) -> bool:
     return any(name != other and str(name) in (other.tag, f"{other.tag}:latest") for other in names)
 
 
-def _config_digest(files: Files, image: _DockerImage, largest: int) -> Digest | None:
+def _compute_config_digest(files: ImageFiles, image: _DockerImage, max_size: int) -> Digest | None:
     """Return the digest of an image's config, None when it is missing or too large."""
     source = files.open(image.config)
     if source is None:
         return None
     with source:
-        content = source.read(largest + 1)
-    return Digest.of(content) if len(content) <= largest else None
+        content = source.read(max_size + 1)
+    return Digest.of(content) if len(content) <= max_size else None
 
 
-def _plain_layers(files: Files, images: Sequence[_DockerImage], largest: int) -> list[Descriptor]:
+def _list_uncompressed_layers(files: ImageFiles, images: Sequence[_DockerImage], max_size: int) -> list[Descriptor]:
     """Return the layers that will be taken in and are not packed, as most; what is wrong with them is told later."""
     layers: dict[Digest, Descriptor] = {}
     for image in images:
@@ -354,19 +360,21 @@ def _plain_layers(files: Files, images: Sequence[_DockerImage], largest: int) ->
             continue
         with source:
             try:
-                diff_ids = Config.read(source.read(largest)).diff_ids
+                diff_ids = Config.read(source.read(max_size)).diff_ids
             except ImqError:
                 continue
         for name, diff_id in zip(image.layers, diff_ids, strict=False):
             layer = files.open(name) if diff_id not in layers else None
             if layer is not None:
                 with layer:
-                    if not detect_compression(layer.read(_HEAD)):
+                    if not detect_compression(layer.read(_MAGIC_SIZE)):
                         layers[diff_id] = Descriptor(media_types.OCI_LAYER, diff_id, files.size(name))
     return list(layers.values())
 
 
-def _load_docker_image(files: Files, image: _DockerImage, ingest: Ingest, adopted: dict[Digest, Descriptor]) -> Loaded:
+def _load_docker_image(
+    files: ImageFiles, image: _DockerImage, ingest: Ingest, imported: dict[Digest, Descriptor]
+) -> LoadedImage:
     """Take in one image. `adopted` are the layers that came already, by diff ID: many images have the same ones."""
     config_name, layers = image.config, image.layers
     source = files.open(config_name)
@@ -380,39 +388,39 @@ def _load_docker_image(files: Files, image: _DockerImage, ingest: Ingest, adopte
         raise Malformed(
             f"{config_name} has {len(config.diff_ids)} layers, manifest.json says {len(layers)}", code="layers"
         )
-    described = []
+    descriptors = []
     for name, diff_id in zip(layers, config.diff_ids, strict=True):
         source = files.open(name)
         if source is None:
             raise Malformed(f"the layer {name} is missing from the archive", code="archive")
         with source:
-            if diff_id not in adopted:
-                adopted[diff_id] = _adopt_layer(files, source, diff_id, files.size(name), ingest)
-        described.append(adopted[diff_id])
+            if diff_id not in imported:
+                imported[diff_id] = _import_layer(files, source, diff_id, files.size(name), ingest)
+        descriptors.append(imported[diff_id])
     descriptor = store_manifest(
-        ingest, Descriptor(media_types.OCI_CONFIG, Digest.of(content), len(content)), content, described
+        ingest, Descriptor(media_types.OCI_CONFIG, Digest.of(content), len(content)), content, descriptors
     )
-    return Loaded(descriptor, Digest.of(content), image.names)
+    return LoadedImage(descriptor, Digest.of(content), image.names)
 
 
-def _adopt_layer(files: Files, source: BinaryIO, diff_id: Digest, size: int, ingest: Ingest) -> Descriptor:
-    head = source.read(_HEAD)
+def _import_layer(files: ImageFiles, source: BinaryIO, diff_id: Digest, size: int, ingest: Ingest) -> Descriptor:
+    magic = source.read(_MAGIC_SIZE)
     source.seek(0)
-    packed = detect_compression(head)
-    if not packed:  # then what it unpacks to is what it is
+    compression = detect_compression(magic)
+    if not compression:  # then what it unpacks to is what it is
         descriptor = Descriptor(media_types.OCI_LAYER, diff_id, size)
         if diff_id not in ingest.reserve((descriptor,)):
             try:
-                ingest.receive(descriptor, diff_id, _filler(files, source), lambda: False)
+                ingest.receive_blob(descriptor, diff_id, _make_reader(files, source), lambda: False)
             except DigestMismatch as problem:
                 raise DigestMismatch(
                     f"a layer of the archive is not what the config says: {problem.message}", code="diff-id-mismatch"
                 ) from None
         return descriptor
-    adopted = adopt_unknown_layer(files, source, ingest)
-    if adopted.content.diff_id != diff_id:
+    imported = import_unknown_layer(files, source, ingest)
+    if imported.measure.diff_id != diff_id:
         raise DigestMismatch(
-            f"a layer of the archive unpacks to {adopted.content.diff_id}, but the config says {diff_id}",
+            f"a layer of the archive unpacks to {imported.measure.diff_id}, but the config says {diff_id}",
             code="diff-id-mismatch",
         )
-    return adopted.descriptor
+    return imported.descriptor

@@ -10,11 +10,11 @@ from imq.engine.oci.manifest import Descriptor
 from imq.grammar.errors import DigestMismatch, ImqError
 from imq.grammar.record import TYPE_CHECKING
 
-from .atomic_files import told
-from .blob_pipeline import PIECE
-from .corruption import damaged, unmark
-from .index import Content
-from .layout import unknown_type, wrong_diff_id
+from .atomic_files import store_errors
+from .blob_pipeline import CHUNK_SIZE
+from .corruption import mark_corrupt, unmark_corrupt
+from .index import LayerMeasure
+from .layout import diff_id_mismatch, unknown_layer_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from .store import Store
 
 
-def measure_layer(store: Store, digest: Digest, diff_id: Digest, size: int, media_type: str) -> Content:
+def measure_layer(store: Store, digest: Digest, diff_id: Digest, size: int, media_type: str) -> LayerMeasure:
     """Read, hash and unpack one stored layer; raises `DigestMismatch` or `Malformed` naming what is wrong with it."""
     if not media_types.is_layer(media_type):
-        raise unknown_type(Descriptor(media_type, digest, size))
+        raise unknown_layer_type(Descriptor(media_type, digest, size))
     problem: ImqError | None = None
 
     def feed(piece: memoryview) -> None:
@@ -42,35 +42,35 @@ def measure_layer(store: Store, digest: Digest, diff_id: Digest, size: int, medi
         hash_blob(store, digest, size, feed)
         if problem is not None:
             raise problem
-        return checked(meter, digest, diff_id, "remove it")
+        return finish_measure(meter, digest, diff_id, "remove it")
 
 
 def hash_blob(
-    store: Store, digest: Digest, size: int | None, feed: Callable[[memoryview], None] = lambda _: None
+    store: Store, digest: Digest, size: int | None, on_chunk: Callable[[memoryview], None] = lambda _: None
 ) -> None:
     """Read a stored blob, handing its pieces on; raises `StoreError` when it is missing, `DigestMismatch` when damaged.
 
     A `size` is what its image says that it has. What is found is remembered: the next pull fetches what is damaged.
     """
     hasher = digest.hasher()
-    buffer = memoryview(bytearray(PIECE))
-    found = 0
-    with told(f"read the blob {digest}"), store.open_blob(digest) as source:
+    buffer = memoryview(bytearray(CHUNK_SIZE))
+    actual_size = 0
+    with store_errors(f"read the blob {digest}"), store.open_blob(digest) as source:
         while count := source.readinto(buffer):  # type: ignore[attr-defined]
             hasher.update(buffer[:count])
-            found += count
-            feed(buffer[:count])
+            actual_size += count
+            on_chunk(buffer[:count])
     if hasher.hexdigest() != digest.hex:
-        raise damaged(store.layout, digest)
-    unmark(store.layout, digest)
-    if size not in (found, None):
+        raise mark_corrupt(store.layout, digest)
+    unmark_corrupt(store.layout, digest)
+    if size not in (actual_size, None):
         raise DigestMismatch(
-            f"the blob {digest} has {found} bytes, and its image says {size}",
+            f"the blob {digest} has {actual_size} bytes, and its image says {size}",
             hints=("the image is damaged or forged; remove it",),
         )
 
 
-def blame(store: Store, blobs: Iterable[Digest], problem: ImqError) -> ImqError:
+def find_corruption(store: Store, blobs: Iterable[Digest], problem: ImqError) -> ImqError:
     """Return what is wrong with the first of these blobs that is damaged, else `problem`, which made one look."""
     for digest in blobs:
         try:
@@ -80,20 +80,20 @@ def blame(store: Store, blobs: Iterable[Digest], problem: ImqError) -> ImqError:
     return problem
 
 
-def checked(meter: LayerMeter, digest: Digest, diff_id: Digest | None, advice: str) -> Content:
+def finish_measure(meter: LayerMeter, digest: Digest, diff_id: Digest | None, consequence: str) -> LayerMeasure:
     """Return what unpacking a whole layer told; raises `DigestMismatch` when that is not what its config says."""
     measured = meter.finish()
     if measured.diff_id != diff_id:
-        raise wrong_diff_id(digest, measured.diff_id, diff_id, advice)
-    return Content(digest, measured.diff_id, measured.size, measured.tar_size, measured.entries)
+        raise diff_id_mismatch(digest, measured.diff_id, diff_id, consequence)
+    return LayerMeasure(digest, measured.diff_id, measured.size, measured.tar_size, measured.entries)
 
 
 def measure_layers(
     store: Store,
     pending: Sequence[tuple[Digest, Digest | None, int, str]],
     jobs: int,
-    keep: Callable[[Content], None],
-    report: Callable[[int], None],
+    on_measure: Callable[[LayerMeasure], None],
+    on_progress: Callable[[int], None],
 ) -> list[tuple[Digest, ImqError]]:
     """Measure the layers, largest first, in `jobs` threads; return what is wrong with those that cannot be measured.
 
@@ -110,22 +110,22 @@ def measure_layers(
                 if not queue:
                     return
                 digest, diff_id, size, media_type = queue.pop()
-            content: Content | None = None
+            content: LayerMeasure | None = None
             try:
                 if diff_id is not None:
                     content = measure_layer(store, digest, diff_id, size, media_type)
                 else:
                     hash_blob(store, digest, size)
             except ImqError as problem:
-                problems.append((digest, _about(digest, problem)))
+                problems.append((digest, _add_layer(digest, problem)))
                 continue
             except BaseException as fault:  # noqa: BLE001 - raised again below
                 faults.append(fault)
                 return
             with guard:
                 if content is not None:
-                    keep(content)
-                report(size)
+                    on_measure(content)
+                on_progress(size)
 
     threads = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(queue)))]
     for thread in threads:
@@ -137,7 +137,7 @@ def measure_layers(
     return problems
 
 
-def _about(digest: Digest, problem: ImqError) -> ImqError:
+def _add_layer(digest: Digest, problem: ImqError) -> ImqError:
     """Let a problem say which layer it is about, as those of archives and streams do not."""
     if digest.hex not in problem.message:
         problem.message = f"the layer {digest} cannot be unpacked: {problem.message}"

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from .layout import Layout
 
-ENDING = ".part"
-_NAME = r"(sha256(?=-[0-9a-f]{64}\.)|sha512(?=-[0-9a-f]{128}\.))-([0-9a-f]+)\.[0-9][0-9a-f.-]*\.part\Z"
-LONGEST = 7 * 24 * 3600
+SUFFIX = ".part"
+_NAME_PATTERN = r"(sha256(?=-[0-9a-f]{64}\.)|sha512(?=-[0-9a-f]{128}\.))-([0-9a-f]+)\.[0-9][0-9a-f.-]*\.part\Z"
+MAX_AGE = 7 * 24 * 3600
 """Seconds for which a partial that nobody writes is kept."""
 
 
@@ -39,29 +39,29 @@ class Partial(Record):
     size: int = 0
 
 
-def begin(layout: Layout, digest: Digest, private: str) -> Partial:
+def create(layout: Layout, digest: Digest, private: str) -> Partial:
     """Make an empty partial by way of the new file `private` in ingest/: it bears its name once locked."""
-    handle = layout.ingest.create_file(private)
+    handle = layout.ingest_directory.create_file(private)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        name = f"{_stem(digest)}.{private}{ENDING}"
-        layout.ingest.rename(private, name)
+        name = f"{_name_stem(digest)}.{private}{SUFFIX}"
+        layout.ingest_directory.rename(private, name)
     except BaseException:
         os.close(handle)
         raise
     return Partial(name, handle)
 
 
-def any_of(layout: Layout, digest: Digest) -> bool:
+def exists(layout: Layout, digest: Digest) -> bool:
     """Whether there are partials of a blob; somebody may be writing them."""
-    return next(_named(layout, digest), None) is not None
+    return next(_list_names(layout, digest), None) is not None
 
 
-def take_over(layout: Layout, descriptor: Descriptor) -> Partial | None:
+def claim(layout: Layout, descriptor: Descriptor) -> Partial | None:
     """Return the longest partial of a blob that nobody writes, locked; remove its like. Under the store's lock."""
     best: Partial | None = None
-    for name in list(_named(layout, descriptor.digest)):
-        found = _taken(layout, name)
+    for name in list(_list_names(layout, descriptor.digest)):
+        found = _lock(layout, name)
         if found is None:
             continue
         if not 0 < found.size <= descriptor.size or (best is not None and found.size <= best.size):
@@ -73,29 +73,29 @@ def take_over(layout: Layout, descriptor: Descriptor) -> Partial | None:
     return best
 
 
-def drop(layout: Layout, *, everything: bool = False, but: frozenset[Digest] = frozenset()) -> int:
+def remove_unused(layout: Layout, *, any_age: bool = False, keep: frozenset[Digest] = frozenset()) -> int:
     """Remove the partials that nobody writes and that are too old, or all but those of `but`; return their bytes.
 
     Under the store's lock.
     """
     freed = 0
     now = time.time()
-    for name in layout.ingest.names():
-        digest = _digest_of(name)
-        if digest is None or digest in but or (about := layout.ingest.file_status(name)) is None:
+    for name in layout.ingest_directory.list_names():
+        digest = _parse_digest(name)
+        if digest is None or digest in keep or (status := layout.ingest_directory.file_status(name)) is None:
             continue
-        old = abs(now - about.st_mtime) > LONGEST
-        if (everything or old) and (found := _taken(layout, name, os.O_RDONLY)) is not None:
+        is_old = abs(now - status.st_mtime) > MAX_AGE
+        if (any_age or is_old) and (found := _lock(layout, name, os.O_RDONLY)) is not None:
             remove(layout, found)
             freed += found.size
     return freed
 
 
-def sizes(layout: Layout) -> dict[Digest, int]:
+def read_sizes(layout: Layout) -> dict[Digest, int]:
     """Return the bytes of what there is of each blob; of several partials of one the sum."""
     found: dict[Digest, int] = {}
-    for name, about in layout.ingest.files():
-        digest = _digest_of(name)
+    for name, about in layout.ingest_directory.iter_files():
+        digest = _parse_digest(name)
         if digest is not None:
             found[digest] = found.get(digest, 0) + about.st_size
     return found
@@ -103,40 +103,42 @@ def sizes(layout: Layout) -> dict[Digest, int]:
 
 def remove(layout: Layout, partial: Partial) -> None:
     """Remove a partial that the caller holds, and let it go."""
-    layout.ingest.remove_file(partial.name)
+    layout.ingest_directory.remove_file(partial.name)
     os.close(partial.handle)
 
 
-def _digest_of(name: str) -> Digest | None:
+def _parse_digest(name: str) -> Digest | None:
     """Return the digest that a partial is to have, None for what is no partial."""
-    made = re.match(_NAME, name)
-    return Digest(f"{made[1]}:{made[2]}") if made else None
+    match = re.match(_NAME_PATTERN, name)
+    return Digest(f"{match[1]}:{match[2]}") if match else None
 
 
-def _stem(digest: Digest) -> str:
+def _name_stem(digest: Digest) -> str:
     return f"{digest.algorithm}-{digest.hex}"
 
 
-def _named(layout: Layout, digest: Digest) -> Iterator[str]:
-    return (name for name in layout.ingest.names() if _digest_of(name) == digest)
+def _list_names(layout: Layout, digest: Digest) -> Iterator[str]:
+    return (name for name in layout.ingest_directory.list_names() if _parse_digest(name) == digest)
 
 
-def _taken(layout: Layout, name: str, access: int = os.O_RDWR) -> Partial | None:
+def _lock(layout: Layout, name: str, flags: int = os.O_RDWR) -> Partial | None:
     """Lock a partial; None when somebody writes it, or it has become a blob meanwhile.
 
     One that has another name too is not taken over: what is written to it would be written there.
     """
     try:
-        handle = layout.ingest.open_file(name, access)
+        handle = layout.ingest_directory.open_file(name, flags)
     except (FileNotFoundError, PermissionError):  # the second: of another user of the store
         return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        about = os.fstat(handle)
-        there = layout.ingest.file_status(name)
-        alone = about.st_nlink == 1 or access == os.O_RDONLY
-        if there is not None and about.st_ino == there.st_ino and alone:  # its writer renames it before letting it go
-            return Partial(name, handle, about.st_size)
+        status = os.fstat(handle)
+        named_status = layout.ingest_directory.file_status(name)
+        is_safe = status.st_nlink == 1 or flags == os.O_RDONLY
+        if (
+            named_status is not None and status.st_ino == named_status.st_ino and is_safe
+        ):  # its writer renames it before letting it go
+            return Partial(name, handle, status.st_size)
     except BlockingIOError:
         pass
     except BaseException:

@@ -15,8 +15,8 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Index
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .database import check_opened, discard_database, has_database, make_database, uri_of
-from .index_rows import chain_ids, config_row, environment, step_rows, texts
+from .database import check_database_path, create_database, database_uri, has_database, remove_database
+from .index_rows import build_step_rows, compute_chain_ids, config_row, read_environment, replace_surrogates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
     from .layout import Layout
 
-FILE = "remote.db"
+DATABASE = "remote.db"
 _VERSION = 3
-_ATTACHED = "remembered"
-_BROKEN = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")
+SCHEMA = "remembered"
+_CORRUPTION_ERRORS = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")
 """How SQLite's names begin for what is wrong with a file that is of no more use: no lock, no lack of room."""
-_KEPT = {1: frozenset({"seen"}), 2: frozenset({"tag", "listed", "seen"})}
+_MIGRATED_TABLES = {1: frozenset({"seen"}), 2: frozenset({"tag", "listed", "seen"})}
 """What is taken over from memories of earlier versions; all else is asked for again."""
 _REFERENCE_TYPE = "vnd.docker.reference.type"
 
-_SCHEMA = """
+_TABLES = """
 -- A manifest or index. `download_size`: bytes of its config and its layers, each distinct one once.
 CREATE TABLE IF NOT EXISTS {0}.document (
     digest TEXT PRIMARY KEY, media_type TEXT NOT NULL, artifact_type TEXT, kind TEXT NOT NULL, size INTEGER NOT NULL,
@@ -85,7 +85,7 @@ PRAGMA {0}.user_version = {1}
 """
 
 
-class Seen(Record):
+class TagStats(Record):
     """What is known of some tags: how many there are, how many of them were asked for lately enough to count as fresh.
 
     `oldest` is when the first of these was, in nanoseconds; `documents` how many manifests or indexes of them all, and
@@ -101,7 +101,7 @@ class Seen(Record):
     configs: int
 
 
-class Remembered:
+class RegistryCache:
     """The memory, attached to a connection of the index. Not to be shared between threads."""
 
     def __init__(self, connection: sqlite3.Connection, layout: Layout | None) -> None:
@@ -111,7 +111,7 @@ class Remembered:
         """
         self._connection = connection
         attached = {name: path for _, name, path in connection.execute("PRAGMA database_list")}
-        if attached.get(_ATTACHED) or (_ATTACHED in attached and layout is None):
+        if attached.get(SCHEMA) or (SCHEMA in attached and layout is None):
             return
         self._detach()
         if layout is not None:
@@ -122,80 +122,80 @@ class Remembered:
         self._prepare(None)
 
     def _attach(self, layout: Layout) -> None:
-        if not has_database(layout, FILE):
-            with layout.locked():
-                make_database(layout, FILE)
+        if not has_database(layout, DATABASE):
+            with layout.lock():
+                create_database(layout, DATABASE)
         try:
             self._prepare(layout)
         except sqlite3.Error as problem:
             self._detach()
-            if not problem.sqlite_errorname.startswith(_BROKEN):
+            if not problem.sqlite_errorname.startswith(_CORRUPTION_ERRORS):
                 raise
-            with layout.locked():  # it is broken; what it held can be asked for again
-                discard_database(layout, FILE)
-                make_database(layout, FILE)
+            with layout.lock():  # it is broken; what it held can be asked for again
+                remove_database(layout, DATABASE)
+                create_database(layout, DATABASE)
             self._prepare(layout)
-        self._connection.execute(f"PRAGMA {_ATTACHED}.synchronous = OFF")  # what is lost is asked for again
+        self._connection.execute(f"PRAGMA {SCHEMA}.synchronous = OFF")  # what is lost is asked for again
 
     def _detach(self) -> None:
-        if any(name == _ATTACHED for _, name, _ in self._connection.execute("PRAGMA database_list")):
-            self._connection.execute(f"DETACH {_ATTACHED}")
+        if any(name == SCHEMA for _, name, _ in self._connection.execute("PRAGMA database_list")):
+            self._connection.execute(f"DETACH {SCHEMA}")
 
     def _prepare(self, layout: Layout | None) -> None:
         """Attach the file, or memory alone, and make the tables, if there are none of this version."""
         connection = self._connection
-        path = ":memory:" if layout is None else uri_of(layout, FILE)
-        connection.execute(f"ATTACH ? AS {_ATTACHED}", (path,))
+        path = ":memory:" if layout is None else database_uri(layout, DATABASE)
+        connection.execute(f"ATTACH ? AS {SCHEMA}", (path,))
         if layout is not None:
-            check_opened(connection, layout, FILE, _ATTACHED)
-            connection.execute(f"PRAGMA {_ATTACHED}.journal_mode = WAL")
-        version = connection.execute(f"PRAGMA {_ATTACHED}.user_version").fetchone()[0]
+            check_database_path(connection, layout, DATABASE, SCHEMA)
+            connection.execute(f"PRAGMA {SCHEMA}.journal_mode = WAL")
+        version = connection.execute(f"PRAGMA {SCHEMA}.user_version").fetchone()[0]
         if version == _VERSION:
-            connection.execute(f"SELECT 1 FROM {_ATTACHED}.document LIMIT 1")
+            connection.execute(f"SELECT 1 FROM {SCHEMA}.document LIMIT 1")
             return
         connection.execute("BEGIN IMMEDIATE")
         try:
-            held = connection.execute(f"PRAGMA {_ATTACHED}.user_version").fetchone()[0]
+            held = connection.execute(f"PRAGMA {SCHEMA}.user_version").fetchone()[0]
             if held != _VERSION:
-                names = f"SELECT name FROM {_ATTACHED}.sqlite_master WHERE type = 'table'"
+                names = f"SELECT name FROM {SCHEMA}.sqlite_master WHERE type = 'table'"
                 for (name,) in connection.execute(names).fetchall():
-                    if name not in _KEPT.get(held, ()):
-                        connection.execute(f'DROP TABLE {_ATTACHED}."{name}"')
-                for statement in _SCHEMA.format(_ATTACHED, _VERSION).split(";\n"):
+                    if name not in _MIGRATED_TABLES.get(held, ()):
+                        connection.execute(f'DROP TABLE {SCHEMA}."{name}"')
+                for statement in _TABLES.format(SCHEMA, _VERSION).split(";\n"):
                     connection.execute(statement)
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")
             raise
 
-    def counts(self) -> tuple[int, int]:
+    def count_documents(self) -> tuple[int, int]:
         """Return how many manifests and indexes, and how many configs, are remembered."""
         documents, configs = (
-            self._connection.execute(f"SELECT count(*) FROM {_ATTACHED}.{table}").fetchone()[0]
+            self._connection.execute(f"SELECT count(*) FROM {SCHEMA}.{table}").fetchone()[0]
             for table in ("document", "config")
         )
         return documents, configs
 
-    def repositories_with(self, registry: str, blobs: Iterable[Digest]) -> dict[Digest, str]:
+    def find_repositories(self, registry: str, blobs: Iterable[Digest]) -> dict[Digest, str]:
         """Return for each of these blobs a repository of the registry where it was last seen, if it was anywhere."""
-        wanted = "IN (SELECT value FROM json_each(?1))"
+        condition = "IN (SELECT value FROM json_each(?1))"
         try:
             named = self._connection.execute(
-                f"SELECT digest, manifest FROM {_ATTACHED}.layer WHERE digest {wanted}"
-                f" UNION SELECT config, digest FROM {_ATTACHED}.document WHERE config {wanted}",
+                f"SELECT digest, manifest FROM {SCHEMA}.layer WHERE digest {condition}"
+                f" UNION SELECT config, digest FROM {SCHEMA}.document WHERE config {condition}",
                 (json.dumps(list(blobs)),),
             ).fetchall()
             seen = self._connection.execute(
-                f"SELECT digest, repository FROM {_ATTACHED}.seen"
+                f"SELECT digest, repository FROM {SCHEMA}.seen"
                 " WHERE registry = ? AND digest IN (SELECT value FROM json_each(?))",
                 (registry, json.dumps([manifest for _, manifest in named])),
             )
-            places = dict(seen.fetchall())
+            repositories = dict(seen.fetchall())
         except sqlite3.Error:  # it is only a memory
             return {}
-        return {Digest(blob): places[manifest] for blob, manifest in named if manifest in places}
+        return {Digest(blob): repositories[manifest] for blob, manifest in named if manifest in repositories}
 
-    def seen(self, reference: Reference, since: int, now: int, platform: Platform) -> Seen | None:
+    def read_tag_stats(self, reference: Reference, since: int, now: int, platform: Platform) -> TagStats | None:
         """Return what is known of a tag, or of all tags of a repository; None when these were never all listed.
 
         Fresh is what was asked after `since` and not after `now`, both in nanoseconds. Of an index the image of the
@@ -204,130 +204,132 @@ class Remembered:
         key: tuple[str, ...] = (reference.registry, reference.repository)
         where, tags = "registry = ? AND repository = ?", 1
         if reference.tag is None:
-            found = self._connection.execute(f"SELECT tags FROM {_ATTACHED}.listed WHERE {where}", key).fetchone()
+            found = self._connection.execute(f"SELECT tags FROM {SCHEMA}.listed WHERE {where}", key).fetchone()
             if found is None:
                 return None
             tags = int(found[0])
         else:
             where, key = f"{where} AND tag = ?", (*key, reference.tag)
         self._connection.create_function("rank_seen", 5, platform.ranker(), deterministic=True)
-        place = place_in("last.digest", "rank_seen")
+        place = select_position("last.digest", "rank_seen")
         row = self._connection.execute(
             f"""WITH last AS (
-                SELECT digest, asked > ?1 AND asked <= ?2 AS fresh, asked FROM {_ATTACHED}.tag WHERE {where}
+                SELECT digest, asked > ?1 AND asked <= ?2 AS fresh, asked FROM {SCHEMA}.tag WHERE {where}
             ), named AS (
                 SELECT last.*, document.kind, CASE document.kind WHEN 'index' THEN (SELECT child.digest
-                    FROM {_ATTACHED}.child WHERE parent = last.digest AND position = ({place})
-                ) ELSE document.digest END AS manifest FROM last LEFT JOIN {_ATTACHED}.document USING (digest)
+                    FROM {SCHEMA}.child WHERE parent = last.digest AND position = ({place})
+                ) ELSE document.digest END AS manifest FROM last LEFT JOIN {SCHEMA}.document USING (digest)
             )
             SELECT count(*) FILTER (WHERE fresh), min(asked) FILTER (WHERE fresh), count(named.kind),
                 count(named.kind) FILTER (WHERE fresh), count(document.kind),
                 count(*) FILTER (WHERE config.digest IS NOT NULL OR document.kind = 'artifact')
-            FROM named LEFT JOIN {_ATTACHED}.document ON document.digest = named.manifest
-            LEFT JOIN {_ATTACHED}.config ON config.digest = document.config""",
+            FROM named LEFT JOIN {SCHEMA}.document ON document.digest = named.manifest
+            LEFT JOIN {SCHEMA}.config ON config.digest = document.config""",
             (since, now, *key),
         ).fetchone()
-        return Seen(tags, *row)
+        return TagStats(tags, *row)
 
     # Remembering
 
-    def manifests(self, manifests: Iterable[tuple[Reference, Digest, int, Manifest | Index]]) -> None:
+    def add_manifests(self, manifests: Iterable[tuple[Reference, Digest, int, Manifest | Index]]) -> None:
         """Remember manifests that repositories have: the name, the digest, the bytes and the document of each."""
         manifests = list(manifests)
         try:
-            self.documents((digest, size, document) for _, digest, size, document in manifests)
-            self._in_repositories((reference, digest) for reference, digest, _, _ in manifests)
+            self.add_documents((digest, size, document) for _, digest, size, document in manifests)
+            self._add_to_repositories((reference, digest) for reference, digest, _, _ in manifests)
         except sqlite3.Error:
             pass  # on a full disk: it is found out again
 
-    def named(self, named: Iterable[tuple[Reference, Descriptor]], asked: int) -> None:
+    def add_tags(self, named: Iterable[tuple[Reference, Descriptor]], requested_at: int) -> None:
         """Remember what names stood for at this time, in nanoseconds, and that their repositories have it."""
         named = list(named)
         tags = [
-            (r.registry, r.repository, r.tag, what.digest, what.media_type, what.size, asked)
-            for r, what in named
+            (r.registry, r.repository, r.tag, descriptor.digest, descriptor.media_type, descriptor.size, requested_at)
+            for r, descriptor in named
             if r.tag is not None
         ]
-        self._put("tag", 7, tags, replace=True)
-        self._in_repositories((reference, what.digest) for reference, what in named)
+        self._insert("tag", 7, tags, replace=True)
+        self._add_to_repositories((reference, what.digest) for reference, what in named)
 
-    def _in_repositories(self, seen: Iterable[tuple[Reference, Digest]]) -> None:
-        self._put("seen", 3, [(one.registry, one.repository, digest) for one, digest in seen])
+    def _add_to_repositories(self, seen: Iterable[tuple[Reference, Digest]]) -> None:
+        self._insert("seen", 3, [(one.registry, one.repository, digest) for one, digest in seen])
 
-    def listed(self, reference: Reference, tags: int, rows: str) -> None:
+    def set_tag_count(self, reference: Reference, tags: int, rows: str) -> None:
         """Remember how many tags a repository has, and forget those that the table `rows`, which lists them, lacks."""
         where = "registry = ?1 AND repository = ?2"
         key = (reference.registry, reference.repository)
-        self._put("listed", 3, [(*key, tags)], replace=True)
-        if self._connection.execute(f"SELECT 1 FROM {_ATTACHED}.tag WHERE {where} LIMIT 1", key).fetchone():
+        self._insert("listed", 3, [(*key, tags)], replace=True)
+        if self._connection.execute(f"SELECT 1 FROM {SCHEMA}.tag WHERE {where} LIMIT 1", key).fetchone():
             there = f"SELECT tag FROM {rows} WHERE registry = ?1 AND _path = ?2 AND tag IS NOT NULL"
-            self._connection.execute(f"DELETE FROM {_ATTACHED}.tag WHERE {where} AND tag NOT IN ({there})", key)
+            self._connection.execute(f"DELETE FROM {SCHEMA}.tag WHERE {where} AND tag NOT IN ({there})", key)
 
-    def doubt(self) -> None:
+    def expire_tags(self) -> None:
         """Count nothing that tags stood for as fresh: some may stand for something else by now."""
         try:
-            self._connection.execute(f"UPDATE {_ATTACHED}.tag SET asked = 0")
+            self._connection.execute(f"UPDATE {SCHEMA}.tag SET asked = 0")
         except sqlite3.Error:
             pass  # what was done is done, whether this can be written or not
 
-    def gone(self, reference: Reference) -> None:
+    def forget(self, reference: Reference) -> None:
         """Forget a tag, or a manifest, that is no longer there."""
         where = "registry = ? AND repository = ?"
         if reference.tag is not None:
             key = (reference.registry, reference.repository, reference.tag)
-            self._connection.execute(f"DELETE FROM {_ATTACHED}.tag WHERE {where} AND tag = ?", key)
+            self._connection.execute(f"DELETE FROM {SCHEMA}.tag WHERE {where} AND tag = ?", key)
         elif reference.digest is not None:
             key = (reference.registry, reference.repository, str(reference.digest))
-            self._connection.execute(f"DELETE FROM {_ATTACHED}.tag WHERE {where} AND digest = ?", key)
-            self._connection.execute(f"DELETE FROM {_ATTACHED}.seen WHERE {where} AND digest = ?", key)
+            self._connection.execute(f"DELETE FROM {SCHEMA}.tag WHERE {where} AND digest = ?", key)
+            self._connection.execute(f"DELETE FROM {SCHEMA}.seen WHERE {where} AND digest = ?", key)
 
-    def documents(self, documents: Iterable[tuple[Digest, int, Manifest | Index]]) -> None:
+    def add_documents(self, documents: Iterable[tuple[Digest, int, Manifest | Index]]) -> None:
         """Remember manifests and indexes, each with its digest and its bytes."""
         rows, children, layers = [], [], []
         for digest, size, document in documents:
-            rows.append(_document(digest, size, document))
+            rows.append(_build_document_row(digest, size, document))
             if isinstance(document, Index):
-                children += [_child(digest, place, entry) for place, entry in enumerate(document.manifests)]
+                children += [_build_child_row(digest, place, entry) for place, entry in enumerate(document.manifests)]
             else:
                 layers += [
                     (digest, place, layer.digest, layer.size, layer.media_type)
                     for place, layer in enumerate(document.layers)
                 ]
-        self._put("child", 14, children)
-        self._put("layer", 5, layers)
-        self._put("document", 12, rows)
+        self._insert("child", 14, children)
+        self._insert("layer", 5, layers)
+        self._insert("document", 12, rows)
 
-    def configs(self, configs: Iterable[tuple[Digest, Config]]) -> None:
+    def add_configs(self, configs: Iterable[tuple[Digest, Config]]) -> None:
         """Remember configs, each with its digest."""
         configs = list(configs)
-        self._put(
-            "step", 6, [row for digest, config in configs for row in step_rows(digest, config, len(config.diff_ids))]
+        self._insert(
+            "step",
+            6,
+            [row for digest, config in configs for row in build_step_rows(digest, config, len(config.diff_ids))],
         )
-        self._put("config", 20, [_config(digest, config) for digest, config in configs])
+        self._insert("config", 20, [_build_config_row(digest, config) for digest, config in configs])
 
-    def _put(self, table: str, columns: int, rows: list[tuple[Any, ...]], *, replace: bool = False) -> None:
-        how = "REPLACE" if replace else "IGNORE"
-        places = ", ".join("?" * columns)
+    def _insert(self, table: str, columns: int, rows: list[tuple[Any, ...]], *, replace: bool = False) -> None:
+        conflict = "REPLACE" if replace else "IGNORE"
+        placeholders = ", ".join("?" * columns)
         self._connection.execute("SAVEPOINT remembering")
         try:
             self._connection.executemany(
-                f"INSERT OR {how} INTO {_ATTACHED}.{table} VALUES ({places})", map(texts, rows)
+                f"INSERT OR {conflict} INTO {SCHEMA}.{table} VALUES ({placeholders})", map(replace_surrogates, rows)
             )
         finally:
             self._connection.execute("RELEASE remembering")
 
 
-def place_in(index: str, rank: str) -> str:
+def select_position(index: str, rank: str) -> str:
     """Return the query for the place of the image that is wanted of an index: of the best platform, else its first.
 
     `index` is SQL for the index's digest, `rank` the SQL function that ranks platforms.
     """
     ranked = f"{rank}(os, architecture, variant, os_version, os_features)"
-    return f"""SELECT position FROM {_ATTACHED}.child WHERE parent = {index} AND NOT attestation
+    return f"""SELECT position FROM {SCHEMA}.child WHERE parent = {index} AND NOT attestation
         ORDER BY {ranked} IS NULL, {ranked}, position LIMIT 1"""
 
 
-def _document(digest: Digest, size: int, document: Manifest | Index) -> tuple[Any, ...]:
+def _build_document_row(digest: Digest, size: int, document: Manifest | Index) -> tuple[Any, ...]:
     annotations = _json(document.annotations)
     if isinstance(document, Index):
         return (digest, document.media_type, None, "index", size, None, None, None, None, None, annotations, None)
@@ -349,29 +351,31 @@ def _document(digest: Digest, size: int, document: Manifest | Index) -> tuple[An
     )
 
 
-def _child(parent: Digest, place: int, entry: Descriptor) -> tuple[Any, ...]:
+def _build_child_row(parent: Digest, position: int, entry: Descriptor) -> tuple[Any, ...]:
     platform = entry.platform if entry.platform is not None and entry.platform.known else None
     is_image = (
         entry.media_type in media_types.MANIFESTS or entry.media_type in media_types.INDEXES or not entry.media_type
     )
-    about = _REFERENCE_TYPE in entry.annotations or (entry.platform is not None and platform is None) or not is_image
+    is_attestation = (
+        _REFERENCE_TYPE in entry.annotations or (entry.platform is not None and platform is None) or not is_image
+    )
     return (
         parent,
-        place,
+        position,
         entry.digest,
         entry.media_type,
         entry.size,
         *(platform.columns if platform else (None,) * 5),
         json.dumps(platform.os_features) if platform and platform.os_features else None,
-        int(about),
+        int(is_attestation),
         entry.artifact_type or None,
         _json(entry.annotations),
     )
 
 
-def _config(digest: Digest, config: Config) -> tuple[Any, ...]:
+def _build_config_row(digest: Digest, config: Config) -> tuple[Any, ...]:
     platform = config.platform
-    labels, env, entrypoint, cmd, ports, volumes, healthcheck = config_row(config, environment(config))
+    labels, env, entrypoint, cmd, ports, volumes, healthcheck = config_row(config, read_environment(config))
     return (
         digest,
         config.created,
@@ -388,7 +392,7 @@ def _config(digest: Digest, config: Config) -> tuple[Any, ...]:
         volumes,
         healthcheck,
         json.dumps(config.diff_ids),
-        json.dumps(chain_ids(config.diff_ids)),
+        json.dumps(compute_chain_ids(config.diff_ids)),
     )
 
 

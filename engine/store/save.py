@@ -13,9 +13,9 @@ from imq.engine.oci.reference import Reference, read_name
 from imq.engine.progress import Watched
 from imq.grammar.record import TYPE_CHECKING
 
-from .corruption import damaged
-from .layout import CONTAINERD_NAME, REF_NAME, VERSION, foreign
-from .load import blob_member
+from .corruption import mark_corrupt
+from .layout import CONTAINERD_NAME, LAYOUT_DOCUMENT, REF_NAME, get_foreign_annotations
+from .load import get_blob_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def save(
-    store: Store, images: Sequence[tuple[Digest, Sequence[str]]], target: OutputFile, moved: Callable[[int], None]
+    store: Store, images: Sequence[tuple[Digest, Sequence[str]]], target: OutputFile, on_progress: Callable[[int], None]
 ) -> None:
     """Write images, each with its names, as one archive that docker load, podman, skopeo and imq read.
 
@@ -43,48 +43,48 @@ def save(
         def add(name: str, content: bytes) -> None:
             if name not in written:
                 written.add(name)
-                archive.addfile(_member(name, len(content)), io.BytesIO(content))
+                archive.addfile(_make_member(name, len(content)), io.BytesIO(content))
 
-        add("oci-layout", VERSION)
-        foreign_of = _foreign_annotations(store)
+        add("oci-layout", LAYOUT_DOCUMENT)
+        foreign_of = _read_foreign_annotations(store)
         for root, names in images:
             rows = store.index.connection.execute("SELECT digest FROM reach WHERE root = ?", (root,))
             held = {digest for (digest,) in rows}
-            descriptor, manifests = _save_tree(store, root, held, archive, written, add, moved)
-            entries += _entries(descriptor, names, foreign_of)
-            listing += [_docker_image(manifest, names) for manifest in manifests if manifest.is_image]
+            descriptor, manifests = _save_tree(store, root, held, archive, written, add, on_progress)
+            entries += _build_index_entries(descriptor, names, foreign_of)
+            listing += [_build_docker_entry(manifest, names) for manifest in manifests if manifest.is_image]
         add("index.json", write_json({"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": entries}))
         add("manifest.json", json.dumps(listing, separators=(",", ":")).encode())
 
 
-def _foreign_annotations(store: Store) -> dict[tuple[Digest, str], dict[str, str]]:
+def _read_foreign_annotations(store: Store) -> dict[tuple[Digest, str], dict[str, str]]:
     """Return the annotations of other tools in index.json, by the digest and the name of their entry."""
     return {
-        (entry.descriptor.digest, str(entry.name or "")): foreign(entry.descriptor.annotations)
-        for entry in store.layout.read()
+        (entry.descriptor.digest, str(entry.name or "")): get_foreign_annotations(entry.descriptor.annotations)
+        for entry in store.layout.read_entries()
     }
 
 
-def _entries(
+def _build_index_entries(
     descriptor: Descriptor, names: Sequence[str], foreign_of: Mapping[tuple[Digest, str], dict[str, str]]
 ) -> Iterator[dict[str, Any]]:
     for name in names or ("",):
-        said = dict(foreign_of.get((descriptor.digest, name), {}))
+        annotations = dict(foreign_of.get((descriptor.digest, name), {}))
         if name:
             reference = read_name(name)
             if isinstance(reference, Reference):
                 tagged = f"{reference.canonical_name}:{reference.tag}" if reference.tag else name
-                said |= {CONTAINERD_NAME: tagged, REF_NAME: reference.tag or name}
+                annotations |= {CONTAINERD_NAME: tagged, REF_NAME: reference.tag or name}
             else:
-                said[REF_NAME] = name
-        yield descriptor.replace(annotations=said).document()
+                annotations[REF_NAME] = name
+        yield descriptor.replace(annotations=annotations).document()
 
 
-def _docker_image(manifest: Manifest, names: Sequence[str]) -> dict[str, Any]:
+def _build_docker_entry(manifest: Manifest, names: Sequence[str]) -> dict[str, Any]:
     return {
-        "Config": blob_member(manifest.config.digest),
+        "Config": get_blob_path(manifest.config.digest),
         "RepoTags": [name for name in names if (parsed := read_name(name)).registry and parsed.tag],
-        "Layers": [blob_member(layer.digest) for layer in manifest.layers],
+        "Layers": [get_blob_path(layer.digest) for layer in manifest.layers],
     }
 
 
@@ -95,39 +95,39 @@ def _save_tree(
     archive: tarfile.TarFile,
     written: set[str],
     add: Callable[[str, bytes], None],
-    moved: Callable[[int], None],
+    on_progress: Callable[[int], None],
 ) -> tuple[Descriptor, list[Manifest]]:
     """Write what a manifest or index names, as far as it is `held`, and itself last; what is written leaves `held`."""
-    content = store.read(root)
+    content = store.read_document(root)
     document = read_manifest(content)
     manifests: list[Manifest] = []
     if isinstance(document, Index):
         for child in document.manifests:
             if child.digest in held:
                 held.discard(child.digest)  # an index may name it again
-                manifests += _save_tree(store, child.digest, held, archive, written, add, moved)[1]
+                manifests += _save_tree(store, child.digest, held, archive, written, add, on_progress)[1]
     else:
         manifests.append(document)
         for blob in (document.config, *document.layers):
-            _save_blob(store, blob, archive, written, moved)
-    add(blob_member(root), content)
+            _save_blob(store, blob, archive, written, on_progress)
+    add(get_blob_path(root), content)
     return Descriptor(document.media_type, root, len(content)), manifests
 
 
 def _save_blob(
-    store: Store, blob: Descriptor, archive: tarfile.TarFile, written: set[str], moved: Callable[[int], None]
+    store: Store, blob: Descriptor, archive: tarfile.TarFile, written: set[str], on_progress: Callable[[int], None]
 ) -> None:
-    name = blob_member(blob.digest)
+    name = get_blob_path(blob.digest)
     if name in written:
         return
     written.add(name)
-    with closing(store.open_checked(blob.digest)) as source:
+    with closing(store.open_verified(blob.digest)) as source:
         if source.size != blob.size:
-            raise damaged(store.layout, blob.digest)
-        archive.addfile(_member(name, blob.size), Watched(source, moved))
+            raise mark_corrupt(store.layout, blob.digest)
+        archive.addfile(_make_member(name, blob.size), Watched(source, on_progress))
 
 
-def _member(name: str, size: int) -> tarfile.TarInfo:
+def _make_member(name: str, size: int) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.size = size
     member.mode = 0o644

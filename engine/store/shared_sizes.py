@@ -13,22 +13,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from sqlite3 import Connection
 
-    from .index import Content
+    from .index import LayerMeasure
 
-_THEIRS = """
+_LAYERS_OF_IMAGES = """
 SELECT descriptor.digest AS digest, count(DISTINCT stack.image) AS images
 FROM stack JOIN descriptor ON descriptor.key = stack.descriptor
 WHERE stack.image IN (SELECT value FROM json_each(?)) GROUP BY descriptor.digest
 """
-_COUNT = f"""
-UPDATE descriptor SET images = descriptor.images + %s * theirs.images FROM ({_THEIRS}) AS theirs
+_ADD_COUNTS = f"""
+UPDATE descriptor SET images = descriptor.images + %s * theirs.images FROM ({_LAYERS_OF_IMAGES}) AS theirs
 WHERE descriptor.digest = theirs.digest
 """
 # the + keeps SQLite from beginning with all the layers that one image has
-_ALONE = f"""
+_RESET_SHARED_SIZES = f"""
 UPDATE image SET shared_size = NULL WHERE shared_size IS NOT NULL AND key IN (
     SELECT stack.image FROM descriptor JOIN stack ON stack.descriptor = descriptor.key
-    WHERE +descriptor.images = 1 AND descriptor.digest IN (SELECT digest FROM ({_THEIRS}))
+    WHERE +descriptor.images = 1 AND descriptor.digest IN (SELECT digest FROM ({_LAYERS_OF_IMAGES}))
 )
 """
 _SUM_SIZES = """
@@ -45,33 +45,33 @@ UPDATE image SET shared_size = (
 """
 
 
-def count_in(connection: Connection, images: Sequence[int]) -> None:
+def add_layer_counts(connection: Connection, images: Sequence[int]) -> None:
     """Count the layers of images that were just inserted; to be followed by `sum_up`."""
     import json
 
     keys = json.dumps(images)
-    connection.execute(_ALONE, (keys,))  # before they are counted: who has a layer alone has it no longer
-    connection.execute(_COUNT % "1", (keys,))
+    connection.execute(_RESET_SHARED_SIZES, (keys,))  # before they are counted: who has a layer alone has it no longer
+    connection.execute(_ADD_COUNTS % "1", (keys,))
 
 
-def count_out(connection: Connection, images: Sequence[int]) -> None:
+def subtract_layer_counts(connection: Connection, images: Sequence[int]) -> None:
     """Uncount the layers of images that are about to be deleted; to be followed by `sum_up`."""
     import json
 
     keys = json.dumps(images)
-    connection.execute(_COUNT % "-1", (keys,))
-    connection.execute(_ALONE, (keys,))
+    connection.execute(_ADD_COUNTS % "-1", (keys,))
+    connection.execute(_RESET_SHARED_SIZES, (keys,))
 
 
-def set_contents(connection: Connection, contents: Iterable[Content]) -> None:
+def set_measures(connection: Connection, measures: Iterable[LayerMeasure]) -> None:
     """Keep what unpacking told of layers; to be followed by `sum_up`."""
     connection.executemany(
         "UPDATE descriptor SET unpacked_size = ?, tar_size = ?, entries = ?, diff_id = ? WHERE digest = ?",
-        [(c.size, c.tar_size, c.entries, c.diff_id, c.digest) for c in contents],
+        [(c.size, c.tar_size, c.entries, c.diff_id, c.digest) for c in measures],
     )
 
 
-def sum_up(connection: Connection) -> None:
+def update_sizes(connection: Connection) -> None:
     """Set the sizes of images that have become known, and the shared sizes that have changed. Bytes."""
     connection.execute(_SUM_SIZES)
     connection.execute(_SUM_SHARED)

@@ -13,12 +13,12 @@ from imq.engine.oci.reference import LayoutName, Reference, read_name
 from imq.grammar.errors import InvalidReference, NotFound, StoreError, nearest
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .atomic_files import told
-from .corruption import PULL_AGAIN, CheckedBlob, damaged
+from .atomic_files import store_errors
+from .corruption import REPAIR_HINTS, VerifiedBlob, mark_corrupt
 from .index import StoreIndex
 from .layout import Layout
-from .leases import tidy
-from .unreadable_images import nothing_collected
+from .leases import remove_leftovers
+from .unreadable_images import collection_blocked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from imq.engine.oci.platform import Platform
     from imq.grammar.errors import ImqError
 
-    from .index import Content
+    from .index import LayerMeasure
     from .ingest import Ingest
-    from .transaction import Change
+    from .transaction import Transaction
 
 
-class Found(Record):
+class ResolvedImage(Record):
     """An image that a text named. `name` is the entry's when the text was a name, else None."""
 
     key: int
@@ -48,8 +48,8 @@ class Store:
     def __init__(self, root: str) -> None:
         self.layout = Layout(os.path.abspath(root))
         self._index: StoreIndex | None = None
-        self._retries = True
-        self._guard = allocate_lock()
+        self._should_retry = True
+        self._mutex = allocate_lock()
         self.platform: Platform | None = None
         """Whose image is meant by a name that several platforms have; None: this machine's."""
         self.quota: int | None = None
@@ -75,12 +75,12 @@ class Store:
         if self._index is None:
             writable = self.layout.exists and self.layout.is_writable()
             if writable:
-                tidy(self.layout)
+                remove_leftovers(self.layout)
             elif not self.layout.exists and os.path.lexists(self.layout.root):
                 self.layout.check()
             self._index = StoreIndex(self.layout, create=writable)
-        retries, self._retries = self._retries, False
-        self._index.keep_up(retry=retries)
+        retries, self._should_retry = self._should_retry, False
+        self._index.sync_with_layout(retry=retries)
         return self._index
 
     def close(self) -> None:
@@ -88,9 +88,9 @@ class Store:
         if self._index is not None:
             self._index.close()
             self._index = None
-        self.layout.release()
+        self.layout.close_directories()
 
-    def memory_layout(self) -> Layout | None:
+    def get_cache_layout(self) -> Layout | None:
         """Return the layout for what registries have told, made if it was not there; None when nothing can be kept."""
         try:
             self.layout.create()
@@ -100,48 +100,48 @@ class Store:
             return None
         return self.layout if self.layout.is_writable() else None
 
-    def begin(self) -> None:
+    def begin_statement(self) -> None:
         """Begin a statement: documents that could not be read are tried again.
 
         An index that was opened before there was a store is left for that of the store.
         """
-        self._retries = True
-        self.layout.release()
-        if self._index is not None and not self._index.kept and self.layout.exists:
+        self._should_retry = True
+        self.layout.close_directories()
+        if self._index is not None and not self._index.is_persistent and self.layout.exists:
             self.close()
 
-    def _prepared(self) -> Layout:
+    def _create_layout(self) -> Layout:
         """Return the layout, made if it was not there."""
         if not self.layout.exists:
             self.close()
         self.layout.create()
         return self.layout
 
-    def ingest(self, *, lazily: bool = False) -> Ingest:
+    def start_ingest(self, *, measure_later: bool = False) -> Ingest:
         """Return a context for bringing blobs in; `lazily` leaves unpacking and its checks for later."""
         from .ingest import Ingest  # with all that unpacks, which questions do not need
 
-        return Ingest(self._prepared(), measure=not lazily, quota=self.quota)
+        return Ingest(self._create_layout(), measure=not measure_later, quota=self.quota)
 
-    def change(self, contents: Iterable[Content] = ()) -> Change:
+    def start_transaction(self, measures: Iterable[LayerMeasure] = ()) -> Transaction:
         """Return a context for changing names; `contents` are measures that an ingest gathered."""
-        from .transaction import Change
+        from .transaction import Transaction
 
-        return Change(self._prepared(), self.index, contents)
+        return Transaction(self._create_layout(), self.index, measures)
 
     def check_collectable(self) -> None:
         """Raise `StoreError` while an image cannot be read: it may need any of the blobs that seem to be left over."""
-        if hiding := self.index.hiding_blobs():
-            raise nothing_collected(hiding.values())
+        if hiding := self.index.find_incomplete_roots():
+            raise collection_blocked(hiding.values())
 
     def reindex(self) -> None:
         """Drop the index and derive it again from the layout; layers are measured when that is next asked for."""
-        self._prepared()
+        self._create_layout()
         self.index.rebuild()
 
     # Finding
 
-    def find(self, text: str) -> Found:
+    def find(self, text: str) -> ResolvedImage:
         """Return the image that `text` names: a name first, then an id or digest, whole or the start of one.
 
         Raises `NotFound` with the nearest names, or lists the candidates of an ambiguous id.
@@ -153,22 +153,24 @@ class Store:
                 reference = Reference.parse(text)
             except InvalidReference as invalid:
                 problem = invalid
-        if (found := self._as_written(text)) or (reference is not None and (found := self._by_name(reference))):
+        if (found := self._find_layout_name(text)) or (
+            reference is not None and (found := self._find_by_name(reference))
+        ):
             return found
-        if (digits := hex_prefix(text)) and (found := self._by_id(text, digits)):
+        if (digits := hex_prefix(text)) and (found := self._find_by_id(text, digits)):
             return found
         if problem is not None and not hex_prefix(text):
             raise problem
-        raise self._missing(text, reference)
+        raise self._not_found(text, reference)
 
-    def _as_written(self, text: str) -> Found | None:
+    def _find_layout_name(self, text: str) -> ResolvedImage | None:
         """Return the image that another tool gave exactly this name, which is no docker reference."""
         if not isinstance(read_name(text), LayoutName):
             return None
-        row = self._row("name = ?", (text,))
-        return None if row is None else Found(*row)
+        row = self._select_image("name = ?", (text,))
+        return None if row is None else ResolvedImage(*row)
 
-    def _by_name(self, reference: Reference) -> Found | None:
+    def _find_by_name(self, reference: Reference) -> ResolvedImage | None:
         values: tuple[str, ...]
         if reference.digest is not None:
             where, values = (
@@ -177,16 +179,16 @@ class Store:
             )
         else:
             where, values = "name = ?", (str(reference.with_default_tag()),)
-        row = self._row(where, values)
-        return None if row is None else Found(*row)
+        row = self._select_image(where, values)
+        return None if row is None else ResolvedImage(*row)
 
-    def root_of(self, name: Reference) -> Digest | None:
+    def find_root(self, name: Reference) -> Digest | None:
         """Return the manifest or index that a name means, None when it means no image that can be shown."""
         sql = "SELECT root FROM entry WHERE name = ? AND image IS NOT NULL LIMIT 1"
         row = self.index.connection.execute(sql, (str(name),)).fetchone()
         return Digest(row[0]) if row else None
 
-    def repositories_with(self, registry: str, blobs: Iterable[Digest]) -> dict[Digest, str]:
+    def find_repositories(self, registry: str, blobs: Iterable[Digest]) -> dict[Digest, str]:
         """Return for each of these blobs a repository of the registry that an image with it is known to be in."""
         import json
 
@@ -200,7 +202,7 @@ class Store:
         )
         return {Digest(digest): Reference.parse(repository).repository for digest, repository in rows}
 
-    def absent(self, root: Digest) -> dict[Digest, str]:
+    def list_absent_manifests(self, root: Digest) -> dict[Digest, str]:
         """Return the manifests that an index names and that are not held here, by what they are."""
         rows = self.index.connection.execute("SELECT digest FROM reach WHERE root = ?", (root,))
         held = {digest for (digest,) in rows}
@@ -212,7 +214,7 @@ class Store:
             if index in seen:
                 continue
             seen.add(index)
-            document = read_manifest(self.read(index))
+            document = read_manifest(self.read_document(index))
             for child in document.manifests if isinstance(document, Index) else ():
                 if child.digest not in held:
                     known = child.platform is not None and child.platform.known
@@ -221,7 +223,7 @@ class Store:
                     pending.append(child.digest)
         return absent
 
-    def _by_id(self, text: str, digits: str) -> Found | None:
+    def _find_by_id(self, text: str, digits: str) -> ResolvedImage | None:
         low, high = f"sha256:{digits}", f"sha256:{digits}g"  # g follows the hex digits
         for column in ("id", "_root", "manifest_digest"):
             rows = self.index.connection.execute(
@@ -234,15 +236,17 @@ class Store:
                 shown = [f"{id_.removeprefix('sha256:')[:19]}  {name or '<none>'}" for id_, name in rows]
                 raise NotFound(f'the id "{text}" is ambiguous', code="ambiguous-id", hints=("it could be:", *shown))
             if candidates:
-                row = self._row(f"{column} >= ? AND {column} < ?", (low, high))
+                row = self._select_image(f"{column} >= ? AND {column} < ?", (low, high))
                 assert row is not None
-                return Found(*row[:4], None)
+                return ResolvedImage(*row[:4], None)
         return None
 
-    def _row(self, where: str, values: tuple[str, ...]) -> tuple[int, Digest, Digest, Digest, str | None] | None:
+    def _select_image(
+        self, condition: str, values: tuple[str, ...]
+    ) -> tuple[int, Digest, Digest, Digest, str | None] | None:
         rows = self.index.connection.execute(
             "SELECT _image, id, manifest_digest, _root, name, os, architecture, variant, os_version, NULL"
-            f" FROM images WHERE ({where}) AND _image IS NOT NULL ORDER BY _image",
+            f" FROM images WHERE ({condition}) AND _image IS NOT NULL ORDER BY _image",
             values,
         ).fetchall()
         if len({row[0] for row in rows}) > 1:
@@ -254,7 +258,7 @@ class Store:
             row = rows[0] if rows else None
         return row and (row[0], Digest(row[1]), Digest(row[2]), Digest(row[3]), row[4])
 
-    def _missing(self, text: str, reference: Reference | None) -> NotFound:
+    def _not_found(self, text: str, reference: Reference | None) -> NotFound:
         names = [
             row[0]
             for row in self.index.connection.execute(
@@ -278,7 +282,7 @@ class Store:
         try:
             return self.layout.open_blob(digest)
         except FileNotFoundError:
-            if not self._is_reached(digest):
+            if not self._is_reachable(digest):
                 raise NotFound(
                     f"the blob {digest} went with its image, which was removed meanwhile",
                     code="changed",
@@ -287,32 +291,34 @@ class Store:
         try:
             return self.layout.open_blob(digest)  # it may have gone and come again
         except FileNotFoundError:
-            raise StoreError(f"the blob {digest} is not in the store", code="blob-missing", hints=PULL_AGAIN) from None
+            raise StoreError(
+                f"the blob {digest} is not in the store", code="blob-missing", hints=REPAIR_HINTS
+            ) from None
 
-    def _is_reached(self, digest: Digest) -> bool:
+    def _is_reachable(self, digest: Digest) -> bool:
         """Whether an image of index.json has a blob, by what index.json says now."""
-        with self._guard:  # blobs are opened in threads
-            return self._index is None or self._index.reaches(digest)
+        with self._mutex:  # blobs are opened in threads
+            return self._index is None or self._index.is_reachable(digest)
 
-    def open_checked(self, digest: Digest) -> CheckedBlob:
+    def open_verified(self, digest: Digest) -> VerifiedBlob:
         """Open a stored blob to be read once from its beginning: wrong bytes are noticed before the last are out."""
-        return CheckedBlob(self.layout, digest, self.open_blob(digest))
+        return VerifiedBlob(self.layout, digest, self.open_blob(digest))
 
-    def read(self, digest: Digest) -> bytes:
+    def read_document(self, digest: Digest) -> bytes:
         """Return the content of a small blob, checked against its digest."""
         limit = self.layout.largest_document
-        with told(f"read the blob {digest}"), self.open_blob(digest) as source:
+        with store_errors(f"read the blob {digest}"), self.open_blob(digest) as source:
             content = source.read(limit + 1)
         check_size(len(content), limit, f"the document {digest}")
         hasher = digest.hasher()
         hasher.update(content)
         if hasher.hexdigest() != digest.hex:
-            raise damaged(self.layout, digest)
+            raise mark_corrupt(self.layout, digest)
         return content
 
     # Measuring
 
-    def unmeasured(self, root: Digest | None = None) -> list[tuple[Digest, Digest, int, str]]:
+    def list_unmeasured_layers(self, root: Digest | None = None) -> list[tuple[Digest, Digest, int, str]]:
         """Return digest, diff ID, bytes and media type of each layer that was never unpacked, and can be.
 
         With a `root` only those of the images of this descriptor.
@@ -332,22 +338,22 @@ class Store:
             if media_types.is_layer(row[3])
         ]
 
-    def measure(
-        self, jobs: int, root: Digest | None = None, report: Callable[[int], None] = lambda _: None
+    def measure_layers(
+        self, jobs: int, root: Digest | None = None, on_progress: Callable[[int], None] = lambda _: None
     ) -> tuple[ImqError, ...]:
         """Unpack every layer (of `root`, else of all) that never was, check its diff ID, and keep what that tells.
 
         `report` is called with the bytes of each layer that is done. Returns what is wrong with layers that are
         damaged: the sizes of their images stay unknown.
         """
-        pending = self.unmeasured(root)
+        pending = self.list_unmeasured_layers(root)
         if not pending:
             return ()
         from .measure import measure_layers  # unpacking, only when there is something to unpack
 
-        done: list[Content] = []
+        measures: list[LayerMeasure] = []
         try:
-            problems = measure_layers(self, pending, jobs, done.append, report)
+            problems = measure_layers(self, pending, jobs, measures.append, on_progress)
             return tuple(problem for _, problem in problems if problem.code != "changed")
         finally:
-            self.index.measured(done)
+            self.index.add_measures(measures)

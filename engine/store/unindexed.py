@@ -11,7 +11,7 @@ from imq.grammar.errors import InvalidReference, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .layout import Entry
+    from .layout import IndexEntry
     from .store import Store
 
 _ROOTS = """
@@ -21,18 +21,18 @@ LIMIT 1
 """
 
 
-def unshown(store: Store) -> list[Entry]:
+def list_unindexed(store: Store) -> list[IndexEntry]:
     """Return the entries of index.json of which the tables know no image."""
     connection = store.index.connection
     if connection.execute(_ROOTS).fetchone() is None:
         return []
     shown = {root for (root,) in connection.execute("SELECT DISTINCT root FROM entry WHERE image IS NOT NULL")}
-    return [entry for entry in store.layout.read() if entry.descriptor.digest not in shown]
+    return [entry for entry in store.layout.read_entries() if entry.descriptor.digest not in shown]
 
 
-def find_unshown(store: Store, text: str) -> Entry | None:
+def find_unindexed(store: Store, text: str) -> IndexEntry | None:
     """Return what `text` names: a name, or a digest or the start of one. Raises `NotFound` when it may be several."""
-    entries = unshown(store)
+    entries = list_unindexed(store)
     for entry in entries:
         if isinstance(entry.name, LayoutName) and entry.name.text == text:
             return entry
@@ -41,9 +41,9 @@ def find_unshown(store: Store, text: str) -> Entry | None:
     except InvalidReference:
         name = None
     if name is not None:
-        wanted = name.with_default_tag()
+        tagged = name.with_default_tag()
         for entry in entries:
-            if entry.name == wanted:
+            if entry.name == tagged:
                 return entry
             same = entry.name is not None and entry.name.canonical_name == name.canonical_name
             known = (entry.digest, entry.descriptor.digest, *entry.other_digests)

@@ -30,7 +30,7 @@ _MANIFEST_TYPES = frozenset(
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _PEEKED = 64 << 10
 """Bytes that are read to see whether a document begins as a JSON object does."""
-_SHOWN = 5
+_MAX_LISTED = 5
 """Images that are named in warnings; of more their number is told."""
 _HINTS = (
     "verify all names everything that is damaged; verify all repair fetches it again; rm NAME removes the image",
@@ -38,7 +38,7 @@ _HINTS = (
 )
 
 
-class Unreadable(Record):
+class UnreadableDocument(Record):
     """A document that cannot be read. `manifest` is the manifest or index whose row is shown without an image.
 
     `is_absent` says that it is missing from an index of which nothing says what it holds.
@@ -79,27 +79,27 @@ def is_opaque(descriptor: Descriptor, problem: ImqError, open_blob: Callable[[Di
     return not text.startswith(b"{") if text else len(beginning) < _PEEKED
 
 
-def record(connection: Connection, found: Iterable[tuple[Digest, Unreadable]]) -> None:
+def insert(connection: Connection, found: Iterable[tuple[Digest, UnreadableDocument]]) -> None:
     """Remember the documents that could not be read of these descriptors of index.json."""
-    connection.executemany(_INSERT, [_row(root, one) for root, one in found])
+    connection.executemany(_INSERT, [_build_row(root, one) for root, one in found])
 
 
-def forget(connection: Connection, roots: Iterable[str]) -> None:
+def delete(connection: Connection, roots: Iterable[str]) -> None:
     """Forget what could not be read of these descriptors."""
     connection.executemany("DELETE FROM unreadable WHERE root = ?", [(root,) for root in roots])
 
 
-def roots_of(connection: Connection) -> set[str]:
+def find_roots(connection: Connection) -> set[str]:
     """Return the descriptors of which something could not be read, or is absent though nothing says so."""
     return {root for (root,) in connection.execute("SELECT DISTINCT root FROM unreadable")}
 
 
-def damaged_roots(connection: Connection) -> set[str]:
+def find_unreadable_roots(connection: Connection) -> set[str]:
     """Return the descriptors of which something that ought to be here could not be read."""
     return {root for (root,) in connection.execute("SELECT DISTINCT root FROM unreadable WHERE NOT is_absent")}
 
 
-def hiding_blobs(connection: Connection) -> dict[str, str]:
+def find_incomplete_roots(connection: Connection) -> dict[str, str]:
     """Return the descriptors of index.json that name blobs nobody knows of now, and what they are called."""
     rows = connection.execute(
         "SELECT DISTINCT root, (SELECT min(name) FROM entry WHERE entry.root = unreadable.root)"
@@ -108,14 +108,14 @@ def hiding_blobs(connection: Connection) -> dict[str, str]:
     return {root: name or Digest(root).short for root, name in rows}
 
 
-def to_try_again(connection: Connection) -> Iterator[tuple[Digest, Descriptor, bool]]:
+def iter_retryable(connection: Connection) -> Iterator[tuple[Digest, Descriptor, bool]]:
     """Yield each document that may have become readable: its root, its descriptor, and whether it is a config."""
     rows = connection.execute("SELECT root, media_type, digest, size, is_config FROM unreadable WHERE NOT is_final")
     for root, media_type, digest, size, is_config in rows.fetchall():
         yield Digest(root), Descriptor(media_type, Digest(digest), size), bool(is_config)
 
 
-def problems(connection: Connection) -> tuple[ImqError, ...]:
+def list_problems(connection: Connection) -> tuple[ImqError, ...]:
     """Return an error for each image that cannot be read, for the first of many and one for the rest."""
     if connection.execute("SELECT 1 FROM unreadable WHERE NOT is_absent LIMIT 1").fetchone() is None:
         return ()
@@ -123,14 +123,14 @@ def problems(connection: Connection) -> tuple[ImqError, ...]:
         "SELECT root, (SELECT min(name) FROM entry WHERE entry.root = unreadable.root), min(message), count(*)"
         " FROM unreadable WHERE NOT is_absent GROUP BY root ORDER BY 2, 1"
     ).fetchall()
-    told: list[ImqError] = []
-    for root, name, message, count in rows[:_SHOWN]:
+    errors: list[ImqError] = []
+    for root, name, message, count in rows[:_MAX_LISTED]:
         more = f" (and {count - 1} more of its documents)" if count > 1 else ""
-        told.append(StoreError(f"{name or Digest(root).short} cannot be read: {message}{more}", code="unreadable"))
-    if len(rows) > _SHOWN:
-        told.append(StoreError(f"{len(rows) - _SHOWN} more images cannot be read", code="unreadable"))
-    told[-1].hints = _HINTS
-    return tuple(told)
+        errors.append(StoreError(f"{name or Digest(root).short} cannot be read: {message}{more}", code="unreadable"))
+    if len(rows) > _MAX_LISTED:
+        errors.append(StoreError(f"{len(rows) - _MAX_LISTED} more images cannot be read", code="unreadable"))
+    errors[-1].hints = _HINTS
+    return tuple(errors)
 
 
 def unreadable_image(name: str) -> StoreError:
@@ -138,10 +138,12 @@ def unreadable_image(name: str) -> StoreError:
     return StoreError(f"{name} cannot be read, so it was left alone", code="unreadable", hints=_HINTS[:1])
 
 
-def nothing_collected(unreadable: Iterable[str]) -> StoreError:
+def collection_blocked(unreadable: Iterable[str]) -> StoreError:
     """Return the error that says why no blob is removed; `unreadable` are the names of images."""
     names = sorted(unreadable)
-    shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    shown = ", ".join(names[:_MAX_LISTED]) + (
+        f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    )
     return StoreError(
         f"nothing is collected: {shown} cannot be read as a whole, and may need any of the blobs",
         code="unreadable",
@@ -149,7 +151,7 @@ def nothing_collected(unreadable: Iterable[str]) -> StoreError:
     )
 
 
-def _row(root: Digest, one: Unreadable) -> tuple[str | int | None, ...]:
+def _build_row(root: Digest, one: UnreadableDocument) -> tuple[str | int | None, ...]:
     document, shown = one.document, one.manifest
     platform = shown.platform if shown is not None and shown.platform is not None and shown.platform.known else None
     said = (platform.canonical, platform.os, platform.architecture) if platform is not None else (None, None, None)

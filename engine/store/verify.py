@@ -10,7 +10,7 @@ from imq.engine.oci.manifest import Descriptor, Index
 from imq.grammar.errors import ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .layout import places_of
+from .layout import list_repositories
 from .measure import measure_layers
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from imq.engine.registry.mirrors import Fetcher
     from imq.engine.registry.transfer.worker_pool import Job, Work
 
-    from .index import Content
+    from .index import LayerMeasure
     from .ingest import Ingest
-    from .layout import Entry
+    from .layout import IndexEntry
     from .store import Store
-    from .unreadable_images import Unreadable
+    from .unreadable_images import UnreadableDocument
 
 _DAMAGE = ("blob-missing", "digest-mismatch", "store")
 """Codes of problems that are of a blob as it lies here: the same blob from elsewhere may be whole."""
@@ -89,7 +89,7 @@ class StoreVerifier:
         self._found: dict[tuple[Digest, Digest | None], ImqError | None] = {}
         self._tried: set[Digest] = set()
         self._down: dict[str, ImqError] = {}
-        self._entries: list[Entry] | None = None
+        self._entries: list[IndexEntry] | None = None
 
     def verify(
         self, root: Digest, name: str, repair_from: Sequence[Reference] | None = None
@@ -108,7 +108,7 @@ class StoreVerifier:
             wrong = self._check(root)
             if not repaired:  # else documents may have come that name others
                 break
-        if wrong and not any(entry.descriptor.digest == root for entry in self._store.layout.read()):
+        if wrong and not any(entry.descriptor.digest == root for entry in self._store.layout.read_entries()):
             raise NotFound(f"{name} was removed while it was read", code="changed")
         for one in wrong:
             names = [
@@ -125,12 +125,12 @@ class StoreVerifier:
         """Check the parts of an image that were not checked yet; return what is wrong with any of them."""
         parts, unread = self._parts(root)
         new = {part.descriptor.digest: part for part in parts if part.key not in self._found}
-        contents: list[Content] = []
+        contents: list[LayerMeasure] = []
         pending = [
             (digest, part.diff_id, part.descriptor.size, part.descriptor.media_type) for digest, part in new.items()
         ]
         problems = measure_layers(self._store, pending, self._jobs, contents.append, lambda _: None)
-        self._store.index.measured(contents)
+        self._store.index.add_measures(contents)
         self._found |= {part.key: None for part in new.values()}
         self._found |= {new[digest].key: problem for digest, problem in problems}
         wrong = [_Wrong(part, problem) for part in parts if (problem := self._found[part.key]) is not None]
@@ -146,7 +146,7 @@ class StoreVerifier:
         if entry is None:
             return [], []
         index = self._store.index
-        found: list[Unreadable] = []
+        found: list[UnreadableDocument] = []
         parts: dict[Digest, _Part] = {root: _Part(entry.descriptor)}
         wrong: list[_Wrong] = []
         for descriptor, document in index.walk(entry.descriptor, found):
@@ -157,7 +157,7 @@ class StoreVerifier:
             parts.setdefault(document.config.digest, _Part(document.config))
             if document.is_image:
                 try:
-                    diff_ids = index.image_config(document).diff_ids
+                    diff_ids = index.read_image_config(document).diff_ids
                 except ImqError as problem:
                     wrong.append(_Wrong(parts[document.config.digest], problem))
             for layer, diff_id in zip_longest(document.layers, diff_ids):
@@ -168,15 +168,15 @@ class StoreVerifier:
                 wrong.append(_Wrong(parts[one.document.digest], one.problem))
         return sorted(parts.values(), key=lambda part: part.diff_id is not None), wrong
 
-    def _listed(self) -> list[Entry]:
+    def _listed(self) -> list[IndexEntry]:
         if self._entries is None:
-            self._entries = self._store.layout.read()
+            self._entries = self._store.layout.read_entries()
         return self._entries
 
-    def _entry(self, root: Digest) -> Entry | None:
+    def _entry(self, root: Digest) -> IndexEntry | None:
         return next((entry for entry in self._listed() if entry.descriptor.digest == root), None)
 
-    def _having(self, part: _Part) -> list[Entry]:
+    def _having(self, part: _Part) -> list[IndexEntry]:
         """Return the entries of index.json that reach a blob."""
         digest = part.descriptor.digest
         rows = self._store.index.connection.execute("SELECT root FROM reach WHERE digest = ?", (digest,))
@@ -188,7 +188,7 @@ class StoreVerifier:
         entry = self._entry(root)
         if entry is None:
             return 0
-        found: list[Unreadable] = []
+        found: list[UnreadableDocument] = []
         walked = list(self._store.index.walk(entry.descriptor, found))
         named = {child.digest for _, one in walked if isinstance(one, Index) for child in one.manifests}
         here = {descriptor.digest for descriptor, _ in walked} | {one.document.digest for one in found}
@@ -210,7 +210,7 @@ class StoreVerifier:
         came: list[tuple[_Part, Reference, int]] = []
         self._tried |= {one.part.descriptor.digest for one in wrong}
         try:
-            with self._store.ingest() as ingest:
+            with self._store.start_ingest() as ingest:
                 ingest.reserve([one.part.descriptor for one in wrong])
                 self._progress.begin(name, sum(one.part.descriptor.size for one in wrong))
                 try:
@@ -224,9 +224,9 @@ class StoreVerifier:
             for one in wrong:
                 self._stays(one, [problem.message])
             return []
-        self._store.index.measured(ingest.contents)
+        self._store.index.add_measures(ingest.measures)
         if any(part.diff_id is None for part, _, _ in came):
-            self._store.index.look_again(root)
+            self._store.index.reread(root)
         for part, _, _ in came:
             for key in [key for key in self._found if key[0] == part.descriptor.digest]:
                 del self._found[key]
@@ -240,7 +240,7 @@ class StoreVerifier:
         ingest: Ingest,
         came: list[tuple[_Part, Reference, int]],
     ) -> Job:
-        places = list(dict.fromkeys((*repositories, *places_of(self._having(one.part)))))
+        places = list(dict.fromkeys((*repositories, *list_repositories(self._having(one.part)))))
 
         def fetch(work: Work) -> None:
             reasons: list[str] = []
@@ -278,7 +278,7 @@ class StoreVerifier:
         client = self._fetcher()
         descriptor = part.descriptor
         if descriptor.media_type in media_types.INDEXES | media_types.MANIFESTS:
-            ingest.document(descriptor, client.manifest(place.replace(digest=descriptor.digest)).content)
+            ingest.store_document(descriptor, client.manifest(place.replace(digest=descriptor.digest)).content)
             return descriptor.size
         transfers = Transfers(client, place, ingest, self._progress)
         diff_id = part.diff_id if media_types.is_layer(descriptor.media_type) else None

@@ -67,7 +67,7 @@ def values(draw: st.DrawFn, depth: int = 2) -> Any:
 @st.composite
 def calls(draw: st.DrawFn, depth: int) -> imq.Expression:
     """A function of some values and conditions."""
-    known = [name for name, one in FUNCTIONS.items() if not one.inner]
+    known = [name for name, one in FUNCTIONS.items() if not one.is_internal]
     name = draw(st.sampled_from([*known, *AGGREGATES]))
     given = draw(st.lists(st.one_of(values(depth), conditions(depth)), max_size=3))
     distinct = len(given) == 1 and not isinstance(given[0], imq.Query) and draw(st.booleans())

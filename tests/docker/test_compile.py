@@ -9,7 +9,7 @@ from imq.docker.commands import COMMANDS, GROUPS, named
 from imq.docker.context import Around
 from imq.docker.detect import docker_line
 from imq.docker.flags import Flag, read_flags
-from imq.engine.catalog.tables import ELSEWHERE, TABLES
+from imq.engine.catalog.tables import TABLES, UNAVAILABLE_TABLES
 from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
 from imq.grammar._lalr_tables import WORDS
@@ -19,7 +19,7 @@ from imq.grammar.unparser import write
 NOW = 1_719_792_000_000_000_000  # 2024-07-01T00:00:00Z
 TAGS = {"redis": ("redis:7", "redis:latest")}
 AROUND = Around(NOW, UTC, lambda name: TAGS.get(name, ()))
-SPEECH = {*(word for word in WORDS if word.isalpha()), *TABLES, *ELSEWHERE, "union", "except", "intersect"}
+SPEECH = {*(word for word in WORDS if word.isalpha()), *TABLES, *UNAVAILABLE_TABLES, "union", "except", "intersect"}
 
 FOUND = "name, description, stars, official, automated"
 REFERENCE = 'path_match(name, "{0}") or path_match(repository, "{0}")'.format

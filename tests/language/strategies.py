@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 from imq.engine.actions import VERBS
-from imq.engine.catalog.tables import SEARCHED, TABLES
+from imq.engine.catalog.tables import SEARCH_TABLES, TABLES
 from imq.engine.render.formats import FORMATS
 from imq.grammar import ast
 from imq.grammar.lexer import Vocabulary, is_field, is_word
 
-VOCABULARY = Vocabulary(frozenset(VERBS), frozenset(TABLES), frozenset(FORMATS), searched=SEARCHED)
+VOCABULARY = Vocabulary(frozenset(VERBS), frozenset(TABLES), frozenset(FORMATS), searched=SEARCH_TABLES)
 
 KEYWORDS = ["in", "not", "or", "ago", "of", "count", "all", "as", "is", "has", "like", "per", "images", "rm", "json"]
 NAMES = st.one_of(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from imq.engine.actions import VERBS
-from imq.engine.catalog.tables import ELSEWHERE, SEARCHED, TABLES
+from imq.engine.catalog.tables import SEARCH_TABLES, TABLES, UNAVAILABLE_TABLES
 from imq.engine.render.formats import FORMATS, write_documents, write_rows
 from imq.engine.render.values import DisplayOptions
 from imq.engine.result import Documents, Result, RowSet
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from imq.engine.session.session import Session
 
 HERE = os.path.dirname(__file__)
-VOCABULARY = Vocabulary(frozenset(VERBS), frozenset({*TABLES, *ELSEWHERE}), frozenset(FORMATS), searched=SEARCHED)
+VOCABULARY = Vocabulary(
+    frozenset(VERBS), frozenset({*TABLES, *UNAVAILABLE_TABLES}), frozenset(FORMATS), searched=SEARCH_TABLES
+)
 CORPUS = sorted(glob.glob(os.path.join(HERE, "corpus", "*.imq")))
 REFUSED = sorted(glob.glob(os.path.join(HERE, "refused", "*.txt")))
 
@@ -130,7 +132,7 @@ class TestCorpus:
 @pytest.mark.parametrize("path", CORPUS, ids=[os.path.basename(path) for path in CORPUS])
 def test_answers(path: str, session: Session) -> None:
     """Every statement of a file, one after the other, answers in table and JSON what stands beside the file."""
-    session.store.measure(jobs=2)  # so that `explain` says the same whoever asked first
+    session.store.measure_layers(jobs=2)  # so that `explain` says the same whoever asked first
     blocks = []
     for tree in session.parse(read(path)):
         assert tree.span is not None

@@ -39,7 +39,7 @@ def lists(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def running(library_root: str) -> Iterator[Session]:
     opened = on_library(library_root)
-    opened.store.measure(jobs=2)
+    opened.store.measure_layers(jobs=2)
     yield opened
     opened.close()
 
@@ -113,7 +113,7 @@ def test_a_statement_with_one_word_changed(running: Session, statement: str, dat
 @pytest.mark.parametrize("field", FIELDS)
 def test_every_field_of_every_table(untouched: Session, field: str) -> None:
     for table in TABLES.values():
-        if table.find(field) is not None and untouched.sources.serving(table.name)[0].source != "registry":
+        if table.find_field(field) is not None and untouched.sources.serving(table.name)[0].source != "registry":
             asked = f'{table.name} of "keep.txt"' if table.target is TargetKind.FILE else table.name
             answer = said(untouched, f"{asked} order by {field} limit 3 select {field}")
             assert not answer.startswith("error["), answer
@@ -148,7 +148,7 @@ MANY = 10_000
 def test_much_is_answered_or_refused(text: str, library_root: str) -> None:
     session = on_library(library_root)
     try:
-        session.store.measure(jobs=2)
+        session.store.measure_layers(jobs=2)
         said(session, text)
     finally:
         session.close()

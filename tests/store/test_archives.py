@@ -322,7 +322,7 @@ def test_archives_of_format_1_are_loaded(store: Held, root: pathlib.Path, tmp_pa
     assert outcome["target"] == "old/app:1, old/app:latest"
     (row, _) = store.rows("images select id, created, label.n, size order by name")
     assert list(row.values())[2:] == ["1", len(b"base" + b"app" + b"ID=old\n")]
-    config = json.loads(store.session.store.read(Digest(row["id"])))
+    config = json.loads(store.session.store.read_document(Digest(row["id"])))
     assert config["rootfs"] == {"type": "layers", "diff_ids": [digest_of(BASE_LAYER), digest_of(APP_LAYER)]}
     assert config["history"] == [
         {

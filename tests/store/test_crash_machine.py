@@ -6,8 +6,8 @@ there, and the index is what a new one would be. After a kill a copy of the stor
 same step again completes, a pull that was killed inside a blob fetches the rest of it alone, prune leaves nothing that
 is not reached, and reindex changes no answer.
 
-A run kills about two dozen. `IMQ_KILLS=500 pytest tests/store/test_crash_machine.py -s` goes on with other histories until so
-many were killed, and prints at which kinds of points.
+A run kills about two dozen. `IMQ_KILLS=500 pytest tests/store/test_crash_machine.py -s` goes on with other
+histories until so many were killed, and prints at which kinds of points.
 """
 
 from __future__ import annotations

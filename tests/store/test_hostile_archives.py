@@ -63,7 +63,7 @@ def test_more_files_than_an_archive_of_images_has(store: Held, tmp_path: Path, m
 def test_a_list_of_images_that_is_longer_than_any(
     store: Held, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(load, "_LARGEST_LISTING", 1 << 20)
+    monkeypatch.setattr(load, "_MAX_LISTING_SIZE", 1 << 20)
     path = tmp_path / "load.tar.gz"
     with tarfile.open(path, "w:gz", compresslevel=1) as packed:
         member = tarfile.TarInfo(name)
@@ -116,21 +116,21 @@ def test_an_archive_that_is_cut_off(store: Held, tmp_path: Path, end: int) -> No
 
 
 def test_documents_are_remembered_by_their_bytes(store: Held, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index, "_REMEMBERED", 5_000)
+    monkeypatch.setattr(index, "_DOCUMENT_CACHE_SIZE", 5_000)
     source = Layout(tmp_path / "source")
     for number in range(20):
         source.add(Image([layer({"a": b"%d" % number})], labels={"n": str(number)}), f"a:{number}")
     kept = store.session.store.index
     most = 0
-    read = kept._read
+    read = kept._read_cached
 
     def watched(*given: object) -> object:
         nonlocal most
         found = read(*given)  # type: ignore[arg-type]
-        most = max(most, kept._remembered)
+        most = max(most, kept._cached_bytes)
         return found
 
-    monkeypatch.setattr(kept, "_read", watched)
+    monkeypatch.setattr(kept, "_read_cached", watched)
     store.do("reindex")  # there is a store now
     store.do(f'load "{tmp_path / "source"}"')
     assert len(store.names()) == 20
@@ -159,6 +159,6 @@ def test_a_blob_of_another_algorithm_comes_into_a_folder_that_the_group_may_writ
     named.entry(descriptor(MANIFEST_TYPE, content), "b:1")
     store.do(f'load "{source}"')
     assert stat.S_IMODE((root / "blobs" / "sha512").stat().st_mode) & stat.S_IWGRP
-    assert store.session.store.read(Digest(digest))
+    assert store.session.store.read_document(Digest(digest))
     store.do("rm b:1")
     assert not list((root / "blobs" / "sha512").iterdir())

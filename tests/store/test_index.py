@@ -175,7 +175,7 @@ def test_who_waited_does_not_bring_back_what_was_before(root: Path, opened: Call
     slow, quick = opened(root), opened(root)
     slow.names()
     layout = slow.session.store.layout
-    read, asked = layout.read, 0
+    read, asked = layout.read_entries, 0
 
     def reading() -> object:
         nonlocal asked
@@ -187,7 +187,7 @@ def test_who_waited_does_not_bring_back_what_was_before(root: Path, opened: Call
             other.execute("BEGIN IMMEDIATE")
         return read()
 
-    layout.read = reading  # type: ignore[method-assign,assignment]
+    layout.read_entries = reading  # type: ignore[method-assign,assignment]
     quick.do("rm redis:7")
     os.utime(root / "index.json")  # whoever looks now must read it again
     assert "redis:7" not in slow.names()

@@ -68,7 +68,7 @@ def test_one_that_is_here_and_larger_than_is_allowed_now(store: Held, root: Path
     store.do("reindex")
     assert store.names() == []
     with pytest.raises(Malformed, match="largest_document allows 65536"):
-        store.session.store.read(Digest(CONFIG.id))
+        store.session.store.read_document(Digest(CONFIG.id))
     store.tell("set largest_document = 128KiB")
     store.do("reindex")
     assert store.rows("images select name, id") == [{"name": "large:1", "id": CONFIG.id}]

@@ -75,7 +75,7 @@ def said(store: Held) -> dict[str, list[tuple[object, ...]]]:
 
 def test_what_was_made_in_one_go_is_what_the_documents_say(folder: Path, opened: Callable[..., Held]) -> None:
     made = opened(folder)
-    assert made.session.store.index.current, "opening it reads nothing again"
+    assert made.session.store.index.is_current, "opening it reads nothing again"
     before = said(made)
     assert [len(before[view]) for view in ("images", "layers")] == [COUNT, 1213]
     assert made.rows("images where dangling count")[0]["count"] > COUNT // DANGLING_EVERY // 2
@@ -117,7 +117,7 @@ def test_nothing_is_walked_to_learn_that_all_is_measured(many: Held) -> None:
     connection = many.session.store.index.connection
     asked: list[str] = []
     connection.set_trace_callback(asked.append)
-    assert many.session.store.unmeasured() == []
+    assert many.session.store.list_unmeasured_layers() == []
     connection.set_trace_callback(None)
     (first, *_) = connection.execute(f"EXPLAIN QUERY PLAN {asked[-1]}").fetchall()
     assert "SEARCH image USING INDEX image_unsummed" in first[3]

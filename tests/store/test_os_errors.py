@@ -146,7 +146,7 @@ def test_where_nothing_may_be_written_nothing_is_unpacked_again(root: Path, unpr
     """What the index on the disk has measured counts, or every question would unpack every layer."""
     script = (
         "import sys; from imq.engine.store.store import Store; "
-        "store = Store(sys.argv[1]); print(len(store.unmeasured()), store.index.current)"
+        "store = Store(sys.argv[1]); print(len(store.list_unmeasured_layers()), store.index.is_current)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, str(root)], capture_output=True, text=True, check=True, **unprivileged
@@ -253,7 +253,7 @@ def test_no_small_blob_has_its_name_before_it_is_on_the_disk(
         raise OSError(errno.EIO, "the disk is broken")
 
     with monkeypatch.context() as patched:
-        patched.setattr("imq.engine.store.ingest.sync_all", breaks)
+        patched.setattr("imq.engine.store.ingest.sync_file_system", breaks)
         assert store.problem(f'load "{tmp_path / "source"}"') == "store"
     assert held == [set()]
     assert blobs_in(root) == {}

@@ -198,11 +198,11 @@ def test_verifying_lazily_measures_when_a_question_asks(store: Held, registry: R
     name = serve(registry, f"{repository}:1", made)
     store.tell("set verify = lazy")
     store.do(f"pull {name}")
-    assert len(store.session.store.unmeasured()) == 2
+    assert len(store.session.store.list_unmeasured_layers()) == 2
     assert store.names() == [name], "a question that asks for no size unpacks nothing"
-    assert len(store.session.store.unmeasured()) == 2
+    assert len(store.session.store.list_unmeasured_layers()) == 2
     assert store.rows("images select size") == [{"size": made.size}]
-    assert store.session.store.unmeasured() == []
+    assert store.session.store.list_unmeasured_layers() == []
 
 
 def test_several_at_once_and_one_that_fails(store: Held, registry: Registry, repository: str) -> None:

@@ -12,9 +12,9 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.catalog.settings import check_setting, parse_limit
+from imq.engine.catalog.settings import check_setting, parse_size_limit
 from imq.engine.oci.digest import Digest
-from imq.engine.store.quota import Room, rounded
+from imq.engine.store.quota import Quota, round_size
 from imq.engine.units.size import parse_size
 from imq.grammar.errors import StatementError
 from store.support.serve_image import serve
@@ -55,7 +55,7 @@ def names(registry: Registry) -> dict[str, str]:
 
 @pytest.mark.parametrize(("text", "size"), [("20GB", 20 * 10**9), ("512MiB", 512 << 20), ("0", 0), ("none", None)])
 def test_a_quota_is_a_size_or_none(store: Held, text: str, size: int | None) -> None:
-    assert parse_limit(check_setting("quota", text)[1]) == size
+    assert parse_size_limit(check_setting("quota", text)[1]) == size
     store.tell(f"set quota = {text}")
     assert store.tell("set quota") == f"quota = {text}\n"
 
@@ -69,7 +69,7 @@ def test_a_quota_is_nothing_else(store: Held) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 999, 1000, 1234, 999_999, 16_912_345_678, (1 << 62) + 1])
 def test_sizes_are_rounded_to_the_side_that_holds(size: int) -> None:
-    low, high = parse_size(rounded(size, up=False)), parse_size(rounded(size, up=True))
+    low, high = parse_size(round_size(size, up=False)), parse_size(round_size(size, up=True))
     assert low is not None
     assert high is not None
     assert low <= size <= high
@@ -207,7 +207,7 @@ def test_a_claim_that_a_full_disk_cut_off_is_passed_over(root: Path, tmp_path: P
     Layout(tmp_path / "source").add(SMALL, "small:1")
     store.do(f'load "{tmp_path / "source"}"')
     (root / "ingest" / "1-1234567890ab.room").write_text(f"sha256:{'1' * 64} 5\nsha256:22")
-    assert Room(store.session.store.layout, 0, "x")._held()[Digest(f"sha256:{'1' * 64}")] == 5
+    assert Quota(store.session.store.layout, 0, "x")._list_sizes()[Digest(f"sha256:{'1' * 64}")] == 5
     (root / "ingest" / "1-1234567890ab.room").unlink()
 
 

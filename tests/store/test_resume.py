@@ -211,7 +211,7 @@ def test_what_nobody_wants_goes_with_prune_with_time_and_for_want_of_room(
         assert "broke off" in collected["note"]
         killed(root, name, 500_000)
         (path,) = [root / "ingest" / found for found in begun(root)]
-        old = time.time() - partial_blobs.LONGEST - 60
+        old = time.time() - partial_blobs.MAX_AGE - 60
         os.utime(path, (old, old))
         held.do(f"untag {other}")
         assert begun(root) == {}
@@ -219,7 +219,7 @@ def test_what_nobody_wants_goes_with_prune_with_time_and_for_want_of_room(
         held.do("rm all images")
         assert len(begun(root)) == 1
         with monkeypatch.context() as patched:
-            patched.setattr(ingest, "free_at", lambda _: (len(OTHER.layers[0].blob), 4096))
+            patched.setattr(ingest, "get_free_space", lambda _: (len(OTHER.layers[0].blob), 4096))
             held.do(f"pull {other}")
         assert begun(root) == {}
 
@@ -227,14 +227,14 @@ def test_what_nobody_wants_goes_with_prune_with_time_and_for_want_of_room(
 def test_of_several_the_longest_is_gone_on_with(root: Path) -> None:
     store = Store(os.fspath(root))
     digest = Digest.of(b"x" * 2_000_000)
-    with store.ingest():
+    with store.start_ingest():
         for number, size in enumerate((700_000, 900_000, 0, 3_000_000, 800_000)):
             with open(root / "ingest" / f"sha256-{digest.hex}.{number}.part", "wb") as target:
                 target.write(b"x" * size)
-    with store.ingest() as bringing:
+    with store.start_ingest() as bringing:
         descriptor = Descriptor("application/octet-stream", digest, 2_000_000)
         bringing.reserve([descriptor])
-        assert bringing.begun(descriptor) == bringing.begun(descriptor) == 900_000
+        assert bringing.partial_size(descriptor) == bringing.partial_size(descriptor) == 900_000
         assert list(begun(root).values()) == [900_000]
         left = memoryview(b"x" * 1_100_000)
 
@@ -244,8 +244,8 @@ def test_of_several_the_longest_is_gone_on_with(root: Path) -> None:
             view[:count], left = left[:count], left[count:]
             return count
 
-        bringing.receive(descriptor, None, readinto, lambda: False, 900_000)
+        bringing.receive_blob(descriptor, None, readinto, lambda: False, 900_000)
     assert blobs_in(root) == {digest: 2_000_000}
-    with store.change() as change:
-        change.keep(Descriptor("application/octet-stream", digest, 2_000_000), 1)
+    with store.start_transaction() as change:
+        change.add_unnamed(Descriptor("application/octet-stream", digest, 2_000_000), 1)
     store.close()

@@ -15,8 +15,8 @@ from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor
 from imq.engine.store import partial_blobs
-from imq.engine.store.corruption import damaged
-from imq.engine.store.registry_cache import Remembered
+from imq.engine.store.corruption import mark_corrupt
+from imq.engine.store.registry_cache import RegistryCache
 from store.support.stores import Held, blobs_in, check_store, imq
 from support.images import Image, Layout, layer
 
@@ -51,9 +51,9 @@ def work(root: Path, source: Path) -> None:
         held.do(f"rm other:{os.getpid()}")
         held.do("prune")
         assert name in held.names()
-        with held.session.store.ingest() as ingest:
+        with held.session.store.start_ingest() as ingest:
             ingest.sync()
-        assert held.session.store.index.kept
+        assert held.session.store.index.is_persistent
 
 
 def as_user(
@@ -129,12 +129,12 @@ def test_what_is_on_its_way_in_is_the_groups_too(common: Path) -> None:
     def leave() -> None:
         with Held(root) as held:
             layout = held.session.store.layout
-            ingest = held.session.store.ingest()
+            ingest = held.session.store.start_ingest()
             ingest.__enter__()
-            partial_blobs.begin(layout, digest, "1-0123456789ab.1")
+            partial_blobs.create(layout, digest, "1-0123456789ab.1")
             ingest.reserve([Descriptor(media_types.OCI_CONFIG, digest, 5)])
-            Remembered(held.session.store.index.connection, layout)
-            damaged(layout, digest)
+            RegistryCache(held.session.store.index.connection, layout)
+            mark_corrupt(layout, digest)
             os._exit(0)
 
     wait(as_user(ANN, leave, umask=0o077))
@@ -164,10 +164,10 @@ def test_a_lease_of_another_user_is_respected_while_he_works(common: Path) -> No
     content = b"brought" * 1000
 
     def bring() -> None:
-        with Held(root) as held, held.session.store.ingest() as ingest:
+        with Held(root) as held, held.session.store.start_ingest() as ingest:
             described = Descriptor(media_types.OCI_CONFIG, Digest.of(content), len(content))
             ingest.reserve((described,))
-            ingest.document(described, content)
+            ingest.store_document(described, content)
             ingest.sync()
             os.write(brought[1], b".")
             os.read(done[0], 1)

@@ -12,7 +12,7 @@ import pytest
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor
-from imq.engine.store.registry_cache import Remembered
+from imq.engine.store.registry_cache import RegistryCache
 from imq.grammar.errors import StoreError
 from store.support.stores import Held, blobs_in, check_store, entries_in, imq
 from support.images import Image, Layout, layer, library
@@ -121,9 +121,9 @@ def test_a_partial_download_under_another_name_is_not_gone_on_with(root: Path, o
     theirs = root.with_name("theirs")
     theirs.write_bytes(content[:1000])
     store = opened(root)
-    with store.session.store.ingest() as ingest:
+    with store.session.store.start_ingest() as ingest:
         os.link(theirs, root / "ingest" / f"sha256-{described.digest.hex}.1-0123456789ab.1.part")
-        assert ingest.begun(described) == 0
+        assert ingest.partial_size(described) == 0
     assert theirs.read_bytes() == content[:1000]
 
 
@@ -163,7 +163,7 @@ def test_a_link_that_comes_after_the_look_is_noticed_before_anything_is_read(
     for module in ("index", "remembered"):
         monkeypatch.setattr(f"imq.engine.store.{module}.has_database", lambda *_, **_options: True)
     with Held(root) as held, pytest.raises(StoreError) as raised:
-        Remembered(held.session.store.index.connection, held.session.store.layout)
+        RegistryCache(held.session.store.index.connection, held.session.store.layout)
     assert raised.value.code == "unsafe-file"
     assert theirs.read_bytes() == content
     assert [path.name for path in tmp_path.glob("theirs*")] == ["theirs.db"]

@@ -295,7 +295,7 @@ def test_a_new_store_has_its_list_from_the_start(tmp_path: Path) -> None:
     root = tmp_path / "store"
     with Held(root) as held:
         assert held.names() == []
-        with held.session.store.ingest():
+        with held.session.store.start_ingest():
             assert json.loads((root / "index.json").read_bytes())["manifests"] == []
     assert os.path.exists(root / "oci-layout")
 

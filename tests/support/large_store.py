@@ -27,11 +27,11 @@ from imq.engine.oci.manifest import Descriptor, Manifest
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
 from imq.engine.oci.timestamp import write_time
-from imq.engine.store.index import Content, StoreIndex
-from imq.engine.store.index_entries import set_entries
+from imq.engine.store.index import LayerMeasure, StoreIndex
+from imq.engine.store.index_entries import sync_entries
 from imq.engine.store.index_rows import insert_images, insert_reach
-from imq.engine.store.layout import Entry, Layout
-from imq.engine.store.shared_sizes import count_in, set_contents, sum_up
+from imq.engine.store.layout import IndexEntry, Layout
+from imq.engine.store.shared_sizes import add_layer_counts, set_measures, update_sizes
 
 if TYPE_CHECKING:
     import sqlite3
@@ -66,7 +66,7 @@ class Part:
     def __init__(self, text: str, size: int, created: int, command: str) -> None:
         self.descriptor = Descriptor(media_types.OCI_LAYER_GZIP, Digest.of(text.encode()), size // 3 + 200)
         diff_id = Digest.of(f"{text}, unpacked".encode())
-        self.content = Content(self.descriptor.digest, diff_id, size, size + 10240, 9)
+        self.content = LayerMeasure(self.descriptor.digest, diff_id, size, size + 10240, 9)
         self.created = created
         self.step = HistoryEntry(created, command, "", "buildkit.dockerfile.v0", False)
         self.described = _json(self.descriptor.document())
@@ -113,7 +113,7 @@ def make_many(root: str, count: int = 100_000, *, documents: bool = False) -> No
         index.connection.execute(f"PRAGMA {pragma}")
     gc.disable()  # millions of values, and no cycle among them
     try:
-        with index.transaction() as connection:
+        with index.sql_transaction() as connection:
             _fill(connection, layout, count, documents=documents)
     finally:
         gc.enable()
@@ -122,9 +122,9 @@ def make_many(root: str, count: int = 100_000, *, documents: bool = False) -> No
 
 
 def _fill(connection: sqlite3.Connection, layout: Layout, count: int, *, documents: bool) -> None:
-    entries: list[Entry] = []
+    entries: list[IndexEntry] = []
     reached: dict[Digest, list[int]] = {}
-    contents: dict[Digest, Content] = {}
+    contents: dict[Digest, LayerMeasure] = {}
     images = _images(count)
     while batch := list(itertools.islice(images, _BATCH)):
         made = [one for _, one in batch]
@@ -140,15 +140,15 @@ def _fill(connection: sqlite3.Connection, layout: Layout, count: int, *, documen
             for one in made:
                 _write(layout, one.descriptor.digest, one.document)
                 _write(layout, one.manifest.config.digest, one.config_document)
-    count_in(connection, [key for keys in reached.values() for key in keys])
-    set_contents(connection, contents.values())
-    sum_up(connection)
-    layout.write(entries)
-    set_entries(connection, entries, reached)
-    connection.execute("INSERT OR REPLACE INTO meta VALUES ('signature', ?)", (layout.signature(),))
+    add_layer_counts(connection, [key for keys in reached.values() for key in keys])
+    set_measures(connection, contents.values())
+    update_sizes(connection)
+    layout.write_entries(entries)
+    sync_entries(connection, entries, reached)
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('signature', ?)", (layout.read_signature(),))
 
 
-def _images(count: int) -> Iterator[tuple[Entry, Made]]:
+def _images(count: int) -> Iterator[tuple[IndexEntry, Made]]:
     """Yield the images, the bases first."""
     chance = random.Random(4)
     bases: list[tuple[Part, ...]] = []
@@ -216,15 +216,15 @@ def _runtime(number: int, team: str, path: str, tag: int) -> dict[str, Any]:
     return runtime
 
 
-def _entry(made: Made, reference: Reference, number: int) -> Entry:
+def _entry(made: Made, reference: Reference, number: int) -> IndexEntry:
     descriptor, set_at = made.descriptor, (made.created or NOW - DAY) + DAY
     if number >= len(SYSTEMS) * VERSIONS:
         if number % DANGLING_EVERY == 3:
-            return Entry(descriptor, None, None, set_at)
+            return IndexEntry(descriptor, None, None, set_at)
         if number % UNNAMED_TAG_EVERY == 5:
             digest = descriptor.digest
-            return Entry(descriptor, reference.replace(tag=None, digest=digest), digest, set_at)
-    return Entry(descriptor, reference, descriptor.digest if number % 2 else None, set_at)
+            return IndexEntry(descriptor, reference.replace(tag=None, digest=digest), digest, set_at)
+    return IndexEntry(descriptor, reference, descriptor.digest if number % 2 else None, set_at)
 
 
 def _json(document: object) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from imq.engine.store.layout import Layout
-from imq.engine.store.registry_cache import FILE, Remembered
+from imq.engine.store.registry_cache import DATABASE, RegistryCache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,21 +27,21 @@ def place_of(connection: sqlite3.Connection) -> str:
 
 @pytest.mark.parametrize("content", [b"no database at all\n" * 1000, b"", b"SQLite format 3\0" + bytes(5000)])
 def test_a_broken_file_is_made_anew(connection: sqlite3.Connection, tmp_path: Path, content: bytes) -> None:
-    (tmp_path / FILE).write_bytes(content)
-    assert Remembered(connection, Layout(str(tmp_path))).counts() == (0, 0)
-    assert place_of(connection) == str(tmp_path / FILE)
+    (tmp_path / DATABASE).write_bytes(content)
+    assert RegistryCache(connection, Layout(str(tmp_path))).count_documents() == (0, 0)
+    assert place_of(connection) == str(tmp_path / DATABASE)
 
 
 def test_a_file_that_somebody_else_is_writing_stays(connection: sqlite3.Connection, tmp_path: Path) -> None:
-    other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+    other = sqlite3.connect(tmp_path / DATABASE, isolation_level=None)
     try:
         other.execute("PRAGMA journal_mode = WAL")
         other.execute("BEGIN IMMEDIATE")
         other.execute("CREATE TABLE theirs (a)")
-        assert Remembered(connection, Layout(str(tmp_path))).counts() == (0, 0)
+        assert RegistryCache(connection, Layout(str(tmp_path))).count_documents() == (0, 0)
         assert place_of(connection) == ""
         other.execute("COMMIT")
     finally:
         other.close()
-    with sqlite3.connect(tmp_path / FILE) as again:
+    with sqlite3.connect(tmp_path / DATABASE) as again:
         assert again.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]

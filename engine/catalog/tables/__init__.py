@@ -11,47 +11,47 @@ from .containers import CONTAINERS
 from .images import IMAGES
 from .layers import HISTORY, LAYERS
 from .local import LINES, ROWS, SOURCES, USAGE
-from .registry import REMOTE, TAGS
+from .registry import REGISTRY_TABLES, TAGS
 
 TABLES: dict[str, Table] = {
-    table.name: table for table in (IMAGES, LAYERS, HISTORY, CONTAINERS, *REMOTE, LINES, ROWS, SOURCES, USAGE)
+    table.name: table for table in (IMAGES, LAYERS, HISTORY, CONTAINERS, *REGISTRY_TABLES, LINES, ROWS, SOURCES, USAGE)
 }
 
-SEARCHED = frozenset(name for name, table in TABLES.items() if table.target is TargetKind.TERM)
+SEARCH_TABLES = frozenset(name for name, table in TABLES.items() if table.target is TargetKind.TERM)
 """Tables that a word to search for follows at once: `search redis`."""
 
-_INSIDES = "what is inside of layers cannot be asked yet"
-ELSEWHERE: dict[str, str] = {
-    "files": _INSIDES,
-    "packages": _INSIDES,
+_NO_LAYER_CONTENTS = "what is inside of layers cannot be asked yet"
+UNAVAILABLE_TABLES: dict[str, str] = {
+    "files": _NO_LAYER_CONTENTS,
+    "packages": _NO_LAYER_CONTENTS,
 }
 """Tables and relations of the language that no source here has, and why."""
 
 
 def is_field_name(text: str) -> bool:
     """Whether a text is the name or path of a field of any table, so that a bare word of this text would be unclear."""
-    return is_path(text) and casefold_name(split_path(text)[0]) in _field_names()
+    return is_path(text) and casefold_name(split_path(text)[0]) in _list_field_names()
 
 
 @cache
-def _field_names() -> frozenset[str]:
-    names = {name for table in TABLES.values() for one in table.fields for name in one.names}
+def _list_field_names() -> frozenset[str]:
+    names = {name for table in TABLES.values() for one in table.fields for name in one.all_names}
     return frozenset(casefold_name(name) for name in (*names, *(r.name for t in TABLES.values() for r in t.relations)))
 
 
 __all__ = [
     "CONTAINERS",
     "DERIVED",
-    "ELSEWHERE",
     "HISTORY",
     "IMAGES",
     "LAYERS",
     "LINES",
     "ROWS",
-    "SEARCHED",
+    "SEARCH_TABLES",
     "SOURCES",
     "TABLES",
     "TAGS",
+    "UNAVAILABLE_TABLES",
     "USAGE",
     "DataType",
     "FetchLevel",

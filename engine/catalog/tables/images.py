@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imq.engine.catalog.schema import DataType, Field, Relation, Table, registry_relation
 
-from .version_fields import VERSION
+from .version_fields import VERSION_FIELDS
 
 IMAGES = Table(
     "images",
@@ -32,7 +32,7 @@ IMAGES = Table(
             docker_placeholders=(("Repository", "or-none"),),
         ),
         Field("tag", DataType.TAG, "the tag", docker_placeholders=(("Tag", "or-none"),)),
-        *VERSION,
+        *VERSION_FIELDS,
         Field(
             "digest",
             DataType.DIGEST,
@@ -111,20 +111,20 @@ IMAGES = Table(
             "in_use",
             DataType.BOOLEAN,
             "a container, running or stopped, was made from the image",
-            of_containers=True,
+            about_containers=True,
         ),
         Field(
             "containers",
             DataType.NUMBER,
             "how many containers were made from the image",
-            of_containers=True,
+            about_containers=True,
         ),
         Field("pulled_at", DataType.TIME, "when this name was brought here or last set here"),
         Field(
             "last_used",
             DataType.TIME,
             "when a container last used the image; unknown until imq has seen one",
-            of_containers=True,
+            about_containers=True,
         ),
         Field("source", DataType.TEXT, "the place that holds it"),
     ),

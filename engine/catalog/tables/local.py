@@ -50,9 +50,9 @@ USAGE = Table(
     (
         Field("type", DataType.TEXT, "the kind of thing"),
         Field("total", DataType.NUMBER, "how many there are"),
-        Field("active", DataType.NUMBER, "how many containers use", of_containers=True),
+        Field("active", DataType.NUMBER, "how many containers use", about_containers=True),
         Field("size", DataType.SIZE, "bytes on disk, shared ones once"),
-        Field("reclaimable", DataType.SIZE, "the part of it that nothing active needs", of_containers=True),
+        Field("reclaimable", DataType.SIZE, "the part of it that nothing active needs", about_containers=True),
     ),
     default_columns=("type", "total", "active", "size", "reclaimable"),
     order=(),

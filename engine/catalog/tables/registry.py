@@ -5,29 +5,41 @@ from __future__ import annotations
 from imq.engine.catalog.schema import DataType, Field, Relation, Table, TargetKind
 
 from .images import IMAGES
-from .version_fields import VERSION
+from .version_fields import VERSION_FIELDS
 
-_OF_IMAGES = {field.name: field for field in IMAGES.fields}
+_IMAGE_FIELDS = {field.name: field for field in IMAGES.fields}
 
 
-def _as_in_images(names: str) -> tuple[Field, ...]:
+def _get_image_fields(names: str) -> tuple[Field, ...]:
     """Return fields of images by their names."""
-    return tuple(_OF_IMAGES[name] for name in names.split())
+    return tuple(_IMAGE_FIELDS[name] for name in names.split())
 
 
-_ITSELF: tuple[str, bool, str, tuple[str, ...], tuple[str, ...]] = ("asked name", True, "", (), ("name", "digest"))
+_LOOKUP_BY_DIGEST: tuple[str, bool, str, tuple[str, ...], tuple[str, ...]] = (
+    "asked name",
+    True,
+    "",
+    (),
+    ("name", "digest"),
+)
 """How what is asked by the name of a row and its digest belongs to it: link, many, singular, keys, drives."""
 
 
-def _inside(digest: str, layers: str, history: str) -> tuple[Relation, Relation]:
+def _layer_relations(digest: str, layers: str, history: str) -> tuple[Relation, Relation]:
     """Return the relations to the layers and steps of the very image whose manifest's digest is in this field."""
-    link = "asked name manifest_digest" + ("" if digest == "manifest_digest" else f"={digest}")
-    drives = ("name", digest)
+    join = "asked name manifest_digest" + ("" if digest == "manifest_digest" else f"={digest}")
+    lookup_fields = ("name", digest)
     return (
         Relation(
-            "layers", "layers", layers, link, item_name="layer", item_fields=("digest", "diff_id"), lookup_fields=drives
+            "layers",
+            "layers",
+            layers,
+            join,
+            item_name="layer",
+            item_fields=("digest", "diff_id"),
+            lookup_fields=lookup_fields,
         ),
-        Relation("history", "history", history, link, lookup_fields=drives),
+        Relation("history", "history", history, join, lookup_fields=lookup_fields),
     )
 
 
@@ -35,7 +47,7 @@ _PROBLEM = Field("problem", DataType.TEXT, "why its registry did not tell more o
 _SOURCE = Field("source", DataType.TEXT, "the registry that holds it")
 _REGISTRY = Field("registry", DataType.TEXT, "the registry's host")
 _REPOSITORY = Field("repository", DataType.REPOSITORY, "the repository, as one writes it")
-_PLACE = (
+_PLATFORM_FIELDS = (
     Field("os", DataType.TEXT, "the operating system"),
     Field("architecture", DataType.TEXT, "the processor", aliases=("arch",)),
     Field("variant", DataType.TEXT, "the processor's variant"),
@@ -47,9 +59,9 @@ TAGS = Table(
     "One row for each tag of repositories of registries. Of an index it tells of the image for this machine, or for the"
     " platform that the condition names (platform = linux/arm64).",
     (
-        *_as_in_images("name registry repository tag"),
-        *VERSION,
-        _OF_IMAGES["digest"].replace(doc="the digest that the tag stands for"),
+        *_get_image_fields("name registry repository tag"),
+        *VERSION_FIELDS,
+        _IMAGE_FIELDS["digest"].replace(doc="the digest that the tag stands for"),
         Field("media_type", DataType.TEXT, "the media type of what the tag stands for"),
         Field("artifact_type", DataType.TEXT, "what kind of artifact it is; unknown for images"),
         Field(
@@ -58,13 +70,13 @@ TAGS = Table(
             "the platforms of an index, without attestations",
             items=DataType.PLATFORM,
         ),
-        _OF_IMAGES["manifest_digest"],
-        *_as_in_images("id layer_count annotations"),
-        _OF_IMAGES["size"].replace(
+        _IMAGE_FIELDS["manifest_digest"],
+        *_get_image_fields("id layer_count annotations"),
+        _IMAGE_FIELDS["size"].replace(
             doc="bytes of its config and layers as they travel; registries do not tell what they unpack to",
         ),
-        *_as_in_images("download_size"),
-        *_as_in_images(
+        *_get_image_fields("download_size"),
+        *_get_image_fields(
             "created platform os architecture variant os_version label env user entrypoint cmd workdir ports volumes"
             " healthcheck stop_signal author"
         ),
@@ -87,8 +99,8 @@ TAGS = Table(
             "asked name",
             lookup_fields=("name", "digest"),
         ),
-        Relation("referrers", "referrers", "what is attached to it", *_ITSELF),
-        *_inside("manifest_digest", "the layers of the image", "the steps of the image's build"),
+        Relation("referrers", "referrers", "what is attached to it", *_LOOKUP_BY_DIGEST),
+        *_layer_relations("manifest_digest", "the layers of the image", "the steps of the image's build"),
     ),
     target=TargetKind.REPOSITORIES,
 )
@@ -124,7 +136,7 @@ PLATFORMS = Table(
         _REPOSITORY,
         Field("position", DataType.NUMBER, "its place in the index, 0 for the first"),
         Field("platform", DataType.PLATFORM, "os/architecture[/variant]"),
-        *_PLACE,
+        *_PLATFORM_FIELDS,
         Field("digest", DataType.DIGEST, "the digest of the entry's manifest"),
         Field("media_type", DataType.TEXT, "the media type of the entry's manifest"),
         Field(
@@ -140,8 +152,8 @@ PLATFORMS = Table(
             aliases=("download_size",),
         ),
         Field("layer_count", DataType.NUMBER, "how many layers it has"),
-        _OF_IMAGES["id"],
-        _OF_IMAGES["created"],
+        _IMAGE_FIELDS["id"],
+        _IMAGE_FIELDS["created"],
         _PROBLEM,
         _SOURCE,
     ),
@@ -156,7 +168,7 @@ PLATFORMS = Table(
             "asked name digest",
             lookup_fields=("name", "digest"),
         ),
-        *_inside("digest", "its layers", "the steps of its build"),
+        *_layer_relations("digest", "its layers", "the steps of its build"),
     ),
     target=TargetKind.NAMES,
 )
@@ -184,8 +196,8 @@ MANIFESTS = Table(
             aliases=("download_size",),
         ),
         Field("layer_count", DataType.NUMBER, "how many layers it has"),
-        _OF_IMAGES["id"],
-        _OF_IMAGES["created"],
+        _IMAGE_FIELDS["id"],
+        _IMAGE_FIELDS["created"],
         Field("platform", DataType.PLATFORM, "os/architecture[/variant]"),
         _PROBLEM,
         _SOURCE,
@@ -251,4 +263,4 @@ SEARCH = Table(
     target=TargetKind.TERM,
 )
 
-REMOTE = (TAGS, REPOSITORIES, PLATFORMS, MANIFESTS, REFERRERS, SEARCH)
+REGISTRY_TABLES = (TAGS, REPOSITORIES, PLATFORMS, MANIFESTS, REFERRERS, SEARCH)

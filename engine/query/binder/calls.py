@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def bind_call(binder: ExpressionBinder, node: ast.Call) -> ir.Expr:
     """Bind a function of the row."""
     function = FUNCTIONS.get(node.name)
-    if function is None or function.inner:
-        known = [*(name for name, one in FUNCTIONS.items() if not one.inner), *AGGREGATES]
+    if function is None or function.is_internal:
+        known = [*(name for name, one in FUNCTIONS.items() if not one.is_internal), *AGGREGATES]
         raise UnknownName(
             f'unknown function "{node.name}"',
             code="unknown-function",
@@ -34,8 +34,8 @@ def bind_call(binder: ExpressionBinder, node: ast.Call) -> ir.Expr:
     arguments: list[ir.Expr] = []
     for place, argument in enumerate(node.arguments):
         kinds = function.parameters[min(place, len(function.parameters) - 1)]
-        if not kinds and place > function.like:
-            kinds = (arguments[function.like].kind,)
+        if not kinds and place > function.result_like:
+            kinds = (arguments[function.result_like].kind,)
         value = (
             convert_literal(binder.literal(argument), kinds[0], binder.scope.zone)
             if kinds and isinstance(argument, ast.Literal)
@@ -52,15 +52,15 @@ def bind_call(binder: ExpressionBinder, node: ast.Call) -> ir.Expr:
         arguments.append(value)
     if function.name == "capture" and len(arguments) == 3:
         check_group(arguments[1], arguments[2], node)
-    return ir.FunctionCall(function, tuple(arguments), function.returns or arguments[function.like].kind)
+    return ir.FunctionCall(function, tuple(arguments), function.returns or arguments[function.result_like].kind)
 
 
 def _check_count(function: Function, node: ast.Call) -> None:
     count, most = len(node.arguments), len(function.parameters)
-    if most - function.optional <= count and (count <= most or function.repeats):
+    if most - function.optional_count <= count and (count <= most or function.is_variadic):
         return
-    least = f"{most - function.optional} or " if function.optional else ""
-    many = f"{least}{most} argument{'' if most == 1 else 's'}{' or more' if function.repeats else ''}"
+    least = f"{most - function.optional_count} or " if function.optional_count else ""
+    many = f"{least}{most} argument{'' if most == 1 else 's'}{' or more' if function.is_variadic else ''}"
     raise TypeMismatch(f"{node.name} takes {many}, not {count}", span=node.span)
 
 
@@ -75,7 +75,7 @@ def bind_aggregate(binder: ExpressionBinder, node: ast.Call) -> ir.Expr:
             hints=('use it in "select" or "having"', "or as a value of its own: (TABLE select " + write(node) + ")"),
         )
     if not node.arguments:
-        if not aggregate.bare:
+        if not aggregate.is_argument_optional:
             raise TypeMismatch(f"{node.name} takes an argument: {node.name}(size)", span=node.span)
         return ir.AggregateCall(aggregate, None, distinct=False, kind=DataType.NUMBER)
     if len(node.arguments) > 1:
@@ -101,7 +101,7 @@ def _each_image(binder: ExpressionBinder, node: ast.Call) -> ir.Column | None:
             span=node.span,
             hints=("count counts names", "count(distinct images) counts each image once"),
         )
-    return ir.Column(binder.table.field("id"))
+    return ir.Column(binder.table.get_field("id"))
 
 
 def check_aggregate(aggregate: Aggregate, argument: ir.Expr, node: ast.Call) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
 from imq.engine.catalog.predicates import PREDICATES
-from imq.engine.catalog.tables import ELSEWHERE, TABLES, TAGS, DataType, casefold_name
+from imq.engine.catalog.tables import TABLES, TAGS, UNAVAILABLE_TABLES, DataType, casefold_name
 from imq.engine.oci.reference import Reference
 from imq.engine.query import ir
 from imq.engine.query.visibility import refuse_unseen
@@ -103,7 +103,7 @@ class Expressions:
             case ast.Subquery(rows):
                 return bind_scalar(self._bind_related(rows, NOTHING, self.scope), node)
             case ast.Exists(ast.Query(name) as rows, negated) if self._is_list(rows):
-                return ir.IsKnown(ir.Column(self.table.field(name)), not negated)
+                return ir.IsKnown(ir.Column(self.table.get_field(name)), not negated)
             case ast.Exists(rows, negated):
                 exists = ir.Exists(self.rows(rows))
                 return ir.Not(exists) if negated else exists
@@ -123,8 +123,8 @@ class Expressions:
 
     def _is_list(self, rows: ast.Query) -> bool:
         """Whether `no tags` means a list of the row, as manifests have one, and not rows that belong to it."""
-        field = self.table.find(rows.table)
-        bare = rows == ast.Query(rows.table) and self.table.relation(rows.table) is None
+        field = self.table.find_field(rows.table)
+        bare = rows == ast.Query(rows.table) and self.table.find_relation(rows.table) is None
         return bare and field is not None and field.type is DataType.LIST
 
     def _known(self, operand: ast.Expr, *, known: bool) -> ir.Expr:
@@ -191,15 +191,15 @@ class Expressions:
         if node.quoted or node.span is None or not is_path(node.text):
             return False
         name, *rest = split_path(node.text)
-        field = self.table.find(name)
+        field = self.table.find_field(name)
         if not rest:
             return field is not None or casefold_name(name) in self.columns_by_name
         if field is not None and field.type is DataType.MAP:
             return True
         if field is not None and field.type is DataType.VERSION:
-            return len(rest) == 1 and self.table.find(f"{field.name}_{rest[0]}") is not None
-        relation = self.table.relation(name)
-        return relation is not None and not relation.is_many and TABLES[relation.table].find(rest[0]) is not None
+            return len(rest) == 1 and self.table.find_field(f"{field.name}_{rest[0]}") is not None
+        relation = self.table.find_relation(name)
+        return relation is not None and not relation.is_many and TABLES[relation.table].find_field(rest[0]) is not None
 
     def _in_list(self, node: ast.In, left: ir.Expr, items: tuple[ast.Expr, ...]) -> ir.Expr:
         tests = [bind_comparison(node, "=", left, self._right_operand(item, left)) for item in items]
@@ -259,7 +259,7 @@ class Expressions:
             (image,) = node.arguments
             literal = self.literal(image)
             return ir.ImageRelation(node.words, self.image_key(literal), literal.text)
-        created = ir.Column(self.table.field("created", node.span))
+        created = ir.Column(self.table.get_field("created", node.span))
         (age,) = node.arguments
         if isinstance(age, ast.Literal):
             literal = self.literal(age)
@@ -290,16 +290,22 @@ class Expressions:
         if not rest and casefold_name(name) in self.columns_by_name:
             return self.columns_by_name[casefold_name(name)]
         aggregate = AGGREGATES.get(name.lower()) if not rest else None
-        if aggregate is not None and aggregate.bare and (self.allows_aggregates or self.table.find(name) is None):
+        if (
+            aggregate is not None
+            and aggregate.is_argument_optional
+            and (self.allows_aggregates or self.table.find_field(name) is None)
+        ):
             return self.call(ast.Call(aggregate.name, (), span=node.span))
-        known = self.table.find(name)
-        if rest and (relation := self.table.relation(name)) and (known is None or known.type is not DataType.MAP):
+        known = self.table.find_field(name)
+        if rest and (relation := self.table.find_relation(name)) and (known is None or known.type is not DataType.MAP):
             if node.path not in self.relation_fields:
                 self.relation_fields[node.path] = bind_relation_field(self, relation, rest, node)
             return self.relation_fields[node.path]
-        if rest and self.table.find(name) is None and casefold_name(name) in ELSEWHERE:
-            raise StatementError(f'"{name}": {ELSEWHERE[casefold_name(name)]}', code="unavailable", span=node.span)
-        if not rest and self.table.find(name) is None and name.lower() in PREDICATES:
+        if rest and self.table.find_field(name) is None and casefold_name(name) in UNAVAILABLE_TABLES:
+            raise StatementError(
+                f'"{name}": {UNAVAILABLE_TABLES[casefold_name(name)]}', code="unavailable", span=node.span
+            )
+        if not rest and self.table.find_field(name) is None and name.lower() in PREDICATES:
             return self._predicate(ast.Phrase(name.lower(), (), node.span))
         if self.table is NOTHING:
             asked = name.lower() if name.lower() in TABLES else "images"
@@ -311,21 +317,25 @@ class Expressions:
             )
         if (
             self.table.is_staged
-            and (of_images := TABLES["images"].find(name))
-            and of_images.of_containers
+            and (of_images := TABLES["images"].find_field(name))
+            and of_images.about_containers
             and not known
         ):
             raise refuse_unseen(of_images, node.span)
         try:
-            field = self.table.field(name, node.span)
+            field = self.table.get_field(name, node.span)
         except UnknownName as error:
-            if not rest and (function := FUNCTIONS.get(name.lower())) is not None and not function.inner:
+            if not rest and (function := FUNCTIONS.get(name.lower())) is not None and not function.is_internal:
                 error.hints = (f"{function.name} is a function: {function.name}(…)",)
             raise
         if not rest:
             return ir.Column(field)
-        if field.type is DataType.VERSION and self.table.find(f"{field.name}_{rest[0]}") is not None and len(rest) == 1:
-            return ir.Column(self.table.field(f"{field.name}_{rest[0]}"))
+        if (
+            field.type is DataType.VERSION
+            and self.table.find_field(f"{field.name}_{rest[0]}") is not None
+            and len(rest) == 1
+        ):
+            return ir.Column(self.table.get_field(f"{field.name}_{rest[0]}"))
         if field.type is not DataType.MAP:
             raise TypeMismatch(f'"{name}" is {field.type.value} and has no "{".".join(rest)}"', span=node.span)
         return ir.MapItem(field, self.literal(ast.Literal(".".join(rest), span=node.span)).text)
@@ -334,7 +344,7 @@ class Expressions:
         if len(node.path) > 1:
             raise StatementError("expected one field of an image", code="field-of", span=node.span)
         name = node.path[0].lower()
-        if name in TABLES and TABLES["images"].find(name) is None:
+        if name in TABLES and TABLES["images"].find_field(name) is None:
             raise StatementError(
                 f'"{name} of …" returns rows, expected a value',
                 code="no-row",
@@ -346,16 +356,16 @@ class Expressions:
     def _lookup(self, name: str, literal: ast.Literal, span: Span | None = None) -> ir.Expr:
         """Bind a field of one image: of the store's, or, in a question to registries, of what a registry has."""
         images = self.scope.fetch.sources.native("images") or TABLES["images"]
-        field = images.field(name, span)
+        field = images.get_field(name, span)
         if not self.table.is_staged:
             try:
                 return ir.ImageField(field, self.image_key(literal), literal.text)
             except NotFound as error:
-                if TAGS.find(field.name) is not None and literal.text.lower() not in TABLES:
+                if TAGS.find_field(field.name) is not None and literal.text.lower() not in TABLES:
                     asked = f"(tags of {literal.text} select {field.name} limit 1)"
                     error.hints = (*error.hints, f"the store is asked here; what a registry has: {asked}")
                 raise
-        there = TAGS.field(field.name, literal.span)
+        there = TAGS.get_field(field.name, literal.span)
         column = ast.Column(ast.Field((there.name,), literal.span), span=literal.span)
         limit = ast.Window(ast.Literal("1"))
         named = ast.Query(TAGS.name, (ast.Literal(_whole(literal)),), select=(column,), limit=limit, span=literal.span)
@@ -378,7 +388,11 @@ class Expressions:
         try:
             return self._bind_related(rows, self.table, self.scope)
         except UnknownName as error:
-            if isinstance(rows, ast.Query) and self.table.relation(rows.table) and self.table.find(error.name or "-"):
+            if (
+                isinstance(rows, ast.Query)
+                and self.table.find_relation(rows.table)
+                and self.table.find_field(error.name or "-")
+            ):
                 error.hints = (
                     *error.hints,
                     f"what follows where goes on to the end: to end it before, (any {rows.table} where …) and …",

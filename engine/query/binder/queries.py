@@ -6,7 +6,7 @@ Variables and views were replaced before (expansion.py).
 from __future__ import annotations
 
 from imq.engine.catalog.functions import AGGREGATES
-from imq.engine.catalog.tables import ELSEWHERE, TABLES, DataType, Field, Table, TargetKind, casefold_name
+from imq.engine.catalog.tables import TABLES, UNAVAILABLE_TABLES, DataType, Field, Table, TargetKind, casefold_name
 from imq.engine.query import ir
 from imq.grammar import ast
 from imq.grammar.errors import (
@@ -61,9 +61,13 @@ def bind_condition(condition: ast.Expr, scope: Scope) -> ir.Expr:
 
 def _bind_related(query: ast.Rows, table: Table, scope: Scope) -> ir.Select:
     """Bind the rows inside a condition on a row of `table`: of one of its relations, else of a table."""
-    if isinstance(query, ast.Query) and (relation := table.relation(query.table)) is not None and not query.targets:
+    if (
+        isinstance(query, ast.Query)
+        and (relation := table.find_relation(query.table)) is not None
+        and not query.targets
+    ):
         return _QueryBinder(query.replace(table=relation.table), scope, relation, outer=table).bind(None)
-    if isinstance(query, ast.Query) and query.table in ELSEWHERE and query.table not in TABLES:
+    if isinstance(query, ast.Query) and query.table in UNAVAILABLE_TABLES and query.table not in TABLES:
         raise unavailable_table(query.table, query.span)
     if isinstance(query, ast.Query) and query.base is None and query.table not in TABLES:
         known = [relation.name for relation in table.relations]
@@ -79,7 +83,7 @@ def _bind_related(query: ast.Rows, table: Table, scope: Scope) -> ir.Select:
 def unavailable_table(name: str, span: Span | None) -> StatementError:
     """Return the error for a table that no source serves."""
     return StatementError(
-        f'"{name}": {ELSEWHERE[name]}',
+        f'"{name}": {UNAVAILABLE_TABLES[name]}',
         code="unavailable",
         span=span,
         hints=("tables here: " + listed(TABLES),),
@@ -170,7 +174,7 @@ class _QueryBinder:
             return base.table if base.is_whole_rows else derived_table(base)
         table = TABLES.get(query.table.lower())
         if table is None:
-            if query.table.lower() in ELSEWHERE:
+            if query.table.lower() in UNAVAILABLE_TABLES:
                 raise unavailable_table(query.table.lower(), query.span)
             raise UnknownName(
                 f'unknown table "{query.table}"',
@@ -203,7 +207,7 @@ class _QueryBinder:
         expressions = self._expressions_of(table)
         if node.by:
             return tuple(expressions.value(key) for key in node.by)
-        return tuple(ir.Column(table.field(name, node.span)) for name in key_names(table))
+        return tuple(ir.Column(table.get_field(name, node.span)) for name in key_names(table))
 
     def _targets(self) -> tuple[int | ir.Select, ...] | None:
         query, table = self._query, self._table
@@ -250,14 +254,14 @@ class _QueryBinder:
         if query.group:
             keys = tuple(self._projection(ast.Column(key, span=key.span)) for key in query.group)
             return (*keys, self._projection(ast.Column(ast.Call("count", ()))))
-        fields = wanted if wanted is not None else [self._table.field(name) for name in self._table.default_columns]
-        return tuple(ir.Projection(field.name, ir.Column(field), field.heading, field) for field in fields)
+        fields = wanted if wanted is not None else [self._table.get_field(name) for name in self._table.default_columns]
+        return tuple(ir.Projection(field.name, ir.Column(field), field.column_title, field) for field in fields)
 
     def _projection(self, column: ast.Column) -> ir.Projection:
         value = self._expressions.value(column.value)
         field = value.field if isinstance(value, ir.Column) else None
         name = column.name or (field.name if field else _written(column.value))
-        title = field.heading if field and not column.name else name.upper().replace("_", " ")
+        title = field.column_title if field and not column.name else name.upper().replace("_", " ")
         if not column.name and self._table.name == "images" and value == _ROWS:
             title = "COUNT(NAMES)"  # a row is a name, and an image can have several
         return ir.Projection(name, value, title, field)
@@ -278,7 +282,7 @@ class _QueryBinder:
             return (ir.SortKey(ir.RowNumber(), descending=False),)
         oldest_first = self._query.until is not None  # what is to go, as long as nothing else was said
         return tuple(
-            ir.SortKey(ir.Column(self._table.field(name.lstrip("-"))), name.startswith("-") and not oldest_first)
+            ir.SortKey(ir.Column(self._table.get_field(name.lstrip("-"))), name.startswith("-") and not oldest_first)
             for name in self._table.order
         )
 
@@ -291,7 +295,9 @@ class _QueryBinder:
         newest = self._query.newest
         if newest is None:
             return None
-        by = self._expressions.value(newest.by) if newest.by is not None else ir.Column(self._table.field("created"))
+        by = (
+            self._expressions.value(newest.by) if newest.by is not None else ir.Column(self._table.get_field("created"))
+        )
         return ir.KeepNewest(self._whole(newest.count), tuple(self._expressions.value(key) for key in newest.per), by)
 
     def _until_size(self) -> ir.UntilSize | None:

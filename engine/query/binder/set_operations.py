@@ -123,7 +123,7 @@ def _as_base(select: ir.Select) -> ir.Select:
     if select.is_whole_rows:
         return ir.Select(select.table, select.columns, base=select, order=select.order, is_whole_rows=True)
     table = derived_table(select)
-    columns = tuple(ir.Projection(f.name, ir.Column(f), f.heading, f) for f in table.fields)
+    columns = tuple(ir.Projection(f.name, ir.Column(f), f.column_title, f) for f in table.fields)
     place = (ir.SortKey(ir.RowNumber(), descending=False),)
     return ir.Select(table, columns, base=select, order=place, is_whole_rows=True)
 
@@ -137,7 +137,7 @@ def _as_columns(select: ir.Select, mentioned: frozenset[str]) -> ir.Select:
         for field in select.table.fields
         if field.level is None or not mentioned.isdisjoint(map(casefold_name, (field.name, *field.aliases)))
     ]
-    columns = tuple(ir.Projection(field.name, ir.Column(field), field.heading, field) for field in fields)
+    columns = tuple(ir.Projection(field.name, ir.Column(field), field.column_title, field) for field in fields)
     return select.replace(columns=columns, is_whole_rows=False)
 
 

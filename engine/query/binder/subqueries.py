@@ -50,9 +50,9 @@ def bind_in_subquery(node: ast.In, left: ir.Expr, select: ir.Select) -> ir.Expr:
     if (
         select.is_whole_rows
         and isinstance(left, ir.Column)
-        and (same := select.table.find(left.field.name)) is not None
+        and (same := select.table.find_field(left.field.name)) is not None
     ):
-        select = select.replace(columns=(ir.Projection(same.name, ir.Column(same), same.heading, same),))
+        select = select.replace(columns=(ir.Projection(same.name, ir.Column(same), same.column_title, same),))
     if select.count or len(select.columns) != 1:
         names = "count" if select.count else ", ".join(column.name for column in select.columns)
         raise StatementError(
@@ -78,7 +78,7 @@ def bind_in_subquery(node: ast.In, left: ir.Expr, select: ir.Select) -> ir.Expr:
 
 def find_relation(binder: ExpressionBinder, node: ast.Expr) -> Relation | None:
     """Return the relation of this name or item name, unless a field has the name."""
-    if not isinstance(node, ast.Field) or len(node.path) != 1 or binder.table.find(node.path[0]) is not None:
+    if not isinstance(node, ast.Field) or len(node.path) != 1 or binder.table.find_field(node.path[0]) is not None:
         return None
     wanted = casefold_name(node.path[0])
     return next((one for one in binder.table.relations if wanted in (casefold_name(one.name), one.item_name)), None)
@@ -117,7 +117,7 @@ def bind_relation_aggregate(binder: ExpressionBinder, node: ast.Call) -> ir.Expr
     distinct = node.distinct
     if isinstance(argument, ast.Subquery):
         rows: ast.Rows = argument.rows
-    elif isinstance(argument, ast.Field) and (relation := binder.table.relation(argument.path[0])) is not None:
+    elif isinstance(argument, ast.Field) and (relation := binder.table.find_relation(argument.path[0])) is not None:
         if not relation.is_many or (len(argument.path) == 1 and node.name != "count"):
             return None
         rest = argument.path[1:]
@@ -136,9 +136,9 @@ def bind_relation_aggregate(binder: ExpressionBinder, node: ast.Call) -> ir.Expr
             raise StatementError(
                 "distinct expects one column of the query", code="one-column", span=node.span, hints=("select it",)
             )
-        same = select.table.field("id")  # the rows of images are their names
+        same = select.table.get_field("id")  # the rows of images are their names
         select = select.replace(
-            columns=(ir.Projection(same.name, ir.Column(same), same.heading, same),), is_whole_rows=False
+            columns=(ir.Projection(same.name, ir.Column(same), same.column_title, same),), is_whole_rows=False
         )
     if select.count or len(select.columns) != 1 or select.is_whole_rows:
         raise StatementError(

@@ -156,15 +156,17 @@ class TableResolver:
         What is inside of images is looked up by the very columns that the relation of these rows looks it up by.
         """
         select = self._rows(target)
-        inside = select.table.relation(table.name)
+        inside = select.table.find_relation(table.name)
         if select.is_whole_rows and inside is not None and inside.lookup_fields and table.target is TargetKind.IMAGES:
-            fields = [select.table.field(name) for name in inside.lookup_fields]
-            columns = tuple(ir.Projection(field.name, ir.Column(field), field.heading, field) for field in fields)
+            fields = [select.table.get_field(name) for name in inside.lookup_fields]
+            columns = tuple(ir.Projection(field.name, ir.Column(field), field.column_title, field) for field in fields)
             return select.replace(columns=columns, is_whole_rows=False)
-        name = select.table.find("name") or (select.table.find("line") if select.table.name == "lines" else None)
+        name = select.table.find_field("name") or (
+            select.table.find_field("line") if select.table.name == "lines" else None
+        )
         if select.is_whole_rows and name is not None:
             return select.replace(
-                columns=(ir.Projection(name.name, ir.Column(name), name.heading, name),), is_whole_rows=False
+                columns=(ir.Projection(name.name, ir.Column(name), name.column_title, name),), is_whole_rows=False
             )
         if len(select.columns) != 1 or select.count or not is_text(select.columns[0].value.kind):
             raise StatementError(

@@ -32,16 +32,16 @@ _FOREIGN_HINT = "imq asks registries alone; a registry that has the layer itself
 class Receiver(Protocol):
     """Where blobs are put; called from several threads."""
 
-    def begun(self, descriptor: Descriptor) -> int:
+    def partial_size(self, descriptor: Descriptor) -> int:
         """Return how many bytes of a blob are here from an earlier transfer; they are not checked yet."""
 
-    def receive(
+    def receive_blob(
         self,
         descriptor: Descriptor,
         diff_id: Digest | None,
         readinto: Callable[[memoryview], int],
-        cancelled: Callable[[], bool],
-        begun: int | None = None,
+        is_cancelled: Callable[[], bool],
+        partial_size: int | None = None,
     ) -> None:
         """Store a blob from a stream that goes on behind the bytes that are `begun`: read until 0 is returned.
 
@@ -77,7 +77,7 @@ class Transfers:
 
     def _received(self, work: Work, blob: Descriptor, diff_id: Digest | None, count: LayerCount) -> bool:
         """Fetch a blob; return False when its bytes were wrong, and there are others to be had."""
-        begun = done = self._store.begun(blob)
+        begun = done = self._store.partial_size(blob)
         count.begin(begun)
         self._progress.status(blob.digest, words.DOWNLOADING, blob.size)
         stream: Blob | None = None
@@ -97,7 +97,7 @@ class Transfers:
             return read
 
         try:
-            self._store.receive(blob, diff_id, readinto, lambda: work.stopped, begun)
+            self._store.receive_blob(blob, diff_id, readinto, lambda: work.stopped, begun)
         except (DigestMismatch, Malformed) as problem:
             if begun or self._client.distrust(blob):  # what was here may be what is wrong, and is gone now
                 return False

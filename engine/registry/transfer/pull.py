@@ -41,10 +41,10 @@ class Ingest(Receiver, Protocol):
     def reserve(self, descriptors: Sequence[Descriptor]) -> frozenset[Digest]:
         """Protect these blobs from collection until the ingest ends; return those that are already stored."""
 
-    def document(self, descriptor: Descriptor, content: bytes) -> None:
+    def store_document(self, descriptor: Descriptor, content: bytes) -> None:
         """Store a small verified document (manifest, index, config)."""
 
-    def read(self, digest: Digest) -> bytes:
+    def read_document(self, digest: Digest) -> bytes:
         """Return a stored document."""
 
 
@@ -249,7 +249,7 @@ class _Pull:
 
     def _stored(self, descriptor: Descriptor) -> bytes | None:
         """Return the content of a stored document; None when it is damaged, and to be fetched again."""
-        content = self._ingest.read(descriptor.digest)
+        content = self._ingest.read_document(descriptor.digest)
         hasher = descriptor.digest.hasher()
         hasher.update(content)
         return content if hasher.hexdigest() == descriptor.digest.hex else None
@@ -266,7 +266,7 @@ class _Pull:
         new = False
         for one in reversed(documents):
             if not (one.stored or (one.descriptor.digest in present and self._stored(one.descriptor) is not None)):
-                self._ingest.document(one.descriptor, one.content)
+                self._ingest.store_document(one.descriptor, one.content)
                 new = True
         single = manifests[0][1] if not keeps else None
         config = configs.get(single.config.digest) if single is not None and single.is_image else None
@@ -314,7 +314,7 @@ class _Pull:
                     hints=("its manifest and its config do not belong together: push the image again",),
                 )
         for descriptor in missing:
-            self._ingest.document(descriptor, fetched[descriptor.digest])
+            self._ingest.store_document(descriptor, fetched[descriptor.digest])
         return configs
 
     def _fetch_blobs(
@@ -334,7 +334,9 @@ class _Pull:
                     )
                 blobs[layer.digest] = (layer, diff_id)
         missing = [(blob, diff_id) for blob, diff_id in blobs.values() if blob.digest not in present]
-        self._progress.begin(str(self._reference), sum(blob.size - self._ingest.begun(blob) for blob, _ in missing))
+        self._progress.begin(
+            str(self._reference), sum(blob.size - self._ingest.partial_size(blob) for blob, _ in missing)
+        )
         try:
             for blob, _ in blobs.values():
                 word = words.EXISTS if blob.digest in present else words.PULLING

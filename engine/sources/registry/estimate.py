@@ -8,7 +8,7 @@ from __future__ import annotations
 from imq.engine.oci.platform import Platform, host
 from imq.engine.oci.reference import Reference
 from imq.engine.registry.http.pagination import PAGE
-from imq.engine.store.registry_cache import FILE, Remembered, Seen
+from imq.engine.store.registry_cache import DATABASE, RegistryCache, TagStats
 from imq.engine.units.time import human_duration
 from imq.grammar.errors import InvalidReference
 from imq.grammar.record import TYPE_CHECKING
@@ -38,13 +38,13 @@ class RequestEstimator:
     wanted of an index when the statement says nothing. `mirrored`: documents are asked of mirrors, by their digests.
     """
 
-    def __init__(self, memory: Remembered, now: int, fresh: int, platform: Platform, *, mirrored: bool) -> None:
+    def __init__(self, memory: RegistryCache, now: int, fresh: int, platform: Platform, *, mirrored: bool) -> None:
         self._memory = memory
         self._now = now
         self._since = now - fresh
         self._platform = platform
         self._mirrored = mirrored
-        self._scans: dict[str, tuple[list[Seen], list[Seen]] | None] = {}
+        self._scans: dict[str, tuple[list[TagStats], list[TagStats]] | None] = {}
         """What is known of the scans that were met."""
         self._asked: set[tuple[str, str]] = set()
         """What was asked for by the stages before, of which scan."""
@@ -53,14 +53,14 @@ class RequestEstimator:
     def of(cls, context: SourceContext, now: int, fresh: int) -> RequestEstimator:
         """Return the estimator of a session; no cache is made where there is none yet."""
         layout = context.store.layout
-        there = layout.exists and layout.directory.has_file(FILE)
-        memory = Remembered(context.runner.connection, context.store.memory_layout() if there else None)
+        there = layout.exists and layout.root_directory.has_file(DATABASE)
+        memory = RegistryCache(context.runner.connection, context.store.get_cache_layout() if there else None)
         mirrored = bool(context.configuration.mirrors)
         return cls(memory, now, fresh, context.platform or host(), mirrored=mirrored)
 
     def cached(self) -> str:
         """Return what need not be requested again."""
-        documents, configs = self._memory.counts()
+        documents, configs = self._memory.count_documents()
         return f"remembered: {documents} manifests and {configs} configs, which are not asked for again"
 
     def upper_bound(self, request: ScanRequest, fetch: FetchRequest | None) -> str:
@@ -73,13 +73,13 @@ class RequestEstimator:
             return ""
         return self._listed(*seen) if fetch is None else self._fetched(request.view, fetch, *seen)
 
-    def _listed(self, whole: list[Seen], single: list[Seen]) -> str:
+    def _listed(self, whole: list[TagStats], single: list[TagStats]) -> str:
         """Say it of a list: pages of tags, and what names with their tag stand for."""
         pages = sum(max(1, -(-one.tags // PAGE)) for one in whole)
         listed = f" by the last list of {_tags(whole)}" if whole else ""
         return f"; at most {pages + sum(1 - one.fresh for one in single):,}{listed}"
 
-    def _fetched(self, view: str, fetch: FetchRequest, whole: list[Seen], single: list[Seen]) -> str:
+    def _fetched(self, view: str, fetch: FetchRequest, whole: list[TagStats], single: list[TagStats]) -> str:
         """Say it of what is fetched for rows that were listed."""
         every, count, told = [*whole, *single], 0, ""
         naming = self._first(view, "names")
@@ -107,7 +107,7 @@ class RequestEstimator:
         self._asked.add((view, what))
         return not known
 
-    def _fresh(self, seen: list[Seen]) -> str:
+    def _fresh(self, seen: list[TagStats]) -> str:
         """Say which names need not be asked for."""
         times = [one.oldest for one in seen if one.oldest is not None]
         if not times:
@@ -115,28 +115,28 @@ class RequestEstimator:
         ago = human_duration((self._now - min(times)) / _NANOSECONDS).lower()
         return f"; of {_tags(seen)} {sum(one.fresh for one in seen):,} are fresh, the oldest answered {ago} ago"
 
-    def _seen(self, scan: ScanRequest, platform: Platform) -> tuple[list[Seen], list[Seen]] | None:
+    def _seen(self, scan: ScanRequest, platform: Platform) -> tuple[list[TagStats], list[TagStats]] | None:
         """Return what is known of the repositories and of the single tags of a scan, None when something is not."""
         if scan.table.name not in _OF_TAGS or scan.refs or scan.lookup_fields or scan.of_queries:
             return None
-        whole: list[Seen] = []
-        single: list[Seen] = []
+        whole: list[TagStats] = []
+        single: list[TagStats] = []
         for target in scan.targets:
             try:
                 reference = Reference.parse(target.strip())
             except InvalidReference:
                 return None
             if reference.digest is not None:
-                single.append(Seen(1, 0, None, 0, 0, 0, 0))
+                single.append(TagStats(1, 0, None, 0, 0, 0, 0))
                 continue
-            seen = self._memory.seen(reference, self._since, self._now, platform)
+            seen = self._memory.read_tag_stats(reference, self._since, self._now, platform)
             if seen is None:
                 return None
             (whole if reference.tag is None else single).append(seen)
         return whole, single
 
 
-def _tags(seen: list[Seen]) -> str:
+def _tags(seen: list[TagStats]) -> str:
     return _count(sum(one.tags for one in seen), "tag")
 
 

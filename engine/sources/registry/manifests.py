@@ -110,7 +110,7 @@ class Manifests(RegistryScan):
             if not isinstance(answer, ImqError):
                 there.append((name.registry, name.repository, str(name.digest)))
             elif is_gone(answer):
-                self.source.memory.gone(name)
+                self.source.memory.forget(name)
             else:
                 self.source.problem(answer, name.familiar_name, self.told)
         return there

@@ -9,7 +9,7 @@ from imq.engine.oci.platform import Platform, host
 from imq.engine.oci.reference import Reference
 from imq.engine.registry.batch.client import Many
 from imq.engine.registry.client import Client
-from imq.engine.store.registry_cache import Remembered
+from imq.engine.store.registry_cache import RegistryCache
 from imq.grammar.errors import ImqError, InvalidReference, RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -48,7 +48,7 @@ class RegistryReader:
         self,
         client: Client,
         many: Many,
-        memory: Remembered,
+        memory: RegistryCache,
         connection: sqlite3.Connection,
         platform: Platform,
         clock: Callable[[], int],
@@ -132,8 +132,8 @@ class RegistryReader:
                 continue
             read.append((one.digest, len(one.content), document))
             named.append((reference, one.descriptor))
-        self.memory.documents(read)
-        self.memory.named(named, self.clock())
+        self.memory.add_documents(read)
+        self.memory.add_tags(named, self.clock())
         return failures
 
     def documents(self, wanted: Sequence[tuple[Reference, Digest]]) -> Iterator[tuple[int, ImqError]]:
@@ -166,9 +166,9 @@ class RegistryReader:
             except ImqError as error:
                 yield place, error
             if len(taken) >= AT_ONCE:
-                self.memory.configs(taken)
+                self.memory.add_configs(taken)
                 taken = []
-        self.memory.configs(taken)
+        self.memory.add_configs(taken)
 
 
 def open_reader(context: SourceContext) -> RegistryReader:
@@ -180,7 +180,7 @@ def open_reader(context: SourceContext) -> RegistryReader:
 
     client = Client(settings)
     connection = context.store.index.connection
-    memory = Remembered(connection, context.store.memory_layout())
+    memory = RegistryCache(connection, context.store.get_cache_layout())
     if settings.mirrors:
         from imq.engine.registry.batch.mirrored_client import MirroredMany
 

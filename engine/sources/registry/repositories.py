@@ -40,7 +40,7 @@ class Repositories(RegistryScan):
         self.connection.execute(f"UPDATE temp.{self.rows} SET tag_count = ({counted}) WHERE {wanted}")
         if request.level is not TAG_COUNT:
             tags.choose_all()
-            tags.fetch(FetchRequest(NAMED, frozenset({TABLES["tags"].field("media_type")})))
+            tags.fetch(FetchRequest(NAMED, frozenset({TABLES["tags"].get_field("media_type")})))
             tags.children()
             self.connection.execute(
                 f"""UPDATE temp.{self.rows} SET size = (

@@ -46,7 +46,7 @@ _OF_AN_IMAGE = (
 
 def _unseen(field: Field) -> Field:
     """Return a field of images that registries cannot see; that an image there has a tag is known."""
-    return field.replace(unseen=field.name != "dangling")
+    return field.replace(is_unavailable=field.name != "dangling")
 
 
 def _of_an_image(table: Table, shown: tuple[str, ...]) -> Table:

@@ -7,7 +7,7 @@ from imq.engine.oci.manifest import Descriptor
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
 from imq.engine.query.source import FetchRequest
-from imq.engine.store.registry_cache import place_in
+from imq.engine.store.registry_cache import select_position
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -114,7 +114,7 @@ class Tags(RegistryScan):
             self.insert(_rows(text, reference, page.tags))
             counts[place] = counts.get(place, 0) + len(page.tags)
             if page.last:
-                self.source.memory.listed(reference, counts[place], f"temp.{self.rows}")
+                self.source.memory.set_tag_count(reference, counts[place], f"temp.{self.rows}")
 
     def _make(self) -> None:
         fields = {
@@ -235,14 +235,14 @@ class Tags(RegistryScan):
             else:
                 fetched.append((row, reference, answer))
         failures = [(row, error, ref.familiar_name) for row, ref, error in self.source.remember(fetched)]
-        self.source.memory.named(named, self.source.clock())
+        self.source.memory.add_tags(named, self.source.clock())
         self.connection.executemany(_TOLD.format(self.rows), good)
         return failures
 
     def _choose(self) -> None:
         """Of each index, choose the image of the wanted platform, else its first image; of an image itself."""
         self.connection.execute(
-            f"""UPDATE temp.{self.rows} SET _place = ({place_in(f"{self.rows}.digest", self._rank)})
+            f"""UPDATE temp.{self.rows} SET _place = ({select_position(f"{self.rows}.digest", self._rank)})
             WHERE manifest IS NULL AND digest IS NOT NULL AND _row IN (SELECT _row FROM temp.{self.wanted})"""
         )
         self.connection.execute(
@@ -367,4 +367,4 @@ class Named(Tags):
         """List them, and fetch a field of this level for all of them."""
         self.list_rows(names)
         self.choose_all()
-        self.fetch(FetchRequest(level, frozenset({TABLES["tags"].field(field)})))
+        self.fetch(FetchRequest(level, frozenset({TABLES["tags"].get_field(field)})))

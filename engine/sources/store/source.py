@@ -41,11 +41,11 @@ class StoreSource:
 
     def _unpack(self, _level: FetchLevel) -> tuple[ImqError, ...]:
         """Unpack the layers that never were; return what is wrong with some of them."""
-        report = counted(self._context.progress, "unpack", len(self._store.unmeasured()))
-        return self._store.measure(self._context.jobs, report=report)
+        report = counted(self._context.progress, "unpack", len(self._store.list_unmeasured_layers()))
+        return self._store.measure_layers(self._context.jobs, on_progress=report)
 
     def _pending(self, _level: FetchLevel) -> str:
-        count = len(self._store.unmeasured())
+        count = len(self._store.list_unmeasured_layers())
         return f"unpack {count} layers of the store that were never unpacked, to know their sizes" if count else ""
 
     def begin(self) -> None:
