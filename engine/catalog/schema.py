@@ -55,6 +55,18 @@ class TargetKind(Enum):
     TERM = "a word to search for"
 
 
+class FromConfig(Record):
+    """Where an image config holds the value of a field: at `key`, in this shape.
+
+    Shapes of the runtime part of the config: `string`; `list` of strings; `pairs`, a list of NAME=VALUE; `map` of
+    strings; `keys`, an object whose values are empty; `healthcheck`. The shape `property` is a string of the config
+    itself. The type of the field follows: TEXT for a string, LIST for a list and for keys, MAP for pairs and a map.
+    """
+
+    key: str
+    shape: str
+
+
 class Field(Record):
     """One field of a table.
 
@@ -80,6 +92,7 @@ class Field(Record):
     values: tuple[str, ...] = ()
     about_containers: bool = False
     is_unavailable: bool = False
+    config: FromConfig | None = None
 
     @property
     def all_names(self) -> tuple[str, ...]:

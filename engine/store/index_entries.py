@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from imq.grammar.record import TYPE_CHECKING
 
+from .config_columns import STRING_COLUMNS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from sqlite3 import Connection
@@ -15,12 +17,12 @@ if TYPE_CHECKING:
 
 _COLUMNS = "image, root, name, registry, repository, tag, digest, set_at, other_digests"
 _IMAGE = (
-    "id, manifest, chain, created, size, shared_size, layer_count, platform, os, architecture, variant,"
-    " os_version, media_type, user, workdir, stop_signal, author"
+    "id, manifest, chain, created, size, shared_size, download_size, layer_count, platform, os, architecture, variant,"
+    f" os_version, media_type, {STRING_COLUMNS}"
 )
 _INSERT = f"""
-INSERT INTO entry ({_COLUMNS}, packed_size, {_IMAGE})
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, download_size, {_IMAGE} FROM image WHERE key = ?1
+INSERT INTO entry ({_COLUMNS}, {_IMAGE})
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, {_IMAGE} FROM image WHERE key = ?1
 """
 _INSERT_UNREADABLE = f"""
 INSERT INTO entry ({_COLUMNS}, manifest, platform, os, architecture, variant, os_version)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from imq.engine.oci.digest import Digest
 from imq.grammar.record import TYPE_CHECKING
 
+from .config_columns import JSON_COLUMNS, STRING_COLUMNS, read_documents, read_strings
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from sqlite3 import Connection
@@ -16,9 +18,9 @@ if TYPE_CHECKING:
 _COLUMNS = {
     "image": (
         "key, manifest, id, chain, media_type, created, download_size, layer_count,"
-        " platform, os, architecture, variant, os_version, user, workdir, stop_signal, author"
+        f" platform, os, architecture, variant, os_version, {STRING_COLUMNS}"
     ),
-    "config": "image, annotations, labels, env, entrypoint, cmd, ports, volumes, healthcheck",
+    "config": f"image, annotations, {JSON_COLUMNS}",
     "chain": "id, diff_id",
     "command": "text",
     "label": "image, key, value",
@@ -122,9 +124,9 @@ def _add_image_rows(
 ) -> None:
     """Add the rows of one image, by table."""
     chain = compute_chain_ids(config.diff_ids)
-    labels, env = config.texts("Labels"), read_environment(config)
+    documents = read_documents(config)
     rows["image"].append(_build_image_row(key, digest, manifest, config, chain[-1] if chain else None))
-    rows["config"].append((key, _json(dict(manifest.annotations)), *config_row(config, env)))
+    rows["config"].append((key, *map(to_json, (dict(manifest.annotations), *documents.values()))))
     steps = list(build_step_rows(key, config, len(manifest.layers)))
     made_by = {step[4]: (step[1], step[5]) for step in steps}
     rows["step"] += steps
@@ -138,7 +140,8 @@ def _add_image_rows(
         for step, command in (made_by.get(position, (None, "")),)
     ]
     rows["top"].append((key,))
-    for table, pairs in (("label", labels), ("variable", env), ("annotation", manifest.annotations)):
+    maps = (("label", documents["label"]), ("variable", documents["env"]), ("annotation", manifest.annotations))
+    for table, pairs in maps:
         rows[table] += [(key, name, value) for name, value in pairs.items()]
 
 
@@ -175,36 +178,15 @@ def _build_image_row(
         manifest.download_size,
         len(manifest.layers),
         *platform.columns,
-        config.text("User"),
-        config.text("WorkingDir"),
-        config.text("StopSignal"),
-        config.author or None,
+        *read_strings(config),
     )
 
 
-def config_row(config: Config, env: Mapping[str, str]) -> tuple[str | None, ...]:
-    """Return what a config says at length, as JSON: labels, env, entrypoint, cmd, ports, volumes, healthcheck."""
-    return (
-        _json(config.texts("Labels")),
-        _json(env),
-        _json(config.words("Entrypoint")),
-        _json(config.words("Cmd")),
-        _json(config.keys("ExposedPorts")),
-        _json(config.keys("Volumes")),
-        _json(config.healthcheck),
-    )
-
-
-def _json(value: object) -> str | None:
+def to_json(value: object) -> str | None:
+    """Return a value as compact JSON; None stays None."""
     import json
 
     return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def read_environment(config: Config) -> dict[str, str]:
-    """Return the environment that a config sets."""
-    pairs = (word.partition("=") for word in config.words("Env") or ())
-    return {name: value for name, _, value in pairs}
 
 
 def build_step_rows(image: int | str, config: Config, layers: int) -> Iterator[tuple[Any, ...]]:

@@ -9,15 +9,26 @@ Beside these `_row` tells the rows of a view apart, `_image` is the key of the i
 
 from __future__ import annotations
 
+from zlib import crc32
+
+from imq.engine.catalog.tables import CONFIG_FIELDS
 from imq.grammar.record import TYPE_CHECKING
+
+from .config_columns import JSON_DEFINITIONS, MAP_FIELDS, STRING_COLUMNS, STRING_DEFINITIONS, STRING_FIELDS
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-VERSION = 4
-"""Raised with every change of the schema; an index of another version is rebuilt."""
+_CONFIG_VIEW = ",\n    ".join(
+    f"entry.{field.name} AS {field.name}"
+    if field in STRING_FIELDS
+    else f"(SELECT {field.name} FROM config WHERE config.image = entry.image) AS {field.name}"
+    for field in CONFIG_FIELDS
+)
+_REVISION = 4
+"""Raised when values change their meaning in a schema that stays as it is."""
 
-SCHEMA = """
+SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 
 -- One image for one platform, by its manifest. What is long stands apart, in `config`: it would slow down every walk.
@@ -25,12 +36,12 @@ CREATE TABLE image (
     key INTEGER PRIMARY KEY,
     created INTEGER,
     size INTEGER,                -- NULL until every layer has been unpacked once
-    shared_size INTEGER,         -- NULL as well while it is to be summed up again: see sharing.py
+    shared_size INTEGER,         -- NULL as well while it is to be summed up again: see shared_sizes.py
     download_size INTEGER NOT NULL,
     layer_count INTEGER NOT NULL,
     platform TEXT, os TEXT, architecture TEXT, variant TEXT, os_version TEXT,
     media_type TEXT NOT NULL,
-    user TEXT, workdir TEXT, stop_signal TEXT, author TEXT,
+    {STRING_DEFINITIONS},
     id TEXT NOT NULL,
     manifest TEXT NOT NULL UNIQUE,
     chain TEXT,                  -- the chain ID of the top layer
@@ -43,8 +54,8 @@ CREATE INDEX image_unsummed ON image (size) WHERE shared_size IS NULL;
 -- What an image says at length: JSON objects and lists.
 CREATE TABLE config (
     image INTEGER PRIMARY KEY,
-    labels TEXT NOT NULL, env TEXT NOT NULL, annotations TEXT NOT NULL,
-    entrypoint TEXT, cmd TEXT, ports TEXT, volumes TEXT, healthcheck TEXT
+    annotations TEXT NOT NULL,
+    {JSON_DEFINITIONS}
 );
 
 -- One descriptor of index.json and one image that it reaches. Without a name: an image that lost its last one.
@@ -53,11 +64,11 @@ CREATE TABLE config (
 CREATE TABLE entry (
     key INTEGER PRIMARY KEY,
     image INTEGER,
-    created INTEGER, size INTEGER, shared_size INTEGER, packed_size INTEGER, layer_count INTEGER,
+    created INTEGER, size INTEGER, shared_size INTEGER, download_size INTEGER, layer_count INTEGER,
     registry TEXT, repository TEXT, tag TEXT, name TEXT,
     platform TEXT, os TEXT, architecture TEXT, variant TEXT, os_version TEXT,
     media_type TEXT,
-    user TEXT, workdir TEXT, stop_signal TEXT, author TEXT,
+    {STRING_DEFINITIONS},
     set_at INTEGER,
     id TEXT,
     digest TEXT,                 -- the registry's digest for the name
@@ -75,8 +86,8 @@ CREATE INDEX entry_size ON entry (size);
 -- The usual order, with all that is short: one walk of it answers most questions, in order and without a look at rows.
 -- In it unknown times come last, as they do in answers.
 CREATE INDEX entry_created ON entry (
-    created DESC, repository, tag, id, size, shared_size, image, packed_size, layer_count, registry, name,
-    platform, os, architecture, variant, os_version, user, workdir, stop_signal, author, set_at
+    created DESC, repository, tag, id, size, shared_size, image, download_size, layer_count, registry, name,
+    platform, os, architecture, variant, os_version, {STRING_COLUMNS}, set_at
 );
 -- The newest of each repository, and sums over repositories.
 CREATE INDEX entry_repository ON entry (repository, created DESC, tag, id, size, shared_size, image);
@@ -86,7 +97,7 @@ CREATE TRIGGER image_summed AFTER UPDATE OF size, shared_size ON image BEGIN
 -- A blob as manifests describe it. Layers are in thousands of images: what is told of them stands here once.
 CREATE TABLE descriptor (
     key INTEGER PRIMARY KEY,
-    images INTEGER NOT NULL DEFAULT 0,   -- how many images have a layer of this digest: see sharing.py
+    images INTEGER NOT NULL DEFAULT 0,   -- how many images have a layer of this digest: see shared_sizes.py
     unpacked_size INTEGER, tar_size INTEGER, entries INTEGER,   -- what unpacking a layer told; NULL until it was
     size INTEGER NOT NULL,
     digest TEXT NOT NULL, media_type TEXT NOT NULL,
@@ -171,20 +182,11 @@ CREATE VIEW images AS SELECT
         ORDER BY stack.position DESC, base.key LIMIT 1) AS _base,
     entry.id AS id, entry.name AS name, entry.registry AS registry, entry.repository AS repository, entry.tag AS tag,
     entry.digest AS digest, entry.manifest AS manifest_digest, entry.created AS created, entry.size AS size,
-    entry.packed_size AS download_size, entry.shared_size AS shared_size,
+    entry.download_size AS download_size, entry.shared_size AS shared_size,
     entry.size - entry.shared_size AS unique_size, entry.chain AS chain_id, entry.layer_count AS layer_count,
     entry.platform AS platform, entry.os AS os, entry.architecture AS architecture, entry.variant AS variant,
     entry.os_version AS os_version,
-    (SELECT labels FROM config WHERE config.image = entry.image) AS label,
-    (SELECT env FROM config WHERE config.image = entry.image) AS env,
-    entry.user AS user,
-    (SELECT entrypoint FROM config WHERE config.image = entry.image) AS entrypoint,
-    (SELECT cmd FROM config WHERE config.image = entry.image) AS cmd,
-    entry.workdir AS workdir,
-    (SELECT ports FROM config WHERE config.image = entry.image) AS ports,
-    (SELECT volumes FROM config WHERE config.image = entry.image) AS volumes,
-    (SELECT healthcheck FROM config WHERE config.image = entry.image) AS healthcheck,
-    entry.stop_signal AS stop_signal, entry.author AS author,
+    {_CONFIG_VIEW},
     (SELECT annotations FROM config WHERE config.image = entry.image) AS annotations,
     entry.media_type AS media_type,
     (entry.tag IS NULL AND iif(entry.image IS NULL, NULL, NOT EXISTS (
@@ -252,6 +254,9 @@ STATISTICS = {
 column, the first two … All stores are told so: small ones are fast anyhow, and a large one must not be slow before it
 was analysed."""
 
+VERSION = crc32(f"{_REVISION}{SCHEMA}{STATISTICS}".encode()) & 0x7FFFFFFF
+"""A checksum of the schema: an index that was made by another schema is rebuilt."""
+
 
 def create_tables(connection: Connection) -> None:
     """Make the tables, whatever was there; within a transaction."""
@@ -290,5 +295,5 @@ def is_intact(connection: Connection) -> bool:
     """Whether a database is an index of ours and SQLite finds no damage in it; raises `sqlite3.Error` as well."""
     if not has_current_schema(connection) or connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
         return False
-    texts = "json_valid(labels) AND json_valid(env) AND json_valid(annotations)"
-    return connection.execute(f"SELECT 1 FROM config WHERE NOT ({texts}) LIMIT 1").fetchone() is None
+    maps = " AND ".join(f"json_valid({column})" for column in ("annotations", *(field.name for field in MAP_FIELDS)))
+    return connection.execute(f"SELECT 1 FROM config WHERE NOT ({maps}) LIMIT 1").fetchone() is None

@@ -9,17 +9,19 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import suppress
+from zlib import crc32
 
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Index
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from .config_columns import JSON_DEFINITIONS, STRING_DEFINITIONS, read_documents, read_strings
 from .database import check_database_path, create_database, database_uri, has_database, remove_database
-from .index_rows import build_step_rows, compute_chain_ids, config_row, read_environment, replace_surrogates
+from .index_rows import build_step_rows, compute_chain_ids, replace_surrogates, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from typing import Any
 
     from imq.engine.oci.config import Config
@@ -30,59 +32,60 @@ if TYPE_CHECKING:
     from .layout import Layout
 
 DATABASE = "remote.db"
-_VERSION = 3
+_REVISION = 3
+"""Raised when values change their meaning in tables that stay as they are."""
 SCHEMA = "remembered"
 _CORRUPTION_ERRORS = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")
 """How SQLite's names begin for what is wrong with a file that is of no more use: no lock, no lack of room."""
-_MIGRATED_TABLES = {1: frozenset({"seen"}), 2: frozenset({"tag", "listed", "seen"})}
-"""What is taken over from memories of earlier versions; all else is asked for again."""
+_MIGRATED_TABLES = frozenset({"tag", "listed", "seen"})
+"""Tables that are kept from a file of another version if their definition is the same. The others are fetched again."""
 _REFERENCE_TYPE = "vnd.docker.reference.type"
 
-_TABLES = """
+_TABLES = f"""
 -- A manifest or index. `download_size`: bytes of its config and its layers, each distinct one once.
-CREATE TABLE IF NOT EXISTS {0}.document (
+CREATE TABLE IF NOT EXISTS {SCHEMA}.document (
     digest TEXT PRIMARY KEY, media_type TEXT NOT NULL, artifact_type TEXT, kind TEXT NOT NULL, size INTEGER NOT NULL,
     config TEXT, config_size INTEGER, config_type TEXT, download_size INTEGER, layer_count INTEGER,
     annotations TEXT NOT NULL, subject TEXT
 ) WITHOUT ROWID;
 -- The entries of indexes, as they stand there.
-CREATE TABLE IF NOT EXISTS {0}.child (
+CREATE TABLE IF NOT EXISTS {SCHEMA}.child (
     parent TEXT NOT NULL, position INTEGER NOT NULL, digest TEXT NOT NULL, media_type TEXT NOT NULL,
     size INTEGER NOT NULL, platform TEXT, os TEXT, architecture TEXT, variant TEXT, os_version TEXT, os_features TEXT,
     attestation INTEGER NOT NULL, artifact_type TEXT, annotations TEXT NOT NULL, PRIMARY KEY (parent, position)
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS {0}.child_digest ON child (digest);
-CREATE TABLE IF NOT EXISTS {0}.layer (
+CREATE INDEX IF NOT EXISTS {SCHEMA}.child_digest ON child (digest);
+CREATE TABLE IF NOT EXISTS {SCHEMA}.layer (
     manifest TEXT NOT NULL, position INTEGER NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL,
     media_type TEXT NOT NULL, PRIMARY KEY (manifest, position)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS {0}.config (
+CREATE TABLE IF NOT EXISTS {SCHEMA}.config (
     digest TEXT PRIMARY KEY, created INTEGER, platform TEXT, os TEXT, architecture TEXT, variant TEXT, os_version TEXT,
-    user TEXT, workdir TEXT, stop_signal TEXT, author TEXT, label TEXT NOT NULL, env TEXT NOT NULL,
-    entrypoint TEXT, cmd TEXT, ports TEXT, volumes TEXT, healthcheck TEXT, diff_ids TEXT NOT NULL,
-    chain_ids TEXT NOT NULL
+    {STRING_DEFINITIONS}, {JSON_DEFINITIONS},
+    diff_ids TEXT NOT NULL, chain_ids TEXT NOT NULL
 ) WITHOUT ROWID;
 -- The steps of the build of each image, `layer` the position of the layer that one made.
-CREATE TABLE IF NOT EXISTS {0}.step (
+CREATE TABLE IF NOT EXISTS {SCHEMA}.step (
     config TEXT NOT NULL, position INTEGER NOT NULL, created INTEGER, comment TEXT, layer INTEGER, created_by TEXT,
     PRIMARY KEY (config, position)
 ) WITHOUT ROWID;
 -- What tags stood for when they were last asked for (nanoseconds since 1970): only a guess of what they stand for now.
-CREATE TABLE IF NOT EXISTS {0}.tag (
+CREATE TABLE IF NOT EXISTS {SCHEMA}.tag (
     registry TEXT NOT NULL, repository TEXT NOT NULL, tag TEXT NOT NULL, digest TEXT NOT NULL,
     media_type TEXT NOT NULL, size INTEGER NOT NULL, asked INTEGER NOT NULL,
     PRIMARY KEY (registry, repository, tag)
 ) WITHOUT ROWID;
 -- How many tags a repository had when all of them were last listed.
-CREATE TABLE IF NOT EXISTS {0}.listed (
+CREATE TABLE IF NOT EXISTS {SCHEMA}.listed (
     registry TEXT NOT NULL, repository TEXT NOT NULL, tags INTEGER NOT NULL, PRIMARY KEY (registry, repository)
 ) WITHOUT ROWID;
 -- The manifests that were ever seen in a repository.
-CREATE TABLE IF NOT EXISTS {0}.seen (
+CREATE TABLE IF NOT EXISTS {SCHEMA}.seen (
     registry TEXT NOT NULL, repository TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (registry, repository, digest)
 ) WITHOUT ROWID;
-PRAGMA {0}.user_version = {1}
 """
+_VERSION = crc32(f"{_REVISION}{_TABLES}".encode()) & 0x7FFFFFFF
+"""A checksum of the tables: a file with other tables is made again."""
 
 
 class TagStats(Record):
@@ -157,12 +160,14 @@ class RegistryCache:
         try:
             held = connection.execute(f"PRAGMA {SCHEMA}.user_version").fetchone()[0]
             if held != _VERSION:
-                names = f"SELECT name FROM {SCHEMA}.sqlite_master WHERE type = 'table'"
-                for (name,) in connection.execute(names).fetchall():
-                    if name not in _MIGRATED_TABLES.get(held, ()):
+                tables = f"SELECT name, sql FROM {SCHEMA}.sqlite_master WHERE type = 'table'"
+                for name, definition in connection.execute(tables).fetchall():
+                    is_same = str(definition).partition("(")[2] in _TABLES
+                    if name not in _MIGRATED_TABLES or not is_same:
                         connection.execute(f'DROP TABLE {SCHEMA}."{name}"')
-                for statement in _TABLES.format(SCHEMA, _VERSION).split(";\n"):
+                for statement in _TABLES.split(";\n"):
                     connection.execute(statement)
+                connection.execute(f"PRAGMA {SCHEMA}.user_version = {_VERSION}")
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")
@@ -248,17 +253,17 @@ class RegistryCache:
             for r, descriptor in named
             if r.tag is not None
         ]
-        self._insert("tag", 7, tags, replace=True)
+        self._insert("tag", tags, replace=True)
         self._add_to_repositories((reference, what.digest) for reference, what in named)
 
     def _add_to_repositories(self, seen: Iterable[tuple[Reference, Digest]]) -> None:
-        self._insert("seen", 3, [(one.registry, one.repository, digest) for one, digest in seen])
+        self._insert("seen", [(one.registry, one.repository, digest) for one, digest in seen])
 
     def set_tag_count(self, reference: Reference, tags: int, rows: str) -> None:
         """Remember how many tags a repository has, and forget those that the table `rows`, which lists them, lacks."""
         where = "registry = ?1 AND repository = ?2"
         key = (reference.registry, reference.repository)
-        self._insert("listed", 3, [(*key, tags)], replace=True)
+        self._insert("listed", [(*key, tags)], replace=True)
         if self._connection.execute(f"SELECT 1 FROM {SCHEMA}.tag WHERE {where} LIMIT 1", key).fetchone():
             there = f"SELECT tag FROM {rows} WHERE registry = ?1 AND _path = ?2 AND tag IS NOT NULL"
             self._connection.execute(f"DELETE FROM {SCHEMA}.tag WHERE {where} AND tag NOT IN ({there})", key)
@@ -293,23 +298,24 @@ class RegistryCache:
                     (digest, place, layer.digest, layer.size, layer.media_type)
                     for place, layer in enumerate(document.layers)
                 ]
-        self._insert("child", 14, children)
-        self._insert("layer", 5, layers)
-        self._insert("document", 12, rows)
+        self._insert("child", children)
+        self._insert("layer", layers)
+        self._insert("document", rows)
 
     def add_configs(self, configs: Iterable[tuple[Digest, Config]]) -> None:
         """Remember configs, each with its digest."""
         configs = list(configs)
         self._insert(
             "step",
-            6,
             [row for digest, config in configs for row in build_step_rows(digest, config, len(config.diff_ids))],
         )
-        self._insert("config", 20, [_build_config_row(digest, config) for digest, config in configs])
+        self._insert("config", [_build_config_row(digest, config) for digest, config in configs])
 
-    def _insert(self, table: str, columns: int, rows: list[tuple[Any, ...]], *, replace: bool = False) -> None:
+    def _insert(self, table: str, rows: list[tuple[Any, ...]], *, replace: bool = False) -> None:
         conflict = "REPLACE" if replace else "IGNORE"
-        placeholders = ", ".join("?" * columns)
+        if not rows:
+            return
+        placeholders = ", ".join("?" * len(rows[0]))
         self._connection.execute("SAVEPOINT remembering")
         try:
             self._connection.executemany(
@@ -330,7 +336,7 @@ def select_position(index: str, rank: str) -> str:
 
 
 def _build_document_row(digest: Digest, size: int, document: Manifest | Index) -> tuple[Any, ...]:
-    annotations = _json(document.annotations)
+    annotations = to_json(dict(document.annotations))
     if isinstance(document, Index):
         return (digest, document.media_type, None, "index", size, None, None, None, None, None, annotations, None)
     config = document.config
@@ -369,32 +375,17 @@ def _build_child_row(parent: Digest, position: int, entry: Descriptor) -> tuple[
         json.dumps(platform.os_features) if platform and platform.os_features else None,
         int(is_attestation),
         entry.artifact_type or None,
-        _json(entry.annotations),
+        to_json(dict(entry.annotations)),
     )
 
 
 def _build_config_row(digest: Digest, config: Config) -> tuple[Any, ...]:
-    platform = config.platform
-    labels, env, entrypoint, cmd, ports, volumes, healthcheck = config_row(config, read_environment(config))
     return (
         digest,
         config.created,
-        *platform.columns,
-        config.text("User"),
-        config.text("WorkingDir"),
-        config.text("StopSignal"),
-        config.author or None,
-        labels,
-        env,
-        entrypoint,
-        cmd,
-        ports,
-        volumes,
-        healthcheck,
+        *config.platform.columns,
+        *read_strings(config),
+        *map(to_json, read_documents(config).values()),
         json.dumps(config.diff_ids),
         json.dumps(compute_chain_ids(config.diff_ids)),
     )
-
-
-def _json(value: Mapping[str, str]) -> str:
-    return json.dumps(dict(value), ensure_ascii=False, separators=(",", ":"))

@@ -33,8 +33,9 @@ def replace_index(root: Path, schema: str, version: int) -> None:
     other.close()
 
 
-def test_every_earlier_version_is_here() -> None:
-    assert [int(path.stem) for path in EARLIER] == list(range(1, VERSION))
+def test_the_version_is_none_of_the_earlier_ones() -> None:
+    assert [int(path.stem) for path in EARLIER] == [1, 2, 3, 4], "later versions are checksums of their schema"
+    assert VERSION > 4
 
 
 @pytest.mark.parametrize("path", EARLIER, ids=lambda path: path.stem)

@@ -8,6 +8,7 @@ from imq.engine.catalog.schema import DERIVED, DataType, FetchLevel, Field, Rela
 from imq.grammar.lexer import is_path, split_path
 
 from .containers import CONTAINERS
+from .image_config import CONFIG_FIELDS
 from .images import IMAGES
 from .layers import HISTORY, LAYERS
 from .local import LINES, ROWS, SOURCES, USAGE
@@ -40,6 +41,7 @@ def _list_field_names() -> frozenset[str]:
 
 
 __all__ = [
+    "CONFIG_FIELDS",
     "CONTAINERS",
     "DERIVED",
     "HISTORY",

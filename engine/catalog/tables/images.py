@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from imq.engine.catalog.schema import DataType, Field, Relation, Table, registry_relation
 
+from .image_config import CONFIG_FIELDS
 from .version_fields import VERSION_FIELDS
 
 IMAGES = Table(
@@ -76,29 +77,7 @@ IMAGES = Table(
         Field("architecture", DataType.TEXT, "the processor, in Go's words: amd64, arm64", aliases=("arch",)),
         Field("variant", DataType.TEXT, "the processor's variant: v7, v8"),
         Field("os_version", DataType.TEXT, "the version of the operating system (Windows images say it)"),
-        Field(
-            "label",
-            DataType.MAP,
-            "the labels; label.KEY is one of them",
-            aliases=("labels",),
-            docker_placeholders=(("Labels", "pairs"),),
-        ),
-        Field("env", DataType.MAP, "the environment; env.NAME is one variable", aliases=("environment",)),
-        Field("user", DataType.TEXT, "the user that containers run as; unknown means root"),
-        Field("entrypoint", DataType.LIST, "the entry point, word by word"),
-        Field("cmd", DataType.LIST, "the default command, word by word", aliases=("command",)),
-        Field("workdir", DataType.TEXT, "the working directory", aliases=("working_dir",)),
-        Field(
-            "ports",
-            DataType.LIST,
-            "the exposed ports, such as 80/tcp",
-            aliases=("exposed_ports",),
-            optional_suffix="/tcp",
-        ),
-        Field("volumes", DataType.LIST, "the declared volumes"),
-        Field("healthcheck", DataType.LIST, "the health check's command; unknown when there is none"),
-        Field("stop_signal", DataType.TEXT, "the signal that stops a container"),
-        Field("author", DataType.TEXT, "who made the image, as its config says"),
+        *CONFIG_FIELDS,
         Field(
             "annotations",
             DataType.MAP,

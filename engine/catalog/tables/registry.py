@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from imq.engine.catalog.schema import DataType, Field, Relation, Table, TargetKind
 
+from .image_config import CONFIG_FIELDS
 from .images import IMAGES
 from .version_fields import VERSION_FIELDS
 
@@ -76,10 +77,8 @@ TAGS = Table(
             doc="bytes of its config and layers as they travel; registries do not tell what they unpack to",
         ),
         *_get_image_fields("download_size"),
-        *_get_image_fields(
-            "created platform os architecture variant os_version label env user entrypoint cmd workdir ports volumes"
-            " healthcheck stop_signal author"
-        ),
+        *_get_image_fields("created platform os architecture variant os_version"),
+        *CONFIG_FIELDS,
         Field(
             "signed",
             DataType.BOOLEAN,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imq.engine.catalog.schema import DataType, FetchLevel, Field, Table
-from imq.engine.catalog.tables import HISTORY, IMAGES, LAYERS, TAGS
+from imq.engine.catalog.tables import CONFIG_FIELDS, HISTORY, IMAGES, LAYERS, TAGS
 from imq.engine.catalog.tables.registry import MANIFESTS, PLATFORMS, REFERRERS, REPOSITORIES, SEARCH
 
 DIGEST = FetchLevel("digest", "the digests", "1 request for each")
@@ -20,9 +20,8 @@ LEVELS = (DIGEST, NAMED, MANIFEST, CONFIG, ATTACHED)
 TAG_COUNT = FetchLevel("tags", "their tags", "1 request for each 1,000 tags")
 TAG_SIZES = FetchLevel("sizes", "the manifests of their tags", "1 request for each 1,000 tags, and for each manifest")
 
-_FROM_CONFIG = (
-    "created platform os architecture variant os_version label env user entrypoint cmd workdir ports volumes"
-    " healthcheck stop_signal author"
+_FROM_CONFIG = " ".join(
+    ("created platform os architecture variant os_version", *(field.name for field in CONFIG_FIELDS))
 )
 _TAG_LEVELS = {
     DIGEST: "digest media_type",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imq.engine.catalog.tables import CONFIG_FIELDS
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor
 from imq.engine.oci.platform import Platform
@@ -31,20 +32,7 @@ _SIGNATURES = (
     "application/vnd.dev.cosign.artifact.sig.*",
     "application/vnd.dev.sigstore.bundle*",
 )
-_CONFIG_FIELDS = [
-    "created",
-    "label",
-    "env",
-    "user",
-    "entrypoint",
-    "cmd",
-    "workdir",
-    "ports",
-    "volumes",
-    "healthcheck",
-    "stop_signal",
-    "author",
-]
+_CONFIG_COLUMNS = ["created", *(field.name for field in CONFIG_FIELDS)]
 _PLACED = ["platform", "os", "architecture", "variant", "os_version"]
 
 
@@ -129,7 +117,7 @@ class Tags(RegistryScan):
             "annotations": "json_patch(named.annotations, coalesce(manifest.annotations, '{}'))",
             "size": "manifest.download_size",
             "download_size": "manifest.download_size",
-            **{name: f"config.{name}" for name in _CONFIG_FIELDS},
+            **{name: f"config.{name}" for name in _CONFIG_COLUMNS},
             **{name: f"coalesce(entry.{name}, config.{name})" for name in _PLACED},
             "dangling": "0",
         }

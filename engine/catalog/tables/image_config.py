@@ -1,0 +1,75 @@
+"""The fields of images that their config holds: each is declared here, and nowhere else.
+
+From a declaration follow the columns of the store's index and of the cache of registry documents, how the value is
+read from a config, the SQL view, the fields of `tags`, and all that follows from a field of any table.
+"""
+
+from __future__ import annotations
+
+from imq.engine.catalog.schema import DataType, Field, FromConfig
+
+CONFIG_FIELDS = (
+    Field(
+        "label",
+        DataType.MAP,
+        "the labels; label.KEY is one of them",
+        aliases=("labels",),
+        docker_placeholders=(("Labels", "pairs"),),
+        config=FromConfig("Labels", "map"),
+    ),
+    Field(
+        "env",
+        DataType.MAP,
+        "the environment; env.NAME is one variable",
+        aliases=("environment",),
+        config=FromConfig("Env", "pairs"),
+    ),
+    Field(
+        "user",
+        DataType.TEXT,
+        "the user that containers run as; unknown means root",
+        config=FromConfig("User", "string"),
+    ),
+    Field("entrypoint", DataType.LIST, "the entry point, word by word", config=FromConfig("Entrypoint", "list")),
+    Field(
+        "cmd",
+        DataType.LIST,
+        "the default command, word by word",
+        aliases=("command",),
+        config=FromConfig("Cmd", "list"),
+    ),
+    Field(
+        "workdir",
+        DataType.TEXT,
+        "the working directory",
+        aliases=("working_dir",),
+        config=FromConfig("WorkingDir", "string"),
+    ),
+    Field(
+        "ports",
+        DataType.LIST,
+        "the exposed ports, such as 80/tcp",
+        aliases=("exposed_ports",),
+        optional_suffix="/tcp",
+        config=FromConfig("ExposedPorts", "keys"),
+    ),
+    Field("volumes", DataType.LIST, "the declared volumes", config=FromConfig("Volumes", "keys")),
+    Field(
+        "healthcheck",
+        DataType.LIST,
+        "the health check's command; unknown when there is none",
+        config=FromConfig("Healthcheck", "healthcheck"),
+    ),
+    Field(
+        "stop_signal",
+        DataType.TEXT,
+        "the signal that stops a container",
+        config=FromConfig("StopSignal", "string"),
+    ),
+    Field(
+        "author",
+        DataType.TEXT,
+        "who made the image, as its config says",
+        config=FromConfig("author", "property"),
+    ),
+)

@@ -1,0 +1,205 @@
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+
+-- One image for one platform, by its manifest. What is long stands apart, in `config`: it would slow down every walk.
+CREATE TABLE image (
+    key INTEGER PRIMARY KEY,
+    created INTEGER,
+    size INTEGER,                -- NULL until every layer has been unpacked once
+    shared_size INTEGER,         -- NULL as well while it is to be summed up again: see sharing.py
+    download_size INTEGER NOT NULL,
+    layer_count INTEGER NOT NULL,
+    platform TEXT, os TEXT, architecture TEXT, variant TEXT, os_version TEXT,
+    media_type TEXT NOT NULL,
+    user TEXT, workdir TEXT, stop_signal TEXT, author TEXT,
+    id TEXT NOT NULL,
+    manifest TEXT NOT NULL UNIQUE,
+    chain TEXT,                  -- the chain ID of the top layer
+    top INTEGER                  -- the same, as its key in `chain`
+);
+CREATE INDEX image_id ON image (id);
+CREATE INDEX image_top ON image (top);
+CREATE INDEX image_unsummed ON image (size) WHERE shared_size IS NULL;
+
+-- What an image says at length: JSON objects and lists.
+CREATE TABLE config (
+    image INTEGER PRIMARY KEY,
+    labels TEXT NOT NULL, env TEXT NOT NULL, annotations TEXT NOT NULL,
+    entrypoint TEXT, cmd TEXT, ports TEXT, volumes TEXT, healthcheck TEXT
+);
+
+-- One descriptor of index.json and one image that it reaches. Without a name: an image that lost its last one.
+-- What is short of an image is repeated here: a question then walks one table, or an index, and looks nothing up.
+-- Without an image: the document `manifest`, or the config that it names, could not be read. Of it nothing is known.
+CREATE TABLE entry (
+    key INTEGER PRIMARY KEY,
+    image INTEGER,
+    created INTEGER, size INTEGER, shared_size INTEGER, packed_size INTEGER, layer_count INTEGER,
+    registry TEXT, repository TEXT, tag TEXT, name TEXT,
+    platform TEXT, os TEXT, architecture TEXT, variant TEXT, os_version TEXT,
+    media_type TEXT,
+    user TEXT, workdir TEXT, stop_signal TEXT, author TEXT,
+    set_at INTEGER,
+    id TEXT,
+    digest TEXT,                 -- the registry's digest for the name
+    other_digests TEXT,          -- further ones, with spaces between them
+    root TEXT NOT NULL,          -- the digest that the descriptor names: a manifest, or an index above it
+    manifest TEXT NOT NULL,
+    chain TEXT
+);
+CREATE INDEX entry_image ON entry (image, tag);
+CREATE INDEX entry_name ON entry (name);
+CREATE INDEX entry_root ON entry (root);
+CREATE INDEX entry_id ON entry (id);
+CREATE INDEX entry_manifest ON entry (manifest);
+CREATE INDEX entry_size ON entry (size);
+-- The usual order, with all that is short: one walk of it answers most questions, in order and without a look at rows.
+-- In it unknown times come last, as they do in answers.
+CREATE INDEX entry_created ON entry (
+    created DESC, repository, tag, id, size, shared_size, image, packed_size, layer_count, registry, name,
+    platform, os, architecture, variant, os_version, user, workdir, stop_signal, author, set_at
+);
+-- The newest of each repository, and sums over repositories.
+CREATE INDEX entry_repository ON entry (repository, created DESC, tag, id, size, shared_size, image);
+CREATE TRIGGER image_summed AFTER UPDATE OF size, shared_size ON image BEGIN
+    UPDATE entry SET size = new.size, shared_size = new.shared_size WHERE image = new.key; END;
+
+-- A blob as manifests describe it. Layers are in thousands of images: what is told of them stands here once.
+CREATE TABLE descriptor (
+    key INTEGER PRIMARY KEY,
+    images INTEGER NOT NULL DEFAULT 0,   -- how many images have a layer of this digest: see sharing.py
+    unpacked_size INTEGER, tar_size INTEGER, entries INTEGER,   -- what unpacking a layer told; NULL until it was
+    size INTEGER NOT NULL,
+    digest TEXT NOT NULL, media_type TEXT NOT NULL,
+    diff_id TEXT,                -- what it was unpacked to
+    UNIQUE (digest, media_type, size)
+);
+CREATE INDEX descriptor_images ON descriptor (images);
+CREATE INDEX descriptor_unpacked_size ON descriptor (unpacked_size);
+
+-- Every blob that a descriptor of index.json reaches; both are keys of `descriptor`.
+CREATE TABLE reaching (root INTEGER NOT NULL, blob INTEGER NOT NULL, PRIMARY KEY (root, blob)) WITHOUT ROWID;
+CREATE INDEX reaching_blob ON reaching (blob);
+
+-- A document that could not be read when it was last tried. What a manifest or index names is not known then: no blob
+-- may be removed.
+CREATE TABLE unreadable (
+    root TEXT NOT NULL,          -- the digest that the descriptor of index.json names
+    digest TEXT NOT NULL, media_type TEXT NOT NULL, size INTEGER NOT NULL,   -- the document, as it is described
+    is_config INTEGER NOT NULL,
+    is_absent INTEGER NOT NULL,  -- missing from an index of which nothing says what it holds: perhaps it never was here
+    is_final INTEGER NOT NULL,   -- the document is whole and not what it should be: trying again changes nothing
+    message TEXT NOT NULL,
+    manifest TEXT,               -- the manifest of the row in `entry`; NULL: there is none for it
+    platform TEXT, os TEXT, architecture TEXT, variant TEXT, os_version TEXT    -- what its index says
+);
+CREATE INDEX unreadable_root ON unreadable (root, manifest);
+
+-- A layer on given others, by its chain ID, which stands for itself and all below it.
+CREATE TABLE chain (key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, diff_id TEXT NOT NULL);
+
+-- Rebuilt images repeat commands; the empty one stands for one that is not known.
+CREATE TABLE command (key INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
+
+-- The layers of each image: position 0 is the bottom, `step` the position of the step that made it.
+CREATE TABLE stack (
+    image INTEGER NOT NULL, position INTEGER NOT NULL,
+    descriptor INTEGER NOT NULL, chain INTEGER NOT NULL, command INTEGER NOT NULL, step INTEGER,
+    PRIMARY KEY (image, position)
+) WITHOUT ROWID;
+CREATE INDEX stack_descriptor ON stack (descriptor, image);
+CREATE INDEX stack_chain ON stack (chain, image);
+CREATE INDEX stack_command ON stack (command);
+
+-- The steps of the build of each image, `layer` the position of the layer that it made.
+CREATE TABLE step (
+    image INTEGER NOT NULL, position INTEGER NOT NULL,
+    created INTEGER, command INTEGER NOT NULL, layer INTEGER, comment TEXT,
+    PRIMARY KEY (image, position)
+) WITHOUT ROWID;
+CREATE INDEX step_command ON step (command);
+
+CREATE TABLE label (
+    image INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (image, key)
+) WITHOUT ROWID;
+CREATE TABLE variable (
+    image INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (image, key)
+) WITHOUT ROWID;
+CREATE TABLE annotation (
+    image INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (image, key)
+) WITHOUT ROWID;
+
+CREATE INDEX label_value ON label (key, value);
+CREATE INDEX variable_value ON variable (key, value);
+CREATE INDEX annotation_value ON annotation (key, value);
+
+CREATE VIEW reach AS SELECT root.digest AS root, blob.digest AS digest, blob.size AS size
+FROM reaching JOIN descriptor AS root ON root.key = reaching.root JOIN descriptor AS blob ON blob.key = reaching.blob;
+
+CREATE VIEW layer AS SELECT
+    stack.image AS image, stack.position AS position, descriptor.digest AS digest, chain.diff_id AS diff_id,
+    chain.id AS chain, descriptor.size AS download_size, descriptor.media_type AS media_type
+FROM stack JOIN descriptor ON descriptor.key = stack.descriptor JOIN chain ON chain.key = stack.chain;
+
+-- What the views take from elsewhere, they take by subqueries: SQLite passes over those that a question does not read,
+-- which it does not do for every join. The base of an image is the one with the most of its lower layers; of several
+-- with the same layers, the one that came first.
+CREATE VIEW images AS SELECT
+    entry.key AS _row, entry.image AS _image, entry.key AS _entry, entry.root AS _root,
+    entry.other_digests AS _other_digests,
+    (SELECT base.key FROM stack JOIN image AS base ON base.top = stack.chain
+        WHERE stack.image = entry.image AND stack.position < entry.layer_count - 1
+        ORDER BY stack.position DESC, base.key LIMIT 1) AS _base,
+    entry.id AS id, entry.name AS name, entry.registry AS registry, entry.repository AS repository, entry.tag AS tag,
+    entry.digest AS digest, entry.manifest AS manifest_digest, entry.created AS created, entry.size AS size,
+    entry.packed_size AS download_size, entry.shared_size AS shared_size,
+    entry.size - entry.shared_size AS unique_size, entry.chain AS chain_id, entry.layer_count AS layer_count,
+    entry.platform AS platform, entry.os AS os, entry.architecture AS architecture, entry.variant AS variant,
+    entry.os_version AS os_version,
+    (SELECT labels FROM config WHERE config.image = entry.image) AS label,
+    (SELECT env FROM config WHERE config.image = entry.image) AS env,
+    entry.user AS user,
+    (SELECT entrypoint FROM config WHERE config.image = entry.image) AS entrypoint,
+    (SELECT cmd FROM config WHERE config.image = entry.image) AS cmd,
+    entry.workdir AS workdir,
+    (SELECT ports FROM config WHERE config.image = entry.image) AS ports,
+    (SELECT volumes FROM config WHERE config.image = entry.image) AS volumes,
+    (SELECT healthcheck FROM config WHERE config.image = entry.image) AS healthcheck,
+    entry.stop_signal AS stop_signal, entry.author AS author,
+    (SELECT annotations FROM config WHERE config.image = entry.image) AS annotations,
+    entry.media_type AS media_type,
+    (entry.tag IS NULL AND iif(entry.image IS NULL, NULL, NOT EXISTS (
+        SELECT 1 FROM entry AS named WHERE named.image = entry.image AND named.tag IS NOT NULL))) AS dangling,
+    0 AS in_use, 0 AS containers, entry.set_at AS pulled_at, NULL AS last_used, 'store' AS source
+FROM entry;
+
+-- The rows of the next two stand in the order of their images' ids: SQLite walks `image_id`, and a limit ends the walk.
+-- The places of layers and steps are far below 2^24: a document has at most 2^22 bytes.
+CREATE VIEW layers AS SELECT
+    stack.image * 16777216 + stack.position AS _row, stack.image AS _image, stack.command AS _command,
+    image.id AS image, stack.position AS "index", descriptor.digest AS digest,
+    (SELECT diff_id FROM chain WHERE chain.key = stack.chain) AS diff_id,
+    (SELECT id FROM chain WHERE chain.key = stack.chain) AS chain_id,
+    descriptor.unpacked_size AS size, descriptor.size AS download_size, descriptor.media_type AS media_type,
+    (SELECT created FROM step WHERE step.image = stack.image AND step.position = stack.step) AS created,
+    (SELECT nullif(text, '') FROM command WHERE command.key = stack.command) AS created_by,
+    descriptor.images AS images, 'store' AS source
+FROM stack JOIN image ON image.key = stack.image JOIN descriptor ON descriptor.key = stack.descriptor;
+
+CREATE VIEW history AS SELECT
+    step.image * 16777216 + step.position AS _row, step.image AS _image, step.command AS _command,
+    image.id AS image, step.position AS "index", step.created AS created,
+    (SELECT nullif(text, '') FROM command WHERE command.key = step.command) AS created_by,
+    CASE WHEN step.layer IS NULL THEN 0 ELSE (
+        SELECT unpacked_size FROM stack JOIN descriptor ON descriptor.key = stack.descriptor
+        WHERE stack.image = step.image AND stack.position = step.layer) END AS size,
+    step.layer IS NULL AS empty, step.comment AS comment,
+    (SELECT digest FROM stack JOIN descriptor ON descriptor.key = stack.descriptor
+        WHERE stack.image = step.image AND stack.position = step.layer) AS layer,
+    'store' AS source
+FROM step JOIN image ON image.key = step.image;
+
+-- The store makes no containers, so every question about them is answered, by none.
+CREATE VIEW containers AS SELECT
+    NULL AS _row, NULL AS _image, NULL AS id, NULL AS name, NULL AS image, NULL AS image_id, NULL AS status,
+    NULL AS created, NULL AS finished, NULL AS size_rw, NULL AS labels, NULL AS ports, NULL AS source
+WHERE 0;
