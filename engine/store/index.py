@@ -16,7 +16,7 @@ from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor, Index, Manifest, check_size, read_manifest
 from imq.grammar.errors import DigestMismatch, ImqError, Malformed, StoreError
-from imq.grammar.record import TYPE_CHECKING, Record
+from imq.grammar.record import TYPE_CHECKING
 
 from . import unreadable_images
 from .atomic_files import store_errors
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from typing import Any, TypeVar
 
+    from .layer_measure import LayerMeasure
     from .layout import IndexEntry, Layout
 
     _Result = TypeVar("_Result")
@@ -51,16 +52,6 @@ _CORRUPTION_ERRORS = (sqlite3.DatabaseError, ValueError, TypeError, LookupError,
 """What reading a damaged database raises: SQLite itself, or whoever uses the values that are in it."""
 _BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT)
 _UNWRITABLE_CODES = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
-
-
-class LayerMeasure(Record):
-    """What unpacking a layer told: see the table `descriptor`."""
-
-    digest: Digest
-    diff_id: Digest
-    size: int
-    tar_size: int
-    entries: int
 
 
 def _connect(uri: str) -> sqlite3.Connection:

@@ -28,10 +28,9 @@ from . import partial_blobs
 from .atomic_files import get_free_space, store_errors, sync_file_system, write_all
 from .blob_pipeline import is_small, write_blob
 from .corruption import is_marked_corrupt, mark_corrupt, unmark_corrupt
-from .index import LayerMeasure
+from .layer_measure import LayerMeasure, finish_measure
 from .layout import BLOBS, unknown_layer_type
 from .leases import LEASE_SUFFIX, end_dead_leases, end_lease, new_token
-from .measure import finish_measure
 from .partial_blobs import Partial
 from .quota import Quota
 

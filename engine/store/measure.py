@@ -13,18 +13,28 @@ from imq.grammar.record import TYPE_CHECKING
 from .atomic_files import store_errors
 from .blob_pipeline import CHUNK_SIZE
 from .corruption import mark_corrupt, unmark_corrupt
-from .index import LayerMeasure
-from .layout import diff_id_mismatch, unknown_layer_type
+from .layer_measure import finish_measure
+from .layout import unknown_layer_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from typing import BinaryIO, Protocol
 
     from imq.engine.oci.digest import Digest
 
-    from .store import Store
+    from .layer_measure import LayerMeasure
+    from .layout import Layout
+
+    class BlobSource(Protocol):
+        """A store to read blobs from."""
+
+        layout: Layout
+
+        def open_blob(self, digest: Digest, /) -> BinaryIO:
+            """Open a stored blob for reading; raises `StoreError` when it is missing."""
 
 
-def measure_layer(store: Store, digest: Digest, diff_id: Digest, size: int, media_type: str) -> LayerMeasure:
+def measure_layer(store: BlobSource, digest: Digest, diff_id: Digest, size: int, media_type: str) -> LayerMeasure:
     """Read, hash and unpack one stored layer; raises `DigestMismatch` or `Malformed` naming what is wrong with it."""
     if not media_types.is_layer(media_type):
         raise unknown_layer_type(Descriptor(media_type, digest, size))
@@ -46,7 +56,7 @@ def measure_layer(store: Store, digest: Digest, diff_id: Digest, size: int, medi
 
 
 def hash_blob(
-    store: Store, digest: Digest, size: int | None, on_chunk: Callable[[memoryview], None] = lambda _: None
+    store: BlobSource, digest: Digest, size: int | None, on_chunk: Callable[[memoryview], None] = lambda _: None
 ) -> None:
     """Read a stored blob, handing its pieces on; raises `StoreError` when it is missing, `DigestMismatch` when damaged.
 
@@ -70,7 +80,7 @@ def hash_blob(
         )
 
 
-def find_corruption(store: Store, blobs: Iterable[Digest], problem: ImqError) -> ImqError:
+def find_corruption(store: BlobSource, blobs: Iterable[Digest], problem: ImqError) -> ImqError:
     """Return what is wrong with the first of these blobs that is damaged, else `problem`, which made one look."""
     for digest in blobs:
         try:
@@ -80,16 +90,8 @@ def find_corruption(store: Store, blobs: Iterable[Digest], problem: ImqError) ->
     return problem
 
 
-def finish_measure(meter: LayerMeter, digest: Digest, diff_id: Digest | None, consequence: str) -> LayerMeasure:
-    """Return what unpacking a whole layer told; raises `DigestMismatch` when that is not what its config says."""
-    measured = meter.finish()
-    if measured.diff_id != diff_id:
-        raise diff_id_mismatch(digest, measured.diff_id, diff_id, consequence)
-    return LayerMeasure(digest, measured.diff_id, measured.size, measured.tar_size, measured.entries)
-
-
 def measure_layers(
-    store: Store,
+    store: BlobSource,
     pending: Sequence[tuple[Digest, Digest | None, int, str]],
     jobs: int,
     on_measure: Callable[[LayerMeasure], None],

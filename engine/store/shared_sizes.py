@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from sqlite3 import Connection
 
-    from .index import LayerMeasure
+    from .layer_measure import LayerMeasure
 
 _LAYERS_OF_IMAGES = """
 SELECT descriptor.digest AS digest, count(DISTINCT stack.image) AS images

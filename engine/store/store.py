@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from imq.engine.oci.platform import Platform
     from imq.grammar.errors import ImqError
 
-    from .index import LayerMeasure
     from .ingest import Ingest
+    from .layer_measure import LayerMeasure
     from .transaction import Transaction
 
 

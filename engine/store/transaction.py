@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from imq.engine.oci.manifest import Descriptor
     from imq.engine.oci.reference import Name
 
-    from .index import LayerMeasure, StoreIndex
+    from .index import StoreIndex
+    from .layer_measure import LayerMeasure
     from .layout import Layout
     from .unreadable_images import UnreadableDocument
 

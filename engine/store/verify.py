@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from imq.engine.registry.mirrors import Fetcher
     from imq.engine.registry.transfer.worker_pool import Job, Work
 
-    from .index import LayerMeasure
     from .ingest import Ingest
+    from .layer_measure import LayerMeasure
     from .layout import IndexEntry
     from .store import Store
     from .unreadable_images import UnreadableDocument
