@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from imq.engine.atomic_writer import kind_of_output
 from imq.engine.sources.action_options import get_option
@@ -14,7 +15,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from .operands import TARGET_COLUMNS, query_of_names, resolve_targets, target_of_row, target_query
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from imq.engine.render.template.template import Piece
     from imq.engine.sources.action import PlanContext
@@ -39,9 +40,13 @@ class Output(Record):
 def outputs(act: ast.Act, text: str, context: PlanContext) -> list[Output]:
     """Return what goes to which path: all to one, or, when the text is a template, each row to its own.
 
-    Raises `StatementError` when a value of a row would lead to another folder than the template says, or when two
-    paths are of one file.
+    Raises `StatementError` when a value of a row would lead to another folder than the template says, when two paths
+    are of one file or one lies below another, and when a path lies in the store.
     """
+    if not text:
+        raise StatementError(
+            f"the path of {act.verb} is empty", code="path", span=_span(act), hints=("name a file or a folder",)
+        )
     by_path: dict[str, list[Target]] = {}
     if is_template(text):
         query = target_query(act, context) if act.query is not None else query_of_names(act, context)
@@ -56,7 +61,45 @@ def outputs(act: ast.Act, text: str, context: PlanContext) -> list[Output]:
         other = places.setdefault(os.path.realpath(output.path), output.path)
         if other != output.path:
             raise StatementError(f"{other} and {output.path} are one file", code="operand", span=_span(act))
+        if is_within(output.path, context.store.root):
+            raise StatementError(
+                f"{output.path} lies in the image store {context.store.root}, whose files only imq itself writes",
+                code="operand",
+                span=_span(act),
+                hints=("give a path outside the store",),
+            )
+    for path, output_path in places.items():
+        outer = next((place for place in _folders_above(path) if place in places), None)
+        if outer is not None:
+            raise StatementError(
+                f"{output_path} lies below {places[outer]}, and one would overwrite the other",
+                code="operand",
+                span=_span(act),
+            )
     return found
+
+
+def _folders_above(path: str) -> Iterator[str]:
+    while (above := os.path.dirname(path)) != path:
+        yield above
+        path = above
+
+
+def is_within(path: str, folder: str) -> bool:
+    """Whether a path is a folder or lies below it, through links and mounts too; what is missing lies nowhere."""
+    try:
+        top = os.stat(folder)
+    except OSError:
+        return False
+    path = os.path.realpath(path)
+    while True:
+        with suppress(OSError):
+            if os.path.samestat(os.stat(path), top):
+                return True
+        above = os.path.dirname(path)
+        if above == path:
+            return False
+        path = above
 
 
 def _check_folder(text: str, act: ast.Act, context: PlanContext) -> None:

@@ -12,6 +12,8 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from imq.engine.actions.output_paths import is_within
+from imq.grammar.errors import ImqError
 from store.support.stores import Held, imq
 from support.images import Image, Layout, layer
 
@@ -302,3 +304,42 @@ def test_the_dots_of_the_template_itself_are_the_users(tmp_path: pathlib.Path) -
         said = f"{tmp_path}/out/../{LABEL}.tar".replace('"', '\\"')
         held.do(f'save images where name = "one:1" to "{said}"')
     assert (tmp_path / "stable.tar").exists()
+
+
+@pytest.mark.parametrize("statement", ['save team/app:a to "{}" force', 'export team/app:a to "{}" force'])
+@pytest.mark.parametrize("target", ["", "index.json", "blobs", "blobs/sha256", "index.db", "new", "ingest/new.tar"])
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_nothing_is_written_into_the_store(
+    held: Held, root: pathlib.Path, statement: str, target: str, *, is_linked: bool
+) -> None:
+    held.rows("images")
+    before = {path: path.read_bytes() for path in (root / "index.json", *(root / "blobs" / "sha256").iterdir())}
+    path = root / target
+    if is_linked:
+        path = out(root) / "link"
+        path.symlink_to(root / target)
+    assert held.problem(statement.format(path)) in {"operand", "path"}
+    assert {path: path.read_bytes() for path in before} == before
+    held.do("verify all")
+
+
+def test_what_lies_below_a_folder(root: pathlib.Path) -> None:
+    assert is_within(str(root / "blobs" / "x" / "y"), str(root))
+    assert not is_within(str(root.parent / "storey" / "x"), str(root))
+    assert not is_within(str(root.parent), str(root))
+    assert not is_within(str(root), str(root / "missing"))
+
+
+@pytest.mark.parametrize("verb", ["save", "export"])
+def test_an_empty_path_is_refused(held: Held, verb: str) -> None:
+    with pytest.raises(ImqError, match=f"the path of {verb} is empty"):
+        held.rows(f'{verb} team/app:a to ""')
+
+
+def test_outputs_of_one_statement_do_not_lie_below_each_other(held: Held, root: pathlib.Path) -> None:
+    template = "{{if eq .Tag `a`}}tree{{else}}tree/etc{{end}}"
+    with pytest.raises(ImqError, match=r"tree/etc lies below .*tree, and one would overwrite the other"):
+        held.rows(f'export images where repository like "team/*" to "{out(root)}/{template}"')
+    assert listed(out(root)) == []
+    held.do(f'export images where repository like "team/*" to "{out(root)}/tree-{{{{.Tag}}}}"')
+    assert listed(out(root)) == ["tree-a/etc/os-release", "tree-a/file", "tree-b/etc/os-release", "tree-b/file"]
