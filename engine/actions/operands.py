@@ -29,7 +29,8 @@ TARGET_COLUMNS = ("_root", "id", "name")
 class Target(Record):
     """One name of one image; `name` is None for an image without one, and for an image that was given by its id.
 
-    `every` says that all platforms of its index are meant, and not the image of one.
+    `every` says that all platforms of its index are meant, and not the image of one. `digest` is the one by which a
+    reference named the image: `name` may be a tag of the same repository then, which the reference does not mean.
     """
 
     name: str | None
@@ -37,6 +38,7 @@ class Target(Record):
     id: Digest
     by_id: bool = False
     every: bool = False
+    digest: Digest | None = None
 
 
 def get_platform(act: ast.Act, context: PlanContext) -> Platform | None:
@@ -90,10 +92,16 @@ def _find_target(text: str, context: PlanContext) -> Target:
         if entry is None:
             raise
         root = entry.descriptor.digest
-        return Target(str(entry.name) if entry.name else None, root, root, entry.name is None, every=True)
+        name = str(entry.name) if entry.name else None
+        return Target(name, root, root, entry.name is None, every=True, digest=_digest_of(text, name))
     digits = hex_prefix(text)
     every = image.name is not None or bool(digits and image.root.hex.startswith(digits))
-    return Target(image.name, image.root, image.id, image.name is None, every)
+    return Target(image.name, image.root, image.id, image.name is None, every, _digest_of(text, image.name))
+
+
+def _digest_of(text: str, name: str | None) -> Digest | None:
+    """Return the digest of a reference that named an image, None for one without a digest and for an id."""
+    return Reference.parse(text).digest if name is not None and name != text and "@" in text else None
 
 
 def resolve_each_target(

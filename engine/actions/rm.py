@@ -14,7 +14,7 @@ from imq.grammar.errors import Conflict, ImqError, NotFound, StatementError, lis
 from imq.grammar.record import TYPE_CHECKING
 
 from .operands import Target, find_planner, get_platforms, resolve_each_target
-from .untag import Untag, has_changed
+from .untag import Untag, format_reference, has_changed, plan_digest_untag
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _plan_rm(act: ast.Act, context: PlanContext) -> list[Action]:
     wanted, failures = resolve_each_target(act, context)
     if get_option(act, "platform") is not None:
         return plan_platform_removals(act, wanted, context) + failures
-    return plan_removals(wanted, context, force=get_option(act, "force") is not None) + failures
+    return plan_removals(wanted, context, force=get_option(act, "force") is not None, failures=failures)
 
 
 def plan_platform_removals(act: ast.Act, wanted: list[Target], context: PlanContext) -> list[Action]:
@@ -177,18 +177,31 @@ def _nothing_left(name: str) -> Conflict:
     return Conflict(f"{name} would have no image left", hints=(f"to take all of it away: rm {name}",))
 
 
-def plan_removals(wanted: list[Target], context: PlanContext, *, force: bool) -> list[Action]:
-    """Return one action for each image that goes, and for each name that goes from an image that stays."""
+def plan_removals(
+    wanted: list[Target], context: PlanContext, *, force: bool, failures: Sequence[Action] = ()
+) -> list[Action]:
+    """Return one action for each image that goes, and for each name that goes from an image that stays.
+
+    `failures` are those of other references of the statement. An error of the only reference is raised.
+    """
     names = _all_names(context, {target.root for target in wanted})
     kept = _kept_platforms(wanted, context)
     going: dict[Digest, set[str]] = {}
-    failures: list[Action] = []
+    failures = list(failures)
+    is_single = len(wanted) + len(failures) == 1
+    digest_untags: list[Untag] = []
     staying: dict[Digest, list[str]] = {}
     for target in wanted:
         have = names[target.root]
         others = kept.get(target.root)
-        conflict = None
-        if others and target.by_id:
+        conflict: ImqError | None = None
+        if target.digest is not None and not others:
+            try:
+                digest_untags.append(plan_digest_untag(target, context))
+                continue
+            except NotFound as problem:
+                conflict = problem
+        elif others and target.by_id:
             conflict = Conflict(
                 f"unable to remove {target.id.short}: {', '.join(have) or target.root.short} has {listed(others)} too",
                 hints=(
@@ -205,9 +218,9 @@ def plan_removals(wanted: list[Target], context: PlanContext, *, force: bool) ->
                 hints=("name the one to take away, or add force to remove the image with all its names",),
             )
         if conflict is not None:
-            if len(wanted) == 1:
+            if is_single:
                 raise conflict
-            failures.append(Failed("rm", target.id.short, conflict))
+            failures.append(Failed("rm", format_reference(target), conflict))
             continue
         taken = going.setdefault(target.root, set())
         if target.name is None:
@@ -224,6 +237,7 @@ def plan_removals(wanted: list[Target], context: PlanContext, *, force: bool) ->
             actions.append(Remove(tuple(names[root]), root, ids[root], frees[root]))
         else:
             actions += [Untag(name, root, ids[root]) for name in names[root] if name in taken]
+    actions += [untag for untag in digest_untags if untag.root not in frees]
     for root, platforms in staying.items():
         why = f"it has {listed(platforms)} too; one platform goes by: rm {_shown(names[root], root)} platform OS/ARCH"
         actions.append(Skip(", ".join(names[root]) or root.short, ids[root], why))

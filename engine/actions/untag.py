@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from imq.engine.oci.digest import Digest
-from imq.engine.sources.action import Outcome, StoreAction
+from imq.engine.oci.reference import read_name
+from imq.engine.sources.action import Failed, Outcome, StoreAction
 from imq.grammar.errors import NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from imq.engine.sources.action import Action, PlanContext
     from imq.engine.store.transaction import Transaction
     from imq.grammar import ast
+
+    from .operands import Target
 
 
 class Untag(StoreAction):
@@ -30,6 +33,8 @@ class Untag(StoreAction):
     def apply(self, transaction: Transaction, _now: int) -> Outcome:
         """Remove the name, unless it is that of another image now."""
         entry = transaction.find_entry(self.name)
+        if entry is None and transaction.forget_digest(self.name, self.root):
+            return self.describe()
         if entry is None or entry.descriptor.digest != self.root:
             raise has_changed(self.name)
         transaction.untag(entry)
@@ -57,8 +62,48 @@ def _plan_untag(act: ast.Act, context: PlanContext) -> list[Action]:
                 span=act.span,
                 hints=("name the tag: untag app:1", f"or take all: untag images where id = {target.id.short}"),
             )
-    untags = {target.name: Untag(target.name, target.root, target.id) for target in wanted if target.name is not None}
+    untags: dict[str, Untag] = {}
+    for target in wanted:
+        if target.digest is not None:
+            try:
+                untag = plan_digest_untag(target, context)
+            except NotFound as problem:
+                if len(wanted) + len(failures) == 1:
+                    raise
+                failures.append(Failed("untag", format_reference(target), problem))
+            else:
+                untags.setdefault(untag.name, untag)
+        elif target.name is not None:
+            untags[target.name] = Untag(target.name, target.root, target.id)
     return [*untags.values(), *failures]
+
+
+def format_reference(target: Target) -> str:
+    """Return what a reference of a statement named."""
+    if target.digest is not None and target.name is not None:
+        return f"{read_name(target.name).familiar_name}@{target.digest}"
+    return target.id.short if target.by_id else target.name or target.id.short
+
+
+def plan_digest_untag(target: Target, context: PlanContext) -> Untag:
+    """Return the action that removes the digest of a reference; the tags of the image stay, as in docker.
+
+    Raises `NotFound` when the repository is not known to have the image by this digest.
+    """
+    name = format_reference(target)
+    repository = read_name(name).canonical_name
+    entries = [entry for entry in context.store.layout.read() if entry.descriptor.digest == target.root]
+    same = [entry for entry in entries if entry.name is not None and entry.name.canonical_name == repository]
+    if any(target.digest in (entry.digest, *entry.other_digests) for entry in same):
+        return Untag(name, target.root, target.id)
+    raise NotFound(
+        f"No such image: {name}",
+        code="no-such-image",
+        hints=(
+            f"the image has no such name, but: {', '.join(sorted(str(entry.name) for entry in same))}",
+            f"to remove the image with all its names: rm {target.id.short} force",
+        ),
+    )
 
 
 VERB = Verb(

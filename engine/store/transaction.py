@@ -12,7 +12,7 @@ import re
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Index, Manifest
-from imq.engine.oci.reference import Reference
+from imq.engine.oci.reference import Reference, read_name
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -272,6 +272,28 @@ class Transaction:
             self._add(entry.replace(name=None, digest=None))
         self._edited = True
 
+    def forget_digest(self, name: str, root: Digest) -> bool:
+        """Take a name with a digest from an image whose tags in the same repository are known by that digest.
+
+        The tags stay. Returns whether any was known by it.
+        """
+        by_digest = read_name(name)
+        if by_digest.digest is None:
+            return False
+        known = [
+            entry
+            for entry in self.entries_of(root)
+            if entry.name is not None
+            and _is_same_repository(entry.name, by_digest)
+            and by_digest.digest in (entry.digest, *entry.other_digests)
+        ]
+        for entry in known:
+            left = [digest for digest in _digests_of(entry) if digest != by_digest.digest]
+            self._drop(entry)
+            self._add(entry.replace(digest=left[0] if left else None, other_digests=tuple(left[1:])))
+            self._edited = True
+        return bool(known)
+
     def remove(self, entry: IndexEntry) -> None:
         """Take an entry away, and with the last entry of an image the image."""
         self._drop(entry)
@@ -443,6 +465,11 @@ def _add_digests(entry: IndexEntry, digests: Iterable[Digest | None]) -> IndexEn
     known = {entry.digest, entry.descriptor.digest, *entry.other_digests}
     new = (digest for digest in digests if digest is not None and digest not in known)
     return entry.replace(other_digests=(*entry.other_digests, *dict.fromkeys(new)))
+
+
+def _digests_of(entry: IndexEntry) -> list[Digest]:
+    """Return the digests by which the registry of a name knows its image."""
+    return [digest for digest in (entry.digest, *entry.other_digests) if digest is not None]
 
 
 def _is_same_repository(one: Name, other: Name) -> bool:

@@ -206,6 +206,66 @@ def test_the_last_tag_of_a_repository_takes_its_digest_names_along(store: Held, 
     assert store.names(f"where id = {image.id}") == ["other:1"]
 
 
+KNOWN = "sha256:" + "ab" * 32
+FURTHER = "sha256:" + "cd" * 32
+
+
+def write_pulled(root: Path, name: str = "quay.io/team/app:2") -> Image:
+    """Write an image whose registry knows it by the digest `KNOWN`, and by `FURTHER`."""
+    layout = Layout(root)
+    image = layout.add(single(1), name)
+    layout.entries[0]["annotations"] |= {"dev.imq.registry-digest": KNOWN, "dev.imq.other-digests": FURTHER}
+    layout.close()
+    return image
+
+
+@pytest.mark.parametrize("verb", ["rm", "untag"])
+@pytest.mark.parametrize("selector", [f"@{KNOWN}", f":2@{KNOWN}", f":99@{KNOWN}"])
+def test_a_digest_reference_takes_the_digest_and_no_tag(store: Held, root: Path, verb: str, selector: str) -> None:
+    image = write_pulled(root)
+    store.do("tag quay.io/team/app:2 as quay.io/team/app:keep")
+    store.do("tag quay.io/team/app:2 as other:1")
+    (plan,) = store.outcomes(f"{verb} quay.io/team/app{selector}", dry_run=True)
+    assert (plan["action"], plan["target"]) == ("untag", f"quay.io/team/app@{KNOWN}")
+    (outcome,) = store.do(f"{verb} quay.io/team/app{selector}")
+    assert outcome["target"] == f"quay.io/team/app@{KNOWN}"
+    assert store.names() == ["other:1", "quay.io/team/app:2", "quay.io/team/app:keep"]
+    assert store.rows("images where name = quay.io/team/app:2 select digest") == [{"digest": FURTHER}]
+    assert store.problem(f"{verb} quay.io/team/app{selector}") == "no-such-image"
+    assert set(image.blobs) <= set(blobs_in(root))
+
+
+def test_a_digest_reference_of_a_name_that_is_known_by_none_is_no_name(store: Held, root: Path) -> None:
+    image = Layout(root).add(single(1), "app:1")
+    for text in (f"rm app@{image.digest}", f"rm app:1@{image.digest}", f"untag app@{image.digest}"):
+        assert store.problem(text) == "no-such-image"
+    outcomes = store.outcomes(f"rm app@{image.digest}, nosuch:1")
+    assert [row["error"] for row in outcomes] == ["no-such-image", "no-such-image"]
+    assert store.names() == ["app:1"]
+
+
+def test_a_tag_and_its_digest_reference_together_remove_the_image(store: Held, root: Path) -> None:
+    write_pulled(root)
+    (outcome,) = store.do(f"rm quay.io/team/app:2, quay.io/team/app@{KNOWN}")
+    assert outcome["action"] == "remove"
+    assert store.names() == []
+
+
+def test_a_name_by_digest_alone_goes_by_its_digest(store: Held, root: Path) -> None:
+    image = Layout(root).add(single(1), f"quay.io/team/app@{KNOWN}", "other:1")
+    store.do(f"rm quay.io/team/app:99@{KNOWN}")
+    assert store.names() == ["other:1"]
+    assert image.digest in blobs_in(root)
+
+
+def test_a_tag_of_an_image_known_by_digest_keeps_the_digest(store: Held, root: Path) -> None:
+    Layout(root).add(single(1), f"quay.io/team/app@{KNOWN}")
+    store.do(f"tag quay.io/team/app@{KNOWN} as quay.io/team/app:keep")
+    assert store.rows("images select name, digest") == [{"name": "quay.io/team/app:keep", "digest": KNOWN}]
+    store.do(f"rm quay.io/team/app@{KNOWN}")
+    assert store.rows("images select name, digest") == [{"name": "quay.io/team/app:keep", "digest": None}]
+
+
 def test_an_ambiguous_id_lists_what_it_could_be(store: Held, root: Path) -> None:
     layout = Layout(root)
     by_digit: dict[str, list[str]] = {}
