@@ -23,7 +23,7 @@ from .atomic_files import store_errors
 from .database import check_database_path, create_database, database_uri, has_database, remove_database
 from .index_entries import sync_entries
 from .index_rows import delete_images, delete_reach, delete_unreached_descriptors, insert_images, insert_reach
-from .index_schema import VERSION, create_tables, has_current_schema, is_intact
+from .index_schema import create_tables, has_current_schema, has_schema, is_intact, is_made_in
 from .layout import DATABASE, HELD_MANIFESTS, is_held
 from .shared_sizes import add_layer_counts, set_measures, subtract_layer_counts, update_sizes
 from .unreadable_images import UnreadableDocument, is_opaque
@@ -112,7 +112,7 @@ class StoreIndex:
                 return False
             with closing(_connect(database_uri(self._layout, DATABASE))) as connection:
                 check_database_path(connection, self._layout, DATABASE)
-                return is_intact(connection)
+                return is_intact(connection) and is_made_in(connection, self._layout.origin())
         except _CORRUPTION_ERRORS:
             return False
 
@@ -124,7 +124,7 @@ class StoreIndex:
                 try:
                     with closing(_connect(database_uri(self._layout, DATABASE, options))) as source:
                         check_database_path(source, self._layout, DATABASE)
-                        if has_current_schema(source):
+                        if has_current_schema(source) and is_made_in(source, self._layout.origin()):
                             source.backup(connection)
                         break
                 except _CORRUPTION_ERRORS:
@@ -142,17 +142,18 @@ class StoreIndex:
         return self._prepare(connection)
 
     def _prepare(self, connection: sqlite3.Connection) -> sqlite3.Connection:
-        """Make the tables, if there are none of this version; close the connection when that fails."""
+        """Make the tables in an empty database; raise and close the connection for one with other tables.
+
+        An index may only be believed that was made in this folder: one that came with a copy may say anything.
+        """
         try:
-            if self._version(connection) != VERSION:
+            if not has_schema(connection):
                 connection.execute("PRAGMA journal_mode = WAL")
                 with _SqlTransaction(connection):
-                    if self._version(connection) != VERSION:
-                        create_tables(connection)
-            elif not has_current_schema(connection):
-                with _SqlTransaction(connection):
-                    if not has_current_schema(connection):
-                        create_tables(connection)
+                    if not has_schema(connection):  # another process may have been faster
+                        create_tables(connection, self._layout.origin() if self._layout.exists else "")
+            elif not has_current_schema(connection) or not is_made_in(connection, self._layout.origin()):
+                raise sqlite3.DatabaseError("the index was made in another folder, or by another version")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(f"PRAGMA mmap_size = {_MMAP_SIZE}")
         except BaseException:
@@ -168,11 +169,6 @@ class StoreIndex:
     def close(self) -> None:
         """Close the connection."""
         self.connection.close()
-
-    @staticmethod
-    def _version(connection: sqlite3.Connection) -> int:
-        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-        return version
 
     # Keeping up with the layout
 

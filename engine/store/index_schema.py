@@ -258,13 +258,13 @@ VERSION = crc32(f"{_REVISION}{SCHEMA}{STATISTICS}".encode()) & 0x7FFFFFFF
 """A checksum of the schema: an index that was made by another schema is rebuilt."""
 
 
-def create_tables(connection: Connection) -> None:
-    """Make the tables, whatever was there; within a transaction."""
-    for kind, name in connection.execute(
-        "SELECT type, name FROM sqlite_master WHERE type IN ('view', 'table') ORDER BY type DESC"
-    ).fetchall():
-        if not name.startswith("sqlite_"):
-            connection.execute(f'DROP {kind} "{name}"')
+def has_schema(connection: Connection) -> bool:
+    """Whether a database has any table or view."""
+    return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
+
+
+def create_tables(connection: Connection, origin: str = "") -> None:
+    """Make the tables in an empty database; within a transaction. `origin`: see `Layout.origin`."""
     for statement in SCHEMA.split(";\n"):
         connection.execute(statement)
     connection.execute("ANALYZE sqlite_schema")  # looks at nothing: it makes the table of statistics
@@ -275,20 +275,43 @@ def create_tables(connection: Connection) -> None:
     )
     connection.execute("ANALYZE sqlite_schema")  # and now it reads it
     connection.execute(f"PRAGMA user_version = {VERSION}")
-    (cookie,) = connection.execute("PRAGMA schema_version").fetchone()
-    connection.execute("INSERT INTO meta VALUES ('schema', ?)", (cookie,))
+    connection.execute("INSERT INTO meta VALUES ('origin', ?)", (origin,))
 
 
 def has_current_schema(connection: Connection) -> bool:
-    """Whether the tables were made by this version and not changed since; raises `sqlite3.Error` for broken files.
+    """Whether the schema is exactly that of this version; raises `sqlite3.Error` for broken files.
 
-    SQLite counts the changes of a schema: `make_tables` remembers the count.
+    The schema is compared before any table is read: a file of another origin may have a view of the same name, which
+    never ends.
     """
     if connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:
         return False
-    (cookie,) = connection.execute("PRAGMA schema_version").fetchone()
-    known = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
-    return known is not None and bool(known[0] == str(cookie))
+    expected = _schema_objects()
+    for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master"):
+        if name.startswith("sqlite_"):  # SQLite's own: such names are refused in CREATE
+            if (kind == "index" and sql is None) or (kind == "table" and sql.startswith("CREATE TABLE sqlite_stat")):
+                continue
+            return False
+        if expected.pop((kind, name), None) != sql:
+            return False
+    return not expected
+
+
+def _schema_objects() -> dict[tuple[str, str], str]:
+    """Return the statement of each table, index, view and trigger as SQLite keeps it, by type and name."""
+    objects: dict[tuple[str, str], str] = {}
+    for statement in SCHEMA.split(";\n"):
+        sql = statement[statement.find("CREATE ") :].rstrip() if "CREATE " in statement else ""
+        if sql:
+            _, kind, name, *_ = sql.split(maxsplit=3)
+            objects[kind.lower(), name] = sql
+    return objects
+
+
+def is_made_in(connection: Connection, origin: str) -> bool:
+    """Whether an index with our tables was made in the folder of this origin, and not brought there by a copy."""
+    known = connection.execute("SELECT value FROM meta WHERE key = 'origin'").fetchone()
+    return origin != "" and known is not None and bool(known[0] == origin)
 
 
 def is_intact(connection: Connection) -> bool:

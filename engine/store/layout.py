@@ -252,6 +252,17 @@ class Layout:
             return ""
         return f"{about.st_ino}:{about.st_size}:{about.st_mtime_ns}" if about is not None else ""
 
+    def origin(self) -> str:
+        """Return what tells this folder from every copy of it: the inode of its lock, and when that was made.
+
+        Whoever makes an archive of a store can choose neither. Empty without a lock.
+        """
+        try:
+            about = self.directory.file_status(LOCK)
+        except FileNotFoundError:
+            return ""
+        return f"{about.st_ino}:{about.st_ctime_ns}" if about is not None else ""
+
     def has_index(self) -> bool:
         """Whether there is an index.json."""
         return self.read_signature() != ""

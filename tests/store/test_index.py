@@ -377,6 +377,81 @@ def test_an_index_that_lacks_what_an_image_needs_makes_no_removal_take_it(
     store.do("verify all")
 
 
+# An index that came with the store
+
+
+ENDLESS = (
+    "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers)"
+    " SELECT 'signature' AS key, max(n) AS value FROM numbers"
+)
+CRAFTED = {
+    "a view in place of a table": f"DROP TABLE meta; CREATE VIEW meta AS {ENDLESS}",
+    "a view in place of our view": f"DROP VIEW images; CREATE VIEW images AS {ENDLESS}",
+    "a trigger": "CREATE TRIGGER more AFTER INSERT ON entry BEGIN UPDATE entry SET root = 'x'; END",
+    "a table more": "CREATE TABLE more (x)",
+    "another version": f"DROP TABLE meta; CREATE VIEW meta AS {ENDLESS}; PRAGMA user_version = 1",
+}
+
+
+@pytest.mark.parametrize("crafted", CRAFTED)
+@pytest.mark.usefixtures("made")
+def test_an_index_with_another_schema_is_made_again(store: Held, root: Path, crafted: str) -> None:
+    before = store.answers()
+    store.close()
+    with sqlite3.connect(root / "index.db") as other:
+        other.executescript(CRAFTED[crafted])
+    other.close()
+    assert json.loads(imq(root, "images", "count", "as", "json", timeout=60).stdout)
+    assert store.answers() == before
+    with sqlite3.connect(root / "index.db") as other:
+        (count,) = other.execute("SELECT count(*) FROM sqlite_master WHERE name = 'more'").fetchone()
+        assert count == 0
+    other.close()
+
+
+@pytest.mark.parametrize("is_writable", [True, False])
+def test_an_index_that_came_with_a_copy_is_not_believed(
+    store: Held, root: Path, made: dict[str, Image], tmp_path: Path, unprivileged: dict[str, Any], *, is_writable: bool
+) -> None:
+    store.rows("images")
+    store.close()
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy)
+    with sqlite3.connect(copy / "index.db") as other:
+        columns = "image, id, manifest, root, created, chain"
+        other.execute(
+            f"UPDATE entry SET ({columns}) = (SELECT {columns} FROM entry WHERE name = 'plain:1')"
+            " WHERE name = 'redis:7'"
+        )
+        about = (copy / "index.json").stat()
+        signature = f"{about.st_ino}:{about.st_size}:{about.st_mtime_ns}"
+        other.execute("UPDATE meta SET value = ? WHERE key = 'signature'", (signature,))
+    other.close()
+    options = {}
+    if not is_writable:
+        options = unprivileged
+        for folder, _, _ in os.walk(copy):
+            os.chmod(folder, 0o555)
+    shown = json.loads(imq(copy, "inspect", "redis:7", **options).stdout)
+    assert shown[0]["Id"] == made["redis:7"].id
+    for folder, _, _ in os.walk(copy):
+        os.chmod(folder, 0o755)
+    with Held(copy) as held:
+        assert held.rows("images where name = redis:7 select id") == [{"id": made["redis:7"].id}]
+
+
+def test_an_index_outlives_the_process_and_a_move(store: Held, root: Path, made: dict[str, Image]) -> None:
+    store.do("verify all")
+    assert made
+    inode = (root / "index.db").stat().st_ino
+    store.close()
+    moved = root.with_name("moved")
+    root.rename(moved)
+    imq(moved, "images")
+    assert (moved / "index.db").stat().st_ino == inode
+    moved.rename(root)
+
+
 # Readers beside a removal
 
 
