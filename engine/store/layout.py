@@ -151,8 +151,11 @@ class Layout:
 
     @property
     def ingest_directory(self) -> Directory:
-        """The directory for what is on its way in, held open. Raises `FileNotFoundError`."""
-        return self._open_directory(INGEST)
+        """The directory for what is on its way in, held open; the root where a full disk has no room for another."""
+        try:
+            return self._open_directory(INGEST)
+        except FileNotFoundError:
+            return self.root_directory
 
     def open_blob_directory(self, algorithm: str) -> Directory:
         """Return the directory of the blobs of one digest algorithm, held open. Raises `FileNotFoundError`."""
@@ -224,7 +227,11 @@ class Layout:
         with store_errors(f"make the store {self.root}"):
             os.makedirs(self.root, exist_ok=True)
             self.make_directory(BLOBS, "sha256")
-            self.make_directory(INGEST)
+            try:
+                self.make_directory(INGEST)
+            except OSError as problem:  # removing images must work on a full disk
+                if not is_disk_full(problem):
+                    raise
             if not self.exists or not self.has_index():
                 with self.lock():
                     if not self.has_index() and not self._has_blobs():
@@ -258,7 +265,7 @@ class Layout:
         Whoever makes an archive of a store can choose neither. Empty without a lock.
         """
         try:
-            about = self.directory.file_status(LOCK)
+            about = self.root_directory.file_status(LOCK)
         except FileNotFoundError:
             return ""
         return f"{about.st_ino}:{about.st_ctime_ns}" if about is not None else ""
@@ -321,8 +328,11 @@ class Layout:
                 self.ensure_reserve()
 
     def ensure_reserve(self) -> None:
-        """Make or enlarge the reserve of the store, if the disk has room for it. Under the store's lock."""
-        with suppress(OSError):
+        """Make or enlarge the reserve of the store, if the disk has room for it. Under the store's lock.
+
+        A change of the store is done already when this runs, so no error here may say that it failed.
+        """
+        with suppress(OSError, StoreError):  # StoreError: something else than a file has the name
             about = self.root_directory.file_status(INDEX)
             disk_reserve.ensure_reserve(self.make_directory(INGEST), about.st_size if about is not None else 0)
 

@@ -13,7 +13,7 @@ from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Index, Manifest
 from imq.engine.oci.reference import Reference, read_name
-from imq.grammar.errors import ImqError
+from imq.grammar.errors import ImqError, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import partial_blobs
@@ -131,7 +131,12 @@ class Transaction:
                 ):  # should this process die before they are gone, the next one knows
                     mark_sweep(self._layout)
             entries = list(self._entries.values())
-            self._layout.write_entries(entries, may_take_reserve=not self._adds_entries)
+            try:
+                self._layout.write_entries(entries, may_take_reserve=not self._adds_entries)
+            except StoreError as problem:
+                if problem.code != "no-space" or self._adds_entries or not self._free_room(candidates - protected):
+                    raise
+                self._layout.write_entries(entries, may_take_reserve=True)
             self._index.refresh(entries, self._measures)
         elif self._measures:
             self._index.add_measures(self._measures)
@@ -446,6 +451,19 @@ class Transaction:
         except ImqError:
             return True
         return b"\\" in text or b'"manifests"' in text or not hexes.isdisjoint(_HEX_DIGITS.findall(text))
+
+    def _free_room(self, candidates: AbstractSet[Digest]) -> bool:
+        """Remove blobs of images that go, before index.json says so; return whether any was removed.
+
+        A full disk without a reserve has no room for a new index.json. Should this process die now, the images that
+        were to go cannot be read, and no other image lacks anything.
+        """
+        needed, incomplete = self._read_needed_blobs(candidates)
+        if incomplete or self._index.find_incomplete_roots():
+            return False
+        with store_errors("remove blobs"):
+            sizes = remove_blobs(self._layout, sorted(candidates - needed))
+        return any(size is not None for size in sizes)
 
     def _collect(self, unreached: set[Digest], protected: frozenset[Digest]) -> Collected:
         """Remove blobs that no entry reaches, but for those that a living ingest protects."""

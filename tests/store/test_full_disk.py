@@ -145,6 +145,42 @@ def test_a_reserve_with_another_name_is_not_written(tmp_path: Path) -> None:
         assert theirs.read_bytes() == content
 
 
+@pytest.mark.parametrize("statement", [["rm", "own:1"], ["rm", "images where name = own:1"], ["prune"]])
+@pytest.mark.parametrize("has_ingest", [True, False])
+def test_a_store_of_another_tool_without_a_reserve_can_be_emptied(
+    tmp_path: Path, statement: list[str], *, has_ingest: bool
+) -> None:
+    with small_disk(tmp_path / "small", "size=4m,nr_inodes=400"):
+        root = tmp_path / "small" / "store"
+        layout = Layout(root)
+        other = layout.add(Image([layer({"other": os.urandom(20_000)}), *OWN.layers[:1]]), "other:1")
+        layout.add(OWN, *([] if statement == ["prune"] else ["own:1"]))
+        own = layout.add(Image([layer({"more": os.urandom(50_000)})]), *([] if statement == ["prune"] else ["more:1"]))
+        if has_ingest:
+            (root / "ingest").mkdir()
+        fill(tmp_path / "small" / "filler")
+        imq(root, *statement)
+        gone = own if statement == ["prune"] else OWN
+        assert gone.digest not in blobs_in(root)
+        assert set(other.blobs) <= set(blobs_in(root))
+        assert "other:1" in named(root)
+        assert "own:1" not in named(root)
+        imq(root, "verify", "all")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("elsewhere", path), os.mkdir])
+def test_a_reserve_that_is_no_file_fails_no_removal(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    root = tmp_path / "store"
+    library(root)
+    imq(root, "images")
+    (root / "ingest" / "reserve").unlink()
+    make(root / "ingest" / "reserve")
+    imq(root, "rm", "plain:1")
+    assert "plain:1" not in named(root)
+    imq(root, "tag", "redis:7", "as", "other:1")
+    assert "other:1" in named(root)
+
+
 def test_on_ext4(tmp_path: Path) -> None:
     """A file system with blocks on a disk, where writing to what is there takes no new ones."""
     image, folder = tmp_path / "disk", tmp_path / "small"
