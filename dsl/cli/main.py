@@ -101,6 +101,9 @@ class Cli:
             case MemoryError():
                 hints = ("ask for less at once, or allow more memory: ulimit -v",)
                 return self.fail(ImqError("there is not enough memory for this", code="memory", hints=hints))
+            case RuntimeError() if "can't start new thread" in str(problem):
+                hints = ("allow more processes or memory: ulimit -u, ulimit -v",)
+                return self.fail(ImqError("the system allows no further thread", code="memory", hints=hints))
             case OSError():
                 place = f"{problem.filename}: " if isinstance(problem.filename, str) and problem.strerror else ""
                 return self.fail(ImqError(f"{place}{problem.strerror or problem}", code="system"))

@@ -120,8 +120,8 @@ class LayerDecompressor:
         ):  # a plain layer's pieces are the caller's, who will reuse them
             self._hash.update(piece)
         else:
-            self._hash_thread = _HashThread(self._hash)
-            self._hash_thread.update(piece)
+            self._hash_thread = _start_hash_thread(self._hash)
+            (self._hash_thread or self._hash).update(piece)
 
     def _check_limits(self) -> None:
         limits = self._limits
@@ -153,6 +153,14 @@ class LayerDecompressor:
 
     def __exit__(self, *_raised: object) -> None:
         self.close()
+
+
+def _start_hash_thread(hasher: hashlib._Hash) -> _HashThread | None:
+    """Start a thread that hashes; None when the system has no room for one more, and the caller hashes itself."""
+    try:
+        return _HashThread(hasher)
+    except RuntimeError:
+        return None
 
 
 class _HashThread:

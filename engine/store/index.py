@@ -20,6 +20,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from . import unreadable_images
 from .atomic_files import store_errors
+from .bounded_read import read_bounded
 from .database import check_database_path, create_database, database_uri, has_database, remove_database
 from .index_entries import sync_entries
 from .index_rows import delete_images, delete_reach, delete_unreached_descriptors, insert_images, insert_reach
@@ -501,7 +502,7 @@ class StoreIndex:
         with store_errors(f"read the blob {descriptor.digest}"):
             try:
                 with self._layout.open_blob(descriptor.digest) as source:
-                    content = source.read(limit + 1)
+                    content = read_bounded(source, limit)
             except FileNotFoundError:
                 raise StoreError(f"the blob {descriptor.digest} is not in the store", code="blob-missing") from None
         hasher = descriptor.digest.hasher()

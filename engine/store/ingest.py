@@ -27,6 +27,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from . import partial_blobs
 from .atomic_files import get_free_space, store_errors, sync_file_system, write_all
 from .blob_pipeline import is_small, write_blob
+from .bounded_read import read_bounded
 from .corruption import is_marked_corrupt, mark_corrupt, unmark_corrupt
 from .layer_measure import LayerMeasure, finish_measure
 from .layout import BLOBS, unknown_layer_type
@@ -172,7 +173,7 @@ class Ingest:
                 else self._layout.ingest_directory.open_reader(unsynced_name)
             )
             with opened as source:
-                content = source.read(self.largest_document + 1)
+                content = read_bounded(source, self.largest_document)
         check_size(len(content), self.largest_document, f"the document {digest}")
         hasher = digest.hasher()
         hasher.update(content)

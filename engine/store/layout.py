@@ -26,6 +26,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import disk_reserve
 from .atomic_files import is_disk_full, lock_file, replace_file, store_errors
+from .bounded_read import read_bounded
 from .directory import Directory
 
 if TYPE_CHECKING:
@@ -279,7 +280,7 @@ class Layout:
         with store_errors("read the store's index.json"):
             try:
                 with self.root_directory.open_reader(INDEX) as source:
-                    content = source.read(MAX_INDEX_SIZE + 1)
+                    content = read_bounded(source, MAX_INDEX_SIZE)
             except FileNotFoundError:
                 content = None
         path = os.path.join(self.root, INDEX)

@@ -15,6 +15,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from . import partial_blobs
 from .atomic_files import is_disk_full
+from .bounded_read import read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +77,7 @@ def end_dead_leases(layout: Layout) -> frozenset[Digest]:
                 fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 live_tokens.add(token)
-                protected.update(_parse_digests(lease.read(_MAX_LEASE_SIZE)))
+                protected.update(_parse_digests(read_bounded(lease, _MAX_LEASE_SIZE)))
             else:
                 end_lease(layout, name, sweep=True)
     for name in names:

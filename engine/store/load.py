@@ -29,6 +29,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from .archive_files import Archive, Folder, ignore_progress
 from .atomic_files import store_errors
+from .bounded_read import read_bounded
 from .image_builder import LoadedImage, import_unknown_layer, store_manifest
 from .index import MAX_INDEX_DEPTH
 from .layout import IndexEntry, get_foreign_annotations
@@ -99,7 +100,7 @@ def _read_listing(files: ImageFiles, name: str, path: str) -> bytes | None:
     if source is None:
         return None
     with source:
-        content = source.read(_MAX_LISTING_SIZE + 1)
+        content = read_bounded(source, _MAX_LISTING_SIZE)
     if len(content) > _MAX_LISTING_SIZE:
         raise Malformed(
             f"{path} lists its images in more than {_MAX_LISTING_SIZE >> 20} MiB",
@@ -250,7 +251,7 @@ def _open_blob(files: ImageFiles, digest: Digest) -> BinaryIO:
 
 def _read_document(files: ImageFiles, descriptor: Descriptor, max_size: int) -> bytes:
     with _open_blob(files, descriptor.digest) as source:
-        content = source.read(max_size + 1)
+        content = read_bounded(source, max_size)
     check_size(len(content), max_size, f"the archive's document {descriptor.digest}")
     hasher = descriptor.digest.hasher()
     hasher.update(content)
@@ -347,7 +348,7 @@ def _compute_config_digest(files: ImageFiles, image: _DockerImage, max_size: int
     if source is None:
         return None
     with source:
-        content = source.read(max_size + 1)
+        content = read_bounded(source, max_size)
     return Digest.of(content) if len(content) <= max_size else None
 
 
@@ -360,7 +361,7 @@ def _list_uncompressed_layers(files: ImageFiles, images: Sequence[_DockerImage],
             continue
         with source:
             try:
-                diff_ids = Config.read(source.read(max_size)).diff_ids
+                diff_ids = Config.read(read_bounded(source, max_size)).diff_ids
             except ImqError:
                 continue
         for name, diff_id in zip(image.layers, diff_ids, strict=False):
@@ -381,7 +382,7 @@ def _load_docker_image(
     if source is None:
         raise Malformed(f"the config {config_name} is missing from the archive", code="archive")
     with source:
-        content = source.read(ingest.largest_document + 1)
+        content = read_bounded(source, ingest.largest_document)
     check_size(len(content), ingest.largest_document, f"the config {config_name} of the archive")
     config = Config.read(content, config_name)
     if len(config.diff_ids) != len(layers):

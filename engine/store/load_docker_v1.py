@@ -18,6 +18,7 @@ from imq.engine.oci.reference import Reference
 from imq.grammar.errors import InvalidReference, Malformed
 from imq.grammar.record import TYPE_CHECKING
 
+from .bounded_read import read_bounded
 from .image_builder import LoadedImage, import_unknown_layer, store_manifest
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class _V1Archive:
                 raise Malformed(f"the image {id_} is missing from the archive", code="archive")
             largest = self._ingest.largest_document
             with source:
-                content = source.read(largest + 1)
+                content = read_bounded(source, largest)
             check_size(len(content), largest, f"the config of {id_}")
             self._configs[id_] = read_json(content, f"the config of {id_}")
         return self._configs[id_]

@@ -18,6 +18,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from . import partial_blobs
 from .atomic_files import get_free_space, write_all
+from .bounded_read import read_bounded
 from .leases import find_token, is_sweep_marked
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class Quota:
                 continue
             try:
                 with self._layout.ingest_directory.open_reader(name) as source:
-                    lines = source.read(_MAX_CLAIMS_SIZE).decode("ascii", "replace").splitlines(keepends=True)
+                    lines = read_bounded(source, _MAX_CLAIMS_SIZE).decode("ascii", "replace").splitlines(keepends=True)
             except FileNotFoundError:
                 continue
             for line in lines:

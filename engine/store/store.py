@@ -14,6 +14,7 @@ from imq.grammar.errors import InvalidReference, NotFound, StoreError, nearest
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .atomic_files import store_errors
+from .bounded_read import read_bounded
 from .corruption import REPAIR_HINTS, VerifiedBlob, mark_corrupt
 from .index import StoreIndex
 from .layout import Layout
@@ -308,7 +309,7 @@ class Store:
         """Return the content of a small blob, checked against its digest."""
         limit = self.layout.largest_document
         with store_errors(f"read the blob {digest}"), self.open_blob(digest) as source:
-            content = source.read(limit + 1)
+            content = read_bounded(source, limit)
         check_size(len(content), limit, f"the document {digest}")
         hasher = digest.hasher()
         hasher.update(content)

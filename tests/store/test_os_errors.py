@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import resource
 import shutil
@@ -13,6 +14,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from imq.engine.store.bounded_read import read_bounded
 from store.support.serve_image import serve
 from store.support.small_filesystem import file_system, fill
 from store.support.stores import Held, blobs_in, check_store, command, entries_in, imq
@@ -44,6 +46,39 @@ def readable(root: Path) -> Iterator[dict[str, Image]]:
     yield made
     for folder in folders:
         os.chmod(folder, 0o755)
+
+
+# Little memory
+
+
+def limited_memory() -> None:
+    """Allow this process 1.1 GB of address space, as `ulimit -v 1100000` does."""
+    resource.setrlimit(resource.RLIMIT_AS, (1_100_000 << 10, 1_100_000 << 10))
+
+
+def test_actions_need_no_memory_for_the_largest_index_json(root: Path, tmp_path: Path, registry: Registry) -> None:
+    name = serve(registry, f"memory/{uuid.uuid4().hex[:8]}:1", BIG)
+    archive, files = tmp_path / "a.tar", tmp_path / "files.tar"
+    for words in (
+        ("pull", "-q", name),
+        ("verify", "all"),
+        ("save", name, "to", str(archive)),
+        ("export", name, "to", str(files)),
+        ("import", str(files), "as", "imported:1"),
+        ("untag", name),
+        ("load", str(archive)),
+        ("rmi", name),
+        ("prune",),
+    ):
+        imq(root, *words, preexec_fn=limited_memory)
+    assert [entry["annotations"]["org.opencontainers.image.ref.name"] for entry in entries_in(root)] == ["imported:1"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 65535, 65536, 65537, 200_000])
+def test_a_bounded_read_returns_the_file_or_one_byte_more_than_the_limit(size: int) -> None:
+    content = os.urandom(size)
+    for limit in (size - 1, size, size + 1, 10 * size):
+        assert read_bounded(io.BytesIO(content), limit) == content[: limit + 1]
 
 
 # A full disk

@@ -69,7 +69,13 @@ class Work:
         self._running = count
         try:
             for number in range(count):
-                threading.Thread(target=self._drain, name=f"imq-transfer-{number}", daemon=True).start()
+                worker = threading.Thread(target=self._drain, name=f"imq-transfer-{number}", daemon=True)
+                try:
+                    worker.start()
+                except RuntimeError:  # no room for one more thread: those that run do its jobs
+                    if self._give_up(count - number):
+                        raise
+                    break
             self._decided.wait()
         except BaseException:
             self._call_off(None)
@@ -78,6 +84,16 @@ class Work:
             self._over.wait(_LONGEST_GOODBYE)
         if self._problem is not None:
             raise self._problem
+
+    def _give_up(self, count: int) -> bool:
+        """Count out workers that could not start; whether none is left for the jobs that remain."""
+        with self._lock:
+            self._running -= count
+            over = not self._running
+        if over:
+            self._over.set()
+            self._decided.set()
+        return over and bool(self._jobs)
 
     def _drain(self) -> None:
         try:
