@@ -308,6 +308,47 @@ class TestWhatOthersNeed:
         assert child in found.errors[0].message
 
 
+class TestLostTags:
+    """A tag that vanishes and was not to be removed is a failure of its own."""
+
+    def test_an_unrelated_tag_that_goes_too(self, changeable: Thousand, session: Session) -> None:
+        before, other = tags(session, changeable.host), str(changeable.contents.made("mixed", "1.0.1").digest)
+
+        def greedy(path: str) -> Reply:
+            removes(changeable.host, other)
+            return removes(changeable.host, path.rpartition("/")[2])
+
+        with Proxy(changeable.host, Fault("DELETE .*/sha256:", answer=greedy)) as proxy:
+            found = ask(session, f"rm tags of {proxy.host}/mixed where tag = '1.0.0'")
+        lost = sorted(before - tags(session, changeable.host) - {"1.0.0"})
+        assert "1.0.1" in lost
+        rows = {row["target"].rpartition(":")[2]: row["error"] for row in found.rows}
+        assert rows == {"1.0.0": None, **dict.fromkeys(lost, "lost-tag")}
+        assert found.exit_code == 1
+
+    def test_a_repository_that_vanishes(self, changeable: Thousand, session: Session) -> None:
+        before = tags(session, changeable.host)
+
+        def empties(_: str) -> Reply:
+            proxy.faults.append(Fault(".* /v2/mixed/", answer=lambda _: refused(404, "NAME_UNKNOWN")))
+            return Reply(202, {}, b"")
+
+        with Proxy(changeable.host, Fault("DELETE ", answer=empties)) as proxy:
+            found = ask(session, f"rm tags of {proxy.host}/mixed where tag = '1.0.0'")
+        lost = [row["target"].rpartition(":")[2] for row in found.rows if row["error"] == "lost-tag"]
+        assert lost == sorted(before - {"1.0.0"})
+        assert found.exit_code == 1
+
+    def test_a_listing_that_fails_afterwards_claims_no_loss(self, changeable: Thousand, session: Session) -> None:
+        def closes(path: str) -> Reply:
+            proxy.faults.append(Fault("GET .*/tags/list", answer=lambda _: refused(403, "DENIED")))
+            return removes(changeable.host, path.rpartition("/")[2])
+
+        with Proxy(changeable.host, Fault("DELETE .*/sha256:", answer=closes)) as proxy:
+            found = ask(session, f"rm tags of {proxy.host}/mixed where tag = '1.0.0'")
+        assert (codes(found), len(found.rows), found.exit_code) == ([], 1, 0)
+
+
 class TestAttachedTags:
     """Tags such as `sha256-….sig` stay while the registry has what they are attached to, tagged or not."""
 

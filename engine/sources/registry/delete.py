@@ -36,6 +36,7 @@ class RegistryRemoval(BatchedAction, RegistryWrite):
     def execute_batch(actions: Sequence[RegistryRemoval], context: ExecutionContext) -> Iterator[Outcome]:
         """Execute the removals, and yield their outcomes after all of them were checked."""
         remover = context.shared(_make_remover)
+        remover.list_before(actions, context.progress.warn)
         outcomes = []
         for number, action in enumerate(actions):
             if len(actions) > 1:
@@ -86,6 +87,8 @@ class _Remover:
         """The manifests of which a removal failed."""
         self._imprecise: set[str] = set()
         """The registries that have removed more than they were asked to."""
+        self._listed_before: dict[Reference, frozenset[str] | None] = {}
+        """The tags of each repository before the removals of a batch, None where they could not be listed."""
 
     def attempt(self, action: RegistryRemoval) -> Outcome:
         """Do one removal, and say what came of it; what was wrong with it is part of that."""
@@ -97,19 +100,27 @@ class _Remover:
             self._kept.add(_manifest_of(action))
             return action.describe().with_error(error)
 
+    def list_before(self, actions: Sequence[RegistryRemoval], warn: Callable[[str], None]) -> None:
+        """List the tags of every repository of these removals, to see afterwards which others went with them."""
+        repositories = dict.fromkeys(map(_repository_of, actions))
+        self._listed_before = {repository: self._list(repository, "before", warn) for repository in repositories}
+
     def check_listings(
         self,
         actions: Sequence[RegistryRemoval],
         outcomes: Sequence[Outcome],
         warn: Callable[[str], None],
     ) -> Iterator[Outcome]:
-        """Yield the outcomes of removals; one of a tag that its registry still lists becomes a failure."""
-        listings: dict[tuple[str, str], frozenset[str]] = {}
+        """Yield the outcomes of removals; one of a tag that its registry still lists becomes a failure.
+
+        Then yield a failure for each other tag that was listed before, and is not any more.
+        """
+        after = {repository: self._list(repository, "after", warn) for repository in self._listed_before}
+        going: dict[Reference, set[str]] = {}
         for action, outcome in zip(actions, outcomes, strict=True):
-            place = (action.name.registry, action.name.repository)
-            if outcome.error is None and place not in listings:
-                listings[place] = self._listed(action.name, warn)
-            still = sorted(listings.get(place, frozenset()).intersection(_tags_of(action)))
+            repository = _repository_of(action)
+            going.setdefault(repository, set()).update(_tags_of(action))
+            still = sorted((after[repository] or frozenset()).intersection(_tags_of(action)))
             if outcome.error is None and still:
                 names = listed(f"{action.name.familiar_name}:{tag}" for tag in still)
                 left = RegistryError(
@@ -121,15 +132,23 @@ class _Remover:
                 yield action.describe().with_error(left)
             else:
                 yield outcome
+        for repository, tags in going.items():
+            listed_before, listed_after = self._listed_before[repository], after[repository]
+            if listed_before is not None and listed_after is not None:
+                for tag in sorted(listed_before - listed_after - tags):
+                    yield _lost_tag(repository.replace(tag=tag))
 
-    def _listed(self, name: Reference, warn: Callable[[str], None]) -> frozenset[str]:
-        """Return the tags that a repository lists; none when it is gone with its last tag."""
+    def _list(self, repository: Reference, when: str, warn: Callable[[str], None]) -> frozenset[str] | None:
+        """Return the tags that a repository lists; none when it is gone with its last tag, None when unknown."""
         try:
-            return frozenset(self._client.tags(name))
+            return frozenset(self._client.tags(repository))
         except ImqError as error:
-            if error.code not in ("name-unknown", "not-found"):
-                warn(f"the tags of {name.familiar_name} could not be listed after the removal: {error.message}")
-            return frozenset()
+            if isinstance(error, Interrupted):
+                raise
+            if error.code in ("name-unknown", "not-found"):
+                return frozenset()
+            warn(f"the tags of {repository.familiar_name} could not be listed {when} the removal: {error.message}")
+            return None
 
     def _do(self, action: RegistryRemoval) -> Outcome:
         manifest = _manifest_of(action)
@@ -265,6 +284,20 @@ class _Remover:
                     host=name.registry,
                     hints=(hint,),
                 )
+
+
+def _lost_tag(name: Reference) -> Outcome:
+    """Return the failure for a tag that vanished and was not to be removed."""
+    error = Conflict(
+        f"{name.familiar_name}:{name.tag} was to stay, and {name.registry} does not list it any more",
+        code="lost-tag",
+        hints=("the registry removed it too, or another client did at the same time: push it again",),
+    )
+    return Outcome("remove", str(name), error=error)
+
+
+def _repository_of(action: RegistryRemoval) -> Reference:
+    return action.name.replace(tag=None, digest=None)
 
 
 def _manifest_of(action: RegistryRemoval) -> Reference:
