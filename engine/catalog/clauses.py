@@ -69,8 +69,8 @@ CLAUSES: dict[str, Clause] = {
         ),
         Clause(
             "select",
-            "select VALUE [as NAME], …",
-            "which columns",
+            "select VALUE [as NAME], … | *",
+            "which columns; * is all fields",
             "images select name, size / layer_count as mean, label.env",
         ),
         Clause("count", "QUERY count", "how many rows", "images where dangling count"),

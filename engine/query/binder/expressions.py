@@ -84,6 +84,10 @@ class Expressions:
                 return self._field(node)
             case ast.FieldOf():
                 return self._field_of(node)
+            case ast.Literal("*", False):
+                raise StatementError(
+                    '"*" is all fields: only select and count(…) take it', code="column", span=node.span
+                )
             case ast.Literal():
                 return infer_literal(self.literal(node), self.scope.zone)
             case ast.Call():

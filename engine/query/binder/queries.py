@@ -239,9 +239,10 @@ class _QueryBinder:
     def _columns(self, wanted: Sequence[Field] | None) -> tuple[ir.Projection, ...]:
         query = self._query
         if query.select:
-            columns = tuple(self._projection(column) for column in query.select)
+            selected = tuple(named for column in query.select for named in self._expand_star(column))
+            columns = tuple(self._projection(column) for column in selected)
             seen: set[str] = set()
-            for column, written in zip(columns, query.select, strict=True):
+            for column, written in zip(columns, selected, strict=True):
                 if casefold_name(column.name) in seen:
                     raise StatementError(
                         f'two columns are called "{column.name}"',
@@ -256,6 +257,20 @@ class _QueryBinder:
             return (*keys, self._projection(ast.Column(ast.Call("count", ()))))
         fields = wanted if wanted is not None else [self._table.get_field(name) for name in self._table.default_columns]
         return tuple(ir.Projection(field.name, ir.Column(field), field.column_title, field) for field in fields)
+
+    def _expand_star(self, column: ast.Column) -> tuple[ast.Column, ...]:
+        """Return a column for each field of the table in place of `*`; any other column as it is."""
+        if not _is_star(column.value):
+            return (column,)
+        if column.name:
+            raise StatementError(
+                '"*" is all fields, which cannot have one name',
+                code="column",
+                span=column.span,
+                hints=("name single fields: select name as image",),
+            )
+        span = column.value.span
+        return tuple(ast.Column(ast.Field((field.name,), span), span=span) for field in self._table.fields)
 
     def _projection(self, column: ast.Column) -> ir.Projection:
         value = self._expressions.value(column.value)
@@ -345,6 +360,11 @@ def _constant(node: ast.Expr) -> int | float | None:
         if left is not None and right is not None:
             return left + right if node.operator == "+" else left - right if node.operator == "-" else left * right
     return None
+
+
+def _is_star(node: ast.Expr) -> bool:
+    """Whether a value is the bare `*` of SQL."""
+    return isinstance(node, ast.Literal) and node.text == "*" and not node.quoted
 
 
 def _span(node: ast.Expr | None) -> Span | None:
