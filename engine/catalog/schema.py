@@ -8,7 +8,7 @@ from imq.grammar.errors import UnknownName, listed, nearest
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from imq.grammar.errors import Span
 
@@ -75,6 +75,7 @@ class Field(Record):
     `ending` is what a text may go without that is looked for in a list: the protocol of a port. `items` is the kind of
     what a list has. A field that is
     `worked_out` is kept nowhere: a function lent to SQL, another field that it is given, and the part that is meant.
+    `normalise` returns the form that a value in a statement has in this field, and raises `StatementError`.
     `values` are the only values that a field has, where these are few. `of_containers`: it tells of containers, which
     only their engines know; `unseen`: the place of this table cannot tell it of any row.
     """
@@ -90,6 +91,7 @@ class Field(Record):
     items: DataType = DataType.TEXT
     computed_from: tuple[str, str, int] | None = None
     values: tuple[str, ...] = ()
+    normalise: Callable[[str], str] | None = None
     about_containers: bool = False
     is_unavailable: bool = False
     config: FromConfig | None = None

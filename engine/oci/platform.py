@@ -185,6 +185,32 @@ class Platform(Record):
         return "/".join(part for part in (system, self.architecture, self.variant) if part)
 
 
+def normalise_os(text: str) -> str:
+    """Return an operating system in Go's words: Linux is linux, macos is darwin."""
+    return _system(text)
+
+
+def normalise_architecture(text: str) -> str:
+    """Return an architecture in Go's words: aarch64 is arm64.
+
+    Raises `StatementError` for a word that gives a variant too, as armhf does.
+    """
+    architecture, variant = _ARCHITECTURES.get(text.lower(), (text.lower(), None))
+    if variant:
+        raise StatementError(
+            f"{text!r} is the architecture {architecture} with the variant {variant}",
+            code="platform",
+            hints=(f"platform = linux/{architecture}/{variant}, or architecture = {architecture}",),
+        )
+    return architecture
+
+
+def normalise_variant(text: str) -> str:
+    """Return a variant as config files have it: 8 and V8.0 are v8."""
+    number = re.match(r"v?(\d{1,2}(?:\.[1-9])?)(?:\.0)?\Z", text.lower(), re.ASCII)
+    return f"v{number[1]}" if number is not None else text.lower()
+
+
 def host() -> Platform:
     """Return the platform of this machine; the operating system is linux, for that is what images here hold."""
     import os  # the machine is asked when it matters, not at import

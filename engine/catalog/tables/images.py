@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from imq.engine.catalog.schema import DataType, Field, Relation, Table, registry_relation
+from imq.engine.oci.platform import normalise_architecture, normalise_os, normalise_variant
 
 from .image_config import CONFIG_FIELDS
 from .version_fields import VERSION_FIELDS
@@ -73,9 +74,15 @@ IMAGES = Table(
         ),
         Field("layer_count", DataType.NUMBER, "how many layers it has", aliases=("layers",)),
         Field("platform", DataType.PLATFORM, "os/architecture[/variant]"),
-        Field("os", DataType.TEXT, "the operating system", aliases=("operating_system",)),
-        Field("architecture", DataType.TEXT, "the processor, in Go's words: amd64, arm64", aliases=("arch",)),
-        Field("variant", DataType.TEXT, "the processor's variant: v7, v8"),
+        Field("os", DataType.TEXT, "the operating system", aliases=("operating_system",), normalise=normalise_os),
+        Field(
+            "architecture",
+            DataType.TEXT,
+            "the processor, in Go's words: amd64, arm64",
+            aliases=("arch",),
+            normalise=normalise_architecture,
+        ),
+        Field("variant", DataType.TEXT, "the processor's variant: v7, v8", normalise=normalise_variant),
         Field("os_version", DataType.TEXT, "the version of the operating system (Windows images say it)"),
         *CONFIG_FIELDS,
         Field(

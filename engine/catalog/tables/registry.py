@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from imq.engine.catalog.schema import DataType, Field, Relation, Table, TargetKind
+from imq.engine.oci.platform import normalise_architecture, normalise_os, normalise_variant
 
 from .image_config import CONFIG_FIELDS
 from .images import IMAGES
@@ -49,9 +50,9 @@ _SOURCE = Field("source", DataType.TEXT, "the registry that holds it")
 _REGISTRY = Field("registry", DataType.TEXT, "the registry's host")
 _REPOSITORY = Field("repository", DataType.REPOSITORY, "the repository, as one writes it")
 _PLATFORM_FIELDS = (
-    Field("os", DataType.TEXT, "the operating system"),
-    Field("architecture", DataType.TEXT, "the processor", aliases=("arch",)),
-    Field("variant", DataType.TEXT, "the processor's variant"),
+    Field("os", DataType.TEXT, "the operating system", normalise=normalise_os),
+    Field("architecture", DataType.TEXT, "the processor", aliases=("arch",), normalise=normalise_architecture),
+    Field("variant", DataType.TEXT, "the processor's variant", normalise=normalise_variant),
     Field("os_version", DataType.TEXT, "the version of the operating system"),
 )
 

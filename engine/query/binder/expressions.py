@@ -164,7 +164,7 @@ class Expressions:
             return self.value(node)
         literal = self.literal(node)
         try:
-            value = convert_literal(literal, other.kind, self.scope.zone, describe(other))
+            value = _normalise(convert_literal(literal, other.kind, self.scope.zone, describe(other)), other, literal)
         except TypeMismatch as error:
             if self._is_field(literal):
                 error.hints = (f"to mean the field, put a dot before it: .{literal.text}",)
@@ -433,6 +433,18 @@ class Expressions:
             value = infer_literal(node, self.scope.zone)
             return self._field(ast.Field(split_path(node.text), node.span)) if value.kind is DataType.TEXT else value
         return self.value(node)
+
+
+def _normalise(value: ir.Literal, other: ir.Expr, literal: ast.Literal) -> ir.Literal:
+    """Return a value in the form that the field has which it is compared with."""
+    field = other.field if isinstance(other, ir.Column | ir.ImageField) else None
+    if field is None or field.normalise is None or value.kind is not DataType.TEXT:
+        return value
+    try:
+        return value.replace(value=field.normalise(str(value.value)))
+    except StatementError as error:
+        error.span = literal.span
+        raise
 
 
 def _readings_of_age(time: ir.Expr, literal: ast.Literal) -> tuple[str, str]:

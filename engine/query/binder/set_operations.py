@@ -103,7 +103,13 @@ def bind_set_operation(
 def derived_table(select: ir.Select) -> Table:
     """Return the table that the columns of a query make for a query of it."""
     fields = tuple(
-        Field(column.name, column.value.kind, column.field.doc if column.field else "", title=column.title)
+        Field(
+            column.name,
+            column.value.kind,
+            column.field.doc if column.field else "",
+            title=column.title,
+            normalise=column.field.normalise if column.field else None,
+        )
         for column in select.columns
     )
     if select.count:
