@@ -82,6 +82,29 @@ def test_both_spellings_are_shown(session: Session, line: str) -> None:
         assert code in ("", "type", "not-grouped", "platform", "no-such-image"), written
 
 
+@pytest.mark.parametrize(
+    ("text", "word", "meaning"),
+    [
+        ("images where author = history", "history", "a relation"),
+        ("images where user = Base", "Base", "a relation"),
+        ("images where cmd has history", "history", "a relation"),
+        ("images where tag in (latest, outdated)", "outdated", "a condition"),
+        ("images where tag like outdated", "outdated", "a condition"),
+        ("images where any layers where media_type = name", "name", "a field of the row outside"),
+        ("images where no history where created_by = label.env", "label.env", "a field of the row outside"),
+        ("images where id in (layers where created_by = repository select digest)", "repository", "a field of"),
+        ("images where any layers where any history where comment = user", "user", "a field of the row outside"),
+    ],
+)
+def test_words_of_relations_conditions_and_outer_rows(session: Session, text: str, word: str, meaning: str) -> None:
+    error = refusal(session, text)
+    assert error.code == "ambiguous-word"
+    assert error.message.startswith(f'"{word}" is the name of {meaning}')
+    assert error.hints[-1] == f'for the value: "{word}"'
+    assert error.span is not None
+    rows(session, text[: error.span.start] + f'"{word}"' + text[error.span.end :])
+
+
 @pytest.mark.parametrize("field", [field.name for field in TABLES["images"].fields])
 def test_every_field_beside_every_kind(session: Session, field: str) -> None:
     for left in ("user", "tag", "repository", "name", "registry", "label.env", "platform"):
@@ -110,6 +133,9 @@ def test_every_field_beside_every_kind(session: Session, field: str) -> None:
         "containers where status in (created, running)",
         "images where os = linux and architecture = amd64",
         "images where tag = latest",
+        "images where label has base",
+        "images where any layers where media_type = gzip",
+        "images where id in (images where tag = latest select id)",
         "images where unique_size = shared_size * 1",
         "let u = user; images where user = $u",
         "let u = (user, name); images where user in $u",
@@ -137,6 +163,8 @@ def test_texts_of_python_are_values() -> None:
     assert str(f.user == "user") == 'user = "user"'
     assert str(f.name == "base.name") == 'name = "base.name"'
     assert str(f.tag.in_(["latest", "repository"])) == 'tag in (latest, "repository")'
+    assert str(f.author == "history") == 'author = "history"'
+    assert str(f.tag == "outdated") == 'tag = "outdated"'
     assert str(f.label.has("env")) == "label has env"
     assert str(f.tag == "latest") == "tag = latest"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from imq.engine.catalog.predicates import PREDICATES
 from imq.engine.catalog.schema import DERIVED, DataType, FetchLevel, Field, Relation, Table, TargetKind, casefold_name
 from imq.grammar.lexer import is_path, split_path
 
@@ -30,14 +31,15 @@ UNAVAILABLE_TABLES: dict[str, str] = {
 
 
 def is_field_name(text: str) -> bool:
-    """Whether a text is the name or path of a field of any table, so that a bare word of this text would be unclear."""
+    """Whether a bare word of this text is ambiguous: the name or path of a field or relation, or a condition."""
     return is_path(text) and casefold_name(split_path(text)[0]) in _list_field_names()
 
 
 @cache
 def _list_field_names() -> frozenset[str]:
     names = {name for table in TABLES.values() for one in table.fields for name in one.all_names}
-    return frozenset(casefold_name(name) for name in (*names, *(r.name for t in TABLES.values() for r in t.relations)))
+    relations = (relation.name for table in TABLES.values() for relation in table.relations)
+    return frozenset(casefold_name(name) for name in (*names, *relations, *PREDICATES))
 
 
 __all__ = [

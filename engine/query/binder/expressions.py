@@ -105,7 +105,7 @@ class Expressions:
                     )
                 )
             case ast.Subquery(rows):
-                return bind_scalar(self._bind_related(rows, NOTHING, self.scope), node)
+                return bind_scalar(self._bind_related(rows, NOTHING, self._inner_scope()), node)
             case ast.Exists(ast.Query(name) as rows, negated) if self._is_list(rows):
                 return ir.IsKnown(ir.Column(self.table.get_field(name)), not negated)
             case ast.Exists(rows, negated):
@@ -113,9 +113,13 @@ class Expressions:
                 return ir.Not(exists) if negated else exists
             case ast.In(operand, _, rows) if rows is not None:
                 assert not isinstance(rows, ast.Variable)
-                return bind_in_subquery(node, self.value(operand), self._bind_related(rows, NOTHING, self.scope))
+                return bind_in_subquery(
+                    node, self.value(operand), self._bind_related(rows, NOTHING, self._inner_scope())
+                )
             case ast.In(operand, (ast.Subquery(rows),)):
-                return bind_in_subquery(node, self.value(operand), self._bind_related(rows, NOTHING, self.scope))
+                return bind_in_subquery(
+                    node, self.value(operand), self._bind_related(rows, NOTHING, self._inner_scope())
+                )
             case ast.In(operand, items):
                 return self._in_list(node, self.value(operand), items)
             case ast.Known(operand, known):
@@ -179,16 +183,31 @@ class Expressions:
         return value
 
     def _check_word(self, node: ast.Literal, other: ir.Expr) -> None:
-        """Refuse a bare word as a value when it is also the name of a field: it is ambiguous."""
+        """Refuse a bare word as a value when it also names a field, a relation or a condition: it is ambiguous."""
         known = other.field.values if isinstance(other, ir.Column) else ()
-        if node.text.lower() in known or not self._is_field(node):
+        if node.text.lower() in known or node.quoted or node.span is None or not is_path(node.text):
             return
-        raise StatementError(
-            f'"{node.text}" is the name of a field, and a value here could be the same word',
-            code="ambiguous-word",
-            span=node.span,
-            hints=(f"for the field: .{node.text}", f"for the value: {quote(node.text)}"),
-        )
+        meaning, hint = self._other_meaning(node)
+        if meaning:
+            raise StatementError(
+                f'"{node.text}" is the name of {meaning}, and a value here could be the same word',
+                code="ambiguous-word",
+                span=node.span,
+                hints=(hint, f"for the value: {quote(node.text)}"),
+            )
+
+    def _other_meaning(self, node: ast.Literal) -> tuple[str, str]:
+        """Return what a bare word names besides a value, and a hint for that meaning; empty strings for nothing."""
+        if self._is_field(node):
+            return "a field", f"for the field: .{node.text}"
+        name = casefold_name(node.text)
+        if self.table.relation(name) is not None:
+            return "a relation", f"for the relation: any {name}, no {name}, count({name}), or one of its fields"
+        if name in PREDICATES:
+            return "a condition", f"for the condition: and {name}"
+        if any(table.find(split_path(node.text)[0]) is not None for table in self.scope.outer):
+            return "a field of the row outside", "rows inside see only their own fields"
+        return "", ""
 
     def _is_field(self, node: ast.Literal) -> bool:
         """Whether a bare word of the statement's text names a field of the row, a selected column or a path of it."""
@@ -387,10 +406,14 @@ class Expressions:
 
     # Queries inside
 
+    def _inner_scope(self) -> Scope:
+        """Return the scope of a query inside an expression on a row of this table."""
+        return self.scope.replace(outer=(self.table, *self.scope.outer)) if self.table is not NOTHING else self.scope
+
     def rows(self, rows: ast.Rows) -> ir.Select:
         """Bind rows of a relation of this row, else of a table; a field of the row outside is told from a wrong one."""
         try:
-            return self._bind_related(rows, self.table, self.scope)
+            return self._bind_related(rows, self.table, self._inner_scope())
         except UnknownName as error:
             if (
                 isinstance(rows, ast.Query)

@@ -25,7 +25,8 @@ class Scope(Record):
     """What a statement is bound against: the time it began, the local zone, images of the store, and the sources.
 
     `find` returns the key of the image that a text names, or raises `NotFound`. `fetch` resolves sources and binds
-    their tables; `default_refs` are the sources of a query that names none.
+    their tables; `default_refs` are the sources of a query that names none. `outer` are the tables of the queries that
+    this one stands inside, the nearest first.
     """
 
     now: int
@@ -33,6 +34,7 @@ class Scope(Record):
     find: Callable[[str], int]
     fetch: FetchExecutor
     default_refs: tuple[SourceRef, ...]
+    outer: tuple[Table, ...] = ()
 
 
 class ExpressionBinder(Protocol):
