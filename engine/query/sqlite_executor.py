@@ -130,6 +130,16 @@ class SqliteExecutor:
         return next(self.run(sql), None)
 
 
+def evaluate(sql: Sql) -> Raw:
+    """Return the value of a statement that reads no table."""
+    connection = sqlite3.connect(":memory:")
+    try:
+        row = SqliteExecutor(connection).first_row(sql)
+    finally:
+        connection.close()
+    return row[0] if row is not None else None
+
+
 def _check_interrupt() -> int:
     """Let Python have a word while SQLite works: Ctrl-C is heeded in here, and ends the statement."""
     return 0

@@ -41,6 +41,10 @@ def rows(session: Session, statement: str) -> list[tuple[Any, ...]]:
         ("images where tag like 'a_b%'", 'like "a?b*"'),
         ("images where tag like '*%'", 'like "**"'),
         ("let p = 'pr-%'; images where tag like $p", 'like "pr-*"'),
+        ("images where tag not like lower('PR-%')", 'like "pr-*"'),
+        ("images where tag like if(1 = 1, 'v_', 'w')", 'like "v?"'),
+        ("images where cmd like replace('%x%', 'x', 'server')", 'like "*server*"'),
+        ("images where tag = lower('PR-*')", 'tag like "pr-*"'),
         ("images where tag in ('pr-%', latest)", 'tag like "pr-*"'),
         ("images where tag in ('pr-*', latest)", 'tag like "pr-*"'),
         ("images where tag not in ('pr-%')", 'tag like "pr-*"'),
@@ -82,3 +86,28 @@ def test_plain_signs_are_still_sayable(session: Session) -> None:
 def test_docker_matches_the_sign_itself(session: Session) -> None:
     assert rows(session, 'images where path_match(name, "pr-%") count') == [(0,)]
     assert rows(session, 'images where label.env = "prod%" count') == [(0,)]
+
+
+@pytest.mark.parametrize(
+    "condition",
+    ["tag matches lower('(')", "path_match(name, lower('['))", "capture(name, lower('(A)'), length('xx')) = a"],
+)
+def test_a_computed_constant_pattern_is_checked_before_there_is_a_row(session: Session, condition: str) -> None:
+    assert refusal(session, f"images where {condition}").code == "pattern"
+
+
+@pytest.mark.parametrize(
+    ("computed", "literal"),
+    [("tag like lower('LAT*')", "tag like 'lat*'"), ("tag like lower('[!L]*')", "tag like '[!l]*'")],
+)
+def test_a_computed_constant_pattern_matches_as_the_literal(session: Session, computed: str, literal: str) -> None:
+    found = rows(session, f"images where {computed} select name")
+    assert found
+    assert found == rows(session, f"images where {literal} select name")
+
+
+def test_a_pattern_of_a_field_may_have_any_sign(session: Session) -> None:
+    assert rows(session, "images where tag like lower(.repository) select name") == []
+    assert len(rows(session, "images where tag like .tag select name")) == len(
+        rows(session, "images where tag is known")
+    )

@@ -7,6 +7,7 @@ import re
 from imq.engine.catalog.tables import DataType
 from imq.engine.oci.digest import hex_prefix, is_digest
 from imq.engine.query import ir
+from imq.engine.query.constants import fold_constant
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, TypeMismatch
 from imq.grammar.record import TYPE_CHECKING
@@ -28,6 +29,8 @@ _WILDCARDS = "*%"
 
 def bind_comparison(node: ast.Expr, operator: str, left: ir.Expr, right: ir.Expr) -> ir.Expr:
     """Return the comparison of two values, or refuse it because of their kinds."""
+    if operator in ("like", "matches"):
+        right = fold_constant(right)
     if operator in OF_TEXTS and not is_text(right.kind):
         raise TypeMismatch(
             f'"{operator}" expects a string on its right, but {describe(right)} is {right.kind.value}', span=node.span
@@ -79,6 +82,7 @@ def _as_name_or_written(operator: str, left: ir.Expr, name: ir.Literal) -> ir.Ex
 
 def _no_glob(operator: str, left: ir.Expr, right: ir.Expr, node: ast.Expr) -> None:
     """Refuse a pattern where a name is compared: no name has such a sign, so the test holds for none, or for all."""
+    right = fold_constant(right)
     if not isinstance(left, ir.Column) or not isinstance(right, ir.Literal) or left.kind not in _NAMES:
         return
     said = right.text or str(right.value)
@@ -159,6 +163,7 @@ def _ended(left: ir.Expr, right: ir.Expr) -> ir.Expr:
 
 def check_pattern(name: str, pattern: ir.Expr, node: ast.Expr) -> None:
     """Refuse a constant pattern that is none, before anything runs."""
+    pattern = fold_constant(pattern)
     if not isinstance(pattern, ir.Literal):
         return
     from imq.engine.query.matching import path_match, regex_search
@@ -172,6 +177,7 @@ def check_pattern(name: str, pattern: ir.Expr, node: ast.Expr) -> None:
 
 def check_group(pattern: ir.Expr, group: ir.Expr, node: ast.Expr) -> None:
     """Refuse a group that a constant pattern does not have."""
+    pattern, group = fold_constant(pattern), fold_constant(group)
     if isinstance(pattern, ir.Literal) and isinstance(group, ir.Literal):
         from imq.engine.query.matching import regex_capture
 
