@@ -201,11 +201,11 @@ class Expressions:
         if self._is_field(node):
             return "a field", f"for the field: .{node.text}"
         name = casefold_name(node.text)
-        if self.table.relation(name) is not None:
+        if self.table.find_relation(name) is not None:
             return "a relation", f"for the relation: any {name}, no {name}, count({name}), or one of its fields"
         if name in PREDICATES:
             return "a condition", f"for the condition: and {name}"
-        if any(table.find(split_path(node.text)[0]) is not None for table in self.scope.outer):
+        if any(table.find_field(split_path(node.text)[0]) is not None for table in self.scope.outer):
             return "a field of the row outside", "rows inside see only their own fields"
         return "", ""
 
