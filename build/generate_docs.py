@@ -1,9 +1,9 @@
-"""Writes what is made from the declarations: the types of the Python form, the reference, and the pages of doc_pages.py.
+"""Generates the Python stub, the reference and the pages of doc_pages.py from the declarations.
 
     python build/generate_docs.py
 
-`dsl/__init__.pyi` tells editors and type checkers what `imq.NAME` is; `dsl/docs/REFERENCE.md` tells people of every table,
-field, verb, function, form and setting. A test fails when one of them is stale.
+`dsl/__init__.pyi` declares `imq.NAME` for editors and type checkers. `dsl/docs/REFERENCE.md` documents every table,
+field, verb, function, format and setting. A test fails when a generated file is out of date.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def stub() -> str:
     parts += [
         _function(one, name) for key, one in namespace.functions().items() for name in _python_names(one.name, key)
     ]
-    for name, phrase in namespace.phrases().items():
+    for name, phrase in namespace.predicates().items():
         doc = f"Whether {phrase.doc}: `{phrase.example}` in text."
         if not phrase.parameter:
             parts += [f"{name}: Expression\n", _quoted(doc)]
@@ -107,7 +107,7 @@ def _imports() -> Iterator[str]:
             continue
         for said in _python_names(name, name):
             homes.setdefault(value.__module__, []).append(f"{value.__name__} as {said}")
-    for name, module in namespace.RUNNING.items():
+    for name, module in namespace.LAZY.items():
         homes.setdefault(f"imq.api.{module}", []).append(f"{name} as {name}")
     homes["imq.grammar.errors"] = [f"{name} as {name}" for name in namespace.ERRORS]
     homes["imq.api.expressions"] += ["Value as Value"]

@@ -26,9 +26,9 @@ def __getattr__(name: str) -> "Any":
         return VERSION
     if name.startswith("__"):  # what Python asks of every module
         raise AttributeError(name)
-    from imq.api.namespace import find
+    from imq.api.namespace import resolve_name
 
-    value = globals()[name] = find(name)
+    value = globals()[name] = resolve_name(name)
     return value
 
 

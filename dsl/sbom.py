@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from importlib.metadata import Distribution
     from typing import Any
 
-LICENCES_OF_CLASSIFIERS = {
+CLASSIFIER_LICENCES = {
     "Apache Software License": "Apache-2.0",
     "BSD License": "BSD-3-Clause",
     "MIT License": "MIT",
@@ -35,8 +35,8 @@ class Component(Record):
     name: str
     version: str
     licence: str
-    source: str
-    texts: tuple[str, ...] = ()
+    package_url: str
+    licence_paths: tuple[str, ...] = ()
 
 
 def python_component() -> Component:
@@ -59,7 +59,7 @@ def installed_components() -> list[Component]:
             found[name] = distribution(name)
         except PackageNotFoundError:
             continue  # a requirement for another Python or another system
-        wanted += (normal_name(need) for need in found[name].requires or () if "extra ==" not in need)
+        wanted += (normalize_name(need) for need in found[name].requires or () if "extra ==" not in need)
     found.pop("imq", None)
     return [python_component(), *(library_component(found[name]) for name in sorted(found))]
 
@@ -67,15 +67,15 @@ def installed_components() -> list[Component]:
 def library_component(library: Distribution) -> Component:
     """Return an installed library."""
     metadata = library.metadata
-    name = normal_name(metadata["Name"])
+    name = normalize_name(metadata["Name"])
     classifiers = [line.rpartition(" :: ")[2] for line in metadata.get_all("Classifier") or () if "License" in line]
     licence = metadata["License-Expression"] or (metadata["License"] or "").partition("\n")[0]
     if not licence:
-        licence = " AND ".join(LICENCES_OF_CLASSIFIERS.get(line, line) for line in classifiers)
+        licence = " AND ".join(CLASSIFIER_LICENCES.get(line, line) for line in classifiers)
     return Component(name, library.version, licence, f"pkg:pypi/{name}@{library.version}")
 
 
-def components() -> tuple[str, list[Component]]:
+def list_components() -> tuple[str, list[Component]]:
     """Say what this imq is, an executable or a package, and list what it is made of."""
     if not getattr(sys, "frozen", False):
         return "package", installed_components()
@@ -86,7 +86,7 @@ def components() -> tuple[str, list[Component]]:
 
 def bill_of_materials() -> dict[str, Any]:
     """Return the CycloneDX document."""
-    form, parts = components()
+    form, parts = list_components()
     properties = {"imq:form": form, "imq:machine": os.uname().machine, "imq:python": sys.version.partition(" ")[0]}
     return {
         "bomFormat": "CycloneDX",
@@ -100,29 +100,29 @@ def bill_of_materials() -> dict[str, Any]:
                 "version": VERSION,
                 "licenses": [{"expression": "MIT"}],
                 "purl": f"pkg:pypi/imq@{VERSION}",
-                "properties": _properties(properties.items()),
+                "properties": _format_properties(properties.items()),
             }
         },
-        "components": [_entry(part) for part in parts],
-        "dependencies": [{"ref": "imq", "dependsOn": [part.source for part in parts]}],
+        "components": [_format_component(part) for part in parts],
+        "dependencies": [{"ref": "imq", "dependsOn": [part.package_url for part in parts]}],
     }
 
 
-def _entry(part: Component) -> dict[str, Any]:
-    entry: dict[str, Any] = {"type": "library", "bom-ref": part.source, "name": part.name}
+def _format_component(part: Component) -> dict[str, Any]:
+    entry: dict[str, Any] = {"type": "library", "bom-ref": part.package_url, "name": part.name}
     if part.version:
         entry["version"] = part.version
     if part.licence:
         entry["licenses"] = [
             {"expression": part.licence} if _is_expression(part.licence) else {"license": {"name": part.licence}}
         ]
-    entry["purl"] = part.source
-    if part.texts:
-        entry["properties"] = _properties(("imq:licence-text", text) for text in part.texts)
+    entry["purl"] = part.package_url
+    if part.licence_paths:
+        entry["properties"] = _format_properties(("imq:licence-text", text) for text in part.licence_paths)
     return entry
 
 
-def _properties(pairs: Any) -> list[dict[str, str]]:
+def _format_properties(pairs: Any) -> list[dict[str, str]]:
     return [{"name": name, "value": value} for name, value in pairs]
 
 
@@ -132,7 +132,7 @@ def _is_expression(licence: str) -> bool:
     return all(word in ("AND", "OR", "WITH") for word in words[1::2]) and len(words) % 2 == 1
 
 
-def normal_name(requirement: str) -> str:
+def normalize_name(requirement: str) -> str:
     """Return the normal name (PEP 503) that a requirement begins with."""
     import re
 

@@ -42,19 +42,19 @@ class Variable(Record):
 class Subquery(Record):
     """`(images count)`: the one value that a query answers; in `count(layers where …)` the rows that are counted."""
 
-    rows: Rows
+    rows: RowSource
     span: Span | None = None
 
 
 class Exists(Record):
     """`any containers where …`, or `no containers …`: whether a relation of the row, or a table, has such rows."""
 
-    rows: Rows
+    rows: RowSource
     negated: bool = False
     span: Span | None = None
 
 
-class FieldOf(Record):
+class ImageField(Record):
     """`created of redis:latest`: a field of one image that is named here."""
 
     path: tuple[str, ...]
@@ -103,11 +103,11 @@ class In(Record):
 
     operand: Expr
     items: tuple[Expr, ...] = ()
-    rows: Rows | Variable | None = None
+    rows: RowSource | Variable | None = None
     span: Span | None = None
 
 
-class Known(Record):
+class IsKnown(Record):
     """`operand is known`, or `is unknown`."""
 
     operand: Expr
@@ -115,10 +115,10 @@ class Known(Record):
     span: Span | None = None
 
 
-class Phrase(Record):
+class Predicate(Record):
     """A sentence form, by its words: `in use`, `older than 30d`. The engine declares what it means."""
 
-    words: str
+    name: str
     arguments: tuple[Expr, ...] = ()
     span: Span | None = None
 
@@ -150,14 +150,14 @@ Expr = (
     | Variable
     | Subquery
     | Exists
-    | FieldOf
+    | ImageField
     | Call
     | Arithmetic
     | Comparison
     | Between
     | In
-    | Known
-    | Phrase
+    | IsKnown
+    | Predicate
     | Not
     | And
     | Or
@@ -174,7 +174,7 @@ class Ordering(Record):
     span: Span | None = None
 
 
-class Window(Record):
+class Limit(Record):
     """A number of rows, counted in each group of equal `per` when there are any."""
 
     count: Expr
@@ -182,7 +182,7 @@ class Window(Record):
     span: Span | None = None
 
 
-class Newest(Record):
+class KeepNewest(Record):
     """`except newest N per F by K`: what a retention rule keeps."""
 
     count: Expr
@@ -199,7 +199,7 @@ class Column(Record):
     span: Span | None = None
 
 
-class Until(Record):
+class UntilSize(Record):
     """`until total size <= N`: rows are taken, in their order, until what is left is as small as this."""
 
     operator: str
@@ -214,19 +214,19 @@ class Query(Record):
     """
 
     table: str
-    targets: tuple[Literal | Variable | Rows, ...] = ()
+    targets: tuple[Literal | Variable | RowSource, ...] = ()
     sources: tuple[Literal | Variable, ...] = ()
-    base: Rows | None = None
+    base: RowSource | None = None
     nonempty: bool = False
-    every: bool = False
+    explicit_all: bool = False
     where: Expr | None = None
     group: tuple[Expr, ...] = ()
     having: Expr | None = None
     order: tuple[Ordering, ...] = ()
-    limit: Window | None = None
-    skip: Window | None = None
-    newest: Newest | None = None
-    until: Until | None = None
+    limit: Limit | None = None
+    skip: Limit | None = None
+    keep_newest: KeepNewest | None = None
+    until: UntilSize | None = None
     select: tuple[Column, ...] = ()
     count: bool = False
     span: Span | None = None
@@ -236,13 +236,13 @@ class Combination(Record):
     """`left union right`, `except`, `intersect`: rows are the same when the keys `by` are; none: the usual ones."""
 
     operator: str
-    left: Rows
-    right: Rows
+    left: RowSource
+    right: RowSource
     by: tuple[Expr, ...] = ()
     span: Span | None = None
 
 
-Rows = Query | Combination
+RowSource = Query | Combination
 
 # Statements
 
@@ -250,15 +250,15 @@ Rows = Query | Combination
 class Output(Record):
     """How an answer is to look: a named form, or a template. Neither: the default of the place that shows it."""
 
-    form: str | None = None
+    format: str | None = None
     template: str | None = None
     span: Span | None = None
 
 
-class Ask(Record):
+class QueryStatement(Record):
     """A query as a statement."""
 
-    query: Rows
+    query: RowSource
     output: Output = Output()
     span: Span | None = None
 
@@ -271,13 +271,13 @@ class Option(Record):
     span: Span | None = None
 
 
-class Act(Record):
+class ActionStatement(Record):
     """A verb, what it works on (references or a query; `every`: the word `all` alone), and its options."""
 
     verb: str
     references: tuple[Literal | Variable, ...] = ()
-    query: Rows | None = None
-    every: bool = False
+    query: RowSource | None = None
+    explicit_all: bool = False
     options: tuple[Option, ...] = ()
     output: Output = Output()
     span: Span | None = None
@@ -297,7 +297,7 @@ class DryRun(Record):
     span: Span | None = None
 
 
-class Setting(Record):
+class Set(Record):
     """`set`, `set name`, `set name = value`: show all settings, show one, change one."""
 
     name: str | None = None
@@ -305,7 +305,7 @@ class Setting(Record):
     span: Span | None = None
 
 
-class Items(Record):
+class ListLiteral(Record):
     """A list that a variable stands for: `let keep = (latest, stable)`."""
 
     items: tuple[Expr, ...]
@@ -316,7 +316,7 @@ class Let(Record):
     """`let name = value`: what `$name` stands for from here on. Nothing: show what has been said so far."""
 
     name: str | None = None
-    value: Expr | Items | None = None
+    value: Expr | ListLiteral | None = None
     span: Span | None = None
 
 
@@ -324,7 +324,7 @@ class View(Record):
     """`view name as query`: a query that can be asked like a table from here on. Nothing: show them."""
 
     name: str | None = None
-    rows: Rows | None = None
+    rows: RowSource | None = None
     span: Span | None = None
 
 
@@ -345,7 +345,7 @@ class Include(Record):
 class OnError(Record):
     """`on error stop` or `on error continue`: what a script does when a statement fails."""
 
-    stop: bool
+    stops: bool
     span: Span | None = None
 
 
@@ -364,41 +364,43 @@ class Help(Record):
     span: Span | None = None
 
 
-Statement = Ask | Act | Explain | DryRun | Setting | Let | View | Use | Include | OnError | Assert | Help
-Node = Expr | Items | Ordering | Window | Newest | Until | Column | Rows | Output | Option | Statement
+Statement = (
+    QueryStatement | ActionStatement | Explain | DryRun | Set | Let | View | Use | Include | OnError | Assert | Help
+)
+Node = Expr | ListLiteral | Ordering | Limit | KeepNewest | UntilSize | Column | RowSource | Output | Option | Statement
 
-DEEPEST = 200
+MAX_DEPTH = 200
 """Levels of nesting that are accepted; passes over the tree may recurse this deep."""
 
 
 def children(node: Record) -> Iterator[Record]:
     """Yield the nodes directly below this one, in order."""
-    for name in node.value_names():
+    for name in node.compared_fields():
         value = getattr(node, name)
         for part in value if isinstance(value, tuple) else (value,):
             if isinstance(part, Record):
                 yield part
 
 
-MOST = 1 << 18
+MAX_NODES = 1 << 18
 """Nodes of a tree that are accepted; a variable that stands for two of another doubles it each time."""
 
 
-def check_depth(tree: Record) -> None:
+def check_limits(tree: Record) -> None:
     """Refuse a tree that is nested deeper than `DEEPEST`, or has more than `MOST` nodes, without recursing itself."""
     level: list[Record] = [tree]
     count = 0
-    for _ in range(DEEPEST):
-        level = list(islice((child for node in level for child in children(node)), MOST + 1))
+    for _ in range(MAX_DEPTH):
+        level = list(islice((child for node in level for child in children(node)), MAX_NODES + 1))
         count += len(level)
-        if count > MOST:
+        if count > MAX_NODES:
             raise StatementError(
                 "the statement is too large", code="too-much", hints=("put long lists into a file: lines of FILE",)
             )
         if not level:
             return
     raise StatementError(
-        f"the statement is nested more than {DEEPEST} levels deep",
+        f"the statement is nested more than {MAX_DEPTH} levels deep",
         code="too-deep",
         span=getattr(level[0], "span", None),
         hints=("give parts of it a statement of their own",),

@@ -16,35 +16,38 @@ if TYPE_CHECKING:
     from .errors import Span
     from .lexer import Token
 
+_CLAUSES = {"explicit_all": "all", "group": "group by", "order": "order by", "keep_newest": "except newest"}
+"""The words of the clauses whose fields have other names."""
+
 
 class Builder:
     """Makes the tree. Lists under construction are Python lists; they become tuples when they enter a node."""
 
     # Lists and passing on
 
-    def none(self, _span: Span) -> list[Any]:
+    def empty_list(self, _span: Span) -> list[Any]:
         return []
 
-    def nothing(self, _span: Span) -> None:
+    def absent(self, _span: Span) -> None:
         return None
 
-    def same(self, part: Any, _span: Span) -> Any:
+    def pass_through(self, part: Any, _span: Span) -> Any:
         return part
 
-    def first(self, part: Any, _span: Span) -> list[Any]:
+    def one_item(self, part: Any, _span: Span) -> list[Any]:
         return [part]
 
-    def pair(self, left: Any, right: Any, _span: Span) -> list[Any]:
+    def two_items(self, left: Any, right: Any, _span: Span) -> list[Any]:
         return [left, right]
 
-    def push(self, parts: list[Any], part: Any, _span: Span) -> list[Any]:
+    def append(self, parts: list[Any], part: Any, _span: Span) -> list[Any]:
         parts.append(part)
         return parts
 
-    def kept(self, parts: list[Any], _separator: Token, _span: Span) -> list[Any]:
+    def ignore_separator(self, parts: list[Any], _separator: Token, _span: Span) -> list[Any]:
         return parts
 
-    def also(self, parts: list[Any], _separator: Token, part: Any, _span: Span) -> list[Any]:
+    def append_statement(self, parts: list[Any], _separator: Token, part: Any, _span: Span) -> list[Any]:
         parts.append(part)
         return parts
 
@@ -56,8 +59,8 @@ class Builder:
     def dry_run(self, statement: ast.Statement, span: Span) -> ast.DryRun:
         return ast.DryRun(statement, span)
 
-    def ask(self, query: ast.Rows, output: ast.Output, span: Span) -> ast.Ask:
-        return ast.Ask(query, output, span)
+    def query_statement(self, query: ast.RowSource, output: ast.Output, span: Span) -> ast.QueryStatement:
+        return ast.QueryStatement(query, output, span)
 
     def show_variables(self, span: Span) -> ast.Let:
         return ast.Let(span=span)
@@ -66,7 +69,7 @@ class Builder:
         return ast.Let(name.value, value, span)
 
     def let_list(self, name: Token, first: ast.Expr, rest: list[ast.Expr], span: Span) -> ast.Let:
-        return ast.Let(name.value, ast.Items((first, *rest)), span)
+        return ast.Let(name.value, ast.ListLiteral((first, *rest)), span)
 
     def let_query(self, name: Token, query: ast.Query, span: Span) -> ast.Let:
         return ast.Let(name.value, ast.Subquery(query, query.span), span)
@@ -74,7 +77,7 @@ class Builder:
     def show_views(self, span: Span) -> ast.View:
         return ast.View(span=span)
 
-    def view(self, name: Token, rows: ast.Rows, span: Span) -> ast.View:
+    def view(self, name: Token, rows: ast.RowSource, span: Span) -> ast.View:
         return ast.View(name.value.lower(), rows, span)
 
     def show_source(self, span: Span) -> ast.Use:
@@ -95,39 +98,41 @@ class Builder:
             )
         return ast.OnError(word.value.lower() == "stop", span)
 
-    def assertion(self, condition: ast.Expr, output: ast.Output, span: Span) -> ast.Assert:
+    def assert_statement(self, condition: ast.Expr, output: ast.Output, span: Span) -> ast.Assert:
         return ast.Assert(condition, output, span)
 
-    def show_settings(self, span: Span) -> ast.Setting:
-        return ast.Setting(span=span)
+    def show_settings(self, span: Span) -> ast.Set:
+        return ast.Set(span=span)
 
-    def show_setting(self, name: Token, span: Span) -> ast.Setting:
-        return ast.Setting(name.value, span=span)
+    def show_setting(self, name: Token, span: Span) -> ast.Set:
+        return ast.Set(name.value, span=span)
 
-    def change_setting(self, name: Token, value: ast.Expr, span: Span) -> ast.Setting:
-        return ast.Setting(name.value, value, span)
+    def change_setting(self, name: Token, value: ast.Expr, span: Span) -> ast.Set:
+        return ast.Set(name.value, value, span)
 
     def help(self, words: list[Token], span: Span) -> ast.Help:
         return ast.Help(tuple(word.value for word in words), span)
 
     # Actions
 
-    def act_alone(self, verb: Token, options: list[Any], span: Span) -> ast.Act:
-        return self._act(verb, options, span)
+    def action_without_operand(self, verb: Token, options: list[Any], span: Span) -> ast.ActionStatement:
+        return self._action(verb, options, span)
 
-    def act_on_all(self, verb: Token, options: list[Any], span: Span) -> ast.Act:
-        return self._act(verb, options, span, every=True)
+    def action_on_all(self, verb: Token, options: list[Any], span: Span) -> ast.ActionStatement:
+        return self._action(verb, options, span, explicit_all=True)
 
-    def act_on_references(self, verb: Token, references: list[Any], options: list[Any], span: Span) -> ast.Act:
-        return self._act(verb, options, span, references=tuple(references))
+    def action_on_references(
+        self, verb: Token, references: list[Any], options: list[Any], span: Span
+    ) -> ast.ActionStatement:
+        return self._action(verb, options, span, references=tuple(references))
 
-    def act_on_query(self, verb: Token, query: ast.Rows, options: list[Any], span: Span) -> ast.Act:
-        return self._act(verb, options, span, query=query)
+    def action_on_query(self, verb: Token, query: ast.RowSource, options: list[Any], span: Span) -> ast.ActionStatement:
+        return self._action(verb, options, span, query=query)
 
-    def act_on_every(self, verb: Token, query: ast.Query, options: list[Any], span: Span) -> ast.Act:
-        return self._act(verb, options, span, query=query.replace(every=True))
+    def action_on_every_row(self, verb: Token, query: ast.Query, options: list[Any], span: Span) -> ast.ActionStatement:
+        return self._action(verb, options, span, query=query.replace(explicit_all=True))
 
-    def _act(self, verb: Token, options: list[Any], span: Span, **operand: Any) -> ast.Act:
+    def _action(self, verb: Token, options: list[Any], span: Span, **operand: Any) -> ast.ActionStatement:
         outputs = [option for option in options if isinstance(option, ast.Output)]
         named = [option for option in options if isinstance(option, ast.Option)]
         for place, option in enumerate(named):
@@ -136,7 +141,7 @@ class Builder:
         if len(outputs) > 1:
             raise StatementError("the output form is said twice", code="repeated", span=outputs[1].span)
         output = outputs[0] if outputs else ast.Output()
-        return ast.Act(verb.value, options=tuple(named), output=output, span=span, **operand)
+        return ast.ActionStatement(verb.value, options=tuple(named), output=output, span=span, **operand)
 
     def option_as(self, value: ast.Literal, span: Span) -> ast.Option:
         return ast.Option("as", (value,), span)
@@ -179,13 +184,13 @@ class Builder:
 
     # Output
 
-    def no_output(self, _span: Span) -> ast.Output:
+    def default_output(self, _span: Span) -> ast.Output:
         return ast.Output()
 
-    def as_form(self, form: Token, span: Span) -> ast.Output:
-        return ast.Output(form=form.value, span=span)
+    def output_format(self, form: Token, span: Span) -> ast.Output:
+        return ast.Output(format=form.value, span=span)
 
-    def as_template(self, template: Token, span: Span) -> ast.Output:
+    def output_template(self, template: Token, span: Span) -> ast.Output:
         return ast.Output(template=template.value, span=span)
 
     # Queries
@@ -193,96 +198,96 @@ class Builder:
     def query(self, table: Token, clauses: list[Any], span: Span) -> ast.Query:
         return self._query(ast.Query(table.value), clauses, span)
 
-    def query_placed(self, place: ast.Query, clauses: list[Any], span: Span) -> ast.Query:
+    def query_of_source(self, place: ast.Query, clauses: list[Any], span: Span) -> ast.Query:
         return self._query(place, clauses, span)
 
-    def query_nonempty(self, table: Token, clauses: list[Any], span: Span) -> ast.Query:
+    def nonempty_query(self, table: Token, clauses: list[Any], span: Span) -> ast.Query:
         return self._query(ast.Query(table.value, nonempty=True), clauses, span)
 
-    def query_placed_nonempty(self, place: ast.Query, clauses: list[Any], span: Span) -> ast.Query:
+    def nonempty_query_of_source(self, place: ast.Query, clauses: list[Any], span: Span) -> ast.Query:
         return self._query(place.replace(nonempty=True), clauses, span)
 
-    def query_within(self, base: ast.Rows, clauses: list[Any], span: Span) -> ast.Query:
+    def query_of_group(self, base: ast.RowSource, clauses: list[Any], span: Span) -> ast.Query:
         if isinstance(base, ast.Query) and base == ast.Query(base.table):
             return self._query(base, clauses, span)  # `(images) where …` says no more than `images where …`
         return self._query(ast.Query("", base=base), clauses, span)
 
-    def query_within_nonempty(self, base: ast.Rows, clauses: list[Any], span: Span) -> ast.Query:
-        return self.query_within(base, clauses, span).replace(nonempty=True)
+    def nonempty_query_of_group(self, base: ast.RowSource, clauses: list[Any], span: Span) -> ast.Query:
+        return self.query_of_group(base, clauses, span).replace(nonempty=True)
 
     def _query(self, place: ast.Query, clauses: list[Any], span: Span) -> ast.Query:
         given: dict[str, Any] = {}
-        for name, value, where in clauses:
+        for name, value, clause_span in clauses:
             if name in given:
-                said = {"every": "all", "group": "group by", "order": "order by", "newest": "except newest"}.get(
-                    name, name
-                )
-                raise StatementError(f'"{said}" is said twice', code="repeated", span=where)
+                clause = _CLAUSES.get(name, name)
+                raise StatementError(f'"{clause}" is said twice', code="repeated", span=clause_span)
             given[name] = value
         return place.replace(span=span, **given)
 
-    def place_of(self, table: Token, targets: list[Any], span: Span) -> ast.Query:
+    def source_of(self, table: Token, targets: list[Any], span: Span) -> ast.Query:
         return ast.Query(table.value, tuple(targets), span=span)
 
-    def place_in(self, table: Token, sources: list[Any], span: Span) -> ast.Query:
+    def source_in(self, table: Token, sources: list[Any], span: Span) -> ast.Query:
         return ast.Query(table.value, sources=tuple(sources), span=span)
 
-    def place_of_in(self, table: Token, targets: list[Any], sources: list[Any], span: Span) -> ast.Query:
+    def source_of_in(self, table: Token, targets: list[Any], sources: list[Any], span: Span) -> ast.Query:
         return ast.Query(table.value, tuple(targets), tuple(sources), span=span)
 
-    def simple(self, table: Token, *rest: Any) -> ast.Query:
+    def relation(self, table: Token, *rest: Any) -> ast.Query:
         *condition, span = rest
         return ast.Query(table.value.lower(), where=condition[0] if condition else None, span=span)
 
-    def simple_placed(self, place: ast.Query, *rest: Any) -> ast.Query:
+    def relation_of_source(self, place: ast.Query, *rest: Any) -> ast.Query:
         *condition, span = rest
         return place.replace(where=condition[0] if condition else None, span=span)
 
-    def nonempty(self, query: ast.Query, span: Span) -> ast.Query:
+    def nonempty_relation(self, query: ast.Query, span: Span) -> ast.Query:
         return query.replace(nonempty=True, span=span)
 
-    def combination(
-        self, left: ast.Rows, operator: Token, right: ast.Rows, by: list[ast.Expr], span: Span
+    def set_operation(
+        self, left: ast.RowSource, operator: Token, right: ast.RowSource, by: list[ast.Expr], span: Span
     ) -> ast.Combination:
         return ast.Combination(operator.value, left, right, tuple(by), span)
 
     def where(self, condition: ast.Expr, span: Span) -> tuple[str, Any, Span]:
         return "where", condition, span
 
-    def every(self, span: Span) -> tuple[str, Any, Span]:
-        return "every", True, span
+    def explicit_all(self, span: Span) -> tuple[str, Any, Span]:
+        return "explicit_all", True, span
 
-    def group(self, keys: list[ast.Expr], span: Span) -> tuple[str, Any, Span]:
+    def group_by(self, keys: list[ast.Expr], span: Span) -> tuple[str, Any, Span]:
         return "group", tuple(keys), span
 
     def having(self, condition: ast.Expr, span: Span) -> tuple[str, Any, Span]:
         return "having", condition, span
 
-    def order(self, keys: list[ast.Ordering], span: Span) -> tuple[str, Any, Span]:
+    def order_by(self, keys: list[ast.Ordering], span: Span) -> tuple[str, Any, Span]:
         return "order", tuple(keys), span
 
     def limit(self, count: ast.Expr, per: list[ast.Expr], span: Span) -> tuple[str, Any, Span]:
-        return "limit", ast.Window(count, tuple(per), span), span
+        return "limit", ast.Limit(count, tuple(per), span), span
 
     def skip(self, count: ast.Expr, per: list[ast.Expr], span: Span) -> tuple[str, Any, Span]:
-        return "skip", ast.Window(count, tuple(per), span), span
+        return "skip", ast.Limit(count, tuple(per), span), span
 
-    def newest(
+    def keep_newest(
         self, _spare: Token, count: ast.Expr, per: list[ast.Expr], by: ast.Expr | None, span: Span
     ) -> tuple[str, Any, Span]:
-        return "newest", ast.Newest(count, tuple(per), by, span), span
+        return "keep_newest", ast.KeepNewest(count, tuple(per), by, span), span
 
-    def until(self, total: Token, size: Token, operator: Token, amount: ast.Expr, span: Span) -> tuple[str, Any, Span]:
+    def until_size(
+        self, total: Token, size: Token, operator: Token, amount: ast.Expr, span: Span
+    ) -> tuple[str, Any, Span]:
         if (total.value.lower(), size.value.lower()) != ("total", "size") or operator.value not in ("<", "<="):
             raise StatementError(
                 "until can wait for one thing", span=span, hints=("it is written: until total size <= 16GB",)
             )
-        return "until", ast.Until(operator.value, amount, span), span
+        return "until", ast.UntilSize(operator.value, amount, span), span
 
     def select(self, columns: list[ast.Column], span: Span) -> tuple[str, Any, Span]:
         return "select", tuple(columns), span
 
-    def count(self, span: Span) -> tuple[str, Any, Span]:
+    def count_rows(self, span: Span) -> tuple[str, Any, Span]:
         return "count", True, span
 
     def ascending(self, key: ast.Expr, span: Span) -> ast.Ordering:
@@ -294,16 +299,16 @@ class Builder:
     def column(self, value: ast.Expr, span: Span) -> ast.Column:
         return ast.Column(value, span=span)
 
-    def column_named(self, value: ast.Expr, name: Token, span: Span) -> ast.Column:
+    def named_column(self, value: ast.Expr, name: Token, span: Span) -> ast.Column:
         return ast.Column(value, name.value, span)
 
     # Expressions
 
-    def any_of(self, operands: list[ast.Expr], span: Span) -> ast.Or:
+    def disjunction(self, operands: list[ast.Expr], span: Span) -> ast.Or:
         flat = [part for o in operands for part in (o.operands if isinstance(o, ast.Or) else (o,))]
         return ast.Or(tuple(flat), span)
 
-    def all_of(self, operands: list[ast.Expr], span: Span) -> ast.And:
+    def conjunction(self, operands: list[ast.Expr], span: Span) -> ast.And:
         flat = [part for o in operands for part in (o.operands if isinstance(o, ast.And) else (o,))]
         return ast.And(tuple(flat), span)
 
@@ -313,7 +318,7 @@ class Builder:
     def comparison(self, left: ast.Expr, operator: Token, right: ast.Expr, span: Span) -> ast.Expr:
         return ast.Comparison(operator.value, left, right, span)
 
-    def refutation(self, left: ast.Expr, operator: Token, right: ast.Expr, span: Span) -> ast.Expr:
+    def negated_comparison(self, left: ast.Expr, operator: Token, right: ast.Expr, span: Span) -> ast.Expr:
         return ast.Not(ast.Comparison(operator.value, left, right, span), span)
 
     def between(self, operand: ast.Expr, low: ast.Expr, high: ast.Expr, span: Span) -> ast.Expr:
@@ -337,41 +342,41 @@ class Builder:
     def not_in_list(self, operand: ast.Expr, items: list[ast.Expr], span: Span) -> ast.Expr:
         return ast.Not(ast.In(operand, tuple(items), span=span), span)
 
-    def in_rows(self, operand: ast.Expr, rows: ast.Rows | ast.Variable, span: Span) -> ast.Expr:
+    def in_query(self, operand: ast.Expr, rows: ast.RowSource | ast.Variable, span: Span) -> ast.Expr:
         return ast.In(operand, rows=rows, span=span)
 
-    def not_in_rows(self, operand: ast.Expr, rows: ast.Rows | ast.Variable, span: Span) -> ast.Expr:
+    def not_in_query(self, operand: ast.Expr, rows: ast.RowSource | ast.Variable, span: Span) -> ast.Expr:
         return ast.Not(ast.In(operand, rows=rows, span=span), span)
 
-    def known(self, operand: ast.Expr, span: Span) -> ast.Expr:
-        return ast.Known(operand, known=True, span=span)
+    def is_known(self, operand: ast.Expr, span: Span) -> ast.Expr:
+        return ast.IsKnown(operand, known=True, span=span)
 
-    def unknown(self, operand: ast.Expr, span: Span) -> ast.Expr:
-        return ast.Known(operand, known=False, span=span)
+    def is_unknown(self, operand: ast.Expr, span: Span) -> ast.Expr:
+        return ast.IsKnown(operand, known=False, span=span)
 
     def in_use(self, span: Span) -> ast.Expr:
-        return ast.Phrase("in use", (), span)
+        return ast.Predicate("in use", (), span)
 
     def older_than(self, age: ast.Expr, span: Span) -> ast.Expr:
-        return ast.Phrase("older than", (age,), span)
+        return ast.Predicate("older than", (age,), span)
 
     def newer_than(self, age: ast.Expr, span: Span) -> ast.Expr:
-        return ast.Phrase("newer than", (age,), span)
+        return ast.Predicate("newer than", (age,), span)
 
     def has_any(self, field: Token, span: Span) -> ast.Expr:
-        return ast.Known(self.field(field, field.span), known=True, span=span)
+        return ast.IsKnown(self.field(field, field.span), known=True, span=span)
 
     def has_item(self, field: Token, item: ast.Expr, span: Span) -> ast.Expr:
         return ast.Comparison("has", self.field(field, field.span), item, span)
 
-    def any_rows(self, rows: ast.Rows, span: Span) -> ast.Expr:
+    def exists(self, rows: ast.RowSource, span: Span) -> ast.Expr:
         return ast.Exists(rows, span=span)
 
-    def no_rows(self, rows: ast.Rows, span: Span) -> ast.Expr:
+    def not_exists(self, rows: ast.RowSource, span: Span) -> ast.Expr:
         return ast.Exists(rows, negated=True, span=span)
 
     def based_on(self, image: ast.Expr, span: Span) -> ast.Expr:
-        return ast.Phrase("based on", (image,), span)
+        return ast.Predicate("based on", (image,), span)
 
     def shares_with(self, what: Token, image: ast.Expr, span: Span) -> ast.Expr:
         return self._phrase("shares", what, ("layers",), "with", image, span)
@@ -380,7 +385,7 @@ class Builder:
         return self._phrase("contains", what, ("file", "package"), "", value, span)
 
     def local_only(self, span: Span) -> ast.Expr:
-        return ast.Phrase("local only", (), span)
+        return ast.Predicate("local only", (), span)
 
     def _phrase(
         self, word: str, what: Token, known: tuple[str, ...], then: str, value: ast.Expr, span: Span
@@ -388,18 +393,18 @@ class Builder:
         if what.value.lower() not in known:
             ways = ", ".join(" ".join(f"{word} {one} {then}".split()) for one in known)
             raise StatementError(f'"{word} {what.value}" is no condition', span=what.span, hints=(f"there is: {ways}",))
-        return ast.Phrase(" ".join(f"{word} {what.value.lower()} {then}".split()), (value,), span)
+        return ast.Predicate(" ".join(f"{word} {what.value.lower()} {then}".split()), (value,), span)
 
-    def plus(self, left: ast.Expr, right: ast.Expr, span: Span) -> ast.Expr:
+    def add(self, left: ast.Expr, right: ast.Expr, span: Span) -> ast.Expr:
         return ast.Arithmetic("+", left, right, span)
 
-    def minus(self, left: ast.Expr, right: ast.Expr, span: Span) -> ast.Expr:
+    def subtract(self, left: ast.Expr, right: ast.Expr, span: Span) -> ast.Expr:
         return ast.Arithmetic("-", left, right, span)
 
-    def times(self, left: ast.Expr, right: ast.Expr, span: Span) -> ast.Expr:
+    def multiply(self, left: ast.Expr, right: ast.Expr, span: Span) -> ast.Expr:
         return ast.Arithmetic("*", left, right, span)
 
-    def over(self, left: ast.Expr, right: ast.Expr, span: Span) -> ast.Expr:
+    def divide(self, left: ast.Expr, right: ast.Expr, span: Span) -> ast.Expr:
         return ast.Arithmetic("/", left, right, span)
 
     def modulo(self, left: ast.Expr, right: ast.Expr, span: Span) -> ast.Expr:
@@ -408,13 +413,13 @@ class Builder:
     def field(self, name: Token, span: Span) -> ast.Field:
         return ast.Field(split_path(name.value), span)
 
-    def field_of(self, name: Token, target: ast.Literal | ast.Variable, span: Span) -> ast.FieldOf:
-        return ast.FieldOf(split_path(name.value), target, span)
+    def image_field(self, name: Token, target: ast.Literal | ast.Variable, span: Span) -> ast.ImageField:
+        return ast.ImageField(split_path(name.value), target, span)
 
-    def subquery(self, rows: ast.Rows, span: Span) -> ast.Expr:
+    def subquery(self, rows: ast.RowSource, span: Span) -> ast.Expr:
         return ast.Subquery(rows, span)
 
-    def counted(self, rows: ast.Rows, span: Span) -> list[ast.Expr]:
+    def counted_rows(self, rows: ast.RowSource, span: Span) -> list[ast.Expr]:
         return [ast.Subquery(rows, span)]
 
     def literal(self, token: Token, span: Span) -> ast.Literal:

@@ -44,9 +44,9 @@ class ImqError(Exception):
         self.text = text
 
     def __str__(self) -> str:
-        return draw(self)
+        return format_error(self)
 
-    def at(self, text: str) -> ImqError:
+    def attach_text(self, text: str) -> ImqError:
         """Remember the text that `span` points into, unless one is known already."""
         if self.text is None:
             self.text = text
@@ -62,7 +62,7 @@ class StatementError(ImqError):
 
     exit_code = 2
     code = "syntax"
-    meant = ""
+    suggestion = ""
     replacement = ""
 
 
@@ -163,36 +163,36 @@ class RegistryError(ImqError):
         self.temporary = temporary
 
 
-_WIDEST = 79
+_HINT_WIDTH = 79
 """Columns of a line of hints."""
-_LONGEST_NOTE = 60
+_MAX_INLINE_HINT = 60
 """Characters of a hint that stands beside the caret."""
-_MOST_NAMES = 3
+_MAX_SUGGESTIONS = 3
 """Names that a hint offers at once."""
-_LONGEST_NAME = 200
+_MAX_NAME_LENGTH = 200
 """Characters of a name that is worth comparing with others."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def closest_hint(name: str, known: Iterable[str]) -> str:
     """Return the hint naming the known name that is spelled nearly so, or an empty string when there is none.
 
     Of several that are equally near each is named, and none is preferred.
     """
-    close = spelled_nearly(name, known)
-    return f"did you mean {' or '.join(quoted(one) for one in close[:_MOST_NAMES])}?" if close else ""
+    close = closest_names(name, known)
+    return f"did you mean {' or '.join(quote_name(one) for one in close[:_MAX_SUGGESTIONS])}?" if close else ""
 
 
-def quoted(name: str) -> str:
+def quote_name(name: str) -> str:
     """Return a name in quotes, for a message."""
     return f'"{name}"'
 
 
-def spelled_nearly(name: str, known: Iterable[str]) -> list[str]:
+def closest_names(name: str, known: Iterable[str]) -> list[str]:
     """Return the known names nearest to a misspelled one: those that the fewest slips of the fingers lead to.
 
     A slip is a letter too many, too few or another one, or two that changed places; one in three letters may be.
     """
-    if len(name) > _LONGEST_NAME:
+    if len(name) > _MAX_NAME_LENGTH:
         return []
     from difflib import SequenceMatcher  # heavy, and only errors need it
 
@@ -200,13 +200,13 @@ def spelled_nearly(name: str, known: Iterable[str]) -> list[str]:
     found = [
         (slips, -SequenceMatcher(None, low, one).ratio(), spelled)
         for one, spelled in {name.lower(): name for name in known}.items()
-        if abs(len(one) - len(low)) <= most and (slips := _slips(low, one)) <= most and slips < len(low)
+        if abs(len(one) - len(low)) <= most and (slips := _edit_distance(low, one)) <= most and slips < len(low)
     ]
     best = min(found)[:2] if found else None
     return [spelled for slips, ratio, spelled in found if (slips, ratio) == best]
 
 
-def _slips(said: str, known: str) -> int:
+def _edit_distance(said: str, known: str) -> int:
     """Return how many slips lead from one word to another: their optimal string alignment distance."""
     earlier: list[int] = []
     above = list(range(len(known) + 1))
@@ -221,17 +221,17 @@ def _slips(said: str, known: str) -> int:
     return above[-1]
 
 
-def listed(names: Iterable[str], limit: int = 40) -> str:
+def join_names(names: Iterable[str], limit: int = 40) -> str:
     """Join names for a hint, cutting a long list honestly."""
     ordered = list(names)
     rest = f" and {len(ordered) - limit} more" if len(ordered) > limit else ""
     return ", ".join(ordered[:limit]) + rest
 
 
-def draw(error: ImqError) -> str:
+def format_error(error: ImqError) -> str:
     """Draw an error for people: code and message, the excerpt with a caret, one line a hint."""
     lines = [f"error[{error.code}]: {error.message}"]
-    said = error.meant if isinstance(error, StatementError) else ""
+    said = error.suggestion if isinstance(error, StatementError) else ""
     hints = [f"did you mean: {said}"] if said else list(error.hints)
     if error.span is not None and error.text is not None:
         start = error.text.rfind("\n", 0, error.span.start) + 1
@@ -244,20 +244,20 @@ def draw(error: ImqError) -> str:
             line, column = line[cut : cut + 140], column - cut
             width = min(width, max(1, len(line) - column))
         line = "".join(c if c.isprintable() else " " for c in line).rstrip()
-        note = f" {hints.pop(0)}" if hints and not said and len(hints[0]) <= _LONGEST_NOTE else ""
+        note = f" {hints.pop(0)}" if hints and not said and len(hints[0]) <= _MAX_INLINE_HINT else ""
         number = error.text.count("\n", 0, start) + 1
         mark = f"{number} " if "\n" in error.text.strip() else ""
         pad = " " * len(mark)
         lines += [f"  {mark}│ {line}", f"  {pad}│ {' ' * column}{'^' * width}{note}"]
     for hint in hints:
-        lines += _wrapped(hint)
+        lines += _wrap_hint(hint)
     return "\n".join(lines)
 
 
-def _wrapped(hint: str) -> list[str]:
+def _wrap_hint(hint: str) -> list[str]:
     """Return a hint as indented lines, cut between words: lists of names are long."""
-    if len(hint) <= _WIDEST:
+    if len(hint) <= _HINT_WIDTH:
         return [f"  {hint}"]
     from textwrap import wrap
 
-    return wrap(hint, _WIDEST + 1, initial_indent="  ", subsequent_indent="    ", break_long_words=False)
+    return wrap(hint, _HINT_WIDTH + 1, initial_indent="  ", subsequent_indent="    ", break_long_words=False)

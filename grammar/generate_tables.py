@@ -44,7 +44,7 @@ def generate(grammar: str) -> str:
         state: {str(name): (kind is Shift, argument) for name, (kind, argument) in row.items()}
         for state, row in table.states.items()
     }
-    numbers = _numbered(states, table.start_states["start"])
+    numbers = _number_states(states, table.start_states["start"])
     rows = []
     for state in numbers:
         row = {
@@ -84,7 +84,7 @@ def generate(grammar: str) -> str:
     return "\n".join(lines)
 
 
-def _numbered(states: dict[Any, dict[str, tuple[bool, Any]]], start: Any) -> dict[Any, int]:
+def _number_states(states: dict[Any, dict[str, tuple[bool, Any]]], start: Any) -> dict[Any, int]:
     """Return a number for each state, in the order in which they are met from the start: Lark's own order varies."""
     met = [start]
     numbers = {start: 0}

@@ -7,7 +7,7 @@ import re
 from . import ast
 from ._lalr_tables import END, PRODUCTIONS, ROWS, START, WORDS
 from .ast_builder import Builder
-from .errors import Span, StatementError, UnknownName, listed, nearest, spelled_nearly
+from .errors import Span, StatementError, UnknownName, closest_hint, closest_names, join_names
 from .lexer import Lexer, Token, Vocabulary
 from .record import TYPE_CHECKING, Record
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
-LONGEST = 1 << 20
+MAX_LENGTH = 1 << 20
 """Characters of statement text that are accepted at once."""
 
-_DESCRIBED = {
+_DESCRIPTIONS = {
     "NAME": "a name",
     "WORD": "a value",
     "STRING": "a text in quotes",
@@ -26,39 +26,39 @@ _DESCRIBED = {
     "VARIABLE": "$variable",
     "TEMPLATE": "a template",
     "FUNCTION": "a function",
-    "FORM": '"as" and an output form',
+    "OUTPUT_FORMAT": '"as" and an output form',
     "VERB": "a verb",
     "TABLE": "a table",
-    "SEARCHED": "a table",
-    "SEP": '";"',
+    "SEARCH_TABLE": "a table",
+    "SEPARATOR": '";"',
     "COMPARISON": "= != < <= > >=",
-    "WORDED": '"like", "matches", "has"',
-    "MOMENT": '"before", "after", "since", "within"',
+    "WORD_OPERATOR": '"like", "matches", "has"',
+    "TIME_OPERATOR": '"before", "after", "since", "within"',
     "RELATION": "a relation",
-    "SPARE": '"except newest"',
-    "EXISTING": '"skip existing"',
-    "SETS": '"union", "except", "intersect"',
+    "EXCEPT_NEWEST": '"except newest"',
+    "SKIP_EXISTING": '"skip existing"',
+    "SET_OPERATOR": '"union", "except", "intersect"',
     "$END": "the end",
     **{kind: f'"{word}"' for word, kind in WORDS.items()},
 }
 
 _GROUPS = (
-    (frozenset({"COMPARISON", "WORDED", "MOMENT", "BETWEEN", "IN", "IS", "NOT"}), "a comparison"),
+    (frozenset({"COMPARISON", "WORD_OPERATOR", "TIME_OPERATOR", "BETWEEN", "IN", "IS", "NOT"}), "a comparison"),
     (frozenset({"PLUS", "MINUS", "STAR", "SLASH", "PERCENT"}), "+ - * / %"),
     (frozenset({"WORD", "STRING", "VARIABLE"}), "a value"),
-    (frozenset({"TABLE", "SEARCHED"}), "a table"),
+    (frozenset({"TABLE", "SEARCH_TABLE"}), "a table"),
 )
 """Terminals that errors name together."""
 
 
-_WORD_AFTER = re.compile(r"\s*([\w.:/-]{1,60})")
+_NEXT_WORD = re.compile(r"\s*([\w.:/-]{1,60})")
 
 
-_NAMING = frozenset({"view", "include"})
+_VIEW_PRODUCTIONS = frozenset({"view", "include"})
 """Productions of statements that name views."""
 
 
-class _Rows(dict[int, dict[str, int]]):
+class _ActionTable(dict[int, dict[str, int]]):
     """The rows of the table, each made a dict when the parser first comes to its state."""
 
     def __missing__(self, state: int) -> dict[str, int]:
@@ -67,7 +67,7 @@ class _Rows(dict[int, dict[str, int]]):
         return row
 
 
-_STATES = _Rows()
+_ACTIONS = _ActionTable()
 
 
 class Expected(Record):
@@ -76,7 +76,7 @@ class Expected(Record):
     `vocabulary` has the views that were named on the way too.
     """
 
-    kinds: frozenset[str]
+    terminals: frozenset[str]
     tokens: tuple[Token, ...]
     vocabulary: Vocabulary
 
@@ -88,42 +88,42 @@ class _Parser:
         self,
         text: str,
         vocabulary: Vocabulary,
-        wholes: Mapping[int, int],
-        included: Callable[[ast.Include], Iterable[str]],
+        atoms: Mapping[int, int],
+        include_views: Callable[[ast.Include], Iterable[str]],
     ) -> None:
-        self._included = included
+        self._include_views = include_views
         self._text = text
         self._vocabulary = vocabulary
-        self._lexer = Lexer(text, vocabulary, wholes)
+        self._lexer = Lexer(text, vocabulary, atoms)
         self._states = [START]
         self._values: list[Any] = []
         self._spans: list[Span] = []
         builder = Builder()
-        self._makers: list[Callable[..., Any]] = [getattr(builder, made) for _, _, made, _ in PRODUCTIONS]
+        self._builders: list[Callable[..., Any]] = [getattr(builder, made) for _, _, made, _ in PRODUCTIONS]
 
     def run(self) -> list[ast.Statement]:
-        while not self._push(self._lexer.next(_STATES[self._states[-1]])):
+        while not self._shift(self._lexer.next(_ACTIONS[self._states[-1]])):
             pass
         statements: list[ast.Statement] = self._values[-1]
         return statements
 
-    def read(self, end: int) -> Expected:
+    def read_until(self, end: int) -> Expected:
         """Take the tokens that begin before `end`, and return what can follow them."""
         tokens: list[Token] = []
         while True:
-            token = self._lexer.next(_STATES[self._states[-1]])
+            token = self._lexer.next(_ACTIONS[self._states[-1]])
             if token.kind == "$END" or token.span.start >= end:
-                return Expected(frozenset(self._expected()), tuple(tokens), self._vocabulary)
-            self._push(token)
+                return Expected(frozenset(self._expected_terminals()), tuple(tokens), self._vocabulary)
+            self._shift(token)
             tokens.append(token)
 
-    def _push(self, token: Token) -> bool:
+    def _shift(self, token: Token) -> bool:
         """Reduce what ends before the token, and shift it; return whether that was the end."""
         states = self._states
         while True:
-            step = _STATES[states[-1]].get(token.kind)
+            step = _ACTIONS[states[-1]].get(token.kind)
             if step is None:
-                raise self._unexpected(token)
+                raise self._unexpected_token(token)
             if step >= 0:
                 states.append(step)
                 self._values.append(token)
@@ -134,7 +134,7 @@ class _Parser:
                 return True
 
     def _reduce(self, production: int, token: Token) -> None:
-        made, length, method, handed = PRODUCTIONS[production]
+        rule, length, method, kept_parts = PRODUCTIONS[production]
         if length:
             parts, spans = self._values[-length:], self._spans[-length:]
             span = Span(spans[0].start, spans[-1].end)
@@ -142,67 +142,69 @@ class _Parser:
         else:
             at = self._spans[-1].end if self._spans else token.span.start
             parts, span = [], Span(at, at)
-        value = self._makers[production](*(parts[at] for at in handed), span)
-        if method in _NAMING:
-            self._name(value)
+        value = self._builders[production](*(parts[at] for at in kept_parts), span)
+        if method in _VIEW_PRODUCTIONS:
+            self._declare_views(value)
         self._values.append(value)
         self._spans.append(span)
-        self._states.append(_STATES[self._states[-1]][made])
+        self._states.append(_ACTIONS[self._states[-1]][rule])
 
-    def _name(self, statement: ast.View | ast.Include) -> None:
+    def _declare_views(self, statement: ast.View | ast.Include) -> None:
         """Let what follows use the views that this statement names."""
         match statement:
             case ast.View(str() as view):
                 named: Iterable[str] = (view,)
             case ast.Include():
-                named = self._included(statement)
+                named = self._include_views(statement)
             case _:
                 return
         self._vocabulary = self._vocabulary.replace(tables=self._vocabulary.tables.union(named))
         self._lexer.vocabulary = self._vocabulary
 
-    def _expected(self) -> list[str]:
+    def _expected_terminals(self) -> list[str]:
         """Return the terminals that can really come next: those that end in a shift."""
-        return [kind for kind in _STATES[self._states[-1]] if kind.isupper() and self._takes(kind)]
+        return [kind for kind in _ACTIONS[self._states[-1]] if kind.isupper() and self._accepts(kind)]
 
-    def _takes(self, kind: str) -> bool:
+    def _accepts(self, kind: str) -> bool:
         states = list(self._states)
         while True:
-            step = _STATES[states[-1]].get(kind)
+            step = _ACTIONS[states[-1]].get(kind)
             if step is None or step >= 0:
                 return step is not None
-            made, length, _, _ = PRODUCTIONS[-1 - step]
+            rule, length, _, _ = PRODUCTIONS[-1 - step]
             if length:
                 del states[-length:]
-            states.append(_STATES[states[-1]][made])
+            states.append(_ACTIONS[states[-1]][rule])
             if states[-1] == END:
                 return True
 
-    def _asserts(self) -> bool:
+    def _is_in_assertion(self) -> bool:
         """Whether the statement that is being read is an assertion."""
         return any(isinstance(value, Token) and value.kind == "ASSERT" for value in self._values)
 
-    def _after_table(self) -> bool:
+    def _is_after_table(self) -> bool:
         """Whether the last token was the name of a table."""
         last = self._values[-1] if self._values else None
         return isinstance(last, Token) and last.kind == "TABLE"
 
-    def _nearest(self, name: str, words: Iterable[str]) -> str:
+    def _suggest_start(self, name: str, words: Iterable[str]) -> str:
         """Return the hint naming the word that a statement was to begin with.
 
         One that destroys is named only where nothing else is as near: no slip makes `rm` of what may be harmless.
         """
-        absent = {verb for verb, _ in self._vocabulary.absent}
-        close = spelled_nearly(name, {*words, *absent})
+        absent = {verb for verb, _ in self._vocabulary.unsupported_verbs}
+        close = closest_names(name, {*words, *absent})
         first = close[0] if len(close) == 1 else ""
         if first in absent or not absent.isdisjoint(close):
             return ""
-        if not self._vocabulary.destroying.isdisjoint(close) and (not first or not _is_slip(name.lower(), first)):
+        if not self._vocabulary.destructive_verbs.isdisjoint(close) and (
+            not first or not _is_near_match(name.lower(), first)
+        ):
             return ""
-        return nearest(name, words)
+        return closest_hint(name, words)
 
-    def _unexpected(self, token: Token) -> StatementError:
-        expected = self._expected()
+    def _unexpected_token(self, token: Token) -> StatementError:
+        expected = self._expected_terminals()
         words: set[str] = {word for word, kind in WORDS.items() if kind in expected and word.isalpha()}
         starts = "VERB" in expected
         if starts:
@@ -215,22 +217,22 @@ class _Parser:
             message = "the statement ends too early"
         elif starts and token.kind == "WORD":
             name = found.split(".")[0]
-            if (why := dict(self._vocabulary.absent).get(name.lower())) is not None:
+            if (why := dict(self._vocabulary.unsupported_verbs).get(name.lower())) is not None:
                 return StatementError(f'"{name}" cannot be done: {why}', code="unavailable", span=token.span)
-            tables = listed(sorted(self._vocabulary.tables))
+            tables = join_names(sorted(self._vocabulary.tables))
             first = f"what is asked comes first: TABLE {name.lower()} …" if name.lower() in WORDS else ""
-            verbs = listed(sorted(self._vocabulary.verbs))
-            choices = (first or self._nearest(name, words), f"tables: {tables}", f"verbs: {verbs}")
+            verbs = join_names(sorted(self._vocabulary.verbs))
+            choices = (first or self._suggest_start(name, words), f"tables: {tables}", f"verbs: {verbs}")
             return UnknownName(f'"{found}" is neither a table nor a verb', span=token.span, hints=choices)
         elif "TABLE" in expected and "NAME" not in expected and found.isidentifier() and found.lower() not in WORDS:
             known = sorted(self._vocabulary.tables)
-            hints = (nearest(found, known), f"tables: {listed(known)}")
+            hints = (closest_hint(found, known), f"tables: {join_names(known)}")
             return UnknownName(f'there is no table "{found}"', span=token.span, hints=hints)
-        elif found.lower() == "as" and "FORM" in expected:
-            said = _WORD_AFTER.match(self._text, token.span.end)
-            forms = sorted(self._vocabulary.forms)
+        elif found.lower() == "as" and "OUTPUT_FORMAT" in expected:
+            said = _NEXT_WORD.match(self._text, token.span.end)
+            forms = sorted(self._vocabulary.formats)
             wanted = f'there is no output form "{said[1]}"' if said else "an output form is missing"
-            hints = (nearest(said[1], forms) if said else "", f"forms: {listed(forms)}")
+            hints = (closest_hint(said[1], forms) if said else "", f"forms: {join_names(forms)}")
             place = Span(said.start(1), said.end(1)) if said else token.span
             return UnknownName(wanted, code="unknown-form", span=place, hints=hints)
         else:
@@ -238,36 +240,39 @@ class _Parser:
             shown = shown if len(shown) <= 60 else shown[:57] + "…"
             message = f'"{shown}" cannot stand here' if found.strip() else "the statement ends too early"
         if "WHERE" not in expected and found.lower() == "where" and "WORD" in expected:
-            hints = ("where follows a table: " + listed(sorted(self._vocabulary.tables)),)
-        elif "WHERE" not in expected and found.lower() == "where" and self._asserts():
+            hints = ("where follows a table: " + join_names(sorted(self._vocabulary.tables)),)
+        elif "WHERE" not in expected and found.lower() == "where" and self._is_in_assertion():
             hints = ("an assertion asks about rows: any TABLE … where …, no TABLE … where …",)
-        elif token.kind == "WORD" and "WHERE" in expected and self._after_table():
-            which = nearest(found, words) or f"say which rows: {self._values[-1].value} where …"
-            hints = (which, "expected " + _describe(expected))
+        elif token.kind == "WORD" and "WHERE" in expected and self._is_after_table():
+            which = closest_hint(found, words) or f"say which rows: {self._values[-1].value} where …"
+            hints = (which, "expected " + _describe_expected(expected))
         else:
-            hints = (nearest(found, words) if token.kind != "$END" else "", "expected " + _describe(expected))
+            hints = (
+                closest_hint(found, words) if token.kind != "$END" else "",
+                "expected " + _describe_expected(expected),
+            )
         return StatementError(message, span=token.span, hints=hints)
 
 
-def _is_slip(said: str, word: str) -> bool:
+def _is_near_match(said: str, word: str) -> bool:
     """Whether a word is another one with a single letter wrong, and no other than the first."""
     return said != word and said[:1] == word[:1] and abs(len(said) - len(word)) <= 1
 
 
-def _describe(expected: Iterable[str]) -> str:
-    kinds, order, said = set(expected), list(_DESCRIBED), []
+def _describe_expected(expected: Iterable[str]) -> str:
+    kinds, order, said = set(expected), list(_DESCRIPTIONS), []
     for group, name in _GROUPS:
         if kinds >= group:
             kinds -= group
             said.append(name)
-    return ", ".join([*said, *(_DESCRIBED[kind] for kind in sorted(kinds, key=order.index))])
+    return ", ".join([*said, *(_DESCRIPTIONS[kind] for kind in sorted(kinds, key=order.index))])
 
 
 def parse(
     text: str,
     vocabulary: Vocabulary,
-    wholes: Mapping[int, int] | None = None,
-    included: Callable[[ast.Include], Iterable[str]] = lambda _: (),
+    atoms: Mapping[int, int] | None = None,
+    include_views: Callable[[ast.Include], Iterable[str]] = lambda _: (),
 ) -> tuple[ast.Statement, ...]:
     """Return the statements of `text`. Raises `StatementError` with the place and what was expected there.
 
@@ -275,20 +280,20 @@ def parse(
     called for each `include` and returns the names of the views in that file, which what follows may use.
     """
     try:
-        if len(text) > LONGEST:
-            raise StatementError(f"the text has {len(text)} characters; the limit is {LONGEST}", code="too-long")
-        statements = _Parser(text, vocabulary, wholes or {}, included).run()
+        if len(text) > MAX_LENGTH:
+            raise StatementError(f"the text has {len(text)} characters; the limit is {MAX_LENGTH}", code="too-long")
+        statements = _Parser(text, vocabulary, atoms or {}, include_views).run()
         for statement in statements:
-            ast.check_depth(statement)
+            ast.check_limits(statement)
     except StatementError as error:
-        raise error.at(text) from None
+        raise error.attach_text(text) from None
     return tuple(statements)
 
 
-def expected(text: str, vocabulary: Vocabulary, ahead: str = "") -> Expected:
+def find_expected(text: str, vocabulary: Vocabulary, lookahead: str = "") -> Expected:
     """Return what can follow `text`, the beginning of statements, if `ahead` stands behind that.
 
     The name of a table is told from that of a field by what follows it: `ahead` is a guess. Raises `StatementError`
     when nothing can follow, because the text is wrong already.
     """
-    return _Parser(text + ahead, vocabulary, {}, lambda _: ()).read(len(text))
+    return _Parser(text + lookahead, vocabulary, {}, lambda _: ()).read_until(len(text))

@@ -75,11 +75,11 @@ class Record(metaclass=_RecordType):
             for field, value in zip(fields, args, strict=False):
                 assign(self, field, value)
             if named or len(args) != len(fields):
-                self._take_rest(args, named)
+                self._assign_rest(args, named)
             if self._checks:
                 self.check()
 
-        def _take_rest(self, args, named):
+        def _assign_rest(self, args, named):
             """Take the fields that were not given by position."""
             fields, assign = self._fields, object.__setattr__
             if len(args) > len(fields):
@@ -104,7 +104,7 @@ class Record(metaclass=_RecordType):
         """Raise when the fields do not make a valid value. The default accepts everything."""
 
     @classmethod
-    def value_names(cls) -> tuple[str, ...]:
+    def compared_fields(cls) -> tuple[str, ...]:
         """Return the names of the fields that take part in comparing."""
         return cls._values
 

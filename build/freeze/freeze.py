@@ -2,9 +2,9 @@
 
     python build/freeze/freeze.py SCRATCH OUTPUT
 
-PyInstaller finds the parts (pyinstaller.spec), split.py divides them. The static launcher (launcher.c) is followed by the first
-half, the interpreter (interpreter.c) in it, packed, and by the second half, a zip archive. The same input gives the same
-file.
+PyInstaller collects the parts (pyinstaller.spec), and split.py divides them into two halves. The file is the static
+launcher (launcher.c), then the compressed first half with the interpreter (interpreter.c), then the second half, a zip
+archive. The same input produces the same file.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def stripped(files: Iterable[tuple[str, str]], folder: str) -> Iterator[tuple[st
         yield name, copy
 
 
-def write_modules(layout: dict[str, Any], bill: split.Compiled, second: Mapping[str, bytes], ready: str) -> None:
+def write_modules(layout: dict[str, Any], sbom_module: split.Compiled, second: Mapping[str, bytes], ready: str) -> None:
     """Write the file of the modules that bootstrap.py has ready.
 
     It begins with the length of a table: where each module is, then what bootstrap.py has to know of extension modules.
@@ -138,7 +138,7 @@ def write_modules(layout: dict[str, Any], bill: split.Compiled, second: Mapping[
     with zipfile.ZipFile(layout["library"]) as library:
         modules = [split.member_module(member, library.read(member)) for member in library.namelist()]
     places, content = {}, b""
-    for module in sorted([*modules, *split.compiled(layout["modules"]), bill]):
+    for module in sorted([*modules, *split.compiled(layout["modules"]), sbom_module]):
         if module.name in split.BEGINNING:
             continue
         places[module.name] = (module.package, len(content), len(module.code))
@@ -169,14 +169,16 @@ def collect_first(layout: dict[str, Any], program: str, system: list[str], scrat
     return sorted([*copies, Part(os.path.basename(loader), loader, runs=True), Part("imq", program, runs=True)])
 
 
-def write_bill(layout: dict[str, Any], system: Iterable[str]) -> tuple[split.Compiled, dict[str, bytes]]:
-    """Return the module of the bill of materials (imq/sbom.py) and, as members of the archive, the licence texts."""
-    asked = subprocess.run([COMPILE[0], "-print-file-name=libzstd.a"], capture_output=True, text=True, check=True)
-    static = asked.stdout.strip()  # what the launcher is linked with, beside the C library
-    found, texts = sbom_components.list_components({*layout["libraries"], *system, static}, layout["carried"])
-    rows = [(entry.name, entry.version, entry.licence, entry.source, entry.texts) for entry in found]
+def build_sbom(layout: dict[str, Any], system: Iterable[str]) -> tuple[split.Compiled, dict[str, bytes]]:
+    """Return the module with the components (see imq/sbom.py), and the licence texts as members of the archive."""
+    located = subprocess.run([COMPILE[0], "-print-file-name=libzstd.a"], capture_output=True, text=True, check=True)
+    static = located.stdout.strip()  # the launcher is linked with it and the C library
+    components, licence_texts = sbom_components.list_components(
+        {*layout["libraries"], *system, static}, layout["carried"]
+    )
+    rows = [(entry.name, entry.version, entry.licence, entry.package_url, entry.licence_paths) for entry in components]
     code = compile(f"COMPONENTS = {tuple(rows)!r}", "imq/_components.py", "exec")
-    return split.Compiled("imq._components", package=False, code=marshal.dumps(code)), texts
+    return split.Compiled("imq._components", package=False, code=marshal.dumps(code)), licence_texts
 
 
 def pack(files: list[Part]) -> tuple[bytes, dict[str, object]]:
@@ -217,12 +219,12 @@ def main(scratch: str, output: str) -> None:
         with open(path, "rb") as file:
             second[name] = file.read()
     system = split.system_libraries(layout["binaries"], program)
-    bill, texts = write_bill(layout, system)
-    write_modules(layout, bill, second, ready)
+    sbom_module, licence_texts = build_sbom(layout, system)
+    write_modules(layout, sbom_module, second, ready)
     layout["first"].append(["ready", ready])
     packed, about = pack(collect_first(layout, program, system, scratch))
     with open(os.path.join(CHECKOUT, "dsl", "docs", "imq.1"), "rb") as file:
-        members = {**second, **texts, "imq.1": file.read()}
+        members = {**second, **licence_texts, "imq.1": file.read()}
     unfinished = compile_launcher(about, 0, scratch)  # as long as the one that knows the size of the archive
     with open(made, "wb") as file:
         file.write(unfinished + packed)

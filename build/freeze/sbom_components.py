@@ -1,4 +1,4 @@
-"""Lists what the frozen executable is made of, with versions and licences: its bill of materials and licence texts.
+"""The software bill of materials of the frozen executable: components, versions, licences and licence texts.
 
 Whatever is packed has to be named here: a shared library that nobody has described stops the freeze.
 """
@@ -14,7 +14,7 @@ from importlib.metadata import distribution, packages_distributions
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
-from imq.sbom import Component, installed_components, normal_name
+from imq.sbom import Component, installed_components, normalize_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -50,7 +50,7 @@ NATIVE = {
     "libzstd": Native("zstd", "BSD-3-Clause"),
 }  # fmt: skip
 
-# Libraries of others that wheels have compiled in; their wheels hold the texts.
+# Libraries compiled into wheels; the wheels contain the licence texts.
 WITHIN = {
     "google-re2": (Native("re2", "BSD-3-Clause"), Native("abseil-cpp", "Apache-2.0")),
     "isal": (Native("isa-l", "BSD-3-Clause"),),
@@ -62,60 +62,66 @@ WITHIN = {
 def list_components(libraries: Iterable[str], modules: Iterable[str]) -> tuple[list[Component], dict[str, bytes]]:
     """List the components of an executable, and their licence texts as members of its archive.
 
-    `libraries`: the shared and static libraries of the system that are in it; `modules`: the packages and modules that
-    are. A library that imq requires need not be among them.
+    `libraries` are the shared and static libraries of the system in the executable, `modules` its Python packages and
+    modules. Not every library that imq requires is packed.
     """
     makers = packages_distributions()
-    packed = {normal_name(name) for module in modules for name in makers.get(module, ())} - {"imq"}
-    texts: dict[str, bytes] = {}
+    packed = {normalize_name(name) for module in modules for name in makers.get(module, ())} - {"imq"}
+    licence_texts: dict[str, bytes] = {}
     found = []
     for component in installed_components():
         if component.name == "python":
-            found.append(_with_texts(component, _texts_of_package("libpython3.11-stdlib", "libpython3-stdlib"), texts))
+            found.append(
+                _add_licence_texts(
+                    component, _read_package_licences("libpython3.11-stdlib", "libpython3-stdlib"), licence_texts
+                )
+            )
         if component.name not in packed:
             continue
-        found.append(_with_texts(component, _texts_of_library(component.name), texts))
+        found.append(_add_licence_texts(component, _read_library_licences(component.name), licence_texts))
         found += (
-            Component(within.name, _version_within(within.name), within.licence, f"pkg:generic/{within.name}", names)
+            Component(
+                within.name, _version_within(within.name), within.licence, f"pkg:generic/{within.name}", licence_paths
+            )
             for within in WITHIN.get(component.name, ())
-            for names in (found[-1].texts,)
+            for licence_paths in (found[-1].licence_paths,)
         )
-    nobodys = [module for module in modules if module not in makers and module not in sys.stdlib_module_names]
-    nobodys += packed - {component.name for component in found}
-    if nobodys:
-        raise SystemExit(f"freeze: packed, but no requirement of imq: {', '.join(sorted(nobodys))}")
-    found += _native_components(libraries, texts)
-    return sorted(found, key=lambda component: component.source), texts
+    undeclared = [module for module in modules if module not in makers and module not in sys.stdlib_module_names]
+    undeclared += packed - {component.name for component in found}
+    if undeclared:
+        raise SystemExit(f"freeze: packed modules that imq does not require: {', '.join(sorted(undeclared))}")
+    found += _native_components(libraries, licence_texts)
+    return sorted(found, key=lambda component: component.package_url), licence_texts
 
 
-def _native_components(libraries: Iterable[str], texts: dict[str, bytes]) -> list[Component]:
+def _native_components(libraries: Iterable[str], licence_texts: dict[str, bytes]) -> list[Component]:
     found: dict[str, Component] = {}
     packages = _packages_of(libraries)
     for path in sorted(libraries):
         file = os.path.basename(path)
         native = NATIVE.get(file.partition(".")[0])
         if native is None:
-            raise SystemExit(f"freeze: {path} will be packed: say in components.py what it is, and its licence")
+            raise SystemExit(f"freeze: {path} would be packed: declare it and its licence in sbom_components.py")
         if native.name == "python" or native.name in found:
             continue
         package, version = packages.get(path, ("", ""))
         source = f"pkg:deb/{_distribution()}/{package}@{quote(version)}" if package else f"pkg:generic/{native.name}"
         component = Component(native.name, version, native.licence, source)
-        found[native.name] = _with_texts(component, _texts_of_package(package), texts)
+        found[native.name] = _add_licence_texts(component, _read_package_licences(package), licence_texts)
     return [*found.values()]
 
 
-def _with_texts(component: Component, files: Mapping[str, bytes], texts: dict[str, bytes]) -> Component:
-    """Add the licence texts of a component to those that are packed."""
+def _add_licence_texts(component: Component, files: Mapping[str, bytes], licence_texts: dict[str, bytes]) -> Component:
+    """Add a component's licence texts to `licence_texts`, and their paths to the component."""
     if not files:
-        raise SystemExit(f"freeze: {component.name} comes without the text of its licence")
+        raise SystemExit(f"freeze: {component.name} has no licence text")
     names = {name: f"licences/{component.name}/{name}" for name in sorted(files)}
-    texts.update((names[name], files[name]) for name in names)
-    return component.replace(texts=tuple(names.values()))
+    licence_texts.update((names[name], files[name]) for name in names)
+    return component.replace(licence_paths=tuple(names.values()))
 
 
-def _texts_of_library(name: str) -> dict[str, bytes]:
-    """Read the licence texts that a Python library has in its metadata, and those of what it has compiled in."""
+def _read_library_licences(name: str) -> dict[str, bytes]:
+    """Read the licence texts in the metadata of a Python library, including those of compiled-in libraries."""
     said = ("LICENSE", "LICENCE", "COPYING", "NOTICE")
     files = [file for file in distribution(name).files or () if file.name.upper().startswith(said)]
     return {
@@ -125,7 +131,7 @@ def _texts_of_library(name: str) -> dict[str, bytes]:
     }
 
 
-def _texts_of_package(*packages: str) -> dict[str, bytes]:
+def _read_package_licences(*packages: str) -> dict[str, bytes]:
     """Read the text in which a Debian package says whose it is; that of the first one that is there."""
     for package in packages:
         path = f"/usr/share/doc/{package.partition(':')[0]}/copyright"

@@ -11,9 +11,9 @@ from imq.grammar import ast
 from imq.grammar.errors import AssertionFailed, ImqError
 from imq.grammar.record import TYPE_CHECKING
 
-from .literals import Misuse, Written
+from .literals import Misuse, Node
 from .results import Result, Row
-from .statements import Statement, explain, statement_of
+from .statements import Statement, explain, to_statement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from imq.engine.result import RowSet
     from imq.engine.session.session import Session
 
-_SHOWN = 20
+_SHOWN_LINES = 20
 """Lines of rows that the error of an assertion shows."""
 
 
@@ -88,7 +88,7 @@ class Connection:
         confirm: Callable[[Result], bool] | None = None,
         progress: bool = False,
     ) -> None:
-        from imq.cli.main import expand_home, store_root
+        from imq.cli.store_location import expand_home, store_root
         from imq.engine.configuration.configuration import Configuration
         from imq.engine.configuration.load import load_configuration
         from imq.engine.oci.platform import Platform
@@ -107,8 +107,8 @@ class Connection:
                 clock=time.time_ns,
                 platform=Platform.parse(platform) if platform is not None else None,
                 insecure=frozenset(insecure),
-                progress=_progress() if progress else Silent(),
-                confirm=self._asked(confirm) if confirm is not None else None,
+                progress=_create_progress() if progress else Silent(),
+                confirm=self._confirm_with(confirm) if confirm is not None else None,
                 output_format="json",  # rows have every field, so that they can be read as attributes
                 configuration=config,
             )
@@ -122,7 +122,7 @@ class Connection:
             self.close()
             raise
 
-    def __call__(self, statement: str | Written, *, dry_run: bool = False) -> Result:
+    def __call__(self, statement: str | Node, *, dry_run: bool = False) -> Result:
         """Run a query, an action or a text, and return what it answers; of several statements in a text, the last.
 
         `dry_run` lists the actions and does none. One failing item of an action does not stop the rest: the result
@@ -132,25 +132,25 @@ class Connection:
         last: Result | None = None
         failed: AssertionFailed | None = None
         for last in self.run(statement, dry_run=dry_run):
-            failed = failed or _failed_assertion(last)
+            failed = failed or _find_failed_assertion(last)
         if failed is not None:
             raise failed
         if last is None:
             raise Misuse("the text has no statement")
         return last
 
-    def run(self, statement: str | Written, *, dry_run: bool = False) -> Iterator[Result]:
+    def run(self, statement: str | Node, *, dry_run: bool = False) -> Iterator[Result]:
         """Run the statements of a text one after the other, each when it is asked for, and yield what each answers.
 
         An assertion that does not hold is among the result's errors.
         """
         if isinstance(statement, str):
-            for found in self._open().run(statement, dry_run=dry_run):
-                yield Result(found, _manner)
+            for found in self._require_session().run(statement, dry_run=dry_run):
+                yield Result(found, _display_options)
         else:
-            yield Result(self._execute(statement, dry_run=dry_run), _manner)
+            yield Result(self._execute(statement, dry_run=dry_run), _display_options)
 
-    def stream(self, query: str | Written) -> Iterator[Row]:
+    def stream(self, query: str | Node) -> Iterator[Row]:
         """Yield the rows of one query as they are found, without keeping them; the connection must stay open.
 
         Raises `Misuse` for what is no query.
@@ -158,15 +158,15 @@ class Connection:
         from imq.engine.result import RowSet
 
         if isinstance(query, str):
-            parsed = self._open().parse(query)
+            parsed = self._require_session().parse(query)
             query = Statement(parsed[0]) if len(parsed) == 1 else Statement(ast.Help())
-        if not isinstance(statement_of(query), ast.Ask):
+        if not isinstance(to_statement(query), ast.QueryStatement):
             raise Misuse("one query can be streamed", hints=("for all else: session(statement)",))
         answer = self._execute(query, dry_run=False)
         assert isinstance(answer, RowSet)
         return (Row(answer.columns, row) for row in answer.rows)
 
-    def explain(self, statement: str | Written) -> str:
+    def explain(self, statement: str | Node) -> str:
         """Return how a statement would run: its stages and its SQL."""
         if isinstance(statement, str):
             return str(self(f"explain {statement}"))
@@ -186,17 +186,17 @@ class Connection:
     ) -> None:
         self.close()
 
-    def _open(self) -> Session:
+    def _require_session(self) -> Session:
         if self._session is None:
             raise Misuse("the connection is closed")
         if get_ident() != self._thread:
             raise Misuse("the connection was made in another thread", hints=("connect in each thread: imq.connect()",))
         return self._session
 
-    def _execute(self, statement: Written, *, dry_run: bool) -> Found:
+    def _execute(self, statement: Node, *, dry_run: bool) -> Found:
         """Run a statement as it is written, so that an error can show where in it."""
-        session, node = self._open(), statement_of(statement)
-        ast.check_depth(node)  # before anything walks it
+        session, node = self._require_session(), to_statement(statement)
+        ast.check_limits(node)  # before anything walks it
         text = str(statement)
         try:
             parsed = session.parse(text)
@@ -205,31 +205,31 @@ class Connection:
         try:
             return session.execute(parsed[0] if parsed == (node,) else node, dry_run=dry_run)
         except ImqError as error:
-            raise error.at(text) from error.__cause__
+            raise error.attach_text(text) from error.__cause__
 
     @staticmethod
-    def _asked(confirm: Callable[[Result], bool]) -> Callable[[RowSet], bool]:
-        return lambda planned: confirm(Result(planned, _manner))
+    def _confirm_with(confirm: Callable[[Result], bool]) -> Callable[[RowSet], bool]:
+        return lambda planned: confirm(Result(planned, _display_options))
 
 
-def _failed_assertion(result: Result) -> AssertionFailed | None:
+def _find_failed_assertion(result: Result) -> AssertionFailed | None:
     """Return the error of an assertion that does not hold, with the rows that show it."""
     error = next((error for error in result.errors if isinstance(error, AssertionFailed)), None)
     if error is not None:
-        error.hints = (*error.hints, *result.render("table").splitlines()[:_SHOWN])
+        error.hints = (*error.hints, *result.render("table").splitlines()[:_SHOWN_LINES])
     return error
 
 
-def _manner() -> DisplayOptions:
+def _display_options() -> DisplayOptions:
     from imq.engine.render.values import DisplayOptions
 
     return DisplayOptions(time.time_ns(), None)
 
 
-def _progress() -> Progress:
-    from imq.cli.progress_bars import progress_on
+def _create_progress() -> Progress:
+    from imq.cli.progress_bars import create_display
 
-    return progress_on(sys.stderr, bars=sys.stderr.isatty())
+    return create_display(sys.stderr, bars=sys.stderr.isatty())
 
 
 __all__ = ["Connection", "connect"]

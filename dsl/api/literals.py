@@ -13,20 +13,20 @@ from datetime import date, timedelta
 from imq.grammar import ast
 from imq.grammar._lalr_tables import WORDS
 from imq.grammar.errors import StatementError
-from imq.grammar.lexer import is_field, is_word
+from imq.grammar.lexer import begins_with_field, is_bare_word
 from imq.grammar.record import TYPE_CHECKING
-from imq.grammar.unparser import write
+from imq.grammar.unparser import unparse
 
 if TYPE_CHECKING:
     from typing import NoReturn
 
     Scalar = str | bool | int | float | date | timedelta
 
-_PLAIN = re.compile(r"[+-]?\d+(\.\d+)?|true|false", re.IGNORECASE)
+_NUMBER_OR_BOOLEAN = re.compile(r"[+-]?\d+(\.\d+)?|true|false", re.IGNORECASE)
 _UNITS = {
     "TB": 10**12, "GB": 10**9, "MB": 10**6, "kB": 10**3, "TiB": 2**40, "GiB": 2**30, "MiB": 2**20, "KiB": 2**10,
 }  # fmt: skip
-_EXACT = 9
+_FRACTION_DIGITS = 9
 """Digits behind the point that a size may have; one that needs more is written in a smaller unit."""
 
 
@@ -36,7 +36,7 @@ class Misuse(StatementError, TypeError):
     code = "python"
 
 
-class Written:
+class Node:
     """Something of the language as a Python object: `node` is its syntax tree, `str()` its text."""
 
     __slots__ = ("node",)
@@ -47,12 +47,12 @@ class Written:
         self.node = node
 
     def __str__(self) -> str:
-        return write(self.node)
+        return unparse(self.node)
 
     def __repr__(self) -> str:
         return f"<imq: {self}>"
 
-    def equals(self, other: Written) -> bool:
+    def equals(self, other: Node) -> bool:
         """Whether both say the same: `==` between expressions makes a condition instead.
 
         >>> from imq import field as f
@@ -93,7 +93,7 @@ class Bytes(float):
     __slots__ = ()
 
     def __str__(self) -> str:
-        return size_text(int(self))
+        return format_size(int(self))
 
     __repr__ = __str__
 
@@ -101,36 +101,36 @@ class Bytes(float):
         return int(self)
 
     def __mul__(self, factor: float) -> Bytes:
-        return self._made(float(self).__mul__(factor))
+        return self._rounded(float(self).__mul__(factor))
 
     __rmul__ = __mul__
 
     def __add__(self, other: float) -> Bytes:
-        return self._made(float(self).__add__(other))
+        return self._rounded(float(self).__add__(other))
 
     __radd__ = __add__
 
     def __sub__(self, other: float) -> Bytes:
-        return self._made(float(self).__sub__(other))
+        return self._rounded(float(self).__sub__(other))
 
     @staticmethod
-    def _made(size: float) -> Bytes:
+    def _rounded(size: float) -> Bytes:
         """Return the whole bytes of what was computed, which is NotImplemented when it was not with a number."""
         return size if size is NotImplemented else Bytes(round(size))
 
 
-def size_text(size: int) -> str:
+def format_size(size: int) -> str:
     """Return a number of bytes exactly, in the unit in which it is shortest: `1GB`, `1.5GiB`, `1001B`."""
     texts = [f"{size}B"]
     for unit, worth in _UNITS.items():
         whole, rest = divmod(abs(size), worth)
-        fraction = f"{rest * 10**_EXACT // worth:0{_EXACT}d}"
-        if whole and not rest * 10**_EXACT % worth:
+        fraction = f"{rest * 10**_FRACTION_DIGITS // worth:0{_FRACTION_DIGITS}d}"
+        if whole and not rest * 10**_FRACTION_DIGITS % worth:
             texts.append(f"{'-' if size < 0 else ''}{whole}.{fraction}".rstrip("0").rstrip(".") + unit)
     return min(texts, key=len)
 
 
-def literal_text(value: object) -> str:
+def format_literal(value: object) -> str:
     """Return a value of Python as the language writes it. Raises `Misuse` when it has no such value.
 
     Sizes are exact; a `timedelta` is `1d12h`; a `datetime` without a zone is meant locally, as in text.
@@ -138,20 +138,20 @@ def literal_text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Bytes):
-        return size_text(int(value))
+        return format_size(int(value))
     if isinstance(value, int):
         return f"{int(value):d}"  # the text of a Size is rounded
     if isinstance(value, float):
         text = repr(value)
         if "e" in text:  # which the language does not write
             text = f"{value:.30f}".rstrip("0").rstrip(".")
-        if not _PLAIN.fullmatch(text):
+        if not _NUMBER_OR_BOOLEAN.fullmatch(text):
             raise Misuse(f"{value} is no number of the language")
         return text
     if isinstance(value, date):  # and datetime, which is one
         return value.isoformat()
     if isinstance(value, timedelta):
-        return _duration(value)
+        return _format_duration(value)
     if isinstance(value, str):
         return str(value)
     if value is None:
@@ -162,7 +162,7 @@ def literal_text(value: object) -> str:
     )
 
 
-def _duration(value: timedelta) -> str:
+def _format_duration(value: timedelta) -> str:
     if value < timedelta(0):
         raise Misuse("a duration is not negative", hints=("f.created.after(…) and .before(…) compare with times",))
     left = value // timedelta(microseconds=1)
@@ -173,51 +173,55 @@ def _duration(value: timedelta) -> str:
     return written + (f"{left}us" if left else "") or "0s"
 
 
-def word(text: str) -> ast.Literal:
+def to_word(text: str) -> ast.Literal:
     """Return a text as an operand: a reference, a path, a source, the value of an option."""
     from imq.engine.catalog.tables import TABLES
     from imq.engine.render.formats import FORMATS
 
     low = text.lower()
-    field = text.startswith(".") and is_field(text)
-    bare = is_word(text) and not (field or low in WORDS or low in TABLES or low in FORMATS)
+    field = text.startswith(".") and begins_with_field(text)
+    bare = is_bare_word(text) and not (field or low in WORDS or low in TABLES or low in FORMATS)
     return ast.Literal(text, quoted=not bare)
 
 
-def literal(value: object) -> ast.Literal:
+def to_literal(value: object) -> ast.Literal:
     """Return a value as it stands on the right of an operator."""
-    text = literal_text(value)
+    text = format_literal(value)
     if isinstance(value, str):
         from imq.engine.catalog.tables import is_field_name
 
-        return ast.Literal(text, quoted=True) if _PLAIN.fullmatch(text) or is_field_name(text) else word(text)
+        return (
+            ast.Literal(text, quoted=True)
+            if _NUMBER_OR_BOOLEAN.fullmatch(text) or is_field_name(text)
+            else to_word(text)
+        )
     return ast.Literal(text)
 
 
-def leading_literal(value: object) -> ast.Literal:
+def to_left_literal(value: object) -> ast.Literal:
     """Return a value as it stands on the left of an operator or in a function: there a bare word is a field."""
-    text = literal_text(value)
+    text = format_literal(value)
     return ast.Literal(text, quoted=isinstance(value, str | bool))
 
 
-def operand(value: object) -> ast.Literal | ast.Variable:
+def to_operand(value: object) -> ast.Literal | ast.Variable:
     """Return what an action or a query works on: a reference or a path; `imq.var(…)` for one that a variable names."""
-    if isinstance(value, Written) and isinstance(value.node, ast.Literal | ast.Variable):
+    if isinstance(value, Node) and isinstance(value.node, ast.Literal | ast.Variable):
         return value.node
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if not isinstance(value, str):
         several = isinstance(value, list | tuple)
         raise Misuse(
-            f"a name or path is wanted here, not {shown(value)}",
+            f"a name or path is wanted here, not {describe(value)}",
             hints=("several are said one by one: imq.rm(*names)",) if several else (),
         )
-    return word(value)
+    return to_word(value)
 
 
-def shown(value: object) -> str:
+def describe(value: object) -> str:
     """Return something of either language as errors show it."""
-    return str(value) if isinstance(value, Written) else repr(value)
+    return str(value) if isinstance(value, Node) else repr(value)
 
 
-__all__ = ["Bytes", "Misuse", "Scalar", "Written", "leading_literal", "literal", "operand", "shown", "word"]
+__all__ = ["Bytes", "Misuse", "Node", "Scalar", "describe", "to_left_literal", "to_literal", "to_operand", "to_word"]

@@ -13,7 +13,7 @@ from imq.grammar import errors
 from imq.grammar.record import TYPE_CHECKING
 
 from . import expressions, queries, statements
-from .literals import Bytes, Misuse, Written
+from .literals import Bytes, Misuse, Node
 from .statements import python_name
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ WORDS: dict[str, Any] = {
 }
 """The words of the language that no table, verb or function is."""
 
-RUNNING = {
+LAZY = {
     "connect": "connection",
     "Connection": "connection",
     "Result": "results",
@@ -84,7 +84,7 @@ def functions() -> dict[str, Function | Aggregate]:
     return {python_name(name): one for name, one in FUNCTIONS.items() if not one.is_internal} | found
 
 
-def phrases() -> dict[str, Predicate]:
+def predicates() -> dict[str, Predicate]:
     """Return the sentence forms of several words, by their Python names: those of one word are fields."""
     return {python_name(words): phrase for words, phrase in PREDICATES.items() if " " in words}
 
@@ -96,16 +96,16 @@ def all_names() -> dict[str, Callable[[], Any]]:
     """
     made: dict[str, Callable[[], Any]] = {}
     for given in (SIZES, CLASSES, WORDS, ERRORS):
-        made |= {name: partial(_itself, value) for name, value in given.items()}
+        made |= {name: partial(_identity, value) for name, value in given.items()}
     made |= {name: partial(queries.table, name) for name in TABLES}
     made |= {python_name(name): partial(_verb, one) for name, one in VERBS.items()}
     made |= {name: partial(_function, declared) for name, declared in functions().items()}
-    made |= {name: partial(_phrase, declared) for name, declared in phrases().items()}
-    made |= {name: partial(_running, name) for name in RUNNING}
+    made |= {name: partial(_predicate, declared) for name, declared in predicates().items()}
+    made |= {name: partial(_import_lazily, name) for name in LAZY}
     return made | {f"{name}_": make for name, make in made.items() if hasattr(builtins, name)}
 
 
-def _itself(value: Any) -> Any:
+def _identity(value: Any) -> Any:
     return value
 
 
@@ -124,31 +124,42 @@ def _function(declared: Function | Aggregate) -> Callable[..., expressions.Expre
     return function
 
 
-def _phrase(declared: Predicate) -> Any:
+def _predicate(declared: Predicate) -> Any:
     if not declared.parameter:
-        return expressions.phrase(declared.words)
+        return expressions.predicate(declared.words)
 
     def condition(argument: Any) -> expressions.Expression:
-        return expressions.phrase(declared.words, argument, names=declared.parameter == "an image")
+        return expressions.predicate(declared.words, argument, names=declared.parameter == "an image")
 
     condition.__name__ = condition.__qualname__ = python_name(declared.words)
     condition.__doc__ = f"Whether {declared.doc}: `{declared.example}` in text."
     return condition
 
 
-def _running(name: str) -> Any:
+def _import_lazily(name: str) -> Any:
     from importlib import import_module
 
-    return getattr(import_module(f"imq.api.{RUNNING[name]}"), name)
+    return getattr(import_module(f"imq.api.{LAZY[name]}"), name)
 
 
-def find(name: str) -> Any:
+def resolve_name(name: str) -> Any:
     """Return what `imq.NAME` is. Raises `AttributeError`, which names the nearest, for what there is not."""
     known = all_names()
     if name in known:
         return known[name]()
-    advice = errors.nearest(name, known)
+    advice = errors.closest_hint(name, known)
     raise AttributeError(f'module "imq" has no attribute "{name}"' + (f"; {advice}" if advice else ""))
 
 
-__all__ = ["CLASSES", "ERRORS", "RUNNING", "SIZES", "WORDS", "Written", "all_names", "find", "functions", "phrases"]
+__all__ = [
+    "CLASSES",
+    "ERRORS",
+    "LAZY",
+    "SIZES",
+    "WORDS",
+    "Node",
+    "all_names",
+    "functions",
+    "predicates",
+    "resolve_name",
+]

@@ -7,9 +7,19 @@ from imq.grammar._lalr_tables import WORDS
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .expressions import Column, Expression, Order, Path, as_value, following, joined, key, leading
-from .literals import Misuse, Written, operand, shown
-from .statements import Statement, output
+from .expressions import (
+    Column,
+    Expression,
+    Order,
+    Path,
+    join_conditions,
+    to_key,
+    to_left_operand,
+    to_right_operand,
+    to_subquery,
+)
+from .literals import Misuse, Node, describe, to_operand
+from .statements import Statement, to_output
 
 if TYPE_CHECKING:
     import os
@@ -21,10 +31,16 @@ if TYPE_CHECKING:
     _Any = TypeVar("_Any")
     Keys = Expression | Iterable[Expression]
 
-_WRITTEN_AS = {"group": "group by", "order": "order by", "newest": "except newest", "every": "all", "sources": "in"}
+_CLAUSE_WORDS = {
+    "group": "group by",
+    "order": "order by",
+    "keep_newest": "except newest",
+    "explicit_all": "all",
+    "sources": "in",
+}
 
 
-class Query(Written):
+class Query(Node):
     """A query: of a table, of a view, or of what other queries answer.
 
     Clauses may come in any order, as in text, and mean the same in any: `where` chooses first, `select` last. What is
@@ -35,13 +51,13 @@ class Query(Written):
     'images where dangling order by size desc limit 3'
     """
 
-    __slots__ = ("_whole",)
+    __slots__ = ("_is_complete",)
 
-    node: ast.Rows
+    node: ast.RowSource
 
-    def __init__(self, node: ast.Rows, *, whole: bool = False) -> None:
+    def __init__(self, node: ast.RowSource, *, whole: bool = False) -> None:
         super().__init__(node)
-        self._whole = whole or isinstance(node, ast.Combination)
+        self._is_complete = whole or isinstance(node, ast.Combination)
 
     # Clauses
 
@@ -52,28 +68,28 @@ class Query(Written):
         >>> str(images.where(f.dangling).where(f.user.is_unknown() | (f.user == "root")))
         'images where dangling and (user is unknown or user = root)'
         """
-        return self._narrowed("where", conditions)
+        return self._add_conditions("where", conditions)
 
     def having(self, *conditions: Expression) -> Query:
         """Take the groups for which all conditions hold; said again, it adds to them."""
-        return self._narrowed("having", conditions)
+        return self._add_conditions("having", conditions)
 
     def group_by(self, *keys: Expression) -> Query:
         """Make one row of each group of rows that are equal in these."""
-        return self._with("group", _keys(keys, "group_by"))
+        return self._with_clause("group", _to_keys(keys, "group_by"))
 
     def order_by(self, *keys: Expression | Order) -> Query:
         """Put the rows in the order of these: `order_by(f.size.desc(), f.name)`; what is unknown comes last."""
-        orders = (one.node if isinstance(one, Order) else ast.Ordering(key(one)) for one in keys)
-        return self._with("order", _some(tuple(orders), "order_by"))
+        orders = (one.node if isinstance(one, Order) else ast.Ordering(to_key(one)) for one in keys)
+        return self._with_clause("order", _require_some(tuple(orders), "order_by"))
 
     def limit(self, count: Value, *, per: Keys = ()) -> Query:
         """Take the first rows, or the first of each group of rows that are equal in `per`."""
-        return self._with("limit", ast.Window(following(count), _per(per)))
+        return self._with_clause("limit", ast.Limit(to_right_operand(count), _to_per_keys(per)))
 
     def skip(self, count: Value, *, per: Keys = ()) -> Query:
         """Leave out the first rows, or the first of each group of rows that are equal in `per`."""
-        return self._with("skip", ast.Window(following(count), _per(per)))
+        return self._with_clause("skip", ast.Limit(to_right_operand(count), _to_per_keys(per)))
 
     def except_newest(self, count: Value, *, per: Keys = (), by: Expression | None = None) -> Query:
         """Leave out the newest rows, by their creation or by `by`, as a retention rule keeps them.
@@ -82,11 +98,14 @@ class Query(Written):
         >>> str(images.except_newest(3, per=f.repository))
         'images except newest 3 per repository'
         """
-        return self._with("newest", ast.Newest(following(count), _per(per), key(by) if by is not None else None))
+        return self._with_clause(
+            "keep_newest",
+            ast.KeepNewest(to_right_operand(count), _to_per_keys(per), to_key(by) if by is not None else None),
+        )
 
     def until(self, *, total_size: Value, below: bool = False) -> Query:
         """Take rows in their order until what is left takes no more bytes than this, or less with `below`."""
-        return self._with("until", ast.Until("<" if below else "<=", following(total_size)))
+        return self._with_clause("until", ast.UntilSize("<" if below else "<=", to_right_operand(total_size)))
 
     def select(self, *values: Expression | Column, **named: Value) -> Query:
         """Choose the columns, and name them.
@@ -96,21 +115,21 @@ class Query(Written):
         >>> str(images.group_by(f.tag).select(f.tag, total=imq.sum(f.size)))
         'images group by tag select tag, sum(size) as "total"'
         """
-        columns = [one.node if isinstance(one, Column) else ast.Column(key(one)) for one in values]
-        columns += [ast.Column(leading(value), name) for name, value in named.items()]
-        return self._with("select", _some(tuple(columns), "select"))
+        columns = [one.node if isinstance(one, Column) else ast.Column(to_key(one)) for one in values]
+        columns += [ast.Column(to_left_operand(value), name) for name, value in named.items()]
+        return self._with_clause("select", _require_some(tuple(columns), "select"))
 
     def count(self) -> Query:
         """Answer how many rows there are."""
-        return self._with("count", value=True)
+        return self._with_clause("count", value=True)
 
     def all(self) -> Query:
         """Say that every row is meant, which actions want to hear: `imq.verify(images.all())`."""
-        return self._with("every", value=True)
+        return self._with_clause("explicit_all", value=True)
 
     def nonempty(self) -> Query:
         """Refuse to go on when there are no rows: an empty list that is to be kept removes nothing."""
-        return Query(self._open().replace(nonempty=True))
+        return Query(self._open_query().replace(nonempty=True))
 
     def as_table(self) -> Query:
         """Take what this answers as a table, which further clauses ask.
@@ -121,31 +140,31 @@ class Query(Written):
         """
         return Query(self.node, whole=True)
 
-    def _narrowed(self, clause: str, conditions: tuple[Expression, ...]) -> Query:
+    def _add_conditions(self, clause: str, conditions: tuple[Expression, ...]) -> Query:
         if not conditions:
             raise Misuse(f"{clause} takes one condition or more")
-        asked = self._open()
+        asked = self._open_query()
         before = getattr(asked, clause)
         parts = conditions if before is None else (Expression(before), *conditions)
-        return Query(asked.replace(**{clause: joined(parts).node}))
+        return Query(asked.replace(**{clause: join_conditions(parts).node}))
 
-    def _with(self, clause: str, value: Any) -> Query:
-        asked = self._open()
+    def _with_clause(self, clause: str, value: Any) -> Query:
+        asked = self._open_query()
         if getattr(asked, clause) not in (None, (), False):
             raise StatementError(
-                f'"{_WRITTEN_AS.get(clause, clause)}" is said twice',
+                f'"{_CLAUSE_WORDS.get(clause, clause)}" is said twice',
                 code="repeated",
                 hints=("to ask further of the rows that this answers: .as_table()",),
             )
         return Query(asked.replace(**{clause: value}))
 
-    def _open(self) -> ast.Query:
+    def _open_query(self) -> ast.Query:
         """Return the query that a clause is added to."""
-        if isinstance(self.node, ast.Query) and (not self._whole or self._is_alone()):
+        if isinstance(self.node, ast.Query) and (not self._is_complete or self._is_bare_table()):
             return self.node
         return ast.Query("", base=self.node)
 
-    def _is_alone(self) -> bool:
+    def _is_bare_table(self) -> bool:
         return isinstance(self.node, ast.Query) and self.node == ast.Query(self.node.table)
 
     # Combinations
@@ -157,40 +176,40 @@ class Query(Written):
         >>> str(images.union(images.in_("store"), by=f.name))
         'images union images in store by name'
         """
-        return self._combined("union", other, by)
+        return self._combine("union", other, by)
 
     def except_(self, other: Query, *, by: Keys = ()) -> Query:
         """Return the rows of this that the other does not have. Without `by`, `a - b` is short."""
-        return self._combined("except", other, by)
+        return self._combine("except", other, by)
 
     def intersect(self, other: Query, *, by: Keys = ()) -> Query:
         """Return the rows of this that the other has too. Without `by`, `a & b` is short."""
-        return self._combined("intersect", other, by)
+        return self._combine("intersect", other, by)
 
     def __or__(self, other: Query) -> Query:
-        return self._combined("union", other, ())
+        return self._combine("union", other, ())
 
     def __sub__(self, other: Query) -> Query:
-        return self._combined("except", other, ())
+        return self._combine("except", other, ())
 
     def __and__(self, other: Query) -> Query:
-        return self._combined("intersect", other, ())
+        return self._combine("intersect", other, ())
 
-    def _combined(self, operator: str, other: Query, by: Keys) -> Query:
+    def _combine(self, operator: str, other: Query, by: Keys) -> Query:
         given: object = other
         if not isinstance(given, Query):
             raise Misuse(
-                f"queries are combined with queries, not with {shown(given)}",
+                f"queries are combined with queries, not with {describe(given)}",
                 hints=("a condition belongs into .where(…)",),
             )
-        return Query(ast.Combination(operator, self.node, given.node, _per(by)))
+        return Query(ast.Combination(operator, self.node, given.node, _to_per_keys(by)))
 
     # As a value
 
     @property
     def value(self) -> Expression:
         """The one value that the query answers, to be compared and computed with: `images.count().value * 2`."""
-        return Expression(as_value(self.node))
+        return Expression(to_subquery(self.node))
 
     def __eq__(self, other: Value) -> Expression:  # type: ignore[override]
         return self.value == other
@@ -217,11 +236,11 @@ class Query(Written):
 
     def as_(self, form: str) -> Statement:
         """Ask for an output form: `session(images.as_("json")).text`."""
-        return Statement(ast.Ask(self.node, output(form=form)))
+        return Statement(ast.QueryStatement(self.node, to_output(form=form)))
 
     def format(self, template: str) -> Statement:
         """Write each row through a template in Go's language: `images.format("{{.ID}}")`."""
-        return Statement(ast.Ask(self.node, output(template=template)))
+        return Statement(ast.QueryStatement(self.node, to_output(template=template)))
 
 
 class Table(Query):
@@ -238,17 +257,17 @@ class Table(Query):
         >>> str(layers.of("redis:7", images.where(f.dangling)))
         'layers of redis:7, (images where dangling)'
         """
-        found = (target.node if isinstance(target, Query) else operand(target) for target in targets)
-        return self._placed("targets", tuple(found))
+        found = (target.node if isinstance(target, Query) else to_operand(target) for target in targets)
+        return self._with_source("targets", tuple(found))
 
     def in_(self, *sources: str | Expression) -> Table:
         """Say which places are asked, such as `store`."""
-        return self._placed("sources", tuple(operand(source) for source in sources))
+        return self._with_source("sources", tuple(to_operand(source) for source in sources))
 
-    def _placed(self, clause: str, value: tuple[ast.Literal | ast.Variable | ast.Rows, ...]) -> Table:
+    def _with_source(self, clause: str, value: tuple[ast.Literal | ast.Variable | ast.RowSource, ...]) -> Table:
         if getattr(self.node, clause):
             raise StatementError(f'"{"of" if clause == "targets" else "in"}" is said twice', code="repeated")
-        return Table(self.node.replace(**{clause: _some(value, "in_" if clause == "sources" else "of")}))
+        return Table(self.node.replace(**{clause: _require_some(value, "in_" if clause == "sources" else "of")}))
 
 
 def table(name: str) -> Table:
@@ -260,31 +279,31 @@ def table(name: str) -> Table:
 
 def any_(rows: Query | Expression) -> Expression:
     """Whether there is such a row: `imq.any_(images.where(f.dangling))`; of a relation, `f.layers.any(…)` is short."""
-    return Expression(ast.Exists(_rows(rows)))
+    return Expression(ast.Exists(_to_rows(rows)))
 
 
 def no(rows: Query | Expression) -> Expression:
     """Whether there is no such row: `imq.assert_(imq.no(images.where(f.user == "root")))`."""
-    return Expression(ast.Exists(_rows(rows), negated=True))
+    return Expression(ast.Exists(_to_rows(rows), negated=True))
 
 
-def _rows(rows: object) -> ast.Rows:
+def _to_rows(rows: object) -> ast.RowSource:
     if isinstance(rows, Query):
         return rows.node
     if isinstance(rows, Path):
         return rows.relation()
-    raise Misuse(f"a query or relation is wanted, not {shown(rows)}", hints=("such as: imq.any_(images.where(…))",))
+    raise Misuse(f"a query or relation is wanted, not {describe(rows)}", hints=("such as: imq.any_(images.where(…))",))
 
 
-def _keys(keys: Iterable[Expression], what: str) -> tuple[ast.Expr, ...]:
-    return _some(tuple(key(one) for one in keys), what)
+def _to_keys(keys: Iterable[Expression], what: str) -> tuple[ast.Expr, ...]:
+    return _require_some(tuple(to_key(one) for one in keys), what)
 
 
-def _per(keys: Keys) -> tuple[ast.Expr, ...]:
-    return (key(keys),) if isinstance(keys, Written | str) else tuple(key(one) for one in keys)
+def _to_per_keys(keys: Keys) -> tuple[ast.Expr, ...]:
+    return (to_key(keys),) if isinstance(keys, Node | str) else tuple(to_key(one) for one in keys)
 
 
-def _some(values: tuple[_Any, ...], what: str) -> tuple[_Any, ...]:
+def _require_some(values: tuple[_Any, ...], what: str) -> tuple[_Any, ...]:
     if not values:
         raise Misuse(f"{what} takes one value or more")
     return values

@@ -9,7 +9,7 @@ from imq.engine.catalog.json_values import to_json_value
 from imq.engine.catalog.tables import DataType
 from imq.engine.result import Column, Documents, Failure, Message, RowSet
 from imq.engine.units.size import Size
-from imq.grammar.errors import ImqError, draw, listed, nearest
+from imq.grammar.errors import ImqError, closest_hint, format_error, join_names
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -63,40 +63,40 @@ class Row:
     Names compare without regard to case and signs: a column `sum(size)` is `row.sum_size` too.
     """
 
-    __slots__ = ("_headings", "_raw")
+    __slots__ = ("_columns", "_raw")
 
     def __init__(self, headings: Sequence[Column], raw: Sequence[Raw]) -> None:
-        self._headings = headings
+        self._columns = headings
         self._raw = raw
 
     def __getattr__(self, name: str) -> Any:
-        place = self._place(name) if not name.startswith("__") else None
+        place = self._find_column(name) if not name.startswith("__") else None
         if place is None:
-            raise AttributeError(f"the row has no {name!r}; it has: {listed(self.keys())}")
+            raise AttributeError(f"the row has no {name!r}; it has: {join_names(self.keys())}")
         return self[place]
 
     def __getitem__(self, key: str | int) -> Any:
         """Return a value by the name of its column or by its place. Raises `KeyError` or `IndexError`."""
-        place = self._place(key) if isinstance(key, str) else range(len(self._headings))[key]
+        place = self._find_column(key) if isinstance(key, str) else range(len(self._columns))[key]
         if place is None:
-            raise KeyError(f"{key}; the row has: {listed(self.keys())}")
-        return python_value(self._headings[place].type, self._raw[place])
+            raise KeyError(f"{key}; the row has: {join_names(self.keys())}")
+        return python_value(self._columns[place].type, self._raw[place])
 
     def keys(self) -> list[str]:
         """Return the names of the columns, so that `dict(row)` works."""
-        return [heading.name for heading in self._headings]
+        return [heading.name for heading in self._columns]
 
     @property
     def ok(self) -> bool:
         """Whether nothing went wrong: of the rows that an action answers."""
-        place = self._place("error")
+        place = self._find_column("error")
         return place is None or self._raw[place] is None
 
     def __iter__(self) -> Iterator[Any]:
-        return (self[place] for place in range(len(self._headings)))
+        return (self[place] for place in range(len(self._columns)))
 
     def __len__(self) -> int:
-        return len(self._headings)
+        return len(self._columns)
 
     def __dir__(self) -> list[str]:
         return [*object.__dir__(self), *(name for name in self.keys() if name.isidentifier())]
@@ -110,15 +110,15 @@ class Row:
     def __repr__(self) -> str:
         return f"Row({', '.join(f'{name}={value!r}' for name, value in zip(self.keys(), self, strict=True))})"
 
-    def _place(self, name: str) -> int | None:
-        for place, heading in enumerate(self._headings):
+    def _find_column(self, name: str) -> int | None:
+        for place, heading in enumerate(self._columns):
             if heading.name == name:
                 return place
-        wanted = _folded(name)
-        return next((at for at, heading in enumerate(self._headings) if _folded(heading.name) == wanted), None)
+        wanted = _normalize_name(name)
+        return next((at for at, heading in enumerate(self._columns) if _normalize_name(heading.name) == wanted), None)
 
 
-def _folded(name: str) -> str:
+def _normalize_name(name: str) -> str:
     return "".join(sign for sign in name.lower() if sign.isalnum())
 
 
@@ -153,15 +153,15 @@ class Result:
     """
 
     def __init__(self, found: Found, manner: Callable[[], DisplayOptions]) -> None:
-        self._manner = manner
-        self._headings: tuple[Column, ...] = ()
+        self._display_options = manner
+        self._columns: tuple[Column, ...] = ()
         self._rows: list[Any] = []
-        self._found = found
+        self._result = found
         match found:
             case RowSet(headings, rows):
                 raw = list(rows)
-                self._found = found.replace(rows=raw)
-                self._headings = headings
+                self._result = found.replace(rows=raw)
+                self._columns = headings
                 self._rows = [Row(headings, row) for row in raw]
             case Documents(documents):
                 self._rows = list(documents)
@@ -171,14 +171,14 @@ class Result:
     @property
     def columns(self) -> list[str]:
         """The names of the columns."""
-        return [heading.name for heading in self._headings]
+        return [heading.name for heading in self._columns]
 
     @property
     def errors(self) -> tuple[ImqError, ...]:
         """What went wrong with single items; the rest was done."""
-        match self._found:
+        match self._result:
             case RowSet() | Documents():
-                return self._found.errors
+                return self._result.errors
             case Failure(error):
                 return (error,)
             case Message():
@@ -205,16 +205,16 @@ class Result:
 
         Raises `LookupError` for any other.
         """
-        if len(self._rows) != 1 or len(self._headings) != 1:
+        if len(self._rows) != 1 or len(self._columns) != 1:
             raise LookupError(
-                f"one value is wanted, and this has {len(self._rows)} rows of {len(self._headings)} columns"
+                f"one value is wanted, and this has {len(self._rows)} rows of {len(self._columns)} columns"
             )
         return self._rows[0][0]
 
     def column(self, name: str) -> list[Any]:
         """Return the values of one column. Raises `KeyError`, which names the nearest, when there is none such."""
-        if self._headings and name not in self.columns:
-            raise KeyError(f"{name}; {nearest(name, self.columns) or 'columns: ' + listed(self.columns)}")
+        if self._columns and name not in self.columns:
+            raise KeyError(f"{name}; {closest_hint(name, self.columns) or 'columns: ' + join_names(self.columns)}")
         return [row[name] for row in self._rows]
 
     def render(self, form: str = "", *, spreadsheet: bool = False) -> str:
@@ -222,33 +222,33 @@ class Result:
 
         `spreadsheet`: in csv and tsv `'` stands before texts that a spreadsheet takes for formulas.
         """
-        match self._found:
+        match self._result:
             case Message(text):
                 return text
             case Failure(error):
-                return draw(error) + "\n"
+                return format_error(error) + "\n"
             case Documents():
                 from imq.engine.render.formats import write_documents
 
-                return "".join(write_documents(self._asked(self._found, form), "json"))
+                return "".join(write_documents(self._with_format(self._result, form), "json"))
             case RowSet():
                 from imq.engine.render.formats import write_rows
 
-                manner = self._manner().replace(spreadsheet_safe=spreadsheet)
-                return "".join(write_rows(self._asked(self._plain(form), form), manner, "table"))
+                manner = self._display_options().replace(spreadsheet_safe=spreadsheet)
+                return "".join(write_rows(self._with_format(self._default_columns(form), form), manner, "table"))
 
-    def _plain(self, form: str) -> RowSet:
+    def _default_columns(self, form: str) -> RowSet:
         """Return the answer with the columns that people are shown, when all were read and none was asked for."""
         from imq.engine.render.formats import get_format
         from imq.engine.sources.action import OUTCOMES
 
-        found = self._found
+        found = self._result
         assert isinstance(found, RowSet)
         names = [heading.name for heading in found.columns]
         if found.table is None or tuple(heading.field for heading in found.columns) != found.table.fields:
             return found
         if (found.output.template is not None and not form) or get_format(
-            form or found.output.form or "table"
+            form or found.output.format or "table"
         ).shows_all_fields:
             return found
         kept = [names.index(name) for name in found.table.default_columns]
@@ -259,10 +259,10 @@ class Result:
         return found.replace(columns=tuple(found.columns[at] for at in kept), rows=rows)
 
     @staticmethod
-    def _asked(found: Any, form: str) -> Any:
+    def _with_format(found: Any, form: str) -> Any:
         from imq.grammar.ast import Output
 
-        return found.replace(output=Output(form=form)) if form else found
+        return found.replace(output=Output(format=form)) if form else found
 
     def to_json(self) -> str:
         """Return the rows as JSON: sizes in bytes, times in RFC 3339."""
@@ -272,15 +272,15 @@ class Result:
         return self.render()
 
     def __repr__(self) -> str:
-        if isinstance(self._found, Message):
-            return f"<imq result: {len(self._found.text)} characters of text>"
+        if isinstance(self._result, Message):
+            return f"<imq result: {len(self._result.text)} characters of text>"
         return f"<imq result: {len(self)} row{'' if len(self) == 1 else 's'}>"
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows."""
         from html import escape
 
-        return self.render("html") if self._headings else f"<pre>{escape(self.render())}</pre>"
+        return self.render("html") if self._columns else f"<pre>{escape(self.render())}</pre>"
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._rows)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 
 from imq.grammar import ast
-from imq.grammar.errors import StatementError, nearest
-from imq.grammar.lexer import is_word
+from imq.grammar.errors import StatementError, closest_hint
+from imq.grammar.lexer import is_bare_word
 from imq.grammar.record import TYPE_CHECKING
 
-from .expressions import Expression, as_value, condition, following
-from .literals import Misuse, Written, operand, shown
+from .expressions import Expression, to_condition, to_right_operand, to_subquery
+from .literals import Misuse, Node, describe, to_operand
 
 if TYPE_CHECKING:
     import os
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .expressions import Value
 
-    Operand = str | os.PathLike[str] | Written
+    Operand = str | os.PathLike[str] | Node
     """What an action works on: a name, a path, a query, or `imq.var(…)`."""
 
 FLAGS = ("force", "skip existing", "repair", "dry run", "with its tags", "with referrers")
@@ -28,7 +28,7 @@ LISTS = ("platform", "change", "run")
 _NAME = re.compile(r"[^\W\d]\w*")
 
 
-class Statement(Written):
+class Statement(Node):
     """A statement, such as an action: `str()` is its text, `session(statement)` runs it.
 
     >>> import imq
@@ -42,21 +42,21 @@ class Statement(Written):
 
     def as_(self, form: str) -> Statement:
         """Ask for an output form: `imq.rm(…).as_("json")`."""
-        return self._shown(output(form=form))
+        return self._with_output(to_output(form=form))
 
     def format(self, template: str) -> Statement:
         """Write each row through a template in Go's language."""
-        return self._shown(output(template=template))
+        return self._with_output(to_output(template=template))
 
-    def _shown(self, shown: ast.Output) -> Statement:
-        if not isinstance(self.node, ast.Ask | ast.Act | ast.Assert):
+    def _with_output(self, shown: ast.Output) -> Statement:
+        if not isinstance(self.node, ast.QueryStatement | ast.ActionStatement | ast.Assert):
             raise Misuse(f"this answers no rows: {self}")
         if self.node.output != ast.Output():
             raise StatementError("the output form is said twice", code="repeated")
         return Statement(self.node.replace(output=shown))
 
 
-def output(form: str | None = None, template: str | None = None) -> ast.Output:
+def to_output(form: str | None = None, template: str | None = None) -> ast.Output:
     """Return how an answer is to look. Raises `StatementError` for a form that there is not."""
     if form is None:
         return ast.Output(template=template)
@@ -65,15 +65,15 @@ def output(form: str | None = None, template: str | None = None) -> ast.Output:
     return ast.Output(get_format(form).name)
 
 
-def statement_of(value: object) -> ast.Statement:
+def to_statement(value: object) -> ast.Statement:
     """Return the tree of what a session can run. Raises `Misuse` for a mere expression."""
-    node = value.node if isinstance(value, Written) else None
+    node = value.node if isinstance(value, Node) else None
     if isinstance(node, ast.Query | ast.Combination):
-        return ast.Ask(node)
+        return ast.QueryStatement(node)
     if isinstance(value, Statement):
         return value.node
     raise Misuse(
-        f"a query or statement is wanted, not {shown(value)}",
+        f"a query or statement is wanted, not {describe(value)}",
         hints=("a condition belongs into a query: session(images.where(…)), or into imq.assert_(…)",),
     )
 
@@ -81,25 +81,25 @@ def statement_of(value: object) -> ast.Statement:
 # Actions
 
 
-def act(verb: str, what: tuple[Operand, ...], options: dict[str, object]) -> Statement:
+def build_action(verb: str, what: tuple[Operand, ...], options: dict[str, object]) -> Statement:
     """Return an action: a verb, what it works on (names and paths, or one query), and its options by their names."""
     every = bool(options.pop("all", False))
-    queries = [one for one in what if isinstance(one, Written) and isinstance(one.node, ast.Query | ast.Combination)]
+    queries = [one for one in what if isinstance(one, Node) and isinstance(one.node, ast.Query | ast.Combination)]
     if queries and len(what) > 1:
         raise StatementError(
             f"{verb} takes names or one query", code="operand", hints=("queries are joined with |: first | second",)
         )
     if every and what:
         raise StatementError(f"{verb}: all, or some of them", code="operand", hints=("all of a query: query.all()",))
-    act = ast.Act(verb, every=every, options=tuple(_options(options)))
+    act = ast.ActionStatement(verb, explicit_all=every, options=tuple(_to_options(options)))
     if queries:
         rows = queries[0].node
         assert isinstance(rows, ast.Query | ast.Combination)
         return Statement(act.replace(query=rows))
-    return Statement(act.replace(references=tuple(operand(one) for one in what)))
+    return Statement(act.replace(references=tuple(to_operand(one) for one in what)))
 
 
-def _options(options: dict[str, object]) -> Iterable[ast.Option]:
+def _to_options(options: dict[str, object]) -> Iterable[ast.Option]:
     for name, value in options.items():
         if name in FLAGS:
             if value:
@@ -107,7 +107,7 @@ def _options(options: dict[str, object]) -> Iterable[ast.Option]:
         elif value is not None:
             given = tuple(value) if name in LISTS and isinstance(value, list | tuple) else (value,)
             if given:
-                yield ast.Option(name, tuple(operand(one) for one in given))
+                yield ast.Option(name, tuple(to_operand(one) for one in given))
 
 
 def verb(name: str, options: tuple[str, ...], doc: str) -> Callable[..., Statement]:
@@ -125,10 +125,10 @@ def verb(name: str, options: tuple[str, ...], doc: str) -> Callable[..., Stateme
                 raise StatementError(
                     f'{name} does not take "{option}"',
                     code="option",
-                    hints=(nearest(option, known), f"its options: {', '.join(known) or 'none'}"),
+                    hints=(closest_hint(option, known), f"its options: {', '.join(known) or 'none'}"),
                 )
             named[known[option]] = value
-        return act(name, what, named)
+        return build_action(name, what, named)
 
     action.__name__ = action.__qualname__ = python_name(name)
     action.__doc__ = doc
@@ -146,14 +146,14 @@ def python_name(name: str) -> str:
 # Statements around statements
 
 
-def explain(statement: Written) -> Statement:
+def explain(statement: Node) -> Statement:
     """Say how a query or statement would run, and do nothing."""
-    return Statement(ast.Explain(statement_of(statement)))
+    return Statement(ast.Explain(to_statement(statement)))
 
 
-def dry_run(statement: Written) -> Statement:
+def dry_run(statement: Node) -> Statement:
     """List the actions of a statement, and do none."""
-    return Statement(ast.DryRun(statement_of(statement)))
+    return Statement(ast.DryRun(to_statement(statement)))
 
 
 # Scripts
@@ -170,23 +170,23 @@ def let(name: str | None = None, value: Value | Iterable[Value] | None = None) -
         return Statement(ast.Let())
     if not _NAME.fullmatch(name):
         raise Misuse(f"{name!r} is no name for a variable")
-    if isinstance(value, Written) and isinstance(value.node, ast.Query | ast.Combination):
-        return Statement(ast.Let(name, as_value(value.node)))
+    if isinstance(value, Node) and isinstance(value.node, ast.Query | ast.Combination):
+        return Statement(ast.Let(name, to_subquery(value.node)))
     if isinstance(value, list | tuple | set | frozenset):
-        items = tuple(following(item) for item in value)
+        items = tuple(to_right_operand(item) for item in value)
         if not items:
             raise Misuse("the list is empty", hints=("leave out what was to use it",))
-        return Statement(ast.Let(name, ast.Items(items) if len(items) > 1 else items[0]))
-    return Statement(ast.Let(name, following(value)))
+        return Statement(ast.Let(name, ast.ListLiteral(items) if len(items) > 1 else items[0]))
+    return Statement(ast.Let(name, to_right_operand(value)))
 
 
-def view(name: str | None = None, query: Written | None = None) -> Statement:
+def view(name: str | None = None, query: Node | None = None) -> Statement:
     """Name a query, to be asked as `imq.table(name)`; without arguments, show the views there are."""
     if name is None:
         return Statement(ast.View())
     if not _NAME.fullmatch(name):
         raise Misuse(f"{name!r} is no name for a view")
-    node = query.node if isinstance(query, Written) else None
+    node = query.node if isinstance(query, Node) else None
     if not isinstance(node, ast.Query | ast.Combination):
         raise Misuse("a view is a query", hints=('such as: imq.view("stale", images.where(imq.older_than("90d")))',))
     return Statement(ast.View(name.lower(), node))
@@ -196,7 +196,7 @@ def use(source: str | None = None) -> Statement:
     """Ask this source from here on; without one, say which is asked."""
     if source is None:
         return Statement(ast.Use())
-    node = operand(source)
+    node = to_operand(source)
     if not isinstance(node, ast.Literal):
         raise Misuse("use takes a name")
     return Statement(ast.Use(node))
@@ -204,7 +204,7 @@ def use(source: str | None = None) -> Statement:
 
 def include(path: str | os.PathLike[str]) -> Statement:
     """Run the statements of a file."""
-    node = operand(path)
+    node = to_operand(path)
     if not isinstance(node, ast.Literal):
         raise Misuse("include takes a path")
     return Statement(ast.Include(node.text))
@@ -225,7 +225,7 @@ def assert_(condition_: Expression) -> Statement:
     >>> str(imq.assert_(imq.no(images.where(f.user == "root"))))
     'assert no images where user = root'
     """
-    return Statement(ast.Assert(condition(condition_)))
+    return Statement(ast.Assert(to_condition(condition_)))
 
 
 # The rest
@@ -237,19 +237,36 @@ def set_(name: str | None = None, value: Value | None = None) -> Statement:
         raise Misuse(f"{name!r} is no name of a setting")
     if name is None and value is not None:
         raise Misuse("the value of which setting?")
-    return Statement(ast.Setting(name, following(value) if value is not None else None))
+    return Statement(ast.Set(name, to_right_operand(value) if value is not None else None))
 
 
 def help_(*topics: str) -> Statement:
     """Tell of a table, field, verb, function, form or setting; without one, of the language: `imq.help` is this."""
     words = tuple(part for topic in topics for part in topic.split())
     for one in words:
-        if not is_word(one):
+        if not is_bare_word(one):
             raise Misuse(f"{one!r} is no word")
     return Statement(ast.Help(words))
 
 
 __all__ = [
-    "FLAGS", "LISTS", "Operand", "Statement", "act", "assert_", "dry_run", "explain", "help_", "include", "let",
-    "on_error", "output", "python_name", "set_", "statement_of", "use", "verb", "view",
+    "FLAGS",
+    "LISTS",
+    "Operand",
+    "Statement",
+    "assert_",
+    "build_action",
+    "dry_run",
+    "explain",
+    "help_",
+    "include",
+    "let",
+    "on_error",
+    "python_name",
+    "set_",
+    "to_output",
+    "to_statement",
+    "use",
+    "verb",
+    "view",
 ]  # fmt: skip

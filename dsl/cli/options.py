@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.grammar.errors import StatementError, nearest
+from imq.grammar.errors import StatementError, closest_hint
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ class Option(Record):
     """One option: all ways to write it, what it takes (nothing: a switch), and what it is for."""
 
     names: tuple[str, ...]
-    takes: str
+    metavar: str
     doc: str
 
     @property
@@ -45,9 +45,9 @@ OPTIONS = (
     Option(("-h", "--help"), "", "say how imq is called"),
 )
 """Every option but `-f FILE`, which stands before the words of a statement."""
-VALUED = {name: option.key for option in OPTIONS if option.takes for name in option.names}
-FLAGS = {name: option.key for option in OPTIONS if not option.takes for name in option.names}
-_DOCKERS = {
+VALUED = {name: option.key for option in OPTIONS if option.metavar for name in option.names}
+FLAGS = {name: option.key for option in OPTIONS if not option.metavar for name in option.names}
+_DOCKER_OPTIONS = {
     "--format": "in a sentence it is: format '{{.Name}}', as json, or --output json",
     "--filter": "in a sentence it is: where …, as in imq images where dangling",
     "--all": "every image is shown",
@@ -55,7 +55,7 @@ _DOCKERS = {
     "-o": "--output FORM, or in a sentence: to FILE",
 }
 """Options of docker's that a sentence says otherwise."""
-_REPEATED = ("set", "insecure")
+_REPEATABLE = ("set", "insecure")
 
 
 class Options(Record):
@@ -92,13 +92,13 @@ def read_options(arguments: Sequence[str]) -> Options:
             if not equals and not left:
                 raise StatementError(f"{name} needs a value", code="option")
             value = attached if equals else left.pop(0)
-            if key in values and key not in _REPEATED:
+            if key in values and key not in _REPEATABLE:
                 raise StatementError(f"{name} is given twice", code="option")
             values.setdefault(key, []).append(value)
         elif word in FLAGS:
             flags.add(FLAGS[word])
         elif word.startswith("-") and len(word) > 1 and not word[1].isdigit() and " " not in word:
-            first = _DOCKERS.get(name) or nearest(word, [*VALUED, *FLAGS, "-f"])
+            first = _DOCKER_OPTIONS.get(name) or closest_hint(word, [*VALUED, *FLAGS, "-f"])
             raise StatementError(f'there is no option "{word}"', code="option", hints=(first, "imq --help lists them"))
         else:
             words.append(word)

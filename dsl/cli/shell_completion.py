@@ -12,6 +12,7 @@ from __future__ import annotations
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from .open_session import open_session
 from .options import OPTIONS, VALUED, Options
 
 if TYPE_CHECKING:
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from imq.docker.flags import Flag
     from imq.engine.help.completion import Completion
     from imq.engine.session.session import Session
-    from imq.repl.value_completion import Wanted
+    from imq.repl.value_completion import ValueRequest
 
-    from .main import Cli
+    from .output import Console
 
 _BASH = r"""# bash completion of imq: put `eval "$(imq completion bash)"` into ~/.bashrc
 _imq() {
@@ -57,9 +58,9 @@ _FISH = r"""# fish completion of imq: imq completion fish > ~/.config/fish/compl
 complete -c imq -f -a '(imq __complete fish (commandline -cp) 2>/dev/null </dev/null)'
 """
 SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
-MOST = 200
+MAX_CANDIDATES = 200
 """How many values are offered at once."""
-_TAKEN_APART = frozenset(" \t\n\\'\"`$&|;<>()*?[]{}!#~")
+_BASH_SPECIAL = frozenset(" \t\n\\'\"`$&|;<>()*?[]{}!#~")
 """What bash does not leave as it is outside of quotes."""
 
 
@@ -70,7 +71,7 @@ class Candidate(Record):
     doc: str = ""
 
 
-class Typed(Record):
+class CommandLine(Record):
     """A command line up to the cursor: its whole words, the one that is being typed, and the quote that it is in.
 
     `raw` is the last word as it was typed, with backslashes.
@@ -82,7 +83,7 @@ class Typed(Record):
     raw: str = ""
 
 
-def script(arguments: Sequence[str]) -> str:
+def completion_script(arguments: Sequence[str]) -> str:
     """Return what a shell has to read; `StatementError` for one that is not known."""
     if len(arguments) == 1 and arguments[0] in SCRIPTS:
         return SCRIPTS[arguments[0]]
@@ -93,7 +94,7 @@ def script(arguments: Sequence[str]) -> str:
     )
 
 
-def completions(cli: Cli, arguments: Sequence[str]) -> list[str]:
+def complete_line(console: Console, arguments: Sequence[str]) -> list[str]:
     """Return the lines for a shell; none when anything is not as it should be."""
     from imq.engine.render.text_table import replace_controls
 
@@ -101,7 +102,7 @@ def completions(cli: Cli, arguments: Sequence[str]) -> list[str]:
         shell, line, *breaks = arguments
         typed = read_line(line)
         found: dict[str, str] = {}
-        for one in _candidates(cli, typed):
+        for one in _find_candidates(console, typed):
             if not one.text.isprintable():
                 continue  # a shell would put its controls into the terminal
             found[one.text] = found.get(one.text) or one.doc
@@ -109,10 +110,10 @@ def completions(cli: Cli, arguments: Sequence[str]) -> list[str]:
         return []
     if shell != "bash":
         return [f"{text}\t{replace_controls(doc)}\n" for text, doc in found.items()]
-    return [f"{_for_bash(text, typed, ''.join(breaks))}\n" for text in found]
+    return [f"{_escape_for_bash(text, typed, ''.join(breaks))}\n" for text in found]
 
 
-def read_line(line: str) -> Typed:
+def read_line(line: str) -> CommandLine:
     """Cut a command line into words as shells do, as far as quotes and backslashes go.
 
     >>> read_line("imq images where na").word
@@ -146,45 +147,45 @@ def read_line(line: str) -> Typed:
             word, open_, start = "", False, place
         else:
             word, open_ = word + sign, True
-    return Typed(tuple(words), word, quote, line[start:])
+    return CommandLine(tuple(words), word, quote, line[start:])
 
 
-def _for_bash(text: str, typed: Typed, breaks: str) -> str:
+def _escape_for_bash(text: str, typed: CommandLine, breaks: str) -> str:
     """Return what bash shall put behind the last sign at which it takes words apart."""
     if typed.quote:
         return text
     cut = max((typed.word.rfind(sign) for sign in breaks if not sign.isspace()), default=-1) + 1
     if not text.startswith(typed.word[:cut]):
         cut = 0
-    return "".join(f"\\{sign}" if sign in _TAKEN_APART else sign for sign in text[cut:])
+    return "".join(f"\\{sign}" if sign in _BASH_SPECIAL else sign for sign in text[cut:])
 
 
-def _candidates(cli: Cli, typed: Typed) -> Iterator[Candidate]:
+def _find_candidates(console: Console, typed: CommandLine) -> Iterator[Candidate]:
     """Yield what fits, of imq's own options, of docker's command lines, and of the language."""
-    said, options = _options_before(typed.words[1:])
+    said, options = _leading_options(typed.words[1:])
     if said is None:  # the value of an option is being typed
-        yield from _option_values(cli, options, typed.words[-1], typed.word)
+        yield from _complete_option_value(console, options, typed.words[-1], typed.word)
         return
     if not said and typed.word.startswith("-"):
-        yield from _named_options(typed.word)
+        yield from _complete_option(typed.word)
         return
     if said[:1] == ("completion",):
         yield from (Candidate(name) for name in SCRIPTS if name.startswith(typed.word) and len(said) == 1)
         return
-    session = cli.session(options)
+    session = open_session(console, options)
     try:
-        yield from _docker(session, said, typed)
+        yield from _complete_docker(session, said, typed)
         if typed.word.startswith("-") and not typed.quote:
-            yield from _named_options(typed.word)
+            yield from _complete_option(typed.word)
         else:
-            yield from _language(session, said, typed)
+            yield from _complete_statement(session, said, typed)
         if not said:
-            yield from _beginning(typed.word, ("completion",))
+            yield from _filter_words(typed.word, ("completion",))
     finally:
         session.close()
 
 
-def _options_before(words: Sequence[str]) -> tuple[tuple[str, ...] | None, Options]:
+def _leading_options(words: Sequence[str]) -> tuple[tuple[str, ...] | None, Options]:
     """Return the words of a statement and the options before it; None for the words when an option wants its value."""
     values: dict[str, list[str]] = {}
     flags: set[str] = set()
@@ -202,43 +203,43 @@ def _options_before(words: Sequence[str]) -> tuple[tuple[str, ...] | None, Optio
     return tuple(left) if left is not None else None, Options(kept, frozenset(flags), ())
 
 
-def _named_options(typed: str) -> Iterator[Candidate]:
+def _complete_option(typed: str) -> Iterator[Candidate]:
     for option in OPTIONS:
         yield from (Candidate(name, option.doc) for name in option.names if name.startswith(typed))
 
 
-def _option_values(cli: Cli, options: Options, name: str, typed: str) -> Iterator[Candidate]:
+def _complete_option_value(console: Console, options: Options, name: str, typed: str) -> Iterator[Candidate]:
     if name == "--output":
         from imq.engine.render.formats import FORMATS
 
         yield from (Candidate(form.name, form.doc) for form in FORMATS.values() if form.name.startswith(typed))
     elif name == "--color":
-        yield from _beginning(typed, ("auto", "always", "never"))
+        yield from _filter_words(typed, ("auto", "always", "never"))
     elif name in ("--source", "--platform"):
-        session = cli.session(options)
+        session = open_session(console, options)
         try:
             known = ("source",) if name == "--source" else ("value", "images", "platform")
-            yield from _values(session, known[0], typed, *known[1:])
+            yield from _complete_value(session, known[0], typed, *known[1:])
         finally:
             session.close()
     elif name in ("--root", "--config", "-f"):
-        yield from _paths(typed)
+        yield from _complete_path(typed)
 
 
-def _beginning(typed: str, words: Iterable[str]) -> Iterator[Candidate]:
+def _filter_words(typed: str, words: Iterable[str]) -> Iterator[Candidate]:
     return (Candidate(word) for word in words if word.startswith(typed) and word != typed)
 
 
-def _paths(typed: str) -> Iterator[Candidate]:
-    from imq.repl.value_completion import paths
+def _complete_path(typed: str) -> Iterator[Candidate]:
+    from imq.repl.value_completion import list_folder
 
-    yield from _beginning(typed, paths(typed[: typed.rfind("/") + 1])[:MOST])
+    yield from _filter_words(typed, list_folder(typed[: typed.rfind("/") + 1])[:MAX_CANDIDATES])
 
 
 # Docker's command lines
 
 
-def _docker(session: Session, said: tuple[str, ...], typed: Typed) -> Iterator[Candidate]:
+def _complete_docker(session: Session, said: tuple[str, ...], typed: CommandLine) -> Iterator[Candidate]:
     """Yield what docker's command lines have here: commands, flags, values of flags, names of images."""
     from imq.docker.commands import COMMANDS, GROUPS, named
 
@@ -254,7 +255,7 @@ def _docker(session: Session, said: tuple[str, ...], typed: Typed) -> Iterator[C
     deep = 2 if said[:1] and said[0] in GROUPS else 1
     found = named(" ".join(said[:deep])) if len(said) >= deep else None
     if found is not None and not _is_sentence(session, said[deep:]):
-        yield from _in_command(session, found, said[deep:], typed.word)
+        yield from _complete_arguments(session, found, said[deep:], typed.word)
 
 
 def _is_sentence(session: Session, words: Sequence[str]) -> bool:
@@ -263,15 +264,15 @@ def _is_sentence(session: Session, words: Sequence[str]) -> bool:
     return any(word in WORDS or word in session.vocabulary.tables for word in words)
 
 
-def _in_command(session: Session, command: Command, said: tuple[str, ...], typed: str) -> Iterator[Candidate]:
+def _complete_arguments(session: Session, command: Command, said: tuple[str, ...], typed: str) -> Iterator[Candidate]:
     flag = next((one for one in command.flags if said and said[-1] in (f"--{one.name}", f"-{one.letter}")), None)
     if flag is not None and flag.kind:
-        yield from _flag_values(session, flag, typed)
+        yield from _complete_flag_value(session, flag, typed)
         return
     name, equals, value = typed.partition("=")
     flag = next((one for one in command.flags if equals and name == f"--{one.name}"), None)
     if flag is not None:
-        yield from (Candidate(f"{name}={one.text}", one.doc) for one in _flag_values(session, flag, value))
+        yield from (Candidate(f"{name}={one.text}", one.doc) for one in _complete_flag_value(session, flag, value))
         return
     if typed.startswith("-"):
         for one in command.flags:
@@ -282,40 +283,42 @@ def _in_command(session: Session, command: Command, said: tuple[str, ...], typed
     if command.most is not None and count >= command.most:
         return
     if count < command.files:
-        yield from _paths(typed)
+        yield from _complete_path(typed)
     elif "IMAGE" in command.takes or "REPOSITORY" in command.takes or "NAME" in command.takes:
-        yield from _values(session, "reference", typed)
+        yield from _complete_value(session, "reference", typed)
 
 
-def _flag_values(session: Session, flag: Flag, typed: str) -> Iterator[Candidate]:
+def _complete_flag_value(session: Session, flag: Flag, typed: str) -> Iterator[Candidate]:
     if flag.kind == "filter":
         key, equals, value = typed.partition("=")
         if not equals:
             keys = flag.doc.partition(": ")[2].partition(" (")[0].split(", ")
-            yield from _beginning(typed, (f"{one}=" for one in keys))
+            yield from _filter_words(typed, (f"{one}=" for one in keys))
         elif key in ("before", "since", "reference"):
-            yield from (Candidate(f"{key}={one.text}", one.doc) for one in _values(session, "reference", value))
+            yield from (Candidate(f"{key}={one.text}", one.doc) for one in _complete_value(session, "reference", value))
         elif key == "dangling" or key.startswith("is-"):
-            yield from _beginning(typed, (f"{key}=true", f"{key}=false"))
+            yield from _filter_words(typed, (f"{key}=true", f"{key}=false"))
         elif key.startswith("label"):
-            yield from (Candidate(f"{key}={one.text}") for one in _values(session, "key", value, "images", "label"))
+            yield from (
+                Candidate(f"{key}={one.text}") for one in _complete_value(session, "key", value, "images", "label")
+            )
     elif flag.name == "format":
-        yield from _beginning(typed, ("table", "json"))
+        yield from _filter_words(typed, ("table", "json"))
     elif flag.name in ("input", "output"):
-        yield from _paths(typed)
+        yield from _complete_path(typed)
     elif flag.name == "type":
-        yield from _beginning(typed, ("image",))
+        yield from _filter_words(typed, ("image",))
     elif flag.name == "platform":
-        yield from _values(session, "value", typed, "images", "platform")
+        yield from _complete_value(session, "value", typed, "images", "platform")
 
 
-def _values(session: Session, kind: str, typed: str, table: str = "", field: str = "") -> Iterator[Candidate]:
-    from imq.repl.value_completion import Wanted
+def _complete_value(session: Session, kind: str, typed: str, table: str = "", field: str = "") -> Iterator[Candidate]:
+    from imq.repl.value_completion import ValueRequest
 
-    yield from (Candidate(value) for value in _looked_up(session, Wanted(kind, table, field), typed))
+    yield from (Candidate(value) for value in _look_up(session, ValueRequest(kind, table, field), typed))
 
 
-def _looked_up(session: Session, wanted: Wanted, typed: str) -> list[str]:
+def _look_up(session: Session, wanted: ValueRequest, typed: str) -> list[str]:
     """Return values of the store that begin so; a store that is not there is not made."""
     import os
 
@@ -324,13 +327,15 @@ def _looked_up(session: Session, wanted: Wanted, typed: str) -> list[str]:
     if not os.path.exists(session.context.root) and wanted.kind in ("reference", "repository", "value", "key"):
         return []
     low = typed.lower()
-    return [value for value in look_up(session, wanted) if value.lower().startswith(low) and value != typed][:MOST]
+    return [value for value in look_up(session, wanted) if value.lower().startswith(low) and value != typed][
+        :MAX_CANDIDATES
+    ]
 
 
 # The language
 
 
-def _language(session: Session, said: tuple[str, ...], typed: Typed) -> Iterator[Candidate]:
+def _complete_statement(session: Session, said: tuple[str, ...], typed: CommandLine) -> Iterator[Candidate]:
     """Yield what the language has here. Outside of quotes the words of the shell are those of the language."""
     from imq.engine.help.completion import complete
 
@@ -340,29 +345,29 @@ def _language(session: Session, said: tuple[str, ...], typed: Typed) -> Iterator
     found = complete(text, len(text), session.vocabulary, views)
     kept = text[len(before) : found.start]
     half = text[found.start :]
-    values = _values_here(session, found, typed, half)
+    values = _find_values(session, found, typed, half)
     yield from (Candidate(kept + text, doc) for text, doc in values)
     for word in found.words:
-        if values and not half and word.kind in _BESIDE_VALUES:
+        if values and not half and word.kind in _SECONDARY_KINDS:
             continue  # where values are known, a list of everything else that is allowed hides them
         shown = word.text if typed.quote else word.text.partition(" ")[0]
         yield Candidate(kept + shown, word.doc or word.kind)
 
 
-_BESIDE_VALUES = frozenset({"field", "function", "relation"})
+_SECONDARY_KINDS = frozenset({"field", "function", "relation"})
 """Kinds of words that can stand where a value is meant, and seldom do."""
 
 
-def _values_here(session: Session, found: Completion, typed: Typed, half: str) -> list[tuple[str, str]]:
+def _find_values(session: Session, found: Completion, typed: CommandLine, half: str) -> list[tuple[str, str]]:
     """Return values that fit, and what they are."""
-    from imq.repl.value_completion import quoted, wanted_values
+    from imq.repl.value_completion import quote_value, request_values
 
-    wanted = wanted_values(found.kinds, found.table, found.field, half)
+    wanted = request_values(found.kinds, found.table, found.field, half)
     if wanted is None:
         return []
     inner = half[half.rfind(".") + 1 :] if wanted.kind == "key" else half
     kept = half[: len(half) - len(inner)]
-    written = (quoted(value, wanted.kind) for value in _looked_up(session, wanted, inner))
+    written = (quote_value(value, wanted.kind) for value in _look_up(session, wanted, inner))
     return [
         (kept + value, wanted.field or wanted.kind) for value in written if not typed.quote or typed.quote not in value
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imq.engine.result import Documents, Failure, RowSet
 from imq.grammar import ast
-from imq.grammar.errors import Conflict, ImqError, NeedsConfirmation, NotFound, StatementError, draw
+from imq.grammar.errors import Conflict, ImqError, NeedsConfirmation, NotFound, StatementError, format_error
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Desk:
 
     def _tags(self, repository: str) -> list[str]:
         named = ast.Comparison("=", ast.Field(("repository",)), ast.Literal(repository, quoted=True))
-        where = ast.And((named, ast.Known(ast.Field(("tag",)))))
+        where = ast.And((named, ast.IsKnown(ast.Field(("tag",)))))
         return [
             str(name)
             for (name,) in self.rows(ast.Query("images", where=where, select=(ast.Column(ast.Field(("name",))),)))
@@ -89,16 +89,18 @@ class Desk:
 
     def rows(self, query: ast.Query) -> list[tuple[Raw, ...]]:
         """Return the rows of a query."""
-        return list(self.answer(ast.Ask(query)).rows)
+        return list(self.answer(ast.QueryStatement(query)).rows)
 
-    def outcomes(self, act: ast.Act, *, dry_run: bool = False) -> tuple[list[Outcome], tuple[ImqError, ...]]:
+    def outcomes(
+        self, act: ast.ActionStatement, *, dry_run: bool = False
+    ) -> tuple[list[Outcome], tuple[ImqError, ...]]:
         """Do an action; return what came of it and the errors of what failed. With `dry_run`: what it would do."""
-        whole = act.replace(output=ast.Output(form="jsonl"))
+        whole = act.replace(output=ast.Output(format="jsonl"))
         result = self.session.execute(whole, dry_run=dry_run)
         assert isinstance(result, RowSet)
         return [Outcome(*row) for row in result.rows], result.errors  # type: ignore[arg-type] # OUTCOMES says the kinds
 
-    def documents(self, act: ast.Act) -> Documents:
+    def documents(self, act: ast.ActionStatement) -> Documents:
         """Run an inspection."""
         result = self.session.execute(act)
         assert isinstance(result, Documents)
@@ -142,7 +144,7 @@ def complain(stream: TextIO, error: ImqError) -> int:
     """Say what went wrong and return the exit code: in docker's way what docker would refuse, the rest in imq's."""
     code = exit_code(error)
     message = error.message if error.message.startswith("Error ") else f"Error: {error.message}"
-    lines = [message, *(f"  {hint}" for hint in error.hints)] if code == 1 else [draw(error)]
+    lines = [message, *(f"  {hint}" for hint in error.hints)] if code == 1 else [format_error(error)]
     try:
         stream.write("\n".join(lines).encode("utf-8", "backslashreplace").decode() + "\n")
         stream.flush()

@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 from imq.grammar import ast
-from imq.grammar.errors import StatementError, nearest
+from imq.grammar.errors import StatementError, closest_hint
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def image_conditions(filters: Sequence[str], now: int, zone: tzinfo | None) -> a
     """
     rules: dict[str, Rule] = {
         "dangling": lambda given: [
-            ast.Field(("dangling",)) if _agreed("dangling", given) else ast.Known(ast.Field(("name",)))
+            ast.Field(("dangling",)) if _agreed("dangling", given) else ast.IsKnown(ast.Field(("name",)))
         ],
         "before": lambda given: [_created("<", image) for image in given],
         "since": lambda given: [_created(">", image) for image in given],
@@ -116,7 +116,9 @@ def _ruled(filters: Sequence[str], rules: dict[str, Rule]) -> list[ast.Expr | No
         rule = rules.get(name)
         if rule is None:
             raise StatementError(
-                f"Invalid filter '{name}'", code="filter", hints=(nearest(name, rules), "filters: " + ", ".join(rules))
+                f"Invalid filter '{name}'",
+                code="filter",
+                hints=(closest_hint(name, rules), "filters: " + ", ".join(rules)),
             )
         conditions += rule(values)
     return conditions
@@ -141,14 +143,14 @@ def _agreed(name: str, values: Sequence[str]) -> bool:
 
 def _created(operator: str, image: str) -> ast.Expr:
     created = ("created",)
-    return ast.Comparison(operator, ast.Field(created), ast.FieldOf(created, ast.Literal(image)))
+    return ast.Comparison(operator, ast.Field(created), ast.ImageField(created, ast.Literal(image)))
 
 
 def _label(text: str) -> ast.Expr:
     """Return the condition of `label=KEY`, or of `label=KEY=VALUE`: cut at the first `=`, so a value may have more."""
     key, equals, value = text.partition("=")
     field = ast.Field(("label", key))
-    return ast.Comparison("=", field, ast.Literal(value, quoted=True)) if equals else ast.Known(field)
+    return ast.Comparison("=", field, ast.Literal(value, quoted=True)) if equals else ast.IsKnown(field)
 
 
 def _only(name: str, values: Sequence[str]) -> str:

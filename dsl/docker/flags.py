@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.grammar.errors import StatementError, nearest
+from imq.grammar.errors import StatementError, closest_hint
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class _Reader:
         name, equals, value = word[2:].partition("=")
         flag = self._names.get(name)
         if flag is None:
-            raise _Problem(f"unknown flag: --{name}", nearest(f"--{name}", self._known()))
+            raise _Problem(f"unknown flag: --{name}", closest_hint(f"--{name}", self._known()))
         if equals:
             self._take(flag, value)
         elif not flag.kind:

@@ -34,7 +34,7 @@ def compile_inspect(given: Given, _around: Around) -> Statements:
         raise NotFound(f"No such {kind}: {given.arguments[0]}", hints=("imq inspects images",))
     template = given.last("format")
     output = ast.Output(template=template) if template and template != "json" else ast.Output()
-    return tuple(ast.Act("inspect", (ast.Literal(name),), output=output) for name in given.arguments)
+    return tuple(ast.ActionStatement("inspect", (ast.Literal(name),), output=output) for name in given.arguments)
 
 
 def answer_inspect(desk: Desk, given: Given, statements: Statements) -> int:
@@ -45,7 +45,7 @@ def answer_inspect(desk: Desk, given: Given, statements: Statements) -> int:
     from imq.engine.render.formats_data import to_compact_json, to_json
 
     first = statements[0]
-    assert isinstance(first, ast.Act)
+    assert isinstance(first, ast.ActionStatement)
     try:
         template = _document_template(first.output.template)
     except StatementError as problem:
@@ -56,7 +56,7 @@ def answer_inspect(desk: Desk, given: Given, statements: Statements) -> int:
     errors: list[ImqError] = []
     problems: list[ImqError] = []
     for statement in statements:
-        assert isinstance(statement, ast.Act)
+        assert isinstance(statement, ast.ActionStatement)
         try:
             answer = desk.documents(statement)
             found += answer.documents

@@ -52,15 +52,15 @@ def compile_images(given: Given, around: Around) -> Statements:
     shown, output = _image_format(given), ast.Output()
     select: tuple[ast.Column, ...] = ()
     if shown == "ids":
-        select, output = _columns("id"), ast.Output(form="ids")
+        select, output = _columns("id"), ast.Output(format="ids")
     elif shown == "json":
         select = _columns("repository", "tag", "digest", "id", "created", "size")
-        output = ast.Output(form="jsonl")
+        output = ast.Output(format="jsonl")
     elif shown:
         output = ast.Output(template=shown)
     elif given.on("digests"):
         select = _columns("repository", "tag", "digest", "id", "created", "size")
-    return (ast.Ask(ast.Query("images", where=where, select=select), output),)
+    return (ast.QueryStatement(ast.Query("images", where=where, select=select), output),)
 
 
 def answer_images(desk: Desk, given: Given, statements: Statements) -> int:
@@ -97,7 +97,7 @@ def compile_history(given: Given, _around: Around) -> Statements:
         order=(ast.Ordering(ast.Field(("index",)), descending=True),),
         select=_columns("image") if quiet else _columns("image", "created", "created_by", "size", "comment"),
     )
-    return (ast.Ask(query),)
+    return (ast.QueryStatement(query),)
 
 
 def answer_history(desk: Desk, given: Given, statements: Statements) -> int:
@@ -122,10 +122,10 @@ def answer_history(desk: Desk, given: Given, statements: Statements) -> int:
 def compile_df(given: Given, _around: Around) -> Statements:
     """Return the question that `docker system df` asks; with -v the images, one name of each."""
     if not given.on("verbose"):
-        return (ast.Ask(ast.Query("usage")),)
+        return (ast.QueryStatement(ast.Query("usage")),)
     names = ("repository", "tag", "id", "created", "size", "shared_size", "unique_size", "containers")
-    one = ast.Window(ast.Literal("1"), (ast.Field(("id",)),))
-    return (ast.Ask(ast.Query("images", limit=one, select=_columns(*names))),)
+    one = ast.Limit(ast.Literal("1"), (ast.Field(("id",)),))
+    return (ast.QueryStatement(ast.Query("images", limit=one, select=_columns(*names))),)
 
 
 def answer_df(desk: Desk, given: Given, statements: Statements) -> int:

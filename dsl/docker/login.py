@@ -35,7 +35,7 @@ def compile_login(given: Given, _around: Around) -> Statements:
     options = [ast.Option("as", (ast.Literal(user, quoted=True),))] if user else []
     if given.on("password-stdin"):
         options.append(ast.Option("from", (ast.Literal("stdin"),)))
-    return (ast.Act("login", tuple(map(ast.Literal, given.arguments)), options=tuple(options)),)
+    return (ast.ActionStatement("login", tuple(map(ast.Literal, given.arguments)), options=tuple(options)),)
 
 
 def answer_login(desk: Desk, given: Given, statements: Statements) -> int:
@@ -51,7 +51,7 @@ def answer_login(desk: Desk, given: Given, statements: Statements) -> int:
 
         desk.session.context = desk.session.context.replace(prompt=answered)
     (act,) = statements
-    assert isinstance(act, ast.Act)
+    assert isinstance(act, ast.ActionStatement)
     outcomes, errors = desk.outcomes(act)
     for outcome in outcomes:
         note = outcome.note or ""
@@ -68,13 +68,13 @@ def answer_login(desk: Desk, given: Given, statements: Statements) -> int:
 
 def compile_logout(given: Given, _around: Around) -> Statements:
     """Return the logout."""
-    return (ast.Act("logout", tuple(map(ast.Literal, given.arguments))),)
+    return (ast.ActionStatement("logout", tuple(map(ast.Literal, given.arguments))),)
 
 
 def answer_logout(desk: Desk, given: Given, statements: Statements) -> int:
     """Log out; whether anything was kept makes no difference to docker."""
     (act,) = statements
-    assert isinstance(act, ast.Act)
+    assert isinstance(act, ast.ActionStatement)
     outcomes, errors = desk.outcomes(act)
     for outcome in outcomes:
         if not outcome.error:

@@ -28,7 +28,7 @@ def compile_rmi(given: Given, _around: Around) -> Statements:
     options = [ast.Option("force")] if given.on("force") else []
     if platforms:
         options.append(ast.Option("platform", platforms))
-    return (ast.Act("rm", references, options=tuple(options)),)
+    return (ast.ActionStatement("rm", references, options=tuple(options)),)
 
 
 def answer_rmi(desk: Desk, given: Given, statements: Statements) -> int:
@@ -37,7 +37,7 @@ def answer_rmi(desk: Desk, given: Given, statements: Statements) -> int:
     With -f an image that is not there is said, and nothing else: the exit code stays 0.
     """
     (act,) = statements
-    assert isinstance(act, ast.Act)
+    assert isinstance(act, ast.ActionStatement)
     problems: list[ImqError] = []
     try:
         foreseen = foresee(desk, desk.outcomes(act, dry_run=True)[0])
@@ -59,17 +59,17 @@ def answer_rmi(desk: Desk, given: Given, statements: Statements) -> int:
 def compile_prune(given: Given, around: Around) -> Statements:
     """Return the removal of every image without a tag that no container uses; with -a of every such image."""
     asked, dangling = prune_conditions(given.all("filter"), around.now, around.zone)
-    unused = ast.Not(ast.Phrase("in use"))
+    unused = ast.Not(ast.Predicate("in use"))
     every = given.on("all") or dangling is False
     where = both([None if every else ast.Field(("dangling",)), unused, asked])
     query = ast.Query("images", where=where, order=(ast.Ordering(ast.Field(("created",))),))
-    return (ast.Act("rm", query=query, options=(ast.Option("force"),)),)
+    return (ast.ActionStatement("rm", query=query, options=(ast.Option("force"),)),)
 
 
 def answer_prune(desk: Desk, given: Given, statements: Statements) -> int:
     """Ask, unless -f says not to; remove, and say what went and how much the disk got back."""
     (act,) = statements
-    assert isinstance(act, ast.Act)
+    assert isinstance(act, ast.ActionStatement)
     desk.session.store.check_collectable()
     if not given.on("force") and not desk.agree(_UNUSED if given.on("all") else _DANGLING):
         return 0

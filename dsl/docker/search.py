@@ -33,10 +33,10 @@ def compile_search(given: Given, _around: Around) -> Statements:
         (ast.Literal(term),),
         (ast.Literal(registry),) if registry else (),
         where=search_conditions(given.all("filter")),
-        limit=ast.Window(ast.Literal(str(number or _USUAL))),
+        limit=ast.Limit(ast.Literal(str(number or _USUAL))),
         select=tuple(ast.Column(ast.Field((name,))) for name in _FIELDS),
     )
-    return (ast.Ask(query),)
+    return (ast.QueryStatement(query),)
 
 
 def _parted(term: str) -> tuple[str, str]:

@@ -44,7 +44,7 @@ _TEXTS = frozenset({"change", "message", "to"})
 
 def _done(desk: Desk, act: ast.Statement) -> tuple[list[Outcome], int]:
     """Do an action; return what came of it and the exit code, what failed having been said."""
-    assert isinstance(act, ast.Act)
+    assert isinstance(act, ast.ActionStatement)
     outcomes, errors = desk.outcomes(act)
     return outcomes, max((desk.complain(error) for error in errors), default=0)
 
@@ -62,7 +62,7 @@ def compile_tag(given: Given, _around: Around) -> Statements:
     except InvalidReference as problem:
         problem.message = f'Error parsing reference: "{target}" is not a valid repository/tag: {problem.message}'
         raise
-    return (ast.Act("tag", _literals(source), options=_options(("as", (target,)))),)
+    return (ast.ActionStatement("tag", _literals(source), options=_options(("as", (target,)))),)
 
 
 def answer_tag(desk: Desk, _given: Given, statements: Statements) -> int:
@@ -87,8 +87,10 @@ def compile_pull(given: Given, _around: Around) -> Statements:
     options = _options(("platform", (given.last("platform"),)))
     if given.on("all-tags"):
         _whole_repository(name)
-        return (ast.Act("pull", query=ast.Query("tags", _literals(name), every=True), options=options),)
-    return (ast.Act("pull", _literals(name), options=options),)
+        return (
+            ast.ActionStatement("pull", query=ast.Query("tags", _literals(name), explicit_all=True), options=options),
+        )
+    return (ast.ActionStatement("pull", _literals(name), options=options),)
 
 
 def answer_pull(desk: Desk, given: Given, statements: Statements) -> int:
@@ -141,10 +143,14 @@ def compile_push(given: Given, _around: Around) -> Statements:
     (name,) = given.arguments
     parsed(name)
     if not given.on("all-tags"):
-        return (ast.Act("push", _literals(name)),)
+        return (ast.ActionStatement("push", _literals(name)),)
     repository = _whole_repository(name).familiar_name
     named = ast.Comparison("=", ast.Field(("repository",)), ast.Literal(repository, quoted=True))
-    return (ast.Act("push", query=ast.Query("images", where=ast.And((named, ast.Known(ast.Field(("tag",))))))),)
+    return (
+        ast.ActionStatement(
+            "push", query=ast.Query("images", where=ast.And((named, ast.IsKnown(ast.Field(("tag",))))))
+        ),
+    )
 
 
 def answer_push(desk: Desk, given: Given, statements: Statements) -> int:
@@ -191,7 +197,7 @@ def compile_save(given: Given, around: Around) -> Statements:
     """Return the saving of images. A repository's name without a tag means all its tags, as in docker."""
     names = [name for given_name in given.arguments for name in _meant(given_name, around)]
     to = _options(("to", (given.last("output") or _STREAM,)))
-    return (ast.Act("save", _literals(*names), options=(*to, ast.Option("force"))),)
+    return (ast.ActionStatement("save", _literals(*names), options=(*to, ast.Option("force"))),)
 
 
 def _meant(name: str, around: Around) -> Sequence[str]:
@@ -206,7 +212,7 @@ def _meant(name: str, around: Around) -> Sequence[str]:
 def answer_save(desk: Desk, given: Given, statements: Statements) -> int:
     """Save and say nothing. What goes to standard output goes when it is whole."""
     (act,) = statements
-    assert isinstance(act, ast.Act)
+    assert isinstance(act, ast.ActionStatement)
     if given.last("output"):
         return _done(desk, act)[1]
     if desk.stdout.isatty():
@@ -226,13 +232,13 @@ def answer_save(desk: Desk, given: Given, statements: Statements) -> int:
 
 def compile_load(given: Given, _around: Around) -> Statements:
     """Return the loading of an archive."""
-    return (ast.Act("load", (ast.Literal(given.last("input") or _STREAM, quoted=True),)),)
+    return (ast.ActionStatement("load", (ast.Literal(given.last("input") or _STREAM, quoted=True),)),)
 
 
 def answer_load(desk: Desk, given: Given, statements: Statements) -> int:
     """Load, and say which images came. An archive is not read in its order: standard input is put aside first."""
     (act,) = statements
-    assert isinstance(act, ast.Act)
+    assert isinstance(act, ast.ActionStatement)
     if path := given.last("input"):
         if not os.path.exists(path):
             raise NotFound(f"open {path}: no such file or directory", code="no-such-file")
@@ -255,7 +261,7 @@ def _nothing_to_load() -> StatementError:
     return StatementError("requested load from stdin, but stdin is empty", code="operand")
 
 
-def _load(desk: Desk, act: ast.Act) -> int:
+def _load(desk: Desk, act: ast.ActionStatement) -> int:
     outcomes, code = _done(desk, act)
     desk.say(loaded(outcomes))
     return code
@@ -281,7 +287,7 @@ def compile_import(given: Given, _around: Around) -> Statements:
         ("message", (given.last("message"),)),
         ("platform", (given.last("platform"),)),
     )
-    return (ast.Act("import", (ast.Literal(path, quoted=True),), options=options),)
+    return (ast.ActionStatement("import", (ast.Literal(path, quoted=True),), options=options),)
 
 
 def answer_import(desk: Desk, _given: Given, statements: Statements) -> int:

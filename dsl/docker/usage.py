@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.grammar.errors import StatementError, nearest
+from imq.grammar.errors import StatementError, closest_hint
 from imq.grammar.record import TYPE_CHECKING
 
 from .commands import COMMANDS, GROUPS
@@ -39,7 +39,7 @@ def unknown_command(group: str, word: str) -> StatementError:
     return StatementError(
         f"unknown command: imq {group} {word}",
         code="option",
-        hints=(nearest(word, inside), f"imq {group} --help lists them"),
+        hints=(closest_hint(word, inside), f"imq {group} --help lists them"),
     )
 
 

@@ -13,11 +13,11 @@ from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
 from imq.engine.catalog.tables import TABLES
 from imq.grammar._lalr_tables import WORDS
 
-_BEFORE, _BEHIND = r"(?<![\w.:/@-])", r"(?![\w.:/@-])"
+_WORD_START, _WORD_END = r"(?<![\w.:/@-])", r"(?![\w.:/@-])"
 
 
-def _any(words: set[str], behind: str = _BEHIND) -> str:
-    return f"{_BEFORE}(?:{'|'.join(sorted(map(re.escape, words), key=lambda word: (-len(word), word)))}){behind}"
+def _match_any(words: set[str], behind: str = _WORD_END) -> str:
+    return f"{_WORD_START}(?:{'|'.join(sorted(map(re.escape, words), key=lambda word: (-len(word), word)))}){behind}"
 
 
 _KEYWORDS = {word for word in WORDS if word.isalpha()} | {"union", "except", "intersect", "newest"}
@@ -26,11 +26,11 @@ PATTERNS = {
     "template": r"\{\{[^{}\n]*\}\}|<<[^<>\n]*>>",
     "string": r""""(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'""",
     "variable": r"\$[^\W\d]\w*(?:\.\w+)*",
-    "number": rf"{_BEFORE}\d+(?:\.\d+)?(?:[kKMGTP]?i?B|[a-z]+)?{_BEHIND}",
-    "function": _any({*FUNCTIONS, *AGGREGATES}, r"(?=[ \t]*\()"),
-    "verb": _any(set(VERBS)),
-    "table": _any(set(TABLES)),
-    "keyword": _any(_KEYWORDS - set(VERBS) - set(TABLES)),
+    "number": rf"{_WORD_START}\d+(?:\.\d+)?(?:[kKMGTP]?i?B|[a-z]+)?{_WORD_END}",
+    "function": _match_any({*FUNCTIONS, *AGGREGATES}, r"(?=[ \t]*\()"),
+    "verb": _match_any(set(VERBS)),
+    "table": _match_any(set(TABLES)),
+    "keyword": _match_any(_KEYWORDS - set(VERBS) - set(TABLES)),
     "operator": r"!=|<>|<=|>=|==|[=<>]",
 }
 """What each kind is found by, the earlier ones first; all without regard to case."""

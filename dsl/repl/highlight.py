@@ -6,10 +6,10 @@ import re
 
 from imq.grammar._lalr_tables import WORDS
 from imq.grammar.errors import StatementError
-from imq.grammar.parser import expected
+from imq.grammar.parser import find_expected
 from imq.grammar.record import TYPE_CHECKING
 
-from .diagnostics import LONGEST
+from .diagnostics import MAX_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,49 +33,52 @@ STYLES = {
 }
 """How each kind of stretch is drawn: in the sixteen colours that every terminal has, as the user has set them."""
 
-_KINDS = {
-    "TABLE": "table", "SEARCHED": "table", "VERB": "verb", "FUNCTION": "function", "NAME": "field", "FIELD": "field",
-    "RELATION": "table", "STRING": "text", "TEMPLATE": "text", "WORD": "text", "VARIABLE": "variable",
+_TOKEN_STYLES = {
+    "TABLE": "table", "SEARCH_TABLE": "table", "RELATION": "table", "VERB": "verb", "FUNCTION": "function",
+    "NAME": "field", "FIELD": "field", "STRING": "text", "TEMPLATE": "text", "WORD": "text", "VARIABLE": "variable",
 }  # fmt: skip
-_KEYWORDS = {*WORDS.values(), "FORM", "SPARE", "EXISTING", "SETS", "WORDED", "MOMENT"}
+_KEYWORDS = {
+    *WORDS.values(), "OUTPUT_FORMAT", "EXCEPT_NEWEST", "SKIP_EXISTING",
+    "SET_OPERATOR", "WORD_OPERATOR", "TIME_OPERATOR",
+}  # fmt: skip
 _NUMBER = re.compile(r"\d+(?:\.\d+)?\s?[a-zA-Z]*\Z")
 _COMMENT = re.compile(r"#[^\n]*")
 
 
-def stretches(text: str, vocabulary: Vocabulary) -> Iterator[tuple[int, int, str]]:
+def highlight(text: str, vocabulary: Vocabulary) -> Iterator[tuple[int, int, str]]:
     """Yield where a stretch begins and ends, and what it is: a key of `STYLES`. What is plain is left out."""
-    if len(text) > LONGEST:
+    if len(text) > MAX_LENGTH:
         return
-    tokens = _tokens(text, vocabulary)
+    tokens = _read_tokens(text, vocabulary)
     end = 0
     for token in tokens:
-        yield from _comments(text, end, token.span.start)
+        yield from _find_comments(text, end, token.span.start)
         end = token.span.end
-        if (kind := _kind(token)) is not None:
+        if (kind := _style_of(token)) is not None:
             yield token.span.start, end, kind
-    yield from _comments(text, end, len(text))
+    yield from _find_comments(text, end, len(text))
 
 
-def _tokens(text: str, vocabulary: Vocabulary) -> tuple[Token, ...]:
+def _read_tokens(text: str, vocabulary: Vocabulary) -> tuple[Token, ...]:
     """Return the tokens up to where the parser cannot go on."""
     try:
-        return expected(text, vocabulary).tokens
+        return find_expected(text, vocabulary).tokens
     except StatementError as error:
         if error.span is None or error.span.start >= len(text):
             return ()
         head = text[: error.span.start]
     try:
-        return expected(head, vocabulary).tokens
+        return find_expected(head, vocabulary).tokens
     except StatementError:
         return ()
 
 
-def _kind(token: Token) -> str | None:
-    if token.kind in _KINDS:
-        return "number" if token.kind == "WORD" and _NUMBER.match(token.value) else _KINDS[token.kind]
+def _style_of(token: Token) -> str | None:
+    if token.kind in _TOKEN_STYLES:
+        return "number" if token.kind == "WORD" and _NUMBER.match(token.value) else _TOKEN_STYLES[token.kind]
     return "keyword" if token.kind in _KEYWORDS and token.value[:1].isalpha() else None
 
 
-def _comments(text: str, start: int, end: int) -> Iterator[tuple[int, int, str]]:
+def _find_comments(text: str, start: int, end: int) -> Iterator[tuple[int, int, str]]:
     for comment in _COMMENT.finditer(text, start, end):
         yield comment.start(), comment.end(), "comment"

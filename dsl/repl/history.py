@@ -13,7 +13,7 @@ from .secrets_filter import has_secret
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_MOST = 5000
+_MAX_ENTRIES = 5000
 """How many statements are kept."""
 
 
@@ -25,31 +25,31 @@ class History:
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self.said: list[str] = []
+        self.entries: list[str] = []
         self.problem = ""
-        self._path = os.path.join(_state(environment), "imq", "history")
+        self._path = os.path.join(_state_folder(environment), "imq", "history")
         if not os.path.isabs(self._path):
             self.problem = "history is not kept: no home folder of the user is known"
             return
         try:
             self._read()
         except OSError as problem:
-            self._cannot(problem)
+            self._disable(problem)
 
     def add(self, text: str) -> None:
         """Remember what was said; write it down unless it looks as if it had a secret in it, or begins with a blank."""
-        if not text.strip() or (self.said and self.said[-1] == text):
+        if not text.strip() or (self.entries and self.entries[-1] == text):
             return
-        self.said.append(text)
+        self.entries.append(text)
         if self.problem or text[0].isspace() or has_secret(text):
             return
         lines = "".join(f"+{line}\n" for line in text.split("\n"))
         try:
             self._append(f"\n{lines}".encode("utf-8", "surrogateescape"))
         except OSError as problem:
-            self._cannot(problem)
+            self._disable(problem)
 
-    def _cannot(self, problem: OSError) -> None:
+    def _disable(self, problem: OSError) -> None:
         self.problem = f"history is not kept: {self._path}: {problem.strerror or problem}"
 
     def _read(self) -> None:
@@ -61,13 +61,13 @@ class History:
                 if line.startswith("+"):
                     lines.append(line[1:].rstrip("\n"))
                 elif lines:
-                    self.said.append("\n".join(lines))
+                    self.entries.append("\n".join(lines))
                     lines = []
         if lines:
-            self.said.append("\n".join(lines))
-        kept = [text for text in self.said if not has_secret(text)]
-        if len(self.said) > 2 * _MOST or len(kept) < len(self.said):  # an earlier version kept more
-            self.said = kept
+            self.entries.append("\n".join(lines))
+        kept = [text for text in self.entries if not has_secret(text)]
+        if len(self.entries) > 2 * _MAX_ENTRIES or len(kept) < len(self.entries):  # an earlier version kept more
+            self.entries = kept
             self._shorten()
 
     def _append(self, content: bytes) -> None:
@@ -83,13 +83,13 @@ class History:
 
     def _shorten(self) -> None:
         """Keep the newest; another session that writes meanwhile may lose a line of its own."""
-        self.said = self.said[-_MOST:]
-        lines = ("\n" + "".join(f"+{line}\n" for line in text.split("\n")) for text in self.said)
+        self.entries = self.entries[-_MAX_ENTRIES:]
+        lines = ("\n" + "".join(f"+{line}\n" for line in text.split("\n")) for text in self.entries)
         with open_output(self._path, private=True) as target:
             target.write("".join(lines).encode("utf-8", "surrogateescape"))
 
 
-def _state(environment: Mapping[str, str]) -> str:
+def _state_folder(environment: Mapping[str, str]) -> str:
     """Return the user's folder for state, by the XDG rules; a relative path when there is no home folder."""
     state = environment.get("XDG_STATE_HOME", "")
     if os.path.isabs(state):

@@ -19,10 +19,10 @@ from prompt_toolkit.lexers import Lexer
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.styles import Style
 
-from .diagnostics import certain, mistake, unfinished
-from .highlight import STYLES, stretches
-from .meta_commands import COMMANDS, PLAIN
-from .value_completion import Values, Wanted, fitting, quoted, wanted_there, wanted_values
+from .diagnostics import find_error, is_certain, is_unfinished
+from .highlight import STYLES, highlight
+from .meta_commands import COMMANDS, WORD_COMMANDS
+from .value_completion import ValueCache, ValueRequest, filter_values, quote_value, registry_request, request_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -36,76 +36,76 @@ if TYPE_CHECKING:
 
     from .history import History
 
-MOST = 200
+MAX_COMPLETIONS = 200
 """How many completions are offered at once: who types on narrows them down."""
-WORDS = 60
+MIN_KEYWORDS = 60
 """How many of them are words of the language at least, where there are so many."""
-MENU = 8
+MENU_ROWS = 8
 """Rows that the list of completions is given below the line."""
 
 
-class Editor:
+class LineEditor:
     """Reads statements, each of one line or more."""
 
     def __init__(self, session: Session, history: History, opened: Callable[[], Session], *, colored: bool) -> None:
         self._session = session
-        self._values = Values(opened, self._refresh)
+        self._values = ValueCache(opened, self._refresh)
         self._prompt: PromptSession[str] = PromptSession(
-            history=_Shown(history),
-            lexer=_Colors(self),
-            completer=_Completions(self),
+            history=_HistoryAdapter(history),
+            lexer=_Highlighter(self),
+            completer=_Completer(self),
             complete_while_typing=True,
             complete_in_thread=False,
             reserve_space_for_menu=0,
             multiline=True,
-            prompt_continuation=_continuation,
+            prompt_continuation=_continuation_prompt,
             enable_open_in_editor=True,
-            key_bindings=self._keys(),
+            key_bindings=self._bind_keys(),
             style=Style.from_dict(STYLES if colored else {}),
             color_depth=None if colored else ColorDepth.DEPTH_1_BIT,
             include_default_pygments_style=False,
         )
-        self._looked: tuple[str, StatementError | None] = ("", None)
-        self._told = ""
-        self._add_hint()
+        self._last_error: tuple[str, StatementError | None] = ("", None)
+        self._prompt_text = ""
+        self._add_error_line()
 
     def read(self, prompt: str, default: str = "") -> str:
         """Return what was said; raises `EOFError` when the user leaves, `KeyboardInterrupt` when a line is given up."""
-        self._told = prompt
-        self._prompt.app.pre_run_callables.append(self._warm)
+        self._prompt_text = prompt
+        self._prompt.app.pre_run_callables.append(self._prefetch)
         return self._prompt.prompt([("class:prompt", prompt)], default=default)
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """Look for values anew: a statement has been run."""
-        self._values.forget()
-        self._looked = ("", None)
+        self._values.invalidate()
+        self._last_error = ("", None)
 
     def close(self) -> None:
         """End the thread that looks for values."""
         self._values.close()
 
-    def _warm(self) -> None:
+    def _prefetch(self) -> None:
         """Look for what is completed most, before it is asked for."""
-        self._values.of(Wanted("reference"))
+        self._values.get(ValueRequest("reference"))
 
     def _refresh(self) -> None:
         """Draw again what was drawn without a value that is known now; called in the thread that found it."""
         app = self._prompt.app
         if app.loop is not None and app.is_running:
-            app.loop.call_soon_threadsafe(self._drawn_again)
+            app.loop.call_soon_threadsafe(self._redraw)
 
-    def _drawn_again(self) -> None:
+    def _redraw(self) -> None:
         app, buffer = self._prompt.app, self._prompt.default_buffer
         if not app.is_running:
             return
-        self._prompt.lexer = _Colors(self)  # another one, so that the same text is coloured anew
+        self._prompt.lexer = _Highlighter(self)  # another one, so that the same text is coloured anew
         state = buffer.complete_state
-        if self.mistake(buffer.document) is not None:
+        if self.find_error(buffer.document) is not None:
             if state is not None and state.complete_index is None:
                 buffer.complete_state = None  # the list would lie upon what is told of the mistake
             app.invalidate()
             return
-        wanted = self.wanted(buffer.document) if buffer.document.is_cursor_at_the_end else None
+        wanted = self.requested_values(buffer.document) if buffer.document.is_cursor_at_the_end else None
         if wanted is not None and (state is None or state.complete_index is None) and buffer.text.strip():
             buffer.complete_state = None  # else the list that is open stays as it is
             buffer.start_completion(select_first=False)
@@ -113,44 +113,44 @@ class Editor:
 
     # What is wrong
 
-    def mistake(self, document: Document) -> StatementError | None:
+    def find_error(self, document: Document) -> StatementError | None:
         """Return what is wrong with the text for certain, whatever is typed next."""
         text = document.text
         if _is_command(text):
             return None
-        if self._looked[0] != text:
-            self._looked = (text, mistake(text, self._session.vocabulary))
-        error = self._looked[1]
+        if self._last_error[0] != text:
+            self._last_error = (text, find_error(text, self._session.vocabulary))
+        error = self._last_error[1]
         if error is None and text.strip():
-            error = self._values.wrong(text)
-        return error if error is not None and certain(error, document.cursor_position, text) else None
+            error = self._values.find_error(text)
+        return error if error is not None and is_certain(error, document.cursor_position, text) else None
 
-    def _add_hint(self) -> None:
+    def _add_error_line(self) -> None:
         """Add a line for what is wrong below the statement, and room for the list of completions below that."""
         layout, buffer = self._prompt.layout, self._prompt.default_buffer
         written = layout.current_window
         written.dont_extend_height = to_filter(True)
         body = next(one.content for one in walk(layout.container) if isinstance(one, FloatContainer))
         assert isinstance(body, HSplit)
-        wrong = Condition(lambda: self.mistake(buffer.document) is not None)
+        wrong = Condition(lambda: self.find_error(buffer.document) is not None)
         menu = Condition(lambda: buffer.complete_state is not None)
-        hint = Window(FormattedTextControl(self._hint), dont_extend_height=True, wrap_lines=True)
-        room = Window(height=Dimension(min=0, preferred=MENU, max=MENU))
+        hint = Window(FormattedTextControl(self._render_error), dont_extend_height=True, wrap_lines=True)
+        room = Window(height=Dimension(min=0, preferred=MENU_ROWS, max=MENU_ROWS))
         body.children.append(ConditionalContainer(hint, wrong & ~is_done))
         body.children.append(ConditionalContainer(room, menu & ~is_done))
 
-    def _hint(self) -> StyleAndTextTuples:
+    def _render_error(self) -> StyleAndTextTuples:
         """Return the message, below a mark under its column when that is in the last row."""
         document = self._prompt.default_buffer.document
-        error = self.mistake(document)
+        error = self.find_error(document)
         if error is None or error.span is None:
             return []
         columns = get_app().output.get_size().columns
         before = document.text[: error.span.start]
         line = before.count("\n")
-        column = len(self._told) + display_width(before.rpartition("\n")[2])
+        column = len(self._prompt_text) + display_width(before.rpartition("\n")[2])
         last = document.line_count - 1
-        end = len(self._told) + display_width(document.lines[last])
+        end = len(self._prompt_text) + display_width(document.lines[last])
         said = error.message + "".join(f"; {hint}" for hint in error.hints[:1])
         if line != last:
             return [("class:hint", f"line {line + 1}: {said}")]
@@ -163,48 +163,48 @@ class Editor:
 
     # What comes next
 
-    def wanted(self, document: Document) -> Wanted | None:
+    def requested_values(self, document: Document) -> ValueRequest | None:
         """Return the kind of values that could stand at the cursor, when it is one that is looked up."""
         found = complete(document.text, document.cursor_position, self._session.vocabulary)
         typed = document.text[found.start : document.cursor_position]
-        return wanted_values(found.kinds, found.table, found.field, typed)
+        return request_values(found.kinds, found.table, found.field, typed)
 
-    def completions(self, document: Document) -> Iterator[Completion]:
+    def complete(self, document: Document) -> Iterator[Completion]:
         """Yield what can stand at the cursor: values first, where both fit."""
         text, cursor = document.text, document.cursor_position
         if _is_command(text):
-            yield from _commands(text[:cursor])
+            yield from _complete_command(text[:cursor])
             return
         views = {name: rows for name, rows in self._session.state.views.items() if not isinstance(rows, str)}
         found = complete(text, cursor, self._session.vocabulary, views)
         typed = text[found.start : cursor]
-        left = MOST - min(len(found.words), WORDS)
-        wanted = wanted_values(found.kinds, found.table, found.field, typed)
+        left = MAX_COMPLETIONS - min(len(found.words), MIN_KEYWORDS)
+        wanted = request_values(found.kinds, found.table, found.field, typed)
         if wanted is not None:
             prefix = typed[: typed.rfind(".") + 1] if wanted.kind == "key" else ""
-            known = self._values.of(wanted)
-            if (there := wanted_there(wanted, typed)) is not None:
-                known = tuple(dict.fromkeys((*known, *self._values.of(there))))
-            for value in fitting(known, typed[len(prefix) :], left):
+            known = self._values.get(wanted)
+            if (there := registry_request(wanted, typed)) is not None:
+                known = tuple(dict.fromkeys((*known, *self._values.get(there))))
+            for value in filter_values(known, typed[len(prefix) :], left):
                 left -= 1
                 yield Completion(
-                    quoted(value, wanted.kind), start_position=found.start + len(prefix) - cursor, display=value,
+                    quote_value(value, wanted.kind), start_position=found.start + len(prefix) - cursor, display=value,
                     display_meta=wanted.kind if wanted.kind != "value" else wanted.field,
                 )  # fmt: skip
         if text.strip():
-            for word in found.words[: left + WORDS]:
+            for word in found.words[: left + MIN_KEYWORDS]:
                 doc = f"{word.kind}: {word.doc}" if word.doc else word.kind
                 yield Completion(word.text, start_position=found.start - cursor, display_meta=doc)
 
-    def lexed(self, document: Document) -> list[StyleAndTextTuples]:
+    def highlight_lines(self, document: Document) -> list[StyleAndTextTuples]:
         """Return the lines of a text, each in pieces with their styles."""
         text = document.text
         if _is_command(text):
             return [[("class:command", line)] for line in document.lines]
         styles = [""] * len(text)
-        for start, end, kind in stretches(text, self._session.vocabulary):
+        for start, end, kind in highlight(text, self._session.vocabulary):
             styles[start:end] = [f"class:{kind}"] * (end - start)
-        error = self.mistake(document)
+        error = self.find_error(document)
         if error is not None and error.span is not None:
             for place in range(error.span.start, min(len(text), max(error.span.end, error.span.start + 1))):
                 styles[place] += " class:wrong"
@@ -220,7 +220,7 @@ class Editor:
 
     # Keys
 
-    def _keys(self) -> KeyBindings:
+    def _bind_keys(self) -> KeyBindings:
         keys = KeyBindings()
 
         @keys.add("enter", filter=Condition(lambda: not get_app().layout.is_searching))
@@ -228,7 +228,7 @@ class Editor:
             buffer = event.current_buffer
             if buffer.complete_state is not None and buffer.complete_state.current_completion is not None:
                 buffer.complete_state = None  # what is chosen stays, and is not yet run
-            elif not _is_command(buffer.text) and unfinished(buffer.text, self._session.vocabulary):
+            elif not _is_command(buffer.text) and is_unfinished(buffer.text, self._session.vocabulary):
                 buffer.newline(copy_margin=False)
             else:
                 buffer.validate_and_handle()
@@ -240,10 +240,10 @@ class Editor:
         return keys
 
 
-class _Completions(Completer):
+class _Completer(Completer):
     """What comes next, for prompt_toolkit."""
 
-    def __init__(self, editor: Editor) -> None:
+    def __init__(self, editor: LineEditor) -> None:
         self._editor = editor
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
@@ -252,25 +252,25 @@ class _Completions(Completer):
         On a line on which nothing stands, and where something is wrong, only when it was asked for with Tab.
         """
         if not complete_event.completion_requested and (
-            not document.current_line_before_cursor.strip() or self._editor.mistake(document) is not None
+            not document.current_line_before_cursor.strip() or self._editor.find_error(document) is not None
         ):
             return ()
-        return self._editor.completions(document)
+        return self._editor.complete(document)
 
 
-class _Colors(Lexer):
+class _Highlighter(Lexer):
     """What is shown how, for prompt_toolkit."""
 
-    def __init__(self, editor: Editor) -> None:
+    def __init__(self, editor: LineEditor) -> None:
         self._editor = editor
 
     def lex_document(self, document: Document) -> Callable[[int], StyleAndTextTuples]:
         """Return what shows each line."""
-        lines = self._editor.lexed(document)
+        lines = self._editor.highlight_lines(document)
         return lambda number: lines[number] if number < len(lines) else []
 
 
-class _Shown(ShownHistory):
+class _HistoryAdapter(ShownHistory):
     """The history, for prompt_toolkit."""
 
     def __init__(self, history: History) -> None:
@@ -279,24 +279,24 @@ class _Shown(ShownHistory):
 
     def load_history_strings(self) -> Iterable[str]:
         """Yield what was said, newest first."""
-        return reversed(self._history.said)
+        return reversed(self._history.entries)
 
     def store_string(self, string: str) -> None:
         """Remember what was said."""
         self._history.add(string)
 
 
-def _continuation(size: int, _number: int, wraps: int) -> str:
+def _continuation_prompt(size: int, _number: int, wraps: int) -> str:
     """Return what stands before each further line of a statement, as wide as the prompt; nothing where one wraps."""
     return "" if wraps else "...> ".rjust(size)
 
 
 def _is_command(text: str) -> bool:
     said = text.lstrip()
-    return said.startswith("\\") or said.strip().lower() in PLAIN
+    return said.startswith("\\") or said.strip().lower() in WORD_COMMANDS
 
 
-def _commands(typed: str) -> Iterator[Completion]:
+def _complete_command(typed: str) -> Iterator[Completion]:
     from imq.engine.help.help import list_topics
     from imq.engine.render.formats import FORMATS
 

@@ -9,26 +9,27 @@ import os
 import time
 
 from imq._version import VERSION
+from imq.cli.open_session import run_text
 from imq.engine.session.state import DEFAULT_SOURCE
 from imq.grammar.errors import Interrupted, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .diagnostics import unfinished
+from .diagnostics import is_unfinished
 from .history import History
-from .meta_commands import COMMANDS, read_command, told_commands, told_examples
+from .meta_commands import COMMANDS, format_commands, format_examples, read_command
 from .secrets_filter import has_secret
 
 if TYPE_CHECKING:
     from typing import Protocol
 
-    from imq.cli.main import Cli
     from imq.cli.options import Options
+    from imq.cli.output import Console
     from imq.engine.session.session import Session
 else:
     Protocol = object
 
 WELCOME = "imq {version}: help; Enter alone shows examples, \\? commands; Ctrl-D leaves\n"
-_LATELY = 20
+_HISTORY_SHOWN = 20
 """How many statements of the history are shown."""
 
 
@@ -38,44 +39,44 @@ class Reader(Protocol):
     def read(self, prompt: str, default: str = "") -> str:
         """Return what was said; `default` is there to be changed. `EOFError`: it was the last one."""
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """Take notice that a statement has been run."""
 
     def close(self) -> None:
         """End what was begun for reading."""
 
 
-class Lines:
+class LineReader:
     """Reads lines as they come, with the terminal's own editing."""
 
-    def __init__(self, cli: Cli, session: Session, history: History) -> None:
-        self._cli = cli
+    def __init__(self, console: Console, session: Session, history: History) -> None:
+        self._console = console
         self._session = session
         self._history = history
 
     def read(self, prompt: str, default: str = "") -> str:
         """Return a statement of one or more lines; a `default` is only shown, and taken when nothing is said."""
         if default:
-            self._cli.stderr.write(f"{default}\n")
-        text = self._line(prompt)
+            self._console.stderr.write(f"{default}\n")
+        text = self._read_line(prompt)
         if default and not text.strip():
             text = default
-        while not text.startswith("\\") and unfinished(text, self._session.vocabulary):
-            text += "\n" + self._line("...> ".rjust(len(prompt)))
+        while not text.startswith("\\") and is_unfinished(text, self._session.vocabulary):
+            text += "\n" + self._read_line("...> ".rjust(len(prompt)))
         self._history.add(text)
         return text
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """Do nothing: nothing was looked up."""
 
     def close(self) -> None:
         """Do nothing: nothing was begun."""
 
-    def _line(self, prompt: str) -> str:
-        stream = self._cli.stdout if self._cli.stdout.isatty() else self._cli.stderr
+    def _read_line(self, prompt: str) -> str:
+        stream = self._console.stdout if self._console.stdout.isatty() else self._console.stderr
         stream.write(prompt)
         stream.flush()
-        line = self._cli.stdin.readline()
+        line = self._console.stdin.readline()
         if not line:
             stream.write("\n")
             raise EOFError
@@ -85,50 +86,52 @@ class Lines:
 class Repl:
     """Reads statements from a terminal and runs them in one session."""
 
-    def __init__(self, cli: Cli, session: Session, options: Options) -> None:
-        self._cli = cli
+    def __init__(self, console: Console, session: Session, options: Options) -> None:
+        self._console = console
         self._session = session
         self._options = options
-        self._history = History(cli.environment)
-        self._timing = False
-        self._next = ""
+        self._history = History(console.environment)
+        self._shows_timing = False
+        self._default_text = ""
 
     def run(self) -> int:
         """Read and run until the end of input."""
-        self._tell(WELCOME.format(version=VERSION))
+        self._write(WELCOME.format(version=VERSION))
         if self._history.problem:
-            self._note(self._history.problem)
-        reader = self._reader()
+            self._write_notice(self._history.problem)
+        reader = self._open_reader()
         said = self._history.problem
         try:
             while True:
-                default, self._next = self._next, ""
+                default, self._default_text = self._default_text, ""
                 try:
-                    text = reader.read(self._prompt(), default)
+                    text = reader.read(self._prompt_text(), default)
                 except KeyboardInterrupt:
-                    if isinstance(reader, Lines):
-                        self._tell("\n")
+                    if isinstance(reader, LineReader):
+                        self._write("\n")
                     continue
                 except EOFError:
                     return 0
-                if not self._do(text):
+                if not self._run_input(text):
                     return 0
-                reader.forget()
+                reader.invalidate()
                 if self._history.problem != said:
                     said = self._history.problem
-                    self._note(said)
+                    self._write_notice(said)
         finally:
             reader.close()
 
-    def _reader(self) -> Reader:
-        cli = self._cli
-        if cli.dumb or not cli.stdout.isatty():
-            return Lines(cli, self._session, self._history)
-        from .line_editor import Editor  # prompt_toolkit is heavy, and only for people
+    def _open_reader(self) -> Reader:
+        console = self._console
+        if console.is_dumb or not console.stdout.isatty():
+            return LineReader(console, self._session, self._history)
+        from .line_editor import LineEditor  # prompt_toolkit is heavy, and only for people
 
-        return Editor(self._session, self._history, self._beside, colored=cli.colored(cli.stdout))
+        return LineEditor(
+            self._session, self._history, self._open_background_session, colored=console.is_colored(console.stdout)
+        )
 
-    def _beside(self) -> Session:
+    def _open_background_session(self) -> Session:
         """Open a second session on the same store, that asks nobody and shows nothing, with the memory of this one."""
         from imq.engine.progress import Silent
         from imq.engine.session.session import Session
@@ -137,66 +140,66 @@ class Repl:
         beside.state = self._session.state
         return beside
 
-    def _prompt(self) -> str:
+    def _prompt_text(self) -> str:
         source = self._session.state.source
         return f"imq {source}> " if source.lower() != DEFAULT_SOURCE else "imq> "
 
-    def _do(self, text: str) -> bool:
+    def _run_input(self, text: str) -> bool:
         """Run what was said; return whether the session goes on."""
         try:
             if not text.strip():
-                self._tell(told_examples())
+                self._write(format_examples())
                 return True
             command = read_command(text)
             if command is None:
-                self._statement(text)
+                self._run_statement(text)
                 return True
-            return self._command(command[0].name, command[1])
+            return self._run_command(command[0].name, command[1])
         except KeyboardInterrupt:
-            self._cli.fail(Interrupted("interrupted; the store is as it was, and a pull resumes"))
+            self._console.report(Interrupted("interrupted; the store is as it was, and a pull resumes"))
         except Exception as problem:  # noqa: BLE001 - whatever it is, the session goes on
-            self._cli.failed(problem)
+            self._console.report_failure(problem)
         return True
 
-    def _statement(self, text: str) -> None:
+    def _run_statement(self, text: str) -> None:
         start = time.perf_counter()
         try:
-            self._cli.run_text(self._session, text, self._options, {})
-            self._cli.stdout.flush()
+            run_text(self._console, self._session, text, self._options, {})
+            self._console.stdout.flush()
         finally:
-            if self._timing:
-                self._note(f"{_taken(time.perf_counter() - start)}")
+            if self._shows_timing:
+                self._write_notice(f"{_format_elapsed(time.perf_counter() - start)}")
 
     # Commands
 
-    def _command(self, name: str, argument: str) -> bool:
+    def _run_command(self, name: str, argument: str) -> bool:
         if argument and not COMMANDS[name].argument:
             raise StatementError(f"\\{name} takes nothing", code="command")
         match name:
             case "quit":
                 return False
             case "help":
-                self._statement(f"help {argument}")
+                self._run_statement(f"help {argument}")
             case "commands":
-                self._tell(told_commands())
+                self._write(format_commands())
             case "examples":
-                self._tell(told_examples())
+                self._write(format_examples())
             case "form":
-                self._form(argument)
+                self._set_format(argument)
             case "timing":
-                self._timing = _switched(name, argument, now=self._timing)
-                self._note(f"timing is {'on' if self._timing else 'off'}")
+                self._shows_timing = _read_switch(name, argument, now=self._shows_timing)
+                self._write_notice(f"timing is {'on' if self._shows_timing else 'off'}")
             case "pager":
-                self._pager(argument)
+                self._set_pager(argument)
             case "edit":
-                self._edit()
+                self._edit_statement()
             case "history":
-                self._lately(argument)
+                self._show_history(argument)
             case _:
-                self._statement(f"use {argument}")
+                self._run_statement(f"use {argument}")
         return True
 
-    def _form(self, argument: str) -> None:
+    def _set_format(self, argument: str) -> None:
         from imq.engine.render.formats import get_format
 
         if argument:
@@ -204,27 +207,27 @@ class Repl:
             values = {**self._options.values, "output": (form,)}
             self._options = self._options.replace(values=values, flags=self._options.flags - {"quiet"})
             self._session.context = self._session.context.replace(output_format=form)
-        self._note(f"answers are shown as {self._session.context.output_format}")
+        self._write_notice(f"answers are shown as {self._session.context.output_format}")
 
-    def _pager(self, argument: str) -> None:
-        from imq.cli.pager import pager_of
+    def _set_pager(self, argument: str) -> None:
+        from imq.cli.pager import pager_command
 
         if argument in ("", "on", "off"):
-            on = _switched("pager", argument, now=bool(self._cli.pager))
-            self._cli.pager = (pager_of(self._cli.environment) or "less") if on else ""
+            on = _read_switch("pager", argument, now=bool(self._console.pager))
+            self._console.pager = (pager_command(self._console.environment) or "less") if on else ""
         else:
-            self._cli.pager = argument
-        self._note(f"the pager is {self._cli.pager or 'off'}")
+            self._console.pager = argument
+        self._write_notice(f"the pager is {self._console.pager or 'off'}")
 
-    def _edit(self) -> None:
+    def _edit_statement(self) -> None:
         """Let the user write the last statement anew in an editor: it is then there to be run."""
         import shlex
         import subprocess
         import tempfile
 
-        environment = self._cli.environment
+        environment = self._console.environment
         program = environment.get("VISUAL") or environment.get("EDITOR") or "vi"
-        said = (text for text in reversed(self._history.said) if not text.lstrip().startswith("\\"))
+        said = (text for text in reversed(self._history.entries) if not text.lstrip().startswith("\\"))
         last = next((text for text in said if not has_secret(text)), "")  # it is written to a file
         with tempfile.TemporaryDirectory(prefix="imq-") as folder:
             path = os.path.join(folder, "statement.imq")
@@ -239,27 +242,27 @@ class Repl:
                     f"the editor {program} cannot be run: {why}", code="editor", hints=("$EDITOR names it",)
                 ) from None
             if ended.returncode:
-                self._note(f"the editor ended with {ended.returncode}: nothing was taken from it")
+                self._write_notice(f"the editor ended with {ended.returncode}: nothing was taken from it")
                 return
             with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                self._next = file.read().strip()
+                self._default_text = file.read().strip()
 
-    def _lately(self, part: str) -> None:
-        found = [text for text in self._history.said if part.lower() in text.lower()]
-        self._tell("".join(f"  {text.replace(chr(10), chr(10) + '    ')}\n" for text in found[-_LATELY:]))
+    def _show_history(self, part: str) -> None:
+        found = [text for text in self._history.entries if part.lower() in text.lower()]
+        self._write("".join(f"  {text.replace(chr(10), chr(10) + '    ')}\n" for text in found[-_HISTORY_SHOWN:]))
 
-    def _tell(self, text: str) -> None:
-        self._cli.stdout.write(text)
-        self._cli.stdout.flush()
+    def _write(self, text: str) -> None:
+        self._console.stdout.write(text)
+        self._console.stdout.flush()
 
-    def _note(self, text: str) -> None:
+    def _write_notice(self, text: str) -> None:
         """Say something that is no answer."""
-        self._cli.stdout.flush()
-        self._cli.stderr.write(f"{text}\n")
-        self._cli.stderr.flush()
+        self._console.stdout.flush()
+        self._console.stderr.write(f"{text}\n")
+        self._console.stderr.flush()
 
 
-def _switched(name: str, argument: str, *, now: bool) -> bool:
+def _read_switch(name: str, argument: str, *, now: bool) -> bool:
     """Return what a switch is to be: the other way when it is not said."""
     said = argument.lower()
     if said not in ("", "on", "off"):
@@ -267,6 +270,6 @@ def _switched(name: str, argument: str, *, now: bool) -> bool:
     return said == "on" if said else not now
 
 
-def _taken(seconds: float) -> str:
+def _format_elapsed(seconds: float) -> str:
     """Return a time in words."""
     return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import re
 
-_NAME = (
+_SENSITIVE_NAME = (
     r"(?:passw(?:or)?d|passwd|passphrase|passcode|passwort|userpass|(?<![a-z])pass(?![a-z])|(?<![a-z])pwd?(?![a-z])|secret"
     r"|token|credential|(?<![a-z])creds?(?![a-z])|(?<![a-z])auth(?![a-z])|(?<![a-z])jwt(?![a-z])|(?<![a-z])otp(?![a-z])"
     r"|(?:api|access|account|private|secret|signing|encryption|shared|ssh|gpg|auth|master|license)[_-]?key)"
 )
 """What is in the names of things that are secret."""
-_NAMED = re.compile(
-    rf"{_NAME}[\w.-]{{0,80}}[\"'\\]{{0,3}}\s*(?:=(?!=)|:(?!=)|!=|\blike\b|\bmatches\b)\s*\S"  # PASS=, "password": "…"
-    rf"|\b(?:env|arg|label)\s+[\w.-]{{0,80}}{_NAME}[\w.-]{{0,80}}\s+\S"  # ENV DB_PASSWORD …
-    rf"|--?(?:[\w-]{{1,40}}-)?{_NAME}(?!-?stdin\b|-?file\b)[\w-]*"  # --password …, --api-key=…
+_NAMED_SECRET = re.compile(
+    rf"{_SENSITIVE_NAME}[\w.-]{{0,80}}[\"'\\]{{0,3}}\s*(?:=(?!=)|:(?!=)|!=|\blike\b|\bmatches\b)\s*\S"  # PASS=
+    rf"|\b(?:env|arg|label)\s+[\w.-]{{0,80}}{_SENSITIVE_NAME}[\w.-]{{0,80}}\s+\S"  # ENV DB_PASSWORD …
+    rf"|--?(?:[\w-]{{1,40}}-)?{_SENSITIVE_NAME}(?!-?stdin\b|-?file\b)[\w-]*"  # --password …, --api-key=…
     r"|\blet\s+\w*(?:key|pass|pw|secret|token|cred|auth(?!or)|jwt|otp|cookie|bearer|private)\w*\s*=",
     re.IGNORECASE,
 )
-_GIVEN = re.compile(
+_CREDENTIALS = re.compile(
     r"(?<![\w-])(?:-u|--user|--[\w-]*creds|--proxy-user)[\s\"',=]*[^\s\"',:=]+:[^\s\"',]"  # -u USER:PASSWORD
     r"|://[^\s/@\"']{1,400}@(?!sha\d+:)|://[^\s/@:]{0,200}:[^\s\"']{0,400}@(?!sha\d+:)"  # https://USER:PASSWORD@HOST
     r"|(?<![\w./:-])[^\s/@:\"'=(,]{1,200}:[^\s@\"']{1,400}@(?!sha\d+:)[\w\[]"  # USER:PASSWORD@HOST
@@ -52,6 +52,6 @@ _LOGIN_OPERANDS = re.compile(
 
 def has_secret(text: str) -> bool:
     """Whether a text looks as if a secret were in it."""
-    if _NAMED.search(text) or _GIVEN.search(text) or _TOKEN.search(text):
+    if _NAMED_SECRET.search(text) or _CREDENTIALS.search(text) or _TOKEN.search(text):
         return True
     return any(_LOGIN_OPERANDS.match(found[1]) is None for found in _LOGIN.finditer(text))

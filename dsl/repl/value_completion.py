@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
     from imq.engine.session.session import Session
 
-MOST = 20_000
+MAX_VALUES = 20_000
 """How many values of one kind are looked at."""
-MOST_THERE = 1000
+MAX_REMOTE_VALUES = 1000
 """How many of them a registry is asked for."""
 
 
-class Wanted(Record):
+class ValueRequest(Record):
     """A kind of values, as `Completion` has them; `table` and `field` of values and keys, `folder` of paths.
 
     `there` is the registry that is asked for its repositories (`HOST/`), or the repository for its tags (`HOST/NAME:`).
@@ -39,22 +39,22 @@ class Wanted(Record):
     table: str = ""
     field: str = ""
     folder: str = ""
-    there: str = ""
+    remote: str = ""
 
 
-def wanted_values(kinds: frozenset[str], table: str, field: str, typed: str) -> Wanted | None:
+def request_values(kinds: frozenset[str], table: str, field: str, typed: str) -> ValueRequest | None:
     """Return which values fit; None where only words of the language do."""
     kind = next((kind for kind in ("key", "path", "source", "repository", "reference", "value") if kind in kinds), None)
     if typed.startswith("$"):
-        return Wanted("variable")
+        return ValueRequest("variable")
     if kind == "path":
-        return Wanted("path", folder=typed[: typed.rfind("/") + 1])
+        return ValueRequest("path", folder=typed[: typed.rfind("/") + 1])
     if kind in ("key", "value"):
-        return Wanted(kind, table, field) if table and field else None
-    return Wanted(kind) if kind is not None else None
+        return ValueRequest(kind, table, field) if table and field else None
+    return ValueRequest(kind) if kind is not None else None
 
 
-def wanted_there(wanted: Wanted, typed: str) -> Wanted | None:
+def registry_request(wanted: ValueRequest, typed: str) -> ValueRequest | None:
     """Return what a registry can tell of the name that is typed; None when no host stands in front of it."""
     host, slash, rest = typed.partition("/")
     if wanted.kind not in ("reference", "repository", "source") or not slash:
@@ -64,10 +64,10 @@ def wanted_there(wanted: Wanted, typed: str) -> Wanted | None:
     if "@" in rest or (":" in rest and wanted.kind != "reference"):
         return None
     there = f"{host}/{rest.partition(':')[0]}:" if ":" in rest else f"{host}/"
-    return Wanted("there", there=there)
+    return ValueRequest("there", remote=there)
 
 
-def fitting(values: tuple[str, ...], typed: str, most: int) -> list[str]:
+def filter_values(values: tuple[str, ...], typed: str, most: int) -> list[str]:
     """Return values that begin so, then those that have it inside; a name may begin behind any of its slashes.
 
     What cannot be shown as it is, such as a label with an escape character, is not offered.
@@ -81,19 +81,19 @@ def fitting(values: tuple[str, ...], typed: str, most: int) -> list[str]:
     return [value for value in first if value != typed]
 
 
-def quoted(value: str, kind: str) -> str:
+def quote_value(value: str, kind: str) -> str:
     """Return a value as it has to be written where it is wanted."""
     from imq.engine.catalog.tables import is_field_name
-    from imq.grammar.lexer import is_word
+    from imq.grammar.lexer import is_bare_word
 
     if kind == "variable":
         return value
     if kind == "key":
         return value if all(sign.isalnum() or sign in "_-/." for sign in value) and "." not in value else quote(value)
-    return value if is_word(value) and not is_field_name(value) else quote(value)
+    return value if is_bare_word(value) and not is_field_name(value) else quote(value)
 
 
-class Values:
+class ValueCache:
     """Looks values up beside the session. `opened` makes the thread's own session, `told` is called when one is there.
 
     Both are called in the thread. Registries are asked in a second one, so that what the store has waits for no host.
@@ -103,133 +103,135 @@ class Values:
         from queue import SimpleQueue
         from threading import Thread
 
-        self._opened = opened
-        self._told = told
-        self._found: dict[Wanted, tuple[str, ...]] = {}
-        self._fresh: set[Wanted] = set()
-        self._guard = allocate_lock()
-        self._verdicts: dict[str, StatementError | None] = {}
-        self._last = ""
-        self._asked: SimpleQueue[Wanted | str | None] = SimpleQueue()
-        self._there: SimpleQueue[Wanted | str | None] = SimpleQueue()
-        self._latest: Wanted | None = None
+        self._open_session = opened
+        self._on_update = told
+        self._values: dict[ValueRequest, tuple[str, ...]] = {}
+        self._fresh: set[ValueRequest] = set()
+        self._lock = allocate_lock()
+        self._errors: dict[str, StatementError | None] = {}
+        self._last_text = ""
+        self._queue: SimpleQueue[ValueRequest | str | None] = SimpleQueue()
+        self._remote_queue: SimpleQueue[ValueRequest | str | None] = SimpleQueue()
+        self._last_remote: ValueRequest | None = None
         self._threads = [
             Thread(target=self._run, args=(queue,), name=name, daemon=True)
-            for queue, name in ((self._asked, "imq-values"), (self._there, "imq-values-there"))
+            for queue, name in ((self._queue, "imq-values"), (self._remote_queue, "imq-values-there"))
         ]
         self._threads[0].start()
 
-    def of(self, wanted: Wanted) -> tuple[str, ...]:
+    def get(self, wanted: ValueRequest) -> tuple[str, ...]:
         """Return what is known by now, at once; what is not known, or may have changed, is looked for."""
-        with self._guard:
+        with self._lock:
             if wanted not in self._fresh:
                 self._fresh.add(wanted)
-                if wanted.there:
-                    self._latest = wanted
+                if wanted.remote:
+                    self._last_remote = wanted
                     if not self._threads[1].ident:
                         self._threads[1].start()
-                (self._there if wanted.there else self._asked).put(wanted)
-            return self._found.get(wanted, ())
+                (self._remote_queue if wanted.remote else self._queue).put(wanted)
+            return self._values.get(wanted, ())
 
-    def wrong(self, text: str) -> StatementError | None:
+    def find_error(self, text: str) -> StatementError | None:
         """Return what is wrong with the names and types of a text that parses, as far as it is known by now."""
-        with self._guard:
-            if text not in self._verdicts and text != self._last:
-                self._last = text
-                self._asked.put(text)
-            return self._verdicts.get(text)
+        with self._lock:
+            if text not in self._errors and text != self._last_text:
+                self._last_text = text
+                self._queue.put(text)
+            return self._errors.get(text)
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """Look for everything anew when it is next asked for: a statement has been run."""
-        with self._guard:
+        with self._lock:
             self._fresh.clear()
-            self._verdicts.clear()
-            self._last = ""
+            self._errors.clear()
+            self._last_text = ""
 
     def close(self) -> None:
         """End the thread as soon as it is done with what it does."""
-        self._asked.put(None)
-        self._there.put(None)
+        self._queue.put(None)
+        self._remote_queue.put(None)
 
-    def _run(self, queue: SimpleQueue[Wanted | str | None]) -> None:
+    def _run(self, queue: SimpleQueue[ValueRequest | str | None]) -> None:
         try:
-            session = self._opened()
+            session = self._open_session()
         except (ImqError, OSError):
             return  # the session that the user sees says it
         try:
             while (asked := queue.get()) is not None:
-                if isinstance(asked, Wanted) and asked.there and asked != self._latest:
-                    with self._guard:
+                if isinstance(asked, ValueRequest) and asked.remote and asked != self._last_remote:
+                    with self._lock:
                         self._fresh.discard(asked)  # the user has typed on meanwhile
                     continue
-                if isinstance(asked, Wanted):
+                if isinstance(asked, ValueRequest):
                     found = look_up(session, asked)
-                    with self._guard:
-                        self._found[asked] = found
-                elif asked == self._last:  # later keys have made the others moot
-                    verdict = _verdict(session, asked)
-                    with self._guard:
-                        self._verdicts[asked] = verdict
+                    with self._lock:
+                        self._values[asked] = found
+                elif asked == self._last_text:  # later keys have made the others moot
+                    verdict = _check_statement(session, asked)
+                    with self._lock:
+                        self._errors[asked] = verdict
                 else:
                     continue
-                self._told()
+                self._on_update()
         finally:
             session.close()
 
 
-def look_up(session: Session, wanted: Wanted) -> tuple[str, ...]:
+def look_up(session: Session, wanted: ValueRequest) -> tuple[str, ...]:
     """Return values, those that are shown first in front; nothing where they cannot be had without waiting long."""
     try:
         match wanted.kind:
             case "reference":
-                return _texts(session, f"{_NAMED} select name limit {MOST}")
+                return _query_texts(session, f"{_NAMED_IMAGES} select name limit {MAX_VALUES}")
             case "repository":
-                return _texts(session, f"{_NAMED} and not registry = docker.io group by repository select repository")
+                return _query_texts(
+                    session, f"{_NAMED_IMAGES} and not registry = docker.io group by repository select repository"
+                )
             case "there":
-                return _told_there(session, wanted.there)
+                return _query_registry(session, wanted.remote)
             case "path":
-                return tuple(paths(wanted.folder))
+                return tuple(list_folder(wanted.folder))
             case "source":
-                return tuple(dict.fromkeys((*session.sources.names(), *_hosts(session))))
+                return tuple(dict.fromkeys((*session.sources.names(), *_known_hosts(session))))
             case "variable":
                 names = [*session.state.variables, *(f"env.{name}" for name in sorted(session.context.environment))]
                 return tuple(f"${name}" for name in names)
             case "key":
-                return tuple(_keys(session, wanted))
+                return tuple(_query_keys(session, wanted))
             case _:
-                return _values(session, wanted)
+                return _query_values(session, wanted)
     except (ImqError, OSError, RecursionError):
         return ()
 
 
-_NAMED = "images in store where name is known"
+_NAMED_IMAGES = "images in store where name is known"
 
 
-def _hosts(session: Session) -> tuple[str, ...]:
+def _known_hosts(session: Session) -> tuple[str, ...]:
     """Return the registries that names in the store have, but for Docker Hub, which lists no repositories."""
-    return _texts(session, f"{_NAMED} and not registry = docker.io group by registry select registry")
+    return _query_texts(session, f"{_NAMED_IMAGES} and not registry = docker.io group by registry select registry")
 
 
-def _told_there(session: Session, there: str) -> tuple[str, ...]:
+def _query_registry(session: Session, there: str) -> tuple[str, ...]:
     """Return the names that a registry has, if it is one that the store or the configuration knows.
 
     No other is asked: what is typed is nobody's business until it is said.
     """
     host, _, rest = there.partition("/")
-    if host not in {*_hosts(session), *(one.host for one in session.context.configuration.registries.values())}:
+    if host not in {*_known_hosts(session), *(one.host for one in session.context.configuration.registries.values())}:
         return ()
     if rest:
-        return _texts(session, f"tags of {quote(there[:-1])} select name order by tag limit {MOST_THERE}")
-    return _texts(session, f"repositories in {quote(host)} select name limit {MOST_THERE}")
+        return _query_texts(session, f"tags of {quote(there[:-1])} select name order by tag limit {MAX_REMOTE_VALUES}")
+    return _query_texts(session, f"repositories in {quote(host)} select name limit {MAX_REMOTE_VALUES}")
 
 
-def _texts(session: Session, text: str) -> tuple[str, ...]:
+def _query_texts(session: Session, text: str) -> tuple[str, ...]:
     (result,) = session.run(text)
     assert isinstance(result, RowSet)
     return tuple(str(row[0]) for row in result.rows if row[0] is not None)
 
 
-def _values(session: Session, wanted: Wanted) -> tuple[str, ...]:
+def _query_values(session: Session, wanted: ValueRequest) -> tuple[str, ...]:
     """Return the values that a field of the store's tables has, most frequent first; of registries nothing is asked."""
     from imq.engine.catalog.tables import DataType
 
@@ -244,29 +246,31 @@ def _values(session: Session, wanted: Wanted) -> tuple[str, ...]:
     name = f"{field.name}.{quote(key)}" if key else field.name
     place = f" in {table.source}" if table.name == "images" else ""
     known = f"{table.name}{place} where {name} is known"
-    return _texts(session, f"{known} group by {name} select {name}, count order by count desc, {name} limit {MOST}")
+    return _query_texts(
+        session, f"{known} group by {name} select {name}, count order by count desc, {name} limit {MAX_VALUES}"
+    )
 
 
-def _keys(session: Session, wanted: Wanted) -> list[str]:
+def _query_keys(session: Session, wanted: ValueRequest) -> list[str]:
     counts: dict[str, int] = {}
     table = session.sources.native(wanted.table)
     if table is None:
         return []
     place = f" in {table.source}" if table.name == "images" else ""
-    for text in _texts(session, f"{table.name}{place} select {wanted.field} limit {MOST}"):
+    for text in _query_texts(session, f"{table.name}{place} select {wanted.field} limit {MAX_VALUES}"):
         for key in json.loads(text):
             counts[key] = counts.get(key, 0) + 1
     return sorted(counts, key=lambda key: (-counts[key], key))
 
 
-def paths(folder: str) -> list[str]:
+def list_folder(folder: str) -> list[str]:
     """Return what is in a folder, each behind the folder as it was written."""
     place = os.path.expanduser(folder) or os.curdir
     with os.scandir(place) as entries:
         return sorted(folder + entry.name + ("/" if entry.is_dir() else "") for entry in entries)
 
 
-def _verdict(session: Session, text: str) -> StatementError | None:
+def _check_statement(session: Session, text: str) -> StatementError | None:
     """Return what the names and types of a text's only statement have against them."""
     try:
         statements = parse(text, session.vocabulary)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from imq.grammar.errors import StatementError, UnknownName, nearest
+from imq.grammar.errors import StatementError, UnknownName, closest_hint
 from imq.grammar.record import TYPE_CHECKING
 
 from ._index import MODULES, REMOVING
@@ -55,18 +55,18 @@ ABSENT: tuple[tuple[str, str], ...] = (
 __all__ = ["ABSENT", "REMOVING", "VERBS", "OperandKind", "Verb", "verb_of"]
 
 
-def verb_of(statement: ast.Act) -> Verb:
+def verb_of(statement: ast.ActionStatement) -> Verb:
     """Return the verb of an action; raises `StatementError` for an operand or option that the verb does not take."""
     verb = VERBS.get(statement.verb)
     if verb is None:
         raise UnknownName(
-            f'there is no verb "{statement.verb}"', span=statement.span, hints=(nearest(statement.verb, VERBS),)
+            f'there is no verb "{statement.verb}"', span=statement.span, hints=(closest_hint(statement.verb, VERBS),)
         )
     has_operand = bool(statement.references) or statement.query is not None
     problem = ""
-    if statement.every and not verb.all:
+    if statement.explicit_all and not verb.all:
         problem = f"{verb.name} all: say all of what" + ("" if verb.needs_confirmation else f": {verb.name} all images")
-    elif not has_operand and not statement.every and not verb.operand_optional:
+    elif not has_operand and not statement.explicit_all and not verb.operand_optional:
         problem = f"{verb.name} needs {verb.operand.value}"
     elif has_operand and verb.operand is OperandKind.NOTHING:
         problem = f"{verb.name} takes no operand"

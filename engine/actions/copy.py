@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from imq.grammar import ast
 
 
-def _plan_copy(act: ast.Act, context: PlanContext) -> list[Action]:
+def _plan_copy(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     to = get_option_values(act, "to", context)
     if len(to) != 1:
         raise StatementError(

@@ -55,7 +55,7 @@ class Exec(Record):
         yield self.describe()
 
 
-def _plan_exec(act: ast.Act, context: PlanContext) -> list[Action]:
+def _plan_exec(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     words = get_option_values(act, "run", context)
     if not words:
         raise StatementError(

@@ -171,7 +171,7 @@ def _count_entries(count: int) -> str:
 # Planning
 
 
-def _plan_export(act: ast.Act, context: PlanContext) -> list[Action]:
+def _plan_export(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     to = get_option_values(act, "to", context)
     if len(to) != 1:
         raise StatementError(
@@ -194,7 +194,7 @@ def _plan_export(act: ast.Act, context: PlanContext) -> list[Action]:
     return [_export(act, place, context, keeps=keeps) for place in places]
 
 
-def _export(act: ast.Act, output: Output, context: PlanContext, *, keeps: bool) -> Export | Skip:
+def _export(act: ast.ActionStatement, output: Output, context: PlanContext, *, keeps: bool) -> Export | Skip:
     found = output.targets
     images = list(dict.fromkeys((target.root, target.id) for target in found))
     if len(images) != 1:

@@ -80,14 +80,14 @@ def _make_image(ingest: Ingest, action: Import, now: int, moved: Callable[[int],
             head = source.read(_PIECE)
             packed = detect_compression(head)
             if packed in media_types.LAYER_TYPES and packed:
-                layer = ingest.import_layer(_pieces(head, source), packed, on_entry=_check_depth)
+                layer = ingest.import_layer(_pieces(head, source), packed, on_entry=_check_limits)
             else:
                 plain = decompress(packed, _pieces(head, source)) if packed else _pieces(head, source)
-                layer = ingest.import_layer(plain, "", recompress="gzip", on_entry=_check_depth)
+                layer = ingest.import_layer(plain, "", recompress="gzip", on_entry=_check_limits)
     return build_image(ingest, layer, runtime, action.platform, now, action.message)
 
 
-def _check_depth(entry: TarEntry) -> None:
+def _check_limits(entry: TarEntry) -> None:
     """Refuse an entry that export would refuse for its depth."""
     from imq.engine.layers.rooted_fs import MAX_DEPTH, too_deep_error
 
@@ -123,7 +123,7 @@ def _pieces(head: bytes, source: Watched) -> Iterator[bytes]:
         yield piece
 
 
-def _plan_import(act: ast.Act, context: PlanContext) -> list[Action]:
+def _plan_import(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     paths = context.literals(act.references)
     names = get_option_values(act, "as", context)
     if len(paths) == 2 and not names:  # docker's own order: import PATH NAME

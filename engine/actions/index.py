@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _EXAMPLE = "index tags of registry.local:5000/team/app where tag like v1-* as registry.local:5000/team/app:v1"
 
 
-def _plan_index(act: ast.Act, context: PlanContext) -> list[Action]:
+def _plan_index(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     names = get_option_values(act, "as", context)
     if len(names) != 1:
         raise StatementError(
@@ -34,7 +34,7 @@ def _plan_index(act: ast.Act, context: PlanContext) -> list[Action]:
     return planner(act, context)
 
 
-def _tagged_operands(act: ast.Act, context: PlanContext) -> list[ast.Literal]:
+def _tagged_operands(act: ast.ActionStatement, context: PlanContext) -> list[ast.Literal]:
     """Return the names that the statement gives, each with its tag."""
     names = zip(context.literals(act.references), act.references, strict=True)
     return [ast.Literal(str(Reference.parse(text).with_default_tag()), span=node.span) for text, node in names]

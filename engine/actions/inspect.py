@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from imq.grammar import ast
 
 
-def _inspect(act: ast.Act, context: PlanContext) -> Documents:
+def _inspect(act: ast.ActionStatement, context: PlanContext) -> Documents:
     wanted = list(dict.fromkeys((target.root, target.id) for target in resolve_targets(act, context)))
     problems = tuple(
         problem

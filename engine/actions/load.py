@@ -66,7 +66,7 @@ def _config_problems(store: Store, config: Digest) -> tuple[str, ...]:
         return ()
 
 
-def _plan_load(act: ast.Act, context: PlanContext) -> list[Action]:
+def _plan_load(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     paths: list[str] = []
     for text, node in zip(context.literals(act.references), act.references, strict=True):
         path = resolve_path(text, context)

@@ -127,7 +127,7 @@ def _read_secret(path: str, stdin: TextIO | None) -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
 
-def _plan_login(act: ast.Act, context: PlanContext) -> list[Action]:
+def _plan_login(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     (host,) = parse_hosts(act, context, most=1)
     users, files = get_option_values(act, "as", context), get_option_values(act, "from", context)
     if users and not users[0]:
@@ -145,7 +145,7 @@ def _plan_login(act: ast.Act, context: PlanContext) -> list[Action]:
     return [Login(host, users[0] if users else "", secret)]
 
 
-def parse_hosts(act: ast.Act, context: PlanContext, most: int | None = None) -> list[str]:
+def parse_hosts(act: ast.ActionStatement, context: PlanContext, most: int | None = None) -> list[str]:
     """Return the hosts that an action is given, each once; Docker Hub when there is none."""
     if act.query is not None:
         raise StatementError(

@@ -37,7 +37,7 @@ class Logout(Record):
         yield Outcome("logout", self.host, note=note)
 
 
-def _plan_logout(act: ast.Act, context: PlanContext) -> list[Action]:
+def _plan_logout(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     return [Logout(host) for host in parse_hosts(act, context)]
 
 

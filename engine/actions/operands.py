@@ -41,7 +41,7 @@ class Target(Record):
     digest: Digest | None = None
 
 
-def get_platform(act: ast.Act, context: PlanContext) -> Platform | None:
+def get_platform(act: ast.ActionStatement, context: PlanContext) -> Platform | None:
     """Return the platform that the statement asks for, else the session's default."""
     texts = get_option_values(act, "platform", context)
     if len(texts) > 1:
@@ -50,7 +50,7 @@ def get_platform(act: ast.Act, context: PlanContext) -> Platform | None:
     return Platform.parse(texts[0]) if texts else context.platform
 
 
-def get_platforms(act: ast.Act, context: PlanContext) -> tuple[tuple[Platform, ...], bool]:
+def get_platforms(act: ast.ActionStatement, context: PlanContext) -> tuple[tuple[Platform, ...], bool]:
     """Return the platforms that the statement asks for, else the session's default; and whether it asks for `all`."""
     texts = get_option_values(act, "platform", context)
     if [text.lower() for text in texts] == ["all"]:
@@ -65,7 +65,7 @@ def get_platforms(act: ast.Act, context: PlanContext) -> tuple[tuple[Platform, .
         raise
 
 
-def resolve_targets(act: ast.Act, context: PlanContext) -> list[Target]:
+def resolve_targets(act: ast.ActionStatement, context: PlanContext) -> list[Target]:
     """Return what an action on images works on: each reference found, or each row of its query, in order, once."""
     if act.query is not None:
         return query_targets(act, context)
@@ -105,7 +105,7 @@ def _digest_of(text: str, name: str | None) -> Digest | None:
 
 
 def resolve_each_target(
-    act: ast.Act, context: PlanContext, *, takes_unreadable: bool = False
+    act: ast.ActionStatement, context: PlanContext, *, takes_unreadable: bool = False
 ) -> tuple[list[Target], list[Action]]:
     """Return what an action on images works on as `resolve_targets` does, and a failure for each reference to no image.
 
@@ -126,7 +126,11 @@ def resolve_each_target(
 
 
 def query_targets(
-    act: ast.Act, context: PlanContext, failures: list[Action] | None = None, *, takes_unreadable: bool = False
+    act: ast.ActionStatement,
+    context: PlanContext,
+    failures: list[Action] | None = None,
+    *,
+    takes_unreadable: bool = False,
 ) -> list[Target]:
     """Return the rows of an action's query as targets.
 
@@ -154,7 +158,7 @@ def target_of_row(row: Sequence[Raw]) -> Target:
     return Target(None if name is None else str(name), Digest(str(root)), Digest(str(id_)))
 
 
-def target_query(act: ast.Act, context: PlanContext) -> ast.Query:
+def target_query(act: ast.ActionStatement, context: PlanContext) -> ast.Query:
     """Return the query of what an action works on, or refuse it: whole images, and not all of them unsaid."""
     query = whole_image_query(act, context)
     needs_where(query, act.verb)
@@ -163,7 +167,7 @@ def target_query(act: ast.Act, context: PlanContext) -> ast.Query:
     return query
 
 
-def whole_image_query(act: ast.Act, context: PlanContext) -> ast.Rows:
+def whole_image_query(act: ast.ActionStatement, context: PlanContext) -> ast.RowSource:
     """Return the query of an action, or refuse one that answers anything but whole images."""
     select = bind_whole_rows(act, context)
     query = act.query
@@ -173,7 +177,7 @@ def whole_image_query(act: ast.Act, context: PlanContext) -> ast.Rows:
     return query
 
 
-def query_of_names(act: ast.Act, context: PlanContext) -> ast.Query:
+def query_of_names(act: ast.ActionStatement, context: PlanContext) -> ast.Query:
     """Return the query of the images that references name, one row each."""
     conditions: list[ast.Expr] = []
     for target in resolve_targets(act, context):
@@ -183,12 +187,12 @@ def query_of_names(act: ast.Act, context: PlanContext) -> ast.Query:
     return ast.Query("images", where=condition, span=act.span)
 
 
-def id_only_query(act: ast.Act, context: PlanContext) -> ast.Query:
+def id_only_query(act: ast.ActionStatement, context: PlanContext) -> ast.Query:
     """Return the query of what an action works on, for ids alone: nothing is unpacked to know a size."""
     return target_query(act, context).replace(select=(ast.Column(ast.Field(("id",))),))
 
 
-def find_planner(act: ast.Act, context: PlanContext) -> Planner | None:
+def find_planner(act: ast.ActionStatement, context: PlanContext) -> Planner | None:
     """Return the planner of the source whose rows an action works on; None when these are images of the store.
 
     Raises `StatementError` when that source cannot do what the verb does.
@@ -217,7 +221,7 @@ def find_planner(act: ast.Act, context: PlanContext) -> Planner | None:
 # Names of images in registries
 
 
-def resolve_references(act: ast.Act, context: PlanContext) -> tuple[list[Reference], list[Action]]:
+def resolve_references(act: ast.ActionStatement, context: PlanContext) -> tuple[list[Reference], list[Action]]:
     """Return the names in registries that an action is given, or that its query gives; each once.
 
     A registry may list what is no tag: of a query such names are failures beside the rest.
@@ -247,14 +251,14 @@ _TABLES_OF_NAMES = ("images", "tags", "manifests", "referrers")
 """Tables whose rows have names that can be pulled and copied."""
 
 
-def _query_names(query: ast.Rows, verb: str, context: PlanContext) -> list[tuple[str, Span | None]]:
+def _query_names(query: ast.RowSource, verb: str, context: PlanContext) -> list[tuple[str, Span | None]]:
     """Return the names that a query gives: of whole images their tags, else its one column of texts."""
     select = context.bind(query)
     if select.is_whole_rows:
         (needs_choice if select.table.is_staged else needs_where)(query, verb)
     if select.is_whole_rows and select.table.name in _TABLES_OF_NAMES:
         fields = {"images": ("tag", "registry"), "tags": ("tag",)}.get(select.table.name, ())
-        known = tuple(ast.Known(ast.Field((field,))) for field in fields)
+        known = tuple(ast.IsKnown(ast.Field((field,))) for field in fields)
         named = ast.And(known) if len(known) > 1 else known[0] if known else None
         query = ast.Query("", base=query, where=named, select=(ast.Column(ast.Field(("name",))),), span=query.span)
         select, rows = context.rows(query, ())

@@ -18,7 +18,7 @@ def outcome_rows(results: Sequence[Outcome], output: ast.Output, form: str) -> R
     from imq.engine.render.formats import get_format
 
     rows = [result.row() for result in results]
-    every = output.template is not None or get_format(output.form or form).shows_all_fields
+    every = output.template is not None or get_format(output.format or form).shows_all_fields
     kept = [
         (place, field)
         for place, field in enumerate(OUTCOMES.fields)

@@ -37,7 +37,7 @@ class Output(Record):
     targets: tuple[Target, ...]
 
 
-def outputs(act: ast.Act, text: str, context: PlanContext) -> list[Output]:
+def outputs(act: ast.ActionStatement, text: str, context: PlanContext) -> list[Output]:
     """Return what goes to which path: all to one, or, when the text is a template, each row to its own.
 
     Raises `StatementError` when a value of a row would lead to another folder than the template says, when two paths
@@ -102,7 +102,7 @@ def is_within(path: str, folder: str) -> bool:
         path = above
 
 
-def _check_folder(text: str, act: ast.Act, context: PlanContext) -> None:
+def _check_folder(text: str, act: ast.ActionStatement, context: PlanContext) -> None:
     """Raise when the folder that a path or the text of a template begins with is missing; values may name new ones."""
     opening = min((text.find(mark) for mark in ("{{", "<<") if mark in text), default=len(text))
     start = located(text[:opening], context.folder, home_folder(context.environment), _span(act))
@@ -111,7 +111,7 @@ def _check_folder(text: str, act: ast.Act, context: PlanContext) -> None:
         raise StoreError(f"the folder {folder} is missing, or is no folder", hints=("make it first, with mkdir -p",))
 
 
-def _output(path: str, rows: Sequence[Target], act: ast.Act, context: PlanContext) -> Output:
+def _output(path: str, rows: Sequence[Target], act: ast.ActionStatement, context: PlanContext) -> Output:
     path = located(path, context.folder, home_folder(context.environment), _span(act))
     try:
         kind = kind_of_output(path)
@@ -122,12 +122,12 @@ def _output(path: str, rows: Sequence[Target], act: ast.Act, context: PlanContex
     return Output(path, kind, tuple(rows))
 
 
-def _span(act: ast.Act) -> Span | None:
+def _span(act: ast.ActionStatement) -> Span | None:
     given = get_option(act, "to")
     return given.span if given is not None else None
 
 
-def keeps_existing(act: ast.Act) -> bool:
+def keeps_existing(act: ast.ActionStatement) -> bool:
     """Whether a statement leaves what is there; raises `StatementError` when it says `force` too."""
     skip = get_option(act, "skip existing")
     if skip is not None and get_option(act, "force") is not None:
@@ -159,7 +159,7 @@ def existing_files(paths: Sequence[str]) -> Conflict:
 # Templates of paths
 
 
-def _checked_path(pieces: Sequence[Piece], act: ast.Act) -> str:
+def _checked_path(pieces: Sequence[Piece], act: ast.ActionStatement) -> str:
     """Return the path that a template made; values choose names in the folders that the template itself writes.
 
     A value of another field than an image's identity has no slash. No value makes a name of dots, the root or `~`.
@@ -186,7 +186,7 @@ def _checked_path(pieces: Sequence[Piece], act: ast.Act) -> str:
     return path
 
 
-def _unfit(value: str, why: str, act: ast.Act) -> StatementError:
+def _unfit(value: str, why: str, act: ast.ActionStatement) -> StatementError:
     shown = value if len(value) <= 120 else f"{value[:117]}…"
     return StatementError(
         f"the template makes a path from {shown!r}, which {why}",

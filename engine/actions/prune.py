@@ -42,7 +42,7 @@ class CollectGarbage(Record):
         )
 
 
-def _expand_prune(act: ast.Act) -> ast.Act:
+def _expand_prune(act: ast.ActionStatement) -> ast.ActionStatement:
     """Return what a prune is short for: its query, of the images that are dangling and not in use."""
     query = act.query
     if query is None:
@@ -50,12 +50,12 @@ def _expand_prune(act: ast.Act) -> ast.Act:
         query = ast.Query("images", sources=here, order=(ast.Ordering(ast.Field(("created",))),))
     elif isinstance(query, ast.Combination):
         query = ast.Query("", base=query, span=query.span)
-    unused = (ast.Field(("dangling",)), ast.Not(ast.Phrase("in use")))
+    unused = (ast.Field(("dangling",)), ast.Not(ast.Predicate("in use")))
     asked = (query.where,) if query.where is not None else ()
     return act.replace(query=query.replace(where=ast.And((*unused, *asked))))
 
 
-def _plan_prune(act: ast.Act, context: PlanContext) -> list[Action]:
+def _plan_prune(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     if act.references:
         name = context.literals(act.references[:1])[0]
         error = StatementError(

@@ -62,7 +62,7 @@ class Pull(Record):
         return pull(client, self.reference, platform, ingest, context.progress, jobs=context.jobs, kept=kept)
 
 
-def _plan_pull(act: ast.Act, context: PlanContext) -> list[Action]:
+def _plan_pull(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     platforms, every = get_platforms(act, context)
     references, failures = resolve_references(act, context)
     names = dict.fromkeys(reference.without_idle_tag() for reference in references)

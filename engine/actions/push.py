@@ -121,7 +121,7 @@ class _PushContent:
         return self._rewritten[digest] if digest in self._rewritten else self._store.read_document(digest)
 
 
-def _plan_push(act: ast.Act, context: PlanContext) -> list[Action]:
+def _plan_push(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     to = get_option(act, "to")
     platforms, _ = get_platforms(act, context)
     try:
@@ -141,7 +141,9 @@ def _plan_push(act: ast.Act, context: PlanContext) -> list[Action]:
     return _once([Push(name, target.root, target.id, platforms) for name, target in named]) + failures
 
 
-def _named_by(act: ast.Act, text: str, context: PlanContext) -> tuple[list[tuple[Reference, Target]], list[Action]]:
+def _named_by(
+    act: ast.ActionStatement, text: str, context: PlanContext
+) -> tuple[list[tuple[Reference, Target]], list[Action]]:
     """Return each image that is pushed with the name that `to` gives it, and a failure for each that is not here."""
     if is_template(text):
         query = target_query(act, context) if act.query is not None else query_of_names(act, context)
@@ -165,7 +167,7 @@ def _tagged_as(target: Target, text: str) -> Reference:
     return parse_tag_name(text)
 
 
-def _own_name(target: Target, act: ast.Act) -> Reference:
+def _own_name(target: Target, act: ast.ActionStatement) -> Reference:
     """Return the name that an image has, to be pushed as or to keep; raises when it has none."""
     name = read_name(target.name) if target.name is not None else None
     if not isinstance(name, Reference) or name.tag is None:
@@ -182,7 +184,7 @@ def _called(target: Target) -> str:
     return target.name or target.id.short
 
 
-def _several(name: Reference, images: str, act: ast.Act) -> StatementError:
+def _several(name: Reference, images: str, act: ast.ActionStatement) -> StatementError:
     return StatementError(
         f"{images} would be pushed to {name}, and a name can go to one image",
         code="operand",

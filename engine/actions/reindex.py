@@ -34,7 +34,7 @@ class Reindex(Record):
             yield Outcome("measure", "a layer", error=problem)
 
 
-def _plan_reindex(_act: ast.Act, _context: PlanContext) -> list[Action]:
+def _plan_reindex(_act: ast.ActionStatement, _context: PlanContext) -> list[Action]:
     return [Reindex()]
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from imq.grammar import ast
 
 
-def _plan_rename(act: ast.Act, context: PlanContext) -> list[Action]:
+def _plan_rename(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     names, act = get_new_names(
         act, context, "rename needs a new name", 'rename images where repository = old as "new:{{.Tag}}"'
     )

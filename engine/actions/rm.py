@@ -10,7 +10,7 @@ from imq.engine.sources.action import Failed, Outcome, Skip, StoreAction
 from imq.engine.sources.action_options import get_option
 from imq.engine.store.unindexed import list_unindexed
 from imq.grammar import ast
-from imq.grammar.errors import Conflict, ImqError, NotFound, StatementError, listed
+from imq.grammar.errors import Conflict, ImqError, NotFound, StatementError, join_names
 from imq.grammar.record import TYPE_CHECKING
 
 from .operands import Target, find_planner, get_platforms, resolve_each_target
@@ -62,7 +62,7 @@ class DropPlatform(StoreAction):
 
     def describe(self) -> Outcome:
         """Return the names with the platform and those that stay."""
-        return Outcome("drop", self.name, self.id, self.frees, note=f"{self.platform}; kept: {listed(self.others)}")
+        return Outcome("drop", self.name, self.id, self.frees, note=f"{self.platform}; kept: {join_names(self.others)}")
 
     def apply(self, transaction: Transaction, _now: int) -> Outcome:
         """Remove the image, unless the index no longer holds it."""
@@ -71,7 +71,7 @@ class DropPlatform(StoreAction):
         return self.describe()
 
 
-def _plan_rm(act: ast.Act, context: PlanContext) -> list[Action]:
+def _plan_rm(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     if (planner := find_planner(act, context)) is not None:
         return planner(act, context)
     if (option := get_option(act, "with its tags")) is not None:
@@ -87,7 +87,7 @@ def _plan_rm(act: ast.Act, context: PlanContext) -> list[Action]:
     return plan_removals(wanted, context, force=get_option(act, "force") is not None, failures=failures)
 
 
-def plan_platform_removals(act: ast.Act, wanted: list[Target], context: PlanContext) -> list[Action]:
+def plan_platform_removals(act: ast.ActionStatement, wanted: list[Target], context: PlanContext) -> list[Action]:
     """Return one action for each image that an index is to hold no longer, and what is wrong with other targets."""
     platforms, every = get_platforms(act, context)
     names = _all_names(context, {target.root for target in wanted})
@@ -127,7 +127,7 @@ def _dropped(root: Digest, name: str, platforms: Sequence[Platform], context: Pl
             raise NotFound(
                 f"{name} has no image for {wanted} here",
                 code="no-such-platform",
-                hints=(f"here are: {listed(sorted({text for _, text in here.values()}))}",),
+                hints=(f"here are: {join_names(sorted({text for _, text in here.values()}))}",),
             )
         going += found
     going = list(dict.fromkeys(going))
@@ -203,7 +203,7 @@ def plan_removals(
                 conflict = problem
         elif others and target.by_id:
             conflict = Conflict(
-                f"unable to remove {target.id.short}: {', '.join(have) or target.root.short} has {listed(others)} too",
+                f"unable to remove {target.id.short}: {', '.join(have) or target.root.short} has {join_names(others)} too",
                 hints=(
                     f"one platform goes by: rm {_shown(have, target.root)} platform {_platform(target, context)}",
                     f"all of it goes by its name, or by the index: rm {target.root.short}",
@@ -239,7 +239,9 @@ def plan_removals(
             actions += [Untag(name, root, ids[root]) for name in names[root] if name in taken]
     actions += [untag for untag in digest_untags if untag.root not in frees]
     for root, platforms in staying.items():
-        why = f"it has {listed(platforms)} too; one platform goes by: rm {_shown(names[root], root)} platform OS/ARCH"
+        why = (
+            f"it has {join_names(platforms)} too; one platform goes by: rm {_shown(names[root], root)} platform OS/ARCH"
+        )
         actions.append(Skip(", ".join(names[root]) or root.short, ids[root], why))
     return actions + failures
 

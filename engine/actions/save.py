@@ -48,7 +48,7 @@ class Save(FileAction):
         yield self.describe().replace(size=target.size)
 
 
-def _plan_save(act: ast.Act, context: PlanContext) -> list[Action]:
+def _plan_save(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     to = get_option_values(act, "to", context)
     if not to:
         raise StatementError(
@@ -61,7 +61,7 @@ def _plan_save(act: ast.Act, context: PlanContext) -> list[Action]:
     return [_archive(archive, act, context, keeps=keeps) for archive in archives]
 
 
-def _archive(output: Output, act: ast.Act, context: PlanContext, *, keeps: bool) -> Save | Skip:
+def _archive(output: Output, act: ast.ActionStatement, context: PlanContext, *, keeps: bool) -> Save | Skip:
     if output.kind == "folder" or output.path.endswith("/"):
         given = get_option(act, "to")
         raise StatementError(

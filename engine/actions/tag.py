@@ -51,7 +51,7 @@ class Tag(StoreAction):
         return Outcome("tag", str(self.name), self.id, note=note if is_new else "it had the name already")
 
 
-def _plan_tag(act: ast.Act, context: PlanContext) -> list[Action]:
+def _plan_tag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     names, act = get_new_names(act, context, "tag needs a name to give", "tag redis:7 as team/cache:stable")
     if (planner := find_planner(act, context)) is not None:
         return planner(_with_name(act, names[0]), context)
@@ -65,13 +65,13 @@ def _plan_tag(act: ast.Act, context: PlanContext) -> list[Action]:
     return [plan_tag(parse_tag_name(names[0]), found[0], context)]
 
 
-def _with_name(act: ast.Act, name: str) -> ast.Act:
+def _with_name(act: ast.ActionStatement, name: str) -> ast.ActionStatement:
     """Return the statement with the name as its option `as`, which is where planners of sources look for it."""
     options = tuple(option for option in act.options if option.name != "as")
     return act.replace(options=(*options, ast.Option("as", (ast.Literal(name, quoted=True),))))
 
 
-def _plan_elsewhere(act: ast.Act, name: str, context: PlanContext) -> list[Action]:
+def _plan_elsewhere(act: ast.ActionStatement, name: str, context: PlanContext) -> list[Action]:
     """Return the plan of a source that has the image, when the store does not; empty when there is none."""
     (text,) = context.literals(act.references)
     try:
@@ -83,7 +83,9 @@ def _plan_elsewhere(act: ast.Act, name: str, context: PlanContext) -> list[Actio
     return []
 
 
-def get_new_names(act: ast.Act, context: PlanContext, missing: str, example: str) -> tuple[list[str], ast.Act]:
+def get_new_names(
+    act: ast.ActionStatement, context: PlanContext, missing: str, example: str
+) -> tuple[list[str], ast.ActionStatement]:
     """Return what `as` says, and the action without it; docker's own order is: tag SOURCE TARGET."""
     names = get_option_values(act, "as", context)
     if not names and len(act.references) == 2:
@@ -104,12 +106,12 @@ def plan_tag(name: Reference, target: Target, context: PlanContext) -> Tag:
     return Tag(name, target.root, target.id, holder.id if moves else None)
 
 
-def _plan_tags_by_template(act: ast.Act, source: str, context: PlanContext) -> list[Action]:
+def _plan_tags_by_template(act: ast.ActionStatement, source: str, context: PlanContext) -> list[Action]:
     """Return a tag for each row of the query, its name written by a template of the row."""
     return [plan_tag(name, target, context) for name, target in names_by_template(act, source, context)]
 
 
-def names_by_template(act: ast.Act, source: str, context: PlanContext) -> list[tuple[Reference, Target]]:
+def names_by_template(act: ast.ActionStatement, source: str, context: PlanContext) -> list[tuple[Reference, Target]]:
     """Return each row of an action's query with the name that a template makes of it; a name can go to one image."""
     given: dict[Reference, Target] = {}
     named: list[tuple[Reference, Target]] = []

@@ -50,7 +50,7 @@ def has_changed(name: str) -> NotFound:
     )
 
 
-def _plan_untag(act: ast.Act, context: PlanContext) -> list[Action]:
+def _plan_untag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     if (planner := find_planner(act, context)) is not None:
         return planner(act, context)
     wanted, failures = resolve_each_target(act, context)

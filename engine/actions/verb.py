@@ -49,6 +49,6 @@ class Verb(Record):
     all: bool = False
     docker_differences: str = ""
     path_options: tuple[str, ...] = ()
-    expand: Callable[[ast.Act], ast.Act] | None = None
+    expand: Callable[[ast.ActionStatement], ast.ActionStatement] | None = None
     plan: Planner | None = None
-    answer: Callable[[ast.Act, PlanContext], Result] | None = None
+    answer: Callable[[ast.ActionStatement, PlanContext], Result] | None = None

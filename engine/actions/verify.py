@@ -62,13 +62,13 @@ def _make_verifier(context: ExecutionContext) -> StoreVerifier:
     return StoreVerifier(context.store, context.jobs, context.image_reader, context.progress)
 
 
-def _plan_verify(act: ast.Act, context: PlanContext) -> list[Action]:
+def _plan_verify(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     if (planner := find_planner(act, context)) is not None:
         return planner(act, context)
     repair = get_option(act, "repair")
     everything = act.query is None and not act.references
     if everything:
-        act = act.replace(query=ast.Query("images", every=True))
+        act = act.replace(query=ast.Query("images", explicit_all=True))
     found, failures = resolve_each_target(act, context, takes_unreadable=True)
     wanted = {target.root: (target.name, target.id) for target in found[::-1]}
     images = [(root, *wanted[root]) for root in reversed(wanted)]

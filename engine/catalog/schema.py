@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from imq.grammar.errors import UnknownName, listed, nearest
+from imq.grammar.errors import UnknownName, closest_hint, join_names
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -200,7 +200,8 @@ class Table(Record):
             code="unknown-field",
             span=span,
             hints=(
-                nearest(name, [*names, *(a for f in self.fields for a in f.aliases)]) or f"fields: {listed(names)}",
+                closest_hint(name, [*names, *(a for f in self.fields for a in f.aliases)])
+                or f"fields: {join_names(names)}",
             ),
         )
         problem.name = name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imq.engine.oci.manifest import LARGEST_ALLOWED, LARGEST_DOCUMENT
 from imq.engine.units.size import parse_size
-from imq.grammar.errors import StatementError, UnknownName, nearest
+from imq.grammar.errors import StatementError, UnknownName, closest_hint
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def check_setting(name: str, value: str, span: Span | None = None) -> tuple[str,
             f'there is no setting "{name}"',
             code="unknown-setting",
             span=span,
-            hints=(nearest(name, SETTINGS), "settings: " + ", ".join(SETTINGS)),
+            hints=(closest_hint(name, SETTINGS), "settings: " + ", ".join(SETTINGS)),
         )
     lower = value.lower()
     if setting.is_size:

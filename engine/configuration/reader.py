@@ -12,7 +12,7 @@ from imq.engine.registry.settings import Host
 from imq.engine.units.paths import home_folder
 from imq.engine.units.size import parse_size
 from imq.engine.units.time import parse_duration
-from imq.grammar.errors import ImqError, InvalidReference, Span, StatementError, nearest
+from imq.grammar.errors import ImqError, InvalidReference, Span, StatementError, closest_hint
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .configuration import Configuration, Registry
@@ -239,7 +239,7 @@ def _unknown_key_error(file: _ConfigFile, path: KeyPath, known: Sequence[str]) -
          if not section.has_free_keys and section.name != path[0] and section.find_key(path[-1])),
         "",
     )  # fmt: skip
-    close = nearest(path[-1], known)
+    close = closest_hint(path[-1], known)
     return file.key_error(path, f"unknown key {path[-1]!r}{within}", close or other, f"keys: {', '.join(known)}")
 
 

@@ -17,7 +17,7 @@ from imq.engine.catalog.tables import TABLES, DataType, TargetKind
 from imq.grammar import ast
 from imq.grammar._lalr_tables import WORDS
 from imq.grammar.errors import StatementError
-from imq.grammar.parser import expected
+from imq.grammar.parser import find_expected
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -60,10 +60,10 @@ _OPTIONS = {
     "FORCE": "force", "REPAIR": "repair", "RUN": "run", "DRY": "dry run", "WITH": "with",
 }  # fmt: skip
 _CLAUSES = frozenset({
-    "WHERE", "ALL", "GROUP", "HAVING", "ORDER", "LIMIT", "SKIP", "SPARE", "UNTIL", "SELECT", "COUNT",
+    "WHERE", "ALL", "GROUP", "HAVING", "ORDER", "LIMIT", "SKIP", "EXCEPT_NEWEST", "UNTIL", "SELECT", "COUNT",
 })  # fmt: skip
 """Terminals that begin a clause, which a query has once, and which ends the condition of a relation."""
-_ENDING = frozenset({"FORM", "FORMAT", "SETS", "BY"})
+_ENDING = frozenset({"OUTPUT_FORMAT", "FORMAT", "SET_OPERATOR", "BY"})
 """Terminals that end the condition of a relation and begin no clause."""
 _AFTER_NAMES = {
     "SET": "setting", "LET": "name", "VIEW": "name", "ERROR": "choice", "UNTIL": "choice", "SHARES": "choice",
@@ -79,13 +79,15 @@ _CHOICES = {
 _VALUES = {
     "HELP": "topic", "USE": "source", "IN": "source", "INCLUDE": "path", "OF": "reference", "VERB": "reference",
     "PLATFORM": "value", "MESSAGE": "value", "CHANGE": "value", "RUN": "value", "ON": "reference", "WITH": "reference",
-    "MOMENT": "reference", "TO": "reference", "AS": "reference", "FROM": "source",
+    "TIME_OPERATOR": "reference", "TO": "reference", "AS": "reference", "FROM": "source",
 }  # fmt: skip
 """What a bare word is behind these terminals; behind any other it is a value."""
-_COMPARING = frozenset({"COMPARISON", "WORDED", "MOMENT", "BETWEEN", "IN", "LPAR", "COMMA", "NOT"})
+_COMPARING = frozenset({"COMPARISON", "WORD_OPERATOR", "TIME_OPERATOR", "BETWEEN", "IN", "LPAR", "COMMA", "NOT"})
 
 
-def complete(text: str, cursor: int, vocabulary: Vocabulary, views: Mapping[str, ast.Rows] | None = None) -> Completion:
+def complete(
+    text: str, cursor: int, vocabulary: Vocabulary, views: Mapping[str, ast.RowSource] | None = None
+) -> Completion:
     """Return what can stand at the cursor, an offset in characters; nothing where the text before it is wrong.
 
     `views` are the queries that views stand for, by name, so that their fields are known.
@@ -116,17 +118,19 @@ def _merged(one: Completion, other: Completion) -> Completion:
     )
 
 
-def _beneath(head: str, typed: str, ahead: str, vocabulary: Vocabulary, views: Mapping[str, ast.Rows]) -> Completion:
+def _beneath(
+    head: str, typed: str, ahead: str, vocabulary: Vocabulary, views: Mapping[str, ast.RowSource]
+) -> Completion:
     """Return what can follow the whole words, of what begins as the one that is being typed."""
     start = len(head)
     try:
-        can = expected(head, vocabulary, ahead)
+        can = find_expected(head, vocabulary, ahead)
     except StatementError:
         return Completion(start)
     scene = _CursorContext(can.tokens, views)
     words: dict[str, Candidate] = {}
     kinds: set[str] = set()
-    for word in _candidates(can.kinds, can.vocabulary, scene, typed):
+    for word in _candidates(can.terminals, can.vocabulary, scene, typed):
         kinds.add(word.kind)
         if word.text and word.text.lower().startswith(typed.lower()) and word.text.lower() != typed.lower():
             words.setdefault(word.text, word)
@@ -137,8 +141,8 @@ def _beneath(head: str, typed: str, ahead: str, vocabulary: Vocabulary, views: M
 class _CursorContext:
     """Where the cursor stands, as the tokens before it tell: in which statement, of which table, behind what."""
 
-    def __init__(self, tokens: tuple[Token, ...], views: Mapping[str, ast.Rows]) -> None:
-        last = max((at for at, token in enumerate(tokens) if token.kind == "SEP"), default=-1)
+    def __init__(self, tokens: tuple[Token, ...], views: Mapping[str, ast.RowSource]) -> None:
+        last = max((at for at, token in enumerate(tokens) if token.kind == "SEPARATOR"), default=-1)
         self.tokens = tokens[last + 1 :]
         self.kinds = [token.kind for token in self.tokens]
         self._views = views
@@ -235,7 +239,7 @@ def _closed(levels: list[tuple[str, Table | None, set[str]]]) -> list[tuple[str,
     return kept[:-1] if len(kept) > 1 else kept
 
 
-def _asked(rows: ast.Rows | None, views: Mapping[str, ast.Rows]) -> Table | None:
+def _asked(rows: ast.RowSource | None, views: Mapping[str, ast.RowSource]) -> Table | None:
     """Return the table whose rows a query answers, as far as its text tells."""
     while rows is not None:
         if isinstance(rows, ast.Combination):
@@ -308,17 +312,22 @@ def _keywords(kinds: frozenset[str], scene: _CursorContext) -> Iterator[Candidat
             yield from (Candidate(option, "keyword") for option in of_kind if kind not in scene.kinds)
             continue
         yield Candidate(_whole(word), "statement" if starts else "keyword", _told(word))
-    if "FORM" in kinds:
+    if "OUTPUT_FORMAT" in kinds:
         yield Candidate("as", "keyword", CLAUSES["as"].doc)
-    if "SPARE" in kinds and "SPARE" not in scene.clauses:
+    if "EXCEPT_NEWEST" in kinds and "EXCEPT_NEWEST" not in scene.clauses:
         yield Candidate("except newest", "keyword", CLAUSES["except"].doc)
-    if "EXISTING" in kinds and "EXISTING" not in scene.kinds and scene.verb and "skip existing" in scene.verb.options:
+    if (
+        "SKIP_EXISTING" in kinds
+        and "SKIP_EXISTING" not in scene.kinds
+        and scene.verb
+        and "skip existing" in scene.verb.options
+    ):
         yield Candidate("skip existing", "keyword")
-    if "SETS" in kinds:
+    if "SET_OPERATOR" in kinds:
         yield from (Candidate(word, "keyword", CLAUSES["union"].doc) for word in ("union", "except", "intersect"))
-    if "WORDED" in kinds:
+    if "WORD_OPERATOR" in kinds:
         yield from (Candidate(word, "keyword") for word in ("like", "matches", "has"))
-    if "MOMENT" in kinds:
+    if "TIME_OPERATOR" in kinds:
         yield from (Candidate(word, "keyword") for word in ("before", "after", "since", "within"))
 
 
@@ -439,25 +448,25 @@ def _forms(head: str, typed: str, vocabulary: Vocabulary) -> Completion:
 
     start = len(head)
     try:
-        can = expected(head, vocabulary)
+        can = find_expected(head, vocabulary)
     except StatementError:
         return Completion(start)
-    if "FORM" not in can.kinds:
+    if "OUTPUT_FORMAT" not in can.terminals:
         return Completion(start)
-    forms = sorted(vocabulary.forms)
+    forms = sorted(vocabulary.formats)
     words = (Candidate(name, "form", FORMATS[name].doc if name in FORMATS else "") for name in forms)
     fits = tuple(word for word in words if word.text.startswith(typed.lower()) and word.text != typed.lower())
     return Completion(start, frozenset({"form"}), fits)
 
 
 def _placeholders(
-    before: str, typed: re.Match[str], vocabulary: Vocabulary, views: Mapping[str, ast.Rows]
+    before: str, typed: re.Match[str], vocabulary: Vocabulary, views: Mapping[str, ast.RowSource]
 ) -> Completion:
     """Return what a template can show of the rows that the statement before it answers."""
     start = typed.start(1)
     statement = re.split(r"""\s(?:format|as|to)\s""", before[: typed.start()], flags=re.IGNORECASE)[0]
     try:
-        scene = _CursorContext(expected(statement, vocabulary).tokens, views)
+        scene = _CursorContext(find_expected(statement, vocabulary).tokens, views)
     except StatementError:
         return Completion(start)
     if scene.table is None:

@@ -11,7 +11,7 @@ from imq.engine.catalog.tables import TABLES
 from imq.engine.configuration.schema import SECTIONS
 from imq.engine.render.formats import FORMATS
 from imq.engine.render.text_table import COLUMN_GAP, align_columns
-from imq.grammar.errors import UnknownName, nearest
+from imq.grammar.errors import UnknownName, closest_hint
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ def format_help(words: tuple[str, ...]) -> str:
         if parts := [part for part in _describe_topic(topic) if part]:
             return _wrap_lines("\n".join(parts))
     raise UnknownName(
-        f'there is no help on "{said}"', code="unknown-topic", hints=(nearest(said, list_topics()), "help: the topics")
+        f'there is no help on "{said}"',
+        code="unknown-topic",
+        hints=(closest_hint(said, list_topics()), "help: the topics"),
     )
 
 

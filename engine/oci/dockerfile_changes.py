@@ -6,7 +6,7 @@ import posixpath
 import re
 
 from imq.engine.units.go_strconv import quote, read_duration
-from imq.grammar.errors import StatementError, nearest
+from imq.grammar.errors import StatementError, closest_hint
 from imq.grammar.record import TYPE_CHECKING
 
 from .dockerfile import Dockerfile, Node, parse
@@ -61,7 +61,7 @@ def apply_instructions(runtime: Runtime, changes: Sequence[str]) -> None:
 def _hints(name: str) -> tuple[str, ...]:
     if name in _EXAMPLES:
         return (f"for example: {_EXAMPLES[name]}",)
-    return (nearest(name, _INSTRUCTIONS) if name else "", "instructions: " + ", ".join(_INSTRUCTIONS))
+    return (closest_hint(name, _INSTRUCTIONS) if name else "", "instructions: " + ", ".join(_INSTRUCTIONS))
 
 
 class _Changing:

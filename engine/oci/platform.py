@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from imq.grammar.errors import StatementError, nearest
+from imq.grammar.errors import StatementError, closest_hint
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Platform(Record):
             architecture, variant = (*rest, "")[:2]
             return cls(system, architecture, variant, version, tuple(features)).normalised()
         if alone.architecture not in _KNOWN_ARCHITECTURES:
-            raise _no_platform(text, nearest(first.lower(), [*_SYSTEMS, *_KNOWN_ARCHITECTURES, *_ARCHITECTURES]))
+            raise _no_platform(text, closest_hint(first.lower(), [*_SYSTEMS, *_KNOWN_ARCHITECTURES, *_ARCHITECTURES]))
         return alone
 
     def normalised(self) -> Platform:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.grammar.errors import RegistryError, listed
+from imq.grammar.errors import RegistryError, join_names
 from imq.grammar.record import TYPE_CHECKING
 
 from .platform import best
@@ -43,7 +43,7 @@ def entry_for(
         f"no matching manifest for {wanted} in the manifest list entries",
         code="no-matching-manifest",
         host=reference.registry,
-        hints=(f"{reference} has: {listed(names)}" if names else f"{reference} has no image at all",),
+        hints=(f"{reference} has: {join_names(names)}" if names else f"{reference} has no image at all",),
     )
 
 

@@ -340,7 +340,7 @@ def walk(values: Iterable[Expr]) -> Iterator[Expr]:
 def mapped(value: Expr, change: Callable[[Expr], Expr]) -> Expr:
     """Return an expression with a change made to it and to all that it is made of, in the same row."""
     made: dict[str, object] = {}
-    for name in type(value).value_names():
+    for name in type(value).compared_fields():
         part = getattr(value, name)
         if isinstance(part, Expr):
             made[name] = mapped(part, change)

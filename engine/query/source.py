@@ -6,7 +6,7 @@ The packages in `engine/sources/` follow these protocols; nothing in `engine/que
 
 from __future__ import annotations
 
-from imq.grammar.errors import ImqError, UnknownName, listed, nearest
+from imq.grammar.errors import ImqError, UnknownName, closest_hint, join_names
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class Source(Protocol):
 
     name: str
     tables: Mapping[str, TableProvider]
-    planners: Mapping[str, Callable[[ast.Act, Any], list[Any]]]
+    planners: Mapping[str, Callable[[ast.ActionStatement, Any], list[Any]]]
 
     def begin(self) -> None:
         """Take notice that a statement begins."""
@@ -211,7 +211,7 @@ class Sources:
             f'there is no source "{text}" here',
             span=span,
             hints=(
-                nearest(text, known) or f"sources: {listed(known)}",
+                closest_hint(text, known) or f"sources: {join_names(known)}",
                 "a registry is named by its host: in registry.local:5000, in ghcr.io/team/*",
             ),
         )

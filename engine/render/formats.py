@@ -5,7 +5,7 @@ A form gets an answer and writes texts as the rows come; only where cells are al
 
 from __future__ import annotations
 
-from imq.grammar.errors import StatementError, nearest
+from imq.grammar.errors import StatementError, closest_hint
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .format_tree import write_tree
@@ -125,14 +125,14 @@ _DOCKER_FORMATS = {"json": "jsonl", "table": "table"}
 def resolve_docker_format(output: Output) -> Output:
     """Return what is asked for, with the form itself where docker's name of one stands like a template."""
     name = _DOCKER_FORMATS.get((output.template or "").strip())
-    return output if name is None else output.replace(form=name, template=None)
+    return output if name is None else output.replace(format=name, template=None)
 
 
 def write_rows(row_set: RowSet, options: DisplayOptions, default: str = "table") -> Iterator[str]:
     """Yield the texts of an answer in the form that it asks for, else in the default form."""
     if row_set.output.template is not None:
         return write_template(row_set, options, row_set.output.template)
-    return get_format(row_set.output.form or default).write(row_set, options)
+    return get_format(row_set.output.format or default).write(row_set, options)
 
 
 def get_format(name: str) -> OutputFormat:
@@ -142,7 +142,7 @@ def get_format(name: str) -> OutputFormat:
         raise StatementError(
             f'there is no output form "{name}"',
             code="unknown-form",
-            hints=(nearest(name, FORMATS), "forms: " + ", ".join(FORMATS)),
+            hints=(closest_hint(name, FORMATS), "forms: " + ", ".join(FORMATS)),
         )
     return output_format
 
@@ -158,7 +158,7 @@ def write_documents(row_set: Documents, default: str = "json") -> Iterator[str]:
         for document in row_set.documents:
             yield template.render(document) + "\n"
         return
-    output_format = get_format(row_set.output.form or default).name
+    output_format = get_format(row_set.output.format or default).name
     if output_format == "jsonl":
         for document in row_set.documents:
             yield to_json(document) + "\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imq.engine.catalog.json_values import to_json_value
 from imq.engine.catalog.schema import casefold_name
-from imq.grammar.errors import UnknownName, listed, nearest
+from imq.grammar.errors import UnknownName, closest_hint, join_names
 from imq.grammar.record import TYPE_CHECKING
 
 from .values import FORMATTERS, to_python_value
@@ -42,7 +42,7 @@ def resolve_template_fields(table: Table, names: frozenset[tuple[str, ...]] | No
             raise UnknownName(
                 f"the template asks for .{name}, which {table.name} do not have",
                 code="template-field",
-                hints=(nearest(name, known) or "fields: " + listed(f".{name}" for name in known),),
+                hints=(closest_hint(name, known) or "fields: " + join_names(f".{name}" for name in known),),
             )
         if match[0] not in fields:
             fields.append(match[0])

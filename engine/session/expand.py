@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from imq.grammar import ast
-from imq.grammar.errors import StatementError, UnknownName, nearest
-from imq.grammar.lexer import is_path
+from imq.grammar.errors import StatementError, UnknownName, closest_hint
+from imq.grammar.lexer import is_field_path
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    Value = ast.Expr | ast.Items
+    Value = ast.Expr | ast.ListLiteral
 
 
 _ENVIRONMENT = "env."
@@ -24,9 +24,9 @@ class Definitions(Record):
     """
 
     variables: Mapping[str, Value]
-    views: Mapping[str, ast.Rows | str]
+    views: Mapping[str, ast.RowSource | str]
     environment: Mapping[str, str]
-    read_view: Callable[[str], ast.Rows]
+    read_view: Callable[[str], ast.RowSource]
 
 
 def expand(node: Any, names: Definitions) -> Any:
@@ -39,7 +39,7 @@ def expand(node: Any, names: Definitions) -> Any:
             return _value(node, names)
         case ast.In(operand, _, ast.Variable() as variable):
             return _member(expand(operand, names), _looked_up(variable, names), node)
-        case ast.In(operand, (ast.Variable() as variable,)) if isinstance(_looked_up(variable, names), ast.Items):
+        case ast.In(operand, (ast.Variable() as variable,)) if isinstance(_looked_up(variable, names), ast.ListLiteral):
             return _member(expand(operand, names), _looked_up(variable, names), node)
         case ast.Query() if (view := names.views.get(node.table.lower())) is not None:
             if node.targets or node.sources:
@@ -54,7 +54,7 @@ def expand(node: Any, names: Definitions) -> Any:
 
 def _rebuilt(node: Any, names: Definitions, but: str = "") -> Any:
     changed: dict[str, Any] = {}
-    for field in node.value_names():
+    for field in node.compared_fields():
         value = getattr(node, field)
         if field == but:
             continue
@@ -80,14 +80,14 @@ def _looked_up(node: ast.Variable, names: Definitions) -> Value:
             f"${node.name} has no value",
             code="unknown-variable",
             span=node.span,
-            hints=(nearest(node.name, sorted(names.variables)), f"to give it one: let {node.name} = …"),
+            hints=(closest_hint(node.name, sorted(names.variables)), f"to give it one: let {node.name} = …"),
         )
     return value
 
 
 def _value(node: ast.Variable, names: Definitions) -> ast.Expr:
     value = _looked_up(node, names)
-    if isinstance(value, ast.Items):
+    if isinstance(value, ast.ListLiteral):
         raise StatementError(
             f"${node.name} is a list, expected one value",
             code="variable",
@@ -104,11 +104,11 @@ def _as_value(value: ast.Expr) -> ast.Expr:
 
 def _is_name(text: str) -> bool:
     """Whether a word could be read as the name of a field; true and false are values already."""
-    return is_path(text) and text.lower() not in ("true", "false")
+    return is_field_path(text) and text.lower() not in ("true", "false")
 
 
 def _member(operand: ast.Expr, value: Value, node: ast.In) -> ast.In:
-    if isinstance(value, ast.Items):
+    if isinstance(value, ast.ListLiteral):
         return ast.In(operand, tuple(map(_as_value, value.items)), span=node.span)
     if isinstance(value, ast.Subquery):
         return ast.In(operand, rows=value.rows, span=node.span)

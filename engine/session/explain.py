@@ -9,7 +9,7 @@ from imq.engine.query.sql.statements import write_select
 from imq.grammar import ast
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
-from imq.grammar.unparser import write
+from imq.grammar.unparser import unparse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,11 +36,15 @@ class Explainer:
         """Return how a statement would run."""
         if isinstance(statement, ast.Explain | ast.DryRun):
             return self.explain(statement.statement)
-        expanded = self._expand(statement) if isinstance(statement, ast.Ask | ast.Act | ast.Assert) else statement
+        expanded = (
+            self._expand(statement)
+            if isinstance(statement, ast.QueryStatement | ast.ActionStatement | ast.Assert)
+            else statement
+        )
         match expanded:
-            case ast.Ask():
+            case ast.QueryStatement():
                 lines = self._plan_lines(self._queries.plan_output(expanded, self._queries.scope()))
-            case ast.Act():
+            case ast.ActionStatement():
                 lines = self._action_lines(expanded)
             case ast.Assert():
                 scope = self._queries.scope()
@@ -51,9 +55,9 @@ class Explainer:
                 raise StatementError(
                     "only a question, an action or an assert can be explained", code="explain", span=statement.span
                 )
-        return "\n".join([f"statement: {write(statement)}", *lines]) + "\n"
+        return "\n".join([f"statement: {unparse(statement)}", *lines]) + "\n"
 
-    def _action_lines(self, act: ast.Act) -> list[str]:
+    def _action_lines(self, act: ast.ActionStatement) -> list[str]:
         from imq.engine.actions.operands import TARGET_COLUMNS, id_only_query
 
         verb = verb_of(act)

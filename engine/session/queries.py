@@ -22,7 +22,7 @@ from imq.engine.result import Column, Message, RowSet, exit_code_of
 from imq.grammar import ast
 from imq.grammar.errors import AssertionFailed, ImqError, Refused, StoreError, TypeMismatch
 from imq.grammar.record import TYPE_CHECKING
-from imq.grammar.unparser import write
+from imq.grammar.unparser import unparse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -73,7 +73,7 @@ class QueryRunner:
         levels = self._fetch.required_levels(subqueries(select))
         return plan(select, now, tuple(hidden), self._fetch.plan(select), levels)
 
-    def plan_output(self, statement: ast.Ask, scope: Scope) -> Plan:
+    def plan_output(self, statement: ast.QueryStatement, scope: Scope) -> Plan:
         """Return the plan of a query statement, with the fields that its output reads."""
         select = bind(statement.query, scope)
         fields = self._fields_for_output(statement, select)
@@ -96,7 +96,7 @@ class QueryRunner:
         levels = planned.native_levels if planned is not None else frozenset()
         return [provider.pending(level) for provider, level in self._fetch.native_levels(levels)]
 
-    def _fields_for_output(self, statement: ast.Ask, select: Select) -> list[Field] | None:
+    def _fields_for_output(self, statement: ast.QueryStatement, select: Select) -> list[Field] | None:
         """Return the fields that the output reads; None: the query selects columns, or the table's default ones."""
         output, table = statement.output, select.table
         if not select.is_whole_rows:
@@ -108,7 +108,7 @@ class QueryRunner:
             return resolve_template_fields(
                 table, Template.parse(expand_escapes(split_table_directive(output.template)[1])).find_fields()
             )
-        name = output.form or self._resources.context.output_format
+        name = output.format or self._resources.context.output_format
         if name != "table":
             from imq.engine.render.formats import get_format
 
@@ -117,7 +117,7 @@ class QueryRunner:
 
     # Running
 
-    def run_query(self, statement: ast.Ask) -> RowSet:
+    def run_query(self, statement: ast.QueryStatement) -> RowSet:
         """Run a query statement. Its problems are those of rows that could not be fetched or read."""
         planned = self.plan_output(statement, self.scope())
         for name in unseen_fields(planned.select) if planned.steps else ():
@@ -138,13 +138,13 @@ class QueryRunner:
             holds = self._resources.runner.first_row(planned.sql)
             assert holds is not None
             if not holds[0]:
-                failed = AssertionFailed(f"it does not hold: {write(part)}", span=part.span)
+                failed = AssertionFailed(f"it does not hold: {unparse(part)}", span=part.span)
                 counterexample = self._counterexample(part, planned, scope, statement.output)
                 return counterexample.replace(errors=(failed,), exit_code=1)
         return Message("")
 
     def select_rows(
-        self, query: ast.Rows, hidden: Sequence[str], scope: Scope, problems: Problems | None
+        self, query: ast.RowSource, hidden: Sequence[str], scope: Scope, problems: Problems | None
     ) -> tuple[Select, list[tuple[Raw, ...]]]:
         """Return the rows that an action works on. Whatever its condition depends on must be known, else it raises.
 
@@ -249,7 +249,7 @@ class QueryRunner:
         """Return what shows that a condition does not hold: the rows that should not be there, or the two sides."""
         match planned.condition, part:
             case Not(Exists()), ast.Exists(rows):
-                return self.run_query(ast.Ask(rows, output))
+                return self.run_query(ast.QueryStatement(rows, output))
             case Comparison(_, left, right), _:
                 values = self._resources.runner.first_row(plan_values((left, right), scope.now))
                 assert values is not None

@@ -10,7 +10,7 @@ from imq.engine.result import Message
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, NeedsConfirmation, StatementError
 from imq.grammar.record import TYPE_CHECKING
-from imq.grammar.unparser import write
+from imq.grammar.unparser import unparse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,7 +47,7 @@ class ActionRunner:
         scope = self._queries.scope()
 
         def select_rows(
-            query: ast.Rows, hidden: Sequence[str], found: Problems | None = None
+            query: ast.RowSource, hidden: Sequence[str], found: Problems | None = None
         ) -> tuple[Select, list[tuple[Raw, ...]]]:
             return self._queries.select_rows(query, hidden, scope, found)
 
@@ -65,7 +65,7 @@ class ActionRunner:
             resources.configuration.find_registry,
         )
 
-    def run_action(self, statement: ast.Act, *, dry_run: bool) -> Result:
+    def run_action(self, statement: ast.ActionStatement, *, dry_run: bool) -> Result:
         """Run an action statement, or list what it would do."""
         from imq.engine.actions.outcome_rows import outcome_rows
         from imq.engine.actions.output_file import unconfirmed_overwrites
@@ -99,7 +99,7 @@ class ActionRunner:
             return Message("nothing was done\n", NeedsConfirmation.exit_code)
         return outcome_rows(list(self._execute(actions)), statement.output, output_format)
 
-    def _warn_of_containers(self, statement: ast.Act, context: PlanContext) -> None:
+    def _warn_of_containers(self, statement: ast.ActionStatement, context: PlanContext) -> None:
         """Warn when a removal depends on containers: the store has none, and engines were not asked."""
         if self.warns and statement.query is not None and depends_on_containers(context.bind(statement.query)):
             self._resources.progress.warn(STORE_HAS_NO_CONTAINERS)
@@ -143,11 +143,11 @@ class ActionRunner:
 def word_of(node: ast.Literal | ast.Variable) -> str:
     """Return the word of an operand in which variables were replaced; raises `StatementError` for anything else."""
     if not isinstance(node, ast.Literal):
-        raise StatementError(f"expected one word, not {write(node)}", code="operand", span=node.span)
+        raise StatementError(f"expected one word, not {unparse(node)}", code="operand", span=node.span)
     return node.text
 
 
-def _table_among(statement: ast.Act) -> str:
+def _table_among(statement: ast.ActionStatement) -> str:
     """Return a table's name among the operands, as in `rm dangling images`; "" when there is none."""
     named = [node.text for node in statement.references if isinstance(node, ast.Literal) and not node.quoted]
     return next((text for text in named if text.lower() in TABLES), "")

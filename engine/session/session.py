@@ -22,7 +22,7 @@ from imq.grammar import ast
 from imq.grammar.errors import ImqError, Interrupted, StatementError
 from imq.grammar.lexer import Vocabulary
 from imq.grammar.record import TYPE_CHECKING
-from imq.grammar.unparser import write
+from imq.grammar.unparser import unparse
 
 from .expand import expand
 from .explain import Explainer
@@ -115,7 +115,7 @@ class Session:
             except Interrupted:
                 raise
             except ImqError as error:
-                located = self._with_suggestion(error.at(text), text, wholes)
+                located = self._with_suggestion(error.attach_text(text), text, wholes)
                 if self._stops_on_error:
                     raise located from error.__cause__
                 result = Failure(located)
@@ -145,9 +145,9 @@ class Session:
         self._actions.has_begun = False
         try:
             match statement:
-                case ast.Ask():
+                case ast.QueryStatement():
                     return self._queries.run_query(self._expand(statement))
-                case ast.Act():
+                case ast.ActionStatement():
                     return self._actions.run_action(self._expand(statement), dry_run=dry_run)
                 case ast.DryRun(inner):
                     return self.execute(inner, dry_run=True)
@@ -155,7 +155,7 @@ class Session:
                     return Message(self.explain(inner))
                 case ast.Assert():
                     return self._queries.run_assertion(self._expand(statement))
-                case ast.Setting():
+                case ast.Set():
                     return self.state.set(self._expand(statement))
                 case ast.Let():
                     return self.state.let(self._expand(statement))
@@ -201,18 +201,18 @@ class Session:
                     case ast.Include():
                         script = self._scripts.load_include(statement, folder, self.vocabulary)
                         yield from self._explained(script.statements, script.text, script.folder)
-                    case ast.Let() | ast.View() | ast.Use() | ast.Setting() | ast.OnError():
+                    case ast.Let() | ast.View() | ast.Use() | ast.Set() | ast.OnError():
                         self.execute(statement)
-                        yield f"statement: {write(statement)}\n"
+                        yield f"statement: {unparse(statement)}\n"
                     case _:
                         yield self.explain(statement)
             except ImqError as error:
-                raise error.at(text) from error.__cause__
+                raise error.attach_text(text) from error.__cause__
 
     def check(self, statement: ast.Statement) -> None:
         """Raise what is wrong with the names and types of a statement; nothing is run or requested."""
         match statement:
-            case ast.Ask(query) | ast.Act(query=ast.Query() | ast.Combination() as query):
+            case ast.QueryStatement(query) | ast.ActionStatement(query=ast.Query() | ast.Combination() as query):
                 bind(self._expand(query), self.scope())
             case ast.Assert(condition):
                 bind_condition(self._expand(condition), self.scope())
@@ -227,14 +227,14 @@ class Session:
             return error
         from imq.engine.suggest.suggest import suggest
 
-        error.meant = suggest(text, wholes or {}, error, self.vocabulary, self._check)
+        error.suggestion = suggest(text, wholes or {}, error, self.vocabulary, self._check)
         return error
 
     def _check(self, text: str) -> StatementError | None:
         """Return what is wrong with a suggested statement, as far as it can be checked without running it."""
         try:
             for statement in self.parse(text):
-                if isinstance(statement, ast.Act) and verb_of(statement).needs_confirmation:
+                if isinstance(statement, ast.ActionStatement) and verb_of(statement).needs_confirmation:
                     if statement.query is not None:
                         needs_where(statement.query, statement.verb)
                     names = [word_of(name) for name in statement.references if isinstance(name, ast.Literal)]
@@ -264,7 +264,7 @@ class Session:
 
     def _define_view(self, statement: ast.View) -> Result:
         if statement.rows is not None:
-            rows: ast.Rows = self._expand(statement.rows)
+            rows: ast.RowSource = self._expand(statement.rows)
             bind(rows, self.scope())  # an invalid view is refused where it is defined
             statement = statement.replace(rows=rows)
         return self.state.view(statement)
@@ -273,14 +273,14 @@ class Session:
         """Return a node with the values of its variables and the queries of its views."""
         expanded = expand(node, self.state.names(self.context.environment, self._configured_view))
         if expanded is not node:
-            ast.check_depth(expanded)
-        if isinstance(expanded, ast.Ask | ast.Act) and expanded.output.template is not None:
+            ast.check_limits(expanded)
+        if isinstance(expanded, ast.QueryStatement | ast.ActionStatement) and expanded.output.template is not None:
             from imq.engine.render.formats import resolve_docker_format
 
             expanded = expanded.replace(output=resolve_docker_format(expanded.output))
         return expanded
 
-    def _configured_view(self, name: str) -> ast.Rows:
+    def _configured_view(self, name: str) -> ast.RowSource:
         """Return the query of a view of the configuration; an error in it is raised where the view is used."""
         text = f"view {name} as {self.state.views[name]}"
         if name in self._views_being_read:
@@ -290,12 +290,12 @@ class Session:
             statement, *more = self.parse(text)
             if more or not isinstance(statement, ast.View) or statement.rows is None:
                 raise StatementError(f"the view {name} is more than one query", code="view")
-            rows: ast.Rows = self._expand(statement.rows)
+            rows: ast.RowSource = self._expand(statement.rows)
             bind(rows, self.scope())
         except ImqError as error:
             files = " and ".join(self.context.configuration.files) or "the configuration"
             error.hints = (*error.hints, f"in the view {name} of {files}")
-            raise error.at(text) from error.__cause__
+            raise error.attach_text(text) from error.__cause__
         finally:
             self._views_being_read = self._views_being_read[:-1]
         return rows

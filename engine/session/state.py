@@ -9,7 +9,7 @@ from imq.engine.result import Column, Message, Result, RowSet
 from imq.grammar import ast
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
-from imq.grammar.unparser import write
+from imq.grammar.unparser import unparse
 
 from .expand import Definitions
 
@@ -32,12 +32,12 @@ class SessionState:
     def __init__(self, configuration: Configuration) -> None:
         self.settings = {setting.name: setting.default for setting in SETTINGS.values()} | dict(configuration.settings)
         self.variables: dict[str, Value] = {}
-        self.views: dict[str, ast.Rows | str] = {}
+        self.views: dict[str, ast.RowSource | str] = {}
         self.source = configuration.source or DEFAULT_SOURCE
         for name, query in configuration.views.items():
             self.views[_view_name(name)] = query
 
-    def names(self, environment: Mapping[str, str], read: Callable[[str], ast.Rows]) -> Definitions:
+    def names(self, environment: Mapping[str, str], read: Callable[[str], ast.RowSource]) -> Definitions:
         """Return the current definitions of variables and views; `$env.NAME` is an environment variable."""
         return Definitions(self.variables, self.views, environment, read)
 
@@ -54,7 +54,7 @@ class SessionState:
     def let(self, statement: ast.Let) -> Result:
         """Define a variable; its value is expanded already. Without a name, list the variables."""
         if statement.name is None or statement.value is None:
-            return _texts(("name", "value"), [(name, write(value)) for name, value in sorted(self.variables.items())])
+            return _texts(("name", "value"), [(name, unparse(value)) for name, value in sorted(self.variables.items())])
         if "." in statement.name:
             raise StatementError(
                 "the name of a variable has no dot", code="variable", span=statement.span, hints=("$env.NAME is given",)
@@ -65,7 +65,7 @@ class SessionState:
     def view(self, statement: ast.View) -> Result:
         """Keep a view whose query was looked through already; or show the views."""
         if statement.name is None or statement.rows is None:
-            written = ((name, rows if isinstance(rows, str) else write(rows)) for name, rows in self.views.items())
+            written = ((name, rows if isinstance(rows, str) else unparse(rows)) for name, rows in self.views.items())
             return _texts(("name", "query"), sorted(written))
         self.views[_view_name(statement.name, statement.span)] = statement.rows
         return Message("")
@@ -77,7 +77,7 @@ class SessionState:
         self.source = source.text
         return Message("")
 
-    def set(self, statement: ast.Setting) -> Result:
+    def set(self, statement: ast.Set) -> Result:
         """Show all settings, or one, or change it."""
         if statement.name is None:
             lines = [(name, value, SETTINGS[name].doc) for name, value in self.settings.items()]

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from imq.engine.store.transaction import Transaction
     from imq.grammar import ast
 
-    RunQuery = Callable[[ast.Rows, Sequence[str]], tuple[ir.Select, list[tuple[str | int | float | None, ...]]]]
-    Planner = Callable[[ast.Act, "PlanContext"], list["Action"]]
+    RunQuery = Callable[[ast.RowSource, Sequence[str]], tuple[ir.Select, list[tuple[str | int | float | None, ...]]]]
+    Planner = Callable[[ast.ActionStatement, "PlanContext"], list["Action"]]
     T = TypeVar("T")
 else:
     Protocol = object  # typing is slow to import, and a Protocol has no effect at run time
@@ -181,7 +181,7 @@ class PlanContext(Record):
     scope: Scope
     platform: Platform | None
     literals: Callable[[Sequence[ast.Literal | ast.Variable]], list[str]]
-    bind: Callable[[ast.Rows], ir.Select]
+    bind: Callable[[ast.RowSource], ir.Select]
     rows: RunQuery
     lookup: RunQuery
     environment: Mapping[str, str]

@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from .action import PlanContext
 
 
-def get_option(act: ast.Act, name: str) -> ast.Option | None:
+def get_option(act: ast.ActionStatement, name: str) -> ast.Option | None:
     """Return the option of this name, None when the statement has none."""
     return next((option for option in act.options if option.name == name), None)
 
 
-def get_option_values(act: ast.Act, name: str, context: PlanContext) -> list[str]:
+def get_option_values(act: ast.ActionStatement, name: str, context: PlanContext) -> list[str]:
     """Return the values of an option; none when the statement has no such option."""
     option = get_option(act, name)
     return context.literals(option.values) if option is not None else []
 
 
-def bind_whole_rows(act: ast.Act, context: PlanContext) -> Select:
+def bind_whole_rows(act: ast.ActionStatement, context: PlanContext) -> Select:
     """Return the bound query of an action; raises `StatementError` for one that does not select whole rows."""
     assert act.query is not None
     select = context.bind(act.query)

@@ -10,7 +10,7 @@ from imq.engine.oci.digest import Digest, hex_prefix, is_digest
 from imq.engine.oci.manifest import Index, check_size, read_manifest
 from imq.engine.oci.platform import host
 from imq.engine.oci.reference import LayoutName, Reference, read_name
-from imq.grammar.errors import InvalidReference, NotFound, StoreError, nearest
+from imq.grammar.errors import InvalidReference, NotFound, StoreError, closest_hint
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .atomic_files import store_errors
@@ -268,7 +268,7 @@ class Store:
         ]
         shown = str(reference.with_default_tag()) if reference is not None and not reference.digest else text
         same = [name for name in names if reference is not None and name.startswith(f"{reference.familiar_name}:")]
-        hint = f"tags here: {', '.join(sorted(same)[:8])}" if same else nearest(text, names)
+        hint = f"tags here: {', '.join(sorted(same)[:8])}" if same else closest_hint(text, names)
         if not self.layout.exists:
             hint = f"there is no store at {self.root}"
         return NotFound(f"No such image: {shown}", code="no-such-image", hints=(hint, f"to fetch it: imq pull {text}"))

@@ -124,7 +124,7 @@ def _of_docker(words: Sequence[str], vocabulary: Vocabulary) -> str | None:
         name = " ".join(lower[:start])
         if len(words) >= start and name in _COMMANDS:
             given = _given(words[start:])
-            reserved = {*vocabulary.tables, *vocabulary.forms, *WORDS}
+            reserved = {*vocabulary.tables, *vocabulary.formats, *WORDS}
             if given is None or not reserved.isdisjoint(map(str.lower, given[0])):
                 queried = name in _REMOVING and lower[start] in (*vocabulary.tables, "all")
                 return f"rm {' '.join(words[start:])}" if queried else None  # a sentence, but for its first word

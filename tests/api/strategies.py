@@ -9,7 +9,7 @@ import imq
 from hypothesis import strategies as st
 from imq import field as f
 from imq import images
-from imq.api.namespace import phrases
+from imq.api.namespace import predicates
 from imq.api.statements import FLAGS, LISTS, python_name
 from imq.engine.actions import VERBS
 from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
@@ -97,7 +97,7 @@ def conditions(draw: st.DrawFn, depth: int = 2) -> imq.Expression:
         case 5:
             return draw(st.sampled_from([operand.is_known(), operand.is_unknown(), ~operand.is_known()]))
         case 6:
-            words, declared = draw(st.sampled_from([*phrases().items()]))
+            words, declared = draw(st.sampled_from([*predicates().items()]))
             made = getattr(imq, words)
             if declared.parameter == "an image":
                 return made(draw(names))

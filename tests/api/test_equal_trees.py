@@ -12,7 +12,7 @@ from api import strategies
 from hypothesis import given, settings
 from imq import GB, MB, GiB, age, containers, history, images, layers, lines, rows, sources, usage
 from imq import field as f
-from imq.api.statements import statement_of
+from imq.api.statements import to_statement
 from imq.grammar.parser import parse
 from language.strategies import VOCABULARY
 
@@ -20,7 +20,7 @@ from language.strategies import VOCABULARY
 @given(strategies.statements())
 @settings(max_examples=300)
 def test_what_is_built_reads_back(made: imq.Query | imq.Statement) -> None:
-    assert parse(str(made), VOCABULARY) == (statement_of(made),), str(made)
+    assert parse(str(made), VOCABULARY) == (to_statement(made),), str(made)
 
 
 dangling = images.where(f.dangling)
@@ -174,4 +174,4 @@ PAIRS = {
 
 @pytest.mark.parametrize(("text", "built_"), PAIRS.items(), ids=PAIRS)
 def test_text_and_python_make_one_tree(text: str, built_: imq.Query | imq.Statement) -> None:
-    assert parse(text, VOCABULARY) == (statement_of(built_),), str(built_)
+    assert parse(text, VOCABULARY) == (to_statement(built_),), str(built_)

@@ -100,8 +100,8 @@ def test_the_types_name_what_there_is() -> None:
 
 
 def test_no_name_means_two_things() -> None:
-    groups = [namespace.SIZES, namespace.CLASSES, namespace.WORDS, namespace.ERRORS, namespace.RUNNING, TABLES]
-    groups += [dict.fromkeys(VERBS), namespace.functions(), namespace.phrases()]
+    groups = [namespace.SIZES, namespace.CLASSES, namespace.WORDS, namespace.ERRORS, namespace.LAZY, TABLES]
+    groups += [dict.fromkeys(VERBS), namespace.functions(), namespace.predicates()]
     said = [name for group in groups for name in group]
     assert len(said) == len(set(said))
 

@@ -8,7 +8,7 @@ import imq
 import pytest
 from imq import GB, images, layers
 from imq import field as f
-from imq.api.statements import statement_of
+from imq.api.statements import to_statement
 from imq.grammar.parser import parse
 from language.strategies import VOCABULARY
 
@@ -95,7 +95,7 @@ EVIL = [
 def test_texts_stay_texts(text: str) -> None:
     for made in (images.where(f.tag == text), imq.rm(text), images.where(f.label[text] == 1), layers.of(text)):
         (read,) = parse(str(made), VOCABULARY)
-        assert read == statement_of(made)
+        assert read == to_statement(made)
 
 
 def test_public_names() -> None:

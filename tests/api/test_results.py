@@ -33,7 +33,12 @@ def test_the_model(own: imq.Connection) -> None:
 def test_the_readme(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library(tmp_path)
     monkeypatch.setenv("IMQ_ROOT", str(tmp_path))
-    shown = (CHECKOUT / "README.md").read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    shown = (
+        (CHECKOUT / "dsl" / "docs" / "PYTHON.md")
+        .read_text(encoding="utf-8")
+        .partition("```python\n")[2]
+        .partition("```")[0]
+    )
     assert "imq.connect()" in shown
     exec(shown, {})
 

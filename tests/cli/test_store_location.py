@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import imq
 import pytest
-from imq.cli.main import store_root
+from imq.cli.store_location import store_root
 from imq.engine.units.paths import home_folder, located
 from imq.grammar.errors import StatementError, StoreError
 from imq.repl.history import History
@@ -64,7 +64,7 @@ def test_without_a_home_folder_nothing_is_named_by_a_tilde(tmp_path: Path, monke
     assert raised.value.code == "no-home"
     history = History({})
     history.add("images")
-    assert history.said == ["images"]
+    assert history.entries == ["images"]
     assert "no home folder" in history.problem
     assert list(tmp_path.iterdir()) == []
 

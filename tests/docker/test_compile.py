@@ -14,7 +14,7 @@ from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
 from imq.grammar._lalr_tables import WORDS
 from imq.grammar.errors import ImqError
-from imq.grammar.unparser import write
+from imq.grammar.unparser import unparse
 
 NOW = 1_719_792_000_000_000_000  # 2024-07-01T00:00:00Z
 TAGS = {"redis": ("redis:7", "redis:latest")}
@@ -223,7 +223,7 @@ def compiled(line: str) -> list[object]:
 @pytest.mark.parametrize(("line", "sentence"), LINES)
 def test_a_line_is_a_statement(line: str, sentence: str, tmp_path: object) -> None:
     statements = compiled(line)
-    assert "; ".join(map(write, statements)) == sentence
+    assert "; ".join(map(unparse, statements)) == sentence
     session = Session(SessionContext(str(tmp_path), {}, lambda: NOW, UTC))
     assert list(session.parse(sentence)) == statements or '"' in sentence  # a word in quotes need not be quoted
 

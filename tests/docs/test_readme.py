@@ -1,4 +1,4 @@
-"""The README says what is so: its session runs, and its sentences parse."""
+"""The README and the language tour are true: their sessions run, and their statements parse."""
 
 from __future__ import annotations
 
@@ -14,10 +14,24 @@ import pytest
 from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
 
-README = (pathlib.Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```\w*\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-SESSION = next(block for block in BLOCKS if block.startswith("$ imq "))
-SENTENCES = next(block for block in BLOCKS if block.startswith("images where dangling")).splitlines()
+CHECKOUT = pathlib.Path(__file__).parents[2]
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+TOUR = (CHECKOUT / "dsl" / "docs" / "LANGUAGE-TOUR.md").read_text(encoding="utf-8")
+
+
+def blocks(page: str, language: str = "") -> list[str]:
+    """Return the code blocks of a page in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+
+
+def session_of(page: str) -> str:
+    return next(block for block in blocks(page) if block.startswith("$ imq "))
+
+
+STATEMENTS = [
+    *next(block for block in blocks(TOUR) if block.startswith("images where dangling")).splitlines(),
+    *(block.strip() for block in blocks(README, "imq")),
+]
 
 
 def alike(text: str) -> list[list[str]]:
@@ -28,16 +42,17 @@ def alike(text: str) -> list[list[str]]:
     return [line.split() for line in text.strip().splitlines()]
 
 
-def steps() -> list[tuple[str, str]]:
-    """Return each command line of the session with the answer shown for it."""
-    parts = re.split(r"^\$ imq ", SESSION, flags=re.MULTILINE)[1:]
+def steps(page: str) -> list[tuple[str, str]]:
+    """Return each command line of a page's session with its output."""
+    parts = re.split(r"^\$ imq ", session_of(page), flags=re.MULTILINE)[1:]
     return [(command, answer) for command, _, answer in (part.partition("\n") for part in parts)]
 
 
-def test_the_session_answers_as_shown(tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize(("page", "count"), [(README, 5), (TOUR, 17)], ids=["README", "LANGUAGE-TOUR"])
+def test_the_session_prints_what_the_page_shows(page: str, count: int, tmp_path: pathlib.Path) -> None:
     environment = {**os.environ, "IMQ_ROOT": str(tmp_path / "store")}
-    assert len(steps()) > 8
-    for command, shown in steps():
+    assert len(steps(page)) == count
+    for command, shown in steps(page):
         run = subprocess.run(
             [sys.executable, "-m", "imq", *shlex.split(command)],
             cwd=sysconfig.get_path("purelib"),
@@ -51,32 +66,41 @@ def test_the_session_answers_as_shown(tmp_path: pathlib.Path) -> None:
         assert alike(run.stdout) == alike(shown), command
 
 
-@pytest.mark.parametrize("sentence", SENTENCES)
-def test_the_sentences_parse(sentence: str, tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_the_statements_parse(statement: str, tmp_path: pathlib.Path) -> None:
     session = Session(SessionContext(str(tmp_path), {}, lambda: 0))
-    assert len(session.parse(sentence)) == 1
+    assert len(session.parse(statement)) == 1
 
 
-SAID = re.findall(r"`([^`]+)`", README.partition("## The language in one page")[2].partition("### Docker's own")[0])
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 150
+    assert len(blocks(README, "imq")) == len(blocks(README, "sh")) == 3
 
 
-def test_what_it_says_in_passing_parses(tmp_path: pathlib.Path) -> None:
-    """Every whole sentence between backquotes, and every condition."""
+INLINE_CODE = re.findall(r"`([^`]+)`", TOUR.partition("## Tables")[2])
+
+
+def test_inline_statements_parse(tmp_path: pathlib.Path) -> None:
+    """Every complete statement between backquotes, and every condition."""
     session = Session(SessionContext(str(tmp_path), {}, lambda: 0))
     list(session.run("view stale as images"))
-    whole = [said for said in SAID if re.match(r"(images|rm|exec|view|let|set|assert) ", said) and "…" not in said]
-    conditions = [said for said in SAID if re.search(r" (=|>|<|like|not in|before|than|on|with|layers where) ", said)]
-    conditions = [said for said in conditions if said not in whole and not re.match(r"\(?(images|A|until|any)\b", said)]
+    whole = [
+        code for code in INLINE_CODE if re.match(r"(images|rm|exec|view|let|set|assert) ", code) and "…" not in code
+    ]
+    conditions = [
+        code for code in INLINE_CODE if re.search(r" (=|>|<|like|not in|before|than|on|with|layers where) ", code)
+    ]
+    conditions = [code for code in conditions if code not in whole and not re.match(r"\(?(images|A|until|any)\b", code)]
     assert len(whole) > 4
     assert len(conditions) > 8
-    for said in [*whole, *(f"images where {said}" for said in conditions if "…" not in said)]:
-        assert len(session.parse(said)) == 1, said
+    for code in [*whole, *(f"images where {code}" for code in conditions if "…" not in code)]:
+        assert len(session.parse(code)) == 1, code
 
 
-def test_it_names_every_verb_table_and_form() -> None:
+def test_the_tour_names_every_verb_table_and_format() -> None:
     from imq.engine.actions import VERBS
     from imq.engine.catalog.tables import TABLES
-    from imq.engine.render.formats import FORMATS
+    from imq.engine.render.formats import FORMS
 
-    missing = [name for name in (*TABLES, *VERBS, *FORMATS) if f"`{name}" not in README and f" {name}" not in README]
+    missing = [name for name in (*TABLES, *VERBS, *FORMS) if f"`{name}" not in TOUR and f" {name}" not in TOUR]
     assert missing == []

@@ -101,9 +101,9 @@ class Naive:
                 value = self.scalar(operand, row)
                 column = select[0].value if select else operand
                 return value is not None and value in [self.scalar(column, one) for one in self.rows_of(query)]
-            case ast.Known(ast.Field((name,)), known) if name in ("label", "cmd"):
+            case ast.IsKnown(ast.Field((name,)), known) if name in ("label", "cmd"):
                 return bool(row[name]) == known
-            case ast.Known(operand, known):
+            case ast.IsKnown(operand, known):
                 return (self.scalar(operand, row) is not None) == known
             case ast.Between(operand, low, high):
                 value, least, most = (self.scalar(part, row) for part in (operand, low, high))
@@ -111,7 +111,7 @@ class Naive:
             case ast.In(operand, items):
                 value = self.scalar(operand, row)
                 return value is not None and value in [self.scalar(item, row) for item in items]
-            case ast.Phrase("older than" | "newer than" as words, (ast.Literal(age),)):
+            case ast.Predicate("older than" | "newer than" as words, (ast.Literal(age),)):
                 limit = self.now - int(age.removesuffix("d")) * DAY
                 created = row["created"]
                 return created is not None and (created < limit if words == "older than" else created > limit)
@@ -163,7 +163,7 @@ class Naive:
             return left + [row for row, its in zip(right, rights, strict=True) if its not in lefts]
         return [row for row, its in zip(left, lefts, strict=True) if (its in rights) == (rows.operator == "intersect")]
 
-    def rows_of(self, query: ast.Rows) -> list[Row]:
+    def rows_of(self, query: ast.RowSource) -> list[Row]:
         """Return the rows that a query without groups answers, in their order."""
         if isinstance(query, ast.Combination):
             return self.combined(query)
@@ -175,10 +175,10 @@ class Naive:
         rows = self.rows_of(query.base) if query.base is not None else self.rows
         rows = [row for row in rows if query.where is None or self.holds(query.where, row)]
         rows = self.ordered(rows, asked)
-        if query.newest is not None:
-            by = query.newest.by or ast.Field(("created",))
+        if query.keep_newest is not None:
+            by = query.keep_newest.by or ast.Field(("created",))
             newest = self.ordered(rows, [(by, True), *asked])
-            spared = self.counted(newest, query.newest.per, lambda place: place <= _count(query.newest))
+            spared = self.counted(newest, query.keep_newest.per, lambda place: place <= _count(query.keep_newest))
             rows = [row for row in rows if row not in spared and self.scalar(by, row) is not None]
         if query.skip is not None:
             rows = self.counted(rows, query.skip.per, lambda place: place > _count(query.skip))
@@ -187,7 +187,7 @@ class Naive:
         return rows
 
 
-def _count(window: ast.Window | ast.Newest | None) -> int:
+def _count(window: ast.Limit | ast.KeepNewest | None) -> int:
     assert window is not None
     assert isinstance(window.count, ast.Literal)
     return int(window.count.text)

@@ -15,7 +15,7 @@ from imq.engine.render.formats import FORMATS
 from imq.grammar import ast
 from imq.grammar.lexer import Vocabulary, is_field, is_word
 
-VOCABULARY = Vocabulary(frozenset(VERBS), frozenset(TABLES), frozenset(FORMATS), searched=SEARCH_TABLES)
+VOCABULARY = Vocabulary(frozenset(VERBS), frozenset(TABLES), frozenset(FORMATS), search_tables=SEARCH_TABLES)
 
 KEYWORDS = ["in", "not", "or", "ago", "of", "count", "all", "as", "is", "has", "like", "per", "images", "rm", "json"]
 NAMES = st.one_of(
@@ -49,7 +49,7 @@ paths = st.one_of(
     st.builds(lambda first, rest: (first, *rest), NAMES, st.lists(TEXTS, min_size=1, max_size=3)),
 )
 fields = st.builds(ast.Field, paths)
-fields_of = st.builds(ast.FieldOf, paths, operands)
+fields_of = st.builds(ast.ImageField, paths, operands)
 
 right_literals = st.one_of(st.builds(ast.Literal, BARE.filter(lambda text: not text.startswith("."))), quoted)
 left_literals = st.one_of(
@@ -69,108 +69,110 @@ DEEPEST = 3
 @st.composite
 def values(draw: st.DrawFn, depth: int = DEEPEST) -> ast.Expr:
     """What may stand on the right of an operator."""
-    match draw(st.integers(0, 6)) if depth > 0 else 0:
+    match format_error(st.integers(0, 6)) if depth > 0 else 0:
         case 4:
-            return draw(calls(depth - 1))
+            return format_error(calls(depth - 1))
         case 5:
-            return ast.Arithmetic(draw(SIGNS), draw(values(depth - 1)), draw(values(depth - 1)))
+            return ast.Arithmetic(format_error(SIGNS), format_error(values(depth - 1)), format_error(values(depth - 1)))
         case 6:
-            return draw(subqueries(depth - 1))
+            return format_error(subqueries(depth - 1))
         case _:
-            return draw(st.one_of(right_literals, variables, fields, fields_of))
+            return format_error(st.one_of(right_literals, variables, fields, fields_of))
 
 
 @st.composite
 def calls(draw: st.DrawFn, depth: int) -> ast.Expr:
     """A function of what may stand on the left of an operator."""
-    match draw(st.integers(0, 3)):
+    match format_error(st.integers(0, 3)):
         case 0:
-            return ast.Call(draw(FUNCTIONS), (draw(conditions(depth)),), distinct=True)
+            return ast.Call(format_error(FUNCTIONS), (format_error(conditions(depth)),), distinct=True)
         case 1:
-            return ast.Call(draw(FUNCTIONS), (draw(subqueries(depth)),))
+            return ast.Call(format_error(FUNCTIONS), (format_error(subqueries(depth)),))
         case _:
-            return ast.Call(draw(FUNCTIONS), draw(several(depth, least=0)))
+            return ast.Call(format_error(FUNCTIONS), format_error(several(depth, least=0)))
 
 
 @st.composite
 def subqueries(draw: st.DrawFn, depth: int) -> ast.Subquery:
     """A query as a value; of a relation there is no more than a condition."""
-    if not draw(st.integers(0, 3)):
-        return ast.Subquery(ast.Query(draw(RELATIONS), where=draw(conditions(depth - 1))))
-    return ast.Subquery(draw(rows(depth - 1).filter(lambda asked: not _is_alone(asked))))
+    if not format_error(st.integers(0, 3)):
+        return ast.Subquery(ast.Query(format_error(RELATIONS), where=format_error(conditions(depth - 1))))
+    return ast.Subquery(format_error(rows(depth - 1).filter(lambda asked: not _is_alone(asked))))
 
 
-def _is_alone(asked: ast.Rows) -> bool:
+def _is_alone(asked: ast.RowSource) -> bool:
     return isinstance(asked, ast.Query) and asked == ast.Query(asked.table)
 
 
 @st.composite
 def existing(draw: st.DrawFn, depth: int) -> ast.Exists:
     """Whether a relation or a table has such rows."""
-    if draw(st.booleans()):
-        where = draw(st.none() | conditions(depth))
-        return ast.Exists(ast.Query(draw(RELATIONS), where=where), draw(st.booleans()))
-    return ast.Exists(draw(rows(depth)), draw(st.booleans()))
+    if format_error(st.booleans()):
+        where = format_error(st.none() | conditions(depth))
+        return ast.Exists(ast.Query(format_error(RELATIONS), where=where), format_error(st.booleans()))
+    return ast.Exists(format_error(rows(depth)), format_error(st.booleans()))
 
 
 @st.composite
 def members(draw: st.DrawFn, depth: int) -> ast.In:
     """Whether a value is among those that are listed, that a query finds, or that a variable stands for."""
-    operand = draw(conditions(depth))
-    match draw(st.integers(0, 3)):
+    operand = format_error(conditions(depth))
+    match format_error(st.integers(0, 3)):
         case 0:
-            return ast.In(operand, rows=draw(variables))
+            return ast.In(operand, rows=format_error(variables))
         case 1:
-            return ast.In(operand, rows=draw(rows(depth)))
+            return ast.In(operand, rows=format_error(rows(depth)))
         case _:
-            items = draw(st.lists(values(depth), min_size=1, max_size=3))
+            items = format_error(st.lists(values(depth), min_size=1, max_size=3))
             if len(items) == 1 and isinstance(items[0], ast.Literal) and items[0].text.lower() in TABLES:
                 items = [items[0].replace(quoted=True)]  # bare, `in (images)` is a query
             return ast.In(operand, tuple(items))
 
 
 @st.composite
-def phrases(draw: st.DrawFn, depth: int) -> ast.Phrase:
+def phrases(draw: st.DrawFn, depth: int) -> ast.Predicate:
     """A sentence form."""
-    words = draw(st.sampled_from([*IMAGE_PHRASES, *VALUE_PHRASES, "in use", "local only"]))
+    words = format_error(st.sampled_from([*IMAGE_PHRASES, *VALUE_PHRASES, "in use", "local only"]))
     if words in IMAGE_PHRASES:
-        return ast.Phrase(words, (draw(st.one_of(right_literals, variables)),))
-    return ast.Phrase(words, (draw(values(depth)),) if words in VALUE_PHRASES else ())
+        return ast.Predicate(words, (format_error(st.one_of(right_literals, variables)),))
+    return ast.Predicate(words, (format_error(values(depth)),) if words in VALUE_PHRASES else ())
 
 
 @st.composite
 def conditions(draw: st.DrawFn, depth: int = DEEPEST) -> ast.Expr:
     """What may stand on the left of an operator, conditions in parentheses among it."""
-    kind = draw(st.integers(0, 13)) if depth > 0 else 0
+    kind = format_error(st.integers(0, 13)) if depth > 0 else 0
     depth -= 1
     match kind:
         case 1 | 2:
-            return ast.Comparison(draw(OPERATORS), draw(conditions(depth)), draw(values(depth)))
+            return ast.Comparison(format_error(OPERATORS), format_error(conditions(depth)), format_error(values(depth)))
         case 3:
-            return ast.Between(draw(conditions(depth)), draw(values(depth)), draw(values(depth)))
+            return ast.Between(
+                format_error(conditions(depth)), format_error(values(depth)), format_error(values(depth))
+            )
         case 4:
-            return draw(members(depth))
+            return format_error(members(depth))
         case 5:
-            return ast.Known(draw(conditions(depth)), draw(st.booleans()))
+            return ast.IsKnown(format_error(conditions(depth)), format_error(st.booleans()))
         case 6:
-            return ast.Arithmetic(draw(SIGNS), draw(conditions(depth)), draw(values(depth)))
+            return ast.Arithmetic(format_error(SIGNS), format_error(conditions(depth)), format_error(values(depth)))
         case 7:
-            return draw(existing(depth))
+            return format_error(existing(depth))
         case 8:
-            return draw(phrases(depth))
+            return format_error(phrases(depth))
         case 9:
-            operand = draw(conditions(depth))
+            operand = format_error(conditions(depth))
             return operand.operand if isinstance(operand, ast.Not) else ast.Not(operand)
         case 10:
-            return ast.And(_flat(draw(several(depth, least=2)), ast.And))
+            return ast.And(_flat(format_error(several(depth, least=2)), ast.And))
         case 11:
-            return ast.Or(_flat(draw(several(depth, least=2)), ast.Or))
+            return ast.Or(_flat(format_error(several(depth, least=2)), ast.Or))
         case 12:
-            return draw(calls(depth))
+            return format_error(calls(depth))
         case 13:
-            return draw(subqueries(depth))
+            return format_error(subqueries(depth))
         case _:
-            return draw(st.one_of(left_literals, variables, fields, fields_of))
+            return format_error(st.one_of(left_literals, variables, fields, fields_of))
 
 
 def _flat(parts: tuple[ast.Expr, ...], kind: type[ast.And | ast.Or]) -> tuple[ast.Expr, ...]:
@@ -180,68 +182,72 @@ def _flat(parts: tuple[ast.Expr, ...], kind: type[ast.And | ast.Or]) -> tuple[as
 @st.composite
 def several(draw: st.DrawFn, depth: int = 1, least: int = 0) -> tuple[ast.Expr, ...]:
     """Some conditions or values."""
-    return tuple(draw(st.lists(conditions(depth), min_size=least, max_size=max(least, 2))))
+    return tuple(format_error(st.lists(conditions(depth), min_size=least, max_size=max(least, 2))))
 
 
 @st.composite
-def windows(draw: st.DrawFn) -> ast.Window | None:
+def windows(draw: st.DrawFn) -> ast.Limit | None:
     """A limit, perhaps."""
-    return ast.Window(draw(values(1)), draw(several())) if draw(st.booleans()) else None
+    return ast.Limit(format_error(values(1)), format_error(several())) if format_error(st.booleans()) else None
 
 
 @st.composite
 def queries(draw: st.DrawFn, depth: int = 1) -> ast.Query:
     """A query with some of its clauses."""
     if depth <= 0:
-        return ast.Query(draw(st.sampled_from(sorted(TABLES))), where=draw(st.none() | conditions(depth)))
+        return ast.Query(
+            format_error(st.sampled_from(sorted(TABLES))), where=format_error(st.none() | conditions(depth))
+        )
     some = st.booleans()
     targets = st.one_of(operands, rows(depth - 1))
     orders = st.builds(ast.Ordering, conditions(1), some)
     columns = st.builds(ast.Column, conditions(depth), st.none() | TEXTS)
     asked = ast.Query(
-        draw(st.sampled_from(sorted(TABLES))),
-        targets=tuple(draw(st.lists(targets, max_size=2))),
-        sources=tuple(draw(st.lists(operands, max_size=2))),
-        nonempty=draw(some),
-        every=draw(some),
-        where=draw(st.none() | conditions(depth + 1)),
-        group=draw(several()),
-        having=draw(st.none() | conditions(depth)),
-        order=tuple(draw(st.lists(orders, max_size=2))),
-        limit=draw(windows()),
-        skip=draw(windows()),
-        newest=draw(st.none() | st.builds(ast.Newest, values(1), several(), st.none() | conditions(1))),
-        until=draw(st.none() | st.builds(ast.Until, st.sampled_from(["<", "<="]), values(1))),
-        select=tuple(draw(st.lists(columns, max_size=2))),
-        count=draw(some),
+        format_error(st.sampled_from(sorted(TABLES))),
+        targets=tuple(format_error(st.lists(targets, max_size=2))),
+        sources=tuple(format_error(st.lists(operands, max_size=2))),
+        nonempty=format_error(some),
+        every=format_error(some),
+        where=format_error(st.none() | conditions(depth + 1)),
+        group=format_error(several()),
+        having=format_error(st.none() | conditions(depth)),
+        order=tuple(format_error(st.lists(orders, max_size=2))),
+        limit=format_error(windows()),
+        skip=format_error(windows()),
+        newest=format_error(st.none() | st.builds(ast.KeepNewest, values(1), several(), st.none() | conditions(1))),
+        until=format_error(st.none() | st.builds(ast.UntilSize, st.sampled_from(["<", "<="]), values(1))),
+        select=tuple(format_error(st.lists(columns, max_size=2))),
+        count=format_error(some),
     )
-    base = draw(rows(depth - 1))
-    if _is_alone(base) or draw(some):
+    base = format_error(rows(depth - 1))
+    if _is_alone(base) or format_error(some):
         return asked
     within = asked.replace(table="", targets=(), sources=(), base=base)
-    return within.replace(every=True) if within == ast.Query("", base=within.base) else within
+    return within.replace(explicit_all=True) if within == ast.Query("", base=within.base) else within
 
 
 @st.composite
-def rows(draw: st.DrawFn, depth: int = 1) -> ast.Rows:
+def rows(draw: st.DrawFn, depth: int = 1) -> ast.RowSource:
     """A query, or several that are combined."""
-    if depth <= 0 or draw(st.integers(0, 3)):
-        return draw(queries(depth))
-    operator = draw(st.sampled_from(["union", "except", "intersect"]))
-    return ast.Combination(operator, draw(rows(depth - 1)), draw(rows(depth - 1)), draw(several()))
+    if depth <= 0 or format_error(st.integers(0, 3)):
+        return format_error(queries(depth))
+    operator = format_error(st.sampled_from(["union", "except", "intersect"]))
+    return ast.Combination(
+        operator, format_error(rows(depth - 1)), format_error(rows(depth - 1)), format_error(several())
+    )
 
 
 outputs = st.one_of(
     st.just(ast.Output()),
-    st.builds(ast.Output, form=st.sampled_from(sorted(FORMATS))),
+    st.builds(ast.Output, format=st.sampled_from(sorted(FORMATS))),
     st.builds(ast.Output, template=TEXTS),
 )
 
 
 @st.composite
-def acts(draw: st.DrawFn) -> ast.Act:
+def acts(draw: st.DrawFn) -> ast.ActionStatement:
     """An action: on nothing, on all, on references, or on a query."""
-    names = draw(
+    names = format_error(
         st.lists(
             st.sampled_from(["as", "to", "from", "platform", "change", "message", "force", "run", "dry run"]),
             unique=True,
@@ -250,18 +256,20 @@ def acts(draw: st.DrawFn) -> ast.Act:
     options = []
     for name in names:
         most = {"force": 0, "dry run": 0, "platform": 2, "change": 2, "run": 2}.get(name, 1)
-        given = draw(st.lists(operands, min_size=min(most, 1), max_size=most))
+        given = format_error(st.lists(operands, min_size=min(most, 1), max_size=most))
         if name == "as" and isinstance(given[0], ast.Literal) and given[0].text.lower() in FORMATS:
             given = [ast.Literal(given[0].text, quoted=True)]  # bare, `as json` is an output form
         options.append(ast.Option(name, tuple(given)))
-    act = ast.Act(draw(st.sampled_from(sorted(VERBS))), options=tuple(options), output=draw(outputs))
-    match draw(st.integers(0, 3)):
+    act = ast.ActionStatement(
+        format_error(st.sampled_from(sorted(VERBS))), options=tuple(options), output=format_error(outputs)
+    )
+    match format_error(st.integers(0, 3)):
         case 1:
-            return act.replace(every=True)
+            return act.replace(explicit_all=True)
         case 2:
-            return act.replace(references=(draw(first_operands), *draw(st.lists(operands, max_size=2))))
+            return act.replace(references=(format_error(first_operands), *format_error(st.lists(operands, max_size=2))))
         case 3:
-            return act.replace(query=draw(rows()))
+            return act.replace(query=format_error(rows()))
         case _:
             return act
 
@@ -269,35 +277,39 @@ def acts(draw: st.DrawFn) -> ast.Act:
 @st.composite
 def lets(draw: st.DrawFn) -> ast.Let:
     """What a variable is to stand for."""
-    items = st.lists(values(1), min_size=2, max_size=3).map(lambda listed: ast.Items(tuple(listed)))
-    return ast.Let(draw(IDENTIFIERS), draw(st.one_of(values(2), items, subqueries(2))))
+    items = st.lists(values(1), min_size=2, max_size=3).map(lambda listed: ast.ListLiteral(tuple(listed)))
+    return ast.Let(format_error(IDENTIFIERS), format_error(st.one_of(values(2), items, subqueries(2))))
 
 
 @st.composite
 def statements(draw: st.DrawFn) -> ast.Statement:
     """Any statement."""
-    match draw(st.integers(0, 13)):
+    match format_error(st.integers(0, 13)):
         case 0:
-            return ast.Explain(draw(statements()))
+            return ast.Explain(format_error(statements()))
         case 1:
-            return ast.DryRun(draw(statements()))
+            return ast.DryRun(format_error(statements()))
         case 2:
-            return draw(st.sampled_from([ast.Setting(), ast.Let(), ast.View(), ast.Use()]))
+            return format_error(st.sampled_from([ast.Set(), ast.Let(), ast.View(), ast.Use()]))
         case 3:
-            return ast.Setting(draw(NAMES), draw(st.none() | values(2)))
+            return ast.Set(format_error(NAMES), format_error(st.none() | values(2)))
         case 4:
-            return ast.Help(tuple(draw(st.lists(BARE, max_size=2))))
+            return ast.Help(tuple(format_error(st.lists(BARE, max_size=2))))
         case 5 | 6:
-            return draw(acts())
+            return format_error(acts())
         case 7:
-            return draw(lets())
+            return format_error(lets())
         case 8:
-            return ast.View(draw(IDENTIFIERS).lower(), draw(rows()))
+            return ast.View(format_error(IDENTIFIERS).lower(), format_error(rows()))
         case 9:
-            return ast.Use(draw(st.one_of(st.builds(ast.Literal, BARE), quoted)))
+            return ast.Use(format_error(st.one_of(st.builds(ast.Literal, BARE), quoted)))
         case 10:
-            return ast.OnError(draw(st.booleans())) if draw(st.booleans()) else ast.Include(draw(TEXTS))
+            return (
+                ast.OnError(format_error(st.booleans()))
+                if format_error(st.booleans())
+                else ast.Include(format_error(TEXTS))
+            )
         case 11:
-            return ast.Assert(draw(conditions()), draw(outputs))
+            return ast.Assert(format_error(conditions()), format_error(outputs))
         case _:
-            return ast.Ask(draw(rows()), draw(outputs))
+            return ast.QueryStatement(format_error(rows()), format_error(outputs))

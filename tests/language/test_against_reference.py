@@ -20,7 +20,7 @@ from imq.engine.store.index_schema import SCHEMA
 from imq.grammar import ast
 from imq.grammar.errors import NotFound
 from imq.grammar.parser import parse
-from imq.grammar.unparser import write
+from imq.grammar.unparser import unparse
 from language.reference_interpreter import DAY, Naive, Row
 from language.strategies import VOCABULARY
 
@@ -148,7 +148,7 @@ choices = st.builds(
     lambda field, where, limit: ast.Query("images", where=where, limit=limit, select=(ast.Column(field),)),
     st.sampled_from([name("tag"), name("label", "env")]),
     OF_TAG,
-    st.none() | st.builds(ast.Window, st.integers(0, 3).map(number)),
+    st.none() | st.builds(ast.Limit, st.integers(0, 3).map(number)),
 )
 images_where = st.builds(lambda where: ast.Query("images", where=where), OF_TAG)
 of_queries = st.one_of(
@@ -173,8 +173,8 @@ tests = st.one_of(
     st.builds(ast.In, texts, some(words)),
     st.builds(ast.In, numbers, some(constants)),
     st.builds(ast.Between, numbers, constants, constants),
-    st.builds(ast.Known, st.one_of(numbers, texts, lists, st.just(name("created"))), st.booleans()),
-    st.builds(ast.Phrase, ages, days),
+    st.builds(ast.IsKnown, st.one_of(numbers, texts, lists, st.just(name("created"))), st.booleans()),
+    st.builds(ast.Predicate, ages, days),
     st.just(DANGLING),
 )
 conditions = st.recursive(
@@ -183,7 +183,7 @@ conditions = st.recursive(
         inner.map(lambda operand: operand.operand if isinstance(operand, ast.Not) else ast.Not(operand)),
         st.lists(inner, min_size=2, max_size=3).map(lambda parts: ast.And(tuple(parts))),
         st.lists(inner, min_size=2, max_size=3).map(lambda parts: ast.Or(tuple(parts))),
-        inner.map(ast.Known),
+        inner.map(ast.IsKnown),
     ),
     max_leaves=6,
 )
@@ -216,8 +216,8 @@ def database(drawn: list[Row]) -> sqlite3.Connection:
 
 def answer(query: ast.Query, drawn: list[Row]) -> list[Sequence[Any]]:
     """Return what the query answers, after it went through text and SQL."""
-    (ask,) = parse(write(query), VOCABULARY)
-    assert isinstance(ask, ast.Ask)
+    (ask,) = parse(unparse(query), VOCABULARY)
+    assert isinstance(ask, ast.QueryStatement)
     sql = write_select(bind(ask.query, SCOPE), NOW)
     connection = database(drawn)
     try:
@@ -234,10 +234,10 @@ def test_a_count_counts_the_rows_that_two_cuts_leave() -> None:
     sizes = [("a", 1), ("b", 2), ("b", 3), ("a", 4)]
     given = {"tag": "t", "label": {}, "layers": [], "dangling": False, "layer_count": 1}
     drawn: list[Row] = [dict.fromkeys(COLUMNS) | given | {"repository": one, "size": size} for one, size in sizes]
-    cuts = {"skip": ast.Window(number(1)), "limit": ast.Window(number(1), (name("repository"),))}
+    cuts = {"skip": ast.Limit(number(1)), "limit": ast.Limit(number(1), (name("repository"),))}
     for skipped, descending in ((1, False), (2, False), (3, False), (2, True), (3, True)):
         order = (ast.Ordering(name("size"), descending),)
-        query = ast.Query("images", order=order, select=ID, **{**cuts, "skip": ast.Window(number(skipped))})
+        query = ast.Query("images", order=order, select=ID, **{**cuts, "skip": ast.Limit(number(skipped))})
         assert answer(query.replace(count=True), drawn) == [(len(answer(query, drawn)),)]
 
 
@@ -257,7 +257,7 @@ sides = st.builds(
     lambda where, order, limit: ast.Query("images", where=where, order=order, limit=limit),
     st.none() | tests,
     st.just(()) | st.just((ast.Ordering(name("size")),)),
-    st.none() | st.builds(ast.Window, st.integers(0, 4).map(number), pers),
+    st.none() | st.builds(ast.Limit, st.integers(0, 4).map(number), pers),
 )
 bys = st.sampled_from([(name("id"),), (name("tag"),), (name("repository"), name("dangling"))])
 combinations = st.recursive(
@@ -267,9 +267,11 @@ combinations = st.recursive(
 )
 
 
-@given(rows, combinations, st.none() | tests, st.none() | st.builds(ast.Window, small, pers))
+@given(rows, combinations, st.none() | tests, st.none() | st.builds(ast.Limit, small, pers))
 @tried(max_examples=200)
-def test_queries_of_queries(drawn: list[Row], base: ast.Rows, where: ast.Expr | None, limit: ast.Window | None) -> None:
+def test_queries_of_queries(
+    drawn: list[Row], base: ast.RowSource, where: ast.Expr | None, limit: ast.Limit | None
+) -> None:
     database(drawn).close()  # gives the rows their ids
     query = ast.Query("", base=base, where=where, order=(ast.Ordering(name("id")),), limit=limit)
     expected = [row["id"] for row in Naive(drawn, NOW).rows_of(query)]
@@ -315,20 +317,20 @@ def test_a_condition_or_its_negation_holds(drawn: list[Row], condition: ast.Expr
     rows,
     st.none() | tests,
     keys,
-    st.none() | st.builds(ast.Window, small, pers),
-    st.none() | st.builds(ast.Window, small, pers),
-    st.none() | st.builds(ast.Newest, small, pers, st.none() | st.sampled_from([name("size"), name("tag")])),
+    st.none() | st.builds(ast.Limit, small, pers),
+    st.none() | st.builds(ast.Limit, small, pers),
+    st.none() | st.builds(ast.KeepNewest, small, pers, st.none() | st.sampled_from([name("size"), name("tag")])),
 )
 @tried(max_examples=250)
 def test_order_limit_skip_and_except_newest(
     drawn: list[Row],
     where: ast.Expr | None,
     order: list[ast.Ordering],
-    limit: ast.Window | None,
-    skip: ast.Window | None,
-    newest: ast.Newest | None,
+    limit: ast.Limit | None,
+    skip: ast.Limit | None,
+    newest: ast.KeepNewest | None,
 ) -> None:
-    query = ast.Query("images", where=where, order=tuple(order), limit=limit, skip=skip, newest=newest, select=ID)
+    query = ast.Query("images", where=where, order=tuple(order), limit=limit, skip=skip, keep_newest=newest, select=ID)
     database(drawn).close()  # gives the rows their ids
     expected = [row["id"] for row in Naive(drawn, NOW).rows_of(query)]
     assert [row[0] for row in answer(query, drawn)] == expected

@@ -9,7 +9,7 @@ import pytest
 from imq import field as f
 from imq.engine.catalog.tables import TABLES, DataType, is_field_name
 from imq.engine.result import RowSet
-from imq.grammar.errors import StatementError, draw
+from imq.grammar.errors import StatementError, format_error
 
 if TYPE_CHECKING:
     from imq.engine.session.session import Session
@@ -66,8 +66,8 @@ def test_both_spellings_are_shown(session: Session, line: str) -> None:
     said, _, word = line.rpartition(" -> ")
     error = refusal(session, said)
     assert error.code == "ambiguous-word"
-    assert error.meant == ""
-    drawn = draw(error)
+    assert error.suggestion == ""
+    drawn = format_error(error)
     assert f"for the field: .{word}" in drawn
     assert f'for the value: "{word}"' in drawn
     assert error.span is not None
@@ -116,7 +116,7 @@ def test_every_field_beside_every_kind(session: Session, field: str) -> None:
     for left in ("size", "created", "dangling", "layer_count", "id", "version"):
         error = refusal(session, f"images where {left} = {field}")
         if error.code == "type":  # the word is no value of that kind: only the field can be meant
-            assert f".{field}" in " ".join((*error.hints, error.meant))
+            assert f".{field}" in " ".join((*error.hints, error.suggestion))
             assert f'"{field}"' in error.message
         else:
             assert error.code == "ambiguous-word"

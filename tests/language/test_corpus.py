@@ -20,11 +20,11 @@ from imq.engine.render.formats import FORMATS, write_documents, write_rows
 from imq.engine.render.values import DisplayOptions
 from imq.engine.result import Documents, Result, RowSet
 from imq.grammar import ast, parser
-from imq.grammar.errors import ImqError, StatementError, draw
+from imq.grammar.errors import ImqError, StatementError, format_error
 from imq.grammar.generate_tables import GRAMMAR, generate, lark_parser
 from imq.grammar.generate_tables import TABLES as GENERATED
 from imq.grammar.lexer import Lexer, Token, Vocabulary
-from imq.grammar.unparser import write
+from imq.grammar.unparser import unparse
 from language.conftest import NOW
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 HERE = os.path.dirname(__file__)
 VOCABULARY = Vocabulary(
-    frozenset(VERBS), frozenset({*TABLES, *UNAVAILABLE_TABLES}), frozenset(FORMATS), searched=SEARCH_TABLES
+    frozenset(VERBS), frozenset({*TABLES, *UNAVAILABLE_TABLES}), frozenset(FORMATS), search_tables=SEARCH_TABLES
 )
 CORPUS = sorted(glob.glob(os.path.join(HERE, "corpus", "*.imq")))
 REFUSED = sorted(glob.glob(os.path.join(HERE, "refused", "*.txt")))
@@ -106,7 +106,7 @@ class TestCorpus:
     """What holds for every statement that is right."""
 
     def test_reads_back(self, tree: ast.Statement, said: str, before: tuple[ast.Statement, ...]) -> None:
-        written = write(tree)
+        written = unparse(tree)
         assert parser.parse(written, knowing(before)) == (tree,), f"{said} was written as {written}"
 
     def test_explains(
@@ -117,11 +117,11 @@ class TestCorpus:
         inner = tree
         while isinstance(inner, ast.Explain | ast.DryRun):
             inner = inner.statement
-        if not isinstance(inner, ast.Ask | ast.Act | ast.Assert):
+        if not isinstance(inner, ast.QueryStatement | ast.ActionStatement | ast.Assert):
             with pytest.raises(StatementError, match="can be explained"):
                 session.explain(tree)
             return
-        assert session.explain(tree).startswith(f"statement: {write(inner)}\n"), said
+        assert session.explain(tree).startswith(f"statement: {unparse(inner)}\n"), said
 
     def test_ends_where_it_ends(self, tree: ast.Statement, said: str, before: tuple[ast.Statement, ...]) -> None:
         """Alone it means the same: spans are exact, and nothing leaks from one statement into the next."""
@@ -142,7 +142,11 @@ def test_answers(path: str, session: Session) -> None:
             text = drawn(session.execute(tree, dry_run=True), form)
             shown = re.sub(r"(?m)[ ]+$", "", text)
             blocks.append(f"> {said}\n{shown}" if form == "table" else shown)
-            if not isinstance(tree, ast.Ask | ast.Act | ast.DryRun) or "format" in said or " as " in said:
+            if (
+                not isinstance(tree, ast.QueryStatement | ast.ActionStatement | ast.DryRun)
+                or "format" in said
+                or " as " in said
+            ):
                 break
     whole = "\n".join(blocks)
     golden = path.removesuffix(".imq") + ".txt"
@@ -160,7 +164,7 @@ def test_refused(path: str, session: Session) -> None:
         with pytest.raises(ImqError) as caught:  # noqa: PT012 - an answer is drawn while it is being read
             for result in session.run(statement, dry_run=True):
                 drawn(result, "table")
-        blocks.append(f"{said}\n{draw(caught.value)}\nexit {caught.value.exit_code}\n")
+        blocks.append(f"{said}\n{format_error(caught.value)}\nexit {caught.value.exit_code}\n")
     whole = "\n".join(blocks)
     if os.environ.get("IMQ_UPDATE"):
         with open(path, "w", encoding="utf-8", newline="") as target:

@@ -13,8 +13,8 @@ from imq.engine.catalog.tables import TABLES, TargetKind
 from imq.engine.render.formats import write_documents, write_rows
 from imq.engine.render.values import DisplayOptions
 from imq.engine.result import Documents, RowSet
-from imq.grammar.errors import ImqError, draw
-from imq.grammar.unparser import write
+from imq.grammar.errors import ImqError, format_error
+from imq.grammar.unparser import unparse
 from language import strategies
 from language.conftest import NOW, on_library
 from language.test_corpus import CORPUS, HERE, REFUSED, read, refused
@@ -68,7 +68,7 @@ def said(session: Session, text: str) -> str:
         try:
             answer = "".join(shown(result) for result in session.run(text, dry_run=True))
         except ImqError as error:
-            problem, answer = error, draw(error)
+            problem, answer = error, format_error(error)
     assert problem is None or problem.code not in FAULTS, answer
     assert not session.runner.connection.in_transaction, "what follows would be done within it"
     return answer
@@ -77,7 +77,7 @@ def said(session: Session, text: str) -> str:
 @given(strategies.statements())
 @tried(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_tree(running: Session, tree: ast.Statement) -> None:
-    said(running, write(tree))
+    said(running, unparse(tree))
 
 
 FIELDS = sorted({name for table in TABLES.values() for field in table.fields for name in (field.name, *field.aliases)})

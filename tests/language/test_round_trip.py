@@ -8,9 +8,9 @@ from hypothesis import settings as tried
 from hypothesis import strategies as st
 from imq.grammar import ast
 from imq.grammar._lalr_tables import WORDS as KEYWORDS
-from imq.grammar.errors import ImqError, Span, StatementError, draw, nearest
-from imq.grammar.parser import LONGEST, parse
-from imq.grammar.unparser import quote, write
+from imq.grammar.errors import ImqError, Span, StatementError, closest_hint, format_error
+from imq.grammar.parser import MAX_LENGTH, parse
+from imq.grammar.unparser import quote, unparse
 from language import strategies
 from language.strategies import VOCABULARY
 from support.waiting import soon
@@ -19,14 +19,14 @@ from support.waiting import soon
 @given(strategies.statements())
 @tried(max_examples=300)
 def test_trees_read_back(tree: ast.Statement) -> None:
-    written = write(tree)
+    written = unparse(tree)
     assert parse(written, VOCABULARY) == (tree,), written
 
 
 @given(st.text(max_size=40))
 def test_quoted_texts_read_back(text: str) -> None:
     (ask,) = parse(f"images where tag = {quote(text)}", VOCABULARY)
-    assert isinstance(ask, ast.Ask)
+    assert isinstance(ask, ast.QueryStatement)
     assert ask.query.where == ast.Comparison("=", ast.Field(("tag",)), ast.Literal(text, quoted=True))
 
 
@@ -38,7 +38,7 @@ def read_soon(text: str) -> tuple[ast.Statement, ...] | StatementError:
         except StatementError as error:
             result = error
         if isinstance(result, StatementError):
-            assert draw(result).startswith(f"error[{result.code}]: ")
+            assert format_error(result).startswith(f"error[{result.code}]: ")
             assert result.span is None or 0 <= result.span.start <= result.span.end <= len(text)
     return result
 
@@ -80,7 +80,7 @@ def test_any_bytes(content: bytes) -> None:
 
 
 MANY = 10_000
-MIB = LONGEST - 100
+MIB = MAX_LENGTH - 100
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_much_is_read(text: str) -> None:
         "images where tag " + "{{" * (MIB // 2),
         "images where tag = x" + "<<x" * (MIB // 3),
         "images as" + " " * MIB + "x",
-        "x" * (LONGEST + 1),
+        "x" * (MAX_LENGTH + 1),
         "\x00",
         "images where tag = a\x00",
         "images where tag = '\n\n",
@@ -152,10 +152,10 @@ def test_much_is_refused(text: str) -> None:
 
 
 def test_depth_is_limited_where_it_counts() -> None:
-    deepest = parse("images where " + "lower(" * (ast.DEEPEST - 5) + "tag" + ")" * (ast.DEEPEST - 5), VOCABULARY)
-    assert parse(write(deepest[0]), VOCABULARY) == deepest
+    deepest = parse("images where " + "lower(" * (ast.MAX_DEPTH - 5) + "tag" + ")" * (ast.MAX_DEPTH - 5), VOCABULARY)
+    assert parse(unparse(deepest[0]), VOCABULARY) == deepest
     with pytest.raises(StatementError) as caught:
-        parse("images where " + "lower(" * ast.DEEPEST + "tag" + ")" * ast.DEEPEST, VOCABULARY)
+        parse("images where " + "lower(" * ast.MAX_DEPTH + "tag" + ")" * ast.MAX_DEPTH, VOCABULARY)
     assert caught.value.code == "too-deep"
 
 
@@ -177,7 +177,7 @@ def test_the_place_is_shown(text: str, message: str, excerpt: list[str]) -> None
     with pytest.raises(StatementError) as caught:
         parse(text, VOCABULARY)
     assert message in caught.value.message
-    lines = draw(caught.value).splitlines()
+    lines = format_error(caught.value).splitlines()
     assert lines[1] == excerpt[0]
     assert lines[2].startswith(excerpt[1])
 
@@ -186,7 +186,7 @@ def test_a_long_line_is_cut_around_the_place() -> None:
     text = "images where " + "dangling or " * 100 + "? ? or " + "dangling or " * 100 + "dangling"
     with pytest.raises(StatementError) as caught:
         parse(text, VOCABULARY)
-    _, line, caret, *_ = draw(caught.value).splitlines()
+    _, line, caret, *_ = format_error(caught.value).splitlines()
     assert len(line) < 160
     at = caret.index("^")
     assert line[at] == "?"
@@ -198,7 +198,7 @@ def test_statements_keep_their_places() -> None:
         "images", "rm redis:7", "help",
     ]  # fmt: skip
     (ask,) = parse("images   as json", VOCABULARY)
-    assert isinstance(ask, ast.Ask)
+    assert isinstance(ask, ast.QueryStatement)
     assert ask.query.span == Span(0, 6)
 
 
@@ -207,7 +207,7 @@ def test_wholes_are_one_value_where_a_value_is_wanted() -> None:
     start, other = text.index('"'), text.index("a b")
     wholes = {start: start + len('"LABEL a=b"'), other: other + 3}
     (act,) = parse(text.removesuffix(" c d"), VOCABULARY, wholes)
-    assert isinstance(act, ast.Act)
+    assert isinstance(act, ast.ActionStatement)
     assert act.references == (ast.Literal("a b", quoted=True),)
     assert act.options[1] == ast.Option("change", (ast.Literal("LABEL a=b", quoted=True),))
 
@@ -219,17 +219,19 @@ def test_a_whole_may_be_the_rest_of_a_statement() -> None:
 
 
 def test_nearest_names_the_name_as_it_is_spelled() -> None:
-    assert nearest("createdsinse", ["CreatedSince", "Size"]) == 'did you mean "CreatedSince"?'
-    assert nearest("x" * 1_000_000, ["CreatedSince"]) == ""
-    assert nearest("nothing like it", ["Size"]) == ""
-    assert nearest("sise", ["name", "size", "tag"]) == 'did you mean "size"?'
-    assert nearest("nmae", ["name", "size"]) == 'did you mean "name"?'  # two letters that changed places are one slip
-    assert nearest("an", ["and", "any", "images"]) == 'did you mean "and" or "any"?'
-    assert nearest("run", ["prune", "rename"]) == ""
-    assert nearest("ab", ["cd"]) == ""
+    assert closest_hint("createdsinse", ["CreatedSince", "Size"]) == 'did you mean "CreatedSince"?'
+    assert closest_hint("x" * 1_000_000, ["CreatedSince"]) == ""
+    assert closest_hint("nothing like it", ["Size"]) == ""
+    assert closest_hint("sise", ["name", "size", "tag"]) == 'did you mean "size"?'
+    assert (
+        closest_hint("nmae", ["name", "size"]) == 'did you mean "name"?'
+    )  # two letters that changed places are one slip
+    assert closest_hint("an", ["and", "any", "images"]) == 'did you mean "and" or "any"?'
+    assert closest_hint("run", ["prune", "rename"]) == ""
+    assert closest_hint("ab", ["cd"]) == ""
 
 
 def test_errors_are_drawn_whole() -> None:
     error = ImqError("it broke", code="some", hints=("", "first", "second"))
-    assert draw(error) == "error[some]: it broke\n  first\n  second"
-    assert draw(error.at("text")) == draw(error)
+    assert format_error(error) == "error[some]: it broke\n  first\n  second"
+    assert format_error(error.attach_text("text")) == format_error(error)

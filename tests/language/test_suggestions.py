@@ -13,7 +13,7 @@ from imq.engine.catalog.tables import TABLES
 from imq.engine.help.help import format_help, list_topics
 from imq.engine.render.text_table import display_width
 from imq.engine.result import RowSet
-from imq.grammar.errors import ImqError, StatementError, draw
+from imq.grammar.errors import ImqError, StatementError, format_error
 from support.waiting import soon
 
 if TYPE_CHECKING:
@@ -116,8 +116,8 @@ def refusal(session: Session, text: str) -> StatementError:
 def test_the_sentence_to_write_is_told(session: Session, line: str) -> None:
     said, _, meant = line.partition(" -> ")
     error = refusal(session, said)
-    assert error.meant == meant
-    assert f" did you mean: {meant}" in " ".join(draw(error).split())
+    assert error.suggestion == meant
+    assert f" did you mean: {meant}" in " ".join(format_error(error).split())
     try:
         for _ in session.run(meant, dry_run=True):
             pass
@@ -181,7 +181,7 @@ def test_help_fits_a_terminal() -> None:
     ],
 )
 def test_nothing_is_guessed_where_nothing_is_known(session: Session, said: str) -> None:
-    assert refusal(session, said).meant == ""
+    assert refusal(session, said).suggestion == ""
 
 
 @given(st.lists(st.sampled_from(WORDS), max_size=30), st.sampled_from([" ", ", ", ""]))
@@ -192,7 +192,7 @@ def test_any_words_are_soon_done_with(session: Session, words: list[str], joint:
             for _ in session.run(f"show {joint.join(words)}", dry_run=True):
                 pass
         except ImqError as error:
-            draw(error)
+            format_error(error)
 
 
 SAFE = (
@@ -240,9 +240,9 @@ def selected(session: Session, statement: str) -> set[tuple[object, ...]]:
 def check_proposal(session: Session, wrong: str, right: str) -> bool:
     """See that what is proposed for a wrong statement takes no more than the right one; whether there is something."""
     error = refusal_or_none(session, wrong)
-    if error is None or not error.meant:
+    if error is None or not error.suggestion:
         return False
-    assert selected(session, error.meant) <= selected(session, right), (wrong, error.meant)
+    assert selected(session, error.suggestion) <= selected(session, right), (wrong, error.suggestion)
     return True
 
 
@@ -281,7 +281,7 @@ def test_no_harmless_word_is_taken_for_a_verb_that_destroys(session: Session, ve
     harmless = [*dict(ABSENT), *(set(VERBS) - REMOVING), *TABLES, "ls", "ps", "cp", "df", "du", "top", "tags", "in"]
     for word in harmless:
         error = refusal_or_none(session, f"{word} redis:7")
-        assert error is None or not error.meant.startswith(verb), (word, error.meant)
+        assert error is None or not error.suggestion.startswith(verb), (word, error.suggestion)
 
 
 def refusal_or_none(session: Session, text: str) -> StatementError | None:
@@ -297,11 +297,11 @@ def refusal_or_none(session: Session, text: str) -> StatementError | None:
 
 def test_one_statement_of_many(session: Session) -> None:
     error = refusal(session, "let x = 1; images wher size > 1MB\nimages count")
-    assert error.meant == "images where size > 1MB"
+    assert error.suggestion == "images where size > 1MB"
 
 
 def test_what_is_one_argument_stays_one(session: Session) -> None:
     text = "images where name =~ a b"
     with pytest.raises(StatementError) as refused:
         list(session.run(text, wholes={text.index("a b"): len(text)}))
-    assert refused.value.meant == 'images where name matches "a b"'
+    assert refused.value.suggestion == 'images where name matches "a b"'

@@ -276,7 +276,7 @@ def test_a_time_beside_a_duration_shows_both_readings(session: Session, field: s
     with pytest.raises(TypeMismatch) as refused:
         rows(session, f"images {clause} {field} {operator} 30d")
     called = field.replace("(created)", "(…)")
-    assert refused.value.meant == ""
+    assert refused.value.suggestion == ""
     assert refused.value.hints == (
         f"longer ago than that: {called} < 30d ago",
         f"less long ago than that: {called} > 30d ago",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from imq.engine.result import RowSet
-from imq.grammar.errors import StatementError, draw
+from imq.grammar.errors import StatementError, format_error
 
 if TYPE_CHECKING:
     from imq.engine.session.session import Session
@@ -58,7 +58,7 @@ def test_the_glob_is_shown(session: Session, said: str, glob: str) -> None:
     error = refusal(session, said)
     assert error.code == "glob"
     assert glob in " ".join(error.hints)
-    assert glob in " ".join(draw(error).split()) or error.meant
+    assert glob in " ".join(format_error(error).split()) or error.suggestion
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_the_glob_is_shown(session: Session, said: str, glob: str) -> None:
     ],
 )
 def test_one_sentence_is_proposed_only_where_one_reading_is_left(session: Session, said: str, meant: str) -> None:
-    assert refusal(session, said).meant == meant
+    assert refusal(session, said).suggestion == meant
 
 
 def test_plain_signs_are_still_sayable(session: Session) -> None:

@@ -14,7 +14,7 @@ from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
 from imq.grammar.errors import ImqError
 from imq.grammar.parser import parse
-from imq.grammar.unparser import write
+from imq.grammar.unparser import unparse
 from language.conftest import NOW
 from support.images import library
 
@@ -56,7 +56,7 @@ def test_every_task_has_its_sentence() -> None:
 @pytest.mark.parametrize("task", HERE, ids=[str(task["id"]) for task in HERE])
 def test_the_store_answers(task: dict[str, Any], session: Session) -> None:
     statements = session.parse(task["imq"])
-    assert parse("; ".join(map(write, statements)), session.vocabulary) == statements
+    assert parse("; ".join(map(unparse, statements)), session.vocabulary) == statements
     if "refused" in task:
         with pytest.raises(ImqError) as caught:
             list(session.run(task["imq"], dry_run=True))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from imq.engine.help.completion import Completion, complete
 from imq.grammar import ast
 from imq.grammar.parser import parse
-from imq.grammar.unparser import write
+from imq.grammar.unparser import unparse
 from language import strategies
 from language.strategies import VOCABULARY
 from support.waiting import soon
@@ -151,7 +151,7 @@ def test_views_have_the_fields_of_their_tables() -> None:
 @given(strategies.statements(), st.integers(0, 200))
 @tried(max_examples=200)
 def test_any_place(tree: ast.Statement, place: int) -> None:
-    text = write(tree)
+    text = unparse(tree)
     cursor = min(place, len(text))
     with soon():
         found = complete(text, cursor, VOCABULARY)

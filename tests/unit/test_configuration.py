@@ -26,7 +26,7 @@ from support.images import library
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-README = Path(__file__).resolve().parent.parent.parent / "README.md"
+PAGE = Path(__file__).resolve().parents[2] / "dsl" / "docs" / "CONFIGURATION.md"
 WHOLE = """\
 source = "work"
 root = "images"
@@ -120,7 +120,7 @@ def test_the_default_of_a_limit_is_the_default_of_the_client() -> None:
 
 
 def test_the_examples_can_be_read() -> None:
-    blocks = re.findall(r"```toml\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert blocks
     for text in (*blocks, *(section.example for section in SECTIONS.values())):
         assert read(text) != Configuration(), text

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.cli.progress_bars import Bars, Lines
+from imq.cli.progress_bars import ProgressBars, ProgressLines
 from imq.engine import progress as words
 from imq.engine.oci.digest import Digest
 from imq.engine.render.text_table import display_width
@@ -40,9 +40,9 @@ class Clock:
         return self.now
 
 
-def drawn(bars: Bars, wide: int = 79, high: int = 23, *, last: bool = False) -> list[str]:
+def drawn(bars: ProgressBars, wide: int = 79, high: int = 23, *, last: bool = False) -> list[str]:
     """Return the lines as they would be drawn now."""
-    return bars._lines(wide, high, last=last)  # what the thread draws, without its pace
+    return bars._render_lines(wide, high, last=last)  # what the thread draws, without its pace
 
 
 @pytest.fixture
@@ -51,13 +51,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def bars(clock: Clock) -> Bars:
-    made = Bars(io.StringIO(), clock)
-    made._redrawing = True  # no thread: the test draws
+def bars(clock: Clock) -> ProgressBars:
+    made = ProgressBars(io.StringIO(), clock)
+    made._is_redrawing = True  # no thread: the test draws
     return made
 
 
-def test_each_layer_says_its_state_and_the_last_line_the_whole(bars: Bars, clock: Clock) -> None:
+def test_each_layer_says_its_state_and_the_last_line_the_whole(bars: ProgressBars, clock: Clock) -> None:
     bars.begin("redis:7", 30 * MB)
     bars.status(digest(1), words.EXISTS, 5 * MB)
     bars.status(digest(2), words.PULLING, 20 * MB)
@@ -86,7 +86,7 @@ def test_each_layer_says_its_state_and_the_last_line_the_whole(bars: Bars, clock
     ]
 
 
-def test_a_speed_is_that_of_the_last_seconds(bars: Bars, clock: Clock) -> None:
+def test_a_speed_is_that_of_the_last_seconds(bars: ProgressBars, clock: Clock) -> None:
     bars.begin("redis:7", 1000 * MB)
     for _ in range(100):
         clock.now += 0.1
@@ -101,7 +101,7 @@ def test_a_speed_is_that_of_the_last_seconds(bars: Bars, clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("wide", [10, 20, 39, 59, 60, 79, 200])
-def test_no_line_is_wider_than_the_terminal(bars: Bars, clock: Clock, wide: int) -> None:
+def test_no_line_is_wider_than_the_terminal(bars: ProgressBars, clock: Clock, wide: int) -> None:
     bars.begin("registry.example.com:5000/team/画像の名前/of/some/length:latest", 30 * MB)
     bars.status(digest(1), words.DOWNLOADING, 30 * MB)
     bars.status(digest(2), f"{words.MOUNTED}team/画像の名前/of/some/length", 30 * MB)
@@ -116,7 +116,7 @@ def test_no_line_is_wider_than_the_terminal(bars: Bars, clock: Clock, wide: int)
         assert "15MB/30MB" in lines[0]
 
 
-def test_more_layers_than_rows_show_those_that_move(bars: Bars) -> None:
+def test_more_layers_than_rows_show_those_that_move(bars: ProgressBars) -> None:
     bars.begin("redis:7", 100 * MB)
     for number in range(40):
         bars.status(digest(number), words.PULLED if number < 20 else words.PULLING, MB)
@@ -128,7 +128,7 @@ def test_more_layers_than_rows_show_those_that_move(bars: Bars) -> None:
     assert len(drawn(bars, high=9, last=True)) == 41  # in the end all are left to be read
 
 
-def test_what_is_counted_shows_when_it_lasts_and_goes_when_it_is_done(bars: Bars, clock: Clock) -> None:
+def test_what_is_counted_shows_when_it_lasts_and_goes_when_it_is_done(bars: ProgressBars, clock: Clock) -> None:
     bars.count("verify", 1, 4)
     assert drawn(bars) == []
     clock.now += 3
@@ -143,7 +143,7 @@ def test_what_is_counted_shows_when_it_lasts_and_goes_when_it_is_done(bars: Bars
     assert drawn(bars) == []
 
 
-def test_bytes_have_a_speed_and_the_time_that_is_left(bars: Bars, clock: Clock) -> None:
+def test_bytes_have_a_speed_and_the_time_that_is_left(bars: ProgressBars, clock: Clock) -> None:
     moved = words.weighed(bars, "load x.tar", 300 * MB)
     moved(1)
     assert drawn(bars) == []
@@ -161,7 +161,7 @@ def test_bytes_have_a_speed_and_the_time_that_is_left(bars: Bars, clock: Clock) 
 
 def test_lines_say_bytes_in_words(clock: Clock) -> None:
     shown = io.StringIO()
-    moved = words.weighed(Lines(shown, clock), "save x.tar", 300 * MB)
+    moved = words.weighed(ProgressLines(shown, clock), "save x.tar", 300 * MB)
     moved(MB)
     clock.now += 60
     moved(99 * MB)
@@ -212,7 +212,7 @@ class _Heard(words.Silent):
 
 def test_lines_say_now_and_then_how_far_it_has_come(clock: Clock) -> None:
     stream = io.StringIO()
-    lines = Lines(stream, clock)
+    lines = ProgressLines(stream, clock)
     for done in range(5):
         lines.count("verify", done, 4)
     assert stream.getvalue() == ""  # what is over soon says nothing
@@ -235,7 +235,7 @@ def test_a_redrawn_screen_takes_away_what_was_there(monkeypatch: pytest.MonkeyPa
         return re.search(text, got) is not None
 
     with os.fdopen(side, "w") as stream:
-        bars = Bars(stream)
+        bars = ProgressBars(stream)
         bars.begin("redis:7", MB)
         bars.status(digest(1), words.DOWNLOADING, MB)
         until(lambda: shows(r"redis:7 .*\r\n\x1b\[J\r\x1b\[2A010000000000: Downloading"))
@@ -260,11 +260,11 @@ class Screen(io.StringIO):
         return True
 
 
-def test_no_control_reaches_a_terminal(clock: Clock, bars: Bars) -> None:
+def test_no_control_reaches_a_terminal(clock: Clock, bars: ProgressBars) -> None:
     evil = "a\x1b[2J\x9b\u202eb"
     screen, pipe = Screen(), io.StringIO()
     for stream in (screen, pipe):
-        lines = Lines(stream, clock)
+        lines = ProgressLines(stream, clock)
         lines.begin(evil, 1)
         lines.status(digest(1), f"{words.MOUNTED}{evil}", 1)
         lines.warn(evil)
@@ -277,7 +277,7 @@ def test_no_control_reaches_a_terminal(clock: Clock, bars: Bars) -> None:
     clock.now += 1
     assert all(line.isprintable() for line in drawn(bars))
     shown = Screen()
-    Bars(shown, clock).warn(evil)
+    ProgressBars(shown, clock).warn(evil)
     assert shown.getvalue() == "WARNING: a\\u001b[2J\\u009b\\u202eb\n"
 
 
@@ -285,7 +285,7 @@ def test_nobody_who_watches_stops_nothing() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     stream = os.fdopen(writing, "w")
-    lines = Lines(stream)
+    lines = ProgressLines(stream)
     lines.begin("redis:7", MB)
     lines.warn("something")
     lines.end()

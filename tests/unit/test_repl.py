@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from imq.cli.pager import page, pager_of
+from imq.cli.pager import pager_command, write_paged
 from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
 from imq.grammar.errors import StatementError
-from imq.repl.diagnostics import certain, mistake, unfinished
-from imq.repl.highlight import STYLES, stretches
+from imq.repl.diagnostics import find_error, is_certain, is_unfinished
+from imq.repl.highlight import STYLES, highlight
 from imq.repl.history import History
-from imq.repl.meta_commands import COMMANDS, EXAMPLES, read_command, told_commands, told_examples
+from imq.repl.meta_commands import COMMANDS, EXAMPLES, format_commands, format_examples, read_command
 from imq.repl.secrets_filter import has_secret
-from imq.repl.value_completion import Values, Wanted, wanted_there
+from imq.repl.value_completion import ValueCache, ValueRequest, registry_request
 from language.strategies import VOCABULARY
 from support.images import library
 from support.waiting import soon
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     ],
 )
 def test_a_text_that_breaks_off_goes_on(text: str, more: bool) -> None:
-    assert unfinished(text, VOCABULARY) is more
+    assert is_unfinished(text, VOCABULARY) is more
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_a_text_that_breaks_off_goes_on(text: str, more: bool) -> None:
 def test_a_mistake_is_certain_when_no_key_at_the_cursor_mends_it(text: str, place: int | None) -> None:
     cursor = text.index("|")
     text = text.replace("|", "")
-    error = mistake(text, VOCABULARY)
-    told = error is not None and certain(error, cursor, text)
+    error = find_error(text, VOCABULARY)
+    told = error is not None and is_certain(error, cursor, text)
     assert told is (place is not None)
     if place is not None:
         assert error is not None
@@ -85,7 +85,7 @@ def test_a_mistake_is_certain_when_no_key_at_the_cursor_mends_it(text: str, plac
 
 def test_stretches_are_what_the_parser_reads() -> None:
     text = 'images where tag = "x" and size > 10MB # why\nrm $gone ) images'
-    found = [(text[start:end], kind) for start, end, kind in stretches(text, VOCABULARY)]
+    found = [(text[start:end], kind) for start, end, kind in highlight(text, VOCABULARY)]
     assert found == [
         ("images", "table"), ("where", "keyword"), ("tag", "field"), ('"x"', "text"), ("and", "keyword"),
         ("size", "field"), ("10MB", "number"), ("# why", "comment"), ("rm", "verb"), ("$gone", "variable"),
@@ -95,12 +95,12 @@ def test_stretches_are_what_the_parser_reads() -> None:
 @given(st.text(alphabet=st.sampled_from(list("images where()\"'#\\\n\x00画$.<>{};,")), max_size=60))
 def test_any_text_can_be_looked_at_while_it_is_typed(text: str) -> None:
     end = 0
-    for start, stop, kind in stretches(text, VOCABULARY):
+    for start, stop, kind in highlight(text, VOCABULARY):
         assert end <= start < stop <= len(text)
         assert kind in STYLES
         end = stop
-    unfinished(text, VOCABULARY)
-    mistake(text, VOCABULARY)
+    is_unfinished(text, VOCABULARY)
+    find_error(text, VOCABULARY)
 
 
 @pytest.mark.parametrize(("text", "_doc"), EXAMPLES)
@@ -112,7 +112,7 @@ def test_the_examples_are_statements(text: str, _doc: str, tmp_path: pathlib.Pat
 
 
 def test_what_is_shown_fits_80_columns() -> None:
-    for line in (told_commands() + told_examples()).splitlines():
+    for line in (format_commands() + format_examples()).splitlines():
         assert len(line) < 80
 
 
@@ -149,7 +149,7 @@ def test_history_is_kept_and_read(tmp_path: pathlib.Path) -> None:
     for text in ("images", "images", "images where\n  dangling", "+ odd\n\nlines", "\udcff", "画像"):
         history.add(text)
     kept = ["images", "images where\n  dangling", "+ odd\n\nlines", "\udcff", "画像"]
-    assert History(environment).said == kept
+    assert History(environment).entries == kept
     path = tmp_path / "state" / "imq" / "history"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -206,9 +206,9 @@ def test_secrets_are_remembered_and_not_kept(tmp_path: pathlib.Path, text: str) 
     environment = {"HOME": str(tmp_path)}
     history = History(environment)
     history.add(text)
-    assert history.said == [text]
+    assert history.entries == [text]
     assert "hunter2" not in (tmp_path / ".local/state/imq/history").read_text()
-    assert History(environment).said == []
+    assert History(environment).entries == []
 
 
 TOKENS = (
@@ -257,7 +257,7 @@ def test_tokens_are_known_by_how_they_begin(said: str, token: str) -> None:
 def test_what_has_no_secret_is_kept(tmp_path: pathlib.Path, text: str) -> None:
     environment = {"HOME": str(tmp_path)}
     History(environment).add(text)
-    assert History(environment).said == [text]
+    assert History(environment).entries == [text]
 
 
 def test_secrets_that_an_earlier_version_kept_are_taken_out(tmp_path: pathlib.Path) -> None:
@@ -265,9 +265,9 @@ def test_secrets_that_an_earlier_version_kept_are_taken_out(tmp_path: pathlib.Pa
     folder = tmp_path / "imq"
     folder.mkdir()
     (folder / "history").write_text("\n+images\n\n+pull me:hunter2@h.example/a\n\n+usage\n")
-    assert History(environment).said == ["images", "usage"]
+    assert History(environment).entries == ["images", "usage"]
     assert "hunter2" not in (folder / "history").read_text()
-    assert History(environment).said == ["images", "usage"]
+    assert History(environment).entries == ["images", "usage"]
 
 
 def test_a_long_text_is_soon_looked_through() -> None:
@@ -282,7 +282,7 @@ def test_a_history_that_is_too_open_or_leads_elsewhere(tmp_path: pathlib.Path) -
     (folder / "history").write_text("\n+images\n")
     (folder / "history").chmod(0o644)
     history = History({"XDG_STATE_HOME": str(tmp_path)})
-    assert history.said == ["images"]
+    assert history.entries == ["images"]
     assert stat.S_IMODE((folder / "history").stat().st_mode) == 0o600
     (folder / "history").rename(tmp_path / "other")
     (folder / "history").symlink_to(tmp_path / "other")
@@ -293,18 +293,18 @@ def test_a_long_history_is_shortened(tmp_path: pathlib.Path) -> None:
     environment = {"XDG_STATE_HOME": str(tmp_path)}
     History(environment)
     (tmp_path / "imq" / "history").write_text("".join(f"\n+images limit {number}\n" for number in range(10_001)))
-    assert len(History(environment).said) == 5000
+    assert len(History(environment).entries) == 5000
     again = History(environment)
-    assert len(again.said) == 5000
-    assert again.said[-1] == "images limit 10000"
+    assert len(again.entries) == 5000
+    assert again.entries[-1] == "images limit 10000"
     assert sorted(os.listdir(tmp_path / "imq")) == ["history"]
 
 
 @pytest.fixture
-def looked(tmp_path: pathlib.Path) -> Iterator[tuple[Values, threading.Event]]:
+def looked(tmp_path: pathlib.Path) -> Iterator[tuple[ValueCache, threading.Event]]:
     library(tmp_path)
     told = threading.Event()
-    values = Values(
+    values = ValueCache(
         lambda: Session(SessionContext(str(tmp_path), environment={"HOME": "/"}, clock=time.time_ns)), told.set
     )
     yield values, told
@@ -314,70 +314,72 @@ def looked(tmp_path: pathlib.Path) -> Iterator[tuple[Values, threading.Event]]:
 @pytest.mark.parametrize(
     ("wanted", "first"),
     [
-        (Wanted("reference"), "redis:latest"),
-        (Wanted("value", "images", "repository"), "redis"),
-        (Wanted("value", "images", "tag"), "1"),
-        (Wanted("key", "images", "label"), "env"),
-        (Wanted("value", "images", "label.env"), "prod"),
-        (Wanted("variable"), "$env.HOME"),
-        (Wanted("source"), "store"),
-        (Wanted("source"), "registry.local:5000"),
-        (Wanted("repository"), "registry.local:5000/team/app"),
-        (Wanted("path", folder="/"), "/etc/"),
+        (ValueRequest("reference"), "redis:latest"),
+        (ValueRequest("value", "images", "repository"), "redis"),
+        (ValueRequest("value", "images", "tag"), "1"),
+        (ValueRequest("key", "images", "label"), "env"),
+        (ValueRequest("value", "images", "label.env"), "prod"),
+        (ValueRequest("variable"), "$env.HOME"),
+        (ValueRequest("source"), "store"),
+        (ValueRequest("source"), "registry.local:5000"),
+        (ValueRequest("repository"), "registry.local:5000/team/app"),
+        (ValueRequest("path", folder="/"), "/etc/"),
     ],
 )
 def test_values_are_looked_up_beside_what_asks(
-    looked: tuple[Values, threading.Event], wanted: Wanted, first: str
+    looked: tuple[ValueCache, threading.Event], wanted: ValueRequest, first: str
 ) -> None:
     values, told = looked
-    assert values.of(wanted) == ()  # it does not wait
+    assert values.get(wanted) == ()  # it does not wait
     assert told.wait(10)
-    assert first in values.of(wanted)
+    assert first in values.get(wanted)
 
 
 @pytest.mark.parametrize(
     "wanted",
     [
-        Wanted("value", "images", "size"),  # measures layers
-        Wanted("value", "tags", "tag"),  # asks a registry
-        Wanted("value", "nonsense", "nonsense"),
-        Wanted("path", folder="/nonsense/"),
-        Wanted("there", there="not.known.test/"),  # a registry that nobody has spoken of is not asked
-        Wanted("there", there="not.known.test/app:"),
+        ValueRequest("value", "images", "size"),  # measures layers
+        ValueRequest("value", "tags", "tag"),  # asks a registry
+        ValueRequest("value", "nonsense", "nonsense"),
+        ValueRequest("path", folder="/nonsense/"),
+        ValueRequest("there", remote="not.known.test/"),  # a registry that nobody has spoken of is not asked
+        ValueRequest("there", remote="not.known.test/app:"),
     ],
 )
-def test_what_takes_long_or_is_not_there_has_no_values(looked: tuple[Values, threading.Event], wanted: Wanted) -> None:
+def test_what_takes_long_or_is_not_there_has_no_values(
+    looked: tuple[ValueCache, threading.Event], wanted: ValueRequest
+) -> None:
     values, told = looked
-    values.of(wanted)
+    values.get(wanted)
     assert told.wait(10)
-    assert values.of(wanted) == ()
+    assert values.get(wanted) == ()
 
 
 @pytest.mark.parametrize(
     ("wanted", "typed", "there"),
     [
-        (Wanted("reference"), "registry.local:5000/te", "registry.local:5000/"),
-        (Wanted("reference"), "registry.local:5000/team/app:la", "registry.local:5000/team/app:"),
-        (Wanted("repository"), "localhost/", "localhost/"),
-        (Wanted("source"), "registry.local:5000/team", "registry.local:5000/"),
-        (Wanted("reference"), "redis:7", None),
-        (Wanted("reference"), "team/app:1", None),
-        (Wanted("reference"), "registry.local:5000", None),
-        (Wanted("reference"), "registry.local:5000/app@sha256:0", None),
-        (Wanted("repository"), "registry.local:5000/app:1", None),
-        (Wanted("value", "images", "tag"), "registry.local:5000/app", None),
+        (ValueRequest("reference"), "registry.local:5000/te", "registry.local:5000/"),
+        (ValueRequest("reference"), "registry.local:5000/team/app:la", "registry.local:5000/team/app:"),
+        (ValueRequest("repository"), "localhost/", "localhost/"),
+        (ValueRequest("source"), "registry.local:5000/team", "registry.local:5000/"),
+        (ValueRequest("reference"), "redis:7", None),
+        (ValueRequest("reference"), "team/app:1", None),
+        (ValueRequest("reference"), "registry.local:5000", None),
+        (ValueRequest("reference"), "registry.local:5000/app@sha256:0", None),
+        (ValueRequest("repository"), "registry.local:5000/app:1", None),
+        (ValueRequest("value", "images", "tag"), "registry.local:5000/app", None),
     ],
 )
-def test_what_a_registry_is_asked_while_a_name_is_typed(wanted: Wanted, typed: str, there: str | None) -> None:
-    found = wanted_there(wanted, typed)
-    assert (found and found.there) == there
+def test_what_a_registry_is_asked_while_a_name_is_typed(wanted: ValueRequest, typed: str, there: str | None) -> None:
+    found = registry_request(wanted, typed)
+    assert (found and found.remote) == there
 
 
-def test_names_and_types_are_looked_through(looked: tuple[Values, threading.Event]) -> None:
+def test_names_and_types_are_looked_through(looked: tuple[ValueCache, threading.Event]) -> None:
     values, told = looked
-    assert values.wrong("images where sizz > 1") is None
+    assert values.find_error("images where sizz > 1") is None
     assert told.wait(10)
-    error = values.wrong("images where sizz > 1")
+    error = values.find_error("images where sizz > 1")
     assert error is not None
     assert error.code == "unknown-field"
 
@@ -410,10 +412,10 @@ except Interrupted:
     ],
 )
 def test_the_pager_is_the_users(environment: dict[str, str], pager: str) -> None:
-    assert pager_of(environment) == pager
+    assert pager_command(environment) == pager
 
 
 def test_what_no_terminal_shows_goes_through_no_pager() -> None:
     stream = io.StringIO()
-    page(["a\n"] * 1000, stream, "false", dict(os.environ))
+    write_paged(["a\n"] * 1000, stream, "false", dict(os.environ))
     assert stream.getvalue() == "a\n" * 1000

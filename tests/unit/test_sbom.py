@@ -42,7 +42,7 @@ def test_it_is_a_cyclonedx_document_of_this_imq() -> None:
 def test_what_imq_requires_is_in_it_with_versions_and_licences() -> None:
     parts = {part["name"]: part for part in document()["components"]}
     required = tomllib.loads(PROJECT.read_text())["project"]["dependencies"]
-    assert {sbom.normal_name(line) for line in required} | {"python", "urllib3", "certifi"} <= parts.keys()
+    assert {sbom.normalize_name(line) for line in required} | {"python", "urllib3", "certifi"} <= parts.keys()
     assert "pytest" not in parts
     for part in parts.values():
         assert part["version"]
@@ -64,7 +64,7 @@ def test_licences_are_expressions_or_words(
     monkeypatch: pytest.MonkeyPatch, licence: str, entry: dict[str, object]
 ) -> None:
     parts = [Component("a", "1", licence, "pkg:generic/a@1", ("licences/a/LICENSE",)), Component("b", "", "", "b")]
-    monkeypatch.setattr(sbom, "components", lambda: ("executable", parts))
+    monkeypatch.setattr(sbom, "list_components", lambda: ("executable", parts))
     first, second = sbom.bill_of_materials()["components"]
     assert first["licenses"] == [entry]
     assert first["properties"] == [{"name": "imq:licence-text", "value": "licences/a/LICENSE"}]

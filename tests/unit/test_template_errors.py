@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from imq.engine.render.template.template import Template, expand_escapes
-from imq.grammar.errors import StatementError, draw
+from imq.grammar.errors import StatementError, format_error
 from support.peers import docker_template, needs_docker
 from support.waiting import soon
 
@@ -183,7 +183,7 @@ def test_parsing_fails_as_in_go(text: str, message: str) -> None:
     assert error.message.startswith(f"template parsing error: template: :{line}: {message}")
     assert error.span is not None
     assert 0 <= error.span.start <= error.span.end <= len(text)
-    assert draw(error).startswith("error[template]: template parsing error: ")
+    assert format_error(error).startswith("error[template]: template parsing error: ")
 
 
 REFUSED = [text for text, _ in FAILS_RUNNING if Template.parse(text).find_fields() == frozenset()]
@@ -320,7 +320,7 @@ def answer(ask: Callable[[], object]) -> object:
         return ask()
     except StatementError as error:
         failure = error
-    assert draw(failure).startswith("error[template")
+    assert format_error(failure).startswith("error[template")
     return None
 
 

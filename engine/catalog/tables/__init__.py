@@ -6,7 +6,7 @@ from functools import cache
 
 from imq.engine.catalog.predicates import PREDICATES
 from imq.engine.catalog.schema import DERIVED, DataType, FetchLevel, Field, Relation, Table, TargetKind, casefold_name
-from imq.grammar.lexer import is_path, split_path
+from imq.grammar.lexer import is_field_path, split_path
 
 from .containers import CONTAINERS
 from .image_config import CONFIG_FIELDS
@@ -32,7 +32,7 @@ UNAVAILABLE_TABLES: dict[str, str] = {
 
 def is_field_name(text: str) -> bool:
     """Whether a bare word of this text is ambiguous: the name or path of a field or relation, or a condition."""
-    return is_path(text) and casefold_name(split_path(text)[0]) in _list_field_names()
+    return is_field_path(text) and casefold_name(split_path(text)[0]) in _list_field_names()
 
 
 @cache

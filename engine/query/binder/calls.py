@@ -6,9 +6,9 @@ from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
 from imq.engine.catalog.tables import DataType
 from imq.engine.query import ir
 from imq.grammar import ast
-from imq.grammar.errors import StatementError, TypeMismatch, UnknownName, listed, nearest
+from imq.grammar.errors import StatementError, TypeMismatch, UnknownName, closest_hint, join_names
 from imq.grammar.record import TYPE_CHECKING
-from imq.grammar.unparser import write
+from imq.grammar.unparser import unparse
 
 from .comparisons import check_group, check_pattern, describe
 from .literals import convert_literal, is_text
@@ -28,7 +28,7 @@ def bind_call(binder: ExpressionBinder, node: ast.Call) -> ir.Expr:
             f'unknown function "{node.name}"',
             code="unknown-function",
             span=node.span,
-            hints=(nearest(node.name, known), "functions: " + listed(known)),
+            hints=(closest_hint(node.name, known), "functions: " + join_names(known)),
         )
     _check_count(function, node)
     arguments: list[ir.Expr] = []
@@ -72,7 +72,7 @@ def bind_aggregate(binder: ExpressionBinder, node: ast.Call) -> ir.Expr:
             f'"{node.name}" is an aggregate and is not allowed here',
             code="aggregate",
             span=node.span,
-            hints=('use it in "select" or "having"', "or as a value of its own: (TABLE select " + write(node) + ")"),
+            hints=('use it in "select" or "having"', "or as a value of its own: (TABLE select " + unparse(node) + ")"),
         )
     if not node.arguments:
         if not aggregate.is_argument_optional:

@@ -14,9 +14,9 @@ from imq.engine.query.visibility import refuse_unseen
 from imq.engine.units.time import parse_duration, parse_moment
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, NotFound, StatementError, TypeMismatch, UnknownName
-from imq.grammar.lexer import is_path, split_path
+from imq.grammar.lexer import is_field_path, split_path
 from imq.grammar.record import TYPE_CHECKING
-from imq.grammar.unparser import quote, write
+from imq.grammar.unparser import quote, unparse
 
 from .calls import bind_aggregate, bind_call
 from .comparisons import OF_TEXTS, arithmetic_type, bind_comparison, describe
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from .scope import Scope
 
-    BindRelated = Callable[[ast.Rows, Table, Scope], ir.Select]
+    BindRelated = Callable[[ast.RowSource, Table, Scope], ir.Select]
 
 _TIME_OPERATORS = {"before": "<", "after": ">", "since": ">=", "within": ">="}
 
@@ -65,9 +65,9 @@ class Expressions:
         value = self.value(node)
         if value.kind is not DataType.BOOLEAN:
             raise TypeMismatch(
-                f'"{clause}" expects a condition, but {write(node)} is {value.kind.value}',
+                f'"{clause}" expects a condition, but {unparse(node)} is {value.kind.value}',
                 span=node.span,
-                hints=(f"compare it, or write: {write(node)} is known",),
+                hints=(f"compare it, or write: {unparse(node)} is known",),
             )
         return value
 
@@ -82,7 +82,7 @@ class Expressions:
                 return ir.Not(self.condition(operand, "not"))
             case ast.Field():
                 return self._field(node)
-            case ast.FieldOf():
+            case ast.ImageField():
                 return self._field_of(node)
             case ast.Literal("*", False):
                 raise StatementError(
@@ -122,9 +122,9 @@ class Expressions:
                 )
             case ast.In(operand, items):
                 return self._in_list(node, self.value(operand), items)
-            case ast.Known(operand, known):
+            case ast.IsKnown(operand, known):
                 return self._known(operand, known=known)
-            case ast.Phrase():
+            case ast.Predicate():
                 return self._predicate(node)
             case ast.Variable():
                 raise UnknownName(f"${node.name} has no value", code="unknown-variable", span=node.span)
@@ -185,7 +185,7 @@ class Expressions:
     def _check_word(self, node: ast.Literal, other: ir.Expr) -> None:
         """Refuse a bare word as a value when it also names a field, a relation or a condition: it is ambiguous."""
         known = other.field.values if isinstance(other, ir.Column) else ()
-        if node.text.lower() in known or node.quoted or node.span is None or not is_path(node.text):
+        if node.text.lower() in known or node.quoted or node.span is None or not is_field_path(node.text):
             return
         meaning, hint = self._other_meaning(node)
         if meaning:
@@ -211,7 +211,7 @@ class Expressions:
 
     def _is_field(self, node: ast.Literal) -> bool:
         """Whether a bare word of the statement's text names a field of the row, a selected column or a path of it."""
-        if node.quoted or node.span is None or not is_path(node.text):
+        if node.quoted or node.span is None or not is_field_path(node.text):
             return False
         name, *rest = split_path(node.text)
         field = self.table.find_field(name)
@@ -268,20 +268,20 @@ class Expressions:
     def _ago(self, duration: ir.Expr) -> ir.Expr:
         return ir.Arithmetic("-", ir.FunctionCall(FUNCTIONS["now"], (), DataType.TIME), duration, DataType.TIME)
 
-    def _predicate(self, node: ast.Phrase) -> ir.Expr:
-        phrase = PREDICATES[node.words]
+    def _predicate(self, node: ast.Predicate) -> ir.Expr:
+        phrase = PREDICATES[node.name]
         if phrase.expand is not None:
             try:
                 return self.value(_placed(phrase.expand(node.arguments), node))
             except ImqError as error:
                 error.span = error.span or node.span
                 raise
-        if node.words in ("based on", "shares layers with"):
+        if node.name in ("based on", "shares layers with"):
             if self.table.name != "images":
-                raise StatementError(f'"{node.words}" is about images', code="phrase", span=node.span)
+                raise StatementError(f'"{node.name}" is about images', code="phrase", span=node.span)
             (image,) = node.arguments
             literal = self.literal(image)
-            return ir.ImageRelation(node.words, self.image_key(literal), literal.text)
+            return ir.ImageRelation(node.name, self.image_key(literal), literal.text)
         created = ir.Column(self.table.get_field("created", node.span))
         (age,) = node.arguments
         if isinstance(age, ast.Literal):
@@ -294,7 +294,7 @@ class Expressions:
             if duration.kind is not DataType.DURATION:
                 raise TypeMismatch(f"{describe(duration)} is {duration.kind.value}, not a duration", span=age.span)
             moment = self._ago(duration)
-        return ir.Comparison("<" if node.words == "older than" else ">", created, moment)
+        return ir.Comparison("<" if node.name == "older than" else ">", created, moment)
 
     # Values
 
@@ -329,7 +329,7 @@ class Expressions:
                 f'"{name}": {UNAVAILABLE_TABLES[casefold_name(name)]}', code="unavailable", span=node.span
             )
         if not rest and self.table.find_field(name) is None and name.lower() in PREDICATES:
-            return self._predicate(ast.Phrase(name.lower(), (), node.span))
+            return self._predicate(ast.Predicate(name.lower(), (), node.span))
         if self.table is NOTHING:
             asked = name.lower() if name.lower() in TABLES else "images"
             raise StatementError(
@@ -363,7 +363,7 @@ class Expressions:
             raise TypeMismatch(f'"{name}" is {field.type.value} and has no "{".".join(rest)}"', span=node.span)
         return ir.MapItem(field, self.literal(ast.Literal(".".join(rest), span=node.span)).text)
 
-    def _field_of(self, node: ast.FieldOf) -> ir.Expr:
+    def _field_of(self, node: ast.ImageField) -> ir.Expr:
         if len(node.path) > 1:
             raise StatementError("expected one field of an image", code="field-of", span=node.span)
         name = node.path[0].lower()
@@ -390,7 +390,7 @@ class Expressions:
                 raise
         there = TAGS.get_field(field.name, literal.span)
         column = ast.Column(ast.Field((there.name,), literal.span), span=literal.span)
-        limit = ast.Window(ast.Literal("1"))
+        limit = ast.Limit(ast.Literal("1"))
         named = ast.Query(TAGS.name, (ast.Literal(_whole(literal)),), select=(column,), limit=limit, span=literal.span)
         return ir.ScalarSubquery(self._bind_related(named, NOTHING, self.scope), there.type)
 
@@ -410,7 +410,7 @@ class Expressions:
         """Return the scope of a query inside an expression on a row of this table."""
         return self.scope.replace(outer=(self.table, *self.scope.outer)) if self.table is not NOTHING else self.scope
 
-    def rows(self, rows: ast.Rows) -> ir.Select:
+    def rows(self, rows: ast.RowSource) -> ir.Select:
         """Bind rows of a relation of this row, else of a table; a field of the row outside is told from a wrong one."""
         try:
             return self._bind_related(rows, self.table, self._inner_scope())

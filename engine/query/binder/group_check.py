@@ -36,7 +36,7 @@ def check_groups(
         _check_grouped(key.value, group, written.span or query.span)
     if having is not None:
         _check_grouped(having, group, query.having.span if query.having else query.span)
-    if query.newest or (query.limit and query.limit.per) or (query.skip and query.skip.per):
+    if query.keep_newest or (query.limit and query.limit.per) or (query.skip and query.skip.per):
         raise StatementError(
             '"per" and "except newest" count rows and cannot be combined with "group by"',
             code="not-grouped",

@@ -16,11 +16,11 @@ from imq.grammar.errors import (
     StatementError,
     TypeMismatch,
     UnknownName,
-    listed,
-    nearest,
+    closest_hint,
+    join_names,
 )
 from imq.grammar.record import TYPE_CHECKING
-from imq.grammar.unparser import write
+from imq.grammar.unparser import unparse
 
 from .expressions import Expressions
 from .group_check import check_groups, has_total
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def bind(
-    rows: ast.Rows,
+    rows: ast.RowSource,
     scope: Scope,
     wanted: Sequence[Field] | None = None,
     mentioned: frozenset[str] = frozenset(),
@@ -59,7 +59,7 @@ def bind_condition(condition: ast.Expr, scope: Scope) -> ir.Expr:
     return Expressions(NOTHING, scope, _bind_related).condition(condition, "assert")
 
 
-def _bind_related(query: ast.Rows, table: Table, scope: Scope) -> ir.Select:
+def _bind_related(query: ast.RowSource, table: Table, scope: Scope) -> ir.Select:
     """Bind the rows inside a condition on a row of `table`: of one of its relations, else of a table."""
     if (
         isinstance(query, ast.Query)
@@ -75,7 +75,7 @@ def _bind_related(query: ast.Rows, table: Table, scope: Scope) -> ir.Select:
             f'{table.name} have no relation "{query.table}"',
             code="unknown-relation",
             span=query.span,
-            hints=(nearest(query.table, [*known, *TABLES]), f"relations: {listed(known)}" if known else ""),
+            hints=(closest_hint(query.table, [*known, *TABLES]), f"relations: {join_names(known)}" if known else ""),
         )
     return bind(query, scope)
 
@@ -86,7 +86,7 @@ def unavailable_table(name: str, span: Span | None) -> StatementError:
         f'"{name}": {UNAVAILABLE_TABLES[name]}',
         code="unavailable",
         span=span,
-        hints=("tables here: " + listed(TABLES),),
+        hints=("tables here: " + join_names(TABLES),),
     )
 
 
@@ -178,7 +178,7 @@ class _QueryBinder:
                 raise unavailable_table(query.table.lower(), query.span)
             raise UnknownName(
                 f'unknown table "{query.table}"',
-                hints=(nearest(query.table, TABLES), "tables: " + listed(TABLES)),
+                hints=(closest_hint(query.table, TABLES), "tables: " + join_names(TABLES)),
                 span=query.span,
             )
         if self._relation is not None:
@@ -191,7 +191,7 @@ class _QueryBinder:
             error.span = error.span or query.span
             raise
 
-    def _target_rows(self, target: ast.Literal | ast.Variable | ast.Rows) -> ir.Select:
+    def _target_rows(self, target: ast.Literal | ast.Variable | ast.RowSource) -> ir.Select:
         """Bind a query that this one is of, once."""
         assert not isinstance(target, ast.Literal | ast.Variable)
         known = self._bound.get(id(target))
@@ -222,7 +222,7 @@ class _QueryBinder:
             )
         return tuple(self._target(target) for target in query.targets)
 
-    def _target(self, target: ast.Literal | ast.Variable | ast.Rows) -> int | ir.Select:
+    def _target(self, target: ast.Literal | ast.Variable | ast.RowSource) -> int | ir.Select:
         if isinstance(target, ast.Literal):
             return self._expressions.image_key(target)
         select = self._target_rows(target)
@@ -301,13 +301,13 @@ class _QueryBinder:
             for name in self._table.order
         )
 
-    def _limit(self, window: ast.Window | None) -> ir.Limit | None:
+    def _limit(self, window: ast.Limit | None) -> ir.Limit | None:
         if window is None:
             return None
         return ir.Limit(self._whole(window.count), tuple(self._expressions.value(key) for key in window.per))
 
     def _keep_newest(self) -> ir.KeepNewest | None:
-        newest = self._query.newest
+        newest = self._query.keep_newest
         if newest is None:
             return None
         by = (
@@ -340,7 +340,7 @@ class _QueryBinder:
 
     def _source_text(self) -> str:
         """Return how a message calls the query: as it was written."""
-        return write(self._query.replace(nonempty=False))
+        return unparse(self._query.replace(nonempty=False))
 
 
 _ROWS = ir.AggregateCall(AGGREGATES["count"], None, distinct=False, kind=DataType.NUMBER)
@@ -379,15 +379,15 @@ def _written(node: ast.Expr) -> str:
         case ast.Call(name, ()):
             return name
         case _:
-            return write(node)
+            return unparse(node)
 
 
-def needs_choice(rows: ast.Rows, verb: str) -> None:
+def needs_choice(rows: ast.RowSource, verb: str) -> None:
     """Refuse an action on all rows of a registry or repository without `all`."""
-    if isinstance(rows, ast.Combination) or rows.base is not None or rows.every:
+    if isinstance(rows, ast.Combination) or rows.base is not None or rows.explicit_all:
         return
     named = rows.targets and not any(isinstance(target, ast.Literal) and _is_bare(target) for target in rows.targets)
-    if named or any(part is not None for part in (rows.where, rows.limit, rows.newest, rows.skip)):
+    if named or any(part is not None for part in (rows.where, rows.limit, rows.keep_newest, rows.skip)):
         return
     raise Refused(
         f"{verb} {rows.table} would take every one of the {rows.table}",
@@ -404,12 +404,12 @@ def _is_bare(target: ast.Literal) -> bool:
     return "@" not in target.text and ":" not in target.text.rpartition("/")[2]
 
 
-def needs_where(rows: ast.Rows, verb: str) -> None:
+def needs_where(rows: ast.RowSource, verb: str) -> None:
     """Refuse an action on a whole table that says neither which rows nor `all`."""
     if isinstance(rows, ast.Combination) or rows.base is not None:
         return
-    chosen = rows.every or rows.targets
-    if not chosen and all(part is None for part in (rows.where, rows.limit, rows.until, rows.newest)):
+    chosen = rows.explicit_all or rows.targets
+    if not chosen and all(part is None for part in (rows.where, rows.limit, rows.until, rows.keep_newest)):
         raise Refused(
             f"{verb} {rows.table} would take every one of the {rows.table}",
             span=rows.span,

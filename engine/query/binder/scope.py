@@ -55,5 +55,5 @@ class ExpressionBinder(Protocol):
     def literal(self, node: ast.Literal | ast.Variable) -> ast.Literal:
         """Return a literal in which variables were replaced."""
 
-    def rows(self, rows: ast.Rows) -> ir.Select:
+    def rows(self, rows: ast.RowSource) -> ir.Select:
         """Bind rows of a relation of this row, or of a table."""

@@ -104,7 +104,7 @@ def bind_relation_field(binder: ExpressionBinder, relation: Relation, rest: list
             ),
         )
     column = ast.Column(ast.Field(tuple(rest), node.span), span=node.span)
-    limit = ast.Window(ast.Literal("1"))
+    limit = ast.Limit(ast.Literal("1"))
     select = binder.rows(ast.Query(relation.name, select=(column,), limit=limit, span=node.span))
     return ir.ScalarSubquery(select, select.columns[0].value.kind)
 
@@ -116,7 +116,7 @@ def bind_relation_aggregate(binder: ExpressionBinder, node: ast.Call) -> ir.Expr
     (argument,) = node.arguments
     distinct = node.distinct
     if isinstance(argument, ast.Subquery):
-        rows: ast.Rows = argument.rows
+        rows: ast.RowSource = argument.rows
     elif isinstance(argument, ast.Field) and (relation := binder.table.find_relation(argument.path[0])) is not None:
         if not relation.is_many or (len(argument.path) == 1 and node.name != "count"):
             return None

@@ -43,7 +43,7 @@ class TableResolver:
         query: ast.Query,
         scope: Scope,
         expressions: Expressions,
-        rows: Callable[[ast.Variable | ast.Rows], ir.Select],
+        rows: Callable[[ast.Variable | ast.RowSource], ir.Select],
     ) -> None:
         self._query = query
         self._fetch = scope.fetch
@@ -141,7 +141,7 @@ class TableResolver:
             ),
         )
 
-    def _target(self, target: ast.Literal | ast.Variable | ast.Rows, table: Table) -> str | ir.Select:
+    def _target(self, target: ast.Literal | ast.Variable | ast.RowSource, table: Table) -> str | ir.Select:
         """Bind what follows `of`: a name, or a query of names."""
         if isinstance(target, ast.Literal):
             literal = self._expressions.literal(target)
@@ -150,7 +150,7 @@ class TableResolver:
             return literal.text
         return self._names(target, table)
 
-    def _names(self, target: ast.Variable | ast.Rows, table: Table) -> ir.Select:
+    def _names(self, target: ast.Variable | ast.RowSource, table: Table) -> ir.Select:
         """Bind a query of names: of whole rows their names, else its one column of texts.
 
         What is inside of images is looked up by the very columns that the relation of these rows looks it up by.

@@ -9,7 +9,7 @@ from imq.engine.oci import media_types
 from imq.engine.oci.config import check_keys
 from imq.engine.oci.manifest import Descriptor, Index, Manifest, check_size, read_manifest
 from imq.engine.registry.http.request_body import BLOCK
-from imq.grammar.errors import Conflict, DigestMismatch, Malformed, listed
+from imq.grammar.errors import Conflict, DigestMismatch, Malformed, join_names
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .blob_relay import Passing
@@ -179,7 +179,7 @@ class _Push:
         if lacking:
             raise Conflict(
                 f"{self._reference.registry} has not got all that the index names, nor has the store: "
-                f"{listed(lacking)} of {self._reference.repository}",
+                f"{join_names(lacking)} of {self._reference.repository}",
                 code="partial-index",
                 hints=(
                     "pull it with platform all, and push again",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.grammar.errors import Span, StatementError, UnknownName, listed, nearest
+from imq.grammar.errors import Span, StatementError, UnknownName, closest_hint, join_names
 from imq.grammar.record import TYPE_CHECKING
 
 from .fmt import format_value
@@ -284,7 +284,7 @@ class _Execution:
             self.fail(node, str(failure))
         except KeyError:
             names = list_field_names(value)
-            hints = (nearest(name, names), f"known: {listed(names)}" if names else "")
+            hints = (closest_hint(name, names), f"known: {join_names(names)}" if names else "")
             message = f"can't evaluate field {name}" + ("" if names else f" in type {type_name(value)}")
             if kind_of(value) == "map":
                 message = f'map has no entry for key "{name}"'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.grammar.errors import Span, nearest
+from imq.grammar.errors import Span, closest_hint
 from imq.grammar.record import TYPE_CHECKING
 
 from .lexer import raise_error, tokenize
@@ -225,7 +225,7 @@ class PipelineParser:
             return Literal(span, source == "true")
         if source not in self.functions:
             raise_error(
-                f'function "{source}" not defined', self.text, token[2], token[3], nearest(source, self.functions)
+                f'function "{source}" not defined', self.text, token[2], token[3], closest_hint(source, self.functions)
             )
         return Function(span, source)
 

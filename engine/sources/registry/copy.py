@@ -65,7 +65,7 @@ def describe_skipped_layers(count: int) -> str:
     return f"{count} foreign layer{'' if count == 1 else 's'} left out"
 
 
-def plan_tag(act: ast.Act, context: PlanContext) -> list[Action]:
+def plan_tag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     """Return the copies that give images of registries further tags: one for each row, or for one name.
 
     For a name the result is empty when it does not name an image of a registry, or the new one is of another registry.
@@ -74,7 +74,7 @@ def plan_tag(act: ast.Act, context: PlanContext) -> list[Action]:
     return _plan_tag_rows(act, name, context) if act.query is not None else _plan_tag_name(act, name, context)
 
 
-def _plan_tag_rows(act: ast.Act, template: str, context: PlanContext) -> list[Action]:
+def _plan_tag_rows(act: ast.ActionStatement, template: str, context: PlanContext) -> list[Action]:
     query = act.query
     assert query is not None
     select = bind_whole_rows(act, context)
@@ -91,7 +91,7 @@ def _plan_tag_rows(act: ast.Act, template: str, context: PlanContext) -> list[Ac
     return list(copies.values())
 
 
-def _plan_tag_name(act: ast.Act, name: str, context: PlanContext) -> list[Action]:
+def _plan_tag_name(act: ast.ActionStatement, name: str, context: PlanContext) -> list[Action]:
     (text,) = context.literals(act.references)
     try:
         source, target = Reference.parse(text).with_default_tag(), parse_tag_name(name)

@@ -9,7 +9,7 @@ from imq.engine.oci.manifest import Descriptor, Index, read_manifest, write_json
 from imq.engine.oci.reference import Reference
 from imq.engine.sources.action import Outcome, RegistryWrite
 from imq.engine.sources.action_options import get_option_values, parse_tag_name
-from imq.grammar.errors import Conflict, RegistryError, StatementError, listed
+from imq.grammar.errors import Conflict, RegistryError, StatementError, join_names
 from imq.grammar.record import TYPE_CHECKING
 
 from .digests import query_digests
@@ -30,7 +30,7 @@ class CreateIndex(RegistryWrite):
 
     def describe(self) -> Outcome:
         """Return the tag with the images."""
-        return Outcome("index", str(self.name), note=f"of {listed(str(image) for image, _ in self.images)}")
+        return Outcome("index", str(self.name), note=f"of {join_names(str(image) for image, _ in self.images)}")
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
         """Create the index; raises `Conflict` when two of the images are for one platform."""
@@ -65,7 +65,7 @@ class CreateIndex(RegistryWrite):
         return entries
 
 
-def plan_index(act: ast.Act, context: PlanContext) -> list[Action]:
+def plan_index(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     """Return the creation of one index of the images that a query gives."""
     assert act.query is not None
     (text,) = get_option_values(act, "as", context)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from imq.engine.registry.delete import Removed
 from imq.engine.sources.action import BatchedAction, Outcome, RegistryWrite
-from imq.grammar.errors import Conflict, ImqError, Interrupted, NotFound, RegistryError, listed
+from imq.grammar.errors import Conflict, ImqError, Interrupted, NotFound, RegistryError, join_names
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class RemoveTag(RegistryRemoval):
 
     def describe(self) -> Outcome:
         """Return the tag with its digest, as an `untag` when the manifest keeps other names."""
-        note = f"{self.digest.short}, which stays for {listed(self.others)}" if self.others else self.digest.short
+        note = f"{self.digest.short}, which stays for {join_names(self.others)}" if self.others else self.digest.short
         return Outcome("untag" if self.others else "remove", str(self.name), note=note)
 
 
@@ -68,7 +68,7 @@ class RemoveManifest(RegistryRemoval):
 
     def describe(self) -> Outcome:
         """Return the manifest with its tags."""
-        note = f"with its tags: {listed(self.tags)}" if self.tags else None
+        note = f"with its tags: {join_names(self.tags)}" if self.tags else None
         return Outcome("remove", str(self.name), note=note)
 
 
@@ -122,7 +122,7 @@ class _Remover:
             going.setdefault(repository, set()).update(_tags_of(action))
             still = sorted((after[repository] or frozenset()).intersection(_tags_of(action)))
             if outcome.error is None and still:
-                names = listed(f"{action.name.familiar_name}:{tag}" for tag in still)
+                names = join_names(f"{action.name.familiar_name}:{tag}" for tag in still)
                 left = RegistryError(
                     f"{action.name.registry} has no manifest for {names} any more, and still lists it",
                     code="still-listed",
@@ -229,7 +229,7 @@ class _Remover:
         self._expect_gone(going, answer)
         if lost:
             raise Conflict(
-                f"{action.name.registry} removed {listed(map(str, lost))} with {action.name}; what was lost was put"
+                f"{action.name.registry} removed {join_names(map(str, lost))} with {action.name}; what was lost was put"
                 " back",
                 code="shared",
                 hints=(
@@ -254,7 +254,7 @@ class _Remover:
         if failed:
             first = failed[0][1]
             raise RegistryError(
-                f"{action.name} was removed, and {listed(str(name) for name, _ in failed)} may have gone with it:"
+                f"{action.name} was removed, and {join_names(str(name) for name, _ in failed)} may have gone with it:"
                 f" {first.message}",
                 code="lost",
                 host=action.name.registry,
@@ -323,7 +323,7 @@ def _not_alone(action: RemoveTag) -> Conflict:
     if action.others:
         return Conflict(
             f"{name} was left alone: {name.registry} cannot take a tag alone, and its manifest is needed by"
-            f" {listed(action.others)}",
+            f" {join_names(action.others)}",
             code="shared",
             hints=("with its tags removes the manifest with all its tags", "or remove the others too"),
         )
@@ -338,7 +338,7 @@ def _not_alone(action: RemoveTag) -> Conflict:
 
 def _imprecise(action: RegistryRemoval) -> Conflict:
     """Return why something was left alone in a registry that has removed more than it was asked to."""
-    name, needed = action.name, listed(str(name) for name, _ in action.needed)
+    name, needed = action.name, join_names(str(name) for name, _ in action.needed)
     return Conflict(
         f"{name} was left alone: {name.registry} removes more than it is asked to, and {needed} must stay",
         code="shared",

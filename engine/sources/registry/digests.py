@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from imq.engine.sources.action import PlanContext
 
 
-def query_digests(query: ast.Rows, context: PlanContext) -> list[tuple[str, str | None, str | None]]:
+def query_digests(query: ast.RowSource, context: PlanContext) -> list[tuple[str, str | None, str | None]]:
     """Return the name of each row, its digest, and the message of the request that failed for it."""
     columns = tuple(ast.Column(ast.Field((name,))) for name in ("name", "digest", "problem"))
     _, rows = context.rows(ast.Query("", base=query, select=columns, span=query.span), ())

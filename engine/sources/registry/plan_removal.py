@@ -16,7 +16,7 @@ from imq.engine.query.visibility import check_seen
 from imq.engine.sources.action import Failed
 from imq.engine.sources.action_options import bind_whole_rows, get_option
 from imq.grammar import ast
-from imq.grammar.errors import Conflict, InvalidReference, NotFound, RegistryError, StatementError, listed
+from imq.grammar.errors import Conflict, InvalidReference, NotFound, RegistryError, StatementError, join_names
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .delete import RemoveManifest, RemoveTag
@@ -50,7 +50,7 @@ class Row(Record):
     gone: bool = False
 
 
-def plan_removal(act: ast.Act, context: PlanContext) -> list[Action]:
+def plan_removal(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     """Return the removals of tags or manifests that a query gives, and a failure for each that must stay."""
     query = act.query
     assert query is not None
@@ -73,7 +73,7 @@ def plan_removal(act: ast.Act, context: PlanContext) -> list[Action]:
     )
 
 
-def _tags(act: ast.Act, context: PlanContext) -> list[Action]:
+def _tags(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     assert act.query is not None
     chosen = _rows(context.rows, ast.Query("", base=act.query, span=act.query.span))
     failures: list[Action] = [
@@ -131,7 +131,7 @@ def _subjects_first(actions: Iterable[RemoveTag | RemoveManifest]) -> list[Actio
     return [*ordered]
 
 
-def _manifests(act: ast.Act, context: PlanContext) -> list[Action]:
+def _manifests(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     assert act.query is not None
     columns = ("name", "repository", "digest", "tags", "subject", "problem")
     chosen = _table(context.rows, ast.Query("", base=act.query, span=act.query.span), columns)
@@ -172,7 +172,7 @@ def _manifests(act: ast.Act, context: PlanContext) -> list[Action]:
             failures.append(Failed(act.verb, target, _protected(target, reason)))
         elif have and not together:
             tagged = Conflict(
-                f"{target} has the tags {listed(have)}",
+                f"{target} has the tags {join_names(have)}",
                 code="shared",
                 hints=("with its tags removes it with all of them",),
             )

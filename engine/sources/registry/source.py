@@ -133,25 +133,25 @@ class RegistrySource:
 # The planners import the actions, and with them the registry client, when a statement needs them.
 
 
-def _plan_removal(act: ast.Act, context: PlanContext) -> list[Action]:
+def _plan_removal(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     from .plan_removal import plan_removal
 
     return plan_removal(act, context)
 
 
-def _plan_tag(act: ast.Act, context: PlanContext) -> list[Action]:
+def _plan_tag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     from .copy import plan_tag
 
     return plan_tag(act, context)
 
 
-def _plan_verify(act: ast.Act, context: PlanContext) -> list[Action]:
+def _plan_verify(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     from .verify import plan_verify
 
     return plan_verify(act, context)
 
 
-def _plan_index(act: ast.Act, context: PlanContext) -> list[Action]:
+def _plan_index(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     from .create_index import plan_index
 
     return plan_index(act, context)

@@ -20,7 +20,7 @@ from imq.grammar.errors import (
     Malformed,
     RegistryError,
     StatementError,
-    listed,
+    join_names,
 )
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -51,7 +51,7 @@ class VerifyRemote(Record):
         yield self.describe().replace(size=size, note="every manifest and blob is there")
 
 
-def plan_verify(act: ast.Act, context: PlanContext) -> list[Action]:
+def plan_verify(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     """Return the verification of each tag that a query gives."""
     if (repair := get_option(act, "repair")) is not None:
         raise StatementError("what a registry has is not repaired from here", code="operand", span=repair.span)
@@ -118,7 +118,7 @@ class _Verifier:
                     wrong += self._config_problems(manifest, blob)
         if wrong:
             raise RegistryError(
-                f"{name} is not whole: {listed(dict.fromkeys(wrong))}",
+                f"{name} is not whole: {join_names(dict.fromkeys(wrong))}",
                 code="incomplete",
                 host=name.registry,
                 hints=("push the image again, or remove the tag",),

@@ -1,0 +1,108 @@
+"""Sessions that the command line's options describe, and the statements that they run."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from imq.grammar.errors import ImqError, StatementError
+from imq.grammar.record import TYPE_CHECKING
+
+from .output import default_format
+from .store_location import expand_home, store_root
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from imq.engine.configuration.configuration import Configuration
+    from imq.engine.session.session import Session
+
+    from .options import Options
+    from .output import Console
+
+
+def open_session(console: Console, options: Options, *, confirms: bool = True, reads_stdin: bool = False) -> Session:
+    """Open the session that the options describe.
+
+    With `confirms`, destructive actions are confirmed first. With `reads_stdin`, statements may read standard input
+    even when the statement does not come from the command line.
+    """
+    from imq.engine.oci.platform import Platform
+    from imq.engine.session.context import SessionContext
+    from imq.engine.session.session import Session
+
+    environment = console.environment
+    platform, root = options.value("platform"), options.value("root")
+    configuration = _read_configuration(options, environment)
+    context = SessionContext(
+        root=expand_home(root, environment) if root else store_root(environment, configuration.root),
+        missing_store="refuse" if root else "warn" if environment.get("IMQ_ROOT") else "pass",
+        environment=environment,
+        clock=time.time_ns,
+        platform=Platform.parse(platform) if platform else None,
+        insecure=frozenset(options.values.get("insecure", ())),
+        progress=console.progress(options),
+        on_network=_import_requests,
+        output_format=default_format(options),
+        confirm=console.confirm if confirms and "yes" not in options.flags else None,
+        stdin=console.stdin if reads_stdin or _leaves_stdin(options) else None,
+        configuration=configuration,
+        prompt=console.prompt,
+    )
+    session = Session(context)
+    for setting in options.values.get("set", ()):
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise StatementError(f"--set {setting}: the value is missing", code="option", hints=("--set NAME=VALUE",))
+        session.define(name, value)
+    if (jobs := options.value("jobs")) is not None:
+        session.define("jobs", jobs)
+    if (source := options.value("source")) is not None:
+        session.use(source)
+    return session
+
+
+def run_text(console: Console, session: Session, text: str, options: Options, atoms: Mapping[int, int]) -> int:
+    """Run statements, write each result as it arrives, and return the exit code.
+
+    `atoms` are ranges of the text that are one value each, start to end.
+    """
+    path = options.value("file")
+    folder = os.path.dirname(path) if path not in (None, "-") else ""
+    if "explain" in options.flags:
+        console.write_texts(session.explain_all(text, atoms, folder or os.curdir))
+        return 0
+    console.exit_code = 0
+    for result in session.run(text, dry_run="dry_run" in options.flags, wholes=atoms, folder=folder or os.curdir):
+        console.write(result, options)
+        console.stdout.flush()
+    return console.exit_code
+
+
+def _read_configuration(options: Options, environment: Mapping[str, str]) -> Configuration:
+    """Return the configuration; an empty one with `--no-config`. `help` works with a broken configuration too."""
+    from imq.engine.configuration.configuration import Configuration
+    from imq.engine.configuration.load import load_configuration
+
+    if "no_config" in options.flags:
+        if "config" in options.values:
+            raise StatementError("--config and --no-config cannot be combined", code="option")
+        return Configuration()
+    try:
+        return load_configuration(environment, options.value("config"))
+    except ImqError:
+        if " ".join(options.words[:1]).lower().split()[:1] == ["help"]:
+            return Configuration()
+        raise
+
+
+def _leaves_stdin(options: Options) -> bool:
+    """Whether the statement comes from arguments or a file, so that standard input is free for data."""
+    return bool(options.words) or options.value("file") not in (None, "-")
+
+
+def _import_requests() -> None:
+    """Import the HTTP library without its optional dependencies, which only a process of imq's own may do."""
+    from imq.engine.registry.http.lean import import_requests
+
+    import_requests()

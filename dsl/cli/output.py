@@ -1,0 +1,270 @@
+"""Streams of one run: results, errors, colours, the pager and prompts."""
+
+from __future__ import annotations
+
+import time
+
+from imq.grammar.errors import ImqError, Interrupted, NeedsConfirmation, StatementError, format_error
+from imq.grammar.record import TYPE_CHECKING
+
+from .options import Options
+from .terminal import escape_terminal, raw_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import TextIO
+
+    from imq.engine.progress import Progress
+    from imq.engine.render.values import DisplayOptions
+    from imq.engine.result import Result, RowSet
+
+_DUMB_TERMINALS = frozenset({"", "dumb", "unknown"})
+"""Values of $TERM of terminals that cannot move their cursor. An unset $TERM is empty."""
+_SHELL_SPECIAL = frozenset("<>()[]{}*?&|;$#!~`'\"\\")
+"""Characters that a shell interprets."""
+
+
+class Console:
+    """The streams and the environment of one run, and the exit code of the results written so far.
+
+    `pager` is a command line; an empty one means no pager, and None the pager of the environment. With `in_shell`,
+    suggestions are written as command lines for a shell.
+    """
+
+    def __init__(self, stdin: TextIO, stdout: TextIO, stderr: TextIO, environment: Mapping[str, str]) -> None:
+        self.stdin = stdin
+        self.stdout = escape_terminal(stdout)
+        self.stderr = escape_terminal(stderr)
+        self.environment = environment
+        self.pager: str | None = None
+        self.exit_code = 0
+        self.in_shell = False
+        self._color = "auto"
+
+    # Errors
+
+    def report_failure(self, problem: BaseException) -> int:
+        """Write any exception as an error and return its exit code. IMQ_TRACEBACK=1 raises those that are bugs."""
+        match problem:
+            case ImqError():
+                return self.report(problem)
+            case KeyboardInterrupt():
+                return self.report(Interrupted("interrupted"))
+            case MemoryError():
+                hints = ("select fewer rows, or raise the memory limit: ulimit -v",)
+                return self.report(ImqError("out of memory", code="memory", hints=hints))
+            case RuntimeError() if "can't start new thread" in str(problem):
+                hints = ("raise the limit of processes or memory: ulimit -u, ulimit -v",)
+                return self.report(ImqError("no further thread can be started", code="memory", hints=hints))
+            case OSError():
+                path = f"{problem.filename}: " if isinstance(problem.filename, str) and problem.strerror else ""
+                return self.report(ImqError(f"{path}{problem.strerror or problem}", code="system"))
+            case _:
+                pass
+        if self.environment.get("IMQ_TRACEBACK"):
+            raise problem
+        message = f"{type(problem).__name__}: {problem}"
+        hints = ("this is a bug in imq; IMQ_TRACEBACK=1 prints the traceback, for a report",)
+        return self.report(ImqError(message, code="internal", hints=hints))
+
+    def report(self, error: ImqError) -> int:
+        """Write an error to standard error and return its exit code."""
+        self.flush()
+        if self.in_shell and isinstance(error, StatementError) and error.suggestion:
+            error.suggestion = _shell_command(error.suggestion)
+        head, _, rest = format_error(error).encode("utf-8", "backslashreplace").decode().partition(":")
+        try:
+            if self.is_colored(self.stderr):
+                raw_stream(self.stderr).write("\x1b[1;31m")
+                self.stderr.write(f"{head}:")
+                raw_stream(self.stderr).write("\x1b[0m")
+                self.stderr.write(f"{rest}\n")
+            else:
+                self.stderr.write(f"{head}:{rest}\n")
+            self.stderr.flush()
+        except OSError:
+            pass  # standard error is closed
+        return error.exit_code
+
+    def flush(self) -> None:
+        """Flush standard output; a closed one is ignored."""
+        try:
+            self.stdout.flush()
+        except OSError:
+            pass
+
+    # Terminals
+
+    def choose_color(self, options: Options) -> None:
+        """Set colours as `--color` says. Raises `StatementError` for an invalid value."""
+        self._color = options.value("color") or "auto"
+        if self._color not in ("auto", "always", "never"):
+            raise StatementError(
+                f'invalid value for --color: "{self._color}"', code="option", hints=("expected auto, always or never",)
+            )
+
+    def is_colored(self, stream: TextIO) -> bool:
+        """Whether output to a stream is coloured."""
+        if self._color != "auto":
+            return self._color == "always"
+        return stream.isatty() and not self.environment.get("NO_COLOR") and not self.is_dumb
+
+    @property
+    def is_dumb(self) -> bool:
+        """Whether the terminal can neither colour nor move its cursor, by $TERM."""
+        return self.environment.get("TERM", "") in _DUMB_TERMINALS
+
+    def progress(self, options: Options) -> Progress:
+        """Return the display of transfers on standard error: bars on a terminal, else lines."""
+        from .progress_bars import create_display
+
+        bars = "no_progress" not in options.flags and self.stderr.isatty() and not self.is_dumb
+        return create_display(raw_stream(self.stderr), bars=bars)
+
+    # Results
+
+    def display_options(self, options: Options) -> DisplayOptions:
+        """Return how values are displayed at this moment."""
+        from imq.engine.render.values import DisplayOptions
+
+        return DisplayOptions(time.time_ns(), None, "no_trunc" in options.flags, "spreadsheet" in options.flags)
+
+    def write(self, result: Result, options: Options) -> None:
+        """Write one result and the errors in it, and update the exit code."""
+        from imq.engine.render.formats import write_documents, write_rows
+        from imq.engine.result import Failure, Message, RowSet
+
+        default = default_format(options)
+        if isinstance(result, Message):
+            self.write_texts((result.text,))
+            self.exit_code = max(self.exit_code, result.exit_code)
+            return
+        if isinstance(result, Failure):
+            self.exit_code = max(self.exit_code, self.report(result.error))
+            return
+        if isinstance(result, RowSet):
+            self.write_texts(write_rows(result, self.display_options(options), default))
+        else:
+            self.write_texts(write_documents(result, default))
+        for error in result.errors:
+            self.report(error)
+        self.exit_code = max(self.exit_code, result.exit_code)
+
+    def write_texts(self, texts: Iterable[str]) -> None:
+        """Write the pieces of a result, through the pager when they are longer than the screen."""
+        if self._uses_pager():
+            from imq.engine.render.text_table import escape_controls
+
+            from .pager import pager_command, write_paged
+
+            command = pager_command(self.environment) if self.pager is None else self.pager
+            write_paged(map(escape_controls, texts), raw_stream(self.stdout), command, self.environment)
+            return
+        for text in texts:
+            self.stdout.write(text)
+
+    def write_version(self, *, components: bool = False) -> None:
+        """Write the version, or with `components` the software bill of materials in CycloneDX's format."""
+        from imq._version import VERSION
+
+        if components:
+            import json
+
+            from imq.sbom import bill_of_materials
+
+            self.stdout.write(json.dumps(bill_of_materials(), indent=2, ensure_ascii=False) + "\n")
+            return
+        self.stdout.write(f"imq {VERSION}\n")
+
+    def _uses_pager(self) -> bool:
+        if self.pager == "" or self.is_dumb:
+            return False
+        return self.stdout.isatty() and self.stdin.isatty()
+
+    # Prompts
+
+    def confirm(self, planned: RowSet) -> bool:
+        """Show planned actions and return whether the user confirms them.
+
+        Raises `NeedsConfirmation` when there is no terminal.
+        """
+        rows = list(planned.rows)
+        planned = planned.replace(rows=rows)
+        count = len(rows) - len(planned.errors)
+        if not self._is_interactive():
+            raise NeedsConfirmation(
+                f"{count} action{' needs' if count == 1 else 's need'} confirmation, and there is no terminal:"
+                " nothing was done",
+                hints=("to list them: --dry-run", "to confirm them: --yes"),
+            )
+        from imq.engine.render.formats import write_rows
+
+        self.flush()
+        displayed = planned.replace(output=planned.output.replace(format=None, template=None))
+        texts = write_rows(displayed, self.display_options(Options({}, frozenset(), ())))
+        if self._uses_pager():
+            self.write_texts(texts)
+            self.stdout.flush()
+        else:
+            self.stderr.writelines(texts)
+        self.stderr.write(f"{_describe_freed(planned)}Do this? [y/N] ")
+        self.stderr.flush()
+        return self.stdin.readline().strip().lower() in ("y", "yes")
+
+    def prompt(self, prompt: str, hidden: bool) -> str:
+        """Return the user's answer to a prompt; a `hidden` one is not echoed.
+
+        Raises `StatementError` when there is no terminal.
+        """
+        if not self._is_interactive():
+            raise StatementError(
+                "Cannot perform an interactive login from a non TTY device",
+                code="needs-terminal",
+                hints=("read the password from a file or standard input: login HOST as USER from FILE",),
+            )
+        self.flush()
+        if not hidden:
+            self.stderr.write(prompt)
+            self.stderr.flush()
+            return self.stdin.readline().strip()
+        import warnings
+        from getpass import GetPassWarning, getpass
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", GetPassWarning)
+            try:
+                return getpass(prompt, self.stderr)
+            except GetPassWarning:
+                raise ImqError("this terminal cannot hide what is typed", code="needs-terminal") from None
+            except EOFError:
+                raise Interrupted("no password was entered") from None
+
+    def _is_interactive(self) -> bool:
+        return self.stdin.isatty() and self.stderr.isatty()
+
+
+def default_format(options: Options) -> str:
+    """Return the output format of statements that name none."""
+    from imq.engine.render.formats import get_format
+
+    return "ids" if "quiet" in options.flags else get_format(options.value("output") or "table").name
+
+
+def _shell_command(statement: str) -> str:
+    """Return the command line that runs a statement, quoted where a shell would interpret it."""
+    if _SHELL_SPECIAL.isdisjoint(statement):
+        return f"imq {statement}"
+    from shlex import quote
+
+    return f"imq {quote(statement)}"
+
+
+def _describe_freed(planned: RowSet) -> str:
+    """Return a sentence with the bytes that planned removals free; empty when their sizes are unknown."""
+    from imq.engine.units.size import human_size
+
+    names = [column.name for column in planned.columns]
+    if "size" not in names:
+        return ""
+    sizes = [row[names.index("size")] for row in planned.rows]
+    return f"This frees {human_size(sum(size for size in sizes if isinstance(size, int)))}. "
