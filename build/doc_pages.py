@@ -24,8 +24,8 @@ from imq.engine.catalog.clauses import CLAUSES
 from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
 from imq.engine.catalog.predicates import PREDICATES
 from imq.engine.catalog.settings import SETTINGS
-from imq.engine.catalog.tables import ELSEWHERE, TABLES
-from imq.engine.render.formats import FORMS
+from imq.engine.catalog.tables import TABLES, UNAVAILABLE_TABLES
+from imq.engine.render.formats import FORMATS
 from imq.grammar._lalr_tables import WORDS
 from imq.grammar.errors import ImqError
 from imq.grammar.unparser import unparse
@@ -163,7 +163,7 @@ def _command(command: Command) -> str:
 
 
 def _compiled(line: str) -> str:
-    words = {*(word for word in WORDS if word.isalpha()), *TABLES, *ELSEWHERE, "union", "except", "intersect"}
+    words = {*(word for word in WORDS if word.isalpha()), *TABLES, *UNAVAILABLE_TABLES, "union", "except", "intersect"}
     found = docker_line(line.split(), words)
     assert found is not None, line
     assert found.command is not None, line
@@ -248,10 +248,10 @@ def manual() -> str:
         ".SH CONDITIONS",
         *_entries((f"{phrase.words} {phrase.parameter}".strip(), phrase.doc) for phrase in PREDICATES.values()),
         ".SH FUNCTIONS",
-        *_entries((one.name, one.doc) for one in FUNCTIONS.values() if not one.inner),
+        *_entries((one.name, one.doc) for one in FUNCTIONS.values() if not one.is_internal),
         *_entries((one.name, one.doc) for one in AGGREGATES.values()),
         ".SH OUTPUT FORMATS",
-        *_entries((form.name, form.doc) for form in FORMS.values()),
+        *_entries((form.name, form.doc) for form in FORMATS.values()),
         ".SH SETTINGS",
         *_entries((one.name, f"{one.doc} (default: {one.default})") for one in SETTINGS.values()),
         ".SH DOCKER'S COMMAND LINES",

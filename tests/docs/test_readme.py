@@ -100,7 +100,7 @@ def test_inline_statements_parse(tmp_path: pathlib.Path) -> None:
 def test_the_tour_names_every_verb_table_and_format() -> None:
     from imq.engine.actions import VERBS
     from imq.engine.catalog.tables import TABLES
-    from imq.engine.render.formats import FORMS
+    from imq.engine.render.formats import FORMATS
 
-    missing = [name for name in (*TABLES, *VERBS, *FORMS) if f"`{name}" not in TOUR and f" {name}" not in TOUR]
+    missing = [name for name in (*TABLES, *VERBS, *FORMATS) if f"`{name}" not in TOUR and f" {name}" not in TOUR]
     assert missing == []

@@ -18,9 +18,9 @@ from importlib.metadata import packages_distributions
 from typing import TYPE_CHECKING
 
 import pytest
-from components import NATIVE
 from imq.cli.main import Cli
 from imq.engine.registry.http.proxies import HOST_BUNDLES
+from sbom_components import NATIVE
 from support.servers import Registry, needed
 
 if TYPE_CHECKING:

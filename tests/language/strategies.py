@@ -13,7 +13,7 @@ from imq.engine.actions import VERBS
 from imq.engine.catalog.tables import SEARCH_TABLES, TABLES
 from imq.engine.render.formats import FORMATS
 from imq.grammar import ast
-from imq.grammar.lexer import Vocabulary, is_field, is_word
+from imq.grammar.lexer import Vocabulary, begins_with_field, is_bare_word
 
 VOCABULARY = Vocabulary(frozenset(VERBS), frozenset(TABLES), frozenset(FORMATS), search_tables=SEARCH_TABLES)
 
@@ -35,7 +35,7 @@ BARE = st.one_of(
         "}}", "..", *KEYWORDS,
     ]),
     st.from_regex(r"[\w.:/@?*~^+&|{}\\-]{1,9}", fullmatch=True),
-).filter(is_word)  # fmt: skip
+).filter(is_bare_word)  # fmt: skip
 
 IDENTIFIERS = NAMES.filter(lambda name: "." not in name)
 quoted = st.builds(ast.Literal, TEXTS, st.just(True))
@@ -53,7 +53,7 @@ fields_of = st.builds(ast.ImageField, paths, operands)
 
 right_literals = st.one_of(st.builds(ast.Literal, BARE.filter(lambda text: not text.startswith("."))), quoted)
 left_literals = st.one_of(
-    st.builds(ast.Literal, BARE.filter(lambda text: not is_field(text) and text[0] != "*")), quoted
+    st.builds(ast.Literal, BARE.filter(lambda text: not begins_with_field(text) and text[0] != "*")), quoted
 )
 FUNCTIONS = NAMES.map(str.lower).filter(lambda name: name not in {"in", "not", "or", "has", "distinct", "and"})
 SIGNS = st.sampled_from("+-*/%")
@@ -69,35 +69,35 @@ DEEPEST = 3
 @st.composite
 def values(draw: st.DrawFn, depth: int = DEEPEST) -> ast.Expr:
     """What may stand on the right of an operator."""
-    match format_error(st.integers(0, 6)) if depth > 0 else 0:
+    match draw(st.integers(0, 6)) if depth > 0 else 0:
         case 4:
-            return format_error(calls(depth - 1))
+            return draw(calls(depth - 1))
         case 5:
-            return ast.Arithmetic(format_error(SIGNS), format_error(values(depth - 1)), format_error(values(depth - 1)))
+            return ast.Arithmetic(draw(SIGNS), draw(values(depth - 1)), draw(values(depth - 1)))
         case 6:
-            return format_error(subqueries(depth - 1))
+            return draw(subqueries(depth - 1))
         case _:
-            return format_error(st.one_of(right_literals, variables, fields, fields_of))
+            return draw(st.one_of(right_literals, variables, fields, fields_of))
 
 
 @st.composite
 def calls(draw: st.DrawFn, depth: int) -> ast.Expr:
     """A function of what may stand on the left of an operator."""
-    match format_error(st.integers(0, 3)):
+    match draw(st.integers(0, 3)):
         case 0:
-            return ast.Call(format_error(FUNCTIONS), (format_error(conditions(depth)),), distinct=True)
+            return ast.Call(draw(FUNCTIONS), (draw(conditions(depth)),), distinct=True)
         case 1:
-            return ast.Call(format_error(FUNCTIONS), (format_error(subqueries(depth)),))
+            return ast.Call(draw(FUNCTIONS), (draw(subqueries(depth)),))
         case _:
-            return ast.Call(format_error(FUNCTIONS), format_error(several(depth, least=0)))
+            return ast.Call(draw(FUNCTIONS), draw(several(depth, least=0)))
 
 
 @st.composite
 def subqueries(draw: st.DrawFn, depth: int) -> ast.Subquery:
     """A query as a value; of a relation there is no more than a condition."""
-    if not format_error(st.integers(0, 3)):
-        return ast.Subquery(ast.Query(format_error(RELATIONS), where=format_error(conditions(depth - 1))))
-    return ast.Subquery(format_error(rows(depth - 1).filter(lambda asked: not _is_alone(asked))))
+    if not draw(st.integers(0, 3)):
+        return ast.Subquery(ast.Query(draw(RELATIONS), where=draw(conditions(depth - 1))))
+    return ast.Subquery(draw(rows(depth - 1).filter(lambda asked: not _is_alone(asked))))
 
 
 def _is_alone(asked: ast.RowSource) -> bool:
@@ -107,23 +107,23 @@ def _is_alone(asked: ast.RowSource) -> bool:
 @st.composite
 def existing(draw: st.DrawFn, depth: int) -> ast.Exists:
     """Whether a relation or a table has such rows."""
-    if format_error(st.booleans()):
-        where = format_error(st.none() | conditions(depth))
-        return ast.Exists(ast.Query(format_error(RELATIONS), where=where), format_error(st.booleans()))
-    return ast.Exists(format_error(rows(depth)), format_error(st.booleans()))
+    if draw(st.booleans()):
+        where = draw(st.none() | conditions(depth))
+        return ast.Exists(ast.Query(draw(RELATIONS), where=where), draw(st.booleans()))
+    return ast.Exists(draw(rows(depth)), draw(st.booleans()))
 
 
 @st.composite
 def members(draw: st.DrawFn, depth: int) -> ast.In:
     """Whether a value is among those that are listed, that a query finds, or that a variable stands for."""
-    operand = format_error(conditions(depth))
-    match format_error(st.integers(0, 3)):
+    operand = draw(conditions(depth))
+    match draw(st.integers(0, 3)):
         case 0:
-            return ast.In(operand, rows=format_error(variables))
+            return ast.In(operand, rows=draw(variables))
         case 1:
-            return ast.In(operand, rows=format_error(rows(depth)))
+            return ast.In(operand, rows=draw(rows(depth)))
         case _:
-            items = format_error(st.lists(values(depth), min_size=1, max_size=3))
+            items = draw(st.lists(values(depth), min_size=1, max_size=3))
             if len(items) == 1 and isinstance(items[0], ast.Literal) and items[0].text.lower() in TABLES:
                 items = [items[0].replace(quoted=True)]  # bare, `in (images)` is a query
             return ast.In(operand, tuple(items))
@@ -132,47 +132,45 @@ def members(draw: st.DrawFn, depth: int) -> ast.In:
 @st.composite
 def phrases(draw: st.DrawFn, depth: int) -> ast.Predicate:
     """A sentence form."""
-    words = format_error(st.sampled_from([*IMAGE_PHRASES, *VALUE_PHRASES, "in use", "local only"]))
+    words = draw(st.sampled_from([*IMAGE_PHRASES, *VALUE_PHRASES, "in use", "local only"]))
     if words in IMAGE_PHRASES:
-        return ast.Predicate(words, (format_error(st.one_of(right_literals, variables)),))
-    return ast.Predicate(words, (format_error(values(depth)),) if words in VALUE_PHRASES else ())
+        return ast.Predicate(words, (draw(st.one_of(right_literals, variables)),))
+    return ast.Predicate(words, (draw(values(depth)),) if words in VALUE_PHRASES else ())
 
 
 @st.composite
 def conditions(draw: st.DrawFn, depth: int = DEEPEST) -> ast.Expr:
     """What may stand on the left of an operator, conditions in parentheses among it."""
-    kind = format_error(st.integers(0, 13)) if depth > 0 else 0
+    kind = draw(st.integers(0, 13)) if depth > 0 else 0
     depth -= 1
     match kind:
         case 1 | 2:
-            return ast.Comparison(format_error(OPERATORS), format_error(conditions(depth)), format_error(values(depth)))
+            return ast.Comparison(draw(OPERATORS), draw(conditions(depth)), draw(values(depth)))
         case 3:
-            return ast.Between(
-                format_error(conditions(depth)), format_error(values(depth)), format_error(values(depth))
-            )
+            return ast.Between(draw(conditions(depth)), draw(values(depth)), draw(values(depth)))
         case 4:
-            return format_error(members(depth))
+            return draw(members(depth))
         case 5:
-            return ast.IsKnown(format_error(conditions(depth)), format_error(st.booleans()))
+            return ast.IsKnown(draw(conditions(depth)), draw(st.booleans()))
         case 6:
-            return ast.Arithmetic(format_error(SIGNS), format_error(conditions(depth)), format_error(values(depth)))
+            return ast.Arithmetic(draw(SIGNS), draw(conditions(depth)), draw(values(depth)))
         case 7:
-            return format_error(existing(depth))
+            return draw(existing(depth))
         case 8:
-            return format_error(phrases(depth))
+            return draw(phrases(depth))
         case 9:
-            operand = format_error(conditions(depth))
+            operand = draw(conditions(depth))
             return operand.operand if isinstance(operand, ast.Not) else ast.Not(operand)
         case 10:
-            return ast.And(_flat(format_error(several(depth, least=2)), ast.And))
+            return ast.And(_flat(draw(several(depth, least=2)), ast.And))
         case 11:
-            return ast.Or(_flat(format_error(several(depth, least=2)), ast.Or))
+            return ast.Or(_flat(draw(several(depth, least=2)), ast.Or))
         case 12:
-            return format_error(calls(depth))
+            return draw(calls(depth))
         case 13:
-            return format_error(subqueries(depth))
+            return draw(subqueries(depth))
         case _:
-            return format_error(st.one_of(left_literals, variables, fields, fields_of))
+            return draw(st.one_of(left_literals, variables, fields, fields_of))
 
 
 def _flat(parts: tuple[ast.Expr, ...], kind: type[ast.And | ast.Or]) -> tuple[ast.Expr, ...]:
@@ -182,45 +180,43 @@ def _flat(parts: tuple[ast.Expr, ...], kind: type[ast.And | ast.Or]) -> tuple[as
 @st.composite
 def several(draw: st.DrawFn, depth: int = 1, least: int = 0) -> tuple[ast.Expr, ...]:
     """Some conditions or values."""
-    return tuple(format_error(st.lists(conditions(depth), min_size=least, max_size=max(least, 2))))
+    return tuple(draw(st.lists(conditions(depth), min_size=least, max_size=max(least, 2))))
 
 
 @st.composite
 def windows(draw: st.DrawFn) -> ast.Limit | None:
     """A limit, perhaps."""
-    return ast.Limit(format_error(values(1)), format_error(several())) if format_error(st.booleans()) else None
+    return ast.Limit(draw(values(1)), draw(several())) if draw(st.booleans()) else None
 
 
 @st.composite
 def queries(draw: st.DrawFn, depth: int = 1) -> ast.Query:
     """A query with some of its clauses."""
     if depth <= 0:
-        return ast.Query(
-            format_error(st.sampled_from(sorted(TABLES))), where=format_error(st.none() | conditions(depth))
-        )
+        return ast.Query(draw(st.sampled_from(sorted(TABLES))), where=draw(st.none() | conditions(depth)))
     some = st.booleans()
     targets = st.one_of(operands, rows(depth - 1))
     orders = st.builds(ast.Ordering, conditions(1), some)
     columns = st.builds(ast.Column, conditions(depth), st.none() | TEXTS)
     asked = ast.Query(
-        format_error(st.sampled_from(sorted(TABLES))),
-        targets=tuple(format_error(st.lists(targets, max_size=2))),
-        sources=tuple(format_error(st.lists(operands, max_size=2))),
-        nonempty=format_error(some),
-        every=format_error(some),
-        where=format_error(st.none() | conditions(depth + 1)),
-        group=format_error(several()),
-        having=format_error(st.none() | conditions(depth)),
-        order=tuple(format_error(st.lists(orders, max_size=2))),
-        limit=format_error(windows()),
-        skip=format_error(windows()),
-        newest=format_error(st.none() | st.builds(ast.KeepNewest, values(1), several(), st.none() | conditions(1))),
-        until=format_error(st.none() | st.builds(ast.UntilSize, st.sampled_from(["<", "<="]), values(1))),
-        select=tuple(format_error(st.lists(columns, max_size=2))),
-        count=format_error(some),
+        draw(st.sampled_from(sorted(TABLES))),
+        targets=tuple(draw(st.lists(targets, max_size=2))),
+        sources=tuple(draw(st.lists(operands, max_size=2))),
+        nonempty=draw(some),
+        explicit_all=draw(some),
+        where=draw(st.none() | conditions(depth + 1)),
+        group=draw(several()),
+        having=draw(st.none() | conditions(depth)),
+        order=tuple(draw(st.lists(orders, max_size=2))),
+        limit=draw(windows()),
+        skip=draw(windows()),
+        keep_newest=draw(st.none() | st.builds(ast.KeepNewest, values(1), several(), st.none() | conditions(1))),
+        until=draw(st.none() | st.builds(ast.UntilSize, st.sampled_from(["<", "<="]), values(1))),
+        select=tuple(draw(st.lists(columns, max_size=2))),
+        count=draw(some),
     )
-    base = format_error(rows(depth - 1))
-    if _is_alone(base) or format_error(some):
+    base = draw(rows(depth - 1))
+    if _is_alone(base) or draw(some):
         return asked
     within = asked.replace(table="", targets=(), sources=(), base=base)
     return within.replace(explicit_all=True) if within == ast.Query("", base=within.base) else within
@@ -229,12 +225,10 @@ def queries(draw: st.DrawFn, depth: int = 1) -> ast.Query:
 @st.composite
 def rows(draw: st.DrawFn, depth: int = 1) -> ast.RowSource:
     """A query, or several that are combined."""
-    if depth <= 0 or format_error(st.integers(0, 3)):
-        return format_error(queries(depth))
-    operator = format_error(st.sampled_from(["union", "except", "intersect"]))
-    return ast.Combination(
-        operator, format_error(rows(depth - 1)), format_error(rows(depth - 1)), format_error(several())
-    )
+    if depth <= 0 or draw(st.integers(0, 3)):
+        return draw(queries(depth))
+    operator = draw(st.sampled_from(["union", "except", "intersect"]))
+    return ast.Combination(operator, draw(rows(depth - 1)), draw(rows(depth - 1)), draw(several()))
 
 
 outputs = st.one_of(
@@ -247,7 +241,7 @@ outputs = st.one_of(
 @st.composite
 def acts(draw: st.DrawFn) -> ast.ActionStatement:
     """An action: on nothing, on all, on references, or on a query."""
-    names = format_error(
+    names = draw(
         st.lists(
             st.sampled_from(["as", "to", "from", "platform", "change", "message", "force", "run", "dry run"]),
             unique=True,
@@ -256,20 +250,18 @@ def acts(draw: st.DrawFn) -> ast.ActionStatement:
     options = []
     for name in names:
         most = {"force": 0, "dry run": 0, "platform": 2, "change": 2, "run": 2}.get(name, 1)
-        given = format_error(st.lists(operands, min_size=min(most, 1), max_size=most))
+        given = draw(st.lists(operands, min_size=min(most, 1), max_size=most))
         if name == "as" and isinstance(given[0], ast.Literal) and given[0].text.lower() in FORMATS:
             given = [ast.Literal(given[0].text, quoted=True)]  # bare, `as json` is an output form
         options.append(ast.Option(name, tuple(given)))
-    act = ast.ActionStatement(
-        format_error(st.sampled_from(sorted(VERBS))), options=tuple(options), output=format_error(outputs)
-    )
-    match format_error(st.integers(0, 3)):
+    act = ast.ActionStatement(draw(st.sampled_from(sorted(VERBS))), options=tuple(options), output=draw(outputs))
+    match draw(st.integers(0, 3)):
         case 1:
             return act.replace(explicit_all=True)
         case 2:
-            return act.replace(references=(format_error(first_operands), *format_error(st.lists(operands, max_size=2))))
+            return act.replace(references=(draw(first_operands), *draw(st.lists(operands, max_size=2))))
         case 3:
-            return act.replace(query=format_error(rows()))
+            return act.replace(query=draw(rows()))
         case _:
             return act
 
@@ -278,38 +270,34 @@ def acts(draw: st.DrawFn) -> ast.ActionStatement:
 def lets(draw: st.DrawFn) -> ast.Let:
     """What a variable is to stand for."""
     items = st.lists(values(1), min_size=2, max_size=3).map(lambda listed: ast.ListLiteral(tuple(listed)))
-    return ast.Let(format_error(IDENTIFIERS), format_error(st.one_of(values(2), items, subqueries(2))))
+    return ast.Let(draw(IDENTIFIERS), draw(st.one_of(values(2), items, subqueries(2))))
 
 
 @st.composite
 def statements(draw: st.DrawFn) -> ast.Statement:
     """Any statement."""
-    match format_error(st.integers(0, 13)):
+    match draw(st.integers(0, 13)):
         case 0:
-            return ast.Explain(format_error(statements()))
+            return ast.Explain(draw(statements()))
         case 1:
-            return ast.DryRun(format_error(statements()))
+            return ast.DryRun(draw(statements()))
         case 2:
-            return format_error(st.sampled_from([ast.Set(), ast.Let(), ast.View(), ast.Use()]))
+            return draw(st.sampled_from([ast.Set(), ast.Let(), ast.View(), ast.Use()]))
         case 3:
-            return ast.Set(format_error(NAMES), format_error(st.none() | values(2)))
+            return ast.Set(draw(NAMES), draw(st.none() | values(2)))
         case 4:
-            return ast.Help(tuple(format_error(st.lists(BARE, max_size=2))))
+            return ast.Help(tuple(draw(st.lists(BARE, max_size=2))))
         case 5 | 6:
-            return format_error(acts())
+            return draw(acts())
         case 7:
-            return format_error(lets())
+            return draw(lets())
         case 8:
-            return ast.View(format_error(IDENTIFIERS).lower(), format_error(rows()))
+            return ast.View(draw(IDENTIFIERS).lower(), draw(rows()))
         case 9:
-            return ast.Use(format_error(st.one_of(st.builds(ast.Literal, BARE), quoted)))
+            return ast.Use(draw(st.one_of(st.builds(ast.Literal, BARE), quoted)))
         case 10:
-            return (
-                ast.OnError(format_error(st.booleans()))
-                if format_error(st.booleans())
-                else ast.Include(format_error(TEXTS))
-            )
+            return ast.OnError(draw(st.booleans())) if draw(st.booleans()) else ast.Include(draw(TEXTS))
         case 11:
-            return ast.Assert(format_error(conditions()), format_error(outputs))
+            return ast.Assert(draw(conditions()), draw(outputs))
         case _:
-            return ast.QueryStatement(format_error(rows()), format_error(outputs))
+            return ast.QueryStatement(draw(rows()), draw(outputs))

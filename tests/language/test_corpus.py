@@ -55,7 +55,7 @@ def corpus() -> list[Any]:
         text = read(path)
         name = os.path.basename(path).removesuffix(".imq")
         before: list[ast.Statement] = []
-        for tree in parser.parse(text, VOCABULARY, included=lambda _: ("large",)):
+        for tree in parser.parse(text, VOCABULARY, include_views=lambda _: ("large",)):
             assert tree.span is not None
             said = text[tree.span.start : tree.span.end]
             line = text.count(chr(10), 0, tree.span.start) + 1
