@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import itertools
@@ -159,6 +160,44 @@ def test_an_answer_that_drips_is_given_up(
         assert not server.ended
     assert caught.value.code in GIVEN_UP
     assert server.host in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "drip", ["body", "body without length", "chunks", "a chunk", "the line of a chunk", "trailers"]
+)
+@pytest.mark.parametrize("asked", [manifest, tags, many_manifests])
+def test_a_server_that_is_too_slow_is_asked_twice(
+    connect: Callable[..., Client], asked: Callable[[Client, Reference], None], drip: str
+) -> None:
+    """With trailers too, whose answer has a least speed long before it has to be over."""
+    with Slow(DRIPS[drip], 0.02) as server:
+        client = impatient(connect, retries=4, answer_timeout=20.0, first_wait=0.01)
+        with pytest.raises(RegistryError) as caught:
+            asked(client, Reference(server.host, "a", "latest"))
+        assert not server.ended
+    assert caught.value.code == "too-slow"
+    assert len([line for line in server.lines if line.startswith("GET")]) == 2
+
+
+@pytest.mark.parametrize("drip", ["body", "chunks", "the line of a chunk", "trailers"])
+def test_the_body_of_a_challenge_is_not_waited_for(connect: Callable[..., Client], tmp_path: Path, drip: str) -> None:
+    content = b'{"schemaVersion":2}'
+
+    def pieces(line: str) -> Iterable[bytes]:
+        if len(server.lines) == 1:
+            first, *rest = itertools.islice(DRIPS[drip](line), 1000)
+            challenge = b'HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm="x"\r\n'
+            return [first.replace(OK, challenge), *rest]
+        head = f"Content-Type: {media_types.OCI_MANIFEST}\r\nContent-Length: {len(content)}\r\n\r\n"
+        return [OK + head.encode(), content]
+
+    server = Slow(pieces, 0.02)
+    auth = base64.b64encode(b"user:password").decode()
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {server.host: {"auth": auth}}}))
+    with server:
+        client = impatient(connect, environment={"DOCKER_CONFIG": str(tmp_path)}, retries=0)
+        manifest(client, Reference(server.host, "a", "latest"))
+    assert len(server.lines) == 2
 
 
 @pytest.mark.parametrize("asked", [head, tags, catalog, referrers, config, upload])

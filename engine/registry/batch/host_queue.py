@@ -315,7 +315,7 @@ class Host:
                 self._limit = len(self.busy) + len(self._idle)  # it wants no more connections than it has
                 self._most = min(self._most, self._limit)
             elif not self._dialing:
-                wait = self._patience.wait() if isinstance(problem, RegistryError) and problem.temporary else None
+                wait = self._patience.wait_after(problem) if isinstance(problem, RegistryError) else None
                 if wait is None:
                     self._end(problem)
                 else:
@@ -479,11 +479,13 @@ class Host:
             self._slow_down(question, problem, asked, now)
             return
         self._in_vain(problem)
-        if question.tries >= self._settings.retries:
+        is_slow = problem.code == "too-slow"
+        if question.tries >= self._settings.retries or (is_slow and question.was_slow):
             self._give_up(question, problem)
             return
         wait = min(self._settings.first_wait * (1 << question.tries), self._settings.longest_wait)
         question.tries += 1
+        question.was_slow = question.was_slow or is_slow
         self._number += 1
         heappush(self._later, (now + wait, self._number, question))
 

@@ -52,7 +52,20 @@ class Call:
 class Question:
     """One question, and how often it has been asked in vain."""
 
-    __slots__ = ("ask", "call", "due", "header", "key", "limit", "plodding", "reference", "refusals", "stale", "tries")
+    __slots__ = (
+        "ask",
+        "call",
+        "due",
+        "header",
+        "key",
+        "limit",
+        "plodding",
+        "reference",
+        "refusals",
+        "stale",
+        "tries",
+        "was_slow",
+    )
 
     def __init__(self, call: Call, key: int, reference: Reference, ask: Ask, limit: int) -> None:
         self.call = call
@@ -67,6 +80,8 @@ class Question:
         """The Authorization header it went out with."""
         self.due = 0.0
         self.tries = 0
+        self.was_slow = False
+        """Whether its answer was too slow once: it is not asked a third time."""
         self.refusals = 0
         self.stale = 0
 

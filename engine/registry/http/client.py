@@ -114,7 +114,7 @@ class Exchange:
             try:
                 answer = self.attempt(ask)
             except RegistryError as problem:
-                wait = patience.wait() if problem.temporary and not ask.once else None
+                wait = None if ask.once else patience.wait_after(problem)
                 if wait is None:
                     raise
             else:
@@ -139,7 +139,7 @@ class Exchange:
             try:
                 check_length(answer, ask, limit, what)
             except RegistryError as problem:
-                wait = patience.wait() if problem.temporary else None
+                wait = patience.wait_after(problem)
                 if wait is None:
                     raise
             else:
@@ -202,7 +202,7 @@ class Exchange:
             if not challenge or not attempts or not self._same_origin(answer.url, server):
                 return answer
             attempts -= 1
-            answer.read(_LARGEST_PEEK)  # to its end, so that the connection can be used again
+            answer.drain(_LARGEST_PEEK)
             plain = answer.url.startswith("http:")
             found = self._authorizer.answer(challenge, header, ask.registry, ask.repository, ask.scopes, plain=plain)
             if found is None:

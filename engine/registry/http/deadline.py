@@ -36,6 +36,7 @@ class Arrival(RawIOBase):
         self._connected = connected
         self._longest = settings.read_timeout
         self._pace = Pace(settings)
+        self._in_head = True
         self._limited = True
         self._left = _LARGEST_HEAD
         self.until: float | None = time.monotonic() + settings.read_timeout
@@ -55,6 +56,7 @@ class Arrival(RawIOBase):
     def expect_body(self) -> None:
         """Take what follows for the body: it has no deadline, but a least speed."""
         self.lift()
+        self._in_head = False
         self.until = None
         self._connected.settimeout(self._longest)
 
@@ -79,8 +81,8 @@ class Arrival(RawIOBase):
             self._left -= count
             if self._left < 0:
                 raise LineTooLong("header")
-        else:
-            speed = self._pace.note(count, time.monotonic() - begun) if count else None
+        if count and not self._in_head:  # trailers too: a body may have no deadline
+            speed = self._pace.note(count, time.monotonic() - begun)
             if speed is not None:
                 raise TooSlowError(speed)
         return count

@@ -12,6 +12,7 @@ import time
 
 from imq.engine.registry.exceptions import failure, too_long, too_slow, wrong_length
 from imq.engine.registry.settings import is_loopback
+from imq.grammar.errors import RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
 from .certificates import certificates_for, context_for
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     import requests
     from imq.engine.registry.settings import Settings
-    from imq.grammar.errors import RegistryError
     from requests.adapters import HTTPAdapter
 
     from .deadline import Arrival
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 
 _PIECE = 64 << 10
+_DRAIN_TIMEOUT = 2.0
+"""Seconds in which a body that nobody needs has to come."""
 _ADDRESS = ":address"
 """The key under which the headers of a request carry its address to the connection; it is no header of HTTP."""
 
@@ -122,6 +124,9 @@ class Answer:
             return self._content
         if self._arrival is not None:
             self._arrival.until = time.monotonic() + self._settings.answer_timeout
+        return self._read_until(limit)
+
+    def _read_until(self, limit: int) -> bytes:
         buffer = bytearray(min(limit + 1, max(4096, (self.length or 0) + 1)))
         done = 0
         try:
@@ -135,6 +140,18 @@ class Answer:
             self.close()
         self._content = bytes(buffer[:done])
         return self._content
+
+    def drain(self, limit: int) -> None:
+        """Read a body that nobody needs to its end, so that the connection can serve the next request.
+
+        A connection whose body is long or slow is closed: another one takes less time.
+        """
+        if self._arrival is not None:
+            self._arrival.until = time.monotonic() + _DRAIN_TIMEOUT
+        try:
+            self._read_until(limit)
+        except RegistryError:
+            self._content = b""
 
     def abort(self) -> None:
         """Wake a thread that waits in `readinto`: it gets an end or an error. May be called from any thread."""

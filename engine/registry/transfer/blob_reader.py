@@ -152,7 +152,7 @@ class BlobStream:
         if self._done - self._begun >= _WORTH_A_CONNECTION:
             self._patience.renew()
         self._begun = self._done
-        wait = self._patience.wait() if problem.temporary else None
+        wait = self._patience.wait_after(problem)
         if wait is None:
             raise problem
         self._exchange.pause(wait, self._stop)

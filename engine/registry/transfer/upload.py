@@ -111,7 +111,7 @@ class Uploads:
                 else:
                     answer = self._send(reference, descriptor, session.address, opened, source, sent, stop)
             except RegistryError as problem:
-                wait = patience.wait() if problem.temporary else None
+                wait = patience.wait_after(problem)
                 if wait is None:
                     raise
             else:
