@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from imq.cli.options import OPTIONS
 from imq.cli.shell_completion import SCRIPTS
 from imq.docker.commands import COMMANDS
-from imq.docker.context import Around
-from imq.docker.detect import docker_line
+from imq.docker.context import CompileContext
+from imq.docker.detect import parse_docker_line
 from imq.editors.token_patterns import PATTERNS
 from imq.engine.actions import VERBS
 from imq.engine.catalog.clauses import CLAUSES
@@ -156,20 +156,20 @@ def _command(command: Command) -> str:
         parts.append(textwrap.fill(f"Flags: {', '.join(names)}.", 120, break_on_hyphens=False) + "\n")
     if command.examples:
         rows = (f"| `imq {line}` | {_compiled(line)} |" for line in command.examples)
-        parts.append("\n".join(["| command line | statement |", "|---|---|", *rows]) + "\n")
-    if command.differs:
-        parts.append(textwrap.fill(f"Differences: {command.differs}", 120) + "\n")
+        parts.append("\n".join(["| docker's line | is the sentence |", "|---|---|", *rows]) + "\n")
+    if command.differences:
+        parts.append(textwrap.fill(f"Beside docker: {command.differences}", 120) + "\n")
     return "\n".join(parts)
 
 
 def _compiled(line: str) -> str:
     words = {*(word for word in WORDS if word.isalpha()), *TABLES, *UNAVAILABLE_TABLES, "union", "except", "intersect"}
-    found = docker_line(line.split(), words)
+    found = parse_docker_line(line.split(), words)
     assert found is not None, line
     assert found.command is not None, line
-    assert found.problem is None, line
+    assert found.error is None, line
     try:
-        statements = found.command.work.compile(found.given, Around(NOW, UTC, lambda _: ()))
+        statements = found.command.load_handler().compile(found.flags, CompileContext(NOW, UTC, lambda _: ()))
     except ImqError as error:
         return f"refused: {error.message}"
     return f"`{'; '.join(map(unparse, statements))}`"

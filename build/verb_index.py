@@ -10,8 +10,7 @@ import runpy
 import imq.engine.actions
 from imq.engine.actions import _index
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-INDEX = os.path.join(HERE, os.pardir, "engine", "actions", "_index.py")
+INDEX = os.path.join(imq.engine.actions.__path__[0], "_index.py")
 
 
 def verb_index() -> str:

@@ -6,6 +6,7 @@ import ast
 import functools
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -159,6 +160,75 @@ def test_a_question_loads_only_what_it_needs(words: list[str], tmp_path: pathlib
     assert not LATE & {name.split(".")[0] for name in modules}
     if words[0] in ("help", "--help", "--version", "completion"):
         assert not {"sqlite3", "imq.engine.session.session", "imq.engine.store.index", "imq.api"} & modules
+
+
+VERB = """
+from __future__ import annotations
+
+from imq.engine.sources.action import Outcome
+from imq.grammar.record import Record
+
+from .operands import resolve_targets
+from .verb import OperandKind, Verb
+
+
+class Greet(Record):
+    name: str
+
+    def describe(self):
+        return Outcome("greet", self.name)
+
+    def execute(self, context):
+        yield self.describe().replace(note=f"hello at {context.clock() > 0}")
+
+
+def _plan_greet(act, context):
+    return [Greet(target.name) for target in resolve_targets(act, context)]
+
+
+VERB = Verb("greet", "Greet images.", "greet redis:7", OperandKind.IMAGES, options=("dry run",), plan=_plan_greet)
+"""
+
+
+def test_a_verb_is_one_file(tmp_path: pathlib.Path) -> None:
+    """The index of verbs is generated; parsing, dispatch, dry run, help and completion follow from the module."""
+    library(tmp_path / "store")
+    packages = pathlib.Path(installed(tmp_path))
+    engine = packages / "imq" / "engine"
+    engine.unlink()
+    engine.mkdir()
+    for path in (CHECKOUT / "engine").iterdir():
+        if path.name != "actions":
+            (engine / path.name).symlink_to(path)
+    shutil.copytree(CHECKOUT / "engine" / "actions", engine / "actions", ignore=shutil.ignore_patterns("__pycache__"))
+    (engine / "actions" / "greet.py").write_text(VERB, encoding="utf-8")
+
+    def run(code: str, *words: str) -> str:
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                f"import sys; sys.path[:0] = {[str(packages), str(CHECKOUT / 'build')]!r}; {code}",
+                *words,
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout
+
+    run("import verb_index; verb_index.write_verb_index()")
+    main = "from imq.cli.main import Cli; Cli(sys.stdin, sys.stdout, sys.stderr, {}).main(sys.argv[1:])"
+    root = ("--root", str(tmp_path / "store"))
+    assert "hello at True" in run(main, *root, "greet redis:7")
+    assert "hello" not in run(main, *root, "--dry-run", "greet images where name = redis:7")
+    assert "Greet images." in run(main, "help", "greet")
+    completed = run(
+        "from imq.engine.actions import VERBS; from imq.engine.help.completion import complete; "
+        "from imq.grammar.lexer import Vocabulary; words = Vocabulary(frozenset(VERBS), frozenset(), frozenset()); "
+        "print([word.text for word in complete('gre', 3, words).words])"
+    )
+    assert "greet" in completed
 
 
 def installed(folder: pathlib.Path) -> str:

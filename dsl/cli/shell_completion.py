@@ -241,7 +241,7 @@ def _complete_path(typed: str) -> Iterator[Candidate]:
 
 def _complete_docker(session: Session, said: tuple[str, ...], typed: CommandLine) -> Iterator[Candidate]:
     """Yield what docker's command lines have here: commands, flags, values of flags, names of images."""
-    from imq.docker.commands import COMMANDS, GROUPS, named
+    from imq.docker.commands import COMMANDS, GROUPS, find_command
 
     if typed.quote:
         return
@@ -253,7 +253,7 @@ def _complete_docker(session: Session, said: tuple[str, ...], typed: CommandLine
             if tuple(before) == said and last.startswith(typed.word):
                 yield Candidate(last, command.doc)
     deep = 2 if said[:1] and said[0] in GROUPS else 1
-    found = named(" ".join(said[:deep])) if len(said) >= deep else None
+    found = find_command(" ".join(said[:deep])) if len(said) >= deep else None
     if found is not None and not _is_sentence(session, said[deep:]):
         yield from _complete_arguments(session, found, said[deep:], typed.word)
 
@@ -266,8 +266,8 @@ def _is_sentence(session: Session, words: Sequence[str]) -> bool:
 
 def _complete_arguments(session: Session, command: Command, said: tuple[str, ...], typed: str) -> Iterator[Candidate]:
     flag = next((one for one in command.flags if said and said[-1] in (f"--{one.name}", f"-{one.letter}")), None)
-    if flag is not None and flag.kind:
-        yield from _complete_flag_value(session, flag, typed)
+    if flag is not None and flag.value_type:
+        yield from _flag_values(session, flag, typed)
         return
     name, equals, value = typed.partition("=")
     flag = next((one for one in command.flags if equals and name == f"--{one.name}"), None)
@@ -280,16 +280,16 @@ def _complete_arguments(session: Session, command: Command, said: tuple[str, ...
                 yield Candidate(f"--{one.name}", one.doc)
         return
     count = sum(not word.startswith("-") for word in said)
-    if command.most is not None and count >= command.most:
+    if command.max_arguments is not None and count >= command.max_arguments:
         return
-    if count < command.files:
-        yield from _complete_path(typed)
-    elif "IMAGE" in command.takes or "REPOSITORY" in command.takes or "NAME" in command.takes:
-        yield from _complete_value(session, "reference", typed)
+    if count < command.path_arguments:
+        yield from _paths(typed)
+    elif "IMAGE" in command.arguments or "REPOSITORY" in command.arguments or "NAME" in command.arguments:
+        yield from _values(session, "reference", typed)
 
 
-def _complete_flag_value(session: Session, flag: Flag, typed: str) -> Iterator[Candidate]:
-    if flag.kind == "filter":
+def _flag_values(session: Session, flag: Flag, typed: str) -> Iterator[Candidate]:
+    if flag.value_type == "filter":
         key, equals, value = typed.partition("=")
         if not equals:
             keys = flag.doc.partition(": ")[2].partition(" (")[0].split(", ")

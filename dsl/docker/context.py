@@ -1,4 +1,4 @@
-"""What a docker command works with: a session, three streams, and docker's way of saying that something went wrong."""
+"""What docker commands are compiled and run with: a session, three streams, and docker's way of reporting errors."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ if TYPE_CHECKING:
     from imq.engine.render.values import DisplayOptions
     from imq.engine.session.session import Session
 
-    from .flags import Given
+    from .flags import ParsedFlags
 
     Statements = tuple[ast.Statement, ...]
 
 
-class Around(Record):
-    """What compiling a command line needs to know: the time (nanoseconds), the zone, and what is called how.
+class CompileContext(Record):
+    """What a command line is compiled with: the time in nanoseconds since the epoch, the time zone, and tags.
 
-    `zone` None is the local one. `tags` gives the names, with their tags, of the images of a repository.
+    A `zone` of None is the local one. `list_tags` returns the names, with their tags, of the images of a repository.
     """
 
     now: int
     zone: tzinfo | None
-    tags: Callable[[str], Sequence[str]]
+    list_tags: Callable[[str], Sequence[str]]
 
 
-class Work(Record):
-    """What a command does: `compile` makes its statements and does nothing yet.
+class Handler(Record):
+    """The two functions of a command. `compile` returns its statements and has no effect.
 
-    `answer` runs them, writes docker's text and returns the exit code.
+    `run` runs the statements, writes docker's output and returns the exit code.
     """
 
-    compile: Callable[[Given, Around], Statements]
-    answer: Callable[[Desk, Given, Statements], int]
+    compile: Callable[[ParsedFlags, CompileContext], Statements]
+    run: Callable[[CommandContext, ParsedFlags, Statements], int]
 
 
 class Outcome(Record):
-    """One row of what an action did, as `engine.sources.action.OUTCOMES` declares it."""
+    """One row of the result of an action, with the columns of `engine.sources.action.OUTCOMES`."""
 
     action: str
     target: str
@@ -54,53 +54,56 @@ class Outcome(Record):
     message: str | None
 
 
-class Desk:
-    """Runs statements for one docker command. `sure`: what destroys is done without asking."""
+class CommandContext:
+    """What one docker command runs with. With `is_confirmed` images are removed without a prompt."""
 
     def __init__(
-        self, session: Session, streams: tuple[TextIO, TextIO, TextIO], manner: DisplayOptions, *, sure: bool = False
+        self,
+        session: Session,
+        streams: tuple[TextIO, TextIO, TextIO],
+        display_options: DisplayOptions,
+        *,
+        is_confirmed: bool = False,
     ) -> None:
         self.session = session
         session.warns = False
         self.stdin, self.stdout, self.stderr = streams
-        self.manner = manner
-        self.sure = sure
+        self.display_options = display_options
+        self.is_confirmed = is_confirmed
 
     @property
-    def around(self) -> Around:
-        """What command lines are compiled with."""
-        return Around(self.session.context.clock(), self.session.context.zone, self._tags)
+    def compile_context(self) -> CompileContext:
+        """The context that command lines are compiled with."""
+        return CompileContext(self.session.context.clock(), self.session.context.zone, self._list_tags)
 
-    def _tags(self, repository: str) -> list[str]:
+    def _list_tags(self, repository: str) -> list[str]:
         named = ast.Comparison("=", ast.Field(("repository",)), ast.Literal(repository, quoted=True))
         where = ast.And((named, ast.IsKnown(ast.Field(("tag",)))))
         return [
             str(name)
-            for (name,) in self.rows(ast.Query("images", where=where, select=(ast.Column(ast.Field(("name",))),)))
+            for (name,) in self.query_rows(ast.Query("images", where=where, select=(ast.Column(ast.Field(("name",))),)))
         ]
 
     # Statements
 
-    def answer(self, statement: ast.Statement) -> RowSet:
-        """Run a question, or an action whose outcomes are wanted with all their columns."""
+    def run_query(self, statement: ast.Statement) -> RowSet:
+        """Run a query and return its rows."""
         result = self.session.execute(statement)
         assert isinstance(result, RowSet)
         return result
 
-    def rows(self, query: ast.Query) -> list[tuple[Raw, ...]]:
+    def query_rows(self, query: ast.Query) -> list[tuple[Raw, ...]]:
         """Return the rows of a query."""
-        return list(self.answer(ast.QueryStatement(query)).rows)
+        return list(self.run_query(ast.Ask(query)).rows)
 
-    def outcomes(
-        self, act: ast.ActionStatement, *, dry_run: bool = False
-    ) -> tuple[list[Outcome], tuple[ImqError, ...]]:
-        """Do an action; return what came of it and the errors of what failed. With `dry_run`: what it would do."""
-        whole = act.replace(output=ast.Output(format="jsonl"))
-        result = self.session.execute(whole, dry_run=dry_run)
+    def run_action(self, act: ast.Act, *, dry_run: bool = False) -> tuple[list[Outcome], tuple[ImqError, ...]]:
+        """Run an action and return its outcomes and errors; with `dry_run` those that it would have."""
+        full = act.replace(output=ast.Output(form="jsonl"))
+        result = self.session.execute(full, dry_run=dry_run)
         assert isinstance(result, RowSet)
-        return [Outcome(*row) for row in result.rows], result.errors  # type: ignore[arg-type] # OUTCOMES says the kinds
+        return [Outcome(*row) for row in result.rows], result.errors  # type: ignore[arg-type] # the types of OUTCOMES
 
-    def documents(self, act: ast.ActionStatement) -> Documents:
+    def inspect(self, act: ast.Act) -> Documents:
         """Run an inspection."""
         result = self.session.execute(act)
         assert isinstance(result, Documents)
@@ -108,40 +111,40 @@ class Desk:
 
     # Streams
 
-    def say(self, texts: Iterable[str]) -> None:
+    def write(self, texts: Iterable[str]) -> None:
         """Write to standard output."""
         for text in texts:
             self.stdout.write(text)
 
-    def agree(self, warning: str) -> bool:
-        """Ask as docker does before something is removed; raise `NeedsConfirmation` when nobody is there."""
-        if not self.sure:
+    def confirm_removal(self, warning: str) -> bool:
+        """Prompt as docker does before a removal. Raises `NeedsConfirmation` when standard input is no terminal."""
+        if not self.is_confirmed:
             if not self.stdin.isatty():
                 raise NeedsConfirmation(
                     "images are to be removed for good, and nobody is there to ask: nothing was done",
                     hints=("to see them: --dry-run", "to remove them: -f"),
                 )
-            self.say((f"WARNING! {warning}\nAre you sure you want to continue? [y/N] ",))
+            self.write((f"WARNING! {warning}\nAre you sure you want to continue? [y/N] ",))
             self.stdout.flush()
             if self.stdin.readline().strip().lower() != "y":
                 return False
         self.session.context = self.session.context.replace(confirm=None)
         return True
 
-    def complain(self, error: ImqError) -> int:
-        """Say on standard error what went wrong; return the exit code."""
+    def report_error(self, error: ImqError) -> int:
+        """Write an error to standard error; return the exit code."""
         self.stdout.flush()
-        return complain(self.stderr, error)
+        return report_error(self.stderr, error)
 
-    def finish(self, result: RowSet | Documents | Failure) -> int:
-        """Complain of what went wrong beside an answer; return the exit code."""
+    def report_errors(self, result: RowSet | Documents | Failure) -> int:
+        """Write the errors of a result to standard error; return the exit code."""
         if isinstance(result, Failure):
-            return self.complain(result.error)
-        return max((self.complain(error) for error in result.errors), default=0)
+            return self.report_error(result.error)
+        return max((self.report_error(error) for error in result.errors), default=0)
 
 
-def complain(stream: TextIO, error: ImqError) -> int:
-    """Say what went wrong and return the exit code: in docker's way what docker would refuse, the rest in imq's."""
+def report_error(stream: TextIO, error: ImqError) -> int:
+    """Write an error and return its exit code: in docker's style for what docker refuses too, else in imq's."""
     code = exit_code(error)
     message = error.message if error.message.startswith("Error ") else f"Error: {error.message}"
     lines = [message, *(f"  {hint}" for hint in error.hints)] if code == 1 else [format_error(error)]
@@ -149,19 +152,19 @@ def complain(stream: TextIO, error: ImqError) -> int:
         stream.write("\n".join(lines).encode("utf-8", "backslashreplace").decode() + "\n")
         stream.flush()
     except OSError:
-        pass  # nobody is listening any more
+        pass  # the reader of the stream is gone
     return code
 
 
 def exit_code(error: ImqError) -> int:
-    """Return 1 for what docker's daemon would refuse; else imq's code: 2 for a wrong line, 3 for a need that failed."""
+    """Return 1 for what docker's daemon would refuse; else imq's exit code: 2 for an invalid line, 3 for a failure."""
     refused = isinstance(error, NotFound | Conflict) or (isinstance(error, StatementError) and error.code != "option")
     return 1 if refused else error.exit_code
 
 
-def binary(stream: TextIO, why: str) -> BinaryIO:
-    """Return the bytes below a stream of text; `why` says what they are wanted for."""
-    below: BinaryIO | None = getattr(stream, "buffer", None)
-    if below is None:
-        raise ImqError(f"{why} needs a stream of bytes", code="system")
-    return below
+def binary_stream(stream: TextIO, purpose: str) -> BinaryIO:
+    """Return the binary stream below a text stream. `purpose` is the command that needs it, for the error."""
+    binary: BinaryIO | None = getattr(stream, "buffer", None)
+    if binary is None:
+        raise ImqError(f"{purpose} needs a stream of bytes", code="system")
+    return binary

@@ -10,19 +10,19 @@ from imq.cli.options import FLAGS, VALUED, Options, first_word, read_options
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .commands import GROUPS, named
-from .flags import Flag, read_flags
+from .commands import GROUPS, find_command
+from .flags import Flag, parse_flags
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from .commands import Command
-    from .flags import Given
+    from .flags import ParsedFlags
 
-_SIGNS = frozenset(" \t\r\n,;()<>=\"'#$")
+_LANGUAGE_CHARACTERS = frozenset(" \t\r\n,;()<>=\"'#$")
 """Signs of the language that stand in no name of an image."""
-_OWN = tuple(
-    Flag(name.removeprefix("--"), kind=kind, own=True)
+_IMQ_FLAGS = tuple(
+    Flag(name.removeprefix("--"), value_type=kind, imq_only=True)
     for names, kind in ((VALUED, "string"), (FLAGS, ""))
     for name in names
     if name.startswith("--") and name not in ("--help", "--platform")
@@ -30,27 +30,27 @@ _OWN = tuple(
 """The options of imq that docker does not know; `--platform` stands where docker has it, so that none is ignored."""
 
 
-_SHARED = frozenset(
+_LANGUAGE_WORDS = frozenset(
     {"history", "images", "import", "inspect", "load", "login", "logout", "pull", "push", "save", "tag"}
 )
 """Commands that are called as a table or a verb of the language is."""
 
 
-class Line(Record):
-    """A docker command line: the command, the name it was called by, what it was given, and the options of imq.
+class CommandLine(Record):
+    """A docker command line: the command, the name it was called by, what it was parsed, and the options of imq.
 
     `help` is the text to print instead; `problem` what is wrong with the line.
     """
 
     command: Command | None
     name: str
-    given: Given
+    flags: ParsedFlags
     options: Options
     help: str | None = None
-    problem: ImqError | None = None
+    error: ImqError | None = None
 
 
-def docker_line(arguments: Sequence[str], vocabulary: Iterable[str]) -> Line | None:
+def parse_docker_line(arguments: Sequence[str], vocabulary: Iterable[str]) -> CommandLine | None:
     """Return the docker command line that the arguments are; None when they are for the language.
 
     `vocabulary` are the words that make a sentence: keywords and names of tables, in lower case.
@@ -64,64 +64,66 @@ def docker_line(arguments: Sequence[str], vocabulary: Iterable[str]) -> Line | N
         return None
     known = frozenset(vocabulary)
     if words[0] in GROUPS:
-        return _in_group(words, before, known)
-    command = named(words[0])
-    return None if command is None else _line(command, words[0], words[1:], before, known)
+        return _parse_group(words, before, known)
+    command = find_command(words[0])
+    return None if command is None else _parse_command(command, words[0], words[1:], before, known)
 
 
-def _in_group(words: list[str], before: Options, vocabulary: frozenset[str]) -> Line | None:
+def _parse_group(words: list[str], before: Options, vocabulary: frozenset[str]) -> CommandLine | None:
     group, inside = words[0], words[1:]
-    nothing = read_flags((), ())
+    nothing = parse_flags((), ())
     from .usage import group_help, unknown_command
 
     if not inside or inside[0] in ("--help", "-h"):
-        return Line(None, group, nothing, before, help=group_help(group))
+        return CommandLine(None, group, nothing, before, help=group_help(group))
     name = f"{group} {inside[0]}"
-    command = named(name)
+    command = find_command(name)
     if command is not None:
-        return _line(command, name, inside[1:], before, vocabulary)
-    if _speaks(inside[0], vocabulary):
+        return _parse_command(command, name, inside[1:], before, vocabulary)
+    if _is_of_language(inside[0], vocabulary):
         return None
-    return Line(None, name, nothing, before, problem=unknown_command(group, inside[0]))
+    return CommandLine(None, name, nothing, before, error=unknown_command(group, inside[0]))
 
 
-def _line(command: Command, name: str, words: list[str], before: Options, vocabulary: frozenset[str]) -> Line | None:
+def _parse_command(
+    command: Command, name: str, words: list[str], before: Options, vocabulary: frozenset[str]
+) -> CommandLine | None:
     theirs = {flag.name for flag in command.flags}
-    own = [flag for flag in _OWN if flag.name not in theirs]
-    given = read_flags((*command.flags, *own), words)
-    spelled = given.values.keys() & theirs  # a file's name may have any sign in it, once it is clear that it is one
-    if any(_speaks(word, vocabulary) for word in given.arguments[command.files if spelled else 0 :]):
+    own = [flag for flag in _IMQ_FLAGS if flag.name not in theirs]
+    parsed = parse_flags((*command.flags, *own), words)
+    spelled = parsed.values.keys() & theirs  # a file's name may have any sign in it, once it is clear that it is one
+    if any(_is_of_language(word, vocabulary) for word in parsed.arguments[command.path_arguments if spelled else 0 :]):
         return None
-    if given.on("help"):
+    if parsed.is_on("help"):
         from .usage import command_help
 
-        return Line(command, name, given, before, help=command_help(command, name))
+        return CommandLine(command, name, parsed, before, help=command_help(command, name))
     try:
-        _check(command, name, given)
+        _check_arguments(command, name, parsed)
     except ImqError as problem:
-        if given.problem is None and not spelled and name in _SHARED:
+        if parsed.error is None and not spelled and name in _LANGUAGE_WORDS:
             return None  # `history`, `load images.tar`: what is no docker line can be a sentence
-        return Line(command, name, given, before, problem=problem)
-    return Line(command, name, given, _options(before, given, own))
+        return CommandLine(command, name, parsed, before, error=problem)
+    return CommandLine(command, name, parsed, _merge_options(before, parsed, own))
 
 
-def _check(command: Command, name: str, given: Given) -> None:
+def _check_arguments(command: Command, name: str, parsed: ParsedFlags) -> None:
     """Raise what is wrong with a command line: a flag that could not be read, or the number of arguments."""
-    count, most = len(given.arguments), command.most
-    if given.problem is not None or count < command.least or (most is not None and count > most):
-        from .usage import wrong_line
+    count, most = len(parsed.arguments), command.max_arguments
+    if parsed.error is not None or count < command.min_arguments or (most is not None and count > most):
+        from .usage import invalid_line
 
-        raise wrong_line(command, name, given)
+        raise invalid_line(command, name, parsed)
 
 
-def _speaks(word: str, vocabulary: frozenset[str]) -> bool:
+def _is_of_language(word: str, vocabulary: frozenset[str]) -> bool:
     """Whether a word stands in the language where docker would have a name."""
-    return word.lower() in vocabulary or not _SIGNS.isdisjoint(word)
+    return word.lower() in vocabulary or not _LANGUAGE_CHARACTERS.isdisjoint(word)
 
 
-def _options(before: Options, given: Given, own: Sequence[Flag]) -> Options:
+def _merge_options(before: Options, parsed: ParsedFlags, own: Sequence[Flag]) -> Options:
     """Return the options of imq, those behind the command too."""
-    said = {f"--{flag.name}": given.all(flag.name) for flag in own if given.all(flag.name)}
+    said = {f"--{flag.name}": parsed.get_all(flag.name) for flag in own if parsed.get_all(flag.name)}
     values = {**before.values, **{VALUED[name]: texts for name, texts in said.items() if name in VALUED}}
     flags = {FLAGS[name] for name in said if name in FLAGS}
     return Options(values, before.flags | flags, ())

@@ -28,91 +28,91 @@ _TRUE = frozenset({"1", "true"})
 _FALSE = frozenset({"0", "false"})
 
 
-def parted(filters: Sequence[str]) -> dict[str, list[str]]:
-    """Part `name=value` texts by name, which is trimmed and in lower case; an empty text says nothing.
+def split_filters(filters: Sequence[str]) -> dict[str, list[str]]:
+    """Return the values of `name=value` strings by name. Names are trimmed and lower case; empty strings are skipped.
 
-    The same value again is one value, as it is in docker's sets.
+    A repeated value counts once, as in docker's sets.
     """
     values: dict[str, list[str]] = {}
     for text in filters:
         name, equals, value = text.partition("=")
         if equals:
-            given = values.setdefault(name.strip().lower(), [])
-            if value.strip() not in given:
-                given.append(value.strip())
+            known = values.setdefault(name.strip().lower(), [])
+            if value.strip() not in known:
+                known.append(value.strip())
     return values
 
 
 def image_conditions(filters: Sequence[str], now: int, zone: tzinfo | None) -> ast.Expr | None:
-    """Return what `images --filter` asks of an image, None for nothing.
+    """Return the condition of `images --filter`, None without filters.
 
-    `now` (nanoseconds since the epoch) and `zone` are what `until` counts from. Raises `StatementError`.
+    `until` counts from `now` (nanoseconds since the epoch) in the time zone `zone`. Raises `StatementError`.
     """
     rules: dict[str, Rule] = {
-        "dangling": lambda given: [
-            ast.Field(("dangling",)) if _agreed("dangling", given) else ast.IsKnown(ast.Field(("name",)))
+        "dangling": lambda values: [
+            ast.Field(("dangling",)) if _parse_boolean("dangling", values) else ast.Known(ast.Field(("name",)))
         ],
-        "before": lambda given: [_created("<", image) for image in given],
-        "since": lambda given: [_created(">", image) for image in given],
-        "reference": lambda given: [_either([matches(pattern) for pattern in given])],
-        "label": lambda given: [_label(text) for text in given],
-        "label!": lambda given: [ast.Not(_label(text)) for text in given],
-        "until": lambda given: [_until("<", moment, now, zone) for moment in given],
+        "before": lambda values: [_compare_created("<", image) for image in values],
+        "since": lambda values: [_compare_created(">", image) for image in values],
+        "reference": lambda values: [_require_any([match_reference(pattern) for pattern in values])],
+        "label": lambda values: [_match_label(text) for text in values],
+        "label!": lambda values: [ast.Not(_match_label(text)) for text in values],
+        "until": lambda values: [_compare_until("<", moment, now, zone) for moment in values],
     }
-    return both(_ruled(filters, rules))
+    return join_conditions(_apply_rules(filters, rules))
 
 
 def prune_conditions(filters: Sequence[str], now: int, zone: tzinfo | None) -> tuple[ast.Expr | None, bool | None]:
-    """Return what `image prune --filter` asks of an image, None for nothing, and what it says of `dangling`."""
+    """Return the condition of `image prune --filter`, None without one, and the value of `dangling`."""
     rules: dict[str, Rule] = {
         "dangling": lambda _: [],
-        "until": lambda given: [_until("<=", _only("until", given), now, zone)],
-        "label": lambda given: [_label(text) for text in given],
-        "label!": lambda given: [ast.Not(_all([_label(text) for text in given]))],
+        "until": lambda values: [_compare_until("<=", _single_value("until", values), now, zone)],
+        "label": lambda values: [_match_label(text) for text in values],
+        "label!": lambda values: [ast.Not(_require_all([_match_label(text) for text in values]))],
     }
-    condition = both(_ruled(filters, rules))
-    dangling = parted(filters).get("dangling")
-    return condition, None if dangling is None else _agreed("dangling", dangling)
+    condition = join_conditions(_apply_rules(filters, rules))
+    dangling = split_filters(filters).get("dangling")
+    return condition, None if dangling is None else _parse_boolean("dangling", dangling)
 
 
 def search_conditions(filters: Sequence[str]) -> ast.Expr | None:
-    """Return what `search --filter` asks of a repository, None for nothing: of several numbers of stars the most."""
+    """Return the condition of `search --filter`, None without filters. The largest number of stars counts."""
 
-    def stars(given: list[str]) -> list[ast.Expr]:
-        numbers = [int(value) for value in given if value.lstrip("+-").isdecimal()]
-        if len(numbers) < len(given):
-            raise StatementError(f"Invalid filter 'stars=[{' '.join(given)}]'", code="filter", hints=("a number",))
+    def stars(values: list[str]) -> list[ast.Expr]:
+        numbers = [int(value) for value in values if value.lstrip("+-").isdecimal()]
+        if len(numbers) < len(values):
+            raise StatementError(f"Invalid filter 'stars=[{' '.join(values)}]'", code="filter", hints=("a number",))
         least = max(numbers)
         return [ast.Comparison(">=", ast.Field(("stars",)), ast.Literal(str(least)))] if least > 0 else []
 
     def flag(name: str, field: str) -> Rule:
-        told = ast.Field((field,))
-        return lambda given: [told if _agreed(name, given) else ast.Not(told)]
+        condition = ast.Field((field,))
+        return lambda values: [condition if _parse_boolean(name, values) else ast.Not(condition)]
 
     rules: dict[str, Rule] = {
         "stars": stars,
         "is-official": flag("is-official", "official"),
         "is-automated": flag("is-automated", "automated"),
     }
-    return both(_ruled(filters, rules))
+    return join_conditions(_apply_rules(filters, rules))
 
 
-def both(conditions: Sequence[ast.Expr | None]) -> ast.Expr | None:
-    """Return the condition that all of these hold; None stands for nothing asked."""
-    asked = [condition for condition in conditions if condition is not None]
-    parts = [part for each in asked for part in (each.operands if isinstance(each, ast.And) else (each,))]
-    return _all(parts) if parts else None
+def join_conditions(conditions: Sequence[ast.Expr | None]) -> ast.Expr | None:
+    """Return the conjunction of the conditions that are not None; None when there are none."""
+    present = [condition for condition in conditions if condition is not None]
+    parts = [part for each in present for part in (each.operands if isinstance(each, ast.And) else (each,))]
+    return _require_all(parts) if parts else None
 
 
-def matches(pattern: str) -> ast.Expr:
-    """Return docker's test of a name: the pattern fits it with its tag (or digest), or without."""
-    wanted = ast.Literal(pattern, quoted=True)
-    return ast.Or(tuple(ast.Call("path_match", (ast.Field((name,)), wanted)) for name in ("name", "repository")))
+def match_reference(pattern: str) -> ast.Expr:
+    """Return docker's test of a name: the pattern matches it with its tag (or digest), or without."""
+    literal = ast.Literal(pattern, quoted=True)
+    return ast.Or(tuple(ast.Call("path_match", (ast.Field((name,)), literal)) for name in ("name", "repository")))
 
 
-def _ruled(filters: Sequence[str], rules: dict[str, Rule]) -> list[ast.Expr | None]:
+def _apply_rules(filters: Sequence[str], rules: dict[str, Rule]) -> list[ast.Expr | None]:
     conditions: list[ast.Expr | None] = []
-    for name, values in parted(filters).items():
+    for name, values in split_filters(filters).items():
         rule = rules.get(name)
         if rule is None:
             raise StatementError(
@@ -124,42 +124,42 @@ def _ruled(filters: Sequence[str], rules: dict[str, Rule]) -> list[ast.Expr | No
     return conditions
 
 
-def _all(conditions: Sequence[ast.Expr]) -> ast.Expr:
+def _require_all(conditions: Sequence[ast.Expr]) -> ast.Expr:
     return conditions[0] if len(conditions) == 1 else ast.And(tuple(conditions))
 
 
-def _either(conditions: Sequence[ast.Expr]) -> ast.Expr:
-    """Return the condition that one of these holds; those that are lists of alternatives become one list."""
+def _require_any(conditions: Sequence[ast.Expr]) -> ast.Expr:
+    """Return the disjunction of the conditions, flattened."""
     parts = [part for each in conditions for part in (each.operands if isinstance(each, ast.Or) else (each,))]
     return ast.Or(tuple(parts))
 
 
-def _agreed(name: str, values: Sequence[str]) -> bool:
+def _parse_boolean(name: str, values: Sequence[str]) -> bool:
     true, false = not _TRUE.isdisjoint(values), not _FALSE.isdisjoint(values)
-    if true is not false:  # docker's rule: what is neither says nothing beside one that is
+    if true is not false:  # docker's rule: a value that is neither is ignored beside one that is
         return true
     raise StatementError(f"Invalid filter '{name}=[{' '.join(values)}]'", code="filter", hints=("true or false",))
 
 
-def _created(operator: str, image: str) -> ast.Expr:
+def _compare_created(operator: str, image: str) -> ast.Expr:
     created = ("created",)
     return ast.Comparison(operator, ast.Field(created), ast.ImageField(created, ast.Literal(image)))
 
 
-def _label(text: str) -> ast.Expr:
-    """Return the condition of `label=KEY`, or of `label=KEY=VALUE`: cut at the first `=`, so a value may have more."""
+def _match_label(text: str) -> ast.Expr:
+    """Return the condition of `label=KEY` or `label=KEY=VALUE`. The first `=` ends the key; a value may have more."""
     key, equals, value = text.partition("=")
     field = ast.Field(("label", key))
     return ast.Comparison("=", field, ast.Literal(value, quoted=True)) if equals else ast.IsKnown(field)
 
 
-def _only(name: str, values: Sequence[str]) -> str:
+def _single_value(name: str, values: Sequence[str]) -> str:
     if len(values) > 1:
         raise StatementError(f"more than one {name} filter specified", code="filter")
     return values[0]
 
 
-def _until(operator: str, value: str, now: int, zone: tzinfo | None) -> ast.Expr:
+def _compare_until(operator: str, value: str, now: int, zone: tzinfo | None) -> ast.Expr:
     from imq.engine.oci.timestamp import write_time
     from imq.engine.units.time import parse_until
 

@@ -21,18 +21,18 @@ class Flag(Record):
 
     name: str
     letter: str = ""
-    kind: str = ""
+    value_type: str = ""
     doc: str = ""
-    on: bool = False
-    own: bool = False
+    default_on: bool = False
+    imq_only: bool = False
 
     @property
-    def shown(self) -> str:
+    def display_name(self) -> str:
         """How errors name it: `-f, --filter`."""
         return f"-{self.letter}, --{self.name}" if self.letter else f"--{self.name}"
 
 
-class Given(Record):
+class ParsedFlags(Record):
     """What a command line gave: the values of each flag by its name, in order, and the arguments.
 
     `problem` is what was wrong with the first flag that could not be read; what came before it is here all the same.
@@ -40,28 +40,28 @@ class Given(Record):
 
     values: Mapping[str, tuple[str, ...]]
     arguments: tuple[str, ...]
-    problem: StatementError | None = None
+    error: StatementError | None = None
 
     def __hash__(self) -> int:
         """Hash by identity: it holds a mapping."""
         return id(self)
 
-    def all(self, name: str) -> tuple[str, ...]:
+    def get_all(self, name: str) -> tuple[str, ...]:
         """Return every value of a flag."""
         return self.values.get(name, ())
 
-    def last(self, name: str) -> str:
-        """Return the value of a flag that counts, an empty text when it was not given."""
-        values = self.all(name)
+    def get_last(self, name: str) -> str:
+        """Return the value of a flag that counts, an empty text when it was not parsed."""
+        values = self.get_all(name)
         return values[-1] if values else ""
 
-    def on(self, name: str, *, default: bool = False) -> bool:
+    def is_on(self, name: str, *, default: bool = False) -> bool:
         """Whether a switch is on."""
-        values = self.all(name)
+        values = self.get_all(name)
         return values[-1] in _TRUE if values else default
 
 
-class _Problem(Exception):
+class _FlagError(Exception):
     """Carries a problem out of the reading of one word."""
 
     def __init__(self, message: str, *hints: str) -> None:
@@ -69,29 +69,31 @@ class _Problem(Exception):
         self.error = StatementError(message, code="option", hints=hints)
 
 
-def read_flags(flags: Sequence[Flag], words: Sequence[str]) -> Given:
+def parse_flags(flags: Sequence[Flag], words: Sequence[str]) -> ParsedFlags:
     """Read words by these flags. All behind a `--` are arguments. `--help` and `-h` are always known."""
-    reader = _Reader(flags)
-    left = list(words)
+    reader = _FlagParser(flags)
+    remaining = list(words)
     problem: StatementError | None = None
     try:
-        while left:
-            word = left.pop(0)
+        while remaining:
+            word = remaining.pop(0)
             if word == "--":
-                reader.arguments += left
+                reader.arguments += remaining
                 break
             if word.startswith("--"):
-                reader.long(word, left)
+                reader.parse_long(word, remaining)
             elif word.startswith("-") and word != "-":
-                reader.letters(word, left)
+                reader.parse_letters(word, remaining)
             else:
                 reader.arguments.append(word)
-    except _Problem as found:
+    except _FlagError as found:
         problem = found.error
-    return Given({name: tuple(values) for name, values in reader.values.items()}, tuple(reader.arguments), problem)
+    return ParsedFlags(
+        {name: tuple(values) for name, values in reader.values.items()}, tuple(reader.arguments), problem
+    )
 
 
-class _Reader:
+class _FlagParser:
     """Collects what words say, one after the other."""
 
     def __init__(self, flags: Sequence[Flag]) -> None:
@@ -101,22 +103,22 @@ class _Reader:
         self.values: dict[str, list[str]] = {}
         self.arguments: list[str] = []
 
-    def long(self, word: str, left: list[str]) -> None:
+    def parse_long(self, word: str, left: list[str]) -> None:
         """Read `--name`, `--name=value`, or `--name` and the next word."""
         name, equals, value = word[2:].partition("=")
         flag = self._names.get(name)
         if flag is None:
-            raise _Problem(f"unknown flag: --{name}", closest_hint(f"--{name}", self._known()))
+            raise _FlagError(f"unknown flag: --{name}", nearest(f"--{name}", self._docker_flags()))
         if equals:
-            self._take(flag, value)
-        elif not flag.kind:
-            self._take(flag, "true")
+            self._add_value(flag, value)
+        elif not flag.value_type:
+            self._add_value(flag, "true")
         elif left:
-            self._take(flag, left.pop(0))
+            self._add_value(flag, left.pop(0))
         else:
-            raise _Problem(f"flag needs an argument: --{name}")
+            raise _FlagError(f"flag needs an argument: --{name}")
 
-    def letters(self, word: str, left: list[str]) -> None:
+    def parse_letters(self, word: str, left: list[str]) -> None:
         """Read `-abc`, `-fvalue`, `-f=value`, or `-f` and the next word."""
         rest = word[1:]
         while rest:
@@ -124,29 +126,29 @@ class _Reader:
             flag = self._letters.get(letter)
             if flag is None:
                 known = " ".join(f"-{known}" for known in sorted(self._letters))
-                raise _Problem(f"unknown shorthand flag: '{letter}' in {word}", f"there are: {known}")
+                raise _FlagError(f"unknown shorthand flag: '{letter}' in {word}", f"there are: {known}")
             if rest.startswith("="):
-                self._take(flag, rest[1:])
+                self._add_value(flag, rest[1:])
                 return
-            if not flag.kind:
-                self._take(flag, "true")
+            if not flag.value_type:
+                self._add_value(flag, "true")
             elif rest or left:
-                self._take(flag, rest or left.pop(0))
+                self._add_value(flag, rest or left.pop(0))
                 return
             else:
-                raise _Problem(f"flag needs an argument: '{letter}' in {word}")
+                raise _FlagError(f"flag needs an argument: '{letter}' in {word}")
 
-    def _known(self) -> list[str]:
-        return [f"--{flag.name}" for flag in self._names.values() if not flag.own]
+    def _docker_flags(self) -> list[str]:
+        return [f"--{flag.name}" for flag in self._names.values() if not flag.imq_only]
 
-    def _take(self, flag: Flag, value: str) -> None:
+    def _add_value(self, flag: Flag, value: str) -> None:
         why = ""
-        if not flag.kind and value not in (*_TRUE, *_FALSE):
+        if not flag.value_type and value not in (*_TRUE, *_FALSE):
             why = f'strconv.ParseBool: parsing "{value}": invalid syntax'
-        elif flag.kind == "filter" and value and "=" not in value:
+        elif flag.value_type == "filter" and value and "=" not in value:
             why = "bad format of filter (expected name=value)"
-        elif flag.kind == "int" and not value.removeprefix("-").isdecimal():
+        elif flag.value_type == "int" and not value.removeprefix("-").isdecimal():
             why = f'strconv.ParseInt: parsing "{value}": invalid syntax'
         if why:
-            raise _Problem(f'invalid argument "{value}" for "{flag.shown}" flag: {why}')
+            raise _FlagError(f'invalid argument "{value}" for "{flag.display_name}" flag: {why}')
         self.values.setdefault(flag.name, []).append(value)

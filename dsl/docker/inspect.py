@@ -7,15 +7,15 @@ from imq.grammar import ast
 from imq.grammar.errors import ImqError, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .context import Work
+from .context import Handler
 
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from imq.engine.render.docker_inspect import DocumentTemplate
 
-    from .context import Around, Desk
-    from .flags import Given
+    from .context import CommandContext, CompileContext
+    from .flags import ParsedFlags
 
     Statements = tuple[ast.Statement, ...]
 
@@ -24,20 +24,20 @@ _UNREADABLE_TEMPLATE = 64
 _TYPES = ("config", "container", "image", "network", "node", "plugin", "secret", "service", "task", "volume")
 
 
-def compile_inspect(given: Given, _around: Around) -> Statements:
+def compile_inspect(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
     """Return one inspection for each image, so that one that is not there keeps no other from being shown."""
-    kind = given.last("type")
+    kind = parsed.get_last("type")
     if kind not in ("", *_TYPES):
         wanted = ", ".join(f'"{each}"' for each in _TYPES)
         raise StatementError(f'unknown type: "{kind}": must be one of {wanted}', code="option")
     if kind not in ("", "image"):
-        raise NotFound(f"No such {kind}: {given.arguments[0]}", hints=("imq inspects images",))
-    template = given.last("format")
+        raise NotFound(f"No such {kind}: {parsed.arguments[0]}", hints=("imq inspects images",))
+    template = parsed.get_last("format")
     output = ast.Output(template=template) if template and template != "json" else ast.Output()
-    return tuple(ast.ActionStatement("inspect", (ast.Literal(name),), output=output) for name in given.arguments)
+    return tuple(ast.Act("inspect", (ast.Literal(name),), output=output) for name in parsed.arguments)
 
 
-def answer_inspect(desk: Desk, given: Given, statements: Statements) -> int:
+def run_inspect(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
     """Write what was found, then complain of what was not found and of documents that the template does not fit.
 
     Where a template wrote nothing at all, docker ends the line.
@@ -49,7 +49,7 @@ def answer_inspect(desk: Desk, given: Given, statements: Statements) -> int:
     try:
         template = _document_template(first.output.template)
     except StatementError as problem:
-        desk.complain(problem)
+        context.report_error(problem)
         return _UNREADABLE_TEMPLATE
     found: list[dict[str, Any]] = []
     texts: list[str] = []
@@ -58,7 +58,7 @@ def answer_inspect(desk: Desk, given: Given, statements: Statements) -> int:
     for statement in statements:
         assert isinstance(statement, ast.ActionStatement)
         try:
-            answer = desk.documents(statement)
+            answer = context.inspect(statement)
             found += answer.documents
             errors += answer.errors
             if template is not None:
@@ -66,10 +66,12 @@ def answer_inspect(desk: Desk, given: Given, statements: Statements) -> int:
         except (NotFound, StatementError) as problem:
             problems.append(problem)
     if template is not None:
-        desk.say(texts or ("\n",))
+        context.write(texts or ("\n",))
     else:
-        desk.say(((to_compact_json(found) if given.last("format") == "json" else to_json(found, indent=4)) + "\n",))
-    return max([desk.finish(Documents((), errors=tuple(errors))), *map(desk.complain, problems)])
+        context.write(
+            ((to_compact_json(found) if parsed.get_last("format") == "json" else to_json(found, indent=4)) + "\n",)
+        )
+    return max([context.report_errors(Documents((), errors=tuple(errors))), *map(context.report_error, problems)])
 
 
 def _document_template(text: str | None) -> DocumentTemplate | None:
@@ -81,7 +83,7 @@ def _document_template(text: str | None) -> DocumentTemplate | None:
     return DocumentTemplate(Template.parse(text))
 
 
-def refuse_commit(_given: Given, _around: Around) -> NoReturn:
+def refuse_commit(_parsed: ParsedFlags, _compile_context: CompileContext) -> NoReturn:
     """Say why there is no commit."""
     raise ImqError(
         "imq cannot make an image of a container yet: that waits for containers, which the embedded store has none of",
@@ -89,12 +91,10 @@ def refuse_commit(_given: Given, _around: Around) -> NoReturn:
     )
 
 
-def answer_nothing(_desk: Desk, _given: Given, _statements: Statements) -> int:
+def run_nothing(_context: CommandContext, _parsed: ParsedFlags, _statements: Statements) -> int:
     """Answer a command that compiles to nothing."""
     return 0
 
 
-WORK = {
-    "image inspect": Work(compile_inspect, answer_inspect),
-    "commit": Work(refuse_commit, answer_nothing),
-}
+INSPECT = Handler(compile_inspect, run_inspect)
+COMMIT = Handler(refuse_commit, run_nothing)

@@ -6,7 +6,7 @@ from imq.engine.render import docker as text
 from imq.grammar import ast
 from imq.grammar.record import TYPE_CHECKING
 
-from .context import Work
+from .context import Handler
 from .filters import image_conditions
 
 if TYPE_CHECKING:
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from imq.engine.render.docker import DockerRow, Placeholder
     from imq.engine.result import RowSet
 
-    from .context import Around, Desk
-    from .flags import Given
+    from .context import CommandContext, CompileContext
+    from .flags import ParsedFlags
 
     Statements = tuple[ast.Statement, ...]
 
 _TABLE = "table"
-WHOLE_ROW = ("{{json .}}", "{{ json . }}")
+WHOLE_ROW_TEMPLATES = ("{{json .}}", "{{ json . }}")
 
 
 def _columns(*names: str) -> tuple[ast.Column, ...]:
@@ -31,25 +31,25 @@ def _columns(*names: str) -> tuple[ast.Column, ...]:
 # images
 
 
-def _image_format(given: Given) -> str:
+def _image_format(parsed: ParsedFlags) -> str:
     """Return docker's format: empty for the usual table, `ids`, `json`, or a template."""
-    source, quiet, digests = given.last("format"), given.on("quiet"), given.on("digests")
+    source, quiet, digests = parsed.get_last("format"), parsed.is_on("quiet"), parsed.is_on("digests")
     if source in ("", _TABLE):
         return "ids" if quiet else ""
     if source == "raw":
         return text.RAW_QUIET_TEMPLATE if quiet else text.RAW_DIGEST_TEMPLATE if digests else text.RAW_TEMPLATE
-    if source in WHOLE_ROW:
+    if source in WHOLE_ROW_TEMPLATES:
         return "json"
     if source.startswith(_TABLE) and digests and ".Digest" not in source:
         return source + "\\t{{.Digest}}"
     return source
 
 
-def compile_images(given: Given, around: Around) -> Statements:
+def compile_images(parsed: ParsedFlags, compile_context: CompileContext) -> Statements:
     """Return the question that `docker images` asks; the argument is one more pattern of `reference`."""
-    filters = [*given.all("filter"), *(f"reference={name}" for name in given.arguments)]
-    where = image_conditions(filters, around.now, around.zone)
-    shown, output = _image_format(given), ast.Output()
+    filters = [*parsed.get_all("filter"), *(f"reference={name}" for name in parsed.arguments)]
+    where = image_conditions(filters, compile_context.now, compile_context.zone)
+    shown, output = _image_format(parsed), ast.Output()
     select: tuple[ast.Column, ...] = ()
     if shown == "ids":
         select, output = _columns("id"), ast.Output(format="ids")
@@ -58,26 +58,28 @@ def compile_images(given: Given, around: Around) -> Statements:
         output = ast.Output(format="jsonl")
     elif shown:
         output = ast.Output(template=shown)
-    elif given.on("digests"):
+    elif parsed.is_on("digests"):
         select = _columns("repository", "tag", "digest", "id", "created", "size")
     return (ast.QueryStatement(ast.Query("images", where=where, select=select), output),)
 
 
-def answer_images(desk: Desk, given: Given, statements: Statements) -> int:
+def run_images(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
     """Write the images as docker lists them."""
-    answer = desk.answer(statements[0])
-    keys = ["Repository", "Tag", *(["Digest"] if given.on("digests") else []), "ID", "CreatedSince", "Size"]
-    return write_rows(desk, answer, text.IMAGES, _image_format(given), keys)
+    answer = context.run_query(statements[0])
+    keys = ["Repository", "Tag", *(["Digest"] if parsed.is_on("digests") else []), "ID", "CreatedSince", "Size"]
+    return write_rows(context, answer, text.IMAGES, _image_format(parsed), keys)
 
 
-def write_rows(desk: Desk, answer: RowSet, places: Sequence[Placeholder], shown: str, keys: Sequence[str]) -> int:
+def write_rows(
+    context: CommandContext, answer: RowSet, places: Sequence[Placeholder], shown: str, keys: Sequence[str]
+) -> int:
     """Write rows in the form that was asked for; `shown` is empty for the table of these keys. Return the exit code."""
-    rows = text.make_docker_rows(answer, places, desk.manner)
-    desk.say(_texts(rows, places, shown, keys))
-    return desk.finish(answer)
+    rows = text.make_docker_rows(answer, places, context.display_options)
+    context.write(_render(rows, places, shown, keys))
+    return context.report_errors(answer)
 
 
-def _texts(rows: Iterable[DockerRow], places: Sequence[Placeholder], shown: str, keys: Sequence[str]) -> Iterator[str]:
+def _render(rows: Iterable[DockerRow], places: Sequence[Placeholder], shown: str, keys: Sequence[str]) -> Iterator[str]:
     if not shown:
         return text.write_docker_table(rows, places, keys)
     if shown == "ids":
@@ -88,63 +90,65 @@ def _texts(rows: Iterable[DockerRow], places: Sequence[Placeholder], shown: str,
 # history
 
 
-def compile_history(given: Given, _around: Around) -> Statements:
+def compile_history(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
     """Return the question that `docker history` asks: the steps of one image, the last first."""
-    quiet = given.on("quiet") and given.last("format") in ("", _TABLE)
+    quiet = parsed.is_on("quiet") and parsed.get_last("format") in ("", _TABLE)
     query = ast.Query(
         "history",
-        (ast.Literal(given.arguments[0]),),
+        (ast.Literal(parsed.arguments[0]),),
         order=(ast.Ordering(ast.Field(("index",)), descending=True),),
         select=_columns("image") if quiet else _columns("image", "created", "created_by", "size", "comment"),
     )
     return (ast.QueryStatement(query),)
 
 
-def answer_history(desk: Desk, given: Given, statements: Statements) -> int:
+def run_history(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
     """Write the steps as docker lists them: the image's id beside the last, `<missing>` beside the others."""
-    answer = desk.answer(statements[0])
+    answer = context.run_query(statements[0])
     rows = (row if not place else (None, *row[1:]) for place, row in enumerate(answer.rows))
-    exact = not given.on("human", default=True)
-    shown = given.last("format")
+    exact = not parsed.is_on("human", default=True)
+    shown = parsed.get_last("format")
     if shown in ("", _TABLE):
-        shown = "ids" if given.on("quiet") else ""
-    elif shown in WHOLE_ROW:
+        shown = "ids" if parsed.is_on("quiet") else ""
+    elif shown in WHOLE_ROW_TEMPLATES:
         shown = "json"
     places = text.HISTORY_EXACT if exact else text.HISTORY
     return write_rows(
-        desk, answer.replace(rows=rows), places, shown, ["ID", "CreatedSince", "CreatedBy", "Size", "Comment"]
+        context, answer.replace(rows=rows), places, shown, ["ID", "CreatedSince", "CreatedBy", "Size", "Comment"]
     )
 
 
 # system df
 
 
-def compile_df(given: Given, _around: Around) -> Statements:
+def compile_df(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
     """Return the question that `docker system df` asks; with -v the images, one name of each."""
-    if not given.on("verbose"):
-        return (ast.QueryStatement(ast.Query("usage")),)
+    if not parsed.is_on("verbose"):
+        return (ast.Ask(ast.Query("usage")),)
     names = ("repository", "tag", "id", "created", "size", "shared_size", "unique_size", "containers")
     one = ast.Limit(ast.Literal("1"), (ast.Field(("id",)),))
     return (ast.QueryStatement(ast.Query("images", limit=one, select=_columns(*names))),)
 
 
-def answer_df(desk: Desk, given: Given, statements: Statements) -> int:
+def run_df(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
     """Write what the disk is used for."""
-    answer = desk.answer(statements[0])
-    shown = given.last("format")
-    shown = "" if shown == _TABLE else "json" if shown in WHOLE_ROW else shown
-    if not given.on("verbose"):
-        return write_rows(desk, answer, text.DISK_USAGE, shown, ["Type", "TotalCount", "Active", "Size", "Reclaimable"])
+    answer = context.run_query(statements[0])
+    shown = parsed.get_last("format")
+    shown = "" if shown == _TABLE else "json" if shown in WHOLE_ROW_TEMPLATES else shown
+    if not parsed.is_on("verbose"):
+        return write_rows(
+            context, answer, text.DISK_USAGE, shown, ["Type", "TotalCount", "Active", "Size", "Reclaimable"]
+        )
     keys = ["Repository", "Tag", "ID", "CreatedSince", "Size", "SharedSize", "UniqueSize", "Containers"]
     if shown:
-        return write_rows(desk, answer, text.DISK_USAGE_IMAGES, shown, keys)
-    desk.say(("Images space usage:\n\n",))
-    code = write_rows(desk, answer, text.DISK_USAGE_IMAGES, shown, keys)
-    desk.say(_ELSEWHERE)
+        return write_rows(context, answer, text.DISK_USAGE_IMAGES, shown, keys)
+    context.write(("Images space usage:\n\n",))
+    code = write_rows(context, answer, text.DISK_USAGE_IMAGES, shown, keys)
+    context.write(_OTHER_USAGE)
     return code
 
 
-_ELSEWHERE = (
+_OTHER_USAGE = (
     """
 Containers space usage:
 
@@ -162,8 +166,6 @@ CACHE ID   CACHE TYPE   SIZE      CREATED   LAST USED   USAGE     SHARED
 """The rest of `docker system df -v`, for a store that has images only."""
 
 
-WORK = {
-    "image ls": Work(compile_images, answer_images),
-    "image history": Work(compile_history, answer_history),
-    "system df": Work(compile_df, answer_df),
-}
+IMAGES = Handler(compile_images, run_images)
+HISTORY = Handler(compile_history, run_history)
+USAGE = Handler(compile_df, run_df)

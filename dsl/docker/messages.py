@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
     from imq.engine.catalog.schema import Raw
 
-    from .context import Desk, Outcome
+    from .context import CommandContext, Outcome
 
-_AT_ONCE = 500
+_BATCH_SIZE = 500
 """Digests that one question lists: SQLite takes a limited number of values."""
 _UP_TO_DATE = " is up to date"
-_BOTH_CASES = {"untagged": "Untagged", "deleted": "Deleted"}
+_CAPITALIZED = {"untagged": "Untagged", "deleted": "Deleted"}
 
 
-class Foreseen(Record):
+class RemovalSnapshot(Record):
     """What was known of images before some of them went.
 
     `digests` are the names with a digest (`redis@sha256:…`) that stand behind each image's tags, `chains` the chain
@@ -28,37 +28,39 @@ class Foreseen(Record):
     """
 
     digests: Mapping[str, Mapping[str, str]]
-    chains: Mapping[str, Sequence[str]]
+    chain_ids: Mapping[str, Sequence[str]]
 
     def __hash__(self) -> int:
         """Hash by identity: it holds mappings."""
         return id(self)
 
 
-def foresee(desk: Desk, planned: Iterable[Outcome]) -> Foreseen:
+def take_snapshot(context: CommandContext, planned: Iterable[Outcome]) -> RemovalSnapshot:
     """Return what is known of the images that a removal is about to touch."""
     ids = tuple(dict.fromkeys(outcome.image for outcome in planned if outcome.image is not None))
     digests: dict[str, dict[str, str]] = {}
-    for id_, name, repository, digest in _rows(desk, "images", "id", ids, ("id", "name", "repository", "digest")):
+    for id_, name, repository, digest in _rows(context, "images", "id", ids, ("id", "name", "repository", "digest")):
         if name is not None and digest is not None and "@" not in str(name):
             digests.setdefault(str(id_), {})[str(name)] = f"{repository}@{digest}"
     chains: dict[str, list[str]] = {}
-    for id_, chain in _rows(desk, "layers", "image", ids, ("image", "chain_id")):
+    for id_, chain in _rows(context, "layers", "image", ids, ("image", "chain_id")):
         chains.setdefault(str(id_), []).insert(0, str(chain))
-    return Foreseen(digests, chains)
+    return RemovalSnapshot(digests, chains)
 
 
 def _rows(
-    desk: Desk, table: str, field: str, digests: Sequence[str], select: Sequence[str]
+    context: CommandContext, table: str, field: str, digests: Sequence[str], select: Sequence[str]
 ) -> Iterator[tuple[Raw, ...]]:
     """Yield some fields of the rows that have one of these digests, in the table's own order."""
     columns = tuple(ast.Column(ast.Field((name,))) for name in select)
-    for start in range(0, len(digests), _AT_ONCE):
-        wanted = tuple(ast.Literal(digest, quoted=True) for digest in digests[start : start + _AT_ONCE])
-        yield from desk.rows(ast.Query(table, where=ast.In(ast.Field((field,)), wanted), select=columns))
+    for start in range(0, len(digests), _BATCH_SIZE):
+        wanted = tuple(ast.Literal(digest, quoted=True) for digest in digests[start : start + _BATCH_SIZE])
+        yield from context.query_rows(ast.Query(table, where=ast.In(ast.Field((field,)), wanted), select=columns))
 
 
-def removed(desk: Desk, outcomes: Sequence[Outcome], foreseen: Foreseen) -> Iterator[tuple[str, str]]:
+def describe_removals(
+    context: CommandContext, outcomes: Sequence[Outcome], snapshot: RemovalSnapshot
+) -> Iterator[tuple[str, str]]:
     """Yield what became of names, images and layers, as docker tells it: `untagged` or `deleted`, and what.
 
     An image is gone unless the store has it under another manifest too; a layer with the last of those images that
@@ -68,29 +70,29 @@ def removed(desk: Desk, outcomes: Sequence[Outcome], foreseen: Foreseen) -> Iter
     ids = tuple(
         dict.fromkeys(outcome.image for outcome in done if outcome.image and outcome.action in ("remove", "drop"))
     )
-    kept = _held(desk, "images", "id", ids)
+    kept = _still_stored(context, "images", "id", ids)
     gone = [id_ for id_ in ids if id_ not in kept]
-    last = {chain: id_ for id_ in gone for chain in foreseen.chains.get(id_, ())}
-    kept |= _held(desk, "layers", "chain_id", tuple(last))
+    last = {chain: id_ for id_ in gone for chain in snapshot.chain_ids.get(id_, ())}
+    kept |= _still_stored(context, "layers", "chain_id", tuple(last))
     for outcome in done:
         id_ = outcome.image or ""
         stay = outcome.target == "<none>" or outcome.action == "drop"  # of one platform the names stay
         names = [] if stay else outcome.target.split(", ")
-        yield from (("untagged", name) for name in _with_digests(names, foreseen.digests.get(id_, {})))
+        yield from (("untagged", name) for name in _add_digest_names(names, snapshot.digests.get(id_, {})))
         if id_ in gone:
             gone.remove(id_)
             yield "deleted", id_
-            for chain in dict.fromkeys(foreseen.chains.get(id_, ())):
+            for chain in dict.fromkeys(snapshot.chain_ids.get(id_, ())):
                 if chain not in kept and last[chain] == id_:
                     yield "deleted", chain
 
 
-def _held(desk: Desk, table: str, field: str, digests: Sequence[str]) -> set[str]:
+def _still_stored(context: CommandContext, table: str, field: str, digests: Sequence[str]) -> set[str]:
     """Return those of the digests that rows of the store still have."""
-    return {str(row[0]) for row in _rows(desk, table, field, digests, (field,))}
+    return {str(row[0]) for row in _rows(context, table, field, digests, (field,))}
 
 
-def _with_digests(names: Sequence[str], digests: Mapping[str, str]) -> Iterator[str]:
+def _add_digest_names(names: Sequence[str], digests: Mapping[str, str]) -> Iterator[str]:
     """Yield names that went, and after the last tag of a repository its name with the digest, as docker keeps both."""
     for place, name in enumerate(names):
         yield name
@@ -100,9 +102,9 @@ def _with_digests(names: Sequence[str], digests: Mapping[str, str]) -> Iterator[
             yield digested
 
 
-def capital(word: str) -> str:
+def capitalize(word: str) -> str:
     """Return the word as `docker rmi` writes it."""
-    return _BOTH_CASES[word]
+    return _CAPITALIZED[word]
 
 
 def docker_error(error: ImqError, target: str) -> ImqError:
@@ -115,7 +117,7 @@ def docker_error(error: ImqError, target: str) -> ImqError:
     )
 
 
-def parsed(text: str) -> Reference:
+def parse_reference(text: str) -> Reference:
     """Return the reference that a text writes; docker's words say why it writes none."""
     try:
         return Reference.parse(text)
@@ -137,7 +139,7 @@ def _is_name(text: str) -> bool:
     return True
 
 
-def loaded(outcomes: Iterable[Outcome]) -> Iterator[str]:
+def describe_loaded(outcomes: Iterable[Outcome]) -> Iterator[str]:
     """Yield what `docker load` says of each image."""
     for outcome in outcomes:
         if outcome.error:
@@ -148,26 +150,26 @@ def loaded(outcomes: Iterable[Outcome]) -> Iterator[str]:
             yield from (f"Loaded image: {name}\n" for name in outcome.target.split(", "))
 
 
-def pulled(outcome: Outcome, digest: str | None) -> Iterator[str]:
+def describe_pulled(outcome: Outcome, digest: str | None) -> Iterator[str]:
     """Yield the end of what `docker pull` says."""
     if digest is not None:
         yield f"Digest: {digest}\n"
-    yield status(outcome.target, (outcome,))
+    yield pull_status(outcome.target, (outcome,))
 
 
-def status(name: str, outcomes: Sequence[Outcome]) -> str:
+def pull_status(name: str, outcomes: Sequence[Outcome]) -> str:
     """Return whether anything that was pulled under a name was new."""
     fresh = any(_UP_TO_DATE not in (outcome.note or "") for outcome in outcomes)
     return f"Status: {'Downloaded newer image for' if fresh else 'Image is up to date for'} {name}\n"
 
 
-def canonical(reference: Reference) -> str:
+def full_name(reference: Reference) -> str:
     """Return a name in full: `docker.io/library/redis:7`."""
     tag = f":{reference.tag}" if reference.tag else ""
     return f"{reference.canonical_name}{tag}{f'@{reference.digest}' if reference.digest else ''}"
 
 
-def pushed(outcome: Outcome, tag: str, size: int | None) -> str:
+def describe_pushed(outcome: Outcome, tag: str, size: int | None) -> str:
     """Return the end of what `docker push` says. `size` are the bytes of the manifest."""
     said = f"{tag}: {outcome.note}"
     return f"{said}\n" if size is None else f"{said} size: {size}\n"

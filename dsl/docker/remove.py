@@ -7,13 +7,13 @@ from imq.grammar import ast
 from imq.grammar.errors import ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
-from .context import Work
-from .filters import both, prune_conditions
-from .messages import capital, docker_error, foresee, removed
+from .context import Handler
+from .filters import join_conditions, prune_conditions
+from .messages import capitalize, describe_removals, docker_error, take_snapshot
 
 if TYPE_CHECKING:
-    from .context import Around, Desk
-    from .flags import Given
+    from .context import CommandContext, CompileContext
+    from .flags import ParsedFlags
 
     Statements = tuple[ast.Statement, ...]
 
@@ -21,17 +21,17 @@ _DANGLING = "This will remove all dangling images."
 _UNUSED = "This will remove all images without at least one container associated to them."
 
 
-def compile_rmi(given: Given, _around: Around) -> Statements:
+def compile_rmi(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
     """Return the removal of these images."""
-    references = tuple(ast.Literal(name) for name in given.arguments)
-    platforms = tuple(ast.Literal(text) for given_text in given.all("platform") for text in given_text.split(","))
-    options = [ast.Option("force")] if given.on("force") else []
+    references = tuple(ast.Literal(name) for name in parsed.arguments)
+    platforms = tuple(ast.Literal(text) for given_text in parsed.get_all("platform") for text in given_text.split(","))
+    options = [ast.Option("force")] if parsed.is_on("force") else []
     if platforms:
         options.append(ast.Option("platform", platforms))
     return (ast.ActionStatement("rm", references, options=tuple(options)),)
 
 
-def answer_rmi(desk: Desk, given: Given, statements: Statements) -> int:
+def run_rmi(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
     """Remove what was named, as docker does: without asking, the rest when one fails.
 
     With -f an image that is not there is said, and nothing else: the exit code stays 0.
@@ -40,46 +40,47 @@ def answer_rmi(desk: Desk, given: Given, statements: Statements) -> int:
     assert isinstance(act, ast.ActionStatement)
     problems: list[ImqError] = []
     try:
-        foreseen = foresee(desk, desk.outcomes(act, dry_run=True)[0])
-        outcomes, errors = desk.outcomes(act)
+        foreseen = take_snapshot(context, context.run_action(act, dry_run=True)[0])
+        outcomes, errors = context.run_action(act)
     except ImqError as error:
         if error.exit_code == 130:
             raise
-        problems.append(docker_error(error, given.arguments[0]))
+        problems.append(docker_error(error, parsed.arguments[0]))
     else:
-        desk.say(f"{capital(word)}: {what}\n" for word, what in removed(desk, outcomes, foreseen))
+        context.write(f"{capitalize(word)}: {what}\n" for word, what in describe_removals(context, outcomes, foreseen))
         failed = [outcome.target for outcome in outcomes if outcome.error]
         problems += [docker_error(error, target) for error, target in zip(errors, failed, strict=True)]
-    codes = [desk.complain(problem) for problem in problems]
-    if given.on("force") and all(isinstance(problem, NotFound) for problem in problems):
+    codes = [context.report_error(problem) for problem in problems]
+    if parsed.is_on("force") and all(isinstance(problem, NotFound) for problem in problems):
         return 0
     return max(codes, default=0)
 
 
-def compile_prune(given: Given, around: Around) -> Statements:
+def compile_prune(parsed: ParsedFlags, compile_context: CompileContext) -> Statements:
     """Return the removal of every image without a tag that no container uses; with -a of every such image."""
-    asked, dangling = prune_conditions(given.all("filter"), around.now, around.zone)
-    unused = ast.Not(ast.Predicate("in use"))
-    every = given.on("all") or dangling is False
-    where = both([None if every else ast.Field(("dangling",)), unused, asked])
+    asked, dangling = prune_conditions(parsed.get_all("filter"), compile_context.now, compile_context.zone)
+    unused = ast.Not(ast.Phrase("in use"))
+    every = parsed.is_on("all") or dangling is False
+    where = join_conditions([None if every else ast.Field(("dangling",)), unused, asked])
     query = ast.Query("images", where=where, order=(ast.Ordering(ast.Field(("created",))),))
     return (ast.ActionStatement("rm", query=query, options=(ast.Option("force"),)),)
 
 
-def answer_prune(desk: Desk, given: Given, statements: Statements) -> int:
+def run_prune(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
     """Ask, unless -f says not to; remove, and say what went and how much the disk got back."""
     (act,) = statements
-    assert isinstance(act, ast.ActionStatement)
-    desk.session.store.check_collectable()
-    if not given.on("force") and not desk.agree(_UNUSED if given.on("all") else _DANGLING):
+    assert isinstance(act, ast.Act)
+    context.session.store.check_collectable()
+    if not parsed.is_on("force") and not context.confirm_removal(_UNUSED if parsed.is_on("all") else _DANGLING):
         return 0
-    foreseen = foresee(desk, desk.outcomes(act, dry_run=True)[0])
-    outcomes, errors = desk.outcomes(act)
-    lines = [f"{word}: {what}\n" for word, what in removed(desk, outcomes, foreseen)]
+    foreseen = take_snapshot(context, context.run_action(act, dry_run=True)[0])
+    outcomes, errors = context.run_action(act)
+    lines = [f"{word}: {what}\n" for word, what in describe_removals(context, outcomes, foreseen)]
     if lines:
-        desk.say(("Deleted Images:\n", *lines, "\n"))
-    desk.say((format_reclaimed_space(sum(outcome.size or 0 for outcome in outcomes if not outcome.error)),))
-    return max((desk.complain(error) for error in errors), default=0)
+        context.write(("Deleted Images:\n", *lines, "\n"))
+    context.write((format_reclaimed_space(sum(outcome.size or 0 for outcome in outcomes if not outcome.error)),))
+    return max((context.report_error(error) for error in errors), default=0)
 
 
-WORK = {"image rm": Work(compile_rmi, answer_rmi), "image prune": Work(compile_prune, answer_prune)}
+REMOVE = Handler(compile_rmi, run_rmi)
+PRUNE = Handler(compile_prune, run_prune)

@@ -6,8 +6,8 @@ from imq.cli.open_session import open_session
 from imq.grammar.errors import ImqError, Interrupted
 from imq.grammar.record import TYPE_CHECKING
 
-from .context import Desk, complain
-from .detect import docker_line
+from .context import CommandContext, report_error
+from .detect import parse_docker_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -15,51 +15,50 @@ if TYPE_CHECKING:
     from imq.cli.output import Console
 
     from .commands import Command
-    from .detect import Line
+    from .detect import CommandLine
 
-_SHOWN_BY_IMQ = frozenset({"dry_run", "quiet"})
+_IMQ_OUTPUT_OPTIONS = frozenset({"dry_run", "quiet"})
 
 
-def run(console: Console, arguments: Sequence[str], vocabulary: Iterable[str]) -> int | None:
-    """Run the docker command line that the arguments are; None when they are for the language."""
-    line = docker_line(arguments, vocabulary)
+def run(cli: Cli, arguments: Sequence[str], vocabulary: Iterable[str]) -> int | None:
+    """Run the arguments as a docker command line; return None when they are a statement of the language."""
+    line = parse_docker_line(arguments, vocabulary)
     if line is None:
         return None
-    if line.problem is not None:
-        return complain(console.stderr, line.problem)
+    if line.error is not None:
+        return report_error(cli.stderr, line.error)
     if line.help is not None or line.command is None:
         console.stdout.write(line.help or "")
         return 0
     if "version" in line.options.flags:
         console.write_version()
         return 0
-    console.choose_color(line.options)
-    return _answered(console, line, line.command)
+    cli.choose_color(line.options)
+    return _run_command(cli, line, line.command)
 
 
-def _answered(console: Console, line: Line, command: Command) -> int:
-    """Compile the line and let it answer: as docker does, or as imq when its own options ask for that."""
-    options, given = line.options, line.given
-    session = open_session(console, options, confirms=command.asks and not given.on("force"), reads_stdin=True)
+def _run_command(cli: Cli, line: CommandLine, command: Command) -> int:
+    """Compile and run a command line. With imq's own output options the output is that of the language."""
+    options, parsed = line.options, line.flags
+    session = cli.session(options, asks=command.confirms and not parsed.is_on("force"), reads=True)
     try:
-        manner = console.display_options(options).replace(
-            no_trunc=given.on("no-trunc", default="no_trunc" in options.flags)
-        )
-        streams = (console.stdin, console.stdout, console.stderr)
-        desk = Desk(session, streams, manner, sure="yes" in options.flags or given.on("force"))
+        manner = cli.manner(options).replace(no_trunc=parsed.is_on("no-trunc", default="no_trunc" in options.flags))
+        streams = (cli.stdin, cli.stdout, cli.stderr)
+        context = CommandContext(session, streams, manner, is_confirmed="yes" in options.flags or parsed.is_on("force"))
+        handler = command.load_handler()
         try:
-            statements = command.work.compile(given, desk.around)
+            statements = handler.compile(parsed, context.compile_context)
             if "explain" in options.flags:
-                desk.say(session.explain(statement) for statement in statements)
+                context.write(session.explain(statement) for statement in statements)
                 return 0
-            if options.flags & _SHOWN_BY_IMQ or options.value("output") is not None:
+            if options.flags & _IMQ_OUTPUT_OPTIONS or options.value("output") is not None:
                 for statement in statements:
-                    console.write(session.execute(statement, dry_run="dry_run" in options.flags), options)
-                return console.exit_code
-            return command.work.answer(desk, given, statements)
+                    cli.write(session.execute(statement, dry_run="dry_run" in options.flags), options)
+                return cli.code
+            return handler.run(context, parsed, statements)
         except Interrupted:
             raise
         except ImqError as error:
-            return desk.complain(error)
+            return context.report_error(error)
     finally:
         session.close()

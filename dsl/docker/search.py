@@ -7,39 +7,39 @@ from imq.grammar import ast
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .context import Work
+from .context import Handler
 from .filters import search_conditions
-from .list_images import WHOLE_ROW, write_rows
+from .list_images import WHOLE_ROW_TEMPLATES, write_rows
 
 if TYPE_CHECKING:
-    from .context import Around, Desk
-    from .flags import Given
+    from .context import CommandContext, CompileContext
+    from .flags import ParsedFlags
 
     Statements = tuple[ast.Statement, ...]
 
-_USUAL = 25
-_MOST = 100
+_DEFAULT_LIMIT = 25
+_MAX_LIMIT = 100
 _FIELDS = ("name", "description", "stars", "official", "automated")
 
 
-def compile_search(given: Given, _around: Around) -> Statements:
+def compile_search(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
     """Return the question that `docker search` asks: `HOST/TERM` is searched in that registry."""
-    term, registry = _parted(given.arguments[0])
-    number = int(given.last("limit") or 0)
-    if not 0 <= number <= _MOST:
-        raise StatementError(f"Limit {number} is outside the range of [1, {_MOST}]", code="option")
+    term, registry = _split_registry(parsed.arguments[0])
+    number = int(parsed.get_last("limit") or 0)
+    if not 0 <= number <= _MAX_LIMIT:
+        raise StatementError(f"Limit {number} is outside the range of [1, {_MAX_LIMIT}]", code="option")
     query = ast.Query(
         "search",
         (ast.Literal(term),),
         (ast.Literal(registry),) if registry else (),
-        where=search_conditions(given.all("filter")),
-        limit=ast.Limit(ast.Literal(str(number or _USUAL))),
+        where=search_conditions(parsed.get_all("filter")),
+        limit=ast.Window(ast.Literal(str(number or _DEFAULT_LIMIT))),
         select=tuple(ast.Column(ast.Field((name,))) for name in _FIELDS),
     )
     return (ast.QueryStatement(query),)
 
 
-def _parted(term: str) -> tuple[str, str]:
+def _split_registry(term: str) -> tuple[str, str]:
     """Return the words to search for and the registry before them, an empty text for Docker Hub."""
     if "://" in term:
         raise StatementError(
@@ -51,13 +51,13 @@ def _parted(term: str) -> tuple[str, str]:
     return term, ""
 
 
-def answer_search(desk: Desk, given: Given, statements: Statements) -> int:
+def run_search(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
     """Write what was found as docker lists it, by stars."""
-    answer = desk.answer(statements[0])
-    shown = given.last("format")
-    shown = "" if shown == "table" else "json" if shown in ("json", *WHOLE_ROW) else shown
+    answer = context.run_query(statements[0])
+    shown = parsed.get_last("format")
+    shown = "" if shown == "table" else "json" if shown in ("json", *WHOLE_ROW_TEMPLATES) else shown
     places = text.SEARCH_JSON if shown == "json" else text.SEARCH
-    return write_rows(desk, answer, places, shown, ["Name", "Description", "StarCount", "IsOfficial"])
+    return write_rows(context, answer, places, shown, ["Name", "Description", "StarCount", "IsOfficial"])
 
 
-WORK = {"search": Work(compile_search, answer_search)}
+SEARCH = Handler(compile_search, run_search)

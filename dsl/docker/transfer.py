@@ -11,14 +11,14 @@ from imq.grammar import ast
 from imq.grammar.errors import ImqError, InvalidReference, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .context import Work, binary
-from .messages import canonical, loaded, parsed, pulled, pushed, status
+from .context import Handler, binary_stream
+from .messages import describe_loaded, describe_pulled, describe_pushed, full_name, parse_reference, pull_status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .context import Around, Desk, Outcome
-    from .flags import Given
+    from .context import CommandContext, CompileContext, Outcome
+    from .flags import ParsedFlags
 
     Statements = tuple[ast.Statement, ...]
 
@@ -29,122 +29,122 @@ def _literals(*texts: str) -> tuple[ast.Literal, ...]:
     return tuple(ast.Literal(text) for text in texts)
 
 
-def _options(*pairs: tuple[str, Sequence[str]]) -> tuple[ast.Option, ...]:
+def _make_options(*pairs: tuple[str, Sequence[str]]) -> tuple[ast.Option, ...]:
     """Return an option for each name that has values; a text that is empty is none."""
     return tuple(
-        ast.Option(name, tuple(ast.Literal(text, quoted=name in _TEXTS) for text in texts))
+        ast.Option(name, tuple(ast.Literal(text, quoted=name in _QUOTED_OPTIONS) for text in texts))
         for name, texts in pairs
         if texts and any(texts)
     )
 
 
-_TEXTS = frozenset({"change", "message", "to"})
+_QUOTED_OPTIONS = frozenset({"change", "message", "to"})
 """Options whose values are written in quotes."""
 
 
-def _done(desk: Desk, act: ast.Statement) -> tuple[list[Outcome], int]:
+def _run_action(context: CommandContext, act: ast.Statement) -> tuple[list[Outcome], int]:
     """Do an action; return what came of it and the exit code, what failed having been said."""
-    assert isinstance(act, ast.ActionStatement)
-    outcomes, errors = desk.outcomes(act)
-    return outcomes, max((desk.complain(error) for error in errors), default=0)
+    assert isinstance(act, ast.Act)
+    outcomes, errors = context.run_action(act)
+    return outcomes, max((context.report_error(error) for error in errors), default=0)
 
 
 # tag
 
 
-def compile_tag(given: Given, _around: Around) -> Statements:
+def compile_tag(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
     """Return the giving of a name."""
-    source, target = given.arguments
+    source, target = parsed.arguments
     if "@" in target:
         raise StatementError("refusing to create a tag with a digest reference", code="reference")
     try:
-        parsed(target)
+        parse_reference(target)
     except InvalidReference as problem:
         problem.message = f'Error parsing reference: "{target}" is not a valid repository/tag: {problem.message}'
         raise
-    return (ast.ActionStatement("tag", _literals(source), options=_options(("as", (target,)))),)
+    return (ast.Act("tag", _literals(source), options=_make_options(("as", (target,)))),)
 
 
-def answer_tag(desk: Desk, _given: Given, statements: Statements) -> int:
+def run_tag(context: CommandContext, _parsed: ParsedFlags, statements: Statements) -> int:
     """Give the name and say nothing."""
-    return _done(desk, statements[0])[1]
+    return _run_action(context, statements[0])[1]
 
 
 # pull and push
 
 
-def _whole_repository(name: str) -> Reference:
-    reference = parsed(name)
+def _parse_repository(name: str) -> Reference:
+    reference = parse_reference(name)
     if reference.tag or reference.digest:
         raise StatementError("tag can't be used with --all-tags/-a", code="reference")
     return reference
 
 
-def compile_pull(given: Given, _around: Around) -> Statements:
+def compile_pull(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
     """Return the pull of one image; with -a of every tag of the repository."""
-    (name,) = given.arguments
-    parsed(name)
-    options = _options(("platform", (given.last("platform"),)))
-    if given.on("all-tags"):
-        _whole_repository(name)
-        return (
-            ast.ActionStatement("pull", query=ast.Query("tags", _literals(name), explicit_all=True), options=options),
-        )
-    return (ast.ActionStatement("pull", _literals(name), options=options),)
+    (name,) = parsed.arguments
+    parse_reference(name)
+    options = _make_options(("platform", (parsed.get_last("platform"),)))
+    if parsed.is_on("all-tags"):
+        _parse_repository(name)
+        return (ast.Act("pull", query=ast.Query("tags", _literals(name), every=True), options=options),)
+    return (ast.Act("pull", _literals(name), options=options),)
 
 
-def answer_pull(desk: Desk, given: Given, statements: Statements) -> int:
+def run_pull(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
     """Pull, and say at the end which digest came and what the image is called in full; -q says this name alone."""
-    (name,) = given.arguments
-    asked, quiet = parsed(name), given.on("quiet")
+    (name,) = parsed.arguments
+    asked, quiet = parse_reference(name), parsed.is_on("quiet")
     reference = asked.with_default_tag()
     if quiet:
-        desk.session.context = desk.session.context.replace(progress=Silent())
-    elif not given.on("all-tags"):
+        context.session.context = context.session.context.replace(progress=Silent())
+    elif not parsed.is_on("all-tags"):
         if reference != asked:
-            desk.say(("Using default tag: latest\n",))
-        desk.stdout.flush()
-    outcomes, code = _done(desk, statements[0])
-    if given.on("all-tags"):
-        _say_all(desk, asked, outcomes, quiet=quiet)
+            context.write(("Using default tag: latest\n",))
+        context.stdout.flush()
+    outcomes, code = _run_action(context, statements[0])
+    if parsed.is_on("all-tags"):
+        _report_all_tags(context, asked, outcomes, quiet=quiet)
         return code
-    what = reference.tag if not reference.digest else canonical(reference)
+    what = reference.tag if not reference.digest else full_name(reference)
     for outcome in outcomes:
         if not outcome.error:
-            desk.say(() if quiet else (f"{what}: Pulling from {reference.repository}\n",))
-            desk.say(() if quiet else pulled(outcome, _digest(desk, reference)))
-            desk.say((f"{canonical(reference)}\n",))
+            context.write(() if quiet else (f"{what}: Pulling from {reference.repository}\n",))
+            context.write(() if quiet else describe_pulled(outcome, _stored_digest(context, reference)))
+            context.write((f"{full_name(reference)}\n",))
     return code
 
 
-def _say_all(desk: Desk, repository: Reference, outcomes: Sequence[Outcome], *, quiet: bool) -> None:
+def _report_all_tags(
+    context: CommandContext, repository: Reference, outcomes: Sequence[Outcome], *, quiet: bool
+) -> None:
     """Say of each tag which digest came, and of the repository whether anything was new."""
     came = [outcome for outcome in outcomes if not outcome.error]
     for outcome in () if quiet else came:
         reference = Reference.parse(outcome.target)
-        desk.say((f"{reference.tag}: Pulling from {reference.repository}\n",))
-        desk.say(f"Digest: {digest}\n" for digest in (_digest(desk, reference),) if digest is not None)
+        context.write((f"{reference.tag}: Pulling from {reference.repository}\n",))
+        context.write(f"Digest: {digest}\n" for digest in (_stored_digest(context, reference),) if digest is not None)
     if came:
-        desk.say(() if quiet else (status(repository.familiar_name, came),))
-        desk.say((f"{canonical(repository)}\n",))
+        context.write(() if quiet else (pull_status(repository.familiar_name, came),))
+        context.write((f"{full_name(repository)}\n",))
 
 
-def _digest(desk: Desk, reference: Reference) -> str | None:
+def _stored_digest(context: CommandContext, reference: Reference) -> str | None:
     """Return the digest by which the registry knows what was pulled."""
     if reference.digest:
         return reference.digest
     named = ast.Comparison("=", ast.Field(("name",)), ast.Literal(str(reference), quoted=True))
-    rows = desk.rows(ast.Query("images", where=named, select=(ast.Column(ast.Field(("digest",))),)))
+    rows = context.query_rows(ast.Query("images", where=named, select=(ast.Column(ast.Field(("digest",))),)))
     return str(rows[0][0]) if rows and rows[0][0] is not None else None
 
 
-def compile_push(given: Given, _around: Around) -> Statements:
+def compile_push(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
     """Return the push of one name; with -a of every tag of the repository."""
-    (name,) = given.arguments
-    parsed(name)
-    if not given.on("all-tags"):
-        return (ast.ActionStatement("push", _literals(name)),)
-    repository = _whole_repository(name).familiar_name
+    (name,) = parsed.arguments
+    parse_reference(name)
+    if not parsed.is_on("all-tags"):
+        return (ast.Act("push", _literals(name)),)
+    repository = _parse_repository(name).familiar_name
     named = ast.Comparison("=", ast.Field(("repository",)), ast.Literal(repository, quoted=True))
     return (
         ast.ActionStatement(
@@ -153,19 +153,19 @@ def compile_push(given: Given, _around: Around) -> Statements:
     )
 
 
-def answer_push(desk: Desk, given: Given, statements: Statements) -> int:
+def run_push(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
     """Push, and say for each tag the digest and the bytes of its manifest; -q says the names alone."""
-    (name,) = given.arguments
-    asked, quiet = parsed(name), given.on("quiet")
+    (name,) = parsed.arguments
+    asked, quiet = parse_reference(name), parsed.is_on("quiet")
     if quiet:
-        desk.session.context = desk.session.context.replace(progress=Silent())
+        context.session.context = context.session.context.replace(progress=Silent())
     else:
-        if asked.tag is None and not given.on("all-tags"):
-            desk.say(("Using default tag: latest\n",))
-        desk.say((f"The push refers to repository [{asked.canonical_name}]\n",))
-        desk.stdout.flush()
+        if asked.tag is None and not parsed.is_on("all-tags"):
+            context.write(("Using default tag: latest\n",))
+        context.write((f"The push refers to repository [{asked.canonical_name}]\n",))
+        context.stdout.flush()
     try:
-        outcomes, code = _done(desk, statements[0])
+        outcomes, code = _run_action(context, statements[0])
     except NotFound:
         outcomes, code = [], 1
     if not outcomes:
@@ -175,17 +175,17 @@ def answer_push(desk: Desk, given: Given, statements: Statements) -> int:
             continue
         reference = Reference.parse(outcome.target)
         if quiet:
-            desk.say((f"{canonical(reference)}\n",))
+            context.write((f"{full_name(reference)}\n",))
         else:
-            desk.say((pushed(outcome, reference.tag or "", _manifest_size(desk, outcome)),))
+            context.write((describe_pushed(outcome, reference.tag or "", _manifest_size(context, outcome)),))
     return code
 
 
-def _manifest_size(desk: Desk, outcome: Outcome) -> int | None:
+def _manifest_size(context: CommandContext, outcome: Outcome) -> int | None:
     """Return the bytes of the manifest that was pushed, None when the store has another one."""
     digest = (outcome.note or "").removeprefix("digest: ")
     try:
-        return len(desk.session.store.read_document(Digest(digest)))
+        return len(context.session.store.read_document(Digest(digest)))
     except ImqError:
         return None
 
@@ -193,86 +193,86 @@ def _manifest_size(desk: Desk, outcome: Outcome) -> int | None:
 # save and load
 
 
-def compile_save(given: Given, around: Around) -> Statements:
+def compile_save(parsed: ParsedFlags, compile_context: CompileContext) -> Statements:
     """Return the saving of images. A repository's name without a tag means all its tags, as in docker."""
-    names = [name for given_name in given.arguments for name in _meant(given_name, around)]
-    to = _options(("to", (given.last("output") or _STREAM,)))
-    return (ast.ActionStatement("save", _literals(*names), options=(*to, ast.Option("force"))),)
+    names = [name for given_name in parsed.arguments for name in _expand_repository(given_name, compile_context)]
+    to = _make_options(("to", (parsed.get_last("output") or _STREAM,)))
+    return (ast.Act("save", _literals(*names), options=(*to, ast.Option("force"))),)
 
 
-def _meant(name: str, around: Around) -> Sequence[str]:
+def _expand_repository(name: str, compile_context: CompileContext) -> Sequence[str]:
     """Return the tags of a repository that has this name, else the name as it is."""
     try:
         reference = Reference.parse(name)
     except ImqError:
         return (name,)
-    return (() if reference.tag or reference.digest else around.tags(reference.familiar_name)) or (name,)
+    return (() if reference.tag or reference.digest else compile_context.list_tags(reference.familiar_name)) or (name,)
 
 
-def answer_save(desk: Desk, given: Given, statements: Statements) -> int:
+def run_save(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
     """Save and say nothing. What goes to standard output goes when it is whole."""
     (act,) = statements
-    assert isinstance(act, ast.ActionStatement)
-    if given.last("output"):
-        return _done(desk, act)[1]
-    if desk.stdout.isatty():
+    assert isinstance(act, ast.Act)
+    if parsed.get_last("output"):
+        return _run_action(context, act)[1]
+    if context.stdout.isatty():
         raise StatementError("cowardly refusing to save to a terminal. Use the -o flag or redirect", code="operand")
     from shutil import copyfileobj
     from tempfile import TemporaryDirectory
 
-    target = binary(desk.stdout, "save")
+    target = binary_stream(context.stdout, "save")
     with TemporaryDirectory() as folder:
         path = os.path.join(folder, "archive.tar")
-        _, code = _done(desk, act.replace(options=_options(("to", (path,)))))
+        _, code = _run_action(context, act.replace(options=_make_options(("to", (path,)))))
         if not code:
             with open(path, "rb") as archive:
                 copyfileobj(archive, target)
     return code
 
 
-def compile_load(given: Given, _around: Around) -> Statements:
+def compile_load(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
     """Return the loading of an archive."""
-    return (ast.ActionStatement("load", (ast.Literal(given.last("input") or _STREAM, quoted=True),)),)
+    return (ast.Act("load", (ast.Literal(parsed.get_last("input") or _STREAM, quoted=True),)),)
 
 
-def answer_load(desk: Desk, given: Given, statements: Statements) -> int:
+def run_load(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
     """Load, and say which images came. An archive is not read in its order: standard input is put aside first."""
     (act,) = statements
-    assert isinstance(act, ast.ActionStatement)
-    if path := given.last("input"):
+    assert isinstance(act, ast.Act)
+    if path := parsed.get_last("input"):
         if not os.path.exists(path):
             raise NotFound(f"open {path}: no such file or directory", code="no-such-file")
-        return _load(desk, act)
-    if desk.stdin.isatty():
-        raise _nothing_to_load()
+        return _load(context, act)
+    if context.stdin.isatty():
+        raise _empty_stdin()
     from shutil import copyfileobj
     from tempfile import TemporaryDirectory
 
     with TemporaryDirectory() as folder:
         path = os.path.join(folder, "standard-input")
         with open(path, "wb") as archive:
-            copyfileobj(binary(desk.stdin, "load"), archive)
+            copyfileobj(binary_stream(context.stdin, "load"), archive)
             if not archive.tell():
-                raise _nothing_to_load()
-        return _load(desk, act.replace(references=(ast.Literal(path, quoted=True),)))
+                raise _empty_stdin()
+        return _load(context, act.replace(references=(ast.Literal(path, quoted=True),)))
 
 
-def _nothing_to_load() -> StatementError:
+def _empty_stdin() -> StatementError:
     return StatementError("requested load from stdin, but stdin is empty", code="operand")
 
 
-def _load(desk: Desk, act: ast.ActionStatement) -> int:
-    outcomes, code = _done(desk, act)
-    desk.say(loaded(outcomes))
+def _load(context: CommandContext, act: ast.Act) -> int:
+    outcomes, code = _run_action(context, act)
+    context.write(describe_loaded(outcomes))
     return code
 
 
 # import
 
 
-def compile_import(given: Given, _around: Around) -> Statements:
+def compile_import(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
     """Return the making of an image from a file."""
-    path, *names = given.arguments
+    path, *names = parsed.arguments
     if "://" in path:
         raise ImqError(
             "imq does not fetch archives from the web: it imports files, folders and standard input",
@@ -280,28 +280,26 @@ def compile_import(given: Given, _around: Around) -> Statements:
             hints=(f"curl -L {path} | imq import - {' '.join(names)}".rstrip(),),
         )
     for name in names:
-        parsed(name)
-    options = _options(
+        parse_reference(name)
+    options = _make_options(
         ("as", names),
-        ("change", given.all("change")),
-        ("message", (given.last("message"),)),
-        ("platform", (given.last("platform"),)),
+        ("change", parsed.get_all("change")),
+        ("message", (parsed.get_last("message"),)),
+        ("platform", (parsed.get_last("platform"),)),
     )
     return (ast.ActionStatement("import", (ast.Literal(path, quoted=True),), options=options),)
 
 
-def answer_import(desk: Desk, _given: Given, statements: Statements) -> int:
+def run_import(context: CommandContext, _parsed: ParsedFlags, statements: Statements) -> int:
     """Import, and say the image's id."""
-    outcomes, code = _done(desk, statements[0])
-    desk.say(f"{outcome.image}\n" for outcome in outcomes if not outcome.error)
+    outcomes, code = _run_action(context, statements[0])
+    context.write(f"{outcome.image}\n" for outcome in outcomes if not outcome.error)
     return code
 
 
-WORK = {
-    "image tag": Work(compile_tag, answer_tag),
-    "image pull": Work(compile_pull, answer_pull),
-    "image push": Work(compile_push, answer_push),
-    "image save": Work(compile_save, answer_save),
-    "image load": Work(compile_load, answer_load),
-    "image import": Work(compile_import, answer_import),
-}
+TAG = Handler(compile_tag, run_tag)
+PULL = Handler(compile_pull, run_pull)
+PUSH = Handler(compile_push, run_push)
+SAVE = Handler(compile_save, run_save)
+LOAD = Handler(compile_load, run_load)
+IMPORT = Handler(compile_import, run_import)

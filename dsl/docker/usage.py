@@ -9,7 +9,7 @@ from .commands import COMMANDS, GROUPS
 
 if TYPE_CHECKING:
     from .commands import Command
-    from .flags import Flag, Given
+    from .flags import Flag, ParsedFlags
 
 
 def command_help(command: Command, name: str) -> str:
@@ -18,13 +18,13 @@ def command_help(command: Command, name: str) -> str:
     if len(command.names) > 1:
         parts.append("Aliases:\n  " + ", ".join(f"imq {each}" for each in command.names))
     if command.flags:
-        parts.append("Options:\n" + "\n".join(_described(command.flags)))
+        parts.append("Options:\n" + "\n".join(_describe_flags(command.flags)))
     return "\n\n".join(parts) + "\n"
 
 
 def group_help(group: str) -> str:
     """Return the list of a group's commands."""
-    inside = [(name.split()[1], command.doc) for command in COMMANDS for name in _in_group(command, group)]
+    inside = [(name.split()[1], command.doc) for command in COMMANDS for name in _names_in_group(command, group)]
     width = max(len(name) for name, _ in inside)
     lines = "\n".join(f"  {name.ljust(width)}   {doc}" for name, doc in sorted(inside))
     return (
@@ -43,43 +43,46 @@ def unknown_command(group: str, word: str) -> StatementError:
     )
 
 
-def wrong_line(command: Command, name: str, given: Given) -> StatementError:
+def invalid_line(command: Command, name: str, parsed: ParsedFlags) -> StatementError:
     """Return the error for a command line with a flag that cannot be read, or with too few or too many arguments."""
     usage = (f"usage: {_usage(command, name)}", f"imq {name} --help tells more")
-    if given.problem is not None:
-        given.problem.hints = (*given.problem.hints, *usage)
-        return given.problem
-    least, most = command.least, command.most
+    if parsed.error is not None:
+        parsed.error.hints = (*parsed.error.hints, *usage)
+        return parsed.error
+    least, most = command.min_arguments, command.max_arguments
     if most == 0:
         wanted = "accepts no arguments"
     elif least == most:
-        wanted = f"requires {_arguments(least)}"
-    elif len(given.arguments) < least:
-        wanted = f"requires at least {_arguments(least)}"
+        wanted = f"requires {_count_arguments(least)}"
+    elif len(parsed.arguments) < least:
+        wanted = f"requires at least {_count_arguments(least)}"
     else:
-        wanted = f"requires at most {_arguments(most or 0)}"
+        wanted = f"requires at most {_count_arguments(most or 0)}"
     return StatementError(f"'imq {name}' {wanted}", code="option", hints=usage)
 
 
-def _in_group(command: Command, group: str) -> list[str]:
+def _names_in_group(command: Command, group: str) -> list[str]:
     return [name for name in command.names if name.startswith(f"{group} ")][:1]
 
 
 def _usage(command: Command, name: str) -> str:
     options = " [OPTIONS]" if command.flags else ""
-    return f"imq {name}{options} {command.takes}".rstrip()
+    return f"imq {name}{options} {command.arguments}".rstrip()
 
 
-def _arguments(count: int) -> str:
+def _count_arguments(count: int) -> str:
     return f"{count} argument{'' if count == 1 else 's'}"
 
 
-def _described(flags: tuple[Flag, ...]) -> list[str]:
+def _describe_flags(flags: tuple[Flag, ...]) -> list[str]:
     rows = []
     for flag in sorted(flags, key=lambda flag: flag.name):
         letter = f"-{flag.letter}, " if flag.letter else "    "
         rows.append(
-            (f"  {letter}--{flag.name} {flag.kind}".rstrip(), flag.doc + (" (default true)" if flag.on else ""))
+            (
+                f"  {letter}--{flag.name} {flag.value_type}".rstrip(),
+                flag.doc + (" (default true)" if flag.default_on else ""),
+            )
         )
     width = max(len(head) for head, _ in rows)
     return [f"{head.ljust(width)}   {doc}" for head, doc in rows]

@@ -9,7 +9,7 @@ from imq.engine.sources.row_templates import is_template
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .destinations import destinations, namespace_of
+from .destinations import parse_namespace, resolve_destinations
 from .operands import get_platforms, resolve_references
 from .verb import OperandKind, Verb
 
@@ -30,9 +30,9 @@ def _plan_copy(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     platforms, _ = get_platforms(act, context)
     try:
         if not is_template(to[0]):
-            namespace_of(to[0])  # what is no name is refused before anything is asked
+            parse_namespace(to[0])  # what is no name is refused before anything is asked
         sources, failures = resolve_references(act, context)
-        places = destinations(sources, to[0], context)
+        places = resolve_destinations(sources, to[0], context)
     except StatementError as problem:
         given = get_option(act, "to")
         problem.span = problem.span or (given.span if given else None)

@@ -16,16 +16,16 @@ _FIELDS = ("name", "registry", "repository", "tag", "digest")
 """What a template can read of each source, as of rows of images."""
 
 
-def destinations(sources: Sequence[Reference], text: str, context: PlanContext) -> list[Reference]:
+def resolve_destinations(sources: Sequence[Reference], text: str, context: PlanContext) -> list[Reference]:
     """Return the name that each source is to have.
 
     A text with a tag is the name itself, for one source. One without a tag is a host or a namespace (`mirror:5000/`,
     `mirror.local/team`), below which each source keeps its repository and its tag. A template is made for each.
     """
     if is_template(text):
-        return _made(sources, text, context)
-    if (place := namespace_of(text)) is not None:
-        return [name_below(place, source) for source in sources]
+        return _render_names(sources, text, context)
+    if (place := parse_namespace(text)) is not None:
+        return [add_namespace(place, source) for source in sources]
     if len(sources) != 1:
         raise StatementError(
             "one image can be copied to one name",
@@ -35,7 +35,7 @@ def destinations(sources: Sequence[Reference], text: str, context: PlanContext) 
     return [Reference.parse(text)]
 
 
-def namespace_of(text: str) -> str | None:
+def parse_namespace(text: str) -> str | None:
     """Return the host or namespace that a text means; None when it is the name of one image, with its tag."""
     if text.endswith("/") or _is_host(text):
         return text.rstrip("/")
@@ -45,7 +45,7 @@ def namespace_of(text: str) -> str | None:
     return text if name.tag is None else None
 
 
-def name_below(place: str, source: Reference) -> Reference:
+def add_namespace(place: str, source: Reference) -> Reference:
     """Return the name of a source below a host or namespace: its repository and its tag stay."""
     name = source.familiar_name
     if source.registry != DEFAULT_REGISTRY:
@@ -60,7 +60,7 @@ def _is_host(text: str) -> bool:
     return "/" not in text and ("." in host or host == "localhost" or text.startswith("["))
 
 
-def _made(sources: Sequence[Reference], text: str, context: PlanContext) -> list[Reference]:
+def _render_names(sources: Sequence[Reference], text: str, context: PlanContext) -> list[Reference]:
     from imq.engine.catalog.tables import TABLES
     from imq.engine.render.template.template import Template
     from imq.engine.render.template_row import Row

@@ -7,7 +7,7 @@ import sys
 from imq.engine.query.binder import needs_where
 from imq.engine.sources.action import Outcome
 from imq.engine.sources.action_options import get_option_values
-from imq.engine.sources.row_templates import rendered
+from imq.engine.sources.row_templates import render_rows
 from imq.grammar.errors import ImqError, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -68,7 +68,7 @@ def _plan_exec(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     if context.bind(query).is_whole_rows:
         needs_where(query, "exec")
     # one word after the other, never through a shell: what a row holds can be no more than an argument
-    return [Exec(argv) for argv, _ in rendered(query, words, context)]
+    return [Exec(argv) for argv, _ in render_rows(query, words, context)]
 
 
 VERB = Verb(

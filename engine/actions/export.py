@@ -16,7 +16,7 @@ from imq.grammar.errors import Conflict, DigestMismatch, Malformed, StatementErr
 from imq.grammar.record import TYPE_CHECKING
 
 from .output_file import FileAction, created_meanwhile, open_output_file
-from .output_paths import Output, keeps_existing, label_transfer, outputs
+from .output_paths import Output, label_transfer, resolve_outputs, skips_existing
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
@@ -125,11 +125,11 @@ def _layers(store: Store, action: Export, watch: Callable[[int], Callable[[int],
         if not media_types.is_layer(media_type):
             raise unknown_layer_type(Descriptor(media_type, Digest(digest), size))
         blob = Digest(digest)
-        layers.append(StackedLayer(blob, Digest(diff_id), None, partial(_opened, store, blob, moved)))
+        layers.append(StackedLayer(blob, Digest(diff_id), None, partial(_open_layer, store, blob, moved)))
     return layers
 
 
-def _opened(store: Store, digest: Digest, moved: Callable[[int], None]) -> Watched:
+def _open_layer(store: Store, digest: Digest, moved: Callable[[int], None]) -> Watched:
     return Watched(store.open_blob(digest), moved)
 
 
@@ -141,7 +141,7 @@ def _put_folder(part: str, action: Export) -> None:
     if kind == "stream" or (kind and kind != action.existing and not action.force):
         raise created_meanwhile(action)
     if kind and action.force:
-        _replace(part, path)
+        _replace_path(part, path)
     elif kind:
         os.rename(part, path)  # fails when there is a folder that has something in it
     else:
@@ -149,7 +149,7 @@ def _put_folder(part: str, action: Export) -> None:
     sync_directory(os.path.dirname(path))
 
 
-def _replace(part: str, path: str) -> None:
+def _replace_path(part: str, path: str) -> None:
     """Let a folder take the place of what is at `path`, in one step where the system can; that is removed then."""
     from imq.engine.layers.unpack import remove_tree
 
@@ -187,14 +187,14 @@ def _plan_export(act: ast.ActionStatement, context: PlanContext) -> list[Action]
             span=act.span,
             hints=('such as: export redis:7 to "rootfs.tar"',),
         )
-    keeps = keeps_existing(act)
-    places = outputs(act, to[0], context)
+    keeps = skips_existing(act)
+    places = resolve_outputs(act, to[0], context)
     if not any(place.targets for place in places):
         raise StatementError("no image matches, so nothing is unpacked", code="nothing", span=act.span)
-    return [_export(act, place, context, keeps=keeps) for place in places]
+    return [_plan_one(act, place, context, keeps=keeps) for place in places]
 
 
-def _export(act: ast.ActionStatement, output: Output, context: PlanContext, *, keeps: bool) -> Export | Skip:
+def _plan_one(act: ast.Act, output: Output, context: PlanContext, *, keeps: bool) -> Export | Skip:
     found = output.targets
     images = list(dict.fromkeys((target.root, target.id) for target in found))
     if len(images) != 1:
@@ -215,12 +215,12 @@ def _export(act: ast.ActionStatement, output: Output, context: PlanContext, *, k
     root, id_ = images[0]
     name = found[0].name or id_.short
     path = output.path if output.kind == "stream" else os.path.realpath(output.path)
-    packed = _packed(output)
+    packed = _compression_of(output)
     if output.kind == "file" and keeps:
         return Skip(path, id_, "it is there already")
     if packed is not None:
         return Export(path, output.kind, force, name, root, id_, packed)
-    if _holds(path, context.store.root):
+    if _contains_path(path, context.store.root):
         what = "the root of this machine" if path == "/" else f"{path}, which holds the image store,"
         raise StatementError(f"{what} cannot be replaced", code="operand", span=act.span)
     if output.kind and not force and not (output.kind == "folder" and not os.listdir(path)):
@@ -234,7 +234,7 @@ def _export(act: ast.ActionStatement, output: Output, context: PlanContext, *, k
     return Export(path, output.kind, force, name, root, id_, packed)
 
 
-def _packed(output: Output) -> str | None:
+def _compression_of(output: Output) -> str | None:
     """Return how the archive to write is packed, by the name of its file; None for a folder."""
     if output.kind == "folder":
         return None
@@ -242,7 +242,7 @@ def _packed(output: Output) -> str | None:
     return next((packed for ending, packed in _ARCHIVES.items() if output.path.endswith(ending)), default)
 
 
-def _holds(folder: str, path: str) -> bool:
+def _contains_path(folder: str, path: str) -> bool:
     """Whether a folder is the place of a path, or has it below."""
     path = os.path.realpath(path)
     return os.path.commonpath((folder, path)) == folder

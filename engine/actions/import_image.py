@@ -74,16 +74,18 @@ def _make_image(ingest: Ingest, action: Import, now: int, moved: Callable[[int],
     runtime: dict[str, Any] = {}
     apply_instructions(runtime, action.changes)
     if os.path.isdir(action.path):
-        layer = ingest.import_layer(_watched(pack_tree(action.path, max_depth=MAX_DEPTH), moved), "", recompress="gzip")
+        layer = ingest.import_layer(
+            _watch_pieces(pack_tree(action.path, max_depth=MAX_DEPTH), moved), "", recompress="gzip"
+        )
     else:
-        with Watched(_opened(action.path), moved) as source:
+        with Watched(_open_input(action.path), moved) as source:
             head = source.read(_PIECE)
             packed = detect_compression(head)
             if packed in media_types.LAYER_TYPES and packed:
-                layer = ingest.import_layer(_pieces(head, source), packed, on_entry=_check_limits)
+                layer = ingest.import_layer(_read_pieces(head, source), packed, on_entry=_check_depth)
             else:
-                plain = decompress(packed, _pieces(head, source)) if packed else _pieces(head, source)
-                layer = ingest.import_layer(plain, "", recompress="gzip", on_entry=_check_limits)
+                plain = decompress(packed, _read_pieces(head, source)) if packed else _read_pieces(head, source)
+                layer = ingest.import_layer(plain, "", recompress="gzip", on_entry=_check_depth)
     return build_image(ingest, layer, runtime, action.platform, now, action.message)
 
 
@@ -97,13 +99,13 @@ def _check_limits(entry: TarEntry) -> None:
             raise too_deep_error(path, MAX_DEPTH)
 
 
-def _watched(pieces: Iterable[bytes | memoryview], moved: Callable[[int], None]) -> Iterator[bytes | memoryview]:
+def _watch_pieces(pieces: Iterable[bytes | memoryview], moved: Callable[[int], None]) -> Iterator[bytes | memoryview]:
     for piece in pieces:
         moved(len(piece))
         yield piece
 
 
-def _opened(path: str) -> BinaryIO:
+def _open_input(path: str) -> BinaryIO:
     if path == "-":
         return os.fdopen(os.dup(0), "rb")
     from imq.engine.store.atomic_files import store_errors
@@ -117,7 +119,7 @@ def _opened(path: str) -> BinaryIO:
             ) from None
 
 
-def _pieces(head: bytes, source: Watched) -> Iterator[bytes]:
+def _read_pieces(head: bytes, source: Watched) -> Iterator[bytes]:
     yield head
     while piece := source.read(_PIECE):
         yield piece

@@ -31,11 +31,11 @@ def _inspect(act: ast.ActionStatement, context: PlanContext) -> Documents:
         for root in dict.fromkeys(root for root, _ in wanted)
         for problem in context.store.measure_layers(jobs=2, root=root)
     )
-    documents = tuple(_document(root, id_, context) for root, id_ in wanted)
+    documents = tuple(_inspect_image(root, id_, context) for root, id_ in wanted)
     return Documents(documents, act.output, errors=problems, exit_code=exit_code_of(problems))
 
 
-def _artifact(root: Digest, context: PlanContext) -> dict[str, Any]:
+def _artifact_document(root: Digest, context: PlanContext) -> dict[str, Any]:
     """Return what is known of an artifact, in the words of its manifest and docker's."""
     entries = [entry for entry in list_unindexed(context.store) if entry.descriptor.digest == root]
     content = context.store.read_document(root)
@@ -66,7 +66,7 @@ def _artifact(root: Digest, context: PlanContext) -> dict[str, Any]:
     return document
 
 
-def _platforms(root: Digest, context: PlanContext) -> dict[str, Any] | None:
+def _index_document(root: Digest, context: PlanContext) -> dict[str, Any] | None:
     """Return what an index names: the platforms that are here, and those that are not; None for an image alone."""
     content = context.store.read_document(root)
     index = read_manifest(content)
@@ -83,7 +83,7 @@ def _platforms(root: Digest, context: PlanContext) -> dict[str, Any] | None:
     }
 
 
-def _document(root: Digest, id_: str, context: PlanContext) -> dict[str, Any]:
+def _inspect_image(root: Digest, id_: str, context: PlanContext) -> dict[str, Any]:
     """Return what `docker image inspect` says of an image, from its config and the index."""
     store = context.store
     connection = store.index.connection
@@ -93,7 +93,7 @@ def _document(root: Digest, id_: str, context: PlanContext) -> dict[str, Any]:
         (root, id_),
     ).fetchone()
     if row is None:
-        return _artifact(root, context)
+        return _artifact_document(root, context)
     key, manifest, size, download_size, media_type, annotations = row
     config = Config.read(store.read_document(Digest(id_)), f"the config {id_}").document
     names = connection.execute(
@@ -120,7 +120,7 @@ def _document(root: Digest, id_: str, context: PlanContext) -> dict[str, Any]:
         "DownloadSize": download_size,
         "Annotations": json.loads(annotations),
     }
-    index = _platforms(root, context)
+    index = _index_document(root, context)
     return document if index is None else document | {"Index": index}
 
 

@@ -70,14 +70,16 @@ def _plan_load(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     paths: list[str] = []
     for text, node in zip(context.literals(act.references), act.references, strict=True):
         path = resolve_path(text, context)
-        found = [path] if os.path.lexists(path) or not any(sign in path for sign in "*?[") else sorted(glob(path))
+        found = (
+            [path] if os.path.lexists(path) or not any(sign in path for sign in "*?[") else sorted(expand_glob(path))
+        )
         if not found:
             raise NotFound(f"no file is like {text}", code="no-such-file", span=node.span)
         paths += found
     return [Load(path) for path in dict.fromkeys(paths)]
 
 
-def glob(pattern: str) -> list[str]:
+def expand_glob(pattern: str) -> list[str]:
     """Return the paths that a pattern means."""
     from glob import glob as paths_like  # with fnmatch and re, which other statements do without
 

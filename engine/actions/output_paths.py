@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from imq.engine.atomic_writer import kind_of_output
 from imq.engine.sources.action_options import get_option
-from imq.engine.sources.row_templates import is_template, rendered_pieces
+from imq.engine.sources.row_templates import is_template, render_row_pieces
 from imq.engine.units.paths import home_folder, located
 from imq.grammar.errors import Conflict, StatementError, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from .operands import Target
 
-_IDENTITIES = frozenset({"name", "registry", "repository", "tag", "digest", "id", "platform"})
+_NAME_FIELDS = frozenset({"name", "registry", "repository", "tag", "digest", "id", "platform"})
 """Fields of images whose slashes may part folders; what other fields say comes from whoever made the image."""
 _DOTS = frozenset({".", ".."})
 
@@ -37,7 +37,7 @@ class Output(Record):
     targets: tuple[Target, ...]
 
 
-def outputs(act: ast.ActionStatement, text: str, context: PlanContext) -> list[Output]:
+def resolve_outputs(act: ast.Act, text: str, context: PlanContext) -> list[Output]:
     """Return what goes to which path: all to one, or, when the text is a template, each row to its own.
 
     Raises `StatementError` when a value of a row would lead to another folder than the template says, when two paths
@@ -45,27 +45,27 @@ def outputs(act: ast.ActionStatement, text: str, context: PlanContext) -> list[O
     """
     if not text:
         raise StatementError(
-            f"the path of {act.verb} is empty", code="path", span=_span(act), hints=("name a file or a folder",)
+            f"the path of {act.verb} is empty", code="path", span=_to_span(act), hints=("name a file or a folder",)
         )
     by_path: dict[str, list[Target]] = {}
     if is_template(text):
         query = target_query(act, context) if act.query is not None else query_of_names(act, context)
-        for (pieces,), row in rendered_pieces(query, (text,), context, TARGET_COLUMNS):
-            by_path.setdefault(_checked_path(pieces, act), []).append(target_of_row(row))
+        for (pieces,), row in render_row_pieces(query, (text,), context, TARGET_COLUMNS):
+            by_path.setdefault(_join_path(pieces, act), []).append(target_of_row(row))
     else:
         by_path[text] = resolve_targets(act, context)
     _check_folder(text, act, context)
-    found = [_output(path, rows, act, context) for path, rows in by_path.items()]
+    found = [_make_output(path, rows, act, context) for path, rows in by_path.items()]
     places: dict[str, str] = {}
     for output in found:
         other = places.setdefault(os.path.realpath(output.path), output.path)
         if other != output.path:
-            raise StatementError(f"{other} and {output.path} are one file", code="operand", span=_span(act))
+            raise StatementError(f"{other} and {output.path} are one file", code="operand", span=_to_span(act))
         if is_within(output.path, context.store.root):
             raise StatementError(
                 f"{output.path} lies in the image store {context.store.root}, whose files only imq itself writes",
                 code="operand",
-                span=_span(act),
+                span=_to_span(act),
                 hints=("give a path outside the store",),
             )
     for path, output_path in places.items():
@@ -74,7 +74,7 @@ def outputs(act: ast.ActionStatement, text: str, context: PlanContext) -> list[O
             raise StatementError(
                 f"{output_path} lies below {places[outer]}, and one would overwrite the other",
                 code="operand",
-                span=_span(act),
+                span=_to_span(act),
             )
     return found
 
@@ -105,29 +105,29 @@ def is_within(path: str, folder: str) -> bool:
 def _check_folder(text: str, act: ast.ActionStatement, context: PlanContext) -> None:
     """Raise when the folder that a path or the text of a template begins with is missing; values may name new ones."""
     opening = min((text.find(mark) for mark in ("{{", "<<") if mark in text), default=len(text))
-    start = located(text[:opening], context.folder, home_folder(context.environment), _span(act))
+    start = located(text[:opening], context.folder, home_folder(context.environment), _to_span(act))
     folder = os.path.dirname(start.rstrip("/") if opening == len(text) else start) or os.curdir
     if not os.path.isdir(folder):
         raise StoreError(f"the folder {folder} is missing, or is no folder", hints=("make it first, with mkdir -p",))
 
 
-def _output(path: str, rows: Sequence[Target], act: ast.ActionStatement, context: PlanContext) -> Output:
-    path = located(path, context.folder, home_folder(context.environment), _span(act))
+def _make_output(path: str, rows: Sequence[Target], act: ast.Act, context: PlanContext) -> Output:
+    path = located(path, context.folder, home_folder(context.environment), _to_span(act))
     try:
         kind = kind_of_output(path)
     except OSError as problem:
         raise StatementError(
-            f"nothing can be written to {path}: {problem.strerror or problem}", code="path", span=_span(act)
+            f"nothing can be written to {path}: {problem.strerror or problem}", code="path", span=_to_span(act)
         ) from None
     return Output(path, kind, tuple(rows))
 
 
-def _span(act: ast.ActionStatement) -> Span | None:
+def _to_span(act: ast.Act) -> Span | None:
     given = get_option(act, "to")
     return given.span if given is not None else None
 
 
-def keeps_existing(act: ast.ActionStatement) -> bool:
+def skips_existing(act: ast.Act) -> bool:
     """Whether a statement leaves what is there; raises `StatementError` when it says `force` too."""
     skip = get_option(act, "skip existing")
     if skip is not None and get_option(act, "force") is not None:
@@ -145,7 +145,7 @@ def label_transfer(verb: str, path: str) -> str:
     return f"{verb} {os.path.basename(os.path.normpath(path))}"
 
 
-def existing_files(paths: Sequence[str]) -> Conflict:
+def files_exist_error(paths: Sequence[str]) -> Conflict:
     """Return the error for files that are there already, and that nobody has allowed to replace."""
     first, *others = paths
     more = f" and {len(others)} more are" if others else " is"
@@ -159,15 +159,15 @@ def existing_files(paths: Sequence[str]) -> Conflict:
 # Templates of paths
 
 
-def _checked_path(pieces: Sequence[Piece], act: ast.ActionStatement) -> str:
+def _join_path(pieces: Sequence[Piece], act: ast.Act) -> str:
     """Return the path that a template made; values choose names in the folders that the template itself writes.
 
     A value of another field than an image's identity has no slash. No value makes a name of dots, the root or `~`.
     """
     path, made = "", set[int]()  # the characters that values made, by their places
     for piece in pieces:
-        if piece.from_action and "/" in piece.text and (piece.fields is None or not piece.fields <= _IDENTITIES):
-            raise _unfit(piece.text, 'contains "/"', act)
+        if piece.from_action and "/" in piece.text and (piece.fields is None or not piece.fields <= _NAME_FIELDS):
+            raise _unsafe_value(piece.text, 'contains "/"', act)
         if piece.from_action:
             made.update(range(len(path), len(path) + max(1, len(piece.text))))
         path += piece.text
@@ -177,21 +177,21 @@ def _checked_path(pieces: Sequence[Piece], act: ast.ActionStatement) -> str:
         end = start + len(name)
         from_value = not made.isdisjoint(range(start, end + (not name)))
         if from_value and (name in _DOTS or (not number and name == "~")):
-            raise _unfit(name, "is no name of a file", act)
+            raise _unsafe_value(name, "is no name of a file", act)
         if from_value and not name and not number and path:
-            raise _unfit(path, "begins at the root", act)
+            raise _unsafe_value(path, "begins at the root", act)
         if from_value and not name and number == len(names) - 1:
-            raise _unfit(path, "has no name of a file", act)
+            raise _unsafe_value(path, "has no name of a file", act)
         start = end + 1
     return path
 
 
-def _unfit(value: str, why: str, act: ast.ActionStatement) -> StatementError:
+def _unsafe_value(value: str, why: str, act: ast.Act) -> StatementError:
     shown = value if len(value) <= 120 else f"{value[:117]}…"
     return StatementError(
         f"the template makes a path from {shown!r}, which {why}",
         code="path",
-        span=_span(act),
+        span=_to_span(act),
         hints=(
             "a value names a file, and the text of the template its folders",
             'to replace slashes: {{join (split .Label.KEY "/") "-"}}',

@@ -10,11 +10,11 @@ from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference, read_name
 from imq.engine.sources.action import Outcome, RegistryWrite
 from imq.engine.sources.action_options import get_option, parse_tag_name
-from imq.engine.sources.row_templates import is_template, rendered
+from imq.engine.sources.row_templates import is_template, render_rows
 from imq.grammar.errors import DigestMismatch, ImqError, RegistryError, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .destinations import name_below, namespace_of
+from .destinations import add_namespace, parse_namespace
 from .operands import (
     TARGET_COLUMNS,
     Target,
@@ -127,9 +127,9 @@ def _plan_push(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     try:
         if to is None:
             found, failures = resolve_each_target(act, context)
-            named = [(_own_name(target, act), target) for target in found]
+            named = [(_require_name(target, act), target) for target in found]
         else:
-            named, failures = _named_by(act, context.literals(to.values)[0], context)
+            named, failures = _name_targets(act, context.literals(to.values)[0], context)
     except StatementError as problem:
         problem.span = problem.span or (to.span if to is not None else None)
         raise
@@ -137,28 +137,28 @@ def _plan_push(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     for name, target in named:
         other = taken.setdefault(name, target)
         if other.root != target.root:
-            raise _several(name, f"{_called(other)} and {_called(target)}", act)
-    return _once([Push(name, target.root, target.id, platforms) for name, target in named]) + failures
+            raise _several_images_error(name, f"{_label_of(other)} and {_label_of(target)}", act)
+    return _deduplicate([Push(name, target.root, target.id, platforms) for name, target in named]) + failures
 
 
-def _named_by(
-    act: ast.ActionStatement, text: str, context: PlanContext
-) -> tuple[list[tuple[Reference, Target]], list[Action]]:
+def _name_targets(act: ast.Act, text: str, context: PlanContext) -> tuple[list[tuple[Reference, Target]], list[Action]]:
     """Return each image that is pushed with the name that `to` gives it, and a failure for each that is not here."""
     if is_template(text):
         query = target_query(act, context) if act.query is not None else query_of_names(act, context)
-        made = [(made_of, target_of_row(row)) for (made_of,), row in rendered(query, (text,), context, TARGET_COLUMNS)]
-        return [(_tagged_as(target, made_of), target) for made_of, target in made], []
+        made = [
+            (made_of, target_of_row(row)) for (made_of,), row in render_rows(query, (text,), context, TARGET_COLUMNS)
+        ]
+        return [(_parse_rendered_name(target, made_of), target) for made_of, target in made], []
     found, failures = resolve_each_target(act, context)
-    if (place := namespace_of(text)) is not None:
-        return [(name_below(place, _own_name(target, act)), target) for target in found], failures
+    if (place := parse_namespace(text)) is not None:
+        return [(add_namespace(place, _require_name(target, act)), target) for target in found], failures
     name = parse_tag_name(text)
     if len({target.root for target in found}) + len(failures) > 1:
-        raise _several(name, f"{len(found) + len(failures)} images", act)
+        raise _several_images_error(name, f"{len(found) + len(failures)} images", act)
     return [(name, target) for target in found], failures
 
 
-def _tagged_as(target: Target, text: str) -> Reference:
+def _parse_rendered_name(target: Target, text: str) -> Reference:
     """Return the name that a template made of an image, with the image's own tag when it made none."""
     name = Reference.parse(text)
     own = read_name(target.name) if target.name is not None else None
@@ -167,12 +167,12 @@ def _tagged_as(target: Target, text: str) -> Reference:
     return parse_tag_name(text)
 
 
-def _own_name(target: Target, act: ast.ActionStatement) -> Reference:
+def _require_name(target: Target, act: ast.Act) -> Reference:
     """Return the name that an image has, to be pushed as or to keep; raises when it has none."""
     name = read_name(target.name) if target.name is not None else None
     if not isinstance(name, Reference) or name.tag is None:
         raise StatementError(
-            f"{_called(target)} has no name to be pushed as",
+            f"{_label_of(target)} has no name to be pushed as",
             code="operand",
             span=act.span,
             hints=("give it one, with its tag: push ID to NAME:TAG",),
@@ -180,11 +180,11 @@ def _own_name(target: Target, act: ast.ActionStatement) -> Reference:
     return name
 
 
-def _called(target: Target) -> str:
+def _label_of(target: Target) -> str:
     return target.name or target.id.short
 
 
-def _several(name: Reference, images: str, act: ast.ActionStatement) -> StatementError:
+def _several_images_error(name: Reference, images: str, act: ast.Act) -> StatementError:
     return StatementError(
         f"{images} would be pushed to {name}, and a name can go to one image",
         code="operand",
@@ -196,7 +196,7 @@ def _several(name: Reference, images: str, act: ast.ActionStatement) -> Statemen
     )
 
 
-def _once(pushes: list[Push]) -> list[Action]:
+def _deduplicate(pushes: list[Push]) -> list[Action]:
     """Return each push once: the platforms of an index, which are rows of their own, go together."""
     first = {(push.reference, push.root): push for push in reversed(pushes)}
     return [*reversed(first.values())]

@@ -90,14 +90,14 @@ def _plan_rm(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
 def plan_platform_removals(act: ast.ActionStatement, wanted: list[Target], context: PlanContext) -> list[Action]:
     """Return one action for each image that an index is to hold no longer, and what is wrong with other targets."""
     platforms, every = get_platforms(act, context)
-    names = _all_names(context, {target.root for target in wanted})
+    names = _query_names(context, {target.root for target in wanted})
     actions: list[Action] = []
     for root, id_ in {target.root: target.id for target in wanted}.items():
         name = ", ".join(names[root]) or root.short
         try:
             if every:
-                raise _nothing_left(name)
-            actions += _dropped(root, name, platforms, context)
+                raise _no_image_left(name)
+            actions += _drop_platforms(root, name, platforms, context)
         except ImqError as problem:
             if len(names) == 1:
                 raise
@@ -105,7 +105,7 @@ def plan_platform_removals(act: ast.ActionStatement, wanted: list[Target], conte
     return actions
 
 
-def _dropped(root: Digest, name: str, platforms: Sequence[Platform], context: PlanContext) -> list[Action]:
+def _drop_platforms(root: Digest, name: str, platforms: Sequence[Platform], context: PlanContext) -> list[Action]:
     """Return what removes these platforms of one index; raises `Conflict` when that cannot be."""
     rows = context.store.index.connection.execute(
         "SELECT DISTINCT manifest, id, platform, os, architecture, variant, os_version FROM entry"
@@ -132,16 +132,18 @@ def _dropped(root: Digest, name: str, platforms: Sequence[Platform], context: Pl
         going += found
     going = list(dict.fromkeys(going))
     if len(going) == len(here):
-        raise _nothing_left(name)
+        raise _no_image_left(name)
     others = tuple(dict.fromkeys(text for manifest, (_, text) in here.items() if manifest not in going))
-    frees = _frees_of(root, going, [manifest for manifest in here if manifest not in going], context)
+    frees = _freed_by_manifest(root, going, [manifest for manifest in here if manifest not in going], context)
     return [
         DropPlatform(name, root, here[manifest][0], manifest, here[manifest][1], others, frees[manifest])
         for manifest in going
     ]
 
 
-def _frees_of(root: Digest, going: list[Digest], staying: list[Digest], context: PlanContext) -> dict[Digest, int]:
+def _freed_by_manifest(
+    root: Digest, going: list[Digest], staying: list[Digest], context: PlanContext
+) -> dict[Digest, int]:
     """Return for each manifest of an index, removed in this order, the bytes of the blobs that go with it.
 
     While an image cannot be read, no blob goes.
@@ -151,7 +153,7 @@ def _frees_of(root: Digest, going: list[Digest], staying: list[Digest], context:
     connection = context.store.index.connection
     if context.store.index.find_incomplete_roots():
         return dict.fromkeys(going, 0)
-    blobs = {manifest: _blobs_of(manifest, context) for manifest in (*going, *staying)}
+    blobs = {manifest: _image_blobs(manifest, context) for manifest in (*going, *staying)}
     needed = {digest for manifest in staying for digest in blobs[manifest]}
     frees: dict[Digest, int] = {}
     for manifest in reversed(going):
@@ -165,7 +167,7 @@ def _frees_of(root: Digest, going: list[Digest], staying: list[Digest], context:
     return frees
 
 
-def _blobs_of(manifest: Digest, context: PlanContext) -> dict[Digest, int]:
+def _image_blobs(manifest: Digest, context: PlanContext) -> dict[Digest, int]:
     """Return the blobs of one image that is here, with their bytes."""
     content = context.store.read_document(manifest)
     document = read_manifest(content)
@@ -173,7 +175,7 @@ def _blobs_of(manifest: Digest, context: PlanContext) -> dict[Digest, int]:
     return {manifest: len(content)} | {blob.digest: blob.size for blob in (document.config, *document.layers)}
 
 
-def _nothing_left(name: str) -> Conflict:
+def _no_image_left(name: str) -> Conflict:
     return Conflict(f"{name} would have no image left", hints=(f"to take all of it away: rm {name}",))
 
 
@@ -184,8 +186,8 @@ def plan_removals(
 
     `failures` are those of other references of the statement. An error of the only reference is raised.
     """
-    names = _all_names(context, {target.root for target in wanted})
-    kept = _kept_platforms(wanted, context)
+    names = _query_names(context, {target.root for target in wanted})
+    kept = _find_kept_platforms(wanted, context)
     going: dict[Digest, set[str]] = {}
     failures = list(failures)
     is_single = len(wanted) + len(failures) == 1
@@ -202,17 +204,18 @@ def plan_removals(
             except NotFound as problem:
                 conflict = problem
         elif others and target.by_id:
+            name = _display_name(have, target.root)
             conflict = Conflict(
                 f"unable to remove {target.id.short}: {', '.join(have) or target.root.short} has {join_names(others)} too",
                 hints=(
-                    f"one platform goes by: rm {_shown(have, target.root)} platform {_platform(target, context)}",
-                    f"all of it goes by its name, or by the index: rm {target.root.short}",
+                    f"to remove one platform: rm {name} platform {_platform_of(target, context)}",
+                    f"to remove all of them, use the name or the index: rm {target.root.short}",
                 ),
             )
         elif others:
             staying[target.root] = others
             continue
-        elif target.by_id and not force and not _one_name(have):
+        elif target.by_id and not force and not _is_one_name(have):
             conflict = Conflict(
                 f"unable to remove {target.id.short}: the image has several names ({', '.join(have)})",
                 hints=("name the one to take away, or add force to remove the image with all its names",),
@@ -227,10 +230,10 @@ def plan_removals(
             taken.update(have)
         else:
             taken.add(target.name)
-            taken.update(_digest_names(target.name, have, taken))
+            taken.update(_find_digest_names(target.name, have, taken))
     ids = {target.root: target.id for target in wanted}
     gone = [root for root, taken in going.items() if taken >= set(names[root])]
-    frees = _frees(context, gone)
+    frees = _freed_by_image(context, gone)
     actions: list[Action] = []
     for root, taken in going.items():
         if root in frees:
@@ -239,26 +242,25 @@ def plan_removals(
             actions += [Untag(name, root, ids[root]) for name in names[root] if name in taken]
     actions += [untag for untag in digest_untags if untag.root not in frees]
     for root, platforms in staying.items():
-        why = (
-            f"it has {join_names(platforms)} too; one platform goes by: rm {_shown(names[root], root)} platform OS/ARCH"
-        )
+        name = _display_name(names[root], root)
+        why = f"it has {listed(platforms)} too; to remove one platform: rm {name} platform OS/ARCH"
         actions.append(Skip(", ".join(names[root]) or root.short, ids[root], why))
     return actions + failures
 
 
-def _shown(names: Sequence[str], root: Digest) -> str:
+def _display_name(names: Sequence[str], root: Digest) -> str:
     """Return what an index can be called by in a statement."""
     return names[0] if names else root.short
 
 
-def _platform(target: Target, context: PlanContext) -> str:
+def _platform_of(target: Target, context: PlanContext) -> str:
     row = context.store.index.connection.execute(
         "SELECT platform FROM entry WHERE root = ? AND id = ?", (target.root, target.id)
     ).fetchone()
     return str(row[0]) if row and row[0] else "OS/ARCH"
 
 
-def _kept_platforms(wanted: list[Target], context: PlanContext) -> dict[Digest, list[str]]:
+def _find_kept_platforms(wanted: list[Target], context: PlanContext) -> dict[Digest, list[str]]:
     """Return for each index of which not all images are wanted the platforms that are not: it stays, whole."""
     chosen: dict[Digest, set[Digest]] = {}
     for target in wanted:
@@ -277,7 +279,7 @@ def _kept_platforms(wanted: list[Target], context: PlanContext) -> dict[Digest, 
     return kept
 
 
-def _one_name(names: list[str]) -> bool:
+def _is_one_name(names: list[str]) -> bool:
     """Whether these are at most one tag, and digest names of the same repository beside it.
 
     Docker removes an image with such names by its id, and asks for force when it has more.
@@ -286,7 +288,7 @@ def _one_name(names: list[str]) -> bool:
     return len({r.canonical_name for r in references}) <= 1 and sum(r.tag is not None for r in references) <= 1
 
 
-def _all_names(context: PlanContext, roots: set[Digest]) -> dict[Digest, list[str]]:
+def _query_names(context: PlanContext, roots: set[Digest]) -> dict[Digest, list[str]]:
     names: dict[Digest, list[str]] = {root: [] for root in roots}
     rows = context.store.index.connection.execute(
         "SELECT DISTINCT root, name FROM entry WHERE name IS NOT NULL ORDER BY name"
@@ -302,7 +304,7 @@ def _all_names(context: PlanContext, roots: set[Digest]) -> dict[Digest, list[st
     return names
 
 
-def _digest_names(name: str, have: list[str], taken: set[str]) -> list[str]:
+def _find_digest_names(name: str, have: list[str], taken: set[str]) -> list[str]:
     """Return the digest names that go with the last tag of their repository, as in docker."""
     place = read_name(name).canonical_name
     same = {other: read_name(other) for other in have}
@@ -311,7 +313,7 @@ def _digest_names(name: str, have: list[str], taken: set[str]) -> list[str]:
     return [] if tags else [other for other, parsed in same.items() if not parsed.tag]
 
 
-def _frees(context: PlanContext, roots: list[Digest]) -> dict[Digest, int]:
+def _freed_by_image(context: PlanContext, roots: list[Digest]) -> dict[Digest, int]:
     """Return for each image, removed in this order, the bytes of the blobs that go with it: none that is still needed.
 
     A blob that several of them share goes with the last. While another image cannot be read, no blob goes.

@@ -13,7 +13,7 @@ from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .output_file import FileAction
-from .output_paths import Output, keeps_existing, label_transfer, outputs
+from .output_paths import Output, label_transfer, resolve_outputs, skips_existing
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
@@ -54,14 +54,14 @@ def _plan_save(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
         raise StatementError(
             "save needs a file to write", code="operand", span=act.span, hints=('such as: save redis:7 to "redis.tar"',)
         )
-    keeps = keeps_existing(act)
-    archives = outputs(act, to[0], context)
+    keeps = skips_existing(act)
+    archives = resolve_outputs(act, to[0], context)
     if not any(archive.targets for archive in archives):
         raise StatementError("no image matches, so no archive is written", code="nothing", span=act.span)
-    return [_archive(archive, act, context, keeps=keeps) for archive in archives]
+    return [_plan_archive(archive, act, context, keeps=keeps) for archive in archives]
 
 
-def _archive(output: Output, act: ast.ActionStatement, context: PlanContext, *, keeps: bool) -> Save | Skip:
+def _plan_archive(output: Output, act: ast.Act, context: PlanContext, *, keeps: bool) -> Save | Skip:
     if output.kind == "folder" or output.path.endswith("/"):
         given = get_option(act, "to")
         raise StatementError(

@@ -6,7 +6,7 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference
 from imq.engine.sources.action import Outcome, StoreAction
 from imq.engine.sources.action_options import get_option_values, parse_tag_name
-from imq.engine.sources.row_templates import rendered
+from imq.engine.sources.row_templates import render_rows
 from imq.grammar import ast
 from imq.grammar.errors import NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
@@ -116,7 +116,7 @@ def names_by_template(act: ast.ActionStatement, source: str, context: PlanContex
     given: dict[Reference, Target] = {}
     named: list[tuple[Reference, Target]] = []
     done: set[tuple[Reference, str | None]] = set()
-    for (text,), row in rendered(target_query(act, context), (source,), context, TARGET_COLUMNS):
+    for (text,), row in render_rows(target_query(act, context), (source,), context, TARGET_COLUMNS):
         target = target_of_row(row)
         name = parse_tag_name(text)
         earlier = given.setdefault(name, target)

@@ -115,9 +115,9 @@ class ActionRunner:
                 raise
         if not existing:
             return True
-        from imq.engine.actions.output_paths import existing_files
+        from imq.engine.actions.output_paths import files_exist_error
 
-        raise existing_files(existing)
+        raise files_exist_error(existing)
 
     def _execute(self, actions: list[Action]) -> Iterator[Outcome]:
         from imq.engine.actions.executor import ActionExecutor

@@ -19,18 +19,18 @@ def is_template(text: str) -> bool:
     return "{{" in text or "<<" in text
 
 
-def rendered(
-    query: ast.RowSource, templates: Sequence[str], context: PlanContext, hidden: Sequence[str] = ()
+def render_rows(
+    query: ast.Rows, templates: Sequence[str], context: PlanContext, hidden: Sequence[str] = ()
 ) -> list[tuple[tuple[str, ...], tuple[Raw, ...]]]:
     """Return what `rendered_pieces` does, each text in one piece."""
     return [
         (tuple("".join(piece.text for piece in pieces) for pieces in texts), row)
-        for texts, row in rendered_pieces(query, templates, context, hidden)
+        for texts, row in render_row_pieces(query, templates, context, hidden)
     ]
 
 
-def rendered_pieces(
-    query: ast.RowSource, templates: Sequence[str], context: PlanContext, hidden: Sequence[str] = ()
+def render_row_pieces(
+    query: ast.Rows, templates: Sequence[str], context: PlanContext, hidden: Sequence[str] = ()
 ) -> list[tuple[tuple[list[Piece], ...], tuple[Raw, ...]]]:
     """Return for each row of a query the pieces of each template, and the row's `hidden` columns of the store.
 

@@ -27,32 +27,32 @@ if TYPE_CHECKING:
     from .store import Store
     from .unreadable_images import UnreadableDocument
 
-_DAMAGE = ("blob-missing", "digest-mismatch", "store")
+_REPAIRABLE = ("blob-missing", "digest-mismatch", "store")
 """Codes of problems that are of a blob as it lies here: the same blob from elsewhere may be whole."""
-_UNREACHED = ("unreachable", "timeout", "tls")
+_UNREACHABLE = ("unreachable", "timeout", "tls")
 _INTERRUPTED = 130
 """The exit code of what a user called off."""
-_SHOWN = 5
+_MAX_NAMES = 5
 """Names of images that are said to have a blob."""
 
 
-class _Part(Record):
+class _Blob(Record):
     """One blob of an image; `diff_id` is what it has to unpack to, if it is a layer."""
 
     descriptor: Descriptor
     diff_id: Digest | None = None
 
     @property
-    def key(self) -> tuple[Digest, Digest | None]:
+    def check_key(self) -> tuple[Digest, Digest | None]:
         """What tells it from other parts."""
         return self.descriptor.digest, self.diff_id
 
 
-class _Wrong(Record):
+class _Damaged(Record):
     """What is wrong with a part, and (after a repair) why it stays so."""
 
-    part: _Part
-    problem: ImqError
+    blob: _Blob
+    error: ImqError
 
 
 class Repaired(Record):
@@ -86,9 +86,9 @@ class StoreVerifier:
         self._jobs = jobs
         self._fetcher = fetcher
         self._progress = progress
-        self._found: dict[tuple[Digest, Digest | None], ImqError | None] = {}
-        self._tried: set[Digest] = set()
-        self._down: dict[str, ImqError] = {}
+        self._results: dict[tuple[Digest, Digest | None], ImqError | None] = {}
+        self._repair_attempts: set[Digest] = set()
+        self._unreachable_hosts: dict[str, ImqError] = {}
         self._entries: list[IndexEntry] | None = None
 
     def verify(
@@ -99,11 +99,11 @@ class StoreVerifier:
         With `repair_from` damaged and missing blobs are fetched again: from these repositories, then from those of the
         other images that have them. Raises `NotFound` (`changed`) when the image is no longer in the store.
         """
-        if self._entry(root) is None:
+        if self._find_entry(root) is None:
             raise NotFound(f"{name} has gone since this was planned", code="changed")
         wrong = self._check(root)
         while wrong and repair_from is not None:
-            repaired = self._repair(root, name, repair_from, [one for one in wrong if self._may_repair(one)])
+            repaired = self._repair(root, name, repair_from, [one for one in wrong if self._can_repair(one)])
             yield from repaired
             wrong = self._check(root)
             if not repaired:  # else documents may have come that name others
@@ -112,80 +112,81 @@ class StoreVerifier:
             raise NotFound(f"{name} was removed while it was read", code="changed")
         for one in wrong:
             names = [
-                str(entry.name) if entry.name else entry.descriptor.digest.short for entry in self._having(one.part)
+                str(entry.name) if entry.name else entry.descriptor.digest.short
+                for entry in self._entries_with(one.blob)
             ]
-            yield Defect(one.problem, tuple(names[:_SHOWN]), len(names))
+            yield Defect(one.error, tuple(names[:_MAX_NAMES]), len(names))
         if not wrong:
-            size = sum(part.descriptor.size for part in self._parts(root)[0])
-            yield Intact(size, self._absent(root))
+            size = sum(part.descriptor.size for part in self._reachable_blobs(root)[0])
+            yield Intact(size, self._count_absent(root))
 
     # Checking
 
-    def _check(self, root: Digest) -> list[_Wrong]:
+    def _check(self, root: Digest) -> list[_Damaged]:
         """Check the parts of an image that were not checked yet; return what is wrong with any of them."""
-        parts, unread = self._parts(root)
-        new = {part.descriptor.digest: part for part in parts if part.key not in self._found}
+        parts, unread = self._reachable_blobs(root)
+        new = {part.descriptor.digest: part for part in parts if part.check_key not in self._results}
         contents: list[LayerMeasure] = []
         pending = [
             (digest, part.diff_id, part.descriptor.size, part.descriptor.media_type) for digest, part in new.items()
         ]
         problems = measure_layers(self._store, pending, self._jobs, contents.append, lambda _: None)
         self._store.index.add_measures(contents)
-        self._found |= {part.key: None for part in new.values()}
-        self._found |= {new[digest].key: problem for digest, problem in problems}
-        wrong = [_Wrong(part, problem) for part in parts if (problem := self._found[part.key]) is not None]
-        told = {one.part.descriptor.digest for one in wrong}
-        return wrong + [one for one in unread if one.part.descriptor.digest not in told]
+        self._results |= {part.check_key: None for part in new.values()}
+        self._results |= {new[digest].check_key: problem for digest, problem in problems}
+        wrong = [_Damaged(part, problem) for part in parts if (problem := self._results[part.check_key]) is not None]
+        told = {one.blob.descriptor.digest for one in wrong}
+        return wrong + [one for one in unread if one.blob.descriptor.digest not in told]
 
-    def _parts(self, root: Digest) -> tuple[list[_Part], list[_Wrong]]:
+    def _reachable_blobs(self, root: Digest) -> tuple[list[_Blob], list[_Damaged]]:
         """Return every blob that a descriptor of index.json reaches or ought to, documents first.
 
         All of it is read from the blobs themselves. Beside it: the documents among them that cannot be read.
         """
-        entry = self._entry(root)
+        entry = self._find_entry(root)
         if entry is None:
             return [], []
         index = self._store.index
         found: list[UnreadableDocument] = []
-        parts: dict[Digest, _Part] = {root: _Part(entry.descriptor)}
-        wrong: list[_Wrong] = []
+        parts: dict[Digest, _Blob] = {root: _Blob(entry.descriptor)}
+        wrong: list[_Damaged] = []
         for descriptor, document in index.walk(entry.descriptor, found):
-            parts[descriptor.digest] = _Part(descriptor)
+            parts[descriptor.digest] = _Blob(descriptor)
             if isinstance(document, Index):
                 continue
             diff_ids: tuple[Digest, ...] = ()
-            parts.setdefault(document.config.digest, _Part(document.config))
+            parts.setdefault(document.config.digest, _Blob(document.config))
             if document.is_image:
                 try:
                     diff_ids = index.read_image_config(document).diff_ids
                 except ImqError as problem:
-                    wrong.append(_Wrong(parts[document.config.digest], problem))
+                    wrong.append(_Damaged(parts[document.config.digest], problem))
             for layer, diff_id in zip_longest(document.layers, diff_ids):
-                parts.setdefault(layer.digest, _Part(layer, diff_id))
+                parts.setdefault(layer.digest, _Blob(layer, diff_id))
         for one in found:
             if not one.is_absent:
-                parts.setdefault(one.document.digest, _Part(one.document))
-                wrong.append(_Wrong(parts[one.document.digest], one.problem))
+                parts.setdefault(one.document.digest, _Blob(one.document))
+                wrong.append(_Damaged(parts[one.document.digest], one.problem))
         return sorted(parts.values(), key=lambda part: part.diff_id is not None), wrong
 
-    def _listed(self) -> list[IndexEntry]:
+    def _read_entries(self) -> list[IndexEntry]:
         if self._entries is None:
             self._entries = self._store.layout.read_entries()
         return self._entries
 
-    def _entry(self, root: Digest) -> IndexEntry | None:
-        return next((entry for entry in self._listed() if entry.descriptor.digest == root), None)
+    def _find_entry(self, root: Digest) -> IndexEntry | None:
+        return next((entry for entry in self._read_entries() if entry.descriptor.digest == root), None)
 
-    def _having(self, part: _Part) -> list[IndexEntry]:
+    def _entries_with(self, part: _Blob) -> list[IndexEntry]:
         """Return the entries of index.json that reach a blob."""
         digest = part.descriptor.digest
         rows = self._store.index.connection.execute("SELECT root FROM reach WHERE digest = ?", (digest,))
         roots = {digest, *(root for (root,) in rows)}
-        return [entry for entry in self._listed() if entry.descriptor.digest in roots]
+        return [entry for entry in self._read_entries() if entry.descriptor.digest in roots]
 
-    def _absent(self, root: Digest) -> int:
+    def _count_absent(self, root: Digest) -> int:
         """Return how many manifests an index names that are not held."""
-        entry = self._entry(root)
+        entry = self._find_entry(root)
         if entry is None:
             return 0
         found: list[UnreadableDocument] = []
@@ -196,25 +197,25 @@ class StoreVerifier:
 
     # Repairing
 
-    def _may_repair(self, one: _Wrong) -> bool:
-        return one.problem.code in _DAMAGE and one.part.descriptor.digest not in self._tried
+    def _can_repair(self, one: _Damaged) -> bool:
+        return one.error.code in _REPAIRABLE and one.blob.descriptor.digest not in self._repair_attempts
 
     def _repair(
-        self, root: Digest, name: str, repositories: Sequence[Reference], wrong: Sequence[_Wrong]
+        self, root: Digest, name: str, repositories: Sequence[Reference], wrong: Sequence[_Damaged]
     ) -> list[Repaired]:
         """Fetch parts again; return those that were repaired. The problems of the others say why they were not."""
         if not wrong:
             return []
         from imq.engine.registry.transfer.worker_pool import Work
 
-        came: list[tuple[_Part, Reference, int]] = []
-        self._tried |= {one.part.descriptor.digest for one in wrong}
+        came: list[tuple[_Blob, Reference, int]] = []
+        self._repair_attempts |= {one.blob.descriptor.digest for one in wrong}
         try:
             with self._store.start_ingest() as ingest:
-                ingest.reserve([one.part.descriptor for one in wrong])
-                self._progress.begin(name, sum(one.part.descriptor.size for one in wrong))
+                ingest.reserve([one.blob.descriptor for one in wrong])
+                self._progress.begin(name, sum(one.blob.descriptor.size for one in wrong))
                 try:
-                    Work().run([self._job(repositories, one, ingest, came) for one in wrong], self._jobs)
+                    Work().run([self._make_task(repositories, one, ingest, came) for one in wrong], self._jobs)
                 finally:
                     self._progress.end()
                 ingest.sync()
@@ -222,56 +223,56 @@ class StoreVerifier:
             if problem.exit_code == _INTERRUPTED:
                 raise
             for one in wrong:
-                self._stays(one, [problem.message])
+                self._record_failure(one, [problem.message])
             return []
         self._store.index.add_measures(ingest.measures)
         if any(part.diff_id is None for part, _, _ in came):
             self._store.index.reread(root)
         for part, _, _ in came:
-            for key in [key for key in self._found if key[0] == part.descriptor.digest]:
-                del self._found[key]
-            self._found[part.key] = None  # it was checked as it came
+            for key in [key for key in self._results if key[0] == part.descriptor.digest]:
+                del self._results[key]
+            self._results[part.check_key] = None  # it was checked as it came
         return [Repaired(part.descriptor.digest, repository, size) for part, repository, size in came]
 
-    def _job(
+    def _make_task(
         self,
         repositories: Sequence[Reference],
-        one: _Wrong,
+        one: _Damaged,
         ingest: Ingest,
-        came: list[tuple[_Part, Reference, int]],
+        came: list[tuple[_Blob, Reference, int]],
     ) -> Job:
-        places = list(dict.fromkeys((*repositories, *list_repositories(self._having(one.part)))))
+        places = list(dict.fromkeys((*repositories, *list_repositories(self._entries_with(one.blob)))))
 
         def fetch(work: Work) -> None:
             reasons: list[str] = []
             for place in places:
                 try:
-                    if place.registry in self._down:
-                        raise self._down[place.registry]
-                    came.append((one.part, place, self._fetch(place, one.part, ingest, work)))
+                    if place.registry in self._unreachable_hosts:
+                        raise self._unreachable_hosts[place.registry]
+                    came.append((one.blob, place, self._fetch(place, one.blob, ingest, work)))
                 except ImqError as problem:
                     if problem.exit_code == _INTERRUPTED:
                         raise
-                    if problem.code in _UNREACHED:
-                        self._down[place.registry] = problem
+                    if problem.code in _UNREACHABLE:
+                        self._unreachable_hosts[place.registry] = problem
                     reasons.append(problem.message)
                 else:
                     return
-            self._stays(one, reasons or ["no image that has it has a name in a registry"])
+            self._record_failure(one, reasons or ["no image that has it has a name in a registry"])
 
         return fetch
 
-    def _stays(self, one: _Wrong, reasons: Sequence[str]) -> None:
+    def _record_failure(self, one: _Damaged, reasons: Sequence[str]) -> None:
         """Say why a part was not repaired, each reason once."""
-        what = "is missing" if one.problem.code == "blob-missing" else "is damaged"
+        what = "is missing" if one.error.code == "blob-missing" else "is damaged"
         why = "; ".join(dict.fromkeys(reasons))
-        self._found[one.part.key] = type(one.problem)(
-            f"the blob {one.part.descriptor.digest} {what} and cannot be repaired: {why}",
-            code=one.problem.code,
+        self._results[one.blob.check_key] = type(one.error)(
+            f"the blob {one.blob.descriptor.digest} {what} and cannot be repaired: {why}",
+            code=one.error.code,
             hints=("pull or load the image from a place that has it, or remove it",),
         )
 
-    def _fetch(self, place: Reference, part: _Part, ingest: Ingest, work: Work) -> int:
+    def _fetch(self, place: Reference, part: _Blob, ingest: Ingest, work: Work) -> int:
         """Fetch a blob from a repository into the store; return its bytes."""
         from imq.engine.registry.transfer.blob_fetcher import Transfers
 

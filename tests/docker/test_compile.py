@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC
 
 import pytest
-from imq.docker.commands import COMMANDS, GROUPS, named
-from imq.docker.context import Around
-from imq.docker.detect import docker_line
-from imq.docker.flags import Flag, read_flags
+from imq.docker.commands import COMMANDS, GROUPS, find_command
+from imq.docker.context import CompileContext
+from imq.docker.detect import parse_docker_line
+from imq.docker.flags import Flag, parse_flags
 from imq.engine.catalog.tables import TABLES, UNAVAILABLE_TABLES
 from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
@@ -18,7 +18,7 @@ from imq.grammar.unparser import unparse
 
 NOW = 1_719_792_000_000_000_000  # 2024-07-01T00:00:00Z
 TAGS = {"redis": ("redis:7", "redis:latest")}
-AROUND = Around(NOW, UTC, lambda name: TAGS.get(name, ()))
+AROUND = CompileContext(NOW, UTC, lambda name: TAGS.get(name, ()))
 SPEECH = {*(word for word in WORDS if word.isalpha()), *TABLES, *UNAVAILABLE_TABLES, "union", "except", "intersect"}
 
 FOUND = "name, description, stars, official, automated"
@@ -212,12 +212,12 @@ REFUSED = [
 
 
 def compiled(line: str) -> list[object]:
-    found = docker_line(line.split(" ") if line else [], SPEECH)
+    found = parse_docker_line(line.split(" ") if line else [], SPEECH)
     assert found is not None
-    if found.problem is not None:
-        raise found.problem
+    if found.error is not None:
+        raise found.error
     assert found.command is not None
-    return list(found.command.work.compile(found.given, AROUND))
+    return list(found.command.load_handler().compile(found.flags, AROUND))
 
 
 @pytest.mark.parametrize(("line", "sentence"), LINES)
@@ -230,8 +230,8 @@ def test_a_line_is_a_statement(line: str, sentence: str, tmp_path: object) -> No
 
 @pytest.mark.parametrize("sentence", SENTENCES)
 def test_a_sentence_is_no_line(sentence: str) -> None:
-    assert docker_line(sentence.split(" ") if sentence else [], SPEECH) is None
-    assert docker_line([sentence], SPEECH) is None or sentence in ("pull", "history", "prune")
+    assert parse_docker_line(sentence.split(" ") if sentence else [], SPEECH) is None
+    assert parse_docker_line([sentence], SPEECH) is None or sentence in ("pull", "history", "prune")
 
 
 @pytest.mark.parametrize(("line", "code", "part"), REFUSED)
@@ -243,9 +243,9 @@ def test_what_is_wrong_is_said_as_docker_says_it(line: str, code: str, part: str
 
 
 def test_what_is_imqs_own_may_stand_anywhere() -> None:
-    line = docker_line(["--root", "/a", "images", "--jobs=2", "--dry-run", "-q", "redis", "--set", "x=1"], SPEECH)
+    line = parse_docker_line(["--root", "/a", "images", "--jobs=2", "--dry-run", "-q", "redis", "--set", "x=1"], SPEECH)
     assert line is not None
-    assert line.given.arguments == ("redis",)
+    assert line.flags.arguments == ("redis",)
     assert (line.options.values, line.options.flags) == (
         {"root": ("/a",), "jobs": ("2",), "set": ("x=1",)},
         {"dry_run"},
@@ -253,9 +253,9 @@ def test_what_is_imqs_own_may_stand_anywhere() -> None:
 
 
 def test_a_file_may_be_called_anything() -> None:
-    line = docker_line(["import", "my (root).tar", "a:1", "-m", "two words"], SPEECH)
+    line = parse_docker_line(["import", "my (root).tar", "a:1", "-m", "two words"], SPEECH)
     assert line is not None
-    assert line.given.arguments == ("my (root).tar", "a:1")
+    assert line.flags.arguments == ("my (root).tar", "a:1")
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.names[0])
@@ -263,7 +263,7 @@ def test_every_command_tells_its_usage(command: object) -> None:
     for name in command.names:  # type: ignore[attr-defined]
         if " " in name and name.split()[0] not in GROUPS:
             continue
-        line = docker_line([*name.split(), "--help"], SPEECH)
+        line = parse_docker_line([*name.split(), "--help"], SPEECH)
         assert line is not None
         assert line.help is not None
         assert line.help.startswith(f"Usage:  imq {name}")
@@ -273,13 +273,13 @@ def test_every_command_tells_its_usage(command: object) -> None:
 def test_no_two_commands_share_a_name() -> None:
     names = [name for command in COMMANDS for name in command.names]
     assert len(names) == len(set(names))
-    assert all(named(name) is not None for name in names)
+    assert all(find_command(name) is not None for name in names)
 
 
 def test_flags_may_be_joined_and_stand_behind_the_arguments() -> None:
-    flags = (Flag("all", "a"), Flag("filter", "f", "list"), Flag("human", "H", on=True))
-    given = read_flags(flags, ["x", "-af", "one", "--filter=two", "-fthree", "-f=four", "-H=false", "--", "-a"])
-    assert given.problem is None
+    flags = (Flag("all", "a"), Flag("filter", "f", "list"), Flag("human", "H", default_on=True))
+    given = parse_flags(flags, ["x", "-af", "one", "--filter=two", "-fthree", "-f=four", "-H=false", "--", "-a"])
+    assert given.error is None
     assert given.arguments == ("x", "-a")
-    assert given.all("filter") == ("one", "two", "three", "four")
-    assert (given.on("all"), given.on("human", default=True), given.last("filter")) == (True, False, "four")
+    assert given.get_all("filter") == ("one", "two", "three", "four")
+    assert (given.is_on("all"), given.is_on("human", default=True), given.get_last("filter")) == (True, False, "four")

@@ -178,12 +178,12 @@ def test_one_platform_does_not_take_the_others_with_it(store: Held, root: Path, 
     before = entries_in(root)
     (outcome,) = store.do("rm images where platform = linux/arm64")
     assert (outcome["action"], outcome["target"]) == ("stay", name)
-    assert outcome["note"] == f"it has linux/amd64, linux/s390x too; one platform goes by: rm {name} platform OS/ARCH"
+    assert outcome["note"] == f"it has linux/amd64, linux/s390x too; to remove one platform: rm {name} platform OS/ARCH"
     with pytest.raises(Conflict, match=f"{name} has linux/amd64, linux/s390x too"):
         store.rows(f"rm {ARM.id[:19]}")
     with pytest.raises(Conflict) as caught:
         store.rows(f"rm {ARM.id[:19]}")
-    assert caught.value.hints[0] == f"one platform goes by: rm {name} platform linux/arm64"
+    assert caught.value.hints[0] == f"to remove one platform: rm {name} platform linux/arm64"
     assert entries_in(root) == before
     store.do(f"rm {index_digest()[:19]}")
     assert blobs_in(root) == {}

@@ -6,7 +6,7 @@ from imq.engine.oci.reference import Reference
 from imq.engine.query.binder import needs_choice
 from imq.engine.sources.action import Outcome, RegistryWrite
 from imq.engine.sources.action_options import bind_whole_rows, get_option_values, parse_tag_name
-from imq.engine.sources.row_templates import rendered
+from imq.engine.sources.row_templates import render_rows
 from imq.grammar.errors import InvalidReference, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -82,7 +82,7 @@ def _plan_tag_rows(act: ast.ActionStatement, template: str, context: PlanContext
         raise StatementError(f"{act.verb} takes tags, not {select.table.name}", code="operand", span=query.span)
     needs_choice(query, act.verb)
     copies: dict[Reference, Action] = {}
-    for (text,), (name,) in rendered(query, [template], context, ("name",)):
+    for (text,), (name,) in render_rows(query, [template], context, ("name",)):
         target, source = parse_tag_name(text), Reference.parse(str(name))
         if copies.setdefault(target, Copy(source, target)) != Copy(source, target):
             raise StatementError(

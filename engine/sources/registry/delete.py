@@ -83,7 +83,7 @@ class _Remover:
         self._client = client
         self._removed: set[Reference] = set()
         """The manifests that were removed, each with all its tags."""
-        self._kept: set[Reference] = set()
+        self._failed: set[Reference] = set()
         """The manifests of which a removal failed."""
         self._imprecise: set[str] = set()
         """The registries that have removed more than they were asked to."""
@@ -93,17 +93,17 @@ class _Remover:
     def attempt(self, action: RegistryRemoval) -> Outcome:
         """Do one removal, and say what came of it; what was wrong with it is part of that."""
         try:
-            return self._do(action)
+            return self._execute(action)
         except ImqError as error:
             if isinstance(error, Interrupted):
                 raise
-            self._kept.add(_manifest_of(action))
+            self._failed.add(_manifest_of(action))
             return action.describe().with_error(error)
 
     def list_before(self, actions: Sequence[RegistryRemoval], warn: Callable[[str], None]) -> None:
         """List the tags of every repository of these removals, to see afterwards which others went with them."""
         repositories = dict.fromkeys(map(_repository_of, actions))
-        self._listed_before = {repository: self._list(repository, "before", warn) for repository in repositories}
+        self._listed_before = {repository: self._list_tags(repository, "before", warn) for repository in repositories}
 
     def check_listings(
         self,
@@ -115,7 +115,7 @@ class _Remover:
 
         Then yield a failure for each other tag that was listed before, and is not any more.
         """
-        after = {repository: self._list(repository, "after", warn) for repository in self._listed_before}
+        after = {repository: self._list_tags(repository, "after", warn) for repository in self._listed_before}
         going: dict[Reference, set[str]] = {}
         for action, outcome in zip(actions, outcomes, strict=True):
             repository = _repository_of(action)
@@ -138,7 +138,7 @@ class _Remover:
                 for tag in sorted(listed_before - listed_after - tags):
                     yield _lost_tag(repository.replace(tag=tag))
 
-    def _list(self, repository: Reference, when: str, warn: Callable[[str], None]) -> frozenset[str] | None:
+    def _list_tags(self, repository: Reference, when: str, warn: Callable[[str], None]) -> frozenset[str] | None:
         """Return the tags that a repository lists; none when it is gone with its last tag, None when unknown."""
         try:
             return frozenset(self._client.tags(repository))
@@ -150,9 +150,9 @@ class _Remover:
             warn(f"the tags of {repository.familiar_name} could not be listed {when} the removal: {error.message}")
             return None
 
-    def _do(self, action: RegistryRemoval) -> Outcome:
+    def _execute(self, action: RegistryRemoval) -> Outcome:
         manifest = _manifest_of(action)
-        if action.subject is not None and manifest.replace(digest=action.subject) in self._kept:
+        if action.subject is not None and manifest.replace(digest=action.subject) in self._failed:
             raise Conflict(
                 f"{action.name} was left alone: it is attached to {action.subject.short}, which was not removed",
                 code="protected",
@@ -170,18 +170,18 @@ class _Remover:
         if manifest in self._removed:
             self._expect_gone((name,), Removed.ACCEPTED)
             return with_manifest
-        self._check(name, action.digest)
+        self._check_unchanged(name, action.digest)
         if action.needed and name.registry in self._imprecise:
-            raise _not_alone(action)
-        held = self._hold(action)
+            raise _shared_manifest_error(action)
+        manifests = self._fetch_needed(action)
         answer = self._client.remove(name)
         if answer is not Removed.UNSUPPORTED:
-            self._settle(action, (name,), answer, held)
-            return _done(action, answer)
+            self._check_result(action, (name,), answer, manifests)
+            return _describe_removed(action, answer)
         if action.others or action.only_tag:
-            raise _not_alone(action)
+            raise _shared_manifest_error(action)
         answer = self._client.remove(manifest)
-        self._settle(action, (name, manifest), answer, held)
+        self._check_result(action, (name, manifest), answer, manifests)
         self._removed.add(manifest)
         return with_manifest
 
@@ -191,15 +191,15 @@ class _Remover:
         assert digest is not None
         tags = [action.name.replace(tag=tag, digest=None) for tag in action.tags]
         for name in tags or (action.name,):
-            self._check(name, digest)
+            self._check_unchanged(name, digest)
         if action.needed and action.name.registry in self._imprecise:
-            raise _imprecise(action)
-        held = self._hold(action)
+            raise _imprecise_registry_error(action)
+        manifests = self._fetch_needed(action)
         answer = self._client.remove(action.name)
-        self._settle(action, (*tags, action.name), answer, held)
-        return _done(action, answer)
+        self._check_result(action, (*tags, action.name), answer, manifests)
+        return _describe_removed(action, answer)
 
-    def _check(self, name: Reference, digest: Digest) -> None:
+    def _check_unchanged(self, name: Reference, digest: Digest) -> None:
         """Refuse to go on when a name is gone, or means something else than when this was planned."""
         there = self._client.head(name)
         if there is None or there.digest != digest:
@@ -209,23 +209,23 @@ class _Remover:
                 hints=("run the statement again",),
             )
 
-    def _hold(self, action: RegistryRemoval) -> dict[Digest, Fetched]:
+    def _fetch_needed(self, action: RegistryRemoval) -> dict[Digest, Fetched]:
         """Fetch the manifests that others need, so that they can be put back."""
-        held: dict[Digest, Fetched] = {}
+        manifests: dict[Digest, Fetched] = {}
         for name, digest in action.needed:
-            if digest not in held:
-                held[digest] = self._client.manifest(name.replace(tag=None, digest=digest))
-        return held
+            if digest not in manifests:
+                manifests[digest] = self._client.manifest(name.replace(tag=None, digest=digest))
+        return manifests
 
-    def _settle(
+    def _check_result(
         self,
         action: RegistryRemoval,
         going: Sequence[Reference],
         answer: Removed,
-        held: dict[Digest, Fetched],
+        manifests: dict[Digest, Fetched],
     ) -> None:
         """Put back what a removal took too much; raise when it did, or when what had to go is still there."""
-        lost = self._put_back(action, held)
+        lost = self._restore(action, manifests)
         self._expect_gone(going, answer)
         if lost:
             raise Conflict(
@@ -237,7 +237,7 @@ class _Remover:
                 ),
             )
 
-    def _put_back(self, action: RegistryRemoval, held: dict[Digest, Fetched]) -> list[Reference]:
+    def _restore(self, action: RegistryRemoval, manifests: dict[Digest, Fetched]) -> list[Reference]:
         """Put back what others need and is gone; return it. All is tried before what failed is raised."""
         lost: list[Reference] = []
         failed: list[tuple[Reference, ImqError]] = []
@@ -246,7 +246,7 @@ class _Remover:
                 if self._client.head(name) is not None:
                     continue
                 lost.append(name)
-                self._client.put_manifest(name, held[digest].content, held[digest].media_type)
+                self._client.put_manifest(name, manifests[digest].content, manifests[digest].media_type)
             except ImqError as problem:
                 failed.append((name, problem))
         if lost:
@@ -312,12 +312,12 @@ def _tags_of(action: RegistryRemoval) -> tuple[str, ...]:
     return (action.name.tag,) if action.name.tag is not None else ()
 
 
-def _done(action: RegistryRemoval, answer: Removed) -> Outcome:
+def _describe_removed(action: RegistryRemoval, answer: Removed) -> Outcome:
     done = action.describe()
     return done if answer is Removed.ACCEPTED else done.replace(note="it was gone before it could be removed")
 
 
-def _not_alone(action: RemoveTag) -> Conflict:
+def _shared_manifest_error(action: RemoveTag) -> Conflict:
     """Return why a tag was left alone in a registry that cannot take a tag alone."""
     name = action.name
     if action.others:
@@ -333,10 +333,10 @@ def _not_alone(action: RemoveTag) -> Conflict:
             code="no-untag",
             hints=("rm removes the tag with its manifest, which no other tag has",),
         )
-    return _imprecise(action)
+    return _imprecise_registry_error(action)
 
 
-def _imprecise(action: RegistryRemoval) -> Conflict:
+def _imprecise_registry_error(action: RegistryRemoval) -> Conflict:
     """Return why something was left alone in a registry that has removed more than it was asked to."""
     name, needed = action.name, join_names(str(name) for name, _ in action.needed)
     return Conflict(

@@ -34,7 +34,7 @@ The fallback has the first 64 digits of a longer digest.
 """
 
 
-class Row(Record):
+class _Row(Record):
     """A tag or manifest of a registry. `tag` is None of a manifest; `digest` when it could not be found out.
 
     `gone`: it is listed, and has no manifest.
@@ -47,7 +47,7 @@ class Row(Record):
     media_type: str = ""
     problem: str = ""
     source: str = ""
-    gone: bool = False
+    is_gone: bool = False
 
 
 def plan_removal(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
@@ -65,23 +65,23 @@ def plan_removal(act: ast.ActionStatement, context: PlanContext) -> list[Action]
             hints=("to make one of fewer platforms there: index NAME, NAME as NAME, or copy … platform …",),
         )
     if select.table.name in ("tags", "images"):
-        return _tags(act, context)
+        return _plan_tags(act, context)
     if select.table.name == "manifests" and act.verb == "rm":
-        return _manifests(act, context)
+        return _plan_manifests(act, context)
     raise StatementError(
         f"{act.verb} takes tags or manifests of registries, not {select.table.name}", code="operand", span=query.span
     )
 
 
-def _tags(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+def _plan_tags(act: ast.Act, context: PlanContext) -> list[Action]:
     assert act.query is not None
-    chosen = _rows(context.rows, ast.Query("", base=act.query, span=act.query.span))
+    chosen = _query_tags(context.rows, ast.Query("", base=act.query, span=act.query.span))
     failures: list[Action] = [
-        Failed(act.verb, row.name, _without_manifest(row) if row.gone else _untold(row))
+        Failed(act.verb, row.name, _no_manifest(row) if row.is_gone else _request_failed(row))
         for row in chosen
-        if row.gone or row.problem
+        if row.is_gone or row.problem
     ]
-    chosen = [row for row in chosen if not row.gone and not row.problem and row.tag is not None]
+    chosen = [row for row in chosen if not row.is_gone and not row.problem and row.tag is not None]
     for row in chosen:  # a registry may list what is no tag: it is left alone, and the others are not
         try:
             name = Reference.parse(row.name)
@@ -96,60 +96,64 @@ def _tags(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     repositories = dict.fromkeys(row.repository for row in chosen)
     places = tuple(ast.Literal(repository) for repository in repositories)
     going = {row.name for row in chosen}
-    every = _rows(context.lookup, ast.Query("tags", places))
-    staying = [row for row in every if row.name not in going and not row.gone]
-    keep = _Staying(context, staying, chosen)
-    keep.look_for_subjects((row.repository, row.tag or "") for row in chosen)
+    every = _query_tags(context.lookup, ast.Query("tags", places))
+    staying = [row for row in every if row.name not in going and not row.is_gone]
+    keep = _RemainingRows(context, staying, chosen)
+    keep.prefetch_subjects((row.repository, row.tag or "") for row in chosen)
     together = get_option(act, WITH_ITS_TAGS) is not None
     actions: dict[object, RemoveTag | RemoveManifest] = {}
     for row in chosen:
         assert row.digest is not None
-        others = [other for other in staying if other.repository == row.repository and _shares(other, row)]
+        others = [other for other in staying if other.repository == row.repository and _may_share_manifest(other, row)]
         index = keep.index_of(row.repository, row.digest)
-        subject, reason = keep.subject_of(row.repository, row.tag or "")
+        subject, reason = keep.find_subject_of_tag(row.repository, row.tag or "")
         if reason is None and together and index is not None:
             reason = f"is a part of {index.name}, which stays"
         if reason is not None:
-            failures.append(Failed(act.verb, row.name, _protected(row.name, reason)))
+            failures.append(Failed(act.verb, row.name, _protected_error(row.name, reason)))
         elif together:
             tags = [row.tag or "", *(other.tag or "" for other in others)]
-            tags += [other.tag or "" for other in chosen if _shares(other, row) and other.repository == row.repository]
+            tags += [
+                other.tag or ""
+                for other in chosen
+                if _may_share_manifest(other, row) and other.repository == row.repository
+            ]
             manifest = Reference.parse(row.repository).replace(digest=Digest(row.digest))
             needed = tuple(keep.children_of(row))
             actions[manifest] = RemoveManifest(manifest, subject, needed, tuple(sorted(set(tags))))
         else:
             name, only_tag = Reference.parse(row.name), act.verb == "untag"
-            needed = tuple(keep.needed(row, others, index, only_tag=only_tag))
+            needed = tuple(keep.required_names(row, others, index, only_tag=only_tag))
             names = tuple(other.name for other in (*others, *([index] if index is not None else ())))
             actions[name] = RemoveTag(name, subject, needed, Digest(row.digest), names, only_tag)
-    return [*_subjects_first(actions.values()), *failures]
+    return [*_order_by_subject(actions.values()), *failures]
 
 
-def _subjects_first(actions: Iterable[RemoveTag | RemoveManifest]) -> list[Action]:
+def _order_by_subject(actions: Iterable[RemoveTag | RemoveManifest]) -> list[Action]:
     """Return removals so that what something is attached to comes before that."""
     ordered = sorted(actions, key=lambda action: action.subject is not None)
     return [*ordered]
 
 
-def _manifests(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+def _plan_manifests(act: ast.Act, context: PlanContext) -> list[Action]:
     assert act.query is not None
     columns = ("name", "repository", "digest", "tags", "subject", "problem")
-    chosen = _table(context.rows, ast.Query("", base=act.query, span=act.query.span), columns)
+    chosen = _query_fields(context.rows, ast.Query("", base=act.query, span=act.query.span), columns)
     repositories = tuple(ast.Literal(name) for name in dict.fromkeys(str(row[1]) for row in chosen))
     if not repositories:
         return []
-    every = _table(context.lookup, ast.Query("manifests", repositories), (*columns, "media_type"))
+    every = _query_fields(context.lookup, ast.Query("manifests", repositories), (*columns, "media_type"))
     going = {(row[1], row[2]) for row in chosen}
     types = {(row[1], row[2]): str(row[6] or "") for row in every}
     gone = [
-        Row(str(row[0]), str(row[1]), None, str(row[2]), types.get((row[1], row[2]), "")) for row in chosen if row[2]
+        _Row(str(row[0]), str(row[1]), None, str(row[2]), types.get((row[1], row[2]), "")) for row in chosen if row[2]
     ]
     rows = [
-        Row(str(row[0]), str(row[1]), None, str(row[2]), str(row[6] or ""))
+        _Row(str(row[0]), str(row[1]), None, str(row[2]), str(row[6] or ""))
         for row in every
         if row[2] and (row[1], row[2]) not in going
     ]
-    keep = _Staying(context, rows, gone)
+    keep = _RemainingRows(context, rows, gone)
     removed = {row.name: row for row in gone}
     together = get_option(act, WITH_ITS_TAGS) is not None
     actions: list[RemoveTag | RemoveManifest] = []
@@ -157,19 +161,19 @@ def _manifests(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     for name, place, value, tags, about, problem in chosen:
         target, repository = str(name), str(place)
         if problem is not None or value is None:
-            untold = Row(target, repository, None, None, "", str(problem))
-            failures.append(Failed(act.verb, target, _untold(untold)))
+            untold = _Row(target, repository, None, None, "", str(problem))
+            failures.append(Failed(act.verb, target, _request_failed(untold)))
             continue
-        have = _texts(tags)
-        subject, reason = keep.subject(repository, str(about)) if about is not None else (None, None)
+        have = _parse_strings(tags)
+        subject, reason = keep.find_subject(repository, str(about)) if about is not None else (None, None)
         for tag in have:
             if reason is None:
-                attached, reason = keep.subject_of(repository, tag)
+                attached, reason = keep.find_subject_of_tag(repository, tag)
                 subject = subject or attached
         if (index := keep.index_of(repository, str(value))) is not None:
             reason = f"is a part of {index.name}, which stays"
         if reason is not None:
-            failures.append(Failed(act.verb, target, _protected(target, reason)))
+            failures.append(Failed(act.verb, target, _protected_error(target, reason)))
         elif have and not together:
             tagged = Conflict(
                 f"{target} has the tags {join_names(have)}",
@@ -180,28 +184,28 @@ def _manifests(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
         else:
             needed = tuple(keep.children_of(removed[target]))
             actions.append(RemoveManifest(Reference.parse(target), subject, needed, tuple(have)))
-    return [*_subjects_first(actions), *failures]
+    return [*_order_by_subject(actions), *failures]
 
 
-class _Staying:
+class _RemainingRows:
     """What stays of the repositories of a removal, and what that needs of the rows that go."""
 
-    def __init__(self, context: PlanContext, staying: Sequence[Row], going: Sequence[Row]) -> None:
+    def __init__(self, context: PlanContext, staying: Sequence[_Row], going: Sequence[_Row]) -> None:
         self._context = context
-        self._staying = staying
-        self._going = going
+        self._remaining = staying
+        self._removed_rows = going
         self._named = {(row.repository, row.digest): row for row in staying if row.digest is not None}
         self._removed = {(row.repository, row.digest) for row in going}
-        self._parts = _parts(context, staying)
-        self._parts_going: Mapping[tuple[str, str], Sequence[Row]] | None = None
-        self._looked_for: dict[tuple[str, str], str | None] = {}
+        self._children = _query_children(context, staying)
+        self._children_of_removed: Mapping[tuple[str, str], Sequence[_Row]] | None = None
+        self._subject_reasons: dict[tuple[str, str], str | None] = {}
 
-    def index_of(self, repository: str, digest: str) -> Row | None:
+    def index_of(self, repository: str, digest: str) -> _Row | None:
         """Return an index that stays and lists this digest."""
-        return next(iter(self._parts.get((repository, digest), ())), None)
+        return next(iter(self._children.get((repository, digest), ())), None)
 
-    def needed(
-        self, row: Row, others: Sequence[Row], index: Row | None, *, only_tag: bool
+    def required_names(
+        self, row: _Row, others: Sequence[_Row], index: _Row | None, *, only_tag: bool
     ) -> Iterator[tuple[Reference, Digest]]:
         """Yield the digests and names that must mean the same when the tag of a row is gone."""
         yield from self.children_of(row)
@@ -213,31 +217,31 @@ class _Staying:
             if other.digest is not None:
                 yield _reference(other), Digest(other.digest)
 
-    def children_of(self, row: Row) -> Iterator[tuple[Reference, Digest]]:
+    def children_of(self, row: _Row) -> Iterator[tuple[Reference, Digest]]:
         """Yield the images of an index that goes, as far as what stays needs them, with the tags that they have."""
-        if row.media_type not in media_types.INDEXES or not self._staying:
+        if row.media_type not in media_types.INDEXES or not self._remaining:
             return
         children = {
             digest
-            for (place, digest), indexes in self._of_going().items()
+            for (place, digest), indexes in self._query_children_of_removed().items()
             if place == row.repository and any(index.digest == row.digest for index in indexes)
         }
-        needed = {digest for place, digest in (*self._named, *self._parts) if place == row.repository}
+        needed = {digest for place, digest in (*self._named, *self._children) if place == row.repository}
         for digest in sorted(children & (needed - {row.digest, None})):
             assert digest is not None
             yield Reference.parse(row.repository).replace(digest=Digest(digest)), Digest(digest)
-        for other in self._staying:
+        for other in self._remaining:
             if other.tag is not None and other.repository == row.repository and other.digest in children:
                 yield _reference(other), Digest(other.digest)
 
-    def subject_of(self, repository: str, tag: str) -> tuple[Digest | None, str | None]:
+    def find_subject_of_tag(self, repository: str, tag: str) -> tuple[Digest | None, str | None]:
         """Return what a tag such as `sha256-….sig` belongs to, and why that keeps it; see `subject`."""
         digest = self._digest_in(repository, tag)
         if digest is None:
             return None, None
         if not is_digest(digest):
             return None, f"is attached to {digest}…, of which it cannot be known whether it is there"
-        return self.subject(repository, digest)
+        return self.find_subject(repository, digest)
 
     def _digest_in(self, repository: str, tag: str) -> str | None:
         """Return the digest that a tag such as `sha256-….sig` gives; its beginning when the rest is not known."""
@@ -245,10 +249,10 @@ class _Staying:
         if found is None:
             return None
         prefix = f"{found[1]}:{found[2]}"
-        known = (digest for place, digest in (*self._named, *self._removed, *self._parts) if place == repository)
+        known = (digest for place, digest in (*self._named, *self._removed, *self._children) if place == repository)
         return prefix if is_digest(prefix) else next((one for one in known if one and one.startswith(prefix)), prefix)
 
-    def subject(self, repository: str, digest: str) -> tuple[Digest | None, str | None]:
+    def find_subject(self, repository: str, digest: str) -> tuple[Digest | None, str | None]:
         """Return the manifest that something is attached to, and why it keeps that: it stays.
 
         It stays unless it goes with the same statement, or the registry says that it has no such manifest.
@@ -257,58 +261,60 @@ class _Staying:
         about = self._named.get(key) or self.index_of(*key)
         if about is not None:
             return Digest(digest), f"is attached to {about.name}, which stays"
-        if key in self._removed or key in self._of_going():
+        if key in self._removed or key in self._query_children_of_removed():
             return Digest(digest), None
-        if key not in self._looked_for:
-            self._look_for([key])
-        return Digest(digest), self._looked_for[key]
+        if key not in self._subject_reasons:
+            self._query_subjects([key])
+        return Digest(digest), self._subject_reasons[key]
 
-    def look_for_subjects(self, tags: Iterable[tuple[str, str]]) -> None:
+    def prefetch_subjects(self, tags: Iterable[tuple[str, str]]) -> None:
         """Ask for all at once which of the subjects of these tags, each with its repository, are there untagged."""
         keys = [(repository, self._digest_in(repository, tag) or "") for repository, tag in tags]
-        known = (*self._named, *self._parts, *self._removed)
+        known = (*self._named, *self._children, *self._removed)
         asked = dict.fromkeys(key for key in keys if is_digest(key[1]) and key not in known)
         if asked:
-            self._look_for([key for key in asked if key not in self._of_going()])
+            self._query_subjects([key for key in asked if key not in self._query_children_of_removed()])
 
-    def _look_for(self, keys: Sequence[tuple[str, str]]) -> None:
+    def _query_subjects(self, keys: Sequence[tuple[str, str]]) -> None:
         """Note of manifests that no tag and no index shows why each keeps what is attached to it."""
         names = {f"{repository}@{digest}": (repository, digest) for repository, digest in keys}
-        self._looked_for.update(dict.fromkeys(keys))
+        self._subject_reasons.update(dict.fromkeys(keys))
         if not names:
             return
-        for row in _rows(self._context.lookup, ast.Query("tags", tuple(ast.Literal(name) for name in names))):
-            if row.gone:
+        for row in _query_tags(self._context.lookup, ast.Query("tags", tuple(ast.Literal(name) for name in names))):
+            if row.is_gone:
                 continue
             reason = (
                 "of which it could not be found out whether it is there" if row.problem else "which is there untagged"
             )
-            self._looked_for[names[row.name]] = f"is attached to {row.name}, {reason}"
+            self._subject_reasons[names[row.name]] = f"is attached to {row.name}, {reason}"
 
-    def _of_going(self) -> Mapping[tuple[str, str], Sequence[Row]]:
-        if self._parts_going is None:
-            self._parts_going = _parts(self._context, self._going)
-        return self._parts_going
+    def _query_children_of_removed(self) -> Mapping[tuple[str, str], Sequence[_Row]]:
+        if self._children_of_removed is None:
+            self._children_of_removed = _query_children(self._context, self._removed_rows)
+        return self._children_of_removed
 
 
-def _table(run: RunQuery, query: ast.Query, columns: Sequence[str]) -> list[tuple[str | int | float | None, ...]]:
+def _query_fields(
+    run: RunQuery, query: ast.Query, columns: Sequence[str]
+) -> list[tuple[str | int | float | None, ...]]:
     select = tuple(ast.Column(ast.Field((name,))) for name in columns)
     return run(query.replace(select=select), ())[1]
 
 
-def _rows(run: RunQuery, query: ast.Query) -> list[Row]:
+def _query_tags(run: RunQuery, query: ast.Query) -> list[_Row]:
     """Return tags, with those that are listed and have no manifest."""
     columns = tuple(ast.Column(ast.Field((name,))) for name in _COLUMNS)
     _, rows = run(query.replace(select=columns), ("_gone",))
     return [
-        Row(
+        _Row(
             str(name),
             str(repository),
-            _text(tag),
-            _text(digest),
-            _said(media_type),
-            _said(problem),
-            _said(source),
+            _string_or_none(tag),
+            _string_or_none(digest),
+            _string_or_empty(media_type),
+            _string_or_empty(problem),
+            _string_or_empty(source),
             bool(gone),
         )
         for name, repository, tag, digest, media_type, problem, source, gone in rows
@@ -318,33 +324,33 @@ def _rows(run: RunQuery, query: ast.Query) -> list[Row]:
 _COLUMNS = ("name", "repository", "tag", "digest", "media_type", "problem", "source")
 
 
-def _parts(context: PlanContext, rows: Iterable[Row]) -> Mapping[tuple[str, str], Sequence[Row]]:
+def _query_children(context: PlanContext, rows: Iterable[_Row]) -> Mapping[tuple[str, str], Sequence[_Row]]:
     """Return what the indexes among rows are made of: by repository and digest, those that list it."""
     indexes = {
         f"{row.repository}@{row.digest}": row for row in rows if row.media_type in media_types.INDEXES and row.digest
     }
-    parts: dict[tuple[str, str], list[Row]] = {}
+    parts: dict[tuple[str, str], list[_Row]] = {}
     if indexes:
         query = ast.Query("platforms", tuple(ast.Literal(name) for name in indexes))
-        for repository, digest, name in _table(context.lookup, query, ("repository", "digest", "name")):
+        for repository, digest, name in _query_fields(context.lookup, query, ("repository", "digest", "name")):
             if digest is not None:
                 parts.setdefault((str(repository), str(digest)), []).append(indexes[str(name)])
     return parts
 
 
-def _reference(row: Row) -> Reference:
+def _reference(row: _Row) -> Reference:
     """Return the name of a row; a registry may list what is no tag, which cannot be parsed."""
     if row.tag is None:
         return Reference.parse(row.name)
     return Reference.parse(row.repository).replace(tag=row.tag)
 
 
-def _shares(other: Row, row: Row) -> bool:
+def _may_share_manifest(other: _Row, row: _Row) -> bool:
     """Whether another tag has the manifest of a row; one of which that is not known may have it."""
     return other.name != row.name and (other.digest is None or other.digest == row.digest)
 
 
-def _protected(name: str, reason: str) -> Conflict:
+def _protected_error(name: str, reason: str) -> Conflict:
     return Conflict(
         f"{name} {reason}",
         code="protected",
@@ -352,11 +358,11 @@ def _protected(name: str, reason: str) -> Conflict:
     )
 
 
-def _untold(row: Row) -> RegistryError:
+def _request_failed(row: _Row) -> RegistryError:
     return RegistryError(row.problem, code="unanswered", host=row.repository.partition("/")[0])
 
 
-def _without_manifest(row: Row) -> NotFound:
+def _no_manifest(row: _Row) -> NotFound:
     return NotFound(
         f"{row.name} is listed, but the registry has no manifest for it, so nothing was removed",
         code="manifest-unknown",
@@ -364,15 +370,15 @@ def _without_manifest(row: Row) -> NotFound:
     )
 
 
-def _said(value: object) -> str:
+def _string_or_empty(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _text(value: object) -> str | None:
+def _string_or_none(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def _texts(value: object) -> list[str]:
+def _parse_strings(value: object) -> list[str]:
     import json
 
     return [str(text) for text in json.loads(str(value))] if value is not None else []

@@ -108,14 +108,14 @@ class _Verifier:
                 pending += [entry.digest for entry in document.manifests]
                 continue
             for blob in (document.config, *document.layers):
-                size = self._size(name, blob)
+                size = self._request_size(name, blob)
                 total += size or 0
                 if size is None:
                     wrong.append(f"the blob {blob.digest.short} is missing")
                 elif size != blob.size:
                     wrong.append(f"the blob {blob.digest.short} has {size} bytes, not {blob.size}")
                 elif blob is document.config and document.is_image:
-                    wrong += self._config_problems(manifest, blob)
+                    wrong += self._find_config_problems(manifest, blob)
         if wrong:
             raise RegistryError(
                 f"{name} is not whole: {join_names(dict.fromkeys(wrong))}",
@@ -125,7 +125,7 @@ class _Verifier:
             )
         return total
 
-    def _config_problems(self, manifest: Reference, config: Descriptor) -> list[str]:
+    def _find_config_problems(self, manifest: Reference, config: Descriptor) -> list[str]:
         """Return what is wrong with the config of an image, which the registry has in this size."""
         if config.digest not in self._configs:
             problems = self._configs[config.digest] = []
@@ -135,7 +135,7 @@ class _Verifier:
                 problems.append(error.message)
         return self._configs[config.digest]
 
-    def _size(self, name: Reference, blob: Descriptor) -> int | None:
+    def _request_size(self, name: Reference, blob: Descriptor) -> int | None:
         """Return the bytes that a blob has in the registry, None when it is not there."""
         key = (name.registry, name.repository, blob.digest)
         if key not in self._sizes:
