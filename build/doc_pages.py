@@ -156,9 +156,9 @@ def _command(command: Command) -> str:
         parts.append(textwrap.fill(f"Flags: {', '.join(names)}.", 120, break_on_hyphens=False) + "\n")
     if command.examples:
         rows = (f"| `imq {line}` | {_compiled(line)} |" for line in command.examples)
-        parts.append("\n".join(["| docker's line | is the sentence |", "|---|---|", *rows]) + "\n")
+        parts.append("\n".join(["| command line | statement |", "|---|---|", *rows]) + "\n")
     if command.differences:
-        parts.append(textwrap.fill(f"Beside docker: {command.differences}", 120) + "\n")
+        parts.append(textwrap.fill(f"Differences: {command.differences}", 120) + "\n")
     return "\n".join(parts)
 
 

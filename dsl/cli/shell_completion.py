@@ -267,7 +267,7 @@ def _is_sentence(session: Session, words: Sequence[str]) -> bool:
 def _complete_arguments(session: Session, command: Command, said: tuple[str, ...], typed: str) -> Iterator[Candidate]:
     flag = next((one for one in command.flags if said and said[-1] in (f"--{one.name}", f"-{one.letter}")), None)
     if flag is not None and flag.value_type:
-        yield from _flag_values(session, flag, typed)
+        yield from _complete_flag_value(session, flag, typed)
         return
     name, equals, value = typed.partition("=")
     flag = next((one for one in command.flags if equals and name == f"--{one.name}"), None)
@@ -283,12 +283,12 @@ def _complete_arguments(session: Session, command: Command, said: tuple[str, ...
     if command.max_arguments is not None and count >= command.max_arguments:
         return
     if count < command.path_arguments:
-        yield from _paths(typed)
+        yield from _complete_path(typed)
     elif "IMAGE" in command.arguments or "REPOSITORY" in command.arguments or "NAME" in command.arguments:
-        yield from _values(session, "reference", typed)
+        yield from _complete_value(session, "reference", typed)
 
 
-def _flag_values(session: Session, flag: Flag, typed: str) -> Iterator[Candidate]:
+def _complete_flag_value(session: Session, flag: Flag, typed: str) -> Iterator[Candidate]:
     if flag.value_type == "filter":
         key, equals, value = typed.partition("=")
         if not equals:

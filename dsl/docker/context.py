@@ -94,16 +94,18 @@ class CommandContext:
 
     def query_rows(self, query: ast.Query) -> list[tuple[Raw, ...]]:
         """Return the rows of a query."""
-        return list(self.run_query(ast.Ask(query)).rows)
+        return list(self.run_query(ast.QueryStatement(query)).rows)
 
-    def run_action(self, act: ast.Act, *, dry_run: bool = False) -> tuple[list[Outcome], tuple[ImqError, ...]]:
+    def run_action(
+        self, act: ast.ActionStatement, *, dry_run: bool = False
+    ) -> tuple[list[Outcome], tuple[ImqError, ...]]:
         """Run an action and return its outcomes and errors; with `dry_run` those that it would have."""
-        full = act.replace(output=ast.Output(form="jsonl"))
+        full = act.replace(output=ast.Output(format="jsonl"))
         result = self.session.execute(full, dry_run=dry_run)
         assert isinstance(result, RowSet)
         return [Outcome(*row) for row in result.rows], result.errors  # type: ignore[arg-type] # the types of OUTCOMES
 
-    def inspect(self, act: ast.Act) -> Documents:
+    def inspect(self, act: ast.ActionStatement) -> Documents:
         """Run an inspection."""
         result = self.session.execute(act)
         assert isinstance(result, Documents)

@@ -50,7 +50,7 @@ def image_conditions(filters: Sequence[str], now: int, zone: tzinfo | None) -> a
     """
     rules: dict[str, Rule] = {
         "dangling": lambda values: [
-            ast.Field(("dangling",)) if _parse_boolean("dangling", values) else ast.Known(ast.Field(("name",)))
+            ast.Field(("dangling",)) if _parse_boolean("dangling", values) else ast.IsKnown(ast.Field(("name",)))
         ],
         "before": lambda values: [_compare_created("<", image) for image in values],
         "since": lambda values: [_compare_created(">", image) for image in values],

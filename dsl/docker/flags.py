@@ -108,7 +108,7 @@ class _FlagParser:
         name, equals, value = word[2:].partition("=")
         flag = self._names.get(name)
         if flag is None:
-            raise _FlagError(f"unknown flag: --{name}", nearest(f"--{name}", self._docker_flags()))
+            raise _FlagError(f"unknown flag: --{name}", closest_hint(f"--{name}", self._docker_flags()))
         if equals:
             self._add_value(flag, value)
         elif not flag.value_type:

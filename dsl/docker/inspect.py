@@ -34,7 +34,7 @@ def compile_inspect(parsed: ParsedFlags, _compile_context: CompileContext) -> St
         raise NotFound(f"No such {kind}: {parsed.arguments[0]}", hints=("imq inspects images",))
     template = parsed.get_last("format")
     output = ast.Output(template=template) if template and template != "json" else ast.Output()
-    return tuple(ast.Act("inspect", (ast.Literal(name),), output=output) for name in parsed.arguments)
+    return tuple(ast.ActionStatement("inspect", (ast.Literal(name),), output=output) for name in parsed.arguments)
 
 
 def run_inspect(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:

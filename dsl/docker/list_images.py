@@ -124,7 +124,7 @@ def run_history(context: CommandContext, parsed: ParsedFlags, statements: Statem
 def compile_df(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
     """Return the question that `docker system df` asks; with -v the images, one name of each."""
     if not parsed.is_on("verbose"):
-        return (ast.Ask(ast.Query("usage")),)
+        return (ast.QueryStatement(ast.Query("usage")),)
     names = ("repository", "tag", "id", "created", "size", "shared_size", "unique_size", "containers")
     one = ast.Limit(ast.Literal("1"), (ast.Field(("id",)),))
     return (ast.QueryStatement(ast.Query("images", limit=one, select=_columns(*names))),)

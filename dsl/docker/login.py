@@ -35,7 +35,7 @@ def compile_login(parsed: ParsedFlags, _compile_context: CompileContext) -> Stat
     options = [ast.Option("as", (ast.Literal(user, quoted=True),))] if user else []
     if parsed.is_on("password-stdin"):
         options.append(ast.Option("from", (ast.Literal("stdin"),)))
-    return (ast.Act("login", tuple(map(ast.Literal, parsed.arguments)), options=tuple(options)),)
+    return (ast.ActionStatement("login", tuple(map(ast.Literal, parsed.arguments)), options=tuple(options)),)
 
 
 def run_login(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
@@ -51,7 +51,7 @@ def run_login(context: CommandContext, parsed: ParsedFlags, statements: Statemen
 
         context.session.context = context.session.context.replace(prompt=answered)
     (act,) = statements
-    assert isinstance(act, ast.Act)
+    assert isinstance(act, ast.ActionStatement)
     outcomes, errors = context.run_action(act)
     for outcome in outcomes:
         note = outcome.note or ""
@@ -68,13 +68,13 @@ def run_login(context: CommandContext, parsed: ParsedFlags, statements: Statemen
 
 def compile_logout(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
     """Return the logout."""
-    return (ast.Act("logout", tuple(map(ast.Literal, parsed.arguments))),)
+    return (ast.ActionStatement("logout", tuple(map(ast.Literal, parsed.arguments))),)
 
 
 def run_logout(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
     """Log out; whether anything was kept makes no difference to docker."""
     (act,) = statements
-    assert isinstance(act, ast.Act)
+    assert isinstance(act, ast.ActionStatement)
     outcomes, errors = context.run_action(act)
     for outcome in outcomes:
         if not outcome.error:

@@ -59,7 +59,7 @@ def run_rmi(context: CommandContext, parsed: ParsedFlags, statements: Statements
 def compile_prune(parsed: ParsedFlags, compile_context: CompileContext) -> Statements:
     """Return the removal of every image without a tag that no container uses; with -a of every such image."""
     asked, dangling = prune_conditions(parsed.get_all("filter"), compile_context.now, compile_context.zone)
-    unused = ast.Not(ast.Phrase("in use"))
+    unused = ast.Not(ast.Predicate("in use"))
     every = parsed.is_on("all") or dangling is False
     where = join_conditions([None if every else ast.Field(("dangling",)), unused, asked])
     query = ast.Query("images", where=where, order=(ast.Ordering(ast.Field(("created",))),))
@@ -69,7 +69,7 @@ def compile_prune(parsed: ParsedFlags, compile_context: CompileContext) -> State
 def run_prune(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
     """Ask, unless -f says not to; remove, and say what went and how much the disk got back."""
     (act,) = statements
-    assert isinstance(act, ast.Act)
+    assert isinstance(act, ast.ActionStatement)
     context.session.store.check_collectable()
     if not parsed.is_on("force") and not context.confirm_removal(_UNUSED if parsed.is_on("all") else _DANGLING):
         return 0

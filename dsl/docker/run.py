@@ -20,31 +20,35 @@ if TYPE_CHECKING:
 _IMQ_OUTPUT_OPTIONS = frozenset({"dry_run", "quiet"})
 
 
-def run(cli: Cli, arguments: Sequence[str], vocabulary: Iterable[str]) -> int | None:
+def run(console: Console, arguments: Sequence[str], vocabulary: Iterable[str]) -> int | None:
     """Run the arguments as a docker command line; return None when they are a statement of the language."""
     line = parse_docker_line(arguments, vocabulary)
     if line is None:
         return None
     if line.error is not None:
-        return report_error(cli.stderr, line.error)
+        return report_error(console.stderr, line.error)
     if line.help is not None or line.command is None:
         console.stdout.write(line.help or "")
         return 0
     if "version" in line.options.flags:
         console.write_version()
         return 0
-    cli.choose_color(line.options)
-    return _run_command(cli, line, line.command)
+    console.choose_color(line.options)
+    return _run_command(console, line, line.command)
 
 
-def _run_command(cli: Cli, line: CommandLine, command: Command) -> int:
+def _run_command(console: Console, line: CommandLine, command: Command) -> int:
     """Compile and run a command line. With imq's own output options the output is that of the language."""
     options, parsed = line.options, line.flags
-    session = cli.session(options, asks=command.confirms and not parsed.is_on("force"), reads=True)
+    session = open_session(console, options, confirms=command.confirms and not parsed.is_on("force"), reads_stdin=True)
     try:
-        manner = cli.manner(options).replace(no_trunc=parsed.is_on("no-trunc", default="no_trunc" in options.flags))
-        streams = (cli.stdin, cli.stdout, cli.stderr)
-        context = CommandContext(session, streams, manner, is_confirmed="yes" in options.flags or parsed.is_on("force"))
+        display_options = console.display_options(options).replace(
+            no_trunc=parsed.is_on("no-trunc", default="no_trunc" in options.flags)
+        )
+        streams = (console.stdin, console.stdout, console.stderr)
+        context = CommandContext(
+            session, streams, display_options, is_confirmed="yes" in options.flags or parsed.is_on("force")
+        )
         handler = command.load_handler()
         try:
             statements = handler.compile(parsed, context.compile_context)
@@ -53,8 +57,8 @@ def _run_command(cli: Cli, line: CommandLine, command: Command) -> int:
                 return 0
             if options.flags & _IMQ_OUTPUT_OPTIONS or options.value("output") is not None:
                 for statement in statements:
-                    cli.write(session.execute(statement, dry_run="dry_run" in options.flags), options)
-                return cli.code
+                    console.write(session.execute(statement, dry_run="dry_run" in options.flags), options)
+                return console.exit_code
             return handler.run(context, parsed, statements)
         except Interrupted:
             raise

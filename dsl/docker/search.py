@@ -33,7 +33,7 @@ def compile_search(parsed: ParsedFlags, _compile_context: CompileContext) -> Sta
         (ast.Literal(term),),
         (ast.Literal(registry),) if registry else (),
         where=search_conditions(parsed.get_all("filter")),
-        limit=ast.Window(ast.Literal(str(number or _DEFAULT_LIMIT))),
+        limit=ast.Limit(ast.Literal(str(number or _DEFAULT_LIMIT))),
         select=tuple(ast.Column(ast.Field((name,))) for name in _FIELDS),
     )
     return (ast.QueryStatement(query),)

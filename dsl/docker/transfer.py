@@ -44,7 +44,7 @@ _QUOTED_OPTIONS = frozenset({"change", "message", "to"})
 
 def _run_action(context: CommandContext, act: ast.Statement) -> tuple[list[Outcome], int]:
     """Do an action; return what came of it and the exit code, what failed having been said."""
-    assert isinstance(act, ast.Act)
+    assert isinstance(act, ast.ActionStatement)
     outcomes, errors = context.run_action(act)
     return outcomes, max((context.report_error(error) for error in errors), default=0)
 
@@ -62,7 +62,7 @@ def compile_tag(parsed: ParsedFlags, _compile_context: CompileContext) -> Statem
     except InvalidReference as problem:
         problem.message = f'Error parsing reference: "{target}" is not a valid repository/tag: {problem.message}'
         raise
-    return (ast.Act("tag", _literals(source), options=_make_options(("as", (target,)))),)
+    return (ast.ActionStatement("tag", _literals(source), options=_make_options(("as", (target,)))),)
 
 
 def run_tag(context: CommandContext, _parsed: ParsedFlags, statements: Statements) -> int:
@@ -87,8 +87,10 @@ def compile_pull(parsed: ParsedFlags, _compile_context: CompileContext) -> State
     options = _make_options(("platform", (parsed.get_last("platform"),)))
     if parsed.is_on("all-tags"):
         _parse_repository(name)
-        return (ast.Act("pull", query=ast.Query("tags", _literals(name), every=True), options=options),)
-    return (ast.Act("pull", _literals(name), options=options),)
+        return (
+            ast.ActionStatement("pull", query=ast.Query("tags", _literals(name), explicit_all=True), options=options),
+        )
+    return (ast.ActionStatement("pull", _literals(name), options=options),)
 
 
 def run_pull(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
@@ -143,7 +145,7 @@ def compile_push(parsed: ParsedFlags, _compile_context: CompileContext) -> State
     (name,) = parsed.arguments
     parse_reference(name)
     if not parsed.is_on("all-tags"):
-        return (ast.Act("push", _literals(name)),)
+        return (ast.ActionStatement("push", _literals(name)),)
     repository = _parse_repository(name).familiar_name
     named = ast.Comparison("=", ast.Field(("repository",)), ast.Literal(repository, quoted=True))
     return (
@@ -197,7 +199,7 @@ def compile_save(parsed: ParsedFlags, compile_context: CompileContext) -> Statem
     """Return the saving of images. A repository's name without a tag means all its tags, as in docker."""
     names = [name for given_name in parsed.arguments for name in _expand_repository(given_name, compile_context)]
     to = _make_options(("to", (parsed.get_last("output") or _STREAM,)))
-    return (ast.Act("save", _literals(*names), options=(*to, ast.Option("force"))),)
+    return (ast.ActionStatement("save", _literals(*names), options=(*to, ast.Option("force"))),)
 
 
 def _expand_repository(name: str, compile_context: CompileContext) -> Sequence[str]:
@@ -212,7 +214,7 @@ def _expand_repository(name: str, compile_context: CompileContext) -> Sequence[s
 def run_save(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
     """Save and say nothing. What goes to standard output goes when it is whole."""
     (act,) = statements
-    assert isinstance(act, ast.Act)
+    assert isinstance(act, ast.ActionStatement)
     if parsed.get_last("output"):
         return _run_action(context, act)[1]
     if context.stdout.isatty():
@@ -232,13 +234,13 @@ def run_save(context: CommandContext, parsed: ParsedFlags, statements: Statement
 
 def compile_load(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
     """Return the loading of an archive."""
-    return (ast.Act("load", (ast.Literal(parsed.get_last("input") or _STREAM, quoted=True),)),)
+    return (ast.ActionStatement("load", (ast.Literal(parsed.get_last("input") or _STREAM, quoted=True),)),)
 
 
 def run_load(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
     """Load, and say which images came. An archive is not read in its order: standard input is put aside first."""
     (act,) = statements
-    assert isinstance(act, ast.Act)
+    assert isinstance(act, ast.ActionStatement)
     if path := parsed.get_last("input"):
         if not os.path.exists(path):
             raise NotFound(f"open {path}: no such file or directory", code="no-such-file")
@@ -261,7 +263,7 @@ def _empty_stdin() -> StatementError:
     return StatementError("requested load from stdin, but stdin is empty", code="operand")
 
 
-def _load(context: CommandContext, act: ast.Act) -> int:
+def _load(context: CommandContext, act: ast.ActionStatement) -> int:
     outcomes, code = _run_action(context, act)
     context.write(describe_loaded(outcomes))
     return code

@@ -194,7 +194,7 @@ def _plan_export(act: ast.ActionStatement, context: PlanContext) -> list[Action]
     return [_plan_one(act, place, context, keeps=keeps) for place in places]
 
 
-def _plan_one(act: ast.Act, output: Output, context: PlanContext, *, keeps: bool) -> Export | Skip:
+def _plan_one(act: ast.ActionStatement, output: Output, context: PlanContext, *, keeps: bool) -> Export | Skip:
     found = output.targets
     images = list(dict.fromkeys((target.root, target.id) for target in found))
     if len(images) != 1:

@@ -82,10 +82,10 @@ def _make_image(ingest: Ingest, action: Import, now: int, moved: Callable[[int],
             head = source.read(_PIECE)
             packed = detect_compression(head)
             if packed in media_types.LAYER_TYPES and packed:
-                layer = ingest.import_layer(_read_pieces(head, source), packed, on_entry=_check_depth)
+                layer = ingest.import_layer(_read_pieces(head, source), packed, on_entry=_check_limits)
             else:
                 plain = decompress(packed, _read_pieces(head, source)) if packed else _read_pieces(head, source)
-                layer = ingest.import_layer(plain, "", recompress="gzip", on_entry=_check_depth)
+                layer = ingest.import_layer(plain, "", recompress="gzip", on_entry=_check_limits)
     return build_image(ingest, layer, runtime, action.platform, now, action.message)
 
 

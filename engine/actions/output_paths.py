@@ -37,7 +37,7 @@ class Output(Record):
     targets: tuple[Target, ...]
 
 
-def resolve_outputs(act: ast.Act, text: str, context: PlanContext) -> list[Output]:
+def resolve_outputs(act: ast.ActionStatement, text: str, context: PlanContext) -> list[Output]:
     """Return what goes to which path: all to one, or, when the text is a template, each row to its own.
 
     Raises `StatementError` when a value of a row would lead to another folder than the template says, when two paths
@@ -111,7 +111,7 @@ def _check_folder(text: str, act: ast.ActionStatement, context: PlanContext) -> 
         raise StoreError(f"the folder {folder} is missing, or is no folder", hints=("make it first, with mkdir -p",))
 
 
-def _make_output(path: str, rows: Sequence[Target], act: ast.Act, context: PlanContext) -> Output:
+def _make_output(path: str, rows: Sequence[Target], act: ast.ActionStatement, context: PlanContext) -> Output:
     path = located(path, context.folder, home_folder(context.environment), _to_span(act))
     try:
         kind = kind_of_output(path)
@@ -122,12 +122,12 @@ def _make_output(path: str, rows: Sequence[Target], act: ast.Act, context: PlanC
     return Output(path, kind, tuple(rows))
 
 
-def _to_span(act: ast.Act) -> Span | None:
+def _to_span(act: ast.ActionStatement) -> Span | None:
     given = get_option(act, "to")
     return given.span if given is not None else None
 
 
-def skips_existing(act: ast.Act) -> bool:
+def skips_existing(act: ast.ActionStatement) -> bool:
     """Whether a statement leaves what is there; raises `StatementError` when it says `force` too."""
     skip = get_option(act, "skip existing")
     if skip is not None and get_option(act, "force") is not None:
@@ -159,7 +159,7 @@ def files_exist_error(paths: Sequence[str]) -> Conflict:
 # Templates of paths
 
 
-def _join_path(pieces: Sequence[Piece], act: ast.Act) -> str:
+def _join_path(pieces: Sequence[Piece], act: ast.ActionStatement) -> str:
     """Return the path that a template made; values choose names in the folders that the template itself writes.
 
     A value of another field than an image's identity has no slash. No value makes a name of dots, the root or `~`.
@@ -186,7 +186,7 @@ def _join_path(pieces: Sequence[Piece], act: ast.Act) -> str:
     return path
 
 
-def _unsafe_value(value: str, why: str, act: ast.Act) -> StatementError:
+def _unsafe_value(value: str, why: str, act: ast.ActionStatement) -> StatementError:
     shown = value if len(value) <= 120 else f"{value[:117]}…"
     return StatementError(
         f"the template makes a path from {shown!r}, which {why}",

@@ -141,7 +141,9 @@ def _plan_push(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     return _deduplicate([Push(name, target.root, target.id, platforms) for name, target in named]) + failures
 
 
-def _name_targets(act: ast.Act, text: str, context: PlanContext) -> tuple[list[tuple[Reference, Target]], list[Action]]:
+def _name_targets(
+    act: ast.ActionStatement, text: str, context: PlanContext
+) -> tuple[list[tuple[Reference, Target]], list[Action]]:
     """Return each image that is pushed with the name that `to` gives it, and a failure for each that is not here."""
     if is_template(text):
         query = target_query(act, context) if act.query is not None else query_of_names(act, context)
@@ -167,7 +169,7 @@ def _parse_rendered_name(target: Target, text: str) -> Reference:
     return parse_tag_name(text)
 
 
-def _require_name(target: Target, act: ast.Act) -> Reference:
+def _require_name(target: Target, act: ast.ActionStatement) -> Reference:
     """Return the name that an image has, to be pushed as or to keep; raises when it has none."""
     name = read_name(target.name) if target.name is not None else None
     if not isinstance(name, Reference) or name.tag is None:
@@ -184,7 +186,7 @@ def _label_of(target: Target) -> str:
     return target.name or target.id.short
 
 
-def _several_images_error(name: Reference, images: str, act: ast.Act) -> StatementError:
+def _several_images_error(name: Reference, images: str, act: ast.ActionStatement) -> StatementError:
     return StatementError(
         f"{images} would be pushed to {name}, and a name can go to one image",
         code="operand",

@@ -243,7 +243,7 @@ def plan_removals(
     actions += [untag for untag in digest_untags if untag.root not in frees]
     for root, platforms in staying.items():
         name = _display_name(names[root], root)
-        why = f"it has {listed(platforms)} too; to remove one platform: rm {name} platform OS/ARCH"
+        why = f"it has {join_names(platforms)} too; to remove one platform: rm {name} platform OS/ARCH"
         actions.append(Skip(", ".join(names[root]) or root.short, ids[root], why))
     return actions + failures
 

@@ -61,7 +61,7 @@ def _plan_save(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     return [_plan_archive(archive, act, context, keeps=keeps) for archive in archives]
 
 
-def _plan_archive(output: Output, act: ast.Act, context: PlanContext, *, keeps: bool) -> Save | Skip:
+def _plan_archive(output: Output, act: ast.ActionStatement, context: PlanContext, *, keeps: bool) -> Save | Skip:
     if output.kind == "folder" or output.path.endswith("/"):
         given = get_option(act, "to")
         raise StatementError(

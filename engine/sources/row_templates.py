@@ -20,7 +20,7 @@ def is_template(text: str) -> bool:
 
 
 def render_rows(
-    query: ast.Rows, templates: Sequence[str], context: PlanContext, hidden: Sequence[str] = ()
+    query: ast.RowSource, templates: Sequence[str], context: PlanContext, hidden: Sequence[str] = ()
 ) -> list[tuple[tuple[str, ...], tuple[Raw, ...]]]:
     """Return what `rendered_pieces` does, each text in one piece."""
     return [
@@ -30,7 +30,7 @@ def render_rows(
 
 
 def render_row_pieces(
-    query: ast.Rows, templates: Sequence[str], context: PlanContext, hidden: Sequence[str] = ()
+    query: ast.RowSource, templates: Sequence[str], context: PlanContext, hidden: Sequence[str] = ()
 ) -> list[tuple[tuple[list[Piece], ...], tuple[Raw, ...]]]:
     """Return for each row of a query the pieces of each template, and the row's `hidden` columns of the store.
 

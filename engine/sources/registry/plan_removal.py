@@ -73,7 +73,7 @@ def plan_removal(act: ast.ActionStatement, context: PlanContext) -> list[Action]
     )
 
 
-def _plan_tags(act: ast.Act, context: PlanContext) -> list[Action]:
+def _plan_tags(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     assert act.query is not None
     chosen = _query_tags(context.rows, ast.Query("", base=act.query, span=act.query.span))
     failures: list[Action] = [
@@ -135,7 +135,7 @@ def _order_by_subject(actions: Iterable[RemoveTag | RemoveManifest]) -> list[Act
     return [*ordered]
 
 
-def _plan_manifests(act: ast.Act, context: PlanContext) -> list[Action]:
+def _plan_manifests(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     assert act.query is not None
     columns = ("name", "repository", "digest", "tags", "subject", "problem")
     chosen = _query_fields(context.rows, ast.Query("", base=act.query, span=act.query.span), columns)
