@@ -44,7 +44,7 @@ class Config(Record):
     @classmethod
     def read(cls, content: bytes, what: str = "the config") -> Config:
         """Parse a config; raises `Malformed` for what no tool reads. Absent details, and null, are empty."""
-        document = read_json(content, what)
+        document = read_json(content, what, replace_invalid=True)
         rootfs = document.get("rootfs")
         if not isinstance(rootfs, dict) or not isinstance(rootfs.get("diff_ids") or [], list):
             raise Malformed(f"{what} has no list rootfs.diff_ids", code="document")

@@ -62,24 +62,25 @@ def _no_constant(word: str) -> None:
     raise ValueError(f"{word} is no number")  # though Python would take it for one
 
 
-def read_json(content: bytes, what: str) -> dict[str, Any]:
+def read_json(content: bytes, what: str, *, replace_invalid: bool = False) -> dict[str, Any]:
     """Parse one JSON object, in UTF-8 without a byte order mark.
 
     Whoever brings the content in bounds it: see `check_size`. Raises `Malformed`: `json` for what is not JSON or nested
-    too deep to be read, `duplicate-key`, and `document` when it is not an object.
+    too deep to be read, `duplicate-key`, and `document` when it is not an object. With `replace_invalid`, U+FFFD
+    replaces each byte that is not UTF-8, as Go's readers have it.
     """
-    document = read_json_value(content, what)
+    document = read_json_value(content, what, replace_invalid=replace_invalid)
     if not isinstance(document, dict):
         raise Malformed(f"{what} is not a JSON object", code="document")
     return document
 
 
-def read_json_value(content: bytes, what: str) -> Any:
+def read_json_value(content: bytes, what: str, *, replace_invalid: bool = False) -> Any:
     """Parse one JSON value as `read_json` does an object."""
     import json
 
     try:
-        text = content.decode()
+        text = _decode_as_go(content) if replace_invalid else content.decode()
         if "\\u" in text:
             text = _whole_characters(text)
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
@@ -89,6 +90,16 @@ def read_json_value(content: bytes, what: str) -> Any:
         raise Malformed(f"{what} is not JSON: {problem}", code="json") from None
     except Malformed as problem:
         raise Malformed(f"{what}: {problem.message}", code=problem.code) from None
+
+
+def _decode_as_go(content: bytes) -> str:
+    """Return a text in which U+FFFD replaces each byte that is not UTF-8."""
+    import re
+
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return re.sub("[\\udc80-\\udcff]", "\ufffd", content.decode("utf-8", "surrogateescape"))
 
 
 def _whole_characters(text: str) -> str:

@@ -389,7 +389,16 @@ def list_repositories(entries: Iterable[IndexEntry]) -> list[Reference]:
 
 
 def diff_id_mismatch(layer: Digest, actual: Digest, expected: Digest | None, consequence: str) -> DigestMismatch:
-    """Return the error that says: this layer unpacks to something else than the config of its image says."""
+    """Return the error that says: this layer unpacks to something else than the config of its image says.
+
+    A diff ID of another algorithm than SHA-256 is not compared: it is not supported, as in other engines.
+    """
+    if expected is not None and expected.algorithm != actual.algorithm:
+        return DigestMismatch(
+            f"the layer {layer} has the diff ID {expected}: diff IDs of {expected.algorithm} are not supported",
+            code="digest-algorithm",
+            hints=(f"build the image with diff IDs of {actual.algorithm}, as all engines do; {consequence}",),
+        )
     return DigestMismatch(
         f"the layer {layer} unpacks to {actual}, but the config says {expected}",
         code="diff-id-mismatch",

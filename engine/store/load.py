@@ -32,7 +32,7 @@ from .atomic_files import store_errors
 from .bounded_read import read_bounded
 from .image_builder import LoadedImage, import_unknown_layer, store_manifest
 from .index import MAX_INDEX_DEPTH
-from .layout import IndexEntry, get_foreign_annotations
+from .layout import IndexEntry, diff_id_mismatch, get_foreign_annotations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -414,12 +414,16 @@ def _import_layer(files: ImageFiles, source: BinaryIO, diff_id: Digest, size: in
             try:
                 ingest.receive_blob(descriptor, diff_id, _make_reader(files, source), lambda: False)
             except DigestMismatch as problem:
+                if problem.code == "digest-algorithm":
+                    raise
                 raise DigestMismatch(
                     f"a layer of the archive is not what the config says: {problem.message}", code="diff-id-mismatch"
                 ) from None
         return descriptor
     imported = import_unknown_layer(files, source, ingest)
     if imported.measure.diff_id != diff_id:
+        if diff_id.algorithm != imported.measure.diff_id.algorithm:
+            raise diff_id_mismatch(imported.descriptor.digest, imported.measure.diff_id, diff_id, "nothing was loaded")
         raise DigestMismatch(
             f"a layer of the archive unpacks to {imported.measure.diff_id}, but the config says {diff_id}",
             code="diff-id-mismatch",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import dataclasses
+import hashlib
 import itertools
 import lzma
 import pathlib
@@ -129,6 +130,25 @@ def test_another_content_is_still_refused(store: Held, tmp_path: pathlib.Path, p
     done = imq(store.root, "load", str(tmp_path / "layout"), code=None)
     assert done.returncode == 3
     assert "error[diff-id-mismatch]" in done.stderr
+
+
+@pytest.mark.parametrize("packed", ["", "gzip"])
+@pytest.mark.parametrize("kind", ["layout", "docker"])
+def test_a_diff_id_of_another_algorithm_is_not_supported(
+    store: Held, tmp_path: pathlib.Path, packed: str, kind: str
+) -> None:
+    made = layer({"file": b"content"}, packed)
+    plain = layer({"file": b"content"}).blob
+    image = Image([dataclasses.replace(made, diff_id=f"sha512:{hashlib.sha512(plain).hexdigest()}")])
+    if kind == "layout":
+        Layout(tmp_path / "source").add(image, "odd:1")
+    else:
+        docker_archive(tmp_path / "source", [(image, ["odd:1"])])
+    done = imq(store.root, "load", str(tmp_path / "source"), code=None)
+    assert done.returncode == 3
+    assert "error[digest-algorithm]" in done.stderr
+    assert "diff IDs of sha512 are not supported" in " ".join(done.stderr.split())
+    assert "forged" not in done.stderr
 
 
 BZH = archive([member("BZh91AY&SY.txt", b"no bzip2")])

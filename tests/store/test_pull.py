@@ -45,6 +45,19 @@ def test_by_tag(store: Held, registry: Registry, repository: str) -> None:
     assert list(row.values()) == [name, made.id, made.digest, made.digest, made.size, 1]
 
 
+def test_a_config_with_a_byte_that_is_not_utf8(
+    store: Held, registry: Registry, repository: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = image(changes={"author": "cafe"})
+    written = made.config.replace(b'"cafe"', b'"caf\xe9"')
+    monkeypatch.setattr(Image, "config", property(lambda _: written))
+    name = serve(registry, f"{repository}:1", made)
+    store.do(f"pull {name}")
+    assert store.rows("images select author") == [{"author": "caf\ufffd"}]
+    assert store.do(f"verify {name}")
+    assert made.id in blobs_in(store.root)
+
+
 def test_without_a_tag_it_is_latest(store: Held, registry: Registry, repository: str) -> None:
     name = serve(registry, f"{repository}:latest", image())
     store.do(f"pull {name.removesuffix(':latest')}")

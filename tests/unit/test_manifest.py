@@ -407,3 +407,18 @@ def test_an_error_says_which_document_it_means() -> None:
     for content in (b'{"a":1,"a":2}', b"{", b"[]"):
         with pytest.raises(Malformed, match="the manifest of redis"):
             read_json(content, "the manifest of redis")
+
+
+def test_a_config_may_have_bytes_that_are_not_utf8() -> None:
+    """U+FFFD replaces each of them, as in Go's readers."""
+    config = Config.read(
+        b'{"rootfs":{"diff_ids":[]},"author":"caf\xe9","config":{"Labels":{"cut":"\xe2\x82","half":"\xed\xa0\x80"}}}'
+    )
+    assert config.author == "caf\ufffd"
+    assert config.texts("Labels") == {"cut": "\ufffd\ufffd", "half": "\ufffd\ufffd\ufffd"}
+
+
+def test_two_keys_of_a_config_that_become_one_are_refused() -> None:
+    with pytest.raises(Malformed) as refused:
+        Config.read(b'{"rootfs":{"diff_ids":[]},"config":{"Labels":{"\xe9":"a","\xe8":"b"}}}')
+    assert refused.value.code == "duplicate-key"
