@@ -1,6 +1,6 @@
-"""Docker's own command lines: recognised, compiled to statements of the language, answered in docker's text.
+"""Docker's command lines: detected, compiled to statements of the language, and run with docker's output.
 
-    arguments ─recognition→ command and what it was given ─compile→ statements ─session→ results ─answer→ docker's text
+    arguments ─detect→ command and flags ─compile→ statements ─session→ results ─run→ docker's output
 
-`commands` declares every command and its flags, once; `listing`, `removal`, `moving` and `looking` compile and answer.
+`commands` declares every command with its flags and its handler. The handlers are in the modules named for what they do.
 """

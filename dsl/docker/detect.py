@@ -1,4 +1,4 @@
-"""Telling docker's command lines from the sentences of the language, which come first.
+"""Distinguishes docker's command lines from statements of the language, which take precedence.
 
 `images where …`, `history of X`, `pull a, b`, `save X to FILE` and `tag X as Y` are sentences: a keyword, the name of a
 table or a sign of the language stands where docker has a name. What is left is docker's.
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from .flags import ParsedFlags
 
 _LANGUAGE_CHARACTERS = frozenset(" \t\r\n,;()<>=\"'#$")
-"""Signs of the language that stand in no name of an image."""
+"""Characters of the language that no name of an image has."""
 _IMQ_FLAGS = tuple(
     Flag(name.removeprefix("--"), value_type=kind, imq_only=True)
     for names, kind in ((VALUED, "string"), (FLAGS, ""))
     for name in names
     if name.startswith("--") and name not in ("--help", "--platform")
 )
-"""The options of imq that docker does not know; `--platform` stands where docker has it, so that none is ignored."""
+"""The options of imq that docker does not have. `--platform` is a flag of those commands for which docker has it."""
 
 
 _LANGUAGE_WORDS = frozenset(
     {"history", "images", "import", "inspect", "load", "login", "logout", "pull", "push", "save", "tag"}
 )
-"""Commands that are called as a table or a verb of the language is."""
+"""Commands with the name of a table or a verb of the language."""
 
 
 class CommandLine(Record):
-    """A docker command line: the command, the name it was called by, what it was parsed, and the options of imq.
+    """A docker command line: the command, the name that was used, its flags, and the options of imq.
 
     `help` is the text to print instead; `problem` what is wrong with the line.
     """
@@ -51,7 +51,7 @@ class CommandLine(Record):
 
 
 def parse_docker_line(arguments: Sequence[str], vocabulary: Iterable[str]) -> CommandLine | None:
-    """Return the docker command line that the arguments are; None when they are for the language.
+    """Parse a docker command line; return None for a statement of the language.
 
     `vocabulary` are the words that make a sentence: keywords and names of tables, in lower case.
     """
@@ -108,7 +108,7 @@ def _parse_command(
 
 
 def _check_arguments(command: Command, name: str, parsed: ParsedFlags) -> None:
-    """Raise what is wrong with a command line: a flag that could not be read, or the number of arguments."""
+    """Raise the error of a command line: that of an invalid flag, or of the number of arguments."""
     count, most = len(parsed.arguments), command.max_arguments
     if parsed.error is not None or count < command.min_arguments or (most is not None and count > most):
         from .usage import invalid_line
@@ -117,12 +117,12 @@ def _check_arguments(command: Command, name: str, parsed: ParsedFlags) -> None:
 
 
 def _is_of_language(word: str, vocabulary: frozenset[str]) -> bool:
-    """Whether a word stands in the language where docker would have a name."""
+    """Whether a word belongs to the language where docker has a name."""
     return word.lower() in vocabulary or not _LANGUAGE_CHARACTERS.isdisjoint(word)
 
 
 def _merge_options(before: Options, parsed: ParsedFlags, own: Sequence[Flag]) -> Options:
-    """Return the options of imq, those behind the command too."""
+    """Return the options of imq from before and after the command."""
     said = {f"--{flag.name}": parsed.get_all(flag.name) for flag in own if parsed.get_all(flag.name)}
     values = {**before.values, **{VALUED[name]: texts for name, texts in said.items() if name in VALUED}}
     flags = {FLAGS[name] for name in said if name in FLAGS}

@@ -1,4 +1,4 @@
-"""Flags as docker's command line takes them: combined letters, `--name=value`, before and after the arguments."""
+"""The parser of docker's flags: combined letters, `--name=value`, before and after the arguments."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Flag(Record):
 
     @property
     def display_name(self) -> str:
-        """How errors name it: `-f, --filter`."""
+        """The name of the flag in errors: `-f, --filter`."""
         return f"-{self.letter}, --{self.name}" if self.letter else f"--{self.name}"
 
 
 class ParsedFlags(Record):
-    """What a command line gave: the values of each flag by its name, in order, and the arguments.
+    """A parsed command line: the values of each flag by its name, in order, and the arguments.
 
     `problem` is what was wrong with the first flag that could not be read; what came before it is here all the same.
     """
@@ -51,7 +51,7 @@ class ParsedFlags(Record):
         return self.values.get(name, ())
 
     def get_last(self, name: str) -> str:
-        """Return the value of a flag that counts, an empty text when it was not parsed."""
+        """Return the last value of a flag, "" when it is absent."""
         values = self.get_all(name)
         return values[-1] if values else ""
 
@@ -62,7 +62,7 @@ class ParsedFlags(Record):
 
 
 class _FlagError(Exception):
-    """Carries a problem out of the reading of one word."""
+    """The error of one word of a command line."""
 
     def __init__(self, message: str, *hints: str) -> None:
         super().__init__(message)
@@ -70,7 +70,7 @@ class _FlagError(Exception):
 
 
 def parse_flags(flags: Sequence[Flag], words: Sequence[str]) -> ParsedFlags:
-    """Read words by these flags. All behind a `--` are arguments. `--help` and `-h` are always known."""
+    """Parse words with these flags. All words after `--` are arguments. `--help` and `-h` are always known."""
     reader = _FlagParser(flags)
     remaining = list(words)
     problem: StatementError | None = None
@@ -94,7 +94,7 @@ def parse_flags(flags: Sequence[Flag], words: Sequence[str]) -> ParsedFlags:
 
 
 class _FlagParser:
-    """Collects what words say, one after the other."""
+    """Collects the values and arguments of words."""
 
     def __init__(self, flags: Sequence[Flag]) -> None:
         help_ = Flag("help", "h")
@@ -104,7 +104,7 @@ class _FlagParser:
         self.arguments: list[str] = []
 
     def parse_long(self, word: str, left: list[str]) -> None:
-        """Read `--name`, `--name=value`, or `--name` and the next word."""
+        """Parse `--name`, `--name=value`, or `--name` and the next word."""
         name, equals, value = word[2:].partition("=")
         flag = self._names.get(name)
         if flag is None:
@@ -119,7 +119,7 @@ class _FlagParser:
             raise _FlagError(f"flag needs an argument: --{name}")
 
     def parse_letters(self, word: str, left: list[str]) -> None:
-        """Read `-abc`, `-fvalue`, `-f=value`, or `-f` and the next word."""
+        """Parse `-abc`, `-fvalue`, `-f=value`, or `-f` and the next word."""
         rest = word[1:]
         while rest:
             letter, rest = rest[0], rest[1:]

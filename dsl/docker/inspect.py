@@ -1,4 +1,4 @@
-"""`docker inspect`, and the command that imq does not have, which says what it waits for."""
+"""The command `docker inspect`, and `docker commit`, which is not available yet."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     Statements = tuple[ast.Statement, ...]
 
 _UNREADABLE_TEMPLATE = 64
-"""The exit code of `docker inspect` for a template that cannot be read."""
+"""The exit code of `docker inspect` for an invalid template."""
 _TYPES = ("config", "container", "image", "network", "node", "plugin", "secret", "service", "task", "volume")
 
 
 def compile_inspect(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
-    """Return one inspection for each image, so that one that is not there keeps no other from being shown."""
+    """Return one statement for each image, so that the others are shown when one is not found."""
     kind = parsed.get_last("type")
     if kind not in ("", *_TYPES):
         wanted = ", ".join(f'"{each}"' for each in _TYPES)
@@ -38,7 +38,7 @@ def compile_inspect(parsed: ParsedFlags, _compile_context: CompileContext) -> St
 
 
 def run_inspect(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
-    """Write what was found, then complain of what was not found and of documents that the template does not fit.
+    """Write the documents, then report images that were not found and documents that the template does not fit.
 
     Where a template wrote nothing at all, docker ends the line.
     """
@@ -84,7 +84,7 @@ def _document_template(text: str | None) -> DocumentTemplate | None:
 
 
 def refuse_commit(_parsed: ParsedFlags, _compile_context: CompileContext) -> NoReturn:
-    """Say why there is no commit."""
+    """Refuse `docker commit`."""
     raise ImqError(
         "imq cannot make an image of a container yet: that waits for containers, which the embedded store has none of",
         code="unavailable",
@@ -92,7 +92,7 @@ def refuse_commit(_parsed: ParsedFlags, _compile_context: CompileContext) -> NoR
 
 
 def run_nothing(_context: CommandContext, _parsed: ParsedFlags, _statements: Statements) -> int:
-    """Answer a command that compiles to nothing."""
+    """Do nothing, for a command without statements."""
     return 0
 
 

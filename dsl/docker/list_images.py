@@ -1,4 +1,4 @@
-"""`docker images`, `docker history` and `docker system df`: questions, and docker's tables of the answers."""
+"""The commands `docker images`, `docker history` and `docker system df`: queries, and docker's tables of the rows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _columns(*names: str) -> tuple[ast.Column, ...]:
 
 
 def _image_format(parsed: ParsedFlags) -> str:
-    """Return docker's format: empty for the usual table, `ids`, `json`, or a template."""
+    """Return docker's format: "" for the default table, `ids`, `json`, or a template."""
     source, quiet, digests = parsed.get_last("format"), parsed.is_on("quiet"), parsed.is_on("digests")
     if source in ("", _TABLE):
         return "ids" if quiet else ""
@@ -46,7 +46,7 @@ def _image_format(parsed: ParsedFlags) -> str:
 
 
 def compile_images(parsed: ParsedFlags, compile_context: CompileContext) -> Statements:
-    """Return the question that `docker images` asks; the argument is one more pattern of `reference`."""
+    """Return the query of `docker images`; the argument is one more pattern of `reference`."""
     filters = [*parsed.get_all("filter"), *(f"reference={name}" for name in parsed.arguments)]
     where = image_conditions(filters, compile_context.now, compile_context.zone)
     shown, output = _image_format(parsed), ast.Output()
@@ -73,7 +73,7 @@ def run_images(context: CommandContext, parsed: ParsedFlags, statements: Stateme
 def write_rows(
     context: CommandContext, answer: RowSet, places: Sequence[Placeholder], shown: str, keys: Sequence[str]
 ) -> int:
-    """Write rows in the form that was asked for; `shown` is empty for the table of these keys. Return the exit code."""
+    """Write rows in the format `shown`, "" for the table of these keys; return the exit code."""
     rows = text.make_docker_rows(answer, places, context.display_options)
     context.write(_render(rows, places, shown, keys))
     return context.report_errors(answer)
@@ -91,7 +91,7 @@ def _render(rows: Iterable[DockerRow], places: Sequence[Placeholder], shown: str
 
 
 def compile_history(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
-    """Return the question that `docker history` asks: the steps of one image, the last first."""
+    """Return the query of `docker history`: the steps of one image, the last first."""
     quiet = parsed.is_on("quiet") and parsed.get_last("format") in ("", _TABLE)
     query = ast.Query(
         "history",
@@ -122,7 +122,7 @@ def run_history(context: CommandContext, parsed: ParsedFlags, statements: Statem
 
 
 def compile_df(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
-    """Return the question that `docker system df` asks; with -v the images, one name of each."""
+    """Return the query of `docker system df`; with -v that of the images, with one name each."""
     if not parsed.is_on("verbose"):
         return (ast.QueryStatement(ast.Query("usage")),)
     names = ("repository", "tag", "id", "created", "size", "shared_size", "unique_size", "containers")
@@ -131,7 +131,7 @@ def compile_df(parsed: ParsedFlags, _compile_context: CompileContext) -> Stateme
 
 
 def run_df(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
-    """Write what the disk is used for."""
+    """Write the disk usage."""
     answer = context.run_query(statements[0])
     shown = parsed.get_last("format")
     shown = "" if shown == _TABLE else "json" if shown in WHOLE_ROW_TEMPLATES else shown

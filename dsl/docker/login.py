@@ -1,4 +1,4 @@
-"""`docker login` and `logout`: as docker says it, with its messages; the password is in no statement."""
+"""The commands `docker login` and `logout`, with docker's messages. The password is in no statement."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _EXISTING = "Authenticating with existing credentials...\n"
 
 
 def compile_login(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
-    """Return the login of a user, or of whoever is logged in already."""
+    """Return the statement that logs in, with the stored credentials when there is no user."""
     user, password = parsed.get_last("username"), parsed.get_all("password")
     if password and parsed.is_on("password-stdin"):
         raise StatementError("conflicting options: cannot specify both --password and --password-stdin", code="option")
@@ -39,7 +39,7 @@ def compile_login(parsed: ParsedFlags, _compile_context: CompileContext) -> Stat
 
 
 def run_login(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
-    """Log in, and say so as docker does."""
+    """Log in, and write docker's messages."""
     if password := parsed.get_last("password"):
         context.stderr.write("WARNING! Using --password via the CLI is insecure. Use --password-stdin.\n")
         asked = context.session.context.prompt
@@ -67,12 +67,12 @@ def run_login(context: CommandContext, parsed: ParsedFlags, statements: Statemen
 
 
 def compile_logout(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
-    """Return the logout."""
+    """Return the statement that logs out."""
     return (ast.ActionStatement("logout", tuple(map(ast.Literal, parsed.arguments))),)
 
 
 def run_logout(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
-    """Log out; whether anything was kept makes no difference to docker."""
+    """Log out. As in docker the output does not depend on whether credentials were stored."""
     (act,) = statements
     assert isinstance(act, ast.ActionStatement)
     outcomes, errors = context.run_action(act)

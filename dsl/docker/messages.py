@@ -1,4 +1,4 @@
-"""What came of an action, in docker's words: the one place that turns outcomes and errors into docker's lines."""
+"""Outcomes and errors of actions in docker's words."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from .context import CommandContext, Outcome
 
 _BATCH_SIZE = 500
-"""Digests that one question lists: SQLite takes a limited number of values."""
+"""How many digests one query lists: SQLite limits the number of values."""
 _UP_TO_DATE = " is up to date"
 _CAPITALIZED = {"untagged": "Untagged", "deleted": "Deleted"}
 
 
 class RemovalSnapshot(Record):
-    """What was known of images before some of them went.
+    """Images as they were before a removal.
 
     `digests` are the names with a digest (`redis@sha256:…`) that stand behind each image's tags, `chains` the chain
     IDs of each image's layers, top first.
@@ -36,7 +36,7 @@ class RemovalSnapshot(Record):
 
 
 def take_snapshot(context: CommandContext, planned: Iterable[Outcome]) -> RemovalSnapshot:
-    """Return what is known of the images that a removal is about to touch."""
+    """Return a snapshot of the images of a planned removal."""
     ids = tuple(dict.fromkeys(outcome.image for outcome in planned if outcome.image is not None))
     digests: dict[str, dict[str, str]] = {}
     for id_, name, repository, digest in _rows(context, "images", "id", ids, ("id", "name", "repository", "digest")):
@@ -51,7 +51,7 @@ def take_snapshot(context: CommandContext, planned: Iterable[Outcome]) -> Remova
 def _rows(
     context: CommandContext, table: str, field: str, digests: Sequence[str], select: Sequence[str]
 ) -> Iterator[tuple[Raw, ...]]:
-    """Yield some fields of the rows that have one of these digests, in the table's own order."""
+    """Yield fields of the rows with one of these digests, in the order of the table."""
     columns = tuple(ast.Column(ast.Field((name,))) for name in select)
     for start in range(0, len(digests), _BATCH_SIZE):
         wanted = tuple(ast.Literal(digest, quoted=True) for digest in digests[start : start + _BATCH_SIZE])
@@ -61,7 +61,7 @@ def _rows(
 def describe_removals(
     context: CommandContext, outcomes: Sequence[Outcome], snapshot: RemovalSnapshot
 ) -> Iterator[tuple[str, str]]:
-    """Yield what became of names, images and layers, as docker tells it: `untagged` or `deleted`, and what.
+    """Yield docker's lines for names, images and layers: `untagged` or `deleted`, and the name or digest.
 
     An image is gone unless the store has it under another manifest too; a layer with the last of those images that
     had it, unless an image that stays has it.
@@ -88,12 +88,12 @@ def describe_removals(
 
 
 def _still_stored(context: CommandContext, table: str, field: str, digests: Sequence[str]) -> set[str]:
-    """Return those of the digests that rows of the store still have."""
+    """Return those of the digests that the store still has."""
     return {str(row[0]) for row in _rows(context, table, field, digests, (field,))}
 
 
 def _add_digest_names(names: Sequence[str], digests: Mapping[str, str]) -> Iterator[str]:
-    """Yield names that went, and after the last tag of a repository its name with the digest, as docker keeps both."""
+    """Yield removed names; after the last tag of a repository also its name with the digest, as docker does."""
     for place, name in enumerate(names):
         yield name
         digested = digests.get(name)
@@ -118,7 +118,7 @@ def docker_error(error: ImqError, target: str) -> ImqError:
 
 
 def parse_reference(text: str) -> Reference:
-    """Return the reference that a text writes; docker's words say why it writes none."""
+    """Parse a reference; the error has docker's words."""
     try:
         return Reference.parse(text)
     except InvalidReference as problem:
@@ -140,7 +140,7 @@ def _is_name(text: str) -> bool:
 
 
 def describe_loaded(outcomes: Iterable[Outcome]) -> Iterator[str]:
-    """Yield what `docker load` says of each image."""
+    """Yield the output of `docker load`."""
     for outcome in outcomes:
         if outcome.error:
             continue
@@ -151,25 +151,25 @@ def describe_loaded(outcomes: Iterable[Outcome]) -> Iterator[str]:
 
 
 def describe_pulled(outcome: Outcome, digest: str | None) -> Iterator[str]:
-    """Yield the end of what `docker pull` says."""
+    """Yield the end of the output of `docker pull`."""
     if digest is not None:
         yield f"Digest: {digest}\n"
     yield pull_status(outcome.target, (outcome,))
 
 
 def pull_status(name: str, outcomes: Sequence[Outcome]) -> str:
-    """Return whether anything that was pulled under a name was new."""
+    """Return docker's status line: whether any pulled image was new."""
     fresh = any(_UP_TO_DATE not in (outcome.note or "") for outcome in outcomes)
     return f"Status: {'Downloaded newer image for' if fresh else 'Image is up to date for'} {name}\n"
 
 
 def full_name(reference: Reference) -> str:
-    """Return a name in full: `docker.io/library/redis:7`."""
+    """Return the full name: `docker.io/library/redis:7`."""
     tag = f":{reference.tag}" if reference.tag else ""
     return f"{reference.canonical_name}{tag}{f'@{reference.digest}' if reference.digest else ''}"
 
 
 def describe_pushed(outcome: Outcome, tag: str, size: int | None) -> str:
-    """Return the end of what `docker push` says. `size` are the bytes of the manifest."""
+    """Return the end of the output of `docker push`; `size` is that of the manifest in bytes."""
     said = f"{tag}: {outcome.note}"
     return f"{said}\n" if size is None else f"{said} size: {size}\n"

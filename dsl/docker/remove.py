@@ -1,4 +1,4 @@
-"""`docker rmi` and `docker image prune`."""
+"""The commands `docker rmi` and `docker image prune`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UNUSED = "This will remove all images without at least one container associated
 
 
 def compile_rmi(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
-    """Return the removal of these images."""
+    """Return the statement that removes these images."""
     references = tuple(ast.Literal(name) for name in parsed.arguments)
     platforms = tuple(ast.Literal(text) for given_text in parsed.get_all("platform") for text in given_text.split(","))
     options = [ast.Option("force")] if parsed.is_on("force") else []
@@ -32,7 +32,7 @@ def compile_rmi(parsed: ParsedFlags, _compile_context: CompileContext) -> Statem
 
 
 def run_rmi(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
-    """Remove what was named, as docker does: without asking, the rest when one fails.
+    """Remove the images as docker does: without a prompt, and the others when one fails.
 
     With -f an image that is not there is said, and nothing else: the exit code stays 0.
     """
@@ -57,7 +57,7 @@ def run_rmi(context: CommandContext, parsed: ParsedFlags, statements: Statements
 
 
 def compile_prune(parsed: ParsedFlags, compile_context: CompileContext) -> Statements:
-    """Return the removal of every image without a tag that no container uses; with -a of every such image."""
+    """Return the statement that removes unused images without a tag; with -a all unused images."""
     asked, dangling = prune_conditions(parsed.get_all("filter"), compile_context.now, compile_context.zone)
     unused = ast.Not(ast.Predicate("in use"))
     every = parsed.is_on("all") or dangling is False
@@ -67,7 +67,7 @@ def compile_prune(parsed: ParsedFlags, compile_context: CompileContext) -> State
 
 
 def run_prune(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
-    """Ask, unless -f says not to; remove, and say what went and how much the disk got back."""
+    """Prompt unless -f is set, remove the images, and write what was removed and the reclaimed space."""
     (act,) = statements
     assert isinstance(act, ast.ActionStatement)
     context.session.store.check_collectable()

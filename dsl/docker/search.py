@@ -1,4 +1,4 @@
-"""`docker search`: the table `search`, with docker's filters, columns and texts."""
+"""The command `docker search`: the table `search`, with docker's filters, columns and formats."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FIELDS = ("name", "description", "stars", "official", "automated")
 
 
 def compile_search(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
-    """Return the question that `docker search` asks: `HOST/TERM` is searched in that registry."""
+    """Return the query of `docker search`. `HOST/TERM` is searched in that registry."""
     term, registry = _split_registry(parsed.arguments[0])
     number = int(parsed.get_last("limit") or 0)
     if not 0 <= number <= _MAX_LIMIT:
@@ -40,7 +40,7 @@ def compile_search(parsed: ParsedFlags, _compile_context: CompileContext) -> Sta
 
 
 def _split_registry(term: str) -> tuple[str, str]:
-    """Return the words to search for and the registry before them, an empty text for Docker Hub."""
+    """Return the search term and the registry before it, "" for Docker Hub."""
     if "://" in term:
         raise StatementError(
             f"invalid repository name: repository name ({term}) should not have a scheme", code="operand"
@@ -52,7 +52,7 @@ def _split_registry(term: str) -> tuple[str, str]:
 
 
 def run_search(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
-    """Write what was found as docker lists it, by stars."""
+    """Write the results as docker lists them, by stars."""
     answer = context.run_query(statements[0])
     shown = parsed.get_last("format")
     shown = "" if shown == "table" else "json" if shown in ("json", *WHOLE_ROW_TEMPLATES) else shown

@@ -1,4 +1,4 @@
-"""`docker tag`, `pull`, `push`, `save`, `load` and `import`: names and images in and out."""
+"""The commands `docker tag`, `pull`, `push`, `save`, `load` and `import`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _literals(*texts: str) -> tuple[ast.Literal, ...]:
 
 
 def _make_options(*pairs: tuple[str, Sequence[str]]) -> tuple[ast.Option, ...]:
-    """Return an option for each name that has values; a text that is empty is none."""
+    """Return an option for each name with a value that is not empty."""
     return tuple(
         ast.Option(name, tuple(ast.Literal(text, quoted=name in _QUOTED_OPTIONS) for text in texts))
         for name, texts in pairs
@@ -39,11 +39,11 @@ def _make_options(*pairs: tuple[str, Sequence[str]]) -> tuple[ast.Option, ...]:
 
 
 _QUOTED_OPTIONS = frozenset({"change", "message", "to"})
-"""Options whose values are written in quotes."""
+"""The options whose values are quoted."""
 
 
 def _run_action(context: CommandContext, act: ast.Statement) -> tuple[list[Outcome], int]:
-    """Do an action; return what came of it and the exit code, what failed having been said."""
+    """Run an action and report its errors; return its outcomes and the exit code."""
     assert isinstance(act, ast.ActionStatement)
     outcomes, errors = context.run_action(act)
     return outcomes, max((context.report_error(error) for error in errors), default=0)
@@ -53,7 +53,7 @@ def _run_action(context: CommandContext, act: ast.Statement) -> tuple[list[Outco
 
 
 def compile_tag(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
-    """Return the giving of a name."""
+    """Return the statement that gives a name."""
     source, target = parsed.arguments
     if "@" in target:
         raise StatementError("refusing to create a tag with a digest reference", code="reference")
@@ -66,7 +66,7 @@ def compile_tag(parsed: ParsedFlags, _compile_context: CompileContext) -> Statem
 
 
 def run_tag(context: CommandContext, _parsed: ParsedFlags, statements: Statements) -> int:
-    """Give the name and say nothing."""
+    """Give the name; there is no output."""
     return _run_action(context, statements[0])[1]
 
 
@@ -81,7 +81,7 @@ def _parse_repository(name: str) -> Reference:
 
 
 def compile_pull(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
-    """Return the pull of one image; with -a of every tag of the repository."""
+    """Return the statement that pulls one image; with -a every tag of the repository."""
     (name,) = parsed.arguments
     parse_reference(name)
     options = _make_options(("platform", (parsed.get_last("platform"),)))
@@ -94,7 +94,7 @@ def compile_pull(parsed: ParsedFlags, _compile_context: CompileContext) -> State
 
 
 def run_pull(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
-    """Pull, and say at the end which digest came and what the image is called in full; -q says this name alone."""
+    """Pull, and write the digest and the full name of the image at the end; with -q only the name."""
     (name,) = parsed.arguments
     asked, quiet = parse_reference(name), parsed.is_on("quiet")
     reference = asked.with_default_tag()
@@ -120,7 +120,7 @@ def run_pull(context: CommandContext, parsed: ParsedFlags, statements: Statement
 def _report_all_tags(
     context: CommandContext, repository: Reference, outcomes: Sequence[Outcome], *, quiet: bool
 ) -> None:
-    """Say of each tag which digest came, and of the repository whether anything was new."""
+    """Write the digest of each tag, and whether any image of the repository was new."""
     came = [outcome for outcome in outcomes if not outcome.error]
     for outcome in () if quiet else came:
         reference = Reference.parse(outcome.target)
@@ -132,7 +132,7 @@ def _report_all_tags(
 
 
 def _stored_digest(context: CommandContext, reference: Reference) -> str | None:
-    """Return the digest by which the registry knows what was pulled."""
+    """Return the digest that a pulled image has in its registry."""
     if reference.digest:
         return reference.digest
     named = ast.Comparison("=", ast.Field(("name",)), ast.Literal(str(reference), quoted=True))
@@ -141,7 +141,7 @@ def _stored_digest(context: CommandContext, reference: Reference) -> str | None:
 
 
 def compile_push(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
-    """Return the push of one name; with -a of every tag of the repository."""
+    """Return the statement that pushes one name; with -a every tag of the repository."""
     (name,) = parsed.arguments
     parse_reference(name)
     if not parsed.is_on("all-tags"):
@@ -156,7 +156,7 @@ def compile_push(parsed: ParsedFlags, _compile_context: CompileContext) -> State
 
 
 def run_push(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
-    """Push, and say for each tag the digest and the bytes of its manifest; -q says the names alone."""
+    """Push, and write the digest and manifest size of each tag; with -q only the names."""
     (name,) = parsed.arguments
     asked, quiet = parse_reference(name), parsed.is_on("quiet")
     if quiet:
@@ -184,7 +184,7 @@ def run_push(context: CommandContext, parsed: ParsedFlags, statements: Statement
 
 
 def _manifest_size(context: CommandContext, outcome: Outcome) -> int | None:
-    """Return the bytes of the manifest that was pushed, None when the store has another one."""
+    """Return the size of the pushed manifest in bytes, None when the store has another one."""
     digest = (outcome.note or "").removeprefix("digest: ")
     try:
         return len(context.session.store.read_document(Digest(digest)))
@@ -196,14 +196,14 @@ def _manifest_size(context: CommandContext, outcome: Outcome) -> int | None:
 
 
 def compile_save(parsed: ParsedFlags, compile_context: CompileContext) -> Statements:
-    """Return the saving of images. A repository's name without a tag means all its tags, as in docker."""
+    """Return the statement that saves images. As in docker, a repository without a tag is all its tags."""
     names = [name for given_name in parsed.arguments for name in _expand_repository(given_name, compile_context)]
     to = _make_options(("to", (parsed.get_last("output") or _STREAM,)))
     return (ast.ActionStatement("save", _literals(*names), options=(*to, ast.Option("force"))),)
 
 
 def _expand_repository(name: str, compile_context: CompileContext) -> Sequence[str]:
-    """Return the tags of a repository that has this name, else the name as it is."""
+    """Return the tags of the repository with this name; the name itself when there is none."""
     try:
         reference = Reference.parse(name)
     except ImqError:
@@ -212,7 +212,7 @@ def _expand_repository(name: str, compile_context: CompileContext) -> Sequence[s
 
 
 def run_save(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
-    """Save and say nothing. What goes to standard output goes when it is whole."""
+    """Save without output. An archive for standard output is written when it is complete."""
     (act,) = statements
     assert isinstance(act, ast.ActionStatement)
     if parsed.get_last("output"):
@@ -233,12 +233,12 @@ def run_save(context: CommandContext, parsed: ParsedFlags, statements: Statement
 
 
 def compile_load(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
-    """Return the loading of an archive."""
+    """Return the statement that loads an archive."""
     return (ast.ActionStatement("load", (ast.Literal(parsed.get_last("input") or _STREAM, quoted=True),)),)
 
 
 def run_load(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
-    """Load, and say which images came. An archive is not read in its order: standard input is put aside first."""
+    """Load, and write the names of the images. Standard input is copied to a file, for it is not read in order."""
     (act,) = statements
     assert isinstance(act, ast.ActionStatement)
     if path := parsed.get_last("input"):
@@ -273,7 +273,7 @@ def _load(context: CommandContext, act: ast.ActionStatement) -> int:
 
 
 def compile_import(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
-    """Return the making of an image from a file."""
+    """Return the statement that imports a file."""
     path, *names = parsed.arguments
     if "://" in path:
         raise ImqError(
@@ -293,7 +293,7 @@ def compile_import(parsed: ParsedFlags, _compile_context: CompileContext) -> Sta
 
 
 def run_import(context: CommandContext, _parsed: ParsedFlags, statements: Statements) -> int:
-    """Import, and say the image's id."""
+    """Import, and write the image's id."""
     outcomes, code = _run_action(context, statements[0])
     context.write(f"{outcome.image}\n" for outcome in outcomes if not outcome.error)
     return code

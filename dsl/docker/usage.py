@@ -1,4 +1,4 @@
-"""What `--help` prints of docker's commands, and how a wrong command line is answered: both from the declarations."""
+"""The usage texts of docker's commands, and the errors of invalid command lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def command_help(command: Command, name: str) -> str:
-    """Return the usage text of a command that was called by this name."""
+    """Return the usage text of a command under this name."""
     parts = [f"Usage:  {_usage(command, name)}", command.doc]
     if len(command.names) > 1:
         parts.append("Aliases:\n  " + ", ".join(f"imq {each}" for each in command.names))
@@ -34,7 +34,7 @@ def group_help(group: str) -> str:
 
 
 def unknown_command(group: str, word: str) -> StatementError:
-    """Return the error for a word that is no command of a group."""
+    """Return the error for an unknown command of a group."""
     inside = [name.split()[1] for command in COMMANDS for name in command.names if name.startswith(f"{group} ")]
     return StatementError(
         f"unknown command: imq {group} {word}",
@@ -44,7 +44,7 @@ def unknown_command(group: str, word: str) -> StatementError:
 
 
 def invalid_line(command: Command, name: str, parsed: ParsedFlags) -> StatementError:
-    """Return the error for a command line with a flag that cannot be read, or with too few or too many arguments."""
+    """Return the error for an invalid flag, or for too few or too many arguments."""
     usage = (f"usage: {_usage(command, name)}", f"imq {name} --help tells more")
     if parsed.error is not None:
         parsed.error.hints = (*parsed.error.hints, *usage)

@@ -1,4 +1,4 @@
-"""What verbs work on: references and queries, as images and names of the store."""
+"""The operands of verbs: references and queries, resolved to images and names of the store."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 TARGET_COLUMNS = ("_root", "id", "name")
-"""What is read of each row beside what a query selects; see `PlanContext.rows`."""
+"""The hidden columns that identify a target; see `PlanContext.rows`."""
 
 
 class Target(Record):
-    """One name of one image; `name` is None for an image without one, and for an image that was given by its id.
+    """One name of one image. `name` is None for an image without one, and for an image that was referenced by its id.
 
-    `every` says that all platforms of its index are meant, and not the image of one. `digest` is the one by which a
-    reference named the image: `name` may be a tag of the same repository then, which the reference does not mean.
+    With `every` the target is all platforms of an index, and not the image of one. `digest` is that of a reference
+    with a digest: `name` may then be a tag of the same repository, which is not part of the reference.
     """
 
     name: str | None
@@ -42,7 +42,7 @@ class Target(Record):
 
 
 def get_platform(act: ast.ActionStatement, context: PlanContext) -> Platform | None:
-    """Return the platform that the statement asks for, else the session's default."""
+    """Return the platform of the option `platform`, else the session's default."""
     texts = get_option_values(act, "platform", context)
     if len(texts) > 1:
         given = get_option(act, "platform")
@@ -51,7 +51,7 @@ def get_platform(act: ast.ActionStatement, context: PlanContext) -> Platform | N
 
 
 def get_platforms(act: ast.ActionStatement, context: PlanContext) -> tuple[tuple[Platform, ...], bool]:
-    """Return the platforms that the statement asks for, else the session's default; and whether it asks for `all`."""
+    """Return the platforms of the option `platform`, else the session's default; and whether it is `all`."""
     texts = get_option_values(act, "platform", context)
     if [text.lower() for text in texts] == ["all"]:
         return (), True
@@ -66,7 +66,7 @@ def get_platforms(act: ast.ActionStatement, context: PlanContext) -> tuple[tuple
 
 
 def resolve_targets(act: ast.ActionStatement, context: PlanContext) -> list[Target]:
-    """Return what an action on images works on: each reference found, or each row of its query, in order, once."""
+    """Return the targets of an action on images, without duplicates: its references, or the rows of its query."""
     if act.query is not None:
         return query_targets(act, context)
     found = []
@@ -82,7 +82,7 @@ def resolve_targets(act: ast.ActionStatement, context: PlanContext) -> list[Targ
 
 
 def _find_target(text: str, context: PlanContext) -> Target:
-    """Return the image that a text names, or the artifact."""
+    """Return the image or artifact with this name or id."""
     try:
         image = context.store.find(text)
     except NotFound:
@@ -107,9 +107,9 @@ def _digest_of(text: str, name: str | None) -> Digest | None:
 def resolve_each_target(
     act: ast.ActionStatement, context: PlanContext, *, takes_unreadable: bool = False
 ) -> tuple[list[Target], list[Action]]:
-    """Return what an action on images works on as `resolve_targets` does, and a failure for each reference to no image.
+    """Return the targets of an action as `resolve_targets` does, and a failure for each reference that is not found.
 
-    So one wrong name among several does not keep the rest from being done; a wrong name alone is raised.
+    One unknown name among several does not stop the others. The error of a single reference is raised.
     """
     found: list[Target] = []
     failures: list[Action] = []
@@ -134,8 +134,8 @@ def query_targets(
 ) -> list[Target]:
     """Return the rows of an action's query as targets.
 
-    A row of an image that cannot be read is added to `failures`, or raised: its condition was not really tested. An
-    action that `takes_unreadable` images gets it under the digest that index.json says.
+    The condition of an unreadable image could not be tested, so its row is added to `failures`, or raised without
+    them. With `takes_unreadable` it is a target instead, whose id is the digest in index.json.
     """
     _, rows = context.rows(id_only_query(act, context), TARGET_COLUMNS)
     found: list[Target] = []
@@ -151,7 +151,7 @@ def query_targets(
 
 
 def target_of_row(row: Sequence[Raw]) -> Target:
-    """Return the target that the `TARGET_COLUMNS` of a row are; raises `StoreError` for an image that is unreadable."""
+    """Return the target with these `TARGET_COLUMNS`; raises `StoreError` for an unreadable image."""
     root, id_, name = row
     if id_ is None:
         raise unreadable_image(str(name) if name is not None else Digest(str(root)).short)
@@ -159,7 +159,7 @@ def target_of_row(row: Sequence[Raw]) -> Target:
 
 
 def target_query(act: ast.ActionStatement, context: PlanContext) -> ast.Query:
-    """Return the query of what an action works on, or refuse it: whole images, and not all of them unsaid."""
+    """Return the query of an action on images. Raises `StatementError` for one without `where` or `all`."""
     query = whole_image_query(act, context)
     needs_where(query, act.verb)
     if isinstance(query, ast.Combination):
@@ -168,7 +168,7 @@ def target_query(act: ast.ActionStatement, context: PlanContext) -> ast.Query:
 
 
 def whole_image_query(act: ast.ActionStatement, context: PlanContext) -> ast.RowSource:
-    """Return the query of an action, or refuse one that answers anything but whole images."""
+    """Return the query of an action; raises `StatementError` for one that does not select whole images."""
     select = bind_whole_rows(act, context)
     query = act.query
     assert query is not None
@@ -178,7 +178,7 @@ def whole_image_query(act: ast.ActionStatement, context: PlanContext) -> ast.Row
 
 
 def query_of_names(act: ast.ActionStatement, context: PlanContext) -> ast.Query:
-    """Return the query of the images that references name, one row each."""
+    """Return a query with one row for each image that the references name."""
     conditions: list[ast.Expr] = []
     for target in resolve_targets(act, context):
         field, text = ("name", target.name) if target.name is not None else ("id", str(target.id))
@@ -188,7 +188,7 @@ def query_of_names(act: ast.ActionStatement, context: PlanContext) -> ast.Query:
 
 
 def id_only_query(act: ast.ActionStatement, context: PlanContext) -> ast.Query:
-    """Return the query of what an action works on, for ids alone: nothing is unpacked to know a size."""
+    """Return the query of an action with the id as its only column, so that no layer is unpacked for a size."""
     return target_query(act, context).replace(select=(ast.Column(ast.Field(("id",))),))
 
 
@@ -222,9 +222,9 @@ def find_planner(act: ast.ActionStatement, context: PlanContext) -> Planner | No
 
 
 def resolve_references(act: ast.ActionStatement, context: PlanContext) -> tuple[list[Reference], list[Action]]:
-    """Return the names in registries that an action is given, or that its query gives; each once.
+    """Return the names of images in registries, without duplicates: the operands of an action, or rows of its query.
 
-    A registry may list what is no tag: of a query such names are failures beside the rest.
+    A registry may list names that are no tags. In the rows of a query they are failures beside the others.
     """
     if act.query is not None:
         names = _query_names(act.query, act.verb, context)
@@ -248,11 +248,11 @@ def resolve_references(act: ast.ActionStatement, context: PlanContext) -> tuple[
 
 
 _TABLES_OF_NAMES = ("images", "tags", "manifests", "referrers")
-"""Tables whose rows have names that can be pulled and copied."""
+"""The tables whose rows can be pulled and copied by name."""
 
 
 def _query_names(query: ast.RowSource, verb: str, context: PlanContext) -> list[tuple[str, Span | None]]:
-    """Return the names that a query gives: of whole images their tags, else its one column of texts."""
+    """Return the names in the rows of a query: those of tagged images, or the strings of its only column."""
     select = context.bind(query)
     if select.is_whole_rows:
         (needs_choice if select.table.is_staged else needs_where)(query, verb)

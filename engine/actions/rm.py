@@ -206,7 +206,8 @@ def plan_removals(
         elif others and target.by_id:
             name = _display_name(have, target.root)
             conflict = Conflict(
-                f"unable to remove {target.id.short}: {', '.join(have) or target.root.short} has {join_names(others)} too",
+                f"unable to remove {target.id.short}: {', '.join(have) or target.root.short} has"
+                f" {join_names(others)} too",
                 hints=(
                     f"to remove one platform: rm {name} platform {_platform_of(target, context)}",
                     f"to remove all of them, use the name or the index: rm {target.root.short}",

@@ -1,4 +1,4 @@
-"""Texts made from rows: what `as`, `to` and `run` say of each row of a query, in Go's templates."""
+"""Renders the templates of `as`, `to` and `run` for each row of a query."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def is_template(text: str) -> bool:
-    """Whether a text is a template in Go's language."""
+    """Whether a string is a template of Go."""
     return "{{" in text or "<<" in text
 
 
 def render_rows(
     query: ast.RowSource, templates: Sequence[str], context: PlanContext, hidden: Sequence[str] = ()
 ) -> list[tuple[tuple[str, ...], tuple[Raw, ...]]]:
-    """Return what `rendered_pieces` does, each text in one piece."""
+    """Return the result of `render_row_pieces`, with each string in one piece."""
     return [
         (tuple("".join(piece.text for piece in pieces) for pieces in texts), row)
         for texts, row in render_row_pieces(query, templates, context, hidden)

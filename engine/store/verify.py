@@ -1,4 +1,4 @@
-"""Verifying images of the store: every blob is hashed, every layer unpacked, and what is damaged fetched again."""
+"""Verifies images of the store: hashes every blob, unpacks every layer, and fetches damaged blobs again."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ if TYPE_CHECKING:
     from .unreadable_images import UnreadableDocument
 
 _REPAIRABLE = ("blob-missing", "digest-mismatch", "store")
-"""Codes of problems that are of a blob as it lies here: the same blob from elsewhere may be whole."""
+"""Codes of errors of a stored copy of a blob: a copy from elsewhere may be intact."""
 _UNREACHABLE = ("unreachable", "timeout", "tls")
 _INTERRUPTED = 130
-"""The exit code of what a user called off."""
+"""The exit code of an interruption by the user."""
 _MAX_NAMES = 5
-"""Names of images that are said to have a blob."""
+"""How many names of images a defect lists."""
 
 
 class _Blob(Record):
-    """One blob of an image; `diff_id` is what it has to unpack to, if it is a layer."""
+    """One blob of an image. The content of a layer has to unpack to `diff_id`."""
 
     descriptor: Descriptor
     diff_id: Digest | None = None
 
     @property
     def check_key(self) -> tuple[Digest, Digest | None]:
-        """What tells it from other parts."""
+        """The key of its result: a blob with two diff IDs is checked twice."""
         return self.descriptor.digest, self.diff_id
 
 
 class _Damaged(Record):
-    """What is wrong with a part, and (after a repair) why it stays so."""
+    """A damaged or missing blob, with its error; after a repair that failed, with the reason."""
 
     blob: _Blob
     error: ImqError
@@ -123,7 +123,7 @@ class StoreVerifier:
     # Checking
 
     def _check(self, root: Digest) -> list[_Damaged]:
-        """Check the parts of an image that were not checked yet; return what is wrong with any of them."""
+        """Check the blobs of an image that were not checked yet; return all that are damaged."""
         parts, unread = self._reachable_blobs(root)
         new = {part.descriptor.digest: part for part in parts if part.check_key not in self._results}
         contents: list[LayerMeasure] = []
@@ -139,9 +139,9 @@ class StoreVerifier:
         return wrong + [one for one in unread if one.blob.descriptor.digest not in told]
 
     def _reachable_blobs(self, root: Digest) -> tuple[list[_Blob], list[_Damaged]]:
-        """Return every blob that a descriptor of index.json reaches or ought to, documents first.
+        """Return every blob that a root of index.json reaches, documents first, and the documents that are unreadable.
 
-        All of it is read from the blobs themselves. Beside it: the documents among them that cannot be read.
+        They are read from the blobs, not from the index.
         """
         entry = self._find_entry(root)
         if entry is None:
@@ -185,7 +185,7 @@ class StoreVerifier:
         return [entry for entry in self._read_entries() if entry.descriptor.digest in roots]
 
     def _count_absent(self, root: Digest) -> int:
-        """Return how many manifests an index names that are not held."""
+        """Return how many manifests of an index are not stored."""
         entry = self._find_entry(root)
         if entry is None:
             return 0
@@ -203,7 +203,7 @@ class StoreVerifier:
     def _repair(
         self, root: Digest, name: str, repositories: Sequence[Reference], wrong: Sequence[_Damaged]
     ) -> list[Repaired]:
-        """Fetch parts again; return those that were repaired. The problems of the others say why they were not."""
+        """Fetch blobs again; return those that were repaired. The errors of the others say why they were not."""
         if not wrong:
             return []
         from imq.engine.registry.transfer.worker_pool import Work
@@ -263,7 +263,7 @@ class StoreVerifier:
         return fetch
 
     def _record_failure(self, one: _Damaged, reasons: Sequence[str]) -> None:
-        """Say why a part was not repaired, each reason once."""
+        """Record why a blob was not repaired, each reason once."""
         what = "is missing" if one.error.code == "blob-missing" else "is damaged"
         why = "; ".join(dict.fromkeys(reasons))
         self._results[one.blob.check_key] = type(one.error)(

@@ -81,7 +81,7 @@ def plan_index(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
 
 
 def _entries_of(client: Client, source: Reference) -> list[Descriptor]:
-    """Return what an image is as an entry of an index; of an index, its entries that are images."""
+    """Return an image as an entry of an index; for an index, its entries that are images."""
     fetched = client.manifest(source)
     document = read_manifest(fetched.content, fetched.media_type, f"the manifest of {source}")
     if isinstance(document, Index):

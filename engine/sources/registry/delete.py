@@ -91,7 +91,7 @@ class _Remover:
         """The tags of each repository before the removals of a batch, None where they could not be listed."""
 
     def attempt(self, action: RegistryRemoval) -> Outcome:
-        """Do one removal, and say what came of it; what was wrong with it is part of that."""
+        """Execute one removal and return its outcome; an error is part of the outcome."""
         try:
             return self._execute(action)
         except ImqError as error:
@@ -164,7 +164,7 @@ class _Remover:
         return self._remove_tag(action, manifest)
 
     def _remove_tag(self, action: RemoveTag, manifest: Reference) -> Outcome:
-        """Take a tag away; where the registry can only remove manifests, the manifest, when nothing else needs it."""
+        """Remove a tag; its manifest where the registry can only remove manifests and nothing else needs it."""
         name = action.name
         with_manifest = action.describe().replace(note="with its manifest: the registry cannot take a tag alone")
         if manifest in self._removed:
@@ -186,7 +186,7 @@ class _Remover:
         return with_manifest
 
     def _remove_manifest(self, action: RemoveManifest) -> Outcome:
-        """Remove a manifest with its tags, unless one of them has moved since."""
+        """Remove a manifest with its tags, unless one of them names another manifest now."""
         digest = action.name.digest
         assert digest is not None
         tags = [action.name.replace(tag=tag, digest=None) for tag in action.tags]
@@ -200,7 +200,7 @@ class _Remover:
         return _describe_removed(action, answer)
 
     def _check_unchanged(self, name: Reference, digest: Digest) -> None:
-        """Refuse to go on when a name is gone, or means something else than when this was planned."""
+        """Raise `NotFound` when a name is gone, or names another manifest than in the plan."""
         there = self._client.head(name)
         if there is None or there.digest != digest:
             raise NotFound(
@@ -210,7 +210,7 @@ class _Remover:
             )
 
     def _fetch_needed(self, action: RegistryRemoval) -> dict[Digest, Fetched]:
-        """Fetch the manifests that others need, so that they can be put back."""
+        """Fetch the manifests that others need, so that they can be uploaded again."""
         manifests: dict[Digest, Fetched] = {}
         for name, digest in action.needed:
             if digest not in manifests:
@@ -224,7 +224,7 @@ class _Remover:
         answer: Removed,
         manifests: dict[Digest, Fetched],
     ) -> None:
-        """Put back what a removal took too much; raise when it did, or when what had to go is still there."""
+        """Restore what was removed beyond the request. Raises when anything was, or when a removed name exists."""
         lost = self._restore(action, manifests)
         self._expect_gone(going, answer)
         if lost:
@@ -238,7 +238,7 @@ class _Remover:
             )
 
     def _restore(self, action: RegistryRemoval, manifests: dict[Digest, Fetched]) -> list[Reference]:
-        """Put back what others need and is gone; return it. All is tried before what failed is raised."""
+        """Upload needed manifests that are gone; return them. All uploads are tried before an error is raised."""
         lost: list[Reference] = []
         failed: list[tuple[Reference, ImqError]] = []
         for name, digest in action.needed:
@@ -263,7 +263,7 @@ class _Remover:
         return lost
 
     def _expect_gone(self, going: Sequence[Reference], answer: Removed) -> None:
-        """Raise when the registry still has what it was asked to remove, or does not tell."""
+        """Raise when the registry still has what it was to remove, or does not report whether it has."""
         did, hint = "accepted the removal of", "some registries remove later: look again in a while"
         if answer is Removed.ABSENT:
             did, hint = "says that it does not have", "this registry may be unable to remove by this kind of name"
@@ -306,7 +306,7 @@ def _manifest_of(action: RegistryRemoval) -> Reference:
 
 
 def _tags_of(action: RegistryRemoval) -> tuple[str, ...]:
-    """Return the tags that are gone when this is done."""
+    """Return the tags that are gone after the action."""
     if isinstance(action, RemoveManifest):
         return action.tags
     return (action.name.tag,) if action.name.tag is not None else ()
@@ -318,7 +318,7 @@ def _describe_removed(action: RegistryRemoval, answer: Removed) -> Outcome:
 
 
 def _shared_manifest_error(action: RemoveTag) -> Conflict:
-    """Return why a tag was left alone in a registry that cannot take a tag alone."""
+    """Return the error for a tag in a registry that can only remove its manifest too."""
     name = action.name
     if action.others:
         return Conflict(
@@ -337,7 +337,7 @@ def _shared_manifest_error(action: RemoveTag) -> Conflict:
 
 
 def _imprecise_registry_error(action: RegistryRemoval) -> Conflict:
-    """Return why something was left alone in a registry that has removed more than it was asked to."""
+    """Return the error for a removal in a registry that has removed more than was requested."""
     name, needed = action.name, join_names(str(name) for name, _ in action.needed)
     return Conflict(
         f"{name} was left alone: {name.registry} removes more than it is asked to, and {needed} must stay",

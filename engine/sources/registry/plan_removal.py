@@ -1,7 +1,7 @@
-"""What `rm` and `untag` do to rows of registries: which tags and manifests go, and which must stay.
+"""Plans `rm` and `untag` on rows of registries: which tags and manifests are removed, and which must stay.
 
-A registry that cannot take a tag alone removes the manifest, with every tag that it has. So all tags of a repository
-are looked at: what another tag, an index that stays, or the image that it belongs to needs, stays.
+A registry that cannot remove a tag alone removes the manifest with all its tags. So the plan looks at all tags of a
+repository. A manifest stays when another tag, a remaining index, or a remaining subject needs it.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ The fallback has the first 64 digits of a longer digest.
 
 
 class _Row(Record):
-    """A tag or manifest of a registry. `tag` is None of a manifest; `digest` when it could not be found out.
+    """A tag or manifest of a registry. `tag` is None for a manifest; `digest` when the request for it failed.
 
-    `gone`: it is listed, and has no manifest.
+    `is_gone`: it is listed, and has no manifest.
     """
 
     name: str
@@ -51,7 +51,7 @@ class _Row(Record):
 
 
 def plan_removal(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
-    """Return the removals of tags or manifests that a query gives, and a failure for each that must stay."""
+    """Return the removals of the tags or manifests of a query, and a failure for each that must stay."""
     query = act.query
     assert query is not None
     select = bind_whole_rows(act, context)
@@ -82,7 +82,7 @@ def _plan_tags(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
         if row.is_gone or row.problem
     ]
     chosen = [row for row in chosen if not row.is_gone and not row.problem and row.tag is not None]
-    for row in chosen:  # a registry may list what is no tag: it is left alone, and the others are not
+    for row in chosen:  # a registry may list names that are no tags: they are failures
         try:
             name = Reference.parse(row.name)
             if name.tag != row.tag or name.digest is not None:
@@ -130,7 +130,7 @@ def _plan_tags(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
 
 
 def _order_by_subject(actions: Iterable[RemoveTag | RemoveManifest]) -> list[Action]:
-    """Return removals so that what something is attached to comes before that."""
+    """Return removals with subjects before the manifests that are attached to them."""
     ordered = sorted(actions, key=lambda action: action.subject is not None)
     return [*ordered]
 
@@ -188,7 +188,7 @@ def _plan_manifests(act: ast.ActionStatement, context: PlanContext) -> list[Acti
 
 
 class _RemainingRows:
-    """What stays of the repositories of a removal, and what that needs of the rows that go."""
+    """The rows of the repositories that remain after a removal, and what they need of the removed ones."""
 
     def __init__(self, context: PlanContext, staying: Sequence[_Row], going: Sequence[_Row]) -> None:
         self._context = context
@@ -201,13 +201,13 @@ class _RemainingRows:
         self._subject_reasons: dict[tuple[str, str], str | None] = {}
 
     def index_of(self, repository: str, digest: str) -> _Row | None:
-        """Return an index that stays and lists this digest."""
+        """Return a remaining index that lists this digest."""
         return next(iter(self._children.get((repository, digest), ())), None)
 
     def required_names(
         self, row: _Row, others: Sequence[_Row], index: _Row | None, *, only_tag: bool
     ) -> Iterator[tuple[Reference, Digest]]:
-        """Yield the digests and names that must mean the same when the tag of a row is gone."""
+        """Yield the digests and names that must resolve as before when the tag of a row is gone."""
         yield from self.children_of(row)
         assert row.digest is not None
         if others or index is not None or only_tag:
@@ -218,7 +218,7 @@ class _RemainingRows:
                 yield _reference(other), Digest(other.digest)
 
     def children_of(self, row: _Row) -> Iterator[tuple[Reference, Digest]]:
-        """Yield the images of an index that goes, as far as what stays needs them, with the tags that they have."""
+        """Yield the images of a removed index that remaining rows need, with their tags."""
         if row.media_type not in media_types.INDEXES or not self._remaining:
             return
         children = {
@@ -235,7 +235,7 @@ class _RemainingRows:
                 yield _reference(other), Digest(other.digest)
 
     def find_subject_of_tag(self, repository: str, tag: str) -> tuple[Digest | None, str | None]:
-        """Return what a tag such as `sha256-….sig` belongs to, and why that keeps it; see `subject`."""
+        """Return the subject of a tag such as `sha256-….sig`, and why it keeps the tag; see `find_subject`."""
         digest = self._digest_in(repository, tag)
         if digest is None:
             return None, None
@@ -244,7 +244,7 @@ class _RemainingRows:
         return self.find_subject(repository, digest)
 
     def _digest_in(self, repository: str, tag: str) -> str | None:
-        """Return the digest that a tag such as `sha256-….sig` gives; its beginning when the rest is not known."""
+        """Return the digest in a tag such as `sha256-….sig`; a prefix of it when the rest is unknown."""
         found = _DIGEST_TAG.match(tag)
         if found is None:
             return None
@@ -253,9 +253,9 @@ class _RemainingRows:
         return prefix if is_digest(prefix) else next((one for one in known if one and one.startswith(prefix)), prefix)
 
     def find_subject(self, repository: str, digest: str) -> tuple[Digest | None, str | None]:
-        """Return the manifest that something is attached to, and why it keeps that: it stays.
+        """Return the subject of a manifest, and the reason for which the manifest stays; None when it may be removed.
 
-        It stays unless it goes with the same statement, or the registry says that it has no such manifest.
+        It stays unless the same statement removes the subject, or the registry has no such subject.
         """
         key = (repository, digest)
         about = self._named.get(key) or self.index_of(*key)
@@ -268,7 +268,7 @@ class _RemainingRows:
         return Digest(digest), self._subject_reasons[key]
 
     def prefetch_subjects(self, tags: Iterable[tuple[str, str]]) -> None:
-        """Ask for all at once which of the subjects of these tags, each with its repository, are there untagged."""
+        """Query in one batch which subjects of these tags exist untagged. Each tag comes with its repository."""
         keys = [(repository, self._digest_in(repository, tag) or "") for repository, tag in tags]
         known = (*self._named, *self._children, *self._removed)
         asked = dict.fromkeys(key for key in keys if is_digest(key[1]) and key not in known)
@@ -276,7 +276,7 @@ class _RemainingRows:
             self._query_subjects([key for key in asked if key not in self._query_children_of_removed()])
 
     def _query_subjects(self, keys: Sequence[tuple[str, str]]) -> None:
-        """Note of manifests that no tag and no index shows why each keeps what is attached to it."""
+        """Store the reason of each subject that has no tag and is in no index."""
         names = {f"{repository}@{digest}": (repository, digest) for repository, digest in keys}
         self._subject_reasons.update(dict.fromkeys(keys))
         if not names:
@@ -303,7 +303,7 @@ def _query_fields(
 
 
 def _query_tags(run: RunQuery, query: ast.Query) -> list[_Row]:
-    """Return tags, with those that are listed and have no manifest."""
+    """Return tags, including those that are listed without a manifest."""
     columns = tuple(ast.Column(ast.Field((name,))) for name in _COLUMNS)
     _, rows = run(query.replace(select=columns), ("_gone",))
     return [
@@ -325,7 +325,7 @@ _COLUMNS = ("name", "repository", "tag", "digest", "media_type", "problem", "sou
 
 
 def _query_children(context: PlanContext, rows: Iterable[_Row]) -> Mapping[tuple[str, str], Sequence[_Row]]:
-    """Return what the indexes among rows are made of: by repository and digest, those that list it."""
+    """Return the indexes among the rows by repository and digest of each manifest that they list."""
     indexes = {
         f"{row.repository}@{row.digest}": row for row in rows if row.media_type in media_types.INDEXES and row.digest
     }
@@ -339,14 +339,14 @@ def _query_children(context: PlanContext, rows: Iterable[_Row]) -> Mapping[tuple
 
 
 def _reference(row: _Row) -> Reference:
-    """Return the name of a row; a registry may list what is no tag, which cannot be parsed."""
+    """Return the name of a row. The tag is not parsed: a registry may list names that are no tags."""
     if row.tag is None:
         return Reference.parse(row.name)
     return Reference.parse(row.repository).replace(tag=row.tag)
 
 
 def _may_share_manifest(other: _Row, row: _Row) -> bool:
-    """Whether another tag has the manifest of a row; one of which that is not known may have it."""
+    """Whether another tag has the manifest of a row, or may have it because its digest is unknown."""
     return other.name != row.name and (other.digest is None or other.digest == row.digest)
 
 

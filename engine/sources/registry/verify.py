@@ -126,7 +126,7 @@ class _Verifier:
         return total
 
     def _find_config_problems(self, manifest: Reference, config: Descriptor) -> list[str]:
-        """Return what is wrong with the config of an image, which the registry has in this size."""
+        """Return the defects of the config of an image."""
         if config.digest not in self._configs:
             problems = self._configs[config.digest] = []
             try:
@@ -136,7 +136,7 @@ class _Verifier:
         return self._configs[config.digest]
 
     def _request_size(self, name: Reference, blob: Descriptor) -> int | None:
-        """Return the bytes that a blob has in the registry, None when it is not there."""
+        """Return the size of a blob in the registry in bytes, None when the registry does not have it."""
         key = (name.registry, name.repository, blob.digest)
         if key not in self._sizes:
             target = f"/v2/{name.repository}/blobs/{blob.digest}"
@@ -148,6 +148,8 @@ class _Verifier:
             if answer.status not in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
                 raise refusal(answer, name.registry, f"the blob {blob.digest.short} of {name}")
             answer.close()
-            length = blob.size if answer.length is None else answer.length  # a length that is not told is not wrong
+            length = (
+                blob.size if answer.length is None else answer.length
+            )  # without Content-Length the size is not checked
             self._sizes[key] = length if answer.status == HTTPStatus.OK else None
         return self._sizes[key]
