@@ -2,5 +2,5 @@
 
     arguments ─detect→ command and flags ─compile→ statements ─session→ results ─run→ docker's output
 
-`commands` declares every command with its flags and its handler. The handlers are in the modules named for what they do.
+`commands` declares every command with its flags and its handler. The other modules have the handlers.
 """
