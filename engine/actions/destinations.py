@@ -1,4 +1,4 @@
-"""Where copies go: `to` names an image, a host or namespace that takes the names over, or is a template of names."""
+"""The destinations of copies: `to` is a name, a host or namespace below which names are kept, or a template."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from imq.engine.sources.action import PlanContext
 
 _FIELDS = ("name", "registry", "repository", "tag", "digest")
-"""What a template can read of each source, as of rows of images."""
+"""The fields of each source that a template can read."""
 
 
 def resolve_destinations(sources: Sequence[Reference], text: str, context: PlanContext) -> list[Reference]:
@@ -36,7 +36,7 @@ def resolve_destinations(sources: Sequence[Reference], text: str, context: PlanC
 
 
 def parse_namespace(text: str) -> str | None:
-    """Return the host or namespace that a text means; None when it is the name of one image, with its tag."""
+    """Return the host or namespace that a string names; None for the tagged name of one image."""
     if text.endswith("/") or _is_host(text):
         return text.rstrip("/")
     name = Reference.parse(text)
@@ -46,7 +46,7 @@ def parse_namespace(text: str) -> str | None:
 
 
 def add_namespace(place: str, source: Reference) -> Reference:
-    """Return the name of a source below a host or namespace: its repository and its tag stay."""
+    """Return the name of a source below a host or namespace, with the same repository and tag."""
     name = source.familiar_name
     if source.registry != DEFAULT_REGISTRY:
         name = source.repository
@@ -55,7 +55,7 @@ def add_namespace(place: str, source: Reference) -> Reference:
 
 
 def _is_host(text: str) -> bool:
-    """Whether a text without a slash is a host, as it would be in front of one; `app:5000` is a name and its tag."""
+    """Whether a string without a slash is a host. `app:5000` is a name with a tag."""
     host = text.partition(":")[0]
     return "/" not in text and ("." in host or host == "localhost" or text.startswith("["))
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from imq.grammar import ast
 
 _ARCHIVES = {".tar": "", ".tar.gz": "gzip", ".tgz": "gzip", ".tar.zst": "zstd", ".tzst": "zstd"}
-"""How the names of archives end, and how these are packed."""
+"""The compression of archives by the ending of their names."""
 
 
 class Export(FileAction):
@@ -101,7 +101,7 @@ def _write_archive(layers: list[StackedLayer], action: Export, packed: str, size
 
 
 def _content_size(store: Store, action: Export) -> int | None:
-    """Return the bytes of the image's files; those of its layers when these have not been unpacked yet."""
+    """Return the size of the image's files; that of its compressed layers when these were never unpacked."""
     row = store.index.connection.execute(
         "SELECT coalesce(size, download_size) FROM image"
         " WHERE key = (SELECT image FROM entry WHERE root = ? AND id = ? LIMIT 1)",
@@ -134,7 +134,7 @@ def _open_layer(store: Store, digest: Digest, moved: Callable[[int], None]) -> W
 
 
 def _put_folder(part: str, action: Export) -> None:
-    """Move the whole folder to its place: over nothing, an empty folder, or (with `force`) what was planned to go."""
+    """Move the folder to its path: where nothing is, over an empty folder, or with `force` over what was planned."""
     from imq.engine.store.atomic_files import sync_directory
 
     path, kind = action.path, kind_of_output(action.path)
@@ -150,7 +150,7 @@ def _put_folder(part: str, action: Export) -> None:
 
 
 def _replace_path(part: str, path: str) -> None:
-    """Let a folder take the place of what is at `path`, in one step where the system can; that is removed then."""
+    """Replace what is at `path` by a folder, in one step where the system can; then remove what was there."""
     from imq.engine.layers.unpack import remove_tree
 
     old = part
@@ -235,7 +235,7 @@ def _plan_one(act: ast.ActionStatement, output: Output, context: PlanContext, *,
 
 
 def _compression_of(output: Output) -> str | None:
-    """Return how the archive to write is packed, by the name of its file; None for a folder."""
+    """Return the compression of the archive by the name of its file; None for a folder."""
     if output.kind == "folder":
         return None
     default = "" if output.kind == "stream" else None
@@ -243,7 +243,7 @@ def _compression_of(output: Output) -> str | None:
 
 
 def _contains_path(folder: str, path: str) -> bool:
-    """Whether a folder is the place of a path, or has it below."""
+    """Whether a folder is at a path, or above it."""
     path = os.path.realpath(path)
     return os.path.commonpath((folder, path)) == folder
 

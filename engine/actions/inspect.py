@@ -36,7 +36,7 @@ def _inspect(act: ast.ActionStatement, context: PlanContext) -> Documents:
 
 
 def _artifact_document(root: Digest, context: PlanContext) -> dict[str, Any]:
-    """Return what is known of an artifact, in the words of its manifest and docker's."""
+    """Return the document of an artifact, with the keys of its manifest and docker's."""
     entries = [entry for entry in list_unindexed(context.store) if entry.descriptor.digest == root]
     content = context.store.read_document(root)
     manifest = read_manifest(content)
@@ -67,7 +67,7 @@ def _artifact_document(root: Digest, context: PlanContext) -> dict[str, Any]:
 
 
 def _index_document(root: Digest, context: PlanContext) -> dict[str, Any] | None:
-    """Return what an index names: the platforms that are here, and those that are not; None for an image alone."""
+    """Return the platforms of an index: those that are stored, and those that are not; None for a single image."""
     content = context.store.read_document(root)
     index = read_manifest(content)
     if not isinstance(index, Index):
@@ -84,7 +84,7 @@ def _index_document(root: Digest, context: PlanContext) -> dict[str, Any] | None
 
 
 def _inspect_image(root: Digest, id_: str, context: PlanContext) -> dict[str, Any]:
-    """Return what `docker image inspect` says of an image, from its config and the index."""
+    """Return the document of `docker image inspect`, from the image's config and the index."""
     store = context.store
     connection = store.index.connection
     row = connection.execute(

@@ -80,7 +80,7 @@ def _plan_load(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
 
 
 def expand_glob(pattern: str) -> list[str]:
-    """Return the paths that a pattern means."""
+    """Return the paths that match a glob pattern."""
     from glob import glob as paths_like  # with fnmatch and re, which other statements do without
 
     return paths_like(pattern, recursive=True)

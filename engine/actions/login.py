@@ -109,7 +109,7 @@ def _prompt(prompt: Prompt | None, text: str, *, hidden: bool) -> str:
 
 
 def _read_secret(path: str, stdin: TextIO | None) -> str:
-    """Return the password that a file or standard input holds, without the end of its line."""
+    """Return the password in a file or standard input, without the line break."""
     if path.lower() == STDIN:
         if stdin is None:
             raise ImqError(
@@ -146,7 +146,7 @@ def _plan_login(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
 
 
 def parse_hosts(act: ast.ActionStatement, context: PlanContext, most: int | None = None) -> list[str]:
-    """Return the hosts that an action is given, each once; Docker Hub when there is none."""
+    """Return the hosts of an action's operands, without duplicates; Docker Hub without operands."""
     if act.query is not None:
         raise StatementError(
             f"{act.verb} takes {OperandKind.HOSTS.value}, and no query", code="operand", span=act.query.span
@@ -161,7 +161,7 @@ def parse_hosts(act: ast.ActionStatement, context: PlanContext, most: int | None
 
 
 def _parse_host(text: str, span: Span | None, context: PlanContext) -> str:
-    """Return the host that is meant: by a name of the configuration, or written as docker lets one write it."""
+    """Return the host of an operand: a name of the configuration, or a host in one of docker's spellings."""
     known = context.registry(text)
     if known is not None:
         return known.host

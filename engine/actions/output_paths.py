@@ -1,4 +1,4 @@
-"""Where verbs write files and folders: paths, templates of paths, and what is there already."""
+"""The output paths of verbs: templates of paths, checks, and existing files."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from .operands import Target
 
 _NAME_FIELDS = frozenset({"name", "registry", "repository", "tag", "digest", "id", "platform"})
-"""Fields of images whose slashes may part folders; what other fields say comes from whoever made the image."""
+"""Fields whose slashes may separate folders. The values of other fields are chosen by the author of the image."""
 _DOTS = frozenset({".", ".."})
 
 
 class Output(Record):
-    """One path to write to. `kind` is what is there: see `kind_of_output`."""
+    """One path to write to. `kind` is what exists there: see `kind_of_output`."""
 
     path: str
     kind: str
@@ -86,7 +86,7 @@ def _folders_above(path: str) -> Iterator[str]:
 
 
 def is_within(path: str, folder: str) -> bool:
-    """Whether a path is a folder or lies below it, through links and mounts too; what is missing lies nowhere."""
+    """Whether a path is a folder or below it, through links and mounts too. A missing folder has nothing below it."""
     try:
         top = os.stat(folder)
     except OSError:
@@ -103,7 +103,7 @@ def is_within(path: str, folder: str) -> bool:
 
 
 def _check_folder(text: str, act: ast.ActionStatement, context: PlanContext) -> None:
-    """Raise when the folder that a path or the text of a template begins with is missing; values may name new ones."""
+    """Raise when the folder in the fixed part of a path is missing. Values of a template may name new folders."""
     opening = min((text.find(mark) for mark in ("{{", "<<") if mark in text), default=len(text))
     start = located(text[:opening], context.folder, home_folder(context.environment), _to_span(act))
     folder = os.path.dirname(start.rstrip("/") if opening == len(text) else start) or os.curdir
@@ -128,7 +128,7 @@ def _to_span(act: ast.ActionStatement) -> Span | None:
 
 
 def skips_existing(act: ast.ActionStatement) -> bool:
-    """Whether a statement leaves what is there; raises `StatementError` when it says `force` too."""
+    """Whether a statement skips existing files; raises `StatementError` when it also has `force`."""
     skip = get_option(act, "skip existing")
     if skip is not None and get_option(act, "force") is not None:
         raise StatementError("force replaces what skip existing keeps: give one of them", code="option", span=skip.span)
@@ -136,17 +136,17 @@ def skips_existing(act: ast.ActionStatement) -> bool:
 
 
 def resolve_path(text: str, context: PlanContext) -> str:
-    """Return the path that a string is, from the folder of the statement; `~` is the user's home."""
+    """Return an absolute path; a relative one begins at the folder of the statement, `~` at the user's home."""
     return located(text, context.folder, home_folder(context.environment))
 
 
 def label_transfer(verb: str, path: str) -> str:
-    """Return the label of the progress of reading or writing a file or folder: the verb and the file's name."""
+    """Return the label of a progress bar: the verb and the name of the file or folder."""
     return f"{verb} {os.path.basename(os.path.normpath(path))}"
 
 
 def files_exist_error(paths: Sequence[str]) -> Conflict:
-    """Return the error for files that are there already, and that nobody has allowed to replace."""
+    """Return the error for existing files that the statement may not replace."""
     first, *others = paths
     more = f" and {len(others)} more are" if others else " is"
     return Conflict(

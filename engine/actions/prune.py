@@ -27,7 +27,7 @@ class CollectGarbage(Record):
         return Outcome("collect", "blobs that no image reaches")
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
-        """Remove the blobs. Raises the error of an image that cannot be read, which may need any of them."""
+        """Remove the blobs. Raises the error of an unreadable image, which may need any of them."""
         with context.store.start_transaction() as transaction:
             transaction.collects_all = True
         if transaction.collection_error is not None:
@@ -43,7 +43,7 @@ class CollectGarbage(Record):
 
 
 def _expand_prune(act: ast.ActionStatement) -> ast.ActionStatement:
-    """Return what a prune is short for: its query, of the images that are dangling and not in use."""
+    """Return the statement with its full query: images that are dangling and not in use."""
     query = act.query
     if query is None:
         here = (ast.Literal(STORE),)  # whatever source is asked unless one is named

@@ -144,7 +144,7 @@ def _plan_push(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
 def _name_targets(
     act: ast.ActionStatement, text: str, context: PlanContext
 ) -> tuple[list[tuple[Reference, Target]], list[Action]]:
-    """Return each image that is pushed with the name that `to` gives it, and a failure for each that is not here."""
+    """Return each image with its name by the option `to`, and a failure for each that is not found."""
     if is_template(text):
         query = target_query(act, context) if act.query is not None else query_of_names(act, context)
         made = [
@@ -161,7 +161,7 @@ def _name_targets(
 
 
 def _parse_rendered_name(target: Target, text: str) -> Reference:
-    """Return the name that a template made of an image, with the image's own tag when it made none."""
+    """Parse a rendered name; one without a tag gets the tag of the image."""
     name = Reference.parse(text)
     own = read_name(target.name) if target.name is not None else None
     if name.tag is None and name.digest is None and isinstance(own, Reference):
@@ -170,7 +170,7 @@ def _parse_rendered_name(target: Target, text: str) -> Reference:
 
 
 def _require_name(target: Target, act: ast.ActionStatement) -> Reference:
-    """Return the name that an image has, to be pushed as or to keep; raises when it has none."""
+    """Return the tagged name of an image; raises `StatementError` when it has none."""
     name = read_name(target.name) if target.name is not None else None
     if not isinstance(name, Reference) or name.tag is None:
         raise StatementError(
@@ -199,7 +199,7 @@ def _several_images_error(name: Reference, images: str, act: ast.ActionStatement
 
 
 def _deduplicate(pushes: list[Push]) -> list[Action]:
-    """Return each push once: the platforms of an index, which are rows of their own, go together."""
+    """Return each push once: the platforms of an index are rows of their own, and one push."""
     first = {(push.reference, push.root): push for push in reversed(pushes)}
     return [*reversed(first.values())]
 

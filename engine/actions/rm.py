@@ -1,4 +1,4 @@
-"""The verb `rm`: removes images of the store, by docker's rules; sources plan the removal of rows of theirs."""
+"""The verb `rm`: removes images of the store, by docker's rules. Sources plan the removal of their own rows."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _plan_rm(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
 
 
 def plan_platform_removals(act: ast.ActionStatement, wanted: list[Target], context: PlanContext) -> list[Action]:
-    """Return one action for each image that an index is to hold no longer, and what is wrong with other targets."""
+    """Return one action for each image to remove from an index, and a failure for each impossible target."""
     platforms, every = get_platforms(act, context)
     names = _query_names(context, {target.root for target in wanted})
     actions: list[Action] = []
@@ -106,7 +106,7 @@ def plan_platform_removals(act: ast.ActionStatement, wanted: list[Target], conte
 
 
 def _drop_platforms(root: Digest, name: str, platforms: Sequence[Platform], context: PlanContext) -> list[Action]:
-    """Return what removes these platforms of one index; raises `Conflict` when that cannot be."""
+    """Return the actions that remove these platforms from one index; raises `Conflict` when none would be left."""
     rows = context.store.index.connection.execute(
         "SELECT DISTINCT manifest, id, platform, os, architecture, variant, os_version FROM entry"
         " WHERE root = ? AND image IS NOT NULL ORDER BY image",
@@ -168,7 +168,7 @@ def _freed_by_manifest(
 
 
 def _image_blobs(manifest: Digest, context: PlanContext) -> dict[Digest, int]:
-    """Return the blobs of one image that is here, with their bytes."""
+    """Return the blobs of one stored image, with their sizes in bytes."""
     content = context.store.read_document(manifest)
     document = read_manifest(content)
     assert isinstance(document, Manifest)
@@ -250,7 +250,7 @@ def plan_removals(
 
 
 def _display_name(names: Sequence[str], root: Digest) -> str:
-    """Return what an index can be called by in a statement."""
+    """Return a name or an id by which a statement can reference an index."""
     return names[0] if names else root.short
 
 
@@ -262,7 +262,7 @@ def _platform_of(target: Target, context: PlanContext) -> str:
 
 
 def _find_kept_platforms(wanted: list[Target], context: PlanContext) -> dict[Digest, list[str]]:
-    """Return for each index of which not all images are wanted the platforms that are not: it stays, whole."""
+    """Return the other platforms of each index of which only some images are targets. Such an index stays."""
     chosen: dict[Digest, set[Digest]] = {}
     for target in wanted:
         chosen.setdefault(target.root, set()).add(target.id)
@@ -306,7 +306,7 @@ def _query_names(context: PlanContext, roots: set[Digest]) -> dict[Digest, list[
 
 
 def _find_digest_names(name: str, have: list[str], taken: set[str]) -> list[str]:
-    """Return the digest names that go with the last tag of their repository, as in docker."""
+    """Return the digest names that are removed with the last tag of their repository, as in docker."""
     place = read_name(name).canonical_name
     same = {other: read_name(other) for other in have}
     same = {other: parsed for other, parsed in same.items() if parsed.canonical_name == place}

@@ -83,7 +83,7 @@ def _plan_archive(output: Output, act: ast.ActionStatement, context: PlanContext
 
 
 def _total_size(found: Sequence[Target], context: PlanContext) -> int:
-    """Return the bytes of all blobs of these images, each once."""
+    """Return the total size of the blobs of these images in bytes, each counted once."""
     roots = list({target.root for target in found})
     sizes: dict[str, int] = {}
     for root in roots:

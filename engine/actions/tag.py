@@ -86,7 +86,7 @@ def _plan_elsewhere(act: ast.ActionStatement, name: str, context: PlanContext) -
 def get_new_names(
     act: ast.ActionStatement, context: PlanContext, missing: str, example: str
 ) -> tuple[list[str], ast.ActionStatement]:
-    """Return what `as` says, and the action without it; docker's own order is: tag SOURCE TARGET."""
+    """Return the values of `as`, or the second operand as in docker's order; and the rest of the statement."""
     names = get_option_values(act, "as", context)
     if not names and len(act.references) == 2:
         names = context.literals(act.references[1:])
@@ -107,12 +107,12 @@ def plan_tag(name: Reference, target: Target, context: PlanContext) -> Tag:
 
 
 def _plan_tags_by_template(act: ast.ActionStatement, source: str, context: PlanContext) -> list[Action]:
-    """Return a tag for each row of the query, its name written by a template of the row."""
+    """Return one action for each row of the query; a template renders the name."""
     return [plan_tag(name, target, context) for name, target in names_by_template(act, source, context)]
 
 
 def names_by_template(act: ast.ActionStatement, source: str, context: PlanContext) -> list[tuple[Reference, Target]]:
-    """Return each row of an action's query with the name that a template makes of it; a name can go to one image."""
+    """Return each row of a query with its rendered name. Raises `StatementError` when two images get one name."""
     given: dict[Reference, Target] = {}
     named: list[tuple[Reference, Target]] = []
     done: set[tuple[Reference, str | None]] = set()
