@@ -66,6 +66,7 @@ def test_two_pulls_of_one_image(root: Path, heavy: str) -> None:
 
 
 def test_prune_takes_nothing_from_a_pull_under_way(root: Path, heavy: str, light: str) -> None:
+    imq(root, "pull", light)  # prune needs a store
     stop = threading.Event()
 
     def prune() -> None:

@@ -1,4 +1,4 @@
-"""Documents that are larger than most: refused wherever they come from, until the setting allows for them."""
+"""The limit for manifests and configs, `largest_document`: larger ones are refused, and unreadable when stored."""
 
 from __future__ import annotations
 
@@ -30,14 +30,13 @@ def refused(store: Held, text: str, allowed: int = 64 << 10) -> None:
 
 
 @pytest.mark.parametrize("image", [CONFIG, MANIFEST], ids=["config", "manifest"])
-def test_pulled_copied_and_pushed(store: Held, registry: Registry, image: Image) -> None:
+def test_pull_copy_and_push_obey_the_limit(store: Held, registry: Registry, image: Image) -> None:
     name = serve(registry, f"large/{uuid.uuid4().hex[:8]}:1", image)
     store.tell("set largest_document = 64KiB")
     refused(store, f"pull {name}")
     if image is MANIFEST:  # a copy looks into no config
         refused(store, f"copy {name} to {name}-copy")
-    assert store.rows("images select name, id") == [{"name": "large:1", "id": None}]
-    assert store.beside("images") == {"unreadable"}
+    assert store.names() == []
     store.tell("set largest_document = 128KiB")
     store.do(f"pull {name}")
     store.do(f"copy {name} to {name}-copy")
@@ -47,7 +46,7 @@ def test_pulled_copied_and_pushed(store: Held, registry: Registry, image: Image)
 
 
 @pytest.mark.parametrize("kind", ["layout", "docker"])
-def test_loaded(tmp_path: Path, opened: Callable[..., Held], kind: str) -> None:
+def test_load_obeys_the_limit(tmp_path: Path, opened: Callable[..., Held], kind: str) -> None:
     image = Image([layer({"a": b"a"})], labels={"long": "x" * (5 << 20)})
     source = tmp_path / "source"
     if kind == "layout":
@@ -62,11 +61,12 @@ def test_loaded(tmp_path: Path, opened: Callable[..., Held], kind: str) -> None:
     assert store.rows("inspect large:1")
 
 
-def test_one_that_is_here_and_larger_than_is_allowed_now(store: Held, root: Path) -> None:
+def test_a_stored_document_above_the_limit_is_shown_as_unreadable(store: Held, root: Path) -> None:
     Layout(root).add(CONFIG, "large:1")
     store.tell("set largest_document = 64KiB")
     store.do("reindex")
-    assert store.names() == []
+    assert store.rows("images select name, id") == [{"name": "large:1", "id": None}]
+    assert store.beside("images") == {"unreadable"}
     with pytest.raises(Malformed, match="largest_document allows 65536"):
         store.session.store.read_document(Digest(CONFIG.id))
     store.tell("set largest_document = 128KiB")
@@ -77,13 +77,13 @@ def test_one_that_is_here_and_larger_than_is_allowed_now(store: Held, root: Path
 
 
 @pytest.mark.parametrize("text", ["16MiB", "64KiB", "256MiB", "5000000"])
-def test_the_setting_is_a_size(store: Held, text: str) -> None:
+def test_the_limit_is_a_size(store: Held, text: str) -> None:
     store.tell(f"set largest_document = {text}")
     assert store.tell("set largest_document") == f"largest_document = {text}\n"
 
 
 @pytest.mark.parametrize("text", ["none", "0", "63KiB", "257MiB", "much"])
-def test_the_setting_is_nothing_else(store: Held, text: str) -> None:
+def test_the_limit_is_nothing_but_a_size_within_its_range(store: Held, text: str) -> None:
     with pytest.raises(StatementError) as caught:
         store.tell(f"set largest_document = {text}")
     assert caught.value.hints == ("it may be: 64KiB to 256MiB",)
