@@ -81,65 +81,65 @@ class _Containers(Path):
     """A relation to containers, and their fields."""
 
     id: Path
-    """the container's id"""
+    """the container ID"""
     name: Path
     """its name"""
     image: Path
-    """the name of the image that it was made from"""
+    """the name of its image"""
     image_id: Path
-    """the id of that image"""
+    """the ID of its image"""
     status: Path
     """created, running, paused, exited or dead"""
     created: Path
-    """when it was made"""
+    """when it was created"""
     finished: Path
-    """when it last ended; unknown while it runs"""
+    """when it last stopped; unknown while it runs"""
     size_rw: Path
-    """bytes that it has written"""
+    """bytes written by the container"""
     labels: _Map
     """its labels; labels.KEY is one of them"""
     ports: Path
     """its ports"""
     source: Path
-    """the place that holds it"""
+    """the source that holds it"""
 
 class _History(Path):
     """A relation to history, and their fields."""
 
     image: Path
-    """the id of the image"""
+    """the ID of the image"""
     index: Path
-    """the place of the step, 0 for the first"""
+    """the position of the step, 0 for the first"""
     created: Path
-    """when the step was run"""
+    """when the step ran"""
     created_by: Path
     """the command of the step"""
     size: Path
-    """bytes of the files in the layer it made; 0 for a step without a layer"""
+    """bytes of the files in its layer; 0 for a step without a layer"""
     empty: Path
-    """the step made no layer"""
+    """the step has no layer"""
     comment: Path
-    """what the builder remarked"""
+    """the comment of the builder"""
     layer: Path
-    """the digest of the layer it made"""
+    """the digest of its layer"""
     source: Path
-    """the place that holds it"""
+    """the source that holds it"""
 
 class _Images(Path):
     """A relation to images, and their fields."""
 
     id: Path
-    """the image's id: the digest of its config"""
+    """the image ID: the digest of the config"""
     name: Path
-    """repository and tag (or digest) as one writes them"""
+    """the repository and tag or digest, in docker's short form"""
     registry: Path
-    """the registry's host; docker.io when the name gives none"""
+    """the host of the registry; docker.io when the name has none"""
     repository: Path
-    """the name without its tag, as docker shows it"""
+    """the name without its tag, in docker's short form"""
     tag: Path
     """the tag"""
     version: Path
-    """the version that the tag says; unknown when it says none. version.major, version.minor, version.patch, version.prerelease and version.variant are its parts"""
+    """the version in the tag; unknown when the tag has none. version.major, version.minor, version.patch, version.prerelease and version.variant are its parts"""
     version_major: Path
     """the first number of the version"""
     version_minor: Path
@@ -147,37 +147,37 @@ class _Images(Path):
     version_patch: Path
     """the third number of the version"""
     version_prerelease: Path
-    """what says that it is no release yet: rc1, beta.2"""
+    """the pre-release part of the version. Example: rc1, beta.2"""
     version_variant: Path
-    """what stands behind the version: alpine, bookworm-slim"""
+    """the variant after the version. Example: alpine, bookworm-slim"""
     digest: Path
-    """the digest by which the registry knows the name; unknown when it never came from one"""
+    """the digest of the name in its registry; unknown when it did not come from a registry"""
     manifest_digest: Path
     """the digest of the manifest of this platform"""
     created: Path
-    """when the image was built; unknown when its config says nothing, zero or the epoch"""
+    """the time of the build; unknown when the config has none, zero or the epoch"""
     size: Path
-    """bytes of the files in its layers, unpacked; shared layers count in full"""
+    """bytes of the files in the layers; shared layers count in full"""
     download_size: Path
-    """bytes of its config and layers as they travel"""
+    """bytes of the config and the compressed layers"""
     shared_size: Path
-    """the part of size in layers that another image of the store has too"""
+    """the part of size in layers that other images of the store have too"""
     unique_size: Path
     """the part of size in layers that no other image of the store has"""
     chain_id: Path
-    """the digest that stands for all its layers in their order; images with the same files have the same"""
+    """the chain ID: a digest of all layers in order; images with the same layers have the same"""
     layer_count: Path
-    """how many layers it has"""
+    """the number of layers"""
     platform: Path
     """os/architecture[/variant]"""
     os: Path
     """the operating system"""
     architecture: Path
-    """the processor, in Go's words: amd64, arm64"""
+    """the architecture, by its name in Go. Example: amd64, arm64"""
     variant: Path
-    """the processor's variant: v7, v8"""
+    """the variant of the architecture. Example: v7, v8"""
     os_version: Path
-    """the version of the operating system (Windows images say it)"""
+    """the version of the operating system; Windows images have one"""
     label: _Map
     """the labels; label.KEY is one of them"""
     env: _Map
@@ -185,13 +185,13 @@ class _Images(Path):
     user: Path
     """the user that containers run as; unknown means root"""
     entrypoint: Path
-    """the entry point, word by word"""
+    """the words of the entry point"""
     cmd: Path
-    """the default command, word by word"""
+    """the words of the default command"""
     workdir: Path
     """the working directory"""
     ports: Path
-    """the exposed ports, such as 80/tcp"""
+    """the exposed ports. Example: 80/tcp"""
     volumes: Path
     """the declared volumes"""
     healthcheck: Path
@@ -199,7 +199,7 @@ class _Images(Path):
     stop_signal: Path
     """the signal that stops a container"""
     author: Path
-    """who made the image, as its config says"""
+    """the author in the config"""
     annotations: _Map
     """the annotations of the manifest; annotations.KEY is one of them"""
     media_type: Path
@@ -209,41 +209,41 @@ class _Images(Path):
     in_use: Path
     """a container, running or stopped, was made from the image"""
     containers: Path
-    """how many containers were made from the image"""
+    """the number of containers made from the image"""
     pulled_at: Path
-    """when this name was brought here or last set here"""
+    """when the name was pulled or last set"""
     last_used: Path
-    """when a container last used the image; unknown until imq has seen one"""
+    """when a container last used the image; unknown if none was seen"""
     source: Path
-    """the place that holds it"""
+    """the source that holds it"""
 
 class _Layers(Path):
     """A relation to layers, and their fields."""
 
     image: Path
-    """the id of the image"""
+    """the ID of the image"""
     index: Path
-    """the place in the image, 0 at the bottom"""
+    """the position in the image, 0 for the lowest"""
     digest: Path
-    """the digest of the layer as it travels"""
+    """the digest of the compressed layer"""
     diff_id: Path
-    """the digest of the layer unpacked"""
+    """the digest of the uncompressed layer"""
     chain_id: Path
-    """the digest that stands for this layer and all below it"""
+    """the chain ID: a digest of this layer and all layers below it"""
     size: Path
     """bytes of the files in the layer"""
     download_size: Path
-    """bytes of the layer as it travels"""
+    """bytes of the compressed layer"""
     media_type: Path
     """the media type of the layer"""
     created: Path
-    """when the step that made it was run"""
+    """when its build step ran"""
     created_by: Path
-    """the step that made it"""
+    """the command of its build step"""
     images: Path
-    """how many images of the store have the layer"""
+    """the number of images of the store with the layer"""
     source: Path
-    """the place that holds it"""
+    """the source that holds it"""
 
 class _Manifests(Path):
     """A relation to manifests, and their fields."""
@@ -251,35 +251,35 @@ class _Manifests(Path):
     name: Path
     """repository@digest"""
     registry: Path
-    """the registry's host"""
+    """the host of the registry"""
     repository: Path
-    """the repository, as one writes it"""
+    """the repository, in docker's short form"""
     digest: Path
-    """its digest"""
+    """the digest"""
     tags: Path
     """its tags; unknown when it has none"""
     parent_index: Path
-    """an index that lists it"""
+    """an index with this manifest"""
     subject: Path
-    """what it is attached to"""
+    """the digest of its subject"""
     media_type: Path
-    """its media type"""
+    """the media type"""
     artifact_type: Path
-    """what kind of artifact it is; unknown for images"""
+    """the artifact type; unknown for images"""
     annotations: _Map
     """its annotations"""
     size: Path
-    """bytes of its config and layers as they travel"""
+    """bytes of the config and the compressed layers"""
     layer_count: Path
-    """how many layers it has"""
+    """the number of layers"""
     id: Path
-    """the image's id: the digest of its config"""
+    """the image ID: the digest of the config"""
     created: Path
-    """when the image was built; unknown when its config says nothing, zero or the epoch"""
+    """the time of the build; unknown when the config has none, zero or the epoch"""
     platform: Path
     """os/architecture[/variant]"""
     problem: Path
-    """why its registry did not tell more of it"""
+    """why its registry did not return more"""
     source: Path
     """the registry that holds it"""
 
@@ -287,41 +287,41 @@ class _Platforms(Path):
     """A relation to platforms, and their fields."""
 
     name: Path
-    """what the index was asked as"""
+    """the name by which the index was requested"""
     registry: Path
-    """the registry's host"""
+    """the host of the registry"""
     repository: Path
-    """the repository, as one writes it"""
+    """the repository, in docker's short form"""
     position: Path
-    """its place in the index, 0 for the first"""
+    """its position in the index, 0 for the first"""
     platform: Path
     """os/architecture[/variant]"""
     os: Path
     """the operating system"""
     architecture: Path
-    """the processor"""
+    """the architecture"""
     variant: Path
-    """the processor's variant"""
+    """the variant of the architecture"""
     os_version: Path
     """the version of the operating system"""
     digest: Path
-    """the digest of the entry's manifest"""
+    """the digest of the manifest"""
     media_type: Path
-    """the media type of the entry's manifest"""
+    """the media type of the manifest"""
     attestation: Path
-    """it is no image, but says something about another entry"""
+    """it is not an image but an attestation of another entry"""
     annotations: _Map
     """the annotations of the entry"""
     size: Path
-    """bytes of its config and layers as they travel"""
+    """bytes of the config and the compressed layers"""
     layer_count: Path
-    """how many layers it has"""
+    """the number of layers"""
     id: Path
-    """the image's id: the digest of its config"""
+    """the image ID: the digest of the config"""
     created: Path
-    """when the image was built; unknown when its config says nothing, zero or the epoch"""
+    """the time of the build; unknown when the config has none, zero or the epoch"""
     problem: Path
-    """why its registry did not tell more of it"""
+    """why its registry did not return more"""
     source: Path
     """the registry that holds it"""
 
@@ -331,25 +331,25 @@ class _Referrers(Path):
     name: Path
     """repository@digest"""
     registry: Path
-    """the registry's host"""
+    """the host of the registry"""
     repository: Path
-    """the repository, as one writes it"""
+    """the repository, in docker's short form"""
     subject: Path
-    """what it is attached to"""
+    """the digest of its subject"""
     artifact_type: Path
-    """what kind of artifact it is"""
+    """the artifact type"""
     digest: Path
-    """the digest of its manifest"""
+    """the digest of the manifest"""
     media_type: Path
-    """the media type of its manifest"""
+    """the media type of the manifest"""
     annotations: _Map
     """its annotations"""
     created: Path
-    """when it was made, as its annotation org.opencontainers.image.created says"""
+    """when it was created, from the annotation org.opencontainers.image.created"""
     size: Path
-    """bytes of its manifest"""
+    """bytes of the manifest"""
     problem: Path
-    """why its registry did not tell more of it"""
+    """why its registry did not return more"""
     source: Path
     """the registry that holds it"""
 
@@ -357,15 +357,15 @@ class _Tags(Path):
     """A relation to tags, and their fields."""
 
     name: Path
-    """repository and tag (or digest) as one writes them"""
+    """the repository and tag or digest, in docker's short form"""
     registry: Path
-    """the registry's host; docker.io when the name gives none"""
+    """the host of the registry; docker.io when the name has none"""
     repository: Path
-    """the name without its tag, as docker shows it"""
+    """the name without its tag, in docker's short form"""
     tag: Path
     """the tag"""
     version: Path
-    """the version that the tag says; unknown when it says none. version.major, version.minor, version.patch, version.prerelease and version.variant are its parts"""
+    """the version in the tag; unknown when the tag has none. version.major, version.minor, version.patch, version.prerelease and version.variant are its parts"""
     version_major: Path
     """the first number of the version"""
     version_minor: Path
@@ -373,41 +373,41 @@ class _Tags(Path):
     version_patch: Path
     """the third number of the version"""
     version_prerelease: Path
-    """what says that it is no release yet: rc1, beta.2"""
+    """the pre-release part of the version. Example: rc1, beta.2"""
     version_variant: Path
-    """what stands behind the version: alpine, bookworm-slim"""
+    """the variant after the version. Example: alpine, bookworm-slim"""
     digest: Path
-    """the digest that the tag stands for"""
+    """the digest of the tag"""
     media_type: Path
-    """the media type of what the tag stands for"""
+    """the media type of the manifest or index of the tag"""
     artifact_type: Path
-    """what kind of artifact it is; unknown for images"""
+    """the artifact type; unknown for images"""
     platforms: Path
     """the platforms of an index, without attestations"""
     manifest_digest: Path
     """the digest of the manifest of this platform"""
     id: Path
-    """the image's id: the digest of its config"""
+    """the image ID: the digest of the config"""
     layer_count: Path
-    """how many layers it has"""
+    """the number of layers"""
     annotations: _Map
     """the annotations of the manifest; annotations.KEY is one of them"""
     size: Path
-    """bytes of its config and layers as they travel; registries do not tell what they unpack to"""
+    """bytes of the config and the compressed layers; registries do not report uncompressed sizes"""
     download_size: Path
-    """bytes of its config and layers as they travel"""
+    """bytes of the config and the compressed layers"""
     created: Path
-    """when the image was built; unknown when its config says nothing, zero or the epoch"""
+    """the time of the build; unknown when the config has none, zero or the epoch"""
     platform: Path
     """os/architecture[/variant]"""
     os: Path
     """the operating system"""
     architecture: Path
-    """the processor, in Go's words: amd64, arm64"""
+    """the architecture, by its name in Go. Example: amd64, arm64"""
     variant: Path
-    """the processor's variant: v7, v8"""
+    """the variant of the architecture. Example: v7, v8"""
     os_version: Path
-    """the version of the operating system (Windows images say it)"""
+    """the version of the operating system; Windows images have one"""
     label: _Map
     """the labels; label.KEY is one of them"""
     env: _Map
@@ -415,13 +415,13 @@ class _Tags(Path):
     user: Path
     """the user that containers run as; unknown means root"""
     entrypoint: Path
-    """the entry point, word by word"""
+    """the words of the entry point"""
     cmd: Path
-    """the default command, word by word"""
+    """the words of the default command"""
     workdir: Path
     """the working directory"""
     ports: Path
-    """the exposed ports, such as 80/tcp"""
+    """the exposed ports. Example: 80/tcp"""
     volumes: Path
     """the declared volumes"""
     healthcheck: Path
@@ -429,11 +429,11 @@ class _Tags(Path):
     stop_signal: Path
     """the signal that stops a container"""
     author: Path
-    """who made the image, as its config says"""
+    """the author in the config"""
     signed: Path
-    """a signature of it is there: cosign's tag, or attached as a referrer"""
+    """it has a signature: a tag of cosign, or a referrer"""
     problem: Path
-    """why its registry did not tell more of it"""
+    """why its registry did not return more"""
     source: Path
     """the registry that holds it"""
 
@@ -445,39 +445,39 @@ class _Image(Reference):
     annotations: _Map
     """the annotations of the manifest; annotations.KEY is one of them"""
     arch: Path
-    """the processor, in Go's words: amd64, arm64"""
+    """the architecture, by its name in Go. Example: amd64, arm64"""
     architecture: Path
-    """the processor, in Go's words: amd64, arm64"""
+    """the architecture, by its name in Go. Example: amd64, arm64"""
     author: Path
-    """who made the image, as its config says"""
+    """the author in the config"""
     chain_id: Path
-    """the digest that stands for all its layers in their order; images with the same files have the same"""
+    """the chain ID: a digest of all layers in order; images with the same layers have the same"""
     cmd: Path
-    """the default command, word by word"""
+    """the words of the default command"""
     command: Path
-    """the default command, word by word"""
+    """the words of the default command"""
     containers: Path
-    """how many containers were made from the image"""
+    """the number of containers made from the image"""
     created: Path
-    """when the image was built; unknown when its config says nothing, zero or the epoch"""
+    """the time of the build; unknown when the config has none, zero or the epoch"""
     dangling: Path
     """the image has no tag"""
     digest: Path
-    """the digest by which the registry knows the name; unknown when it never came from one"""
+    """the digest of the name in its registry; unknown when it did not come from a registry"""
     download_size: Path
-    """bytes of its config and layers as they travel"""
+    """bytes of the config and the compressed layers"""
     entrypoint: Path
-    """the entry point, word by word"""
+    """the words of the entry point"""
     env: _Map
     """the environment; env.NAME is one variable"""
     environment: _Map
     """the environment; env.NAME is one variable"""
     exposed_ports: Path
-    """the exposed ports, such as 80/tcp"""
+    """the exposed ports. Example: 80/tcp"""
     healthcheck: Path
     """the health check's command; unknown when there is none"""
     id: Path
-    """the image's id: the digest of its config"""
+    """the image ID: the digest of the config"""
     in_use: Path
     """a container, running or stopped, was made from the image"""
     label: _Map
@@ -485,11 +485,11 @@ class _Image(Reference):
     labels: _Map
     """the labels; label.KEY is one of them"""
     last_used: Path
-    """when a container last used the image; unknown until imq has seen one"""
+    """when a container last used the image; unknown if none was seen"""
     layer_count: Path
-    """how many layers it has"""
+    """the number of layers"""
     layers: Path
-    """how many layers it has"""
+    """the number of layers"""
     major: Path
     """the first number of the version"""
     manifest_digest: Path
@@ -499,37 +499,37 @@ class _Image(Reference):
     minor: Path
     """the second number of the version"""
     name: Path
-    """repository and tag (or digest) as one writes them"""
+    """the repository and tag or digest, in docker's short form"""
     operating_system: Path
     """the operating system"""
     os: Path
     """the operating system"""
     os_version: Path
-    """the version of the operating system (Windows images say it)"""
+    """the version of the operating system; Windows images have one"""
     patch: Path
     """the third number of the version"""
     platform: Path
     """os/architecture[/variant]"""
     ports: Path
-    """the exposed ports, such as 80/tcp"""
+    """the exposed ports. Example: 80/tcp"""
     prerelease: Path
-    """what says that it is no release yet: rc1, beta.2"""
+    """the pre-release part of the version. Example: rc1, beta.2"""
     pulled_at: Path
-    """when this name was brought here or last set here"""
+    """when the name was pulled or last set"""
     reference: Path
-    """repository and tag (or digest) as one writes them"""
+    """the repository and tag or digest, in docker's short form"""
     registry: Path
-    """the registry's host; docker.io when the name gives none"""
+    """the host of the registry; docker.io when the name has none"""
     repo: Path
-    """the name without its tag, as docker shows it"""
+    """the name without its tag, in docker's short form"""
     repository: Path
-    """the name without its tag, as docker shows it"""
+    """the name without its tag, in docker's short form"""
     shared_size: Path
-    """the part of size in layers that another image of the store has too"""
+    """the part of size in layers that other images of the store have too"""
     size: Path
-    """bytes of the files in its layers, unpacked; shared layers count in full"""
+    """bytes of the files in the layers; shared layers count in full"""
     source: Path
-    """the place that holds it"""
+    """the source that holds it"""
     stop_signal: Path
     """the signal that stops a container"""
     tag: Path
@@ -539,9 +539,9 @@ class _Image(Reference):
     user: Path
     """the user that containers run as; unknown means root"""
     variant: Path
-    """the processor's variant: v7, v8"""
+    """the variant of the architecture. Example: v7, v8"""
     version: Path
-    """the version that the tag says; unknown when it says none. version.major, version.minor, version.patch, version.prerelease and version.variant are its parts"""
+    """the version in the tag; unknown when the tag has none. version.major, version.minor, version.patch, version.prerelease and version.variant are its parts"""
     version_major: Path
     """the first number of the version"""
     version_minor: Path
@@ -549,9 +549,9 @@ class _Image(Reference):
     version_patch: Path
     """the third number of the version"""
     version_prerelease: Path
-    """what says that it is no release yet: rc1, beta.2"""
+    """the pre-release part of the version. Example: rc1, beta.2"""
     version_variant: Path
-    """what stands behind the version: alpine, bookworm-slim"""
+    """the variant after the version. Example: alpine, bookworm-slim"""
     volumes: Path
     """the declared volumes"""
     workdir: Path
@@ -563,97 +563,97 @@ class _Fields:
     """The fields of all tables."""
 
     active: Path
-    """usage: how many containers use"""
+    """usage: the number of items that containers use"""
     address: Path
-    """sources: where it is"""
+    """sources: its address"""
     annotation: _Map
     """images: the annotations of the manifest; annotations.KEY is one of them; tags: the annotations of the manifest; annotations.KEY is one of them; platforms: the annotations of the entry; manifests: its annotations; referrers: its annotations"""
     annotations: _Map
     """images: the annotations of the manifest; annotations.KEY is one of them; tags: the annotations of the manifest; annotations.KEY is one of them; platforms: the annotations of the entry; manifests: its annotations; referrers: its annotations"""
     arch: Path
-    """images: the processor, in Go's words: amd64, arm64; tags: the processor, in Go's words: amd64, arm64; platforms: the processor"""
+    """images: the architecture, by its name in Go. Example: amd64, arm64; tags: the architecture, by its name in Go. Example: amd64, arm64; platforms: the architecture"""
     architecture: Path
-    """images: the processor, in Go's words: amd64, arm64; tags: the processor, in Go's words: amd64, arm64; platforms: the processor"""
+    """images: the architecture, by its name in Go. Example: amd64, arm64; tags: the architecture, by its name in Go. Example: amd64, arm64; platforms: the architecture"""
     artifact_type: Path
-    """tags: what kind of artifact it is; unknown for images; manifests: what kind of artifact it is; unknown for images; referrers: what kind of artifact it is"""
+    """tags: the artifact type; unknown for images; manifests: the artifact type; unknown for images; referrers: the artifact type"""
     attestation: Path
-    """platforms: it is no image, but says something about another entry"""
+    """platforms: it is not an image but an attestation of another entry"""
     author: Path
-    """images: who made the image, as its config says; tags: who made the image, as its config says"""
+    """images: the author in the config; tags: the author in the config"""
     automated: Path
-    """search: it is built automatically"""
+    """search: it is an automated build"""
     base: _Images
-    """images: the image of the store with the most layers that are the first of this one's; one name of it"""
+    """images: the image of the store with the most layers that are the lowest layers of this one; one of its names"""
     chain_id: Path
-    """images: the digest that stands for all its layers in their order; images with the same files have the same; layers: the digest that stands for this layer and all below it"""
+    """images: the chain ID: a digest of all layers in order; images with the same layers have the same; layers: the chain ID: a digest of this layer and all layers below it"""
     children: _Images
-    """images: the images whose base it is"""
+    """images: the images with this image as their base"""
     cmd: Path
-    """images: the default command, word by word; tags: the default command, word by word"""
+    """images: the words of the default command; tags: the words of the default command"""
     command: Path
-    """images: the default command, word by word; tags: the default command, word by word"""
+    """images: the words of the default command; tags: the words of the default command"""
     comment: Path
-    """history: what the builder remarked"""
+    """history: the comment of the builder"""
     containers: _Containers
-    """images: the containers made from it; images: how many containers were made from the image"""
+    """images: the containers made from the image; images: the number of containers made from the image"""
     created: Path
-    """images: when the image was built; unknown when its config says nothing, zero or the epoch; layers: when the step that made it was run; history: when the step was run; containers: when it was made; tags: when the image was built; unknown when its config says nothing, zero or the epoch; platforms: when the image was built; unknown when its config says nothing, zero or the epoch; manifests: when the image was built; unknown when its config says nothing, zero or the epoch; referrers: when it was made, as its annotation org.opencontainers.image.created says"""
+    """images: the time of the build; unknown when the config has none, zero or the epoch; layers: when its build step ran; history: when the step ran; containers: when it was created; tags: the time of the build; unknown when the config has none, zero or the epoch; platforms: the time of the build; unknown when the config has none, zero or the epoch; manifests: the time of the build; unknown when the config has none, zero or the epoch; referrers: when it was created, from the annotation org.opencontainers.image.created"""
     created_by: Path
-    """layers: the step that made it; history: the command of the step"""
+    """layers: the command of its build step; history: the command of the step"""
     dangling: Path
     """images: the image has no tag"""
     description: Path
-    """search: what its owner says of it"""
+    """search: the description of its owner"""
     diff_id: Path
-    """layers: the digest of the layer unpacked"""
+    """layers: the digest of the uncompressed layer"""
     digest: Path
-    """images: the digest by which the registry knows the name; unknown when it never came from one; layers: the digest of the layer as it travels; tags: the digest that the tag stands for; platforms: the digest of the entry's manifest; manifests: its digest; referrers: the digest of its manifest"""
+    """images: the digest of the name in its registry; unknown when it did not come from a registry; layers: the digest of the compressed layer; tags: the digest of the tag; platforms: the digest of the manifest; manifests: the digest; referrers: the digest of the manifest"""
     download_size: Path
-    """images: bytes of its config and layers as they travel; layers: bytes of the layer as it travels; tags: bytes of its config and layers as they travel; platforms: bytes of its config and layers as they travel; manifests: bytes of its config and layers as they travel"""
+    """images: bytes of the config and the compressed layers; layers: bytes of the compressed layer; tags: bytes of the config and the compressed layers; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers"""
     empty: Path
-    """history: the step made no layer"""
+    """history: the step has no layer"""
     entrypoint: Path
-    """images: the entry point, word by word; tags: the entry point, word by word"""
+    """images: the words of the entry point; tags: the words of the entry point"""
     env: _Map
     """images: the environment; env.NAME is one variable; tags: the environment; env.NAME is one variable"""
     environment: _Map
     """images: the environment; env.NAME is one variable; tags: the environment; env.NAME is one variable"""
     exposed_ports: Path
-    """images: the exposed ports, such as 80/tcp; tags: the exposed ports, such as 80/tcp"""
+    """images: the exposed ports. Example: 80/tcp; tags: the exposed ports. Example: 80/tcp"""
     finished: Path
-    """containers: when it last ended; unknown while it runs"""
+    """containers: when it last stopped; unknown while it runs"""
     healthcheck: Path
     """images: the health check's command; unknown when there is none; tags: the health check's command; unknown when there is none"""
     history: _History
-    """images: the steps of its build; tags: the steps of the image's build; platforms: the steps of its build"""
+    """images: the steps of the build; tags: the steps of the build; platforms: the steps of the build"""
     id: Path
-    """images: the image's id: the digest of its config; containers: the container's id; tags: the image's id: the digest of its config; platforms: the image's id: the digest of its config; manifests: the image's id: the digest of its config"""
+    """images: the image ID: the digest of the config; containers: the container ID; tags: the image ID: the digest of the config; platforms: the image ID: the digest of the config; manifests: the image ID: the digest of the config"""
     image: Path
-    """layers: the id of the image; history: the id of the image; containers: the name of the image that it was made from"""
+    """layers: the ID of the image; history: the ID of the image; containers: the name of its image"""
     image_id: Path
-    """containers: the id of that image"""
+    """containers: the ID of its image"""
     images: Path
-    """layers: how many images of the store have the layer; sources: how many images it has; unknown when it does not answer"""
+    """layers: the number of images of the store with the layer; sources: the number of images; unknown when it cannot be reached"""
     in_use: Path
     """images: a container, running or stopped, was made from the image"""
     index: Path
-    """layers: the place in the image, 0 at the bottom; history: the place of the step, 0 for the first"""
+    """layers: the position in the image, 0 for the lowest; history: the position of the step, 0 for the first"""
     kind: Path
-    """sources: what it is"""
+    """sources: the kind of source"""
     label: _Map
     """images: the labels; label.KEY is one of them; containers: its labels; labels.KEY is one of them; tags: the labels; label.KEY is one of them"""
     labels: _Map
     """images: the labels; label.KEY is one of them; containers: its labels; labels.KEY is one of them; tags: the labels; label.KEY is one of them"""
     last_used: Path
-    """images: when a container last used the image; unknown until imq has seen one"""
+    """images: when a container last used the image; unknown if none was seen"""
     layer: Path
-    """history: the digest of the layer it made"""
+    """history: the digest of its layer"""
     layer_count: Path
-    """images: how many layers it has; tags: how many layers it has; platforms: how many layers it has; manifests: how many layers it has"""
+    """images: the number of layers; tags: the number of layers; platforms: the number of layers; manifests: the number of layers"""
     layers: _Layers
-    """images: the layers it is made of; images: how many layers it has; tags: the layers of the image; tags: how many layers it has; platforms: its layers"""
+    """images: the layers of the image; images: the number of layers; tags: the layers of the image; tags: the number of layers; platforms: its layers"""
     line: Path
-    """lines: the line, without the blanks around it"""
+    """lines: the line, without surrounding blanks"""
     major: Path
     """images: the first number of the version; tags: the first number of the version"""
     manifest_digest: Path
@@ -661,13 +661,13 @@ class _Fields:
     manifests: _Manifests
     """platforms: its manifest, if the registry has it"""
     media_type: Path
-    """images: the media type of the manifest; layers: the media type of the layer; tags: the media type of what the tag stands for; platforms: the media type of the entry's manifest; manifests: its media type; referrers: the media type of its manifest"""
+    """images: the media type of the manifest; layers: the media type of the layer; tags: the media type of the manifest or index of the tag; platforms: the media type of the manifest; manifests: the media type; referrers: the media type of the manifest"""
     minor: Path
     """images: the second number of the version; tags: the second number of the version"""
     name: Path
-    """images: repository and tag (or digest) as one writes them; containers: its name; tags: repository and tag (or digest) as one writes them; repositories: the repository, as one writes it; platforms: what the index was asked as; manifests: repository@digest; referrers: repository@digest; search: the repository, as one writes it; sources: what it is called after `in` and `use`"""
+    """images: the repository and tag or digest, in docker's short form; containers: its name; tags: the repository and tag or digest, in docker's short form; repositories: the repository, in docker's short form; platforms: the name by which the index was requested; manifests: repository@digest; referrers: repository@digest; search: the repository, in docker's short form; sources: the name after `in` and `use`"""
     names: _Images
-    """layers: the image that has it, once for each name; history: the image that has it, once for each name; containers: the image that it was made from, once for each name"""
+    """layers: its image, one row for each name; history: its image, one row for each name; containers: its image, one row for each name"""
     number: Path
     """lines: its number, 1 for the first that is not empty"""
     official: Path
@@ -677,79 +677,79 @@ class _Fields:
     os: Path
     """images: the operating system; tags: the operating system; platforms: the operating system"""
     os_version: Path
-    """images: the version of the operating system (Windows images say it); tags: the version of the operating system (Windows images say it); platforms: the version of the operating system"""
+    """images: the version of the operating system; Windows images have one; tags: the version of the operating system; Windows images have one; platforms: the version of the operating system"""
     outdated: Expression
-    """its tag names another digest in its registry now"""
+    """the tag has another digest in its registry"""
     parent_index: Path
-    """manifests: an index that lists it"""
+    """manifests: an index with this manifest"""
     patch: Path
     """images: the third number of the version; tags: the third number of the version"""
     platform: Path
     """images: os/architecture[/variant]; tags: os/architecture[/variant]; platforms: os/architecture[/variant]; manifests: os/architecture[/variant]"""
     platforms: _Platforms
-    """tags: the entries of its index; the image itself when it is none; tags: the platforms of an index, without attestations"""
+    """tags: the entries of its index; the image itself without an index; tags: the platforms of an index, without attestations"""
     ports: Path
-    """images: the exposed ports, such as 80/tcp; containers: its ports; tags: the exposed ports, such as 80/tcp"""
+    """images: the exposed ports. Example: 80/tcp; containers: its ports; tags: the exposed ports. Example: 80/tcp"""
     position: Path
-    """platforms: its place in the index, 0 for the first"""
+    """platforms: its position in the index, 0 for the first"""
     prerelease: Path
-    """images: what says that it is no release yet: rc1, beta.2; tags: what says that it is no release yet: rc1, beta.2"""
+    """images: the pre-release part of the version. Example: rc1, beta.2; tags: the pre-release part of the version. Example: rc1, beta.2"""
     problem: Path
-    """tags: why its registry did not tell more of it; repositories: why its registry did not tell more of it; platforms: why its registry did not tell more of it; manifests: why its registry did not tell more of it; referrers: why its registry did not tell more of it"""
+    """tags: why its registry did not return more; repositories: why its registry did not return more; platforms: why its registry did not return more; manifests: why its registry did not return more; referrers: why its registry did not return more"""
     pulled_at: Path
-    """images: when this name was brought here or last set here"""
+    """images: when the name was pulled or last set"""
     reachable: Path
-    """sources: it answers"""
+    """sources: it can be reached"""
     reclaimable: Path
-    """usage: the part of it that nothing active needs"""
+    """usage: the bytes that no active item needs"""
     reference: Path
-    """images: repository and tag (or digest) as one writes them; tags: repository and tag (or digest) as one writes them"""
+    """images: the repository and tag or digest, in docker's short form; tags: the repository and tag or digest, in docker's short form"""
     referrers: _Referrers
-    """tags: what is attached to it"""
+    """tags: its referrers"""
     registry: Path
-    """images: the registry's host; docker.io when the name gives none; tags: the registry's host; docker.io when the name gives none; repositories: the registry's host; platforms: the registry's host; manifests: the registry's host; referrers: the registry's host; search: the registry's host"""
+    """images: the host of the registry; docker.io when the name has none; tags: the host of the registry; docker.io when the name has none; repositories: the host of the registry; platforms: the host of the registry; manifests: the host of the registry; referrers: the host of the registry; search: the host of the registry"""
     remote: _Tags
-    """images: what its registry has now under its name; lines: what its registry has now under its name; rows: what its registry has now under its name"""
+    """images: the current tag of this name in its registry; lines: the current tag of this name in its registry; rows: the current tag of this name in its registry"""
     repo: Path
-    """images: the name without its tag, as docker shows it; tags: the name without its tag, as docker shows it"""
+    """images: the name without its tag, in docker's short form; tags: the name without its tag, in docker's short form"""
     repository: Path
-    """images: the name without its tag, as docker shows it; tags: the name without its tag, as docker shows it; repositories: the repository, as one writes it; platforms: the repository, as one writes it; manifests: the repository, as one writes it; referrers: the repository, as one writes it"""
+    """images: the name without its tag, in docker's short form; tags: the name without its tag, in docker's short form; repositories: the repository, in docker's short form; platforms: the repository, in docker's short form; manifests: the repository, in docker's short form; referrers: the repository, in docker's short form"""
     shared_size: Path
-    """images: the part of size in layers that another image of the store has too"""
+    """images: the part of size in layers that other images of the store have too"""
     signed: Path
-    """tags: a signature of it is there: cosign's tag, or attached as a referrer"""
+    """tags: it has a signature: a tag of cosign, or a referrer"""
     size: Path
-    """images: bytes of the files in its layers, unpacked; shared layers count in full; layers: bytes of the files in the layer; history: bytes of the files in the layer it made; 0 for a step without a layer; tags: bytes of its config and layers as they travel; registries do not tell what they unpack to; repositories: bytes of what its tags reach, manifests, configs and layers, each once; a sum of several repositories counts what they share in each; platforms: bytes of its config and layers as they travel; manifests: bytes of its config and layers as they travel; referrers: bytes of its manifest; usage: bytes on disk, shared ones once"""
+    """images: bytes of the files in the layers; shared layers count in full; layers: bytes of the files in the layer; history: bytes of the files in its layer; 0 for a step without a layer; tags: bytes of the config and the compressed layers; registries do not report uncompressed sizes; repositories: bytes of the manifests, configs and layers of its tags, each once; in a sum over repositories, shared blobs count once for each repository; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers; referrers: bytes of the manifest; usage: bytes on disk; shared bytes count once"""
     size_rw: Path
-    """containers: bytes that it has written"""
+    """containers: bytes written by the container"""
     source: Path
-    """images: the place that holds it; layers: the place that holds it; history: the place that holds it; containers: the place that holds it; tags: the registry that holds it; repositories: the registry that holds it; platforms: the registry that holds it; manifests: the registry that holds it; referrers: the registry that holds it; search: the registry that holds it"""
+    """images: the source that holds it; layers: the source that holds it; history: the source that holds it; containers: the source that holds it; tags: the registry that holds it; repositories: the registry that holds it; platforms: the registry that holds it; manifests: the registry that holds it; referrers: the registry that holds it; search: the registry that holds it"""
     stars: Path
-    """search: how many like it"""
+    """search: the number of stars"""
     status: Path
     """containers: created, running, paused, exited or dead"""
     stop_signal: Path
     """images: the signal that stops a container; tags: the signal that stops a container"""
     subject: Path
-    """manifests: what it is attached to; referrers: what it is attached to"""
+    """manifests: the digest of its subject; referrers: the digest of its subject"""
     tag: Path
     """images: the tag; tags: the tag; manifests: its tags; unknown when it has none"""
     tag_count: Path
-    """repositories: how many tags it has"""
+    """repositories: the number of tags"""
     tags: _Tags
     """repositories: its tags; manifests: its tags; unknown when it has none"""
     total: Path
-    """usage: how many there are"""
+    """usage: the number of items"""
     type: Path
-    """usage: the kind of thing"""
+    """usage: the type"""
     unique_size: Path
     """images: the part of size in layers that no other image of the store has"""
     user: Path
     """images: the user that containers run as; unknown means root; tags: the user that containers run as; unknown means root"""
     variant: Path
-    """images: the processor's variant: v7, v8; tags: the processor's variant: v7, v8; platforms: the processor's variant"""
+    """images: the variant of the architecture. Example: v7, v8; tags: the variant of the architecture. Example: v7, v8; platforms: the variant of the architecture"""
     version: Path
-    """images: the version that the tag says; unknown when it says none. version.major, version.minor, version.patch, version.prerelease and version.variant are its parts; tags: the version that the tag says; unknown when it says none. version.major, version.minor, version.patch, version.prerelease and version.variant are its parts"""
+    """images: the version in the tag; unknown when the tag has none. version.major, version.minor, version.patch, version.prerelease and version.variant are its parts; tags: the version in the tag; unknown when the tag has none. version.major, version.minor, version.patch, version.prerelease and version.variant are its parts"""
     version_major: Path
     """images: the first number of the version; tags: the first number of the version"""
     version_minor: Path
@@ -757,9 +757,9 @@ class _Fields:
     version_patch: Path
     """images: the third number of the version; tags: the third number of the version"""
     version_prerelease: Path
-    """images: what says that it is no release yet: rc1, beta.2; tags: what says that it is no release yet: rc1, beta.2"""
+    """images: the pre-release part of the version. Example: rc1, beta.2; tags: the pre-release part of the version. Example: rc1, beta.2"""
     version_variant: Path
-    """images: what stands behind the version: alpine, bookworm-slim; tags: what stands behind the version: alpine, bookworm-slim"""
+    """images: the variant after the version. Example: alpine, bookworm-slim; tags: the variant after the version. Example: alpine, bookworm-slim"""
     volumes: Path
     """images: the declared volumes; tags: the declared volumes"""
     workdir: Path
@@ -775,33 +775,33 @@ def ref(name: _Name, /) -> _Image:
     """Return an image by its name, whose fields can be compared with: `imq.ref("redis:7").created`."""
     ...
 images: Table
-"""One row for each name of each image, as `docker image ls` shows them; an image without a name is one row."""
+"""One row for each name of each image, as in `docker image ls`; an image without a name is one row."""
 layers: Table
-"""One row for each layer of each image, bottom layer first. Those of images in registries are asked of them: layers of registry.local:5000/team/app:1, layers of (tags of registry.local:5000/team/app where …). These also tell name, registry, repository, manifest_digest, platform and problem, and their size is download_size."""
+"""One row for each layer of each image, lowest layer first. Images in registries have layers too: layers of registry.local:5000/team/app:1, layers of (tags of registry.local:5000/team/app where …). These rows also have name, registry, repository, manifest_digest, platform and problem, and their size is download_size."""
 history: Table
-"""One row for each step of the build of each image, first step first; of images in registries too, as layers are."""
+"""One row for each step of the build of each image, first step first; also for images in registries, like layers."""
 containers: Table
-"""One row for each container, running or stopped. The embedded store makes none."""
+"""One row for each container, running or stopped. The embedded store has none."""
 tags: Table
-"""One row for each tag of repositories of registries. Of an index it tells of the image for this machine, or for the platform that the condition names (platform = linux/arm64)."""
+"""One row for each tag of repositories in registries. For an index the row describes the image for this machine, or for the platform in the condition (platform = linux/arm64)."""
 repositories: Table
-"""One row for each repository of a registry, as its catalog lists them."""
+"""One row for each repository in the catalog of a registry."""
 platforms: Table
-"""One row for each entry of an index, attestations too; a single image is one row."""
+"""One row for each entry of an index, including attestations; a single image is one row."""
 manifests: Table
-"""One row for each manifest of a repository that is known: those of its tags, the children of their indexes, what is attached to them, and those that once were, as far as imq has seen them and they are still there. Registries list none without a tag."""
+"""One row for each known manifest of a repository: those of its tags, the entries of their indexes, their referrers, and earlier ones that imq has seen and that still exist. Registries do not list manifests without a tag."""
 referrers: Table
-"""One row for each artifact that is attached to an image: signatures, attestations, bills of materials."""
+"""One row for each referrer of an image: signatures, attestations, SBOMs."""
 search: Table
-"""One row for each repository that a search finds: search redis, search redis in registry.local:5000."""
+"""One row for each repository found by a search: search redis, search redis in registry.local:5000."""
 lines: Table
-"""One row for each line of a text file (or of standard input: lines of stdin) that is not empty."""
+"""One row for each line of a file that is not empty, or of standard input: lines of stdin."""
 rows: Table
-"""One row for each object of a JSON, CSV or YAML file; its fields are what the file has. Of a file with names (images as json) it can be asked what registries have under them."""
+"""One row for each object of a JSON, CSV or YAML file, with the fields of the file. If they have a field name, as in images as json, remote is the tag of that name in its registry."""
 sources: Table
-"""One row for each place that images can be asked of."""
+"""One row for each source of images."""
 usage: Table
-"""What the disk is used for, one row for each kind of thing, as docker system df shows it."""
+"""Disk usage, one row for each type, as in docker system df."""
 kB: Bytes
 MB: Bytes
 GB: Bytes
@@ -871,105 +871,105 @@ def verify(*what: _Name | Query, all: bool = ..., repair: bool = ..., dry_run: b
     """Hash every blob of the images again and unpack their layers; verify all takes every image. With repair what is damaged or missing is fetched again, from the registries in the images' names. In text: `verify all repair`"""
     ...
 def lower(text: Value, /) -> Expression:
-    """the text in lower case."""
+    """the string in lower case."""
     ...
 def upper(text: Value, /) -> Expression:
-    """the text in upper case."""
+    """the string in upper case."""
     ...
 def length(text: Value, /) -> Expression:
-    """how many characters a text has, or items a list."""
+    """the number of characters of a string, or of items of a list."""
     ...
 def replace(text: Value, text_2: Value, text_3: Value, /) -> Expression:
-    """the text with every occurrence of the second replaced by the third."""
+    """the string with every occurrence of the second argument replaced by the third."""
     ...
 def capture(text: Value, text_2: Value, number: Value = ..., /) -> Expression:
-    """what a regular expression finds in the text: its group of this number, else its first, else all of it; unknown when it finds nothing."""
+    """the match of a regular expression in the string: the group of this number, else the first group, else the whole match; unknown without a match."""
     ...
 def path_match(text: Value, text_2: Value, /) -> Expression:
-    """whether a pattern of docker's reference filter matches the whole text: its * and ? stop at a slash."""
+    """whether a pattern of docker's reference filter matches the whole string; * and ? do not match a slash."""
     ...
 def split(text: Value, text_2: Value, /) -> Expression:
-    """the parts of the text between the separators."""
+    """the parts of the string between the separators."""
     ...
 def join(items: Value, text: Value, /) -> Expression:
-    """the items of the list with the text between them."""
+    """the items of the list with the string between them."""
     ...
 def basename(text: Value, /) -> Expression:
-    """what stands behind the last slash of the text."""
+    """the part of the string after its last slash."""
     ...
 def dirname(text: Value, /) -> Expression:
-    """what stands before the last slash of the text."""
+    """the part of the string before its last slash."""
     ...
 def coalesce(value: Value, value_2: Value, /, *more: Value) -> Expression:
-    """the first of its arguments that is known."""
+    """the first argument that is not unknown."""
     ...
 def if_(condition: Value, value: Value, value_2: Value, /) -> Expression:
-    """the second argument where the first holds, else the third."""
+    """the second argument if the first is true, else the third."""
     ...
 def age(time: Value, /) -> Expression:
     """how long ago the time was."""
     ...
 def now() -> Expression:
-    """the time at which the statement began."""
+    """the start time of the statement."""
     ...
 def year(time: Value, /) -> Expression:
-    """the year of the time, in the local zone."""
+    """the year of the time, in the local time zone."""
     ...
 def month(time: Value, /) -> Expression:
-    """the month of the time, 1 to 12, in the local zone."""
+    """the month of the time, 1 to 12, in the local time zone."""
     ...
 def day(time: Value, /) -> Expression:
-    """the day of the month of the time, in the local zone."""
+    """the day of the month of the time, in the local time zone."""
     ...
 def count(value: Value = ..., /, *, distinct: bool = ...) -> Expression:
-    """how many rows; how many of the argument are known. A row of images is a name: count(distinct images) counts each image once."""
+    """the number of rows, or of rows whose argument is known. A row of images is a name: count(distinct images) counts each image once."""
     ...
 def sum(value: Value, /, *, distinct: bool = ...) -> Expression:
-    """the sum of what is known."""
+    """the sum of the known values."""
     ...
 def sum_(value: Value, /, *, distinct: bool = ...) -> Expression:
-    """the sum of what is known."""
+    """the sum of the known values."""
     ...
 def avg(value: Value, /, *, distinct: bool = ...) -> Expression:
-    """the mean of what is known."""
+    """the mean of the known values."""
     ...
 def min(value: Value, /, *, distinct: bool = ...) -> Expression:
-    """the smallest that is known."""
+    """the smallest known value."""
     ...
 def min_(value: Value, /, *, distinct: bool = ...) -> Expression:
-    """the smallest that is known."""
+    """the smallest known value."""
     ...
 def max(value: Value, /, *, distinct: bool = ...) -> Expression:
-    """the largest that is known."""
+    """the largest known value."""
     ...
 def max_(value: Value, /, *, distinct: bool = ...) -> Expression:
-    """the largest that is known."""
+    """the largest known value."""
     ...
 def list(value: Value, /, *, distinct: bool = ...) -> Expression:
-    """all that are known, as a list in their order; several lists of the same rows have an item for each row, in one order, with null for what is unknown."""
+    """the known values as a sorted list; several lists of the same rows have one item for each row, in the same order, with null for unknown values."""
     ...
 def list_(value: Value, /, *, distinct: bool = ...) -> Expression:
-    """all that are known, as a list in their order; several lists of the same rows have an item for each row, in one order, with null for what is unknown."""
+    """the known values as a sorted list; several lists of the same rows have one item for each row, in the same order, with null for unknown values."""
     ...
 in_use: Expression
 """Whether a container was made from the image: `in use` in text."""
 def older_than(duration: Value, /) -> Expression:
-    """Whether created longer ago than that: `older than 30d` in text."""
+    """Whether the image was created longer ago: `older than 30d` in text."""
     ...
 def newer_than(duration: Value, /) -> Expression:
-    """Whether created more recently than that: `newer than 2 weeks` in text."""
+    """Whether the image was created more recently: `newer than 2 weeks` in text."""
     ...
 def based_on(image: _Name | Reference, /) -> Expression:
-    """Whether its first layers are all the layers of that image: `based on debian:12` in text."""
+    """Whether the lowest layers are all the layers of that image: `based on debian:12` in text."""
     ...
 def shares_layers_with(image: _Name | Reference, /) -> Expression:
-    """Whether a layer is one of that image's too: `shares layers with redis:7` in text."""
+    """Whether the two images have a layer in common: `shares layers with redis:7` in text."""
     ...
 def contains_file(glob: Value, /) -> Expression:
-    """Whether a file of the image has a path like that: `contains file "*log4j*.jar"` in text."""
+    """Whether the path of a file in the image matches the glob: `contains file "*log4j*.jar"` in text."""
     ...
 def contains_package(name: Value, /) -> Expression:
     """Whether the package of that name is installed in the image: `contains package openssl` in text."""
     ...
 local_only: Expression
-"""Whether its registry does not have its tag: `local only` in text."""
+"""Whether the registry does not have the tag: `local only` in text."""

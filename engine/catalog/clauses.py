@@ -1,4 +1,4 @@
-"""What queries, scripts and output are made of, declared once for help and the reference: how each is written."""
+"""The clauses and statements of the language, declared once for help and the reference."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from imq.grammar.record import Record
 
 
 class Clause(Record):
-    """One clause or statement: how it is written, what it is for, a whole statement with it."""
+    """One clause or statement: its syntax, its purpose, and a complete statement with it."""
 
     name: str
     syntax: str
@@ -21,29 +21,36 @@ CLAUSES: dict[str, Clause] = {
         Clause(
             "of",
             "TABLE of IMAGE, … | TABLE of (QUERY) | lines of FILE | FIELD of NAME",
-            "whose layers, history or containers are meant; of lines and rows: which file, or stdin. FIELD of NAME is a"
-            " value of one image: rows of the store are compared with the store's image of this name, and rows of"
-            " registries with what its registry has under it",
+            "the images whose layers, history or containers are listed; for lines and rows: the file, or stdin. FIELD"
+            " of NAME is a value of one image: rows of the store are compared with the image of this name in the store,"
+            " rows of registries with the tag of this name in its registry",
             "layers of (images where label.env = prod)",
         ),
         Clause(
             "in",
             "TABLE in SOURCE, …",
-            "which place is asked; without it the one that use chose, at first the store",
+            "the sources that are queried; default: the source set by use, which is the store at the start",
             "images in store where dangling",
         ),
-        Clause("where", "where CONDITION", "which rows", "images where size > 1GB and not in use"),
+        Clause(
+            "where", "where CONDITION", "the condition that rows must meet", "images where size > 1GB and not in use"
+        ),
         Clause(
             "group",
             "group by FIELD, … [having CONDITION]",
-            "one row for each group of rows that are equal in these; having chooses among the groups",
+            "one row for each group of rows with equal values; having filters the groups",
             "images group by repository having count > 3 select repository, count, sum(size)",
         ),
-        Clause("having", "having CONDITION", "which groups", "images group by repository having sum(size) > 1GB"),
+        Clause(
+            "having",
+            "having CONDITION",
+            "the condition that groups must meet",
+            "images group by repository having sum(size) > 1GB",
+        ),
         Clause(
             "order",
             "order by FIELD [asc | desc], …",
-            "the order of the rows; what is unknown comes last either way",
+            "the order of the rows; unknown values come last in both directions",
             "images order by size desc, name",
         ),
         Clause(
@@ -56,85 +63,90 @@ CLAUSES: dict[str, Clause] = {
         Clause(
             "except",
             "except newest N [per FIELD, …] [by FIELD]",
-            "all but the N newest (by created, or by another field), as retention rules keep them; a row whose age is"
-            " unknown is left out too",
+            "all rows but the N newest by created or by another field, as retention rules need; rows of unknown age are"
+            " excluded too",
             "rm images where older than 30d except newest 3 per repository",
         ),
         Clause(
             "until",
             "until total size <= SIZE",
-            "the first rows, until the store without them takes no more bytes on disk; the oldest first where no order"
-            " is said or the order leaves it open",
+            "the first rows, until the store without them takes at most SIZE on disk; the oldest first where the order"
+            " is not given or leaves it open",
             "rm images where not in use order by created until total size <= 16GB",
         ),
         Clause(
             "select",
             "select VALUE [as NAME], … | *",
-            "which columns; * is all fields",
+            "the columns; * is all fields",
             "images select name, size / layer_count as mean, label.env",
         ),
-        Clause("count", "QUERY count", "how many rows", "images where dangling count"),
-        Clause("all", "VERB all TABLE", "says that every row is meant", "verify all images"),
+        Clause("count", "QUERY count", "the number of rows", "images where dangling count"),
+        Clause("all", "VERB all TABLE", "selects every row; actions on all rows require it", "verify all images"),
         Clause(
             "union",
             "QUERY union | except | intersect QUERY [by FIELD, …]",
-            "rows of both, of the first and not the second, of the first and the second; by: what makes rows the same."
-            " What is meant for the whole stands behind parentheses: (… union …) order by size",
+            "rows of either query, of the first but not the second, or of both; by: the fields that make rows equal."
+            " Clauses for the result follow parentheses: (… union …) order by size",
             'images except (rows of "deployed.json" select image as name) by name',
         ),
         Clause("intersect", "QUERY intersect QUERY", "see help union", "images intersect images where dangling by id"),
         Clause(
             "nonempty",
             "nonempty QUERY",
-            "refuses to go on when the query answers nothing, so that an empty list removes nothing",
+            "fails when the query returns no rows, so that an empty list removes nothing",
             'rm images where name not in (nonempty lines of "keep.txt")',
         ),
         Clause(
             "any",
             "any RELATION [where CONDITION] | any (QUERY)",
-            "whether the row has such a layer, step, container …; what follows where goes on to the end",
+            "whether the row has such a layer, step or container; where extends to the end of the condition",
             'images where any layers where size > 100MB and created_by like "*COPY*"',
         ),
         Clause(
-            "no", "no RELATION [where CONDITION] | no (QUERY)", "whether there is none", "images where no containers"
+            "no", "no RELATION [where CONDITION] | no (QUERY)", "whether the row has none", "images where no containers"
         ),
         Clause("as", "QUERY as FORM", "the output form", "images as json"),
         Clause(
             "format",
             "QUERY format TEMPLATE",
-            "each row through a template in Go's language, between {{ }} or << >>; table in front aligns columns",
+            "formats each row with a Go template, between {{ }} or << >>; table at the start aligns columns",
             'images format "table {{.Repository}}\\t{{.Size}}"',
         ),
         # Statements around statements
         Clause(
-            "explain", "explain STATEMENT", "how it would run: its stages and its SQL", "explain images where dangling"
+            "explain",
+            "explain STATEMENT",
+            "shows how the statement would run: its stages and its SQL",
+            "explain images where dangling",
         ),
-        Clause("dry", "dry run STATEMENT", "list the actions and do none", "dry run rm images where dangling"),
+        Clause("dry", "dry run STATEMENT", "lists the actions and executes none", "dry run rm images where dangling"),
         # Scripts
         Clause(
             "let",
             "let NAME = VALUE | (VALUE, …) | QUERY",
-            "what $NAME stands for from here on; $env.NAME is a variable of the environment",
+            "sets $NAME for the statements that follow; $env.NAME is an environment variable",
             "let days = 30d",
         ),
         Clause(
             "view",
             "view NAME as QUERY",
-            "a query that is asked like a table from here on, as long as the session lasts",
+            "names a query; the statements that follow use the name like a table, until the session ends",
             "view stale as images where older than 90d and not in use",
         ),
-        Clause("use", "use SOURCE", "where questions without in are asked from here on", "use store"),
-        Clause("include", "include FILE", "the statements of another file, in this place", 'include "views.imq"'),
-        Clause("on", "on error stop | continue", "what a script does when a statement fails", "on error continue"),
+        Clause("use", "use SOURCE", "sets the source of queries without in", "use store"),
+        Clause("include", "include FILE", "runs the statements of another file", 'include "views.imq"'),
+        Clause(
+            "on", "on error stop | continue", "whether a script continues after a statement fails", "on error continue"
+        ),
         Clause(
             "assert",
             "assert CONDITION",
-            "whether something holds: when not, the rows against it are shown and the exit code is 1",
+            "checks a condition; if it is false, the offending rows are shown and the exit code is 1",
             "assert no images where size > 1GB",
         ),
-        Clause("set", "set [NAME [= VALUE]]", "show all settings, or one, or change it", "set verify = lazy"),
+        Clause("set", "set [NAME [= VALUE]]", "shows all settings or one, or changes one", "set verify = lazy"),
         Clause(
-            "help", "help [TOPIC]", "tell of a table, field, verb, function, clause, form or setting", "help images"
+            "help", "help [TOPIC]", "describes a table, field, verb, function, clause, format or setting", "help images"
         ),
     )
 }

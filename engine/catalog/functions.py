@@ -1,4 +1,4 @@
-"""The functions of the language, declared once: what they take and give. Their SQL stands in sql.py's dialect."""
+"""The functions of the language, declared once: parameters and result. Their SQL is in query/sql/dialect.py."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from .schema import DataType
 
 
 class Function(Record):
-    """A function of one row. `takes` are the kinds of each argument; empty: any, after the first any like it.
+    """A function of one row.
 
-    `gives` None means: the kind of the argument at `like`. The last argument may come any number of times (`repeats`),
-    or the last ones may be left out (`optional`: how many). `inner`: statements have no use for it.
+    `parameters` are the accepted types of each argument; empty: any type, and the same for those that follow.
+    `returns` None: the type of the argument at position `result_like`. `is_variadic`: the last argument repeats.
+    `optional_count` is the number of trailing arguments that may be omitted. `is_internal`: not part of the language.
     """
 
     name: str
@@ -25,9 +26,9 @@ class Function(Record):
 
 
 class Aggregate(Record):
-    """A function of all rows of a group. `takes` are the kinds it accepts; empty: any. `gives` is as in `Function`.
+    """A function of all rows of a group. `parameter` are the accepted types; empty: any.
 
-    `bare` says that it may be written without an argument.
+    `returns` is as in `Function`. `is_argument_optional`: it may be written without an argument.
     """
 
     name: str
@@ -55,61 +56,63 @@ _TEXT, _NUMBER, _TIME, _LIST, _ANY = (DataType.TEXT,), (DataType.NUMBER,), (Data
 FUNCTIONS: dict[str, Function] = {
     function.name: function
     for function in (
-        Function("lower", (_TEXT,), DataType.TEXT, "the text in lower case"),
-        Function("upper", (_TEXT,), DataType.TEXT, "the text in upper case"),
+        Function("lower", (_TEXT,), DataType.TEXT, "the string in lower case"),
+        Function("upper", (_TEXT,), DataType.TEXT, "the string in upper case"),
         Function(
             "length",
             ((DataType.TEXT, DataType.LIST),),
             DataType.NUMBER,
-            "how many characters a text has, or items a list",
+            "the number of characters of a string, or of items of a list",
         ),
         Function(
             "replace",
             (_TEXT, _TEXT, _TEXT),
             DataType.TEXT,
-            "the text with every occurrence of the second replaced by the third",
+            "the string with every occurrence of the second argument replaced by the third",
         ),
         Function(
             "capture",
             (_TEXT, _TEXT, _NUMBER),
             DataType.TEXT,
-            "what a regular expression finds in the text: its group of this number, else its first, else all of it;"
-            " unknown when it finds nothing",
+            "the match of a regular expression in the string: the group of this number, else the first group, else the"
+            " whole match; unknown without a match",
             optional_count=1,
         ),
         Function(
             "path_match",
             (_TEXT, _TEXT),
             DataType.BOOLEAN,
-            "whether a pattern of docker's reference filter matches the whole text: its * and ? stop at a slash",
+            "whether a pattern of docker's reference filter matches the whole string; * and ? do not match a slash",
         ),
-        Function("split", (_TEXT, _TEXT), DataType.LIST, "the parts of the text between the separators"),
-        Function("join", (_LIST, _TEXT), DataType.TEXT, "the items of the list with the text between them"),
-        Function("basename", (_TEXT,), DataType.TEXT, "what stands behind the last slash of the text"),
-        Function("dirname", (_TEXT,), DataType.TEXT, "what stands before the last slash of the text"),
-        Function("coalesce", (_ANY, _ANY), None, "the first of its arguments that is known", is_variadic=True),
+        Function("split", (_TEXT, _TEXT), DataType.LIST, "the parts of the string between the separators"),
+        Function("join", (_LIST, _TEXT), DataType.TEXT, "the items of the list with the string between them"),
+        Function("basename", (_TEXT,), DataType.TEXT, "the part of the string after its last slash"),
+        Function("dirname", (_TEXT,), DataType.TEXT, "the part of the string before its last slash"),
+        Function("coalesce", (_ANY, _ANY), None, "the first argument that is not unknown", is_variadic=True),
         Function(
             "if",
             ((DataType.BOOLEAN,), _ANY, _ANY),
             None,
-            "the second argument where the first holds, else the third",
+            "the second argument if the first is true, else the third",
             result_like=1,
         ),
         Function("age", (_TIME,), DataType.DURATION, "how long ago the time was"),
-        Function("now", (), DataType.TIME, "the time at which the statement began"),
-        Function("year", (_TIME,), DataType.NUMBER, "the year of the time, in the local zone"),
-        Function("month", (_TIME,), DataType.NUMBER, "the month of the time, 1 to 12, in the local zone"),
-        Function("day", (_TIME,), DataType.NUMBER, "the day of the month of the time, in the local zone"),
+        Function("now", (), DataType.TIME, "the start time of the statement"),
+        Function("year", (_TIME,), DataType.NUMBER, "the year of the time, in the local time zone"),
+        Function("month", (_TIME,), DataType.NUMBER, "the month of the time, 1 to 12, in the local time zone"),
+        Function("day", (_TIME,), DataType.NUMBER, "the day of the month of the time, in the local time zone"),
         Function(
             "as_name",
             (_TEXT,),
             DataType.REFERENCE,
-            "the text as names are kept: redis is redis:latest",
+            "the string as a stored name: redis is redis:latest",
             is_internal=True,
         ),
-        Function("as_repository", (_TEXT,), DataType.REPOSITORY, "the text as repositories are kept", is_internal=True),
         Function(
-            "as_digest", (_TEXT,), DataType.DIGEST, "the text as digests are kept, or their beginning", is_internal=True
+            "as_repository", (_TEXT,), DataType.REPOSITORY, "the string as a stored repository name", is_internal=True
+        ),
+        Function(
+            "as_digest", (_TEXT,), DataType.DIGEST, "the string as a digest or the beginning of one", is_internal=True
         ),
     )
 }
@@ -121,20 +124,20 @@ AGGREGATES: dict[str, Aggregate] = {
             "count",
             (),
             DataType.NUMBER,
-            "how many rows; how many of the argument are known. A row of images is a name: count(distinct images)"
+            "the number of rows, or of rows whose argument is known. A row of images is a name: count(distinct images)"
             " counts each image once",
             is_argument_optional=True,
         ),
-        Aggregate("sum", _SUMMED, None, "the sum of what is known"),
-        Aggregate("avg", _SUMMED, None, "the mean of what is known"),
-        Aggregate("min", _ORDERED, None, "the smallest that is known"),
-        Aggregate("max", _ORDERED, None, "the largest that is known"),
+        Aggregate("sum", _SUMMED, None, "the sum of the known values"),
+        Aggregate("avg", _SUMMED, None, "the mean of the known values"),
+        Aggregate("min", _ORDERED, None, "the smallest known value"),
+        Aggregate("max", _ORDERED, None, "the largest known value"),
         Aggregate(
             "list",
             (),
             DataType.LIST,
-            "all that are known, as a list in their order; several lists of the same rows have an item for each row,"
-            " in one order, with null for what is unknown",
+            "the known values as a sorted list; several lists of the same rows have one item for each row, in the same"
+            " order, with null for unknown values",
         ),
     )
 }

@@ -1,6 +1,6 @@
-"""The sentence forms of conditions, declared once: what each takes, and what it stands for.
+"""The predicates of conditions, declared once.
 
-A form with `expand` is short for another expression of the language; the rest are bound in expressions.py.
+A predicate with `expand` is short for another expression; the others are bound in query/binder/expressions.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Predicate(Record):
-    """One sentence form. `words` begin it, `takes` names what follows them (empty: nothing)."""
+    """One predicate: its `words`, and its `parameter` (empty: none)."""
 
     words: str
     parameter: str
@@ -30,14 +30,16 @@ PREDICATES: dict[str, Predicate] = {
     phrase.words: phrase
     for phrase in (
         Predicate("in use", "", "a container was made from the image", "in use", lambda _: _field("in_use")),
-        Predicate("older than", "a duration", "created longer ago than that", "older than 30d"),
-        Predicate("newer than", "a duration", "created more recently than that", "newer than 2 weeks"),
-        Predicate("based on", "an image", "its first layers are all the layers of that image", "based on debian:12"),
-        Predicate("shares layers with", "an image", "a layer is one of that image's too", "shares layers with redis:7"),
+        Predicate("older than", "a duration", "the image was created longer ago", "older than 30d"),
+        Predicate("newer than", "a duration", "the image was created more recently", "newer than 2 weeks"),
+        Predicate("based on", "an image", "the lowest layers are all the layers of that image", "based on debian:12"),
+        Predicate(
+            "shares layers with", "an image", "the two images have a layer in common", "shares layers with redis:7"
+        ),
         Predicate(
             "contains file",
             "a glob",
-            "a file of the image has a path like that",
+            "the path of a file in the image matches the glob",
             'contains file "*log4j*.jar"',
             lambda given: ast.Exists(ast.Query("files", where=ast.Comparison("like", _field("path"), given[0]))),
         ),
@@ -51,14 +53,14 @@ PREDICATES: dict[str, Predicate] = {
         Predicate(
             "outdated",
             "",
-            "its tag names another digest in its registry now",
+            "the tag has another digest in its registry",
             "outdated",
             lambda _: ast.Comparison("!=", _field("remote", "digest"), _field("digest")),
         ),
         Predicate(
             "local only",
             "",
-            "its registry does not have its tag",
+            "the registry does not have the tag",
             "local only",
             lambda _: ast.Exists(ast.Query("remote"), negated=True),
         ),

@@ -1,4 +1,4 @@
-"""What a table and a field are: one declaration each, from which binding, help, output and completion follow."""
+"""Tables, fields and relations: one declaration each, from which binding, help, output and completion follow."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class DataType(Enum):
-    """The type of a value; the text is how errors and help name it."""
+    """The type of a value. Errors and help use the value of the member."""
 
-    TEXT = "a text"
+    TEXT = "a string"
     NUMBER = "a number"
     REFERENCE = "an image name"
     REPOSITORY = "a repository name"
@@ -28,15 +28,15 @@ class DataType(Enum):
     DIGEST = "a digest"
     VERSION = "a version"
     PLATFORM = "a platform"
-    LIST = "a list of texts"
-    MAP = "a map of texts"
+    LIST = "a list of strings"
+    MAP = "a map of strings"
 
 
 class FetchLevel(Record):
-    """Something that a source fetches for rows that it has listed, with what `explain` says of it.
+    """A group of fields that a source fetches together for rows that it has listed.
 
-    `content` is what is fetched, `requests` how many requests that takes. Each source declares its own levels, in
-    order (see query/source.py).
+    `content` and `requests` are the words of `explain`: the documents that are fetched, and the number of requests.
+    Each source declares its own levels in order (see query/source.py).
     """
 
     name: str
@@ -45,7 +45,7 @@ class FetchLevel(Record):
 
 
 class TargetKind(Enum):
-    """What may follow `TABLE of`; the text is how errors and help name it."""
+    """The operands of `TABLE of`. Errors and help use the value of the member."""
 
     NOTHING = "nothing"
     IMAGES = "images"
@@ -70,14 +70,19 @@ class FromConfig(Record):
 class Field(Record):
     """One field of a table.
 
-    `doc` is its help. `aliases` are further names. `placeholders` maps docker's template names that show the field to
-    how they show it (see render/values.py); the field's own name always works, with or without underscores.
-    `ending` is what a text may go without that is looked for in a list: the protocol of a port. `items` is the kind of
-    what a list has. A field that is
-    `worked_out` is kept nowhere: a function lent to SQL, another field that it is given, and the part that is meant.
-    `normalise` returns the form that a value in a statement has in this field, and raises `StatementError`.
-    `values` are the only values that a field has, where these are few. `of_containers`: it tells of containers, which
-    only their engines know; `unseen`: the place of this table cannot tell it of any row.
+    - `doc` is its help; `aliases` are further names.
+    - `docker_placeholders` maps docker's template names to how they show the field (see render/values.py). The name of
+      the field works in templates too, with or without underscores.
+    - `level` is the fetch level of the field in a staged table.
+    - `optional_suffix` may be omitted when a value is compared with an item of the list: the protocol of a port.
+    - `items` is the type of the items of a list.
+    - `computed_from` is the SQL function, the other field and the part of its result that give the value; such a field
+      is not stored.
+    - `normalise` returns the form that a value in a statement has in this field, and raises `StatementError`.
+    `values` are the only values of the field, where these are few.
+    - `about_containers`: only container engines know the value.
+    - `is_unavailable`: the source of this table knows the value of no row.
+    - `config` is where an image config holds the value.
     """
 
     name: str
@@ -109,19 +114,19 @@ class Field(Record):
 
 if TYPE_CHECKING:
     Raw = str | int | float | None
-    """A value as SQLite gives it."""
+    """A value as SQLite returns it."""
 
 DERIVED = "="
-"""The `view` of a table that only a query inside the statement makes."""
+"""The `view` of a table that is the result of a query in the statement."""
 
 
 class Relation(Record):
     """Rows of another table that belong to a row: `any layers where …`, `count(layers)`, `base.name`.
 
-    `link` is the word by which the writer of SQL knows how they belong together. `many`: there can be several.
-    `singular` and `keys` are for `has layer D`: D is one of these fields of a row. `drives` are the fields of the row
-    outside by which rows of a registry are asked for; the link is then `asked`, the first of them, and those that are
-    the same in both rows, or `INSIDE=OUTSIDE` where they have two names.
+    - `join` selects the join condition of the SQL generator. `is_many`: a row can have several.
+    - `item_name` and `item_fields` are for `has layer D`: D is the value of one of these fields.
+    - `lookup_fields` are the fields of the outer row by which a registry is asked for rows. `join` is then `asked`, the
+      first of them, and the fields that are equal in both rows, as `INNER=OUTER` where their names differ.
     """
 
     name: str
@@ -137,17 +142,20 @@ class Relation(Record):
 
 
 def registry_relation(field: str) -> Relation:
-    """Return the relation of rows that have a name in this field to what its registry has under it."""
-    doc = "what its registry has now under its name"
+    """Return the relation from the name in this field to the tag of its registry."""
+    doc = "the current tag of this name in its registry"
     return Relation("remote", "tags", doc, f"asked {field}", is_many=False, lookup_fields=(field,), source="registry")
 
 
 class Table(Record):
-    """One table. `shown` are the columns of a plain answer, `order` its usual order (`-` before a key: descending).
+    """One table.
 
-    `key` are the fields by which rows of two queries are the same. `takes` is what may follow `of`: images, a file
-    (which then must be there), or nothing. `remote` tables are of registries; `places` says that `in HOST` may follow.
-    `view` is what it is called in SQL, when that is not its name.
+    - `default_columns` are the columns of a query without `select`.
+    - `order` is the default order; `-` before a field: descending.
+    - `key` are the fields that identify a row when the rows of two queries are compared.
+    - `target` is the operand of `of`: images, a file (required then), or nothing.
+    - `is_staged`: rows are listed first, and fields are fetched level by level.
+    - `view` is the name in SQL when it differs from `name`.
     """
 
     name: str
@@ -164,26 +172,26 @@ class Table(Record):
 
     @property
     def sql_name(self) -> str:
-        """What the table is called in SQL."""
+        """The name of the table in SQL."""
         return self.view or self.name
 
     @property
     def stored_fields(self) -> tuple[Field, ...]:
-        """The fields that are columns in SQL: all that are not worked out of others."""
+        """The fields that are columns in SQL: those that are not computed from others."""
         return tuple(field for field in self.fields if field.computed_from is None)
 
     def with_levels(self, levels: Mapping[FetchLevel, str]) -> Table:
-        """Return the table as a source serves it that fetches these fields, named in one string each, by level."""
+        """Return the table with fetch levels. `levels` maps a level to the names of its fields, separated by spaces."""
         by_name = {name: level for level, names in levels.items() for name in names.split()}
         return self.replace(fields=tuple(field.replace(level=by_name.get(field.name)) for field in self.fields))
 
     def find_relation(self, name: str) -> Relation | None:
-        """Return the relation of this name."""
+        """Return the relation of this name; None when there is none."""
         folded = casefold_name(name)
         return next((relation for relation in self.relations if casefold_name(relation.name) == folded), None)
 
     def find_field(self, name: str) -> Field | None:
-        """Return the field of this name or alias, without regard to case and underscores."""
+        """Return the field of this name or alias, ignoring case and underscores; None when there is none."""
         folded = casefold_name(name)
         for field in self.fields:
             if folded == casefold_name(field.name) or any(folded == casefold_name(alias) for alias in field.aliases):
@@ -191,7 +199,7 @@ class Table(Record):
         return None
 
     def get_field(self, name: str, span: Span | None = None) -> Field:
-        """Return the field of this name or alias; else raise `UnknownName` with the nearest."""
+        """Return the field of this name or alias. Raises `UnknownName` with a suggestion."""
         if (field := self.find_field(name)) is not None:
             return field
         names = [field.name for field in self.fields]
@@ -209,5 +217,5 @@ class Table(Record):
 
 
 def casefold_name(name: str) -> str:
-    """Return a name as it is compared: `DownloadSize`, `download_size` and `DOWNLOAD_SIZE` are one."""
+    """Return a name without case and underscores: `DownloadSize` and `download_size` are the same name."""
     return name.replace("_", "").lower()

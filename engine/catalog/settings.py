@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class Setting(Record):
-    """One setting: its name, what it is for, its default, and what it may be.
+    """One setting: its name, its purpose, its default, and its values.
 
-    Empty `choices` mean a whole number, or (`size`) a number of bytes: from `least` to `most`, or, where nothing is
-    the most, any or `NO_BOUND`; or (`duration`) a time.
+    Without `choices` the value is a whole number, a number of bytes (`is_size`) or a duration (`is_duration`). A size
+    is from `minimum` to `maximum`; without a maximum it may also be `NO_LIMIT`.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Setting(Record):
 
     @property
     def describe_values(self) -> str:
-        """What it may be, in words."""
+        """The valid values, for errors."""
         if self.maximum:
             return f"{self.minimum >> 10}KiB to {self.maximum >> 20}MiB"
         if self.is_size:
@@ -40,7 +40,7 @@ class Setting(Record):
 
     @property
     def syntax(self) -> str:
-        """What it may be, as help shows it."""
+        """The valid values, for help."""
         return " | ".join(self.choices) or ("SIZE" if self.is_size else "DURATION" if self.is_duration else "N")
 
 
@@ -52,20 +52,21 @@ SETTINGS: dict[str, Setting] = {
     for setting in (
         Setting(
             "verify",
-            "full: a pull unpacks each layer to check its diff ID; lazy: digests only, unpacking when a question asks",
+            "full: a pull decompresses each layer to check its diff ID; lazy: only digests are checked, and layers are"
+            " measured when a query needs their sizes",
             "full",
             ("full", "lazy"),
         ),
-        Setting("jobs", "how many layers travel or unpack at once", "4"),
+        Setting("jobs", "the number of layers that are transferred or decompressed at once", "4"),
         Setting(
             "quota",
-            "the most bytes that the store's blobs may take, such as 20GB: what would be more is refused; or none",
+            "the maximum size of all blobs of the store, or none; more is refused. Example: 20GB",
             NO_LIMIT,
             is_size=True,
         ),
         Setting(
             "largest_document",
-            "the most bytes of a manifest or config, such as 16MiB: a larger one is refused wherever it comes from",
+            "the maximum size of a manifest or config; a larger one is refused. Example: 16MiB",
             f"{LARGEST_DOCUMENT >> 20}MiB",
             is_size=True,
             minimum=64 << 10,
@@ -73,8 +74,8 @@ SETTINGS: dict[str, Setting] = {
         ),
         Setting(
             "fresh",
-            "for how long what a tag of a registry stood for counts as known, such as 10m: till then questions do not"
-            " ask for it again; actions always do, and so does 0",
+            "how long queries use a cached tag before they ask its registry again; actions always ask, and 0 turns the"
+            " cache off. Example: 10m",
             "0",
             is_duration=True,
         ),
@@ -86,7 +87,7 @@ _COUNTS = frozenset(map(str, range(1, 65)))
 
 
 def check_setting(name: str, value: str, span: Span | None = None) -> tuple[str, str]:
-    """Return the setting's name and value in their written form, or raise what is wrong with them."""
+    """Return the name and the normalized value of a setting. Raises `UnknownName` or `StatementError`."""
     setting = SETTINGS.get(name.lower())
     if setting is None:
         raise UnknownName(
@@ -119,23 +120,23 @@ def check_setting(name: str, value: str, span: Span | None = None) -> tuple[str,
 
 
 def parse_size_limit(value: str) -> int | None:
-    """Return the bytes that the value of such a setting means, None for `NO_BOUND` and for what is no size."""
+    """Return a size limit in bytes; None for `NO_LIMIT` and for an invalid size."""
     if value == NO_LIMIT:
         return None
     return parse_size(value)
 
 
 def parse_size_setting(value: str) -> int:
-    """Return the bytes that the value of a setting means which always has a bound."""
+    """Return the bytes of a setting that is always a size."""
     size = parse_size(value)
     assert size is not None, value
     return size
 
 
 def parse_duration_setting(value: str) -> int | None:
-    """Return the nanoseconds that the value of such a setting means, None for what is no duration."""
+    """Return the nanoseconds of a duration; None when it is invalid."""
     if value == "0":
         return 0
-    from imq.engine.units.time import parse_duration  # only those who set it pay for it
+    from imq.engine.units.time import parse_duration  # only needed when it is set
 
     return parse_duration(value)

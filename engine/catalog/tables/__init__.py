@@ -20,14 +20,14 @@ TABLES: dict[str, Table] = {
 }
 
 SEARCH_TABLES = frozenset(name for name, table in TABLES.items() if table.target is TargetKind.TERM)
-"""Tables that a word to search for follows at once: `search redis`."""
+"""Tables whose operand is a search term: `search redis`."""
 
-_NO_LAYER_CONTENTS = "what is inside of layers cannot be asked yet"
+_NO_LAYER_CONTENTS = "the contents of layers cannot be queried yet"
 UNAVAILABLE_TABLES: dict[str, str] = {
     "files": _NO_LAYER_CONTENTS,
     "packages": _NO_LAYER_CONTENTS,
 }
-"""Tables and relations of the language that no source here has, and why."""
+"""Tables and relations that no source serves yet, and why."""
 
 
 def is_field_name(text: str) -> bool:

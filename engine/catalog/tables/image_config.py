@@ -30,11 +30,11 @@ CONFIG_FIELDS = (
         "the user that containers run as; unknown means root",
         config=FromConfig("User", "string"),
     ),
-    Field("entrypoint", DataType.LIST, "the entry point, word by word", config=FromConfig("Entrypoint", "list")),
+    Field("entrypoint", DataType.LIST, "the words of the entry point", config=FromConfig("Entrypoint", "list")),
     Field(
         "cmd",
         DataType.LIST,
-        "the default command, word by word",
+        "the words of the default command",
         aliases=("command",),
         config=FromConfig("Cmd", "list"),
     ),
@@ -48,7 +48,7 @@ CONFIG_FIELDS = (
     Field(
         "ports",
         DataType.LIST,
-        "the exposed ports, such as 80/tcp",
+        "the exposed ports. Example: 80/tcp",
         aliases=("exposed_ports",),
         optional_suffix="/tcp",
         config=FromConfig("ExposedPorts", "keys"),
@@ -69,7 +69,7 @@ CONFIG_FIELDS = (
     Field(
         "author",
         DataType.TEXT,
-        "who made the image, as its config says",
+        "the author in the config",
         config=FromConfig("author", "property"),
     ),
 )

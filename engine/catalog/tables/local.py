@@ -1,4 +1,4 @@
-"""Tables that no image store fills: lists from files, the sources themselves, and what the disk is used for."""
+"""Tables without images: lines and rows of files, the sources, and disk usage."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from imq.engine.catalog.schema import DataType, Field, Table, TargetKind, regist
 
 LINES = Table(
     "lines",
-    "One row for each line of a text file (or of standard input: lines of stdin) that is not empty.",
+    "One row for each line of a file that is not empty, or of standard input: lines of stdin.",
     (
-        Field("line", DataType.TEXT, "the line, without the blanks around it"),
+        Field("line", DataType.TEXT, "the line, without surrounding blanks"),
         Field("number", DataType.NUMBER, "its number, 1 for the first that is not empty"),
     ),
     default_columns=("line",),
@@ -20,8 +20,8 @@ LINES = Table(
 
 ROWS = Table(
     "rows",
-    "One row for each object of a JSON, CSV or YAML file; its fields are what the file has. Of a file with names"
-    " (images as json) it can be asked what registries have under them.",
+    "One row for each object of a JSON, CSV or YAML file, with the fields of the file. If they have a field name, as in"
+    " images as json, remote is the tag of that name in its registry.",
     (),
     default_columns=(),
     order=(),
@@ -31,13 +31,13 @@ ROWS = Table(
 
 SOURCES = Table(
     "sources",
-    "One row for each place that images can be asked of.",
+    "One row for each source of images.",
     (
-        Field("name", DataType.TEXT, "what it is called after `in` and `use`"),
-        Field("kind", DataType.TEXT, "what it is"),
-        Field("address", DataType.TEXT, "where it is"),
-        Field("reachable", DataType.BOOLEAN, "it answers"),
-        Field("images", DataType.NUMBER, "how many images it has; unknown when it does not answer"),
+        Field("name", DataType.TEXT, "the name after `in` and `use`"),
+        Field("kind", DataType.TEXT, "the kind of source"),
+        Field("address", DataType.TEXT, "its address"),
+        Field("reachable", DataType.BOOLEAN, "it can be reached"),
+        Field("images", DataType.NUMBER, "the number of images; unknown when it cannot be reached"),
     ),
     default_columns=("name", "kind", "address", "reachable", "images"),
     order=("name",),
@@ -46,13 +46,13 @@ SOURCES = Table(
 
 USAGE = Table(
     "usage",
-    "What the disk is used for, one row for each kind of thing, as docker system df shows it.",
+    "Disk usage, one row for each type, as in docker system df.",
     (
-        Field("type", DataType.TEXT, "the kind of thing"),
-        Field("total", DataType.NUMBER, "how many there are"),
-        Field("active", DataType.NUMBER, "how many containers use", about_containers=True),
-        Field("size", DataType.SIZE, "bytes on disk, shared ones once"),
-        Field("reclaimable", DataType.SIZE, "the part of it that nothing active needs", about_containers=True),
+        Field("type", DataType.TEXT, "the type"),
+        Field("total", DataType.NUMBER, "the number of items"),
+        Field("active", DataType.NUMBER, "the number of items that containers use", about_containers=True),
+        Field("size", DataType.SIZE, "bytes on disk; shared bytes count once"),
+        Field("reclaimable", DataType.SIZE, "the bytes that no active item needs", about_containers=True),
     ),
     default_columns=("type", "total", "active", "size", "reclaimable"),
     order=(),

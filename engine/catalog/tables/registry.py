@@ -1,4 +1,4 @@
-"""The tables that only registries fill."""
+"""The tables of registries."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _LOOKUP_BY_DIGEST: tuple[str, bool, str, tuple[str, ...], tuple[str, ...]] = (
     (),
     ("name", "digest"),
 )
-"""How what is asked by the name of a row and its digest belongs to it: link, many, singular, keys, drives."""
+"""The fields of a relation whose rows are looked up by the name and digest of a row: `join` to `lookup_fields`."""
 
 
 def _layer_relations(digest: str, layers: str, history: str) -> tuple[Relation, Relation]:
-    """Return the relations to the layers and steps of the very image whose manifest's digest is in this field."""
+    """Return the relations to the layers and build steps of the image whose manifest digest is in this field."""
     join = "asked name manifest_digest" + ("" if digest == "manifest_digest" else f"={digest}")
     lookup_fields = ("name", digest)
     return (
@@ -45,27 +45,27 @@ def _layer_relations(digest: str, layers: str, history: str) -> tuple[Relation, 
     )
 
 
-_PROBLEM = Field("problem", DataType.TEXT, "why its registry did not tell more of it")
+_PROBLEM = Field("problem", DataType.TEXT, "why its registry did not return more")
 _SOURCE = Field("source", DataType.TEXT, "the registry that holds it")
-_REGISTRY = Field("registry", DataType.TEXT, "the registry's host")
-_REPOSITORY = Field("repository", DataType.REPOSITORY, "the repository, as one writes it")
+_REGISTRY = Field("registry", DataType.TEXT, "the host of the registry")
+_REPOSITORY = Field("repository", DataType.REPOSITORY, "the repository, in docker's short form")
 _PLATFORM_FIELDS = (
     Field("os", DataType.TEXT, "the operating system", normalise=normalise_os),
-    Field("architecture", DataType.TEXT, "the processor", aliases=("arch",), normalise=normalise_architecture),
-    Field("variant", DataType.TEXT, "the processor's variant", normalise=normalise_variant),
+    Field("architecture", DataType.TEXT, "the architecture", aliases=("arch",), normalise=normalise_architecture),
+    Field("variant", DataType.TEXT, "the variant of the architecture", normalise=normalise_variant),
     Field("os_version", DataType.TEXT, "the version of the operating system"),
 )
 
 TAGS = Table(
     "tags",
-    "One row for each tag of repositories of registries. Of an index it tells of the image for this machine, or for the"
-    " platform that the condition names (platform = linux/arm64).",
+    "One row for each tag of repositories in registries. For an index the row describes the image for this machine, or"
+    " for the platform in the condition (platform = linux/arm64).",
     (
         *_get_image_fields("name registry repository tag"),
         *VERSION_FIELDS,
-        _IMAGE_FIELDS["digest"].replace(doc="the digest that the tag stands for"),
-        Field("media_type", DataType.TEXT, "the media type of what the tag stands for"),
-        Field("artifact_type", DataType.TEXT, "what kind of artifact it is; unknown for images"),
+        _IMAGE_FIELDS["digest"].replace(doc="the digest of the tag"),
+        Field("media_type", DataType.TEXT, "the media type of the manifest or index of the tag"),
+        Field("artifact_type", DataType.TEXT, "the artifact type; unknown for images"),
         Field(
             "platforms",
             DataType.LIST,
@@ -75,7 +75,7 @@ TAGS = Table(
         _IMAGE_FIELDS["manifest_digest"],
         *_get_image_fields("id layer_count annotations"),
         _IMAGE_FIELDS["size"].replace(
-            doc="bytes of its config and layers as they travel; registries do not tell what they unpack to",
+            doc="bytes of the config and the compressed layers; registries do not report uncompressed sizes",
         ),
         *_get_image_fields("download_size"),
         *_get_image_fields("created platform os architecture variant os_version"),
@@ -83,7 +83,7 @@ TAGS = Table(
         Field(
             "signed",
             DataType.BOOLEAN,
-            "a signature of it is there: cosign's tag, or attached as a referrer",
+            "it has a signature: a tag of cosign, or a referrer",
         ),
         _PROBLEM,
         _SOURCE,
@@ -95,28 +95,28 @@ TAGS = Table(
         Relation(
             "platforms",
             "platforms",
-            "the entries of its index; the image itself when it is none",
+            "the entries of its index; the image itself without an index",
             "asked name",
             lookup_fields=("name", "digest"),
         ),
-        Relation("referrers", "referrers", "what is attached to it", *_LOOKUP_BY_DIGEST),
-        *_layer_relations("manifest_digest", "the layers of the image", "the steps of the image's build"),
+        Relation("referrers", "referrers", "its referrers", *_LOOKUP_BY_DIGEST),
+        *_layer_relations("manifest_digest", "the layers of the image", "the steps of the build"),
     ),
     target=TargetKind.REPOSITORIES,
 )
 
 REPOSITORIES = Table(
     "repositories",
-    "One row for each repository of a registry, as its catalog lists them.",
+    "One row for each repository in the catalog of a registry.",
     (
-        Field("name", DataType.REPOSITORY, "the repository, as one writes it", aliases=("repository",)),
+        Field("name", DataType.REPOSITORY, "the repository, in docker's short form", aliases=("repository",)),
         _REGISTRY,
-        Field("tag_count", DataType.NUMBER, "how many tags it has"),
+        Field("tag_count", DataType.NUMBER, "the number of tags"),
         Field(
             "size",
             DataType.SIZE,
-            "bytes of what its tags reach, manifests, configs and layers, each once; a sum of several repositories"
-            " counts what they share in each",
+            "bytes of the manifests, configs and layers of its tags, each once; in a sum over repositories, shared"
+            " blobs count once for each repository",
         ),
         _PROBLEM,
         _SOURCE,
@@ -129,29 +129,29 @@ REPOSITORIES = Table(
 
 PLATFORMS = Table(
     "platforms",
-    "One row for each entry of an index, attestations too; a single image is one row.",
+    "One row for each entry of an index, including attestations; a single image is one row.",
     (
-        Field("name", DataType.REFERENCE, "what the index was asked as"),
+        Field("name", DataType.REFERENCE, "the name by which the index was requested"),
         _REGISTRY,
         _REPOSITORY,
-        Field("position", DataType.NUMBER, "its place in the index, 0 for the first"),
+        Field("position", DataType.NUMBER, "its position in the index, 0 for the first"),
         Field("platform", DataType.PLATFORM, "os/architecture[/variant]"),
         *_PLATFORM_FIELDS,
-        Field("digest", DataType.DIGEST, "the digest of the entry's manifest"),
-        Field("media_type", DataType.TEXT, "the media type of the entry's manifest"),
+        Field("digest", DataType.DIGEST, "the digest of the manifest"),
+        Field("media_type", DataType.TEXT, "the media type of the manifest"),
         Field(
             "attestation",
             DataType.BOOLEAN,
-            "it is no image, but says something about another entry",
+            "it is not an image but an attestation of another entry",
         ),
         Field("annotations", DataType.MAP, "the annotations of the entry", aliases=("annotation",)),
         Field(
             "size",
             DataType.SIZE,
-            "bytes of its config and layers as they travel",
+            "bytes of the config and the compressed layers",
             aliases=("download_size",),
         ),
-        Field("layer_count", DataType.NUMBER, "how many layers it has"),
+        Field("layer_count", DataType.NUMBER, "the number of layers"),
         _IMAGE_FIELDS["id"],
         _IMAGE_FIELDS["created"],
         _PROBLEM,
@@ -168,34 +168,33 @@ PLATFORMS = Table(
             "asked name digest",
             lookup_fields=("name", "digest"),
         ),
-        *_layer_relations("digest", "its layers", "the steps of its build"),
+        *_layer_relations("digest", "its layers", "the steps of the build"),
     ),
     target=TargetKind.NAMES,
 )
 
 MANIFESTS = Table(
     "manifests",
-    "One row for each manifest of a repository that is known: those of its tags, the children of their indexes, what"
-    " is attached to them, and those that once were, as far as imq has seen them and they are still there. Registries"
-    " list none without a tag.",
+    "One row for each known manifest of a repository: those of its tags, the entries of their indexes, their referrers,"
+    " and earlier ones that imq has seen and that still exist. Registries do not list manifests without a tag.",
     (
         Field("name", DataType.REFERENCE, "repository@digest"),
         _REGISTRY,
         _REPOSITORY,
-        Field("digest", DataType.DIGEST, "its digest"),
+        Field("digest", DataType.DIGEST, "the digest"),
         Field("tags", DataType.LIST, "its tags; unknown when it has none", aliases=("tag",)),
-        Field("parent_index", DataType.DIGEST, "an index that lists it"),
-        Field("subject", DataType.DIGEST, "what it is attached to"),
-        Field("media_type", DataType.TEXT, "its media type"),
-        Field("artifact_type", DataType.TEXT, "what kind of artifact it is; unknown for images"),
+        Field("parent_index", DataType.DIGEST, "an index with this manifest"),
+        Field("subject", DataType.DIGEST, "the digest of its subject"),
+        Field("media_type", DataType.TEXT, "the media type"),
+        Field("artifact_type", DataType.TEXT, "the artifact type; unknown for images"),
         Field("annotations", DataType.MAP, "its annotations", aliases=("annotation",)),
         Field(
             "size",
             DataType.SIZE,
-            "bytes of its config and layers as they travel",
+            "bytes of the config and the compressed layers",
             aliases=("download_size",),
         ),
-        Field("layer_count", DataType.NUMBER, "how many layers it has"),
+        Field("layer_count", DataType.NUMBER, "the number of layers"),
         _IMAGE_FIELDS["id"],
         _IMAGE_FIELDS["created"],
         Field("platform", DataType.PLATFORM, "os/architecture[/variant]"),
@@ -210,22 +209,22 @@ MANIFESTS = Table(
 
 REFERRERS = Table(
     "referrers",
-    "One row for each artifact that is attached to an image: signatures, attestations, bills of materials.",
+    "One row for each referrer of an image: signatures, attestations, SBOMs.",
     (
         Field("name", DataType.REFERENCE, "repository@digest"),
         _REGISTRY,
         _REPOSITORY,
-        Field("subject", DataType.DIGEST, "what it is attached to"),
-        Field("artifact_type", DataType.TEXT, "what kind of artifact it is"),
-        Field("digest", DataType.DIGEST, "the digest of its manifest"),
-        Field("media_type", DataType.TEXT, "the media type of its manifest"),
+        Field("subject", DataType.DIGEST, "the digest of its subject"),
+        Field("artifact_type", DataType.TEXT, "the artifact type"),
+        Field("digest", DataType.DIGEST, "the digest of the manifest"),
+        Field("media_type", DataType.TEXT, "the media type of the manifest"),
         Field("annotations", DataType.MAP, "its annotations", aliases=("annotation",)),
         Field(
             "created",
             DataType.TIME,
-            "when it was made, as its annotation org.opencontainers.image.created says",
+            "when it was created, from the annotation org.opencontainers.image.created",
         ),
-        Field("size", DataType.SIZE, "bytes of its manifest"),
+        Field("size", DataType.SIZE, "bytes of the manifest"),
         _PROBLEM,
         _SOURCE,
     ),
@@ -237,12 +236,12 @@ REFERRERS = Table(
 
 SEARCH = Table(
     "search",
-    "One row for each repository that a search finds: search redis, search redis in registry.local:5000.",
+    "One row for each repository found by a search: search redis, search redis in registry.local:5000.",
     (
-        Field("name", DataType.REPOSITORY, "the repository, as one writes it"),
+        Field("name", DataType.REPOSITORY, "the repository, in docker's short form"),
         _REGISTRY,
-        Field("description", DataType.TEXT, "what its owner says of it"),
-        Field("stars", DataType.NUMBER, "how many like it", docker_placeholders=(("StarCount", "plain"),)),
+        Field("description", DataType.TEXT, "the description of its owner"),
+        Field("stars", DataType.NUMBER, "the number of stars", docker_placeholders=(("StarCount", "plain"),)),
         Field(
             "official",
             DataType.BOOLEAN,
@@ -252,7 +251,7 @@ SEARCH = Table(
         Field(
             "automated",
             DataType.BOOLEAN,
-            "it is built automatically",
+            "it is an automated build",
             docker_placeholders=(("IsAutomated", "ok"),),
         ),
         _SOURCE,
