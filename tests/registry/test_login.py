@@ -14,9 +14,12 @@ import imq
 import pytest
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
+from imq.engine.registry.auth.credentials import Credentials
+from imq.engine.registry.auth.login import forget, keep
 from imq.engine.registry.client import Client
 from imq.engine.registry.settings import Settings
 from imq.engine.registry.transfer.push import push
+from imq.grammar.errors import RegistryError
 from registry.support import sample_images
 from registry.support.sample_images import PASSWORD, USER
 from registry.support.token_server import TokenServer
@@ -49,6 +52,35 @@ else:
     del known[said]
 json.dump(known, open(kept, "w"))
 """
+
+
+def test_what_else_config_json_holds_stays_as_it_is_written(tmp_path: Path) -> None:
+    """Numbers keep their digits, and half of a surrogate pair stays an escape."""
+    kept = [
+        '"large": 1e400',
+        '"small": -0',
+        '"exact": [1.10, 0.12345678901234567890, 12345678901234567890123]',
+        '"half": "\\ud800 \\udcff"',
+        '"pair": "\U0001f600"',
+        '"\\udfff": {"a": null, "b": true}',
+    ]
+    path = tmp_path / "config.json"
+    path.write_text("{" + ", ".join(kept) + ', "auths": {"other.example": {"auth": "b3RoZXI6cHc="}}}')
+    settings = Settings(environment={"DOCKER_CONFIG": str(tmp_path), "PATH": ""})
+    keep(settings, "one.example", Credentials("user", "password"))
+    forget(settings, "other.example")
+    written = "".join(path.read_text().split())
+    for text in kept:
+        assert "".join(text.split()) in written
+    assert list(json.loads(path.read_text())["auths"]) == ["one.example"]
+
+
+def test_a_config_json_with_what_json_has_not_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text('{"number": NaN, "auths": {"other.example": {"auth": "b3RoZXI6cHc="}}}')
+    settings = Settings(environment={"DOCKER_CONFIG": str(tmp_path), "PATH": ""})
+    with pytest.raises(RegistryError, match="is not JSON"):
+        keep(settings, "one.example", Credentials("user", "password"))
 
 
 class Home:

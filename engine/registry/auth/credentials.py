@@ -13,7 +13,7 @@ from imq.grammar.errors import RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
     from imq.engine.registry.settings import Host, Settings
@@ -131,6 +131,17 @@ def read_file(path: str) -> dict[str, Any] | None:
     """Return what a file of credentials holds; None when it is not there."""
     import json
 
+    return _parse_file(path, json.loads)
+
+
+def read_file_to_rewrite(path: str) -> dict[str, Any] | None:
+    """Return what a file of credentials holds, with numbers as they are written, for `exact_json.dumps`."""
+    from imq.engine.units import exact_json
+
+    return _parse_file(path, exact_json.loads)
+
+
+def _parse_file(path: str, parse: Callable[[bytes], Any]) -> dict[str, Any] | None:
     try:
         with open(path, "rb") as file:
             content = file.read(_LARGEST_FILE)
@@ -139,7 +150,7 @@ def read_file(path: str) -> dict[str, Any] | None:
     except OSError as problem:
         raise _unusable(path, f"cannot be read: {(problem.strerror or 'unknown reason').lower()}") from None
     try:
-        document = json.loads(content) if content.strip() else {}
+        document = parse(content) if content.strip() else {}
     except (ValueError, RecursionError):
         raise _unusable(path, "is not JSON") from None  # the parser's message may quote what stands there
     if not isinstance(document, dict):

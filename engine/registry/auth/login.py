@@ -12,10 +12,21 @@ from http import HTTPStatus
 from imq.engine.atomic_writer import open_output
 from imq.engine.registry import errors
 from imq.engine.registry.http.client import Ask, Exchange
+from imq.engine.units import exact_json
 from imq.grammar.errors import RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .credentials import TOKEN_USER, Credentials, config_file, helper_of, is_address_of, keys_of, read_file, run_helper
+from .credentials import (
+    TOKEN_USER,
+    Credentials,
+    config_file,
+    helper_of,
+    is_address_of,
+    keys_of,
+    read_file,
+    read_file_to_rewrite,
+    run_helper,
+)
 
 if TYPE_CHECKING:
     from typing import Any
@@ -133,7 +144,7 @@ def keep(settings: Settings, registry: str, credentials: Credentials) -> Place:
             entry["identitytoken"] = credentials.identity_token
     own = settings.host(registry)
     if own is None or not own.helper:
-        document = read_file(place.file) or {}
+        document = read_file_to_rewrite(place.file) or {}
         if place.helper and "credHelpers" not in document:
             document["credsStore"] = place.helper
         auths = document.setdefault("auths", {})
@@ -150,7 +161,7 @@ def forget(settings: Settings, registry: str) -> Place:
     """Forget what is kept for a registry, wherever that is, and return where it was; nothing kept is no error."""
     place = place_of(settings, registry)
     host = keys_of(registry)[0]
-    document = read_file(place.file)
+    document = read_file_to_rewrite(place.file)
     auths = document.get("auths") if document else None
     kept = [key for key in auths if is_address_of(key, registry)] if isinstance(auths, dict) else []
     keys = {*keys_of(registry), *(f"{scheme}://{registry}" for scheme in ("http", "https")), *kept}
@@ -180,7 +191,7 @@ def _write(path: str, document: dict[str, Any], *, secret: bool) -> None:
 
     With a `secret` it is for its owner alone; else it may be read by whom it could be read before.
     """
-    content = json.dumps(document, indent="\t", ensure_ascii=False).encode("utf-8", "surrogateescape")
+    content = exact_json.dumps(document, indent="\t")
     try:
         os.makedirs(os.path.dirname(os.path.realpath(path)), mode=0o700, exist_ok=True)
         with open_output(path, private=secret or not os.path.exists(path)) as file:
