@@ -76,10 +76,8 @@ class DirectoryTree:
         pending = path.split("/")[::-1]
         resolved: list[str] = []
         links = 0
-        after_link = 0  # names that wait behind the target of a link
         while pending:
             name = pending.pop()
-            within_target = links > 0 and len(pending) >= after_link
             if name in ("", "."):
                 continue
             if name == "..":
@@ -92,8 +90,6 @@ class DirectoryTree:
                     return None
                 if mode is not None:
                     raise Malformed(f"the folder of {path!r} is a file", code="path-parent")
-                if within_target:
-                    raise Malformed(f"the folder of {path!r} is a link that leads nowhere", code="path-parent")
                 self.make_directory("/".join(resolved), name)
                 on_created("/".join((*resolved, name)))
             elif stat.S_ISLNK(mode):
@@ -101,8 +97,6 @@ class DirectoryTree:
                 if links > _MAX_LINKS:
                     raise Malformed(f"links lead in a circle on the way to {path!r}", code="path-parent")
                 target = self.read_link("/".join(resolved), name)
-                if not within_target:
-                    after_link = len(pending)
                 if target.startswith("/"):
                     resolved.clear()
                 pending += target.split("/")[::-1]
