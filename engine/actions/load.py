@@ -38,7 +38,10 @@ class Load(Record):
 
         with context.store.start_ingest() as ingest:
             watch = partial(weighed, context.progress, label_transfer("load", self.path))
-            images = load(self.path, ingest, watch)
+            skipped: list[Outcome] = []
+            images = load(
+                self.path, ingest, watch, lambda name, problem: skipped.append(Outcome("load", name, error=problem))
+            )
             ingest.sync()
             with context.store.start_transaction(ingest.measures) as transaction:
                 for image in images:
@@ -56,6 +59,7 @@ class Load(Record):
             yield Outcome("load", target, image.id)
             for problem in image.problems:
                 yield Outcome("load", target, image.id, error=problem)
+        yield from skipped
 
 
 def _config_problems(store: Store, config: Digest) -> tuple[str, ...]:

@@ -49,19 +49,27 @@ _MAX_LISTING_SIZE = 32 << 20
 """Bytes of index.json or manifest.json that are read at most: enough for tens of thousands of images."""
 
 
+def _raise_skipped(_: str, problem: ImqError) -> None:
+    raise problem
+
+
 def load(
-    path: str, ingest: Ingest, start_progress: Callable[[int], Callable[[int], None]] = lambda _: ignore_progress
+    path: str,
+    ingest: Ingest,
+    start_progress: Callable[[int], Callable[[int], None]] = lambda _: ignore_progress,
+    on_skipped: Callable[[str, ImqError], None] = _raise_skipped,
 ) -> list[LoadedImage]:
     """Take in every image of an archive or layout folder. Blobs are verified; names are returned and not yet given.
 
+    `on_skipped` is called with the name of an image that no digest here can check, and why; the others are loaded.
     `watch` is called with the number of bytes that there are, and returns what is called whenever some have come in.
     """
     with store_errors(f"read {path}"):
         if os.path.isdir(path):
-            return _load(Folder(path), path, ingest, start_progress)
+            return _load(Folder(path), path, ingest, start_progress, on_skipped)
         try:
             with Archive(path) as archive:
-                return _load(archive, path, ingest, start_progress)
+                return _load(archive, path, ingest, start_progress, on_skipped)
         except FileNotFoundError:
             raise NotFound(
                 f"no such file: {path}", hints=("load takes an archive that docker save or imq save wrote",)
@@ -69,7 +77,11 @@ def load(
 
 
 def _load(
-    files: ImageFiles, path: str, ingest: Ingest, start_progress: Callable[[int], Callable[[int], None]]
+    files: ImageFiles,
+    path: str,
+    ingest: Ingest,
+    start_progress: Callable[[int], Callable[[int], None]],
+    on_skipped: Callable[[str, ImqError], None],
 ) -> list[LoadedImage]:
     """Load what an archive lists: in index.json, in manifest.json, or in both, which are joined; else in repositories.
 
@@ -77,7 +89,7 @@ def _load(
     """
     files.on_progress = start_progress(files.total_size())
     layout, listing = _read_listing(files, "index.json", path), _read_listing(files, "manifest.json", path)
-    loaded = _load_layout(files, layout, ingest) if layout is not None else []
+    loaded = _load_layout(files, layout, ingest, on_skipped) if layout is not None else []
     if listing is not None:
         loaded = _merge_listings(loaded, _read_docker_images(listing, path), files, path, ingest)
     if layout is None and listing is None and (repositories := _read_listing(files, "repositories", path)) is not None:
@@ -113,7 +125,9 @@ def _read_listing(files: ImageFiles, name: str, path: str) -> bytes | None:
 # OCI layouts
 
 
-def _load_layout(files: ImageFiles, content: bytes, ingest: Ingest) -> list[LoadedImage]:
+def _load_layout(
+    files: ImageFiles, content: bytes, ingest: Ingest, on_skipped: Callable[[str, ImqError], None]
+) -> list[LoadedImage]:
     if (marker := files.open("oci-layout")) is not None:
         with marker:
             check_layout(marker.read(_MAX_MARKER_SIZE), "oci-layout")
@@ -130,7 +144,13 @@ def _load_layout(files: ImageFiles, content: bytes, ingest: Ingest) -> list[Load
     for entry in index_entries:
         image_ids: dict[Digest, Digest] = {}
         problems: dict[Digest, ImqError] = {}
-        id_ = _copy_tree(files, entry.descriptor, ingest, image_ids, problems)
+        try:
+            id_ = _copy_tree(files, entry.descriptor, ingest, image_ids, problems)
+        except Malformed as problem:
+            if problem.code != "digest-algorithm" or len(index_entries) == 1:
+                raise
+            on_skipped(str(entry.name or entry.descriptor.digest), problem)
+            continue
         descriptor = entry.descriptor.replace(annotations=get_foreign_annotations(entry.descriptor.annotations))
         names = (entry.name,) if entry.name else ()
         others = frozenset(image_ids) - {descriptor.digest}

@@ -383,3 +383,22 @@ def test_a_file_tree_is_not_taken_for_images(store: Held, tmp_path: pathlib.Path
     done = imq(store.root, "load", str(tmp_path / "tree.tar"), code=3)
     assert "index.json, manifest.json and repositories" in done.stderr
     assert "imq import" in done.stderr
+
+
+def test_an_image_of_an_unknown_digest_algorithm_keeps_no_other_from_being_loaded(store: Held, tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "layout")
+    layout.add(Image([layer({"a": b"a"})]), "known:1")
+    index = tmp_path / "layout" / "index.json"
+    document = json.loads(index.read_text())
+    (known,) = document["manifests"]
+    name = {"org.opencontainers.image.ref.name": "unknown:1"}
+    document["manifests"].insert(0, {**known, "digest": f"blake3:{'0' * 64}", "annotations": name})
+    index.write_text(json.dumps(document))
+    (tmp_path / "layout" / "blobs" / "blake3").mkdir()
+    (tmp_path / "layout" / "blobs" / "blake3" / ("0" * 64)).write_text("{}")
+    outcomes = store.outcomes(f"load '{tmp_path}/layout'")
+    assert [(outcome["target"], outcome["error"]) for outcome in outcomes] == [
+        ("known:1", None),
+        ("unknown:1", "digest-algorithm"),
+    ]
+    assert store.names() == ["known:1"]
