@@ -59,12 +59,17 @@ CLAUSES: dict[str, Clause] = {
             "the first N rows, or the first N of each group",
             "images order by size desc limit 2 per repository",
         ),
-        Clause("skip", "skip N [per FIELD, …]", "all but the first N rows", "images order by created desc skip 5"),
+        Clause(
+            "skip",
+            "skip N [per FIELD, …]",
+            "all but the first N rows, or all but the first N of each group; a row whose group is unknown is alone in it",
+            "images order by created desc skip 5",
+        ),
         Clause(
             "except",
             "except newest N [per FIELD, …] [by FIELD]",
-            "all rows but the N newest by created or by another field, as retention rules need; rows of unknown age are"
-            " excluded too",
+            "all rows but the N newest by created or by another field, as retention rules need; rows of unknown age or"
+            " unknown group are excluded too",
             "rm images where older than 30d except newest 3 per repository",
         ),
         Clause(

@@ -140,13 +140,18 @@ class Naive:
             ordered = known + unknown
         return ordered
 
-    def counted(self, rows: list[Row], per: tuple[ast.Expr, ...], keep: Callable[[int], bool]) -> list[Row]:
-        """Keep the rows whose place among those of equal `per` is one that `keep` wants."""
+    def counted(
+        self, rows: list[Row], per: tuple[ast.Expr, ...], keep: Callable[[int], bool], *, is_cut: bool = False
+    ) -> list[Row]:
+        """Keep the rows whose place among those of equal `per` is one that `keep` wants.
+
+        In what `is_cut` off a row whose group is unknown is alone.
+        """
         seen: dict[tuple[Any, ...], int] = {}
         kept = []
         for row in rows:
             group = tuple(self.scalar(key, row) for key in per)
-            seen[group] = seen.get(group, 0) + 1
+            seen[group] = 1 if is_cut and None in group else seen.get(group, 0) + 1
             if keep(seen[group]):
                 kept.append(row)
         return kept
@@ -178,10 +183,12 @@ class Naive:
         if query.keep_newest is not None:
             by = query.keep_newest.by or ast.Field(("created",))
             newest = self.ordered(rows, [(by, True), *asked])
-            spared = self.counted(newest, query.keep_newest.per, lambda place: place <= _count(query.keep_newest))
+            spared = self.counted(
+                newest, query.keep_newest.per, lambda place: place <= _count(query.keep_newest), is_cut=True
+            )
             rows = [row for row in rows if row not in spared and self.scalar(by, row) is not None]
         if query.skip is not None:
-            rows = self.counted(rows, query.skip.per, lambda place: place > _count(query.skip))
+            rows = self.counted(rows, query.skip.per, lambda place: place > _count(query.skip), is_cut=True)
         if query.limit is not None:
             rows = self.counted(rows, query.limit.per, lambda place: place <= _count(query.limit))
         return rows

@@ -160,3 +160,13 @@ def test_skopeo_and_umoci_find_their_names_again(store: Held, root: Path, tmp_pa
     run("skopeo", "copy", f"oci:{root}:v1", f"oci:{tmp_path / 'target'}:out")
     assert "MyApp" in imq(root, "images").stdout
     assert CONFIG_TYPE in run("skopeo", "inspect", "--raw", f"oci:{root}:MyApp")
+
+
+@pytest.mark.parametrize("rule", ["except newest 1 per repository", "order by created desc skip 1 per repository"])
+def test_names_without_a_repository_are_not_of_one_group(store: Held, root: Path, rule: str) -> None:
+    layout = Layout(root)
+    for number, name in enumerate(("v1", "v2", "Other", "app:1", "app:2")):
+        layout.add(Image([layer({name: b""})], f"2024-01-0{number + 1}T00:00:00Z"), name)
+    assert store.names(rule) == ["app:1"]
+    assert [row["target"] for row in store.rows(f"rm images where layer_count = 1 {rule}", dry_run=True)] == ["app:1"]
+    assert len(store.names("except newest 0 per repository")) == 5

@@ -363,17 +363,22 @@ class SqlGenerator:
     def _windowed(self, select: ir.Select, columns: list[tuple[str, str]], source: str) -> str:
         """Write a query that counts rows, perhaps within groups: `except newest`, then `skip`, `limit`, `until`.
 
-        Each of them counts the rows that the one before it left.
+        Each of them counts the rows that the one before it left. A row whose group is unknown is alone in it: `except`
+        and `skip`, which retention rules are made of, leave it out.
         """
         inner = list(columns)
         inner += [(self.value(key.value), f"_o{place}") for place, key in enumerate(select.order)]
         order = _order_by((f"_o{place}" for place in range(len(select.order))), select.order) or "1"
         steps: list[tuple[tuple[ir.Expr, ...], str, str]] = []
+        lone: set[int] = set()
+        """The steps that leave out the first row of each group, and so every row whose group is unknown."""
         if select.keep_newest is not None:
+            lone |= {len(steps)} if select.keep_newest.count else set()
             inner.append((self.value(select.keep_newest.by), "_newness"))
             kept = f"> {self.add_parameter(select.keep_newest.count)} AND _newness IS NOT NULL"
             steps.append((select.keep_newest.per, f"_newness DESC NULLS LAST, {order}".removesuffix(", 1"), kept))
         if select.skip is not None:
+            lone |= {len(steps)} if select.skip.count else set()
             steps.append((select.skip.per, order, f"> {self.add_parameter(select.skip.count)}"))
         if select.limit is not None:
             steps.append((select.limit.per, order, f"<= {self.add_parameter(select.limit.count)}"))
@@ -387,6 +392,8 @@ class SqlGenerator:
             partition = f"PARTITION BY {', '.join(f'_p{at}_{place}' for place in range(len(per)))} " if per else ""
             text = f"SELECT *, row_number() OVER ({partition}ORDER BY {by}) AS _n{at} FROM ({text})"
             text = f"SELECT * FROM ({text}) WHERE _n{at} {kept}"
+            if at in lone:
+                text += "".join(f" AND _p{at}_{place} IS NOT NULL" for place in range(len(per)))
         if select.until is not None:
             text = self._dialect.until(text, order, self.add_parameter(select.until.size), below=select.until.below)
         return f"SELECT {', '.join(name for _, name in columns)} FROM ({text}) ORDER BY {order}"
