@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from imq.grammar.errors import ImqError, StatementError
+from imq.grammar.errors import ImqError, StatementError, StoreError
 from imq.grammar.record import TYPE_CHECKING
 
 from .output import default_format
@@ -35,7 +35,7 @@ def open_session(console: Console, options: Options, *, confirms: bool = True, r
     platform, root = options.value("platform"), options.value("root")
     configuration = _read_configuration(options, environment)
     context = SessionContext(
-        root=expand_home(root, environment) if root else store_root(environment, configuration.root),
+        root=_locate_store(options, environment, configuration.root),
         missing_store="refuse" if root else "warn" if environment.get("IMQ_ROOT") else "pass",
         environment=environment,
         clock=time.time_ns,
@@ -91,9 +91,25 @@ def _read_configuration(options: Options, environment: Mapping[str, str]) -> Con
     try:
         return load_configuration(environment, options.value("config"))
     except ImqError:
-        if " ".join(options.words[:1]).lower().split()[:1] == ["help"]:
+        if _is_help(options):
             return Configuration()
         raise
+
+
+def _locate_store(options: Options, environment: Mapping[str, str], configured: str) -> str:
+    """Return the root of the store. `help` reads no store, so it works without a location."""
+    root = options.value("root")
+    try:
+        return expand_home(root, environment) if root else store_root(environment, configured)
+    except StoreError:
+        if _is_help(options):
+            return os.devnull
+        raise
+
+
+def _is_help(options: Options) -> bool:
+    """Whether the statement is `help`."""
+    return " ".join(options.words[:1]).lower().split()[:1] == ["help"]
 
 
 def _leaves_stdin(options: Options) -> bool:

@@ -13,8 +13,14 @@ if TYPE_CHECKING:
 
 def expand_home(root: str, environment: Mapping[str, str]) -> str:
     """Expand a leading `~`, which a shell leaves as it is in `--root=~/images`."""
-    if root != "~" and not root.startswith("~/"):
+    if not root.startswith("~"):
         return root
+    if root != "~" and not root.startswith("~/"):
+        raise StoreError(
+            f"{root} is in the home directory of another user, which is not looked up",
+            code="no-home",
+            hints=(f"give the absolute path, or ./{root} for a folder with this name",),
+        )
     return os.path.join(_find_home(environment, f"the store {root}"), root[2:])
 
 

@@ -34,7 +34,8 @@ class Resources:
     def __init__(self, context: SessionContext) -> None:
         self.context = context
         self.state = SessionState(context.configuration)
-        self.store = Store(context.root)
+        self.store = Store(context.root, creates_for_cache=context.missing_store != "refuse")
+        self.store.layout.on_lock_wait = self._warn_of_lock
         self.store.platform = context.platform
         self.folder = os.curdir
         self.sources = open_sources(self)
@@ -102,6 +103,9 @@ class Resources:
     def stdin(self) -> TextIO | None:
         """Standard input; None when the statement came from there."""
         return self.context.stdin
+
+    def _warn_of_lock(self) -> None:
+        self.progress.warn(f"another process holds the lock of the store {self.store.root}; waiting for it")
 
     def network(self) -> RegistrySettings:
         """Announce that registries are about to be asked, and return the settings of their client."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from contextlib import contextmanager, suppress
 
 from imq.engine.units.size import human_size
@@ -16,7 +17,7 @@ from imq.grammar.errors import StoreError
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .directory import Directory
 
@@ -40,6 +41,11 @@ _MESSAGES = {
     ),
     errno.EROFS: ("read-only", "the file system is read-only", "give another place with --root"),
 }
+
+_SILENT_WAIT = 3.0
+"""Seconds after which the user is told that another process holds a lock."""
+_LOCK_POLL = 0.01
+"""Seconds between two attempts until then."""
 
 
 def is_disk_full(problem: OSError) -> bool:
@@ -139,17 +145,37 @@ def replace_file(directory: Directory, name: str, content: bytes, scratch: Direc
 
 
 @contextmanager
-def lock_file(directory: Directory, name: str, *, wait: bool = True) -> Iterator[int]:
+def lock_file(
+    directory: Directory, name: str, *, wait: bool = True, on_wait: Callable[[], None] | None = None
+) -> Iterator[int]:
     """Hold a file exclusively, against other processes and other threads. Yields its descriptor.
 
-    The lock ends with the process, however that ends. With `wait=False` a held lock raises `BlockingIOError`.
+    The lock ends with the process, however that ends. With `wait=False` a held lock raises `BlockingIOError`. `on_wait`
+    is called once when the lock is not free after some seconds.
     """
     handle = _open_lock_file(directory, name)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not wait:
+                raise
+            _wait_for_lock(handle, on_wait)
         yield handle
     finally:
         os.close(handle)
+
+
+def _wait_for_lock(handle: int, on_wait: Callable[[], None] | None) -> None:
+    deadline = time.monotonic() + _SILENT_WAIT
+    while on_wait is not None and time.monotonic() < deadline:
+        time.sleep(_LOCK_POLL)
+        with suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+    if on_wait is not None:
+        on_wait()
+    fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 def _open_lock_file(directory: Directory, name: str) -> int:

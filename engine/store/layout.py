@@ -30,7 +30,7 @@ from .bounded_read import read_bounded
 from .directory import Directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from typing import Any, BinaryIO
 
@@ -137,6 +137,8 @@ class Layout:
 
     def __init__(self, root: str) -> None:
         self.root = root
+        self.on_lock_wait: Callable[[], None] | None = None
+        """Called when another process has held the lock of the store for some seconds."""
         self._directories: dict[tuple[str, ...], Directory] = {}
         self._index_document: Mapping[str, Any] = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX}
         """What index.json says beside its entries, as it was last read."""
@@ -185,7 +187,7 @@ class Layout:
 
     def lock(self, *, wait: bool = True) -> AbstractContextManager[int]:
         """Return a context that holds the lock of the store; see `files.locked`."""
-        return lock_file(self.root_directory, LOCK, wait=wait)
+        return lock_file(self.root_directory, LOCK, wait=wait, on_wait=self.on_lock_wait)
 
     # The layout
 

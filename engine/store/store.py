@@ -46,8 +46,9 @@ class ResolvedImage(Record):
 class Store:
     """One store. Opening reads nothing but the index; a store that is not there yet is empty until it is written."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, *, creates_for_cache: bool = True) -> None:
         self.layout = Layout(os.path.abspath(root))
+        self._creates_for_cache = creates_for_cache
         self._index: StoreIndex | None = None
         self._should_retry = True
         self._mutex = allocate_lock()
@@ -92,8 +93,13 @@ class Store:
         self.layout.close_directories()
 
     def get_cache_layout(self) -> Layout | None:
-        """Return the layout for what registries have told, made if it was not there; None when nothing can be kept."""
+        """Return the layout for what registries have told; None when nothing can be kept.
+
+        It is made if it was not there, unless the store was opened without `creates_for_cache`.
+        """
         try:
+            if not self._creates_for_cache and not self.layout.exists:
+                return None
             self.layout.create()
         except StoreError as problem:
             if problem.code == "unsafe-file":
@@ -134,6 +140,17 @@ class Store:
         """Raise `StoreError` while an image cannot be read: it may need any of the blobs that seem to be left over."""
         if hiding := self.index.find_incomplete_roots():
             raise collection_blocked(hiding.values())
+
+    def check_exists(self) -> None:
+        """Raise `StoreError` when there is no store."""
+        if not self.layout.exists:
+            if os.path.lexists(self.root):
+                self.layout.check()
+            raise StoreError(
+                f"there is no store at {self.root}",
+                code="no-store",
+                hints=("look at --root; pull, load and import make a store where there is none",),
+            )
 
     def reindex(self) -> None:
         """Drop the index and derive it again from the layout; layers are measured when that is next asked for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import imq
 import pytest
+from imq.cli.main import Cli
 from imq.cli.store_location import store_root
 from imq.engine.units.paths import home_folder, located
 from imq.grammar.errors import StatementError, StoreError
 from imq.repl.history import History
+from registry.support.paging_server import REPOSITORY, Paging
 from support.images import Image, Layout, layer
 
 if TYPE_CHECKING:
@@ -89,6 +92,27 @@ def test_a_tilde_that_the_shell_left_is_the_home_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "~").exists()
 
 
+@pytest.mark.parametrize("words", [("--root=~nobody2/x",), ("--root", "~nobody2")])
+def test_the_home_folder_of_another_user_is_refused(tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = run(tmp_path, *words, "load", "missing.tar", HOME=str(tmp_path))
+    assert done.returncode == 3
+    assert "error[no-home]: ~nobody2" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("nobody")
+@pytest.mark.parametrize(
+    ("words", "code"), [(["help"], 0), (["help", "images"], 0), (["help images"], 0), (["help", "tables"], 2)]
+)
+def test_help_needs_no_store(words: list[str], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    stdout, stderr = io.StringIO(), io.StringIO()
+    assert Cli(io.StringIO(), stdout, stderr, {}).main(words) == code, stderr.getvalue()
+    assert bool(stdout.getvalue()) == (code == 0)
+    assert "no-home" not in stderr.getvalue()
+    assert list(tmp_path.iterdir()) == []
+
+
 QUESTIONS = (
     ("images",),
     ("images", "count"),
@@ -97,6 +121,8 @@ QUESTIONS = (
     ("assert", "no", "images", "where", "dangling"),
     ("rm", "images", "where", "dangling"),
     ("image", "ls"),
+    ("reindex",),
+    ("prune",),
 )
 
 
@@ -127,6 +153,14 @@ def test_a_name_in_a_store_that_is_not_there_says_so(tmp_path: Path) -> None:
     done = run(tmp_path, "--root", str(tmp_path / "typo"), "rm", "redis:7", HOME=str(tmp_path))
     assert done.returncode == 3
     assert "there is no store at" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_registries_answer_makes_no_store(tmp_path: Path) -> None:
+    with Paging(3) as server:
+        text = f"tags of {server.host}/{REPOSITORY} select tag"
+        done = run(tmp_path, "--root", str(tmp_path / "typo"), text, HOME=str(tmp_path))
+    assert done.returncode == 0, done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import fcntl
 import json
 import os
 import random
@@ -13,6 +14,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
+from imq.engine.progress import Silent
 from store.support.serve_image import serve
 from store.support.stores import Held, blobs_in, check_store, imq, left_in, start
 from support.images import Image, layer
@@ -202,3 +204,23 @@ def test_interrupting_a_pull_leaves_the_store_in_order(root: Path, heavy: str) -
     assert "Traceback" not in said
     check_store(root)
     imq(root, "pull", heavy)
+
+
+def test_a_lock_that_another_process_holds_is_reported_after_a_while(
+    root: Path, made: dict[str, Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imq.engine.store.atomic_files._SILENT_WAIT", 0.05)
+    with open(root / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        warnings: list[str] = []
+
+        class Releasing(Silent):
+            def warn(self, text: str) -> None:
+                warnings.append(text)
+                fcntl.flock(lock, fcntl.LOCK_UN)
+
+        with Held(root, progress=Releasing()) as held:
+            held.do("tag plain:1 as other:1")
+            assert "other:1" in held.names()
+    assert made
+    assert warnings == [f"another process holds the lock of the store {root}; waiting for it"]
