@@ -137,9 +137,10 @@ def query_targets(
     The condition of an unreadable image could not be tested, so its row is added to `failures`, or raised without
     them. With `takes_unreadable` it is a target instead, whose id is the digest in index.json.
     """
-    _, rows = context.rows(id_only_query(act, context), TARGET_COLUMNS)
+    query = id_only_query(act, context)
+    _, rows = context.rows(query, TARGET_COLUMNS)
     found: list[Target] = []
-    for row in rows:
+    for row in [*rows, *_cut_unreadable(query, rows, context)]:
         root, id_, name = row[-len(TARGET_COLUMNS) :]
         try:
             found.append(target_of_row((root, root if id_ is None and takes_unreadable else id_, name)))
@@ -148,6 +149,21 @@ def query_targets(
                 raise
             failures.append(Failed(act.verb, str(name or Digest(str(root)).short), problem))
     return list(dict.fromkeys(found))
+
+
+def _cut_unreadable(query: ast.Query, rows: Sequence[tuple[Raw, ...]], context: PlanContext) -> list[tuple[Raw, ...]]:
+    """Return the rows of unreadable images that `except newest`, `skip` or `until` left out.
+
+    Their age and size are unknown, so it is unknown whether they are among those that such a rule keeps.
+    """
+    if query.keep_newest is None and query.skip is None and query.until is None:
+        return []
+    unreadable = context.store.index.find_unreadable_roots()
+    if not unreadable:
+        return []
+    _, every = context.rows(query.replace(keep_newest=None, skip=None, limit=None, until=None), TARGET_COLUMNS)
+    taken = set(rows)
+    return [row for row in every if row[-3] in unreadable and row[-2] is None and row not in taken]
 
 
 def target_of_row(row: Sequence[Raw]) -> Target:

@@ -29,12 +29,16 @@ class Reindex(Record):
         report = counted(context.progress, "unpack", len(store.list_unmeasured_layers()))
         problems = store.measure_layers(context.jobs, on_progress=report)
         count = store.index.connection.execute("SELECT count(*) FROM image").fetchone()[0]
-        yield self.describe().replace(note=f"{count} images")
+        first, *others = store.index.list_problems() or (None,)
+        yield self.describe().replace(note=f"{count} images", error=first)
+        for other in others:
+            yield Outcome("reindex", "an image", error=other)
         for problem in problems:
             yield Outcome("measure", "a layer", error=problem)
 
 
-def _plan_reindex(_act: ast.ActionStatement, _context: PlanContext) -> list[Action]:
+def _plan_reindex(_act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    context.store.check_exists()
     return [Reindex()]
 
 

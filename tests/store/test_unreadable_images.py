@@ -313,6 +313,28 @@ def test_verify_reads_the_disk_and_not_what_is_remembered(tmp_path: Path) -> Non
         held.do("verify all")
 
 
+@pytest.mark.parametrize("part", ["root", "config"])
+def test_a_rule_of_the_newest_says_that_an_image_cannot_be_read(tmp_path: Path, part: str) -> None:
+    root = tmp_path / "store"
+    write_store(root, part=part).unlink()
+    for statement in ("rm all images except newest 1", "rm all images order by created skip 1"):
+        with Held(root) as held:
+            outcomes = {row["target"]: row["error"] for row in held.outcomes(statement, dry_run=True)}
+            assert outcomes == {"broken:1": "unreadable"}
+        done = imq(root, *statement.split(), code=3)
+        assert "broken:1 cannot be read" in done.stdout + done.stderr
+    with Held(root) as held:
+        assert held.names() == ["broken:1", "whole:1"]
+
+
+@pytest.mark.parametrize("part", ["root", "child", "config"])
+def test_reindex_says_that_an_image_cannot_be_read(tmp_path: Path, part: str) -> None:
+    root = tmp_path / "store"
+    write_store(root, part=part).unlink()
+    done = imq(root, "reindex", code=3)
+    assert "broken:1 cannot be read" in done.stdout + done.stderr
+
+
 REFUSED = {
     "another spelling of a key": lambda manifest: manifest.replace(b'"layers"', b'"Layers":[],"layers"'),
     "a negative size": lambda manifest: manifest.replace(b'"size":', b'"size":-', 1),
