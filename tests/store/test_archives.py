@@ -385,7 +385,9 @@ def test_a_file_tree_is_not_taken_for_images(store: Held, tmp_path: pathlib.Path
     assert "imq import" in done.stderr
 
 
-def test_an_image_of_an_unknown_digest_algorithm_keeps_no_other_from_being_loaded(store: Held, tmp_path: Path) -> None:
+def test_an_image_of_an_unknown_digest_algorithm_keeps_no_other_from_being_loaded(
+    store: Held, tmp_path: pathlib.Path
+) -> None:
     layout = Layout(tmp_path / "layout")
     layout.add(Image([layer({"a": b"a"})]), "known:1")
     index = tmp_path / "layout" / "index.json"
