@@ -5,21 +5,19 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from imq.engine.oci.config import Config
 from imq.engine.progress import weighed
 from imq.engine.sources.action import Outcome
-from imq.grammar.errors import ImqError, NotFound
+from imq.grammar.errors import NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from .config_problems import list_config_problems
 from .output_paths import label_transfer, resolve_path
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from imq.engine.oci.digest import Digest
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
-    from imq.engine.store.store import Store
     from imq.grammar import ast
 
 
@@ -53,21 +51,13 @@ class Load(Record):
                     if not image.names:
                         transaction.add_unnamed(descriptor, context.clock())
         for image in images:
-            for warning in _config_problems(context.store, image.id):
+            for warning in list_config_problems(context.store, image.id):
                 context.progress.warn(warning)
             target = ", ".join(map(str, image.names)) or "<none>"
             yield Outcome("load", target, image.id)
             for problem in image.problems:
                 yield Outcome("load", target, image.id, error=problem)
         yield from skipped
-
-
-def _config_problems(store: Store, config: Digest) -> tuple[str, ...]:
-    """Return what other tools reject in a config; nothing for a blob that is no config."""
-    try:
-        return Config.read(store.read_document(config), f"the config {config.short}").problems
-    except ImqError:
-        return ()
 
 
 def _plan_load(act: ast.ActionStatement, context: PlanContext) -> list[Action]:

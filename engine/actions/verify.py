@@ -10,6 +10,7 @@ from imq.engine.store.layout import list_repositories
 from imq.grammar import ast
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from .config_problems import list_config_problems
 from .operands import find_planner, resolve_each_target
 from .verb import OperandKind, Verb
 
@@ -51,6 +52,8 @@ class Verify(Record):
                     more = f" and {count - len(names)} more" if count > len(names) else ""
                     yield Outcome("verify", self.name, self.id, note=f"in {', '.join(names)}{more}", error=error)
                 case _:
+                    for problem in list_config_problems(context.store, self.id):
+                        context.progress.warn(problem)
                     absent = f"; not here: {result.absent} of what its index names" if result.absent else ""
                     note = f"every blob is whole{absent}"
                     yield Outcome("verify", self.name, self.id, result.size, note=note)

@@ -383,3 +383,12 @@ def test_a_layer_that_proves_damaged_later_leaves_its_size_unknown(
     assert store.problem(f"verify {name}") == code
     store.do(f"rm {name}")
     assert store.beside(asked) == set()
+
+
+def test_verify_warns_of_what_other_tools_reject_in_a_config(root: Path, tmp_path: Path) -> None:
+    image = Image([GOOD], settings={"Healthcheck": "curl localhost"})
+    Layout(tmp_path / "layout").add(image, "odd:1")
+    imq(root, "load", str(tmp_path / "layout"))
+    done = imq(root, "verify", "odd:1")
+    assert "Healthcheck is a text, and an object is expected" in " ".join(done.stderr.split())
+    assert "every blob is whole" in done.stdout

@@ -1,0 +1,19 @@
+"""What other tools reject in the config of an image that imq accepts."""
+
+from __future__ import annotations
+
+from imq.engine.oci.config import Config
+from imq.grammar.errors import ImqError
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from imq.engine.oci.digest import Digest
+    from imq.engine.store.store import Store
+
+
+def list_config_problems(store: Store, config: Digest) -> tuple[str, ...]:
+    """Return what other tools reject in a config; nothing for a blob that is no config."""
+    try:
+        return Config.read(store.read_document(config), f"the config {config.short}").problems
+    except ImqError:
+        return ()
