@@ -123,7 +123,7 @@ def _is_of_language(word: str, vocabulary: frozenset[str]) -> bool:
 
 def _merge_options(before: Options, parsed: ParsedFlags, own: Sequence[Flag]) -> Options:
     """Return the options of imq from before and after the command."""
-    said = {f"--{flag.name}": parsed.get_all(flag.name) for flag in own if parsed.get_all(flag.name)}
-    values = {**before.values, **{VALUED[name]: texts for name, texts in said.items() if name in VALUED}}
-    flags = {FLAGS[name] for name in said if name in FLAGS}
+    imq_values = {f"--{flag.name}": parsed.get_all(flag.name) for flag in own if parsed.get_all(flag.name)}
+    values = {**before.values, **{VALUED[name]: texts for name, texts in imq_values.items() if name in VALUED}}
+    flags = {FLAGS[name] for name in imq_values if name in FLAGS}
     return Options(values, before.flags | flags, ())

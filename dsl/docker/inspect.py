@@ -28,8 +28,8 @@ def compile_inspect(parsed: ParsedFlags, _compile_context: CompileContext) -> St
     """Return one statement for each image, so that the others are shown when one is not found."""
     kind = parsed.get_last("type")
     if kind not in ("", *_TYPES):
-        wanted = ", ".join(f'"{each}"' for each in _TYPES)
-        raise StatementError(f'unknown type: "{kind}": must be one of {wanted}', code="option")
+        types = ", ".join(f'"{each}"' for each in _TYPES)
+        raise StatementError(f'unknown type: "{kind}": must be one of {types}', code="option")
     if kind not in ("", "image"):
         raise NotFound(f"No such {kind}: {parsed.arguments[0]}", hints=("imq inspects images",))
     template = parsed.get_last("format")

@@ -42,12 +42,12 @@ def run_login(context: CommandContext, parsed: ParsedFlags, statements: Statemen
     """Log in, and write docker's messages."""
     if password := parsed.get_last("password"):
         context.stderr.write("WARNING! Using --password via the CLI is insecure. Use --password-stdin.\n")
-        asked = context.session.context.prompt
+        prompt_user = context.session.context.prompt
 
         def answered(prompt: str, hidden: bool) -> str:
             if hidden:
                 return password
-            return asked(prompt, hidden) if asked is not None else ""
+            return prompt_user(prompt, hidden) if prompt_user is not None else ""
 
         context.session.context = context.session.context.replace(prompt=answered)
     (act,) = statements

@@ -54,8 +54,8 @@ def _rows(
     """Yield fields of the rows with one of these digests, in the order of the table."""
     columns = tuple(ast.Column(ast.Field((name,))) for name in select)
     for start in range(0, len(digests), _BATCH_SIZE):
-        wanted = tuple(ast.Literal(digest, quoted=True) for digest in digests[start : start + _BATCH_SIZE])
-        yield from context.query_rows(ast.Query(table, where=ast.In(ast.Field((field,)), wanted), select=columns))
+        literals = tuple(ast.Literal(digest, quoted=True) for digest in digests[start : start + _BATCH_SIZE])
+        yield from context.query_rows(ast.Query(table, where=ast.In(ast.Field((field,)), literals), select=columns))
 
 
 def describe_removals(
@@ -70,10 +70,10 @@ def describe_removals(
     ids = tuple(
         dict.fromkeys(outcome.image for outcome in done if outcome.image and outcome.action in ("remove", "drop"))
     )
-    kept = _still_stored(context, "images", "id", ids)
-    gone = [id_ for id_ in ids if id_ not in kept]
+    remaining = _still_stored(context, "images", "id", ids)
+    gone = [id_ for id_ in ids if id_ not in remaining]
     last = {chain: id_ for id_ in gone for chain in snapshot.chain_ids.get(id_, ())}
-    kept |= _still_stored(context, "layers", "chain_id", tuple(last))
+    remaining |= _still_stored(context, "layers", "chain_id", tuple(last))
     for outcome in done:
         id_ = outcome.image or ""
         stay = outcome.target == "<none>" or outcome.action == "drop"  # of one platform the names stay
@@ -83,7 +83,7 @@ def describe_removals(
             gone.remove(id_)
             yield "deleted", id_
             for chain in dict.fromkeys(snapshot.chain_ids.get(id_, ())):
-                if chain not in kept and last[chain] == id_:
+                if chain not in remaining and last[chain] == id_:
                     yield "deleted", chain
 
 
@@ -171,5 +171,5 @@ def full_name(reference: Reference) -> str:
 
 def describe_pushed(outcome: Outcome, tag: str, size: int | None) -> str:
     """Return the end of the output of `docker push`; `size` is that of the manifest in bytes."""
-    said = f"{tag}: {outcome.note}"
-    return f"{said}\n" if size is None else f"{said} size: {size}\n"
+    line = f"{tag}: {outcome.note}"
+    return f"{line}\n" if size is None else f"{line} size: {size}\n"

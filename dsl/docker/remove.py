@@ -58,10 +58,10 @@ def run_rmi(context: CommandContext, parsed: ParsedFlags, statements: Statements
 
 def compile_prune(parsed: ParsedFlags, compile_context: CompileContext) -> Statements:
     """Return the statement that removes unused images without a tag; with -a all unused images."""
-    asked, dangling = prune_conditions(parsed.get_all("filter"), compile_context.now, compile_context.zone)
+    filters, dangling = prune_conditions(parsed.get_all("filter"), compile_context.now, compile_context.zone)
     unused = ast.Not(ast.Predicate("in use"))
     every = parsed.is_on("all") or dangling is False
-    where = join_conditions([None if every else ast.Field(("dangling",)), unused, asked])
+    where = join_conditions([None if every else ast.Field(("dangling",)), unused, filters])
     query = ast.Query("images", where=where, order=(ast.Ordering(ast.Field(("created",))),))
     return (ast.ActionStatement("rm", query=query, options=(ast.Option("force"),)),)
 

@@ -96,17 +96,17 @@ def compile_pull(parsed: ParsedFlags, _compile_context: CompileContext) -> State
 def run_pull(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
     """Pull, and write the digest and the full name of the image at the end; with -q only the name."""
     (name,) = parsed.arguments
-    asked, quiet = parse_reference(name), parsed.is_on("quiet")
-    reference = asked.with_default_tag()
+    requested, quiet = parse_reference(name), parsed.is_on("quiet")
+    reference = requested.with_default_tag()
     if quiet:
         context.session.context = context.session.context.replace(progress=Silent())
     elif not parsed.is_on("all-tags"):
-        if reference != asked:
+        if reference != requested:
             context.write(("Using default tag: latest\n",))
         context.stdout.flush()
     outcomes, code = _run_action(context, statements[0])
     if parsed.is_on("all-tags"):
-        _report_all_tags(context, asked, outcomes, quiet=quiet)
+        _report_all_tags(context, requested, outcomes, quiet=quiet)
         return code
     what = reference.tag if not reference.digest else full_name(reference)
     for outcome in outcomes:
@@ -158,20 +158,20 @@ def compile_push(parsed: ParsedFlags, _compile_context: CompileContext) -> State
 def run_push(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
     """Push, and write the digest and manifest size of each tag; with -q only the names."""
     (name,) = parsed.arguments
-    asked, quiet = parse_reference(name), parsed.is_on("quiet")
+    requested, quiet = parse_reference(name), parsed.is_on("quiet")
     if quiet:
         context.session.context = context.session.context.replace(progress=Silent())
     else:
-        if asked.tag is None and not parsed.is_on("all-tags"):
+        if requested.tag is None and not parsed.is_on("all-tags"):
             context.write(("Using default tag: latest\n",))
-        context.write((f"The push refers to repository [{asked.canonical_name}]\n",))
+        context.write((f"The push refers to repository [{requested.canonical_name}]\n",))
         context.stdout.flush()
     try:
         outcomes, code = _run_action(context, statements[0])
     except NotFound:
         outcomes, code = [], 1
     if not outcomes:
-        raise NotFound(f"An image does not exist locally with the tag: {asked.familiar_name}", code="no-such-image")
+        raise NotFound(f"An image does not exist locally with the tag: {requested.familiar_name}", code="no-such-image")
     for outcome in outcomes:
         if outcome.error:
             continue

@@ -51,14 +51,14 @@ def invalid_line(command: Command, name: str, parsed: ParsedFlags) -> StatementE
         return parsed.error
     least, most = command.min_arguments, command.max_arguments
     if most == 0:
-        wanted = "accepts no arguments"
+        requirement = "accepts no arguments"
     elif least == most:
-        wanted = f"requires {_count_arguments(least)}"
+        requirement = f"requires {_count_arguments(least)}"
     elif len(parsed.arguments) < least:
-        wanted = f"requires at least {_count_arguments(least)}"
+        requirement = f"requires at least {_count_arguments(least)}"
     else:
-        wanted = f"requires at most {_count_arguments(most or 0)}"
-    return StatementError(f"'imq {name}' {wanted}", code="option", hints=usage)
+        requirement = f"requires at most {_count_arguments(most or 0)}"
+    return StatementError(f"'imq {name}' {requirement}", code="option", hints=usage)
 
 
 def _names_in_group(command: Command, group: str) -> list[str]:

@@ -34,8 +34,8 @@ def _plan_copy(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
         sources, failures = resolve_references(act, context)
         places = resolve_destinations(sources, to[0], context)
     except StatementError as problem:
-        given = get_option(act, "to")
-        problem.span = problem.span or (given.span if given else None)
+        option = get_option(act, "to")
+        problem.span = problem.span or (option.span if option else None)
         raise
     taken: dict[Reference, Reference] = {}
     for source, target in zip(sources, places, strict=True):

@@ -74,8 +74,8 @@ def _render_names(sources: Sequence[Reference], text: str, context: PlanContext)
     manner = DisplayOptions(context.scope.now, context.scope.zone)
     names = []
     for source in sources:
-        said = (str(source), source.registry, source.familiar_name, source.tag, source.digest)
-        name = Reference.parse(template.render(Row(shown, said, table, manner)))
+        values = (str(source), source.registry, source.familiar_name, source.tag, source.digest)
+        name = Reference.parse(template.render(Row(shown, values, table, manner)))
         if name.digest is not None:
             raise InvalidReference(f"{str(name)!r} has a digest, and only a tag can be given")
         names.append(name if name.tag else name.replace(tag=source.tag).with_default_tag())

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 def _inspect(act: ast.ActionStatement, context: PlanContext) -> Documents:
-    wanted = list(dict.fromkeys((target.root, target.id) for target in resolve_targets(act, context)))
+    images = list(dict.fromkeys((target.root, target.id) for target in resolve_targets(act, context)))
     problems = tuple(
         problem
-        for root in dict.fromkeys(root for root, _ in wanted)
+        for root in dict.fromkeys(root for root, _ in images)
         for problem in context.store.measure_layers(jobs=2, root=root)
     )
-    documents = tuple(_inspect_image(root, id_, context) for root, id_ in wanted)
+    documents = tuple(_inspect_image(root, id_, context) for root, id_ in images)
     return Documents(documents, act.output, errors=problems, exit_code=exit_code_of(problems))
 
 

@@ -45,8 +45,8 @@ def get_platform(act: ast.ActionStatement, context: PlanContext) -> Platform | N
     """Return the platform of the option `platform`, else the session's default."""
     texts = get_option_values(act, "platform", context)
     if len(texts) > 1:
-        given = get_option(act, "platform")
-        raise StatementError("one platform can be named", code="platform", span=given.span if given else None)
+        option = get_option(act, "platform")
+        raise StatementError("one platform can be named", code="platform", span=option.span if option else None)
     return Platform.parse(texts[0]) if texts else context.platform
 
 
@@ -60,8 +60,8 @@ def get_platforms(act: ast.ActionStatement, context: PlanContext) -> tuple[tuple
     try:
         return tuple(dict.fromkeys(Platform.parse(text) for text in texts)), False
     except StatementError as problem:
-        given = get_option(act, "platform")
-        problem.span = given.span if given else None
+        option = get_option(act, "platform")
+        problem.span = option.span if option else None
         raise
 
 

@@ -19,20 +19,20 @@ def outcome_rows(results: Sequence[Outcome], output: ast.Output, form: str) -> R
 
     rows = [result.row() for result in results]
     every = output.template is not None or get_format(output.format or form).shows_all_fields
-    kept = [
-        (place, field)
-        for place, field in enumerate(OUTCOMES.fields)
+    columns = [
+        (position, field)
+        for position, field in enumerate(OUTCOMES.fields)
         if every
         or field.name in ("action", "target")
-        or (field.name != "message" and any(row[place] is not None for row in rows))
+        or (field.name != "message" and any(row[position] is not None for row in rows))
     ]
     errors = tuple(result.error for result in results if result.error is not None)
     code = 0
     if errors:  # some items failed; when all did, what they needed decides
         code = 1 if len(errors) < len(results) else exit_code_of(errors)
     return RowSet(
-        tuple(Column(field.name, field.column_title, field.type, field) for _, field in kept),
-        [tuple(row[place] for place, _ in kept) for row in rows],
+        tuple(Column(field.name, field.column_title, field.type, field) for _, field in columns),
+        [tuple(row[position] for position, _ in columns) for row in rows],
         output,
         OUTCOMES,
         errors=errors,

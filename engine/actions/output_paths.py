@@ -123,8 +123,8 @@ def _make_output(path: str, rows: Sequence[Target], act: ast.ActionStatement, co
 
 
 def _to_span(act: ast.ActionStatement) -> Span | None:
-    given = get_option(act, "to")
-    return given.span if given is not None else None
+    option = get_option(act, "to")
+    return option.span if option is not None else None
 
 
 def skips_existing(act: ast.ActionStatement) -> bool:
@@ -164,18 +164,18 @@ def _join_path(pieces: Sequence[Piece], act: ast.ActionStatement) -> str:
 
     A value of another field than an image's identity has no slash. No value makes a name of dots, the root or `~`.
     """
-    path, made = "", set[int]()  # the characters that values made, by their places
+    path, value_positions = "", set[int]()  # the characters that values made, by their places
     for piece in pieces:
         if piece.from_action and "/" in piece.text and (piece.fields is None or not piece.fields <= _NAME_FIELDS):
             raise _unsafe_value(piece.text, 'contains "/"', act)
         if piece.from_action:
-            made.update(range(len(path), len(path) + max(1, len(piece.text))))
+            value_positions.update(range(len(path), len(path) + max(1, len(piece.text))))
         path += piece.text
     start = 0
     names = path.split("/")
     for number, name in enumerate(names):
         end = start + len(name)
-        from_value = not made.isdisjoint(range(start, end + (not name)))
+        from_value = not value_positions.isdisjoint(range(start, end + (not name)))
         if from_value and (name in _DOTS or (not number and name == "~")):
             raise _unsafe_value(name, "is no name of a file", act)
         if from_value and not name and not number and path:

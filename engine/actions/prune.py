@@ -46,13 +46,13 @@ def _expand_prune(act: ast.ActionStatement) -> ast.ActionStatement:
     """Return the statement with its full query: images that are dangling and not in use."""
     query = act.query
     if query is None:
-        here = (ast.Literal(STORE),)  # whatever source is asked unless one is named
-        query = ast.Query("images", sources=here, order=(ast.Ordering(ast.Field(("created",))),))
+        store = (ast.Literal(STORE),)  # whatever source is asked unless one is named
+        query = ast.Query("images", sources=store, order=(ast.Ordering(ast.Field(("created",))),))
     elif isinstance(query, ast.Combination):
         query = ast.Query("", base=query, span=query.span)
     unused = (ast.Field(("dangling",)), ast.Not(ast.Predicate("in use")))
-    asked = (query.where,) if query.where is not None else ()
-    return act.replace(query=query.replace(where=ast.And((*unused, *asked))))
+    conditions = (query.where,) if query.where is not None else ()
+    return act.replace(query=query.replace(where=ast.And((*unused, *conditions))))
 
 
 def _plan_prune(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
@@ -78,15 +78,15 @@ def _plan_prune(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
         context.store.check_collectable()
         return plan_removals(resolve_targets(_expand_prune(act), context), context, force=True)
     context.store.check_collectable()
-    wanted = resolve_targets(_expand_prune(act), context)
+    targets = resolve_targets(_expand_prune(act), context)
     unread = context.store.index.find_unreadable_roots()
     for entry in list_unindexed(context.store):
         if entry.descriptor.digest in unread:
             continue
         if entry.name is None or entry.name.tag is None:
             root = entry.descriptor.digest
-            wanted.append(Target(str(entry.name) if entry.name else None, root, root, every=True))
-    return [*plan_removals(wanted, context, force=True), CollectGarbage()]
+            targets.append(Target(str(entry.name) if entry.name else None, root, root, every=True))
+    return [*plan_removals(targets, context, force=True), CollectGarbage()]
 
 
 VERB = Verb(

@@ -147,10 +147,10 @@ def _name_targets(
     """Return each image with its name by the option `to`, and a failure for each that is not found."""
     if is_template(text):
         query = target_query(act, context) if act.query is not None else query_of_names(act, context)
-        made = [
-            (made_of, target_of_row(row)) for (made_of,), row in render_rows(query, (text,), context, TARGET_COLUMNS)
+        rendered_names = [
+            (name, target_of_row(row)) for (name,), row in render_rows(query, (text,), context, TARGET_COLUMNS)
         ]
-        return [(_parse_rendered_name(target, made_of), target) for made_of, target in made], []
+        return [(_parse_rendered_name(target, name), target) for name, target in rendered_names], []
     found, failures = resolve_each_target(act, context)
     if (place := parse_namespace(text)) is not None:
         return [(add_namespace(place, _require_name(target, act)), target) for target in found], failures

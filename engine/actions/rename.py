@@ -29,7 +29,7 @@ def _plan_rename(act: ast.ActionStatement, context: PlanContext) -> list[Action]
             raise StatementError("one image can be given one name", code="operand", span=act.span)
         named = [(parse_tag_name(names[0]), found[0])]
     actions: list[Action] = []
-    kept = {str(name) for name, _ in named}
+    new_names = {str(name) for name, _ in named}
     renamed: dict[Reference, str | None] = {}
     for name, target in named:
         if (other := renamed.setdefault(name, target.name)) != target.name:
@@ -42,7 +42,7 @@ def _plan_rename(act: ast.ActionStatement, context: PlanContext) -> list[Action]
         if str(name) == target.name:
             continue
         actions.append(plan_tag(name, target, context))
-        if target.name is not None and target.name not in kept:
+        if target.name is not None and target.name not in new_names:
             actions.append(Untag(target.name, target.root, target.id))
     return actions
 

@@ -81,18 +81,18 @@ def _plan_rm(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
             span=option.span,
             hints=("an image of the store goes with all its names by its id, with force",),
         )
-    wanted, failures = resolve_each_target(act, context)
+    targets, failures = resolve_each_target(act, context)
     if get_option(act, "platform") is not None:
-        return plan_platform_removals(act, wanted, context) + failures
-    return plan_removals(wanted, context, force=get_option(act, "force") is not None, failures=failures)
+        return plan_platform_removals(act, targets, context) + failures
+    return plan_removals(targets, context, force=get_option(act, "force") is not None, failures=failures)
 
 
-def plan_platform_removals(act: ast.ActionStatement, wanted: list[Target], context: PlanContext) -> list[Action]:
+def plan_platform_removals(act: ast.ActionStatement, targets: list[Target], context: PlanContext) -> list[Action]:
     """Return one action for each image to remove from an index, and a failure for each impossible target."""
     platforms, every = get_platforms(act, context)
-    names = _query_names(context, {target.root for target in wanted})
+    names = _query_names(context, {target.root for target in targets})
     actions: list[Action] = []
-    for root, id_ in {target.root: target.id for target in wanted}.items():
+    for root, id_ in {target.root: target.id for target in targets}.items():
         name = ", ".join(names[root]) or root.short
         try:
             if every:
@@ -121,11 +121,11 @@ def _drop_platforms(root: Digest, name: str, platforms: Sequence[Platform], cont
         what = f"one image for {here[root][1]}" if here else "no image"
         raise Conflict(f"{name} is {what}, and no index of several", hints=(f"to take it away: rm {name}",))
     going: list[Digest] = []
-    for wanted in platforms:
-        found = [manifest for manifest, platform in offered.items() if wanted.is_exactly(platform)]
+    for requested in platforms:
+        found = [manifest for manifest, platform in offered.items() if requested.is_exactly(platform)]
         if not found:
             raise NotFound(
-                f"{name} has no image for {wanted} here",
+                f"{name} has no image for {requested} here",
                 code="no-such-platform",
                 hints=(f"here are: {join_names(sorted({text for _, text in here.values()}))}",),
             )
@@ -180,20 +180,20 @@ def _no_image_left(name: str) -> Conflict:
 
 
 def plan_removals(
-    wanted: list[Target], context: PlanContext, *, force: bool, failures: Sequence[Action] = ()
+    targets: list[Target], context: PlanContext, *, force: bool, failures: Sequence[Action] = ()
 ) -> list[Action]:
     """Return one action for each image that goes, and for each name that goes from an image that stays.
 
     `failures` are those of other references of the statement. An error of the only reference is raised.
     """
-    names = _query_names(context, {target.root for target in wanted})
-    kept = _find_kept_platforms(wanted, context)
+    names = _query_names(context, {target.root for target in targets})
+    kept = _find_kept_platforms(targets, context)
     going: dict[Digest, set[str]] = {}
     failures = list(failures)
-    is_single = len(wanted) + len(failures) == 1
+    is_single = len(targets) + len(failures) == 1
     digest_untags: list[Untag] = []
     staying: dict[Digest, list[str]] = {}
-    for target in wanted:
+    for target in targets:
         have = names[target.root]
         others = kept.get(target.root)
         conflict: ImqError | None = None
@@ -232,7 +232,7 @@ def plan_removals(
         else:
             taken.add(target.name)
             taken.update(_find_digest_names(target.name, have, taken))
-    ids = {target.root: target.id for target in wanted}
+    ids = {target.root: target.id for target in targets}
     gone = [root for root, taken in going.items() if taken >= set(names[root])]
     frees = _freed_by_image(context, gone)
     actions: list[Action] = []
@@ -261,12 +261,12 @@ def _platform_of(target: Target, context: PlanContext) -> str:
     return str(row[0]) if row and row[0] else "OS/ARCH"
 
 
-def _find_kept_platforms(wanted: list[Target], context: PlanContext) -> dict[Digest, list[str]]:
+def _find_kept_platforms(targets: list[Target], context: PlanContext) -> dict[Digest, list[str]]:
     """Return the other platforms of each index of which only some images are targets. Such an index stays."""
     chosen: dict[Digest, set[Digest]] = {}
-    for target in wanted:
+    for target in targets:
         chosen.setdefault(target.root, set()).add(target.id)
-    for target in wanted:
+    for target in targets:
         if target.every:
             chosen.pop(target.root, None)
     rows = context.store.index.connection.execute(

@@ -63,11 +63,11 @@ def _plan_save(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
 
 def _plan_archive(output: Output, act: ast.ActionStatement, context: PlanContext, *, keeps: bool) -> Save | Skip:
     if output.kind == "folder" or output.path.endswith("/"):
-        given = get_option(act, "to")
+        option = get_option(act, "to")
         raise StatementError(
             f"{output.path} is a folder, and save writes a file",
             code="path",
-            span=given.span if given else None,
+            span=option.span if option else None,
             hints=(f'name a file in it: to "{os.path.join(output.path, "images.tar")}"',),
         )
     if output.kind == "file" and keeps:

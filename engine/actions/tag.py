@@ -113,13 +113,13 @@ def _plan_tags_by_template(act: ast.ActionStatement, source: str, context: PlanC
 
 def names_by_template(act: ast.ActionStatement, source: str, context: PlanContext) -> list[tuple[Reference, Target]]:
     """Return each row of a query with its rendered name. Raises `StatementError` when two images get one name."""
-    given: dict[Reference, Target] = {}
+    targets_by_name: dict[Reference, Target] = {}
     named: list[tuple[Reference, Target]] = []
     done: set[tuple[Reference, str | None]] = set()
     for (text,), row in render_rows(target_query(act, context), (source,), context, TARGET_COLUMNS):
         target = target_of_row(row)
         name = parse_tag_name(text)
-        earlier = given.setdefault(name, target)
+        earlier = targets_by_name.setdefault(name, target)
         if earlier.root != target.root:
             raise StatementError(
                 f'the template gives "{name}" to two images: {earlier.id.short} and {target.id.short}',

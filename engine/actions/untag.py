@@ -53,8 +53,8 @@ def has_changed(name: str) -> NotFound:
 def _plan_untag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     if (planner := find_planner(act, context)) is not None:
         return planner(act, context)
-    wanted, failures = resolve_each_target(act, context)
-    for target in wanted:
+    targets, failures = resolve_each_target(act, context)
+    for target in targets:
         if target.by_id:
             raise StatementError(
                 f"untag takes a name away, and {target.id.short} is an id",
@@ -63,12 +63,12 @@ def _plan_untag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
                 hints=("name the tag: untag app:1", f"or take all: untag images where id = {target.id.short}"),
             )
     untags: dict[str, Untag] = {}
-    for target in wanted:
+    for target in targets:
         if target.digest is not None:
             try:
                 untag = plan_digest_untag(target, context)
             except NotFound as problem:
-                if len(wanted) + len(failures) == 1:
+                if len(targets) + len(failures) == 1:
                     raise
                 failures.append(Failed("untag", format_reference(target), problem))
             else:

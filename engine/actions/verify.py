@@ -73,12 +73,12 @@ def _plan_verify(act: ast.ActionStatement, context: PlanContext) -> list[Action]
     if everything:
         act = act.replace(query=ast.Query("images", explicit_all=True))
     found, failures = resolve_each_target(act, context, takes_unreadable=True)
-    wanted = {target.root: (target.name, target.id) for target in found[::-1]}
-    images = [(root, *wanted[root]) for root in reversed(wanted)]
+    targets = {target.root: (target.name, target.id) for target in found[::-1]}
+    images = [(root, *targets[root]) for root in reversed(targets)]
     entries = context.store.layout.read_entries() if everything or repair is not None else []
     if everything:  # what no question shows, because it is no image
         roots = {entry.descriptor.digest: entry.name for entry in entries}
-        images += [(root, str(name) if name else None, root) for root, name in roots.items() if root not in wanted]
+        images += [(root, str(name) if name else None, root) for root, name in roots.items() if root not in targets]
     actions: list[Action] = []
     for root, name, id_ in images:
         places = (
