@@ -1,6 +1,6 @@
 """The LALR tables of imq.lark, made by `python -m imq.grammar.generate_tables`. Not to be edited."""
 
-GRAMMAR = 'e92b52b86f2885e866548c656b053880595242e8b825956ccf6fae71ee248a87'
+GRAMMAR = '79cd4f702614409337641edbf95e026d5700d887436955f64d8128b57473ab2b'
 START = 0
 END = 21
 # text of each keyword and sign -> terminal

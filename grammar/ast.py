@@ -1,7 +1,7 @@
-"""The syntax tree: what text and the Python form both build, and what the printer turns back into text.
+"""The syntax tree, which the parser and the Python API build and the unparser writes as text.
 
-Nodes are frozen and compare by what they say, not by where they stood. Names are not resolved here: a `Field` may
-name nothing, a `Literal` is a text whose type follows from what it meets.
+Nodes are frozen and compare by content, not by position. Names are not resolved: a `Field` may not exist, and the type
+of a `Literal` depends on its context.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ class Literal(Record):
 
 
 class Field(Record):
-    """A field, by its path: `size`, `label.env`."""
+    """A field by its path: `size`, `label.env`."""
 
     path: tuple[str, ...]
     span: Span | None = None
 
 
 class Variable(Record):
-    """`$name`, replaced by its value before names are bound."""
+    """`$name`, replaced by its value before binding."""
 
     name: str
     span: Span | None = None
 
 
 class Subquery(Record):
-    """`(images count)`: the one value that a query answers; in `count(layers where …)` the rows that are counted."""
+    """`(images count)`: the single value of a query. In `count(layers where …)`: the rows that are counted."""
 
     rows: RowSource
     span: Span | None = None
 
 
 class Exists(Record):
-    """`any containers where …`, or `no containers …`: whether a relation of the row, or a table, has such rows."""
+    """`any containers where …` or `no containers …`: whether a relation of the row, or a table, has matching rows."""
 
     rows: RowSource
     negated: bool = False
@@ -55,7 +55,7 @@ class Exists(Record):
 
 
 class ImageField(Record):
-    """`created of redis:latest`: a field of one image that is named here."""
+    """`created of redis:latest`: a field of a named image."""
 
     path: tuple[str, ...]
     target: Literal | Variable
@@ -63,7 +63,7 @@ class ImageField(Record):
 
 
 class Call(Record):
-    """A function of its arguments. `count(*)` has no argument; `distinct` says that equal ones count once."""
+    """A function call. `count(*)` has no arguments; with `distinct`, equal arguments count once."""
 
     name: str
     arguments: tuple[Expr, ...]
@@ -99,7 +99,7 @@ class Between(Record):
 
 
 class In(Record):
-    """`operand in (item, …)`; with `rows` (a query, or a variable that stands for a list) `operand in QUERY`."""
+    """`operand in (item, …)`; with `rows`, a query or a list variable: `operand in QUERY`."""
 
     operand: Expr
     items: tuple[Expr, ...] = ()
@@ -116,7 +116,7 @@ class IsKnown(Record):
 
 
 class Predicate(Record):
-    """A sentence form, by its words: `in use`, `older than 30d`. The engine declares what it means."""
+    """A named predicate: `in use`, `older than 30d`. The engine declares its meaning."""
 
     name: str
     arguments: tuple[Expr, ...] = ()
@@ -131,14 +131,14 @@ class Not(Record):
 
 
 class And(Record):
-    """Two conditions or more that must all hold."""
+    """A conjunction of two or more conditions."""
 
     operands: tuple[Expr, ...]
     span: Span | None = None
 
 
 class Or(Record):
-    """Two conditions or more of which one must hold."""
+    """A disjunction of two or more conditions."""
 
     operands: tuple[Expr, ...]
     span: Span | None = None
@@ -167,7 +167,7 @@ Expr = (
 
 
 class Ordering(Record):
-    """One key to order by."""
+    """One key of `order by`."""
 
     key: Expr
     descending: bool = False
@@ -175,7 +175,7 @@ class Ordering(Record):
 
 
 class Limit(Record):
-    """A number of rows, counted in each group of equal `per` when there are any."""
+    """The operand of `limit` and `skip`: a number of rows, in each group of rows with equal `per`."""
 
     count: Expr
     per: tuple[Expr, ...] = ()
@@ -183,7 +183,7 @@ class Limit(Record):
 
 
 class KeepNewest(Record):
-    """`except newest N per F by K`: what a retention rule keeps."""
+    """`except newest N per F by K`: the rows that a retention rule keeps."""
 
     count: Expr
     per: tuple[Expr, ...] = ()
@@ -192,7 +192,7 @@ class KeepNewest(Record):
 
 
 class Column(Record):
-    """One selected value, and the name it is given."""
+    """One value of `select`, with an optional name."""
 
     value: Expr
     name: str | None = None
@@ -200,7 +200,7 @@ class Column(Record):
 
 
 class UntilSize(Record):
-    """`until total size <= N`: rows are taken, in their order, until what is left is as small as this."""
+    """`until total size <= N`: takes rows in order until the size of the rest satisfies the comparison."""
 
     operator: str
     size: Expr
@@ -208,9 +208,9 @@ class UntilSize(Record):
 
 
 class Query(Record):
-    """A question about one table or view, or about what another query in parentheses (`base`) answers.
+    """A query of a table or view, or of another query in parentheses (`base`).
 
-    `every` records that the word `all` was said, `nonempty` that no rows are to be refused.
+    `explicit_all` records the word `all`. `nonempty` makes an empty result an error.
     """
 
     table: str
@@ -233,7 +233,7 @@ class Query(Record):
 
 
 class Combination(Record):
-    """`left union right`, `except`, `intersect`: rows are the same when the keys `by` are; none: the usual ones."""
+    """`left union right`, `except` or `intersect`. Rows are equal by the keys `by`, else by default keys."""
 
     operator: str
     left: RowSource
@@ -248,7 +248,7 @@ RowSource = Query | Combination
 
 
 class Output(Record):
-    """How an answer is to look: a named form, or a template. Neither: the default of the place that shows it."""
+    """The output format or the template of a statement; neither means the default."""
 
     format: str | None = None
     template: str | None = None
@@ -264,7 +264,7 @@ class QueryStatement(Record):
 
 
 class Option(Record):
-    """Something said beside an action: `to X`, `as T`, `force`."""
+    """An option of an action: `to X`, `as T`, `force`."""
 
     name: str
     values: tuple[Literal | Variable, ...] = ()
@@ -272,7 +272,10 @@ class Option(Record):
 
 
 class ActionStatement(Record):
-    """A verb, what it works on (references or a query; `every`: the word `all` alone), and its options."""
+    """A verb, its operand and its options.
+
+    The operand is references or a query; `explicit_all` is the word `all` alone.
+    """
 
     verb: str
     references: tuple[Literal | Variable, ...] = ()
@@ -284,21 +287,21 @@ class ActionStatement(Record):
 
 
 class Explain(Record):
-    """`explain statement`: say how it would run, and do nothing."""
+    """`explain statement`: shows the plan without running it."""
 
     statement: Statement
     span: Span | None = None
 
 
 class DryRun(Record):
-    """`dry run statement`: list the actions, and do none."""
+    """`dry run statement`: lists the actions without running them."""
 
     statement: Statement
     span: Span | None = None
 
 
 class Set(Record):
-    """`set`, `set name`, `set name = value`: show all settings, show one, change one."""
+    """`set`, `set name`, `set name = value`: shows all settings, shows one, changes one."""
 
     name: str | None = None
     value: Expr | None = None
@@ -306,14 +309,14 @@ class Set(Record):
 
 
 class ListLiteral(Record):
-    """A list that a variable stands for: `let keep = (latest, stable)`."""
+    """The list value of a variable: `let keep = (latest, stable)`."""
 
     items: tuple[Expr, ...]
     span: Span | None = None
 
 
 class Let(Record):
-    """`let name = value`: what `$name` stands for from here on. Nothing: show what has been said so far."""
+    """`let name = value`: defines `$name` for later statements. Without a name, shows all variables."""
 
     name: str | None = None
     value: Expr | ListLiteral | None = None
@@ -321,7 +324,7 @@ class Let(Record):
 
 
 class View(Record):
-    """`view name as query`: a query that can be asked like a table from here on. Nothing: show them."""
+    """`view name as query`: names a query, which later statements use as a table. Without a name, shows all views."""
 
     name: str | None = None
     rows: RowSource | None = None
@@ -329,28 +332,28 @@ class View(Record):
 
 
 class Use(Record):
-    """`use source`: where questions without `in` are asked from here on. Nothing: say where that is."""
+    """`use source`: sets the default source of later queries. Without a source, shows the current one."""
 
     source: Literal | None = None
     span: Span | None = None
 
 
 class Include(Record):
-    """`include file`: the statements of another file, in this place."""
+    """`include file`: runs the statements of another file."""
 
     path: str
     span: Span | None = None
 
 
 class OnError(Record):
-    """`on error stop` or `on error continue`: what a script does when a statement fails."""
+    """`on error stop` or `on error continue`: sets whether a script stops at a failed statement."""
 
     stops: bool
     span: Span | None = None
 
 
 class Assert(Record):
-    """`assert condition`: the exit code says whether it holds."""
+    """`assert condition`: fails with exit code 1 when the condition does not hold."""
 
     condition: Expr
     output: Output = Output()
@@ -370,11 +373,11 @@ Statement = (
 Node = Expr | ListLiteral | Ordering | Limit | KeepNewest | UntilSize | Column | RowSource | Output | Option | Statement
 
 MAX_DEPTH = 200
-"""Levels of nesting that are accepted; passes over the tree may recurse this deep."""
+"""Maximum nesting of a tree; functions over the tree may recurse this deep."""
 
 
 def children(node: Record) -> Iterator[Record]:
-    """Yield the nodes directly below this one, in order."""
+    """Yield the direct child nodes, in order."""
     for name in node.compared_fields():
         value = getattr(node, name)
         for part in value if isinstance(value, tuple) else (value,):
@@ -383,7 +386,7 @@ def children(node: Record) -> Iterator[Record]:
 
 
 MAX_NODES = 1 << 18
-"""Nodes of a tree that are accepted; a variable that stands for two of another doubles it each time."""
+"""Maximum number of nodes of a tree; variables that contain variables can double it at each level."""
 
 
 def check_limits(tree: Record) -> None:

@@ -1,6 +1,6 @@
-"""What each production of the grammar makes: the methods bear the aliases of `imq.lark`.
+"""Builds the syntax tree: one method for each alias in `imq.lark`.
 
-A method gets the parts of its production (tokens and what their productions made; keywords left out) and the span.
+A method receives the parts of its production without keywords, as tokens and built values, and the span.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _CLAUSES = {"explicit_all": "all", "group": "group by", "order": "order by", "ke
 
 
 class Builder:
-    """Makes the tree. Lists under construction are Python lists; they become tuples when they enter a node."""
+    """Builds the tree. Lists under construction are Python lists, which nodes store as tuples."""
 
-    # Lists and passing on
+    # Lists
 
     def empty_list(self, _span: Span) -> list[Any]:
         return []
@@ -209,7 +209,7 @@ class Builder:
 
     def query_of_group(self, base: ast.RowSource, clauses: list[Any], span: Span) -> ast.Query:
         if isinstance(base, ast.Query) and base == ast.Query(base.table):
-            return self._query(base, clauses, span)  # `(images) where …` says no more than `images where …`
+            return self._query(base, clauses, span)  # `(images) where …` equals `images where …`
         return self._query(ast.Query("", base=base), clauses, span)
 
     def nonempty_query_of_group(self, base: ast.RowSource, clauses: list[Any], span: Span) -> ast.Query:
@@ -437,9 +437,9 @@ class Builder:
         return []
 
     def distinct(self, argument: ast.Expr, span: Span) -> ast.Column:
-        return ast.Column(argument, span=span)  # a wrapper that only `call` sees
+        return ast.Column(argument, span=span)  # only `call` receives this
 
 
 def _ago(age: ast.Expr) -> ast.Expr:
-    """Return the moment that lies a duration in the past."""
+    """Return the time that is a duration ago."""
     return ast.Arithmetic("-", ast.Call("now", (), span=age.span), age, age.span)

@@ -1,8 +1,8 @@
-"""Everything that can go wrong, as data: what reaches a user is drawn from these at the edge, never a traceback.
+"""Errors as data, which the command line formats; users never see a traceback.
 
-An error has a stable `code` (the word in brackets; scripts may test it), one sentence saying what happened, an
-optional place in the statement, and hints: the nearest valid name, what was expected, what to do next. The exit code
-is a property of the class: 1 some items failed, 2 the statement is wrong, 3 something it needs failed.
+An error has a stable `code` (the word in brackets, for scripts), a message of one sentence, an optional span in the
+statement, and hints: the closest valid name, the expected syntax, the next step. The class has the exit code: 1 for
+failed items, 2 for a wrong statement, 3 for everything else.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 class Span(Record):
-    """A stretch of a text: offsets in characters, the end excluded."""
+    """A range of a text: offsets in characters, the end excluded."""
 
     start: int
     end: int
 
 
 class ImqError(Exception):
-    """Base of all errors that imq raises on purpose."""
+    """Base of all errors of imq."""
 
     exit_code = 3
     code = "error"
@@ -47,7 +47,7 @@ class ImqError(Exception):
         return format_error(self)
 
     def attach_text(self, text: str) -> ImqError:
-        """Remember the text that `span` points into, unless one is known already."""
+        """Attach the text that `span` refers to, unless one is attached, and return the error."""
         if self.text is None:
             self.text = text
         return self
@@ -56,8 +56,7 @@ class ImqError(Exception):
 class StatementError(ImqError):
     """The statement or the command line is wrong: syntax, an unknown name, a type.
 
-    `meant` is the sentence that was probably meant, when one is known: it is right, and ready to be run.
-    `replacement` is what to write at `span` instead, when only one thing can be meant there.
+    `suggestion` is a correct statement that was probably intended. `replacement` is the only possible text for `span`.
     """
 
     exit_code = 2
@@ -67,83 +66,83 @@ class StatementError(ImqError):
 
 
 class UnknownName(StatementError):
-    """A table, field, verb or option of this name does not exist. `name` is the field that was looked for."""
+    """A table, field, verb or option does not exist. `name` is the unknown field."""
 
     code = "unknown-name"
     name = ""
 
 
 class TypeMismatch(StatementError):
-    """A value does not fit the field or function it meets."""
+    """A value does not fit its field or function."""
 
     code = "type"
 
 
 class Refused(StatementError):
-    """The statement is well formed but would do more than was clearly said, so nothing was done."""
+    """The statement is valid but too broad to run without an explicit word; nothing was done."""
 
     code = "refused"
 
 
 class InvalidReference(StatementError):
-    """A text that should be an image reference is not one."""
+    """An invalid image reference."""
 
     code = "reference"
 
 
 class NeedsConfirmation(ImqError):
-    """A destructive action was given without a terminal to ask on and without `--yes`."""
+    """A destructive action without a terminal for the confirmation and without `--yes`."""
 
     exit_code = 2
     code = "needs-confirmation"
 
 
 class AssertionFailed(ImqError):
-    """What a script asserted does not hold."""
+    """The condition of an `assert` does not hold."""
 
     exit_code = 1
     code = "assert"
 
 
 class Interrupted(ImqError):
-    """The user stopped it, or another part of the same work failed; what was whole is kept."""
+    """The user interrupted the statement, or a concurrent part failed. Complete data is kept."""
 
     exit_code = 130
     code = "interrupted"
 
 
 class StoreError(ImqError):
-    """The store cannot do what was asked: it is missing, damaged, full, locked or not writable."""
+    """The store is missing, corrupt, full, locked or not writable."""
 
     code = "store"
 
 
 class NotFound(StoreError):
-    """No image, blob or file of this name is there."""
+    """No image, blob or file has this name."""
 
     code = "not-found"
 
 
 class Conflict(StoreError):
-    """The image cannot be removed or replaced without force; docker's rules decide when."""
+    """The image cannot be removed or replaced without force, by docker's rules."""
 
     code = "conflict"
 
 
 class DigestMismatch(StoreError):
-    """Bytes do not hash to the digest, or do not have the size, that their descriptor promised."""
+    """Content does not match the digest or the size of its descriptor."""
 
     code = "digest-mismatch"
 
 
 class Malformed(ImqError):
-    """A document or archive from outside is not what it claims to be."""
+    """A document or archive is malformed."""
 
     code = "malformed"
 
 
 class RegistryError(ImqError):
-    """A registry could not be reached, or answered with an error."""
+    """A registry is unreachable or returned an error."""
 
     code = "registry"
 
@@ -164,19 +163,19 @@ class RegistryError(ImqError):
 
 
 _HINT_WIDTH = 79
-"""Columns of a line of hints."""
+"""Maximum columns of a line of hints."""
 _MAX_INLINE_HINT = 60
-"""Characters of a hint that stands beside the caret."""
+"""Maximum characters of a hint beside the caret."""
 _MAX_SUGGESTIONS = 3
-"""Names that a hint offers at once."""
+"""Maximum number of names in a hint."""
 _MAX_NAME_LENGTH = 200
-"""Characters of a name that is worth comparing with others."""
+"""Maximum characters of a name that is compared with others."""
 
 
 def closest_hint(name: str, known: Iterable[str]) -> str:
-    """Return the hint naming the known name that is spelled nearly so, or an empty string when there is none.
+    """Return a hint with the closest known names, or an empty string.
 
-    Of several that are equally near each is named, and none is preferred.
+    All names at the same distance are listed.
     """
     close = closest_names(name, known)
     return f"did you mean {' or '.join(quote_name(one) for one in close[:_MAX_SUGGESTIONS])}?" if close else ""
@@ -188,9 +187,9 @@ def quote_name(name: str) -> str:
 
 
 def closest_names(name: str, known: Iterable[str]) -> list[str]:
-    """Return the known names nearest to a misspelled one: those that the fewest slips of the fingers lead to.
+    """Return the known names with the smallest edit distance to a misspelled one.
 
-    A slip is a letter too many, too few or another one, or two that changed places; one in three letters may be.
+    An edit inserts, deletes or replaces a letter, or swaps two; at most one edit for three letters is allowed.
     """
     if len(name) > _MAX_NAME_LENGTH:
         return []
@@ -206,15 +205,15 @@ def closest_names(name: str, known: Iterable[str]) -> list[str]:
     return [spelled for slips, ratio, spelled in found if (slips, ratio) == best]
 
 
-def _edit_distance(said: str, known: str) -> int:
-    """Return how many slips lead from one word to another: their optimal string alignment distance."""
+def _edit_distance(word: str, known: str) -> int:
+    """Return the optimal string alignment distance of two words."""
     earlier: list[int] = []
     above = list(range(len(known) + 1))
-    for row, sign in enumerate(said, 1):
+    for row, sign in enumerate(word, 1):
         line = [row]
         for column, other in enumerate(known, 1):
             cost = min(above[column] + 1, line[column - 1] + 1, above[column - 1] + (sign != other))
-            if row > 1 and column > 1 and sign == known[column - 2] and said[row - 2] == other:
+            if row > 1 and column > 1 and sign == known[column - 2] and word[row - 2] == other:
                 cost = min(cost, earlier[column - 2] + 1)
             line.append(cost)
         earlier, above = above, line
@@ -222,29 +221,29 @@ def _edit_distance(said: str, known: str) -> int:
 
 
 def join_names(names: Iterable[str], limit: int = 40) -> str:
-    """Join names for a hint, cutting a long list honestly."""
+    """Join names for a hint; a long list ends with the number of names left out."""
     ordered = list(names)
     rest = f" and {len(ordered) - limit} more" if len(ordered) > limit else ""
     return ", ".join(ordered[:limit]) + rest
 
 
 def format_error(error: ImqError) -> str:
-    """Draw an error for people: code and message, the excerpt with a caret, one line a hint."""
+    """Format an error: code and message, the line with a caret, one line for each hint."""
     lines = [f"error[{error.code}]: {error.message}"]
-    said = error.suggestion if isinstance(error, StatementError) else ""
-    hints = [f"did you mean: {said}"] if said else list(error.hints)
+    suggestion = error.suggestion if isinstance(error, StatementError) else ""
+    hints = [f"did you mean: {suggestion}"] if suggestion else list(error.hints)
     if error.span is not None and error.text is not None:
         start = error.text.rfind("\n", 0, error.span.start) + 1
         end = error.text.find("\n", error.span.start)
         line = error.text[start : end if end >= 0 else len(error.text)]
         column = error.span.start - start
         width = max(1, min(error.span.end, start + len(line)) - error.span.start)
-        if len(line) > 160:  # keep the place in sight in a very long line
+        if len(line) > 160:  # show only the part of a very long line around the span
             cut = max(0, column - 60)
             line, column = line[cut : cut + 140], column - cut
             width = min(width, max(1, len(line) - column))
         line = "".join(c if c.isprintable() else " " for c in line).rstrip()
-        note = f" {hints.pop(0)}" if hints and not said and len(hints[0]) <= _MAX_INLINE_HINT else ""
+        note = f" {hints.pop(0)}" if hints and not suggestion and len(hints[0]) <= _MAX_INLINE_HINT else ""
         number = error.text.count("\n", 0, start) + 1
         mark = f"{number} " if "\n" in error.text.strip() else ""
         pad = " " * len(mark)
@@ -255,7 +254,7 @@ def format_error(error: ImqError) -> str:
 
 
 def _wrap_hint(hint: str) -> list[str]:
-    """Return a hint as indented lines, cut between words: lists of names are long."""
+    """Wrap a hint into indented lines."""
     if len(hint) <= _HINT_WIDTH:
         return [f"  {hint}"]
     from textwrap import wrap

@@ -1,7 +1,7 @@
-"""Make `_lalr_tables.py`, the LALR tables of `imq.lark`: `python -m imq.grammar.generate_tables`.
+"""Generates `_lalr_tables.py`, the LALR tables of `imq.lark`: `python -m imq.grammar.generate_tables`.
 
-Lark reads the grammar and computes the tables. They are kept as plain data, because importing lark costs 45 ms and
-building the tables 30 ms more, which is more than a whole question may take; a test fails when they are stale.
+Lark reads the grammar and computes the tables. They are stored as plain data, because importing lark takes 45 ms
+and building the tables 30 ms more, longer than a query. A test fails when they are out of date.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TABLES = os.path.join(_HERE, "_lalr_tables.py")
 
 
 def fingerprint(grammar: str) -> str:
-    """Return what ties generated tables to the text they came from."""
+    """Return the hash of the grammar that generated tables carry."""
     return hashlib.sha256(grammar.encode()).hexdigest()
 
 

@@ -1,6 +1,6 @@
-"""Text to tokens, one at a time, guided by what the parser can take next.
+"""A context-dependent lexer: the terminals that the parser accepts decide how the next token is read.
 
-A word is a keyword only where the grammar could take it; else it is a name (left of an operator) or a value (right of
+A word is a keyword only where the grammar accepts it; elsewhere it is a name (left of an operator) or a value (right of
 one). So `tag = latest`, `repository like team/*` and `created before 2 weeks ago` need no quotes.
 """
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _LazyPattern:
-    """A pattern that is compiled when it is first looked for: few statements need it, and compiling takes 0.2 ms."""
+    """A pattern that is compiled on first use: few statements need it, and compiling takes 0.2 ms."""
 
     __slots__ = ("_compiled", "_flags", "_source")
 
@@ -34,7 +34,7 @@ class _LazyPattern:
         return self._compiled
 
     def match(self, text: str, at: int = 0) -> re.Match[str] | None:
-        """Match at a place of a text."""
+        """Match at an offset of a text."""
         return self.compiled.match(text, at)
 
 
@@ -43,7 +43,7 @@ _BLANK_LINES = _LazyPattern(r"(?:[ \t\r\f\v\xa0\ufeff\n]|\\\r?\n|#[^\n]*)+")
 _QUOTED = r""""(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'"""
 _NAME = re.compile(rf"[^\W\d]\w*(?:\.(?:[\w/-]+|{_QUOTED}))*")
 _PATH = _LazyPattern(rf"\.{_NAME.pattern}")
-_BRACES = r"\{\{[^{}\n]*\}\}|<<[^<>\n]*>>"  # no braces inside: what is never closed must not be searched for again
+_BRACES = r"\{\{[^{}\n]*\}\}|<<[^<>\n]*>>"  # no braces inside: unclosed ones would take quadratic time
 _WORD = re.compile(rf"(?:{_BRACES}|\[[^\]\s]*\]|[\w.:/@?*~^+&|{{}}\\-])+")
 _QUANTITY = _LazyPattern(
     r"(\d+(?:\.\d+)?)[ \t]+((?:seconds?|minutes?|hours?|days?|weeks?|months?|years?|bytes?|[kKMGTP]?i?B)(?!\w))",
@@ -61,9 +61,9 @@ _QUERY_CLAUSE = _LazyPattern(
     r"(?![\w.:/@-])|in\s+(?!use\b)[^\s(])",
     re.IGNORECASE,
 )
-"""What can follow the name of a table and nothing else: it tells `(images where …)` from a value or field so called."""
+"""What can follow only the name of a table: it distinguishes `(images where …)` from a value or field `images`."""
 _SEARCH_TERM = _LazyPattern(r"[ \t]+[\"'\w$]")
-"""What is searched for, behind the name of a table that is searched."""
+"""The search term after the name of a search table."""
 _WHERE = _LazyPattern(r"\s+where(?![\w.:/@-])", re.IGNORECASE)
 _CLOSING = _LazyPattern(r"\s*\)")
 _IN_LIST = _LazyPattern(r"\bin\s*\(\s*\Z", re.IGNORECASE)
@@ -85,17 +85,16 @@ _NOT_ONLY_VALUES = frozenset({"NAME", "VERB", "TEMPLATE"})
 _STATEMENT_KEYWORDS = frozenset({"explain", "dry", "set", "help", "let", "view", "use", "include", "on", "assert"})
 _SET_OPERATORS = frozenset({"union", "except", "intersect"})
 _RESERVED = frozenset({*WORDS, *_SET_OPERATORS, *_WORD_OPERATORS, *_TIME_OPERATORS, "as"})
-"""Every word that has a meaning of its own somewhere."""
+"""Every word that is a keyword somewhere."""
 _STRINGS = {quote: _LazyPattern(rf"{quote}[^{quote}\\]*(?:\\.[^{quote}\\]*)*{quote}", re.DOTALL) for quote in "\"'"}
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
 
 
 class Vocabulary(Record):
-    """The words that the engine declares, in lower case: verbs, tables (and views), output forms.
+    """The words that the engine declares, in lower case: verbs, tables (and views), output formats.
 
-    `searched` are tables that are searched for a word: it stands behind them, without `of`.
-    `absent` are verbs of the language that cannot be done here, each with the reason.
-    `destroying` are the verbs after which something is gone: a misspelled word is not readily taken for one of them.
+    `search_tables` take a search term directly after their name, without `of`. `unsupported_verbs` fail, each with a
+    reason. `destructive_verbs` are suggested for a misspelled word only when it is very close.
     """
 
     verbs: frozenset[str] = frozenset()
@@ -107,7 +106,7 @@ class Vocabulary(Record):
 
 
 class Token(Record):
-    """One token: its terminal, its value (quotes and escapes resolved), and its place."""
+    """One token: its terminal, its value (quotes and escapes resolved), and its span."""
 
     kind: str
     value: str
@@ -115,11 +114,10 @@ class Token(Record):
 
 
 class Lexer:
-    """Hands out the tokens of one text.
+    """Reads the tokens of one text.
 
-    `wholes` maps starts to ends of stretches (arguments of a command line that hold blanks) that are one value where
-    nothing but a value can stand. One that is a text in quotes means what is in them. `vocabulary` grows while a text
-    is read, as views are named.
+    `atoms` maps starts to ends of ranges (command-line arguments with spaces) that are one value where only a value is
+    valid. A quoted one is read as a string. `vocabulary` grows with the views that the text declares.
     """
 
     def __init__(self, text: str, vocabulary: Vocabulary, atoms: Mapping[int, int]) -> None:
@@ -127,11 +125,11 @@ class Lexer:
         self.vocabulary = vocabulary
         self._atoms = atoms
         self._offset = 0
-        self._last_end = 0  # where the last token did: what is missing at the end is missing there
+        self._last_end = 0  # the position of errors about a missing end
         self._depth = 0
 
     def next(self, accepts: Mapping[str, int]) -> Token:
-        """Return the next token, given the terminals that the parser's state can take; at the end, `$END`."""
+        """Return the next token, given the terminals that the parser's state accepts; at the end, `$END`."""
         text = self._text
         while True:
             space = _SPACE.match(text, self._offset)
@@ -147,15 +145,13 @@ class Lexer:
                 token = self._read_token(char, accepts)
                 self._last_end = token.span.end
                 return token
-            if lines := _BLANK_LINES.match(
-                text, start
-            ):  # with the empty lines after it, each of which means nothing more
+            if lines := _BLANK_LINES.match(text, start):  # with the blank lines after it
                 self._offset = lines.end()
             if "SEPARATOR" in accepts and not self._depth and not self._continues_statement(accepts):
                 return Token("SEPARATOR", char, Span(start, start + 1))
 
     def _continues_statement(self, accepts: Mapping[str, int]) -> bool:
-        """Whether the next line goes on with the statement: it begins with a keyword that only fits here."""
+        """Whether the next line continues the statement: it begins with a keyword that is valid only here."""
         name = _NAME.match(self._text, self._offset)
         word = name[0].lower() if name else ""
         if not word or word in _STATEMENT_KEYWORDS:
@@ -211,14 +207,14 @@ class Lexer:
                 return token.replace(value=f"{unit[1]} {unit[2]}")
             return self._take_match("WORD", word)
         span = Span(start, start + 1)
-        if "\ud800" <= char <= "\udfff":  # how a byte that is no UTF-8 was read
-            raise StatementError("the text is not valid UTF-8 here", code="encoding", span=span)
-        shown = repr(char) if char.isprintable() else f"the character U+{ord(char):04X}"
-        advice = 'a text with such a character needs quotes: "…"'
-        raise StatementError(f"{shown} cannot stand here", span=span, hints=(advice,))
+        if "\ud800" <= char <= "\udfff":  # an invalid UTF-8 byte
+            raise StatementError("invalid UTF-8", code="encoding", span=span)
+        shown = repr(char) if char.isprintable() else f"character U+{ord(char):04X}"
+        advice = 'quote strings with this character: "…"'
+        raise StatementError(f"unexpected {shown}", span=span, hints=(advice,))
 
     def _is_value_only(self, at: int, accepts: Mapping[str, int]) -> bool:
-        """Whether what stands here can be nothing but a value: not `images where …` after a verb."""
+        """Whether only a value is valid here: not after a verb, where `images where …` is a query."""
         if "STRING" not in accepts or accepts.keys() & _NOT_ONLY_VALUES:
             return False
         name = _NAME.match(self._text, at) if "TABLE" in accepts else None
@@ -227,11 +223,11 @@ class Lexer:
     def _read_keyword(
         self, name: re.Match[str], word: re.Match[str] | None, accepts: Mapping[str, int]
     ) -> Token | None:
-        """Return the keyword, function, verb or table that starts here, if one can be taken."""
+        """Return the keyword, function, verb or table at this position, if the parser accepts one."""
         text, lowered = self._text, name[0].lower()
         is_call = _CALL.match(text, name.end()) is not None
         if "WORD" in accepts and "NAME" not in accepts and word and word.end() > name.end():
-            return None  # the word is longer than the name in it, and values are what is wanted: `as-built`, `in:1`
+            return None  # a value that begins with a keyword: `as-built`, `in:1`
         if lowered == "as" and "OUTPUT_FORMAT" in accepts:
             form = _AS_FORMAT.match(text, name.start())
             if form and form[1].lower() in self.vocabulary.formats:
@@ -265,7 +261,7 @@ class Lexer:
         return None
 
     def _is_table(self, name: re.Match[str], accepts: Mapping[str, int]) -> bool:
-        """Whether the name of a table is meant as one, where a field or a value could stand too."""
+        """Whether the name of a table is a table here, where a field or a value is valid too."""
         if accepts.keys() & {"VERB", "ALL"} or not accepts.keys() & {"NAME", "WORD"}:
             return True
         if _QUERY_CLAUSE.match(self._text, name.end()):
@@ -274,13 +270,13 @@ class Lexer:
         return _CLOSING.match(self._text, name.end()) is not None and _IN_LIST.compiled.search(before) is not None
 
     def _has_search_term(self, at: int) -> bool:
-        """Whether a word to search for stands here; one that is a keyword has to be quoted."""
+        """Whether a search term follows; a keyword must be quoted."""
         sought = _SEARCH_TERM.match(self._text, at)
         word = _NAME.match(self._text, sought.end() - 1) if sought else None
         return sought is not None and (word is None or word[0].lower() not in _RESERVED)
 
     def _is_relation(self, name: re.Match[str], accepts: Mapping[str, int]) -> bool:
-        """Whether a name that is no table is meant as a relation: `count(children where …)`."""
+        """Whether a name that is no table is a relation: `count(children where …)`."""
         inside = not accepts.keys() & {"VERB", "ALL"} and bool(accepts.keys() & {"NAME", "WORD"})
         return inside and _WHERE.match(self._text, name.end()) is not None
 
@@ -292,7 +288,7 @@ class Lexer:
         return Token(kind, value, Span(match.start(), match.start() + len(value)))
 
     def _take_word(self, kind: str, match: re.Match[str], value: str) -> Token:
-        """Take a word whose value is not how it was written."""
+        """Take a word with a normalized value."""
         self._offset = match.end()
         return Token(kind, value, Span(match.start(), match.end()))
 
@@ -301,7 +297,7 @@ class Lexer:
         text = _STRINGS[quote].match(self._text, start)
         if text is None:
             raise StatementError(
-                "the text that begins here has no closing quote",
+                "the string has no closing quote",
                 span=Span(start, start + 1),
                 hints=(f"add {quote}",),
             )
@@ -310,18 +306,18 @@ class Lexer:
 
 
 def _resolve_escapes(text: str) -> str:
-    """Resolve escapes. An unknown one stays as it is: regular expressions and Windows paths need nothing doubled."""
+    """Resolve escapes. Unknown ones are kept, so that regular expressions and Windows paths need no doubling."""
     return _ESCAPED.compiled.sub(lambda escape: _ESCAPES.get(escape[1], escape[0]), text) if "\\" in text else text
 
 
 def split_path(text: str) -> tuple[str, ...]:
-    """Part the text of a NAME or FIELD token into its segments, quotes and escapes resolved."""
+    """Split the text of a NAME or FIELD token into segments, with quotes and escapes resolved."""
     segments = (match[0] for match in _SEGMENT.compiled.finditer(text))
     return tuple(_resolve_escapes(segment[1:-1]) if segment[0] in "\"'" else segment for segment in segments)
 
 
 def is_bare_word(text: str) -> bool:
-    """Whether `text` is read as one bare value where nothing but a value is wanted."""
+    """Whether `text` is one bare value where only a value is valid."""
     unit = _QUANTITY.compiled.fullmatch(text)
     if unit:
         return text == f"{unit[1]} {unit[2]}"
@@ -330,17 +326,17 @@ def is_bare_word(text: str) -> bool:
 
 
 def begins_with_field(text: str) -> bool:
-    """Whether `text` begins as the name of a field does, with or without a dot before it."""
+    """Whether `text` begins like a field, with or without a leading dot."""
     return _NAME.match(text) is not None or _PATH.match(text) is not None
 
 
 def is_field_path(text: str) -> bool:
-    """Whether `text` is the name or path of a field and nothing else: `size`, `base.name`, `label.env`."""
+    """Whether `text` is a field name or path: `size`, `base.name`, `label.env`."""
     name = _NAME.match(text)
     return name is not None and name.end() == len(text)
 
 
 def begins_query(text: str) -> bool:
-    """Whether `text` begins as a query does, if its first word is a table: `images of redis:7`, `images in $places`."""
+    """Whether `text` begins like a query, if its first word is a table: `images of redis:7`, `images in $sources`."""
     name = _NAME.match(text)
     return name is not None and name[0].lower() not in WORDS and _QUERY_CLAUSE.match(text, name.end()) is not None

@@ -1,4 +1,4 @@
-"""Text to syntax tree: a shift-reduce parser over the tables that Lark made from `imq.lark`."""
+"""A shift-reduce parser over the LALR tables that Lark generates from `imq.lark`."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from typing import Any
 
 MAX_LENGTH = 1 << 20
-"""Characters of statement text that are accepted at once."""
+"""Maximum characters of a text."""
 
 _DESCRIPTIONS = {
     "NAME": "a name",
     "WORD": "a value",
-    "STRING": "a text in quotes",
+    "STRING": "a quoted string",
     "FIELD": ".field",
     "VARIABLE": "$variable",
     "TEMPLATE": "a template",
     "FUNCTION": "a function",
-    "OUTPUT_FORMAT": '"as" and an output form',
+    "OUTPUT_FORMAT": '"as" and an output format',
     "VERB": "a verb",
     "TABLE": "a table",
     "SEARCH_TABLE": "a table",
@@ -48,18 +48,18 @@ _GROUPS = (
     (frozenset({"WORD", "STRING", "VARIABLE"}), "a value"),
     (frozenset({"TABLE", "SEARCH_TABLE"}), "a table"),
 )
-"""Terminals that errors name together."""
+"""Terminals that errors describe together."""
 
 
 _NEXT_WORD = re.compile(r"\s*([\w.:/-]{1,60})")
 
 
 _VIEW_PRODUCTIONS = frozenset({"view", "include"})
-"""Productions of statements that name views."""
+"""Productions of statements that declare views."""
 
 
 class _ActionTable(dict[int, dict[str, int]]):
-    """The rows of the table, each made a dict when the parser first comes to its state."""
+    """The rows of the action table, each converted to a dict on first use."""
 
     def __missing__(self, state: int) -> dict[str, int]:
         names, steps = ROWS[state]
@@ -71,9 +71,9 @@ _ACTIONS = _ActionTable()
 
 
 class Expected(Record):
-    """What can follow the beginning of a text: the terminals of the grammar, after the tokens that were read.
+    """The terminals that can follow the beginning of a text, and the tokens read from it.
 
-    `vocabulary` has the views that were named on the way too.
+    `vocabulary` includes the views that these tokens declare.
     """
 
     terminals: frozenset[str]
@@ -82,7 +82,7 @@ class Expected(Record):
 
 
 class _Parser:
-    """One run over one text."""
+    """The parser of one text."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class _Parser:
         return statements
 
     def read_until(self, end: int) -> Expected:
-        """Take the tokens that begin before `end`, and return what can follow them."""
+        """Parse the tokens that begin before `end`, and return what can follow them."""
         tokens: list[Token] = []
         while True:
             token = self._lexer.next(_ACTIONS[self._states[-1]])
@@ -118,7 +118,7 @@ class _Parser:
             tokens.append(token)
 
     def _shift(self, token: Token) -> bool:
-        """Reduce what ends before the token, and shift it; return whether that was the end."""
+        """Apply the reductions before a token and shift it. Return whether the text is complete."""
         states = self._states
         while True:
             step = _ACTIONS[states[-1]].get(token.kind)
@@ -150,7 +150,7 @@ class _Parser:
         self._states.append(_ACTIONS[self._states[-1]][rule])
 
     def _declare_views(self, statement: ast.View | ast.Include) -> None:
-        """Let what follows use the views that this statement names."""
+        """Add the views that a statement declares to the vocabulary."""
         match statement:
             case ast.View(str() as view):
                 named: Iterable[str] = (view,)
@@ -162,7 +162,7 @@ class _Parser:
         self._lexer.vocabulary = self._vocabulary
 
     def _expected_terminals(self) -> list[str]:
-        """Return the terminals that can really come next: those that end in a shift."""
+        """Return the terminals that are valid next: those that end in a shift."""
         return [kind for kind in _ACTIONS[self._states[-1]] if kind.isupper() and self._accepts(kind)]
 
     def _accepts(self, kind: str) -> bool:
@@ -179,7 +179,7 @@ class _Parser:
                 return True
 
     def _is_in_assertion(self) -> bool:
-        """Whether the statement that is being read is an assertion."""
+        """Whether the current statement is an assertion."""
         return any(isinstance(value, Token) and value.kind == "ASSERT" for value in self._values)
 
     def _is_after_table(self) -> bool:
@@ -188,9 +188,9 @@ class _Parser:
         return isinstance(last, Token) and last.kind == "TABLE"
 
     def _suggest_start(self, name: str, words: Iterable[str]) -> str:
-        """Return the hint naming the word that a statement was to begin with.
+        """Return a hint with the closest words that can begin a statement.
 
-        One that destroys is named only where nothing else is as near: no slip makes `rm` of what may be harmless.
+        A destructive verb is suggested only when no other word is as close, so that a typo never suggests `rm`.
         """
         absent = {verb for verb, _ in self._vocabulary.unsupported_verbs}
         close = closest_names(name, {*words, *absent})
@@ -238,7 +238,7 @@ class _Parser:
         else:
             shown = " ".join(found.split())
             shown = shown if len(shown) <= 60 else shown[:57] + "…"
-            message = f'"{shown}" cannot stand here' if found.strip() else "the statement ends too early"
+            message = f'unexpected "{shown}"' if found.strip() else "the statement ends too early"
         if "WHERE" not in expected and found.lower() == "where" and "WORD" in expected:
             hints = ("where follows a table: " + join_names(sorted(self._vocabulary.tables)),)
         elif "WHERE" not in expected and found.lower() == "where" and self._is_in_assertion():
@@ -255,7 +255,7 @@ class _Parser:
 
 
 def _is_near_match(said: str, word: str) -> bool:
-    """Whether a word is another one with a single letter wrong, and no other than the first."""
+    """Whether two words have the same first letter and almost the same length."""
     return said != word and said[:1] == word[:1] and abs(len(said) - len(word)) <= 1
 
 
@@ -274,10 +274,10 @@ def parse(
     atoms: Mapping[int, int] | None = None,
     include_views: Callable[[ast.Include], Iterable[str]] = lambda _: (),
 ) -> tuple[ast.Statement, ...]:
-    """Return the statements of `text`. Raises `StatementError` with the place and what was expected there.
+    """Return the statements of `text`. Raises `StatementError` with a span and what was expected.
 
-    `wholes` are stretches of the text, start to end, to be read as one value where a value is wanted. `included` is
-    called for each `include` and returns the names of the views in that file, which what follows may use.
+    `atoms` are ranges of the text, start to end, that are one value where a value is valid. `include_views` returns the
+    names of the views that an included file declares.
     """
     try:
         if len(text) > MAX_LENGTH:
@@ -291,9 +291,9 @@ def parse(
 
 
 def find_expected(text: str, vocabulary: Vocabulary, lookahead: str = "") -> Expected:
-    """Return what can follow `text`, the beginning of statements, if `ahead` stands behind that.
+    """Return what can follow `text`, the beginning of statements, when `lookahead` comes after it.
 
-    The name of a table is told from that of a field by what follows it: `ahead` is a guess. Raises `StatementError`
-    when nothing can follow, because the text is wrong already.
+    What follows a name decides whether it is a table or a field; `lookahead` is a guess of it. Raises `StatementError`
+    when the text is already wrong.
     """
     return _Parser(text + lookahead, vocabulary, {}, lambda _: ()).read_until(len(text))

@@ -1,4 +1,4 @@
-"""The syntax tree back to text that parses to an equal tree."""
+"""Writes a syntax tree as text that parses to an equal tree."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _EXPRESSION_KEYWORDS = frozenset({
     "not", "in", "older", "newer", "has", "any", "no", "based", "shares", "contains", "local", "distinct",
 })  # fmt: skip
-"""Keywords that an expression may begin with: a field that is called so takes a dot."""
+"""Keywords that can begin an expression: a field with such a name takes a dot."""
 _SEGMENT = r"[\w/-]+\Z"
 _LOWEST, _OR, _AND, _NOT, _COMPARISON, _SUM, _PRODUCT, _ATOM = range(8)
 _PRECEDENCE = {"+": _SUM, "-": _SUM, "*": _PRODUCT, "/": _PRODUCT, "%": _PRODUCT}
@@ -27,7 +27,7 @@ def quote(text: str) -> str:
 
 
 def unparse(node: ast.Node) -> str:
-    """Return the text of a node."""
+    """Return a node as text."""
     match node:
         case ast.QueryStatement(query, output):
             return _join_parts(unparse(query), unparse(output))
@@ -103,9 +103,7 @@ def _unparse_let(name: str | None, value: ast.Expr | ast.ListLiteral | None) -> 
     if isinstance(value, ast.ListLiteral):
         return f"let {name} = {unparse(value)}"
     written = _unparse_expr(value, _SUM, right=True)
-    return (
-        f"let {name} = {'.' if begins_query(written) else ''}{written}"  # as in parentheses, a query could begin here
-    )
+    return f"let {name} = {'.' if begins_query(written) else ''}{written}"  # a query could begin here
 
 
 def _parenthesize_rows(rows: ast.RowSource) -> str:
@@ -113,7 +111,7 @@ def _parenthesize_rows(rows: ast.RowSource) -> str:
 
 
 def _unparse_left_operand(rows: ast.RowSource) -> str:
-    """Write what stands on the left of a set operator: a `by` at its end would be taken for the whole."""
+    """Write the left operand of a set operator; a trailing `by` needs parentheses."""
     return _parenthesize_rows(rows) if isinstance(rows, ast.Combination) and rows.by else unparse(rows)
 
 
@@ -158,7 +156,7 @@ def _unparse_value(node: ast.Literal | ast.Variable) -> str:
 
 
 def _unparse_literal(node: ast.Literal, *, right: bool) -> str:
-    """Write a literal of an expression: a word that would be read as a field there needs quotes."""
+    """Write a literal in an expression; one that would be read as a field is quoted."""
     if begins_with_field(node.text) and (not right or node.text.startswith(".")):
         return quote(node.text)
     return _unparse_value(node)
@@ -170,13 +168,13 @@ def _unparse_path(path: tuple[str, ...]) -> str:
 
 
 def _unparse_expr(node: ast.Expr, tightness: int, *, right: bool = False) -> str:
-    """Write an expression for a place that binds as tightly as this; on the right of an operator fields take a dot."""
+    """Write an expression where this precedence is required; on the right of an operator fields take a dot."""
     mine, text = _unparse_operator(node, right=right)
     return text if mine >= tightness else _parenthesize(text)
 
 
 def _parenthesize(text: str) -> str:
-    """Write an expression in parentheses: a field at their beginning takes a dot where it would begin a query."""
+    """Write an expression in parentheses; a leading field takes a dot where it would begin a query."""
     return f"(.{text})" if begins_query(text) else f"({text})"
 
 

@@ -169,8 +169,8 @@ def test_depth_is_limited_where_it_counts() -> None:
             '"^" cannot',
             ["  2 │ images where tag = ^ ^", "    │                      ^"],
         ),
-        ("\timages where )", '")" cannot stand here', ["  │  images where )", "  │               ^"]),
-        ("images 'x\ny'", "cannot stand here", ["  1 │ images 'x", "    │        ^^"]),
+        ("\timages where )", 'unexpected ")"', ["  │  images where )", "  │               ^"]),
+        ("images 'x\ny'", "unexpected", ["  1 │ images 'x", "    │        ^^"]),
     ],
 )
 def test_the_place_is_shown(text: str, message: str, excerpt: list[str]) -> None:
