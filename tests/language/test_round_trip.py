@@ -166,7 +166,7 @@ def test_depth_is_limited_where_it_counts() -> None:
         ("images where # why\n\n", "the statement ends too early", ["  │ images where # why", "  │             ^"]),
         (
             "images\r\nimages where tag = ^ ^\r\n",
-            '"^" cannot',
+            'unexpected "^"',
             ["  2 │ images where tag = ^ ^", "    │                      ^"],
         ),
         ("\timages where )", 'unexpected ")"', ["  │  images where )", "  │               ^"]),
