@@ -1,12 +1,12 @@
-"""imq: ask questions of container images, and act on the answers.
+"""imq: query container images and act on the results.
 
     >>> import imq
     >>> from imq import images, field as f, GB
-    >>> question = images.where((f.size > 1 * GB) & ~f.in_use)
-    >>> str(question)
+    >>> query = images.where((f.size > 1 * GB) & ~f.in_use)
+    >>> str(query)
     'images where size > 1GB and not in_use'
     >>> with imq.connect() as session:                                # doctest: +SKIP
-    ...     for image in session(question):
+    ...     for image in session(query):
     ...         print(image.name, image.size)
 
 What there is, by name, is in docs/REFERENCE.md, and in `help()` of each. Names are looked up when they are

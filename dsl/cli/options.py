@@ -1,4 +1,4 @@
-"""The options of imq's own command line: which there are, and how they are parted from the words of a statement."""
+"""The options of the command line, and how they are separated from the words of a statement."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Option(Record):
-    """One option: all ways to write it, what it takes (nothing: a switch), and what it is for."""
+    """One option: its names, the name of its value (empty for a flag), and its help."""
 
     names: tuple[str, ...]
     metavar: str
@@ -18,48 +18,48 @@ class Option(Record):
 
     @property
     def key(self) -> str:
-        """What it is called in `Options`."""
+        """The key of the option in `Options`."""
         return self.names[-1].removeprefix("--").replace("-", "_")
 
 
 OPTIONS = (
-    Option(("--root",), "DIR", "the store; else $IMQ_ROOT, else the one of the user's data folder"),
-    Option(("--source",), "SOURCE", "where to ask, as `use SOURCE` does"),
-    Option(("--output",), "FORM", "the form of answers that ask for none: table, json, csv and so on"),
-    Option(("-q", "--quiet"), "", "answer with ids alone"),
-    Option(("--no-trunc",), "", "show ids and texts whole"),
-    Option(("--spreadsheet",), "", "in csv and tsv, put ' before texts that a spreadsheet takes for formulas"),
-    Option(("--dry-run",), "", "list what would be done, and do nothing"),
-    Option(("--explain",), "", "say how it would run, and do nothing"),
-    Option(("--yes",), "", "do not ask before anything is removed"),
-    Option(("--platform",), "PLATFORM", "os/architecture[/variant] of what is pulled and imported"),
-    Option(("--jobs",), "N", "how many layers travel at once"),
-    Option(("--set",), "NAME=VALUE", "set a setting or a variable first; may be given again"),
-    Option(("--insecure",), "HOST", "speak plain http to this host; may be given again"),
-    Option(("--config",), "FILE", "read this configuration, and not the user's"),
+    Option(("--root",), "DIR", "the store (default: $IMQ_ROOT, else a folder in the user's data directory)"),
+    Option(("--source",), "SOURCE", "the default source, as in `use SOURCE`"),
+    Option(("--output",), "FORMAT", "the default output format: table, json, csv and others"),
+    Option(("-q", "--quiet"), "", "print IDs only"),
+    Option(("--no-trunc",), "", "do not truncate IDs and strings"),
+    Option(("--spreadsheet",), "", "in csv and tsv, put ' before strings that a spreadsheet would compute"),
+    Option(("--dry-run",), "", "list the actions without running them"),
+    Option(("--explain",), "", "show the plan without running the statement"),
+    Option(("--yes",), "", "do not ask for confirmation"),
+    Option(("--platform",), "PLATFORM", "os/architecture[/variant] of pulls and imports"),
+    Option(("--jobs",), "N", "number of layers transferred in parallel"),
+    Option(("--set",), "NAME=VALUE", "set a setting or a variable first; repeatable"),
+    Option(("--insecure",), "HOST", "use plain HTTP for this host; repeatable"),
+    Option(("--config",), "FILE", "read this configuration file instead of the user's"),
     Option(("--no-config",), "", "read no configuration"),
     Option(("--color",), "WHEN", "auto, always or never"),
-    Option(("--no-progress",), "", "write one line a step even on a terminal"),
-    Option(("--version",), "", "say the version"),
-    Option(("--json",), "", "behind --version: what imq is made of, as a bill of materials"),
-    Option(("-h", "--help"), "", "say how imq is called"),
+    Option(("--no-progress",), "", "write lines instead of progress bars"),
+    Option(("--version",), "", "print the version"),
+    Option(("--json",), "", "with --version: print a software bill of materials"),
+    Option(("-h", "--help"), "", "print help"),
 )
-"""Every option but `-f FILE`, which stands before the words of a statement."""
+"""Every option except `-f FILE`, which is valid only before the words of a statement."""
 VALUED = {name: option.key for option in OPTIONS if option.metavar for name in option.names}
 FLAGS = {name: option.key for option in OPTIONS if not option.metavar for name in option.names}
 _DOCKER_OPTIONS = {
-    "--format": "in a sentence it is: format '{{.Name}}', as json, or --output json",
-    "--filter": "in a sentence it is: where …, as in imq images where dangling",
+    "--format": "in a statement: format '{{.Name}}', as json, or --output json",
+    "--filter": "in a statement: where …, as in imq images where dangling",
     "--all": "every image is shown",
     "-a": "every image is shown",
-    "-o": "--output FORM, or in a sentence: to FILE",
+    "-o": "--output FORMAT, or in a statement: to FILE",
 }
-"""Options of docker's that a sentence says otherwise."""
+"""Options of docker, with their equivalents in a statement."""
 _REPEATABLE = ("set", "insecure")
 
 
 class Options(Record):
-    """What the command line said. `words` is the statement, as the shell cut it."""
+    """Parsed options. `words` are the words of the statement."""
 
     values: Mapping[str, tuple[str, ...]]
     flags: frozenset[str]
@@ -76,7 +76,7 @@ class Options(Record):
 
 
 def read_options(arguments: Sequence[str]) -> Options:
-    """Part the arguments into options and the words of a statement. Options may stand anywhere before a `--`."""
+    """Separate options from the words of a statement. Options are valid anywhere before `--`."""
     values: dict[str, list[str]] = {}
     flags: set[str] = set()
     words: list[str] = []
@@ -93,17 +93,17 @@ def read_options(arguments: Sequence[str]) -> Options:
                 raise StatementError(f"{name} needs a value", code="option")
             value = attached if equals else left.pop(0)
             if key in values and key not in _REPEATABLE:
-                raise StatementError(f"{name} is given twice", code="option")
+                raise StatementError(f"{name} is repeated", code="option")
             values.setdefault(key, []).append(value)
         elif word in FLAGS:
             flags.add(FLAGS[word])
         elif word.startswith("-") and len(word) > 1 and not word[1].isdigit() and " " not in word:
             first = _DOCKER_OPTIONS.get(name) or closest_hint(word, [*VALUED, *FLAGS, "-f"])
-            raise StatementError(f'there is no option "{word}"', code="option", hints=(first, "imq --help lists them"))
+            raise StatementError(f'unknown option "{word}"', code="option", hints=(first, "imq --help lists them"))
         else:
             words.append(word)
     if "json" in flags and "version" not in flags:
-        raise StatementError("--json goes with --version", code="option", hints=("for answers, --output json",))
+        raise StatementError("--json needs --version", code="option", hints=("for results: --output json",))
     return Options({key: tuple(given) for key, given in values.items()}, frozenset(flags), tuple(words))
 
 

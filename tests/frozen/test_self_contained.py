@@ -135,8 +135,10 @@ def test_it_needs_no_system_call_that_debian_10s_kernel_lacks(imq: Frozen, tree:
 
 
 @pytest.mark.parametrize("home", [None, "", "/nonexistent"], ids=["unset", "empty", "missing"])
-def test_it_needs_no_home(imq: Frozen, home: str | None) -> None:
+def test_it_needs_no_home(imq: Frozen, tree: pathlib.Path, home: str | None) -> None:
     environment = {"TMPDIR": str(imq.temporary), **({} if home is None else {"HOME": home})}
+    made = imq.run("--root", str(imq.root), "import", str(tree), "as", "a:1", environment=environment)
+    assert made.returncode == 0, made.stderr
     done = imq.run("--root", str(imq.root), "images", environment=environment)
     assert (done.returncode, done.stderr) == (0, "")
     assert [path.name for path in imq.temporary.iterdir()] == [f"imq-{os.geteuid()}"]

@@ -75,4 +75,4 @@ def test_licences_are_expressions_or_words(
 def test_it_goes_with_the_version_alone(arguments: list[str]) -> None:
     code, said, errors = run(*arguments)
     assert (code, said) == (2, "")
-    assert errors.startswith("error[option]: --json goes with --version\n")
+    assert errors.startswith("error[option]: --json needs --version\n")
