@@ -9,6 +9,8 @@ field that is missing.
 
 from __future__ import annotations
 
+import os
+
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -18,7 +20,7 @@ from .platform import Platform, platform_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
+    from typing import Any, Self
 
 _USUAL_KEYS = frozenset({"mediaType", "digest", "size"})
 """All that most descriptors have, and images have many."""
@@ -75,15 +77,28 @@ def read_json(content: bytes, what: str, *, replace_invalid: bool = False) -> di
     return document
 
 
-def read_json_value(content: bytes, what: str, *, replace_invalid: bool = False) -> Any:
-    """Parse one JSON value as `read_json` does an object."""
+class JsonNumber(float):
+    """A number with a fraction or an exponent, which `write_json` writes as it was read: `1.10`, `1e400`."""
+
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        """Return the number that a JSON text writes."""
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+
+def read_json_value(content: bytes, what: str, *, replace_invalid: bool = False, keep_numbers: bool = False) -> Any:
+    """Parse one JSON value as `read_json` does an object. With `keep_numbers` it has `JsonNumber` for float."""
     import json
 
+    number = JsonNumber if keep_numbers else float
     try:
         text = _decode_as_go(content) if replace_invalid else content.decode()
         if "\\u" in text:
             text = _whole_characters(text)
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=number)
     except UnicodeDecodeError as problem:
         raise Malformed(f"{what} is not JSON: byte {problem.start} is not UTF-8", code="json") from None
     except (ValueError, RecursionError) as problem:
@@ -117,7 +132,9 @@ def _whole_characters(text: str) -> str:
 
 def read_listing(content: bytes, what: str) -> dict[str, Any]:
     """Return the index.json of an image layout, whose `manifests` are a list; null is none, as Go writes it."""
-    document = read_json(content, what)
+    document = read_json_value(content, what, keep_numbers=True)
+    if not isinstance(document, dict):
+        raise Malformed(f"{what} is not a JSON object", code="document")
     json_schema.MANIFEST.check(document, what)
     if "manifests" not in document:
         raise Malformed(f"{what} has no list of manifests", code="document")
@@ -161,10 +178,30 @@ def write_json(document: Mapping[str, Any]) -> bytes:
     """Serialise a document the same way every time, so that equal documents have equal digests."""
     import json
 
+    numbers: list[str] = []
+    mark = f"number {os.urandom(8).hex()}"
+    content = _with_marks(document, numbers, mark)
     try:
-        return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+        text = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
     except UnicodeEncodeError:  # a half of a surrogate pair, which JSON can only write escaped
-        return json.dumps(document, separators=(",", ":")).encode()
+        text = json.dumps(content, separators=(",", ":")).encode()
+    if numbers:
+        written = iter(numbers)
+        first, *others = text.split(f'"{mark}"'.encode())
+        text = first + b"".join(next(written).encode() + other for other in others)
+    return text
+
+
+def _with_marks(value: Any, numbers: list[str], mark: str) -> Any:
+    """Return a JSON value with `mark` in place of each `JsonNumber`, whose texts are added to `numbers` in order."""
+    if isinstance(value, JsonNumber):
+        numbers.append(value.text)
+        return mark
+    if isinstance(value, dict):
+        return {key: _with_marks(part, numbers, mark) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_marks(part, numbers, mark) for part in value]
+    return value
 
 
 class Descriptor(Record):

@@ -170,3 +170,13 @@ def test_names_without_a_repository_are_not_of_one_group(store: Held, root: Path
     assert store.names(rule) == ["app:1"]
     assert [row["target"] for row in store.rows(f"rm images where layer_count = 1 {rule}", dry_run=True)] == ["app:1"]
     assert len(store.names("except newest 0 per repository")) == 5
+
+
+def test_numbers_that_others_wrote_stay_as_they_are(store: Held, root: Path) -> None:
+    Layout(root).add(ONE, "one:1")
+    path = root / "index.json"
+    numbers = '"of":[1.10,1e400,-0.0,0.1234567890123456789012,{"deep":2.50}]'
+    path.write_text(path.read_text().replace('{"schemaVersion"', f'{{{numbers},"schemaVersion"', 1))
+    store.do("tag one:1 as two:1")
+    assert numbers in path.read_text()
+    assert store.names() == ["one:1", "two:1"]
