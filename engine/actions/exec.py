@@ -77,5 +77,6 @@ VERB = Verb(
     'exec images where in use run trivy image "{{.Name}}"',
     OperandKind.ROWS,
     options=("run", "dry run"),
+    runs_programs=True,
     plan=_plan_exec,
 )

@@ -32,6 +32,7 @@ class Verb(Record):
     at once instead (inspect). `options` are the options that the verb takes; `path_options` those with the path of a
     file or folder. `example` is a whole statement.
 
+    With `runs_programs` a program of the user does the work, which may remove what the rows name.
     `removes` says that something is gone afterwards, so no misspelled word is taken for the verb. With
     `needs_confirmation` the user confirms the plan. `operand_optional` allows a statement without an operand, and
     `all` the operand `all`. `docker_differences` says where the verb differs from the docker command of its name.
@@ -44,6 +45,7 @@ class Verb(Record):
     operand: OperandKind
     options: tuple[str, ...] = ()
     removes: bool = False
+    runs_programs: bool = False
     needs_confirmation: bool = False
     operand_optional: bool = False
     all: bool = False

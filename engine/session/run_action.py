@@ -87,7 +87,7 @@ class ActionRunner:
                 span=statement.span,
                 hints=(f"say which of them: {verb.name} {word} where …",),
             )
-        if verb.removes and any(isinstance(action, StoreAction) for action in actions):
+        if verb.runs_programs or (verb.removes and any(isinstance(action, StoreAction) for action in actions)):
             self._warn_of_containers(statement, context)
         output_format = self._resources.context.output_format
         listed = outcome_rows([action.describe() for action in actions], statement.output, output_format)
@@ -100,7 +100,7 @@ class ActionRunner:
         return outcome_rows(list(self._execute(actions)), statement.output, output_format)
 
     def _warn_of_containers(self, statement: ast.ActionStatement, context: PlanContext) -> None:
-        """Warn when a removal depends on containers: the store has none, and engines were not asked."""
+        """Warn when the rows of a removal or a program depend on containers: the store has none."""
         if self.warns and statement.query is not None and depends_on_containers(context.bind(statement.query)):
             self._resources.progress.warn(STORE_HAS_NO_CONTAINERS)
 

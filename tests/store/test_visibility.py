@@ -97,6 +97,17 @@ def test_the_store_says_that_nothing_runs_from_it(session: Session, warned: Warn
     assert warned.texts == [STORE_HAS_NO_CONTAINERS]
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize(("condition", "count"), [("not in use", 1), ("dangling", 0)])
+def test_a_program_that_goes_by_containers_is_warned_of(
+    session: Session, warned: Warned, condition: str, count: int, *, dry_run: bool
+) -> None:
+    answer = last(session, f"exec images where {condition} run true", dry_run=dry_run)
+    assert isinstance(answer, RowSet)
+    assert answer.rows
+    assert warned.texts == [STORE_HAS_NO_CONTAINERS] * count
+
+
 NOT_BY_CONTAINERS = """
 rm app:1
 rm images where tag = 1
