@@ -38,8 +38,10 @@ def replace_controls(string: str) -> str:
     return string if string.isprintable() else "".join(char if char.isprintable() else " " for char in string)
 
 
-_CONTROLS = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-"""What a terminal obeys, but for a line's end and a tab: controls, stray bytes, and marks of the writing direction."""
+_CONTROLS = (
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\U000e0001-\U000e007f]"
+)
+"""What a terminal obeys or hides, but for a line's end and a tab: controls, stray bytes, direction marks, tags."""
 
 
 def escape_controls(string: str) -> str:
@@ -56,6 +58,9 @@ def escape_controls(string: str) -> str:
 
 def _escape_character(match: Match[str]) -> str:
     number = ord(match[0])
+    if number > 0xFFFF:  # a pair of surrogates, as JSON has it
+        high, low = divmod(number - 0x10000, 0x400)
+        return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"
     return f"\\x{number - 0xDC00:02x}" if 0xDC80 <= number <= 0xDCFF else f"\\u{number:04x}"
 
 

@@ -162,6 +162,12 @@ def test_no_cell_is_a_formula_when_a_spreadsheet_reads_it(form: str) -> None:
     assert "'" not in plain
 
 
+def test_tag_characters_are_written_out_for_terminals() -> None:
+    """Nobody sees them, and a copied text has them: `U+E0041` is an invisible A."""
+    assert escape_controls("a\U000e0041\U000e007fb") == r"a\udb40\udc41\udb40\udc7fb"
+    assert json.loads(f'"{escape_controls(chr(0xE0001))}"') == "\U000e0001"
+
+
 def test_controls_are_written_out_for_terminals() -> None:
     assert escape_controls("plain\ttext\nü 画像 👩\u200d🔬") == "plain\ttext\nü 画像 👩\u200d🔬"
     assert escape_controls("\x1b[2J\x9b\x7f\r\u202e\u2066\udc9b\ud800") == (
