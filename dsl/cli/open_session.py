@@ -119,6 +119,6 @@ def _leaves_stdin(options: Options) -> bool:
 
 def _import_requests() -> None:
     """Import the HTTP library without its optional dependencies, which only a process of imq's own may do."""
-    from imq.engine.registry.http.lean import import_requests
+    from imq.engine.registry.http.fast_import import import_requests
 
     import_requests()

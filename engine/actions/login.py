@@ -52,7 +52,7 @@ class Login(Record):
         Raises `RegistryError` when they are rejected or cannot be stored, `ImqError` when there is nobody to prompt.
         """
         from imq.engine.registry.auth.credentials import Credentials, find_credentials
-        from imq.engine.registry.auth.login import keep, place_of, try_credentials
+        from imq.engine.registry.auth.login import find_store, store_credentials, try_credentials
 
         context.notify_network()
         settings = context.registry_settings()
@@ -63,7 +63,7 @@ class Login(Record):
                 yield Outcome("login", self.host, note=KEPT_ALREADY)
                 return
             user = stored.user if stored is not None else ""
-        place_of(settings, self.host)  # raises before the prompt when credentials cannot be stored
+        find_store(settings, self.host)  # raises before the prompt when credentials cannot be stored
         if not self.user:
             text = f"Username ({user}): " if user else "Username: "
             user = _prompt(context.prompt, text, hidden=False) or user
@@ -76,13 +76,13 @@ class Login(Record):
         if not secret:
             raise ImqError("the password is empty", code="operand")
         credentials = try_credentials(settings, self.host, Credentials(user, secret))
-        place = keep(settings, self.host, credentials)
-        if place.helper:
-            note = f"kept by docker-credential-{place.helper}"
-        elif not place.changed:
+        store = store_credentials(settings, self.host, credentials)
+        if store.helper:
+            note = f"kept by docker-credential-{store.helper}"
+        elif not store.changed:
             note = "kept already"
         else:
-            note = f"{UNENCRYPTED if credentials.password else 'its token is kept in '}{place.file}"
+            note = f"{UNENCRYPTED if credentials.password else 'its token is kept in '}{store.path}"
         yield Outcome("login", self.host, note=note)
 
 

@@ -27,11 +27,11 @@ class Logout(Record):
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
         """Remove the credentials; the note says so when another file, such as podman's, still has some."""
         from imq.engine.registry.auth.credentials import find_credentials
-        from imq.engine.registry.auth.login import forget
+        from imq.engine.registry.auth.login import erase_credentials
 
         settings = context.registry_settings()
-        place = forget(settings, self.host)
-        note = "forgotten" if place.changed else "none were kept"
+        store = erase_credentials(settings, self.host)
+        note = "forgotten" if store.changed else "none were kept"
         if find_credentials(settings, self.host) is not None:
             note += "; another file has some still: REGISTRY_AUTH_FILE, or podman's auth.json"
         yield Outcome("logout", self.host, note=note)

@@ -13,8 +13,8 @@ from .verb import OperandKind, Verb
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from imq.engine.registry.mirrors import Fetcher
-    from imq.engine.registry.transfer.pull import Pulled
+    from imq.engine.registry.mirrors import ImageReader
+    from imq.engine.registry.transfer.pull import PullResult
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
     from imq.engine.store.ingest import Ingest
     from imq.grammar import ast
@@ -40,18 +40,18 @@ class Pull(Record):
             ingest.sync()
             with context.store.start_transaction(ingest.measures) as transaction:
                 manifest, grown = pulled.manifest, False
-                if pulled.keeps:
-                    manifest, grown = transaction.hold(manifest, pulled.held)
+                if pulled.keeps_index:
+                    manifest, grown = transaction.hold(manifest, pulled.stored_manifests)
                 set_name = transaction.set_name if self.reference.tag is not None else transaction.set_digest_name
                 is_new = set_name(self.reference, manifest, pulled.digest, context.clock())
         for warning in (*pulled.warnings, *context.take_mirror_warnings()):
             context.progress.warn(warning)
-        kind = pulled.artifact or ("platforms" if grown else "image")
+        kind = pulled.artifact_type or ("platforms" if grown else "image")
         notes = [f"downloaded newer {kind}" if is_new or grown else f"{kind} is up to date", *pulled.warnings]
         id_ = pulled.config.digest if pulled.config is not None else None
-        yield Outcome("pull", str(self.reference), id_, pulled.fetched, note="; ".join(notes))
+        yield Outcome("pull", str(self.reference), id_, pulled.transferred_bytes, note="; ".join(notes))
 
-    def _pull(self, context: ExecutionContext, client: Fetcher, ingest: Ingest) -> Pulled:
+    def _pull(self, context: ExecutionContext, client: ImageReader, ingest: Ingest) -> PullResult:
         """Fetch the blobs. When the name is that of an index in the store, the images are added to that index."""
         from imq.engine.registry.transfer.pull import pull, pull_index
 
@@ -59,7 +59,7 @@ class Pull(Record):
             return pull_index(client, self.reference, self.platforms, ingest, context.progress, jobs=context.jobs)
         platform = self.platforms[0] if self.platforms else None
         kept = context.store.find_root(self.reference)
-        return pull(client, self.reference, platform, ingest, context.progress, jobs=context.jobs, kept=kept)
+        return pull(client, self.reference, platform, ingest, context.progress, jobs=context.jobs, stored_index=kept)
 
 
 def _plan_pull(act: ast.ActionStatement, context: PlanContext) -> list[Action]:

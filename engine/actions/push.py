@@ -92,9 +92,9 @@ class Push(RegistryWrite):
             if entry is not None and entry.descriptor.digest == self.root:
                 set_at = entry.set_at or context.clock()
                 transaction.set_name(self.reference, entry.descriptor, pushed.manifest.digest, set_at)
-        skipped = [describe_skipped_layers(pushed.skipped)] if pushed.skipped else []
+        skipped = [describe_skipped_layers(pushed.skipped_layers)] if pushed.skipped_layers else []
         note = "; ".join([f"digest: {pushed.manifest.digest}", *skipped, *selected.warnings])
-        yield Outcome("push", str(self.reference), self.id, pushed.sent, note=note)
+        yield Outcome("push", str(self.reference), self.id, pushed.transferred_bytes, note=note)
 
     def _find_damage(self, store: Store, error: ImqError) -> ImqError:
         """Return the error of the damaged blob of the image, if there is one; else `error`."""

@@ -7,7 +7,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from imq.engine.registry.settings import Host, Settings
+    from imq.engine.registry.settings import HostSettings, Settings
 
 
 class Registry(Record):
@@ -19,7 +19,7 @@ class Registry(Record):
 
     @property
     def prefix(self) -> str:
-        """Host and namespace: the prefix of every repository name."""
+        """HostSettings and namespace: the prefix of every repository name."""
         return f"{self.host}/{self.namespace}" if self.namespace else self.host
 
 
@@ -39,7 +39,7 @@ class Configuration(Record):
     views: Mapping[str, str] = {}
     insecure: frozenset[str] = frozenset()
     ca_file: str = ""
-    hosts: Mapping[str, Host] = {}
+    hosts: Mapping[str, HostSettings] = {}
     mirrors: Mapping[str, tuple[str, ...]] = {}
     limits: Mapping[str, int | float] = {}
     files: tuple[str, ...] = ()

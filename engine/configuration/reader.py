@@ -8,7 +8,7 @@ import tomllib
 
 from imq.engine.catalog.settings import check_setting
 from imq.engine.oci.reference import Reference
-from imq.engine.registry.settings import Host
+from imq.engine.registry.settings import HostSettings
 from imq.engine.units.paths import home_folder
 from imq.engine.units.size import parse_size
 from imq.engine.units.time import parse_duration
@@ -332,9 +332,9 @@ def _parse_host(file: _ConfigFile, path: KeyPath, text: str) -> str:
 
 def _collect_registries(
     entries: Mapping[KeyPath, _Entry],
-) -> tuple[dict[str, Host], dict[str, tuple[str, ...]], frozenset[str], dict[str, Registry]]:
+) -> tuple[dict[str, HostSettings], dict[str, tuple[str, ...]], frozenset[str], dict[str, Registry]]:
     """Return the settings by host, the mirrors by prefix, the insecure hosts, and the registries by name."""
-    hosts: dict[str, Host] = {}
+    hosts: dict[str, HostSettings] = {}
     mirrors: dict[str, tuple[str, ...]] = {}
     insecure: set[str] = set()
     registries: dict[str, Registry] = {}
@@ -376,7 +376,7 @@ def _prefix_from_name(path: KeyPath, file: _ConfigFile) -> str:
     return _parse_prefix(file, path, path[1])
 
 
-def _collect_host(path: KeyPath, keys: Mapping[str, _Entry]) -> Host | None:
+def _collect_host(path: KeyPath, keys: Mapping[str, _Entry]) -> HostSettings | None:
     """Return the settings of a registry's host, None when it has none."""
 
     def key_error(name: str, message: str) -> ImqError:
@@ -401,7 +401,7 @@ def _collect_host(path: KeyPath, keys: Mapping[str, _Entry]) -> Host | None:
         raise keys["credentials-helper"].file.value_error(
             (*path, "credentials-helper"), "invalid helper: expected NAME of docker-credential-NAME"
         )
-    host = Host(
+    host = HostSettings(
         values.get("ca", ""),
         values.get("certificate", ""),
         values.get("key", ""),
@@ -411,4 +411,4 @@ def _collect_host(path: KeyPath, keys: Mapping[str, _Entry]) -> Host | None:
         helper,
         values.get("credentials-file", ""),
     )
-    return host if host != Host() else None
+    return host if host != HostSettings() else None

@@ -1,1 +1,1 @@
-"""The registry client: the distribution API, spoken to servers nobody here controls."""
+"""A client for the OCI distribution API. Input from servers is untrusted and always checked."""

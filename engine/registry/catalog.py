@@ -1,12 +1,12 @@
-"""Which repositories a registry has: its catalog, and on Docker Hub, which has none, its search; and their tags."""
+"""Lists the repositories of a registry (catalog or Docker Hub search) and the tags of a repository."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
 
-from imq.engine.registry.auth.scopes import CATALOG_SCOPE, pull_scope
-from imq.engine.registry.http.client import Ask
-from imq.engine.registry.http.pagination import LARGEST_PAGE, Listing, document, paged, texts
+from imq.engine.registry.auth.authorizer import CATALOG_SCOPE, pull_scope
+from imq.engine.registry.http.client import Request
+from imq.engine.registry.http.pagination import MAX_PAGE_BYTES, Listing, iterate_pages, parse_json, read_string_list
 from imq.grammar.errors import Malformed, RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from imq.engine.oci.reference import Reference
-    from imq.engine.registry.http.client import Exchange
-    from imq.engine.registry.http.response import Reply
+    from imq.engine.registry.http.client import RegistryHttp
+    from imq.engine.registry.http.response import ResponseLike
 
-HUB_SEARCH = "index.docker.io"
-"""The host that answers searches of Docker Hub; the API's own, registry-1.docker.io, does not."""
-_HUB_PAGE = 100
-"""Results that Docker Hub gives at once, at most."""
-_NO_CATALOG = frozenset(
+HUB_SEARCH_HOST = "index.docker.io"
+"""The host of Docker Hub's search; the API host registry-1.docker.io does not search."""
+_HUB_PAGE_SIZE = 100
+"""The maximum number of results of one request to Docker Hub."""
+_CATALOG_REFUSED = frozenset(
     {
         HTTPStatus.UNAUTHORIZED,
         HTTPStatus.FORBIDDEN,
@@ -37,7 +37,7 @@ _NO_CATALOG = frozenset(
 
 
 class Repository(Record):
-    """One repository that a search has found. What only Docker Hub knows is empty, zero or False elsewhere."""
+    """One search result. Only Docker Hub sets the fields after `name`."""
 
     name: str
     description: str = ""
@@ -46,102 +46,108 @@ class Repository(Record):
     automated: bool = False
 
 
-def catalog(exchange: Exchange, registry: str) -> Iterator[str]:
+def list_repositories(http: RegistryHttp, registry: str) -> Iterator[str]:
     """Yield the names of all repositories of a registry.
 
-    Raises `RegistryError` with the code `no-catalog` for one that has no catalog, or shows it to nobody.
+    Raises `RegistryError` (code `no-catalog`) when the registry has no catalog or denies access to it.
     """
     if registry == DOCKER_HUB:
-        raise _no_catalog(registry, "", "Docker Hub can be searched")
+        raise _no_catalog_error(registry, "", "Docker Hub can be searched")
 
-    def refused(answer: Reply) -> RegistryError:
-        problem = errors.refusal(answer, registry, "its catalog")
-        if answer.status not in _NO_CATALOG:
-            return problem
-        return _no_catalog(registry, problem.message, *problem.hints[:1])
+    def refused(response: ResponseLike) -> RegistryError:
+        error = errors.response_error(response, registry, "its catalog")
+        if response.status not in _CATALOG_REFUSED:
+            return error
+        return _no_catalog_error(registry, error.message, *error.hints[:1])
 
-    ask = Ask("GET", registry, "", "/v2/_catalog", CATALOG_SCOPE)
-    listing = Listing(ask, "repositories", lambda document: _texts(document, "repositories"), refused, sized=True)
-    yield from paged(exchange, listing)
+    request = Request("GET", registry, "", "/v2/_catalog", CATALOG_SCOPE)
+    listing = Listing(
+        request,
+        "repositories",
+        lambda document: _get_strings(document, "repositories"),
+        refused,
+        accepts_page_size=True,
+    )
+    yield from iterate_pages(http, listing)
 
 
-def tags_of(reference: Reference) -> Listing:
-    """Return the list of the tags of the reference's repository."""
+def tag_listing(reference: Reference) -> Listing:
+    """Return the paginated list of the tags of a repository."""
     name = reference.repository
     return Listing(
-        Ask("GET", reference.registry, name, f"/v2/{name}/tags/list", pull_scope(name)),
+        Request("GET", reference.registry, name, f"/v2/{name}/tags/list", pull_scope(name)),
         f"tags of {name}",
-        lambda document: _texts(document, "tags"),
-        lambda answer: errors.refusal(answer, reference.registry, f"repository {name}"),
-        sized=True,
+        lambda document: _get_strings(document, "tags"),
+        lambda response: errors.response_error(response, reference.registry, f"repository {name}"),
+        accepts_page_size=True,
     )
 
 
-def search(exchange: Exchange, term: str, registry: str, limit: int) -> Iterator[Repository]:
-    """Yield at most `limit` repositories whose name (on Docker Hub also its description) has `term`.
+def search_repositories(http: RegistryHttp, term: str, registry: str, limit: int) -> Iterator[Repository]:
+    """Yield at most `limit` repositories whose name contains `term`; Docker Hub also searches descriptions.
 
-    Of a registry other than Docker Hub its catalog is read, with `term` meant as a part of a name in any case.
+    Other registries are searched through their catalog, case-insensitively.
     """
     if registry == DOCKER_HUB:
-        yield from _hub(exchange, term, limit)
+        yield from _search_docker_hub(http, term, limit)
         return
-    wanted, left = term.lower(), limit
-    names = catalog(exchange, registry) if limit > 0 else iter(())
+    lowered, remaining = term.lower(), limit
+    names = list_repositories(http, registry) if limit > 0 else iter(())
     for name in names:
-        if wanted in name:
+        if lowered in name:
             yield Repository(name)
-            left -= 1
-            if left <= 0:
+            remaining -= 1
+            if remaining <= 0:
                 return
 
 
-def _hub(exchange: Exchange, term: str, limit: int) -> Iterator[Repository]:
+def _search_docker_hub(http: RegistryHttp, term: str, limit: int) -> Iterator[Repository]:
     from urllib.parse import urlencode
 
-    page, left, met = 1, limit, set[str]()
-    while left > 0:
-        # the size of a page stays the same, for the number of a page counts in pages of this size
-        query = urlencode({"q": term, "n": min(limit, _HUB_PAGE), "page": page})
-        ask = Ask("GET", HUB_SEARCH, "", f"/v1/search?{query}")
-        answer = exchange.read(ask, LARGEST_PAGE, "the search")
-        if answer.status != HTTPStatus.OK:
-            raise errors.refusal(answer, DOCKER_HUB, "the search")
-        found = document(answer)
-        results = found.get("results") if isinstance(found, dict) else None
+    page, remaining, seen = 1, limit, set[str]()
+    while remaining > 0:
+        # the page size stays constant, because page numbers count pages of this size
+        query = urlencode({"q": term, "n": min(limit, _HUB_PAGE_SIZE), "page": page})
+        request = Request("GET", HUB_SEARCH_HOST, "", f"/v1/search?{query}")
+        response = http.fetch(request, MAX_PAGE_BYTES, "the search")
+        if response.status != HTTPStatus.OK:
+            raise errors.response_error(response, DOCKER_HUB, "the search")
+        page_document = parse_json(response)
+        results = page_document.get("results") if isinstance(page_document, dict) else None
         if not isinstance(results, list):
             raise Malformed(f"{DOCKER_HUB} answers the search with no list of repositories", code="document")
-        repositories = [repository for result in results if (repository := _repository(result)).name not in met]
-        met.update(repository.name for repository in repositories)
-        yield from repositories[:left]
-        left -= len(repositories)
-        pages = found.get("num_pages")
+        repositories = [repository for result in results if (repository := _read_repository(result)).name not in seen]
+        seen.update(repository.name for repository in repositories)
+        yield from repositories[:remaining]
+        remaining -= len(repositories)
+        pages = page_document.get("num_pages")
         if not repositories or not isinstance(pages, int) or page >= pages:
             return
         page += 1
 
 
-def _texts(document: Any, key: str) -> list[str] | None:
-    return texts(document.get(key)) if isinstance(document, dict) else None
+def _get_strings(document: Any, key: str) -> list[str] | None:
+    return read_string_list(document.get(key)) if isinstance(document, dict) else None
 
 
-def _repository(result: Any) -> Repository:
-    """Read one result of Docker Hub's search; texts are cleaned, for anybody may write them."""
+def _read_repository(result: Any) -> Repository:
+    """Read one result of Docker Hub's search. Strings are cleaned: any user may write them."""
     name = result.get("name") if isinstance(result, dict) else None
     if not isinstance(name, str) or not name:
         raise Malformed(f"{DOCKER_HUB} answers the search with what is no repository", code="document")
     description, stars = result.get("description"), result.get("star_count")
     return Repository(
-        errors.clean(name),
-        errors.clean(description) if isinstance(description, str) else "",
+        errors.clean_text(name),
+        errors.clean_text(description) if isinstance(description, str) else "",
         stars if isinstance(stars, int) and not isinstance(stars, bool) else 0,
         result.get("is_official") is True,
         result.get("is_automated") is True,
     )
 
 
-def _no_catalog(registry: str, said: str, *hints: str) -> RegistryError:
+def _no_catalog_error(registry: str, reason: str, *hints: str) -> RegistryError:
     return RegistryError(
-        f"{registry} lists its repositories to nobody" + (f": {said}" if said else ""),
+        f"{registry} lists its repositories to nobody" + (f": {reason}" if reason else ""),
         code="no-catalog",
         host=registry,
         hints=(*hints, "name the repository: its tags can be listed"),

@@ -1,4 +1,4 @@
-"""The distribution API, one method for each thing it can do. What arrives is checked before it is returned."""
+"""The client of the distribution API: one method for each operation. Responses are checked before they are returned."""
 
 from __future__ import annotations
 
@@ -7,21 +7,29 @@ from http import HTTPStatus
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest, is_digest
 from imq.engine.oci.manifest import Descriptor, check_size
-from imq.engine.registry.auth.scopes import pull_scope, push_scope
-from imq.engine.registry.http.client import Ask, Exchange
-from imq.engine.registry.http.pagination import paged
-from imq.engine.registry.transfer.blob_reader import BlobStream
-from imq.engine.registry.transfer.mount_sources import Placed
-from imq.engine.registry.transfer.parallel_reader import MOST_LANES, Download, Lanes
-from imq.engine.registry.transfer.upload import Uploads
+from imq.engine.registry.auth.authorizer import pull_scope, push_scope
+from imq.engine.registry.http.client import RegistryHttp, Request
+from imq.engine.registry.http.pagination import iterate_pages
+from imq.engine.registry.transfer.blob_reader import ResumingReader
+from imq.engine.registry.transfer.mount_sources import MountSources
+from imq.engine.registry.transfer.parallel_reader import MAX_CONNECTIONS, ConnectionBudget, ParallelReader
+from imq.engine.registry.transfer.upload import BlobUploader
 from imq.grammar.errors import RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
 from . import errors
-from .catalog import catalog, search, tags_of
-from .delete import remove
-from .manifests import Fetched, ask_manifest, checked_blob, manifest_path, other_digest, read_fetched, read_head
-from .referrers import referrers
+from .catalog import list_repositories, search_repositories, tag_listing
+from .manifests import (
+    FetchedManifest,
+    delete_manifest,
+    digest_changed_error,
+    manifest_path,
+    manifest_request,
+    read_head_response,
+    read_manifest_response,
+    verify_blob,
+)
+from .referrers import list_referrers
 
 if TYPE_CHECKING:
     import threading
@@ -29,27 +37,27 @@ if TYPE_CHECKING:
     from typing import Self
 
     from imq.engine.oci.reference import Reference
-    from imq.engine.registry.http.rate_limit import Allowance
+    from imq.engine.registry.http.rate_limit import RateLimit
     from imq.engine.registry.http.request_body import Content
-    from imq.engine.registry.transfer.upload import Outcome
+    from imq.engine.registry.transfer.upload import UploadResult
 
     from .catalog import Repository
-    from .delete import Removed
+    from .manifests import DeleteResult
     from .settings import Settings
 
 
 class Client:
-    """Speaks to registries, any number of them, from any number of threads; a context manager.
+    """A client for any number of registries, safe to use from several threads; a context manager.
 
-    Failures raise `RegistryError`; documents that are not what they should be, `Malformed` or `DigestMismatch`.
+    Failures raise `RegistryError`; invalid documents raise `Malformed` or `DigestMismatch`.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.exchange = Exchange(settings)
-        self._uploads = Uploads(self.exchange)
-        self._lanes = Lanes(min(settings.jobs, MOST_LANES))
-        self.placed = Placed()
+        self.http = RegistryHttp(settings)
+        self._uploads = BlobUploader(self.http)
+        self._connections = ConnectionBudget(min(settings.jobs, MAX_CONNECTIONS))
+        self.mount_sources = MountSources()
 
     def __enter__(self) -> Self:
         return self
@@ -58,121 +66,129 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections kept open."""
-        self.exchange.close()
+        """Close the open connections."""
+        self.http.close()
 
-    def allowance(self, registry: str) -> Allowance | None:
-        """Return how often the registry, when last asked, said that it may be asked; None when it never did."""
-        return self.exchange.allowance(registry)
+    def rate_limit(self, registry: str) -> RateLimit | None:
+        """Return the rate limit that the registry last stated, None when it stated none."""
+        return self.http.rate_limit(registry)
 
-    def manifest(self, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED) -> Fetched:
-        """Return the manifest or index that `reference` names, checked against its digest."""
-        ask = ask_manifest("GET", reference, accept)
+    def manifest(self, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED) -> FetchedManifest:
+        """Return the manifest or index of a reference, verified against its digest."""
+        request = manifest_request("GET", reference, accept)
         limit = self.settings.largest_document
-        answer = self.exchange.read(ask, limit, f"the manifest of {reference}")
-        return read_fetched(answer, reference, accept, limit)
+        response = self.http.fetch(request, limit, f"the manifest of {reference}")
+        return read_manifest_response(response, reference, accept, limit)
 
     def head(self, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED) -> Descriptor | None:
-        """Return what `reference` names without its bytes, None when there is no such manifest."""
-        answer = self.exchange.ask(ask_manifest("HEAD", reference, accept))
-        answer.close()
-        found = read_head(answer, reference, accept)
+        """Return the descriptor of a reference, None when there is no such manifest."""
+        response = self.http.send(manifest_request("HEAD", reference, accept))
+        response.close()
+        found = read_head_response(response, reference, accept)
         if found is not None:
             return found
         try:
             return self.manifest(reference, accept).descriptor
-        except RegistryError as problem:
-            if problem.status == HTTPStatus.NOT_FOUND:
+        except RegistryError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
                 return None
             raise
 
-    def named(self, reference: Reference) -> Digest | None:
-        """Return what a name means where it is to be written, None when it means nothing yet.
+    def resolve_for_push(self, reference: Reference) -> Digest | None:
+        """Return the digest of a name that is about to be written, None when the name does not exist.
 
-        Who may not even ask for what is not there may yet be let in to write.
+        Registries may deny read access to a missing name and still allow a push, so a denial counts as missing.
         """
-        ask = ask_manifest("HEAD", reference).replace(scopes=push_scope(reference.repository))
-        answer = self.exchange.ask(ask)
-        answer.close()
-        if answer.status in (HTTPStatus.NOT_FOUND, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        request = manifest_request("HEAD", reference).replace(scopes=push_scope(reference.repository))
+        response = self.http.send(request)
+        response.close()
+        if response.status in (HTTPStatus.NOT_FOUND, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             return None
-        found = read_head(answer, reference) or self.manifest(reference).descriptor
+        found = read_head_response(response, reference) or self.manifest(reference).descriptor
         return found.digest
 
     def tags(self, reference: Reference) -> Iterator[str]:
-        """Yield the tags of the repository, in the order of the registry, which is mostly that of the alphabet."""
-        return paged(self.exchange, tags_of(reference))
+        """Yield the tags of the repository in the registry's order, which is usually alphabetical."""
+        return iterate_pages(self.http, tag_listing(reference))
 
     def catalog(self, registry: str) -> Iterator[str]:
-        """Yield the names of the registry's repositories; a `RegistryError` (`no-catalog`) when it lists none."""
-        return catalog(self.exchange, registry)
+        """Yield the names of the registry's repositories.
+
+        Raises `RegistryError` (code `no-catalog`) when the registry lists none.
+        """
+        return list_repositories(self.http, registry)
 
     def search(self, term: str, registry: str, limit: int) -> Iterator[Repository]:
-        """Yield at most `limit` repositories that a search for `term` finds; outside Docker Hub, in the catalog."""
-        return search(self.exchange, term, registry, limit)
+        """Yield at most `limit` repositories that match `term`.
+
+        Registries other than Docker Hub are searched by catalog.
+        """
+        return search_repositories(self.http, term, registry, limit)
 
     def referrers(self, reference: Reference, digest: Digest, artifact_type: str | None = None) -> Iterator[Descriptor]:
-        """Yield what refers to the manifest of this digest: signatures, bills of materials and other artifacts.
+        """Yield the referrers of a manifest: signatures, SBOMs and other artifacts.
 
-        With an `artifact_type` only what is of this type.
+        An `artifact_type` selects the referrers of this type.
         """
-        return referrers(self, self.exchange, reference, digest, artifact_type)
+        return list_referrers(self.http, self.manifest, reference, digest, artifact_type)
 
     def open_blob(
         self, reference: Reference, descriptor: Descriptor, offset: int = 0, stop: threading.Event | None = None
-    ) -> Download:
-        """Open a blob of the reference's repository for reading from `offset`; setting `stop` ends it."""
-        return Download(self.exchange, reference, descriptor, offset, stop, self._lanes)
+    ) -> ParallelReader:
+        """Open a blob of the reference's repository for reading from `offset`; setting `stop` cancels it."""
+        return ParallelReader(self.http, reference, descriptor, offset, stop, self._connections)
 
-    def document(self, reference: Reference, descriptor: Descriptor) -> bytes:
-        """Return a small blob (a config), checked against its descriptor."""
+    def fetch_blob(self, reference: Reference, descriptor: Descriptor) -> bytes:
+        """Return a small blob (a config), verified against its descriptor."""
         check_size(descriptor.size, self.settings.largest_document, f"the config of {reference}")
         content = bytearray(descriptor.size + 1)
         done = 0
-        with BlobStream(self.exchange, reference, descriptor) as stream:
+        with ResumingReader(self.http, reference, descriptor) as stream:
             while count := stream.readinto(memoryview(content)[done:]):
                 done += count
-        return checked_blob(bytes(content[:done]), reference, descriptor)
+        return verify_blob(bytes(content[:done]), reference, descriptor)
 
-    def distrust(self, descriptor: Descriptor) -> bool:  # noqa: ARG002 - a client with mirrors has a choice
-        """Return whether a blob whose bytes were wrong may be had from another place: here there is one alone."""
+    def reject_source(self, descriptor: Descriptor) -> bool:  # noqa: ARG002 - a client with mirrors has a choice
+        """Return False: a client without mirrors has no other source for a blob with wrong bytes."""
         return False
 
     def has_blob(self, reference: Reference, descriptor: Descriptor) -> bool:
         """Whether the repository has the blob."""
-        return self._uploads.has(reference, descriptor, pull_scope(reference.repository))
+        return self._uploads.has_blob(reference, descriptor, pull_scope(reference.repository))
 
     def mount_blob(self, reference: Reference, descriptor: Descriptor, source: str) -> bool:
-        """Take a blob over from the repository `source` of the same registry; False when it does not do that."""
+        """Mount a blob from the repository `source` of the same registry; return False when the registry refuses."""
         return self._uploads.mount(reference, descriptor, source)
 
     def upload_blob(
         self,
         reference: Reference,
         descriptor: Descriptor,
-        opened: Callable[[], Content],
+        open_content: Callable[[], Content],
         *,
         source: str | None = None,
-        sent: Callable[[int], None] = lambda _: None,
+        on_progress: Callable[[int], None] = lambda _: None,
         stop: threading.Event | None = None,
-    ) -> Outcome:
-        """See to it that the repository has the blob, sending what `opened` opens only when that is needed.
+    ) -> UploadResult:
+        """Upload a blob unless the repository has it; `open_content` is called only when bytes are sent.
 
-        `source` names a repository of the same registry to mount it from; `sent` is told how many bytes have gone.
+        `source` is a repository of the same registry to mount from. `on_progress` receives the number of bytes sent.
         """
-        return self._uploads.put(reference, descriptor, opened, source=source, sent=sent, stop=stop)
+        return self._uploads.upload(
+            reference, descriptor, open_content, source=source, on_progress=on_progress, stop=stop
+        )
 
-    def remove(self, reference: Reference) -> Removed:
-        """Remove a manifest with its tags, or the tag alone of a reference with a tag; return the registry's answer.
+    def delete(self, reference: Reference) -> DeleteResult:
+        """Delete a manifest with its tags, or only the tag of a reference with a tag.
 
-        Raises `RegistryError`, with the code `no-delete` where the registry removes nothing.
+        Raises `RegistryError` (code `no-delete`) when deletion is disabled.
         """
-        return remove(self.exchange, reference)
+        return delete_manifest(self.http, reference)
 
     def put_manifest(self, reference: Reference, content: bytes, media_type: str) -> Digest:
         """Store a manifest or index under the reference's tag, else its digest; return its digest."""
         digest = reference.digest or Digest.of(content)
-        ask = Ask(
+        request = Request(
             "PUT",
             reference.registry,
             reference.repository,
@@ -181,11 +197,11 @@ class Client:
             {"Content-Type": media_type},
             lambda: content,
         )
-        answer = self.exchange.ask(ask)
-        if answer.status not in (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED):
-            raise errors.refusal(answer, reference.registry, f"the manifest of {reference}")
-        answer.close()
-        stated = answer.header("Docker-Content-Digest")
+        response = self.http.send(request)
+        if response.status not in (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED):
+            raise errors.response_error(response, reference.registry, f"the manifest of {reference}")
+        response.close()
+        stated = response.header("Docker-Content-Digest")
         if is_digest(stated) and stated.startswith(digest.algorithm) and stated != digest:
-            raise other_digest(reference, Digest(stated))
+            raise digest_changed_error(reference, Digest(stated))
         return digest

@@ -1,14 +1,15 @@
-"""Manifests and indexes as registries hand them out: how they are asked for, and what an answer has to be."""
+"""Requests for manifests and indexes: fetch, verify and delete them."""
 
 from __future__ import annotations
 
+from enum import Enum
 from http import HTTPStatus
 
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest, is_digest
 from imq.engine.oci.manifest import LARGEST_DOCUMENT, Descriptor, check_size
-from imq.engine.registry.auth.scopes import pull_scope
-from imq.engine.registry.http.client import UNLESS, Ask
+from imq.engine.registry.auth.authorizer import delete_scope, pull_scope
+from imq.engine.registry.http.client import IF_NONE_MATCH, Request
 from imq.engine.registry.http.urls import quote_segment
 from imq.grammar.errors import DigestMismatch, Malformed, RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -19,14 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from imq.engine.oci.reference import Reference
-    from imq.engine.registry.http.response import Reply
+    from imq.engine.registry.http.client import RegistryHttp
+    from imq.engine.registry.http.response import ResponseLike
 
-_VAGUE_TYPES = frozenset({"", "application/json", "application/octet-stream", "text/plain"})
-"""Said by servers that know no better; what the document is then stands in the document."""
+_GENERIC_TYPES = frozenset({"", "application/json", "application/octet-stream", "text/plain"})
+"""Content types of servers that do not know the media type; the document then states it."""
 
 
-class Fetched(Record):
-    """A manifest or index as it came, its bytes checked against `digest`. `media_type` is "" when not said."""
+class FetchedManifest(Record):
+    """A fetched manifest or index, verified against `digest`. `media_type` is "" when it is not stated."""
 
     content: bytes
     media_type: str
@@ -34,66 +36,68 @@ class Fetched(Record):
 
     @property
     def descriptor(self) -> Descriptor:
-        """The descriptor that names this document."""
+        """The descriptor of this document."""
         return Descriptor(self.media_type, self.digest, len(self.content))
 
 
 def manifest_path(reference: Reference) -> str:
-    """Return the path of what a reference names; a tag that a registry lists may hold any character."""
+    """Return the request path of a reference. A listed tag may contain any character, so it is quoted."""
     return f"/v2/{reference.repository}/manifests/{quote_segment(reference.selector)}"
 
 
-def ask_manifest(
-    method: str, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED, unless: Digest | None = None
-) -> Ask:
-    """Return the question for what `reference` names: `GET` for its bytes, `HEAD` for what it is.
+def manifest_request(
+    method: str, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED, if_none_match: Digest | None = None
+) -> Request:
+    """Return the request for a manifest: `GET` for its bytes, `HEAD` for its descriptor.
 
-    `unless`: the answer may be 304 when that is still this digest.
+    `if_none_match`: the response may be 304 when the digest is still this one.
     """
     name = reference.repository
     target = manifest_path(reference)
     headers = {"Accept": ", ".join(accept)}
-    if unless is not None:
-        headers[UNLESS] = f'"{unless}"'
-    return Ask(method, reference.registry, name, target, pull_scope(name), headers)
+    if if_none_match is not None:
+        headers[IF_NONE_MATCH] = f'"{if_none_match}"'
+    return Request(method, reference.registry, name, target, pull_scope(name), headers)
 
 
-def read_fetched(
-    answer: Reply,
+def read_manifest_response(
+    response: ResponseLike,
     reference: Reference,
     accept: Sequence[str] = media_types.ACCEPTED,
-    limit: int = LARGEST_DOCUMENT,
-) -> Fetched:
-    """Return the document that an answer to `GET` brings, of at most `limit` bytes, checked against its digest."""
-    if answer.status != HTTPStatus.OK:
-        raise no_manifest(answer, reference)
-    media_type = _document_type(answer, reference, accept)
-    content = answer.read(limit)
-    check_size(len(content), limit, f"the manifest of {reference}")
-    return Fetched(content, media_type, _checked(content, answer, reference))
+    max_bytes: int = LARGEST_DOCUMENT,
+) -> FetchedManifest:
+    """Return the manifest in a response to `GET`, of at most `max_bytes`, verified against its digest."""
+    if response.status != HTTPStatus.OK:
+        raise manifest_error(response, reference)
+    media_type = _read_media_type(response, reference, accept)
+    content = response.read(max_bytes)
+    check_size(len(content), max_bytes, f"the manifest of {reference}")
+    return FetchedManifest(content, media_type, _verify_digest(content, response, reference))
 
 
-def read_head(answer: Reply, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED) -> Descriptor | None:
-    """Return what an answer to `HEAD` says of the document; None when it says too little, or refuses.
+def read_head_response(
+    response: ResponseLike, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED
+) -> Descriptor | None:
+    """Return the descriptor in a response to `HEAD`; None when headers are missing or `HEAD` is refused.
 
-    A refusal is no answer to whether the manifest is there: some registries, and stores behind them that sign addresses
-    for one method, refuse `HEAD` alone. Then `GET` tells.
+    A refused `HEAD` does not mean that the manifest is missing: some registries, and storage behind them with URLs
+    signed for one method, refuse only `HEAD`. The caller then sends `GET`.
     """
-    if errors.is_temporary(answer.status):
-        raise no_manifest(answer, reference)
-    if answer.status != HTTPStatus.OK:
+    if errors.is_temporary(response.status):
+        raise manifest_error(response, reference)
+    if response.status != HTTPStatus.OK:
         return None
-    stated = answer.header("Docker-Content-Digest")
-    if not is_digest(stated) or answer.length is None:
+    stated = response.header("Docker-Content-Digest")
+    if not is_digest(stated) or response.length is None:
         return None
     digest = Digest(stated)
     if reference.digest is not None and digest != reference.digest:
-        raise other_digest(reference, digest)
-    return Descriptor(_document_type(answer, reference, accept), digest, answer.length)
+        raise digest_changed_error(reference, digest)
+    return Descriptor(_read_media_type(response, reference, accept), digest, response.length)
 
 
-def checked_blob(content: bytes, reference: Reference, descriptor: Descriptor) -> bytes:
-    """Return the bytes of a small blob, which must be those that the descriptor names."""
+def verify_blob(content: bytes, reference: Reference, descriptor: Descriptor) -> bytes:
+    """Return the bytes of a small blob. Raises `DigestMismatch` when they do not match the descriptor."""
     hasher = descriptor.digest.hasher()
     hasher.update(content)
     if hasher.hexdigest() != descriptor.digest.hex:
@@ -104,18 +108,18 @@ def checked_blob(content: bytes, reference: Reference, descriptor: Descriptor) -
     return content
 
 
-def no_manifest(answer: Reply, reference: Reference) -> RegistryError:
-    """Say that there is no such manifest in docker's words, else what the registry says."""
-    if answer.status != HTTPStatus.NOT_FOUND:
-        return errors.refusal(answer, reference.registry, str(reference))
-    found = errors.refusal(answer, reference.registry, str(reference))
+def manifest_error(response: ResponseLike, reference: Reference) -> RegistryError:
+    """Return the error of a missing manifest in docker's words, else the registry's error."""
+    if response.status != HTTPStatus.NOT_FOUND:
+        return errors.response_error(response, reference.registry, str(reference))
+    found = errors.response_error(response, reference.registry, str(reference))
     if found.code not in ("manifest-unknown", "name-unknown", "not-found"):
         return found
-    said = found.message.partition(f" not found on {reference.registry}")[2].removeprefix(": ")
+    reason = found.message.partition(f" not found on {reference.registry}")[2].removeprefix(": ")
     code = found.code if found.code != "not-found" else "manifest-unknown"
     word = code.replace("-", " ")
     return RegistryError(
-        f"manifest for {reference} not found: {said or f'{word}: {word}'}",
+        f"manifest for {reference} not found: {reason or f'{word}: {word}'}",
         code=code,
         host=reference.registry,
         status=HTTPStatus.NOT_FOUND,
@@ -123,14 +127,14 @@ def no_manifest(answer: Reply, reference: Reference) -> RegistryError:
     )
 
 
-def _document_type(answer: Reply, reference: Reference, accept: Sequence[str]) -> str:
-    """Return the media type of a manifest answer; a page for people is no manifest."""
-    media_type = answer.header("Content-Type").partition(";")[0].strip().lower()
+def _read_media_type(response: ResponseLike, reference: Reference, accept: Sequence[str]) -> str:
+    """Return the media type of a manifest response. A web page raises `RegistryError`."""
+    media_type = response.header("Content-Type").partition(";")[0].strip().lower()
     if media_type in accept or media_type in (media_types.DOCKER_SCHEMA1, media_types.DOCKER_SCHEMA1_SIGNED):
         return media_type
-    if media_type in _VAGUE_TYPES:
+    if media_type in _GENERIC_TYPES:
         return ""
-    answer.close()
+    response.close()
     if media_type in ("text/html", "application/xhtml+xml"):
         raise RegistryError(
             f"{reference.registry} answers with a web page where the manifest of {reference} should be",
@@ -138,7 +142,7 @@ def _document_type(answer: Reply, reference: Reference, accept: Sequence[str]) -
             host=reference.registry,
             hints=("check the name of the registry; a proxy or login page may stand in between",),
         )
-    shown = errors.clean(media_type, answer.secrets)
+    shown = errors.clean_text(media_type, response.secrets)
     raise Malformed(
         f"{reference.registry} answers with {shown} where the manifest of {reference} should be",
         code="content-type",
@@ -146,9 +150,9 @@ def _document_type(answer: Reply, reference: Reference, accept: Sequence[str]) -
     )
 
 
-def _checked(content: bytes, answer: Reply, reference: Reference) -> Digest:
-    """Return the digest of the content, which must be what was asked for and what the registry says it is."""
-    stated = answer.header("Docker-Content-Digest")
+def _verify_digest(content: bytes, response: ResponseLike, reference: Reference) -> Digest:
+    """Return the digest of the content, verified against the requested and the stated digest."""
+    stated = response.header("Docker-Content-Digest")
     expected = reference.digest or (Digest(stated) if is_digest(stated) else None)
     if expected is None:
         return Digest.of(content)
@@ -162,9 +166,68 @@ def _checked(content: bytes, answer: Reply, reference: Reference) -> Digest:
     return expected
 
 
-def other_digest(reference: Reference, digest: Digest) -> DigestMismatch:
-    """Return the error of a registry that calls the reference by another digest than it has."""
+def digest_changed_error(reference: Reference, digest: Digest) -> DigestMismatch:
+    """Return the error of a registry that states another digest for a reference by digest."""
     return DigestMismatch(
         f"{reference.registry} says that {reference} is {digest}",
         hints=("the registry or a proxy before it changes manifests",),
     )
+
+
+_DELETE_ACCEPTED = frozenset({HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT})
+_DELETE_UNSUPPORTED = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED})
+"""Statuses of registries that cannot delete a tag alone (distribution before 3), or anything."""
+
+
+class DeleteResult(Enum):
+    """The registry's response to a DELETE. It does not prove that anything is gone."""
+
+    ACCEPTED = "accepted"
+    ABSENT = "absent"
+    """The manifest does not exist."""
+    UNSUPPORTED = "unsupported"
+    """The registry cannot delete a tag alone."""
+
+
+def delete_manifest(http: RegistryHttp, reference: Reference) -> DeleteResult:
+    """Delete a manifest with all its tags, or only the tag of a reference without digest.
+
+    Raises `RegistryError` (code `no-delete`) when the registry deletes nothing.
+    """
+    name = reference.repository
+    response = http.send(Request("DELETE", reference.registry, name, manifest_path(reference), delete_scope(name)))
+    if response.status in _DELETE_ACCEPTED:
+        response.close()
+        return DeleteResult.ACCEPTED
+    if response.status in _DELETE_UNSUPPORTED and reference.digest is None:
+        response.close()
+        return DeleteResult.UNSUPPORTED
+    error = errors.response_error(response, reference.registry, str(reference))
+    if response.status == HTTPStatus.NOT_FOUND:
+        if error.code == "manifest-unknown":
+            return DeleteResult.ABSENT
+        raise RegistryError(
+            f"{reference.registry} did not remove {reference} (HTTP 404): {_error_reason(error)}",
+            code=error.code,
+            host=reference.registry,
+            status=response.status,
+            hints=("check the name; the registry, or a proxy before it, may not allow removals here",),
+        )
+    if response.status in _DELETE_UNSUPPORTED:
+        raise RegistryError(
+            f"{reference.registry} removes nothing: deletion is turned off there",
+            code="no-delete",
+            host=reference.registry,
+            status=response.status,
+            hints=(
+                f"its answer: {error.message}",
+                "whoever runs the registry can allow it: REGISTRY_STORAGE_DELETE_ENABLED=true for docker's",
+            ),
+        )
+    raise error
+
+
+def _error_reason(error: RegistryError) -> str:
+    """Return the reason of a 404, if it is an error of a registry."""
+    reason = error.message.partition(f" not found on {error.host}")[2].removeprefix(": ")
+    return reason or "the answer is none of a registry"

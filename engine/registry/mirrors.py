@@ -1,9 +1,8 @@
-"""Images from the mirrors of a registry, and from the registry itself for what no mirror can give.
+"""Fetches images from the mirrors of a registry, and from the registry when every mirror fails.
 
-As docker and podman do it: mirrors are asked in their order, for manifests and blobs alone. Whatever is wrong with one
-(it is down, it denies, it lacks the image, its bytes are not those of the digest), the next is asked. What a tag names
-is believed of a mirror, what a digest names is checked. A mirror is a host like any other: it is shown its own
-credentials and certificates, and never those of the registry.
+As in docker and podman, mirrors are tried in their order, for manifests and blobs only. On any failure (unreachable,
+denied, missing, wrong digest) the next one is tried. A mirror is trusted for the digest of a tag; content is verified
+by digest. A mirror has its own credentials and certificates and never receives those of the registry.
 """
 
 from __future__ import annotations
@@ -24,168 +23,170 @@ if TYPE_CHECKING:
     from imq.engine.oci.manifest import Descriptor
     from imq.engine.oci.reference import Reference
 
-    from .manifests import Fetched
+    from .manifests import FetchedManifest
     from .settings import Settings
 else:
     Protocol = object
 
-_PATIENCE = 5.0
-"""Seconds that a mirror has at most to be reached: there is another place to ask."""
-_ABSENT = frozenset({"manifest-unknown", "name-unknown", "blob-unknown", "not-found"})
-"""Codes of errors by which a mirror says that it has not got something, which is nothing to be warned of."""
-_UNREACHED = frozenset({"unreachable", "timeout", "tls"})
+_CONNECT_TIMEOUT = 5.0
+"""Maximum seconds to connect to a mirror: there is another source."""
+_NOT_FOUND_CODES = frozenset({"manifest-unknown", "name-unknown", "blob-unknown", "not-found"})
+"""Error codes of a mirror that lacks the image, which cause no warning."""
+_UNREACHABLE_CODES = frozenset({"unreachable", "timeout", "tls"})
 
 
-class Blob(Protocol):
-    """The bytes of a blob on their way, as `BlobStream` has them."""
+class BlobReader(Protocol):
+    """A stream of the bytes of a blob, as `ResumingReader` implements it."""
 
     def __enter__(self) -> Self:
-        """Use it in a `with`."""
+        """Return itself."""
 
     def __exit__(self, *_: object) -> None:
         """Close it."""
 
     def readinto(self, view: memoryview) -> int:
-        """Fill `view` with what comes next and return how many bytes; 0 at the end."""
+        """Fill `view` with the next bytes and return their number; 0 at the end."""
 
     def abort(self) -> None:
         """Make a `readinto` that waits in another thread raise."""
 
     def close(self) -> None:
-        """Need no more of it."""
+        """Release the connection."""
 
 
-class Fetcher(Protocol):
-    """Where images are fetched from: a `Client`, or one with mirrors."""
+class ImageReader(Protocol):
+    """A source of images: a `Client`, or a `MirroredClient`."""
 
     @property
     def settings(self) -> Settings:
-        """How it speaks to registries."""
+        """The settings of the client."""
 
-    def manifest(self, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED) -> Fetched:
-        """Return the manifest or index that a reference names."""
+    def manifest(self, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED) -> FetchedManifest:
+        """Return the manifest or index of a reference."""
 
-    def document(self, reference: Reference, descriptor: Descriptor) -> bytes:
-        """Return a small blob, checked against its descriptor."""
+    def fetch_blob(self, reference: Reference, descriptor: Descriptor) -> bytes:
+        """Return a small blob, verified against its descriptor."""
 
     def open_blob(
         self, reference: Reference, descriptor: Descriptor, offset: int = 0, stop: threading.Event | None = None
-    ) -> Blob:
+    ) -> BlobReader:
         """Open a blob for reading."""
 
-    def distrust(self, descriptor: Descriptor) -> bool:
-        """Return whether a blob whose bytes were wrong may be had from another place, which is asked from now on."""
+    def reject_source(self, descriptor: Descriptor) -> bool:
+        """Reject the source of a blob with wrong bytes; return whether another source is left."""
 
 
 class Mirror(Record):
-    """One mirror: its place as it is configured, and what stands there for the reference that is wanted."""
+    """One mirror: its configured location, and the reference there."""
 
-    place: str
+    location: str
     reference: Reference
 
 
-def mirrors_of(mirrors: Mapping[str, tuple[str, ...]], reference: Reference) -> list[Mirror]:
-    """Return where a reference may be fetched before its registry is asked, by the longest place that has mirrors.
+def list_mirrors(mirrors: Mapping[str, tuple[str, ...]], reference: Reference) -> list[Mirror]:
+    """Return the mirrors of a reference, from the longest configured prefix that matches.
 
-    What stands behind that place in the name stands behind the mirror's: docker.io/library/redis is
-    HOST/library/redis at the mirror HOST of docker.io.
+    The rest of the name is appended to the mirror's location: docker.io/library/redis is HOST/library/redis at the
+    mirror HOST of docker.io.
     """
     name = reference.canonical_name
-    fitting = [place for place in mirrors if name.startswith(f"{place}/")]
-    if not fitting:
+    prefixes = [prefix for prefix in mirrors if name.startswith(f"{prefix}/")]
+    if not prefixes:
         return []
-    place = max(fitting, key=len)
-    rest = name[len(place) + 1 :]
-    found = []
-    for mirror in mirrors[place]:
+    prefix = max(prefixes, key=len)
+    rest = name[len(prefix) + 1 :]
+    result = []
+    for mirror in mirrors[prefix]:
         host, _, namespace = mirror.partition("/")
-        found.append(
+        result.append(
             Mirror(mirror, reference.replace(registry=host, repository=f"{namespace}/{rest}" if namespace else rest))
         )
-    return found
+    return result
 
 
-class Mirrors:
-    """A `Fetcher` that asks mirrors first; a context manager. Safe to use from several threads.
+class MirroredClient:
+    """An `ImageReader` that tries mirrors first; a context manager. Safe to use from several threads.
 
-    `warnings` are what a user should know of mirrors that were passed over, each once. `quick` asks the mirrors.
+    `warnings` holds one message for each skipped mirror. `mirror_client` sends requests to the mirrors.
     """
 
     def __init__(self, client: Client) -> None:
         settings = client.settings
         self._client = client
-        self.quick = Client(
-            settings.replace(retries=min(settings.retries, 1), connect_timeout=min(settings.connect_timeout, _PATIENCE))
+        self.mirror_client = Client(
+            settings.replace(
+                retries=min(settings.retries, 1), connect_timeout=min(settings.connect_timeout, _CONNECT_TIMEOUT)
+            )
         )
         self._lock = threading.Lock()
-        self._down: set[str] = set()
-        self._lacking: set[tuple[str, str]] = set()
-        self._served: dict[Digest, set[str]] = {}
-        self._wrong: set[tuple[str, Digest]] = set()
+        self._unreachable: set[str] = set()
+        self._missing: set[tuple[str, str]] = set()
+        self._sources: dict[Digest, set[str]] = {}
+        self._rejected: set[tuple[str, Digest]] = set()
         self.warnings: list[str] = []
 
     @property
     def settings(self) -> Settings:
-        """How registries are spoken to."""
+        """The settings of the client."""
         return self._client.settings
 
     def close(self) -> None:
         """Close the connections to mirrors; those of the client stay open."""
-        self.quick.close()
+        self.mirror_client.close()
 
-    def manifest(self, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED) -> Fetched:
-        """Return the manifest or index that a reference names, from the first place that has it."""
-        passed: list[str] = []
-        for mirror in mirrors_of(self.settings.mirrors, reference):
-            if mirror.reference.registry in self._down:
+    def manifest(self, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED) -> FetchedManifest:
+        """Return the manifest or index of a reference from the first source that has it."""
+        skipped: list[str] = []
+        for mirror in list_mirrors(self.settings.mirrors, reference):
+            if mirror.reference.registry in self._unreachable:
                 continue
-            key = mirror.place, mirror.reference.repository
+            key = mirror.location, mirror.reference.repository
             try:
-                fetched = self.quick.manifest(mirror.reference, accept)
-            except (RegistryError, DigestMismatch, Malformed) as problem:
-                self._lacking.add(key)
-                passed.append(self.pass_over(mirror, reference, problem))
+                fetched = self.mirror_client.manifest(mirror.reference, accept)
+            except (RegistryError, DigestMismatch, Malformed) as error:
+                self._missing.add(key)
+                skipped.append(self.skip_mirror(mirror, reference, error))
             else:
-                self._lacking.discard(key)
+                self._missing.discard(key)
                 return fetched
         try:
             return self._client.manifest(reference, accept)
-        except RegistryError as problem:
-            problem.hints = (*problem.hints, *passed)
+        except RegistryError as error:
+            error.hints = (*error.hints, *skipped)
             raise
 
-    def document(self, reference: Reference, descriptor: Descriptor) -> bytes:
-        """Return a small blob, checked against its descriptor, from the first place that has it."""
-        for mirror in self.places(reference, descriptor.digest):
+    def fetch_blob(self, reference: Reference, descriptor: Descriptor) -> bytes:
+        """Return a small blob, verified against its descriptor, from the first source that has it."""
+        for mirror in self.candidates(reference, descriptor.digest):
             try:
-                return self.quick.document(mirror.reference, descriptor)
-            except (RegistryError, DigestMismatch, Malformed) as problem:
-                self.pass_over(mirror, reference, problem)
-        return self._client.document(reference, descriptor)
+                return self.mirror_client.fetch_blob(mirror.reference, descriptor)
+            except (RegistryError, DigestMismatch, Malformed) as error:
+                self.skip_mirror(mirror, reference, error)
+        return self._client.fetch_blob(reference, descriptor)
 
     def open_blob(
         self, reference: Reference, descriptor: Descriptor, offset: int = 0, stop: threading.Event | None = None
-    ) -> Blob:
-        """Open a blob; what a mirror begins, and does not end, is gone on with elsewhere."""
-        return _Stream(self, reference, descriptor, offset, stop)
+    ) -> BlobReader:
+        """Open a blob; when a mirror fails midway, the next source continues."""
+        return _MirroredBlob(self, reference, descriptor, offset, stop)
 
-    def distrust(self, descriptor: Descriptor) -> bool:
-        """Ask the mirrors that served a blob no more for it; return whether there were any."""
+    def reject_source(self, descriptor: Descriptor) -> bool:
+        """Reject the mirrors that served a blob with wrong bytes; return whether there were any."""
         with self._lock:
-            places = self._served.pop(descriptor.digest, set())
-            self._wrong |= {(place, descriptor.digest) for place in places}
-        for place in places:
-            self._warn(f"the mirror {place} was passed over: it sent other bytes than {descriptor.digest}")
-        return bool(places)
+            locations = self._sources.pop(descriptor.digest, set())
+            self._rejected |= {(location, descriptor.digest) for location in locations}
+        for location in locations:
+            self._warn(f"the mirror {location} was passed over: it sent other bytes than {descriptor.digest}")
+        return bool(locations)
 
-    def places(self, reference: Reference, digest: Digest) -> list[Mirror]:
-        """Return the mirrors that are worth asking for a blob, or for a manifest by its digest."""
+    def candidates(self, reference: Reference, digest: Digest) -> list[Mirror]:
+        """Return the mirrors to try for a blob, or for a manifest by digest."""
         return [
             mirror
-            for mirror in mirrors_of(self.settings.mirrors, reference)
-            if mirror.reference.registry not in self._down
-            and (mirror.place, mirror.reference.repository) not in self._lacking
-            and (mirror.place, digest) not in self._wrong
+            for mirror in list_mirrors(self.settings.mirrors, reference)
+            if mirror.reference.registry not in self._unreachable
+            and (mirror.location, mirror.reference.repository) not in self._missing
+            and (mirror.location, digest) not in self._rejected
         ]
 
     def open_at(
@@ -195,25 +196,25 @@ class Mirrors:
         descriptor: Descriptor,
         start: int,
         stop: threading.Event | None,
-    ) -> Blob:
+    ) -> BlobReader:
         """Open a blob at a mirror, or (None) at its registry."""
         if mirror is None:
             return self._client.open_blob(reference, descriptor, start, stop)
-        stream = self.quick.open_blob(mirror.reference, descriptor, start, stop)
+        stream = self.mirror_client.open_blob(mirror.reference, descriptor, start, stop)
         with self._lock:
-            self._served.setdefault(descriptor.digest, set()).add(mirror.place)
+            self._sources.setdefault(descriptor.digest, set()).add(mirror.location)
         return stream
 
-    def pass_over(
-        self, mirror: Mirror, reference: Reference, problem: RegistryError | DigestMismatch | Malformed
+    def skip_mirror(
+        self, mirror: Mirror, reference: Reference, error: RegistryError | DigestMismatch | Malformed
     ) -> str:
-        """Remember what is wrong with a mirror, and return it in a sentence; warn of what a user should know."""
-        said = f"the mirror {mirror.place} of {reference.registry} was passed over: {problem.message}"
-        if problem.code in _UNREACHED:
-            self._down.add(mirror.reference.registry)
-        if problem.code not in _ABSENT:
-            self._warn(said)
-        return said
+        """Record a mirror's failure and return it as a sentence; warn unless the image is only missing."""
+        message = f"the mirror {mirror.location} of {reference.registry} was passed over: {error.message}"
+        if error.code in _UNREACHABLE_CODES:
+            self._unreachable.add(mirror.reference.registry)
+        if error.code not in _NOT_FOUND_CODES:
+            self._warn(message)
+        return message
 
     def _warn(self, text: str) -> None:
         with self._lock:
@@ -221,12 +222,12 @@ class Mirrors:
                 self.warnings.append(text)
 
 
-class _Stream:
-    """A blob from the first place that gives it; a context manager."""
+class _MirroredBlob:
+    """A blob from the first source that serves it; a context manager."""
 
     def __init__(
         self,
-        mirrors: Mirrors,
+        mirrors: MirroredClient,
         reference: Reference,
         descriptor: Descriptor,
         offset: int,
@@ -235,10 +236,10 @@ class _Stream:
         self._mirrors = mirrors
         self._reference = reference
         self._descriptor = descriptor
-        self._done = offset
+        self._offset = offset
         self._stop = stop
         self._aborted = False
-        self._left: list[Mirror | None] = [*mirrors.places(reference, descriptor.digest), None]
+        self._remaining: list[Mirror | None] = [*mirrors.candidates(reference, descriptor.digest), None]
         self._open()
 
     def __enter__(self) -> Self:
@@ -248,18 +249,18 @@ class _Stream:
         self.close()
 
     def readinto(self, view: memoryview) -> int:
-        """Fill `view` with what comes next and return how many bytes; 0 at the end."""
+        """Fill `view` with the next bytes and return their number; 0 at the end."""
         while True:
             try:
                 count = self._stream.readinto(view)
-            except (RegistryError, DigestMismatch) as problem:
-                if self._place is None:
+            except (RegistryError, DigestMismatch) as error:
+                if self._mirror is None:
                     raise
-                self._mirrors.pass_over(self._place, self._reference, problem)
+                self._mirrors.skip_mirror(self._mirror, self._reference, error)
                 self._stream.close()
                 self._open()
             else:
-                self._done += count
+                self._offset += count
                 return count
 
     def abort(self) -> None:
@@ -268,21 +269,21 @@ class _Stream:
         self._stream.abort()
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Release the connection."""
         self._stream.close()
 
     def _open(self) -> None:
-        """Open the blob at the next place, from where it has come to."""
+        """Open the blob at the next source, from the current offset."""
         while True:
-            self._place = self._left.pop(0)
+            self._mirror = self._remaining.pop(0)
             try:
                 self._stream = self._mirrors.open_at(
-                    self._place, self._reference, self._descriptor, self._done, self._stop
+                    self._mirror, self._reference, self._descriptor, self._offset, self._stop
                 )
-            except (RegistryError, DigestMismatch) as problem:
-                if self._place is None:
+            except (RegistryError, DigestMismatch) as error:
+                if self._mirror is None:
                     raise
-                self._mirrors.pass_over(self._place, self._reference, problem)
+                self._mirrors.skip_mirror(self._mirror, self._reference, error)
             else:
                 break
         if self._aborted:

@@ -1,4 +1,4 @@
-"""What the client is told from outside, and which hosts may be spoken to without TLS."""
+"""The settings of the client, and the hosts that allow connections without TLS."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ DOCKER_HUB_NAMES = frozenset({DOCKER_HUB, "index.docker.io", _DOCKER_HUB_SERVER}
 _LOOPBACK_ADDRESS = re.compile(r"127(?:\.(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])){3}\Z")
 
 
-class Host(Record):
-    """What is set for one host; "" is not set. All are paths but the names of a user, a variable and a helper.
+class HostSettings(Record):
+    """The settings of one host; "" means not set. Values are paths, or names of a user, variable or helper.
 
-    Of `password_variable`, `password_file`, `helper` and `credentials_file`, where credentials are, one at most is set.
+    At most one of `password_variable`, `password_file`, `helper` and `credentials_file` is set.
     """
 
     authority: str = ""
@@ -33,16 +33,17 @@ class Host(Record):
 
 
 class Settings(Record):
-    """How to speak to registries. Times are in seconds, speeds in bytes a second.
+    """The settings of the client. Times are in seconds, speeds in bytes a second.
 
-    `insecure` holds hosts (`host`, `host:port` or an address range such as `10.0.0.0/8`) that may be spoken to over
-    plain http or TLS that is not verified. `environment` is where proxies, certificates and credentials are found, but
-    for what `hosts` says of single ones; `authority` is a file of trusted authorities that it may override. `mirrors`
-    are, by the place (`host`, or `host/namespace`) that they are of, places where the same is to be had first. `jobs`
-    are transfers at once, `requests` small questions at once to one host. A connection that for a `speed_window` is
-    slower than `least_speed` is given up like one that breaks. The headers of an answer have `read_timeout`, all of it
-    has `answer_timeout`, unless it is a blob. `largest_document` are the most bytes of a manifest or config,
-    `list_pages` the most pages of a list.
+    `insecure` holds hosts (`host`, `host:port` or an address range such as `10.0.0.0/8`) that allow plain HTTP or
+    unverified TLS. `environment` holds the variables for proxies, certificates and credentials; `hosts` overrides it
+    for single hosts. `authority` is a file of trusted authorities that the environment may override. `mirrors` maps a
+    prefix (`host` or `host/namespace`) to the locations of its mirrors.
+
+    `jobs` is the number of concurrent transfers, `requests` the number of concurrent small requests to one host. A
+    connection below `least_speed` for a `speed_window` is closed and retried. The headers of a response have
+    `read_timeout`; a whole response has `answer_timeout`, unless it is a blob. `largest_document` is the maximum size
+    of a manifest or config in bytes, `list_pages` the maximum number of pages of a list.
     """
 
     insecure: frozenset[str] = frozenset()
@@ -62,36 +63,36 @@ class Settings(Record):
     largest_document: int = LARGEST_DOCUMENT
     list_pages: int = 10_000
     authority: str = ""
-    hosts: Mapping[str, Host] = {}
+    hosts: Mapping[str, HostSettings] = {}
     mirrors: Mapping[str, tuple[str, ...]] = {}
 
     def __repr__(self) -> str:
-        """Leave the environment out: it may hold secrets."""
+        """Omit the environment: it may contain secrets."""
         return f"Settings(insecure={sorted(self.insecure)!r}, jobs={self.jobs}, user_agent={self.user_agent!r})"
 
     def __hash__(self) -> int:
-        """Hash without the environment: a mapping cannot be hashed."""
+        """Hash without the environment: a mapping is unhashable."""
         return hash((self.insecure, self.jobs, self.user_agent, self.retries))
 
-    def host(self, host: str) -> Host | None:
-        """Return what is set for a host, docker.io by whichever of its names."""
+    def host(self, host: str) -> HostSettings | None:
+        """Return the settings of a host; docker.io has several names."""
         return self.hosts.get(DOCKER_HUB if host in DOCKER_HUB_NAMES else host)
 
-    def trusts(self, host: str) -> bool:
-        """Whether `host` may be spoken to over plain http: the loopback, and what `insecure` names."""
-        return is_loopback(host) or self.names_insecure(host)
+    def allows_insecure(self, host: str) -> bool:
+        """Whether `host` allows plain HTTP: the loopback, and the hosts in `insecure`."""
+        return is_loopback(host) or self.is_insecure(host)
 
-    def names_insecure(self, host: str) -> bool:
-        """Whether `insecure` names `host`, with or without its port, or a range that its address is in."""
+    def is_insecure(self, host: str) -> bool:
+        """Whether `insecure` contains `host`, with or without its port, or a range with its address."""
         name = hostname(host)
         if host in self.insecure or name in self.insecure:
             return True
         ranges = [entry for entry in self.insecure if "/" in entry]
-        return any(_within(name, entry) for entry in ranges)
+        return any(_is_in_range(name, entry) for entry in ranges)
 
 
 def server_of(registry: str) -> str:
-    """Return the host that serves the API of `registry`: docker.io is only a name for another one."""
+    """Return the API host of `registry`: docker.io is served by another host."""
     return _DOCKER_HUB_SERVER if registry == DOCKER_HUB else registry
 
 
@@ -103,15 +104,15 @@ def hostname(host: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` is this machine, whatever the port: what goes there crosses no network."""
+    """Whether `host` is this machine, on any port: its traffic crosses no network."""
     name = hostname(host).lower()
     if name in ("localhost", "::1"):
         return True
     return _LOOPBACK_ADDRESS.match(name) is not None
 
 
-def _within(name: str, entry: str) -> bool:
-    from ipaddress import ip_address, ip_network  # only those who write ranges pay for it
+def _is_in_range(name: str, entry: str) -> bool:
+    from ipaddress import ip_address, ip_network  # slow to import, and rarely needed
 
     try:
         return ip_address(name) in ip_network(entry, strict=False)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from imq.engine.query.binder import Scope
     from imq.engine.query.source import Sources
     from imq.engine.registry.client import Client
-    from imq.engine.registry.mirrors import Fetcher, Mirrors
+    from imq.engine.registry.mirrors import ImageReader, MirroredClient
     from imq.engine.registry.settings import Settings
     from imq.engine.store.registry_cache import RegistryCache
     from imq.engine.store.store import Store
@@ -222,7 +222,7 @@ class ExecutionContext:
         self.stdin = stdin
         self._on_network = on_network
         self._client: Client | None = None
-        self._mirrors: Mirrors | None = None
+        self._mirrors: MirroredClient | None = None
         self._shared: dict[object, object] = {}
 
     def shared(self, factory: Callable[[ExecutionContext], T]) -> T:
@@ -244,18 +244,18 @@ class ExecutionContext:
             from imq.engine.registry.client import Client  # requests is heavy
 
             self._client = Client(self.registry_settings())
-            self._client.placed.recall = self._repositories_with
+            self._client.mount_sources.find_cached = self._repositories_with
         return self._client
 
-    def image_reader(self) -> Fetcher:
+    def image_reader(self) -> ImageReader:
         """Return the client that reads images: by way of the mirrors of their registries, if any are configured."""
         client = self.client()
         if not client.settings.mirrors:
             return client
         if self._mirrors is None:
-            from imq.engine.registry.mirrors import Mirrors
+            from imq.engine.registry.mirrors import MirroredClient
 
-            self._mirrors = Mirrors(client)
+            self._mirrors = MirroredClient(client)
         return self._mirrors
 
     def take_mirror_warnings(self) -> list[str]:
@@ -279,8 +279,10 @@ class ExecutionContext:
             self._mirrors.close()
             self._mirrors = None
         if self._client is not None:
-            if self._client.placed.learnt:
-                self._registry_cache(persistent=self.store.layout.exists).add_manifests(self._client.placed.learnt)
+            if self._client.mount_sources.uploaded_manifests:
+                self._registry_cache(persistent=self.store.layout.exists).add_manifests(
+                    self._client.mount_sources.uploaded_manifests
+                )
             self._client.close()
             self._client = None
 

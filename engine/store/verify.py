@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from imq.engine.oci.reference import Reference
     from imq.engine.progress import Progress
-    from imq.engine.registry.mirrors import Fetcher
-    from imq.engine.registry.transfer.worker_pool import Job, Work
+    from imq.engine.registry.mirrors import ImageReader
+    from imq.engine.registry.transfer.worker_pool import Task, WorkerPool
 
     from .ingest import Ingest
     from .layer_measure import LayerMeasure
@@ -81,7 +81,7 @@ class Intact(Record):
 class StoreVerifier:
     """Verifies images of one statement: a blob that several of them have is read once, and repaired once."""
 
-    def __init__(self, store: Store, jobs: int, fetcher: Callable[[], Fetcher], progress: Progress) -> None:
+    def __init__(self, store: Store, jobs: int, fetcher: Callable[[], ImageReader], progress: Progress) -> None:
         self._store = store
         self._jobs = jobs
         self._fetcher = fetcher
@@ -206,7 +206,7 @@ class StoreVerifier:
         """Fetch blobs again; return those that were repaired. The errors of the others say why they were not."""
         if not wrong:
             return []
-        from imq.engine.registry.transfer.worker_pool import Work
+        from imq.engine.registry.transfer.worker_pool import WorkerPool
 
         came: list[tuple[_Blob, Reference, int]] = []
         self._repair_attempts |= {one.blob.descriptor.digest for one in wrong}
@@ -215,7 +215,7 @@ class StoreVerifier:
                 ingest.reserve([one.blob.descriptor for one in wrong])
                 self._progress.begin(name, sum(one.blob.descriptor.size for one in wrong))
                 try:
-                    Work().run([self._make_task(repositories, one, ingest, came) for one in wrong], self._jobs)
+                    WorkerPool().run([self._make_task(repositories, one, ingest, came) for one in wrong], self._jobs)
                 finally:
                     self._progress.end()
                 ingest.sync()
@@ -240,16 +240,16 @@ class StoreVerifier:
         one: _Damaged,
         ingest: Ingest,
         came: list[tuple[_Blob, Reference, int]],
-    ) -> Job:
+    ) -> Task:
         places = list(dict.fromkeys((*repositories, *list_repositories(self._entries_with(one.blob)))))
 
-        def fetch(work: Work) -> None:
+        def fetch(pool: WorkerPool) -> None:
             reasons: list[str] = []
             for place in places:
                 try:
                     if place.registry in self._unreachable_hosts:
                         raise self._unreachable_hosts[place.registry]
-                    came.append((one.blob, place, self._fetch(place, one.blob, ingest, work)))
+                    came.append((one.blob, place, self._fetch(place, one.blob, ingest, pool)))
                 except ImqError as problem:
                     if problem.exit_code == _INTERRUPTED:
                         raise
@@ -272,16 +272,16 @@ class StoreVerifier:
             hints=("pull or load the image from a place that has it, or remove it",),
         )
 
-    def _fetch(self, place: Reference, part: _Blob, ingest: Ingest, work: Work) -> int:
+    def _fetch(self, place: Reference, part: _Blob, ingest: Ingest, pool: WorkerPool) -> int:
         """Fetch a blob from a repository into the store; return its bytes."""
-        from imq.engine.registry.transfer.blob_fetcher import Transfers
+        from imq.engine.registry.transfer.blob_fetcher import BlobFetcher
 
         client = self._fetcher()
         descriptor = part.descriptor
         if descriptor.media_type in media_types.INDEXES | media_types.MANIFESTS:
             ingest.store_document(descriptor, client.manifest(place.replace(digest=descriptor.digest)).content)
             return descriptor.size
-        transfers = Transfers(client, place, ingest, self._progress)
+        fetcher = BlobFetcher(client, place, ingest, self._progress)
         diff_id = part.diff_id if media_types.is_layer(descriptor.media_type) else None
-        transfers.job(descriptor, diff_id)(work)
-        return transfers.total
+        fetcher.make_task(descriptor, diff_id)(pool)
+        return fetcher.transferred_bytes

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from imq.engine.oci.manifest import Descriptor, Manifest, read_manifest
 from imq.engine.oci.reference import Reference
-from imq.engine.registry.batch.client import Many
+from imq.engine.registry.batch.client import BatchClient
 from imq.engine.registry.client import Client
-from imq.engine.registry.http import lean
+from imq.engine.registry.http import fast_import
 from imq.engine.registry.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
 def main(kind: str, name: str) -> int:
     """Return how many tags have a creation time (cold), a digest (warm), or are there at all (list)."""
-    lean.import_requests()
+    fast_import.import_requests()
     repository = Reference.parse(name)
-    with Client(Settings()) as client, Many(client) as many:
+    with Client(Settings()) as client, BatchClient(client) as many:
         if kind == "list":
-            return sum(len(page.tags) for _, page in many.listings([(0, repository)]))  # type: ignore[union-attr]
+            return sum(len(page.tags) for _, page in many.fetch_tags([(0, repository)]))  # type: ignore[union-attr]
         names = [repository.replace(tag=tag) for tag in client.tags(repository)]
         if kind == "warm":
-            return sum(isinstance(found, Descriptor) for _, found in many.heads(enumerate(names)))
+            return sum(isinstance(found, Descriptor) for _, found in many.fetch_heads(enumerate(names)))
 
         def configs() -> Iterator[tuple[int, Reference, Descriptor]]:
-            for number, fetched in many.documents(enumerate(names)):
+            for number, fetched in many.fetch_manifests(enumerate(names)):
                 manifest = read_manifest(fetched.content, fetched.media_type)  # type: ignore[union-attr]
                 assert isinstance(manifest, Manifest)
                 yield number, names[number], manifest.config
 
-        return sum("created" in json.loads(content) for _, content in many.configs(configs()))  # type: ignore[arg-type]
+        return sum("created" in json.loads(content) for _, content in many.fetch_configs(configs()))  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from imq.cli.main import Cli
-from imq.engine.registry.http.proxies import HOST_BUNDLES
+from imq.engine.registry.http.proxies import SYSTEM_BUNDLES
 from sbom_components import NATIVE
 from support.servers import Registry, needed
 
@@ -174,7 +174,7 @@ def test_https_trusts_whom_it_is_told_to(
     hosts.write_text("127.0.0.1 localhost registry.test\n")
     mapped = [] if os.geteuid() == 0 else ["--map-root-user"]
     known = 'mount --bind "$0" /etc/hosts'
-    bundle = next(path for path in HOST_BUNDLES if os.path.exists(path))  # the host's own
+    bundle = next(path for path in SYSTEM_BUNDLES if os.path.exists(path))  # the host's own
 
     def pull(more: str = "", **changes: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
-from imq.engine.registry.auth.authorizer import Challenge, read_challenges
+from imq.engine.registry.auth.authorizer import Challenge, parse_challenges
 from imq.engine.registry.auth.credentials import Credentials, find_credentials
-from imq.engine.registry.auth.login import forget
+from imq.engine.registry.auth.login import erase_credentials
 from imq.engine.registry.settings import Settings
 from imq.engine.registry.transfer.pull import pull
 from imq.engine.registry.transfer.push import push
@@ -69,7 +69,7 @@ def test_challenges_are_read_with_quoted_commas_and_several_schemes() -> None:
         'Negotiate, NTLM abc==, Bearer realm="https://a.b/token?x=1,2",service="one, \\"two\\"", scope="repository:a/b:'
         'pull,push" , Basic realm=plain, charset="UTF-8"'
     )
-    assert read_challenges(header) == (
+    assert parse_challenges(header) == (
         Challenge("negotiate"),
         Challenge("ntlm"),
         Challenge(
@@ -87,7 +87,7 @@ def test_challenges_are_read_with_quoted_commas_and_several_schemes() -> None:
 @settings(deadline=None)
 @given(st.text(max_size=80))
 def test_no_header_breaks_the_reader(header: str) -> None:
-    assert all(challenge.scheme for challenge in read_challenges(header))
+    assert all(challenge.scheme for challenge in parse_challenges(header))
 
 
 _WORD = st.from_regex(r"[a-z]{1,8}", fullmatch=True)
@@ -101,7 +101,7 @@ def test_what_is_written_is_read(challenges: list[tuple[str, dict[str, str]]]) -
         return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
     header = ", ".join(s + " " + ", ".join(f"{k}={quoted(v)}" for k, v in p.items()) for s, p in challenges)
-    assert read_challenges(header) == tuple(Challenge(s, tuple(p.items())) for s, p in challenges)
+    assert parse_challenges(header) == tuple(Challenge(s, tuple(p.items())) for s, p in challenges)
 
 
 # basic auth
@@ -211,7 +211,7 @@ def test_mounting_asks_for_both_repositories(
     manifest = sample_images.image(here)
     push(client, name, manifest, here, Silent())
     asked.clear()
-    assert push(client, other, manifest, here, Silent(), source=name.repository).sent == 0
+    assert push(client, other, manifest, here, Silent(), mount_from=name.repository).transferred_bytes == 0
     scopes = {f"repository:{other.repository}:pull,push", f"repository:{name.repository}:pull"}
     assert scopes in [set(a["scope"]) for a in asked]
 
@@ -306,13 +306,13 @@ def test_a_realm_over_plain_http_is_refused(connect: Callable[..., Client], tmp_
 
 
 def test_a_registry_elsewhere_may_not_have_services_of_this_machine_asked(connect: Callable[..., Client]) -> None:
-    authorizer = connect().exchange.authorizer
+    authorizer = connect().http.authorizer
     near = 'Bearer realm="http://127.0.0.1:1/t",service="s"'
     with pytest.raises(RegistryError) as caught:
-        authorizer.answer(near, None, "registry.example", "a", ("repository:a:pull",), plain=False)
+        authorizer.answer_challenge(near, None, "registry.example", "a", ("repository:a:pull",), plain=False)
     assert caught.value.code == "insecure-realm"
     with pytest.raises(RegistryError) as caught:
-        authorizer.answer(near, None, "localhost:5000", "a", ("repository:a:pull",), plain=False)
+        authorizer.answer_challenge(near, None, "localhost:5000", "a", ("repository:a:pull",), plain=False)
     assert caught.value.code == "unreachable", "one that is here itself may"
 
 
@@ -423,7 +423,7 @@ def test_a_registry_token_is_shown_to_the_registry_and_buys_nothing(
 def test_logging_out_forgets_every_key_of_the_host(tmp_path: Path) -> None:
     others = {"b.io": OTHER, "a.io/team": OTHER, "a.io:5000": OTHER}
     environment = stored(tmp_path, auths={"https://a.io/v2/": OTHER, "a.io": pack(), "http://a.io": OTHER, **others})
-    assert forget(Settings(environment=environment), "a.io").changed
+    assert erase_credentials(Settings(environment=environment), "a.io").changed
     assert json.loads((tmp_path / "config.json").read_text()) == {"auths": others}
 
 

@@ -12,7 +12,7 @@ from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
 from imq.engine.registry.transfer.pull import pull
-from imq.engine.registry.transfer.worker_pool import Work
+from imq.engine.registry.transfer.worker_pool import WorkerPool
 from imq.grammar.errors import RegistryError
 from registry.support import sample_images
 from registry.support.scripted_server import Scripted, Step
@@ -116,8 +116,8 @@ def test_waiting_to_try_again_ends_when_called_off(connect: Callable[..., Client
 def test_work_is_shared_among_at_most_so_many_threads() -> None:
     lock, running, most, done = threading.Lock(), 0, 0, []
 
-    def job(number: int) -> Callable[[Work], None]:
-        def run(_: Work) -> None:
+    def job(number: int) -> Callable[[WorkerPool], None]:
+        def run(_: WorkerPool) -> None:
             nonlocal running, most
             with lock:
                 running += 1
@@ -129,7 +129,7 @@ def test_work_is_shared_among_at_most_so_many_threads() -> None:
 
         return run
 
-    Work().run([job(number) for number in range(20)], 3)
+    WorkerPool().run([job(number) for number in range(20)], 3)
     assert sorted(done) == list(range(20))
     assert most == 3
 
@@ -137,14 +137,14 @@ def test_work_is_shared_among_at_most_so_many_threads() -> None:
 def test_the_first_problem_is_the_one_raised() -> None:
     started = threading.Barrier(2)
 
-    def failing(_: Work) -> None:
+    def failing(_: WorkerPool) -> None:
         started.wait(5)
         raise ValueError("first")
 
-    def later(work: Work) -> None:
+    def later(work: WorkerPool) -> None:
         started.wait(5)
         work.stop.wait(5)
         raise ValueError("second")
 
     with pytest.raises(ValueError, match="first"):
-        Work().run([failing, later], 2)
+        WorkerPool().run([failing, later], 2)

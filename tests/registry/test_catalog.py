@@ -37,7 +37,7 @@ REDIS = {
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
     """A server in the place of Docker Hub's search."""
     with Scripted() as server:
-        monkeypatch.setattr(catalog, "HUB_SEARCH", server.host)
+        monkeypatch.setattr(catalog, "HUB_SEARCH_HOST", server.host)
         yield server
 
 

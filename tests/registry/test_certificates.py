@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from imq.engine.oci.reference import Reference
 from imq.engine.registry.http.certificates import find_certificates
-from imq.engine.registry.http.proxies import ca_bundle
-from imq.engine.registry.settings import Host
+from imq.engine.registry.http.proxies import get_ca_bundle
+from imq.engine.registry.settings import HostSettings
 from imq.grammar.errors import RegistryError
 from support import servers
 from support.servers import Registry
@@ -149,7 +149,7 @@ def test_an_authority_from_the_environment_is_for_all(
 def test_the_configuration_names_an_authority_for_one_host_or_for_all(
     connect: Callable[..., Client], encrypted: Registry, other: Registry, certificate: tuple[str, str], tmp_path: Path
 ) -> None:
-    one = connect(hosts={encrypted.host: Host(authority=certificate[0])})
+    one = connect(hosts={encrypted.host: HostSettings(authority=certificate[0])})
     assert absent(one, encrypted)
     with pytest.raises(RegistryError, match="is not trusted"):
         absent(one, other)
@@ -164,7 +164,7 @@ def test_the_configuration_names_an_authority_for_one_host_or_for_all(
 def test_the_configuration_names_a_certificate_to_show(
     connect: Callable[..., Client], asking: Registry, certificate: tuple[str, str], person: tuple[str, str]
 ) -> None:
-    shown = Host(authority=certificate[0], certificate=person[0], key=person[1])
+    shown = HostSettings(authority=certificate[0], certificate=person[0], key=person[1])
     assert absent(connect(hosts={asking.host: shown}), asking)
     with pytest.raises(RegistryError) as caught:
         absent(connect(hosts={asking.host: shown.replace(key=certificate[1])}), asking)
@@ -172,9 +172,9 @@ def test_the_configuration_names_a_certificate_to_show(
 
 
 def test_the_environment_is_asked_in_order() -> None:
-    assert ca_bundle({"SSL_CERT_FILE": "/a", "REQUESTS_CA_BUNDLE": "/b"}) == "/b"
-    assert ca_bundle({"SSL_CERT_DIR": "/c", "SSL_CERT_FILE": ""}) == "/c"
-    assert ca_bundle({}) == ""
+    assert get_ca_bundle({"SSL_CERT_FILE": "/a", "REQUESTS_CA_BUNDLE": "/b"}) == "/b"
+    assert get_ca_bundle({"SSL_CERT_DIR": "/c", "SSL_CERT_FILE": ""}) == "/c"
+    assert get_ca_bundle({}) == ""
 
 
 @pytest.mark.parametrize("verified", [True, False], ids=["verified", "loopback"])

@@ -13,13 +13,13 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
-from imq.engine.registry.auth.scopes import push_scope
+from imq.engine.registry.auth.authorizer import push_scope
 from imq.engine.registry.http import request_body
-from imq.engine.registry.http.retry import Patience
+from imq.engine.registry.http.retry import RetryBudget
 from imq.engine.registry.transfer import chunked_upload
 from imq.engine.registry.transfer.pull import pull
 from imq.engine.registry.transfer.push import push
-from imq.engine.registry.transfer.upload import Uploads
+from imq.engine.registry.transfer.upload import BlobUploader
 from imq.grammar.errors import DigestMismatch, RegistryError
 from registry.support import sample_images
 from registry.support.fault_proxy import Fault, Proxy, Reply
@@ -42,8 +42,8 @@ CLOSED = f"digest=sha256%3A{BLOB.digest.hex}"
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have chunks that make several of a small blob."""
-    monkeypatch.setattr(chunked_upload, "CHUNK", 100_000)
-    monkeypatch.setattr(chunked_upload, "_SMALLEST_CHUNK", 20_000)
+    monkeypatch.setattr(chunked_upload, "CHUNK_SIZE", 100_000)
+    monkeypatch.setattr(chunked_upload, "_MIN_CHUNK_SIZE", 20_000)
 
 
 def opening(name: str, **headers: str) -> Step:
@@ -222,8 +222,8 @@ def test_a_file_that_is_refused_whole_is_sent_in_chunks(
     client: Client, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel sends the file, in more than one go, and the registry answers before it has it."""
-    monkeypatch.setattr(chunked_upload, "CHUNK", 1 << 20)
-    monkeypatch.setattr(request_body, "_STRETCH", 1 << 20)
+    monkeypatch.setattr(chunked_upload, "CHUNK_SIZE", 1 << 20)
+    monkeypatch.setattr(request_body, "_SENDFILE_SIZE", 1 << 20)
     content = os.urandom(5_000_000)
     path = tmp_path / "blob"
     path.write_bytes(content)
@@ -233,7 +233,7 @@ def test_a_file_that_is_refused_whole_is_sent_in_chunks(
     with Proxy(registry.host) as between:
         between.largest = 2 << 20
         reference = Reference.parse(f"{between.host}/{name}")
-        assert client.upload_blob(reference, blob, lambda: path.open("rb"), sent=sent.append) == "sent"
+        assert client.upload_blob(reference, blob, lambda: path.open("rb"), on_progress=sent.append) == "sent"
         assert between.count("PATCH") == 5
     assert sent[-1] == len(content)
     with client.open_blob(Reference.parse(f"{registry.host}/{name}"), blob) as stream:
@@ -247,17 +247,21 @@ def test_a_file_that_is_refused_whole_is_sent_in_chunks(
 def test_chunks_that_are_hardly_taken_are_told(
     connect: Callable[..., Client], registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request_body, "BLOCK", 16 << 10)
-    monkeypatch.setattr(chunked_upload, "CHUNK", 3_000_000)
+    monkeypatch.setattr(request_body, "BLOCK_SIZE", 16 << 10)
+    monkeypatch.setattr(chunked_upload, "CHUNK_SIZE", 3_000_000)
     content = os.urandom(3_000_000)
     blob = Descriptor(media_types.OCI_LAYER, Digest.of(content), len(content))
-    exchange = connect(least_speed=1 << 40, speed_window=1e-9, retries=1, first_wait=0.01).exchange
+    exchange = connect(least_speed=1 << 40, speed_window=1e-9, retries=1, first_wait=0.01).http
     settings = exchange.settings
     name = Reference.parse(f"{registry.host}/chunks/{uuid.uuid4().hex[:8]}")
-    opened = Uploads(exchange)._open(name, blob, None, None)
+    opened = BlobUploader(exchange)._open_session(name, blob, None, None)
     assert opened is not None
-    upload = chunked_upload.ChunkedUpload(exchange, name, push_scope(name.repository), opened, Patience(settings), None)
-    sending = request_body.Body(io.BytesIO(content), blob.size, lambda _: None, None, settings, name.registry, "a blob")
+    upload = chunked_upload.ChunkedUpload(
+        exchange, name, push_scope(name.repository), opened, RetryBudget(settings), None
+    )
+    sending = request_body.BlobBody(
+        io.BytesIO(content), blob.size, lambda _: None, None, settings, name.registry, "a blob"
+    )
     with pytest.raises(RegistryError) as raised:
         upload.send(sending, lambda address: address)
     assert raised.value.code == "too-slow"

@@ -9,7 +9,7 @@ from imq.engine.oci import media_types
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
-from imq.engine.registry.http.proxies import ca_bundle, proxies_for
+from imq.engine.registry.http.proxies import get_ca_bundle, resolve_proxies
 from imq.engine.registry.settings import Settings, is_loopback, server_of
 from imq.engine.registry.transfer.pull import pull
 from imq.engine.registry.transfer.push import push
@@ -159,15 +159,15 @@ def test_a_proxy_is_used_but_not_for_the_loopback(connect: Callable[..., Client]
 )
 def test_no_proxy(no_proxy: str, used: bool) -> None:
     environment = {"HTTPS_PROXY": "proxy:3128", "NO_PROXY": no_proxy}
-    found = proxies_for("https://r.example.com:5000/v2/", environment)
+    found = resolve_proxies("https://r.example.com:5000/v2/", environment)
     assert found == ({"https": "http://proxy:3128"} if used else {})
 
 
 def test_other_proxy_settings() -> None:
-    assert proxies_for("https://10.1.2.3/v2/", {"https_proxy": "http://p", "no_proxy": "10.0.0.0/8"}) == {}
-    assert proxies_for("https://a.b/", {"ALL_PROXY": "http://p"}) == {"https": "http://p"}
-    assert proxies_for("http://a.b/", {"HTTP_PROXY": "http://p", "REQUEST_METHOD": "GET"}) == {}
-    assert ca_bundle({"CURL_CA_BUNDLE": "/x"}) == "/x"
+    assert resolve_proxies("https://10.1.2.3/v2/", {"https_proxy": "http://p", "no_proxy": "10.0.0.0/8"}) == {}
+    assert resolve_proxies("https://a.b/", {"ALL_PROXY": "http://p"}) == {"https": "http://p"}
+    assert resolve_proxies("http://a.b/", {"HTTP_PROXY": "http://p", "REQUEST_METHOD": "GET"}) == {}
+    assert get_ca_bundle({"CURL_CA_BUNDLE": "/x"}) == "/x"
 
 
 def test_which_hosts_are_this_machine() -> None:
@@ -181,8 +181,8 @@ def test_which_hosts_are_named_insecure() -> None:
     settings = Settings(insecure=frozenset({"a.example", "b.example:5000", "10.0.0.0/8", "fd00::/8", "no/range"}))
     inside = ["a.example", "a.example:80", "b.example:5000", "10.1.2.3", "10.1.2.3:5000", "[fd00::1]:5000"]
     outside = ["b.example", "b.example:80", "11.0.0.1", "c.a.example", "[fe00::1]"]
-    assert all(settings.names_insecure(host) for host in inside)
-    assert not any(settings.names_insecure(host) for host in outside)
+    assert all(settings.is_insecure(host) for host in inside)
+    assert not any(settings.is_insecure(host) for host in outside)
 
 
 def test_docker_hub_is_served_elsewhere() -> None:

@@ -47,7 +47,7 @@ def answering(head: str, body: bytes) -> Iterator[str]:
 
 
 def document(client: Client, host: str) -> bytes:
-    return client.document(Reference(host, "a", "1"), BLOB)
+    return client.fetch_blob(Reference(host, "a", "1"), BLOB)
 
 
 @pytest.mark.parametrize("length", [f"-{SIZE}", "-1", f"+{SIZE}", f"0x{SIZE:x}", f"{SIZE}, -1", "1_0", "²"])

@@ -63,7 +63,7 @@ def everything(client: Client, name: Reference) -> dict[str, bytes]:
         document = json.loads(fetched.content)
         waiting += [name.replace(digest=Digest(entry["digest"])) for entry in document.get("manifests", ())]
         for blob in (*document.get("layers", ()), *([document["config"]] if "config" in document else ())):
-            found[blob["digest"]] = client.document(name, Descriptor.read(blob, "a blob"))
+            found[blob["digest"]] = client.fetch_blob(name, Descriptor.read(blob, "a blob"))
     return found
 
 
@@ -76,10 +76,10 @@ def test_an_image_is_copied_byte_for_byte(client: Client, name: Reference, there
     pulled = pull(client, there, AMD64, got, Silent())
     assert got.blobs == here.blobs
     assert copied.manifest == manifest
-    assert (copied.id, copied.new) == (pulled.config.digest, True)
+    assert (copied.id, copied.changed) == (pulled.config.digest, True)
     layers = {digest for digest, content in here.blobs.items() if content[:2] == b"\x1f\x8b"}
     assert {tuple(watcher.words[digest]) for digest in layers} == {("Preparing", "Pushing", PUSHED)}
-    assert copied.sent == sum(len(content) for content in here.blobs.values()) - manifest.size
+    assert copied.transferred_bytes == sum(len(content) for content in here.blobs.values()) - manifest.size
     assert watcher.name == str(there)
     assert watcher.ended
 
@@ -91,10 +91,10 @@ def test_a_second_copy_asks_two_questions(client: Client, name: Reference, there
     copy(client, name, there, (), Silent())
     with Proxy(name.registry) as source, Proxy(there.registry) as target:
         again = copy(client, name.replace(registry=source.host), there.replace(registry=target.host), (), Silent())
-        assert (again.new, again.sent) == (False, 0)
+        assert (again.changed, again.transferred_bytes) == (False, 0)
         assert [r.method for r in (*source.requests, *target.requests)] == ["GET", "HEAD"]
         other = there.replace(registry=target.host, tag="v2")
-        assert copy(client, name.replace(registry=source.host), other, (), Silent()).new
+        assert copy(client, name.replace(registry=source.host), other, (), Silent()).changed
         assert [r.method for r in source.requests[1:]] == ["GET"]
         assert [r.method for r in target.requests[1:]] == ["HEAD", "HEAD", "PUT"]
 
@@ -107,7 +107,7 @@ def test_what_is_there_does_not_travel(client: Client, name: Reference, there: R
     with Proxy(name.registry) as source:
         copied = copy(client, name.replace(registry=source.host), there, (), watcher)
         assert source.count("GET .*/blobs/") == 0
-    assert (copied.new, copied.sent) == (True, 0)
+    assert (copied.changed, copied.transferred_bytes) == (True, 0)
     assert {words[-1] for words in watcher.words.values()} == {LAYER_EXISTS}
     assert client.head(there) == manifest
 
@@ -118,7 +118,7 @@ def test_in_one_registry_layers_are_mounted(client: Client, name: Reference) -> 
     with Proxy(name.registry) as only:
         source = name.replace(registry=only.host)
         target = source.replace(repository=f"{name.repository}-copy", tag="v2")
-        assert copy(client, source, target, (), watcher).sent == 0
+        assert copy(client, source, target, (), watcher).transferred_bytes == 0
         assert only.count("GET .*/blobs/") == 1  # the config, which must have one meaning
         assert only.count("PUT .*/blobs/") == 0
     assert {words[-1] for words in watcher.words.values()} == {MOUNTED + name.repository}

@@ -11,7 +11,7 @@ from imq.engine.oci import media_types
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
-from imq.engine.registry.referrers import fallback_tag
+from imq.engine.registry.referrers import referrers_tag
 from imq.engine.registry.transfer.copy import copy
 from imq.engine.registry.transfer.push import push
 from registry.support import sample_images
@@ -47,8 +47,8 @@ class Attached:
         self.signed_bill = self.attach(self.bill, SIGNATURE, b"of the bill")
         self.of_image = self.attach(self.images[1], SIGNATURE, b"of the image")
         signature = sample_images.artifact(here, media_types.OCI_CONFIG, COSIGN, content=b"signed")
-        self.cosign = {f"{fallback_tag(self.top.digest)}.sig": signature}
-        self.cosign[f"{fallback_tag(signature.digest)}.att"] = sample_images.artifact(
+        self.cosign = {f"{referrers_tag(self.top.digest)}.sig": signature}
+        self.cosign[f"{referrers_tag(signature.digest)}.att"] = sample_images.artifact(
             here, media_types.EMPTY, "text/plain", BILL
         )
         for tag, made in self.cosign.items():
@@ -66,7 +66,7 @@ class Attached:
 
     def list_under(self, subject: Descriptor, entries: Sequence[Descriptor], name: Reference | None = None) -> None:
         index = sample_images.index(self.here, [entry.document() for entry in entries])
-        tag = fallback_tag(subject.digest)
+        tag = referrers_tag(subject.digest)
         push(self._client, (name or self.name).replace(tag=tag, digest=None), index, self.here, Silent())
 
     def all_at(self, client: Client, place: Reference) -> None:
@@ -104,17 +104,17 @@ def test_all_goes_along_between_registries_without_the_api(
 ) -> None:
     client = connect()
     copied = copy(client, attached.name, there, (), Silent(), referrers=True)
-    assert (copied.attached, copied.new) == (5, True)
+    assert (copied.referrer_count, copied.changed) == (5, True)
     attached.all_at(client, there)
     again = copy(connect(), attached.name, there, (), Silent(), referrers=True)
-    assert (again.attached, again.sent, again.new) == (5, 0, False)
-    tag = fallback_tag(attached.top.digest)
+    assert (again.referrer_count, again.transferred_bytes, again.changed) == (5, 0, False)
+    tag = referrers_tag(attached.top.digest)
     assert client.head(there.replace(tag=tag)) == client.head(attached.name.replace(tag=tag))
 
 
 def test_without_the_words_nothing_goes_along(client: Client, attached: Attached, there: Reference) -> None:
     copied = copy(client, attached.name, there, (), Silent())
-    assert copied.attached == 0
+    assert copied.referrer_count == 0
     assert list(client.tags(there)) == ["v1"]
 
 
@@ -122,7 +122,7 @@ def test_only_what_belongs_to_the_chosen_platforms_goes_along(
     client: Client, attached: Attached, there: Reference
 ) -> None:
     copied = copy(client, attached.name, there, (Platform("linux", "arm64"),), Silent(), referrers=True)
-    assert (copied.attached, copied.manifest.digest) == (1, attached.images[1].digest)
+    assert (copied.referrer_count, copied.manifest.digest) == (1, attached.images[1].digest)
     assert list(client.referrers(there, attached.images[1].digest)) == [attached.of_image]
     assert list(client.referrers(there, attached.top.digest)) == []
 
@@ -142,7 +142,7 @@ def test_a_registry_that_reads_the_fallback_tag_as_the_digest(
 
     monkeypatch.setattr(new, "found", as_digest)
     monkeypatch.setattr(new, "has_api", False)
-    assert copy(client, name, there, (), Silent(), referrers=True).attached == 0
+    assert copy(client, name, there, (), Silent(), referrers=True).referrer_count == 0
     assert list(client.tags(there)) == ["v1"]
 
 
@@ -169,7 +169,7 @@ def test_from_a_registry_with_the_api_to_one_without(client: Client, new: Referr
         if tag.startswith("sha256-") and "." not in tag:
             del new.tags[repository, tag]
     copied = copy(client, attached.name, there, (), Silent(), referrers=True)
-    assert copied.attached == 5
+    assert copied.referrer_count == 5
     attached.all_at(client, there)
 
 
@@ -184,7 +184,7 @@ def test_what_refers_in_circles_ends(client: Client, new: Referring, there: Refe
     attached = Attached(client, Reference.parse(f"{new.host}/signed:v1"))
     listing = new.referrers
     new.referrers = lambda place, subject: [*listing(place, subject), attached.bill.document()]  # type: ignore[method-assign]
-    assert copy(client, attached.name, there, (), Silent(), referrers=True).attached == 5
+    assert copy(client, attached.name, there, (), Silent(), referrers=True).referrer_count == 5
 
 
 def test_the_verb(tmp_path: Path, client: Client, attached: Attached, there: Reference) -> None:
@@ -219,7 +219,7 @@ def test_what_was_sent_to_one_repository_is_mounted_in_the_next(
     for name in names:
         push(client, name, manifest, here, Silent())
     fresh = connect()
-    sent = [copy(fresh, name, name.replace(registry=second.host), (), Silent()).sent for name in names]
+    sent = [copy(fresh, name, name.replace(registry=second.host), (), Silent()).transferred_bytes for name in names]
     assert sent[0] > 300_000
     assert sent[1] == 0
     seen = second.requests(f" /v2/{names[1].repository}/", 7)
@@ -227,4 +227,4 @@ def test_what_was_sent_to_one_repository_is_mounted_in_the_next(
     assert all(f"from={names[0].repository.replace('/', '%2F')}" in line for line in seen if line.startswith("POST"))
     tagged = names[0].replace(registry=second.host, tag="v2")
     grown = copy(fresh, names[0], tagged, (), Silent())
-    assert (grown.new, grown.sent) == (True, 0)
+    assert (grown.changed, grown.transferred_bytes) == (True, 0)

@@ -16,7 +16,7 @@ from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor
 from imq.engine.oci.reference import Reference
-from imq.engine.registry.batch.client import Many
+from imq.engine.registry.batch.client import BatchClient
 from imq.grammar.errors import ImqError, RegistryError
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def referrers(client: Client, reference: Reference) -> None:
 
 
 def config(client: Client, reference: Reference) -> None:
-    client.document(reference, Descriptor(media_types.OCI_CONFIG, Digest.of(b"a"), 90_000))
+    client.fetch_blob(reference, Descriptor(media_types.OCI_CONFIG, Digest.of(b"a"), 90_000))
 
 
 def upload(client: Client, reference: Reference) -> None:
@@ -142,9 +142,9 @@ def upload(client: Client, reference: Reference) -> None:
 
 
 def many_manifests(client: Client, reference: Reference) -> None:
-    client.exchange._schemes[reference.registry] = "http"  # met before: it is asked over connections of its own
-    with Many(client) as many:
-        ((_, answer),) = many.documents([(0, reference)])
+    client.http._schemes[reference.registry] = "http"  # met before: it is asked over connections of its own
+    with BatchClient(client) as many:
+        ((_, answer),) = many.fetch_manifests([(0, reference)])
     if isinstance(answer, ImqError):
         raise answer
 

@@ -36,8 +36,8 @@ RETRIES = 2
 BLOB, MANIFEST = "GET .*/blobs/", "GET .*/manifests/"
 UPLOAD = "(POST|PUT) .*/blobs/uploads/"
 BASIC = 'Basic realm="tests"'
-BROKEN = "digest-mismatch|compression"
-"""Unpacking goes along with hashing, and may notice first."""
+BROKEN = "digest-mismatch|compression|archive"
+"""A layer is unpacked while it is hashed, so an error of its compression or its archive may come before the digest."""
 TOO_MANY = b'{"errors":[{"code":"TOOMANYREQUESTS","message":"slow down"}]}'
 
 # Each fault, what a pull makes of it when it happens once, and what when it happens always: "" when it goes well,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from imq.engine.oci.reference import Reference
-from imq.engine.registry.batch.client import Many
+from imq.engine.registry.batch.client import BatchClient
 from imq.engine.registry.http.link_header import Link, LinkError, parse_links
-from imq.engine.registry.http.urls import origin_of, quote_segment, resolve
+from imq.engine.registry.http.urls import get_origin, quote_segment, resolve_url
 from imq.grammar.errors import ImqError, RegistryError
 from registry.support.scripted_server import Scripted, Step
 
@@ -92,12 +92,12 @@ BASE = "https://a.example:5000/v2/a/tags/list?n=1"
     ],
 )
 def test_addresses_stay_as_they_are_written(reference: str, address: str) -> None:
-    assert resolve(BASE, reference) == address
+    assert resolve_url(BASE, reference) == address
 
 
 def test_origins_compare_with_their_ports() -> None:
-    assert origin_of("https://A.example/x") == origin_of("https://a.example:443")
-    assert origin_of("http://a.example") != origin_of("https://a.example")
+    assert get_origin("https://A.example/x") == get_origin("https://a.example:443")
+    assert get_origin("http://a.example") != get_origin("https://a.example")
 
 
 def test_only_what_needs_it_is_escaped_in_a_path() -> None:
@@ -116,8 +116,8 @@ def from_client(client: Client, reference: Reference) -> Iterator[str]:
 
 
 def from_many(client: Client, reference: Reference) -> Iterator[str]:
-    with Many(client) as many:
-        for _, found in many.listings([(0, reference)]):
+    with BatchClient(client) as many:
+        for _, found in many.fetch_tags([(0, reference)]):
             if isinstance(found, ImqError):
                 raise found
             yield from found.tags

@@ -15,7 +15,7 @@ import pytest
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
 from imq.engine.registry.auth.credentials import Credentials
-from imq.engine.registry.auth.login import forget, keep
+from imq.engine.registry.auth.login import erase_credentials, store_credentials
 from imq.engine.registry.client import Client
 from imq.engine.registry.settings import Settings
 from imq.engine.registry.transfer.push import push
@@ -67,8 +67,8 @@ def test_what_else_config_json_holds_stays_as_it_is_written(tmp_path: Path) -> N
     path = tmp_path / "config.json"
     path.write_text("{" + ", ".join(kept) + ', "auths": {"other.example": {"auth": "b3RoZXI6cHc="}}}')
     settings = Settings(environment={"DOCKER_CONFIG": str(tmp_path), "PATH": ""})
-    keep(settings, "one.example", Credentials("user", "password"))
-    forget(settings, "other.example")
+    store_credentials(settings, "one.example", Credentials("user", "password"))
+    erase_credentials(settings, "other.example")
     written = "".join(path.read_text().split())
     for text in kept:
         assert "".join(text.split()) in written
@@ -80,7 +80,7 @@ def test_a_config_json_with_what_json_has_not_is_refused(tmp_path: Path) -> None
     path.write_text('{"number": NaN, "auths": {"other.example": {"auth": "b3RoZXI6cHc="}}}')
     settings = Settings(environment={"DOCKER_CONFIG": str(tmp_path), "PATH": ""})
     with pytest.raises(RegistryError, match="is not JSON"):
-        keep(settings, "one.example", Credentials("user", "password"))
+        store_credentials(settings, "one.example", Credentials("user", "password"))
 
 
 class Home:

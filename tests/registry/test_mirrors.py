@@ -14,7 +14,7 @@ from imq.engine.configuration.configuration import Configuration
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
-from imq.engine.registry.mirrors import Mirrors, mirrors_of
+from imq.engine.registry.mirrors import MirroredClient, list_mirrors
 from imq.engine.registry.transfer.copy import copy
 from imq.engine.registry.transfer.pull import pull
 from imq.engine.registry.transfer.push import push
@@ -66,15 +66,15 @@ def given(
     return here, made
 
 
-def pulled(mirrors: Mirrors, name: str) -> sample_images.Memory:
+def pulled(mirrors: MirroredClient, name: str) -> sample_images.Memory:
     got = sample_images.Memory()
     pull(mirrors, Reference.parse(name), AMD64, got, Silent())
     return got
 
 
-def mirrored(connect: Callable[..., Client], **places: object) -> Mirrors:
+def mirrored(connect: Callable[..., Client], **places: object) -> MirroredClient:
     """A fetcher with mirrors: settings by their names, and `mirrors` from place to places."""
-    return Mirrors(connect(**places))
+    return MirroredClient(connect(**places))
 
 
 def test_a_mirror_is_asked_and_the_registry_is_not(
@@ -109,7 +109,7 @@ def test_the_longest_place_that_has_mirrors_decides() -> None:
     places = {"ghcr.io": ("a:1",), "ghcr.io/acme": ("b:1/x", "c:1"), "ghcr.io/acme/ap": ("d:1",)}
 
     def found(name: str) -> list[str]:
-        return [str(one.reference) for one in mirrors_of(places, Reference.parse(name))]
+        return [str(one.reference) for one in list_mirrors(places, Reference.parse(name))]
 
     assert found("ghcr.io/acme/app:1") == ["b:1/x/app:1", "c:1/app:1"]
     assert found("ghcr.io/acme/ap/p:1") == ["d:1/p:1"]
@@ -234,7 +234,7 @@ def test_a_copy_reads_from_the_mirror_and_writes_to_the_registry_itself(
     _, made = given(client, f"{mirror.upstream}/{path}:v1")
     source, target = Reference.parse(f"{origin.host}/{path}:v1"), Reference.parse(f"{origin.host}/{path}-copy:v1")
     there = connect(mirrors={origin.host: (mirror.host,)})
-    fetcher = Mirrors(there)
+    fetcher = MirroredClient(there)
     copied = copy(there, source, target, (), Silent(), fetcher=fetcher)
     assert copied.manifest == made
     assert {request.method for request in mirror.requests} == {"GET"}
@@ -248,7 +248,7 @@ def test_a_copy_starts_again_when_a_mirror_sends_wrong_bytes(
     mirror.faults.append(Fault("GET .*/blobs/", change=fault_proxy.spoilt))
     there = connect(mirrors={origin.host: (mirror.host,)})
     target = Reference.parse(f"{mirror.upstream}/{path}-copy:v1")
-    fetcher = Mirrors(there)
+    fetcher = MirroredClient(there)
     copied = copy(there, Reference.parse(f"{origin.host}/{path}:v1"), target, (), Silent(), fetcher=fetcher)
     assert copied.manifest == made
     assert client.head(target) == made

@@ -471,12 +471,12 @@ def test_other_bytes_for_a_config(client: Client) -> None:
         Scripted(Step("GET", BLOB_PATH, body=bytes(len(CONTENT)))) as server,
         pytest.raises(DigestMismatch, match="sent other bytes"),
     ):
-        client.document(at(server), BLOB)
+        client.fetch_blob(at(server), BLOB)
 
 
 def test_a_config_that_is_too_large_is_not_fetched(client: Client) -> None:
     with Scripted() as server, pytest.raises(Malformed, match="largest_document allows"):
-        client.document(at(server), BLOB.replace(size=1 << 40))
+        client.fetch_blob(at(server), BLOB.replace(size=1 << 40))
 
 
 # redirects

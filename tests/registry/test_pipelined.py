@@ -6,46 +6,51 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.registry.http.pipelined import BrokenError, StrangeError, Wire, can_carry
+from imq.engine.registry.http.pipelined import (
+    ConnectionBrokenError,
+    PipelinedConnection,
+    UnsupportedResponseError,
+    are_sendable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from imq.engine.registry.http.response import Whole
+    from imq.engine.registry.http.response import BufferedResponse
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[Wire, socket.socket]]:
+def ends() -> Iterator[tuple[PipelinedConnection, socket.socket]]:
     """A connection, and the server's end of it."""
     ours, theirs = socket.socketpair()
-    wire = Wire(ours, "http://r")
+    wire = PipelinedConnection(ours, "http://r")
     yield wire, theirs
     wire.close()
     theirs.close()
 
 
 def answer(
-    ends: tuple[Wire, socket.socket], said: bytes, method: str = "GET", limit: int = 100, step: int = 0
-) -> Whole:
+    ends: tuple[PipelinedConnection, socket.socket], said: bytes, method: str = "GET", limit: int = 100, step: int = 0
+) -> BufferedResponse:
     """Ask, answer (in pieces of `step` bytes), and return what was understood."""
     wire, theirs = ends
-    wire.ask(method, b"GET / HTTP/1.1\r\n\r\n", limit)
+    wire.send(method, b"GET / HTTP/1.1\r\n\r\n", limit)
     theirs.recv(1000)
     found = None
     for start in range(0, len(said), step or len(said)):
         assert found is None, "an answer before its end"
         theirs.sendall(said[start : start + (step or len(said))])
-        found = wire.take("/x")
+        found = wire.receive("/x")
     assert found is not None
     return found
 
 
-def taken(wire: Wire) -> Whole:
+def taken(wire: PipelinedConnection) -> BufferedResponse:
     """Take what comes until it is whole."""
-    while (found := wire.take("/")) is None:
+    while (found := wire.receive("/")) is None:
         pass
     return found
 
@@ -64,18 +69,20 @@ def taken(wire: Wire) -> Whole:
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno", b"no"),
     ],
 )
-def test_answers_however_they_are_cut(ends: tuple[Wire, socket.socket], said: bytes, body: bytes, step: int) -> None:
+def test_answers_however_they_are_cut(
+    ends: tuple[PipelinedConnection, socket.socket], said: bytes, body: bytes, step: int
+) -> None:
     for _ in range(2):  # the second over the same connection
         found = answer(ends, said, step=step)
         assert (found.status, found.read(0)) == (int(said[9:12]), body)
-        assert not ends[0].over
+        assert not ends[0].is_finished
     assert found.url == "http://r/x"
     assert found.header("x") in ("", "1, 2")
 
 
-def test_the_answer_to_a_head_has_no_body(ends: tuple[Wire, socket.socket]) -> None:
+def test_the_answer_to_a_head_has_no_body(ends: tuple[PipelinedConnection, socket.socket]) -> None:
     found = answer(ends, OK + b"Content-Length: 5000\r\n\r\n", "HEAD")
-    assert (found.read(9), found.length, found.bodiless, ends[0].over) == (b"", 5000, True, False)
+    assert (found.read(9), found.length, found.bodiless, ends[0].is_finished) == (b"", 5000, True, False)
 
 
 @pytest.mark.parametrize(
@@ -87,21 +94,21 @@ def test_the_answer_to_a_head_has_no_body(ends: tuple[Wire, socket.socket]) -> N
         CHUNKED + b"2\r\nhi\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
     ],
 )
-def test_a_connection_that_serves_no_more(ends: tuple[Wire, socket.socket], said: bytes) -> None:
+def test_a_connection_that_serves_no_more(ends: tuple[PipelinedConnection, socket.socket], said: bytes) -> None:
     assert answer(ends, said).read(9) == b"hi"
-    assert ends[0].over
+    assert ends[0].is_finished
 
 
-def test_a_body_that_ends_with_the_connection(ends: tuple[Wire, socket.socket]) -> None:
+def test_a_body_that_ends_with_the_connection(ends: tuple[PipelinedConnection, socket.socket]) -> None:
     wire, theirs = ends
-    wire.ask("GET", b"?", 100)
+    wire.send("GET", b"?", 100)
     theirs.recv(9)
     theirs.sendall(OK + b"\r\nhello")
-    assert wire.take("/") is None
+    assert wire.receive("/") is None
     theirs.close()
-    found = wire.take("/")
+    found = wire.receive("/")
     assert found is not None
-    assert (found.read(9), wire.over) == (b"hello", True)
+    assert (found.read(9), wire.is_finished) == (b"hello", True)
 
 
 @pytest.mark.parametrize(
@@ -113,9 +120,9 @@ def test_a_body_that_ends_with_the_connection(ends: tuple[Wire, socket.socket]) 
         OK + b"\r\n" + b"x" * 11,
     ],
 )
-def test_no_more_is_read_than_is_wanted(ends: tuple[Wire, socket.socket], said: bytes) -> None:
+def test_no_more_is_read_than_is_wanted(ends: tuple[PipelinedConnection, socket.socket], said: bytes) -> None:
     assert answer(ends, said, limit=10).read(10) == b"x" * 11
-    assert ends[0].over
+    assert ends[0].is_finished
 
 
 @pytest.mark.parametrize(
@@ -141,38 +148,38 @@ def test_no_more_is_read_than_is_wanted(ends: tuple[Wire, socket.socket], said: 
         OK + b"A: " + b"x" * 70_000,
     ],
 )
-def test_what_is_strange_is_left_to_others(ends: tuple[Wire, socket.socket], said: bytes) -> None:
+def test_what_is_strange_is_left_to_others(ends: tuple[PipelinedConnection, socket.socket], said: bytes) -> None:
     wire, theirs = ends
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 18)
-    wire.ask("GET", b"?", 100)
+    wire.send("GET", b"?", 100)
     theirs.sendall(said)
-    with pytest.raises(StrangeError):
+    with pytest.raises(UnsupportedResponseError):
         taken(wire)
 
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 2", OK + b"Content-Length: 5\r\n\r\nhell", CHUNKED + b"5\r\nhell"])
-def test_what_breaks_off(ends: tuple[Wire, socket.socket], said: bytes) -> None:
+def test_what_breaks_off(ends: tuple[PipelinedConnection, socket.socket], said: bytes) -> None:
     wire, theirs = ends
-    wire.ask("GET", b"?", 100)
+    wire.send("GET", b"?", 100)
     theirs.sendall(said)
     theirs.close()
-    with pytest.raises(BrokenError):
+    with pytest.raises(ConnectionBrokenError):
         taken(wire)
-    with pytest.raises(BrokenError):
-        wire.ask("GET", b"?", 100)
+    with pytest.raises(ConnectionBrokenError):
+        wire.send("GET", b"?", 100)
 
 
 def test_a_question_that_does_not_go_out_at_once() -> None:
     ours, theirs = socket.socketpair()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    wire = Wire(ours, "http://r")
+    wire = PipelinedConnection(ours, "http://r")
     long = bytes(1 << 20)
-    wire.ask("GET", long, 100)
-    assert wire.sending
+    wire.send("GET", long, 100)
+    assert wire.is_sending
     got = 0
-    while wire.sending:
+    while wire.is_sending:
         got += len(theirs.recv(1 << 16))
-        wire.push()
+        wire.flush()
     theirs.setblocking(False)
     while got < len(long):
         got += len(theirs.recv(1 << 16))
@@ -182,5 +189,5 @@ def test_a_question_that_does_not_go_out_at_once() -> None:
 
 
 def test_what_can_stand_in_a_request() -> None:
-    assert can_carry("/v2/a/manifests/v1?n=5&last=%20", "127.0.0.1:5000")
-    assert not any(can_carry(text) for text in ("", "/a b", "/a\r\nX: y", "/ä", "/\0", "/a\n"))
+    assert are_sendable("/v2/a/manifests/v1?n=5&last=%20", "127.0.0.1:5000")
+    assert not any(are_sendable(text) for text in ("", "/a b", "/a\r\nX: y", "/ä", "/\0", "/a\n"))

@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 from imq.engine.oci import media_types
 from imq.engine.oci.reference import Reference
-from imq.engine.registry.http.rate_limit import Allowance, counts, read_allowance, retry_after, spelled
-from imq.engine.registry.http.retry import Patience
+from imq.engine.registry.http.rate_limit import (
+    RateLimit,
+    format_wait,
+    is_rate_limited,
+    parse_rate_limit,
+    parse_retry_after,
+)
+from imq.engine.registry.http.retry import RetryBudget
 from imq.engine.registry.settings import Settings
 from imq.grammar.errors import RegistryError
 from registry.support.scripted_server import Scripted, Step
@@ -34,79 +40,79 @@ HUB = {
     [
         (
             HUB,
-            Allowance(100, 76, 21600, "203.0.113.7"),
+            RateLimit(100, 76, 21600, "203.0.113.7"),
             "100 requests in 6 hours are allowed to 203.0.113.7, 76 are left",
         ),
-        ({"RateLimit-Limit": "5000"}, Allowance(5000, -1, -1), "5000 requests are allowed"),
-        ({"RateLimit-Remaining": "0;w=60"}, Allowance(-1, 0, 60), "0 are left"),
-        ({"RateLimit-Limit": "10, 10;q=1;w=90"}, Allowance(10, -1, -1), "10 requests are allowed"),
-        ({"RateLimit-Limit": "10;comment=x;w=90"}, Allowance(10, -1, 90), "10 requests in 90 seconds are allowed"),
+        ({"RateLimit-Limit": "5000"}, RateLimit(5000, -1, -1), "5000 requests are allowed"),
+        ({"RateLimit-Remaining": "0;w=60"}, RateLimit(-1, 0, 60), "0 are left"),
+        ({"RateLimit-Limit": "10, 10;q=1;w=90"}, RateLimit(10, -1, -1), "10 requests are allowed"),
+        ({"RateLimit-Limit": "10;comment=x;w=90"}, RateLimit(10, -1, 90), "10 requests in 90 seconds are allowed"),
         ({"RateLimit-Limit": "many", "Docker-RateLimit-Source": "x"}, None, ""),
         ({}, None, ""),
     ],
 )
-def test_allowances(headers: dict[str, str], allowance: Allowance | None, said: str) -> None:
-    assert read_allowance(headers) == allowance
+def test_allowances(headers: dict[str, str], allowance: RateLimit | None, said: str) -> None:
+    assert parse_rate_limit(headers) == allowance
     assert allowance is None or str(allowance) == said
 
 
 def test_a_source_is_shown_clean_and_short() -> None:
-    found = read_allowance({**HUB, "Docker-RateLimit-Source": "\x1b[31m" + "x" * 500})
+    found = parse_rate_limit({**HUB, "Docker-RateLimit-Source": "\x1b[31m" + "x" * 500})
     assert found is not None
     assert "\x1b" not in found.source
     assert len(found.source) <= 64
 
 
 def test_when_a_budget_begins_anew() -> None:
-    found = read_allowance({"RateLimit-Remaining": "3", "RateLimit-Reset": "20"})
+    found = parse_rate_limit({"RateLimit-Remaining": "3", "RateLimit-Reset": "20"})
     assert found is not None
     assert found.reset == 20
-    later = read_allowance({"RateLimit-Remaining": "3", "RateLimit-Reset": str(int(time.time()) + 50)})
+    later = parse_rate_limit({"RateLimit-Remaining": "3", "RateLimit-Reset": str(int(time.time()) + 50)})
     assert later is not None
     assert 45 <= later.reset <= 50, "some give the time of day"
-    assert read_allowance({"RateLimit-Remaining": "3", "RateLimit-Reset": "soon"}) == Allowance(-1, 3, -1)
+    assert parse_rate_limit({"RateLimit-Remaining": "3", "RateLimit-Reset": "soon"}) == RateLimit(-1, 3, -1)
 
 
 def test_what_docker_hub_counts() -> None:
     asked = [("GET", "/v2/a/manifests/1"), ("HEAD", "/v2/a/manifests/1"), ("GET", "/v2/a/blobs/sha256:0")]
-    assert [counts("docker.io", method, target) for method, target in asked] == [True, False, False]
-    assert all(counts("quay.io", method, target) for method, target in asked)
+    assert [is_rate_limited("docker.io", method, target) for method, target in asked] == [True, False, False]
+    assert all(is_rate_limited("quay.io", method, target) for method, target in asked)
 
 
 def test_retry_after() -> None:
-    assert retry_after({"Retry-After": " 7 "}) == 7
-    assert 50 < retry_after({"Retry-After": formatdate(time.time() + 60, usegmt=True)}) <= 60
-    assert retry_after({"Retry-After": "9" * 50}) > 1e8
+    assert parse_retry_after({"Retry-After": " 7 "}) == 7
+    assert 50 < parse_retry_after({"Retry-After": formatdate(time.time() + 60, usegmt=True)}) <= 60
+    assert parse_retry_after({"Retry-After": "9" * 50}) > 1e8
     for nothing in ("", "-5", "soon", formatdate(time.time() - 60), "Fri, 99 Foo 2026", "²"):
-        assert retry_after({"Retry-After": nothing}) == 0
+        assert parse_retry_after({"Retry-After": nothing}) == 0
 
 
 def test_times_are_spelled() -> None:
-    assert [spelled(s) for s in (0.2, 1, 90, 120, 3600, 21600, 86400)] == [
+    assert [format_wait(s) for s in (0.2, 1, 90, 120, 3600, 21600, 86400)] == [
         *("1 second", "1 second", "90 seconds", "2 minutes", "1 hour", "6 hours", "1 day")
     ]
 
 
 def test_patience_ends_and_doubles() -> None:
-    patience = Patience(Settings(retries=4, first_wait=1, longest_wait=5))
-    waits = [patience.wait() for _ in range(4)]
-    assert patience.wait() is None
+    patience = RetryBudget(Settings(retries=4, first_wait=1, longest_wait=5))
+    waits = [patience.next_delay() for _ in range(4)]
+    assert patience.next_delay() is None
     assert all(
         wait is not None and low <= wait <= high
         for wait, (low, high) in zip(waits, ((0.5, 1), (1, 2), (2, 4), (4, 5)), strict=True)
     )
-    patience.renew()
-    assert patience.wait(5) == 5
-    assert patience.wait(5.1) is None, "it is not waited for at all"
+    patience.reset()
+    assert patience.next_delay(5) == 5
+    assert patience.next_delay(5.1) is None, "it is not waited for at all"
 
 
 def test_what_is_left_is_kept(client: Client) -> None:
     with Scripted(Step("GET", MANIFEST, 200, {**OCI, **HUB}, b"{}"), Step("GET", MANIFEST, 200, OCI, b"{}")) as server:
         name = Reference.parse(f"{server.host}/a:latest")
-        assert client.allowance(server.host) is None
+        assert client.rate_limit(server.host) is None
         client.manifest(name)
         client.manifest(name)
-        assert client.allowance(server.host) == Allowance(100, 76, 21600, "203.0.113.7")
+        assert client.rate_limit(server.host) == RateLimit(100, 76, 21600, "203.0.113.7")
 
 
 def test_a_refusal_says_what_was_allowed_and_when_to_come_again(client: Client) -> None:

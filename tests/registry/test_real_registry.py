@@ -42,7 +42,7 @@ def test_what_is_pushed_is_pulled(client: Client, name: Reference, docker: bool)
     assert there.blobs == here.blobs
     assert pushed.manifest == pulled.manifest == manifest
     assert pulled.digest == manifest.digest
-    assert pulled.new
+    assert pulled.changed
     assert pulled.warnings == ()
     assert pulled.platform == AMD64
     assert there.order[-1] == manifest.digest, "the manifest is stored last"
@@ -59,13 +59,13 @@ def test_progress_has_dockers_words_and_one_total(client: Client, name: Referenc
     assert {tuple(words) for words in got.words.values()} == {
         ("Pulling fs layer", "Downloading", "Download complete", PULLED)
     }
-    assert got.expected == got.total == pulled.fetched == sum(got.done.values())
+    assert got.expected == got.total == pulled.transferred_bytes == sum(got.done.values())
     assert got.calls <= 4 * 3 * 8, "about one call for each 128 KiB"
     assert got.ended
     assert got.name == str(name)
     repeated = pull(client, name, AMD64, there, again)
     assert {tuple(words) for words in again.words.values()} == {(EXISTS,)}
-    assert (repeated.new, repeated.fetched, again.expected) == (False, 0, 0)
+    assert (repeated.changed, repeated.transferred_bytes, again.expected) == (False, 0, 0)
 
 
 def test_a_digest_pulls_the_same_image_and_is_held_to(client: Client, name: Reference) -> None:
@@ -89,10 +89,10 @@ def test_a_second_push_asks_one_question(connect: Callable[..., Client], name: R
     assert sorted(seen) == ["HEAD"] * 6 + ["POST"] * 4 + ["PUT"] * 5
     watcher = sample_images.Watcher()
     again = push(connect(), name, manifest, here, watcher)
-    assert (first.new, again.new, again.sent) == (True, False, 0)
+    assert (first.changed, again.changed, again.transferred_bytes) == (True, False, 0)
     assert {tuple(words) for words in watcher.words.values()} == {(LAYER_EXISTS,)}
     assert registry.requests(place, 16)[15:] == [f"HEAD /v2/{name.repository}/manifests/v1"]
-    assert push(connect(), name.replace(tag="v2"), manifest, here, Silent()).new
+    assert push(connect(), name.replace(tag="v2"), manifest, here, Silent()).changed
     assert [line.split()[0] for line in registry.requests(place, 19)[16:]] == ["HEAD", "HEAD", "PUT"]
 
 
@@ -125,7 +125,7 @@ def test_only_what_is_new_of_an_image_is_sent(connect: Callable[..., Client], na
     document["layers"].append(here.describe(media_types.OCI_LAYER_GZIP, packed).document())
     grown = here.describe(media_types.OCI_MANIFEST, write_json(document))
     pushed = push(connect(), name, grown, here, Silent())
-    assert pushed.sent == len(packed) + document["config"]["size"]
+    assert pushed.transferred_bytes == len(packed) + document["config"]["size"]
 
 
 def test_layers_are_mounted_from_another_repository(client: Client, name: Reference) -> None:
@@ -133,10 +133,10 @@ def test_layers_are_mounted_from_another_repository(client: Client, name: Refere
     manifest = sample_images.image(here)
     push(client, name, manifest, here, Silent())
     other, watcher = name.replace(repository=name.repository + "-copy"), sample_images.Watcher()
-    assert push(client, other, manifest, here, watcher, source=name.repository).sent == 0
+    assert push(client, other, manifest, here, watcher, mount_from=name.repository).transferred_bytes == 0
     assert {words[-1] for words in watcher.words.values()} == {MOUNTED + name.repository}
     third = name.replace(repository=name.repository + "-third")
-    assert push(client, third, manifest, here, Silent(), source="no/such").sent > 0
+    assert push(client, third, manifest, here, Silent(), mount_from="no/such").transferred_bytes > 0
     layer = Descriptor("", *next((d, len(b)) for d, b in here.blobs.items()))
     assert client.mount_blob(name.replace(repository="fourth/one"), layer, name.repository)
     assert not client.mount_blob(name.replace(repository="fifth/one"), layer, "no/such")
@@ -161,7 +161,7 @@ def test_an_index_gives_the_image_for_the_platform(client: Client, name: Referen
     assert not {amd.digest, top.digest} & there.blobs.keys(), "nothing here would refer to the index"
     more = pull(client, name, AMD64, there, Silent())
     assert more.manifest.digest == amd.digest
-    assert not pull(client, name, AMD64, there, Silent()).new
+    assert not pull(client, name, AMD64, there, Silent()).changed
 
 
 def test_no_image_for_the_platform_lists_what_there_is(client: Client, name: Reference) -> None:
@@ -244,7 +244,7 @@ def test_a_layer_named_twice_travels_once(client: Client, name: Reference) -> No
         "layers": [blob.document()] * 2,
     }
     push(client, name, here.describe(media_types.OCI_MANIFEST, write_json(manifest)), here, Silent())
-    assert pull(client, name, AMD64, there, watcher).fetched == len(packed)
+    assert pull(client, name, AMD64, there, watcher).transferred_bytes == len(packed)
     assert watcher.expected == len(packed)
 
 
@@ -286,7 +286,7 @@ def test_an_artifact_comes_as_it_is(client: Client, name: Reference, kind: str) 
     assert there.order[-1] == made.digest
     assert set(there.diff_ids.values()) == {None}, "nothing of it is unpacked"
     assert (pulled.manifest, pulled.config, pulled.warnings) == (made, None, ())
-    assert pulled.artifact == {"helm": config, "oras": artifact, "cosign": layer}[kind]
+    assert pulled.artifact_type == {"helm": config, "oras": artifact, "cosign": layer}[kind]
 
 
 def test_blobs_are_read_from_an_offset(client: Client, name: Reference) -> None:
@@ -310,7 +310,7 @@ def test_an_empty_blob_travels(client: Client, name: Reference) -> None:
     blob = here.describe("", b"")
     assert client.upload_blob(name, blob, lambda: here.open(blob.digest)) == "sent"
     assert client.has_blob(name, blob)
-    assert client.document(name, blob) == b""
+    assert client.fetch_blob(name, blob) == b""
 
 
 def test_a_blob_that_is_not_what_it_says_is_not_accepted(client: Client, name: Reference) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 from imq.engine.oci.reference import Reference
-from imq.engine.registry.batch.client import Many
+from imq.engine.registry.batch.client import BatchClient
 from imq.engine.registry.http.redaction import Secrets
 from imq.grammar.errors import ImqError, RegistryError
 from registry.support.scripted_server import Scripted, Step
@@ -51,8 +51,8 @@ def from_client(client: Client, reference: Reference) -> str:
 
 
 def from_many(client: Client, reference: Reference) -> str:
-    with Many(client) as many:
-        ((_, problem),) = many.documents([(0, reference)])
+    with BatchClient(client) as many:
+        ((_, problem),) = many.fetch_manifests([(0, reference)])
     assert isinstance(problem, ImqError)
     return shown(problem)
 

@@ -13,8 +13,8 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor, write_json
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import Silent
-from imq.engine.registry.batch.client import Many
-from imq.engine.registry.referrers import fallback_tag
+from imq.engine.registry.batch.client import BatchClient
+from imq.engine.registry.referrers import referrers_tag
 from imq.engine.registry.transfer.push import push
 from imq.grammar.errors import Malformed, RegistryError
 from registry.support import sample_images
@@ -62,7 +62,7 @@ def test_of_one_type(client: Client, filtered: bool) -> None:
 
 @pytest.mark.parametrize("status", [400, 404, 405, 501])
 def test_without_the_api_the_tag_is_read(client: Client, status: int) -> None:
-    tagged = f"/v2/a/manifests/{fallback_tag(SUBJECT)}"
+    tagged = f"/v2/a/manifests/{referrers_tag(SUBJECT)}"
     with Scripted(
         Step("GET", PATH, status),
         Step("GET", tagged, 200, {"Content-Type": media_types.OCI_INDEX}, page(SIGNATURE, BILL)),
@@ -77,8 +77,8 @@ def from_client(client: Client, server: Scripted, subject: Digest) -> list[Descr
 
 
 def from_many(client: Client, server: Scripted, subject: Digest) -> list[Descriptor]:
-    with Many(client) as many:
-        ((_, found),) = many.referrers([(0, at(server), subject)])
+    with BatchClient(client) as many:
+        ((_, found),) = many.fetch_referrers([(0, at(server), subject)])
     assert isinstance(found, list)
     return found
 
@@ -93,14 +93,14 @@ def test_a_registry_that_reads_the_tag_as_the_digest(
     subject = Digest(f"{algorithm}:{hashlib.new(algorithm, index).hexdigest()}")
     with Scripted(
         Step("GET", f"/v2/a/referrers/{subject}", 404),
-        Step("GET", f"/v2/a/manifests/{fallback_tag(subject)}", 200, {"Content-Type": media_types.OCI_INDEX}, index),
+        Step("GET", f"/v2/a/manifests/{referrers_tag(subject)}", 200, {"Content-Type": media_types.OCI_INDEX}, index),
     ) as server:
         assert asked(client, server, subject) == []
 
 
 def test_the_tag_is_of_bounded_length() -> None:
-    assert fallback_tag(SUBJECT) == f"sha256-{SUBJECT.hex}"
-    assert fallback_tag(Digest(f"sha512:{'a' * 128}")) == f"sha512-{'a' * 64}"
+    assert referrers_tag(SUBJECT) == f"sha256-{SUBJECT.hex}"
+    assert referrers_tag(Digest(f"sha512:{'a' * 128}")) == f"sha512-{'a' * 64}"
 
 
 @pytest.mark.parametrize("status", [403, 418])
@@ -133,6 +133,6 @@ def test_of_a_real_registry(connect: Callable[..., Client], registry: Registry) 
     }
     bill = here.describe(media_types.OCI_MANIFEST, write_json(artifact)).replace(artifact_type="application/spdx+json")
     index = sample_images.index(here, [bill.document()])
-    push(client, name.replace(tag=fallback_tag(subject.digest)), index, here, Silent())
+    push(client, name.replace(tag=referrers_tag(subject.digest)), index, here, Silent())
     assert list(client.referrers(name, subject.digest)) == [bill]
     assert list(client.referrers(name, subject.digest, "application/other")) == []

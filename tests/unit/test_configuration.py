@@ -18,8 +18,8 @@ from imq.engine.configuration.configuration import Configuration, Registry
 from imq.engine.configuration.load import load_configuration
 from imq.engine.configuration.reader import parse_configuration
 from imq.engine.configuration.schema import SECTIONS, ValueType
-from imq.engine.registry.http.certificates import certificates_for
-from imq.engine.registry.settings import Host, Settings
+from imq.engine.registry.http.certificates import resolve_certificates
+from imq.engine.registry.settings import HostSettings, Settings
 from imq.grammar.errors import ImqError, StatementError
 from support.images import library
 
@@ -98,7 +98,7 @@ def test_every_key_is_read() -> None:
     assert work.prefix == "registry.local:5000/team"
     assert (found.source, found.root, found.ca_file) == ("work", "/etc/x/images", "/home/me/all.pem")
     assert found.insecure == {"10.0.0.0/8", "old.example:5000", "registry.local:5000"}
-    own = Host("/etc/x/work.pem", "/etc/x/me.cert", "/etc/x/me.key", "me", "WORK")
+    own = HostSettings("/etc/x/work.pem", "/etc/x/me.cert", "/etc/x/me.key", "me", "WORK")
     assert found.hosts == {"registry.local:5000": own}
     assert found.mirrors == {
         "registry.local:5000/team": ("mirror.local:5000/work", "second.local"),
@@ -133,15 +133,15 @@ def test_certificates_of_a_host_override_the_certificate_folders(tmp_path: Path)
         (kept / name).touch()
     environment = {"XDG_CONFIG_HOME": str(tmp_path)}
 
-    def found(own: Host) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-        certificates = certificates_for(Settings(environment=environment, hosts={"a.example": own}), "a.example")
+    def found(own: HostSettings) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+        certificates = resolve_certificates(Settings(environment=environment, hosts={"a.example": own}), "a.example")
         assert certificates is not None
         return certificates.authorities, certificates.pairs
 
     pair = (f"{kept}/client.cert", f"{kept}/client.key")
-    assert found(Host(user="me")) == ((f"{kept}/ca.crt",), (pair,))
-    assert found(Host(authority="/mine")) == (("/mine",), (pair,))
-    assert found(Host(certificate="/c", key="/k")) == ((f"{kept}/ca.crt",), (("/c", "/k"),))
+    assert found(HostSettings(user="me")) == ((f"{kept}/ca.crt",), (pair,))
+    assert found(HostSettings(authority="/mine")) == (("/mine",), (pair,))
+    assert found(HostSettings(certificate="/c", key="/k")) == ((f"{kept}/ca.crt",), (("/c", "/k"),))
 
 
 # Precedence

@@ -1,4 +1,4 @@
-"""How a registry lets one in: the challenges of a 401 answer, access tokens, and the header each request carries."""
+"""Authenticates requests: parses 401 challenges, fetches and caches access tokens, and owns the token scopes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 from imq.engine.registry import errors
 from imq.engine.registry.http.redaction import Secrets
-from imq.engine.registry.http.urls import authority, resolve
+from imq.engine.registry.http.urls import get_authority, resolve_url
 from imq.engine.registry.settings import is_loopback
 from imq.grammar.errors import RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from imq.engine.registry.http.transport import Answer
+    from imq.engine.registry.http.transport import Response
     from imq.engine.registry.settings import Settings
 
-    Send = Callable[[str, str, Mapping[str, str], Any], Answer]
-    """Sends (method, address, headers, body) to a token server, following redirects without the credentials."""
+    Send = Callable[[str, str, Mapping[str, str], Any], Response]
+    """Sends (method, URL, headers, body) to a token server; redirects drop the credentials."""
 
-_LARGEST_TOKEN_ANSWER = 1 << 20
-_SHORTEST_LIFE = 60
-"""Seconds that a token lives when its server does not say, or says less: docker's rule, from old servers."""
+_MAX_TOKEN_RESPONSE_BYTES = 1 << 20
+_MIN_TOKEN_LIFETIME = 60
+"""Minimum lifetime of a token in seconds, also when its server states none: docker's rule."""
 _MARGIN = 10
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PARAMETER = re.compile(r"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s,\"]*))\s*(?:,|\Z)")
@@ -37,7 +37,7 @@ _TOKEN68 = re.compile(r"\s*[A-Za-z0-9._~+/-]+=*\s*(?:,|\Z)")
 
 
 class Challenge(Record):
-    """One way in that a 401 answer offers. `scheme` is lower case."""
+    """One challenge of a 401 response. `scheme` is lower case."""
 
     scheme: str
     parameters: tuple[tuple[str, str], ...] = ()
@@ -47,175 +47,179 @@ class Challenge(Record):
         return dict(self.parameters).get(name, "")
 
 
-def read_challenges(header: str) -> tuple[Challenge, ...]:
+def parse_challenges(header: str) -> tuple[Challenge, ...]:
     """Parse a WWW-Authenticate header (RFC 9110, 11.6.1): several challenges, quoted commas, token68."""
-    found: list[Challenge] = []
-    place = 0
-    while place < len(header):
-        if header[place] in " \t,":
-            place += 1
+    challenges: list[Challenge] = []
+    position = 0
+    while position < len(header):
+        if header[position] in " \t,":
+            position += 1
             continue
-        scheme = _TOKEN.match(header, place)
+        scheme = _TOKEN.match(header, position)
         if scheme is None:
             break
-        place = scheme.end()
-        if header[place : place + 1] == " " and (lone := _TOKEN68.match(header, place)):
-            place = lone.end()
+        position = scheme.end()
+        if header[position : position + 1] == " " and (token68 := _TOKEN68.match(header, position)):
+            position = token68.end()
         parameters: list[tuple[str, str]] = []
-        while parameter := _PARAMETER.match(header, place):
-            name, quoted, bare = parameter.groups()
-            value = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else bare
+        while parameter := _PARAMETER.match(header, position):
+            name, quoted, unquoted = parameter.groups()
+            value = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else unquoted
             parameters.append((name.lower(), value))
-            place = parameter.end()
-        found.append(Challenge(scheme[0].lower(), tuple(parameters)))
-    return tuple(found)
+            position = parameter.end()
+        challenges.append(Challenge(scheme[0].lower(), tuple(parameters)))
+    return tuple(challenges)
 
 
 class _Token:
-    """An access token and when, by the monotonic clock, it should no longer be used."""
+    """An access token, and the monotonic time of its expiry."""
 
-    __slots__ = ("header", "until")
+    __slots__ = ("expires_at", "header")
 
     def __init__(self, header: str, until: float) -> None:
         self.header = header
-        self.until = until
+        self.expires_at = until
 
 
 class Authorizer:
-    """Remembers for each registry how it lets in, and the tokens it gave, each for the scopes it was asked for."""
+    """The credentials and tokens of one client. Safe to use from several threads."""
 
     def __init__(self, settings: Settings, send: Send, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         self._send = send
         self._clock = clock
         self._lock = threading.Lock()
-        self._finding = threading.Lock()
-        self._turns: dict[tuple[str, tuple[str, ...]], threading.Lock] = {}
-        self._ways: dict[str, Challenge] = {}
+        self._credentials_lock = threading.Lock()
+        self._token_locks: dict[tuple[str, tuple[str, ...]], threading.Lock] = {}
+        self._challenges: dict[str, Challenge] = {}
         self._tokens: dict[tuple[str, tuple[str, ...]], _Token] = {}
         self._credentials: dict[tuple[str, str], Credentials | None] = {}
-        self._identities: dict[str, str] = {}
+        self._identity_tokens: dict[str, str] = {}
         self.secrets = Secrets()
-        """All that was shown to anybody."""
+        """All secrets that were sent to a server."""
 
-    def know(self, registry: str, credentials: Credentials) -> None:
-        """Use these credentials for the registry, and ask its token server for an identity token in their place."""
+    def set_credentials(self, registry: str, credentials: Credentials) -> None:
+        """Use these credentials for the registry, and request an identity token in exchange for them."""
         self._credentials[registry, ""] = credentials
-        self._keep_secret(credentials)
-        self._identities[registry] = ""
+        self._register_secrets(credentials)
+        self._identity_tokens[registry] = ""
 
-    def identity(self, registry: str) -> str:
-        """Return the identity token that was given for the credentials that `know` was told of; "" when none was."""
-        return self._identities.get(registry, "")
+    def get_identity_token(self, registry: str) -> str:
+        """Return the identity token that the registry issued after `set_credentials`; "" without one."""
+        return self._identity_tokens.get(registry, "")
 
-    def header(self, registry: str, repository: str, scopes: tuple[str, ...], *, plain: bool) -> str | None:
-        """Return the Authorization header for a request, None when the registry is not known to want one."""
+    def get_authorization(self, registry: str, repository: str, scopes: tuple[str, ...], *, plain: bool) -> str | None:
+        """Return the Authorization header for a request, None when the registry has not required one."""
         with self._lock:
-            way = self._ways.get(registry)
-        return None if way is None else self._enter(way, registry, repository, scopes, plain=plain)
+            challenge = self._challenges.get(registry)
+        return None if challenge is None else self._authorize(challenge, registry, repository, scopes, plain=plain)
 
-    def ready(self, registry: str, repository: str, scopes: tuple[str, ...], *, plain: bool) -> tuple[bool, str | None]:
-        """Return whether `header` would return at once, without asking anybody, and what it would return then."""
+    def get_cached_authorization(
+        self, registry: str, repository: str, scopes: tuple[str, ...], *, plain: bool
+    ) -> tuple[bool, str | None]:
+        """Return whether `get_authorization` needs no request, and its result then."""
         with self._lock:
-            way = self._ways.get(registry)
-            if way is None:
+            challenge = self._challenges.get(registry)
+            if challenge is None:
                 return True, None
-            if way.scheme == "basic":
-                known = (registry, repository) in self._credentials
-                return known, self._basic(registry, repository, plain=plain) if known else None
+            if challenge.scheme == "basic":
+                cached = (registry, repository) in self._credentials
+                return cached, self._basic_authorization(registry, repository, plain=plain) if cached else None
             token = self._tokens.get((registry, scopes))
-        fresh = token is not None and token.until > self._clock()
+        fresh = token is not None and token.expires_at > self._clock()
         return fresh, token.header if fresh and token is not None else None
 
-    def answer(
+    def answer_challenge(
         self, header: str, refused: str | None, registry: str, repository: str, scopes: tuple[str, ...], *, plain: bool
     ) -> str | None:
-        """Answer the challenge in `header`; None when there is nothing (more) to answer with.
+        """Return the Authorization header that answers a challenge; None when there is no other one.
 
-        `refused` is what the refused request carried. `plain` says that the request travelled without TLS.
+        `refused` is the header of the refused request. `plain` means that the request was sent without TLS.
         """
-        challenges = read_challenges(header)
-        way = next((c for c in challenges if c.scheme == "bearer" and c.get("realm")), None)
-        way = way or next((c for c in challenges if c.scheme == "basic"), None)
-        if way is None:
+        challenges = parse_challenges(header)
+        challenge = next((c for c in challenges if c.scheme == "bearer" and c.get("realm")), None)
+        challenge = challenge or next((c for c in challenges if c.scheme == "basic"), None)
+        if challenge is None:
             return None
         with self._lock:
-            self._ways[registry] = Challenge(way.scheme, tuple(p for p in way.parameters if p[0] != "scope"))
-            known = self._tokens.get((registry, scopes))
-            if known is not None and known.header == refused:
+            self._challenges[registry] = Challenge(
+                challenge.scheme, tuple(p for p in challenge.parameters if p[0] != "scope")
+            )
+            cached = self._tokens.get((registry, scopes))
+            if cached is not None and cached.header == refused:
                 del self._tokens[registry, scopes]
-        found = self._enter(way, registry, repository, scopes, plain=plain)
+        found = self._authorize(challenge, registry, repository, scopes, plain=plain)
         return None if found == refused else found
 
-    def _enter(
-        self, way: Challenge, registry: str, repository: str, scopes: tuple[str, ...], *, plain: bool
+    def _authorize(
+        self, challenge: Challenge, registry: str, repository: str, scopes: tuple[str, ...], *, plain: bool
     ) -> str | None:
-        if way.scheme == "basic":
-            return self._basic(registry, repository, plain=plain)
+        if challenge.scheme == "basic":
+            return self._basic_authorization(registry, repository, plain=plain)
         key = registry, scopes
         with self._lock:
-            turn = self._turns.setdefault(key, threading.Lock())
-        with turn:  # one fetches, and the others that need the same token wait for it
+            token_lock = self._token_locks.setdefault(key, threading.Lock())
+        with token_lock:  # one thread fetches the token, the others wait for it
             token = self._tokens.get(key)
-            if token is None or token.until <= self._clock():
-                token = self._fetch(way, registry, repository, scopes)
+            if token is None or token.expires_at <= self._clock():
+                token = self._fetch_token(challenge, registry, repository, scopes)
                 with self._lock:
                     self._tokens[key] = token
         return token.header
 
-    def _basic(self, registry: str, repository: str, *, plain: bool) -> str | None:
-        if plain and not self._settings.trusts(registry):
+    def _basic_authorization(self, registry: str, repository: str, *, plain: bool) -> str | None:
+        if plain and not self._settings.allows_insecure(registry):
             return None
-        credentials = self._who(registry, repository)
+        credentials = self._get_credentials(registry, repository)
         return credentials.basic if credentials is not None and credentials.user else None
 
-    def _who(self, registry: str, repository: str) -> Credentials | None:
+    def _get_credentials(self, registry: str, repository: str) -> Credentials | None:
         key = registry, repository
         if key not in self._credentials:
-            with self._finding:  # a helper may ask the user, and shall do so once
+            with self._credentials_lock:  # a helper may prompt the user, which must happen once
                 if key not in self._credentials:
                     found = find_credentials(self._settings, registry, repository)
                     if found is not None:
-                        self._keep_secret(found)
+                        self._register_secrets(found)
                     self._credentials[key] = found
         return self._credentials[key]
 
-    def _keep_secret(self, credentials: Credentials) -> None:
+    def _register_secrets(self, credentials: Credentials) -> None:
         pair = f"{credentials.user}:{credentials.password}" if credentials.password else ""
         self.secrets.add(credentials.password, pair, credentials.identity_token, credentials.registry_token)
 
-    def _fetch(self, way: Challenge, registry: str, repository: str, scopes: tuple[str, ...]) -> _Token:
-        """Get a token from the challenge's realm, for the scope it names (it knows best) and what we need besides."""
+    def _fetch_token(self, challenge: Challenge, registry: str, repository: str, scopes: tuple[str, ...]) -> _Token:
+        """Fetch a token from the challenge's realm, for the scope in the challenge and the required scopes."""
         from urllib.parse import urlencode
 
-        who = self._who(registry, repository)
+        who = self._get_credentials(registry, repository)
         if who is not None and who.registry_token:
             return _Token(f"Bearer {who.registry_token}", math.inf)
-        realm, offered = self._checked_realm(way.get("realm"), registry), way.get("scope")
-        wanted = list(scopes)
-        if offered:
-            wanted[:1] = [_widened(offered, scopes[0]) if scopes else offered]
-        query = [("service", way.get("service"))] if way.get("service") else []
+        realm, offered_scope = self._check_realm(challenge.get("realm"), registry), challenge.get("scope")
+        requested_scopes = list(scopes)
+        if offered_scope:
+            requested_scopes[:1] = [_widen_scope(offered_scope, scopes[0]) if scopes else offered_scope]
+        query = [("service", challenge.get("service"))] if challenge.get("service") else []
         asked_at = self._clock()
         if who is not None and who.identity_token:
             form = [*query, ("client_id", "imq"), ("grant_type", "refresh_token")]
-            form += [("refresh_token", who.identity_token), ("scope", " ".join(wanted))]
+            form += [("refresh_token", who.identity_token), ("scope", " ".join(requested_scopes))]
             headers = {"Content-Type": "application/x-www-form-urlencoded"}
-            answer = self._send("POST", realm, headers, urlencode(form).encode())
+            response = self._send("POST", realm, headers, urlencode(form).encode())
         else:
-            query += [("scope", scope) for scope in wanted]
+            query += [("scope", scope) for scope in requested_scopes]
             if who is not None:
                 query.append(("account", who.user))
-            if registry in self._identities:
+            if registry in self._identity_tokens:
                 query += [("offline_token", "true"), ("client_id", "imq")]
             address = f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}" if query else realm
-            answer = self._send("GET", address, {"Authorization": who.basic} if who is not None else {}, None)
-        return self._read(answer, registry, repository, asked_at)
+            response = self._send("GET", address, {"Authorization": who.basic} if who is not None else {}, None)
+        return self._read_token(response, registry, repository, asked_at)
 
-    def _checked_realm(self, realm: str, registry: str) -> str:
-        """Return the address of the token server; raises `RegistryError` for one that may not be asked."""
-        address = resolve("", realm)
-        scheme, host = address.partition("://")[0], authority(address)
+    def _check_realm(self, realm: str, registry: str) -> str:
+        """Return the URL of the token server. Raises `RegistryError` for an invalid or insecure one."""
+        address = resolve_url("", realm)
+        scheme, host = address.partition("://")[0], get_authority(address)
         if scheme not in ("http", "https") or not host:
             raise RegistryError(
                 f"{registry} names a token server that is no http address",
@@ -223,8 +227,8 @@ class Authorizer:
                 host=registry,
                 hints=("whoever runs the registry has to set its realm right",),
             )
-        near = is_loopback(host) and is_loopback(registry)  # one elsewhere may not have us ask services of this machine
-        if scheme == "http" and not (near or self._settings.names_insecure(host)):
+        is_local = is_loopback(host) and is_loopback(registry)  # a remote registry must not redirect to this machine
+        if scheme == "http" and not (is_local or self._settings.is_insecure(host)):
             raise RegistryError(
                 f"{registry} asks to fetch a token over plain http from {host}, where anyone could read it",
                 code="insecure-realm",
@@ -233,13 +237,13 @@ class Authorizer:
             )
         return address
 
-    def _read(self, answer: Answer, registry: str, repository: str, asked_at: float) -> _Token:
+    def _read_token(self, response: Response, registry: str, repository: str, asked_at: float) -> _Token:
         import json
 
-        if answer.status != HTTPStatus.OK:
-            raise errors.refusal(answer, registry, repository or "the registry")
+        if response.status != HTTPStatus.OK:
+            raise errors.response_error(response, registry, repository or "the registry")
         try:
-            document = json.loads(answer.read(_LARGEST_TOKEN_ANSWER))
+            document = json.loads(response.read(_MAX_TOKEN_RESPONSE_BYTES))
         except (ValueError, RecursionError):
             document = None
         document = document if isinstance(document, dict) else {}
@@ -253,18 +257,38 @@ class Authorizer:
             )
         self.secrets.add(token)
         identity = document.get("refresh_token")
-        if registry in self._identities and isinstance(identity, str) and identity.isprintable():
-            self._identities[registry] = identity
+        if registry in self._identity_tokens and isinstance(identity, str) and identity.isprintable():
+            self._identity_tokens[registry] = identity
             self.secrets.add(identity)
-        life = document.get("expires_in")
-        seconds = life if isinstance(life, int | float) and not isinstance(life, bool) else 0
-        return _Token(f"Bearer {token}", asked_at + max(seconds, _SHORTEST_LIFE) - _MARGIN)
+        lifetime = document.get("expires_in")
+        seconds = lifetime if isinstance(lifetime, int | float) and not isinstance(lifetime, bool) else 0
+        return _Token(f"Bearer {token}", asked_at + max(seconds, _MIN_TOKEN_LIFETIME) - _MARGIN)
 
 
-def _widened(offered: str, mine: str) -> str:
-    """Return the offered scope with the actions that `mine` adds: a HEAD may be challenged with less than a PUT."""
+def _widen_scope(offered: str, required: str) -> str:
+    """Return the offered scope with the required actions added: a HEAD challenge may offer less than a PUT needs."""
     resource, _, actions = offered.rpartition(":")
-    if " " in offered or resource != mine.rpartition(":")[0]:
+    if " " in offered or resource != required.rpartition(":")[0]:
         return offered
-    more = [action for action in mine.rpartition(":")[2].split(",") if action not in actions.split(",")]
+    more = [action for action in required.rpartition(":")[2].split(",") if action not in actions.split(",")]
     return f"{resource}:{','.join([actions, *more])}"
+
+
+CATALOG_SCOPE = ("registry:catalog:*",)
+"""The scope to list all repositories."""
+
+
+def pull_scope(repository: str) -> tuple[str, ...]:
+    """Return the scope to read a repository."""
+    return (f"repository:{repository}:pull",)
+
+
+def delete_scope(repository: str) -> tuple[str, ...]:
+    """Return the scope to delete from a repository, and to read it before."""
+    return (f"repository:{repository}:delete,pull",)
+
+
+def push_scope(repository: str, source: str | None = None) -> tuple[str, ...]:
+    """Return the scope to write to a repository, and to read the one that blobs are mounted from."""
+    own = f"repository:{repository}:pull,push"
+    return (own, f"repository:{source}:pull") if source and source != repository else (own,)

@@ -1,7 +1,7 @@
-"""Who the user is to a registry: docker's config.json, podman's auth.json, and credential helpers.
+"""Finds credentials: docker's config.json, podman's auth.json, and credential helpers.
 
-What the settings say of a host goes before them. Files are read when a registry first asks, never before. Secrets stay
-out of every `repr` and error.
+The settings of a host come first. Files are read when a registry first requires credentials. Secrets never appear in a
+`repr` or an error.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
-    from imq.engine.registry.settings import Host, Settings
+    from imq.engine.registry.settings import HostSettings, Settings
 
 _DOCKER_HUB_KEY = "https://index.docker.io/v1/"
-TOKEN_USER = "<token>"  # noqa: S105 - the word by which helpers say that the secret is an identity token
-_LARGEST_FILE = 4 << 20
+TOKEN_USER = "<token>"  # noqa: S105 - the user name by which helpers mark an identity token
+_MAX_FILE_BYTES = 4 << 20
 
 
 class Credentials(Record):
-    """A user and password, an identity token that buys access tokens, or an access token for the registry itself."""
+    """A user and password, an identity token that is exchanged for access tokens, or an access token."""
 
     user: str = ""
     password: str = ""
@@ -32,73 +32,87 @@ class Credentials(Record):
     registry_token: str = ""
 
     def __repr__(self) -> str:
-        """Show no secret."""
+        """Omit the secrets."""
         return f"Credentials(user={self.user!r})"
 
     @property
     def basic(self) -> str:
-        """The value of an Authorization header of the scheme Basic."""
+        """The value of an Authorization header with the Basic scheme."""
         from base64 import b64encode
 
         return "Basic " + b64encode(f"{self.user}:{self.password}".encode(errors="surrogateescape")).decode("ascii")
 
 
 def find_credentials(settings: Settings, registry: str, repository: str = "") -> Credentials | None:
-    """Return what the user has stored for `registry`; the first file that knows it decides.
+    """Return the stored credentials for `registry`, from the first file that has them.
 
-    Raises `RegistryError` with the code `credentials` for a file or helper that cannot be used, and for a variable or
-    file that the settings name and that is not there.
+    Raises `RegistryError` (code `credentials`) for an unusable file or helper, and for a missing variable or file that
+    the settings name.
     """
-    own = settings.host(registry)
-    if own is not None and (way := _own(own, registry, repository, settings)) is not None:
-        return way[0]
-    for path in _files(settings.environment):
+    host_settings = settings.host(registry)
+    if (
+        host_settings is not None
+        and (configured := _find_configured(host_settings, registry, repository, settings)) is not None
+    ):
+        return configured[0]
+    for path in _credential_files(settings.environment):
         document = read_file(path)
         if document is not None:
-            found = _from_file(document, path, registry, repository, settings)
-            if found is not None:
-                return found
+            credentials = _find_in_file(document, path, registry, repository, settings)
+            if credentials is not None:
+                return credentials
     return None
 
 
-def _own(own: Host, registry: str, repository: str, settings: Settings) -> tuple[Credentials | None] | None:
-    """Return what there is where the settings say that the credentials of a host are; None when they say nothing."""
-    if own.helper:
-        asked = (ask_helper(own.helper, key, settings) for key in keys_of(registry))
-        return (next((found for found in asked if found is not None), None),)
-    if own.credentials_file:
-        document = read_file(own.credentials_file)
-        found = _from_file(document, own.credentials_file, registry, repository, settings) if document else None
-        return (found,)
-    if own.password_variable:
-        secret = settings.environment.get(own.password_variable, "")
+def _find_configured(
+    host_settings: HostSettings, registry: str, repository: str, settings: Settings
+) -> tuple[Credentials | None] | None:
+    """Return the credentials from the settings of a host, in a tuple; None when the settings name none."""
+    if host_settings.helper:
+        results = (get_from_helper(host_settings.helper, key, settings) for key in credential_keys(registry))
+        return (next((credentials for credentials in results if credentials is not None), None),)
+    if host_settings.credentials_file:
+        document = read_file(host_settings.credentials_file)
+        credentials = (
+            _find_in_file(document, host_settings.credentials_file, registry, repository, settings)
+            if document
+            else None
+        )
+        return (credentials,)
+    if host_settings.password_variable:
+        secret = settings.environment.get(host_settings.password_variable, "")
         if not secret:
             raise RegistryError(
-                f"the variable {own.password_variable}, which is to hold the password for {registry}, is not set",
+                f"the variable {host_settings.password_variable}, which is to hold the password for {registry}, "
+                "is not set",
                 code="credentials",
                 host=registry,
                 hints=("set it, or name another way to credentials in the configuration",),
             )
-    elif own.password_file:
-        secret = _first_line(own.password_file, registry)
+    elif host_settings.password_file:
+        secret = _read_password_file(host_settings.password_file, registry)
     else:
         return None
-    return (Credentials(identity_token=secret) if own.user == TOKEN_USER else Credentials(own.user, secret),)
+    return (
+        Credentials(identity_token=secret)
+        if host_settings.user == TOKEN_USER
+        else Credentials(host_settings.user, secret),
+    )
 
 
-def _first_line(path: str, registry: str) -> str:
-    """Return the password that a file holds, without the end of its line."""
+def _read_password_file(path: str, registry: str) -> str:
+    """Return the password in a file, without the line ending."""
     try:
         with open(path, encoding="utf-8") as file:
-            secret = file.read(_LARGEST_FILE).rstrip("\r\n")
-    except (OSError, ValueError) as problem:
-        why = (problem.strerror or "unknown reason").lower() if isinstance(problem, OSError) else "it is no UTF-8"
-        secret, said = "", f"cannot be read: {why}"
+            secret = file.read(_MAX_FILE_BYTES).rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        cause = (error.strerror or "unknown reason").lower() if isinstance(error, OSError) else "it is no UTF-8"
+        secret, reason = "", f"cannot be read: {cause}"
     else:
-        said = "is empty"
+        reason = "is empty"
     if not secret:
         raise RegistryError(
-            f"the file {path}, which is to hold the password for {registry}, {said}",
+            f"the file {path}, which is to hold the password for {registry}, {reason}",
             code="credentials",
             host=registry,
             hints=("write the password into it, and nothing else",),
@@ -106,20 +120,20 @@ def _first_line(path: str, registry: str) -> str:
     return secret
 
 
-def config_file(environment: Mapping[str, str]) -> str:
-    """Return the path of docker's config.json; "" when there is no home folder."""
+def docker_config_path(environment: Mapping[str, str]) -> str:
+    """Return the path of docker's config.json; "" without a home folder."""
     folder, home = environment.get("DOCKER_CONFIG"), environment.get("HOME", "")
     if not folder:
         folder = os.path.join(home, ".docker") if home else ""
     return os.path.join(folder, "config.json") if folder else ""
 
 
-def _files(environment: Mapping[str, str]) -> Iterator[str]:
-    """Yield where credentials may be: a file named outright, docker's, then podman's."""
+def _credential_files(environment: Mapping[str, str]) -> Iterator[str]:
+    """Yield the files that may hold credentials: an explicit one, docker's, then podman's."""
     home = environment.get("HOME", "")
     if named := environment.get("REGISTRY_AUTH_FILE"):
         yield named
-    if path := config_file(environment):
+    if path := docker_config_path(environment):
         yield path
     if runtime := environment.get("XDG_RUNTIME_DIR"):
         yield os.path.join(runtime, "containers", "auth.json")
@@ -128,7 +142,7 @@ def _files(environment: Mapping[str, str]) -> Iterator[str]:
 
 
 def read_file(path: str) -> dict[str, Any] | None:
-    """Return what a file of credentials holds; None when it is not there."""
+    """Return the content of a credentials file; None when it does not exist."""
     import json
 
     return _parse_file(path, json.loads)
@@ -144,70 +158,70 @@ def read_file_to_rewrite(path: str) -> dict[str, Any] | None:
 def _parse_file(path: str, parse: Callable[[bytes], Any]) -> dict[str, Any] | None:
     try:
         with open(path, "rb") as file:
-            content = file.read(_LARGEST_FILE)
+            content = file.read(_MAX_FILE_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except OSError as problem:
-        raise _unusable(path, f"cannot be read: {(problem.strerror or 'unknown reason').lower()}") from None
+    except OSError as error:
+        raise _file_error(path, f"cannot be read: {(error.strerror or 'unknown reason').lower()}") from None
     try:
         document = parse(content) if content.strip() else {}
     except (ValueError, RecursionError):
-        raise _unusable(path, "is not JSON") from None  # the parser's message may quote what stands there
+        raise _file_error(path, "is not JSON") from None  # the parser's message may quote what stands there
     if not isinstance(document, dict):
-        raise _unusable(path, "is not a JSON object")
+        raise _file_error(path, "is not a JSON object")
     return document
 
 
-def _from_file(
+def _find_in_file(
     document: Mapping[str, Any], path: str, registry: str, repository: str, settings: Settings
 ) -> Credentials | None:
-    """Look in one file by docker's order: the helper named for the registry, the general helper, what stands there."""
-    key, helper = helper_of(document, registry)
+    """Search one file in docker's order: the registry's helper, the general helper, the stored credentials."""
+    key, helper = find_helper(document, registry)
     if key:
         if helper:
-            return ask_helper(helper, key, settings)
+            return get_from_helper(helper, key, settings)
     elif helper:
-        for key in keys_of(registry):
-            found = ask_helper(helper, key, settings)
+        for key in credential_keys(registry):
+            found = get_from_helper(helper, key, settings)
             if found is not None:
                 return found
-    auths = _mapping(document, "auths")
-    for key in _entry_keys(auths, registry, repository):
+    auths = _get_mapping(document, "auths")
+    for key in _matching_keys(auths, registry, repository):
         entry = auths[key]
         if isinstance(entry, dict):
-            found = _from_entry(entry, path, registry)
+            found = _read_entry(entry, path, registry)
             if found is not None:
                 return found
     return None
 
 
-def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def _get_mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = document.get(key)
     return value if isinstance(value, dict) else {}
 
 
-def helper_of(document: Mapping[str, Any], registry: str) -> tuple[str, str]:
+def find_helper(document: Mapping[str, Any], registry: str) -> tuple[str, str]:
     """Return the key of `credHelpers` that names the registry, "" for none, and its helper, else the general one.
 
     An empty helper under such a key keeps the registry's credentials in the file, as docker does.
     """
-    helpers = _mapping(document, "credHelpers")
-    for key in keys_of(registry):
+    helpers = _get_mapping(document, "credHelpers")
+    for key in credential_keys(registry):
         if isinstance(helper := helpers.get(key), str):
             return key, helper
     store = document.get("credsStore")
     return "", store if isinstance(store, str) else ""
 
 
-def keys_of(registry: str) -> tuple[str, ...]:
-    """Return the names under which docker keeps credentials for a registry, the usual one first."""
+def credential_keys(registry: str) -> tuple[str, ...]:
+    """Return the keys of a registry in docker's files, the usual one first."""
     return (_DOCKER_HUB_KEY, "docker.io", "index.docker.io") if registry in DOCKER_HUB_NAMES else (registry,)
 
 
-def is_address_of(key: str, registry: str) -> bool:
-    """Whether a key is an address of the registry, such as `https://host/v1/`, by which docker's older files name it.
+def is_url_of(key: str, registry: str) -> bool:
+    """Whether a key is a URL of the registry, such as `https://host/v1/`, as older docker files have it.
 
-    A host with a path and without a scheme is podman's name of a part of a registry, but for the version of an API.
+    A host with a path and without a scheme is podman's name of a namespace, except the version of an API.
     """
     scheme, separator, rest = key.partition("://")
     if separator and scheme not in ("http", "https"):
@@ -218,24 +232,24 @@ def is_address_of(key: str, registry: str) -> bool:
     return host == registry or (host in DOCKER_HUB_NAMES and registry in DOCKER_HUB_NAMES)
 
 
-def _entry_keys(auths: Mapping[str, Any], registry: str, repository: str) -> Iterator[str]:
-    """Yield the keys of `auths` that may have the credentials, in the order in which they are tried.
+def _matching_keys(auths: Mapping[str, Any], registry: str, repository: str) -> Iterator[str]:
+    """Yield the keys of `auths` that may hold the credentials, in order of preference.
 
-    First those of parts of the registry, which podman writes, the most specific first. Then the registry's own name:
-    when it is there, even without credentials, its addresses do not count. Of these https goes before http.
+    Namespaces (podman) come first, the longest one before the others. Then comes the registry's name: if it is there,
+    even without credentials, its URLs are ignored. HTTPS URLs come before HTTP ones.
     """
     host = "docker.io" if registry in DOCKER_HUB_NAMES else registry
     parts = repository.split("/") if repository else []
     yield from (key for count in range(len(parts), 0, -1) if (key := "/".join((host, *parts[:count]))) in auths)
-    exact = [key for key in keys_of(registry) if key in auths]
+    exact = [key for key in credential_keys(registry) if key in auths]
     if exact:
         yield from exact
         return
-    addresses = [key for key in auths if is_address_of(key, registry)]
+    addresses = [key for key in auths if is_url_of(key, registry)]
     yield from sorted(addresses, key=lambda key: (key.startswith("http://"), key.count("/")))
 
 
-def _from_entry(entry: Mapping[str, Any], path: str, registry: str) -> Credentials | None:
+def _read_entry(entry: Mapping[str, Any], path: str, registry: str) -> Credentials | None:
     def text(key: str) -> str:
         value = entry.get(key)
         return value if isinstance(value, str) else ""
@@ -245,79 +259,79 @@ def _from_entry(entry: Mapping[str, Any], path: str, registry: str) -> Credentia
     if packed := text("auth"):
         from base64 import b64decode
 
-        packed = packed.replace("\n", "").replace("\r", "")  # Go reads over the ends of lines in base64
+        packed = packed.replace("\n", "").replace("\r", "")  # Go ignores line endings in base64
         try:
             decoded = b64decode(packed, validate=True).decode(errors="surrogateescape")
         except ValueError:
-            raise _unusable(path, f'has an "auth" for {registry} that is not base64') from None
+            raise _file_error(path, f'has an "auth" for {registry} that is not base64') from None
         user, colon, password = decoded.partition(":")
         if not colon:
-            raise _unusable(path, f'has an "auth" for {registry} without a password')
+            raise _file_error(path, f'has an "auth" for {registry} without a password')
         password = password.strip("\0")  # old docker padded it
     if not (identity_token or registry_token or (user and password)):
         return None
     return Credentials(user, password, identity_token, registry_token)
 
 
-def run_helper(name: str, verb: str, said: bytes, settings: Settings) -> bytes | None:
-    """Run the program `docker-credential-NAME` for get, store or erase; None when it knows no such credentials."""
+def run_helper(name: str, verb: str, stdin: bytes, settings: Settings) -> bytes | None:
+    """Run `docker-credential-NAME` with get, store or erase; None when it has no such credentials."""
     import subprocess
 
     program = f"docker-credential-{name}"
     if "/" in name or "\0" in name:
-        raise _helper_failed(program, "has a name that is none")
+        raise _helper_error(program, "has a name that is none")
     try:
-        done = subprocess.run(  # noqa: S603 - the user's own configuration names it
+        process = subprocess.run(  # noqa: S603 - the user's own configuration names it
             [program, verb],
-            input=said,
+            input=stdin,
             capture_output=True,
             timeout=settings.helper_timeout,
             env=dict(settings.environment),
             check=False,
         )
     except FileNotFoundError:
-        raise _helper_failed(program, "is not on the PATH") from None
+        raise _helper_error(program, "is not on the PATH") from None
     except subprocess.TimeoutExpired:
-        raise _helper_failed(program, f"gave no answer in {settings.helper_timeout:g} seconds") from None
-    except OSError as problem:
-        raise _helper_failed(program, f"cannot be started: {(problem.strerror or '').lower()}") from None
-    if done.returncode:
-        if b"credentials not found" in done.stdout.lower() + done.stderr.lower():
+        raise _helper_error(program, f"gave no answer in {settings.helper_timeout:g} seconds") from None
+    except OSError as error:
+        raise _helper_error(program, f"cannot be started: {(error.strerror or '').lower()}") from None
+    if process.returncode:
+        if b"credentials not found" in process.stdout.lower() + process.stderr.lower():
             return None
-        raise _helper_failed(program, f"failed with status {done.returncode}")
-    return done.stdout
+        raise _helper_error(program, f"failed with status {process.returncode}")
+    return process.stdout
 
 
-def ask_helper(name: str, key: str, settings: Settings) -> Credentials | None:
-    """Ask the program `docker-credential-NAME`; None when it knows nothing of `key`."""
+def get_from_helper(name: str, key: str, settings: Settings) -> Credentials | None:
+    """Return the credentials for `key` from `docker-credential-NAME`; None when it has none."""
     import json
 
-    said = run_helper(name, "get", key.encode(), settings)
-    if said is None:
+    output = run_helper(name, "get", key.encode(), settings)
+    if output is None:
         return None
     try:
-        answer = json.loads(said)
+        response = json.loads(output)
     except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        raise _helper_failed(f"docker-credential-{name}", "did not answer with a JSON object")
-    user, secret = answer.get("Username"), answer.get("Secret")
+        response = None
+    if not isinstance(response, dict):
+        raise _helper_error(f"docker-credential-{name}", "did not answer with a JSON object")
+    user, secret = response.get("Username"), response.get("Secret")
     if not isinstance(user, str) or not isinstance(secret, str) or not secret:
         return None
     return Credentials(identity_token=secret) if user == TOKEN_USER else Credentials(user, secret)
 
 
-def _unusable(path: str, why: str) -> RegistryError:
+def _file_error(path: str, reason: str) -> RegistryError:
     return RegistryError(
-        f"the credentials file {path} {why}",
+        f"the credentials file {path} {reason}",
         code="credentials",
         hints=("repair it, or remove it and run: imq login",),
     )
 
 
-def _helper_failed(program: str, why: str) -> RegistryError:
+def _helper_error(program: str, reason: str) -> RegistryError:
     return RegistryError(
-        f"the credential helper {program} {why}",
+        f"the credential helper {program} {reason}",
         code="credentials",
         hints=("config.json names it in credsStore or credHelpers: install it, or remove it from there",),
     )

@@ -1,6 +1,6 @@
-"""Logging in and out: credentials are tried, then kept where docker keeps its own, so that docker and podman find them.
+"""Logs in and out: verifies credentials and stores them where docker and podman find them.
 
-That is a credential helper when docker's config.json names one, else the file itself, for its owner alone.
+The store is the credential helper in docker's config.json, else that file, readable by its owner only.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from http import HTTPStatus
 
 from imq.engine.atomic_writer import open_output
 from imq.engine.registry import errors
-from imq.engine.registry.http.client import Ask, Exchange
+from imq.engine.registry.http.client import RegistryHttp, Request
 from imq.engine.units import exact_json
 from imq.grammar.errors import RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -19,10 +19,10 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from .credentials import (
     TOKEN_USER,
     Credentials,
-    config_file,
-    helper_of,
-    is_address_of,
-    keys_of,
+    credential_keys,
+    docker_config_path,
+    find_helper,
+    is_url_of,
     read_file,
     read_file_to_rewrite,
     run_helper,
@@ -34,47 +34,46 @@ if TYPE_CHECKING:
     from imq.engine.registry.settings import Settings
 
 _PATH_HELPERS = (("pass", "pass"), ("secretservice", ""))
-"""The helpers that docker takes on Linux when nothing is configured: the first whose own program is there."""
+"""Docker's default helpers on Linux, with the programs they need: the first available one is used."""
 
 
-class Place(Record):
-    """Where the credentials for a registry are kept: a credential helper, or else a file in plain sight.
+class CredentialStore(Record):
+    """The store of the credentials for a registry: a credential helper, or a plain file.
 
-    `changed` says that there is something else now than before, as far as that can be told.
+    `changed` is False when the operation is known to have changed nothing.
     """
 
-    file: str
+    path: str
     helper: str = ""
     changed: bool = True
 
 
 def try_credentials(settings: Settings, registry: str, credentials: Credentials) -> Credentials:
-    """Return the credentials when the registry lets them in, with the identity token that it gives for them.
+    """Return the credentials when the registry accepts them, with the identity token it issues.
 
-    With such a token the password is of no more use and is dropped. Raises `RegistryError`: `unauthorized` when they
-    are refused.
+    An identity token replaces the password. Raises `RegistryError` (code `unauthorized`) when they are refused.
     """
-    exchange = Exchange(settings)
-    exchange.authorizer.know(registry, credentials)
+    http = RegistryHttp(settings)
+    http.authorizer.set_credentials(registry, credentials)
     try:
-        answer = exchange.ask(Ask("GET", registry, "", "/v2/"))
-        if answer.status == HTTPStatus.UNAUTHORIZED:
-            answer.close()
-            raise _refused(registry, answer.status)
-        if answer.status != HTTPStatus.OK:
-            raise errors.refusal(answer, registry, "the registry")
-        answer.close()
-        identity = exchange.authorizer.identity(registry)
-    except RegistryError as problem:
-        if problem.code in ("unauthorized", "denied") and problem.status in (401, 403):
-            raise _refused(registry, problem.status) from None
+        response = http.send(Request("GET", registry, "", "/v2/"))
+        if response.status == HTTPStatus.UNAUTHORIZED:
+            response.close()
+            raise _rejected_error(registry, response.status)
+        if response.status != HTTPStatus.OK:
+            raise errors.response_error(response, registry, "the registry")
+        response.close()
+        identity = http.authorizer.get_identity_token(registry)
+    except RegistryError as error:
+        if error.code in ("unauthorized", "denied") and error.status in (401, 403):
+            raise _rejected_error(registry, error.status) from None
         raise
     finally:
-        exchange.close()
+        http.close()
     return Credentials(credentials.user, "", identity) if identity else credentials
 
 
-def _refused(registry: str, status: int) -> RegistryError:
+def _rejected_error(registry: str, status: int) -> RegistryError:
     return RegistryError(
         f"{registry} refuses this user and password (HTTP {status})",
         code="unauthorized",
@@ -84,21 +83,29 @@ def _refused(registry: str, status: int) -> RegistryError:
     )
 
 
-def place_of(settings: Settings, registry: str) -> Place:
-    """Return where credentials for a registry are kept, or would be.
+def find_store(settings: Settings, registry: str) -> CredentialStore:
+    """Return the store of the credentials for a registry.
 
-    Raises `RegistryError` (code `credentials`) where the configuration says a place that cannot be written to.
+    Raises `RegistryError` (code `credentials`) when the configuration names a store that cannot be written.
     """
-    own = settings.host(registry)
-    if own is not None and (own.password_variable or own.password_file):
-        where = f"the variable {own.password_variable}" if own.password_variable else own.password_file
+    host_settings = settings.host(registry)
+    if host_settings is not None and (host_settings.password_variable or host_settings.password_file):
+        location = (
+            f"the variable {host_settings.password_variable}"
+            if host_settings.password_variable
+            else host_settings.password_file
+        )
         raise RegistryError(
-            f"the configuration says that the password for {registry} is in {where}",
+            f"the configuration says that the password for {registry} is in {location}",
             code="credentials",
             host=registry,
             hints=("change it there, or take that out of the configuration",),
         )
-    path = own.credentials_file if own is not None and own.credentials_file else config_file(settings.environment)
+    path = (
+        host_settings.credentials_file
+        if host_settings is not None and host_settings.credentials_file
+        else docker_config_path(settings.environment)
+    )
     if not path:
         raise RegistryError(
             "there is no home folder to keep credentials in",
@@ -106,19 +113,23 @@ def place_of(settings: Settings, registry: str) -> Place:
             host=registry,
             hints=("name a folder for docker's config.json in DOCKER_CONFIG",),
         )
-    if own is not None and own.helper:
-        return Place(path, own.helper)
+    if host_settings is not None and host_settings.helper:
+        return CredentialStore(path, host_settings.helper)
     document = read_file(path) or {}
-    key, helper = helper_of(document, registry)
+    key, helper = find_helper(document, registry)
     if key or helper:
-        return Place(path, helper)
-    if not (document.get("auths") or document.get("credHelpers") or (own is not None and own.credentials_file)):
-        return Place(path, _default_helper(settings))
-    return Place(path)
+        return CredentialStore(path, helper)
+    if not (
+        document.get("auths")
+        or document.get("credHelpers")
+        or (host_settings is not None and host_settings.credentials_file)
+    ):
+        return CredentialStore(path, _default_helper(settings))
+    return CredentialStore(path)
 
 
 def _default_helper(settings: Settings) -> str:
-    """Return the helper that docker would take where nothing is configured and nothing kept; "" for none."""
+    """Return docker's default helper when nothing is configured; "" without one."""
     from shutil import which
 
     path = settings.environment.get("PATH", "")
@@ -128,57 +139,57 @@ def _default_helper(settings: Settings) -> str:
     return ""
 
 
-def keep(settings: Settings, registry: str, credentials: Credentials) -> Place:
-    """Keep credentials and return where."""
-    place = place_of(settings, registry)
-    key = keys_of(registry)[0]
+def store_credentials(settings: Settings, registry: str, credentials: Credentials) -> CredentialStore:
+    """Store credentials and return the store."""
+    store = find_store(settings, registry)
+    key = credential_keys(registry)[0]
     entry: dict[str, str] = {}
-    if place.helper:
+    if store.helper:
         user = TOKEN_USER if credentials.identity_token else credentials.user
-        said = {"ServerURL": key, "Username": user, "Secret": credentials.identity_token or credentials.password}
-        run_helper(place.helper, "store", json.dumps(said).encode(), settings)
+        request = {"ServerURL": key, "Username": user, "Secret": credentials.identity_token or credentials.password}
+        run_helper(store.helper, "store", json.dumps(request).encode(), settings)
     else:
         if credentials.user or credentials.password:
             entry["auth"] = credentials.basic.removeprefix("Basic ")
         if credentials.identity_token:
             entry["identitytoken"] = credentials.identity_token
-    own = settings.host(registry)
-    if own is None or not own.helper:
-        document = read_file_to_rewrite(place.file) or {}
-        if place.helper and "credHelpers" not in document:
-            document["credsStore"] = place.helper
+    host_settings = settings.host(registry)
+    if host_settings is None or not host_settings.helper:
+        document = read_file_to_rewrite(store.path) or {}
+        if store.helper and "credHelpers" not in document:
+            document["credsStore"] = store.helper
         auths = document.setdefault("auths", {})
         if not isinstance(auths, dict):
-            raise _no_entries(place.file)
+            raise _auths_error(store.path)
         if entry and auths.get(key) == entry:
-            return place.replace(changed=False)
+            return store.replace(changed=False)
         auths[key] = entry
-        _write(place.file, document, secret=bool(entry))
-    return place
+        _write_file(store.path, document, secret=bool(entry))
+    return store
 
 
-def forget(settings: Settings, registry: str) -> Place:
-    """Forget what is kept for a registry, wherever that is, and return where it was; nothing kept is no error."""
-    place = place_of(settings, registry)
-    host = keys_of(registry)[0]
-    document = read_file_to_rewrite(place.file)
+def erase_credentials(settings: Settings, registry: str) -> CredentialStore:
+    """Erase the credentials for a registry and return the store; it is no error when there are none."""
+    store = find_store(settings, registry)
+    host = credential_keys(registry)[0]
+    document = read_file_to_rewrite(store.path)
     auths = document.get("auths") if document else None
-    kept = [key for key in auths if is_address_of(key, registry)] if isinstance(auths, dict) else []
-    keys = {*keys_of(registry), *(f"{scheme}://{registry}" for scheme in ("http", "https")), *kept}
+    url_keys = [key for key in auths if is_url_of(key, registry)] if isinstance(auths, dict) else []
+    keys = {*credential_keys(registry), *(f"{scheme}://{registry}" for scheme in ("http", "https")), *url_keys}
     changed = False
-    if place.helper:
+    if store.helper:
         for key in (host, *sorted(keys - {host})):
-            changed = changed or run_helper(place.helper, "get", key.encode(), settings) is not None
-            run_helper(place.helper, "erase", key.encode(), settings)
+            changed = changed or run_helper(store.helper, "get", key.encode(), settings) is not None
+            run_helper(store.helper, "erase", key.encode(), settings)
     if document and isinstance(auths, dict) and keys & auths.keys():
         for key in keys & auths.keys():
             del auths[key]
-        _write(place.file, document, secret=False)
+        _write_file(store.path, document, secret=False)
         changed = True
-    return place.replace(changed=changed)
+    return store.replace(changed=changed)
 
 
-def _no_entries(path: str) -> RegistryError:
+def _auths_error(path: str) -> RegistryError:
     return RegistryError(
         f'the credentials file {path} has "auths" that hold no entries',
         code="credentials",
@@ -186,19 +197,19 @@ def _no_entries(path: str) -> RegistryError:
     )
 
 
-def _write(path: str, document: dict[str, Any], *, secret: bool) -> None:
-    """Write the file anew, at once, as docker writes it; one that a link leads to stays where it is.
+def _write_file(path: str, document: dict[str, Any], *, secret: bool) -> None:
+    """Replace the file atomically, in docker's format; a symbolic link is followed.
 
-    With a `secret` it is for its owner alone; else it may be read by whom it could be read before.
+    With a `secret` the file becomes readable by its owner only; else its permissions stay.
     """
     content = exact_json.dumps(document, indent="\t")
     try:
         os.makedirs(os.path.dirname(os.path.realpath(path)), mode=0o700, exist_ok=True)
         with open_output(path, private=secret or not os.path.exists(path)) as file:
             file.write(content)
-    except OSError as problem:
+    except OSError as error:
         raise RegistryError(
-            f"the credentials file {path} cannot be written: {(problem.strerror or 'unknown reason').lower()}",
+            f"the credentials file {path} cannot be written: {(error.strerror or 'unknown reason').lower()}",
             code="credentials",
             hints=("name another folder in DOCKER_CONFIG",),
         ) from None

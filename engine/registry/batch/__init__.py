@@ -1,1 +1,1 @@
-"""Many small requests at a time."""
+"""Many small requests at once."""

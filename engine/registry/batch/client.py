@@ -1,9 +1,8 @@
-"""Thousands of small questions to registries: many at once, streamed as they are answered, and called off at any time.
+"""Sends thousands of small requests concurrently; results are streamed, and the batch can be cancelled at any time.
 
-One thread asks them all, the caller's: it waits for whichever connection has something to say, and only while the
-caller waits for a result. So nothing goes on behind the caller's back, and Ctrl-C reaches it at once. What needs more
-than a plain question on a known connection (the first word to a host, a token, a redirect, a proxy) is done in threads
-by the way that knows everything, `Exchange`; they write nothing but their answer.
+The caller's thread runs the event loop, and only while it waits for a result. No work happens in the background, and
+Ctrl-C takes effect at once. A request that needs more than an open connection (the first contact with a host, a token,
+a redirect, a proxy) is sent by `RegistryHttp` in a worker thread.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from imq.engine.registry.settings import server_of
 from imq.grammar.errors import ImqError, Interrupted
 from imq.grammar.record import TYPE_CHECKING
 
-from .host_queue import Host
-from .requests import Call, ConfigQuestion, DocumentQuestion, HeadQuestion, ListingQuestion, Page, ReferrersQuestion
+from .host_queue import HostQueue
+from .requests import Batch, ConfigRequest, HeadRequest, ManifestRequest, ReferrersRequest, TagPage, TagsRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,52 +29,54 @@ if TYPE_CHECKING:
     from imq.engine.oci.manifest import Descriptor
     from imq.engine.oci.reference import Reference
     from imq.engine.registry.client import Client
-    from imq.engine.registry.http.pipelined import Wire
-    from imq.engine.registry.manifests import Fetched
+    from imq.engine.registry.http.pipelined import PipelinedConnection
+    from imq.engine.registry.manifests import FetchedManifest
 
-    from .requests import Question
+    from .requests import BatchRequest
 
-    Told = Callable[[str, int, int], None]
-    """Is told a registry, how many questions it has answered, and how many are still to be answered."""
+    ProgressCallback = Callable[[str, int, int], None]
+    """Receives a registry, the number of its responses, and the number of requests left."""
 
-JOBS = 24
-"""Questions at once for one registry, when nobody says otherwise."""
-_MOST_WAITING = 4096
-"""Questions of one call that wait, when what can be asked at once is elsewhere."""
-_TELL_EVERY = 0.1
-_LOOK_EVERY = 0.5
-"""Seconds of waiting after which it is looked for answers that are late."""
+DEFAULT_CONCURRENCY = 24
+"""Default number of concurrent requests to one registry."""
+_MAX_OUTSTANDING = 4096
+"""Maximum number of waiting requests of one batch."""
+_PROGRESS_INTERVAL = 0.1
+_TIMEOUT_CHECK_INTERVAL = 0.5
+"""Seconds of waiting between two checks for late responses."""
 
 
-class Many:
-    """Asks many questions at once, at most `jobs` of any registry, for one thread; a context manager.
+class BatchClient:
+    """Sends many requests for one thread, at most `concurrency` to one registry; a context manager.
 
-    Each call takes items, each with a number of the caller's, and yields for each what came of it: the answer, or the
-    `ImqError` that it has instead; in the order of the answers. Calls may be under way at the same time, one feeding
-    another: all share the bound. Closing a call's generator calls it off. What is wrong with one item is that item's
-    error; what is wrong with a registry is the error of all that was still to be asked of it.
+    Each method takes items with a number of the caller's, and yields for each number the result or an `ImqError`, in
+    the order of the responses. Several batches may run at once, one feeding another; they share the limit. Closing the
+    generator cancels its batch. An error of one item fails that item; an error of a registry fails all its remaining
+    items.
     """
 
-    checked_first = False
-    """Whether documents by digest come from elsewhere than what a tag stands for, so that this is asked for first."""
+    resolves_tags_first = False
+    """Whether manifests by digest have other sources than tags, so that tags are resolved first."""
 
-    def __init__(self, client: Client, jobs: int = JOBS, told: Told | None = None) -> None:
-        self.exchange = client.exchange
-        self._largest = client.settings.largest_document
-        self._pages = client.settings.list_pages
-        self._jobs = max(1, jobs)
-        self._told = told
-        self._told_at = 0.0
-        self._hosts: dict[str, Host] = {}
-        self._calls: set[Call] = set()
+    def __init__(
+        self, client: Client, concurrency: int = DEFAULT_CONCURRENCY, on_progress: ProgressCallback | None = None
+    ) -> None:
+        self.http = client.http
+        self._max_document_bytes = client.settings.largest_document
+        self._max_pages = client.settings.list_pages
+        self._concurrency = max(1, concurrency)
+        self._on_progress = on_progress
+        self._progress_at = 0.0
+        self._queues: dict[str, HostQueue] = {}
+        self._calls: set[Batch] = set()
         self._selector = selectors.DefaultSelector()
-        self._watched: dict[Wire, Host] = {}
-        self._lacking: set[tuple[str, str]] = set()
-        self._heads: set[tuple[str, str]] = set()
-        self._hands = _Hands()
-        self.waited = 0.0
-        self._looked = 0.0
-        self._selector.register(self._hands, selectors.EVENT_READ)
+        self._watched: dict[PipelinedConnection, HostQueue] = {}
+        self._no_referrers_api: set[tuple[str, str]] = set()
+        self._head_works: set[tuple[str, str]] = set()
+        self._threads = _ThreadPool()
+        self.idle_seconds = 0.0
+        self._timeouts_checked_at = 0.0
+        self._selector.register(self._threads, selectors.EVENT_READ)
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -85,252 +86,275 @@ class Many:
         self.close()
 
     def close(self) -> None:
-        """Call off what is under way, and close the connections."""
+        """Cancel all batches and close the connections."""
         if not self._closed:
             self._closed = True
-            self._abandon()
-            self._hands.close()
+            self._cancel_all()
+            self._threads.close()
             self._selector.close()
 
     @property
-    def requests(self) -> dict[str, int]:
-        """How many requests the client has sent, by what they were for; see `exchange.kind_of`."""
-        return self.exchange.requests
+    def request_counts(self) -> dict[str, int]:
+        """The number of requests sent, by kind; see `classify_request`."""
+        return self.http.request_counts
 
-    def heads(
+    def fetch_heads(
         self,
-        wanted: Iterable[tuple[int, Reference]],
-        known: Mapping[int, Descriptor] = MappingProxyType({}),
+        references: Iterable[tuple[int, Reference]],
+        cached: Mapping[int, Descriptor] = MappingProxyType({}),
         *,
-        probing: bool = False,
+        expect_missing: bool = False,
     ) -> Iterator[tuple[int, Descriptor | ImqError]]:
-        """Yield what each reference stands for, its document not fetched unless the registry says too little.
+        """Yield the descriptor of each reference; the manifest is fetched only when HEAD is insufficient.
 
-        `known` says by their numbers what some of them stood for when they were last asked. `probing` says that most
-        of them are not there: a registry that answers for other names of the repository is then asked once.
+        `cached` holds earlier descriptors by number. `expect_missing` means that most references do not exist: when
+        HEAD works in the repository, its 404 is final.
         """
 
-        def question(call: Call, item: tuple[int, Reference]) -> Question:
+        def make_request(batch: Batch, item: tuple[int, Reference]) -> BatchRequest:
             key, reference = item
-            return HeadQuestion(call, key, reference, self._largest, self._heads, known.get(key), probing=probing)
+            return HeadRequest(
+                batch,
+                key,
+                reference,
+                self._max_document_bytes,
+                self._head_works,
+                cached.get(key),
+                expects_missing=expect_missing,
+            )
 
-        return self._run(question, wanted)
+        return self._run(make_request, references)
 
-    def documents(self, wanted: Iterable[tuple[int, Reference]]) -> Iterator[tuple[int, Fetched | ImqError]]:
-        """Yield the manifest or index that each reference stands for, checked against its digest."""
-        return self._run(lambda call, item: DocumentQuestion(call, item[0], item[1], self._largest), wanted)
-
-    def configs(self, wanted: Iterable[tuple[int, Reference, Descriptor]]) -> Iterator[tuple[int, bytes | ImqError]]:
-        """Yield small blobs of the references' repositories, each checked against its descriptor."""
-        return self._run(lambda call, item: ConfigQuestion(call, item[0], item[1], item[2], self._largest), wanted)
-
-    def referrers(
-        self, wanted: Iterable[tuple[int, Reference, Digest]]
-    ) -> Iterator[tuple[int, list[Descriptor] | ImqError]]:
-        """Yield what refers to the manifests of these digests in the references' repositories."""
+    def fetch_manifests(
+        self, references: Iterable[tuple[int, Reference]]
+    ) -> Iterator[tuple[int, FetchedManifest | ImqError]]:
+        """Yield the manifest or index of each reference, verified against its digest."""
         return self._run(
-            lambda call, item: ReferrersQuestion(call, item[0], item[1], item[2], self._lacking, self._pages), wanted
+            lambda batch, item: ManifestRequest(batch, item[0], item[1], self._max_document_bytes), references
         )
 
-    def listings(self, wanted: Iterable[tuple[int, Reference]]) -> Iterator[tuple[int, Page | ImqError]]:
-        """Yield the tags of the references' repositories page by page; an error ends a list, and not the others."""
-        return self._run(lambda call, item: ListingQuestion(call, item[0], item[1], self._pages), wanted)
+    def fetch_configs(
+        self, configs: Iterable[tuple[int, Reference, Descriptor]]
+    ) -> Iterator[tuple[int, bytes | ImqError]]:
+        """Yield small blobs of the references' repositories, each verified against its descriptor."""
+        return self._run(
+            lambda batch, item: ConfigRequest(batch, item[0], item[1], item[2], self._max_document_bytes), configs
+        )
 
-    def _run(self, question: Callable[[Call, Any], Question], wanted: Iterable[Any]) -> Iterator[tuple[int, Any]]:
-        call = Call()
-        source = iter(wanted)
-        more = True
-        self._calls.add(call)
-        for host in self._hosts.values():
-            host.renew()
+    def fetch_referrers(
+        self, subjects: Iterable[tuple[int, Reference, Digest]]
+    ) -> Iterator[tuple[int, list[Descriptor] | ImqError]]:
+        """Yield the referrers of the manifests with these digests."""
+        return self._run(
+            lambda batch, item: ReferrersRequest(
+                batch, item[0], item[1], item[2], self._no_referrers_api, self._max_pages
+            ),
+            subjects,
+        )
+
+    def fetch_tags(self, repositories: Iterable[tuple[int, Reference]]) -> Iterator[tuple[int, TagPage | ImqError]]:
+        """Yield the tags of the repositories page by page; an error ends only its own list."""
+        return self._run(lambda batch, item: TagsRequest(batch, item[0], item[1], self._max_pages), repositories)
+
+    def _run(
+        self, make_request: Callable[[Batch, Any], BatchRequest], items: Iterable[Any]
+    ) -> Iterator[tuple[int, Any]]:
+        batch = Batch()
+        iterator = iter(items)
+        has_more = True
+        self._calls.add(batch)
+        for queue in self._queues.values():
+            queue.reopen()
         try:
             while True:
-                while more and self._hungry(call):
-                    item = next(source, None)
+                while has_more and self._has_capacity(batch):
+                    item = next(iterator, None)
                     if item is None:
-                        more = False
+                        has_more = False
                     else:
-                        self._put(call, item, question)
-                if call.called_off:
+                        self._enqueue(batch, item, make_request)
+                if batch.is_cancelled:
                     raise Interrupted("the questions were called off")
-                if call.ready:
-                    yield call.ready.popleft()
-                elif call.parked:
-                    parked = call.parked.popleft()
-                    self._host(parked.ask.registry).put(parked)
-                elif call.outstanding:
-                    self._turn(call)
-                elif not more:
+                if batch.results:
+                    yield batch.results.popleft()
+                elif batch.deferred:
+                    parked = batch.deferred.popleft()
+                    self._get_queue(parked.request.registry).enqueue(parked)
+                elif batch.pending_count:
+                    self._run_once(batch)
+                elif not has_more:
                     return
         finally:
-            call.called_off = True
-            self._calls.discard(call)
-            call.ready.clear()
+            batch.is_cancelled = True
+            self._calls.discard(batch)
+            batch.results.clear()
 
-    def _hungry(self, call: Call) -> bool:
-        """Whether another item can be taken: there is room for it, or none of those taken can be asked now.
+    def _has_capacity(self, batch: Batch) -> bool:
+        """Whether another item can be taken: the queues have room, or no queued request can be sent now.
 
-        Not while a result waits for the caller: taking an item may take long, when another call has to bring it.
+        Not while results wait for the caller: the next item may depend on another batch.
         """
-        if call.ready or call.outstanding >= _MOST_WAITING:
+        if batch.results or batch.pending_count >= _MAX_OUTSTANDING:
             return False
-        return sum([host.waiting for host in self._hosts.values()]) < 2 * self._jobs
+        return sum([queue.sendable_count for queue in self._queues.values()]) < 2 * self._concurrency
 
-    def _put(self, call: Call, item: Any, question: Callable[[Call, Any], Question]) -> None:
+    def _enqueue(self, batch: Batch, item: Any, make_request: Callable[[Batch, Any], BatchRequest]) -> None:
         try:
-            made = question(call, item)
-        except ImqError as problem:
-            call.ready.append((item[0], problem))
+            batch_request = make_request(batch, item)
+        except ImqError as error:
+            batch.results.append((item[0], error))
             return
-        call.outstanding += 1
-        self._host(made.ask.registry).put(made)
+        batch.pending_count += 1
+        self._get_queue(batch_request.request.registry).enqueue(batch_request)
 
-    def _host(self, registry: str) -> Host:
+    def _get_queue(self, registry: str) -> HostQueue:
         name = server_of(registry)
-        host = self._hosts.get(name)
-        if host is None:
-            host = self._hosts[name] = Host(self, registry, self._jobs)
-        return host
+        queue = self._queues.get(name)
+        if queue is None:
+            queue = self._queues[name] = HostQueue(self, registry, self._concurrency)
+        return queue
 
     # The loop
 
-    def _turn(self, call: Call) -> None:
-        """Send what can be sent, and if that leaves the call without a result, wait for something to happen."""
+    def _run_once(self, batch: Batch) -> None:
+        """Send queued requests; if the batch is then without a result, wait for events."""
         try:
-            for host in self._hosts.values():
-                host.feed()
-            if call.ready or call.parked:
+            for queue in self._queues.values():
+                queue.send_queued()
+            if batch.results or batch.deferred:
                 return
             now = time.monotonic()
-            wait = min([host.next_event(now) for host in self._hosts.values()])
+            wait = min([queue.seconds_until_next_event(now) for queue in self._queues.values()])
             events = self._selector.select(wait)
-            self.waited += time.monotonic() - now
+            self.idle_seconds += time.monotonic() - now
             for key, _ in events:
                 if key.data is None:
-                    self._hands.finish()
+                    self._threads.deliver_results()
                 else:
-                    key.data.come(key.fileobj)
-                    key.data.feed()
-            if not events or not wait or self.waited >= self._looked + _LOOK_EVERY:
-                self._looked = self.waited
-                for host in self._hosts.values():
-                    host.late()
-            self._tell()
-        except BaseException:  # in the middle of something: no connection is where it is thought to be
-            self._abandon()
+                    key.data.handle_readiness(key.fileobj)
+                    key.data.send_queued()
+            if not events or not wait or self.idle_seconds >= self._timeouts_checked_at + _TIMEOUT_CHECK_INTERVAL:
+                self._timeouts_checked_at = self.idle_seconds
+                for queue in self._queues.values():
+                    queue.check_timeouts()
+            self._report_progress()
+        except BaseException:  # interrupted midway: the state of the connections is unknown
+            self._cancel_all()
             raise
 
-    def watch(self, host: Host, wire: Wire) -> None:
-        """Wait for what comes over a connection, or until it takes what is still to go out."""
-        events = selectors.EVENT_WRITE if wire.sending else selectors.EVENT_READ
-        if wire in self._watched:
-            self._selector.modify(wire, events, host)
+    def watch(self, queue: HostQueue, connection: PipelinedConnection) -> None:
+        """Wait until a connection has data, or accepts the rest of a request."""
+        events = selectors.EVENT_WRITE if connection.is_sending else selectors.EVENT_READ
+        if connection in self._watched:
+            self._selector.modify(connection, events, queue)
         else:
-            self._watched[wire] = host
-            self._selector.register(wire, events, host)
+            self._watched[connection] = queue
+            self._selector.register(connection, events, queue)
 
-    def unwatch(self, wire: Wire) -> None:
-        """Wait no longer."""
-        if self._watched.pop(wire, None) is not None:
-            self._selector.unregister(wire)
+    def unwatch(self, connection: PipelinedConnection) -> None:
+        """Stop waiting for a connection."""
+        if self._watched.pop(connection, None) is not None:
+            self._selector.unregister(connection)
 
-    def hand(self, work: Callable[[], Any], done: Callable[[Any, ImqError | None], None]) -> None:
-        """Do something in another thread, and tell its result or error in this one."""
-        self._hands.take(work, done)
+    def run_in_thread(self, work: Callable[[], Any], done: Callable[[Any, ImqError | None], None]) -> None:
+        """Run `work` in another thread, and `done` with its result or error in this one."""
+        self._threads.submit(work, done)
 
-    def _tell(self) -> None:
+    def _report_progress(self) -> None:
         now = time.monotonic()
-        if self._told is not None and now - self._told_at >= _TELL_EVERY:
-            self._told_at = now
-            left = sum(call.outstanding for call in self._calls)
-            for host in self._hosts.values():
-                self._told(host.registry, host.answered, left)
+        if self._on_progress is not None and now - self._progress_at >= _PROGRESS_INTERVAL:
+            self._progress_at = now
+            remaining = sum(batch.pending_count for batch in self._calls)
+            for queue in self._queues.values():
+                self._on_progress(queue.registry, queue.response_count, remaining)
 
-    def _abandon(self) -> None:
-        """Call everything off."""
-        for call in self._calls:
-            call.called_off = True
-        for host in self._hosts.values():
-            host.forget()
+    def _cancel_all(self) -> None:
+        """Cancel every batch."""
+        for batch in self._calls:
+            batch.is_cancelled = True
+        for queue in self._queues.values():
+            queue.clear()
 
 
-class _Hands:
-    """Threads that do what would make the loop wait; they end when the loop is closed."""
+class _ThreadPool:
+    """Threads for work that would block the event loop; they end when the client is closed."""
 
     def __init__(self) -> None:
         from queue import SimpleQueue
 
-        self._work: SimpleQueue[tuple[Callable[[], Any], Callable[[Any, ImqError | None], None]] | None] = SimpleQueue()
+        self._tasks: SimpleQueue[tuple[Callable[[], Any], Callable[[Any, ImqError | None], None]] | None] = (
+            SimpleQueue()
+        )
         self._results: deque[tuple[Callable[[Any, ImqError | None], None], Any, BaseException | None]] = deque()
         self._lock = threading.Lock()
-        self._threads = 0
-        self._free = 0
+        self._thread_count = 0
+        self._idle_count = 0
         self._closed = False
-        self._out, self._in = os.pipe()
-        os.set_blocking(self._out, False)
-        os.set_blocking(self._in, False)
+        self._wake_reader, self._wake_writer = os.pipe()
+        os.set_blocking(self._wake_reader, False)
+        os.set_blocking(self._wake_writer, False)
 
     def fileno(self) -> int:
-        """Return the descriptor that can be read when something is done."""
-        return self._out
+        """Return the file descriptor that becomes readable when work is done."""
+        return self._wake_reader
 
-    def take(self, work: Callable[[], Any], done: Callable[[Any, ImqError | None], None]) -> None:
-        """Have `work` done, and `done` called with its result, or its error, by `finish`."""
+    def submit(self, work: Callable[[], Any], done: Callable[[Any, ImqError | None], None]) -> None:
+        """Run `work` in a thread; `deliver_results` calls `done` with its result or error."""
         with self._lock:
-            start = not self._free
+            start = not self._idle_count
             if start:
-                self._threads += 1
+                self._thread_count += 1
             else:
-                self._free -= 1
-        self._work.put((work, done))
+                self._idle_count -= 1
+        self._tasks.put((work, done))
         if start:
-            threading.Thread(target=self._run, name=f"imq-asking-{self._threads}", daemon=True).start()
+            threading.Thread(target=self._run, name=f"imq-asking-{self._thread_count}", daemon=True).start()
 
-    def finish(self) -> None:
-        """Tell what has been done."""
+    def deliver_results(self) -> None:
+        """Call `done` for all finished work."""
         try:
-            os.read(self._out, 4096)
+            os.read(self._wake_reader, 4096)
         except BlockingIOError:
             return
         while self._results:
-            done, result, problem = self._results.popleft()
-            if problem is not None and not isinstance(problem, ImqError):
-                raise problem
-            done(result, problem)
+            done, result, error = self._results.popleft()
+            if error is not None and not isinstance(error, ImqError):
+                raise error
+            done(result, error)
 
     def close(self) -> None:
-        """End the threads: at once, or as soon as what they wait for has come."""
+        """End the threads: at once, or when their current work ends."""
         with self._lock:
             self._closed = True
-            os.close(self._out)
-            os.close(self._in)
-            for _ in range(self._threads):
-                self._work.put(None)
+            os.close(self._wake_reader)
+            os.close(self._wake_writer)
+            for _ in range(self._thread_count):
+                self._tasks.put(None)
         while self._results:
-            _close(self._results.popleft()[1])
+            _close_if_any(self._results.popleft()[1])
 
     def _run(self) -> None:
-        while (task := self._work.get()) is not None:
+        while (task := self._tasks.get()) is not None:
             work, done = task
             result: Any = None
-            problem: BaseException | None = None
+            error: BaseException | None = None
             try:
                 result = work()
-            except BaseException as failed:  # noqa: BLE001 - carried to the thread that asks, which raises it
-                problem = failed
+            except BaseException as failed:  # noqa: BLE001 - raised again by the thread of the event loop
+                error = failed
             with self._lock:
                 if self._closed:
-                    _close(result)
+                    _close_if_any(result)
                     return
-                self._free += 1
-                self._results.append((done, result, problem))
+                self._idle_count += 1
+                self._results.append((done, result, error))
                 try:
-                    os.write(self._in, b".")
+                    os.write(self._wake_writer, b".")
                 except BlockingIOError:
-                    pass  # it is full of such words already
+                    pass  # the pipe is full of wake-ups already
 
 
-def _close(result: Any) -> None:
-    """Close a connection or an answer that nobody waits for any more."""
+def _close_if_any(result: Any) -> None:
+    """Close a connection or response that is no longer needed."""
     if result is not None:
         result.close()

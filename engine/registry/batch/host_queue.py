@@ -1,7 +1,7 @@
-"""One registry that is asked many small questions: how many at once, over which connections, and when no more.
+"""The request queue of one registry: concurrency, connections, rate limits and retries.
 
-What concerns the whole host holds for all that ask it: a wait that it asks for, a budget that is used up, a token that
-has to be renewed, a host that is not there. What concerns one item is that item's error.
+A retry delay, an exhausted rate limit, an expired token and an unreachable host affect all requests to the host. Other
+errors fail only their own item.
 """
 
 from __future__ import annotations
@@ -12,12 +12,18 @@ from heapq import heappop, heappush
 from http import HTTPStatus
 
 from imq.engine.registry import errors
-from imq.engine.registry.exceptions import failure, too_long, too_slow
-from imq.engine.registry.http.client import REDIRECTS, UNLESS, kind_of
-from imq.engine.registry.http.pipelined import BrokenError, StrangeError, Wire, can_carry, is_plain
-from imq.engine.registry.http.rate_limit import counts, retry_after, spelled
-from imq.engine.registry.http.retry import Patience
-from imq.engine.registry.http.stall import Pace
+from imq.engine.registry.errors import deadline_error, stalled_error, transport_error
+from imq.engine.registry.http.client import IF_NONE_MATCH, REDIRECTS, classify_request
+from imq.engine.registry.http.pipelined import (
+    ConnectionBrokenError,
+    PipelinedConnection,
+    UnsupportedResponseError,
+    are_sendable,
+    is_header_value,
+)
+from imq.engine.registry.http.rate_limit import format_wait, is_rate_limited, parse_retry_after
+from imq.engine.registry.http.retry import RetryBudget
+from imq.engine.registry.http.stall import StallDetector
 from imq.engine.registry.settings import server_of
 from imq.grammar.errors import ImqError, RegistryError
 from imq.grammar.record import TYPE_CHECKING
@@ -26,567 +32,606 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Protocol
 
-    from imq.engine.registry.http.client import Ask, Exchange, Known
-    from imq.engine.registry.http.rate_limit import Allowance
-    from imq.engine.registry.http.response import Reply
+    from imq.engine.registry.http.client import ReadyRequest, RegistryHttp, Request
+    from imq.engine.registry.http.rate_limit import RateLimit
+    from imq.engine.registry.http.response import ResponseLike
     from imq.engine.registry.settings import Settings
 
-    from .requests import Question
+    from .requests import BatchRequest
 
-    class Loop(Protocol):
-        """What hosts share: waiting, and threads for what cannot be done without."""
+    class EventLoop(Protocol):
+        """The part of `BatchClient` that queues share: readiness events and worker threads."""
 
-        exchange: Exchange
-        waited: float
-        """Seconds that were spent waiting for connections: the time of servers, and not that of the caller."""
+        http: RegistryHttp
+        idle_seconds: float
+        """Seconds spent waiting for connections: the servers' time, without the caller's."""
 
-        def watch(self, host: Host, wire: Wire) -> None:
-            """Wait for what comes over a connection."""
+        def watch(self, host: HostQueue, connection: PipelinedConnection) -> None:
+            """Wait until a connection has data."""
 
-        def unwatch(self, wire: Wire) -> None:
-            """Wait no longer."""
+        def unwatch(self, connection: PipelinedConnection) -> None:
+            """Stop waiting for a connection."""
 
-        def hand(self, work: Callable[[], Any], done: Callable[[Any, ImqError | None], None]) -> None:
-            """Do something in another thread, and tell its result or error in this one."""
-
-
-_MOST_IN_VAIN = 40
-"""Requests in vain one after the other, none of them well answered in between, after which the rest is not asked."""
-_MOST_REFUSING = 8
-"""Repositories that let nobody in, after which the others are not asked, if none ever did."""
-_MOST_STRANGE = 3
-"""Strange or redirected answers to questions of one kind, after which that kind goes the way that knows more."""
-_MOST_STALE = 3
-"""Times that a question is asked again because a kept connection turns out to be closed."""
-_MOST_TAILS = 100
-_WHOLE = frozenset({"unreachable", "tls", "timeout", "credentials", "insecure-realm"})
-"""Codes of what concerns a host rather than an item."""
-_ANYWHERE = ""
-"""In the place of a repository: the host has not been met, and one question goes first."""
+        def run_in_thread(self, work: Callable[[], Any], done: Callable[[Any, ImqError | None], None]) -> None:
+            """Run `work` in another thread, and `done` with its result or error in this one."""
 
 
-class _Timer:
-    """The times of one answer, by the seconds that were waited: for its headers, for more of it, and for its end.
+_MAX_CONSECUTIVE_FAILURES = 40
+"""Failures without a good response between them, after which the host is given up."""
+_MAX_DENIED_REPOSITORIES = 8
+"""Denied repositories after which the host is given up, if no repository was accessible."""
+_MAX_UNSUPPORTED = 3
+"""Unsupported or redirected responses to one kind of request, after which the full client sends that kind."""
+_MAX_STALE_RETRIES = 3
+"""Retries of one request after the server closed an idle connection."""
+_MAX_CACHED_HEADERS = 100
+_HOST_ERROR_CODES = frozenset({"unreachable", "tls", "timeout", "credentials", "insecure-realm"})
+"""Error codes that concern a host and not an item."""
+_FIRST_CONTACT = ""
+"""The key of requests that are held until the first contact with a host is made."""
 
-    It is to be looked at again when it is `due`.
+
+class _ResponseTimer:
+    """The deadlines of one response, in seconds of waiting: for its head, its next byte and its end.
+
+    `due` is the time of the next check.
     """
 
-    __slots__ = ("_begun", "_last", "_pace", "_received", "_settings", "due")
+    __slots__ = ("_last_received_at", "_received_bytes", "_settings", "_stall_detector", "_started_at", "due")
 
     def __init__(self, settings: Settings, now: float) -> None:
         self._settings = settings
-        self._begun = self._last = now
-        self._received = 0
-        self._pace: Pace | None = None
+        self._started_at = self._last_received_at = now
+        self._received_bytes = 0
+        self._stall_detector: StallDetector | None = None
         self.due = now + min(settings.read_timeout, settings.answer_timeout)
 
-    def note(self, wire: Wire, now: float) -> float | None:
-        """Note that a part of the answer has come; return bytes a second when a body only drips."""
-        if not wire.has_head:
+    def record(self, connection: PipelinedConnection, now: float) -> float | None:
+        """Record received bytes; return bytes a second when the body has stalled."""
+        if not connection.has_head:
             return None
         speed = None
-        if self._pace is None:
-            self._pace = Pace(self._settings)
+        if self._stall_detector is None:
+            self._stall_detector = StallDetector(self._settings)
         else:
-            speed = self._pace.note(wire.received - self._received, now - self._last)
-        self._received, self._last = wire.received, now
-        self.due = min(now + self._settings.read_timeout, self._begun + self._settings.answer_timeout)
+            speed = self._stall_detector.record(
+                connection.received_bytes - self._received_bytes, now - self._last_received_at
+            )
+        self._received_bytes, self._last_received_at = connection.received_bytes, now
+        self.due = min(now + self._settings.read_timeout, self._started_at + self._settings.answer_timeout)
         return speed
 
-    def problem(self, now: float, host: str, what: str) -> RegistryError:
-        """Return what is wrong with an answer that is past its time."""
-        if now - self._begun >= self._settings.answer_timeout:
-            return too_long(host, f"sends {what}", self._settings.answer_timeout)
-        happened = "does not answer" if self._pace is None else "broke off while answering"
-        return failure(TimeoutError(), host, happened)
+    def timeout_error(self, now: float, host: str, description: str) -> RegistryError:
+        """Return the error of a response that is past its deadline."""
+        if now - self._started_at >= self._settings.answer_timeout:
+            return deadline_error(host, f"sends {description}", self._settings.answer_timeout)
+        event = "does not answer" if self._stall_detector is None else "broke off while answering"
+        return transport_error(TimeoutError(), host, event)
 
 
-class Host:
-    """The questions for one registry, from one thread. `most` at once, over connections of its own or in threads."""
+class HostQueue:
+    """The requests to one registry, from one thread; at most `concurrency` at once.
 
-    def __init__(self, loop: Loop, registry: str, most: int) -> None:
+    Requests travel over pipelined connections, or by `RegistryHttp` in threads.
+    """
+
+    def __init__(self, loop: EventLoop, registry: str, concurrency: int) -> None:
         self.registry = registry
-        self.over: ImqError | None = None
-        """Why nothing more is asked."""
-        self.until = 0.0
-        """When, by the monotonic clock, it may be asked again after all."""
-        self.answered = 0
-        self.busy: dict[Wire, Question] = {}
-        self.paused = 0.0
+        self.fatal_error: ImqError | None = None
+        """The error of all further requests, None while the host is usable."""
+        self.retry_at = 0.0
+        """The monotonic time from which the host may be tried again."""
+        self.response_count = 0
+        self.active: dict[PipelinedConnection, BatchRequest] = {}
+        self.paused_until = 0.0
         self._loop = loop
-        self._exchange = loop.exchange
-        self._settings = loop.exchange.settings
+        self._http = loop.http
+        self._settings = loop.http.settings
         self._server = server_of(registry)
-        self._limit = most
-        self._most = float(most)
-        self._queue: deque[Question] = deque()
-        self._held: dict[str, deque[Question]] = {}
-        self._closed: dict[str, ImqError] = {}
-        self._later: list[tuple[float, int, Question]] = []
-        self._number = 0
-        self._idle: list[Wire] = []
-        self._timers: dict[Wire, _Timer] = {}
-        self._dialing = 0
-        self._handed = 0
-        self._patience = Patience(self._settings)
-        self._vain = 0
-        self._refused = 0
-        self._let_in = False
-        self._last = 0.0
-        self._strange: dict[str, int] = {}
-        self._left: int | None = None
-        self._tails: dict[tuple[object, ...], str] = {}
-        known = self._exchange.allowance(registry)
-        if known is not None and known.remaining >= 0:
-            self._left = known.remaining
+        self._max_concurrency = concurrency
+        self._concurrency = float(concurrency)
+        self._queue: deque[BatchRequest] = deque()
+        self._held_requests: dict[str, deque[BatchRequest]] = {}
+        self._denied_repositories: dict[str, ImqError] = {}
+        self._delayed: list[tuple[float, int, BatchRequest]] = []
+        self._sequence = 0
+        self._idle: list[PipelinedConnection] = []
+        self._timers: dict[PipelinedConnection, _ResponseTimer] = {}
+        self._connecting_count = 0
+        self._thread_count = 0
+        self._retry_budget = RetryBudget(self._settings)
+        self._consecutive_failures = 0
+        self._denied_count = 0
+        self._is_authorized = False
+        self._last_response_at = 0.0
+        self._unsupported_counts: dict[str, int] = {}
+        self._remaining_requests: int | None = None
+        self._encoded_headers: dict[tuple[object, ...], str] = {}
+        rate_limit = self._http.rate_limit(registry)
+        if rate_limit is not None and rate_limit.remaining >= 0:
+            self._remaining_requests = rate_limit.remaining
 
     @property
-    def waiting(self) -> int:
-        """How many questions could go out if there were room."""
-        return 0 if self.over is not None or self.paused > time.monotonic() else len(self._queue)
+    def sendable_count(self) -> int:
+        """The number of queued requests that could be sent if there were capacity."""
+        return 0 if self.fatal_error is not None or self.paused_until > time.monotonic() else len(self._queue)
 
     @property
-    def _running(self) -> int:
-        return len(self.busy) + self._handed
+    def _active_count(self) -> int:
+        return len(self.active) + self._thread_count
 
-    def put(self, question: Question) -> None:
-        """Take a question on."""
-        self._queue.append(question)
+    def enqueue(self, batch_request: BatchRequest) -> None:
+        """Add a request."""
+        self._queue.append(batch_request)
 
-    def renew(self) -> None:
-        """Ask again a host that had been given up, unless it said for how long."""
-        if self.over is not None and time.monotonic() >= self.until:
-            self.over, self._vain, self._refused = None, 0, 0
-            self._patience.renew()
-        self._closed.clear()
+    def reopen(self) -> None:
+        """Try a host again that was given up, unless it stated for how long to wait."""
+        if self.fatal_error is not None and time.monotonic() >= self.retry_at:
+            self.fatal_error, self._consecutive_failures, self._denied_count = None, 0, 0
+            self._retry_budget.reset()
+        self._denied_repositories.clear()
 
-    def forget(self) -> None:
-        """Drop every question and connection; what is done in threads is not waited for."""
+    def clear(self) -> None:
+        """Drop every request and connection, without waiting for threads."""
         self._queue.clear()
-        self._held.clear()
-        self._later.clear()
-        for wire in (*self.busy, *self._idle):
-            self._drop(wire)
-        self.busy.clear()
+        self._held_requests.clear()
+        self._delayed.clear()
+        for connection in (*self.active, *self._idle):
+            self._close_connection(connection)
+        self.active.clear()
 
-    def next_event(self, now: float) -> float:
-        """Return the seconds until something is due even if nothing comes."""
-        due = [self._later[0][0]] if self._later else []
-        if self._queue and self.paused > now:
-            due.append(self.paused)
-        if self.busy:
-            due.append(now + min(self._timers[wire].due for wire in self.busy) - self._loop.waited)
+    def seconds_until_next_event(self, now: float) -> float:
+        """Return the seconds until the next timer, if no connection becomes ready."""
+        due = [self._delayed[0][0]] if self._delayed else []
+        if self._queue and self.paused_until > now:
+            due.append(self.paused_until)
+        if self.active:
+            due.append(now + min(self._timers[connection].due for connection in self.active) - self._loop.idle_seconds)
         return max(0.0, min(due) - now) if due else 60.0
 
     # Sending
 
-    def feed(self) -> None:
-        """Send what there is room for."""
-        if not self._queue and not self._later:
+    def send_queued(self) -> None:
+        """Send as many requests as the capacity allows."""
+        if not self._queue and not self._delayed:
             return
         now = time.monotonic()
-        while self._later and self._later[0][0] <= now:
-            self._queue.appendleft(heappop(self._later)[2])
-        if self.over is None and now < self.paused:
+        while self._delayed and self._delayed[0][0] <= now:
+            self._queue.appendleft(heappop(self._delayed)[2])
+        if self.fatal_error is None and now < self.paused_until:
             return
         while self._queue:
-            question = self._queue[0]
-            if question.call.called_off:
+            batch_request = self._queue[0]
+            if batch_request.batch.is_cancelled:
                 self._queue.popleft()
                 continue
-            problem = self.over or self._closed.get(question.ask.repository)
-            if problem is not None:
+            error = self.fatal_error or self._denied_repositories.get(batch_request.request.repository)
+            if error is not None:
                 self._queue.popleft()
-                self._give_up(question, problem)
+                self._fail_request(batch_request, error)
                 continue
-            if self._running >= int(self._most):
+            if self._active_count >= int(self._concurrency):
                 return
-            if self._used_up(question.ask):
-                if self.over is None:
+            if self._is_rate_limit_exhausted(batch_request.request):
+                if self.fatal_error is None:
                     return
-            elif not self._send(question):
+            elif not self._send_next(batch_request):
                 return
 
-    def _send(self, question: Question) -> bool:
-        """Send the first question of the queue, or hold it back; False when it has to stay there."""
-        question.begin()
-        ask = question.ask
-        straight = self._exchange.straight(ask.registry)
-        plodding = question.plodding or straight is False or self._strange.get(self._kind(ask), 0) >= _MOST_STRANGE
-        known = None if plodding or straight is None else self._exchange.known(ask)
-        request = self._request(ask, known) if known is not None else None
-        if known is not None and request is None:
-            known, plodding = None, True
-        if known is None or request is None:
-            gate = None if plodding else ask.repository if straight else _ANYWHERE
+    def _send_next(self, batch_request: BatchRequest) -> bool:
+        """Send the first queued request, or hold it back; return False when it stays in the queue."""
+        batch_request.prepare()
+        request = batch_request.request
+        is_direct = self._http.is_direct(request.registry)
+        needs_full_client = (
+            batch_request.needs_full_client
+            or is_direct is False
+            or self._unsupported_counts.get(self._classify(request), 0) >= _MAX_UNSUPPORTED
+        )
+        ready = None if needs_full_client or is_direct is None else self._http.prepare_request(request)
+        encoded = self._encode_request(request, ready) if ready is not None else None
+        if ready is not None and encoded is None:
+            ready, needs_full_client = None, True
+        if ready is None or encoded is None:
+            hold_key = None if needs_full_client else request.repository if is_direct else _FIRST_CONTACT
             self._queue.popleft()
-            if gate in self._held:
-                self._held[gate].append(question)
+            if hold_key in self._held_requests:
+                self._held_requests[hold_key].append(batch_request)
             else:
-                self._hand(question, gate)
+                self._send_in_thread(batch_request, hold_key)
             return True
-        if _ANYWHERE in self._held or ask.repository in self._held:
+        if _FIRST_CONTACT in self._held_requests or request.repository in self._held_requests:
             self._queue.popleft()
-            self._held[ask.repository if ask.repository in self._held else _ANYWHERE].append(question)
+            self._held_requests[
+                request.repository if request.repository in self._held_requests else _FIRST_CONTACT
+            ].append(batch_request)
             return True
         if not self._idle:
-            if self._dialing + self._running < int(self._most) and self._dialing < len(self._queue):
-                self._dial(known.url)
+            if self._connecting_count + self._active_count < int(self._concurrency) and self._connecting_count < len(
+                self._queue
+            ):
+                self._connect(ready.origin)
                 return True
             return False
         self._queue.popleft()
-        self._over_wire(self._idle.pop(), question, known, request)
+        self._send_on_connection(self._idle.pop(), batch_request, ready, encoded)
         return True
 
-    def _over_wire(self, wire: Wire, question: Question, known: Known, request: bytes) -> None:
-        ask = question.ask
-        question.header = known.header
-        self.busy[wire] = question
-        self._timers[wire] = _Timer(self._settings, self._loop.waited)
-        self._exchange.count(ask.method, ask.target)
+    def _send_on_connection(
+        self, connection: PipelinedConnection, batch_request: BatchRequest, ready: ReadyRequest, encoded: bytes
+    ) -> None:
+        request = batch_request.request
+        batch_request.authorization = ready.authorization
+        self.active[connection] = batch_request
+        self._timers[connection] = _ResponseTimer(self._settings, self._loop.idle_seconds)
+        self._http.count_request(request.method, request.target)
         try:
-            wire.ask(ask.method, request, question.limit)
-        except BrokenError as broken:
-            self.broke(wire, broken)
+            connection.send(request.method, encoded, batch_request.max_bytes)
+        except ConnectionBrokenError as broken:
+            self.handle_broken_connection(connection, broken)
             return
-        if wire.sending:
-            self._loop.watch(self, wire)
+        if connection.is_sending:
+            self._loop.watch(self, connection)
 
-    def _request(self, ask: Ask, known: Known) -> bytes | None:
-        """Write the question down; None for one with a body, or letters that would have to be written differently."""
-        unless = ask.headers.get(UNLESS, "")  # each question has its own, all else they have in common
-        common = {name: value for name, value in ask.headers.items() if name != UNLESS} if unless else ask.headers
-        key = (*common.items(), known.header)
-        tail = self._tails.get(key)
-        if tail is None:
+    def _encode_request(self, request: Request, ready: ReadyRequest) -> bytes | None:
+        """Encode a request; None when it has a body or characters that need quoting."""
+        condition = request.headers.get(IF_NONE_MATCH, "")  # differs for each request; the other headers are shared
+        common = (
+            {name: value for name, value in request.headers.items() if name != IF_NONE_MATCH}
+            if condition
+            else request.headers
+        )
+        key = (*common.items(), ready.authorization)
+        encoded_headers = self._encoded_headers.get(key)
+        if encoded_headers is None:
             headers = {"Accept-Encoding": "identity", "User-Agent": self._settings.user_agent, **common}
-            if known.header:
-                headers["Authorization"] = known.header
-            if not all(map(is_plain, headers.values())):
+            if ready.authorization:
+                headers["Authorization"] = ready.authorization
+            if not all(map(is_header_value, headers.values())):
                 return None
             lines = [f"Host: {self._server}", *(f"{name}: {value}" for name, value in headers.items())]
-            tail = "".join(f"{line}\r\n" for line in lines) + "\r\n"
-            if len(self._tails) >= _MOST_TAILS:
-                self._tails.clear()
-            self._tails[key] = tail
-        if ask.body is not None or not can_carry(ask.target):
+            encoded_headers = "".join(f"{line}\r\n" for line in lines) + "\r\n"
+            if len(self._encoded_headers) >= _MAX_CACHED_HEADERS:
+                self._encoded_headers.clear()
+            self._encoded_headers[key] = encoded_headers
+        if request.body is not None or not are_sendable(request.target):
             return None
-        own = f"{UNLESS}: {unless}\r\n" if unless else ""
-        return f"{ask.method} {ask.target} HTTP/1.1\r\n{own}{tail}".encode("ascii")
+        conditional_header = f"{IF_NONE_MATCH}: {condition}\r\n" if condition else ""
+        return f"{request.method} {request.target} HTTP/1.1\r\n{conditional_header}{encoded_headers}".encode("ascii")
 
-    def _hand(self, question: Question, gate: str | None) -> None:
-        """Ask in a thread, by the way that knows everything; what waits behind `gate` goes on when it is done."""
-        if gate is not None:
-            self._held[gate] = deque()
-        self._handed += 1
-        ask, limit, exchange = question.ask, question.limit, self._exchange
+    def _send_in_thread(self, batch_request: BatchRequest, hold_key: str | None) -> None:
+        """Send a request with `RegistryHttp` in a thread; requests held by `hold_key` continue after it."""
+        if hold_key is not None:
+            self._held_requests[hold_key] = deque()
+        self._thread_count += 1
+        request, max_bytes, http = batch_request.request, batch_request.max_bytes, self._http
 
-        def work() -> Reply:
-            answer = exchange.attempt(ask)
+        def work() -> ResponseLike:
+            response = http.send_once(request)
             try:
-                answer.read(limit)
+                response.read(max_bytes)
             finally:
-                answer.close()
-            return answer
+                response.close()
+            return response
 
-        def done(answer: Any, problem: ImqError | None) -> None:
-            self._handed -= 1
-            if gate is not None:
-                self._queue.extendleft(reversed(self._held.pop(gate, ())))
-            if question.call.called_off:
+        def done(response: Any, error: ImqError | None) -> None:
+            self._thread_count -= 1
+            if hold_key is not None:
+                self._queue.extendleft(reversed(self._held_requests.pop(hold_key, ())))
+            if batch_request.batch.is_cancelled:
                 return
-            if problem is None:
-                self._met(question, answer)
+            if error is None:
+                self._handle_response(batch_request, response)
             else:
-                self._missed(question, problem)
+                self._handle_failure(batch_request, error)
 
-        self._loop.hand(work, done)
+        self._loop.run_in_thread(work, done)
 
-    def _dial(self, url: str) -> None:
-        self._dialing += 1
-        exchange = self._exchange
+    def _connect(self, url: str) -> None:
+        self._connecting_count += 1
+        http = self._http
 
-        def done(made: Any, problem: ImqError | None) -> None:
-            self._dialing -= 1
-            if problem is None:
-                self._idle.append(wire := Wire(made, url))
-                self._loop.watch(self, wire)
-            elif self.busy or self._idle:
-                self._limit = len(self.busy) + len(self._idle)  # it wants no more connections than it has
-                self._most = min(self._most, self._limit)
-            elif not self._dialing:
-                wait = self._patience.wait_after(problem) if isinstance(problem, RegistryError) else None
-                if wait is None:
-                    self._end(problem)
+        def done(sock: Any, error: ImqError | None) -> None:
+            self._connecting_count -= 1
+            if error is None:
+                self._idle.append(connection := PipelinedConnection(sock, url))
+                self._loop.watch(self, connection)
+            elif self.active or self._idle:
+                self._max_concurrency = len(self.active) + len(self._idle)  # the server accepts no further connections
+                self._concurrency = min(self._concurrency, self._max_concurrency)
+            elif not self._connecting_count:
+                delay = self._retry_budget.next_delay_after(error) if isinstance(error, RegistryError) else None
+                if delay is None:
+                    self._give_up_host(error)
                 else:
-                    self.paused = time.monotonic() + wait
+                    self.paused_until = time.monotonic() + delay
 
-        self._loop.hand(lambda: exchange.dial(url), done)
+        self._loop.run_in_thread(lambda: http.connect(url), done)
 
     # Receiving
 
-    def come(self, wire: Wire) -> None:
-        """Read what has come over a connection, or send on what did not go out."""
-        question = self.busy.get(wire)
+    def handle_readiness(self, connection: PipelinedConnection) -> None:
+        """Read from a connection that has data, or send the rest of a request."""
+        batch_request = self.active.get(connection)
         try:
-            if question is None:  # the server closes it, or says what nobody has asked
-                self._drop(wire)
-            elif wire.sending:
-                wire.push()
-                self._loop.watch(self, wire)
+            if batch_request is None:  # closed by the server, or unexpected data
+                self._close_connection(connection)
+            elif connection.is_sending:
+                connection.flush()
+                self._loop.watch(self, connection)
             else:
-                answer = wire.take(question.ask.target)
-                if answer is not None:
-                    self._come_whole(wire, question, answer)
-                elif (speed := self._timers[wire].note(wire, self._loop.waited)) is not None:
-                    slow = too_slow(self.registry, f"sends {question.what}", speed, self._settings.least_speed)
-                    self._cut_off(wire, slow)
-        except BrokenError as broken:
-            self.broke(wire, broken)
-        except StrangeError:
-            self._drop(wire)
-            self._plod(self.busy.pop(wire))
+                response = connection.receive(batch_request.request.target)
+                if response is not None:
+                    self._finish_response(connection, batch_request, response)
+                elif (speed := self._timers[connection].record(connection, self._loop.idle_seconds)) is not None:
+                    slow = stalled_error(
+                        self.registry, f"sends {batch_request.description}", speed, self._settings.least_speed
+                    )
+                    self._abort_response(connection, slow)
+        except ConnectionBrokenError as broken:
+            self.handle_broken_connection(connection, broken)
+        except UnsupportedResponseError:
+            self._close_connection(connection)
+            self._use_full_client(self.active.pop(connection))
 
-    def _come_whole(self, wire: Wire, question: Question, answer: Reply) -> None:
-        del self.busy[wire]
-        if wire.over:
-            self._drop(wire)
+    def _finish_response(
+        self, connection: PipelinedConnection, batch_request: BatchRequest, response: ResponseLike
+    ) -> None:
+        del self.active[connection]
+        if connection.is_finished:
+            self._close_connection(connection)
         else:
-            self._idle.append(wire)
-        if not question.call.called_off:
-            self._exchange.note_allowance(answer, self._server)
-            self._lean(question, answer)
+            self._idle.append(connection)
+        if not batch_request.batch.is_cancelled:
+            self._http.record_rate_limit(response, self._server)
+            self._handle_pipelined_response(batch_request, response)
 
-    def broke(self, wire: Wire, broken: BrokenError) -> None:
-        """Ask again what a broken connection left without an answer."""
-        question = self.busy.pop(wire)
-        served = wire.answers > 0 and not wire.begun
-        self._drop(wire)
-        if question.call.called_off:
+    def handle_broken_connection(self, connection: PipelinedConnection, broken: ConnectionBrokenError) -> None:
+        """Retry the request of a broken connection."""
+        batch_request = self.active.pop(connection)
+        was_idle = connection.response_count > 0 and not connection.has_begun
+        self._close_connection(connection)
+        if batch_request.batch.is_cancelled:
             return
-        if served and question.stale < _MOST_STALE:  # kept too long, most likely: that is nobody's fault
-            question.stale += 1
-            self._queue.appendleft(question)
+        if (
+            was_idle and batch_request.stale_count < _MAX_STALE_RETRIES
+        ):  # most likely the server's idle timeout, which is not a failure
+            batch_request.stale_count += 1
+            self._queue.appendleft(batch_request)
             return
         from http.client import RemoteDisconnected
 
-        problem = failure(broken.cause or RemoteDisconnected(""), self.registry, "broke off while answering")
-        self._missed(question, problem)
+        error = transport_error(broken.cause or RemoteDisconnected(""), self.registry, "broke off while answering")
+        self._handle_failure(batch_request, error)
 
-    def late(self) -> None:
-        """Give up what has had no word for too long, and what does not end."""
-        now = self._loop.waited
-        for wire in [wire for wire in self.busy if self._timers[wire].due <= now]:
-            self._cut_off(wire, self._timers[wire].problem(now, self.registry, self.busy[wire].what))
+    def check_timeouts(self) -> None:
+        """Fail the responses that are past their deadline."""
+        now = self._loop.idle_seconds
+        for connection in [connection for connection in self.active if self._timers[connection].due <= now]:
+            self._abort_response(
+                connection,
+                self._timers[connection].timeout_error(now, self.registry, self.active[connection].description),
+            )
 
-    def _cut_off(self, wire: Wire, problem: RegistryError) -> None:
-        """Close a connection whose answer is not waited for any longer."""
-        question = self.busy.pop(wire)
-        self._drop(wire)
-        if not question.call.called_off:
-            self._missed(question, problem)
+    def _abort_response(self, connection: PipelinedConnection, error: RegistryError) -> None:
+        """Close a connection whose response has failed."""
+        batch_request = self.active.pop(connection)
+        self._close_connection(connection)
+        if not batch_request.batch.is_cancelled:
+            self._handle_failure(batch_request, error)
 
-    def _lean(self, question: Question, answer: Reply) -> None:
-        """Take an answer that came over a connection of ours, which knows no credentials and no redirects."""
-        if answer.status == HTTPStatus.UNAUTHORIZED:
-            question.refusals += 1
-            known = self._exchange.known(question.ask)
-            renewed = known is not None and known.header != question.header
-            if not renewed or question.refusals > 1:
-                self._ask_for_all(question)
+    def _handle_pipelined_response(self, batch_request: BatchRequest, response: ResponseLike) -> None:
+        """Handle a response of a pipelined connection; credentials and redirects need the full client."""
+        if response.status == HTTPStatus.UNAUTHORIZED:
+            batch_request.unauthorized_count += 1
+            ready = self._http.prepare_request(batch_request.request)
+            renewed = ready is not None and ready.authorization != batch_request.authorization
+            if not renewed or batch_request.unauthorized_count > 1:
+                self._authorize_repository(batch_request)
             else:
-                self._queue.appendleft(question)
-        elif answer.status in REDIRECTS and answer.header("Location"):
-            self._plod(question)
+                self._queue.appendleft(batch_request)
+        elif response.status in REDIRECTS and response.header("Location"):
+            self._use_full_client(batch_request)
         else:
-            self._met(question, answer)
+            self._handle_response(batch_request, response)
 
-    def _ask_for_all(self, question: Question) -> None:
-        """Have one question find out what lets all of its repository in."""
-        gate = question.ask.repository
-        if gate in self._held:
-            self._held[gate].append(question)
+    def _authorize_repository(self, batch_request: BatchRequest) -> None:
+        """Let one request obtain the token of its repository, while the others are held."""
+        hold_key = batch_request.request.repository
+        if hold_key in self._held_requests:
+            self._held_requests[hold_key].append(batch_request)
         else:
-            self._hand(question, gate)
+            self._send_in_thread(batch_request, hold_key)
 
-    def _plod(self, question: Question) -> None:
-        kind = self._kind(question.ask)
-        self._strange[kind] = self._strange.get(kind, 0) + 1
-        question.plodding = True
-        self._queue.appendleft(question)
+    def _use_full_client(self, batch_request: BatchRequest) -> None:
+        kind = self._classify(batch_request.request)
+        self._unsupported_counts[kind] = self._unsupported_counts.get(kind, 0) + 1
+        batch_request.needs_full_client = True
+        self._queue.appendleft(batch_request)
 
-    def _met(self, question: Question, answer: Reply) -> None:
-        """Take an answer that is not to be asked for in another way."""
-        allowance = answer.allowance
-        if allowance is not None and allowance.remaining >= 0 and answer.header("RateLimit-Remaining"):
-            self._count_down(allowance.remaining)
-        if errors.is_temporary(answer.status):
-            self._again(question, errors.refusal(answer, self.registry, question.what), answer)
+    def _handle_response(self, batch_request: BatchRequest, response: ResponseLike) -> None:
+        """Handle a response that needs no other way of sending."""
+        rate_limit = response.rate_limit
+        if rate_limit is not None and rate_limit.remaining >= 0 and response.header("RateLimit-Remaining"):
+            self._record_remaining(rate_limit.remaining)
+        if errors.is_temporary(response.status):
+            self._retry_later(
+                batch_request, errors.response_error(response, self.registry, batch_request.description), response
+            )
             return
         try:
-            more = question.take(answer)
-        except RegistryError as problem:
-            if problem.temporary:
-                self._again(question, problem, None)
+            more = batch_request.handle_response(response)
+        except RegistryError as error:
+            if error.temporary:
+                self._retry_later(batch_request, error, None)
                 return
-            self._well(answer)
-            if problem.status == HTTPStatus.UNAUTHORIZED:
-                self._shut_out(question, problem)
-            self._give_up(question, problem)
-        except ImqError as problem:
-            self._well(answer)
-            self._give_up(question, problem)
+            self._record_success(response)
+            if error.status == HTTPStatus.UNAUTHORIZED:
+                self._deny_repository(batch_request, error)
+            self._fail_request(batch_request, error)
+        except ImqError as error:
+            self._record_success(response)
+            self._fail_request(batch_request, error)
         else:
-            self._well(answer)
+            self._record_success(response)
             if more is None:
-                question.call.outstanding -= 1
+                batch_request.batch.pending_count -= 1
                 return
-            question.ask, question.tries, question.plodding = more, 0, False
-            (question.call.parked if question.call.ready else self._queue).append(question)
+            batch_request.request, batch_request.attempts, batch_request.needs_full_client = more, 0, False
+            (batch_request.batch.deferred if batch_request.batch.results else self._queue).append(batch_request)
 
-    def _well(self, answer: Reply) -> None:
-        """Note that the host answers, which is what hosts are patient for."""
-        self.answered += 1
-        self._last = time.monotonic()
-        self._vain = 0
-        self._patience.renew()
-        if self._most < self._limit:
-            self._most = min(self._limit, self._most + 1 / self._most)
-        if answer.status != HTTPStatus.UNAUTHORIZED:
-            self._refused, self._let_in = 0, True
+    def _record_success(self, response: ResponseLike) -> None:
+        """Record a response of the host; it restores the retry budget."""
+        self.response_count += 1
+        self._last_response_at = time.monotonic()
+        self._consecutive_failures = 0
+        self._retry_budget.reset()
+        if self._concurrency < self._max_concurrency:
+            self._concurrency = min(self._max_concurrency, self._concurrency + 1 / self._concurrency)
+        if response.status != HTTPStatus.UNAUTHORIZED:
+            self._denied_count, self._is_authorized = 0, True
 
     # Failing
 
-    def _missed(self, question: Question, problem: ImqError) -> None:
-        """Take a failure that is no answer."""
-        if isinstance(problem, RegistryError):
-            if problem.temporary:
-                self._again(question, problem, None)
+    def _handle_failure(self, batch_request: BatchRequest, error: ImqError) -> None:
+        """Handle a failure without a response."""
+        if isinstance(error, RegistryError):
+            if error.temporary:
+                self._retry_later(batch_request, error, None)
                 return
-            if problem.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):  # said by its token server
-                self._shut_out(question, problem)
-            elif problem.code in _WHOLE and not self._lives(problem):
-                self._end(problem)
+            if error.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):  # from the token server
+                self._deny_repository(batch_request, error)
+            elif error.code in _HOST_ERROR_CODES and not self._is_alive(error):
+                self._give_up_host(error)
             else:
-                self._in_vain(problem)
-        self._give_up(question, problem)
+                self._record_failure(error)
+        self._fail_request(batch_request, error)
 
-    def _again(self, question: Question, problem: RegistryError, answer: Reply | None) -> None:
-        """Ask again later, if the host or the item has not had its chances."""
+    def _retry_later(self, batch_request: BatchRequest, error: RegistryError, response: ResponseLike | None) -> None:
+        """Schedule a retry, unless the host or the item has used up its retries."""
         now = time.monotonic()
-        asked = retry_after(answer.headers) if answer is not None else 0.0
-        if problem.status == HTTPStatus.TOO_MANY_REQUESTS or asked:
-            self._slow_down(question, problem, asked, now)
+        retry_after = parse_retry_after(response.headers) if response is not None else 0.0
+        if error.status == HTTPStatus.TOO_MANY_REQUESTS or retry_after:
+            self._pause_host(batch_request, error, retry_after, now)
             return
-        self._in_vain(problem)
-        is_slow = problem.code == "too-slow"
-        if question.tries >= self._settings.retries or (is_slow and question.was_slow):
-            self._give_up(question, problem)
+        self._record_failure(error)
+        is_stalled = error.code == "too-slow"
+        if batch_request.attempts >= self._settings.retries or (is_stalled and batch_request.has_stalled):
+            self._fail_request(batch_request, error)
             return
-        wait = min(self._settings.first_wait * (1 << question.tries), self._settings.longest_wait)
-        question.tries += 1
-        question.was_slow = question.was_slow or is_slow
-        self._number += 1
-        heappush(self._later, (now + wait, self._number, question))
+        delay = min(self._settings.first_wait * (1 << batch_request.attempts), self._settings.longest_wait)
+        batch_request.attempts += 1
+        batch_request.has_stalled = batch_request.has_stalled or is_stalled
+        self._sequence += 1
+        heappush(self._delayed, (now + delay, self._sequence, batch_request))
 
-    def _slow_down(self, question: Question, problem: RegistryError, asked: float, now: float) -> None:
-        """Wait, all of the host, as long as it asks; once for all answers of the same burst."""
-        self._queue.appendleft(question)
-        if now < self.paused:
-            self.paused = max(self.paused, now + min(asked, self._settings.longest_wait))
+    def _pause_host(self, batch_request: BatchRequest, error: RegistryError, retry_after: float, now: float) -> None:
+        """Pause all requests to the host as long as it demands; responses of one burst count once."""
+        self._queue.appendleft(batch_request)
+        if now < self.paused_until:
+            self.paused_until = max(self.paused_until, now + min(retry_after, self._settings.longest_wait))
             return
-        wait = self._patience.wait(asked)
-        if wait is None:
-            hints = (*problem.hints[:-1], self._told(asked), *problem.hints[-1:])
-            found = RegistryError(
-                problem.message, code=problem.code, hints=hints, host=self.registry, status=problem.status
+        delay = self._retry_budget.next_delay(retry_after)
+        if delay is None:
+            hints = (*error.hints[:-1], self._resume_hint(retry_after), *error.hints[-1:])
+            final_error = RegistryError(
+                error.message, code=error.code, hints=hints, host=self.registry, status=error.status
             )
-            self._end(found, now + asked)
+            self._give_up_host(final_error, now + retry_after)
             return
-        self.paused = now + wait
-        self._left = None
-        self._most = max(1.0, self._most / 2)
+        self.paused_until = now + delay
+        self._remaining_requests = None
+        self._concurrency = max(1.0, self._concurrency / 2)
 
-    def _used_up(self, ask: Ask) -> bool:
-        """Whether the host's budget allows no more such questions now; waits for a new one, or ends the host."""
-        if self._left is None or not counts(self.registry, ask.method, ask.target):
+    def _is_rate_limit_exhausted(self, request: Request) -> bool:
+        """Whether the rate limit forbids the request now; then pause or give up the host."""
+        if self._remaining_requests is None or not is_rate_limited(self.registry, request.method, request.target):
             return False
-        if self._left - self._running > 0:
+        if self._remaining_requests - self._active_count > 0:
             return False
-        if self._running:
+        if self._active_count:
             return True
-        allowance = self._exchange.allowance(self.registry)
-        wait = _renewal(allowance)
+        rate_limit = self._http.rate_limit(self.registry)
+        delay = _seconds_until_reset(rate_limit)
         now = time.monotonic()
-        said = "" if allowance is None else str(allowance.replace(remaining=max(0, self._left)))
-        self._left = None
-        if 0 <= wait <= self._settings.longest_wait:
-            self.paused = now + wait
+        limit_text = "" if rate_limit is None else str(rate_limit.replace(remaining=max(0, self._remaining_requests)))
+        self._remaining_requests = None
+        if 0 <= delay <= self._settings.longest_wait:
+            self.paused_until = now + delay
             return True
         error = RegistryError(
-            f"{self.registry} allows no more requests for now: {said}",
+            f"{self.registry} allows no more requests for now: {limit_text}",
             code="too-many-requests",
-            hints=(self._told(wait), f"log in for a higher limit: {errors.login(self.registry)}"),
+            hints=(self._resume_hint(delay), f"log in for a higher limit: {errors.login_command(self.registry)}"),
             host=self.registry,
             status=HTTPStatus.TOO_MANY_REQUESTS,
         )
-        self._end(error, now + max(wait, 0))
+        self._give_up_host(error, now + max(delay, 0))
         return True
 
-    def _count_down(self, remaining: int) -> None:
-        """Note how many requests are left. Answers may overtake one another; a lot more than before is a new budget."""
-        if self._left is None or remaining < self._left or remaining > self._left + self._limit:
-            self._left = remaining
+    def _record_remaining(self, remaining: int) -> None:
+        """Record the remaining requests.
 
-    def _told(self, wait: float) -> str:
-        answers = f"{self.answered} questions were answered before"
-        return f"{answers}: go on in {spelled(wait)}" if wait > 0 else f"{answers}: go on later"
+        Responses may arrive out of order; a much higher number is a new window.
+        """
+        if (
+            self._remaining_requests is None
+            or remaining < self._remaining_requests
+            or remaining > self._remaining_requests + self._max_concurrency
+        ):
+            self._remaining_requests = remaining
 
-    def _shut_out(self, question: Question, problem: ImqError) -> None:
-        """Ask no more about a repository that does not let us in; nor the host, when it is so everywhere."""
-        self._closed[question.ask.repository] = problem
-        self._refused += 1
-        if self._refused >= _MOST_REFUSING and not self._let_in:
-            self._end(problem)
+    def _resume_hint(self, wait: float) -> str:
+        answers = f"{self.response_count} questions were answered before"
+        return f"{answers}: go on in {format_wait(wait)}" if wait > 0 else f"{answers}: go on later"
 
-    def _in_vain(self, problem: ImqError) -> None:
-        """Count a request that was of no use; the host is given up when there are too many."""
-        self._vain += 1
-        if self._vain >= _MOST_IN_VAIN and self.over is None:
-            self._end(problem)
+    def _deny_repository(self, batch_request: BatchRequest, error: ImqError) -> None:
+        """Fail the requests to a repository that denies access, and to the host when all do."""
+        self._denied_repositories[batch_request.request.repository] = error
+        self._denied_count += 1
+        if self._denied_count >= _MAX_DENIED_REPOSITORIES and not self._is_authorized:
+            self._give_up_host(error)
 
-    def _lives(self, problem: RegistryError) -> bool:
-        """Whether the host has answered others since the failed question can have gone out."""
-        if problem.code == "timeout":
-            return bool(self._last) and time.monotonic() - self._last < self._settings.read_timeout
-        return bool(self.busy or self._idle)
+    def _record_failure(self, error: ImqError) -> None:
+        """Count a failure; too many in a row give the host up."""
+        self._consecutive_failures += 1
+        if self._consecutive_failures >= _MAX_CONSECUTIVE_FAILURES and self.fatal_error is None:
+            self._give_up_host(error)
 
-    def _end(self, problem: ImqError, until: float = 0.0) -> None:
-        """Ask nothing more: what waits has the same error."""
-        self.over, self.until = problem, until
-        for held in self._held.values():
+    def _is_alive(self, error: RegistryError) -> bool:
+        """Whether the host has responded since the failed request can have been sent."""
+        if error.code == "timeout":
+            return (
+                bool(self._last_response_at) and time.monotonic() - self._last_response_at < self._settings.read_timeout
+            )
+        return bool(self.active or self._idle)
+
+    def _give_up_host(self, error: ImqError, until: float = 0.0) -> None:
+        """Fail all waiting requests with this error."""
+        self.fatal_error, self.retry_at = error, until
+        for held in self._held_requests.values():
             self._queue.extend(held)
             held.clear()
-        while self._later:
-            self._queue.append(heappop(self._later)[2])
+        while self._delayed:
+            self._queue.append(heappop(self._delayed)[2])
 
-    def _give_up(self, question: Question, problem: ImqError) -> None:
-        question.tell(problem)
-        question.call.outstanding -= 1
+    def _fail_request(self, batch_request: BatchRequest, error: ImqError) -> None:
+        batch_request.add_result(error)
+        batch_request.batch.pending_count -= 1
 
-    def _drop(self, wire: Wire) -> None:
-        self._loop.unwatch(wire)
-        wire.close()
-        self._timers.pop(wire, None)
-        if wire in self._idle:
-            self._idle.remove(wire)
+    def _close_connection(self, connection: PipelinedConnection) -> None:
+        self._loop.unwatch(connection)
+        connection.close()
+        self._timers.pop(connection, None)
+        if connection in self._idle:
+            self._idle.remove(connection)
 
-    def _kind(self, ask: Ask) -> str:
-        return kind_of(ask.method, ask.target)
+    def _classify(self, request: Request) -> str:
+        return classify_request(request.method, request.target)
 
 
-def _renewal(allowance: Allowance | None) -> float:
-    """Return the seconds until a budget is whole again, as far as the host says; -1 when it does not."""
-    if allowance is None:
+def _seconds_until_reset(rate_limit: RateLimit | None) -> float:
+    """Return the seconds until a rate limit is reset, -1 when the host does not state them."""
+    if rate_limit is None:
         return -1.0
-    return float(allowance.reset if allowance.reset >= 0 else allowance.window)
+    return float(rate_limit.reset if rate_limit.reset >= 0 else rate_limit.window)

@@ -1,15 +1,15 @@
-"""Many questions at once, of which mirrors are asked for what digests name: that is checked, and never changes.
+"""A batch client that tries mirrors first for content with a digest, which can be verified.
 
-What a tag stands for, and which tags there are, are the registry's own matter.
+Tags are resolved and listed at the registry only.
 """
 
 from __future__ import annotations
 
-from imq.engine.registry.mirrors import Mirrors
+from imq.engine.registry.mirrors import MirroredClient
 from imq.grammar.errors import DigestMismatch, Malformed, RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
-from .client import JOBS, Many
+from .client import DEFAULT_CONCURRENCY, BatchClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -19,73 +19,89 @@ if TYPE_CHECKING:
     from imq.engine.oci.manifest import Descriptor
     from imq.engine.oci.reference import Reference
     from imq.engine.registry.client import Client
-    from imq.engine.registry.manifests import Fetched
+    from imq.engine.registry.manifests import FetchedManifest
     from imq.engine.registry.mirrors import Mirror
     from imq.grammar.errors import ImqError
 
-    from .client import Told
+    from .client import ProgressCallback
 
 
-class MirroredMany(Many):
-    """A `Many` that asks mirrors first; `warn` is told of those that were passed over, and why."""
+class MirroredBatchClient(BatchClient):
+    """A `BatchClient` that tries mirrors first; `warn` receives a message for each skipped mirror."""
 
-    checked_first = True
+    resolves_tags_first = True
 
-    def __init__(self, client: Client, warn: Callable[[str], None], jobs: int = JOBS, told: Told | None = None) -> None:
-        super().__init__(client, jobs, told)
-        self._mirrors = Mirrors(client)
-        self._quick = Many(self._mirrors.quick, jobs, told)
+    def __init__(
+        self,
+        client: Client,
+        warn: Callable[[str], None],
+        concurrency: int = DEFAULT_CONCURRENCY,
+        on_progress: ProgressCallback | None = None,
+    ) -> None:
+        super().__init__(client, concurrency, on_progress)
+        self._mirrors = MirroredClient(client)
+        self._mirror_batch = BatchClient(self._mirrors.mirror_client, concurrency, on_progress)
         self._warn = warn
-        self._met: set[tuple[str, str]] = set()
+        self._reported: set[tuple[str, str]] = set()
 
     def close(self) -> None:
-        """Call off what is under way, and close the connections to mirrors too."""
-        self._quick.close()
+        """Cancel all batches, and close the connections to mirrors too."""
+        self._mirror_batch.close()
         self._mirrors.close()
         super().close()
 
-    def documents(self, wanted: Iterable[tuple[int, Reference]]) -> Iterator[tuple[int, Fetched | ImqError]]:
-        """Yield the manifest or index that each reference stands for; those by a digest from the first that has it."""
-        return self._first(Many.documents, super().documents, wanted, lambda item: item[1].digest)
+    def fetch_manifests(
+        self, items: Iterable[tuple[int, Reference]]
+    ) -> Iterator[tuple[int, FetchedManifest | ImqError]]:
+        """Yield the manifest or index of each reference; those by digest from the first source that has it."""
+        return self._fetch_from_mirrors(
+            BatchClient.fetch_manifests, super().fetch_manifests, items, lambda item: item[1].digest
+        )
 
-    def configs(self, wanted: Iterable[tuple[int, Reference, Descriptor]]) -> Iterator[tuple[int, bytes | ImqError]]:
-        """Yield small blobs, each from the first that has it."""
-        return self._first(Many.configs, super().configs, wanted, lambda item: item[2].digest)
+    def fetch_configs(
+        self, items: Iterable[tuple[int, Reference, Descriptor]]
+    ) -> Iterator[tuple[int, bytes | ImqError]]:
+        """Yield small blobs, each from the first source that has it."""
+        return self._fetch_from_mirrors(
+            BatchClient.fetch_configs, super().fetch_configs, items, lambda item: item[2].digest
+        )
 
-    def _first(
+    def _fetch_from_mirrors(
         self,
-        ask: Callable[[Many, Iterable[Any]], Iterator[tuple[int, Any]]],
-        ask_registry: Callable[[Iterable[Any]], Iterator[tuple[int, Any]]],
-        wanted: Iterable[Any],
+        fetch: Callable[[BatchClient, Iterable[Any]], Iterator[tuple[int, Any]]],
+        fetch_from_registry: Callable[[Iterable[Any]], Iterator[tuple[int, Any]]],
+        items: Iterable[Any],
         digest: Callable[[Any], Digest | None],
     ) -> Iterator[tuple[int, Any]]:
-        """Ask the first mirror of each item, then the next for those that it did not give, and last the registry."""
-        left = {item[0]: item for item in wanted}
+        """Try the mirrors of each item in order, and the registry last."""
+        remaining = {item[0]: item for item in items}
         tried: set[tuple[int, str]] = set()
-        while asked := {key: mirror for key, item in left.items() if (mirror := self._next(item, digest(item), tried))}:
-            tried |= {(key, mirror.place) for key, mirror in asked.items()}
-            questions = [(key, mirror.reference, *left[key][2:]) for key, mirror in asked.items()]
-            for key, answer in ask(self._quick, questions):
-                if isinstance(answer, RegistryError | DigestMismatch | Malformed):
-                    self._pass_over(asked[key], left[key][1], answer)
+        while assigned := {
+            key: mirror for key, item in remaining.items() if (mirror := self._next_mirror(item, digest(item), tried))
+        }:
+            tried |= {(key, mirror.location) for key, mirror in assigned.items()}
+            requests = [(key, mirror.reference, *remaining[key][2:]) for key, mirror in assigned.items()]
+            for key, result in fetch(self._mirror_batch, requests):
+                if isinstance(result, RegistryError | DigestMismatch | Malformed):
+                    self._skip_mirror(assigned[key], remaining[key][1], result)
                 else:
-                    del left[key]
-                    yield key, answer
-        yield from ask_registry(left.values())
+                    del remaining[key]
+                    yield key, result
+        yield from fetch_from_registry(remaining.values())
 
-    def _next(self, item: Any, digest: Digest | None, tried: set[tuple[int, str]]) -> Mirror | None:
-        """Return the mirror to ask for an item, None when only its registry is left."""
-        places = self._mirrors.places(item[1], digest) if digest is not None else []
-        return next((mirror for mirror in places if (item[0], mirror.place) not in tried), None)
+    def _next_mirror(self, item: Any, digest: Digest | None, tried: set[tuple[int, str]]) -> Mirror | None:
+        """Return the next mirror to try for an item, None when only its registry is left."""
+        mirrors = self._mirrors.candidates(item[1], digest) if digest is not None else []
+        return next((mirror for mirror in mirrors if (item[0], mirror.location) not in tried), None)
 
-    def _pass_over(
-        self, mirror: Mirror, reference: Reference, problem: RegistryError | DigestMismatch | Malformed
+    def _skip_mirror(
+        self, mirror: Mirror, reference: Reference, error: RegistryError | DigestMismatch | Malformed
     ) -> None:
-        """Remember what is wrong with a mirror; of each kind of it the first is told."""
-        if (mirror.place, problem.code) in self._met:
+        """Record a mirror's failure; warn once for each mirror and error code."""
+        if (mirror.location, error.code) in self._reported:
             return
-        self._met.add((mirror.place, problem.code))
-        self._mirrors.pass_over(mirror, reference, problem)
+        self._reported.add((mirror.location, error.code))
+        self._mirrors.skip_mirror(mirror, reference, error)
         for text in self._mirrors.warnings:
             self._warn(text)
         self._mirrors.warnings.clear()

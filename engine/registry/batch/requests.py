@@ -1,7 +1,7 @@
-"""The small questions that are asked by the thousand: what each asks, and what it makes of the answers.
+"""The requests of a batch: each knows its HTTP request and how to read the response.
 
-A question belongs to one item of one call. `take` reads an answer, adds what it tells to the call's results, and says
-what is to be asked next: nothing, mostly.
+A request belongs to one item of one batch. `handle_response` adds results and returns a further request, if one is
+needed.
 """
 
 from __future__ import annotations
@@ -11,12 +11,23 @@ from http import HTTPStatus
 
 from imq.engine.oci.manifest import check_size
 from imq.engine.registry import errors
-from imq.engine.registry.auth.scopes import pull_scope
-from imq.engine.registry.catalog import tags_of
-from imq.engine.registry.http.client import Ask, check_length
-from imq.engine.registry.http.pagination import LARGEST_PAGE, Pager
-from imq.engine.registry.manifests import ask_manifest, checked_blob, no_manifest, read_fetched, read_head
-from imq.engine.registry.referrers import NoReferrersError, entries_of, fallback, referrers_of
+from imq.engine.registry.auth.authorizer import pull_scope
+from imq.engine.registry.catalog import tag_listing
+from imq.engine.registry.http.client import Request, read_complete
+from imq.engine.registry.http.pagination import MAX_PAGE_BYTES, Pager
+from imq.engine.registry.manifests import (
+    manifest_error,
+    manifest_request,
+    read_head_response,
+    read_manifest_response,
+    verify_blob,
+)
+from imq.engine.registry.referrers import (
+    NoReferrersApiError,
+    read_referrers_index,
+    referrers_listing,
+    referrers_tag_reference,
+)
 from imq.grammar.errors import DigestMismatch
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -26,253 +37,251 @@ if TYPE_CHECKING:
     from imq.engine.oci.digest import Digest
     from imq.engine.oci.manifest import Descriptor
     from imq.engine.oci.reference import Reference
-    from imq.engine.registry.http.response import Reply
+    from imq.engine.registry.http.response import ResponseLike
 
 
-class Page(Record):
-    """Some of the tags of a repository, as they were listed together; `last` when no more follow."""
+class TagPage(Record):
+    """One page of the tags of a repository; `is_last` when no page follows."""
 
     tags: tuple[str, ...]
-    last: bool
+    is_last: bool
 
 
-class Call:
-    """What one caller wants: its results, and how many items are still to have theirs."""
+class Batch:
+    """The state of one batch: results for the caller, and the number of pending items."""
 
-    __slots__ = ("called_off", "outstanding", "parked", "ready")
+    __slots__ = ("deferred", "is_cancelled", "pending_count", "results")
 
     def __init__(self) -> None:
-        self.ready: deque[tuple[int, Any]] = deque()
-        self.outstanding = 0
-        self.parked: deque[Question] = deque()
-        """Questions for more pages, while those that are here have not been taken yet."""
-        self.called_off = False
+        self.results: deque[tuple[int, Any]] = deque()
+        self.pending_count = 0
+        self.deferred: deque[BatchRequest] = deque()
+        """Requests for further pages, held until the results so far are taken."""
+        self.is_cancelled = False
 
 
-class Question:
-    """One question, and how often it has been asked in vain."""
+class BatchRequest:
+    """A request of one item, with its retry state."""
 
     __slots__ = (
-        "ask",
-        "call",
-        "due",
-        "header",
-        "key",
-        "limit",
-        "plodding",
-        "reference",
-        "refusals",
-        "stale",
-        "tries",
-        "was_slow",
+        *("attempts", "authorization", "batch", "has_stalled", "key", "max_bytes", "needs_full_client"),
+        *("reference", "request", "retry_at", "stale_count", "unauthorized_count"),
     )
 
-    def __init__(self, call: Call, key: int, reference: Reference, ask: Ask, limit: int) -> None:
-        self.call = call
+    def __init__(self, batch: Batch, key: int, reference: Reference, request: Request, max_bytes: int) -> None:
+        self.batch = batch
         self.key = key
         self.reference = reference
-        self.ask = ask
-        self.limit = limit
-        """The most bytes of an answer that are read, and one more."""
-        self.plodding = False
-        """Whether it must go the way that knows everything."""
-        self.header: str | None = None
-        """The Authorization header it went out with."""
-        self.due = 0.0
-        self.tries = 0
-        self.was_slow = False
-        """Whether its answer was too slow once: it is not asked a third time."""
-        self.refusals = 0
-        self.stale = 0
+        self.request = request
+        self.max_bytes = max_bytes
+        """Maximum size of a response body; one more byte is read to detect a longer one."""
+        self.needs_full_client = False
+        """Whether `RegistryHttp` must send it."""
+        self.authorization: str | None = None
+        """The Authorization header it was sent with."""
+        self.retry_at = 0.0
+        self.attempts = 0
+        self.unauthorized_count = 0
+        self.stale_count = 0
+        self.has_stalled = False
+        """Whether a response has stalled: a second stall fails the request."""
 
     @property
-    def what(self) -> str:
-        """What is asked for, in errors."""
+    def description(self) -> str:
+        """The subject of the request, for error messages."""
         return f"the manifest of {self.reference}"
 
-    def begin(self) -> None:
-        """See to it that what is asked is still the right thing: others may have learnt more in the meantime."""
+    def prepare(self) -> None:
+        """Update the request before it is sent: other requests may have learned more."""
 
-    def take(self, answer: Reply) -> Ask | None:
-        """Read an answer and tell what it says; return what to ask next. Raises `ImqError` when it is none."""
+    def handle_response(self, response: ResponseLike) -> Request | None:
+        """Read a response and add its results; return the next request, if any. Raises `ImqError`."""
         raise NotImplementedError
 
-    def tell(self, result: Any) -> None:
-        """Add a result."""
-        self.call.ready.append((self.key, result))
+    def add_result(self, result: Any) -> None:
+        """Add a result to the batch."""
+        self.batch.results.append((self.key, result))
 
 
-class HeadQuestion(Question):
-    """What a reference stands for: a descriptor. `known` is what it stood for when it was last asked.
+class HeadRequest(BatchRequest):
+    """Resolves a reference to a descriptor. `cached` is an earlier descriptor.
 
-    Then the question is whether that has changed, which costs a registry less: docker-registry need not read the
-    manifest.
+    A conditional request for an unchanged tag is cheaper: docker-registry need not read the manifest.
     """
 
-    __slots__ = ("answering", "known", "probing")
+    __slots__ = ("cached", "expects_missing", "head_works")
 
     def __init__(
         self,
-        call: Call,
+        batch: Batch,
         key: int,
         reference: Reference,
-        limit: int,
-        answering: set[tuple[str, str]],
-        known: Descriptor | None = None,
+        max_bytes: int,
+        head_works: set[tuple[str, str]],
+        cached: Descriptor | None = None,
         *,
-        probing: bool = False,
+        expects_missing: bool = False,
     ) -> None:
-        self.known = known
-        self.probing = probing
-        """Whether most of these names are not there: then HEAD is believed where it answers for others."""
-        self.answering = answering
-        """The repositories in which HEAD has found something: learnt here, and shared by all such questions."""
-        unless = known.digest if known is not None else None
-        super().__init__(call, key, reference, ask_manifest("HEAD", reference, unless=unless), limit)
+        self.cached = cached
+        self.expects_missing = expects_missing
+        """Whether most references do not exist: then a 404 to HEAD is final where HEAD works."""
+        self.head_works = head_works
+        """The repositories in which HEAD has succeeded, shared by all requests of the client."""
+        if_none_match = cached.digest if cached is not None else None
+        super().__init__(
+            batch, key, reference, manifest_request("HEAD", reference, if_none_match=if_none_match), max_bytes
+        )
 
-    def take(self, answer: Reply) -> Ask | None:
-        """Tell the descriptor; ask with GET where HEAD does not say enough, or refuses."""
-        place = (self.reference.registry, self.reference.repository)
-        if answer.status == HTTPStatus.NOT_MODIFIED and self.known is not None:
-            if answer.header("Docker-Content-Digest") in ("", self.known.digest):
-                self.answering.add(place)
-                self.tell(self.known)
+    def handle_response(self, response: ResponseLike) -> Request | None:
+        """Add the descriptor; fall back to GET when HEAD is insufficient or refused."""
+        repository = (self.reference.registry, self.reference.repository)
+        if response.status == HTTPStatus.NOT_MODIFIED and self.cached is not None:
+            if response.header("Docker-Content-Digest") in ("", self.cached.digest):
+                self.head_works.add(repository)
+                self.add_result(self.cached)
                 return None
-            self.known = None
-            return ask_manifest("HEAD", self.reference)
-        if self.ask.method == "HEAD":
-            if answer.status == HTTPStatus.NOT_FOUND and self.probing and place in self.answering:
-                raise no_manifest(answer, self.reference)
-            found = read_head(answer, self.reference)
-            if found is None:
-                return ask_manifest("GET", self.reference)
-            self.answering.add(place)
+            self.cached = None
+            return manifest_request("HEAD", self.reference)
+        if self.request.method == "HEAD":
+            if response.status == HTTPStatus.NOT_FOUND and self.expects_missing and repository in self.head_works:
+                raise manifest_error(response, self.reference)
+            descriptor = read_head_response(response, self.reference)
+            if descriptor is None:
+                return manifest_request("GET", self.reference)
+            self.head_works.add(repository)
         else:
-            check_length(answer, self.ask, self.limit, self.what)
-            found = read_fetched(answer, self.reference, limit=self.limit).descriptor
-        self.tell(found)
+            read_complete(response, self.request, self.max_bytes, self.description)
+            descriptor = read_manifest_response(response, self.reference, max_bytes=self.max_bytes).descriptor
+        self.add_result(descriptor)
         return None
 
 
-class DocumentQuestion(Question):
-    """The manifest or index that a reference stands for: a `Fetched`."""
+class ManifestRequest(BatchRequest):
+    """Fetches the manifest or index of a reference: a `FetchedManifest`."""
 
     __slots__ = ()
 
-    def __init__(self, call: Call, key: int, reference: Reference, limit: int) -> None:
-        super().__init__(call, key, reference, ask_manifest("GET", reference), limit)
+    def __init__(self, batch: Batch, key: int, reference: Reference, max_bytes: int) -> None:
+        super().__init__(batch, key, reference, manifest_request("GET", reference), max_bytes)
 
-    def take(self, answer: Reply) -> Ask | None:
-        """Tell the document."""
-        if answer.status == HTTPStatus.OK:
-            check_length(answer, self.ask, self.limit, self.what)
-        self.tell(read_fetched(answer, self.reference, limit=self.limit))
+    def handle_response(self, response: ResponseLike) -> Request | None:
+        """Add the manifest."""
+        if response.status == HTTPStatus.OK:
+            read_complete(response, self.request, self.max_bytes, self.description)
+        self.add_result(read_manifest_response(response, self.reference, max_bytes=self.max_bytes))
         return None
 
 
-class ConfigQuestion(Question):
-    """A small blob: its bytes."""
+class ConfigRequest(BatchRequest):
+    """Fetches a small blob: its bytes."""
 
     __slots__ = ("descriptor",)
 
-    def __init__(self, call: Call, key: int, reference: Reference, descriptor: Descriptor, most: int) -> None:
-        check_size(descriptor.size, most, f"the config of {reference}")
+    def __init__(self, batch: Batch, key: int, reference: Reference, descriptor: Descriptor, max_bytes: int) -> None:
+        check_size(descriptor.size, max_bytes, f"the config of {reference}")
         self.descriptor = descriptor
         name = reference.repository
-        ask = Ask("GET", reference.registry, name, f"/v2/{name}/blobs/{descriptor.digest}", pull_scope(name))
-        super().__init__(call, key, reference, ask, descriptor.size)
+        request = Request("GET", reference.registry, name, f"/v2/{name}/blobs/{descriptor.digest}", pull_scope(name))
+        super().__init__(batch, key, reference, request, descriptor.size)
 
     @property
-    def what(self) -> str:
-        """What is asked for, in errors."""
+    def description(self) -> str:
+        """The subject of the request, for error messages."""
         return f"blob {self.descriptor.digest.short} of {self.reference.repository}"
 
-    def take(self, answer: Reply) -> Ask | None:
-        """Tell the bytes, once they are known to be the right ones."""
-        if answer.status != HTTPStatus.OK:
-            raise errors.refusal(answer, self.ask.registry, self.what)
-        check_length(answer, self.ask, self.limit, self.what)
-        content = answer.read(self.limit)
+    def handle_response(self, response: ResponseLike) -> Request | None:
+        """Add the bytes after their digest is verified."""
+        if response.status != HTTPStatus.OK:
+            raise errors.response_error(response, self.request.registry, self.description)
+        read_complete(response, self.request, self.max_bytes, self.description)
+        content = response.read(self.max_bytes)
         if len(content) != self.descriptor.size:
             more = "more than" if len(content) > self.descriptor.size else f"{len(content)} of"
             raise DigestMismatch(
-                f"{self.ask.registry} sends {more} the {self.descriptor.size} bytes that {self.what} is said to have",
+                f"{self.request.registry} sends {more} the {self.descriptor.size} bytes that "
+                f"{self.description} is said to have",
                 hints=("the manifest and the blob do not belong together: push the image again",),
             )
-        self.tell(checked_blob(content, self.reference, self.descriptor))
+        self.add_result(verify_blob(content, self.reference, self.descriptor))
         return None
 
 
-class ListingQuestion(Question):
-    """The tags of a repository: a `Page` for each page."""
+class TagsRequest(BatchRequest):
+    """Lists the tags of a repository: a `TagPage` for each page."""
 
     __slots__ = ("pager",)
 
-    def __init__(self, call: Call, key: int, reference: Reference, most: int) -> None:
-        self.pager = Pager(listing := tags_of(reference), most)
-        super().__init__(call, key, reference, listing.first, LARGEST_PAGE)
+    def __init__(self, batch: Batch, key: int, reference: Reference, max_pages: int) -> None:
+        self.pager = Pager(listing := tag_listing(reference), max_pages)
+        super().__init__(batch, key, reference, listing.first_request, MAX_PAGE_BYTES)
 
     @property
-    def what(self) -> str:
-        """What is asked for, in errors."""
+    def description(self) -> str:
+        """The subject of the request, for error messages."""
         return f"tags of {self.reference.repository}"
 
-    def take(self, answer: Reply) -> Ask | None:
-        """Tell a page, and ask for the next."""
-        if answer.status == HTTPStatus.OK:
-            check_length(answer, self.ask, self.limit, self.what)
-        tags = self.pager.take(answer)
-        self.tell(Page(tuple(tags), self.pager.ask is None))
-        self.pager.turn()
-        return self.pager.ask
+    def handle_response(self, response: ResponseLike) -> Request | None:
+        """Add a page, and return the request for the next."""
+        if response.status == HTTPStatus.OK:
+            read_complete(response, self.request, self.max_bytes, self.description)
+        tags = self.pager.read_page(response)
+        self.add_result(TagPage(tuple(tags), self.pager.next_request is None))
+        self.pager.check_next()
+        return self.pager.next_request
 
 
-class ReferrersQuestion(Question):
-    """What refers to a manifest: a list of descriptors."""
+class ReferrersRequest(BatchRequest):
+    """Lists the referrers of a manifest: a list of descriptors."""
 
-    __slots__ = ("digest", "found", "lacking", "pager")
+    __slots__ = ("descriptors", "digest", "no_referrers_api", "pager")
 
     def __init__(
-        self, call: Call, key: int, reference: Reference, digest: Digest, lacking: set[tuple[str, str]], most: int
+        self,
+        batch: Batch,
+        key: int,
+        reference: Reference,
+        digest: Digest,
+        no_referrers_api: set[tuple[str, str]],
+        max_pages: int,
     ) -> None:
-        listing = referrers_of(reference, digest)
+        listing = referrers_listing(reference, digest)
         self.digest = digest
-        self.found: list[Descriptor] = []
-        self.lacking = lacking
-        """The repositories in whose registries the API is not: learnt here, and shared by all such questions."""
-        self.pager: Pager | None = Pager(listing, most)
-        super().__init__(call, key, reference, listing.first, LARGEST_PAGE)
+        self.descriptors: list[Descriptor] = []
+        self.no_referrers_api = no_referrers_api
+        """The repositories without a referrers API, shared by all requests of the client."""
+        self.pager: Pager | None = Pager(listing, max_pages)
+        super().__init__(batch, key, reference, listing.first_request, MAX_PAGE_BYTES)
 
     @property
-    def what(self) -> str:
-        """What is asked for, in errors."""
+    def description(self) -> str:
+        """The subject of the request, for error messages."""
         return f"referrers of {self.digest.short} of {self.reference.repository}"
 
-    def begin(self) -> None:
-        """Read the fallback tag at once when it is known by now that there is no API."""
-        if self.pager is not None and (self.reference.registry, self.reference.repository) in self.lacking:
-            self.pager, self.ask = None, self._fallback(self.reference)
+    def prepare(self) -> None:
+        """Read the referrers tag at once when the repository is known to have no API."""
+        if self.pager is not None and (self.reference.registry, self.reference.repository) in self.no_referrers_api:
+            self.pager, self.request = None, self._referrers_tag_request(self.reference)
 
-    def take(self, answer: Reply) -> Ask | None:
-        """Gather the pages, and tell when all are here; read the fallback tag of a registry without the API."""
-        if answer.status == HTTPStatus.OK:
-            check_length(answer, self.ask, self.limit, self.what)
+    def handle_response(self, response: ResponseLike) -> Request | None:
+        """Collect the pages, and add the list after the last; without the API, read the referrers tag."""
+        if response.status == HTTPStatus.OK:
+            read_complete(response, self.request, self.max_bytes, self.description)
         if self.pager is None:
-            name = fallback(self.reference, self.digest)
-            if answer.status != HTTPStatus.NOT_FOUND:
-                self.found.extend(entries_of(read_fetched(answer, name), name, self.digest))
-            self.tell(self.found)
+            name = referrers_tag_reference(self.reference, self.digest)
+            if response.status != HTTPStatus.NOT_FOUND:
+                self.descriptors.extend(read_referrers_index(read_manifest_response(response, name), name, self.digest))
+            self.add_result(self.descriptors)
             return None
         try:
-            self.found.extend(self.pager.take(answer))
-        except NoReferrersError:
+            self.descriptors.extend(self.pager.read_page(response))
+        except NoReferrersApiError:
             self.pager = None
-            self.lacking.add((self.reference.registry, self.reference.repository))
-            return self._fallback(self.reference)
-        self.pager.turn()
-        if self.pager.ask is None:
-            self.tell(self.found)
-        return self.pager.ask
+            self.no_referrers_api.add((self.reference.registry, self.reference.repository))
+            return self._referrers_tag_request(self.reference)
+        self.pager.check_next()
+        if self.pager.next_request is None:
+            self.add_result(self.descriptors)
+        return self.pager.next_request
 
-    def _fallback(self, reference: Reference) -> Ask:
-        return ask_manifest("GET", fallback(reference, self.digest))
+    def _referrers_tag_request(self, reference: Reference) -> Request:
+        return manifest_request("GET", referrers_tag_reference(reference, self.digest))

@@ -1,6 +1,6 @@
-"""One question to a registry until it is answered: scheme, credentials, redirects and repetition.
+"""Sends requests to registries: scheme detection, credentials, redirects and retries.
 
-Credentials go to the origin (scheme, host, port) that they are for, never along a redirect to another one.
+Credentials go only to the origin (scheme, host, port) that they belong to. A redirect to another origin drops them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from imq.engine.registry.settings import is_loopback, server_of
 from imq.grammar.errors import Interrupted, RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .rate_limit import read_allowance, retry_after
-from .retry import Patience
+from .rate_limit import parse_rate_limit, parse_retry_after
+from .retry import RetryBudget
 from .transport import Transport
-from .urls import authority, origin_of, resolve
+from .urls import get_authority, get_origin, resolve_url
 
 if TYPE_CHECKING:
     import socket
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 
     from imq.engine.registry.settings import Settings
 
-    from .rate_limit import Allowance
-    from .response import Reply
-    from .transport import Answer
+    from .rate_limit import RateLimit
+    from .response import ResponseLike
+    from .transport import Response
 
-UNLESS = "If-None-Match"
-"""The header by which a question is for what has changed."""
-_MOST_REDIRECTS = 10
-_KEEP_METHOD = frozenset({HTTPStatus.TEMPORARY_REDIRECT, HTTPStatus.PERMANENT_REDIRECT})
-REDIRECTS = _KEEP_METHOD | {HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.FOUND, HTTPStatus.SEE_OTHER}
-_SPOKEN_PLAIN = (b"http request to an https server", b"plain http request was sent to https port")
-_LARGEST_PEEK = 8 << 10
-_KINDS = (("/blobs/", "blob"), ("/referrers/", "referrers"))
+IF_NONE_MATCH = "If-None-Match"
+"""The header of a conditional request."""
+_MAX_REDIRECTS = 10
+_METHOD_PRESERVING = frozenset({HTTPStatus.TEMPORARY_REDIRECT, HTTPStatus.PERMANENT_REDIRECT})
+REDIRECTS = _METHOD_PRESERVING | {HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.FOUND, HTTPStatus.SEE_OTHER}
+_PLAIN_HTTP_REJECTIONS = (b"http request to an https server", b"plain http request was sent to https port")
+_MAX_PEEK_BYTES = 8 << 10
+_PATH_KINDS = (("/blobs/", "blob"), ("/referrers/", "referrers"))
 
 
-class Ask(Record):
-    """What is asked of a registry. `target` is a path, or an address that the registry itself has named.
+class Request(Record):
+    """One request to a registry. `target` is a path, or a URL that the registry itself sent.
 
-    `body` makes the body anew for each attempt; one that is `secret` goes to no other origin. `once` says that
-    repeating it could do harm or is left to the caller.
+    `body` returns a new body for each attempt. A `confidential` body is not sent to another origin. With `no_retry` the
+    request is sent once: a repetition could do harm, or the caller repeats it.
     """
 
     method: str
@@ -55,295 +55,309 @@ class Ask(Record):
     scopes: tuple[str, ...] = ()
     headers: Mapping[str, str] = {}
     body: Callable[[], Any] | None = None
-    once: bool = False
-    secret: bool = False
+    no_retry: bool = False
+    confidential: bool = False
 
     @property
-    def what(self) -> str:
-        """What the question is about, for errors."""
+    def description(self) -> str:
+        """The subject of the request, for error messages."""
         return self.repository or "the registry"
 
 
-class Known(Record):
-    """What a question needs to go out at once: `url` is the scheme and the host, `header` the Authorization header."""
+class ReadyRequest(Record):
+    """The data that a request needs to be sent without further lookups.
 
-    url: str
-    header: str | None
+    `origin` is the scheme and the host, `authorization` the Authorization header.
+    """
+
+    origin: str
+    authorization: str | None
 
 
-class Exchange:
-    """Asks registries. Safe to use from several threads."""
+class RegistryHttp:
+    """Sends requests to any number of registries. Safe to use from several threads."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._transport = Transport(settings)
-        self._authorizer = Authorizer(settings, self._ask_token_server)
+        self._authorizer = Authorizer(settings, self._send_to_token_server)
         self._schemes: dict[str, str] = {}
-        self._allowances: dict[str, Allowance] = {}
-        self._counted: dict[str, int] = {}
-        self._counting = threading.Lock()
+        self._rate_limits: dict[str, RateLimit] = {}
+        self._request_counts: dict[str, int] = {}
+        self._counts_lock = threading.Lock()
 
     @property
-    def requests(self) -> dict[str, int]:
-        """How many requests have gone out, by what they were for: `kind_of` names the kinds."""
-        with self._counting:
-            return dict(self._counted)
+    def request_counts(self) -> dict[str, int]:
+        """The number of requests sent, by the kinds of `classify_request`."""
+        with self._counts_lock:
+            return dict(self._request_counts)
 
-    def count(self, method: str, target: str) -> None:
-        """Count a request that goes out."""
-        kind = kind_of(method, target)
-        with self._counting:
-            self._counted[kind] = self._counted.get(kind, 0) + 1
+    def count_request(self, method: str, target: str) -> None:
+        """Count a request that is about to be sent."""
+        kind = classify_request(method, target)
+        with self._counts_lock:
+            self._request_counts[kind] = self._request_counts.get(kind, 0) + 1
 
     @property
     def authorizer(self) -> Authorizer:
-        """How registries let one in."""
+        """The authorizer of this client."""
         return self._authorizer
 
     def close(self) -> None:
         """Close every connection."""
         self._transport.close()
 
-    def ask(self, ask: Ask, stop: threading.Event | None = None, patience: Patience | None = None) -> Answer:
-        """Return the answer, of whatever status. Broken connections, 429 and 5xx are tried again, within `patience`."""
-        patience = patience or Patience(self.settings)
+    def send(
+        self, request: Request, stop: threading.Event | None = None, retry_budget: RetryBudget | None = None
+    ) -> Response:
+        """Return the response, of any status.
+
+        Broken connections, 429 and 5xx are retried within `retry_budget`. Raises `Interrupted` when `stop` is set.
+        """
+        retry_budget = retry_budget or RetryBudget(self.settings)
         while True:
             if stop is not None and stop.is_set():
                 raise Interrupted("the transfer was called off")
             wait: float | None
             try:
-                answer = self.attempt(ask)
-            except RegistryError as problem:
-                wait = None if ask.once else patience.wait_after(problem)
+                response = self.send_once(request)
+            except RegistryError as error:
+                wait = None if request.no_retry else retry_budget.next_delay_after(error)
                 if wait is None:
                     raise
             else:
-                if not errors.is_temporary(answer.status) or ask.once:
-                    return answer
-                wait = patience.wait(retry_after(answer.headers))
+                if not errors.is_temporary(response.status) or request.no_retry:
+                    return response
+                wait = retry_budget.next_delay(parse_retry_after(response.headers))
                 if wait is None:
-                    return answer
-                answer.close()
+                    return response
+                response.close()
             self.pause(wait, stop)
 
-    def read(self, ask: Ask, limit: int, what: str) -> Answer:
-        """Ask, and read the body of an answer of status 200: whole, or `limit + 1` bytes of one that is longer.
+    def fetch(self, request: Request, limit: int, description: str) -> Response:
+        """Send a request and read the body of a response with status 200, at most `limit + 1` bytes.
 
-        A body that breaks off, or ends before its length, is asked for again. `what` names it in errors.
+        A body that ends before its Content-Length is requested again. `description` names the body in errors.
         """
-        patience = Patience(self.settings)
+        retry_budget = RetryBudget(self.settings)
         while True:
-            answer = self.ask(ask, patience=patience)
-            if answer.status != HTTPStatus.OK:
-                return answer
+            response = self.send(request, retry_budget=retry_budget)
+            if response.status != HTTPStatus.OK:
+                return response
             try:
-                check_length(answer, ask, limit, what)
-            except RegistryError as problem:
-                wait = patience.wait_after(problem)
+                read_complete(response, request, limit, description)
+            except RegistryError as error:
+                wait = retry_budget.next_delay_after(error)
                 if wait is None:
                     raise
             else:
-                return answer
+                return response
             self.pause(wait, None)
 
-    def allowance(self, registry: str) -> Allowance | None:
-        """Return how often the registry, when last asked, said that it may be asked; None when it never did."""
-        return self._allowances.get(server_of(registry))
+    def rate_limit(self, registry: str) -> RateLimit | None:
+        """Return the rate limit that the registry last stated, None when it stated none."""
+        return self._rate_limits.get(server_of(registry))
 
-    def straight(self, registry: str) -> bool | None:
-        """Whether a registry is reached without a proxy; None when it has not been met."""
+    def is_direct(self, registry: str) -> bool | None:
+        """Whether a registry is reached without a proxy; None when its scheme is unknown so far."""
         server = server_of(registry)
         scheme = self._schemes.get(server)
-        return None if scheme is None else self._transport.reaches(f"{scheme}://{server}")
+        return None if scheme is None else self._transport.is_direct(f"{scheme}://{server}")
 
-    def known(self, ask: Ask) -> Known | None:
-        """Return how this question could go out at once; None when somebody would have to be asked something before."""
-        server = server_of(ask.registry)
+    def prepare_request(self, request: Request) -> ReadyRequest | None:
+        """Return how a request can be sent at once; None when the scheme or a token is still unknown."""
+        server = server_of(request.registry)
         scheme = self._schemes.get(server)
-        if scheme is None or "://" in ask.target:
+        if scheme is None or "://" in request.target:
             return None
         url = f"{scheme}://{server}"
-        ready, header = self._authorizer.ready(ask.registry, ask.repository, ask.scopes, plain=scheme == "http")
-        return Known(url, header) if ready else None
+        ready, header = self._authorizer.get_cached_authorization(
+            request.registry, request.repository, request.scopes, plain=scheme == "http"
+        )
+        return ReadyRequest(url, header) if ready else None
 
-    def dial(self, url: str) -> socket.socket:
-        """Return a new connection to the host of `url`, made as those are that `attempt` uses: TLS is checked."""
-        return self._transport.dial(url, verify=self._verified(url))
+    def connect(self, url: str) -> socket.socket:
+        """Return a new connection to the host of `url`, with the same TLS checks as `send_once`."""
+        return self._transport.connect(url, verify=self._is_tls_verified(url))
 
     def pause(self, seconds: float, stop: threading.Event | None) -> None:
-        """Wait before trying again; `stop` ends the wait."""
+        """Wait before a retry; setting `stop` ends the wait and raises `Interrupted`."""
         if stop is None:
             time.sleep(seconds)
         elif stop.wait(seconds):
             raise Interrupted("the transfer was called off")
 
-    def attempt(self, ask: Ask) -> Answer:
-        """Ask once, as `_attempt` does; what it raises shows no secret, whatever the servers have said."""
+    def send_once(self, request: Request) -> Response:
+        """Send a request once, authenticated. Secrets are redacted from the errors it raises."""
         try:
-            return self._attempt(ask)
-        except RegistryError as problem:
+            return self._send_authenticated(request)
+        except RegistryError as error:
             redact = self._authorizer.secrets.redact
-            problem.message, problem.hints = redact(problem.message), tuple(map(redact, problem.hints))
-            problem.host = problem.host and redact(problem.host)
+            error.message, error.hints = redact(error.message), tuple(map(redact, error.hints))
+            error.host = error.host and redact(error.host)
             raise
 
-    def _attempt(self, ask: Ask) -> Answer:
-        """Ask once, with the credentials known, and once more with those that a 401 answer makes known.
+    def _send_authenticated(self, request: Request) -> Response:
+        """Send a request with the known credentials, and again after a 401 challenge.
 
-        A third time when a cached token was refused first: it may just have been too old.
+        There is a third attempt when a cached token was refused first: it may have expired.
         """
-        server = server_of(ask.registry)
+        server = server_of(request.registry)
         plain = self._schemes.get(server) == "http"
-        header = self._authorizer.header(ask.registry, ask.repository, ask.scopes, plain=plain)
+        header = self._authorizer.get_authorization(request.registry, request.repository, request.scopes, plain=plain)
         attempts = 2 if header else 1
         while True:
-            answer = self._reached(ask, server, header)
-            challenge = answer.header("WWW-Authenticate") if answer.status == HTTPStatus.UNAUTHORIZED else ""
-            if not challenge or not attempts or not self._same_origin(answer.url, server):
-                return answer
+            response = self._detect_scheme_and_send(request, server, header)
+            challenge = response.header("WWW-Authenticate") if response.status == HTTPStatus.UNAUTHORIZED else ""
+            if not challenge or not attempts or not self._is_same_origin(response.url, server):
+                return response
             attempts -= 1
-            answer.drain(_LARGEST_PEEK)
-            plain = answer.url.startswith("http:")
-            found = self._authorizer.answer(challenge, header, ask.registry, ask.repository, ask.scopes, plain=plain)
-            if found is None:
-                return answer
-            header = found
+            response.drain(_MAX_PEEK_BYTES)
+            plain = response.url.startswith("http:")
+            answer = self._authorizer.answer_challenge(
+                challenge, header, request.registry, request.repository, request.scopes, plain=plain
+            )
+            if answer is None:
+                return response
+            header = answer
 
-    def _reached(self, ask: Ask, server: str, header: str | None) -> Answer:
-        """Send the question by the scheme that the server speaks, finding out which when that is not known."""
-        known = self._schemes.get(server)
-        if known is not None or "://" in ask.target:
-            return self._followed(ask, known or "https", server, header)
+    def _detect_scheme_and_send(self, request: Request, server: str, header: str | None) -> Response:
+        """Send a request with the server's scheme; detect the scheme when it is unknown."""
+        scheme = self._schemes.get(server)
+        if scheme is not None or "://" in request.target:
+            return self._follow_redirects(request, scheme or "https", server, header)
         if is_loopback(server):
-            first, second = "http", "https"  # nearly always plain here, so asking for TLS first would cost each start
-        elif self.settings.names_insecure(server):
+            first, second = "http", "https"  # a loopback registry rarely has TLS, so TLS first would cost a round trip
+        elif self.settings.is_insecure(server):
             first, second = "https", "http"
         else:
             self._schemes[server] = "https"
-            return self._followed(ask, "https", server, header)
-        problem: RegistryError | None = None
-        answer: Answer | None = None
+            return self._follow_redirects(request, "https", server, header)
+        error: RegistryError | None = None
+        response: Response | None = None
         try:
-            answer = self._followed(ask, first, server, header)
+            response = self._follow_redirects(request, first, server, header)
         except RegistryError as failed:
-            problem = failed
-        if answer is not None and not (first == "http" and self._wants_tls(answer, ask, server, header)):
+            error = failed
+        if response is not None and not (first == "http" and self._is_tls_required(response, request, server, header)):
             self._schemes[server] = first
-            return answer
-        if problem is not None and problem.code == "unreachable" and not problem.temporary and first == "http":
-            raise problem  # nobody listens there
-        if answer is not None:
-            answer.close()
+            return response
+        if error is not None and error.code == "unreachable" and not error.temporary and first == "http":
+            raise error  # nothing listens on the port
+        if response is not None:
+            response.close()
         try:
-            answer = self._followed(ask, second, server, header)
+            response = self._follow_redirects(request, second, server, header)
         except RegistryError as failed:
-            raise (problem or failed) from None
+            raise (error or failed) from None
         self._schemes[server] = second
-        return answer
+        return response
 
-    def _wants_tls(self, answer: Answer, ask: Ask, server: str, header: str | None) -> bool:
-        """Whether this is how servers that speak TLS answer a plain request; reads such an answer.
+    def _is_tls_required(self, response: Response, request: Request, server: str, header: str | None) -> bool:
+        """Whether a response is a TLS server's rejection of plain HTTP; reads the response.
 
-        The answer to a HEAD has no text to know it by: then GET tells.
+        A response to HEAD has no body to recognise, so the request is repeated with GET.
         """
-        if answer.status != HTTPStatus.BAD_REQUEST or answer.header("Docker-Distribution-Api-Version"):
+        if response.status != HTTPStatus.BAD_REQUEST or response.header("Docker-Distribution-Api-Version"):
             return False
-        if answer.bodiless:
-            whole = self._followed(ask.replace(method="GET"), "http", server, header)
+        if response.bodiless:
+            get_response = self._follow_redirects(request.replace(method="GET"), "http", server, header)
             try:
-                return self._wants_tls(whole, ask, server, header)
+                return self._is_tls_required(get_response, request, server, header)
             finally:
-                whole.close()
-        return any(text in answer.read(_LARGEST_PEEK).lower() for text in _SPOKEN_PLAIN)
+                get_response.close()
+        return any(text in response.read(_MAX_PEEK_BYTES).lower() for text in _PLAIN_HTTP_REJECTIONS)
 
-    def _followed(self, ask: Ask, scheme: str, server: str, header: str | None) -> Answer:
-        """Send the question and follow redirects; the credentials stay behind at another origin."""
-        url = ask.target if "://" in ask.target else f"{scheme}://{server}{ask.target}"
+    def _follow_redirects(self, request: Request, scheme: str, server: str, header: str | None) -> Response:
+        """Send a request and follow redirects; credentials are dropped at another origin."""
+        url = request.target if "://" in request.target else f"{scheme}://{server}{request.target}"
         origin = f"{scheme}://{server}"
-        for _ in range(_MOST_REDIRECTS):
-            self._check_address(url, ask, server)
-            headers = dict(ask.headers)
-            if header and origin_of(url) == origin_of(origin):
+        for _ in range(_MAX_REDIRECTS):
+            self._check_redirect_target(url, request, server)
+            headers = dict(request.headers)
+            if header and get_origin(url) == get_origin(origin):
                 headers["Authorization"] = header
-            body = ask.body() if ask.body is not None else None
-            self.count(ask.method, url)
-            answer = self._transport.send(ask.method, url, headers, body, verify=self._verified(url))
-            self.note_allowance(answer, authority(url))
-            location = answer.header("Location")
-            if answer.status not in REDIRECTS or not location:
-                return answer
-            if ask.method not in ("GET", "HEAD") and answer.status not in _KEEP_METHOD:
-                return answer
-            answer.close()
-            url = resolve(url, location)
-            if ask.secret and ask.body is not None and origin_of(url) != origin_of(origin):
-                raise _carried_off(ask.registry)
+            body = request.body() if request.body is not None else None
+            self.count_request(request.method, url)
+            response = self._transport.send(request.method, url, headers, body, verify=self._is_tls_verified(url))
+            self.record_rate_limit(response, get_authority(url))
+            location = response.header("Location")
+            if response.status not in REDIRECTS or not location:
+                return response
+            if request.method not in ("GET", "HEAD") and response.status not in _METHOD_PRESERVING:
+                return response
+            response.close()
+            url = resolve_url(url, location)
+            if request.confidential and request.body is not None and get_origin(url) != get_origin(origin):
+                raise _credentials_redirected(request.registry)
         raise RegistryError(
-            f"{ask.registry} sends requests for {ask.what} from address to address without end",
+            f"{request.registry} sends requests for {request.description} from address to address without end",
             code="redirects",
-            host=ask.registry,
+            host=request.registry,
             hints=("whoever runs the registry, or the proxy before it, has to mend this",),
         )
 
-    def _ask_token_server(self, method: str, url: str, headers: Mapping[str, str], body: Any) -> Answer:
-        """Ask a token server: the same care with redirects, but no challenge is answered."""
-        host = authority(url)
+    def _send_to_token_server(self, method: str, url: str, headers: Mapping[str, str], body: Any) -> Response:
+        """Send a request to a token server: redirects are checked, challenges are not answered."""
+        host = get_authority(url)
         header = headers.get("Authorization")
         rest = {name: value for name, value in headers.items() if name != "Authorization"}
-        ask = Ask(method, host, "", url, (), rest, (lambda: body) if body is not None else None, secret=True)
-        return self._followed(ask, url.partition("://")[0], host, header)
+        request = Request(
+            method, host, "", url, (), rest, (lambda: body) if body is not None else None, confidential=True
+        )
+        return self._follow_redirects(request, url.partition("://")[0], host, header)
 
-    def note_allowance(self, answer: Reply, host: str) -> None:
-        """Keep what the host says of how often it may be asked, and let the answer know what it has said last.
+    def record_rate_limit(self, response: ResponseLike, host: str) -> None:
+        """Store the rate limit that a host states, and attach it and the known secrets to the response."""
+        response.secrets = self._authorizer.secrets
+        stated = parse_rate_limit(response.headers)
+        if stated is not None:
+            self._rate_limits[host] = stated.replace(source=response.secrets.redact(stated.source))
+        response.rate_limit = self._rate_limits.get(host)
 
-        The answer is told too which secrets it must not show.
+    def _is_tls_verified(self, url: str) -> bool:
+        return not self.settings.allows_insecure(get_authority(url))
+
+    def _check_redirect_target(self, url: str, request: Request, server: str) -> None:
+        """Reject a redirect target that is neither HTTPS nor an allowed HTTP host.
+
+        A remote registry must not redirect to services of this machine.
         """
-        answer.secrets = self._authorizer.secrets
-        said = read_allowance(answer.headers)
-        if said is not None:
-            self._allowances[host] = said.replace(source=answer.secrets.redact(said.source))
-        answer.allowance = self._allowances.get(host)
-
-    def _verified(self, url: str) -> bool:
-        return not self.settings.trusts(authority(url))
-
-    def _check_address(self, url: str, ask: Ask, server: str) -> None:
-        """Refuse to follow a registry to anything but https, or http where that is allowed.
-
-        A registry elsewhere may not send us to services of this machine.
-        """
-        host = authority(url)
+        host = get_authority(url)
         if url.startswith("https://") and host:
             return
-        near = is_loopback(host) and is_loopback(server)
-        if url.startswith("http://") and host and (near or self.settings.names_insecure(host)):
+        is_local = is_loopback(host) and is_loopback(server)
+        if url.startswith("http://") and host and (is_local or self.settings.is_insecure(host)):
             return
-        scheme, shown = errors.clean(url.partition("://")[0]) if "://" in url else "no scheme", errors.clean(host)
+        scheme, shown = (
+            errors.clean_text(url.partition("://")[0]) if "://" in url else "no scheme",
+            errors.clean_text(host),
+        )
         raise RegistryError(
-            f"{ask.registry} sends requests for {ask.what} on to {shown or 'nowhere'} over {scheme}",
+            f"{request.registry} sends requests for {request.description} on to {shown or 'nowhere'} over {scheme}",
             code="insecure-redirect",
-            host=ask.registry,
+            host=request.registry,
             hints=(f"if you accept the risk, list {shown} as an insecure registry",) if shown else (),
         )
 
-    def _same_origin(self, url: str, server: str) -> bool:
-        return origin_of(url) == origin_of(f"{self._schemes.get(server) or url.partition('://')[0]}://{server}")
+    def _is_same_origin(self, url: str, server: str) -> bool:
+        return get_origin(url) == get_origin(f"{self._schemes.get(server) or url.partition('://')[0]}://{server}")
 
 
-def check_length(answer: Reply, ask: Ask, limit: int, what: str) -> None:
-    """Read an answer, and raise a `RegistryError` that is temporary when it ends before its length."""
-    content = answer.read(limit)
-    if answer.length is not None and not answer.bodiless and len(content) < min(answer.length, limit):
+def read_complete(response: ResponseLike, request: Request, limit: int, description: str) -> None:
+    """Read a response; a body shorter than its Content-Length raises a temporary `RegistryError`."""
+    content = response.read(limit)
+    if response.length is not None and not response.bodiless and len(content) < min(response.length, limit):
         raise RegistryError(
-            f"{ask.registry} sent {len(content)} of {answer.length} bytes of {what}",
+            f"{request.registry} sent {len(content)} of {response.length} bytes of {description}",
             code="truncated",
-            host=ask.registry,
+            host=request.registry,
             temporary=True,
             hints=("try again; if it stays so, the registry or a proxy before it is broken",),
         )
 
 
-def _carried_off(host: str) -> RegistryError:
+def _credentials_redirected(host: str) -> RegistryError:
     return RegistryError(
         f"{host} sends a request with credentials on to another host",
         code="insecure-redirect",
@@ -352,10 +366,10 @@ def _carried_off(host: str) -> RegistryError:
     )
 
 
-def kind_of(method: str, target: str) -> str:
-    """Return what a request is for: `head`, `manifest`, `blob`, `tags`, `referrers`, `catalog`, else `other`.
+def classify_request(method: str, target: str) -> str:
+    """Return the kind of a request: `head`, `manifest`, `blob`, `tags`, `referrers`, `catalog` or `other`.
 
-    Tokens, redirected requests and the search are among the others.
+    Token requests, redirected requests and searches are `other`.
     """
     if "/manifests/" in target:
         return "head" if method == "HEAD" else "manifest"
@@ -364,4 +378,4 @@ def kind_of(method: str, target: str) -> str:
         return "tags"
     if path.endswith("/v2/_catalog"):
         return "catalog"
-    return next((kind for part, kind in _KINDS if part in path), "other")
+    return next((kind for part, kind in _PATH_KINDS if part in path), "other")

@@ -1,7 +1,7 @@
-"""An answer on its way: every byte of it, of its status line, headers, chunks and trailers, comes in time.
+"""HTTP responses with deadlines: for the head, the chunks, the trailers and the body.
 
-http.client reads lines and chunks for as long as something comes. Here, below it, a head has a deadline and a size, a
-body has a least speed, and it may be given a deadline too.
+http.client reads lines and chunks for as long as any byte arrives. The reader below it limits the time and the size of
+a head and the minimum speed of a body. A body can have a deadline too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from io import BufferedReader, RawIOBase
 
 from imq.grammar.record import TYPE_CHECKING
 
-from .stall import Pace, TooSlowError
+from .stall import StallDetector, StalledError
 
 if TYPE_CHECKING:
     import socket
@@ -20,93 +20,93 @@ if TYPE_CHECKING:
 
     from imq.engine.registry.settings import Settings
 
-_LARGEST_HEAD = 256 << 10
-"""Bytes of the headers of an answer, of interim answers before it, and of trailers after it."""
-_LEAST_WAIT = 0.001
+_MAX_HEAD_BYTES = 256 << 10
+"""The maximum size of the headers, the interim responses before them and the trailers, in bytes."""
+_MIN_TIMEOUT = 0.001
 
 
-class Arrival(RawIOBase):
-    """What comes over a connection for one answer, whose head is due at once.
+class DeadlineReader(RawIOBase):
+    """The byte stream of one response. The head has a deadline from the start.
 
-    Raises `TimeoutError` at the deadline `until`, and `TooSlowError`.
+    Raises `TimeoutError` at the `deadline`, and `StalledError`.
     """
 
-    def __init__(self, connected: socket.socket, settings: Settings) -> None:
-        self._raw = connected.makefile("rb", buffering=0)
-        self._connected = connected
-        self._longest = settings.read_timeout
-        self._pace = Pace(settings)
-        self._in_head = True
-        self._limited = True
-        self._left = _LARGEST_HEAD
-        self.until: float | None = time.monotonic() + settings.read_timeout
+    def __init__(self, sock: socket.socket, settings: Settings) -> None:
+        self._raw = sock.makefile("rb", buffering=0)
+        self._socket = sock
+        self._read_timeout = settings.read_timeout
+        self._stall_detector = StallDetector(settings)
+        self._has_begun_body = False
+        self._is_size_limited = True
+        self._head_bytes_left = _MAX_HEAD_BYTES
+        self.deadline: float | None = time.monotonic() + settings.read_timeout
 
     def makefile(self, _mode: str) -> BufferedReader:
-        """Return the stream that http.client reads, as a socket does."""
+        """Return the stream that http.client reads, like a socket does."""
         return BufferedReader(self)
 
-    def limit(self) -> None:
-        """Expect headers: they are of bounded size."""
-        self._limited, self._left = True, _LARGEST_HEAD
+    def begin_head(self) -> None:
+        """Expect headers, of limited size."""
+        self._is_size_limited, self._head_bytes_left = True, _MAX_HEAD_BYTES
 
-    def lift(self) -> None:
+    def end_head(self) -> None:
         """Expect a body, of any size."""
-        self._limited = False
+        self._is_size_limited = False
 
-    def expect_body(self) -> None:
-        """Take what follows for the body: it has no deadline, but a least speed."""
-        self.lift()
-        self._in_head = False
-        self.until = None
-        self._connected.settimeout(self._longest)
+    def begin_body(self) -> None:
+        """Expect the body, which has a minimum speed but no deadline."""
+        self.end_head()
+        self._has_begun_body = True
+        self.deadline = None
+        self._socket.settimeout(self._read_timeout)
 
     @property
     def is_late(self) -> bool:
-        """Whether its deadline has passed."""
-        return self.until is not None and time.monotonic() >= self.until
+        """Whether the deadline has passed."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
 
     def readable(self) -> bool:
-        """Return True: it is read, and nothing else."""
+        """Return True: the stream is only read."""
         return True
 
     def readinto(self, view: Any) -> int:
-        """Fill `view` with what has come, and wait for it as long as it has time."""
-        begun = time.monotonic()
-        if self.until is not None:
-            if begun >= self.until:
+        """Fill `view` with the next bytes; wait at most until the deadline."""
+        started = time.monotonic()
+        if self.deadline is not None:
+            if started >= self.deadline:
                 raise TimeoutError("timed out")
-            self._connected.settimeout(max(min(self._longest, self.until - begun), _LEAST_WAIT))
+            self._socket.settimeout(max(min(self._read_timeout, self.deadline - started), _MIN_TIMEOUT))
         count = self._raw.readinto(view) or 0
-        if self._limited:
-            self._left -= count
-            if self._left < 0:
+        if self._is_size_limited:
+            self._head_bytes_left -= count
+            if self._head_bytes_left < 0:
                 raise LineTooLong("header")
-        if count and not self._in_head:  # trailers too: a body may have no deadline
-            speed = self._pace.note(count, time.monotonic() - begun)
+        if count and self._has_begun_body:  # trailers too: a body may have no deadline
+            speed = self._stall_detector.record(count, time.monotonic() - started)
             if speed is not None:
-                raise TooSlowError(speed)
+                raise StalledError(speed)
         return count
 
     def close(self) -> None:
-        """Read no more of it."""
+        """Close the stream."""
         if not self.closed:
             self._raw.close()
         super().close()
 
 
-class Response(HTTPResponse):
-    """The answer that http.client reads from an `Arrival`."""
+class DeadlineResponse(HTTPResponse):
+    """An http.client response that reads from a `DeadlineReader`."""
 
-    def __init__(self, connected: socket.socket, settings: Settings, **options: Any) -> None:
-        self.arrival = Arrival(connected, settings)
-        super().__init__(self.arrival, **options)  # type: ignore[arg-type] # it only makes a file of it
+    def __init__(self, sock: socket.socket, settings: Settings, **options: Any) -> None:
+        self.reader = DeadlineReader(sock, settings)
+        super().__init__(self.reader, **options)  # type: ignore[arg-type] # it only calls makefile
 
     def begin(self) -> None:
-        """Read the head, past any number of interim answers."""
+        """Read the head, after any number of interim responses."""
         super().begin()
-        self.arrival.expect_body()
+        self.reader.begin_body()
 
     def _read_and_discard_trailer(self) -> None:
-        self.arrival.limit()
+        self.reader.begin_head()
         super()._read_and_discard_trailer()  # type: ignore[misc] # http.client's own
-        self.arrival.lift()
+        self.reader.end_head()

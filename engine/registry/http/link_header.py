@@ -1,4 +1,4 @@
-"""The Link header (RFC 8288): links with their parameters, of which pages of lists use the relation `next`."""
+"""Parses the Link header (RFC 8288). Paginated lists use the relation `next`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LinkError(ValueError):
 
 
 class Link(Record):
-    """One link: its target as it is written, its relations in lower case, and what it is about if that is said."""
+    """One link: the target as written, the relations in lower case, and the anchor if there is one."""
 
     target: str
     relations: tuple[str, ...]
@@ -30,24 +30,26 @@ class Link(Record):
 
 
 def parse_links(header: str) -> tuple[Link, ...]:
-    """Return the links of a header, of which several are joined by commas. Raises `LinkError`."""
+    """Return the links of a header. Raises `LinkError`."""
     links: list[Link] = []
-    place = _skip(_BEGINNING, header, 0)
-    while place < len(header):
-        target = _TARGET.match(header, place)
+    position = _skip(_BEGINNING, header, 0)
+    while position < len(header):
+        target = _TARGET.match(header, position)
         if target is None:
             raise LinkError
-        place = target.end()
+        position = target.end()
         parameters: dict[str, str] = {}
-        while parameter := _PARAMETER.match(header, place):
-            name, quoted, bare = parameter.groups()
-            if name is not None:  # an empty parameter is allowed; the first of a name counts
-                parameters.setdefault(name.lower(), _ESCAPED.sub(r"\1", quoted) if quoted is not None else bare or "")
-            place = parameter.end()
-        end = _END.match(header, place)
+        while parameter := _PARAMETER.match(header, position):
+            name, quoted, unquoted = parameter.groups()
+            if name is not None:  # an empty parameter is allowed; the first of each name counts
+                parameters.setdefault(
+                    name.lower(), _ESCAPED.sub(r"\1", quoted) if quoted is not None else unquoted or ""
+                )
+            position = parameter.end()
+        end = _END.match(header, position)
         if end is None:
             raise LinkError
-        place = end.end()
+        position = end.end()
         relations = tuple(parameters.get("rel", "").lower().split())
         if not relations or not all(map(_RELATION.fullmatch, relations)):
             raise LinkError
@@ -55,7 +57,7 @@ def parse_links(header: str) -> tuple[Link, ...]:
     return tuple(links)
 
 
-def _skip(pattern: re.Pattern[str], text: str, place: int) -> int:
-    """Return the place behind what a pattern that may match nothing matches."""
-    found = pattern.match(text, place)
-    return found.end() if found is not None else place
+def _skip(pattern: re.Pattern[str], text: str, position: int) -> int:
+    """Return the position after a match of a pattern that may match nothing."""
+    match = pattern.match(text, position)
+    return match.end() if match is not None else position

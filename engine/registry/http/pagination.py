@@ -1,4 +1,4 @@
-"""Lists that come in pages (Link headers, RFC 8288): read one after the other, as far as they are wanted."""
+"""Reads paginated lists (Link headers, RFC 8288), page by page on demand."""
 
 from __future__ import annotations
 
@@ -9,145 +9,158 @@ from imq.engine.registry.settings import server_of
 from imq.grammar.errors import Malformed, RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .urls import authority, resolve, target_of
+from .urls import get_authority, get_target, resolve_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from .client import Ask, Exchange
-    from .response import Reply
+    from .client import RegistryHttp, Request
+    from .response import ResponseLike
 
-PAGE = 1000
-"""Entries asked for at once; registries may give fewer."""
-LARGEST_PAGE = 16 << 20
-_CAPPED = frozenset(
+PAGE_SIZE = 1000
+"""Entries requested for each page; registries may return fewer."""
+MAX_PAGE_BYTES = 16 << 20
+_PAGE_SIZE_REJECTED = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, HTTPStatus.UNPROCESSABLE_ENTITY}
 )
-"""How registries refuse a page that is larger than they allow."""
+"""Statuses by which registries reject a page size above their limit."""
 
 
 class Listing(Record):
-    """A list to be read: `ask` is the question for its first page, and `what` names it in errors.
+    """A paginated list. `request` is its first page, `description` names it in errors.
 
-    `read` finds the entries in a page's JSON document, None when it is no such page; `refused` makes the error of an
-    answer of another status than 200. `sized` says that the number of entries of a page may be asked for.
+    `parse_page` returns the entries of a page's JSON document, None when it is not such a page. `make_error` maps a
+    response of another status than 200. With `accepts_page_size` the request may state a page size.
     """
 
-    ask: Ask
-    what: str
-    read: Callable[[Any], list[Any] | None]
-    refused: Callable[[Reply], RegistryError]
-    sized: bool = False
+    request: Request
+    description: str
+    parse_page: Callable[[Any], list[Any] | None]
+    make_error: Callable[[ResponseLike], RegistryError]
+    accepts_page_size: bool = False
 
     @property
-    def first(self) -> Ask:
-        """The question for the first page."""
-        return self.ask.replace(target=f"{self.ask.target}?n={PAGE}") if self.sized else self.ask
+    def first_request(self) -> Request:
+        """The request for the first page."""
+        return (
+            self.request.replace(target=f"{self.request.target}?n={PAGE_SIZE}")
+            if self.accepts_page_size
+            else self.request
+        )
 
 
 class Pager:
-    """Goes through the pages of one list: `ask` is the question for the next page, None after the last.
+    """Reads the pages of one list. `next_request` is None after the last page.
 
-    `most` is how many pages are read.
+    `max_pages` is the number of pages that are read at most.
     """
 
-    def __init__(self, listing: Listing, most: int) -> None:
+    def __init__(self, listing: Listing, max_pages: int) -> None:
         self._listing = listing
-        self._most = most
-        self._pages = 0
-        self._asked: set[int] = set()
-        self._met: set[int] = set()
-        self._problem: RegistryError | None = None
-        self.ask: Ask | None = listing.first
+        self._max_pages = max_pages
+        self._page_count = 0
+        self._requested_targets: set[int] = set()
+        self._page_hashes: set[int] = set()
+        self._link_error: RegistryError | None = None
+        self.next_request: Request | None = listing.first_request
 
-    def take(self, answer: Reply) -> list[Any]:
-        """Return the entries of the page that an answer to `ask` brings, and turn to the next.
+    def read_page(self, response: ResponseLike) -> list[Any]:
+        """Return the entries of a page, and prepare the request for the next one.
 
-        An answer that is no list raises `Malformed`. A registry that refuses the size of the page is asked without it.
+        A response that is not a list raises `Malformed`. A rejected page size leads to a request without one.
         """
-        asked, self.ask = self.ask, None
-        assert asked is not None
-        if answer.status in _CAPPED and asked is not self._listing.ask and not self._pages and self._listing.sized:
-            answer.close()
-            self.ask = self._listing.ask
+        request, self.next_request = self.next_request, None
+        assert request is not None
+        if (
+            response.status in _PAGE_SIZE_REJECTED
+            and request is not self._listing.request
+            and not self._page_count
+            and self._listing.accepts_page_size
+        ):
+            response.close()
+            self.next_request = self._listing.request
             return []
-        if answer.status != HTTPStatus.OK:
-            raise self._listing.refused(answer)
-        entries = self._listing.read(document(answer))
+        if response.status != HTTPStatus.OK:
+            raise self._listing.make_error(response)
+        entries = self._listing.parse_page(parse_json(response))
         if entries is None:
             raise Malformed(
-                f"{asked.registry} answers with no list of {self._listing.what}",
+                f"{request.registry} answers with no list of {self._listing.description}",
                 code="document",
                 hints=("check the name of the registry; a proxy may stand in between",),
             )
-        if entries:  # a page without entries may come more than once: some registries filter after they part
-            mark = hash(answer.read(LARGEST_PAGE))
-            if mark in self._met:
-                raise self._circle(asked)
-            self._met.add(mark)
-        self._pages += 1
-        self._asked.add(hash(asked.target))
-        self._follow(asked, answer)
+        if entries:  # empty pages may repeat: some registries filter after they paginate
+            mark = hash(response.read(MAX_PAGE_BYTES))
+            if mark in self._page_hashes:
+                raise self._loop_error(request)
+            self._page_hashes.add(mark)
+        self._page_count += 1
+        self._requested_targets.add(hash(request.target))
+        self._follow_link(request, response)
         return entries
 
-    def turn(self) -> None:
-        """Check that the next page can be asked for, once the entries before it are taken.
+    def check_next(self) -> None:
+        """Check that the next page may be requested; call it after the entries are used.
 
-        Pages that go round in a circle, that never end, or whose Link header cannot be read, raise `RegistryError`
-        (code `pagination`): the list is not whole.
+        A loop of pages, too many pages, or an invalid Link header raise `RegistryError` (code `pagination`): the list
+        is incomplete.
         """
-        if self._problem is not None:
-            raise self._problem
-        if self.ask is None:
+        if self._link_error is not None:
+            raise self._link_error
+        if self.next_request is None:
             return
-        if hash(self.ask.target) in self._asked:
-            raise self._circle(self.ask)
-        if self._pages >= self._most:
+        if hash(self.next_request.target) in self._requested_targets:
+            raise self._loop_error(self.next_request)
+        if self._page_count >= self._max_pages:
             raise RegistryError(
-                f"{self.ask.registry} lists more than {self._most} pages of {self._listing.what}",
+                f"{self.next_request.registry} lists more than {self._max_pages} pages of {self._listing.description}",
                 code="pagination",
-                host=self.ask.registry,
+                host=self.next_request.registry,
                 hints=("raise list-pages under [limits] in the configuration file to read more of them",),
             )
 
-    def _follow(self, asked: Ask, answer: Reply) -> None:
-        """Note the page that a Link header calls next. One that cannot be read is a problem: more may follow."""
-        header = answer.header("Link")
+    def _follow_link(self, request: Request, response: ResponseLike) -> None:
+        """Prepare the request for the page that a Link header names.
+
+        An invalid header is an error, because more pages may follow.
+        """
+        header = response.header("Link")
         if not header:
             return
-        target = _next_target(header, answer.url, asked.registry)
+        target = _parse_next_target(header, response.url, request.registry)
         if target is None:
-            self._problem = RegistryError(
-                f"{asked.registry} sends a Link header that cannot be read, so the {self._listing.what} may not be all",
+            self._link_error = RegistryError(
+                f"{request.registry} sends a Link header that cannot be read, "
+                f"so the {self._listing.description} may not be all",
                 code="pagination",
-                host=asked.registry,
+                host=request.registry,
                 hints=("this is a fault of the registry: the header does not follow RFC 8288",),
             )
         if target != "":
-            self.ask = asked.replace(target=target or asked.target)
+            self.next_request = request.replace(target=target or request.target)
 
-    def _circle(self, ask: Ask) -> RegistryError:
+    def _loop_error(self, request: Request) -> RegistryError:
         return RegistryError(
-            f"{ask.registry} lists the {self._listing.what} in a circle",
+            f"{request.registry} lists the {self._listing.description} in a circle",
             code="pagination",
-            host=ask.registry,
+            host=request.registry,
             hints=("this is a fault of the registry",),
         )
 
 
-def paged(exchange: Exchange, listing: Listing) -> Iterator[Any]:
-    """Yield the entries of all pages of a list, each page asked for when the one before has been used up."""
-    pager = Pager(listing, exchange.settings.list_pages)
-    while pager.ask is not None:
-        yield from pager.take(exchange.read(pager.ask, LARGEST_PAGE, listing.what))
-        pager.turn()
+def iterate_pages(http: RegistryHttp, listing: Listing) -> Iterator[Any]:
+    """Yield the entries of all pages; each page is requested after the entries of the one before are used."""
+    pager = Pager(listing, http.settings.list_pages)
+    while pager.next_request is not None:
+        yield from pager.read_page(http.fetch(pager.next_request, MAX_PAGE_BYTES, listing.description))
+        pager.check_next()
 
 
-def document(answer: Reply) -> Any:
-    """Return the JSON document of an answer, None when it is none or has more bytes than a page may have."""
-    content = answer.read(LARGEST_PAGE)
-    if len(content) > LARGEST_PAGE:
+def parse_json(response: ResponseLike) -> Any:
+    """Return the JSON document of a response, None when it is invalid or larger than a page may be."""
+    content = response.read(MAX_PAGE_BYTES)
+    if len(content) > MAX_PAGE_BYTES:
         return None
     try:
         return read_json_value(content, "the list")
@@ -157,17 +170,18 @@ def document(answer: Reply) -> Any:
         return None
 
 
-def texts(value: Any) -> list[str] | None:
-    """Return a list of texts, empty for null, as Go writes it; None when it is something else."""
+def read_string_list(value: Any) -> list[str] | None:
+    """Return a list of strings, empty for null (Go writes it so); None for any other value."""
     value = [] if value is None else value
     return value if isinstance(value, list) and all(isinstance(text, str) for text in value) else None
 
 
-def _next_target(header: str, url: str, registry: str) -> str | None:
-    """Return what is to be asked for the page that a Link header calls next.
+def _parse_next_target(header: str, url: str, registry: str) -> str | None:
+    """Return the target of the next page from a Link header.
 
-    "" says that it calls none, None that it cannot be read. A link leads to the registry, whatever host it names:
-    behind a proxy many do not know their own name. Only a list that was redirected goes on where it was found.
+    "" means that there is no next page, None that the header is invalid. The target is on the registry whatever host
+    the link names: behind a proxy many registries do not know their own name. Only a redirected list continues at the
+    host it was redirected to.
     """
     from .link_header import LinkError, parse_links
 
@@ -176,14 +190,14 @@ def _next_target(header: str, url: str, registry: str) -> str | None:
     except LinkError:
         return None
     targets = {
-        resolve(url, link.target)
+        resolve_url(url, link.target)
         for link in links
-        if "next" in link.relations and (link.anchor is None or resolve(url, link.anchor) == resolve(url, ""))
+        if "next" in link.relations and (link.anchor is None or resolve_url(url, link.anchor) == resolve_url(url, ""))
     }
     if not targets:
         return ""
     target = targets.pop()
     if targets or not target:
         return None
-    found = authority(url)
-    return target if found == authority(target) != server_of(registry) else target_of(target)
+    found = get_authority(url)
+    return target if found == get_authority(target) != server_of(registry) else get_target(target)

@@ -1,4 +1,4 @@
-"""Proxies and certificate authorities, found in an environment by the names that requests and OpenSSL read."""
+"""Resolves proxies and certificate authorities from the environment variables that requests and OpenSSL read."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from imq.grammar.record import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-HOST_BUNDLES = (
+SYSTEM_BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Arch, Alpine
     "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora, RHEL
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
     "/etc/ssl/ca-bundle.pem",  # openSUSE
     "/etc/ssl/cert.pem",  # Alpine without ca-certificates, the BSDs
 )
-"""Where systems keep the authorities that their users trust, those of the organisation among them."""
+"""Where systems store their trusted authorities, including those of an organisation."""
 
 
-def proxies_for(url: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the proxy for `url` as requests takes it; empty when there is none, or `NO_PROXY` covers the host."""
+def resolve_proxies(url: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the proxy for `url` in the form of requests; empty without a proxy or for hosts in `NO_PROXY`."""
     scheme = url.partition("://")[0]
-    proxy = _lookup(environment, f"{scheme}_proxy") or _lookup(environment, "all_proxy")
+    proxy = _get_variable(environment, f"{scheme}_proxy") or _get_variable(environment, "all_proxy")
     if not proxy:
         return {}
     from urllib.parse import urlsplit
 
     parts = urlsplit(url)
-    if _bypassed(parts.hostname or "", parts.port, _lookup(environment, "no_proxy")):
+    if _is_bypassed(parts.hostname or "", parts.port, _get_variable(environment, "no_proxy")):
         return {}
     return {scheme: proxy if "://" in proxy else f"http://{proxy}"}
 
 
-def ca_bundle(environment: Mapping[str, str]) -> str:
-    """Return the file or folder of trusted authorities that the environment names, if any."""
+def get_ca_bundle(environment: Mapping[str, str]) -> str:
+    """Return the file or folder of trusted authorities that the environment names, else ""."""
     names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
     return next((path for name in names if (path := environment.get(name))), "")
 
 
-def host_bundle() -> str:
-    """Return the host's file of trusted authorities; empty where there is none: then those that imq brings serve."""
-    for path in HOST_BUNDLES:
+def find_system_bundle() -> str:
+    """Return the system's file of trusted authorities; "" without one: then the bundle of certifi is used."""
+    for path in SYSTEM_BUNDLES:
         try:
             if os.path.getsize(path):
                 return path
@@ -50,14 +50,17 @@ def host_bundle() -> str:
     return ""
 
 
-def _lookup(environment: Mapping[str, str], name: str) -> str:
-    """Look `name` up, lower case first. To a CGI script, HTTP_PROXY is a header of the request: not taken there."""
+def _get_variable(environment: Mapping[str, str], name: str) -> str:
+    """Return a variable, lower case first.
+
+    CGI sets HTTP_PROXY from a request header, so the upper case form is ignored there.
+    """
     if name == "http_proxy" and "REQUEST_METHOD" in environment:
         return environment.get(name, "")
     return environment.get(name) or environment.get(name.upper()) or ""
 
 
-def _bypassed(host: str, port: int | None, exceptions: str) -> bool:
+def _is_bypassed(host: str, port: int | None, exceptions: str) -> bool:
     host = host.lower()
     for entry in exceptions.lower().replace(" ", "").split(","):
         if entry == "*":
@@ -66,14 +69,14 @@ def _bypassed(host: str, port: int | None, exceptions: str) -> bool:
         if not name:
             continue
         if "/" in name:
-            if _in_range(host, name):
+            if _is_in_range(host, name):
                 return True
         elif host == name or host.endswith("." + name) or f"{host}:{port}" == name:
             return True
     return False
 
 
-def _in_range(host: str, entry: str) -> bool:
+def _is_in_range(host: str, entry: str) -> bool:
     from ipaddress import ip_address, ip_network
 
     try:

@@ -1,4 +1,4 @@
-"""What a registry says of how often it may be asked: Retry-After, and rate-limit headers as Docker Hub sends them."""
+"""Parses Retry-After and the rate-limit headers that Docker Hub sends."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _COUNT = re.compile(r"\s*([0-9]{1,12})\s*(?:;.*?\bw=([0-9]{1,9})\b)?")
-_LONGEST_SOURCE = 64
-_LONGEST_RESET = 10 * 365 * 86400
-"""Seconds; more of them is a time since 1970."""
+_MAX_SOURCE_LENGTH = 64
+_MAX_RESET_SECONDS = 10 * 365 * 86400
+"""A larger value is a time since 1970."""
 _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
-class Allowance(Record):
-    """How many requests a host grants: `limit` in `window` seconds, of which `remaining` are left.
+class RateLimit(Record):
+    """The rate limit of a host: `limit` requests in `window` seconds, of which `remaining` are left.
 
-    A number that the host does not say is -1. `source` is whom it counts them for: an address or an account.
-    `reset` is in how many seconds it begins to count anew.
+    -1 means that a number is not stated. `source` is the address or account that the host counts for. `reset` is the
+    number of seconds until the window starts again.
     """
 
     limit: int
@@ -32,49 +32,49 @@ class Allowance(Record):
     reset: int = -1
 
     def __str__(self) -> str:
-        """Return the numbers as a sentence without an end: `100 requests in 6 hours are allowed, 0 are left`."""
-        within = f" in {spelled(self.window)}" if self.window > 0 else ""
-        said = [f"{self.limit} requests{within} are allowed" + (f" to {self.source}" if self.source else "")]
+        """Return a phrase. Example: `100 requests in 6 hours are allowed, 0 are left`."""
+        within = f" in {format_wait(self.window)}" if self.window > 0 else ""
+        parts = [f"{self.limit} requests{within} are allowed" + (f" to {self.source}" if self.source else "")]
         if self.limit < 0:
-            said = []
+            parts = []
         if self.remaining >= 0:
-            said.append(f"{self.remaining} are left")
-        return ", ".join(said)
+            parts.append(f"{self.remaining} are left")
+        return ", ".join(parts)
 
 
-def read_allowance(headers: Mapping[str, str]) -> Allowance | None:
-    """Return what the headers `RateLimit-Limit`, `-Remaining` and `Docker-RateLimit-Source` say; None for nothing."""
+def parse_rate_limit(headers: Mapping[str, str]) -> RateLimit | None:
+    """Return the values of `RateLimit-Limit`, `-Remaining` and `Docker-RateLimit-Source`; None without them."""
     limit = _COUNT.match(headers.get("RateLimit-Limit") or "")
     remaining = _COUNT.match(headers.get("RateLimit-Remaining") or "")
     if limit is None and remaining is None:
         return None
     window = (limit and limit[2]) or (remaining and remaining[2])
     source = "".join(c for c in headers.get("Docker-RateLimit-Source") or "" if c.isprintable())
-    return Allowance(
+    return RateLimit(
         int(limit[1]) if limit else -1,
         int(remaining[1]) if remaining else -1,
         int(window) if window else -1,
-        source[:_LONGEST_SOURCE].strip(),
-        _reset(headers.get("RateLimit-Reset") or ""),
+        source[:_MAX_SOURCE_LENGTH].strip(),
+        _parse_reset(headers.get("RateLimit-Reset") or ""),
     )
 
 
-def _reset(text: str) -> int:
-    """Return the seconds that a RateLimit-Reset header says: some give the time of day instead; -1 for none."""
-    said = _COUNT.match(text)
-    if said is None:
+def _parse_reset(text: str) -> int:
+    """Return the seconds of a RateLimit-Reset header, -1 without one. Some servers send a time of day."""
+    match = _COUNT.match(text)
+    if match is None:
         return -1
-    seconds = int(said[1])
-    return seconds if seconds < _LONGEST_RESET else max(0, seconds - int(time.time()))
+    seconds = int(match[1])
+    return seconds if seconds < _MAX_RESET_SECONDS else max(0, seconds - int(time.time()))
 
 
-def counts(registry: str, method: str, target: str) -> bool:
-    """Whether the registry counts such a request: Docker Hub counts the manifests that are fetched, and no more."""
+def is_rate_limited(registry: str, method: str, target: str) -> bool:
+    """Whether a request counts towards the rate limit. Docker Hub counts only GET of manifests."""
     return registry != DOCKER_HUB or (method == "GET" and "/manifests/" in target)
 
 
-def retry_after(headers: Mapping[str, str]) -> float:
-    """Return the seconds that the Retry-After header asks to wait, given as such or as a date; 0 for none."""
+def parse_retry_after(headers: Mapping[str, str]) -> float:
+    """Return the seconds of the Retry-After header, which holds seconds or a date; 0 without one."""
     text = (headers.get("Retry-After") or "").strip()
     if not text:
         return 0.0
@@ -88,9 +88,9 @@ def retry_after(headers: Mapping[str, str]) -> float:
         return 0.0
 
 
-def spelled(seconds: float) -> str:
-    """Return a time in its largest whole unit: `6 hours`, `90 seconds`."""
-    whole = max(1, round(seconds))
-    size, unit = next((size, unit) for size, unit in _UNITS if whole % size == 0)
-    count = whole // size
+def format_wait(seconds: float) -> str:
+    """Return a duration in its largest whole unit. Example: `6 hours`, `90 seconds`."""
+    rounded = max(1, round(seconds))
+    size, unit = next((size, unit) for size, unit in _UNITS if rounded % size == 0)
+    count = rounded // size
     return f"{count} {unit}{'' if count == 1 else 's'}"

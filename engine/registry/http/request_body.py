@@ -1,7 +1,6 @@
-"""A blob as the body of a request: of known length, counted as it goes, ended when the work is called off.
+"""A blob as the body of a request: of known length, counted while it is sent, and cancellable.
 
-What lies in a file goes from there into the socket without passing through this process (sendfile), unless it has to be
-encrypted.
+A blob in a file is sent by sendfile: the kernel copies it to the socket. TLS connections read it instead.
 """
 
 from __future__ import annotations
@@ -11,11 +10,11 @@ import select
 import stat
 import time
 
-from imq.engine.registry.exceptions import too_slow
+from imq.engine.registry.errors import stalled_error
 from imq.grammar.errors import DigestMismatch, Interrupted
 from imq.grammar.record import TYPE_CHECKING
 
-from .stall import Pace
+from .stall import StallDetector
 
 if TYPE_CHECKING:
     import socket
@@ -26,165 +25,170 @@ if TYPE_CHECKING:
     from imq.engine.registry.settings import Settings
 
     class Content(Protocol):
-        """What is sent of a blob: read once, from its beginning, and closed."""
+        """The content of a blob, read once from the beginning."""
 
         def read(self, count: int = -1, /) -> bytes | bytearray | memoryview:
             """Return the next bytes; none at the end."""
 
         def close(self) -> None:
-            """Let go of what it is read from."""
+            """Close the content."""
 
 
-BLOCK = 256 << 10
-"""Bytes that are read and sent at once; small enough that a slow line takes them in time."""
-_STRETCH = 8 << 20
-"""Bytes that are left to the kernel at once."""
+BLOCK_SIZE = 256 << 10
+"""Bytes read and sent at once; small enough for a slow connection to accept within the timeout."""
+_SENDFILE_SIZE = 8 << 20
+"""Bytes passed to the kernel at once."""
 
 
-class Body:
-    """One blob on its way to `host`; `what` names it, `sent` is told how many bytes have gone.
+class BlobBody:
+    """One blob that is sent to `host`. `description` names it in errors, `on_progress` receives the bytes sent.
 
-    Iterating gives blocks of bytes, or `Stretch`es of the file that the blob lies in. Who takes chunks reads it.
+    Iteration yields blocks of bytes, or `SendfileRange`s of the blob's file. Chunked uploads call
+    `read_block`. There is no method `read`: http.client would call it and bypass sendfile.
     """
 
     def __init__(
         self,
         content: Content,
         size: int,
-        sent: Callable[[int], None],
+        on_progress: Callable[[int], None],
         stop: threading.Event | None,
         settings: Settings,
         host: str,
-        what: str,
+        description: str,
     ) -> None:
         self._content = content
         self._size = size
-        self._sent = sent
+        self._on_progress = on_progress
         self._stop = stop
         self._settings = settings
         self._host = host
-        self._what = what
-        self._done = 0
+        self._description = description
+        self._offset = 0
 
     def __len__(self) -> int:
         return self._size
 
-    def __iter__(self) -> Iterator[bytes | bytearray | memoryview | Stretch]:
-        pace = Pace(self._settings)
-        handle = _file(self._content)
-        if handle is None:
-            while block := self.take(BLOCK):
-                begun = time.monotonic()
+    def __iter__(self) -> Iterator[bytes | bytearray | memoryview | SendfileRange]:
+        stall_detector = StallDetector(self._settings)
+        file_descriptor = _regular_file_descriptor(self._content)
+        if file_descriptor is None:
+            while block := self.read_block(BLOCK_SIZE):
+                started = time.monotonic()
                 yield block
-                self.keep_pace(pace, len(block), time.monotonic() - begun)
+                self.check_speed(stall_detector, len(block), time.monotonic() - started)
             return
-        while self._done < self._size:
-            yield Stretch(self, handle, self._done, min(_STRETCH, self._size - self._done), pace)
+        while self._offset < self._size:
+            yield SendfileRange(
+                self, file_descriptor, self._offset, min(_SENDFILE_SIZE, self._size - self._offset), stall_detector
+            )
 
-    def take(self, count: int) -> bytes | bytearray | memoryview:
+    def read_block(self, count: int) -> bytes | bytearray | memoryview:
         """Return the next bytes, at most `count`; none at the end."""
-        self.check()
+        self.check_stopped()
         block = self._content.read(count)
-        self.reach(self._done + len(block), more=bool(block))
+        self.advance(self._offset + len(block), more=bool(block))
         return block
 
-    def check(self) -> None:
-        """Raise when the work was called off."""
+    def check_stopped(self) -> None:
+        """Raise `Interrupted` when the transfer was cancelled."""
         if self._stop is not None and self._stop.is_set():
             raise Interrupted("the transfer was called off")
 
-    def reach(self, done: int, *, more: bool) -> None:
-        """Say that so many bytes have gone, and whether there are more; raise when they are not those of the size."""
-        self._done = done
-        if done > self._size or (not more and done < self._size):
-            raise DigestMismatch(f"a blob to be sent has {done} bytes, and should have {self._size}")
-        self._sent(done)
+    def advance(self, offset: int, *, more: bool) -> None:
+        """Record the bytes sent so far; raise `DigestMismatch` when they do not match the blob's size."""
+        self._offset = offset
+        if offset > self._size or (not more and offset < self._size):
+            raise DigestMismatch(f"a blob to be sent has {offset} bytes, and should have {self._size}")
+        self._on_progress(offset)
 
-    def keep_pace(self, pace: Pace, count: int, seconds: float) -> None:
-        """Raise when the bytes only drip."""
-        speed = pace.note(count, seconds)
+    def check_speed(self, stall_detector: StallDetector, count: int, seconds: float) -> None:
+        """Raise `RegistryError` when the transfer has stalled."""
+        speed = stall_detector.record(count, seconds)
         if speed is not None:
-            raise too_slow(self._host, f"takes {self._what}", speed, self._settings.least_speed)
+            raise stalled_error(self._host, f"takes {self._description}", speed, self._settings.least_speed)
 
     @property
-    def longest_wait(self) -> float:
-        """Seconds that the other side may take no byte at all."""
+    def write_timeout(self) -> float:
+        """Seconds that the receiver may accept no byte."""
         return self._settings.read_timeout
 
     def close(self) -> None:
-        """Close what it is read from."""
+        """Close the content."""
         self._content.close()
 
 
-class Chunk:
-    """A part of a blob that is in memory, as the body of a request; it travels at the pace of the whole blob."""
+class ChunkBody:
+    """A chunk of a blob in memory, as the body of a request. The stall detector is that of the whole blob."""
 
-    def __init__(self, body: Body, part: memoryview, pace: Pace) -> None:
+    def __init__(self, body: BlobBody, part: memoryview, stall_detector: StallDetector) -> None:
         self._body = body
         self._part = part
-        self._pace = pace
+        self._stall_detector = stall_detector
 
     def __len__(self) -> int:
         return len(self._part)
 
     def __iter__(self) -> Iterator[memoryview]:
-        for start in range(0, len(self._part), BLOCK):
-            self._body.check()
-            block = self._part[start : start + BLOCK]
-            begun = time.monotonic()
+        for start in range(0, len(self._part), BLOCK_SIZE):
+            self._body.check_stopped()
+            block = self._part[start : start + BLOCK_SIZE]
+            started = time.monotonic()
             yield block
-            self._body.keep_pace(self._pace, len(block), time.monotonic() - begun)
+            self._body.check_speed(self._stall_detector, len(block), time.monotonic() - started)
 
 
-class Stretch:
-    """A part of a file that is to be sent: by the kernel, or block by block where someone has to see the bytes."""
+class SendfileRange:
+    """A range of a file to send: by the kernel, or block by block over TLS."""
 
-    def __init__(self, body: Body, handle: int, start: int, count: int, pace: Pace) -> None:
+    def __init__(
+        self, body: BlobBody, file_descriptor: int, start: int, count: int, stall_detector: StallDetector
+    ) -> None:
         self._body = body
-        self._handle = handle
-        self._done = start
+        self._file_descriptor = file_descriptor
+        self._offset = start
         self._end = start + count
-        self._pace = pace
+        self._stall_detector = stall_detector
 
     def __iter__(self) -> Iterator[bytes]:
-        """Give blocks, each of which is taken to be sent when the next is asked for."""
-        while self._done < self._end:
-            self._body.check()
-            block = os.pread(self._handle, min(BLOCK, self._end - self._done), self._done)
-            begun = time.monotonic()
+        """Yield blocks. A block counts as sent when the next one is requested."""
+        while self._offset < self._end:
+            self._body.check_stopped()
+            block = os.pread(self._file_descriptor, min(BLOCK_SIZE, self._end - self._offset), self._offset)
+            started = time.monotonic()
             if block:
                 yield block
-            self._gone(len(block), time.monotonic() - begun)
+            self._advance(len(block), time.monotonic() - started)
 
-    def send(self, connected: socket.socket) -> None:
-        """Have the kernel send it over a connection that is not encrypted."""
+    def send(self, sock: socket.socket) -> None:
+        """Send the range with sendfile over a connection without TLS."""
         poll = select.poll()
-        poll.register(connected, select.POLLOUT)
-        connected.setblocking(False)
+        poll.register(sock, select.POLLOUT)
+        sock.setblocking(False)
         try:
-            while self._done < self._end:
-                self._body.check()
-                begun = time.monotonic()
-                if not poll.poll(self._body.longest_wait * 1000):
+            while self._offset < self._end:
+                self._body.check_stopped()
+                started = time.monotonic()
+                if not poll.poll(self._body.write_timeout * 1000):
                     raise TimeoutError("timed out")
                 try:
-                    count = os.sendfile(connected.fileno(), self._handle, self._done, self._end - self._done)
+                    count = os.sendfile(sock.fileno(), self._file_descriptor, self._offset, self._end - self._offset)
                 except BlockingIOError:
                     continue
-                self._gone(count, time.monotonic() - begun)
-        finally:  # a registry that refuses what it is sent is still listened to
-            connected.settimeout(self._body.longest_wait)
+                self._advance(count, time.monotonic() - started)
+        finally:  # the response of a registry that rejects the body is still read
+            sock.settimeout(self._body.write_timeout)
 
-    def _gone(self, count: int, seconds: float) -> None:
-        self._done += count
-        self._body.reach(self._done, more=count > 0)
-        self._body.keep_pace(self._pace, count, seconds)
+    def _advance(self, count: int, seconds: float) -> None:
+        self._offset += count
+        self._body.advance(self._offset, more=count > 0)
+        self._body.check_speed(self._stall_detector, count, seconds)
 
 
-def _file(content: Content) -> int | None:
-    """Return the descriptor of the regular file that a content is, None for any other, such as one in memory."""
+def _regular_file_descriptor(content: Content) -> int | None:
+    """Return the descriptor of the regular file of a content; None for any other content."""
     try:
-        handle: int = content.fileno()  # type: ignore[attr-defined]
+        file_descriptor: int = content.fileno()  # type: ignore[attr-defined]
     except (AttributeError, OSError):
         return None
-    return handle if stat.S_ISREG(os.fstat(handle).st_mode) else None
+    return file_descriptor if stat.S_ISREG(os.fstat(file_descriptor).st_mode) else None

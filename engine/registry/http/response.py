@@ -1,4 +1,4 @@
-"""What can be read of an answer, however it came: one that is still being read, or one that is here whole."""
+"""The interface of a response, and a response whose body is in memory."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Protocol
 
-    from .rate_limit import Allowance
+    from .rate_limit import RateLimit
     from .redaction import Secrets
 else:
-    Protocol = object  # typing is slow to import, and a Protocol says nothing at run time
+    Protocol = object  # typing is slow to import, and a Protocol has no effect at run time
 
-CHUNK = rb"([0-9A-Fa-f]{1,12})[ \t]*(?:;[^\r\n]*)?\Z"
-"""The line before a chunk: its size, and extensions that nobody here knows (RFC 9112, 7.1)."""
-_LONGEST_NUMBER = 19
-"""Digits of a Content-Length that can be meant."""
+CHUNK_LINE = rb"([0-9A-Fa-f]{1,12})[ \t]*(?:;[^\r\n]*)?\Z"
+"""The line before a chunk: the size, and ignored extensions (RFC 9112, 7.1)."""
+_MAX_DIGITS = 19
+"""The maximum number of digits of a valid Content-Length."""
 
 
-class Reply(Protocol):
-    """An answer of a registry; `bodiless` says that it answers a HEAD, whose Content-Length is not its own."""
+class ResponseLike(Protocol):
+    """A response of a registry. A `bodiless` one answers HEAD: its Content-Length is not that of its body."""
 
     status: int
     headers: Mapping[str, str]
     url: str
     bodiless: bool
-    allowance: Allowance | None
+    rate_limit: RateLimit | None
     secrets: Secrets
-    """What of its words is not to be shown."""
+    """Secrets to redact from messages that quote the response."""
 
     def header(self, name: str) -> str:
         """Return a header, or an empty string."""
 
     @property
     def length(self) -> int | None:
-        """What Content-Length says, in bytes; None when it says nothing usable."""
+        """The Content-Length in bytes; None when it is missing or invalid."""
 
     def read(self, limit: int) -> bytes:
-        """Return the whole body, or `limit + 1` bytes of one that is longer."""
+        """Return the whole body, or `limit + 1` bytes of a longer one."""
 
     def close(self) -> None:
-        """Need no more of it."""
+        """Release the connection."""
 
 
 class Headers(dict[str, str]):
-    """Headers by their names in lower case, to be looked up by names in any case."""
+    """Headers by lower-case name; `get` accepts any case."""
 
     __slots__ = ()
 
@@ -58,17 +58,17 @@ class Headers(dict[str, str]):
         return super().get(name.lower(), default)
 
 
-class Whole:
-    """An answer that has been read to its end."""
+class BufferedResponse:
+    """A response whose body has been read."""
 
-    __slots__ = ("_content", "allowance", "bodiless", "headers", "secrets", "status", "url")
+    __slots__ = ("_content", "bodiless", "headers", "rate_limit", "secrets", "status", "url")
 
     def __init__(self, status: int, headers: Headers, content: bytes, url: str, *, bodiless: bool) -> None:
         self.status = status
         self.headers: Mapping[str, str] = headers
         self.url = url
         self.bodiless = bodiless
-        self.allowance: Allowance | None = None
+        self.rate_limit: RateLimit | None = None
         self.secrets = NO_SECRETS
         self._content = content
 
@@ -78,23 +78,23 @@ class Whole:
 
     @property
     def length(self) -> int | None:
-        """What Content-Length says, in bytes; None when it says nothing usable."""
-        return number(self.header("Content-Length"))
+        """The Content-Length in bytes; None when it is missing or invalid."""
+        return parse_length(self.header("Content-Length"))
 
-    def read(self, limit: int) -> bytes:  # noqa: ARG002 - it was bounded when it was read
+    def read(self, limit: int) -> bytes:  # noqa: ARG002 - the limit was applied when the body was read
         """Return the body."""
         return self._content
 
     def close(self) -> None:
-        """Do nothing: the connection serves others already."""
+        """Do nothing: the connection already serves other requests."""
 
 
-def chunk_size(line: bytes) -> int | None:
-    """Return the size that the line before a chunk says (RFC 9112, 7.1); None when it says none."""
-    said = re.match(CHUNK, line)
+def parse_chunk_size(line: bytes) -> int | None:
+    """Return the size in the line before a chunk (RFC 9112, 7.1); None when the line is invalid."""
+    said = re.match(CHUNK_LINE, line)
     return int(said[1], 16) if said is not None else None
 
 
-def number(text: str) -> int | None:
-    """Return the number of bytes that a header says; None when it is none that can be meant."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER else None
+def parse_length(text: str) -> int | None:
+    """Return the number of bytes that a header states; None when it is invalid."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else None

@@ -1,4 +1,4 @@
-"""How often a piece of work is tried again: one budget for all of its requests, however they fail."""
+"""The retry policy: exponential backoff with jitter, and one budget for all requests of an operation."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ if TYPE_CHECKING:
     from imq.grammar.errors import RegistryError
 
 
-class Patience:
-    """The budget of one piece of work, such as a blob; used by one thread at a time.
+class RetryBudget:
+    """The retries of one operation, such as the transfer of a blob; used by one thread at a time.
 
-    Waits double, and are drawn at random so that many clients do not all come back at the same moment.
+    Delays double. Jitter keeps many clients from returning at the same moment.
     """
 
-    __slots__ = ("_settings", "_used", "_was_slow")
+    __slots__ = ("_attempts", "_has_stalled", "_settings")
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._used = 0
-        self._was_slow = False
+        self._attempts = 0
+        self._has_stalled = False
 
-    def wait_after(self, problem: RegistryError) -> float | None:
-        """Return the seconds to wait before the next attempt after an error; None when there is none.
+    def next_delay(self, retry_after: float = 0.0) -> float | None:
+        """Return the seconds to wait before the next attempt; None when no retry is left.
 
-        A server that is too slow is tried once more, over another connection: each attempt takes a `speed_window`.
+        `retry_after` is the delay in seconds that the server requests. A delay above `longest_wait` ends the operation.
         """
-        if not problem.temporary or (problem.code == "too-slow" and self._was_slow):
+        if retry_after > self._settings.longest_wait:
+            self._attempts = self._settings.retries
+        if self._attempts >= self._settings.retries:
             return None
-        self._was_slow = self._was_slow or problem.code == "too-slow"
-        return self.wait()
+        delay = self._settings.first_wait * (1 << self._attempts) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+        self._attempts += 1
+        return max(retry_after, min(delay, self._settings.longest_wait))
 
-    def wait(self, asked: float = 0.0) -> float | None:
-        """Return the seconds to wait before the next attempt; None when there shall be none.
+    def next_delay_after(self, error: RegistryError) -> float | None:
+        """Return the seconds to wait before the next attempt after an error; None when no retry is left.
 
-        `asked` are the seconds that the server asks for. More than the settings' longest wait is not waited for,
-        and ends the work.
+        A stalled transfer is retried once, over another connection: each attempt takes a `speed_window`.
         """
-        if asked > self._settings.longest_wait:
-            self._used = self._settings.retries
-        if self._used >= self._settings.retries:
+        is_stalled = error.code == "too-slow"
+        if not error.temporary or (is_stalled and self._has_stalled):
             return None
-        drawn = self._settings.first_wait * (1 << self._used) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-        self._used += 1
-        return max(asked, min(drawn, self._settings.longest_wait))
+        self._has_stalled = self._has_stalled or is_stalled
+        return self.next_delay()
 
-    def renew(self) -> None:
-        """Begin anew: what has been done since the last failure was worth it."""
-        self._used = 0
-        self._was_slow = False
+    def reset(self) -> None:
+        """Restore the full budget, after progress since the last failure."""
+        self._attempts = 0
+        self._has_stalled = False

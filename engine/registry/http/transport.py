@@ -1,7 +1,9 @@
-"""One HTTP request, one answer: the only module that knows `requests`.
+"""One HTTP request and its response: the only module that uses `requests`.
 
-It adds no credentials, follows no redirect and repeats nothing; that is `exchange`. It reads no `.netrc` and keeps no
-cookies. Every exception of the libraries below becomes a `RegistryError` here.
+It adds no credentials, follows no redirects and retries nothing: `client` does that. It reads no `.netrc` and stores no
+cookies. Exceptions of the libraries become `RegistryError`.
+
+Connections, timeouts and sendfile are set up in an adapter of requests (`_make_adapter`).
 """
 
 from __future__ import annotations
@@ -10,18 +12,18 @@ import contextlib
 import threading
 import time
 
-from imq.engine.registry.exceptions import failure, too_long, too_slow, wrong_length
+from imq.engine.registry.errors import content_length_error, deadline_error, stalled_error, transport_error
 from imq.engine.registry.settings import is_loopback
 from imq.grammar.errors import RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
-from .certificates import certificates_for, context_for
-from .proxies import ca_bundle, host_bundle, proxies_for
+from .certificates import make_tls_context, resolve_certificates
+from .proxies import find_system_bundle, get_ca_bundle, resolve_proxies
 from .redaction import NO_SECRETS
-from .request_body import BLOCK, Stretch
-from .response import chunk_size, number
-from .stall import Pace, TooSlowError
-from .urls import authority, target_of
+from .request_body import BLOCK_SIZE, SendfileRange
+from .response import parse_chunk_size, parse_length
+from .stall import StallDetector, StalledError
+from .urls import get_authority, get_target
 
 if TYPE_CHECKING:
     import socket
@@ -33,50 +35,50 @@ if TYPE_CHECKING:
     from imq.engine.registry.settings import Settings
     from requests.adapters import HTTPAdapter
 
-    from .deadline import Arrival
-    from .rate_limit import Allowance
+    from .deadline import DeadlineReader
+    from .rate_limit import RateLimit
 
 
-_PIECE = 64 << 10
+_TLS_WRITE_SIZE = 64 << 10
 _DRAIN_TIMEOUT = 2.0
-"""Seconds in which a body that nobody needs has to come."""
-_ADDRESS = ":address"
-"""The key under which the headers of a request carry its address to the connection; it is no header of HTTP."""
+"""Seconds for the rest of a body that is discarded."""
+_URL_HEADER = ":address"
+"""A pseudo-header that carries the URL unchanged to the connection, which removes it."""
 
 
-class Answer:
-    """The status and headers of an answer, and its body to be read once. Close it, or read it to its end.
+class Response:
+    """The status and headers of a response, and its body to be read once. Close it, or read it to the end.
 
-    `what` names the body in the error that says that it only drips.
+    `description` names the body in errors.
     """
 
     __slots__ = (
-        *("_arrival", "_body", "_content", "_host", "_longest", "_pace", "_response", "_settings"),
-        *("allowance", "bodiless", "headers", "secrets", "status", "url", "what"),
+        *("_body", "_content", "_host", "_reader", "_response", "_settings", "_stall_detector"),
+        *("bodiless", "description", "headers", "rate_limit", "secrets", "status", "url"),
     )
 
-    def __init__(self, response: requests.Response, host: str, settings: Settings, *, bodiless: bool) -> None:
-        self._response = response
-        # urllib3's own readinto reads into bytes of its own and copies them; http.client's below it reads in place.
-        # Should a later urllib3 hide that, its own does the same, more slowly.
-        body: Any = getattr(response.raw, "_fp", None) or response.raw
-        self._arrival: Arrival | None = getattr(body, "arrival", None)
+    def __init__(self, raw_response: requests.Response, host: str, settings: Settings, *, bodiless: bool) -> None:
+        self._response = raw_response
+        # urllib3's readinto copies from a buffer of its own; http.client's below it reads in place.
+        # The fallback is urllib3's, which is slower.
+        body: Any = getattr(raw_response.raw, "_fp", None) or raw_response.raw
+        self._reader: DeadlineReader | None = getattr(body, "reader", None)
         if getattr(body, "length", None) is not None and hasattr(getattr(body, "fp", None), "readinto1"):
-            body.fp = _AsItComes(body.fp)
+            body.fp = _UnbufferedBody(body.fp)
         elif getattr(body, "chunked", False) and hasattr(body, "fp"):
-            body.fp = _Chunks(body.fp)
+            body.fp = _ChunkedBody(body.fp)
         self._body = body
         self._host = host
         self._settings = settings
-        self._pace = Pace(settings)
+        self._stall_detector = StallDetector(settings)
         self._content: bytes | None = None
-        self.allowance: Allowance | None = None
+        self.rate_limit: RateLimit | None = None
         self.secrets = NO_SECRETS
         self.bodiless = bodiless
-        self.status = response.status_code
-        self.headers: Mapping[str, str] = response.headers
-        self.url = response.request.url or ""
-        self.what = "an answer"
+        self.status = raw_response.status_code
+        self.headers: Mapping[str, str] = raw_response.headers
+        self.url = raw_response.request.url or ""
+        self.description = "an answer"
 
     def header(self, name: str) -> str:
         """Return a header, or an empty string."""
@@ -84,46 +86,46 @@ class Answer:
 
     @property
     def length(self) -> int | None:
-        """What Content-Length says, in bytes; None when it says nothing usable."""
-        return number(self.header("Content-Length"))
+        """The Content-Length in bytes; None when it is missing or invalid."""
+        return parse_length(self.header("Content-Length"))
 
     def readinto(self, view: memoryview) -> int:
-        """Fill `view` with what has come of the body, as it came over the wire, never decoded; return 0 at its end.
+        """Fill `view` with the available bytes of the body, never decoded; return 0 at the end.
 
-        It waits only while nothing has come. A body that only drips is an error, for another connection to be tried.
+        It blocks only while no byte is available. A stalled body raises a temporary `RegistryError`.
         """
-        begun = time.monotonic()
+        started = time.monotonic()
         try:
             count: int = self._body.readinto(view)
-            if self._body.isclosed():  # read to its end: the connection may serve the next request
+            if self._body.isclosed():  # read to the end: the connection may be reused
                 self._response.raw.release_conn()
-        except TooSlowError as slow:
-            raise self._dripping(slow.speed) from None
-        except Exception as problem:
+        except StalledError as slow:
+            raise self._stalled(slow.speed) from None
+        except Exception as error:
             self.close()
-            if not isinstance(problem, _foreign()):
+            if not isinstance(error, _library_errors()):
                 raise
-            if self._arrival is not None and self._arrival.is_late:
-                raise too_long(self._host, f"sends {self.what}", self._settings.answer_timeout) from None
-            raise failure(problem, self._host, "broke off while answering") from None
-        speed = self._pace.note(count, time.monotonic() - begun) if count else None
+            if self._reader is not None and self._reader.is_late:
+                raise deadline_error(self._host, f"sends {self.description}", self._settings.answer_timeout) from None
+            raise transport_error(error, self._host, "broke off while answering") from None
+        speed = self._stall_detector.record(count, time.monotonic() - started) if count else None
         if speed is not None:
-            raise self._dripping(speed)
+            raise self._stalled(speed)
         return count
 
-    def _dripping(self, speed: float) -> RegistryError:
+    def _stalled(self, speed: float) -> RegistryError:
         self.close()
-        return too_slow(self._host, f"sends {self.what}", speed, self._settings.least_speed)
+        return stalled_error(self._host, f"sends {self.description}", speed, self._settings.least_speed)
 
     def read(self, limit: int) -> bytes:
-        """Return the whole body, or `limit + 1` bytes of one that is longer, and close the answer.
+        """Return the whole body, or `limit + 1` bytes of a longer one, and close the response.
 
-        All of it has to come within `answer_timeout`. Read again, it returns the same bytes, however high the limit.
+        The body must arrive within `answer_timeout`. Later calls return the same bytes whatever their limit.
         """
         if self._content is not None:
             return self._content
-        if self._arrival is not None:
-            self._arrival.until = time.monotonic() + self._settings.answer_timeout
+        if self._reader is not None:
+            self._reader.deadline = time.monotonic() + self._settings.answer_timeout
         return self._read_until(limit)
 
     def _read_until(self, limit: int) -> bytes:
@@ -142,42 +144,42 @@ class Answer:
         return self._content
 
     def drain(self, limit: int) -> None:
-        """Read a body that nobody needs to its end, so that the connection can serve the next request.
+        """Discard the body, so that the connection can be reused.
 
-        A connection whose body is long or slow is closed: another one takes less time.
+        A connection with a long or slow body is closed: a new one takes less time.
         """
-        if self._arrival is not None:
-            self._arrival.until = time.monotonic() + _DRAIN_TIMEOUT
+        if self._reader is not None:
+            self._reader.deadline = time.monotonic() + _DRAIN_TIMEOUT
         try:
             self._read_until(limit)
         except RegistryError:
             self._content = b""
 
     def abort(self) -> None:
-        """Wake a thread that waits in `readinto`: it gets an end or an error. May be called from any thread."""
-        with contextlib.suppress(Exception):  # it may be over already, which is what was wanted
+        """Wake a thread that waits in `readinto`: it gets an end or an error. Callable from any thread."""
+        with contextlib.suppress(Exception):  # the response may be closed already
             self._response.raw.shutdown()
 
     def close(self) -> None:
-        """Give the connection back when nothing of the body is left, else close it. May be called again."""
-        with contextlib.suppress(Exception):  # closing what is broken may fail; it is not used again
-            if self._response.raw.length_remaining == 0:  # as of an answer to HEAD, which nobody reads
+        """Return the connection to the pool when the body is read, else close it. May be called again."""
+        with contextlib.suppress(Exception):  # closing a broken connection may fail; it is not reused
+            if self._response.raw.length_remaining == 0:  # a response to HEAD is never read
                 self._response.raw.drain_conn()
             self._response.close()
 
 
-class _AsItComes:
-    """The stream below a body of known length: read from as far as it has come, where http.client would wait for all.
+class _UnbufferedBody:
+    """A body of known length that returns available bytes; http.client would wait for a full buffer.
 
-    Else a server that drips would be waited for until a large piece is full, and a broken connection would take with it
-    what had come.
+    Otherwise a slow server would block until a large buffer is full, and a broken connection would lose the received
+    bytes.
     """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def readinto(self, view: memoryview) -> int:
-        """Fill `view` with what is there."""
+        """Fill `view` with the available bytes."""
         count: int = self._stream.readinto1(view)
         return count
 
@@ -185,7 +187,7 @@ class _AsItComes:
         return getattr(self._stream, name)
 
 
-class _Chunks:
+class _ChunkedBody:
     """The stream below a body in chunks, whose sizes must be hexadecimal digits: http.client takes any of Python's."""
 
     def __init__(self, stream: Any) -> None:
@@ -198,7 +200,7 @@ class _Chunks:
 
         line: bytes = self._stream.readline(limit)
         if line and not self._ended:
-            size = chunk_size(line.rstrip(b"\r\n"))
+            size = parse_chunk_size(line.rstrip(b"\r\n"))
             if size is None:
                 raise HTTPException("a chunk has no valid size")
             self._ended = size == 0
@@ -215,174 +217,177 @@ class Transport:
         self._settings = settings
         self._session: requests.Session | None = None
         self._lock = threading.Lock()
-        self._equipped: set[str] = set()
+        self._certificate_hosts: set[str] = set()
         self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
-        self._ca_bundle = ca_bundle(settings.environment) or settings.authority or host_bundle()
+        self._ca_bundle = get_ca_bundle(settings.environment) or settings.authority or find_system_bundle()
 
     def send(
         self, method: str, url: str, headers: Mapping[str, str], body: Any = None, *, verify: bool = True
-    ) -> Answer:
-        """Send one request and return as soon as the headers of its answer are there."""
+    ) -> Response:
+        """Send one request and return when the headers of the response have arrived."""
         from requests import Request
 
-        session = self._opened()
-        host = authority(url)
+        session = self._open_session()
+        host = get_authority(url)
         if url.startswith("https://"):
-            self._equip(session, host, verify=verify)
-        sent = {"Host": host, "User-Agent": self._settings.user_agent, "Accept-Encoding": "identity", **headers}
+            self._mount_host_certificates(session, host, verify=verify)
+        all_headers = {"Host": host, "User-Agent": self._settings.user_agent, "Accept-Encoding": "identity", **headers}
         try:
-            request = Request(method, f"{url.partition('://')[0]}://{host}/", headers=sent, data=body).prepare()
-            request.url = request.headers[_ADDRESS] = url  # as it is: preparing an address rewrites it
-            response = session.send(
+            request = Request(method, f"{url.partition('://')[0]}://{host}/", headers=all_headers, data=body).prepare()
+            request.url = request.headers[_URL_HEADER] = url  # unchanged: requests normalises URLs
+            raw_response = session.send(
                 request,
                 stream=True,
                 allow_redirects=False,
                 timeout=(self._settings.connect_timeout, self._settings.read_timeout),
                 verify=self._ca_bundle if verify and self._ca_bundle else verify,
-                proxies={} if is_loopback(host) else proxies_for(url, self._settings.environment),
+                proxies={} if is_loopback(host) else resolve_proxies(url, self._settings.environment),
             )
-        except Exception as problem:
-            if not isinstance(problem, _foreign()):
+        except Exception as error:
+            if not isinstance(error, _library_errors()):
                 raise
-            raise failure(problem, host, "does not answer") from None
-        answer = Answer(response, host, self._settings, bodiless=method == "HEAD")
-        if not answer.bodiless and not _has_length(answer):
-            answer.close()
-            raise wrong_length(host, answer.header("Content-Length"))
-        return answer
+            raise transport_error(error, host, "does not answer") from None
+        response = Response(raw_response, host, self._settings, bodiless=method == "HEAD")
+        if not response.bodiless and not _has_valid_length(response):
+            response.close()
+            raise content_length_error(host, response.header("Content-Length"))
+        return response
 
-    def reaches(self, url: str) -> bool:
+    def is_direct(self, url: str) -> bool:
         """Whether the host of `url` is reached without a proxy."""
-        return is_loopback(authority(url)) or not proxies_for(url, self._settings.environment)
+        return is_loopback(get_authority(url)) or not resolve_proxies(url, self._settings.environment)
 
-    def dial(self, url: str, *, verify: bool = True) -> socket.socket:
-        """Return a new connection to the host of `url`, made and checked as `send` makes its own, for `wire`.
+    def connect(self, url: str, *, verify: bool = True) -> socket.socket:
+        """Return a new connection to the host of `url`, set up and checked like those of `send`.
 
-        Authorities are read from their files once for each host: it takes longer than a request.
+        The TLS context is cached for each host: to load the authorities takes longer than a request.
         """
         from requests import Request
         from urllib3.connection import HTTPSConnection
 
-        session = self._opened()
-        host = authority(url)
+        session = self._open_session()
+        host = get_authority(url)
         if url.startswith("https://"):
-            self._equip(session, host, verify=verify)
+            self._mount_host_certificates(session, host, verify=verify)
         try:
             adapter: Any = session.get_adapter(f"{url}/")
             request = Request("GET", f"{url}/").prepare()
             trusted = self._ca_bundle if verify and self._ca_bundle else verify
             pool = adapter.get_connection_with_tls_context(request, trusted)
             adapter.cert_verify(pool, url, trusted, None)
-            made: Any = pool._new_conn()  # noqa: SLF001 - a connection of the pool's own kind that is nobody else's
-            made.timeout = self._settings.connect_timeout
-            known = self._contexts.get((url, verify))
-            if isinstance(made, HTTPSConnection) and known is not None:
-                made.ssl_context, made.ca_certs, made.ca_cert_dir = known, None, None
-            made.connect()
-            connected = made.sock
-            if isinstance(made, HTTPSConnection):
-                self._contexts.setdefault((url, verify), connected.context)
-        except Exception as problem:
-            if not isinstance(problem, _foreign()):
+            connection: Any = pool._new_conn()  # noqa: SLF001 - a connection of the pool's class, outside the pool
+            connection.timeout = self._settings.connect_timeout
+            cached = self._contexts.get((url, verify))
+            if isinstance(connection, HTTPSConnection) and cached is not None:
+                connection.ssl_context, connection.ca_certs, connection.ca_cert_dir = cached, None, None
+            connection.connect()
+            sock = connection.sock
+            if isinstance(connection, HTTPSConnection):
+                self._contexts.setdefault((url, verify), sock.context)
+        except Exception as error:
+            if not isinstance(error, _library_errors()):
                 raise
-            raise failure(problem, host, "does not answer") from None
-        made.sock = None  # it is the caller's now
-        found: socket.socket = connected
-        return found
+            raise transport_error(error, host, "does not answer") from None
+        connection.sock = None  # the caller owns it now
+        result: socket.socket = sock
+        return result
 
     def close(self) -> None:
         """Close every connection."""
         with self._lock:
             session, self._session = self._session, None
-            self._equipped.clear()
+            self._certificate_hosts.clear()
             self._contexts.clear()
         if session is not None:
             session.close()
 
-    def _equip(self, session: requests.Session, host: str, *, verify: bool) -> None:
-        """Have the certificates that are kept for a host used for it, and for no other."""
+    def _mount_host_certificates(self, session: requests.Session, host: str, *, verify: bool) -> None:
+        """Mount an adapter with the certificates of a host, for this host only."""
         with self._lock:
-            if host in self._equipped:
+            if host in self._certificate_hosts:
                 return
-            kept = certificates_for(self._settings, host)
-            if kept is not None:
-                session.mount(f"https://{host}/", _adapter(self._settings, context_for(kept, host, verify=verify)))
-            self._equipped.add(host)
+            certificates = resolve_certificates(self._settings, host)
+            if certificates is not None:
+                session.mount(
+                    f"https://{host}/",
+                    _make_adapter(self._settings, make_tls_context(certificates, host, verify=verify)),
+                )
+            self._certificate_hosts.add(host)
 
-    def _opened(self) -> requests.Session:
+    def _open_session(self) -> requests.Session:
         with self._lock:
             if self._session is None:
-                self._session = _session(self._settings)
+                self._session = _make_session(self._settings)
             return self._session
 
 
-def _session(settings: Settings) -> requests.Session:
+def _make_session(settings: Settings) -> requests.Session:
     from http.cookiejar import DefaultCookiePolicy
 
     from requests import Session
 
-    class Unfollowing(Session):
-        """Leaves redirects alone. `allow_redirects=False` would still read their bodies, however long, and prepare."""
+    class NoRedirectSession(Session):
+        """Ignores redirects; `allow_redirects=False` would still read their bodies, of any length."""
 
         def get_redirect_target(self, resp: object) -> None:  # noqa: ARG002
             return None
 
-    session = Unfollowing()
-    session.trust_env = False  # would read .netrc; proxies and certificates are found by `proxies`
+    session = NoRedirectSession()
+    session.trust_env = False  # else requests reads .netrc; `proxies` resolves proxies and certificates
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-    adapter = _adapter(settings, None)
+    adapter = _make_adapter(settings, None)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     return session
 
 
-def _adapter(settings: Settings, context: ssl.SSLContext | None) -> HTTPAdapter:
-    """Return what makes and keeps connections, with a TLS context of its own if one is given."""
+def _make_adapter(settings: Settings, context: ssl.SSLContext | None) -> HTTPAdapter:
+    """Return an adapter that creates and pools connections, with its own TLS context if one is given."""
     from requests.adapters import HTTPAdapter
     from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
     from urllib3.connection import HTTPConnection, HTTPSConnection
 
-    from .deadline import Response
+    from .deadline import DeadlineResponse
 
-    class TimedResponse(Response):
-        def __init__(self, connected: socket.socket, **options: Any) -> None:
-            super().__init__(connected, settings, **options)
+    class TimedResponse(DeadlineResponse):
+        def __init__(self, sock: socket.socket, **options: Any) -> None:
+            super().__init__(sock, settings, **options)
 
     class PlainConnection(HTTPConnection):
-        """Has the kernel send files."""
+        """Sends files with sendfile."""
 
         response_class = TimedResponse
 
         def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:
-            super().request(method, *_as_given(url, body, headers), **options)
+            super().request(method, *_restore_url(url, body, headers), **options)
 
         def send(self, data: Any) -> None:
-            if isinstance(data, Stretch) and self.sock is not None:
+            if isinstance(data, SendfileRange) and self.sock is not None:
                 data.send(self.sock)
                 return
-            for block in _blocks(self, data, settings):
+            for block in _split_blocks(self, data, settings):
                 super().send(block)
 
     class Connection(HTTPSConnection):
-        """Does not warn at every request that TLS is not verified: the user has named the host as insecure."""
+        """Omits the warning about unverified TLS: the user listed the host as insecure."""
 
         response_class = TimedResponse
 
         def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:
-            super().request(method, *_as_given(url, body, headers), **options)
+            super().request(method, *_restore_url(url, body, headers), **options)
 
         def connect(self) -> None:
             super().connect()
-            self.is_verified = True  # read only to decide on that warning
+            self.is_verified = True  # only the warning reads it
 
         def send(self, data: Any) -> None:
-            for block in _blocks(self, data, settings):
-                begun = time.monotonic()
-                for piece in _pieces(block):  # TLS counts the time anew for each record
-                    if (left := settings.read_timeout + begun - time.monotonic()) <= 0:
+            for block in _split_blocks(self, data, settings):
+                started = time.monotonic()
+                for piece in _split_tls_writes(block):  # the timeout applies to each TLS record
+                    if (remaining := settings.read_timeout + started - time.monotonic()) <= 0:
                         raise TimeoutError("timed out")
                     if self.sock is not None:
-                        self.sock.settimeout(left)
+                        self.sock.settimeout(remaining)
                     super().send(piece)
 
     class PlainPool(HTTPConnectionPool):
@@ -392,7 +397,7 @@ def _adapter(settings: Settings, context: ssl.SSLContext | None) -> HTTPAdapter:
         ConnectionCls = Connection
 
     class Adapter(HTTPAdapter):
-        """Uses these connections, and the context."""
+        """Uses these connections and the TLS context, with a proxy too."""
 
         def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
             if context is not None:
@@ -403,56 +408,62 @@ def _adapter(settings: Settings, context: ssl.SSLContext | None) -> HTTPAdapter:
         def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
             if context is not None:
                 kwargs["ssl_context"] = context
-            return super().proxy_manager_for(*args, **kwargs)
+            manager = super().proxy_manager_for(*args, **kwargs)
+            manager.pool_classes_by_scheme = {"http": PlainPool, "https": Pool}
+            return manager
 
     return Adapter(pool_connections=16, pool_maxsize=max(settings.jobs, 1) + 1, max_retries=0)
 
 
-def _as_given(url: str, body: Any, headers: Any) -> tuple[str, Any, dict[str, str]]:
-    """Return the target of a request, its body and its headers, with the address that `send` was given.
+def _restore_url(url: str, body: Any, headers: Any) -> tuple[str, Any, dict[str, str]]:
+    """Return the request target, the body and the headers, with the URL that `send` was given.
 
-    `url` is what the libraries have made of that: an address where a proxy is asked, else a path.
+    `url` is the libraries' version of it: a full URL for a proxy, else a path.
     """
-    rest = dict(headers)
-    address = rest.pop(_ADDRESS)
-    return target_of(address) if url.startswith("/") else address, body, rest
+    remaining = dict(headers)
+    original_url = remaining.pop(_URL_HEADER)
+    return get_target(original_url) if url.startswith("/") else original_url, body, remaining
 
 
-def _blocks(connection: Any, data: Any, settings: Settings) -> Iterator[Any]:
-    """Yield what a connection is to send in blocks, each of which the other side has the time of one wait to take.
+def _split_blocks(connection: Any, data: Any, settings: Settings) -> Iterator[Any]:
+    """Yield the data of a connection in blocks; the receiver has one timeout to accept each.
 
-    A socket counts that time for all that it is given at once, and for a new one it is that of connecting.
+    A socket applies its timeout to all data of one call, and on a new socket it is the connect timeout.
     """
     if connection.sock is not None:
         connection.sock.settimeout(settings.read_timeout)
-    if isinstance(data, Stretch):
+    if isinstance(data, SendfileRange):
         yield from data
-    elif isinstance(data, bytes | bytearray | memoryview) and len(data) > BLOCK:
+    elif isinstance(data, bytes | bytearray | memoryview) and len(data) > BLOCK_SIZE:
         view = memoryview(data)
-        for start in range(0, len(view), BLOCK):
-            yield view[start : start + BLOCK]
+        for start in range(0, len(view), BLOCK_SIZE):
+            yield view[start : start + BLOCK_SIZE]
     else:
         yield data
 
 
-def _has_length(answer: Answer) -> bool:
-    """Whether the Content-Length of an answer is a number of bytes, where there is one and it counts."""
-    said = {length.strip() for length in answer.header("Content-Length").split(",")}
-    return bool(said == {""} or answer.header("Transfer-Encoding") or (len(said) == 1 and number(*said) is not None))
+def _has_valid_length(response: Response) -> bool:
+    """Whether a response has a valid Content-Length, or none where none is needed."""
+    values = {length.strip() for length in response.header("Content-Length").split(",")}
+    return bool(
+        values == {""}
+        or response.header("Transfer-Encoding")
+        or (len(values) == 1 and parse_length(*values) is not None)
+    )
 
 
-def _pieces(block: Any) -> Iterator[Any]:
-    """Yield a block in pieces of few records of TLS."""
-    if isinstance(block, bytes | bytearray | memoryview) and len(block) > _PIECE:
+def _split_tls_writes(block: Any) -> Iterator[Any]:
+    """Yield a block in pieces of a few TLS records."""
+    if isinstance(block, bytes | bytearray | memoryview) and len(block) > _TLS_WRITE_SIZE:
         view = memoryview(block)
-        for start in range(0, len(view), _PIECE):
-            yield view[start : start + _PIECE]
+        for start in range(0, len(view), _TLS_WRITE_SIZE):
+            yield view[start : start + _TLS_WRITE_SIZE]
     else:
         yield block
 
 
-def _foreign() -> tuple[type[Exception], ...]:
-    """Return what the libraries below raise: requests' and urllib3's own, http.client's and the system's."""
+def _library_errors() -> tuple[type[Exception], ...]:
+    """Return the exceptions of the libraries: requests, urllib3, http.client and the system."""
     from http.client import HTTPException
 
     from requests import RequestException

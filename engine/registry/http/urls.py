@@ -1,7 +1,7 @@
-"""Addresses as registries write them: resolved without a change to what they say.
+"""Resolves URLs as registries write them, without normalisation.
 
-The path and the query of an address may carry a signature of their very bytes. So they are neither decoded, nor
-encoded again, nor normalised. Only what cannot stand in a request line is percent-encoded.
+The path and the query of a URL may carry a signature of their exact bytes. They are neither decoded, re-encoded nor
+normalised. Only characters that are invalid in a request line are percent-encoded.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ _UNSENDABLE = re.compile(r"[^!-~]+")
 _PORTS = {"http": "80", "https": "443"}
 
 
-def resolve(base: str, reference: str) -> str:
-    """Return the address that a Location or Link header means, seen from `base`, without user and fragment.
+def resolve_url(base: str, reference: str) -> str:
+    """Return the URL of a Location or Link header relative to `base`, without user and fragment.
 
-    Returns "" for what is no address of a server. Only a path that is relative to that of `base` is changed.
+    Returns "" for a URL without a valid host. Only a relative path is changed.
     """
     reference = reference.strip(" \t").partition("#")[0]
     scheme, rest = base.partition("://")[::2]
@@ -31,34 +31,34 @@ def resolve(base: str, reference: str) -> str:
         host, path = reference[2:end].rpartition("@")[2], reference[end:]
         path = path if path.startswith("/") else f"/{path}"
     else:
-        host = authority(base)
-        path = _merged(rest[len(rest.partition("/")[0].partition("?")[0]) :] or "/", reference)
+        host = get_authority(base)
+        path = _merge_paths(rest[len(rest.partition("/")[0].partition("?")[0]) :] or "/", reference)
     if not _AUTHORITY.fullmatch(host):
         return ""
-    return f"{scheme.lower()}://{host}{_UNSENDABLE.sub(_encoded, path)}"
+    return f"{scheme.lower()}://{host}{_UNSENDABLE.sub(_percent_encode, path)}"
 
 
-def authority(url: str) -> str:
+def get_authority(url: str) -> str:
     """Return `host[:port]` of a URL."""
     return url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2]
 
 
-def target_of(url: str) -> str:
-    """Return what a request line says of a URL: its path and query."""
+def get_target(url: str) -> str:
+    """Return the request target of a URL: path and query."""
     return "/" + url.partition("://")[2].partition("/")[2]
 
 
-def origin_of(url: str) -> tuple[str, str]:
-    """Return scheme and `host:port`, with the port written out, so that equal origins compare equal."""
+def get_origin(url: str) -> tuple[str, str]:
+    """Return scheme and `host:port`, with an explicit port, so that equal origins compare equal."""
     scheme = url.partition("://")[0].lower()
-    host = authority(url).lower()
+    host = get_authority(url).lower()
     if ":" not in host.rpartition("]")[2]:
         host += f":{_PORTS.get(scheme, '')}"
     return scheme, host
 
 
 def quote_segment(text: str) -> str:
-    """Return a text as one segment of a path: a tag of a list may hold any character. Colons stay as they are."""
+    """Return a string as one path segment: a listed tag may contain any character. Colons stay unquoted."""
     plain = text.replace(".", "").replace("-", "").replace("_", "").replace(":", "")
     if plain.isascii() and plain.isalnum():
         return text
@@ -67,7 +67,7 @@ def quote_segment(text: str) -> str:
     return "%2E" * len(text) if text in (".", "..") else quote(text, safe=":")
 
 
-def _merged(base: str, reference: str) -> str:
+def _merge_paths(base: str, reference: str) -> str:
     """Resolve a path and query against those of the base (RFC 3986, 5.2)."""
     if reference.startswith("/"):
         return reference
@@ -86,8 +86,8 @@ def _merged(base: str, reference: str) -> str:
     return "/" + "/".join(segments) + end + reference[len(path) :]
 
 
-def _encoded(found: re.Match[str]) -> str:
-    """Percent-encode characters as the bytes that came: headers are read as Latin-1."""
+def _percent_encode(found: re.Match[str]) -> str:
+    """Percent-encode characters as the original bytes: headers are decoded as Latin-1."""
     try:
         content = found[0].encode("latin-1")
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Blobs from a registry into a store, each gone on with where an earlier transfer of it broke off."""
+"""Fetches blobs from a registry into a store; interrupted transfers resume."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from imq.engine.oci import media_types
 from imq.grammar.errors import DigestMismatch, Malformed, RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
-from .byte_counter import Counter
+from .byte_counter import ByteCounter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from imq.engine.oci.manifest import Descriptor
     from imq.engine.oci.reference import Reference
     from imq.engine.progress import Progress
-    from imq.engine.registry.mirrors import Blob, Fetcher
+    from imq.engine.registry.mirrors import BlobReader, ImageReader
 
-    from .byte_counter import LayerCount
-    from .worker_pool import Job, Work
+    from .byte_counter import LayerCounter
+    from .worker_pool import Task, WorkerPool
 else:
     Protocol = object
 
-_FOREIGN_HINT = "imq asks registries alone; a registry that has the layer itself can be pulled from"
+_FOREIGN_LAYER_HINT = "imq asks registries alone; a registry that has the layer itself can be pulled from"
 
 
-class Receiver(Protocol):
-    """Where blobs are put; called from several threads."""
+class BlobStore(Protocol):
+    """A store for blobs; called from several threads."""
 
     def partial_size(self, descriptor: Descriptor) -> int:
-        """Return how many bytes of a blob are here from an earlier transfer; they are not checked yet."""
+        """Return the number of bytes stored by an interrupted transfer; they are not verified yet."""
 
     def receive_blob(
         self,
@@ -43,92 +43,95 @@ class Receiver(Protocol):
         is_cancelled: Callable[[], bool],
         partial_size: int | None = None,
     ) -> None:
-        """Store a blob from a stream that goes on behind the bytes that are `begun`: read until 0 is returned.
+        """Store a blob from a stream that starts after the first `partial_size` bytes; 0 from `readinto` ends it.
 
-        Size and digest are verified before it is visible. With `begun`, what has come stays when the stream breaks.
+        Size and digest are verified before the blob is visible. With `partial_size`, received bytes are kept
+        when the stream breaks.
         """
 
 
-class Transfers:
-    """The blobs of one repository on their way into a store, counted together."""
+class BlobFetcher:
+    """Fetches the blobs of one repository into a store, with a common byte count."""
 
-    def __init__(self, client: Fetcher, reference: Reference, store: Receiver, progress: Progress) -> None:
+    def __init__(self, client: ImageReader, reference: Reference, store: BlobStore, progress: Progress) -> None:
         self._client = client
         self._reference = reference
         self._store = store
         self._progress = progress
-        self._counter = Counter(progress)
+        self._counter = ByteCounter(progress)
 
     @property
-    def total(self) -> int:
-        """Bytes that have travelled."""
+    def transferred_bytes(self) -> int:
+        """Bytes received."""
         return self._counter.total
 
-    def job(self, blob: Descriptor, diff_id: Digest | None) -> Job:
-        """Return what fetches a blob; with a `diff_id` it is a layer that must unpack to that."""
-        count = self._counter.layer(blob.digest, blob.size)
+    def make_task(self, blob: Descriptor, diff_id: Digest | None) -> Task:
+        """Return the task that fetches a blob; with a `diff_id` it is a layer that must unpack to it."""
+        count = self._counter.add_layer(blob.digest, blob.size)
 
-        def fetch(work: Work) -> None:
-            while not self._received(work, blob, diff_id, count):
+        def fetch(pool: WorkerPool) -> None:
+            while not self._fetch(pool, blob, diff_id, count):
                 pass
             self._progress.status(blob.digest, words.PULLED, blob.size)
 
         return fetch
 
-    def _received(self, work: Work, blob: Descriptor, diff_id: Digest | None, count: LayerCount) -> bool:
-        """Fetch a blob; return False when its bytes were wrong, and there are others to be had."""
-        begun = done = self._store.partial_size(blob)
-        count.begin(begun)
+    def _fetch(self, pool: WorkerPool, blob: Descriptor, diff_id: Digest | None, count: LayerCounter) -> bool:
+        """Fetch a blob; return False when its bytes were wrong and another source is left."""
+        resume_from = done = self._store.partial_size(blob)
+        count.start_at(resume_from)
         self._progress.status(blob.digest, words.DOWNLOADING, blob.size)
-        stream: Blob | None = None
+        stream: BlobReader | None = None
 
         def readinto(view: memoryview) -> int:
             nonlocal done, stream
-            if stream is None:  # only now: to hash what is here already may take longer than a server waits
-                if begun == blob.size:
+            if stream is None:  # opened late: hashing the stored bytes may take longer than a server's timeout
+                if resume_from == blob.size:
                     return 0
-                stream = self._opened(blob, begun, work)
-                work.watch(stream)
+                stream = self._open(blob, resume_from, pool)
+                pool.watch(stream)
             read = stream.readinto(view)
             done += read
-            count.reach(done)
+            count.advance_to(done)
             if not read:
                 self._progress.status(blob.digest, words.DOWNLOADED, blob.size)
             return read
 
         try:
-            self._store.receive_blob(blob, diff_id, readinto, lambda: work.stopped, begun)
-        except (DigestMismatch, Malformed) as problem:
-            if begun or self._client.distrust(blob):  # what was here may be what is wrong, and is gone now
+            self._store.receive_blob(blob, diff_id, readinto, lambda: pool.is_stopped, resume_from)
+        except (DigestMismatch, Malformed) as error:
+            if resume_from or self._client.reject_source(
+                blob
+            ):  # the stored bytes may have been wrong; they are deleted now
                 return False
-            raise self._sent_by(problem) from None
+            raise self._name_sender(error) from None
         finally:
             if stream is not None:
-                work.forget(stream)
+                pool.unwatch(stream)
                 stream.close()
         return True
 
-    def _opened(self, blob: Descriptor, begun: int, work: Work) -> Blob:
-        """Open a blob; the other places that a foreign layer may be had from are not asked."""
+    def _open(self, blob: Descriptor, resume_from: int, pool: WorkerPool) -> BlobReader:
+        """Open a blob; the URLs of a foreign layer are not requested."""
         try:
-            return self._client.open_blob(self._reference, blob, begun, work.stop)
-        except RegistryError as problem:
-            if problem.status != HTTPStatus.NOT_FOUND or not (blob.urls or media_types.is_foreign(blob.media_type)):
+            return self._client.open_blob(self._reference, blob, resume_from, pool.stop)
+        except RegistryError as error:
+            if error.status != HTTPStatus.NOT_FOUND or not (blob.urls or media_types.is_foreign(blob.media_type)):
                 raise
             raise RegistryError(
                 f"the layer {blob.digest.short} of {self._reference} may not be handed on by registries, "
                 f"and {self._reference.registry} has not got it",
                 code="foreign-layer",
-                status=problem.status,
-                host=problem.host,
-                hints=(*(f"the image says that it is at {url}" for url in blob.urls[:1]), _FOREIGN_HINT),
+                status=error.status,
+                host=error.host,
+                hints=(*(f"the image says that it is at {url}" for url in blob.urls[:1]), _FOREIGN_LAYER_HINT),
             ) from None
 
-    def _sent_by(self, problem: DigestMismatch | Malformed) -> DigestMismatch | Malformed:
-        """Say which registry sent what the store refuses; the store does not know."""
+    def _name_sender(self, error: DigestMismatch | Malformed) -> DigestMismatch | Malformed:
+        """Name the registry in an error of the store, which does not know it."""
         host = self._reference.registry
-        if host in problem.message:
-            return problem
-        hints = problem.hints or ("the image is broken as it is stored there, or something on the way changes it",)
-        told = f"{problem.message} (sent by {host} for {self._reference.repository})"
-        return type(problem)(told, code=problem.code, hints=hints)
+        if host in error.message:
+            return error
+        hints = error.hints or ("the image is broken as it is stored there, or something on the way changes it",)
+        told = f"{error.message} (sent by {host} for {self._reference.repository})"
+        return type(error)(told, code=error.code, hints=hints)

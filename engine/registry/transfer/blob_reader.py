@@ -1,4 +1,4 @@
-"""A blob as it arrives: counted against its descriptor, and taken up again where a connection broke."""
+"""Reads a blob: counts it against its descriptor, and resumes after a broken connection."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import time
 from http import HTTPStatus
 
 from imq.engine.registry import errors
-from imq.engine.registry.auth.scopes import pull_scope
-from imq.engine.registry.http.client import Ask
-from imq.engine.registry.http.retry import Patience
+from imq.engine.registry.auth.authorizer import pull_scope
+from imq.engine.registry.http.client import Request
+from imq.engine.registry.http.retry import RetryBudget
 from imq.grammar.errors import DigestMismatch, Interrupted, RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -19,52 +19,52 @@ if TYPE_CHECKING:
 
     from imq.engine.oci.manifest import Descriptor
     from imq.engine.oci.reference import Reference
-    from imq.engine.registry.http.client import Exchange
-    from imq.engine.registry.http.transport import Answer
+    from imq.engine.registry.http.client import RegistryHttp
+    from imq.engine.registry.http.transport import Response
 
-_SKIPPED_AT_ONCE = 1 << 20
-_WORTH_A_CONNECTION = 1 << 20
-"""Bytes after which a connection that breaks has not been in vain: a large blob may survive many of these."""
-_GATHERED = 0.1
-"""Seconds for which more is waited for when something has come: large pieces are less work, on a slow line in time."""
+_SKIP_SIZE = 1 << 20
+_MIN_PROGRESS = 1 << 20
+"""Bytes after which a broken connection counts as progress: a large blob may outlast many connections."""
+_GATHER_SECONDS = 0.1
+"""Maximum seconds to fill a buffer after the first byte: large reads are cheaper."""
 _CONTENT_RANGE = re.compile(r"bytes\s+([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19}|\*)\s*\Z")
 
 
 class RangesIgnoredError(Exception):
-    """A registry sends something else than the part of a blob that it was asked for."""
+    """A registry ignores the Range header of a request."""
 
 
-class BlobStream:
-    """The bytes of one blob, from an offset to its end or before `end`; a context manager.
+class ResumingReader:
+    """Reads the bytes of one blob from an offset to `end` or its end; a context manager.
 
-    It promises the size and not the digest: whoever stores the bytes hashes them. With an `end`, a registry that does
-    not send just these bytes raises `RangesIgnoredError`.
+    It guarantees the size, not the digest: the caller hashes the bytes. With an `end`, a registry that does not send
+    exactly this range raises `RangesIgnoredError`.
     """
 
     def __init__(
         self,
-        exchange: Exchange,
+        http: RegistryHttp,
         reference: Reference,
         descriptor: Descriptor,
         offset: int = 0,
         stop: threading.Event | None = None,
         end: int | None = None,
     ) -> None:
-        self._exchange = exchange
+        self._http = http
         self._reference = reference
         self._descriptor = descriptor
-        self._done = offset
+        self._offset = offset
         self._stop = stop
-        self._begun = offset
-        self._part = end is not None
+        self._resumed_at = offset
+        self._is_range = end is not None
         self._end = descriptor.size if end is None else end
-        self._ranges = True
+        self._uses_ranges = True
         self._validator = ""
-        self._patience = Patience(exchange.settings)
+        self._retry_budget = RetryBudget(http.settings)
         self._aborted = False
-        self._problem: RegistryError | None = None
-        self._answer: Answer | None = None
-        self._shown = f"blob {descriptor.digest.short} of {reference.repository}"
+        self._pending_error: RegistryError | None = None
+        self._response: Response | None = None
+        self._description = f"blob {descriptor.digest.short} of {reference.repository}"
         self._open()
 
     def __enter__(self) -> Self:
@@ -74,160 +74,159 @@ class BlobStream:
         self.close()
 
     def readinto(self, view: memoryview) -> int:
-        """Fill `view` with what comes next, or a part of it where little comes, and return how many bytes.
+        """Fill `view`, or a part of it when data is slow, and return the number of bytes.
 
-        It returns 0 once all has been read. A connection that breaks is taken up again a bounded number of times; then,
-        and for a server that ends too early, `RegistryError` is raised. More bytes than the descriptor's size raise
-        `DigestMismatch` at once.
+        It returns 0 at the end. A broken connection is resumed a limited number of times; then, and for a truncated
+        blob, `RegistryError` is raised. More bytes than the descriptor's size raise `DigestMismatch` at once.
         """
-        if self._problem is not None:
-            raise self._problem
+        if self._pending_error is not None:
+            raise self._pending_error
         filled = 0
         until = 0.0
         while True:
-            problem: RegistryError | None = None
+            error: RegistryError | None = None
             count = 0
             try:
-                if self._answer is None:
+                if self._response is None:
                     self._open()
-                assert self._answer is not None
-                count = self._answer.readinto(view[filled:])
+                assert self._response is not None
+                count = self._response.readinto(view[filled:])
             except RegistryError as failed:
-                problem = failed
+                error = failed
             except Exception:
-                if not self._called_off:  # else it is how the connection below took being shut while it was read
+                if not self._is_cancelled:  # else the error is a result of the abort
                     raise
-            if self._called_off:
+            if self._is_cancelled:
                 raise Interrupted("the transfer was called off")
             if count:
-                self._done += count
+                self._offset += count
                 filled += count
-                if self._done > self._end:
+                if self._offset > self._end:
                     self.close()
-                    raise _too_long(self._reference, self._descriptor)
+                    raise _size_error(self._reference, self._descriptor)
                 now = time.monotonic()
-                until = until or now + _GATHERED
+                until = until or now + _GATHER_SECONDS
                 if filled == len(view) or now >= until:
                     return filled
                 continue
-            if problem is None and self._done == self._end:
+            if error is None and self._offset == self._end:
                 return filled
             try:
-                self._again(problem)
+                self._prepare_retry(error)
             except RegistryError as last:
                 if not filled:
                     raise
-                self._problem = last  # told at the next call: what has come is not lost with it
+                self._pending_error = last  # raised by the next call, after the received bytes are used
                 return filled
 
     @property
-    def _called_off(self) -> bool:
+    def _is_cancelled(self) -> bool:
         return self._aborted or (self._stop is not None and self._stop.is_set())
 
     def abort(self) -> None:
-        """Make a `readinto` that waits in another thread raise; the stream is of no use after."""
+        """Make a `readinto` that waits in another thread raise; the reader is unusable afterwards."""
         self._aborted = True
-        answer = self._answer
-        if answer is not None:
-            answer.abort()
+        response = self._response
+        if response is not None:
+            response.abort()
 
     def close(self) -> None:
-        """Give the connection back, or close it when the body was not read to its end."""
-        answer, self._answer = self._answer, None
-        if answer is not None:
-            answer.close()
+        """Return the connection to the pool, or close it when the body is not read to the end."""
+        response, self._response = self._response, None
+        if response is not None:
+            response.close()
 
-    def _again(self, problem: RegistryError | None) -> None:
-        """Prepare to go on where the connection broke, or raise when it has broken too often."""
+    def _prepare_retry(self, error: RegistryError | None) -> None:
+        """Prepare to resume after a broken connection, or raise when the retries are used up."""
         self.close()
-        if problem is None:
-            problem = RegistryError(
-                f"{self._shown} ends after {self._done} bytes at {self._reference.registry}, "
+        if error is None:
+            error = RegistryError(
+                f"{self._description} ends after {self._offset} bytes at {self._reference.registry}, "
                 f"and its manifest says that it has {self._end}",
                 code="truncated",
                 hints=("the manifest has a wrong size, or the registry has a part of the blob: push the image again",),
                 host=self._reference.registry,
                 temporary=True,
             )
-        if self._done - self._begun >= _WORTH_A_CONNECTION:
-            self._patience.renew()
-        self._begun = self._done
-        wait = self._patience.wait_after(problem)
+        if self._offset - self._resumed_at >= _MIN_PROGRESS:
+            self._retry_budget.reset()
+        self._resumed_at = self._offset
+        wait = self._retry_budget.next_delay_after(error)
         if wait is None:
-            raise problem
-        self._exchange.pause(wait, self._stop)
+            raise error
+        self._http.pause(wait, self._stop)
 
     def _open(self) -> None:
-        """Ask for the blob from where we are, and check what the headers promise."""
-        answer = self._asked()
-        start = self._start(answer)
-        if start is None:  # a range was asked for, and what came is none that fits: then all of it, once
-            answer.close()
-            if self._part:
+        """Request the blob from the current offset, and check the response's headers."""
+        response = self._request()
+        start = self._response_offset(response)
+        if start is None:  # the response is not the requested range: request the whole blob once
+            response.close()
+            if self._is_range:
                 raise RangesIgnoredError
-            self._ranges = False
-            answer = self._asked()
-            start = self._start(answer)
-        if answer.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT) or start is None:
-            raise errors.refusal(answer, self._reference.registry, self._shown)
-        self._answer = answer
-        answer.what = self._shown
-        if answer.length is not None and answer.length > self._end - start:
+            self._uses_ranges = False
+            response = self._request()
+            start = self._response_offset(response)
+        if response.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT) or start is None:
+            raise errors.response_error(response, self._reference.registry, self._description)
+        self._response = response
+        response.description = self._description
+        if response.length is not None and response.length > self._end - start:
             self.close()
-            if self._part:
+            if self._is_range:
                 raise RangesIgnoredError
-            raise _too_long(self._reference, self._descriptor)
-        self._validator = _strong(answer.header("ETag"))
-        self._skip(answer, self._done - start)
+            raise _size_error(self._reference, self._descriptor)
+        self._validator = _strong_etag(response.header("ETag"))
+        self._skip(response, self._offset - start)
 
-    def _asked(self) -> Answer:
+    def _request(self) -> Response:
         name = self._reference
         headers: dict[str, str] = {}
-        if self._part:
-            headers = {"Range": f"bytes={self._done}-{self._end - 1}"}
-        elif self._done and self._ranges:
-            first = self._done - (self._done == self._descriptor.size)  # an empty range cannot be asked for
+        if self._is_range:
+            headers = {"Range": f"bytes={self._offset}-{self._end - 1}"}
+        elif self._offset and self._uses_ranges:
+            first = self._offset - (self._offset == self._descriptor.size)  # a range cannot be empty
             headers = {"Range": f"bytes={first}-"}
             if self._validator:
                 headers["If-Range"] = self._validator
         target = f"/v2/{name.repository}/blobs/{self._descriptor.digest}"
-        ask = Ask("GET", name.registry, name.repository, target, pull_scope(name.repository), headers)
-        return self._exchange.ask(ask, self._stop, self._patience)
+        request = Request("GET", name.registry, name.repository, target, pull_scope(name.repository), headers)
+        return self._http.send(request, self._stop, self._retry_budget)
 
-    def _start(self, answer: Answer) -> int | None:
-        """Return the offset in the blob at which an answer starts; None for a range that is of no use."""
-        if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+    def _response_offset(self, response: Response) -> int | None:
+        """Return the offset at which a response starts; None for an unusable range."""
+        if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return None
-        if answer.status != HTTPStatus.PARTIAL_CONTENT:
-            return None if self._part and answer.status == HTTPStatus.OK else 0
-        said = _CONTENT_RANGE.match(answer.header("Content-Range").strip())
-        if said is None or int(said[1]) > self._done or said[2] not in ("*", str(self._descriptor.size)):
+        if response.status != HTTPStatus.PARTIAL_CONTENT:
+            return None if self._is_range and response.status == HTTPStatus.OK else 0
+        said = _CONTENT_RANGE.match(response.header("Content-Range").strip())
+        if said is None or int(said[1]) > self._offset or said[2] not in ("*", str(self._descriptor.size)):
             return None
         return int(said[1])
 
-    def _skip(self, answer: Answer, count: int) -> None:
-        """Read over what is known already, for servers that do not know ranges."""
+    def _skip(self, response: Response, count: int) -> None:
+        """Skip bytes that were read before, for servers without range support."""
         if count <= 0:
             return
-        view = memoryview(bytearray(min(count, _SKIPPED_AT_ONCE)))
-        while count and (read := answer.readinto(view[:count])):
+        view = memoryview(bytearray(min(count, _SKIP_SIZE)))
+        while count and (read := response.readinto(view[:count])):
             count -= read
         if count:
             self.close()
             raise RegistryError(
-                f"{self._reference.registry} sends less than before of {self._shown}",
+                f"{self._reference.registry} sends less than before of {self._description}",
                 code="truncated",
                 host=self._reference.registry,
                 temporary=True,
             )
 
 
-def _strong(etag: str) -> str:
-    """Return an entity tag that vouches for every byte, which is what If-Range needs; else an empty text."""
+def _strong_etag(etag: str) -> str:
+    """Return a strong entity tag, which If-Range requires; "" for a weak or invalid one."""
     return etag if etag.startswith('"') and etag.endswith('"') and etag.isascii() and etag.isprintable() else ""
 
 
-def _too_long(reference: Reference, descriptor: Descriptor) -> DigestMismatch:
+def _size_error(reference: Reference, descriptor: Descriptor) -> DigestMismatch:
     return DigestMismatch(
         f"{reference.registry} sends more than the {descriptor.size} bytes that the manifest says "
         f"blob {descriptor.digest.short} of {reference.repository} has",

@@ -1,4 +1,4 @@
-"""A blob on its way from one registry to another: read like a file, hashed while it passes, never kept."""
+"""Relays a blob from one registry to another: read like a file, hashed on the way, never stored."""
 
 from __future__ import annotations
 
@@ -10,51 +10,51 @@ if TYPE_CHECKING:
 
     from imq.engine.oci.manifest import Descriptor
     from imq.engine.oci.reference import Reference
-    from imq.engine.registry.mirrors import Blob
+    from imq.engine.registry.mirrors import BlobReader
 
-PIECE = 256 << 10
-"""Bytes in memory at once, for each blob."""
+BUFFER_SIZE = 256 << 10
+"""Bytes in memory for each blob."""
 
 
-class Passing:
-    """The blob as the body of an upload.
+class BlobRelay:
+    """A blob as the body of an upload.
 
-    Its last piece is held back until the digest is right, so that the upload of other bytes is never finished; `wrong`
-    is told of such a blob.
+    The last bytes are held back until the digest is verified, so an upload with other bytes never completes;
+    `on_mismatch` receives such a blob.
     """
 
     def __init__(
         self,
-        opened: Callable[[], Blob],
+        open_reader: Callable[[], BlobReader],
         reference: Reference,
         descriptor: Descriptor,
-        wrong: Callable[[Descriptor], None] = lambda _: None,
+        on_mismatch: Callable[[Descriptor], None] = lambda _: None,
     ) -> None:
-        self._wrong = wrong
+        self._on_mismatch = on_mismatch
         self._reference = reference
         self._descriptor = descriptor
         self._hasher = descriptor.digest.hasher()
-        self._done = 0
-        self._buffer = memoryview(bytearray(PIECE))
+        self._offset = 0
+        self._buffer = memoryview(bytearray(BUFFER_SIZE))
         try:
-            self._stream = opened()
-        except RegistryError as problem:
-            raise _final(problem) from None
+            self._reader = open_reader()
+        except RegistryError as error:
+            raise _make_permanent(error) from None
 
     def read(self, count: int = -1) -> memoryview:
-        """Return the next bytes, at most a piece; none at the end. Raises `DigestMismatch` for wrong bytes.
+        """Return the next bytes, at most `BUFFER_SIZE`; none at the end. They are valid until the next call.
 
-        They are good until the next call.
+        Raises `DigestMismatch` for wrong bytes.
         """
         try:
-            read = self._stream.readinto(self._buffer[:count] if count >= 0 else self._buffer)
-        except RegistryError as problem:
-            raise _final(problem) from None
+            read = self._reader.readinto(self._buffer[:count] if count >= 0 else self._buffer)
+        except RegistryError as error:
+            raise _make_permanent(error) from None
         piece = self._buffer[:read]
         self._hasher.update(piece)
-        self._done += read
-        if read and self._done == self._descriptor.size and self._hasher.hexdigest() != self._descriptor.digest.hex:
-            self._wrong(self._descriptor)
+        self._offset += read
+        if read and self._offset == self._descriptor.size and self._hasher.hexdigest() != self._descriptor.digest.hex:
+            self._on_mismatch(self._descriptor)
             raise DigestMismatch(
                 f"{self._reference.registry} sent other bytes than {self._descriptor.digest} "
                 f"for {self._reference.repository}",
@@ -64,14 +64,14 @@ class Passing:
 
     def abort(self) -> None:
         """Make a `read` that waits in another thread raise."""
-        self._stream.abort()
+        self._reader.abort()
 
     def close(self) -> None:
-        """Give the connection back."""
-        self._stream.close()
+        """Release the connection."""
+        self._reader.close()
 
 
-def _final(problem: RegistryError) -> RegistryError:
-    """Say that trying the upload again is of no use: reading has been tried as often as it shall be."""
-    problem.temporary = False
-    return problem
+def _make_permanent(error: RegistryError) -> RegistryError:
+    """Mark an error as permanent: the reader has used up its retries, so the upload is not retried."""
+    error.temporary = False
+    return error

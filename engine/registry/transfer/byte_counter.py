@@ -1,4 +1,4 @@
-"""Counts the bytes of one transfer over all its layers, and tells them on about once for each MiB."""
+"""Counts the bytes of a transfer over all its layers, and reports progress."""
 
 from __future__ import annotations
 
@@ -10,48 +10,49 @@ if TYPE_CHECKING:
     from imq.engine.oci.digest import Digest
     from imq.engine.progress import Progress
 
-_STEP = 128 << 10
+_REPORT_STEP = 128 << 10
+"""Bytes of a layer between two reports."""
 
 
-class Counter:
-    """The one total of a transfer. Safe to use from several threads."""
+class ByteCounter:
+    """The total of one transfer. Safe to use from several threads."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._lock = threading.Lock()
         self.total = 0
 
-    def layer(self, digest: Digest, size: int) -> LayerCount:
-        """Return the count of one layer."""
-        return LayerCount(self, digest, size)
+    def add_layer(self, digest: Digest, size: int) -> LayerCounter:
+        """Return the counter of one layer."""
+        return LayerCounter(self, digest, size)
 
     def add(self, digest: Digest, more: int, done: int) -> None:
-        """Add bytes of a layer, of which `done` have travelled now, and tell."""
+        """Add `more` bytes of a layer, of which `done` bytes are transferred now, and report both."""
         with self._lock:
             self.total += more
             total = self.total
         self._progress.advance(digest, done, total)
 
 
-class LayerCount:
-    """The count of one layer; used by one thread."""
+class LayerCounter:
+    """The byte count of one layer; used by one thread."""
 
-    __slots__ = ("_counter", "_digest", "_size", "_told", "done")
+    __slots__ = ("_counter", "_digest", "_reported", "_size", "done")
 
-    def __init__(self, counter: Counter, digest: Digest, size: int) -> None:
+    def __init__(self, counter: ByteCounter, digest: Digest, size: int) -> None:
         self._counter = counter
         self._digest = digest
         self._size = size
-        self._told = 0
+        self._reported = 0
         self.done = 0
 
-    def begin(self, done: int) -> None:
-        """Say how many bytes of the layer are here before any travel, or before they travel once more."""
-        self.done = self._told = done
+    def start_at(self, done: int) -> None:
+        """Set the number of bytes that are present before a transfer, or before a retry."""
+        self.done = self._reported = done
 
-    def reach(self, done: int) -> None:
-        """Say how many bytes of the layer are here by now."""
+    def advance_to(self, done: int) -> None:
+        """Set the number of bytes that are present now."""
         self.done = done
-        if abs(done - self._told) >= _STEP or (done == self._size and done != self._told):
-            self._counter.add(self._digest, done - self._told, done)
-            self._told = done
+        if abs(done - self._reported) >= _REPORT_STEP or (done == self._size and done != self._reported):
+            self._counter.add(self._digest, done - self._reported, done)
+            self._reported = done

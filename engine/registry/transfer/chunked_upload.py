@@ -1,7 +1,7 @@
-"""A blob sent in chunks, for registries and proxies that refuse it as one: PATCH after PATCH, then an empty PUT.
+"""Uploads a blob in chunks, for registries and proxies that reject one large body: PATCH requests, then an empty PUT.
 
-A chunk that is too large is halved. After a break, or a range that the registry did not expect, it is asked how much
-it has, and the upload goes on from there.
+A chunk that is too large is halved. After a broken connection, or an unexpected range, the registry is asked for its
+offset, and the upload continues there.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from http import HTTPStatus
 
-from imq.engine.registry.http.client import Ask
-from imq.engine.registry.http.request_body import Chunk
-from imq.engine.registry.http.stall import Pace
-from imq.engine.registry.http.urls import resolve
+from imq.engine.registry.http.client import Request
+from imq.engine.registry.http.request_body import ChunkBody
+from imq.engine.registry.http.stall import StallDetector
+from imq.engine.registry.http.urls import resolve_url
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -20,129 +20,140 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from imq.engine.oci.reference import Reference
-    from imq.engine.registry.http.client import Exchange
-    from imq.engine.registry.http.request_body import Body
-    from imq.engine.registry.http.retry import Patience
-    from imq.engine.registry.http.transport import Answer
+    from imq.engine.registry.http.client import RegistryHttp
+    from imq.engine.registry.http.request_body import BlobBody
+    from imq.engine.registry.http.retry import RetryBudget
+    from imq.engine.registry.http.transport import Response
 
-CHUNK = 4 << 20
-"""Bytes of a chunk, all of them in memory; more than 4 MiB is refused by some who take chunks."""
-_SMALLEST_CHUNK = 64 << 10
+CHUNK_SIZE = 4 << 20
+"""Bytes of a chunk, all of them in memory; some registries reject more than 4 MiB."""
+_MIN_CHUNK_SIZE = 64 << 10
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,19})\s*\Z")
 
 
-class Session(Record):
-    """An upload session: its address, which every answer may change, and the bytes a chunk but the last must have."""
+class UploadSession(Record):
+    """An upload session: its URL, which every response may change, and the minimum size of all chunks but the last."""
 
-    address: str
-    least: int = 0
+    url: str
+    min_chunk_size: int = 0
 
 
 class ChunkedUpload:
-    """One upload under way; `scopes` are those of its requests."""
+    """One chunked upload; `scopes` are the token scopes of its requests."""
 
     def __init__(
         self,
-        exchange: Exchange,
+        http: RegistryHttp,
         reference: Reference,
         scopes: tuple[str, ...],
-        session: Session,
-        patience: Patience,
+        session: UploadSession,
+        retry_budget: RetryBudget,
         stop: threading.Event | None,
     ) -> None:
-        self._exchange = exchange
+        self._http = http
         self._reference = reference
         self._scopes = scopes
-        self._address = session.address
-        self._least = max(session.least, _SMALLEST_CHUNK)
-        self._length = max(CHUNK, session.least)
-        self._patience = patience
+        self._url = session.url
+        self._min_chunk_size = max(session.min_chunk_size, _MIN_CHUNK_SIZE)
+        self._chunk_size = max(CHUNK_SIZE, session.min_chunk_size)
+        self._retry_budget = retry_budget
         self._stop = stop
 
-    def send(self, body: Body, closing: Callable[[str], str]) -> Answer:
-        """Send all of a blob; return the registry's last answer, or the first that is a refusal.
+    def send(self, body: BlobBody, closing: Callable[[str], str]) -> Response:
+        """Upload the blob; return the last response, or the first rejection.
 
-        `closing` makes the address of the last request from that of the session.
+        `closing` returns the URL of the last request from that of the session.
         """
-        done = 0
-        pace = Pace(self._exchange.settings)
-        while chunk := _filled(body.take, self._length):
-            left = memoryview(chunk)
-            asked_again = False
-            while left:
-                part = left[: self._length]
-                answer = self._patch(Chunk(body, part, pace), done)
-                if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and len(part) // 2 >= self._least:
-                    answer.close()
-                    self._length = len(part) // 2
+        offset = 0
+        stall_detector = StallDetector(self._http.settings)
+        while chunk := _read_chunk(body.read_block, self._chunk_size):
+            remaining = memoryview(chunk)
+            has_asked_offset = False
+            while remaining:
+                chunk_part = remaining[: self._chunk_size]
+                response = self._send_chunk(ChunkBody(body, chunk_part, stall_detector), offset)
+                if (
+                    response.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+                    and len(chunk_part) // 2 >= self._min_chunk_size
+                ):
+                    response.close()
+                    self._chunk_size = len(chunk_part) // 2
                     continue
-                if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and not asked_again:
-                    asked_again = True  # an answer was lost: the registry may have taken this part, or some of it
-                    status = self._ask("GET")
-                    taken = _end(status) if status.status == HTTPStatus.NO_CONTENT else None
-                    if taken is None or not done <= taken <= done + len(part):
+                if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and not has_asked_offset:
+                    has_asked_offset = (
+                        True  # a response was lost: the registry may have stored some or all of this part
+                    )
+                    status = self._send("GET")
+                    received = _received_bytes(status) if status.status == HTTPStatus.NO_CONTENT else None
+                    if received is None or not offset <= received <= offset + len(chunk_part):
                         status.close()
-                        return answer
-                    answer.close()
-                    answer = status
-                elif answer.status in (HTTPStatus.ACCEPTED, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT):
-                    asked_again = False
-                    taken = _end(answer)
-                    taken = taken if taken is not None and done < taken <= done + len(part) else done + len(part)
+                        return response
+                    response.close()
+                    response = status
+                elif response.status in (HTTPStatus.ACCEPTED, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT):
+                    has_asked_offset = False
+                    received = _received_bytes(response)
+                    received = (
+                        received
+                        if received is not None and offset < received <= offset + len(chunk_part)
+                        else offset + len(chunk_part)
+                    )
                 else:
-                    return answer
-                self._move(answer)
-                left = left[taken - done :]
-                done = taken
-        return self._exchange.ask(
-            Ask(
+                    return response
+                self._update_url(response)
+                remaining = remaining[received - offset :]
+                offset = received
+        return self._http.send(
+            Request(
                 "PUT",
                 self._reference.registry,
                 self._reference.repository,
-                closing(self._address),
+                closing(self._url),
                 self._scopes,
                 {"Content-Length": "0"},
-                once=True,
+                no_retry=True,
             ),
             self._stop,
         )
 
-    def _patch(self, part: Chunk, start: int) -> Answer:
+    def _send_chunk(self, part: ChunkBody, start: int) -> Response:
         headers = {
             "Content-Type": "application/octet-stream",
             "Content-Length": str(len(part)),
             "Content-Range": f"{start}-{start + len(part) - 1}",
         }
-        return self._ask("PATCH", headers, lambda: part)
+        return self._send("PATCH", headers, lambda: part)
 
-    def _ask(
-        self, method: str, headers: dict[str, str] | None = None, body: Callable[[], Chunk] | None = None
-    ) -> Answer:
+    def _send(
+        self, method: str, headers: dict[str, str] | None = None, body: Callable[[], ChunkBody] | None = None
+    ) -> Response:
         name = self._reference
-        ask = Ask(method, name.registry, name.repository, self._address, self._scopes, headers or {}, body)
-        return self._exchange.ask(ask, self._stop, self._patience)
+        request = Request(method, name.registry, name.repository, self._url, self._scopes, headers or {}, body)
+        return self._http.send(request, self._stop, self._retry_budget)
 
-    def _move(self, answer: Answer) -> None:
-        """Take over the session's address, which holds how far it is in some registries."""
-        location = answer.header("Location")
-        answer.close()
-        self._address = (resolve(answer.url, location) if location else "") or self._address
+    def _update_url(self, response: Response) -> None:
+        """Store the session's URL from a response; some registries keep the offset in it."""
+        location = response.header("Location")
+        response.close()
+        self._url = (resolve_url(response.url, location) if location else "") or self._url
 
 
-def _filled(read: Callable[[int], bytes | bytearray | memoryview], length: int) -> bytearray:
-    """Read a whole chunk: less only at the end."""
+def _read_chunk(read: Callable[[int], bytes | bytearray | memoryview], length: int) -> bytearray:
+    """Read a full chunk, or the rest of the blob."""
     chunk = bytearray()
-    while len(chunk) < length and (piece := read(length - len(chunk))):
-        chunk += piece
+    while len(chunk) < length and (block := read(length - len(chunk))):
+        chunk += block
     return chunk
 
 
-def _end(answer: Answer) -> int | None:
-    """Return how many bytes the registry has, by its Range header: `0-9` are ten; None when it does not say.
+def _received_bytes(response: Response) -> int | None:
+    """Return the number of bytes that the registry has, from its Range header; None without one.
 
-    `0-0` is said of one byte and of none; one byte alone is never sent.
+    Example: `0-9` is 10 bytes.
+
+    Registries send `0-0` for one byte and for none; a chunk of one byte is never sent.
     """
-    said = _RANGE.match(answer.header("Range").strip())
-    if said is None:
+    match = _RANGE.match(response.header("Range").strip())
+    if match is None:
         return None
-    return int(said[1]) + 1 if said[1] != "0" else 0
+    return int(match[1]) + 1 if match[1] != "0" else 0

@@ -1,7 +1,7 @@
-"""An image from one registry to another, or to another name in it: through memory, in pieces, and never on the disk.
+"""Copies an image between registries or repositories, through memory and without touching the disk.
 
-It is a push whose blobs are read from a registry: what is there already does not travel, and what another repository
-of the same registry has is mounted.
+It is a push whose blobs come from a registry: blobs at the target are skipped, and blobs in another repository of the
+same registry are mounted.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from imq.engine.oci.manifest import Descriptor, Index, Manifest, read_manifest
 from imq.grammar.errors import DigestMismatch
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .blob_relay import Passing
+from .blob_relay import BlobRelay
 from .push import push
 
 if TYPE_CHECKING:
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
     from imq.engine.oci.reference import Reference
     from imq.engine.progress import Progress
     from imq.engine.registry.client import Client
-    from imq.engine.registry.mirrors import Fetcher
+    from imq.engine.registry.mirrors import ImageReader
 
-    from .push import Pushed
+    from .push import PushResult
 
 
-class Copied(Record):
-    """What a copy did: what the target names now, the image's id (None for an index), and bytes that travelled.
+class CopyResult(Record):
+    """The result of a copy: the manifest at the target, the image ID (None for an index), and the transferred bytes.
 
-    `new` is False when the target named the same before; `attached` are the artifacts that refer to what was copied,
-    and `skipped` layers that may not be handed on.
+    `changed` is False when the target had this manifest before. `referrer_count` is the number of copied artifacts,
+    `skipped_layers` that of foreign layers.
     """
 
     manifest: Descriptor
     id: Digest | None
-    sent: int
-    new: bool
+    transferred_bytes: int
+    changed: bool
     warnings: tuple[str, ...] = ()
-    attached: int = 0
-    skipped: int = 0
+    referrer_count: int = 0
+    skipped_layers: int = 0
 
 
 def copy(
@@ -52,65 +52,73 @@ def copy(
     progress: Progress,
     *,
     jobs: int | None = None,
-    fetcher: Fetcher | None = None,
+    fetcher: ImageReader | None = None,
     referrers: bool = False,
-) -> Copied:
-    """Make `target` name what `source` names: indexes whole, unless `platforms` choose from them.
+) -> CopyResult:
+    """Copy `source` to `target`: a whole index, unless `platforms` select from it.
 
-    One platform chosen gives its image alone, several give an index of these and what is said about them. A single
-    image of another platform is taken, with a warning. `fetcher` fetches what `source` names, else the client. With
-    `referrers` what is attached to all this goes along: signatures, attestations, bills of materials.
+    One platform gives its image, several give an index of these and their attestations. A single image of another
+    platform is copied with a warning. `fetcher` reads `source`, by default the client. With `referrers`, signatures,
+    attestations and SBOMs are copied too.
     """
-    documents = _Documents(fetcher or client, source.with_default_tag())
-    selected = documents.chosen(platforms)
+    documents = _RegistryExport(fetcher or client, source.with_default_tag())
+    selected = documents.select(platforms)
     chosen = selected.descriptor
     document = read_manifest(documents.read(chosen.digest), chosen.media_type)
     id_ = document.config.digest if isinstance(document, Manifest) and document.is_image else None
     mounted = source.repository if source.registry == target.registry else None
 
-    def hand_on(reference: Reference, descriptor: Descriptor) -> Pushed:
-        """Push what the source has, from another place when one sends wrong bytes."""
+    def hand_on(reference: Reference, descriptor: Descriptor) -> PushResult:
+        """Push a manifest, and try another source after wrong bytes."""
         while True:
             try:
-                return push(client, reference, descriptor, documents, progress, jobs=jobs, source=mounted)
+                return push(client, reference, descriptor, documents, progress, jobs=jobs, mount_from=mounted)
             except DigestMismatch:
-                if not documents.distrusted():
+                if not documents.reject_sources():
                     raise
 
     sent = attached = 0
     if referrers:  # first: who sees the name sees what is said about it
-        from .copy_referrers import copy_attached
+        from .copy_referrers import copy_referrers
 
-        subjects = documents.reached(chosen.digest)
-        attached, sent = copy_attached(client, source, target, subjects, hand_on, jobs or client.settings.jobs)
+        subjects = documents.list_manifests(chosen.digest)
+        attached, sent = copy_referrers(client, source, target, subjects, hand_on, jobs or client.settings.jobs)
     pushed = hand_on(target, chosen)
-    return Copied(
-        chosen, id_, sent + pushed.sent, pushed.new, selected.warnings, attached=attached, skipped=pushed.skipped
+    return CopyResult(
+        chosen,
+        id_,
+        sent + pushed.transferred_bytes,
+        pushed.changed,
+        selected.warnings,
+        referrer_count=attached,
+        skipped_layers=pushed.skipped_layers,
     )
 
 
-class _Documents:
-    """The source: an `Export` that remembers the documents it has read, and so the blobs that they name."""
+class _RegistryExport:
+    """A `BlobSource` in a registry, which caches the manifests it reads and the blobs in them."""
 
-    def __init__(self, client: Fetcher, reference: Reference) -> None:
+    def __init__(self, client: ImageReader, reference: Reference) -> None:
         self._client = client
         self._reference = reference
         self._documents: dict[Digest, bytes] = {}
         self._blobs: dict[Digest, Descriptor] = {}
-        self._wrong: list[Descriptor] = []
+        self._mismatched: list[Descriptor] = []
 
-    def chosen(self, platforms: Sequence[Platform]) -> Selected:
-        """Return what is to be copied."""
+    def select(self, platforms: Sequence[Platform]) -> Selected:
+        """Return the manifest to copy."""
         fetched = self._client.manifest(self._reference)
-        top = self._keep(fetched.descriptor, fetched.content)
-        selection = Selection(self._reference, self.read, lambda config: self._client.document(self._reference, config))
+        top = self._add_document(fetched.descriptor, fetched.content)
+        selection = Selection(
+            self._reference, self.read, lambda config: self._client.fetch_blob(self._reference, config)
+        )
         selected = selection.of(top, platforms)
         if selected.content is not None:
-            self._keep(selected.descriptor, selected.content)
+            self._add_document(selected.descriptor, selected.content)
         return selected
 
-    def reached(self, root: Digest) -> list[Digest]:
-        """Return a manifest or index and all manifests that it names."""
+    def list_manifests(self, root: Digest) -> list[Digest]:
+        """Return the digests of a manifest or index and of all manifests below it."""
         found: dict[Digest, None] = {}
         pending = [root]
         while pending:
@@ -122,24 +130,26 @@ class _Documents:
         return list(found)
 
     def read(self, digest: Digest) -> bytes:
-        """Return a manifest or index, and remember the blobs that it names."""
+        """Return a manifest or index, and record its blobs."""
         if digest not in self._documents:
             digest.require_algorithm(f"{self._reference}: the manifest")
             fetched = self._client.manifest(self._reference.replace(tag=None, digest=digest))
-            self._keep(fetched.descriptor, fetched.content)
+            self._add_document(fetched.descriptor, fetched.content)
         return self._documents[digest]
 
-    def distrusted(self) -> bool:
-        """Return whether a blob whose bytes were wrong came from a place that is not asked for it again."""
-        wrong, self._wrong = self._wrong, []
-        return sum(self._client.distrust(blob) for blob in wrong) > 0  # all of them, not up to the first
+    def reject_sources(self) -> bool:
+        """Reject the sources of blobs with wrong bytes; return whether other sources are left."""
+        wrong, self._mismatched = self._mismatched, []
+        return sum(self._client.reject_source(blob) for blob in wrong) > 0  # reject every one, without short-circuit
 
-    def open(self, digest: Digest) -> Passing:
-        """Open a blob that a document named."""
+    def open(self, digest: Digest) -> BlobRelay:
+        """Open a blob of a manifest."""
         blob = self._blobs[digest]
-        return Passing(lambda: self._client.open_blob(self._reference, blob), self._reference, blob, self._wrong.append)
+        return BlobRelay(
+            lambda: self._client.open_blob(self._reference, blob), self._reference, blob, self._mismatched.append
+        )
 
-    def _keep(self, descriptor: Descriptor, content: bytes) -> Descriptor:
+    def _add_document(self, descriptor: Descriptor, content: bytes) -> Descriptor:
         document = read_manifest(content, descriptor.media_type, f"the manifest of {self._reference}")
         self._documents[descriptor.digest] = content
         if isinstance(document, Manifest):

@@ -1,7 +1,7 @@
-"""What is attached to manifests goes along when they are copied: signatures, attestations, bills of materials.
+"""Copies the referrers of manifests: signatures, attestations and SBOMs, and their own referrers.
 
-It is found by the referrers API, else under the tag that stands in for it, and under the tags of cosign; and what is
-attached to that in turn. All of it keeps its digests. Where the target has no referrers API, the tag is kept up there.
+Referrers are found by the referrers API, the referrers tag and the tags of cosign. Digests stay the same. At a target
+without the referrers API, the referrers tag is updated.
 """
 
 from __future__ import annotations
@@ -11,12 +11,19 @@ from http import HTTPStatus
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor, Index, read_json, read_manifest, write_json
-from imq.engine.registry.http.pagination import paged
-from imq.engine.registry.referrers import NoReferrersError, entries_of, fallback, fallback_tag, is_subject, referrers_of
+from imq.engine.registry.http.pagination import iterate_pages
+from imq.engine.registry.referrers import (
+    NoReferrersApiError,
+    is_subject,
+    read_referrers_index,
+    referrers_listing,
+    referrers_tag,
+    referrers_tag_reference,
+)
 from imq.grammar.errors import Malformed, RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
-from .worker_pool import Work
+from .worker_pool import WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,169 +31,174 @@ if TYPE_CHECKING:
 
     from imq.engine.oci.reference import Reference
     from imq.engine.registry.client import Client
-    from imq.engine.registry.manifests import Fetched
+    from imq.engine.registry.manifests import FetchedManifest
 
-    from .push import Pushed
-    from .worker_pool import Job
+    from .push import PushResult
+    from .worker_pool import Task
 
-_COSIGN = (".sig", ".att", ".sbom")
-_MOST_ATTACHED = 4096
-"""Artifacts that are followed from one image: more than anybody attaches, and a bound for what refers in circles."""
+_COSIGN_SUFFIXES = (".sig", ".att", ".sbom")
+_MAX_ARTIFACTS = 4096
+"""Maximum number of artifacts of one image, which also ends reference cycles."""
 
 
-def copy_attached(
+def copy_referrers(
     client: Client,
     source: Reference,
     target: Reference,
     subjects: Sequence[Digest],
-    hand_on: Callable[[Reference, Descriptor], Pushed],
+    copy_manifest: Callable[[Reference, Descriptor], PushResult],
     jobs: int,
 ) -> tuple[int, int]:
-    """Copy what is attached to these manifests of the source; return how many artifacts, and the bytes that travelled.
+    """Copy the referrers of these manifests; return their number and the transferred bytes.
 
-    `hand_on` copies one manifest of the source with what it names to a name at the target.
+    `copy_manifest` copies one manifest of the source, with its blobs, to a reference at the target.
     """
-    found = _Found(client, source, jobs)
-    found.look(subjects)
-    sent = 0
-    for tag, descriptor in found.tagged.items():
-        sent += hand_on(target.replace(tag=tag, digest=None), descriptor).sent
-    place = _Place(client, target)
-    for subject, referrers in reversed(found.referring.items()):
+    source_referrers = _SourceReferrers(client, source, jobs)
+    source_referrers.collect(subjects)
+    transferred = 0
+    for tag, descriptor in source_referrers.by_cosign_tag.items():
+        transferred += copy_manifest(target.replace(tag=tag, digest=None), descriptor).transferred_bytes
+    target_referrers = _TargetReferrers(client, target)
+    for subject, referrers in reversed(source_referrers.by_subject.items()):
         for descriptor in referrers:
-            sent += hand_on(target.replace(tag=None, digest=descriptor.digest), descriptor).sent
-        place.list_referrers(subject, referrers, found.listings.get(subject))
-    digests = {descriptor.digest for descriptor in found.tagged.values()}
-    digests |= {descriptor.digest for referrers in found.referring.values() for descriptor in referrers}
-    return len(digests), sent
+            transferred += copy_manifest(
+                target.replace(tag=None, digest=descriptor.digest), descriptor
+            ).transferred_bytes
+        target_referrers.update_index(subject, referrers, source_referrers.fallback_indexes.get(subject))
+    digests = {descriptor.digest for descriptor in source_referrers.by_cosign_tag.values()}
+    digests |= {descriptor.digest for referrers in source_referrers.by_subject.values() for descriptor in referrers}
+    return len(digests), transferred
 
 
-class _Found:
-    """What is attached to manifests of a repository."""
+class _SourceReferrers:
+    """The referrers of manifests in the source repository."""
 
     def __init__(self, client: Client, source: Reference, jobs: int) -> None:
         self._client = client
         self._source = source
         self._jobs = jobs
-        self._api = True
-        self.referring: dict[Digest, list[Descriptor]] = {}
-        """By subject, those first to which something is attached that others are attached to."""
-        self.tagged: dict[str, Descriptor] = {}
-        """By the tag of cosign."""
-        self.listings: dict[Digest, Fetched] = {}
-        """The indexes under the tags that stand in for the API, by subject."""
+        self._has_api = True
+        self.by_subject: dict[Digest, list[Descriptor]] = {}
+        """Referrers by subject; a subject comes before its referrers' subjects."""
+        self.by_cosign_tag: dict[str, Descriptor] = {}
+        """Manifests by cosign's tag."""
+        self.fallback_indexes: dict[Digest, FetchedManifest] = {}
+        """The indexes under the referrers tags, by subject."""
 
-    def look(self, subjects: Sequence[Digest]) -> None:
-        """Find what is attached to these manifests, and to that."""
+    def collect(self, subjects: Sequence[Digest]) -> None:
+        """Collect the referrers of these manifests, recursively."""
         seen = set(subjects)
         pending = list(subjects)
         while pending:
-            if self._api and len(pending) > 1:  # one question tells whether there is such an API
-                self._ask(pending[:1])
+            if self._has_api and len(pending) > 1:  # one request detects the API
+                self._fetch_level(pending[:1])
                 rest = pending[1:]
             else:
                 rest = pending
-            self._ask(rest)
-            new = [descriptor.digest for subject in pending for descriptor in self.referring.get(subject, ())]
-            new += [descriptor.digest for descriptor in self.tagged.values()]
+            self._fetch_level(rest)
+            new = [descriptor.digest for subject in pending for descriptor in self.by_subject.get(subject, ())]
+            new += [descriptor.digest for descriptor in self.by_cosign_tag.values()]
             pending = [digest for digest in dict.fromkeys(new) if digest not in seen]
             seen |= set(pending)
-            if len(seen) > _MOST_ATTACHED:
+            if len(seen) > _MAX_ARTIFACTS:
                 raise Malformed(
-                    f"more than {_MOST_ATTACHED} artifacts are attached to {self._source}",
+                    f"more than {_MAX_ARTIFACTS} artifacts are attached to {self._source}",
                     code="document",
                     hints=("copy it without referrers",),
                 )
 
-    def _ask(self, subjects: Sequence[Digest]) -> None:
+    def _fetch_level(self, subjects: Sequence[Digest]) -> None:
         referring: dict[Digest, list[Descriptor]] = {}
         tagged: dict[str, Descriptor] = {}
 
-        def referrers(subject: Digest) -> Job:
-            def ask(_: Work) -> None:
-                referring[subject] = self._referrers(subject)
+        def referrers(subject: Digest) -> Task:
+            def request(_: WorkerPool) -> None:
+                referring[subject] = self._list_referrers(subject)
 
-            return ask
+            return request
 
-        def cosign(subject: Digest, ending: str) -> Job:
-            tag = fallback_tag(subject) + ending
+        def cosign(subject: Digest, ending: str) -> Task:
+            tag = referrers_tag(subject) + ending
 
-            def ask(_: Work) -> None:
+            def request(_: WorkerPool) -> None:
                 descriptor = self._client.head(self._source.replace(tag=tag, digest=None))
                 if descriptor is not None and descriptor.digest != subject:
                     tagged[tag] = descriptor
 
-            return ask
+            return request
 
-        questions = [referrers(subject) for subject in subjects]
-        questions += [cosign(subject, ending) for subject in subjects for ending in _COSIGN]
-        Work().run(questions, self._jobs)
-        self.referring |= {subject: referring[subject] for subject in subjects if referring[subject]}
-        self.tagged |= dict(sorted(tagged.items()))
+        tasks = [referrers(subject) for subject in subjects]
+        tasks += [cosign(subject, ending) for subject in subjects for ending in _COSIGN_SUFFIXES]
+        WorkerPool().run(tasks, self._jobs)
+        self.by_subject |= {subject: referring[subject] for subject in subjects if referring[subject]}
+        self.by_cosign_tag |= dict(sorted(tagged.items()))
 
-    def _referrers(self, subject: Digest) -> list[Descriptor]:
-        if self._api:
+    def _list_referrers(self, subject: Digest) -> list[Descriptor]:
+        if self._has_api:
             try:
-                return list(paged(self._client.exchange, referrers_of(self._source, subject)))
-            except NoReferrersError:
-                self._api = False
-        name = fallback(self._source, subject)
-        fetched = _manifest(self._client, name)
+                return list(iterate_pages(self._client.http, referrers_listing(self._source, subject)))
+            except NoReferrersApiError:
+                self._has_api = False
+        name = referrers_tag_reference(self._source, subject)
+        fetched = _get_manifest(self._client, name)
         if fetched is None:
             return []
         if not is_subject(fetched, subject):
-            self.listings[subject] = fetched
-        return list(entries_of(fetched, name, subject))
+            self.fallback_indexes[subject] = fetched
+        return list(read_referrers_index(fetched, name, subject))
 
 
-class _Place:
-    """The repository that artifacts go to."""
+class _TargetReferrers:
+    """The referrers in the target repository."""
 
     def __init__(self, client: Client, target: Reference) -> None:
         self._client = client
         self._target = target
-        self._api: bool | None = None
+        self._has_api: bool | None = None
 
-    def list_referrers(self, subject: Digest, referrers: Sequence[Descriptor], listing: Fetched | None) -> None:
-        """See to it that the artifacts are found by their subject; `listing` is the source's own list of them."""
-        if self._lists():
+    def update_index(self, subject: Digest, referrers: Sequence[Descriptor], listing: FetchedManifest | None) -> None:
+        """Update the index under the referrers tag; `listing` is the source's index.
+
+        Registries with the referrers API need no index.
+        """
+        if self._detect_api():
             return
-        name = fallback(self._target, subject)
-        there = _manifest(self._client, name)
-        if there is not None and is_subject(there, subject):
-            there = None
-        if there is None and listing is not None:
+        name = referrers_tag_reference(self._target, subject)
+        current = _get_manifest(self._client, name)
+        if current is not None and is_subject(current, subject):
+            current = None
+        if current is None and listing is not None:
             media_type = read_manifest(listing.content, listing.media_type).media_type
             self._client.put_manifest(name.replace(digest=listing.digest), listing.content, media_type)
             return
-        known: set[Digest] = set()
+        known_digests: set[Digest] = set()
         document: dict[str, Any] = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": []}
-        if there is not None:
-            if not isinstance(read_manifest(there.content, there.media_type), Index):
+        if current is not None:
+            if not isinstance(read_manifest(current.content, current.media_type), Index):
                 raise Malformed(f"{name} is no index of referrers", code="document")
-            known = {entry.digest for entry in entries_of(there, name, subject)}
-            document = read_json(there.content, f"the manifest of {name}")
-        new = [descriptor.document() for descriptor in referrers if descriptor.digest not in known]
-        if new:
-            content = write_json({**document, "manifests": [*document["manifests"], *new]})
+            known_digests = {entry.digest for entry in read_referrers_index(current, name, subject)}
+            document = read_json(current.content, f"the manifest of {name}")
+        new_entries = [descriptor.document() for descriptor in referrers if descriptor.digest not in known_digests]
+        if new_entries:
+            content = write_json({**document, "manifests": [*document["manifests"], *new_entries]})
             self._client.put_manifest(name.replace(digest=Digest.of(content)), content, media_types.OCI_INDEX)
 
-    def _lists(self) -> bool:
-        """Whether the registry lists referrers itself, by the subjects of what it is given."""
-        if self._api is None:
+    def _detect_api(self) -> bool:
+        """Whether the registry has the referrers API."""
+        if self._has_api is None:
             try:
-                for _ in paged(self._client.exchange, referrers_of(self._target, Digest.of(b""))):
+                for _ in iterate_pages(self._client.http, referrers_listing(self._target, Digest.of(b""))):
                     break
-                self._api = True
-            except NoReferrersError:
-                self._api = False
-        return self._api
+                self._has_api = True
+            except NoReferrersApiError:
+                self._has_api = False
+        return self._has_api
 
 
-def _manifest(client: Client, name: Reference) -> Fetched | None:
+def _get_manifest(client: Client, name: Reference) -> FetchedManifest | None:
     try:
         return client.manifest(name)
-    except RegistryError as problem:
-        if problem.status == HTTPStatus.NOT_FOUND:
+    except RegistryError as error:
+        if error.status == HTTPStatus.NOT_FOUND:
             return None
         raise

@@ -1,7 +1,7 @@
-"""Which repositories have which blobs: what one has, another of its host can mount.
+"""Records which repositories have which blobs, so that uploads can mount them.
 
-What a client has seen itself holds for as long as the client does. What was seen before is a guess: the blob may have
-gone since. It is tried, and a host that does not mount what is guessed is not asked so again.
+Blobs seen by this client are certain. Cached ones may have been deleted: they are tried, and a registry that refuses a
+cached mount is not asked again.
 """
 
 from __future__ import annotations
@@ -17,56 +17,60 @@ if TYPE_CHECKING:
     from imq.engine.oci.manifest import Index, Manifest
     from imq.engine.oci.reference import Reference
 
-    Recall = Callable[[str, Iterable[Digest]], Mapping[Digest, str]]
-    """Returns, for blobs and a registry, repositories of it that may have them."""
+    LookupCallback = Callable[[str, Iterable[Digest]], Mapping[Digest, str]]
+    """Returns, for a registry and blobs, repositories that may have them."""
 
 
-class Placed:
-    """Safe to use from several threads, but for `look_up` and `learn`."""
+class MountSources:
+    """Safe to use from several threads, except `load_cached` and `record_manifest`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._places: dict[tuple[str, Digest], list[str]] = {}
-        self._guesses: dict[tuple[str, Digest], str] = {}
-        self._unwilling: set[str] = set()
-        self.recall: Recall | None = None
-        """What was seen before, if anybody remembers."""
-        self.learnt: list[tuple[Reference, Digest, int, Manifest | Index]] = []
-        """Manifests that repositories have now: the name, the digest, the bytes and the document."""
+        self._repositories: dict[tuple[str, Digest], list[str]] = {}
+        self._cached_repositories: dict[tuple[str, Digest], str] = {}
+        self._refusing_registries: set[str] = set()
+        self.find_cached: LookupCallback | None = None
+        """Looks up blobs seen by earlier clients, None without a cache."""
+        self.uploaded_manifests: list[tuple[Reference, Digest, int, Manifest | Index]] = []
+        """Manifests that repositories have now: reference, digest, size and document."""
 
-    def look_up(self, reference: Reference, digests: Iterable[Digest]) -> None:
-        """Recall where else these blobs may be."""
-        if self.recall is not None:
-            found = self.recall(reference.registry, digests)
-            self._guesses.update(((reference.registry, digest), place) for digest, place in found.items())
+    def load_cached(self, reference: Reference, digests: Iterable[Digest]) -> None:
+        """Load other repositories that may have these blobs."""
+        if self.find_cached is not None:
+            found = self.find_cached(reference.registry, digests)
+            self._cached_repositories.update(((reference.registry, digest), place) for digest, place in found.items())
 
-    def learn(self, reference: Reference, digest: Digest, size: int, document: Manifest | Index) -> None:
-        """Say that the reference's repository has a manifest, and so what it names."""
-        self.learnt.append((reference, digest, size, document))
+    def record_manifest(self, reference: Reference, digest: Digest, size: int, document: Manifest | Index) -> None:
+        """Record that the reference's repository has a manifest and its blobs."""
+        self.uploaded_manifests.append((reference, digest, size, document))
 
-    def note(self, reference: Reference, digest: Digest) -> None:
-        """Remember that the reference's repository has a blob."""
+    def record_blob(self, reference: Reference, digest: Digest) -> None:
+        """Record that the reference's repository has a blob."""
         with self._lock:
-            places = self._places.setdefault((reference.registry, digest), [])
+            places = self._repositories.setdefault((reference.registry, digest), [])
             if reference.repository not in places:
                 places.append(reference.repository)
 
-    def has(self, reference: Reference, digest: Digest) -> bool:
-        """Whether the reference's repository has been seen to have a blob."""
+    def has_blob(self, reference: Reference, digest: Digest) -> bool:
+        """Whether the reference's repository is known to have a blob."""
         with self._lock:
-            return reference.repository in self._places.get((reference.registry, digest), ())
+            return reference.repository in self._repositories.get((reference.registry, digest), ())
 
-    def elsewhere(self, reference: Reference, digest: Digest) -> str | None:
-        """Return another repository of the same host that has a blob, or may have it; None when none is known."""
+    def find_source(self, reference: Reference, digest: Digest) -> str | None:
+        """Return another repository of the registry that has, or may have, a blob; None without one."""
         with self._lock:
-            places = self._places.get((reference.registry, digest))
+            places = self._repositories.get((reference.registry, digest))
             if places:
                 return places[0]
-            guess = None if reference.registry in self._unwilling else self._guesses.get((reference.registry, digest))
+            guess = (
+                None
+                if reference.registry in self._refusing_registries
+                else self._cached_repositories.get((reference.registry, digest))
+            )
         return guess if guess != reference.repository else None
 
-    def refused(self, reference: Reference, digest: Digest, source: str) -> None:
-        """Note that a blob could not be mounted from a repository; what was only guessed of its host is forgotten."""
+    def record_refusal(self, reference: Reference, digest: Digest, source: str) -> None:
+        """Record a refused mount; a refused cached source disables the cache for the registry."""
         with self._lock:
-            if source not in self._places.get((reference.registry, digest), ()):
-                self._unwilling.add(reference.registry)
+            if source not in self._repositories.get((reference.registry, digest), ()):
+                self._refusing_registries.add(reference.registry)

@@ -1,10 +1,10 @@
-"""A blob over several connections, for registries that give each of them only so much.
+"""Reads a blob over several connections, for registries that limit the speed of each.
 
-It begins over one. When that turns out to be slow, much is left, and no other blob wants the connections, the parts
-that follow are fetched side by side: each by a request of its own for a range, with its own attempts, and handed out in
-their order, so that whoever stores the blob hashes and unpacks it as ever. A few parts are in memory, never more.
+Reading starts over one connection. When it is slow, much remains and no other blob needs the connections, ranges after
+it are fetched in parallel. Each range is a request with its own retries. Ranges are returned in order, so the caller
+hashes and unpacks as usual. Only a few ranges are in memory.
 
-Nothing is lost on a registry that does not know ranges: the first connection goes on while the first part is asked for.
+A registry without range support loses nothing: the first connection continues while the first range is requested.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from imq.grammar.errors import Interrupted
 from imq.grammar.record import TYPE_CHECKING
 
-from .blob_reader import BlobStream, RangesIgnoredError
+from .blob_reader import RangesIgnoredError, ResumingReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,84 +23,84 @@ if TYPE_CHECKING:
 
     from imq.engine.oci.manifest import Descriptor
     from imq.engine.oci.reference import Reference
-    from imq.engine.registry.http.client import Exchange
+    from imq.engine.registry.http.client import RegistryHttp
 
-PART = 4 << 20
-"""Bytes of a part: enough of a slow connection's time that the time until its answer comes hardly counts."""
-LEAST_LEFT = 16 << 20
-"""Bytes that must be left for it to be worth it."""
-MOST_LANES = 6
-"""Connections for which parts are in memory at the same time, and a little more."""
-_LOOK_UP = 1.0
-"""Seconds after which those who wait see whether the work was called off."""
-FAST = 48_000_000
-"""Bytes a second from which on one connection will do."""
-TRIAL = 0.5
-"""Seconds of waiting after which the speed of a connection is known, and is looked at again."""
+RANGE_SIZE = 4 << 20
+"""Bytes of a range: large enough that the latency of a request is insignificant."""
+MIN_REMAINING = 16 << 20
+"""Minimum number of remaining bytes for a parallel read."""
+MAX_CONNECTIONS = 6
+"""Maximum number of connections, which bounds the ranges in memory."""
+_CANCEL_CHECK_INTERVAL = 1.0
+"""Seconds between checks for cancellation while waiting."""
+FAST_SPEED = 48_000_000
+"""Bytes a second at which one connection is sufficient."""
+MEASURE_SECONDS = 0.5
+"""Seconds of waiting over which the speed of a connection is measured."""
 
 
-class Lanes:
-    """How many connections the blobs of one client take up, of the `most` that they may."""
+class ConnectionBudget:
+    """The connections that all blobs of one client share."""
 
     def __init__(self, most: int) -> None:
-        self._most = most
-        self._taken = 0
-        self._guard = threading.Lock()
+        self._limit = most
+        self._in_use = 0
+        self._lock = threading.Lock()
 
-    def enter(self) -> None:
-        """Take one for a blob, which needs it even when there is none left."""
-        with self._guard:
-            self._taken += 1
+    def acquire(self) -> None:
+        """Take a connection for a blob, even when none is free."""
+        with self._lock:
+            self._in_use += 1
 
-    def join(self) -> bool:
-        """Take one more for a blob that has one already; False when there is none to spare."""
-        with self._guard:
-            if self._taken >= self._most:
+    def try_acquire(self) -> bool:
+        """Take a further connection for a blob; return False when none is free."""
+        with self._lock:
+            if self._in_use >= self._limit:
                 return False
-            self._taken += 1
+            self._in_use += 1
             return True
 
-    def leave(self) -> None:
-        """Give one back."""
-        with self._guard:
-            self._taken -= 1
+    def release(self) -> None:
+        """Return a connection."""
+        with self._lock:
+            self._in_use -= 1
 
     @property
-    def crowded(self) -> bool:
-        """Whether more are taken than there are: those who joined should leave."""
-        with self._guard:
-            return self._taken > self._most
+    def is_exceeded(self) -> bool:
+        """Whether more connections are taken than allowed: further ones should be returned."""
+        with self._lock:
+            return self._in_use > self._limit
 
 
-class Download:
-    """The bytes of one blob from an offset to its end, as `BlobStream` has them; a context manager."""
+class ParallelReader:
+    """Reads one blob from an offset to its end, like `ResumingReader`; a context manager."""
 
     def __init__(
         self,
-        exchange: Exchange,
+        http: RegistryHttp,
         reference: Reference,
         descriptor: Descriptor,
         offset: int,
         stop: threading.Event | None,
-        lanes: Lanes,
+        lanes: ConnectionBudget,
     ) -> None:
-        self._exchange = exchange
+        self._http = http
         self._reference = reference
         self._descriptor = descriptor
         self._stop = stop
-        self._lanes = lanes
-        self._done = offset
-        self._read = 0
-        self._waited = 0.0
-        self._parts: Parts | None = None
-        self._may_part = True
+        self._budget = lanes
+        self._offset = offset
+        self._measured_bytes = 0
+        self._measured_seconds = 0.0
+        self._ranges: RangeFetcher | None = None
+        self._may_split = True
         self._aborted = False
         self._closed = False
-        lanes.enter()
+        lanes.acquire()
         try:
-            self._stream: BlobStream | None = BlobStream(exchange, reference, descriptor, offset, stop)
+            self._single: ResumingReader | None = ResumingReader(http, reference, descriptor, offset, stop)
         except BaseException:
-            lanes.leave()
+            lanes.release()
             raise
 
     def __enter__(self) -> Self:
@@ -110,218 +110,228 @@ class Download:
         self.close()
 
     def readinto(self, view: memoryview) -> int:
-        """Fill `view` with what comes next and return how many bytes; 0 once the whole blob has been read."""
-        parts = self._parts
-        if parts is not None and self._stream is not None:
-            if self._done < parts.start:
-                view = view[: parts.start - self._done]
-            elif parts.given():
-                self._stream.close()
-                self._stream = None
-                parts.hire()  # in the place of the connection that is closed
+        """Fill `view` with the next bytes and return their number; 0 at the end."""
+        parts = self._ranges
+        if parts is not None and self._single is not None:
+            if self._offset < parts.start:
+                view = view[: parts.start - self._offset]
+            elif parts.wait_for_support():
+                self._single.close()
+                self._single = None
+                parts.add_worker()  # takes over the connection of the closed reader
             else:
-                self._parts = None
-        if self._stream is None:
+                self._ranges = None
+        if self._single is None:
             try:
-                return self._next_of_parts(view)
+                return self._read_ranges(view)
             except RangesIgnoredError:
-                self._give_up_parts()
-        assert self._stream is not None
+                self._fall_back()
+        assert self._single is not None
         begun = time.monotonic()
-        count = self._stream.readinto(view)
-        self._done += count
-        self._read += count
-        self._waited += time.monotonic() - begun
-        if self._may_part and self._waited >= TRIAL and count:
-            self._consider()
+        count = self._single.readinto(view)
+        self._offset += count
+        self._measured_bytes += count
+        self._measured_seconds += time.monotonic() - begun
+        if self._may_split and self._measured_seconds >= MEASURE_SECONDS and count:
+            self._split_if_slow()
         return count
 
-    def _next_of_parts(self, view: memoryview) -> int:
-        assert self._parts is not None
-        count = self._parts.readinto(view)
-        self._done += count
+    def _read_ranges(self, view: memoryview) -> int:
+        assert self._ranges is not None
+        count = self._ranges.readinto(view)
+        self._offset += count
         return count
 
-    def _consider(self) -> None:
-        """Have parts fetched beside this connection when that is worth it; else look again some time later."""
-        speed = self._read / self._waited
-        self._read, self._waited = 0, 0.0
-        if speed < FAST and self._descriptor.size - self._done - PART >= LEAST_LEFT and self._lanes.join():
-            self._may_part = False
-            self._parts = Parts(self._open_part, self._done + PART, self._descriptor.size, self._lanes, self._stop)
-            self._parts.hire()
+    def _split_if_slow(self) -> None:
+        """Fetch ranges in parallel when the connection is slow; else measure again later."""
+        speed = self._measured_bytes / self._measured_seconds
+        self._measured_bytes, self._measured_seconds = 0, 0.0
+        if (
+            speed < FAST_SPEED
+            and self._descriptor.size - self._offset - RANGE_SIZE >= MIN_REMAINING
+            and self._budget.try_acquire()
+        ):
+            self._may_split = False
+            self._ranges = RangeFetcher(
+                self._open_range, self._offset + RANGE_SIZE, self._descriptor.size, self._budget, self._stop
+            )
+            self._ranges.add_worker()
             if self._aborted:
-                self._parts.abort()
+                self._ranges.abort()
 
-    def _open_part(self, start: int, end: int) -> BlobStream:
-        return BlobStream(self._exchange, self._reference, self._descriptor, start, self._stop, end)
+    def _open_range(self, start: int, end: int) -> ResumingReader:
+        return ResumingReader(self._http, self._reference, self._descriptor, start, self._stop, end)
 
-    def _give_up_parts(self) -> None:
-        """Go on over one connection: the registry, or one of several behind its name, gives no parts after all."""
-        assert self._parts is not None
-        self._parts.abort()
-        self._parts = None
-        self._lanes.enter()
+    def _fall_back(self) -> None:
+        """Continue over one connection: the registry, or one of several hosts behind it, ignores ranges."""
+        assert self._ranges is not None
+        self._ranges.abort()
+        self._ranges = None
+        self._budget.acquire()
         try:
-            self._stream = BlobStream(self._exchange, self._reference, self._descriptor, self._done, self._stop)
+            self._single = ResumingReader(self._http, self._reference, self._descriptor, self._offset, self._stop)
         except BaseException:
-            self._lanes.leave()
+            self._budget.release()
             raise
 
     def abort(self) -> None:
-        """Make a `readinto` that waits in another thread raise; the download is of no use after."""
+        """Make a `readinto` that waits in another thread raise; the reader is unusable afterwards."""
         self._aborted = True
-        for one in (self._stream, self._parts):
+        for one in (self._single, self._ranges):
             if one is not None:
                 one.abort()
 
     def close(self) -> None:
-        """Give the connections back, or close them when their bodies were not read to their end."""
+        """Return the connections to the pool, or close them when their bodies are not read to the end."""
         if self._closed:
             return
         self._closed = True
-        if self._parts is not None:
-            self._parts.abort()
-        if self._stream is not None:
-            self._stream.close()
-            self._lanes.leave()
+        if self._ranges is not None:
+            self._ranges.abort()
+        if self._single is not None:
+            self._single.close()
+            self._budget.release()
 
 
-class Parts:
-    """The parts of a blob from `start` on, fetched by threads over a connection each, and handed out in their order.
+class RangeFetcher:
+    """Fetches the ranges of a blob from `start` on in worker threads, and returns them in order.
 
-    Each thread has taken a lane, and gives it back in the end.
+    Each worker holds a connection of the budget and returns it at the end.
     """
 
     def __init__(
         self,
-        opened: Callable[[int, int], BlobStream],
+        opened: Callable[[int, int], ResumingReader],
         start: int,
         size: int,
-        lanes: Lanes,
+        lanes: ConnectionBudget,
         stop: threading.Event | None,
     ) -> None:
         self.start = start
-        self._opened = opened
+        self._open_range = opened
         self._size = size
-        self._lanes = lanes
+        self._budget = lanes
         self._stop = stop
-        self._state = threading.Condition()
-        self._at = start  # where the part begins that is handed out,
-        self._used = 0  # how much of it has been,
-        self._next = start  # and where the next one begins that is to be fetched
+        self._condition = threading.Condition()
+        self._read_start = start  # start of the range that is being read,
+        self._read_bytes = 0  # bytes of it that were read,
+        self._fetch_start = start  # and start of the next range to fetch
         self._ready: dict[int, tuple[bytearray, int]] = {}
-        self._free: list[bytearray] = []
-        self._streams: set[BlobStream] = set()
-        self._threads = 0
-        self._given = False
-        self._problem: BaseException | None = None
-        self._over = False
+        self._free_buffers: list[bytearray] = []
+        self._readers: set[ResumingReader] = set()
+        self._worker_count = 0
+        self._ranges_work = False
+        self._error: BaseException | None = None
+        self._is_aborted = False
 
-    def hire(self) -> None:
-        """Have one more thread fetch parts, for which a lane has been taken."""
-        with self._state:
-            self._threads += 1
-        threading.Thread(target=self._work, name="imq-part", daemon=True).start()
+    def add_worker(self) -> None:
+        """Start a worker; the caller has acquired its connection."""
+        with self._condition:
+            self._worker_count += 1
+        threading.Thread(target=self._run_worker, name="imq-part", daemon=True).start()
 
-    def given(self) -> bool:
-        """Whether the registry gives parts; waits until that is known."""
-        with self._state:
-            while not (self._given or self._problem or self._called_off):
-                self._state.wait(_LOOK_UP)
-            return self._given
+    def wait_for_support(self) -> bool:
+        """Wait for the first range, and return whether the registry supports ranges."""
+        with self._condition:
+            while not (self._ranges_work or self._error or self._is_cancelled):
+                self._condition.wait(_CANCEL_CHECK_INTERVAL)
+            return self._ranges_work
 
     def readinto(self, view: memoryview) -> int:
-        """Fill `view` with what comes next and return how many bytes; 0 at the end. Raises what went wrong."""
-        with self._state:
-            while self._at not in self._ready:
-                if self._called_off:
+        """Fill `view` with the next bytes and return their number; 0 at the end. Raises a worker's error."""
+        with self._condition:
+            while self._read_start not in self._ready:
+                if self._is_cancelled:
                     raise Interrupted("the transfer was called off")
-                if self._problem is not None:
-                    raise self._problem
-                if self._at >= self._size:
+                if self._error is not None:
+                    raise self._error
+                if self._read_start >= self._size:
                     return 0
-                self._state.wait(_LOOK_UP)
-            buffer, length = self._ready[self._at]
-        count = min(len(view), length - self._used)
-        view[:count] = memoryview(buffer)[self._used : self._used + count]
-        self._used += count
-        if self._used == length:
-            with self._state:
-                del self._ready[self._at]
-                self._at, self._used = self._at + length, 0
-                self._free.append(buffer)
-                self._state.notify_all()
+                self._condition.wait(_CANCEL_CHECK_INTERVAL)
+            buffer, length = self._ready[self._read_start]
+        count = min(len(view), length - self._read_bytes)
+        view[:count] = memoryview(buffer)[self._read_bytes : self._read_bytes + count]
+        self._read_bytes += count
+        if self._read_bytes == length:
+            with self._condition:
+                del self._ready[self._read_start]
+                self._read_start, self._read_bytes = self._read_start + length, 0
+                self._free_buffers.append(buffer)
+                self._condition.notify_all()
         return count
 
     def abort(self) -> None:
-        """Wake all who wait, and have the threads end."""
-        with self._state:
-            self._over = True
-            streams = tuple(self._streams)
-            self._state.notify_all()
+        """Wake all waiting threads and end the workers."""
+        with self._condition:
+            self._is_aborted = True
+            streams = tuple(self._readers)
+            self._condition.notify_all()
         for stream in streams:
             stream.abort()
 
     @property
-    def _called_off(self) -> bool:
-        return self._over or (self._stop is not None and self._stop.is_set())
+    def _is_cancelled(self) -> bool:
+        return self._is_aborted or (self._stop is not None and self._stop.is_set())
 
-    def _work(self) -> None:
+    def _run_worker(self) -> None:
         try:
-            while (taken := self._take()) is not None:
-                self._fetch(*taken)
-        except BaseException as problem:  # noqa: BLE001 - raised again by those who wait for the part
-            with self._state:
-                self._threads -= 1
-                self._problem = self._problem or problem
-                self._state.notify_all()
+            while (taken := self._claim_range()) is not None:
+                self._fetch_range(*taken)
+        except BaseException as error:  # noqa: BLE001 - raised again by the thread that reads
+            with self._condition:
+                self._worker_count -= 1
+                self._error = self._error or error
+                self._condition.notify_all()
         finally:
-            self._lanes.leave()
+            self._budget.release()
 
-    def _take(self) -> tuple[int, int, bytearray] | None:
-        """Return where the next part begins and ends, and a buffer for it; None when this thread is not needed.
+    def _claim_range(self) -> tuple[int, int, bytearray] | None:
+        """Return the next range and a buffer for it; None when this worker is not needed.
 
-        As many parts as there are threads may be under way, and one more may wait to be handed out.
+        One range for each worker may be under way, and one more may wait for the reader.
         """
-        with self._state:
-            while not (self._called_off or self._problem or self._next >= self._size):
-                if self._threads > 1 and self._lanes.crowded:
+        with self._condition:
+            while not (self._is_cancelled or self._error or self._fetch_start >= self._size):
+                if self._worker_count > 1 and self._budget.is_exceeded:
                     break
-                if self._next - self._at < (self._threads + 1) * PART:
-                    start, self._next = self._next, min(self._next + PART, self._size)
-                    return start, self._next, self._free.pop() if self._free else bytearray(PART)
-                self._state.wait(_LOOK_UP)
-            self._threads -= 1
+                if self._fetch_start - self._read_start < (self._worker_count + 1) * RANGE_SIZE:
+                    start, self._fetch_start = self._fetch_start, min(self._fetch_start + RANGE_SIZE, self._size)
+                    return (
+                        start,
+                        self._fetch_start,
+                        self._free_buffers.pop() if self._free_buffers else bytearray(RANGE_SIZE),
+                    )
+                self._condition.wait(_CANCEL_CHECK_INTERVAL)
+            self._worker_count -= 1
             return None
 
-    def _fetch(self, start: int, end: int, buffer: bytearray) -> None:
-        stream = self._opened(start, end)
-        with self._state:
-            self._streams.add(stream)
-            self._given = True
-            self._state.notify_all()
+    def _fetch_range(self, start: int, end: int, buffer: bytearray) -> None:
+        stream = self._open_range(start, end)
+        with self._condition:
+            self._readers.add(stream)
+            self._ranges_work = True
+            self._condition.notify_all()
         try:
-            self._grow()
+            self._add_workers()
             part = memoryview(buffer)[: end - start]
             done = 0
             while done < len(part):
-                if self._called_off:
+                if self._is_cancelled:
                     raise Interrupted("the transfer was called off")
                 done += stream.readinto(part[done:])
         finally:
-            with self._state:
-                self._streams.discard(stream)
+            with self._condition:
+                self._readers.discard(stream)
             stream.close()
-        with self._state:
+        with self._condition:
             self._ready[start] = buffer, len(part)
-            self._state.notify_all()
+            self._condition.notify_all()
 
-    def _grow(self) -> None:
-        """Take the lanes that are free by now, as long as there are parts for them."""
+    def _add_workers(self) -> None:
+        """Add workers for free connections while there are ranges for them."""
         while True:
-            with self._state:
-                enough = self._problem or self._size - self._next <= self._threads * PART
-            if enough or self._called_off or not self._lanes.join():
+            with self._condition:
+                enough = self._error or self._size - self._fetch_start <= self._worker_count * RANGE_SIZE
+            if enough or self._is_cancelled or not self._budget.try_acquire():
                 return
-            self.hire()
+            self.add_worker()

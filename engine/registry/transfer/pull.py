@@ -1,6 +1,6 @@
-"""Images from a registry into a store: name → manifest → the image for the platform → its config and layers.
+"""Pulls an image: resolves the reference, selects the platform, and fetches the config and the layers.
 
-Or for several platforms, and all: then the index is stored too, as it is. Artifacts come as blobs that nobody unpacks.
+For several platforms, and for all, the index is stored unchanged too. Artifacts are stored as blobs and not unpacked.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from imq.engine.oci.platform_match import entry_for, mismatch
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .blob_fetcher import Receiver, Transfers
-from .worker_pool import Work
+from .blob_fetcher import BlobFetcher, BlobStore
+from .worker_pool import WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
     from imq.engine.oci.digest import Digest
     from imq.engine.oci.reference import Reference
     from imq.engine.progress import Progress
-    from imq.engine.registry.manifests import Fetched
-    from imq.engine.registry.mirrors import Fetcher
+    from imq.engine.registry.manifests import FetchedManifest
+    from imq.engine.registry.mirrors import ImageReader
 
-    from .worker_pool import Job
+    from .worker_pool import Task
 else:
     Protocol = object
 
 _DEEPEST_INDEX = 4
-_MOST_MANIFESTS = 1024
-"""Manifests that are fetched for one name: more than any index has, and no more than memory has room for."""
+_MAX_MANIFESTS = 1024
+"""Maximum number of manifests below one reference, which bounds memory."""
 
 
-class Ingest(Receiver, Protocol):
-    """Where a pull puts what it fetches: blobs from several threads, the rest from one."""
+class ImageStore(BlobStore, Protocol):
+    """The target of a pull: blobs are stored from several threads, the rest from one."""
 
     def reserve(self, descriptors: Sequence[Descriptor]) -> frozenset[Digest]:
-        """Protect these blobs from collection until the ingest ends; return those that are already stored."""
+        """Protect these blobs from garbage collection until the pull ends; return those already stored."""
 
     def store_document(self, descriptor: Descriptor, content: bytes) -> None:
         """Store a small verified document (manifest, index, config)."""
@@ -48,11 +48,11 @@ class Ingest(Receiver, Protocol):
         """Return a stored document."""
 
 
-class Pulled(Record):
-    """What a pull brought. `digest` is what the name stands for in the registry: the index's when it is one.
+class PullResult(Record):
+    """The result of a pull. `digest` is that of the reference in the registry: the index's, if it is one.
 
-    `manifest` is what the name is to mean here: an image, an artifact, or (`keeps`) the index itself, of which `held`
-    are the manifests that are here now, None for all of them. `config` and `platform` are those of an image alone.
+    `manifest` is stored under the name: an image, an artifact, or (`keeps_index`) the index, of which
+    `stored_manifests` are stored, None for all. `config` and `platform` are set for a single image.
     """
 
     reference: Reference
@@ -61,51 +61,51 @@ class Pulled(Record):
     config: Descriptor | None
     platform: Platform | None
     warnings: tuple[str, ...]
-    new: bool
-    fetched: int
-    """Bytes of layers that travelled."""
-    artifact: str = ""
-    """What kind of artifact it is; "" for images."""
-    keeps: bool = False
-    held: frozenset[Digest] | None = None
+    changed: bool
+    transferred_bytes: int
+    """Bytes of layers received."""
+    artifact_type: str = ""
+    """The type of an artifact; "" for images."""
+    keeps_index: bool = False
+    stored_manifests: frozenset[Digest] | None = None
 
 
 def pull(
-    client: Fetcher,
+    client: ImageReader,
     reference: Reference,
     platform: Platform | None,
-    ingest: Ingest,
+    ingest: ImageStore,
     progress: Progress,
     *,
     jobs: int | None = None,
-    kept: Digest | None = None,
-) -> Pulled:
-    """Fetch the image that `reference` names for `platform` (None: this machine's) into `ingest`.
+    stored_index: Digest | None = None,
+) -> PullResult:
+    """Pull the image of `reference` for `platform` (default: this machine's) into `ingest`.
 
-    What is stored already does not travel; manifests come last, so a pull that fails leaves no image behind.
-    A single image of another platform is taken, with a warning when a platform was asked for; an artifact, which has
-    none, is taken as it is. `kept` is an index that the name means already: then the image is added to it.
+    Stored blobs are not fetched. Manifests are stored last, so a failed pull leaves no image behind. A single image of
+    another platform is pulled, with a warning when a platform was requested; an artifact is pulled as it is. When the
+    name already has the index `stored_index`, the image is added to it.
     """
     asked = () if platform is None else (platform,)
-    return _Pull(client, reference.with_default_tag(), asked, ingest, progress, jobs, kept).run()
+    return _Pull(client, reference.with_default_tag(), asked, ingest, progress, jobs, stored_index).pull_image()
 
 
 def pull_index(
-    client: Fetcher,
+    client: ImageReader,
     reference: Reference,
     platforms: Sequence[Platform],
-    ingest: Ingest,
+    ingest: ImageStore,
     progress: Progress,
     *,
     jobs: int | None = None,
-) -> Pulled:
-    """Fetch what `reference` names for these platforms, none: for all, with attestations, and its index as it is."""
+) -> PullResult:
+    """Pull the index of `reference` with the images of these platforms (default: all) and their attestations."""
     taken = _Pull(client, reference.with_default_tag(), tuple(platforms), ingest, progress, jobs)
-    return taken.run_whole()
+    return taken.pull_index()
 
 
-class _Document(Record):
-    """A manifest or index as it is stored, and whether it was before."""
+class _ManifestEntry(Record):
+    """A manifest or index, and whether it was stored before."""
 
     descriptor: Descriptor
     content: bytes
@@ -114,72 +114,74 @@ class _Document(Record):
 
 
 class _Pull:
-    """One pull under way."""
+    """The state of one pull."""
 
     def __init__(
         self,
-        client: Fetcher,
+        client: ImageReader,
         reference: Reference,
         asked: tuple[Platform, ...],
-        ingest: Ingest,
+        ingest: ImageStore,
         progress: Progress,
         jobs: int | None,
         kept: Digest | None = None,
     ) -> None:
         self._client = client
         self._reference = reference
-        self._asked = asked
+        self._platforms = asked
         self._ingest = ingest
         self._progress = progress
         self._jobs = jobs or client.settings.jobs
-        self._kept = kept
-        self._transfers = Transfers(client, reference, ingest, progress)
-        self._seen: dict[Digest, _Document] = {}
+        self._stored_index = kept
+        self._fetcher = BlobFetcher(client, reference, ingest, progress)
+        self._entries: dict[Digest, _ManifestEntry] = {}
 
-    def run(self) -> Pulled:
-        """Fetch one image, or an artifact."""
-        top = self._top()
-        path = self._path(top, self._asked[0] if self._asked else host())
-        if self._kept == top.descriptor.digest and isinstance(top.document, Index):
-            return self._fetch(top, path, keeps=True)
-        return self._fetch(top, path[-1:], keeps=False)
+    def pull_image(self) -> PullResult:
+        """Pull one image, or an artifact."""
+        top = self._fetch_root()
+        path = self._resolve_platform(top, self._platforms[0] if self._platforms else host())
+        if self._stored_index == top.descriptor.digest and isinstance(top.document, Index):
+            return self._store_entries(top, path, keeps=True)
+        return self._store_entries(top, path[-1:], keeps=False)
 
-    def run_whole(self) -> Pulled:
-        """Fetch the images of several platforms, or all there is."""
-        top = self._top()
+    def pull_index(self) -> PullResult:
+        """Pull the images of several platforms, or all manifests."""
+        top = self._fetch_root()
         if isinstance(top.document, Manifest):
-            return self._fetch(top, [top], keeps=False)
-        if not self._asked:
-            return self._fetch(top, self._tree(top), keeps=True, every=True)
-        paths = [document for platform in self._asked for document in self._path(top, platform)]
-        return self._fetch(top, list({found.descriptor.digest: found for found in paths}.values()), keeps=True)
+            return self._store_entries(top, [top], keeps=False)
+        if not self._platforms:
+            return self._store_entries(top, self._collect_tree(top), keeps=True, every=True)
+        paths = [document for platform in self._platforms for document in self._resolve_platform(top, platform)]
+        return self._store_entries(
+            top, list({result.descriptor.digest: result for result in paths}.values()), keeps=True
+        )
 
     # Documents
 
-    def _top(self) -> _Document:
+    def _fetch_root(self) -> _ManifestEntry:
         fetched = self._client.manifest(self._reference)
-        return self._read(fetched.descriptor, fetched.content, stored=False)
+        return self._add_entry(fetched.descriptor, fetched.content, stored=False)
 
-    def _read(self, descriptor: Descriptor, content: bytes, *, stored: bool) -> _Document:
+    def _add_entry(self, descriptor: Descriptor, content: bytes, *, stored: bool) -> _ManifestEntry:
         document = read_manifest(content, descriptor.media_type, f"the manifest of {self._reference}")
-        found = _Document(descriptor.replace(media_type=document.media_type), content, document, stored)
-        return self._seen.setdefault(descriptor.digest, found)
+        result = _ManifestEntry(descriptor.replace(media_type=document.media_type), content, document, stored)
+        return self._entries.setdefault(descriptor.digest, result)
 
-    def _path(self, top: _Document, platform: Platform) -> list[_Document]:
-        """Return what leads to one image: indexes, outermost first, and its manifest."""
-        wanted = platform.normalised()
+    def _resolve_platform(self, top: _ManifestEntry, platform: Platform) -> list[_ManifestEntry]:
+        """Return the path to one image: indexes, outermost first, and its manifest."""
+        requested = platform.normalised()
         path = [top]
         while isinstance(path[-1].document, Index):
             if len(path) > _DEEPEST_INDEX:
-                raise self._endless()
-            entry = entry_for(wanted, path[-1].document, self._reference, self._look)
-            path += self._children([entry])
+                raise self._depth_error()
+            entry = entry_for(requested, path[-1].document, self._reference, self._read_platform)
+            path += self._fetch_entries([entry])
         return path
 
-    def _tree(self, top: _Document) -> list[_Document]:
-        """Return an index and all that it names, each index before what it names."""
-        found = {top.descriptor.digest: top}
-        level: list[_Document] = [top]
+    def _collect_tree(self, top: _ManifestEntry) -> list[_ManifestEntry]:
+        """Return an index and all manifests below it; an index comes before its entries."""
+        result = {top.descriptor.digest: top}
+        level: list[_ManifestEntry] = [top]
         for _ in range(_DEEPEST_INDEX + 1):
             entries = {
                 entry.digest: entry
@@ -187,54 +189,54 @@ class _Pull:
                 if isinstance(one.document, Index)
                 for entry in one.document.manifests
             }
-            new = [entry for digest, entry in entries.items() if digest not in found]
+            new = [entry for digest, entry in entries.items() if digest not in result]
             if not new:
-                return list(found.values())
-            if len(found) + len(new) > _MOST_MANIFESTS:
+                return list(result.values())
+            if len(result) + len(new) > _MAX_MANIFESTS:
                 raise Malformed(
-                    f"{self._reference} names more than {_MOST_MANIFESTS} manifests",
+                    f"{self._reference} names more than {_MAX_MANIFESTS} manifests",
                     code="document",
                     hints=("fetch some of its platforms: pull NAME platform linux/amd64, linux/arm64",),
                 )
-            level = self._children(new)
-            found |= {one.descriptor.digest: one for one in level}
-        raise self._endless()
+            level = self._fetch_entries(new)
+            result |= {one.descriptor.digest: one for one in level}
+        raise self._depth_error()
 
-    def _endless(self) -> Malformed:
+    def _depth_error(self) -> Malformed:
         return Malformed(f"{self._reference} is an index of indexes without end", code="document")
 
-    def _look(self, entry: Descriptor) -> Platform:
-        """Return the platform that the config of an unlabelled entry says; unknown when it is no image."""
-        (found,) = self._children([entry])
-        document = found.document
+    def _read_platform(self, entry: Descriptor) -> Platform:
+        """Return the platform in the config of an unlabelled entry; unknown when it is not an image."""
+        (result,) = self._fetch_entries([entry])
+        document = result.document
         if isinstance(document, Index) or not document.is_image:
             return Platform("", "")
-        return Config.read(self._client.document(self._reference, document.config)).platform
+        return Config.read(self._client.fetch_blob(self._reference, document.config)).platform
 
-    def _children(self, entries: Sequence[Descriptor]) -> list[_Document]:
-        """Return the documents that entries of indexes name, those that are not here fetched several at a time."""
-        unseen = [entry for entry in entries if entry.digest not in self._seen]
+    def _fetch_entries(self, entries: Sequence[Descriptor]) -> list[_ManifestEntry]:
+        """Return the documents of index entries; missing ones are fetched concurrently."""
+        unseen = [entry for entry in entries if entry.digest not in self._entries]
         for entry in unseen:
             entry.digest.require_algorithm(f"{self._reference}: the manifest")
         present = self._ingest.reserve(unseen) if unseen else frozenset()
         missing = []
         for entry in unseen:
-            content = self._stored(entry) if entry.digest in present else None
+            content = self._read_stored(entry) if entry.digest in present else None
             if content is not None:
-                self._read(entry, content, stored=True)
+                self._add_entry(entry, content, stored=True)
             else:
                 missing.append(entry)
-        fetched: dict[Digest, Fetched] = {}
+        fetched: dict[Digest, FetchedManifest] = {}
 
-        def job(entry: Descriptor) -> Job:
-            def fetch(_: Work) -> None:
+        def task(entry: Descriptor) -> Task:
+            def fetch(_: WorkerPool) -> None:
                 name = self._reference.replace(tag=None, digest=entry.digest)
                 fetched[entry.digest] = self._client.manifest(name)
 
             return fetch
 
         if missing:
-            Work().run([job(entry) for entry in missing], self._jobs)
+            WorkerPool().run([task(entry) for entry in missing], self._jobs)
         for entry in missing:
             content = fetched[entry.digest].content
             if len(content) != entry.size:
@@ -244,66 +246,68 @@ class _Pull:
                     code="size",
                     hints=("the index has a wrong size: push it again, or pull the manifest by its digest",),
                 )
-            self._read(entry, content, stored=False)
-        return [self._seen[entry.digest] for entry in entries]
+            self._add_entry(entry, content, stored=False)
+        return [self._entries[entry.digest] for entry in entries]
 
-    def _stored(self, descriptor: Descriptor) -> bytes | None:
-        """Return the content of a stored document; None when it is damaged, and to be fetched again."""
+    def _read_stored(self, descriptor: Descriptor) -> bytes | None:
+        """Return the content of a stored document; None when it is corrupt and must be fetched again."""
         content = self._ingest.read_document(descriptor.digest)
         hasher = descriptor.digest.hasher()
         hasher.update(content)
         return content if hasher.hexdigest() == descriptor.digest.hex else None
 
-    # All of it
+    # Blobs
 
-    def _fetch(self, top: _Document, documents: Sequence[_Document], *, keeps: bool, every: bool = False) -> Pulled:
-        """Fetch what these documents name, and store them: indexes come after what they name."""
+    def _store_entries(
+        self, top: _ManifestEntry, documents: Sequence[_ManifestEntry], *, keeps: bool, every: bool = False
+    ) -> PullResult:
+        """Fetch the blobs of these manifests, then store the manifests; an index comes after its entries."""
         manifests = [(one, one.document) for one in documents if isinstance(one.document, Manifest)]
-        blobs = _distinct([b for _, one in manifests for b in (one.config, *one.layers)], self._reference)
+        blobs = _unique_blobs([b for _, one in manifests for b in (one.config, *one.layers)], self._reference)
         present = self._ingest.reserve([*(one.descriptor for one in documents), *blobs])
-        configs = self._configs([one for _, one in manifests if one.is_image], present)
+        configs = self._fetch_configs([one for _, one in manifests if one.is_image], present)
         self._fetch_blobs([one for _, one in manifests], configs, present)
         new = False
         for one in reversed(documents):
-            if not (one.stored or (one.descriptor.digest in present and self._stored(one.descriptor) is not None)):
+            if not (one.stored or (one.descriptor.digest in present and self._read_stored(one.descriptor) is not None)):
                 self._ingest.store_document(one.descriptor, one.content)
                 new = True
         single = manifests[0][1] if not keeps else None
         config = configs.get(single.config.digest) if single is not None and single.is_image else None
-        return Pulled(
+        return PullResult(
             self._reference,
             top.descriptor.digest,
             top.descriptor if keeps else manifests[0][0].descriptor,
             single.config if config is not None and single is not None else None,
             config.platform if config is not None else None,
-            (*self._warnings(top, config), *(problem for one in configs.values() for problem in one.problems)),
+            (*self._platform_warnings(top, config), *(error for one in configs.values() for error in one.problems)),
             new,
-            self._transfers.total,
+            self._fetcher.transferred_bytes,
             single.kind if single is not None and not single.is_image else "",
             keeps,
             None if every else frozenset(one.descriptor.digest for one in documents if one is not top),
         )
 
-    def _configs(self, images: Sequence[Manifest], present: frozenset[Digest]) -> dict[Digest, Config]:
-        """Return the configs of images, by digest; those that are not here are fetched several at a time and stored."""
+    def _fetch_configs(self, images: Sequence[Manifest], present: frozenset[Digest]) -> dict[Digest, Config]:
+        """Return the configs of images by digest; missing ones are fetched concurrently and stored."""
         what = f"the config of {self._reference}"
-        wanted = {image.config.digest: image.config for image in images}
+        requested = {image.config.digest: image.config for image in images}
         contents = {
             digest: content
-            for digest, descriptor in wanted.items()
-            if digest in present and (content := self._stored(descriptor)) is not None
+            for digest, descriptor in requested.items()
+            if digest in present and (content := self._read_stored(descriptor)) is not None
         }
         fetched: dict[Digest, bytes] = {}
 
-        def job(descriptor: Descriptor) -> Job:
-            def fetch(_: Work) -> None:
-                fetched[descriptor.digest] = self._client.document(self._reference, descriptor)
+        def task(descriptor: Descriptor) -> Task:
+            def fetch(_: WorkerPool) -> None:
+                fetched[descriptor.digest] = self._client.fetch_blob(self._reference, descriptor)
 
             return fetch
 
-        missing = [descriptor for digest, descriptor in wanted.items() if digest not in contents]
+        missing = [descriptor for digest, descriptor in requested.items() if digest not in contents]
         if missing:
-            Work().run([job(descriptor) for descriptor in missing], self._jobs)
+            WorkerPool().run([task(descriptor) for descriptor in missing], self._jobs)
         configs = {digest: Config.read(content, what) for digest, content in (contents | fetched).items()}
         for image in images:
             if len(configs[image.config.digest].diff_ids) != len(image.layers):
@@ -320,7 +324,7 @@ class _Pull:
     def _fetch_blobs(
         self, manifests: Sequence[Manifest], configs: Mapping[Digest, Config], present: frozenset[Digest]
     ) -> None:
-        """Fetch every distinct layer, and what artifacts have instead, several at a time: what is not stored."""
+        """Fetch every missing layer and artifact blob, several at once."""
         blobs: dict[Digest, tuple[Descriptor, Digest | None]] = {}
         for manifest in manifests:
             if not manifest.is_image:
@@ -342,23 +346,23 @@ class _Pull:
                 word = words.EXISTS if blob.digest in present else words.PULLING
                 self._progress.status(blob.digest, word, blob.size)
             if missing:
-                Work().run([self._transfers.job(blob, diff_id) for blob, diff_id in missing], self._jobs)
+                WorkerPool().run([self._fetcher.make_task(blob, diff_id) for blob, diff_id in missing], self._jobs)
         finally:
             self._progress.end()
 
-    def _warnings(self, top: _Document, config: Config | None) -> tuple[str, ...]:
-        """Warn of a single image of another platform, as docker does."""
+    def _platform_warnings(self, top: _ManifestEntry, config: Config | None) -> tuple[str, ...]:
+        """Warn about a single image of another platform, as docker does."""
         if config is None or isinstance(top.document, Index):
             return ()
-        warned = (mismatch(self._reference, wanted.normalised(), config.platform) for wanted in self._asked)
+        warned = (mismatch(self._reference, requested.normalised(), config.platform) for requested in self._platforms)
         return tuple(warning for warning in warned if warning)
 
 
-def _distinct(blobs: Sequence[Descriptor], reference: Reference) -> list[Descriptor]:
-    """Return each blob once; one digest with two sizes is a lie."""
-    found: dict[Digest, Descriptor] = {}
+def _unique_blobs(blobs: Sequence[Descriptor], reference: Reference) -> list[Descriptor]:
+    """Return each blob once; one digest with two sizes raises `Malformed`."""
+    blobs_by_digest: dict[Digest, Descriptor] = {}
     for blob in blobs:
         blob.digest.require_algorithm(f"{reference}: the blob")
-        if found.setdefault(blob.digest, blob).size != blob.size:
+        if blobs_by_digest.setdefault(blob.digest, blob).size != blob.size:
             raise Malformed(f"{reference} gives the blob {blob.digest.short} two sizes", code="document")
-    return list(found.values())
+    return list(blobs_by_digest.values())

@@ -1,4 +1,4 @@
-"""An image from a store to a registry: layers and config first, the manifest last, nothing that is there already."""
+"""Pushes an image to a registry: layers and config first, the manifest last, and only what is missing there."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from imq.engine import progress as words
 from imq.engine.oci import media_types
 from imq.engine.oci.config import check_keys
 from imq.engine.oci.manifest import Descriptor, Index, Manifest, check_size, read_manifest
-from imq.engine.registry.http.request_body import BLOCK
+from imq.engine.registry.http.request_body import BLOCK_SIZE
 from imq.grammar.errors import Conflict, DigestMismatch, Malformed, join_names
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .blob_relay import Passing
-from .byte_counter import Counter
-from .worker_pool import Work
+from .blob_relay import BlobRelay
+from .byte_counter import ByteCounter
+from .worker_pool import WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from imq.engine.registry.client import Client
     from imq.engine.registry.http.request_body import Content
 
-    from .worker_pool import Job
+    from .worker_pool import Task
 else:
     Protocol = object
 
 _DEEPEST_INDEX = 4
 
 
-class Export(Protocol):
-    """Where a push takes blobs from. Called from several threads."""
+class BlobSource(Protocol):
+    """The source of the blobs of a push. Called from several threads."""
 
     def read(self, digest: Digest) -> bytes:
         """Return a small document."""
@@ -43,154 +43,159 @@ class Export(Protocol):
         """Open a blob for reading; the push closes it."""
 
 
-class Pushed(Record):
-    """What a push did: what the name stands for now, and how many bytes of blobs travelled.
+class PushResult(Record):
+    """The result of a push: the manifest under the reference, and the bytes of blobs that were sent.
 
-    `new` is False when the name stood for the same before; `skipped` are layers that may not be handed on.
+    `changed` is False when the reference had this manifest before; `skipped_layers` counts foreign layers.
     """
 
     reference: Reference
     manifest: Descriptor
-    sent: int
-    new: bool = True
-    skipped: int = 0
+    transferred_bytes: int
+    changed: bool = True
+    skipped_layers: int = 0
 
 
 def push(
     client: Client,
     reference: Reference,
     manifest: Descriptor,
-    export: Export,
+    export: BlobSource,
     progress: Progress,
     *,
     jobs: int | None = None,
-    source: str | None = None,
+    mount_from: str | None = None,
     absent: Mapping[Digest, str] | None = None,
-) -> Pushed:
-    """Store the image (or index, with all its images) that `manifest` names in the registry, as `reference`.
+) -> PushResult:
+    """Push an image, or an index with all its images, as `reference`.
 
-    `source` names a repository of the same registry that blobs may be mounted from. `absent` are manifests of the index
-    that are not in the store, by what they are: these the repository must have.
+    `mount_from` is a repository of the same registry to mount blobs from. `absent` describes, by digest, manifests of
+    the index that are not in the store: the repository must have them.
     """
-    pushing = _Push(client, reference.with_default_tag(), export, progress, source, absent or {})
+    pushing = _Push(client, reference.with_default_tag(), export, progress, mount_from, absent or {})
     return pushing.run(manifest, jobs or client.settings.jobs)
 
 
 class _Push:
-    """One push under way."""
+    """The state of one push."""
 
     def __init__(
         self,
         client: Client,
         reference: Reference,
-        export: Export,
+        export: BlobSource,
         progress: Progress,
         source: str | None,
         absent: Mapping[Digest, str],
     ) -> None:
         self._client = client
         self._reference = reference
-        self._export = export
+        self._blobs = export
         self._progress = progress
-        self._source = source
+        self._mount_from = source
         self._absent = absent
-        self._counter = Counter(progress)
-        self._looked_into: set[Digest] = set()
+        self._counter = ByteCounter(progress)
+        self._visited: set[Digest] = set()
         self._configs: dict[Digest, bytes] = {}
-        """The configs that were read, which need not be read again to be sent."""
+        """Configs that were read already, and need not be read again for the upload."""
 
-    def run(self, manifest: Descriptor, jobs: int) -> Pushed:
-        """Push all that is not there. Who has a manifest has what it names, so manifests are asked for first."""
-        named = self._client.named(self._reference) == manifest.digest
-        if named or (self._reference.tag is not None and self._has(manifest.digest)):
-            return self._name(manifest, new=not named)
-        documents = list(self._documents(manifest, 0))
-        there = self._there([descriptor.digest for descriptor, _, _ in documents[:-1]], jobs)
+    def run(self, manifest: Descriptor, jobs: int) -> PushResult:
+        """Push all that is missing. A repository that has a manifest has its blobs, so manifests are checked first."""
+        is_tagged = self._client.resolve_for_push(self._reference) == manifest.digest
+        if is_tagged or (self._reference.tag is not None and self._has_manifest(manifest.digest)):
+            return self._push_existing(manifest, new=not is_tagged)
+        documents = list(self._walk_manifests(manifest, 0))
+        existing = self._find_existing([descriptor.digest for descriptor, _, _ in documents[:-1]], jobs)
         blobs: dict[Digest, tuple[Descriptor, bool]] = {}
         skipped: dict[Digest, Descriptor] = {}
-        passed: list[Manifest | Index] = []
+        existing_documents: list[Manifest | Index] = []
         for descriptor, _, document in documents:
-            if descriptor.digest in there:
-                passed.append(document)
+            if descriptor.digest in existing:
+                existing_documents.append(document)
             elif isinstance(document, Manifest):
-                skipped |= {layer.digest: layer for layer in document.layers if _stays(layer)}
-                blobs.update((layer.digest, (layer, True)) for layer in document.layers if not _stays(layer))
+                skipped |= {layer.digest: layer for layer in document.layers if _is_foreign(layer)}
+                blobs.update((layer.digest, (layer, True)) for layer in document.layers if not _is_foreign(layer))
                 blobs.setdefault(document.config.digest, (document.config, False))
-        new = [document for descriptor, _, document in documents if descriptor.digest not in there]
-        self._check_configs([one.config for one in new if isinstance(one, Manifest) and one.is_image], jobs)
-        self._client.placed.look_up(self._reference, blobs)
+        new = [document for descriptor, _, document in documents if descriptor.digest not in existing]
+        self._read_configs([one.config for one in new if isinstance(one, Manifest) and one.is_image], jobs)
+        self._client.mount_sources.load_cached(self._reference, blobs)
         self._progress.begin(str(self._reference), sum(blob.size for blob, _ in blobs.values()))
         try:
-            for document in passed:
-                self._pass_over(document)
+            for document in existing_documents:
+                self._report_existing(document)
             for layer in skipped.values():
                 self._progress.status(layer.digest, words.SKIPPED, layer.size)
             for blob, shown in blobs.values():
                 if shown:
                     self._progress.status(blob.digest, words.PREPARING, blob.size)
-            Work().run([self._job(blob, shown) for blob, shown in blobs.values()], jobs)
+            WorkerPool().run([self._make_task(blob, shown) for blob, shown in blobs.values()], jobs)
         finally:
             self._progress.end()
         for descriptor, content, document in documents:
-            if descriptor.digest not in there:
-                self._put(descriptor, content, document, whole=descriptor is manifest)
-            self._client.placed.learn(self._reference, descriptor.digest, len(content), document)
-        return Pushed(self._reference, manifest, self._counter.total, skipped=len(skipped))
+            if descriptor.digest not in existing:
+                self._put_manifest(descriptor, content, document, whole=descriptor is manifest)
+            self._client.mount_sources.record_manifest(self._reference, descriptor.digest, len(content), document)
+        return PushResult(self._reference, manifest, self._counter.total, skipped_layers=len(skipped))
 
-    def _name(self, manifest: Descriptor, *, new: bool) -> Pushed:
-        """Let the name mean what the repository has already; `new` is False when it does."""
-        content = self._export.read(manifest.digest)
+    def _push_existing(self, manifest: Descriptor, *, new: bool) -> PushResult:
+        """Tag a manifest that the repository has already; `new` is False when the tag exists too."""
+        content = self._blobs.read(manifest.digest)
         document = read_manifest(content, manifest.media_type, f"the manifest of {self._reference}")
         self._progress.begin(str(self._reference), 0)
-        self._pass_over(document)
+        self._report_existing(document)
         self._progress.end()
         if new:
-            self._put(manifest, content, document, whole=True)
-        self._client.placed.learn(self._reference, manifest.digest, len(content), document)
-        return Pushed(self._reference, manifest, 0, new)
+            self._put_manifest(manifest, content, document, whole=True)
+        self._client.mount_sources.record_manifest(self._reference, manifest.digest, len(content), document)
+        return PushResult(self._reference, manifest, 0, new)
 
-    def _put(self, descriptor: Descriptor, content: bytes, document: Manifest | Index, *, whole: bool) -> None:
+    def _put_manifest(self, descriptor: Descriptor, content: bytes, document: Manifest | Index, *, whole: bool) -> None:
         name = self._reference if whole else self._reference.replace(tag=None, digest=None)
         self._client.put_manifest(name.replace(digest=descriptor.digest), content, document.media_type)
 
-    def _pass_over(self, document: Manifest | Index) -> None:
-        """Say that the repository has the layers of a manifest, and remember it."""
+    def _report_existing(self, document: Manifest | Index) -> None:
+        """Report the layers of a manifest as existing, and record them as mount sources."""
         for layer in document.layers if isinstance(document, Manifest) else ():
-            if not _stays(layer):
-                self._client.placed.note(self._reference, layer.digest)
+            if not _is_foreign(layer):
+                self._client.mount_sources.record_blob(self._reference, layer.digest)
                 self._progress.status(layer.digest, words.LAYER_EXISTS, layer.size)
 
-    def _has(self, digest: Digest) -> bool:
-        return self._client.named(self._reference.replace(tag=None, digest=digest)) == digest
+    def _has_manifest(self, digest: Digest) -> bool:
+        return self._client.resolve_for_push(self._reference.replace(tag=None, digest=digest)) == digest
 
-    def _there(self, manifests: Sequence[Digest], jobs: int) -> set[Digest]:
-        """Return which of an index's manifests the repository has; refuse when those that are absent here are not."""
-        found: set[Digest] = set()
+    def _find_existing(self, manifests: Sequence[Digest], jobs: int) -> set[Digest]:
+        """Return the manifests of an index that the repository has.
 
-        def job(digest: Digest) -> Job:
-            def ask(_: Work) -> None:
-                if self._has(digest):
-                    found.add(digest)
+        Raises `Conflict` when a manifest is neither there nor in the store.
+        """
+        existing: set[Digest] = set()
 
-            return ask
+        def task(digest: Digest) -> Task:
+            def request(_: WorkerPool) -> None:
+                if self._has_manifest(digest):
+                    existing.add(digest)
 
-        Work().run([job(digest) for digest in dict.fromkeys((*manifests, *self._absent))], jobs)
-        lacking = [what for digest, what in self._absent.items() if digest not in found]
-        if lacking:
+            return request
+
+        WorkerPool().run([task(digest) for digest in dict.fromkeys((*manifests, *self._absent))], jobs)
+        missing = [name for digest, name in self._absent.items() if digest not in existing]
+        if missing:
             raise Conflict(
                 f"{self._reference.registry} has not got all that the index names, nor has the store: "
-                f"{join_names(lacking)} of {self._reference.repository}",
+                f"{join_names(missing)} of {self._reference.repository}",
                 code="partial-index",
                 hints=(
                     "pull it with platform all, and push again",
                     "or push an index of some platforms: push NAME to NAME platform linux/amd64, linux/arm64",
                 ),
             )
-        return found
+        return existing
 
-    def _documents(self, descriptor: Descriptor, depth: int) -> Iterator[tuple[Descriptor, bytes, Manifest | Index]]:
-        """Yield what is to be stored, in an order in which each names only what came before."""
-        content = self._export.read(descriptor.digest)
+    def _walk_manifests(
+        self, descriptor: Descriptor, depth: int
+    ) -> Iterator[tuple[Descriptor, bytes, Manifest | Index]]:
+        """Yield the manifests to push; an index comes after its entries."""
+        content = self._blobs.read(descriptor.digest)
         hasher = descriptor.digest.hasher()
         hasher.update(content)
         if hasher.hexdigest() != descriptor.digest.hex:
@@ -200,23 +205,23 @@ class _Push:
             if depth >= _DEEPEST_INDEX:
                 raise Malformed(f"{self._reference} is an index of indexes without end", code="document")
             for entry in document.manifests:
-                if entry.digest not in self._absent and entry.digest not in self._looked_into:
-                    self._looked_into.add(entry.digest)
-                    yield from self._documents(entry, depth + 1)
+                if entry.digest not in self._absent and entry.digest not in self._visited:
+                    self._visited.add(entry.digest)
+                    yield from self._walk_manifests(entry, depth + 1)
         yield descriptor, content, document
 
-    def _check_configs(self, configs: Sequence[Descriptor], jobs: int) -> None:
-        """Read the configs of images, and refuse one that tools read differently: it would be two images."""
+    def _read_configs(self, configs: Sequence[Descriptor], jobs: int) -> None:
+        """Read the configs of images, and reject one whose keys are ambiguous: tools would read two images."""
 
-        def job(config: Descriptor) -> Job:
-            def check(work: Work) -> None:
+        def task(config: Descriptor) -> Task:
+            def check(pool: WorkerPool) -> None:
                 what, limit = f"the config of {self._reference}", self._client.settings.largest_document
                 content = bytearray()
-                source = self._export.open(config.digest)
+                source = self._blobs.open(config.digest)
                 try:
-                    if isinstance(source, Passing):  # a registry may be waited for
-                        work.watch(source)
-                    while len(content) <= limit and (piece := source.read(BLOCK)):
+                    if isinstance(source, BlobRelay):  # reading from a registry may block
+                        pool.watch(source)
+                    while len(content) <= limit and (piece := source.read(BLOCK_SIZE)):
                         content += piece
                 finally:
                     source.close()
@@ -228,37 +233,37 @@ class _Push:
 
         distinct = {config.digest: config for config in configs}
         if distinct:
-            Work().run([job(config) for config in distinct.values()], jobs)
+            WorkerPool().run([task(config) for config in distinct.values()], jobs)
 
-    def _job(self, blob: Descriptor, shown: bool) -> Job:
-        count = self._counter.layer(blob.digest, blob.size)
+    def _make_task(self, blob: Descriptor, shown: bool) -> Task:
+        count = self._counter.add_layer(blob.digest, blob.size)
 
         def status(word: str) -> None:
             if shown:
                 self._progress.status(blob.digest, word, blob.size)
 
-        def send(work: Work) -> None:
-            placed = self._client.placed
-            if placed.has(self._reference, blob.digest):
+        def send(pool: WorkerPool) -> None:
+            placed = self._client.mount_sources
+            if placed.has_blob(self._reference, blob.digest):
                 status(words.LAYER_EXISTS)
                 return
-            source = self._source or placed.elsewhere(self._reference, blob.digest)
+            source = self._mount_from or placed.find_source(self._reference, blob.digest)
 
             def opened() -> Content:
                 status(words.PUSHING)
                 if blob.digest in self._configs:
                     return BytesIO(self._configs[blob.digest])
-                content = self._export.open(blob.digest)
-                if isinstance(content, Passing):  # a registry may be waited for
-                    work.watch(content)
+                content = self._blobs.open(blob.digest)
+                if isinstance(content, BlobRelay):  # reading from a registry may block
+                    pool.watch(content)
                 return content
 
             outcome = self._client.upload_blob(
-                self._reference, blob, opened, source=source, sent=count.reach, stop=work.stop
+                self._reference, blob, opened, source=source, on_progress=count.advance_to, stop=pool.stop
             )
-            placed.note(self._reference, blob.digest)
+            placed.record_blob(self._reference, blob.digest)
             if source is not None and outcome != "mounted":
-                placed.refused(self._reference, blob.digest, source)
+                placed.record_refusal(self._reference, blob.digest, source)
             if outcome == "mounted":
                 status(words.MOUNTED + str(source))
             else:
@@ -267,6 +272,6 @@ class _Push:
         return send
 
 
-def _stays(layer: Descriptor) -> bool:
-    """Whether a layer may not be handed on, and is somewhere else."""
+def _is_foreign(layer: Descriptor) -> bool:
+    """Whether a layer is foreign: it must not be distributed, and has URLs."""
     return bool(layer.urls) and media_types.is_foreign(layer.media_type)

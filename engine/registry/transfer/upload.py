@@ -1,20 +1,20 @@
-"""Blobs on their way to a registry: one request to open a session, one to send the bytes, more when that is refused."""
+"""Uploads blobs: a request to open a session and one for the bytes, or more when a registry rejects that."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
 
 from imq.engine.registry import errors
-from imq.engine.registry.auth.scopes import push_scope
-from imq.engine.registry.http.client import Ask
-from imq.engine.registry.http.rate_limit import retry_after
-from imq.engine.registry.http.request_body import Body
-from imq.engine.registry.http.retry import Patience
-from imq.engine.registry.http.urls import resolve
+from imq.engine.registry.auth.authorizer import push_scope
+from imq.engine.registry.http.client import Request
+from imq.engine.registry.http.rate_limit import parse_retry_after
+from imq.engine.registry.http.request_body import BlobBody
+from imq.engine.registry.http.retry import RetryBudget
+from imq.engine.registry.http.urls import resolve_url
 from imq.grammar.errors import RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
-from .chunked_upload import ChunkedUpload, Session
+from .chunked_upload import ChunkedUpload, UploadSession
 
 if TYPE_CHECKING:
     import threading
@@ -23,120 +23,128 @@ if TYPE_CHECKING:
 
     from imq.engine.oci.manifest import Descriptor
     from imq.engine.oci.reference import Reference
-    from imq.engine.registry.http.client import Exchange
+    from imq.engine.registry.http.client import RegistryHttp
     from imq.engine.registry.http.request_body import Content
-    from imq.engine.registry.http.transport import Answer
+    from imq.engine.registry.http.transport import Response
 
-    Outcome = Literal["sent", "exists", "mounted"]
+    UploadResult = Literal["sent", "exists", "mounted"]
 
 _TOO_LARGE = frozenset({HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE})
 _STORED = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT})
-_NOT_TOLD = frozenset(
+_BLOB_UNKNOWN = frozenset(
     {HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED}
 )
-"""How HEAD of a blob is answered that is not there, or where HEAD is refused: then the upload itself tells."""
+"""Statuses of a HEAD for a missing blob, or where HEAD is refused: then the blob is uploaded."""
 
-_LARGEST_CHUNK = 32 << 20
-"""Bytes: a registry that wants larger chunks would want too much memory."""
-_LONGEST_LENGTH = 19
+_MAX_CHUNK_SIZE = 32 << 20
+"""Bytes: a registry that demands larger chunks would demand too much memory."""
+_MAX_DIGITS = 19
 
 
-class Uploads:
-    """Brings blobs into repositories, each only when it is not there yet."""
+class BlobUploader:
+    """Uploads blobs to repositories that lack them."""
 
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
+    def __init__(self, http: RegistryHttp) -> None:
+        self._http = http
 
-    def has(self, reference: Reference, descriptor: Descriptor, scopes: tuple[str, ...]) -> bool:
+    def has_blob(self, reference: Reference, descriptor: Descriptor, scopes: tuple[str, ...]) -> bool:
         """Whether the repository has the blob."""
         name = reference.repository
-        ask = Ask("HEAD", reference.registry, name, f"/v2/{name}/blobs/{descriptor.digest}", scopes)
-        answer = self._exchange.ask(ask)
-        answer.close()
-        if answer.status in _NOT_TOLD:
+        request = Request("HEAD", reference.registry, name, f"/v2/{name}/blobs/{descriptor.digest}", scopes)
+        response = self._http.send(request)
+        response.close()
+        if response.status in _BLOB_UNKNOWN:
             return False
-        if answer.status != HTTPStatus.OK:
-            raise errors.refusal(answer, reference.registry, _shown(reference, descriptor))
-        return answer.length in (None, descriptor.size)
+        if response.status != HTTPStatus.OK:
+            raise errors.response_error(response, reference.registry, _describe(reference, descriptor))
+        return response.length in (None, descriptor.size)
 
     def mount(self, reference: Reference, descriptor: Descriptor, source: str) -> bool:
-        """Take the blob over from the repository `source`; False when the registry wants the bytes instead."""
-        session = self._open(reference, descriptor, source, None)
+        """Mount the blob from the repository `source`; return False when the registry requires an upload."""
+        session = self._open_session(reference, descriptor, source, None)
         if session is not None:
-            self._cancel(reference, session.address)
+            self._cancel_session(reference, session.url)
         return session is None
 
-    def put(
+    def upload(
         self,
         reference: Reference,
         descriptor: Descriptor,
-        opened: Callable[[], Content],
+        open_content: Callable[[], Content],
         *,
         source: str | None,
-        sent: Callable[[int], None],
+        on_progress: Callable[[int], None],
         stop: threading.Event | None,
-    ) -> Outcome:
-        """See to it that the repository has the blob; return what it took.
+    ) -> UploadResult:
+        """Ensure that the repository has the blob; return how.
 
-        What another repository has is mounted without asking whether this one has it too. Where that is refused,
-        however it is, it is as if there were no other.
+        A blob in another repository is mounted without a check whether this one has it. Any refusal of the mount is
+        handled like a missing source.
         """
         mounts = source is not None and source != reference.repository
         scopes = push_scope(reference.repository, source)
-        if not mounts and self.has(reference, descriptor, scopes):
+        if not mounts and self.has_blob(reference, descriptor, scopes):
             return "exists"
-        patience = Patience(self._exchange.settings)
+        retry_budget = RetryBudget(self._http.settings)
         chunked = False
         while True:
             try:
-                session = self._open(reference, descriptor, source, stop, patience)
-            except RegistryError as problem:
-                if not mounts or problem.status is None:
+                session = self._open_session(reference, descriptor, source, stop, retry_budget)
+            except RegistryError as error:
+                if not mounts or error.status is None:
                     raise
                 mounts, source, scopes = False, None, push_scope(reference.repository)
-                if self.has(reference, descriptor, scopes):
+                if self.has_blob(reference, descriptor, scopes):
                     return "exists"
                 continue
             if session is None:
                 return "mounted"
             if mounts:
                 mounts, source = False, None
-                if self.has(reference, descriptor, scopes):
-                    self._cancel(reference, session.address)
+                if self.has_blob(reference, descriptor, scopes):
+                    self._cancel_session(reference, session.url)
                     return "exists"
             wait: float | None
             try:
                 if chunked:
-                    answer = self._send_chunks(reference, descriptor, session, opened, source, sent, stop, patience)
+                    response = self._send_chunks(
+                        reference, descriptor, session, open_content, source, on_progress, stop, retry_budget
+                    )
                 else:
-                    answer = self._send(reference, descriptor, session.address, opened, source, sent, stop)
-            except RegistryError as problem:
-                wait = patience.wait_after(problem)
+                    response = self._send_single(
+                        reference, descriptor, session.url, open_content, source, on_progress, stop
+                    )
+            except RegistryError as error:
+                wait = retry_budget.next_delay_after(error)
                 if wait is None:
                     raise
             else:
-                if answer.status in _STORED:
-                    answer.close()
+                if response.status in _STORED:
+                    response.close()
                     return "sent"
-                if answer.status in _TOO_LARGE and descriptor.size and not chunked:
+                if response.status in _TOO_LARGE and descriptor.size and not chunked:
                     chunked = True
-                    answer.close()
+                    response.close()
                     continue
-                wait = patience.wait(retry_after(answer.headers)) if errors.is_temporary(answer.status) else None
+                wait = (
+                    retry_budget.next_delay(parse_retry_after(response.headers))
+                    if errors.is_temporary(response.status)
+                    else None
+                )
                 if wait is None:
-                    raise errors.refusal(answer, reference.registry, _shown(reference, descriptor))
-                answer.close()
-            self._exchange.pause(wait, stop)
+                    raise errors.response_error(response, reference.registry, _describe(reference, descriptor))
+                response.close()
+            self._http.pause(wait, stop)
 
-    def _open(
+    def _open_session(
         self,
         reference: Reference,
         descriptor: Descriptor,
         source: str | None,
         stop: threading.Event | None,
-        patience: Patience | None = None,
-    ) -> Session | None:
-        """Open an upload session; None says that the blob has been mounted."""
+        retry_budget: RetryBudget | None = None,
+    ) -> UploadSession | None:
+        """Open an upload session; None means that the blob was mounted."""
         name = reference.repository
         target = f"/v2/{name}/blobs/uploads/"
         if source and source != name:
@@ -144,15 +152,15 @@ class Uploads:
 
             target += "?" + urlencode({"mount": descriptor.digest, "from": source})
         scopes = push_scope(name, source)
-        ask = Ask("POST", reference.registry, name, target, scopes, {"Content-Length": "0"})
-        answer = self._exchange.ask(ask, stop, patience)
-        if answer.status not in (HTTPStatus.CREATED, HTTPStatus.ACCEPTED):
-            raise errors.refusal(answer, reference.registry, _shown(reference, descriptor))
-        answer.close()
-        if answer.status == HTTPStatus.CREATED:
+        request = Request("POST", reference.registry, name, target, scopes, {"Content-Length": "0"})
+        response = self._http.send(request, stop, retry_budget)
+        if response.status not in (HTTPStatus.CREATED, HTTPStatus.ACCEPTED):
+            raise errors.response_error(response, reference.registry, _describe(reference, descriptor))
+        response.close()
+        if response.status == HTTPStatus.CREATED:
             return None
-        location = answer.header("Location")
-        address = resolve(answer.url, location) if location else ""
+        location = response.header("Location")
+        address = resolve_url(response.url, location) if location else ""
         if not address:
             raise RegistryError(
                 f"{reference.registry} opens an upload to {name} and does not say where",
@@ -160,40 +168,40 @@ class Uploads:
                 host=reference.registry,
                 hints=("check the name of the registry; a proxy may stand in between",),
             )
-        least = answer.header("OCI-Chunk-Min-Length")
-        least = least if least.isascii() and least.isdigit() and len(least) <= _LONGEST_LENGTH else "0"
-        return Session(address, min(int(least), _LARGEST_CHUNK))
+        least = response.header("OCI-Chunk-Min-Length")
+        least = least if least.isascii() and least.isdigit() and len(least) <= _MAX_DIGITS else "0"
+        return UploadSession(address, min(int(least), _MAX_CHUNK_SIZE))
 
-    def _send(
+    def _send_single(
         self,
         reference: Reference,
         descriptor: Descriptor,
         location: str,
-        opened: Callable[[], Content],
+        open_content: Callable[[], Content],
         source: str | None,
-        sent: Callable[[int], None],
+        on_progress: Callable[[int], None],
         stop: threading.Event | None,
-    ) -> Answer:
-        bodies: list[Body] = []
+    ) -> Response:
+        bodies: list[BlobBody] = []
 
-        def body() -> Body | bytes:
+        def body() -> BlobBody | bytes:
             if not descriptor.size:
-                return b""  # a stream of no length would travel in chunks, which registries need not take
-            bodies.append(self._body(reference, descriptor, opened(), sent, stop))
+                return b""  # an empty stream would be sent chunked, which registries need not support
+            bodies.append(self._make_body(reference, descriptor, open_content(), on_progress, stop))
             return bodies[-1]
 
-        ask = Ask(
+        request = Request(
             "PUT",
             reference.registry,
             reference.repository,
-            _closing(location, descriptor),
+            _final_url(location, descriptor),
             push_scope(reference.repository, source),
             {"Content-Type": "application/octet-stream", "Content-Length": str(descriptor.size)},
             body,
-            once=True,
+            no_retry=True,
         )
         try:
-            return self._exchange.ask(ask, stop)
+            return self._http.send(request, stop)
         finally:
             for opened_body in bodies:
                 opened_body.close()
@@ -202,44 +210,46 @@ class Uploads:
         self,
         reference: Reference,
         descriptor: Descriptor,
-        session: Session,
-        opened: Callable[[], Content],
+        session: UploadSession,
+        open_content: Callable[[], Content],
         source: str | None,
-        sent: Callable[[int], None],
+        on_progress: Callable[[int], None],
         stop: threading.Event | None,
-        patience: Patience,
-    ) -> Answer:
+        retry_budget: RetryBudget,
+    ) -> Response:
         scopes = push_scope(reference.repository, source)
-        upload = ChunkedUpload(self._exchange, reference, scopes, session, patience, stop)
-        body = self._body(reference, descriptor, opened(), sent, stop)
+        upload = ChunkedUpload(self._http, reference, scopes, session, retry_budget, stop)
+        body = self._make_body(reference, descriptor, open_content(), on_progress, stop)
         try:
-            return upload.send(body, lambda address: _closing(address, descriptor))
+            return upload.send(body, lambda address: _final_url(address, descriptor))
         finally:
             body.close()
 
-    def _body(
+    def _make_body(
         self,
         reference: Reference,
         descriptor: Descriptor,
         content: Content,
-        sent: Callable[[int], None],
+        on_progress: Callable[[int], None],
         stop: threading.Event | None,
-    ) -> Body:
-        shown = _shown(reference, descriptor)
-        return Body(content, descriptor.size, sent, stop, self._exchange.settings, reference.registry, shown)
+    ) -> BlobBody:
+        description = _describe(reference, descriptor)
+        return BlobBody(
+            content, descriptor.size, on_progress, stop, self._http.settings, reference.registry, description
+        )
 
-    def _cancel(self, reference: Reference, location: str) -> None:
-        """Close a session that is not needed. A registry that does not do that forgets it by itself."""
+    def _cancel_session(self, reference: Reference, location: str) -> None:
+        """Cancel an upload session. Registries that do not support this expire it."""
         name = reference.repository
-        self._exchange.ask(Ask("DELETE", reference.registry, name, location, push_scope(name), once=True)).close()
+        self._http.send(Request("DELETE", reference.registry, name, location, push_scope(name), no_retry=True)).close()
 
 
-def _closing(address: str, descriptor: Descriptor) -> str:
-    """Return the address that ends an upload: the session's, with the digest."""
+def _final_url(address: str, descriptor: Descriptor) -> str:
+    """Return the URL that completes an upload: the session's, with the digest."""
     from urllib.parse import quote
 
     return f"{address}{'&' if '?' in address else '?'}digest={quote(descriptor.digest, safe='')}"
 
 
-def _shown(reference: Reference, descriptor: Descriptor) -> str:
+def _describe(reference: Reference, descriptor: Descriptor) -> str:
     return f"blob {descriptor.digest.short} of {reference.repository}"

@@ -1,4 +1,4 @@
-"""Several transfers at a time: plain threads, the first failure calls the others off."""
+"""Runs the tasks of a transfer in threads; the first failure cancels the others."""
 
 from __future__ import annotations
 
@@ -13,114 +13,116 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Abortable(Protocol):
-        """Something that a thread may be waiting in, and can be woken from."""
+        """An object that a thread may wait for, and that can be interrupted."""
 
         def abort(self) -> None:
             """Make the waiting thread raise."""
 
-    Job = Callable[["Work"], None]
+    Task = Callable[["WorkerPool"], None]
 
-_LONGEST_GOODBYE = 5.0
-"""Seconds that threads have to notice that the work was called off. One still waiting for a server's first word is
-then left behind: it has begun nothing that would have to be undone, and ends by itself."""
+_JOIN_TIMEOUT = 5.0
+"""Seconds that threads have to notice the cancellation.
+
+A thread that still waits for a server's response is then abandoned: it has nothing to undo and ends by itself.
+"""
 
 
-class Work:
-    """What the threads of one transfer share: whether it was called off, and what they wait in."""
+class WorkerPool:
+    """The shared state of the threads of one transfer: cancellation, and the streams they wait for."""
 
     def __init__(self) -> None:
         self.stop = threading.Event()
         self._lock = threading.Lock()
-        self._waiting: set[Abortable] = set()
-        self._jobs: deque[Job] = deque()
-        self._running = 0
-        self._problem: BaseException | None = None
-        self._decided = threading.Event()
-        self._over = threading.Event()
+        self._watched: set[Abortable] = set()
+        self._tasks: deque[Task] = deque()
+        self._thread_count = 0
+        self._error: BaseException | None = None
+        self._finished_or_failed = threading.Event()
+        self._finished = threading.Event()
 
     @property
-    def stopped(self) -> bool:
-        """Whether the work was called off."""
+    def is_stopped(self) -> bool:
+        """Whether the tasks were cancelled."""
         return self.stop.is_set()
 
     def watch(self, stream: Abortable) -> None:
-        """Have `stream` aborted when the work is called off."""
+        """Abort `stream` on cancellation."""
         with self._lock:
-            self._waiting.add(stream)
-        if self.stopped:
+            self._watched.add(stream)
+        if self.is_stopped:
             stream.abort()
 
-    def forget(self, stream: Abortable) -> None:
-        """No longer watch `stream`."""
+    def unwatch(self, stream: Abortable) -> None:
+        """Stop watching `stream`."""
         with self._lock:
-            self._waiting.discard(stream)
+            self._watched.discard(stream)
 
-    def run(self, jobs: Iterable[Job], threads: int) -> None:
-        """Do all jobs, at most `threads` at a time, and raise what the first to fail raised.
+    def run(self, tasks: Iterable[Task], concurrency: int) -> None:
+        """Run all tasks, at most `concurrency` at once, and raise the error of the first one to fail.
 
-        The caller's thread only waits, so that a KeyboardInterrupt reaches it at once; it calls the work off too.
+        The calling thread only waits, so a KeyboardInterrupt takes effect at once; it cancels the tasks too.
         """
-        self._jobs.extend(jobs)
-        count = min(max(threads, 1), len(self._jobs))
+        self._tasks.extend(tasks)
+        count = min(max(concurrency, 1), len(self._tasks))
         if count <= 1:
-            for job in self._jobs:
-                job(self)
+            for task in self._tasks:
+                task(self)
             return
-        self._running = count
+        self._thread_count = count
         try:
             for number in range(count):
-                worker = threading.Thread(target=self._drain, name=f"imq-transfer-{number}", daemon=True)
+                worker = threading.Thread(target=self._run_tasks, name=f"imq-transfer-{number}", daemon=True)
                 try:
                     worker.start()
-                except RuntimeError:  # no room for one more thread: those that run do its jobs
-                    if self._give_up(count - number):
+                except RuntimeError:  # the system allows no further thread: the running ones do its tasks
+                    if self._subtract_threads(count - number):
                         raise
                     break
-            self._decided.wait()
+            self._finished_or_failed.wait()
         except BaseException:
-            self._call_off(None)
+            self._cancel(None)
             raise
         finally:
-            self._over.wait(_LONGEST_GOODBYE)
-        if self._problem is not None:
-            raise self._problem
+            self._finished.wait(_JOIN_TIMEOUT)
+        if self._error is not None:
+            raise self._error
 
-    def _give_up(self, count: int) -> bool:
-        """Count out workers that could not start; whether none is left for the jobs that remain."""
+    def _subtract_threads(self, count: int) -> bool:
+        """Subtract threads that could not start; return whether tasks remain without a thread."""
         with self._lock:
-            self._running -= count
-            over = not self._running
-        if over:
-            self._over.set()
-            self._decided.set()
-        return over and bool(self._jobs)
+            self._thread_count -= count
+            is_last = not self._thread_count
+        if is_last:
+            self._finished.set()
+            self._finished_or_failed.set()
+        return is_last and bool(self._tasks)
 
-    def _drain(self) -> None:
+    def _run_tasks(self) -> None:
         try:
-            while not self.stopped:
+            while not self.is_stopped:
                 try:
-                    job = self._jobs.popleft()
+                    task = self._tasks.popleft()
                 except IndexError:
                     break
-                job(self)
+                task(self)
         except Interrupted:
             pass
-        except BaseException as problem:  # noqa: BLE001 - carried to the thread that waits, which raises it
-            self._call_off(problem)
+        except BaseException as error:  # noqa: BLE001 - raised again by the waiting thread
+            self._cancel(error)
         finally:
             with self._lock:
-                self._running -= 1
-                last = not self._running
+                self._thread_count -= 1
+                last = not self._thread_count
             if last:
-                self._over.set()
-                self._decided.set()
+                self._finished.set()
+                self._finished_or_failed.set()
 
-    def _call_off(self, problem: BaseException | None) -> None:
+    def _cancel(self, error: BaseException | None) -> None:
         with self._lock:
-            if self._problem is None:
-                self._problem = problem
-            waiting = tuple(self._waiting)
+            if self._error is None:
+                self._error = error
+            waiting = tuple(self._watched)
         self.stop.set()
-        self._decided.set()
+        self._finished_or_failed.set()
         for stream in waiting:
             stream.abort()

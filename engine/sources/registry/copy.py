@@ -51,13 +51,13 @@ class Copy(RegistryWrite):
         )
         for warning in (*copied.warnings, *context.take_mirror_warnings()):
             context.progress.warn(warning)
-        notes = [f"digest: {copied.manifest.digest}"] if copied.new else ["it is there already"]
+        notes = [f"digest: {copied.manifest.digest}"] if copied.changed else ["it is there already"]
         if self.referrers:
-            notes.append(f"{copied.attached} attached artifact{'' if copied.attached == 1 else 's'}")
-        if copied.skipped:
-            notes.append(describe_skipped_layers(copied.skipped))
+            notes.append(f"{copied.referrer_count} attached artifact{'' if copied.referrer_count == 1 else 's'}")
+        if copied.skipped_layers:
+            notes.append(describe_skipped_layers(copied.skipped_layers))
         note = "; ".join([*notes, *copied.warnings])
-        yield Outcome("copy", str(self.target), copied.id, copied.sent, note=note)
+        yield Outcome("copy", str(self.target), copied.id, copied.transferred_bytes, note=note)
 
 
 def describe_skipped_layers(count: int) -> str:

@@ -88,5 +88,5 @@ def _entries_of(client: Client, source: Reference) -> list[Descriptor]:
         return [entry for entry in document.manifests if entry.platform is not None and entry.platform.known]
     if not document.is_image:
         raise StatementError(f"{source} is no image, so it has no platform", code="operand")
-    platform = Config.read(client.document(source, document.config)).platform
+    platform = Config.read(client.fetch_blob(source, document.config)).platform
     return [Descriptor(document.media_type, fetched.digest, len(fetched.content), platform=platform)]

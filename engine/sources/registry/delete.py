@@ -6,7 +6,7 @@ the manifests that others need are still there. Those that are missing are uploa
 
 from __future__ import annotations
 
-from imq.engine.registry.delete import Removed
+from imq.engine.registry.manifests import DeleteResult
 from imq.engine.sources.action import BatchedAction, Outcome, RegistryWrite
 from imq.grammar.errors import Conflict, ImqError, Interrupted, NotFound, RegistryError, join_names
 from imq.grammar.record import TYPE_CHECKING
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from imq.engine.oci.digest import Digest
     from imq.engine.oci.reference import Reference
     from imq.engine.registry.client import Client
-    from imq.engine.registry.manifests import Fetched
+    from imq.engine.registry.manifests import FetchedManifest
     from imq.engine.sources.action import ExecutionContext
 
 
@@ -168,20 +168,20 @@ class _Remover:
         name = action.name
         with_manifest = action.describe().replace(note="with its manifest: the registry cannot take a tag alone")
         if manifest in self._removed:
-            self._expect_gone((name,), Removed.ACCEPTED)
+            self._expect_gone((name,), DeleteResult.ACCEPTED)
             return with_manifest
         self._check_unchanged(name, action.digest)
         if action.needed and name.registry in self._imprecise:
             raise _shared_manifest_error(action)
         manifests = self._fetch_needed(action)
-        answer = self._client.remove(name)
-        if answer is not Removed.UNSUPPORTED:
-            self._check_result(action, (name,), answer, manifests)
-            return _describe_removed(action, answer)
+        result = self._client.delete(name)
+        if result is not DeleteResult.UNSUPPORTED:
+            self._check_result(action, (name,), result, manifests)
+            return _describe_removed(action, result)
         if action.others or action.only_tag:
             raise _shared_manifest_error(action)
-        answer = self._client.remove(manifest)
-        self._check_result(action, (name, manifest), answer, manifests)
+        result = self._client.delete(manifest)
+        self._check_result(action, (name, manifest), result, manifests)
         self._removed.add(manifest)
         return with_manifest
 
@@ -195,9 +195,9 @@ class _Remover:
         if action.needed and action.name.registry in self._imprecise:
             raise _imprecise_registry_error(action)
         manifests = self._fetch_needed(action)
-        answer = self._client.remove(action.name)
-        self._check_result(action, (*tags, action.name), answer, manifests)
-        return _describe_removed(action, answer)
+        result = self._client.delete(action.name)
+        self._check_result(action, (*tags, action.name), result, manifests)
+        return _describe_removed(action, result)
 
     def _check_unchanged(self, name: Reference, digest: Digest) -> None:
         """Raise `NotFound` when a name is gone, or names another manifest than in the plan."""
@@ -209,9 +209,9 @@ class _Remover:
                 hints=("run the statement again",),
             )
 
-    def _fetch_needed(self, action: RegistryRemoval) -> dict[Digest, Fetched]:
+    def _fetch_needed(self, action: RegistryRemoval) -> dict[Digest, FetchedManifest]:
         """Fetch the manifests that others need, so that they can be uploaded again."""
-        manifests: dict[Digest, Fetched] = {}
+        manifests: dict[Digest, FetchedManifest] = {}
         for name, digest in action.needed:
             if digest not in manifests:
                 manifests[digest] = self._client.manifest(name.replace(tag=None, digest=digest))
@@ -221,12 +221,12 @@ class _Remover:
         self,
         action: RegistryRemoval,
         going: Sequence[Reference],
-        answer: Removed,
-        manifests: dict[Digest, Fetched],
+        result: DeleteResult,
+        manifests: dict[Digest, FetchedManifest],
     ) -> None:
         """Restore what was removed beyond the request. Raises when anything was, or when a removed name exists."""
         lost = self._restore(action, manifests)
-        self._expect_gone(going, answer)
+        self._expect_gone(going, result)
         if lost:
             raise Conflict(
                 f"{action.name.registry} removed {join_names(map(str, lost))} with {action.name}; what was lost was put"
@@ -237,7 +237,7 @@ class _Remover:
                 ),
             )
 
-    def _restore(self, action: RegistryRemoval, manifests: dict[Digest, Fetched]) -> list[Reference]:
+    def _restore(self, action: RegistryRemoval, manifests: dict[Digest, FetchedManifest]) -> list[Reference]:
         """Upload needed manifests that are gone; return them. All uploads are tried before an error is raised."""
         lost: list[Reference] = []
         failed: list[tuple[Reference, ImqError]] = []
@@ -262,10 +262,10 @@ class _Remover:
             )
         return lost
 
-    def _expect_gone(self, going: Sequence[Reference], answer: Removed) -> None:
+    def _expect_gone(self, going: Sequence[Reference], result: DeleteResult) -> None:
         """Raise when the registry still has what it was to remove, or does not report whether it has."""
         did, hint = "accepted the removal of", "some registries remove later: look again in a while"
-        if answer is Removed.ABSENT:
+        if result is DeleteResult.ABSENT:
             did, hint = "says that it does not have", "this registry may be unable to remove by this kind of name"
         for name in going:
             try:
@@ -312,9 +312,9 @@ def _tags_of(action: RegistryRemoval) -> tuple[str, ...]:
     return (action.name.tag,) if action.name.tag is not None else ()
 
 
-def _describe_removed(action: RegistryRemoval, answer: Removed) -> Outcome:
+def _describe_removed(action: RegistryRemoval, result: DeleteResult) -> Outcome:
     done = action.describe()
-    return done if answer is Removed.ACCEPTED else done.replace(note="it was gone before it could be removed")
+    return done if result is DeleteResult.ACCEPTED else done.replace(note="it was gone before it could be removed")
 
 
 def _shared_manifest_error(action: RemoveTag) -> Conflict:

@@ -1,4 +1,4 @@
-"""The tables `layers` and `history` of images in registries, told by manifests and configs that are remembered."""
+"""The tables `layers` and `history` of images in registries, read from cached manifests and configs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .table_scan import RegistryScan
 from .tables import CONFIG, MANIFEST
-from .tags import Named
+from .tags import ResolvedNames
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,83 +17,83 @@ if TYPE_CHECKING:
 
     from .reader import RegistryReader
 
-_IMAGE = ("_asked", "_path", "name", "registry", "repository", "source", "manifest_digest")
-"""What each row tells of its image."""
-_NAMED = "t._asked, t._path, t.name, t.registry, t.repository, t.source, t.manifest"
-_OF_CONFIG = """LEFT JOIN remembered.document AS manifest ON manifest.digest = t.manifest_digest
+_IMAGE_COLUMNS = ("_asked", "_path", "name", "registry", "repository", "source", "manifest_digest")
+"""The columns of a row that describe its image."""
+_IMAGE_VALUES = "t._asked, t._path, t.name, t.registry, t.repository, t.source, t.manifest"
+_CONFIG_JOINS = """LEFT JOIN remembered.document AS manifest ON manifest.digest = t.manifest_digest
     LEFT JOIN remembered.config AS config ON config.digest = manifest.config"""
 
 
-class _Inside(RegistryScan):
-    """Rows of what is inside of images. These are asked for as tags are, at once: there are no rows without them.
+class _ImageContents(RegistryScan):
+    """Rows of the contents of images. The images are fetched at once, because rows depend on them.
 
-    `platform` is the one whose image is meant of an index.
+    `platform` selects the image of an index.
     """
 
-    needs = MANIFEST
-    by = "layer_count"
-    """A field of tags of this cost."""
-    fields: Mapping[str, str] = {}
-    """The SQL of fields that are no columns."""
-    joined = _OF_CONFIG
-    """The tables that they are taken from."""
-    listed = ""
-    """The SQL of the columns behind those of the image, for the rows of all images."""
-    within = ""
-    """The tables that these are taken from, joined to that of the images, `t`."""
+    level = MANIFEST
+    level_field = "layer_count"
+    """A field of tags of this level."""
+    field_sql: Mapping[str, str] = {}
+    """The SQL of fields that are not columns."""
+    view_joins = _CONFIG_JOINS
+    """The tables that these fields come from."""
+    row_columns = ""
+    """The SQL of the columns after those of the image."""
+    row_joins = ""
+    """The tables that these columns come from, joined to the images, `t`."""
 
     def __init__(self, source: RegistryReader, scan: ScanRequest, platform: Platform) -> None:
         super().__init__(source, scan)
         self._platform = platform
 
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
-        """Ask for the images, and list what is inside of them."""
-        self.make(self.fields, self.joined)
-        of = Named(self.source, self.scan, self._platform)
-        of.ask(names, self.needs, self.by)
+        """Resolve the images, and list their contents."""
+        self.make(self.field_sql, self.view_joins)
+        of = ResolvedNames(self.reader, self.scan, self._platform)
+        of.resolve(names, self.level, self.level_field)
         images = f"FROM temp.{of.rows} AS t"
-        self.fill(f"SELECT {_NAMED}, {self.listed}, NULL {images} {self.within} WHERE t.problem IS NULL")
-        unknown = ", ".join(("NULL",) * (len(self.columns) - len(_IMAGE)))
-        self.fill(f"SELECT {_NAMED}, {unknown}, t.problem {images} WHERE t.problem IS NOT NULL")
+        self.fill(f"SELECT {_IMAGE_VALUES}, {self.row_columns}, NULL {images} {self.row_joins} WHERE t.problem IS NULL")
+        unknown = ", ".join(("NULL",) * (len(self.columns) - len(_IMAGE_COLUMNS)))
+        self.fill(f"SELECT {_IMAGE_VALUES}, {unknown}, t.problem {images} WHERE t.problem IS NOT NULL")
         of.close()
 
 
-_PLACE = """'$[' || t."index" || ']'"""
+_JSON_INDEX = """'$[' || t."index" || ']'"""
 
 
-class Layers(_Inside):
-    """Rows of layers. What only configs tell is fetched when it is asked for."""
+class Layers(_ImageContents):
+    """Rows of layers. Fields from the config are fetched on demand."""
 
-    columns = (*_IMAGE, "index", "digest", "download_size", "media_type")
-    fields = {  # noqa: RUF012 - nobody changes it
+    columns = (*_IMAGE_COLUMNS, "index", "digest", "download_size", "media_type")
+    field_sql = {  # noqa: RUF012 - nobody changes it
         "image": "manifest.config",
         "size": "t.download_size",
-        "diff_id": f"json_extract(config.diff_ids, {_PLACE})",
-        "chain_id": f"json_extract(config.chain_ids, {_PLACE})",
+        "diff_id": f"json_extract(config.diff_ids, {_JSON_INDEX})",
+        "chain_id": f"json_extract(config.chain_ids, {_JSON_INDEX})",
         "created": "step.created",
         "created_by": "step.created_by",
         "images": "coalesce((SELECT max(images) FROM main.layers WHERE digest = t.digest), 0)",
         "platform": "config.platform",
     }
-    joined = f"""{_OF_CONFIG}
+    view_joins = f"""{_CONFIG_JOINS}
         LEFT JOIN remembered.step AS step ON step.config = config.digest AND step.layer = t."index\""""
-    listed = "position, layer.digest, layer.size, layer.media_type"
-    within = "JOIN remembered.layer ON layer.manifest = t.manifest"
+    row_columns = "position, layer.digest, layer.size, layer.media_type"
+    row_joins = "JOIN remembered.layer ON layer.manifest = t.manifest"
 
     def fetch(self, _request: FetchRequest, /) -> None:
         """Fetch the configs of the images of the rows in `wanted`."""
-        self.configs("manifest_digest")
+        self.fetch_configs("manifest_digest")
 
 
-class History(_Inside):
-    """Rows of steps."""
+class History(_ImageContents):
+    """Rows of build steps."""
 
-    columns = (*_IMAGE, "index", "created", "created_by", "size", "empty", "comment", "layer")
-    needs = CONFIG
-    by = "created"
-    fields = {"image": "manifest.config", "platform": "config.platform"}  # noqa: RUF012 - nobody changes it
-    listed = """step.position, step.created, step.created_by, coalesce(layer.size, 0), step.layer IS NULL,
+    columns = (*_IMAGE_COLUMNS, "index", "created", "created_by", "size", "empty", "comment", "layer")
+    level = CONFIG
+    level_field = "created"
+    field_sql = {"image": "manifest.config", "platform": "config.platform"}  # noqa: RUF012 - nobody changes it
+    row_columns = """step.position, step.created, step.created_by, coalesce(layer.size, 0), step.layer IS NULL,
         step.comment, layer.digest"""
-    within = """JOIN remembered.document AS manifest ON manifest.digest = t.manifest
+    row_joins = """JOIN remembered.document AS manifest ON manifest.digest = t.manifest
         JOIN remembered.step ON step.config = manifest.config
         LEFT JOIN remembered.layer ON layer.manifest = t.manifest AND layer.position = step.layer"""

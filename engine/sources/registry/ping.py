@@ -1,11 +1,11 @@
-"""Whether registries answer: one short question to each."""
+"""Checks whether registries respond: one short request to each."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
 
 from imq.engine.registry.client import Client
-from imq.engine.registry.http.client import Ask
+from imq.engine.registry.http.client import Request
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
     from imq.engine.registry.settings import Settings
 
-_PATIENCE = 3.0
-"""Seconds that a registry has to answer: it is only asked whether it is there."""
+_TIMEOUT = 3.0
+"""Seconds that a registry has to respond."""
 
 
 def ping_hosts(hosts: Iterable[str], settings: Settings) -> dict[str, bool]:
-    """Return for each host whether it speaks the distribution API, whoever it would let in."""
-    quick = settings.replace(retries=0, connect_timeout=_PATIENCE, read_timeout=_PATIENCE)
+    """Return for each host whether it serves the distribution API, with or without access."""
+    quick = settings.replace(retries=0, connect_timeout=_TIMEOUT, read_timeout=_TIMEOUT)
     with Client(quick) as client:
-        return {host: _answers(client, host) for host in dict.fromkeys(hosts)}
+        return {host: _ping(client, host) for host in dict.fromkeys(hosts)}
 
 
-def _answers(client: Client, host: str) -> bool:
+def _ping(client: Client, host: str) -> bool:
     try:
-        answer = client.exchange.ask(Ask("GET", host, "", "/v2/"))
+        answer = client.http.send(Request("GET", host, "", "/v2/"))
     except ImqError:
         return False
     answer.close()

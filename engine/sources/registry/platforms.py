@@ -1,4 +1,4 @@
-"""The table `platforms`: the entries of an index; a single image is one row."""
+"""The table `platforms`: the entries of an index, and one row for a single image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .table_scan import RegistryScan
 from .tables import CONFIG
-from .tags import Named
+from .tags import ResolvedNames
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,14 +18,14 @@ _ENTRY = ["platform", "os", "architecture", "variant", "os_version", "media_type
 
 
 class Platforms(RegistryScan):
-    """Rows of entries. What they are of is asked for as tags are, at once: without the index there are no rows."""
+    """Rows of index entries. The indexes are fetched at once, because rows depend on them."""
 
     columns = (
         "_asked", "_path", "name", "registry", "repository", "source", "position", "digest", "attestation", *_ENTRY,
     )  # fmt: skip
 
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
-        """Ask for the indexes, and list their entries."""
+        """Resolve the indexes, and list their entries."""
         self.make(
             {
                 "size": "manifest.download_size",
@@ -36,8 +36,8 @@ class Platforms(RegistryScan):
             """LEFT JOIN remembered.document AS manifest ON manifest.digest = t.digest
             LEFT JOIN remembered.config AS config ON config.digest = manifest.config""",
         )
-        of = Named(self.source, self.scan)
-        of.ask(names, CONFIG, "platform")
+        of = ResolvedNames(self.reader, self.scan)
+        of.resolve(names, CONFIG, "platform")
         named = "t._asked, t._path, t.name, t.registry, t.repository, t.source"
         self.fill(
             f"""SELECT {named}, position, child.digest, attestation,
@@ -54,6 +54,6 @@ class Platforms(RegistryScan):
 
     def fetch(self, request: FetchRequest, /) -> None:
         """Fetch the manifests of the rows in `wanted`, and their configs."""
-        self.documents("digest")
+        self.fetch_manifests("digest")
         if request.level is CONFIG:
-            self.configs("digest")
+            self.fetch_configs("digest")

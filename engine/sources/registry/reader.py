@@ -1,4 +1,4 @@
-"""The registries that a statement asks, and what all its scans share: connections, the memory, the problems."""
+"""The reader of registries: the connections, the cache and the problems that all scans of a statement share."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from fnmatch import fnmatchcase
 from imq.engine.oci.manifest import read_manifest
 from imq.engine.oci.platform import Platform, host
 from imq.engine.oci.reference import Reference
-from imq.engine.registry.batch.client import Many
+from imq.engine.registry.batch.client import BatchClient
 from imq.engine.registry.client import Client
 from imq.engine.store.registry_cache import RegistryCache
 from imq.grammar.errors import ImqError, InvalidReference, RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .refs import globs_of, repository_of
+from .refs import exact_repository, path_globs
 
 if TYPE_CHECKING:
     import sqlite3
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from imq.engine.oci.digest import Digest
     from imq.engine.oci.manifest import Descriptor
     from imq.engine.query.source import ScanRequest, SourceRef
-    from imq.engine.registry.manifests import Fetched
+    from imq.engine.registry.manifests import FetchedManifest
     from imq.engine.sources.context import SourceContext
 
 
-AT_ONCE = 200
-"""Responses that are written down together."""
+WRITE_BATCH = 200
+"""Responses that are written to the cache together."""
 
 
-class Asked(Record):
-    """One name that is asked for: `text` is how it was said, `digest` what it stands for, when that is known."""
+class RequestedName(Record):
+    """One requested name: `text` as written, and its digest when that is known."""
 
     text: str
     reference: Reference
@@ -40,22 +40,22 @@ class Asked(Record):
 
 
 class RegistryReader:
-    """Reads rows of registries. `connection` is the index's, where rows go; `platform` is this machine's."""
+    """Reads rows from registries. `connection` is the index's, which holds the rows; `platform` is the default."""
 
-    fresh = 0
+    fresh_nanoseconds = 0
 
     def __init__(
         self,
         client: Client,
-        many: Many,
+        many: BatchClient,
         memory: RegistryCache,
         connection: sqlite3.Connection,
         platform: Platform,
         clock: Callable[[], int],
     ) -> None:
         self.client = client
-        self.many = many
-        self.memory = memory
+        self.batch = many
+        self.cache = memory
         self.connection = connection
         self.platform = platform
         self.clock = clock
@@ -63,21 +63,24 @@ class RegistryReader:
 
     def close(self) -> None:
         """Close the connections."""
-        self.many.close()
+        self.batch.close()
         self.client.close()
 
-    # What went wrong
+    # Problems
 
-    def problem(self, error: ImqError, what: str, view: str) -> str:
-        """Keep what went wrong with `what` of a scan's rows; return what its row says of it."""
+    def add_problem(self, error: ImqError, what: str, view: str) -> str:
+        """Record a problem of a scan with `what`; return the message for its row."""
         self._problems.setdefault((view, what, error.code), []).append(error)
         return error.message
 
-    def problems(self) -> tuple[tuple[str, str, ImqError], ...]:
-        """Return what went wrong, each kind of it once for a repository, with how often; of which scan, and of what."""
+    def take_problems(self) -> tuple[tuple[str, str, ImqError], ...]:
+        """Return and clear the problems: the scan, the subject and the error.
+
+        Equal errors of a repository are returned once, with their number.
+        """
         found, self._problems = self._problems, {}
         said: dict[tuple[str, str], tuple[str, list[ImqError]]] = {}
-        for (view, what, _), errors in found.items():  # a host that is not there is one problem for all repositories
+        for (view, what, _), errors in found.items():  # an unreachable host is one problem of all repositories
             said.setdefault((view, errors[0].message), (what, errors))
         for (_, message), (what, errors) in said.items():
             if len(errors) > 1:
@@ -86,42 +89,47 @@ class RegistryReader:
 
     # Names
 
-    def names(self, scan: ScanRequest, found: Sequence[tuple[Raw, ...]]) -> Iterator[Asked | str]:
-        """Yield what a scan is of: its targets and these names; a text that is no name as it is, once it was told."""
+    def parse_names(self, scan: ScanRequest, found: Sequence[tuple[Raw, ...]]) -> Iterator[RequestedName | str]:
+        """Yield the names of a scan: its targets, then `found`.
+
+        An invalid name is recorded as a problem and yielded as a string.
+        """
         for name, *rest in [*((target,) for target in scan.targets), *found]:
             text = str(name)
             try:
-                yield Asked(text, Reference.parse(text.strip()), str(rest[0]) if rest and rest[0] else None)
+                yield RequestedName(text, Reference.parse(text.strip()), str(rest[0]) if rest and rest[0] else None)
             except InvalidReference as error:
                 if scan.lookup_fields:
                     continue
-                self.problem(error, "names", scan.view)
+                self.add_problem(error, "names", scan.view)
                 yield text
 
-    def repositories(self, refs: Sequence[SourceRef], view: str) -> Iterator[Reference]:
-        """Yield the repositories of places in registries, each as the registry's catalog lists it."""
+    def list_repositories(self, refs: Sequence[SourceRef], view: str) -> Iterator[Reference]:
+        """Yield the repositories of source references, as the registry's catalog lists them."""
         for ref in refs:
-            globs = globs_of(ref)
-            for path in self._catalog(ref):
+            globs = path_globs(ref)
+            for path in self._list_catalog(ref):
                 if not globs or any(fnmatchcase(path, glob) for glob in globs):
                     try:
                         yield Reference.parse(f"{ref.address}/{path}")
                     except InvalidReference as error:
-                        self.problem(error, ref.address, view)
+                        self.add_problem(error, ref.address, view)
 
-    def _catalog(self, ref: SourceRef) -> Iterator[str]:
-        """Yield what the catalog lists; of a registry that shows none, the repository that the place may be itself."""
+    def _list_catalog(self, ref: SourceRef) -> Iterator[str]:
+        """Yield the catalog; without one, the repository that the reference itself may be."""
         try:
             yield from self.client.catalog(ref.address)
         except RegistryError as error:
-            if error.code != "no-catalog" or not repository_of(ref):
+            if error.code != "no-catalog" or not exact_repository(ref):
                 raise
-            yield repository_of(ref)
+            yield exact_repository(ref)
 
     # Documents
 
-    def remember(self, fetched: Iterable[tuple[int, Reference, Fetched]]) -> list[tuple[int, Reference, ImqError]]:
-        """Remember what names stood for, with the documents; return those that are no documents, and why."""
+    def store_manifests(
+        self, fetched: Iterable[tuple[int, Reference, FetchedManifest]]
+    ) -> list[tuple[int, Reference, ImqError]]:
+        """Store manifests and the digests of their names in the cache; return the invalid ones with their errors."""
         failures, read = [], []
         named: list[tuple[Reference, Descriptor]] = []
         for key, reference, one in fetched:
@@ -132,32 +140,32 @@ class RegistryReader:
                 continue
             read.append((one.digest, len(one.content), document))
             named.append((reference, one.descriptor))
-        self.memory.add_documents(read)
-        self.memory.add_tags(named, self.clock())
+        self.cache.add_documents(read)
+        self.cache.add_tags(named, self.clock())
         return failures
 
-    def documents(self, wanted: Sequence[tuple[Reference, Digest]]) -> Iterator[tuple[int, ImqError]]:
-        """Fetch the documents of digests, and remember them; yield the place of each that could not be, and why."""
+    def fetch_manifests(self, wanted: Sequence[tuple[Reference, Digest]]) -> Iterator[tuple[int, ImqError]]:
+        """Fetch manifests by digest into the cache; yield the position of each failure, and its error."""
         names = (reference.replace(tag=None, digest=digest) for reference, digest in wanted)
-        taken: list[tuple[int, Reference, Fetched]] = []
-        for place, fetched in self.many.documents(enumerate(names)):
+        taken: list[tuple[int, Reference, FetchedManifest]] = []
+        for place, fetched in self.batch.fetch_manifests(enumerate(names)):
             if isinstance(fetched, ImqError):
                 yield place, fetched
                 continue
             reference, digest = wanted[place]
             taken.append((place, reference.replace(tag=None, digest=digest), fetched))
-            if len(taken) >= AT_ONCE:
-                yield from ((failed, error) for failed, _, error in self.remember(taken))
+            if len(taken) >= WRITE_BATCH:
+                yield from ((failed, error) for failed, _, error in self.store_manifests(taken))
                 taken = []
-        yield from ((failed, error) for failed, _, error in self.remember(taken))
+        yield from ((failed, error) for failed, _, error in self.store_manifests(taken))
 
-    def configs(self, wanted: Sequence[tuple[Reference, Descriptor]]) -> Iterator[tuple[int, ImqError]]:
-        """Fetch configs, and remember them; yield the place of each that could not be, and why."""
+    def fetch_configs(self, wanted: Sequence[tuple[Reference, Descriptor]]) -> Iterator[tuple[int, ImqError]]:
+        """Fetch configs into the cache; yield the position of each failure, and its error."""
         from imq.engine.oci.config import Config
 
         asked = ((place, reference, descriptor) for place, (reference, descriptor) in enumerate(wanted))
         taken: list[tuple[Digest, Config]] = []
-        for place, content in self.many.configs(asked):
+        for place, content in self.batch.fetch_configs(asked):
             if isinstance(content, ImqError):
                 yield place, content
                 continue
@@ -165,14 +173,14 @@ class RegistryReader:
                 taken.append((wanted[place][1].digest, Config.read(content, f"the config of {wanted[place][0]}")))
             except ImqError as error:
                 yield place, error
-            if len(taken) >= AT_ONCE:
-                self.memory.add_configs(taken)
+            if len(taken) >= WRITE_BATCH:
+                self.cache.add_configs(taken)
                 taken = []
-        self.memory.add_configs(taken)
+        self.cache.add_configs(taken)
 
 
 def open_reader(context: SourceContext) -> RegistryReader:
-    """Return a reader of registries, with a cache in the store's folder, where one may be made."""
+    """Return a reader of registries, with a cache in the store's folder if it is writable."""
     settings = context.network()
 
     def report(registry: str, answered: int, left: int) -> None:
@@ -182,9 +190,9 @@ def open_reader(context: SourceContext) -> RegistryReader:
     connection = context.store.index.connection
     memory = RegistryCache(connection, context.store.get_cache_layout())
     if settings.mirrors:
-        from imq.engine.registry.batch.mirrored_client import MirroredMany
+        from imq.engine.registry.batch.mirrored_client import MirroredBatchClient
 
-        many: Many = MirroredMany(client, context.progress.warn, settings.requests, report)
+        many: BatchClient = MirroredBatchClient(client, context.progress.warn, settings.requests, report)
     else:
-        many = Many(client, settings.requests, report)
+        many = BatchClient(client, settings.requests, report)
     return RegistryReader(client, many, memory, connection, context.platform or host(), context.clock)

@@ -1,4 +1,4 @@
-"""The table `referrers`: what is attached to images."""
+"""The table `referrers`: the artifacts that refer to images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .table_scan import RegistryScan
 from .tables import DIGEST
-from .tags import Named
+from .tags import ResolvedNames
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ _CREATED = "org.opencontainers.image.created"
 
 
 class Referrers(RegistryScan):
-    """Rows of what is attached. It can change at any time, so it is asked for each time."""
+    """Rows of referrers. They are mutable, so every statement requests them."""
 
     columns = (
         "_asked", "_path", "registry", "repository", "source", "name", "subject", "artifact_type", "digest",
@@ -32,19 +32,19 @@ class Referrers(RegistryScan):
     )  # fmt: skip
 
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
-        """Ask what names stand for, and what is attached to that."""
+        """Resolve the names, and list the referrers of their digests."""
         self.make({})
-        of = Named(self.source, self.scan)
-        of.ask(names, DIGEST, "digest")
+        of = ResolvedNames(self.reader, self.scan)
+        of.resolve(names, DIGEST, "digest")
         rows = of.chosen("1", "registry, _path, digest, problem, _asked, repository, source, name")
         problems = [row for row in rows if row[3] is not None]
         self.insert((row[4], row[1], row[0], row[5], row[6], row[7], *(None,) * 7, row[3]) for row in problems)
         asked = [row for row in rows if row[2] is not None and row[3] is None]
         wanted = ((place, Reference(str(row[0]), str(row[1])), Digest(str(row[2]))) for place, row in enumerate(asked))
-        for place, found in self.source.many.referrers(wanted):
+        for place, found in self.reader.batch.fetch_referrers(wanted):
             row = asked[place]
             if isinstance(found, ImqError):
-                said = self.source.problem(found, str(row[5]), self.told)
+                said = self.reader.add_problem(found, str(row[5]), self.error_view)
                 self.insert([(row[4], row[1], row[0], row[5], row[6], row[7], *(None,) * 7, said)])
             else:
                 self.insert(_row(row, one) for one in found)
@@ -52,7 +52,7 @@ class Referrers(RegistryScan):
 
 
 def _row(row: Sequence[Raw], found: Descriptor) -> tuple[object, ...]:
-    """Return the row of one referrer, with no problem."""
+    """Return the row of one referrer, without a problem."""
     return (
         row[4], row[1], row[0], row[5], row[6],
         f"{row[5]}@{found.digest}",

@@ -1,4 +1,4 @@
-"""What a `SourceRef` of registries means: a host, and which of its repositories."""
+"""The meaning of a `SourceRef` of registries: a host and a pattern of repositories."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def is_host(text: str) -> bool:
         return False
 
 
-def globs_of(ref: SourceRef) -> tuple[str, ...]:
-    """Return the pattern as globs of whole paths, of which one must match; none: every path does.
+def path_globs(ref: SourceRef) -> tuple[str, ...]:
+    """Return the pattern as globs of whole paths, of which one must match; none matches every path.
 
-    A pattern is a glob whose `*` crosses slashes, or a repository or namespace with all that is in it.
+    A pattern is a glob whose `*` crosses slashes, or a repository or namespace with everything below it.
     """
     if not ref.pattern:
         return ()
@@ -32,11 +32,11 @@ def globs_of(ref: SourceRef) -> tuple[str, ...]:
     return ref.pattern, f"{ref.pattern}/*"
 
 
-def repository_of(ref: SourceRef) -> str:
-    """Return the repository that the pattern is, if it is one at all; empty when it is a glob, or all."""
+def exact_repository(ref: SourceRef) -> str:
+    """Return the repository that the pattern names; "" for a glob, or for all repositories."""
     return "" if not ref.pattern or any(sign in ref.pattern for sign in "*?[") else ref.pattern
 
 
 def normalize_host(host: str) -> str:
-    """Return the host by which a registry is known."""
+    """Return the canonical host of a registry."""
     return DEFAULT_REGISTRY if host == "index.docker.io" else host

@@ -1,13 +1,13 @@
-"""The table `repositories`: what the catalog lists, and what their tags reach."""
+"""The table `repositories`: the catalog, with tag counts and total sizes."""
 
 from __future__ import annotations
 
 from imq.engine.query.source import FetchRequest
 from imq.grammar.record import TYPE_CHECKING
 
-from .table_scan import RegistryScan, place_of
-from .tables import NAMED, TABLES, TAG_COUNT
-from .tags import Named
+from .table_scan import RegistryScan, location_columns
+from .tables import ROOT_MANIFEST, TABLES, TAG_COUNT
+from .tags import ResolvedNames
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,32 +16,34 @@ if TYPE_CHECKING:
 
 
 class Repositories(RegistryScan):
-    """Rows of repositories. How many tags they have, and what these reach, is asked for when it is wanted."""
+    """Rows of repositories. Tag counts and sizes are fetched on demand."""
 
     columns = ("_asked", "registry", "_path", "name", "source")
     further = ("tag_count", "size")
 
     def list_rows(self, _names: Sequence[tuple[Raw, ...]], /) -> None:
-        """List the catalogs of the places."""
+        """List the catalogs of the source references."""
         self.make({})
         self.insert(
             (name, registry, path, name, registry, None)
-            for registry, name, path in map(place_of, self.source.repositories(self.scan.refs, self.told))
+            for registry, name, path in map(
+                location_columns, self.reader.list_repositories(self.scan.refs, self.error_view)
+            )
         )
 
     def fetch(self, request: FetchRequest, /) -> None:
-        """List the tags of the rows in `wanted`; for sizes, fetch all manifests that these reach."""
+        """List the tags of the rows in `wanted`; for sizes, fetch all manifests that they reach."""
         names = self.chosen("t.problem IS NULL", "t.name")
         scan = self.scan.replace(targets=(), refs=(), lookup_fields=("name",))
-        tags = Named(self.source, scan, repositories=True)
+        tags = ResolvedNames(self.reader, scan, repositories=True)
         tags.list_rows(names)
         counted = f"SELECT count(*) FROM temp.{tags.rows} AS tag WHERE tag._asked = {self.rows}.name"
         wanted = f"_row IN (SELECT _row FROM temp.{self.wanted})"
         self.connection.execute(f"UPDATE temp.{self.rows} SET tag_count = ({counted}) WHERE {wanted}")
         if request.level is not TAG_COUNT:
             tags.choose_all()
-            tags.fetch(FetchRequest(NAMED, frozenset({TABLES["tags"].get_field("media_type")})))
-            tags.children()
+            tags.fetch(FetchRequest(ROOT_MANIFEST, frozenset({TABLES["tags"].get_field("media_type")})))
+            tags.fetch_index_entries()
             self.connection.execute(
                 f"""UPDATE temp.{self.rows} SET size = (
                 WITH top AS (

@@ -1,4 +1,4 @@
-"""Which class scans which table of registries."""
+"""The scan class of each table of registries."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _SCANS: dict[str, Callable[[RegistryReader, ScanRequest], TableScan]] = {
     "repositories": Repositories,
     "search": Search,
 }
-_OF_ONE_PLATFORM: dict[str, Callable[[RegistryReader, ScanRequest, Platform], TableScan]] = {
+_PLATFORM_SCANS: dict[str, Callable[[RegistryReader, ScanRequest, Platform], TableScan]] = {
     "history": History,
     "images": Tags,
     "layers": Layers,
     "tags": Tags,
 }
-"""What scans tables that tell of the image for one platform."""
+"""The scans of tables whose rows depend on the selected platform."""
 
 
 def open_scan(reader: RegistryReader, request: ScanRequest) -> TableScan:
@@ -41,4 +41,4 @@ def open_scan(reader: RegistryReader, request: ScanRequest) -> TableScan:
     if (kind := _SCANS.get(request.table.name)) is not None:
         return kind(reader, request)
     platform = Platform.parse(request.platform) if request.platform else reader.platform
-    return _OF_ONE_PLATFORM[request.table.name](reader, request, platform)
+    return _PLATFORM_SCANS[request.table.name](reader, request, platform)

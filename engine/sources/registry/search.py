@@ -1,4 +1,4 @@
-"""The table `search`: the repositories that a search finds."""
+"""The table `search`: the repositories that match a term."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ if TYPE_CHECKING:
 
     from imq.engine.catalog.schema import Raw
 
-MOST = 1000
-"""Hits that are read of one search: no registry tells more of them in a useful order."""
+MAX_RESULTS = 1000
+"""Maximum number of results of one search: registries do not rank more of them usefully."""
 
 
 class Search(RegistryScan):
-    """Rows of hits: of Docker Hub, when no registry is named."""
+    """Rows of search results, by default from Docker Hub."""
 
     columns = ("name", "registry", "source", "description", "stars", "official", "automated")
 
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
-        """Search each place for each word."""
+        """Search each registry for each term."""
         self.make({})
         places = [ref.address for ref in self.scan.refs] or [DEFAULT_REGISTRY]
         terms = [*self.scan.targets, *(str(row[0]) for row in names)]
         for registry in dict.fromkeys(places):
             for term in terms:
-                self.insert(self._hits(term, registry))
+                self.insert(self._search(term, registry))
 
-    def _hits(self, term: str, registry: str) -> Iterator[tuple[object, ...]]:
-        for hit in self.source.client.search(term, registry, MOST):
+    def _search(self, term: str, registry: str) -> Iterator[tuple[object, ...]]:
+        for hit in self.reader.client.search(term, registry, MAX_RESULTS):
             try:
                 name = Reference.parse(f"{registry}/{hit.name}").familiar_name
             except InvalidReference:

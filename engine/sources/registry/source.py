@@ -8,7 +8,7 @@ from imq.grammar.errors import InvalidReference, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .refs import is_host, normalize_host
-from .tables import HOLDS_ALL, LIST_TAGS, LISTING, TABLES, levels_of
+from .tables import LISTING_COST, TABLES, TAGS_LISTING_COST, TARGETLESS_TABLES, table_levels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ NAME = "registry"
 
 
 class RegistrySource:
-    """All registries. What is requested goes through one reader, which is opened for the first scan."""
+    """All registries. Requests go through one reader, which is opened by the first scan."""
 
     name = NAME
 
@@ -36,11 +36,11 @@ class RegistrySource:
         self.tables: Mapping[str, TableProvider] = {
             name: StagedTable(
                 table,
-                levels_of(table),
-                LISTING.get(name, LIST_TAGS),
-                LISTING.get(name, "1 request for each"),
+                table_levels(table),
+                LISTING_COST.get(name, TAGS_LISTING_COST),
+                LISTING_COST.get(name, "1 request for each"),
                 self._scan,
-                name in HOLDS_ALL,
+                name in TARGETLESS_TABLES,
             )
             for name, table in TABLES.items()
         }
@@ -53,10 +53,10 @@ class RegistrySource:
         }
 
     def begin(self) -> None:
-        """Do nothing: connections stay open from one statement to the next."""
+        """Do nothing: connections stay open between statements."""
 
     def resolve(self, text: str) -> SourceRef | None:
-        """Return the registry that a host, `HOST/GLOB`, or a name of the configuration means."""
+        """Return the registry of a host, of `HOST/GLOB`, or of a configured name."""
         first, _, pattern = text.partition("/")
         if "%" in pattern:
             raise StatementError(
@@ -82,16 +82,16 @@ class RegistrySource:
         return SourceRef(text, NAME, registry, pattern.rstrip("/"))
 
     def names(self) -> Sequence[str]:
-        """Return the names that the configuration gives registries."""
+        """Return the configured names of registries."""
         return tuple(self._hosts)
 
     def holds(self, target: str) -> bool:
-        """Whether a name says its registry."""
+        """Whether a name includes its registry."""
         host, _, path = target.partition("/")
         return bool(path) and is_host(host)
 
     def ping(self) -> Sequence[tuple[str, str, str, bool, int | None]]:
-        """Return the registries that the configuration names, and whether they answer."""
+        """Return the configured registries, and whether they respond."""
         registries = self._context.configuration.registries.values()
         if not registries:
             return ()
@@ -101,14 +101,14 @@ class RegistrySource:
         return [(one.name, "a registry", one.prefix, answers[one.host], None) for one in registries]
 
     def estimator(self, now: int, fresh: int) -> Estimator | None:
-        """Return what estimates requests by the cache of registry documents."""
+        """Return the estimator of requests, which uses the registry cache."""
         from .estimate import RequestEstimator
 
         return RequestEstimator.of(self._context, now, fresh)
 
     def problems(self) -> tuple[tuple[str, str, ImqError], ...]:
-        """Return what went wrong since the last call."""
-        return self._reader.problems() if self._reader is not None else ()
+        """Return the problems since the last call."""
+        return self._reader.take_problems() if self._reader is not None else ()
 
     def close(self) -> None:
         """Close the connections."""
@@ -126,7 +126,7 @@ class RegistrySource:
             from .reader import open_reader
 
             self._reader = open_reader(self._context)
-        self._reader.fresh = request.fresh
+        self._reader.fresh_nanoseconds = request.fresh
         return open_scan(self._reader, request)
 
 

@@ -1,4 +1,4 @@
-"""The tables that registries serve, with what must be fetched for each field, cheapest first."""
+"""The tables of registries, with the fetch level of each field, cheapest first."""
 
 from __future__ import annotations
 
@@ -7,50 +7,50 @@ from imq.engine.catalog.tables import CONFIG_FIELDS, HISTORY, IMAGES, LAYERS, TA
 from imq.engine.catalog.tables.registry import MANIFESTS, PLATFORMS, REFERRERS, REPOSITORIES, SEARCH
 
 DIGEST = FetchLevel("digest", "the digests", "1 request for each")
-NAMED = FetchLevel(
+ROOT_MANIFEST = FetchLevel(
     "named", "the manifests and indexes that they stand for", "1 request for each digest that is new here"
 )
 MANIFEST = FetchLevel("manifest", "the manifests", "1 request for each digest that is new here, 2 below an index")
 CONFIG = FetchLevel("config", "the configs", "1 request for each manifest and 1 for each config that is new here")
-ATTACHED = FetchLevel(
+REFERRERS_LEVEL = FetchLevel(
     "attached", "what is attached to them", "2 requests for each, 3 where registries list no referrers"
 )
-LEVELS = (DIGEST, NAMED, MANIFEST, CONFIG, ATTACHED)
+LEVELS = (DIGEST, ROOT_MANIFEST, MANIFEST, CONFIG, REFERRERS_LEVEL)
 
 TAG_COUNT = FetchLevel("tags", "their tags", "1 request for each 1,000 tags")
 TAG_SIZES = FetchLevel("sizes", "the manifests of their tags", "1 request for each 1,000 tags, and for each manifest")
 
-_FROM_CONFIG = " ".join(
+_CONFIG_FIELDS = " ".join(
     ("created platform os architecture variant os_version", *(field.name for field in CONFIG_FIELDS))
 )
 _TAG_LEVELS = {
     DIGEST: "digest media_type",
-    NAMED: "artifact_type platforms manifest_digest",
+    ROOT_MANIFEST: "artifact_type platforms manifest_digest",
     MANIFEST: "id layer_count annotations size download_size",
-    CONFIG: _FROM_CONFIG,
-    ATTACHED: "signed",
+    CONFIG: _CONFIG_FIELDS,
+    REFERRERS_LEVEL: "signed",
 }
-_OF_IMAGES = {field.name: field for field in IMAGES.fields}
-_OF_TAGS = {field.name: field for field in TAGS.fields}
-_OF_AN_IMAGE = (
+_IMAGES_FIELDS = {field.name: field for field in IMAGES.fields}
+_TAGS_FIELDS = {field.name: field for field in TAGS.fields}
+_IMAGE_FIELDS = (
     Field("name", DataType.REFERENCE, "what the image was asked as"),
-    _OF_TAGS["registry"].replace(type=DataType.TEXT, doc="the registry's host"),
-    _OF_TAGS["repository"].replace(doc="the repository, as one writes it"),
-    _OF_IMAGES["manifest_digest"],
-    _OF_IMAGES["platform"],
-    _OF_TAGS["problem"],
+    _TAGS_FIELDS["registry"].replace(type=DataType.TEXT, doc="the registry's host"),
+    _TAGS_FIELDS["repository"].replace(doc="the repository, as one writes it"),
+    _IMAGES_FIELDS["manifest_digest"],
+    _IMAGES_FIELDS["platform"],
+    _TAGS_FIELDS["problem"],
 )
-"""What rows of layers and steps say of their image, when it is in a registry."""
+"""Fields of layers and build steps that describe their image in a registry."""
 
 
-def _unseen(field: Field) -> Field:
-    """Return a field of images that registries cannot see; that an image there has a tag is known."""
+def _mark_unseen(field: Field) -> Field:
+    """Mark a field of images as unknown in registries, except `dangling`: images there have a tag."""
     return field.replace(is_unavailable=field.name != "dangling")
 
 
-def _of_an_image(table: Table, shown: tuple[str, ...]) -> Table:
+def _add_image_fields(table: Table, shown: tuple[str, ...]) -> Table:
     return table.replace(
-        fields=(*table.fields, *_OF_AN_IMAGE),
+        fields=(*table.fields, *_IMAGE_FIELDS),
         default_columns=shown,
         order=("name", "index"),
         key=("manifest_digest", "index"),
@@ -62,15 +62,15 @@ TABLES: dict[str, Table] = {
     "tags": TAGS.with_levels(_TAG_LEVELS),
     "images": IMAGES.replace(
         fields=(
-            *(_OF_TAGS.get(field.name) or _unseen(field) for field in IMAGES.fields),
-            *(field for field in TAGS.fields if field.name not in _OF_IMAGES),
+            *(_TAGS_FIELDS.get(field.name) or _mark_unseen(field) for field in IMAGES.fields),
+            *(field for field in TAGS.fields if field.name not in _IMAGES_FIELDS),
         ),
         relations=TAGS.relations,
     ).with_levels(_TAG_LEVELS),
-    "layers": _of_an_image(LAYERS, ("name", "index", "digest", "size", "media_type")).with_levels(
+    "layers": _add_image_fields(LAYERS, ("name", "index", "digest", "size", "media_type")).with_levels(
         {CONFIG: "diff_id chain_id created created_by platform"}
     ),
-    "history": _of_an_image(HISTORY, ("name", "created", "created_by", "size", "comment")).with_levels(
+    "history": _add_image_fields(HISTORY, ("name", "created", "created_by", "size", "comment")).with_levels(
         {CONFIG: "platform"}
     ),
     "repositories": REPOSITORIES.with_levels({TAG_COUNT: "tag_count", TAG_SIZES: "size"}),
@@ -79,7 +79,7 @@ TABLES: dict[str, Table] = {
     "referrers": REFERRERS.with_levels({}),
     "search": SEARCH.with_levels({}),
 }
-LISTING = {
+LISTING_COST = {
     "repositories": "1 request for each 1,000 repositories",
     "search": "1 request for each 100 hits",
     "platforms": "2 requests for each name, 1 when its index is known here",
@@ -88,13 +88,13 @@ LISTING = {
     "history": "1 request for each name, and 2 for its manifest and config if they are new here, 3 below an index",
     "manifests": "1 request for each 1,000 tags, and for each tag and each manifest of an index",
 }
-"""How many requests it takes to list rows of a table; the tables of tags are not among them."""
-LIST_TAGS = "1 request for each 1,000 tags of a repository, none for a name with its tag"
-HOLDS_ALL = ("tags", "images", "repositories", "manifests", "search")
-"""Tables that `in HOST` may name without a target."""
+"""The requests to list a table, except the tables of tags."""
+TAGS_LISTING_COST = "1 request for each 1,000 tags of a repository, none for a name with its tag"
+TARGETLESS_TABLES = ("tags", "images", "repositories", "manifests", "search")
+"""Tables that need no target with `in HOST`."""
 
 
-def levels_of(table: Table) -> tuple[FetchLevel, ...]:
+def table_levels(table: Table) -> tuple[FetchLevel, ...]:
     """Return the levels of a table's fields, cheapest first."""
     own = {field.level for field in table.fields}
     return tuple(level for level in (*LEVELS, TAG_COUNT, TAG_SIZES) if level in own)

@@ -1,4 +1,4 @@
-"""The table `tags`, and `images` of registries: names first, then digests, manifests and configs, as needed."""
+"""The table `tags`, and `images` of registries: names first, then digests, manifests and configs on demand."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from imq.engine.store.registry_cache import select_position
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .reader import AT_ONCE, Asked
-from .table_scan import RegistryScan, is_gone, place_of, reference_of
-from .tables import ATTACHED, CONFIG, DIGEST, NAMED, TABLES
+from .reader import WRITE_BATCH, RequestedName
+from .table_scan import RegistryScan, is_not_found, location_columns, row_reference
+from .tables import CONFIG, DIGEST, REFERRERS_LEVEL, ROOT_MANIFEST, TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from imq.engine.catalog.schema import FetchLevel, Raw
     from imq.engine.query.source import ScanRequest
-    from imq.engine.registry.manifests import Fetched
+    from imq.engine.registry.manifests import FetchedManifest
 
     from .reader import RegistryReader
 
-_BY_INDEX = frozenset({"platform", "os", "architecture", "variant", "os_version", "platforms"})
-"""Fields that an index tells without the configs of its images."""
-_SIGNATURES = (
+_INDEX_FIELDS = frozenset({"platform", "os", "architecture", "variant", "os_version", "platforms"})
+"""Fields that an index states, without the configs of its images."""
+_SIGNATURE_TYPES = (
     "application/vnd.cncf.notary.signature",
     "application/vnd.dev.cosign.artifact.sig.*",
     "application/vnd.dev.sigstore.bundle*",
 )
 _CONFIG_COLUMNS = ["created", *(field.name for field in CONFIG_FIELDS)]
-_PLACED = ["platform", "os", "architecture", "variant", "os_version"]
+_PLATFORM_FIELDS = ["platform", "os", "architecture", "variant", "os_version"]
 
 
 class Tags(RegistryScan):
-    """Rows of tags. `digest` is what the tag stands for, `manifest` the manifest of the wanted platform.
+    """Rows of tags. `digest` is that of the tag, `manifest` that of the image for the selected platform.
 
-    `images`: a name without a tag means its default one, that of an image, not all tags of a repository.
+    With `images` a name without a tag means its default tag, not all tags of the repository.
     """
 
     columns = ("_asked", "registry", "repository", "_path", "tag", "name", "source", "digest")
@@ -48,47 +48,57 @@ class Tags(RegistryScan):
     def __init__(self, source: RegistryReader, scan: ScanRequest, platform: Platform, *, images: bool = False) -> None:
         super().__init__(source, scan)
         self._platform = platform
-        self._images = images or scan.single_image
-        self._rank = f"rank_{scan.view}"
+        self._single_names = images or scan.single_image
+        self._rank_function = f"rank_{scan.view}"
 
     # Listing
 
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
-        """Make the view, and list the tags of the repositories, and the names that are given with their tag."""
-        self._make()
-        single: list[Asked] = []
+        """Create the view, and list the tags of repositories and the names with a tag."""
+        self._make_view()
+        single: list[RequestedName] = []
         whole: list[tuple[str | None, Reference]] = []
-        for asked in self.source.names(self.scan, names):
+        for asked in self.reader.parse_names(self.scan, names):
             if isinstance(asked, str):
                 nothing = (None,) * (len(self.columns) - 2)
                 self.insert([(asked, *nothing[:4], asked, *nothing[4:], "it is not the name of an image")])
-            elif asked.reference.tag or asked.reference.digest or self._images:
-                single.append(asked.replace(reference=self._selected(asked.reference)))
+            elif asked.reference.tag or asked.reference.digest or self._single_names:
+                single.append(asked.replace(reference=self._normalize_reference(asked.reference)))
             else:
                 whole.append((asked.text, asked.reference))
-        self.insert(map(_row, single))
+        self.insert(map(_name_row, single))
         told = frozenset(asked.digest for asked in single if asked.digest)
-        self._ask([one for one in self._unasked(f"temp.{self.rows} AS t", "1") if str(one.name.digest) not in told])
+        self._fetch_heads(
+            [
+                one
+                for one in self._find_unresolved(f"temp.{self.rows} AS t", "1")
+                if str(one.reference.digest) not in told
+            ]
+        )
         alone = len(whole) == 1 and not single and not self.scan.refs and not self.scan.lookup_fields
-        self._tags_of(whole, alone=alone)
-        self._tags_of(
-            [(None, repository) for repository in self.source.repositories(self.scan.refs, self.told)], alone=False
+        self._list_tags(whole, alone=alone)
+        self._list_tags(
+            [(None, repository) for repository in self.reader.list_repositories(self.scan.refs, self.error_view)],
+            alone=False,
         )
 
-    def _selected(self, reference: Reference) -> Reference:
-        """Return what is asked for a name. What is there now under NAME:TAG@DIGEST is what the tag means now."""
+    def _normalize_reference(self, reference: Reference) -> Reference:
+        """Return the reference to request. With a single image, NAME:TAG@DIGEST means the tag's current digest."""
         if self.scan.single_image and reference.tag is not None:
             return reference.replace(digest=None)
         return reference.with_default_tag()
 
-    def _tags_of(self, asked: Sequence[tuple[str | None, Reference]], *, alone: bool) -> None:
-        """List the tags of repositories: the only one must be there; of others those are told that were named."""
+    def _list_tags(self, asked: Sequence[tuple[str | None, Reference]], *, alone: bool) -> None:
+        """List the tags of repositories.
+
+        A missing repository raises when it is the only target, and is a problem when the statement names it.
+        """
         wanted = ((place, reference) for place, (_, reference) in enumerate(asked))
         counts: dict[int, int] = {}
-        for place, page in self.source.many.listings(wanted):
+        for place, page in self.reader.batch.fetch_tags(wanted):
             text, reference = asked[place]
             if isinstance(page, ImqError):
-                if is_gone(page) and text in self.scan.targets:
+                if is_not_found(page) and text in self.scan.targets:
                     where = f"tags in {reference.registry}/{reference.repository}"
                     page.hints = (
                         *page.hints,
@@ -96,15 +106,15 @@ class Tags(RegistryScan):
                     )
                 if alone:
                     raise page
-                if not is_gone(page) or text in self.scan.targets:
-                    self.source.problem(page, str(reference), self.told)
+                if not is_not_found(page) or text in self.scan.targets:
+                    self.reader.add_problem(page, str(reference), self.error_view)
                 continue
-            self.insert(_rows(text, reference, page.tags))
+            self.insert(_tag_rows(text, reference, page.tags))
             counts[place] = counts.get(place, 0) + len(page.tags)
-            if page.last:
-                self.source.memory.set_tag_count(reference, counts[place], f"temp.{self.rows}")
+            if page.is_last:
+                self.reader.cache.set_tag_count(reference, counts[place], f"temp.{self.rows}")
 
-    def _make(self) -> None:
+    def _make_view(self) -> None:
         fields = {
             "manifest_digest": "t.manifest",
             "media_type": "coalesce(named.media_type, nullif(t.stated, ''))",
@@ -118,7 +128,7 @@ class Tags(RegistryScan):
             "size": "manifest.download_size",
             "download_size": "manifest.download_size",
             **{name: f"config.{name}" for name in _CONFIG_COLUMNS},
-            **{name: f"coalesce(entry.{name}, config.{name})" for name in _PLACED},
+            **{name: f"coalesce(entry.{name}, config.{name})" for name in _PLATFORM_FIELDS},
             "dangling": "0",
         }
         self.make(
@@ -128,42 +138,42 @@ class Tags(RegistryScan):
             LEFT JOIN remembered.document AS manifest ON manifest.digest = t.manifest
             LEFT JOIN remembered.config AS config ON config.digest = manifest.config""",
         )
-        self.connection.create_function(self._rank, 5, self._platform.ranker(), deterministic=True)
+        self.connection.create_function(self._rank_function, 5, self._platform.ranker(), deterministic=True)
 
     # Fetching
 
     def fetch(self, request: FetchRequest, /) -> None:
-        """Fetch what these fields need for the rows in `wanted`."""
+        """Fetch these fields for the rows in `wanted`."""
         level, names = request.level, {field.name for field in request.fields}
-        self._digests(documents=request.continues or level is not DIGEST)
+        self._resolve_digests(documents=request.continues or level is not DIGEST)
         if level is DIGEST:
             return
-        if level is ATTACHED:
-            self._attached()
+        if level is REFERRERS_LEVEL:
+            self._detect_signatures()
             return
-        self.documents("digest")
-        self._choose()
-        if level is NAMED or (level is CONFIG and names <= _BY_INDEX and not self._others()):
+        self.fetch_manifests("digest")
+        self._select_manifests()
+        if level is ROOT_MANIFEST or (level is CONFIG and names <= _INDEX_FIELDS and not self._has_single_images()):
             return
-        self.documents("manifest")
+        self.fetch_manifests("manifest")
         if level is CONFIG:
-            self.configs("manifest", "t._place IS NULL" if names <= _BY_INDEX else "")
+            self.fetch_configs("manifest", "t._place IS NULL" if names <= _INDEX_FIELDS else "")
 
-    def _digests(self, *, documents: bool) -> None:
-        """Find out what tags stand for. With `documents` those are fetched at once, where a guess says they are new."""
+    def _resolve_digests(self, *, documents: bool) -> None:
+        """Resolve the digests of tags. With `documents`, manifests that are probably new are fetched at once."""
         rows = f"temp.{self.rows} AS t JOIN temp.{self.wanted} USING (_row)"
-        unasked = self._unasked(rows, "t.digest IS NULL AND t.problem IS NULL")
-        at_once = documents and not self.source.many.checked_first
-        new = {one.row: one.name for one in unasked if at_once and not one.has_document}
-        self._ask([one for one in unasked if one.row not in new])
-        self._found(self.source.many.documents(new.items()), new)
+        unasked = self._find_unresolved(rows, "t.digest IS NULL AND t.problem IS NULL")
+        at_once = documents and not self.reader.batch.resolves_tags_first
+        new = {one.row: one.reference for one in unasked if at_once and not one.has_manifest}
+        self._fetch_heads([one for one in unasked if one.row not in new])
+        self._handle_results(self.reader.batch.fetch_manifests(new.items()), new)
 
-    def _unasked(self, rows: str, condition: str) -> list[_Unasked]:
-        """Return names that are still to be asked for, with what they stood for when they last were.
+    def _find_unresolved(self, rows: str, condition: str) -> list[_UnresolvedName]:
+        """Return the names to resolve, with their cached descriptors.
 
-        What was told within the time that counts as fresh is noted at once.
+        Fresh cached digests are stored in the rows at once.
         """
-        now = self.source.clock()
+        now = self.reader.clock()
         text = f"""SELECT t.registry, t._path, t.tag, t._row, t.digest, last.digest, last.media_type, last.size,
                 last.asked, document.digest IS NOT NULL
             FROM {rows} LEFT JOIN remembered.tag AS last
@@ -173,64 +183,68 @@ class Tags(RegistryScan):
         told: list[tuple[str, str, int]] = []
         unasked = []
         for *name, row, own, digest, media_type, size, asked, has_document in self.connection.execute(text).fetchall():
-            if digest is not None and now - self.source.fresh < asked <= now:
+            if digest is not None and now - self.reader.fresh_nanoseconds < asked <= now:
                 told.append((digest, media_type, row))
                 continue
             known = Descriptor(media_type, Digest(digest), size) if digest is not None else None
-            reference = reference_of(name)
+            reference = row_reference(name)
             unasked.append(
-                _Unasked(row, reference if own is None else reference.replace(digest=Digest(own)), known, has_document)
+                _UnresolvedName(
+                    row, reference if own is None else reference.replace(digest=Digest(own)), known, has_document
+                )
             )
-        self.connection.executemany(_TOLD.format(self.rows), told)
+        self.connection.executemany(_SET_DIGEST.format(self.rows), told)
         return unasked
 
-    def _ask(self, unasked: Sequence[_Unasked]) -> None:
-        """Ask what names stand for."""
-        names = {one.row: one.name for one in unasked}
-        known = {one.row: one.known for one in unasked if one.known is not None}
-        self._found(self.source.many.heads(names.items(), known), names)
+    def _fetch_heads(self, unasked: Sequence[_UnresolvedName]) -> None:
+        """Resolve names with HEAD requests."""
+        names = {one.row: one.reference for one in unasked}
+        known = {one.row: one.cached for one in unasked if one.cached is not None}
+        self._handle_results(self.reader.batch.fetch_heads(names.items(), known), names)
 
-    def _found(
-        self, answers: Iterator[tuple[int, Descriptor | Fetched | ImqError]], asked: dict[int, Reference]
+    def _handle_results(
+        self, answers: Iterator[tuple[int, Descriptor | FetchedManifest | ImqError]], asked: dict[int, Reference]
     ) -> None:
         failures: list[tuple[int, ImqError, str]] = []
-        found: list[tuple[int, Reference, Descriptor | Fetched]] = []
+        found: list[tuple[int, Reference, Descriptor | FetchedManifest]] = []
         for row, answer in answers:
             if isinstance(answer, ImqError):
                 failures.append((row, answer, asked[row].familiar_name))
                 continue
             found.append((row, asked[row], answer))
-            if len(found) >= AT_ONCE:
-                failures += self._note(found)
+            if len(found) >= WRITE_BATCH:
+                failures += self._store_results(found)
                 found = []
-        failures += self._note(found)
-        gone = [(row,) for row, error, _ in failures if is_gone(error)]
+        failures += self._store_results(found)
+        gone = [(row,) for row, error, _ in failures if is_not_found(error)]
         self.connection.executemany(f"UPDATE temp.{self.rows} SET _gone = 1 WHERE _row = ?", gone)
-        if self.scan.lookup_fields:  # what has no such name is not there
+        if self.scan.lookup_fields:  # a name that does not exist is no row of a lookup
             self.connection.executemany(f"DELETE FROM temp.{self.rows} WHERE _row = ?", gone)
-            failures = [failure for failure in failures if not is_gone(failure[1])]
-        self.failed(failures)
+            failures = [failure for failure in failures if not is_not_found(failure[1])]
+        self.set_problems(failures)
 
-    def _note(self, found: Sequence[tuple[int, Reference, Descriptor | Fetched]]) -> list[tuple[int, ImqError, str]]:
-        """Write answers down; return those that are no documents, as failures."""
+    def _store_results(
+        self, found: Sequence[tuple[int, Reference, Descriptor | FetchedManifest]]
+    ) -> list[tuple[int, ImqError, str]]:
+        """Store results in the rows and the cache; return invalid manifests as failures."""
         good: list[tuple[Digest, str, int]] = []
         named: list[tuple[Reference, Descriptor]] = []
-        fetched: list[tuple[int, Reference, Fetched]] = []
+        fetched: list[tuple[int, Reference, FetchedManifest]] = []
         for row, reference, answer in found:
             good.append((answer.digest, answer.media_type, row))
             if isinstance(answer, Descriptor):
                 named.append((reference, answer))
             else:
                 fetched.append((row, reference, answer))
-        failures = [(row, error, ref.familiar_name) for row, ref, error in self.source.remember(fetched)]
-        self.source.memory.add_tags(named, self.source.clock())
-        self.connection.executemany(_TOLD.format(self.rows), good)
+        failures = [(row, error, ref.familiar_name) for row, ref, error in self.reader.store_manifests(fetched)]
+        self.reader.cache.add_tags(named, self.reader.clock())
+        self.connection.executemany(_SET_DIGEST.format(self.rows), good)
         return failures
 
-    def _choose(self) -> None:
-        """Of each index, choose the image of the wanted platform, else its first image; of an image itself."""
+    def _select_manifests(self) -> None:
+        """Select the manifest of each row: of an index the image for the platform, else its first image."""
         self.connection.execute(
-            f"""UPDATE temp.{self.rows} SET _place = ({select_position(f"{self.rows}.digest", self._rank)})
+            f"""UPDATE temp.{self.rows} SET _place = ({select_position(f"{self.rows}.digest", self._rank_function)})
             WHERE manifest IS NULL AND digest IS NOT NULL AND _row IN (SELECT _row FROM temp.{self.wanted})"""
         )
         self.connection.execute(
@@ -240,74 +254,76 @@ class Tags(RegistryScan):
             WHERE manifest IS NULL AND digest IS NOT NULL AND _row IN (SELECT _row FROM temp.{self.wanted})"""
         )
 
-    def children(self) -> None:
-        """Fetch the documents of all entries of the indexes."""
+    def fetch_index_entries(self) -> None:
+        """Fetch the manifests of all entries of the indexes."""
         text = f"""SELECT registry, _path, NULL, child.digest FROM temp.{self.rows} AS t
             JOIN remembered.child ON child.parent = t.digest WHERE t.problem IS NULL AND NOT EXISTS (
                 SELECT 1 FROM remembered.document WHERE document.digest = child.digest) GROUP BY child.digest"""
         wanted = self.connection.execute(text).fetchall()
-        for _, error in self.source.documents([(reference_of(row), Digest(str(row[3]))) for row in wanted]):
-            if not is_gone(error):  # an entry that is gone reaches nothing
-                self.source.problem(error, self.scan.table.name, self.told)
+        for _, error in self.reader.fetch_manifests([(row_reference(row), Digest(str(row[3]))) for row in wanted]):
+            if not is_not_found(error):  # a missing entry has no contents
+                self.reader.add_problem(error, self.scan.table.name, self.error_view)
 
-    def _others(self) -> bool:
-        """Whether some of the rows are of no index."""
+    def _has_single_images(self) -> bool:
+        """Whether some of the rows are images without an index."""
         text = "EXISTS (SELECT 1 FROM remembered.document AS d WHERE d.digest = t.digest AND d.kind = 'image')"
         return bool(self.chosen(f"{text} LIMIT 1", "1"))
 
-    def _attached(self) -> None:
-        """Find out which rows are signed: by cosign's tag, or by what is attached."""
+    def _detect_signatures(self) -> None:
+        """Detect which rows are signed: by cosign's tag, or by a referrer."""
         unsure = "t.digest IS NOT NULL AND t.signed IS NULL AND t.problem IS NULL"
         rows = self.chosen(unsure, "registry, _path, NULL, t.digest, t._row")
         subjects = {int(row[4] or 0): str(row[3]) for row in rows}
         signed: dict[int, int | None] = dict.fromkeys(subjects, 0)
-        tagged = {int(row[4] or 0): reference_of(row).replace(tag=f"{row[3]}.sig".replace(":", "-", 1)) for row in rows}
-        there = {(row[0], row[1]): reference_of(row).replace(digest=Digest(str(row[3]))) for row in rows}
-        for _ in self.source.many.heads(enumerate(there.values())):
-            pass  # it only matters whether each repository answers HEAD for what it has: then it is believed
-        for row, answer in self.source.many.heads(tagged.items(), probing=True):
+        tagged = {
+            int(row[4] or 0): row_reference(row).replace(tag=f"{row[3]}.sig".replace(":", "-", 1)) for row in rows
+        }
+        there = {(row[0], row[1]): row_reference(row).replace(digest=Digest(str(row[3]))) for row in rows}
+        for _ in self.reader.batch.fetch_heads(enumerate(there.values())):
+            pass  # only detects whether HEAD works in each repository: then its 404 is final
+        for row, answer in self.reader.batch.fetch_heads(tagged.items(), expect_missing=True):
             if not isinstance(answer, ImqError):
                 signed[row] = int(str(answer.digest) != subjects[row])
-            elif not is_gone(answer):
+            elif not is_not_found(answer):
                 signed[row] = None
-                self.failed([(row, answer, tagged[row].familiar_name)])
+                self.set_problems([(row, answer, tagged[row].familiar_name)])
         unsigned = [row for row in rows if signed[int(row[4] or 0)] == 0]
-        asked = ((int(row[4] or 0), reference_of(row), Digest(str(row[3]))) for row in unsigned)
-        for row, attached in self.source.many.referrers(asked):
+        asked = ((int(row[4] or 0), row_reference(row), Digest(str(row[3]))) for row in unsigned)
+        for row, attached in self.reader.batch.fetch_referrers(asked):
             if isinstance(attached, ImqError):
                 signed[row] = None
-                self.failed([(row, attached, self.scan.table.name)])
-            elif any(_signs(one.artifact_type) for one in attached):
+                self.set_problems([(row, attached, self.scan.table.name)])
+            elif any(_is_signature(one.artifact_type) for one in attached):
                 signed[row] = 1
         self.connection.executemany(
             f"UPDATE temp.{self.rows} SET signed = ? WHERE _row = ?", ((value, row) for row, value in signed.items())
         )
 
 
-_TOLD = "UPDATE temp.{} SET digest = ?, stated = ? WHERE _row = ?"
-"""By this a row has what its name stands for, and of what type that is said to be."""
+_SET_DIGEST = "UPDATE temp.{} SET digest = ?, stated = ? WHERE _row = ?"
+"""Sets the digest of a row, and the stated media type."""
 
 
-class _Unasked(Record):
-    """A name that is still to be asked for: of which row, what it stood for when it last was, and if that is here."""
+class _UnresolvedName(Record):
+    """A name to resolve: its row, its cached descriptor, and whether that manifest is cached."""
 
     row: int
-    name: Reference
-    known: Descriptor | None
-    has_document: bool
+    reference: Reference
+    cached: Descriptor | None
+    has_manifest: bool
 
 
-def _signs(artifact_type: str) -> bool:
+def _is_signature(artifact_type: str) -> bool:
     from fnmatch import fnmatchcase
 
-    return any(fnmatchcase(artifact_type, known) for known in _SIGNATURES)
+    return any(fnmatchcase(artifact_type, known) for known in _SIGNATURE_TYPES)
 
 
-def _rows(asked: str | None, repository: Reference, tags: Iterable[str]) -> Iterator[tuple[object, ...]]:
-    """Yield the rows of a repository's tags, with no problem."""
-    registry, name, path = place_of(repository)
+def _tag_rows(asked: str | None, repository: Reference, tags: Iterable[str]) -> Iterator[tuple[object, ...]]:
+    """Yield the rows of a repository's tags, without a problem."""
+    registry, name, path = location_columns(repository)
     for tag in tags:
-        # what is no tag would make another name of a short one: redis:5000/x
+        # an invalid tag would change the meaning of a short name: redis:5000/x
         whole = name if "/" not in tag else f"{registry}/{path}"
         yield (
             asked,
@@ -322,10 +338,10 @@ def _rows(asked: str | None, repository: Reference, tags: Iterable[str]) -> Iter
         )
 
 
-def _row(asked: Asked) -> tuple[object, ...]:
-    """Return the row of one name, with no problem."""
+def _name_row(asked: RequestedName) -> tuple[object, ...]:
+    """Return the row of one name, without a problem."""
     reference = asked.reference
-    registry, name, path = place_of(reference)
+    registry, name, path = location_columns(reference)
     return (
         asked.text,
         registry,
@@ -339,8 +355,11 @@ def _row(asked: Asked) -> tuple[object, ...]:
     )
 
 
-class Named(Tags):
-    """The names of another scan, as rows of tags. `repositories`: a name without a tag means all of a repository's."""
+class ResolvedNames(Tags):
+    """The names of another scan, as rows of tags.
+
+    With `repositories` a name without a tag means all tags of its repository.
+    """
 
     def __init__(
         self, source: RegistryReader, scan: ScanRequest, platform: Platform | None = None, *, repositories: bool = False
@@ -351,8 +370,8 @@ class Named(Tags):
         super().__init__(source, scan, platform or source.platform, images=not repositories)
         self.told = told
 
-    def ask(self, names: Sequence[tuple[Raw, ...]], level: FetchLevel, field: str) -> None:
-        """List them, and fetch a field of this level for all of them."""
+    def resolve(self, names: Sequence[tuple[Raw, ...]], level: FetchLevel, field: str) -> None:
+        """List the names, and fetch a field of this level for all of them."""
         self.list_rows(names)
         self.choose_all()
         self.fetch(FetchRequest(level, frozenset({TABLES["tags"].get_field(field)})))

@@ -8,9 +8,9 @@ from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor, Index, read_manifest
 from imq.engine.oci.reference import Reference
-from imq.engine.registry.auth.scopes import pull_scope
-from imq.engine.registry.errors import is_temporary, refusal
-from imq.engine.registry.http.client import Ask
+from imq.engine.registry.auth.authorizer import pull_scope
+from imq.engine.registry.errors import is_temporary, response_error
+from imq.engine.registry.http.client import Request
 from imq.engine.sources.action import Failed, Outcome
 from imq.engine.sources.action_options import bind_whole_rows, get_option
 from imq.grammar.errors import (
@@ -25,7 +25,7 @@ from imq.grammar.errors import (
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .digests import query_digests
-from .table_scan import is_gone
+from .table_scan import is_not_found
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,10 +98,12 @@ class _Verifier:
                 fetched = self._client.manifest(manifest)
                 document = read_manifest(fetched.content, fetched.media_type, f"the manifest of {manifest}")
             except ImqError as error:
-                if not is_gone(error) and isinstance(error, RegistryError):
+                if not is_not_found(error) and isinstance(error, RegistryError):
                     raise
                 missing = f"the manifest {digest.short} is missing"
-                wrong.append(missing if is_gone(error) else f"the manifest {digest.short} is damaged: {error.message}")
+                wrong.append(
+                    missing if is_not_found(error) else f"the manifest {digest.short} is damaged: {error.message}"
+                )
                 continue
             total += len(fetched.content)
             if isinstance(document, Index):
@@ -130,7 +132,7 @@ class _Verifier:
         if config.digest not in self._configs:
             problems = self._configs[config.digest] = []
             try:
-                Config.read(self._client.document(manifest, config), f"the config {config.digest.short}")
+                Config.read(self._client.fetch_blob(manifest, config), f"the config {config.digest.short}")
             except (DigestMismatch, Malformed) as error:
                 problems.append(error.message)
         return self._configs[config.digest]
@@ -140,16 +142,16 @@ class _Verifier:
         key = (name.registry, name.repository, blob.digest)
         if key not in self._sizes:
             target = f"/v2/{name.repository}/blobs/{blob.digest}"
-            ask = Ask("HEAD", name.registry, name.repository, target, pull_scope(name.repository))
-            answer = self._client.exchange.ask(ask)
-            answer.close()
-            if answer.status != HTTPStatus.OK and not is_temporary(answer.status):  # HEAD alone may be refused
-                answer = self._client.exchange.ask(ask.replace(method="GET"))
-            if answer.status not in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
-                raise refusal(answer, name.registry, f"the blob {blob.digest.short} of {name}")
-            answer.close()
+            request = Request("HEAD", name.registry, name.repository, target, pull_scope(name.repository))
+            response = self._client.http.send(request)
+            response.close()
+            if response.status != HTTPStatus.OK and not is_temporary(response.status):  # HEAD alone may be refused
+                response = self._client.http.send(request.replace(method="GET"))
+            if response.status not in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
+                raise response_error(response, name.registry, f"the blob {blob.digest.short} of {name}")
+            response.close()
             length = (
-                blob.size if answer.length is None else answer.length
+                blob.size if response.length is None else response.length
             )  # without Content-Length the size is not checked
-            self._sizes[key] = length if answer.status == HTTPStatus.OK else None
+            self._sizes[key] = length if response.status == HTTPStatus.OK else None
         return self._sizes[key]

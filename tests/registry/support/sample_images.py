@@ -47,28 +47,28 @@ class Memory:
         self.reserved |= {d.digest for d in descriptors}
         return frozenset(d.digest for d in descriptors if d.digest in self.blobs)
 
-    def document(self, descriptor: Descriptor, content: bytes) -> None:
+    def store_document(self, descriptor: Descriptor, content: bytes) -> None:
         assert descriptor.digest in self.reserved
         assert self.add(content) == descriptor.digest
 
-    def begun(self, descriptor: Descriptor) -> int:
+    def partial_size(self, descriptor: Descriptor) -> int:
         assert descriptor.digest in self.reserved
         return 0
 
-    def receive(
+    def receive_blob(
         self,
         descriptor: Descriptor,
         diff_id: Digest | None,
         readinto: Callable[[memoryview], int],
-        cancelled: Callable[[], bool],
-        begun: int | None = None,
+        is_cancelled: Callable[[], bool],
+        partial_size: int | None = None,
     ) -> None:
-        assert begun == 0
+        assert partial_size == 0
         assert descriptor.digest in self.reserved
         buffer = memoryview(bytearray(1 << 18))
         content = bytearray()
         try:
-            while (count := readinto(buffer)) and not cancelled():
+            while (count := readinto(buffer)) and not is_cancelled():
                 content += buffer[:count]
         except Interrupted:
             self.interrupted += 1
@@ -82,6 +82,9 @@ class Memory:
         if digest not in self.blobs:
             raise NotFound(f"no blob {digest}")
         return self.blobs[digest]
+
+    def read_document(self, digest: Digest) -> bytes:
+        return self.read(digest)
 
     def open(self, digest: Digest) -> BinaryIO:
         return io.BytesIO(self.read(digest))

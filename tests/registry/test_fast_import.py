@@ -1,4 +1,4 @@
-"""What importing costs, and what it leaves behind; each in a process of its own."""
+"""Heavy modules are imported late, and requests without its character detection; each test uses a new process."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ def run(code: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_lean_import_leaves_the_guessing_out() -> None:
+def test_requests_is_imported_without_character_detection() -> None:
     code = (
-        "import gc, sys; from imq.engine.registry.http.lean import import_requests; import_requests(); import_requests();"
+        "import gc, sys; from imq.engine.registry.http.fast_import import import_requests; "
+        "import_requests(); import_requests();"
         "print(*[name in sys.modules for name in ('requests', 'charset_normalizer', 'chardet')], gc.isenabled())"
     )
     assert run(code) == "True False False True"
 
 
-def test_others_can_import_what_was_left_out() -> None:
+def test_character_detection_can_be_imported_later() -> None:
     code = (
-        "from imq.engine.registry.http.lean import import_requests; import_requests();"
+        "from imq.engine.registry.http.fast_import import import_requests; import_requests();"
         "import requests, charset_normalizer; print(bool(charset_normalizer.__version__))"
     )
     assert run(code) == "True"
@@ -32,8 +33,8 @@ def test_others_can_import_what_was_left_out() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["client", "pull", "push", "copying", "transport", "certificates", "credentials", "auth", "lean"],
+    ["client", "transfer.pull", "transfer.push", "transfer.copy", "http.transport", "auth.credentials", "auth.login"],
 )
-def test_our_modules_import_requests_only_when_they_ask_a_registry(module: str) -> None:
+def test_modules_import_requests_only_to_send_a_request(module: str) -> None:
     heavy = "{'requests', 'urllib3', 'subprocess', 'concurrent.futures', 'dataclasses', 'typing', 'ssl', 'socket'}"
     assert run(f"import sys, imq.engine.registry.{module}; print(sorted({heavy} & set(sys.modules)))") == "[]"
