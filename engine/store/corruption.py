@@ -1,8 +1,7 @@
-"""Blobs that were found damaged: marked, so that the next pull fetches them though they are as long as they should be.
+"""Marks for corrupt blobs, so that the next pull fetches them although their size is right.
 
-Hashing every blob again whenever it is pulled would cost more than most pulls. So whoever reads a blob compares its
-digest as it goes, and what is found to be wrong is remembered beside the store until another blob has taken its place.
-The blob itself stays where it is: who can still use a part of it decides that himself.
+Hashing every stored blob in each pull would cost more than most pulls. Instead, readers verify the digest as they read.
+A corrupt blob gets a mark in ingest/, which stays until the blob is replaced. The blob itself is not removed.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ REPAIR_HINTS = ("verify … repair fetches it again, and so does pulling the ima
 
 
 def mark_corrupt(layout: Layout, digest: Digest) -> DigestMismatch:
-    """Mark a blob as damaged, where anything may be written, and return the error that says so."""
-    with suppress(OSError):  # a store that may only be read, or a full disk: it is found again by who reads it again
+    """Mark a blob as corrupt if the store is writable, and return the error to raise."""
+    with suppress(OSError):  # read-only store or full disk: the next reader finds it again
         layout.ingest_directory.ensure_file(_mark_name(digest))
     return DigestMismatch(f"the blob {digest} is damaged", hints=REPAIR_HINTS)
 
 
 def is_marked_corrupt(layout: Layout, digest: Digest) -> bool:
-    """Whether a blob was found damaged, and has not been replaced since."""
+    """Whether a blob is marked as corrupt."""
     try:
         return layout.ingest_directory.has_file(_mark_name(digest))
     except FileNotFoundError:
@@ -41,8 +40,8 @@ def is_marked_corrupt(layout: Layout, digest: Digest) -> bool:
 
 
 def unmark_corrupt(layout: Layout, digest: Digest) -> None:
-    """Say that a blob is whole."""
-    with suppress(OSError):  # where nothing may be written: then it is fetched once more than needed
+    """Remove the mark of a blob."""
+    with suppress(OSError):  # read-only store: it is fetched once more than needed
         layout.ingest_directory.remove_file(_mark_name(digest))
 
 
@@ -51,7 +50,7 @@ def _mark_name(digest: Digest) -> str:
 
 
 class VerifiedBlob:
-    """A blob that is read once, from its beginning: its last bytes are given out only when all have the digest."""
+    """A blob for one sequential read: its last bytes are returned only if the digest matches."""
 
     def __init__(self, layout: Layout, digest: Digest, source: BinaryIO) -> None:
         self._layout = layout
@@ -62,7 +61,7 @@ class VerifiedBlob:
         self.size = self._remaining
 
     def read(self, count: int = -1, /) -> bytes:
-        """Return the next bytes, none at the end. Raises `DigestMismatch` for other bytes than the digest's."""
+        """Return the next bytes, none at the end. Raises `DigestMismatch` when the digest differs."""
         chunk = self._source.read(count)
         self._hasher.update(chunk)
         self._remaining -= len(chunk)

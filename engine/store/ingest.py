@@ -1,12 +1,11 @@
-"""Bringing blobs in: each is written beside the store, verified, synced, and renamed into it.
+"""Ingests: each blob is written to a temporary file, verified, synced, and renamed into the store.
 
-A blob that has its name is whole, whatever happens to the machine: it was on the disk before it was renamed. Small
-ones wait for each other, so that all of them are synced at once; until then they can be read from here.
+A blob with its final name is complete even after a power failure: it was synced before it was renamed. Small blobs are
+synced together; until then the ingest serves them from their temporary files.
 
-An `Ingest` protects every blob it names from collection for as long as it lives: its lease is a file that it holds
-locked, so a lease dies with its process however that ends. What a dead one left half-written is removed by the next,
-but for the large blobs of pulls, which go on where they broke off (see `partials`). Blobs that are whole stay: a pull
-that is tried again finds them.
+An `Ingest` protects its blobs from collection. Its lease is a locked file, so the lease ends with the process. The next
+ingest removes the temporary files of a dead one, except large partial blobs, which a later pull resumes (see
+partial_blobs.py). Complete blobs stay, and a repeated pull finds them.
 """
 
 from __future__ import annotations
@@ -45,18 +44,18 @@ if TYPE_CHECKING:
     from .layout import Layout
 
 _INTERRUPTIONS = (RegistryError, Interrupted, KeyboardInterrupt)
-"""What ends a transfer without saying anything against the bytes that have come."""
+"""Errors that end a transfer but leave the received bytes valid."""
 
 
 class ImportedLayer(Record):
-    """A layer that was stored under the digest it turned out to have."""
+    """A layer that was stored under its computed digest."""
 
     descriptor: Descriptor
     measure: LayerMeasure
 
 
 class Ingest:
-    """One bringing-in of blobs. Used as a context; its methods may be called from several threads."""
+    """A set of blobs that are being stored. Used as a context; its methods are thread-safe."""
 
     def __init__(self, layout: Layout, *, measure: bool, quota: int | None = None) -> None:
         self._layout = layout
@@ -67,13 +66,13 @@ class Ingest:
         self._mutex = threading.Lock()
         self._count = 0
         self._unsynced: dict[Digest, str] = {}
-        """Verified blobs that are not synced yet, and where they lie."""
+        """The temporary names of verified blobs that are not synced yet."""
         self._partials: dict[Digest, Partial] = {}
-        """What was taken over of earlier transfers, and is not gone on with yet."""
+        """Claimed partial blobs of earlier transfers that are not resumed yet."""
         self.measures: list[LayerMeasure] = []
 
     def __enter__(self) -> Self:
-        """Take a lease, and clear away what dead ones left."""
+        """Create the lease, and remove the files of dead ingests."""
         with store_errors("prepare the store for new blobs"), self._layout.lock():
             end_dead_leases(self._layout)
             self._lease = self._layout.ingest_directory.create_file(self._token + LEASE_SUFFIX)
@@ -81,7 +80,7 @@ class Ingest:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        """Give the lease back. After an error the whole blobs stay, and the next collection looks for them."""
+        """End the lease. After an error complete blobs stay, and the next collection checks them."""
         assert self._lease is not None
         try:
             self._publish_unsynced()
@@ -89,7 +88,7 @@ class Ingest:
                 self._quota.release()
                 end_lease(self._layout, self._token + LEASE_SUFFIX, sweep=kind is not None)
         except StoreError:
-            if kind is None:  # else the first error says more; the lease that stays is found dead, which is mark enough
+            if kind is None:  # else the first error matters more; the next ingest finds the dead lease
                 raise
         finally:
             os.close(self._lease)
@@ -97,16 +96,16 @@ class Ingest:
                 os.close(partial.handle)
 
     def reserve(self, descriptors: Iterable[Descriptor]) -> frozenset[Digest]:
-        """Protect these blobs from collection until the ingest ends; return those that are already stored.
+        """Protect these blobs from collection until the ingest ends; return those that are stored already.
 
-        Documents are hashed again. Other blobs are as long as they should be, and were not found damaged by anybody.
+        Stored documents are verified. Of other blobs the size is checked, and that none is marked corrupt.
         """
         descriptors_by_digest = {descriptor.digest: descriptor for descriptor in descriptors}
         self._add_to_lease({digest: descriptor.size for digest, descriptor in descriptors_by_digest.items()})
         return frozenset(digest for digest, descriptor in descriptors_by_digest.items() if self._is_stored(descriptor))
 
     def _is_stored(self, descriptor: Descriptor) -> bool:
-        """Whether a blob is stored, as far as that can be told without reading what is large."""
+        """Whether a blob is stored; only documents are read and verified."""
         digest = descriptor.digest
         if not digest.is_computable:
             return False
@@ -122,17 +121,17 @@ class Ingest:
 
     @property
     def largest_document(self) -> int:
-        """The most bytes of a manifest or config."""
+        """The maximum size in bytes of a manifest or config."""
         return self._layout.largest_document
 
     def has_room(self, size: int) -> bool:
-        """Whether so many bytes find room for sure, so that nothing need be reckoned before they come."""
+        """Whether `size` bytes certainly fit, so that blobs need not be reserved first."""
         return self._quota.has_room(size)
 
     def _add_to_lease(self, sizes: Mapping[Digest, int]) -> None:
-        """Add to the lease, if there is room. Under the store's lock: a collection that is under way has not seen it.
+        """Add blobs to the lease if there is space for their `sizes`.
 
-        `wanted` are the bytes of each blob.
+        It takes the lock of the store, so that no collection runs at the same time.
         """
         assert self._lease is not None
         with store_errors("reserve blobs", self._layout.root), self._layout.lock():
@@ -141,7 +140,7 @@ class Ingest:
             write_all(self._lease, "".join(f"{digest}\n" for digest in sizes).encode())
 
     def _drop_unused_partials(self, sizes: Mapping[Digest, int]) -> None:
-        """Remove what is left of other blobs that nobody goes on with, when the disk has no room beside it."""
+        """Remove unused partial blobs when the disk has no space for the new ones."""
         free, _ = get_free_space(self._layout.root)
         if free is not None and sum(sizes.values()) > free:
             missing = sum(size for digest, size in sizes.items() if self._stored_size(digest) is None)
@@ -149,7 +148,7 @@ class Ingest:
                 partial_blobs.remove_unused(self._layout, any_age=True, keep=frozenset(sizes))
 
     def _stored_size(self, digest: Digest) -> int | None:
-        """Return the bytes of a blob that is here, None when it is not."""
+        """Return the size of a stored blob; None when it is not stored."""
         with store_errors("reserve blobs"):
             unsynced_name = self._unsynced_name(digest)
             if unsynced_name is None:
@@ -158,13 +157,13 @@ class Ingest:
             return status.st_size if status is not None else None
 
     def store_document(self, descriptor: Descriptor, content: bytes) -> None:
-        """Store a document (manifest, index or config). Verified, atomic, idempotent; it need not be reserved."""
+        """Store a manifest, index or config. Verified, atomic and idempotent; no reservation is needed."""
         if not is_small(descriptor):
             self.reserve((descriptor,))
         self.receive_blob(descriptor, None, _make_reader(content), lambda: False)
 
     def read_document(self, digest: Digest) -> bytes:
-        """Return the content of a stored document, checked against its digest."""
+        """Return the content of a stored document, verified against its digest."""
         with store_errors(f"read the blob {digest}"):
             unsynced_name = self._unsynced_name(digest)
             opened = (
@@ -182,17 +181,17 @@ class Ingest:
         return content
 
     def _unsynced_name(self, digest: Digest) -> str | None:
-        """Return the name in ingest/ of a blob that is not synced yet, None for any other."""
+        """Return the temporary name of a blob that is not synced yet; None for any other."""
         with self._mutex:
             return self._unsynced.get(digest)
 
     def partial_size(self, descriptor: Descriptor) -> int:
-        """Take over what an earlier transfer left of a blob; return its bytes, behind which `receive` can go on."""
+        """Claim the partial blob of an earlier transfer; return its size, where `receive_blob` can resume."""
         digest = descriptor.digest
         with self._mutex:
             partial = self._partials.get(digest)
         if partial is None and not is_small(descriptor):
-            with store_errors(f"go on with the blob {digest}"):
+            with store_errors(f"resume the blob {digest}"):
                 if partial_blobs.exists(self._layout, digest):
                     with self._layout.lock():
                         partial = partial_blobs.claim(self._layout, descriptor)
@@ -209,14 +208,14 @@ class Ingest:
         is_cancelled: Callable[[], bool],
         partial_size: int | None = None,
     ) -> None:
-        """Store a blob from a stream that `readinto` fills pieces from until it returns 0.
+        """Store a blob from a stream: `readinto` fills a buffer and returns 0 at the end.
 
-        The blob becomes visible only when its size and digest are the descriptor's. With a `diff_id` (and unless the
-        store verifies lazily) the layer is unpacked on the way, must hash to it, and its measures are kept.
+        The blob is published only if its size and digest match the descriptor. With a `diff_id` the layer is
+        decompressed as well, unless measures are deferred; its diff ID must match, and its measures are stored.
         Raises `DigestMismatch` or `Malformed`, and leaves nothing behind then.
 
-        Who can begin in the middle says where the stream begins: at the bytes that `begun` returned, 0 or more. What
-        has come of a large blob then stays when the transfer breaks off.
+        A resumable stream passes `partial_size`, the offset at which it starts: 0, or the result of `partial_size`. A
+        large blob then stays as a partial blob when the transfer is interrupted.
         """
         digest = descriptor.digest
         if diff_id is not None and not media_types.is_layer(descriptor.media_type):
@@ -239,7 +238,7 @@ class Ingest:
                 self._layout.ingest_directory.remove_file(target.name)
             raise
         finally:
-            if target is not None:  # only now: nobody else may find it unlocked under its old name
+            if target is not None:  # only now: until then another process could claim it under its old name
                 os.close(target.handle)
             if meter is not None:
                 meter.close()
@@ -254,10 +253,10 @@ class Ingest:
         recompress: str | None = None,
         on_entry: Callable[[TarEntry], None] | None = None,
     ) -> ImportedLayer:
-        """Store a layer whose digest nobody has said: a tar archive, packed as `packed` names (`""`: plain).
+        """Store a layer of unknown digest: a tar archive with this `compression` (`""`: none).
 
-        `repack` packs a plain archive on the way in; `on_entry` is called with each entry, and may refuse it. Returns
-        the descriptor that the content turned out to have.
+        `recompress` compresses a plain archive. `on_entry` is called with each entry and may raise to reject it.
+        Returns the layer with its computed descriptor.
         """
         from hashlib import sha256
 
@@ -293,7 +292,7 @@ class Ingest:
         return ImportedLayer(descriptor, measure)
 
     def _open_target(self, digest: Digest, partial_size: int, *, keeps_partial: bool) -> Partial:
-        """Return the file that a blob is to be written to, which has its first `begun` bytes."""
+        """Return the file to write a blob to; it holds the first `partial_size` bytes already."""
         with self._mutex:
             partial = self._partials.pop(digest, None)
         if partial is not None:
@@ -306,7 +305,7 @@ class Ingest:
         return Partial(name, self._layout.ingest_directory.create_file(name))
 
     def _create_file(self, name: str) -> FileIO:
-        """Make a file in ingest/ to write to."""
+        """Create a file in ingest/ for writing."""
         return FileIO(self._layout.ingest_directory.create_file(name), "w")
 
     def _new_temporary_name(self) -> str:
@@ -316,7 +315,7 @@ class Ingest:
             return f"{self._token}.{self._count}"
 
     def _finish_blob(self, temporary: str, descriptor: Descriptor) -> None:
-        """Give a verified blob its name: a large one at once, for it is synced, a small one when it is."""
+        """Publish a verified blob: a large one at once, as it is synced; a small one after the next sync."""
         digest = descriptor.digest
         if not is_small(descriptor):
             self._publish(temporary, digest)
@@ -334,7 +333,7 @@ class Ingest:
         unmark_corrupt(self._layout, digest)
 
     def _publish_unsynced(self) -> None:
-        """Sync the blobs that wait, and give them their names."""
+        """Sync the small blobs together and publish them."""
         with self._mutex:
             unsynced, self._unsynced = self._unsynced, {}
         if unsynced:
@@ -346,7 +345,7 @@ class Ingest:
                     self._publish(temporary, digest)
 
     def sync(self) -> None:
-        """Make all blobs and their names durable; to be done before something refers to them."""
+        """Make all blobs and their names durable. Call it before a transaction refers to them."""
         self._publish_unsynced()
         with store_errors("sync the store"):
             blobs = self._layout.make_directory(BLOBS)
@@ -358,7 +357,7 @@ class Ingest:
 def _measure_and_compress(
     chunks: Iterable[bytes | memoryview], meter: LayerMeter, encoder: Compressor | None
 ) -> Iterator[bytes | memoryview]:
-    """Measure pieces as they pass, and pack them when asked."""
+    """Yield the chunks, measured and optionally compressed."""
     for chunk in chunks:
         meter.feed(chunk)
         yield encoder.feed(chunk) if encoder else chunk

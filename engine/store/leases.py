@@ -1,6 +1,6 @@
-"""Who is bringing blobs in: each ingest holds a lease, a locked file that lists the blobs it protects.
+"""Leases: each ingest holds a locked file that lists the blobs it protects from collection.
 
-A lease dies with its process, however that ends: what is in the folder of a dead one may be cleared away.
+A lease ends with its process. The files of an ingest whose lease has ended may be removed.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ if TYPE_CHECKING:
     from .layout import Layout
 
 SWEEP_MARK = "sweep"
-"""The file in ingest/ that says: blobs may lie about that nothing reaches."""
+"""The file in ingest/ that marks the store for a full collection: it may have unreachable blobs."""
 CORRUPT_SUFFIX = ".damaged"
-"""How the name of a file in ingest/ ends that says: the blob of this digest is damaged."""
+"""The suffix of a file in ingest/ that marks the blob of this digest as corrupt."""
 LEASE_SUFFIX = ".lease"
 _MAX_LEASE_SIZE = 64 << 20
-"""Bytes of a lease that are read at most: 900,000 digests."""
+"""The maximum size in bytes of a lease: 900,000 digests."""
 _INGEST_FILE = r"([0-9]+-[0-9a-f]{12})\.([0-9]+|lease|room|new)\Z"
 _CORRUPT_FILE = r"(sha256-[0-9a-f]{64}|sha512-[0-9a-f]{128})\.damaged\Z"
 
 
 def new_token() -> str:
-    """Return how the names begin of the files in ingest/ that one ingest makes: nobody else can guess it."""
+    """Return a new unguessable prefix for the names of the files of one ingest."""
     return f"{os.getpid()}-{os.urandom(6).hex()}"
 
 
 def find_token(name: str) -> str | None:
-    """Return the token of the ingest, living or dead, that made a file in ingest/; None for any other file."""
+    """Return the token of the ingest that created a file in ingest/; None for any other file."""
     match = re.match(_INGEST_FILE, name)
     return match[1] if match else None
 
 
 def remove_leftovers(layout: Layout) -> None:
-    """Clear away what dead ingests left, unless the store is busy: then whoever holds its lock does it.
+    """Remove the files of dead ingests, unless the store is locked: the holder of the lock removes them.
 
-    It can wait, so a full disk or a file of another user is no reason to fail.
+    A full disk or a file of another user is ignored, as this can be done later.
     """
     with suppress(OSError):
         if any(map(find_token, layout.ingest_directory.list_names())):
@@ -56,9 +56,9 @@ def remove_leftovers(layout: Layout) -> None:
 
 
 def end_dead_leases(layout: Layout) -> frozenset[Digest]:
-    """Remove what dead ingests left and nobody can go on with; return the digests that living ones protect.
+    """Remove the files of dead ingests that cannot be resumed; return the digests that live ones protect.
 
-    Nothing is removed but what has a name as an ingest makes it. The caller holds the store's lock.
+    Only files with names of an ingest are removed. The caller holds the lock of the store.
     """
     protected: set[Digest] = set()
     live_tokens: set[str] = set()
@@ -93,14 +93,14 @@ def end_dead_leases(layout: Layout) -> frozenset[Digest]:
 
 
 def _parse_digests(content: bytes) -> Iterator[Digest]:
-    """Yield the digests of a lease; what is no digest was not written by an ingest, or not to its end."""
+    """Yield the digests of a lease; incomplete lines are skipped."""
     for line in content.decode("ascii", "replace").split():
         if is_digest(line):
             yield Digest(line)
 
 
 def end_lease(layout: Layout, name: str, *, sweep: bool) -> None:
-    """Remove a lease. With `sweep` it becomes the mark of `mark_sweep`, in one step that needs no room."""
+    """Remove a lease. With `sweep` it is renamed to the sweep mark: one step that needs no space."""
     if sweep:
         layout.ingest_directory.rename(name, SWEEP_MARK)
     else:
@@ -108,9 +108,9 @@ def end_lease(layout: Layout, name: str, *, sweep: bool) -> None:
 
 
 def mark_sweep(layout: Layout) -> None:
-    """Say that blobs may lie about that nothing reaches, so that the next collection looks at all of them.
+    """Mark the store for a full collection, because it may have unreachable blobs.
 
-    On a full disk nothing is said: `prune` looks at all of them anyway.
+    On a full disk there is no mark; `prune` checks all blobs anyway.
     """
     try:
         layout.ingest_directory.ensure_file(SWEEP_MARK)
@@ -120,5 +120,5 @@ def mark_sweep(layout: Layout) -> None:
 
 
 def is_sweep_marked(layout: Layout) -> bool:
-    """Whether the next collection is to look at all blobs."""
+    """Whether the next collection must check all blobs."""
     return layout.ingest_directory.has_file(SWEEP_MARK)

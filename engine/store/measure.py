@@ -1,4 +1,4 @@
-"""Unpacking layers that are in the store already, several at once, to check and measure them."""
+"""Measuring stored layers: several are decompressed in parallel and checked against their diff IDs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def measure_layer(store: BlobSource, digest: Digest, diff_id: Digest, size: int, media_type: str) -> LayerMeasure:
-    """Read, hash and unpack one stored layer; raises `DigestMismatch` or `Malformed` naming what is wrong with it."""
+    """Hash and decompress one stored layer; raises `DigestMismatch` or `Malformed`."""
     if not media_types.is_layer(media_type):
         raise unknown_layer_type(Descriptor(media_type, digest, size))
     problem: ImqError | None = None
@@ -46,7 +46,9 @@ def measure_layer(store: BlobSource, digest: Digest, diff_id: Digest, size: int,
             try:
                 meter.feed(piece)
             except ImqError as found:
-                problem = found  # is the blob damaged, or was it made like that? its digest tells
+                problem = (
+                    found  # hashing goes on: the digest decides whether the blob is corrupt or was created like this
+                )
 
     with LayerMeter(None) as meter:
         hash_blob(store, digest, size, feed)
@@ -58,9 +60,10 @@ def measure_layer(store: BlobSource, digest: Digest, diff_id: Digest, size: int,
 def hash_blob(
     store: BlobSource, digest: Digest, size: int | None, on_chunk: Callable[[memoryview], None] = lambda _: None
 ) -> None:
-    """Read a stored blob, handing its pieces on; raises `StoreError` when it is missing, `DigestMismatch` when damaged.
+    """Hash a stored blob and pass its chunks to `on_chunk`.
 
-    A `size` is what its image says that it has. What is found is remembered: the next pull fetches what is damaged.
+    Raises `StoreError` when it is missing, and `DigestMismatch` when it is corrupt or does not have this `size`. A
+    corrupt blob is marked, so that the next pull fetches it.
     """
     hasher = digest.hasher()
     buffer = memoryview(bytearray(CHUNK_SIZE))
@@ -81,7 +84,7 @@ def hash_blob(
 
 
 def find_corruption(store: BlobSource, blobs: Iterable[Digest], problem: ImqError) -> ImqError:
-    """Return what is wrong with the first of these blobs that is damaged, else `problem`, which made one look."""
+    """Return the error of the first corrupt blob; `problem` when none is corrupt."""
     for digest in blobs:
         try:
             hash_blob(store, digest, None)
@@ -97,9 +100,9 @@ def measure_layers(
     on_measure: Callable[[LayerMeasure], None],
     on_progress: Callable[[int], None],
 ) -> list[tuple[Digest, ImqError]]:
-    """Measure the layers, largest first, in `jobs` threads; return what is wrong with those that cannot be measured.
+    """Measure layers, largest first, in `jobs` threads; return an error for each that cannot be measured.
 
-    Blobs without a diff ID are hashed alone.
+    Blobs without a diff ID are only hashed.
     """
     queue = sorted(pending, key=lambda layer: layer[2])
     problems: list[tuple[Digest, ImqError]] = []
@@ -140,7 +143,7 @@ def measure_layers(
 
 
 def _add_layer(digest: Digest, problem: ImqError) -> ImqError:
-    """Let a problem say which layer it is about, as those of archives and streams do not."""
+    """Add the digest of the layer to an error of its archive or stream."""
     if digest.hex not in problem.message:
         problem.message = f"the layer {digest} cannot be unpacked: {problem.message}"
     return problem

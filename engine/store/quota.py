@@ -1,9 +1,9 @@
-"""Room for what comes in: what the store may hold (`set quota`), and what the disk still takes.
+"""The quota of a store (`set quota`) and the free space of its disk, checked before blobs are transferred.
 
-Who brings blobs in says first which ones, so what would not fit is refused before a byte of it travels; what has no
-size yet is watched while it comes. A claim lies beside its lease and ends with it: two processes cannot both count on
-the same bytes. The quota bounds the bytes of the blobs, each once, as `usage` sums them up, and of the parts of
-downloads that are kept to be gone on with: those that nobody wants now make room for what is wanted.
+An ingest claims space for its blobs first, so that a transfer that does not fit is refused before it starts. Streams of
+unknown size are checked as they arrive. A claim is a file beside the lease and ends with it, so two processes cannot
+claim the same space. The quota covers the blobs, each once, as `usage` sums them, and partial downloads. Unused partial
+downloads are removed when their space is needed.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 _SUFFIX = ".room"
 _MAX_CLAIMS_SIZE = 64 << 20
-"""Bytes of one file of claims that are read at most."""
+"""The maximum size in bytes of one file of claims."""
 
 
 class Quota:
-    """What one bringing-in of blobs may take. `quota` None: as much as the disk does."""
+    """The space of one ingest. `max_bytes` is the quota of the store; None: limited by the disk."""
 
     def __init__(self, layout: Layout, max_bytes: int | None, token: str) -> None:
         self._layout = layout
@@ -40,12 +40,12 @@ class Quota:
         self._name = token + _SUFFIX
         self._claimed: dict[Digest, int] = {}
         self._known_bytes: int | None = None
-        """The bytes that the store had when it was last looked at, and those that have come since."""
+        """The size of the store when it was last summed, plus the bytes received since."""
 
     def claim(self, sizes: Mapping[Digest, int]) -> None:
-        """Claim room for these blobs, given with their bytes, or raise `StoreError` (codes: quota, no-space).
+        """Claim space for blobs of these `sizes`; raises `StoreError` (codes: quota, no-space).
 
-        What is stored or claimed already takes no more. The caller holds the store's lock.
+        Blobs that are stored or claimed already need no more space. The caller holds the lock of the store.
         """
         new = {
             digest: size
@@ -73,12 +73,12 @@ class Quota:
         self._claimed |= new
 
     def has_room(self, size: int) -> bool:
-        """Whether so many bytes find room for sure, even if nothing of them is here already."""
+        """Whether `size` new bytes certainly fit."""
         free, _ = get_free_space(self._layout.root)
         return self._max_bytes is None and (free is None or size < free)
 
     def limit(self, chunks: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
-        """Yield the pieces of a blob whose size nobody knows, and stop where they exceed the quota."""
+        """Yield the chunks of a blob of unknown size; raises `StoreError` when they exceed the quota."""
         if self._max_bytes is None:
             yield from chunks
             return
@@ -96,15 +96,15 @@ class Quota:
             yield chunk
 
     def release(self) -> None:
-        """Give back what was claimed."""
+        """Release the claims."""
         self._layout.ingest_directory.remove_file(self._name)
 
     def _drop_partials(self, keep: Iterable[Digest] = ()) -> int:
-        """Remove the parts of blobs that nobody wants or has claimed room for; return their bytes."""
+        """Remove partial blobs that are neither in `keep` nor claimed; return their total size."""
         return partial_blobs.remove_unused(self._layout, any_age=True, keep=frozenset({*keep, *self._read_claims()}))
 
     def _read_claims(self) -> dict[Digest, int]:
-        """Return the blobs that anybody has claimed room for, with their bytes."""
+        """Return the blobs and sizes claimed by all ingests."""
         claimed: dict[Digest, int] = {}
         for name in self._layout.ingest_directory.list_names():
             if find_token(name) is None or not name.endswith(_SUFFIX):
@@ -116,12 +116,12 @@ class Quota:
                 continue
             for line in lines:
                 digest, _, size = line.partition(" ")
-                if is_digest(digest) and re.match(r"[0-9]{1,18}\n\Z", size):  # the disk may have been full
+                if is_digest(digest) and re.match(r"[0-9]{1,18}\n\Z", size):  # a full disk may have cut it
                     claimed[Digest(digest)] = int(size)
         return claimed
 
     def _list_sizes(self) -> dict[Digest, int]:
-        """Return the blobs that are here or in part, and those that room is claimed for, with their bytes."""
+        """Return the sizes of stored, partial and claimed blobs."""
         return partial_blobs.read_sizes(self._layout) | self._read_claims() | dict(self._layout.iter_blob_sizes())
 
     def _quota_exceeded(self, stored: int, added: int, *, at_least: bool = False) -> StoreError:
@@ -142,7 +142,7 @@ class Quota:
         )
 
     def _check_disk(self, sizes: Iterable[int]) -> None:
-        """Refuse what the disk has no room for; what lies half-written may be a part of it, and counts as room."""
+        """Raise `StoreError` when the disk has no space; temporary files count as free, as they may be part of it."""
         free, block = get_free_space(self._layout.root)
         if free is None:
             return
@@ -160,6 +160,6 @@ class Quota:
 
 
 def round_size(size: int, *, up: bool) -> str:
-    """Return a size in three digits, as a statement takes it: never more, or (`up`) never less."""
+    """Return a size with three significant digits, rounded down or `up`, in the syntax of the language."""
     unit = 10 ** max(len(str(size)) - 3, 0)
     return human_size((-(-size // unit) if up else size // unit) * unit)

@@ -1,7 +1,7 @@
-"""What registries have told, remembered by digest: a digest's content never changes, so it is asked for once.
+"""The cache of registry documents. The content of a digest never changes, so it is requested only once.
 
-`remote.db` lies in the store's folder, beside the index, and is attached to the index's connection as `remembered`.
-All of it can be lost: it is asked for again. Where nothing can be written it lasts as long as the connection.
+The file `remote.db` is in the folder of the store, beside the index. It is attached to the connection of the index as
+`remembered`. It can be deleted at any time. Without write permission the cache is in memory.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _REVISION = 3
 """Raised when values change their meaning in tables that stay as they are."""
 SCHEMA = "remembered"
 _CORRUPTION_ERRORS = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")
-"""How SQLite's names begin for what is wrong with a file that is of no more use: no lock, no lack of room."""
+"""The prefixes of SQLite's error names for an unusable file; locks and a full disk are not among them."""
 _MIGRATED_TABLES = frozenset({"tag", "listed", "seen"})
 """Tables that are kept from a file of another version if their definition is the same. The others are fetched again."""
 _REFERENCE_TYPE = "vnd.docker.reference.type"
@@ -89,10 +89,10 @@ _VERSION = crc32(f"{_REVISION}{_TABLES}".encode()) & 0x7FFFFFFF
 
 
 class TagStats(Record):
-    """What is known of some tags: how many there are, how many of them were asked for lately enough to count as fresh.
+    """Counts for the tags of a repository: all tags, and fresh ones, which were requested recently.
 
-    `oldest` is when the first of these was, in nanoseconds; `documents` how many manifests or indexes of them all, and
-    of the fresh, are remembered; `manifests` and `configs` how many of their images.
+    `oldest` is the time of the oldest fresh request in nanoseconds. `documents` and `fresh_documents` are the tags with
+    a cached manifest or index; `manifests` and `configs` those with a cached image manifest and config.
     """
 
     tags: int
@@ -105,12 +105,12 @@ class TagStats(Record):
 
 
 class RegistryCache:
-    """The memory, attached to a connection of the index. Not to be shared between threads."""
+    """The cache, attached to a connection of the index. Not thread-safe."""
 
     def __init__(self, connection: sqlite3.Connection, layout: Layout | None) -> None:
-        """Attach the memory that lies in the root of `layout`, in place of one that lies nowhere.
+        """Attach the cache file in the root of `layout`, replacing a cache in memory.
 
-        None: the one that is attached already, else one that lasts as long as the connection.
+        None: use the cache that is attached already, else one in memory.
         """
         self._connection = connection
         attached = {name: path for _, name, path in connection.execute("PRAGMA database_list")}
@@ -134,18 +134,18 @@ class RegistryCache:
             self._detach()
             if not problem.sqlite_errorname.startswith(_CORRUPTION_ERRORS):
                 raise
-            with layout.lock():  # it is broken; what it held can be asked for again
+            with layout.lock():  # it is corrupt, and its documents can be requested again
                 remove_database(layout, DATABASE)
                 create_database(layout, DATABASE)
             self._prepare(layout)
-        self._connection.execute(f"PRAGMA {SCHEMA}.synchronous = OFF")  # what is lost is asked for again
+        self._connection.execute(f"PRAGMA {SCHEMA}.synchronous = OFF")  # lost documents are requested again
 
     def _detach(self) -> None:
         if any(name == SCHEMA for _, name, _ in self._connection.execute("PRAGMA database_list")):
             self._connection.execute(f"DETACH {SCHEMA}")
 
     def _prepare(self, layout: Layout | None) -> None:
-        """Attach the file, or memory alone, and make the tables, if there are none of this version."""
+        """Attach the file, or a database in memory, and create the tables unless they have this version."""
         connection = self._connection
         path = ":memory:" if layout is None else database_uri(layout, DATABASE)
         connection.execute(f"ATTACH ? AS {SCHEMA}", (path,))
@@ -174,7 +174,7 @@ class RegistryCache:
             raise
 
     def count_documents(self) -> tuple[int, int]:
-        """Return how many manifests and indexes, and how many configs, are remembered."""
+        """Return the number of cached manifests and indexes, and of cached configs."""
         documents, configs = (
             self._connection.execute(f"SELECT count(*) FROM {SCHEMA}.{table}").fetchone()[0]
             for table in ("document", "config")
@@ -182,7 +182,7 @@ class RegistryCache:
         return documents, configs
 
     def find_repositories(self, registry: str, blobs: Iterable[Digest]) -> dict[Digest, str]:
-        """Return for each of these blobs a repository of the registry where it was last seen, if it was anywhere."""
+        """Return for each blob a repository of the registry in which it was seen, as far as known."""
         condition = "IN (SELECT value FROM json_each(?1))"
         try:
             named = self._connection.execute(
@@ -196,15 +196,15 @@ class RegistryCache:
                 (registry, json.dumps([manifest for _, manifest in named])),
             )
             repositories = dict(seen.fetchall())
-        except sqlite3.Error:  # it is only a memory
+        except sqlite3.Error:  # a cache error is no failure
             return {}
         return {Digest(blob): repositories[manifest] for blob, manifest in named if manifest in repositories}
 
     def read_tag_stats(self, reference: Reference, since: int, now: int, platform: Platform) -> TagStats | None:
-        """Return what is known of a tag, or of all tags of a repository; None when these were never all listed.
+        """Return the counts of a tag, or of all tags of a repository; None when these were never all listed.
 
-        Fresh is what was asked after `since` and not after `now`, both in nanoseconds. Of an index the image of the
-        `platform` is meant.
+        A tag is fresh if it was requested after `since` and not after `now`, both in nanoseconds. For an index the
+        image of the `platform` counts.
         """
         key: tuple[str, ...] = (reference.registry, reference.repository)
         where, tags = "registry = ? AND repository = ?", 1
@@ -237,16 +237,16 @@ class RegistryCache:
     # Remembering
 
     def add_manifests(self, manifests: Iterable[tuple[Reference, Digest, int, Manifest | Index]]) -> None:
-        """Remember manifests that repositories have: the name, the digest, the bytes and the document of each."""
+        """Add manifests of repositories: the name, digest, size and document of each."""
         manifests = list(manifests)
         try:
             self.add_documents((digest, size, document) for _, digest, size, document in manifests)
             self._add_to_repositories((reference, digest) for reference, digest, _, _ in manifests)
         except sqlite3.Error:
-            pass  # on a full disk: it is found out again
+            pass  # full disk: they are requested again
 
     def add_tags(self, named: Iterable[tuple[Reference, Descriptor]], requested_at: int) -> None:
-        """Remember what names stood for at this time, in nanoseconds, and that their repositories have it."""
+        """Add the descriptors of names, requested at this time in nanoseconds."""
         named = list(named)
         tags = [
             (r.registry, r.repository, r.tag, descriptor.digest, descriptor.media_type, descriptor.size, requested_at)
@@ -260,7 +260,7 @@ class RegistryCache:
         self._insert("seen", [(one.registry, one.repository, digest) for one, digest in seen])
 
     def set_tag_count(self, reference: Reference, tags: int, rows: str) -> None:
-        """Remember how many tags a repository has, and forget those that the table `rows`, which lists them, lacks."""
+        """Set the number of tags of a repository, and delete cached tags that the table `rows` does not list."""
         where = "registry = ?1 AND repository = ?2"
         key = (reference.registry, reference.repository)
         self._insert("listed", [(*key, tags)], replace=True)
@@ -269,14 +269,14 @@ class RegistryCache:
             self._connection.execute(f"DELETE FROM {SCHEMA}.tag WHERE {where} AND tag NOT IN ({there})", key)
 
     def expire_tags(self) -> None:
-        """Count nothing that tags stood for as fresh: some may stand for something else by now."""
+        """Expire all tags: some may have changed."""
         try:
             self._connection.execute(f"UPDATE {SCHEMA}.tag SET asked = 0")
         except sqlite3.Error:
-            pass  # what was done is done, whether this can be written or not
+            pass  # the action has succeeded even if this fails
 
     def forget(self, reference: Reference) -> None:
-        """Forget a tag, or a manifest, that is no longer there."""
+        """Delete a tag or a manifest that no longer exists."""
         where = "registry = ? AND repository = ?"
         if reference.tag is not None:
             key = (reference.registry, reference.repository, reference.tag)
@@ -287,7 +287,7 @@ class RegistryCache:
             self._connection.execute(f"DELETE FROM {SCHEMA}.seen WHERE {where} AND digest = ?", key)
 
     def add_documents(self, documents: Iterable[tuple[Digest, int, Manifest | Index]]) -> None:
-        """Remember manifests and indexes, each with its digest and its bytes."""
+        """Add manifests and indexes, each with its digest and size."""
         rows, children, layers = [], [], []
         for digest, size, document in documents:
             rows.append(_build_document_row(digest, size, document))
@@ -303,7 +303,7 @@ class RegistryCache:
         self._insert("document", rows)
 
     def add_configs(self, configs: Iterable[tuple[Digest, Config]]) -> None:
-        """Remember configs, each with its digest."""
+        """Add configs, each with its digest."""
         configs = list(configs)
         self._insert(
             "step",
@@ -326,9 +326,9 @@ class RegistryCache:
 
 
 def select_position(index: str, rank: str) -> str:
-    """Return the query for the place of the image that is wanted of an index: of the best platform, else its first.
+    """Return the query for the position of an index's image of the best platform, else of its first image.
 
-    `index` is SQL for the index's digest, `rank` the SQL function that ranks platforms.
+    `index` is an SQL expression for the digest of the index, `rank` the SQL function that ranks platforms.
     """
     ranked = f"{rank}(os, architecture, variant, os_version, os_features)"
     return f"""SELECT position FROM {SCHEMA}.child WHERE parent = {index} AND NOT attestation

@@ -1,8 +1,7 @@
-"""How many images have a layer, and the bytes of an image that others have too: kept up as images come and go.
+"""The number of images with a layer, and the shared size of an image, updated as images are added and removed.
 
-Most images of a store share a few bases. Counting again whenever somebody asks would look at every layer of every
-image; here a change costs what the images in it have. Only a layer that comes to be shared, or ceases to be, touches
-another image: the one that had it alone before, or has it alone now.
+Counting in each query would read every layer of every image. An update reads only the layers of the images that change.
+Another image is affected only when a layer becomes shared, or stops being shared.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _ADD_COUNTS = f"""
 UPDATE descriptor SET images = descriptor.images + %s * theirs.images FROM ({_LAYERS_OF_IMAGES}) AS theirs
 WHERE descriptor.digest = theirs.digest
 """
-# the + keeps SQLite from beginning with all the layers that one image has
+# the + keeps SQLite from starting with all layers that only one image has
 _RESET_SHARED_SIZES = f"""
 UPDATE image SET shared_size = NULL WHERE shared_size IS NOT NULL AND key IN (
     SELECT stack.image FROM descriptor JOIN stack ON stack.descriptor = descriptor.key
@@ -46,16 +45,16 @@ UPDATE image SET shared_size = (
 
 
 def add_layer_counts(connection: Connection, images: Sequence[int]) -> None:
-    """Count the layers of images that were just inserted; to be followed by `sum_up`."""
+    """Count the layers of new images. Call `update_sizes` afterwards."""
     import json
 
     keys = json.dumps(images)
-    connection.execute(_RESET_SHARED_SIZES, (keys,))  # before they are counted: who has a layer alone has it no longer
+    connection.execute(_RESET_SHARED_SIZES, (keys,))  # before counting: their layers stop being unique to one image
     connection.execute(_ADD_COUNTS % "1", (keys,))
 
 
 def subtract_layer_counts(connection: Connection, images: Sequence[int]) -> None:
-    """Uncount the layers of images that are about to be deleted; to be followed by `sum_up`."""
+    """Subtract the layers of images that will be deleted. Call `update_sizes` afterwards."""
     import json
 
     keys = json.dumps(images)
@@ -64,7 +63,7 @@ def subtract_layer_counts(connection: Connection, images: Sequence[int]) -> None
 
 
 def set_measures(connection: Connection, measures: Iterable[LayerMeasure]) -> None:
-    """Keep what unpacking told of layers; to be followed by `sum_up`."""
+    """Store the measures of layers. Call `update_sizes` afterwards."""
     connection.executemany(
         "UPDATE descriptor SET unpacked_size = ?, tar_size = ?, entries = ?, diff_id = ? WHERE digest = ?",
         [(c.size, c.tar_size, c.entries, c.diff_id, c.digest) for c in measures],
@@ -72,6 +71,6 @@ def set_measures(connection: Connection, measures: Iterable[LayerMeasure]) -> No
 
 
 def update_sizes(connection: Connection) -> None:
-    """Set the sizes of images that have become known, and the shared sizes that have changed. Bytes."""
+    """Set the sizes in bytes of images that have become known, and the shared sizes that have changed."""
     connection.execute(_SUM_SIZES)
     connection.execute(_SUM_SHARED)

@@ -1,4 +1,4 @@
-"""The store as the rest of the engine sees it: open it, ask its index, bring images in, change names, collect."""
+"""The content store: opening it, resolving names, reading blobs, and starting ingests and transactions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class ResolvedImage(Record):
-    """An image that a text named. `name` is the entry's when the text was a name, else None."""
+    """A resolved image. `name` is the name of its entry when it was resolved by name, else None."""
 
     key: int
     id: Digest
@@ -44,7 +44,7 @@ class ResolvedImage(Record):
 
 
 class Store:
-    """One store. Opening reads nothing but the index; a store that is not there yet is empty until it is written."""
+    """One store. Opening it reads only the index; a store that does not exist is empty and is created by a write."""
 
     def __init__(self, root: str, *, creates_for_cache: bool = True) -> None:
         self.layout = Layout(os.path.abspath(root))
@@ -53,13 +53,13 @@ class Store:
         self._should_retry = True
         self._mutex = allocate_lock()
         self.platform: Platform | None = None
-        """Whose image is meant by a name that several platforms have; None: this machine's."""
+        """The platform to resolve names of indexes for; None: the platform of this machine."""
         self.quota: int | None = None
-        """The most bytes that its blobs may take, for what is brought in from now on; None: as many as the disk has."""
+        """The maximum size in bytes of all blobs, enforced by new ingests; None: limited by the disk."""
 
     @property
     def largest_document(self) -> int:
-        """The most bytes of a manifest or config; what is larger is refused, and not shown if it is here."""
+        """The maximum size in bytes of a manifest or config. A larger one is refused, or unreadable if it is stored."""
         return self.layout.largest_document
 
     @largest_document.setter
@@ -73,7 +73,7 @@ class Store:
 
     @property
     def index(self) -> StoreIndex:
-        """The index, brought up to what the layout says now."""
+        """The index, synchronized with the layout."""
         if self._index is None:
             writable = self.layout.exists and self.layout.is_writable()
             if writable:
@@ -93,9 +93,9 @@ class Store:
         self.layout.close_directories()
 
     def get_cache_layout(self) -> Layout | None:
-        """Return the layout for what registries have told; None when nothing can be kept.
+        """Return the layout for the registry cache; None when it is not writable.
 
-        It is made if it was not there, unless the store was opened without `creates_for_cache`.
+        It is created if it is missing, unless the store was opened without `creates_for_cache`.
         """
         try:
             if not self._creates_for_cache and not self.layout.exists:
@@ -108,9 +108,9 @@ class Store:
         return self.layout if self.layout.is_writable() else None
 
     def begin_statement(self) -> None:
-        """Begin a statement: documents that could not be read are tried again.
+        """Begin a statement: unreadable documents are read again.
 
-        An index that was opened before there was a store is left for that of the store.
+        An index in memory is replaced when the store has been created since it was opened.
         """
         self._should_retry = True
         self.layout.close_directories()
@@ -118,26 +118,26 @@ class Store:
             self.close()
 
     def _create_layout(self) -> Layout:
-        """Return the layout, made if it was not there."""
+        """Return the layout, created if it is missing."""
         if not self.layout.exists:
             self.close()
         self.layout.create()
         return self.layout
 
     def start_ingest(self, *, measure_later: bool = False) -> Ingest:
-        """Return a context for bringing blobs in; `lazily` leaves unpacking and its checks for later."""
-        from .ingest import Ingest  # with all that unpacks, which questions do not need
+        """Return an ingest. `measure_later` defers the decompression of layers and its checks."""
+        from .ingest import Ingest  # loads the codecs, which queries do not need
 
         return Ingest(self._create_layout(), measure=not measure_later, quota=self.quota)
 
     def start_transaction(self, measures: Iterable[LayerMeasure] = ()) -> Transaction:
-        """Return a context for changing names; `contents` are measures that an ingest gathered."""
+        """Return a transaction. `measures` are the layer measures of an ingest."""
         from .transaction import Transaction
 
         return Transaction(self._create_layout(), self.index, measures)
 
     def check_collectable(self) -> None:
-        """Raise `StoreError` while an image cannot be read: it may need any of the blobs that seem to be left over."""
+        """Raise `StoreError` while an image is unreadable: it may need any of the blobs that seem unreachable."""
         if hiding := self.index.find_incomplete_roots():
             raise collection_blocked(hiding.values())
 
@@ -153,16 +153,16 @@ class Store:
             )
 
     def reindex(self) -> None:
-        """Drop the index and derive it again from the layout; layers are measured when that is next asked for."""
+        """Rebuild the index from the layout; layers are measured when a query next needs their sizes."""
         self._create_layout()
         self.index.rebuild()
 
     # Finding
 
     def find(self, text: str) -> ResolvedImage:
-        """Return the image that `text` names: a name first, then an id or digest, whole or the start of one.
+        """Return the image of a name, or of an ID or digest or the beginning of one. Names take precedence.
 
-        Raises `NotFound` with the nearest names, or lists the candidates of an ambiguous id.
+        Raises `NotFound` with similar names, or with the candidates of an ambiguous ID.
         """
         reference: Reference | None = None
         problem: InvalidReference | None = None
@@ -182,7 +182,7 @@ class Store:
         raise self._not_found(text, reference)
 
     def _find_layout_name(self, text: str) -> ResolvedImage | None:
-        """Return the image that another tool gave exactly this name, which is no docker reference."""
+        """Return the image of a name by another tool that is not a docker reference."""
         if not isinstance(read_name(text), LayoutName):
             return None
         row = self._select_image("name = ?", (text,))
@@ -201,13 +201,13 @@ class Store:
         return None if row is None else ResolvedImage(*row)
 
     def find_root(self, name: Reference) -> Digest | None:
-        """Return the manifest or index that a name means, None when it means no image that can be shown."""
+        """Return the digest of the manifest or index of a name; None when it has no readable image."""
         sql = "SELECT root FROM entry WHERE name = ? AND image IS NOT NULL LIMIT 1"
         row = self.index.connection.execute(sql, (str(name),)).fetchone()
         return Digest(row[0]) if row else None
 
     def find_repositories(self, registry: str, blobs: Iterable[Digest]) -> dict[Digest, str]:
-        """Return for each of these blobs a repository of the registry that an image with it is known to be in."""
+        """Return for each blob a repository of the registry with an image that has it, as far as known."""
         import json
 
         rows = self.index.connection.execute(
@@ -221,7 +221,7 @@ class Store:
         return {Digest(digest): Reference.parse(repository).repository for digest, repository in rows}
 
     def list_absent_manifests(self, root: Digest) -> dict[Digest, str]:
-        """Return the manifests that an index names and that are not held here, by what they are."""
+        """Return the manifests of an index that are not held, each with its platform or short digest."""
         rows = self.index.connection.execute("SELECT digest FROM reach WHERE root = ?", (root,))
         held = {digest for (digest,) in rows}
         absent: dict[Digest, str] = {}
@@ -293,9 +293,9 @@ class Store:
     # Reading
 
     def open_blob(self, digest: Digest) -> BinaryIO:
-        """Open a stored blob for reading, which checks nothing.
+        """Open a stored blob for reading, without verification.
 
-        Raises `NotFound` (code `changed`) when no image has it any more: another process has removed it.
+        Raises `NotFound` (code `changed`) when another process has removed its last image.
         """
         try:
             return self.layout.open_blob(digest)
@@ -307,23 +307,23 @@ class Store:
                     hints=("run the statement again",),
                 ) from None
         try:
-            return self.layout.open_blob(digest)  # it may have gone and come again
+            return self.layout.open_blob(digest)  # it may have been removed and stored again
         except FileNotFoundError:
             raise StoreError(
                 f"the blob {digest} is not in the store", code="blob-missing", hints=REPAIR_HINTS
             ) from None
 
     def _is_reachable(self, digest: Digest) -> bool:
-        """Whether an image of index.json has a blob, by what index.json says now."""
+        """Whether an image of the current index.json has a blob."""
         with self._mutex:  # blobs are opened in threads
             return self._index is None or self._index.is_reachable(digest)
 
     def open_verified(self, digest: Digest) -> VerifiedBlob:
-        """Open a stored blob to be read once from its beginning: wrong bytes are noticed before the last are out."""
+        """Open a stored blob for one sequential read that is verified before its last bytes are returned."""
         return VerifiedBlob(self.layout, digest, self.open_blob(digest))
 
     def read_document(self, digest: Digest) -> bytes:
-        """Return the content of a small blob, checked against its digest."""
+        """Return the content of a document, verified against its digest."""
         limit = self.layout.largest_document
         with store_errors(f"read the blob {digest}"), self.open_blob(digest) as source:
             content = read_bounded(source, limit)
@@ -337,14 +337,14 @@ class Store:
     # Measuring
 
     def list_unmeasured_layers(self, root: Digest | None = None) -> list[tuple[Digest, Digest, int, str]]:
-        """Return digest, diff ID, bytes and media type of each layer that was never unpacked, and can be.
+        """Return digest, diff ID, size and media type of each unmeasured layer of a known media type.
 
-        With a `root` only those of the images of this descriptor.
+        With a `root`: only the layers of its images.
         """
         return [
             (Digest(row[0]), Digest(row[1]), row[2], row[3])
             for row in self.index.connection.execute(
-                # crossed, so that SQLite begins with the images whose size is not known: usually there are none
+                # CROSS JOIN: SQLite starts with the images of unknown size; usually there are none
                 "SELECT DISTINCT descriptor.digest, chain.diff_id, descriptor.size, descriptor.media_type FROM image"
                 " CROSS JOIN stack ON stack.image = image.key"
                 " CROSS JOIN descriptor ON descriptor.key = stack.descriptor AND unpacked_size IS NULL"
@@ -359,15 +359,15 @@ class Store:
     def measure_layers(
         self, jobs: int, root: Digest | None = None, on_progress: Callable[[int], None] = lambda _: None
     ) -> tuple[ImqError, ...]:
-        """Unpack every layer (of `root`, else of all) that never was, check its diff ID, and keep what that tells.
+        """Decompress the unmeasured layers of `root`, else of all images; check their diff IDs and store the measures.
 
-        `report` is called with the bytes of each layer that is done. Returns what is wrong with layers that are
-        damaged: the sizes of their images stay unknown.
+        `on_progress` is called with the size of each finished layer. Returns an error for each corrupt layer; the sizes
+        of its images stay unknown.
         """
         pending = self.list_unmeasured_layers(root)
         if not pending:
             return ()
-        from .measure import measure_layers  # unpacking, only when there is something to unpack
+        from .measure import measure_layers  # loads the codecs only when they are needed
 
         measures: list[LayerMeasure] = []
         try:

@@ -1,7 +1,7 @@
-"""Changing what the store's names mean: one locked reading, editing and writing of index.json.
+"""Transactions on the entries of a store: index.json is locked, read, edited and written.
 
-When a block of `Change` ends well, index.json is replaced (that is the moment of the change), the index follows, and
-blobs that nothing reaches any more are removed. When it raises, nothing has changed.
+When the block of a `Transaction` ends without an error, index.json is replaced: this is the commit. Then the index is
+updated and unreachable blobs are removed. After an error nothing has changed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ WHERE NOT EXISTS (SELECT 1 FROM descriptor JOIN reaching ON reaching.blob = desc
 
 
 class Collected(Record):
-    """What a change removed from the disk: blobs, and what was left of transfers that broke off. Bytes of both."""
+    """What a transaction removed from disk: blobs with their size, and the bytes of partial downloads."""
 
     blobs: tuple[Digest, ...]
     size: int
@@ -56,7 +56,7 @@ class Collected(Record):
 
 
 class Transaction:
-    """An edit of the store's entries; used as a context."""
+    """A transaction on the entries of a store; used as a context."""
 
     def __init__(self, layout: Layout, index: StoreIndex, measures: Iterable[LayerMeasure] = ()) -> None:
         self._layout = layout
@@ -70,12 +70,12 @@ class Transaction:
         self._next_key = 0
         self._edited = False
         self._adds_entries = False
-        """Whether it names or keeps anything, rather than makes room only."""
+        """Whether it adds an entry: one that only removes entries may use the disk reserve."""
         self.collects_all = False
-        """Set to look for what dead or failed processes left, too: whole blobs, and those that nobody goes on with."""
+        """Set to collect what failed processes left as well: unreachable blobs and partial downloads."""
         self._old_roots: frozenset[Digest] = frozenset()
         self.collection_error: ImqError | None = None
-        """Why no blob was removed, though some may be needed no more."""
+        """Why no blob was removed although some may be unreachable."""
         self._shrunk_indexes: set[Digest] = set()
         self.collected = Collected((), 0)
 
@@ -88,7 +88,7 @@ class Transaction:
         self._index.holds_lock = True
         try:
             entries = self._layout.read_entries()
-            if not self._index.is_current:  # it was before the lock came
+            if not self._index.is_current:  # the index was current before the lock was taken
                 self._index.refresh(entries)
             for entry in entries:
                 self._add(entry)
@@ -99,7 +99,7 @@ class Transaction:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        """Write, follow, collect, and give the lock back."""
+        """Commit unless the block raised, and release the lock."""
         try:
             if kind is None:
                 self._commit()
@@ -113,22 +113,22 @@ class Transaction:
         self._lock.__exit__(None, None, None)
 
     def _commit(self) -> None:
-        with store_errors("prepare the change"):
+        with store_errors("prepare the transaction"):
             protected = end_dead_leases(self._layout)
         candidates: frozenset[Digest] = frozenset()
         collects_all = self.collects_all
         if self._edited or not self._layout.has_index():
             candidates = self._list_lost_blobs()
             if candidates:
-                # what one that cannot be read had is not known: all blobs are looked at
+                # the blobs of an unreadable image are unknown: check all blobs
                 collects_all = (
                     collects_all
                     or is_sweep_marked(self._layout)
                     or self._removes_any(self._index.find_incomplete_roots())
                 )
                 with store_errors(
-                    "prepare the change"
-                ):  # should this process die before they are gone, the next one knows
+                    "prepare the transaction"
+                ):  # if this process dies before they are removed, the next one collects them
                     mark_sweep(self._layout)
             entries = list(self._entries.values())
             try:
@@ -148,12 +148,12 @@ class Transaction:
             incomplete = self._index.find_incomplete_roots()  # any blob may be theirs
             if unreached and not incomplete:
                 needed, incomplete = self._read_needed_blobs(unreached)
-                if needed:  # the index says something else than the documents
+                if needed:  # the index disagrees with the documents
                     self._index.rebuild()
                 unreached -= needed
             if incomplete:
                 self.collection_error = collection_blocked(incomplete.values())
-                with store_errors("prepare the change"):
+                with store_errors("prepare the transaction"):
                     mark_sweep(self._layout)
             else:
                 self.collected = self._collect(unreached, protected)
@@ -161,22 +161,22 @@ class Transaction:
             with store_errors("remove what transfers left"):
                 partial_bytes = partial_blobs.remove_unused(self._layout, any_age=True)
             self.collected = self.collected.replace(partial_bytes=partial_bytes)
-        self._layout.ensure_reserve()  # on a full disk there is room for it only now
+        self._layout.ensure_reserve()  # on a full disk there is space for it only now
 
     # Reading
 
     def find_entry(self, name: Name | str) -> IndexEntry | None:
-        """Return the entry of this name."""
+        """Return the entry with this name; None when there is none."""
         key = self._keys_by_name.get(str(name))
         return None if key is None else self._entries[key]
 
     def entries_of(self, root: Digest) -> Iterator[IndexEntry]:
-        """Yield the entries whose descriptor names `root`."""
+        """Yield the entries whose descriptor has the digest `root`."""
         for key in sorted(self._keys_by_root.get(root, ())):
             yield self._entries[key]
 
     def refers_to(self, entry: IndexEntry, id_: Digest | None) -> bool:
-        """Whether an entry names the image of this id; None: whether it names none that can be read."""
+        """Whether an entry refers to the image with this ID; for None: whether it refers to no readable image."""
         root = entry.descriptor.digest
         if id_ is None:
             return not self._index.has_image(root)
@@ -186,10 +186,10 @@ class Transaction:
     # Editing
 
     def set_name(self, name: Name, descriptor: Descriptor, digest: Digest | None, now: int) -> bool:
-        """Let `name` mean `descriptor`; return whether that changed anything.
+        """Set the name to `descriptor`; return whether that changed anything.
 
-        An image that loses the name keeps its digest name when it came from a registry, as in docker, else it stays
-        without a name.
+        The image that loses the name keeps its digest name when it came from a registry, as in docker; otherwise it
+        stays without a name.
         """
         digest = digest or name.digest
         current = self.find_entry(name)
@@ -211,9 +211,9 @@ class Transaction:
         return True
 
     def set_digest_name(self, name: Reference, descriptor: Descriptor, digest: Digest, now: int) -> bool:
-        """Let a name with a digest mean `descriptor`; return whether that changed anything.
+        """Set a name with a digest to `descriptor`; return whether that changed anything.
 
-        A name that the image has in this repository already is known by the digest then: docker, too, shows one row.
+        If the image has a name in this repository already, the digest is added to that name: docker shows one row, too.
         """
         named = [
             entry
@@ -235,9 +235,9 @@ class Transaction:
         return True
 
     def hold(self, index: Descriptor, manifests: frozenset[Digest] | None) -> tuple[Descriptor, bool]:
-        """Say that these manifests of an index are held, beside those that were before; None: all that it names.
+        """Record that these manifests of an index are held, besides the earlier ones; None: all of the index.
 
-        Returns the descriptor of the index to give names to, and whether that changed anything for names it has.
+        Returns the descriptor of the index to set names to, and whether existing entries have changed.
         """
         entries = list(self.entries_of(index.digest))
         if entries and manifests is not None:
@@ -261,7 +261,7 @@ class Transaction:
         return descriptor, bool(differing)
 
     def add_unnamed(self, descriptor: Descriptor, now: int) -> bool:
-        """Keep an image without a name; return whether it was not there."""
+        """Add an image without a name; return whether it is new."""
         if self._keys_by_root.get(descriptor.digest):
             self._edited |= self._needs_refresh(descriptor)
             return False
@@ -271,7 +271,7 @@ class Transaction:
         return True
 
     def untag(self, entry: IndexEntry) -> None:
-        """Take a name away; the image stays, without a name if it was the last."""
+        """Remove a name; the image stays, without a name if this was the last one."""
         self._drop(entry)
         if not self._keys_by_root.get(entry.descriptor.digest):
             self._add(entry.replace(name=None, digest=None))
@@ -300,14 +300,14 @@ class Transaction:
         return bool(known)
 
     def remove(self, entry: IndexEntry) -> None:
-        """Take an entry away, and with the last entry of an image the image."""
+        """Remove an entry. Removing the last entry of an image removes the image."""
         self._drop(entry)
         self._edited = True
 
     def release(self, root: Digest, manifest: Digest) -> bool:
-        """Hold one image of an index no longer, nor what is said about it there; False when it is not held alone.
+        """Release one image of an index and its attestations; False when no other image of the index is held.
 
-        The index stays as it is, and with it its names: `hold` is the way back.
+        The index and its names stay; `hold` reverts this.
         """
         entries = list(self.entries_of(root))
         found = list(self._index.walk(entries[0].descriptor)) if entries else []
@@ -328,13 +328,13 @@ class Transaction:
         return True
 
     def _list_held(self, root: Descriptor) -> set[Digest]:
-        """Return the documents that a descriptor of index.json holds, those that cannot be read now too."""
+        """Return the digests of the documents that a descriptor of index.json holds, unreadable ones included."""
         unread: list[UnreadableDocument] = []
         found = {descriptor.digest for descriptor, _ in self._index.walk(root, unread)}
         return found | {one.document.digest for one in unread if not one.is_absent}
 
     def _needs_refresh(self, root: Descriptor) -> bool:
-        """Whether the index does not know all of what a descriptor reaches: what was missing of it may be here now."""
+        """Whether the index lacks blobs of a descriptor: documents that were missing may exist now."""
         shown = self._index.has_image(root.digest)
         if shown and root.media_type not in media_types.INDEXES:
             return False
@@ -351,9 +351,9 @@ class Transaction:
         return unseen or not found
 
     def _check_layers(self, root: Descriptor, *, grew: bool = False) -> None:
-        """Refuse a new image with a layer of an unknown type, or one known to unpack to what its config does not say.
+        """Reject a new image with a layer of an unknown media type, or with another diff ID than its config has.
 
-        A layer that is stored already is not looked at again on its way in, so these are found here.
+        An ingest does not read layers that are stored already, so these are checked here.
         """
         if self._keys_by_root.get(root.digest) and not grew:
             return
@@ -369,7 +369,7 @@ class Transaction:
                     raise diff_id_mismatch(layer.digest, known, diff_id, "nothing of it was kept")
 
     def _drop_name(self, entry: IndexEntry, successor: Descriptor) -> None:
-        """Take the name of an entry for another image, or for an index that has the image too."""
+        """Remove the name of an entry in favor of another image, or of an index with the same image."""
         self._drop(entry)
         if any(found.digest == entry.descriptor.digest for found, _ in self._index.walk(successor)):
             return
@@ -403,14 +403,14 @@ class Transaction:
     # Collection
 
     def _list_lost_blobs(self) -> frozenset[Digest]:
-        """Return the blobs of images that this change takes out of index.json, and of indexes that hold fewer now."""
+        """Return the blobs of roots that this transaction removes, and of indexes that hold fewer manifests now."""
         lost = json.dumps(
             [root for root in self._old_roots if not self._keys_by_root.get(root) or root in self._shrunk_indexes]
         )
         return frozenset(Digest(digest) for (digest,) in self._index.connection.execute(_SELECT_LOST, (lost,)))
 
     def _removes_any(self, roots: Iterable[str]) -> bool:
-        """Whether this change takes one of these descriptors out of index.json."""
+        """Whether this transaction removes one of these roots."""
         return any(root in self._old_roots and not self._keys_by_root.get(Digest(root)) for root in roots)
 
     def _list_blobs(self) -> frozenset[Digest]:
@@ -418,7 +418,7 @@ class Transaction:
             return frozenset(digest for digest, _ in self._layout.iter_blob_sizes())
 
     def _filter_unreached(self, suspects: Iterable[Digest]) -> set[Digest]:
-        """Return those of the suspected blobs that no entry reaches, as the index knows it."""
+        """Return the candidates that no entry reaches, according to the index."""
         rows = self._index.connection.execute(_SELECT_UNREACHED, (json.dumps(sorted(suspects)),))
         return {Digest(digest) for (digest,) in rows}
 
@@ -466,11 +466,11 @@ class Transaction:
         return any(size is not None for size in sizes)
 
     def _collect(self, unreached: set[Digest], protected: frozenset[Digest]) -> Collected:
-        """Remove blobs that no entry reaches, but for those that a living ingest protects."""
+        """Remove unreachable blobs except those that a live ingest protects."""
         free = sorted(unreached - protected)
         with store_errors("remove blobs"):
             sizes = remove_blobs(self._layout, free)
-        # an index reaches platforms that never came
+        # an index reaches platforms that were never pulled
         gone = tuple(digest for digest, size in zip(free, sizes, strict=True) if size is not None)
         kept = len(free) < len(unreached)
         if not kept:
@@ -479,7 +479,7 @@ class Transaction:
 
 
 def _add_digests(entry: IndexEntry, digests: Iterable[Digest | None]) -> IndexEntry:
-    """Return an entry that is known by these digests, too; that of its descriptor finds it anyway."""
+    """Return the entry with these further digests; the digest of its descriptor is not repeated."""
     known = {entry.digest, entry.descriptor.digest, *entry.other_digests}
     new = (digest for digest in digests if digest is not None and digest not in known)
     return entry.replace(other_digests=(*entry.other_digests, *dict.fromkeys(new)))
