@@ -1,7 +1,7 @@
-"""Files that are whole or not there: how the store writes, and how its troubles are told.
+"""Atomic writes of files, and the translation of their errors.
 
-Everything is written to a temporary file, checked, synced, and renamed into place; a reader sees the old content or
-the new one, never a part.
+A file is written to a temporary name, synced, and renamed into place: a reader sees the old content or the new one,
+never a part.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FREE_STORE_SPACE = (
     "free some space (imq prune removes what no image needs) and say the same again, or give another place with --root"
 )
 FREE_OUTPUT_SPACE = "free some space there and say the same again, or write to another place"
-"""What to do when there is no space for what is written beside a store."""
+"""The hint for a full disk when the file is outside the store."""
 _MESSAGES = {
     errno.ENOSPC: ("no-space", "no space is left on the device", _FREE_STORE_SPACE),
     errno.EDQUOT: ("no-space", "the disk quota of this user or folder is used up", _FREE_STORE_SPACE),
@@ -49,16 +49,16 @@ _LOCK_POLL = 0.01
 
 
 def is_disk_full(problem: OSError) -> bool:
-    """Whether an error says that the disk, or what of it this user may take, has no room left."""
+    """Whether the disk is full, or the quota of this user is used up."""
     return problem.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
 def store_errors(operation: str, path: str = "", needed: int | None = None, space_hint: str = "") -> Iterator[None]:
-    """Turn an `OSError` of the block into a `StoreError` that says what was being done.
+    """Convert an `OSError` of the block to a `StoreError` that names the `operation`.
 
-    When there is no space it says how many bytes were `wanted` in all, how many are free where it was (else at
-    `place`), and `advice` if that is not to free the store's disk.
+    For a full disk the error has the bytes `needed`, the free bytes at the file or else at `path`, and `space_hint`
+    instead of the hint to free the disk of the store.
     """
     try:
         yield
@@ -77,7 +77,7 @@ def _parent_directory(name: object) -> str:
 
 
 def _describe_space(path: str, needed: int | None) -> str:
-    """Return what is to be said of the room at a place, as an end of a sentence."""
+    """Return the needed and free space at a path, as the end of a sentence."""
     free, _ = get_free_space(path) if path else (None, 1)
     facts = []
     if needed is not None:
@@ -88,17 +88,17 @@ def _describe_space(path: str, needed: int | None) -> str:
 
 
 def get_free_space(path: str) -> tuple[int | None, int]:
-    """Return the bytes that may still be written where `place` lies, None when nobody knows, and those of a block."""
+    """Return the free bytes at a path, None when unknown, and the block size of its file system."""
     try:
         status = os.statvfs(path)
     except OSError:
         return None, 1
-    blocks = status.f_bfree if os.geteuid() == 0 else status.f_bavail  # some are kept for root
+    blocks = status.f_bfree if os.geteuid() == 0 else status.f_bavail  # some blocks are reserved for root
     return (blocks * status.f_frsize if status.f_blocks else None), status.f_frsize or 1
 
 
 def sync_directory(path: str) -> None:
-    """Make the names in a folder durable."""
+    """Make the names in a directory durable."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
@@ -107,9 +107,9 @@ def sync_directory(path: str) -> None:
 
 
 def sync_file_system(directory: Directory) -> None:
-    """Make everything that was written to the file system of a directory durable, in one go.
+    """Sync the file system of a directory.
 
-    A thousand small files are on the disk after one wait; synced one by one each waits for the journal.
+    One call makes a thousand small files durable; synced one by one, each waits for the journal.
     """
     from ctypes import CDLL, get_errno  # Python has no syncfs
 
@@ -121,7 +121,7 @@ def sync_file_system(directory: Directory) -> None:
 
 
 def write_all(handle: int, content: bytes) -> None:
-    """Write all of it: a full disk takes a part before it refuses the rest."""
+    """Write all bytes: a full disk accepts a part before it fails."""
     remaining = memoryview(content)
     while remaining:
         remaining = remaining[os.write(handle, remaining) :]
@@ -148,7 +148,7 @@ def replace_file(directory: Directory, name: str, content: bytes, scratch: Direc
 def lock_file(
     directory: Directory, name: str, *, wait: bool = True, on_wait: Callable[[], None] | None = None
 ) -> Iterator[int]:
-    """Hold a file exclusively, against other processes and other threads. Yields its descriptor.
+    """Lock a file exclusively against other processes and threads. Yields its descriptor.
 
     The lock ends with the process, however that ends. With `wait=False` a held lock raises `BlockingIOError`. `on_wait`
     is called once when the lock is not free after some seconds.
@@ -184,7 +184,7 @@ def _open_lock_file(directory: Directory, name: str) -> int:
             return directory.open_file(name, os.O_RDWR)
         except FileNotFoundError:
             pass
-        except PermissionError:  # somebody else's: it can be locked all the same
+        except PermissionError:  # of another user: it can still be locked
             if not os.access(".", os.W_OK, dir_fd=directory.descriptor):
                 raise
             return directory.open_file(name)

@@ -1,7 +1,7 @@
-"""The index: SQLite tables derived from the layout, so that questions need not open thousands of documents.
+"""The index: SQLite tables derived from the layout, so that queries need not open thousands of documents.
 
-`refresh` compares what index.json says with what the index knows and reads only the manifests and configs that are
-new. It notices changes by other tools too, because it remembers which index.json it was derived from.
+`refresh` compares index.json with the index and reads only new manifests and configs. The index stores the signature of
+the index.json that it was derived from, and so detects changes by other tools.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ if TYPE_CHECKING:
     _Result = TypeVar("_Result")
 
 MAX_INDEX_DEPTH = 8
-"""Indexes within indexes that are followed."""
+"""The maximum depth of nested indexes."""
 _INSERT_BATCH = 500
-"""Descriptors of index.json whose images are inserted together."""
+"""The number of descriptors of index.json whose images are inserted together."""
 _MAX_REREADS = 5
-"""How often index.json is read again that others change while it is being followed."""
+"""How often index.json is read again when another process changes it during a refresh."""
 _DOCUMENT_CACHE_SIZE = 8 << 20
-"""Bytes of documents that are remembered at most; parsed they take several times as much."""
+"""The maximum size in bytes of cached documents; parsed they take several times as much."""
 _MMAP_SIZE = 1 << 30
-"""Bytes of the index that are read in place instead of being copied: twice as fast for 100,000 images."""
+"""Bytes of the index that are memory-mapped: twice as fast for 100,000 images."""
 _CORRUPTION_ERRORS = (sqlite3.DatabaseError, ValueError, TypeError, LookupError, AttributeError)
-"""What reading a damaged database raises: SQLite itself, or whoever uses the values that are in it."""
+"""Errors from reading a corrupt database: from SQLite, or from the use of its values."""
 _BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT)
 _UNWRITABLE_CODES = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 
@@ -60,13 +60,13 @@ def _connect(uri: str) -> sqlite3.Connection:
 
 
 class StoreIndex:
-    """The SQLite index of one layout. One connection; not to be shared between threads."""
+    """The SQLite index of one layout, with one connection. Not thread-safe."""
 
     def __init__(self, layout: Layout, *, create: bool = True) -> None:
         self._layout = layout
         self._is_persistent = create
         self.holds_lock = False
-        """Whether the store's lock is held by a change that works with this index."""
+        """Whether a transaction that uses this index holds the lock of the store."""
         self._document_cache: dict[tuple[str, str, int], Config | Manifest | Index] | None = None
         self._cached_bytes = 0
         try:
@@ -75,7 +75,7 @@ class StoreIndex:
             raise StoreError(f"cannot open the index of {layout.root}: {problem}", code="index") from problem
 
     def _open_file(self) -> sqlite3.Connection:
-        """Open the file, made when it is missing or no index."""
+        """Open the file; create it when it is missing or invalid."""
         try:
             return self._connect_file() if has_database(self._layout, DATABASE) else self._create_file()
         except _CORRUPTION_ERRORS as problem:
@@ -84,7 +84,7 @@ class StoreIndex:
             return self._create_file(replace=True, force=_proves_corruption(problem))
 
     def _open_or_use_memory(self, open_: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
-        """Return what `opened` opens; an index in memory where the disk takes nothing more."""
+        """Return the connection from `open_`; an index in memory when the disk is full or read-only."""
         try:
             return open_()
         except OSError:
@@ -118,10 +118,10 @@ class StoreIndex:
             return False
 
     def _open_in_memory(self) -> sqlite3.Connection:
-        """Return an index in memory, for when nothing may be written; it begins as what the file says, if it can."""
+        """Return an index in memory for a read-only store, copied from the file if possible."""
         connection = self._prepare(_connect(":memory:"))
         if self._layout.exists and has_database(self._layout, DATABASE, writable=False):
-            for options in ("mode=ro", "immutable=1"):  # the second: closed well, and nobody can make its log
+            for options in ("mode=ro", "immutable=1"):  # the second: a closed database whose log cannot be created
                 try:
                     with closing(_connect(database_uri(self._layout, DATABASE, options))) as source:
                         check_database_path(source, self._layout, DATABASE)
@@ -133,7 +133,7 @@ class StoreIndex:
         return connection
 
     def _connect_file(self) -> sqlite3.Connection:
-        """Open the file, which is there."""
+        """Open the existing file."""
         connection = _connect(database_uri(self._layout, DATABASE))
         try:
             check_database_path(connection, self._layout, DATABASE)
@@ -164,28 +164,28 @@ class StoreIndex:
 
     @property
     def is_persistent(self) -> bool:
-        """Whether it lies in the store, rather than in memory alone."""
+        """Whether the index is a file in the store, and not in memory."""
         return self._is_persistent
 
     def close(self) -> None:
         """Close the connection."""
         self.connection.close()
 
-    # Keeping up with the layout
+    # Synchronization with the layout
 
     @property
     def is_current(self) -> bool:
-        """Whether the index was derived from the index.json that is there now."""
+        """Whether the index was derived from the current index.json."""
         row = self.connection.execute("SELECT value FROM meta WHERE key = 'signature'").fetchone()
         signature = self._layout.read_signature()
         if not signature:
-            self._layout.read_entries()  # no index.json: that there are no images, or damage
+            self._layout.read_entries()  # without index.json: an empty store, or an error
         return (row[0] if row else "") == signature
 
     def sync_with_layout(self, *, retry: bool = False) -> None:
-        """Bring the index up to the index.json that is there now; one that turns out to be broken is made again.
+        """Update the index to the current index.json; a corrupt index is rebuilt.
 
-        With `retry` documents that could not be read are tried again.
+        With `retry` unreadable documents are read again.
         """
         if not self._run_with_recovery(lambda: self.is_current):
             self.refresh()
@@ -193,7 +193,7 @@ class StoreIndex:
             self.retry_unreadable()
 
     def _run_with_recovery(self, work: Callable[[], _Result]) -> _Result:
-        """Return what some work with the index returns; when its file turns out to be broken, of a new one."""
+        """Return the result of `work`; when the index is corrupt, rebuild it and run `work` again."""
         try:
             return work()
         except _CORRUPTION_ERRORS as problem:
@@ -203,7 +203,7 @@ class StoreIndex:
             return work()
 
     def recover(self, problem: BaseException) -> bool:
-        """Make the index again if it is damaged, which `problem` may come from; return whether it was."""
+        """Rebuild the index if it is corrupt, which may have caused `problem`; return whether it was."""
         is_proof = _proves_corruption(problem)
         try:
             if not is_proof and is_intact(self.connection):
@@ -215,26 +215,26 @@ class StoreIndex:
         return True
 
     def refresh(self, entries: list[IndexEntry] | None = None, measures: Iterable[LayerMeasure] = ()) -> None:
-        """Bring the index up to index.json (`entries` when the caller has just written it). One transaction.
+        """Update the index to index.json, or to `entries` when the caller has just written them. One transaction.
 
-        index.json is read within the transaction: who waited for another writer must not bring back what was before.
+        index.json is read inside the transaction: a process that waited for another writer must not restore old rows.
         """
         layer_measures = list(measures)
         self._run_with_recovery(
             lambda: self._write(lambda connection: self._apply_layout(connection, entries, layer_measures))
         )
         for _ in range(_MAX_REREADS):
-            # what is missing may have been removed while this was reading, with its entry of index.json
+            # a missing blob may have been removed together with its entry during the refresh
             if entries is not None or not unreadable_images.find_roots(self.connection) or self.is_current:
                 break
             self._write(self._apply_layout)
 
     def reread(self, root: Digest) -> None:
-        """Derive anew what a descriptor of index.json reaches: documents that were missing of it have come."""
+        """Read the documents of a root again, because missing ones have been stored."""
         self._run_with_recovery(lambda: self._write(lambda connection: self._apply_layout(connection, reread={root})))
 
     def retry_unreadable(self) -> None:
-        """Try documents again that could not be read, and take in what they name if they can be now."""
+        """Read unreadable documents again, and insert the images of those that are readable now."""
         readable = {
             root
             for root, document, is_config in unreadable_images.iter_retryable(self.connection)
@@ -254,19 +254,19 @@ class StoreIndex:
         return True
 
     def list_problems(self) -> tuple[ImqError, ...]:
-        """Return what is wrong with the images whose documents could not be read."""
+        """Return an error for each image with unreadable documents."""
         return unreadable_images.list_problems(self.connection)
 
     def find_unreadable_roots(self) -> set[str]:
-        """Return the descriptors of index.json of which a document could not be read."""
+        """Return the roots with an unreadable document."""
         return unreadable_images.find_unreadable_roots(self.connection)
 
     def find_incomplete_roots(self) -> dict[str, str]:
-        """Return the descriptors whose blobs are not known, with their names; meanwhile no blob may be removed."""
+        """Return the roots whose blobs are not all known, with their names. Meanwhile no blob may be removed."""
         return unreadable_images.find_incomplete_roots(self.connection)
 
     def rebuild(self) -> None:
-        """Forget everything that was derived and derive it again, in a new file: whatever the old one is."""
+        """Derive the index again in a new file, whatever the state of the old one."""
         self.connection.close()
         try:
             with store_errors("write the index", self._layout.root):
@@ -282,7 +282,7 @@ class StoreIndex:
                 raise OSError(errno.ENOSPC, str(problem)) from problem
 
     def _recreate(self, *, force: bool = False) -> None:
-        """Go on with a new index; (not `always`) with that of another process, if it has made one already."""
+        """Replace the index; without `force`, use that of another process if it has created one."""
         self.connection.close()
         if self._is_persistent:
             self.connection = self._open_or_use_memory(lambda: self._create_file(replace=True, force=force))
@@ -297,7 +297,7 @@ class StoreIndex:
         measures: Iterable[LayerMeasure] = (),
         reread: AbstractSet[Digest] = frozenset(),
     ) -> None:
-        """Make the tables say what index.json says; `again` are descriptors to be read though they are known."""
+        """Update the tables to index.json; the roots in `reread` are read even if they are known."""
         signature = self._layout.read_signature()
         if entries is None:
             entries = self._layout.read_entries()
@@ -328,7 +328,7 @@ class StoreIndex:
         connection.execute("INSERT OR REPLACE INTO meta VALUES ('signature', ?)", (signature,))
 
     def add_measures(self, measures: Iterable[LayerMeasure]) -> None:
-        """Add facts about layers and the sizes of the images that they complete."""
+        """Store measures of layers, and the sizes of the images that are complete now."""
 
         def write(connection: sqlite3.Connection) -> None:
             set_measures(connection, measures)
@@ -337,9 +337,9 @@ class StoreIndex:
         self._run_with_recovery(lambda: self._write(write))
 
     def _write(self, write: Callable[[sqlite3.Connection], None]) -> None:
-        """Do some writing in one transaction; on a disk that takes nothing more, in memory.
+        """Run `write` in one transaction; on a full disk, in an index in memory.
 
-        All of it can be derived again. What it was derived from is on the disk, and must not fail for this.
+        The index can be derived again. A change of the store that is on disk already must not fail because of it.
         """
         try:
             with self.sql_transaction() as connection:
@@ -353,11 +353,11 @@ class StoreIndex:
                 write(connection)
 
     def sql_transaction(self) -> _SqlTransaction:
-        """Return a context: its block is one writing transaction, undone when it raises."""
+        """Return a context for one write transaction, rolled back on errors."""
         return _SqlTransaction(self.connection)
 
     def _drop_unreached(self, connection: sqlite3.Connection) -> None:
-        """Delete the images that no entry shows any more."""
+        """Delete the images without an entry."""
         unreached = "SELECT key FROM image WHERE NOT EXISTS (SELECT 1 FROM entry WHERE entry.image = image.key)"
         unreached_keys = [key for (key,) in connection.execute(unreached)]
         if not unreached_keys:
@@ -366,12 +366,12 @@ class StoreIndex:
         delete_images(connection, unreached_keys)
         update_sizes(connection)
 
-    # Taking in images
+    # Inserting images
 
     def _insert_roots(self, connection: sqlite3.Connection, roots: list[Descriptor]) -> dict[Digest, list[int]]:
-        """Record what descriptors of index.json reach, and what of it cannot be read.
+        """Insert the images and blobs that roots reach, and their unreadable documents.
 
-        Returns the keys of the images of each.
+        Returns the keys of the images of each root.
         """
         images: dict[Digest, tuple[Digest, Manifest, Config]] = {}
         unreadable: list[tuple[Digest, UnreadableDocument]] = []
@@ -403,7 +403,7 @@ class StoreIndex:
         return {root: [keys[digest] for digest in manifests] for root, manifests in manifests_by_root.items()}
 
     def read_image_config(self, manifest: Manifest) -> Config:
-        """Return the config of an image; raises `ImqError` when it is missing, damaged, or of another image."""
+        """Return the config of an image; raises `ImqError` when it is missing, corrupt, or of another image."""
         config = self.read_config(manifest.config)
         if len(config.diff_ids) != len(manifest.layers):
             raise Malformed(
@@ -414,7 +414,7 @@ class StoreIndex:
         return config
 
     def read_config(self, descriptor: Descriptor) -> Config:
-        """Return a config, read and checked; raises `ImqError` when it is missing, damaged or none."""
+        """Return a verified config; raises `ImqError` when it is missing, corrupt or invalid."""
         config: Config = self._read_cached(descriptor, Config, lambda: Config.read(self.read_document(descriptor)))
         return config
 
@@ -425,7 +425,7 @@ class StoreIndex:
         return document
 
     def _read_cached(self, descriptor: Descriptor, types: Any, read: Callable[[], Any]) -> Any:
-        """Return what `read` reads; within `remembering` it is read once. Media types are ways to read a digest."""
+        """Return the result of `read`, cached by descriptor within `cache_documents`."""
         if self._document_cache is None:
             return read()
         key = (descriptor.digest, descriptor.media_type, descriptor.size)
@@ -439,7 +439,7 @@ class StoreIndex:
 
     @contextmanager
     def cache_documents(self) -> Iterator[None]:
-        """Read each document once: for a change, which checks new images, and takes them in when it has ended."""
+        """Read each document once in the block: a transaction checks new images, and inserts them later."""
         self._document_cache, self._cached_bytes = {}, 0
         try:
             yield
@@ -449,9 +449,9 @@ class StoreIndex:
     def walk(
         self, root: Descriptor, unreadable: list[UnreadableDocument] | None = None
     ) -> Iterator[tuple[Descriptor, Manifest | Index]]:
-        """Yield the manifests and indexes that a descriptor holds, as far as they are here and whole.
+        """Yield the readable manifests and indexes that a descriptor holds.
 
-        What cannot be read is added to `unread`. A manifest that an index does not say to hold may be absent.
+        Unreadable documents are appended to `unreadable`. A manifest that an index does not hold may be missing.
         """
         seen: set[Digest] = set()
         pending = [(root, 0)]
@@ -477,7 +477,7 @@ class StoreIndex:
                 unreadable.append(UnreadableDocument(descriptor, too_deep, descriptor))
 
     def is_reachable(self, digest: Digest) -> bool:
-        """Whether a descriptor of index.json reaches a blob, by what it says now; True where that cannot be told."""
+        """Whether the current index.json reaches a blob; True when this is unknown."""
         reached = "SELECT 1 FROM descriptor JOIN reaching ON reaching.blob = descriptor.key WHERE digest = ? LIMIT 1"
         try:
             self.sync_with_layout()
@@ -486,17 +486,17 @@ class StoreIndex:
             return True
 
     def find_diff_id(self, layer: Digest) -> Digest | None:
-        """Return what a layer unpacks to, if it ever was unpacked."""
+        """Return the diff ID of a layer; None when it was never measured."""
         row = self.connection.execute("SELECT max(diff_id) FROM descriptor WHERE digest = ?", (layer,)).fetchone()
         return Digest(row[0]) if row[0] else None
 
     def has_image(self, root: Digest) -> bool:
-        """Whether an image of this descriptor is in the tables; one whose documents are missing or damaged is not."""
+        """Whether the root has an image in the tables. Images with unreadable documents have none."""
         shown = "SELECT 1 FROM entry WHERE root = ? AND image IS NOT NULL"
         return self.connection.execute(shown, (root,)).fetchone() is not None
 
     def read_document(self, descriptor: Descriptor) -> bytes:
-        """Return the content of a small blob, checked against its digest and size."""
+        """Return the content of a document, verified against its digest and size."""
         limit = self._layout.largest_document
         check_size(descriptor.size, limit, f"the document {descriptor.digest}")
         with store_errors(f"read the blob {descriptor.digest}"):
@@ -521,7 +521,7 @@ class StoreIndex:
 
 
 def _update_held_manifests(connection: sqlite3.Connection, roots: Iterable[Descriptor]) -> set[str]:
-    """Remember which manifests the indexes of index.json hold; return the roots of which that has changed."""
+    """Store the held manifests of each index in index.json; return the roots where they have changed."""
     held = {root.digest: root.annotations[HELD_MANIFESTS] for root in roots if HELD_MANIFESTS in root.annotations}
     before = dict(connection.execute("SELECT substr(key, 7), value FROM meta WHERE key GLOB 'holds *'").fetchall())
     changed = {root for root in {*held, *before} if held.get(Digest(root)) != before.get(root)}
@@ -532,7 +532,7 @@ def _update_held_manifests(connection: sqlite3.Connection, roots: Iterable[Descr
 
 
 def _describe_unreadable(root: Descriptor, document: Descriptor, problem: ImqError) -> UnreadableDocument:
-    """Return what is remembered of a manifest or index that cannot be read."""
+    """Return the record of an unreadable manifest or index."""
     is_root = document.digest == root.digest
     is_image = media_types.REFERENCE_DIGEST not in document.annotations
     is_absent = problem.code == "blob-missing" and not is_root and HELD_MANIFESTS not in root.annotations
@@ -540,31 +540,31 @@ def _describe_unreadable(root: Descriptor, document: Descriptor, problem: ImqErr
 
 
 def _find_image_key(connection: sqlite3.Connection, manifest: Digest) -> int | None:
-    """Return the key of the image of this manifest, None when it is not in the tables."""
+    """Return the key of the image with this manifest; None when there is none."""
     row: tuple[int] | None = connection.execute("SELECT key FROM image WHERE manifest = ?", (manifest,)).fetchone()
     return row[0] if row else None
 
 
 def _proves_corruption(problem: BaseException) -> bool:
-    """Whether an error is enough to tell that a file is damaged, whatever SQLite finds when it looks through it."""
+    """Whether an error proves that the file is corrupt, whatever an integrity check finds."""
     if isinstance(problem, UnicodeDecodeError) or "Could not decode" in str(problem):
-        return True  # all texts in it were valid when they were written
+        return True  # all strings were valid when they were written
     code = getattr(problem, "sqlite_errorcode", 0) & 0xFF
     return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT)
 
 
 def _is_busy(problem: BaseException) -> bool:
-    """Whether an error says that others work with the file, or that the user called it off."""
+    """Whether the file is locked by others, or the statement was interrupted."""
     return getattr(problem, "sqlite_errorcode", 0) & 0xFF in _BUSY_CODES
 
 
 def _is_unwritable(problem: BaseException) -> bool:
-    """Whether an error says that the disk takes nothing, or nothing more."""
+    """Whether the disk is full or read-only."""
     return getattr(problem, "sqlite_errorcode", 0) & 0xFF in _UNWRITABLE_CODES
 
 
 class _SqlTransaction:
-    """A writing transaction as a context."""
+    """A write transaction as a context."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -583,5 +583,5 @@ class _SqlTransaction:
             if kind is None:
                 self._connection.execute("COMMIT")
         finally:
-            if self._connection.in_transaction:  # SQLite itself ends it on some errors, such as a full disk
+            if self._connection.in_transaction:  # SQLite rolls back by itself on some errors. Example: a full disk
                 self._connection.execute("ROLLBACK")

@@ -1,11 +1,9 @@
-"""What transfers that broke off left of large blobs, for the next one that wants them to go on with.
+"""Partial blobs: the bytes of interrupted transfers of large blobs, which a later transfer resumes.
 
-A partial lies in ingest/ under the digest that it is to have. Whoever writes one holds it locked, so nobody else does;
-where the lock can be taken, its writer has ended, however that was. What it holds is believed of nobody: it is hashed
-again before anything is added to it.
+A partial blob is a file in ingest/ named by the expected digest. Its writer holds it locked; if the lock is free, the
+writer has ended. The bytes are not trusted: they are hashed again before more are appended.
 
-Those that nobody comes back for are removed by `prune`, after a week, and when what is brought in would not fit beside
-them.
+Unused partial blobs are removed by `prune`, after a week, and when their space is needed.
 """
 
 from __future__ import annotations
@@ -28,11 +26,11 @@ if TYPE_CHECKING:
 SUFFIX = ".part"
 _NAME_PATTERN = r"(sha256(?=-[0-9a-f]{64}\.)|sha512(?=-[0-9a-f]{128}\.))-([0-9a-f]+)\.[0-9][0-9a-f.-]*\.part\Z"
 MAX_AGE = 7 * 24 * 3600
-"""Seconds for which a partial that nobody writes is kept."""
+"""Seconds after which an unused partial blob is removed."""
 
 
 class Partial(Record):
-    """A file in ingest/ that is to become a blob, locked by the one who holds `handle`; `size` is that it had then."""
+    """A partial blob, locked through `handle`; `size` is its size when it was claimed."""
 
     name: str
     handle: int
@@ -40,7 +38,7 @@ class Partial(Record):
 
 
 def create(layout: Layout, digest: Digest, private: str) -> Partial:
-    """Make an empty partial by way of the new file `private` in ingest/: it bears its name once locked."""
+    """Create an empty partial blob: the new file `private` in ingest/ is renamed once it is locked."""
     handle = layout.ingest_directory.create_file(private)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -53,12 +51,12 @@ def create(layout: Layout, digest: Digest, private: str) -> Partial:
 
 
 def exists(layout: Layout, digest: Digest) -> bool:
-    """Whether there are partials of a blob; somebody may be writing them."""
+    """Whether a blob has partial blobs, in use or not."""
     return next(_list_names(layout, digest), None) is not None
 
 
 def claim(layout: Layout, descriptor: Descriptor) -> Partial | None:
-    """Return the longest partial of a blob that nobody writes, locked; remove its like. Under the store's lock."""
+    """Return the largest unused partial blob, locked, and remove the others. The caller holds the lock of the store."""
     best: Partial | None = None
     for name in list(_list_names(layout, descriptor.digest)):
         found = _lock(layout, name)
@@ -74,9 +72,9 @@ def claim(layout: Layout, descriptor: Descriptor) -> Partial | None:
 
 
 def remove_unused(layout: Layout, *, any_age: bool = False, keep: frozenset[Digest] = frozenset()) -> int:
-    """Remove the partials that nobody writes and that are too old, or all but those of `but`; return their bytes.
+    """Remove unused partial blobs that are too old, or of `any_age`, except those in `keep`; return their total size.
 
-    Under the store's lock.
+    The caller holds the lock of the store.
     """
     freed = 0
     now = time.time()
@@ -92,7 +90,7 @@ def remove_unused(layout: Layout, *, any_age: bool = False, keep: frozenset[Dige
 
 
 def read_sizes(layout: Layout) -> dict[Digest, int]:
-    """Return the bytes of what there is of each blob; of several partials of one the sum."""
+    """Return the total size of the partial blobs of each blob."""
     found: dict[Digest, int] = {}
     for name, about in layout.ingest_directory.iter_files():
         digest = _parse_digest(name)
@@ -102,13 +100,13 @@ def read_sizes(layout: Layout) -> dict[Digest, int]:
 
 
 def remove(layout: Layout, partial: Partial) -> None:
-    """Remove a partial that the caller holds, and let it go."""
+    """Remove a claimed partial blob and release its lock."""
     layout.ingest_directory.remove_file(partial.name)
     os.close(partial.handle)
 
 
 def _parse_digest(name: str) -> Digest | None:
-    """Return the digest that a partial is to have, None for what is no partial."""
+    """Return the expected digest of a partial blob; None for any other file."""
     match = re.match(_NAME_PATTERN, name)
     return Digest(f"{match[1]}:{match[2]}") if match else None
 
@@ -122,9 +120,9 @@ def _list_names(layout: Layout, digest: Digest) -> Iterator[str]:
 
 
 def _lock(layout: Layout, name: str, flags: int = os.O_RDWR) -> Partial | None:
-    """Lock a partial; None when somebody writes it, or it has become a blob meanwhile.
+    """Lock a partial blob; None when it is in use, or has become a blob.
 
-    One that has another name too is not taken over: what is written to it would be written there.
+    A file with a second hard link is not claimed: writes would reach the other name.
     """
     try:
         handle = layout.ingest_directory.open_file(name, flags)
@@ -137,7 +135,7 @@ def _lock(layout: Layout, name: str, flags: int = os.O_RDWR) -> Partial | None:
         is_safe = status.st_nlink == 1 or flags == os.O_RDONLY
         if (
             named_status is not None and status.st_ino == named_status.st_ino and is_safe
-        ):  # its writer renames it before letting it go
+        ):  # its writer renames it before it releases the lock
             return Partial(name, handle, status.st_size)
     except BlockingIOError:
         pass
