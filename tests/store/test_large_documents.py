@@ -64,7 +64,7 @@ def test_load_obeys_the_limit(tmp_path: Path, opened: Callable[..., Held], kind:
 def test_a_stored_document_above_the_limit_is_shown_as_unreadable(store: Held, root: Path) -> None:
     Layout(root).add(CONFIG, "large:1")
     store.tell("set largest_document = 64KiB")
-    store.do("reindex")
+    assert store.problem("reindex") == "unreadable"
     assert store.rows("images select name, id") == [{"name": "large:1", "id": None}]
     assert store.beside("images") == {"unreadable"}
     with pytest.raises(Malformed, match="largest_document allows 65536"):
