@@ -1,4 +1,4 @@
-"""Help, made from the declarations: what can be asked, of what, and how."""
+"""The pages of `help`, made from the declarations in the catalog and in the verbs."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
     from imq.engine.catalog.predicates import Predicate
     from imq.engine.catalog.tables import Field, Table
 
-_WIDEST = 80
-"""Columns of a line."""
-_LEAST = 16
-"""Columns that the last of a table has at least."""
+_MAX_WIDTH = 80
+"""Width of a line, in columns."""
+_MIN_COLUMN_WIDTH = 16
+"""Minimum width of the last column of a table."""
 
 OVERVIEW = """\
-imq asks questions of container images and acts on the answers.
+imq queries container images and acts on the results.
 
-  images                                    every image, as docker shows them
-  images where dangling                     those without a tag
+  images                                    list all images, as docker does
+  images where dangling                     list images without a tag
   images where size > 1GB order by size desc
-                                            the large ones, largest first
+                                            list large images, largest first
   images group by repository select repository, count, sum(size)
   rm images where older than 90d and not in use
-                             remove them; dry run in front shows what would go
+                                            remove images; "dry run" only lists
 
 A query:    [nonempty] TABLE [of IMAGE] [where …] [group by …] [having …]
             [order by … [desc]] [limit N [per …]] [skip N [per …]]
             [except newest N [per …]] [select … | count]
-            [as FORM | format TEMPLATE]
+            [as FORMAT | format TEMPLATE]
             QUERY union | except | intersect QUERY [by …]      (QUERY) where …
 An action:  VERB IMAGE, …   or   VERB images where …
 
@@ -50,7 +50,7 @@ In conditions: and or not ( )   = != < <= > >=   like GLOB   matches REGEX
   created before | after | since IMAGE or DATE or 30d ago   created within 30d
   dangling   in use   older than 30d   newer than 2 weeks   based on IMAGE
   shares layers with IMAGE   has label KEY   has layer DIGEST
-  of a list or a map, like and matches ask whether any of its texts does:
+  like and matches on a list or map: any of its strings matches:
   env like "*TOKEN*=*"
 In scripts: let   $NAME   view   use   include   on error   assert   explain
   dry run   set
@@ -58,35 +58,35 @@ In scripts: let   $NAME   view   use   include   on error   assert   explain
 
 
 CONFIGURATION = """\
-What is set for good stands in TOML files: --config FILE, else $IMQ_CONFIG, else
-imq/config.toml in the folder $XDG_CONFIG_HOME (~/.config).
-/etc/imq/config.toml lies below it: key by key the user's file wins, and a list
-replaces the one below. The environment and the command line override both;
---no-config reads neither. Paths begin at the file, ~ is the home folder. A
-secret is never written here, it is only referred to.
+Configuration files are TOML. The user's file is --config FILE, or $IMQ_CONFIG,
+or imq/config.toml in $XDG_CONFIG_HOME (default ~/.config). Its keys override
+those of the system file, /etc/imq/config.toml; lists are replaced, not merged.
+The environment and the command line override both files. --no-config ignores
+both. Relative paths start at the folder of the file, and ~ is the home folder.
+The files never contain secrets, they only refer to them.
 """
 
 
 def format_help(words: tuple[str, ...]) -> str:
-    """Return the help for a topic; none: the overview. Raises `UnknownName` with the nearest topic."""
+    """Return the help on a topic, without words the overview. Raises `UnknownName` for an unknown topic."""
     if not words:
         return f"{OVERVIEW}\n{_format_topic_list()}"
-    said = " ".join(words).lower()
-    for topic in (said, words[0].lower()):  # `help older than`, `help order by`
+    topic_name = " ".join(words).lower()
+    for topic in (topic_name, words[0].lower()):  # `help older than`, `help order by`
         if parts := [part for part in _describe_topic(topic) if part]:
             return _wrap_lines("\n".join(parts))
     raise UnknownName(
-        f'there is no help on "{said}"',
+        f'unknown help topic "{topic_name}"',
         code="unknown-topic",
-        hints=(closest_hint(said, list_topics()), "help: the topics"),
+        hints=(closest_hint(topic_name, list_topics()), "help lists the topics"),
     )
 
 
 def list_topics() -> list[str]:
-    """Return everything that `help` tells of."""
+    """Return every topic of `help`."""
     fields = (name for table in TABLES.values() for field in table.fields for name in (field.name, *field.aliases))
     relations = (relation.name for table in TABLES.values() for relation in table.relations)
-    known = (
+    topics = (
         "configuration",
         *TABLES,
         *VERBS,
@@ -99,23 +99,23 @@ def list_topics() -> list[str]:
         *fields,
         *relations,
     )
-    return list(dict.fromkeys(known))
+    return list(dict.fromkeys(topics))
 
 
 def _describe_topic(topic: str) -> Iterator[str]:
-    """Yield what there is to say of a name: it may be a table, a field and more at once."""
+    """Yield the help on a name, which may be a table, a field and more at once."""
     if topic == "configuration":
         yield _describe_configuration()
     if topic in TABLES:
         yield _describe_table(TABLES[topic])
     if topic in VERBS:
         yield _describe_verb(VERBS[topic])
-    told: dict[str, list[str]] = {}
+    descriptions: dict[str, list[str]] = {}
     for table in TABLES.values():
         for field in table.fields:
             if topic in (field.name, *field.aliases):
-                told.setdefault(_describe_field(field), []).append(f"{table.name}.{field.name}")
-    yield "".join(f"{', '.join(names)}{text}\n" for text, names in told.items())
+                descriptions.setdefault(_describe_field(field), []).append(f"{table.name}.{field.name}")
+    yield "".join(f"{', '.join(aliases)}{text}\n" for text, aliases in descriptions.items())
     yield "".join(
         f"{relation.name} of each of the {table.name}: {relation.doc}\n"
         for table in TABLES.values()
@@ -125,11 +125,11 @@ def _describe_topic(topic: str) -> Iterator[str]:
     if topic in _list_functions() or topic in AGGREGATES:
         yield f"{format_signature(topic)}: {(FUNCTIONS.get(topic) or AGGREGATES[topic]).doc}\n"
     if topic in PREDICATES:
-        phrase = PREDICATES[topic]
-        yield f"{format_predicate(phrase)}: {phrase.doc}\n  such as: images where {phrase.example}\n"
+        predicate = PREDICATES[topic]
+        yield f"{format_predicate(predicate)}: {predicate.doc}\n  Example: images where {predicate.example}\n"
     if topic in CLAUSES:
         clause = CLAUSES[topic]
-        yield f"{clause.syntax}\n  {clause.doc}\n  such as: {clause.example}\n"
+        yield f"{clause.syntax}\n  {clause.doc}\n  Example: {clause.example}\n"
     if topic in FORMATS:
         yield f"as {topic}: {FORMATS[topic].doc}\n"
     if topic in SETTINGS:
@@ -138,15 +138,15 @@ def _describe_topic(topic: str) -> Iterator[str]:
 
 
 def _describe_configuration() -> str:
-    """Return the keys of the configuration file, table by table."""
+    """Return the help on the configuration files, table by table."""
     parts = [f"{CONFIGURATION}\n"]
     for section in SECTIONS.values():
-        title = f"[{section.name}{'.NAME' if section.has_named_tables else ''}]" if section.name else "at the top"
+        title = f"[{section.name}{'.NAME' if section.has_named_tables else ''}]" if section.name else "top level"
         rows = [
             [key.name, key.type.value, f"{key.doc}{f' ({key.default})' if key.default else ''}"] for key in section.keys
         ]
         example = "".join(f"    {line}\n" for line in section.example.splitlines())
-        parts.append(f"{title}: {section.doc}\n{_wrap_last_column(rows)}  such as:\n{example}")
+        parts.append(f"{title}: {section.doc}\n{_wrap_last_column(rows)}  Example:\n{example}")
     return "\n".join(parts)
 
 
@@ -155,19 +155,19 @@ def _list_functions() -> list[str]:
 
 
 def format_signature(name: str) -> str:
-    """Return how a function is called, its arguments by their kinds."""
+    """Return the signature of a function, its parameters by their types."""
     function = FUNCTIONS.get(name)
     if function is None:
         return f"{name}([distinct] VALUE)"
-    kinds = [" or ".join(kind.name for kind in kinds) or "ANY" for kinds in function.parameters]
-    least = len(kinds) - function.optional_count
-    shown = ", ".join(kinds[:least]) + "".join(f"[, {kind}]" for kind in kinds[least:])
-    return f"{name}({shown}{', …' if function.is_variadic else ''})".lower()
+    types = [" or ".join(data_type.name for data_type in types) or "ANY" for types in function.parameters]
+    required_count = len(types) - function.optional_count
+    parameters = ", ".join(types[:required_count]) + "".join(f"[, {data_type}]" for data_type in types[required_count:])
+    return f"{name}({parameters}{', …' if function.is_variadic else ''})".lower()
 
 
-def format_predicate(phrase: Predicate) -> str:
+def format_predicate(predicate: Predicate) -> str:
     """Return how a predicate is written, its operand in capitals."""
-    return f"{phrase.words} {phrase.parameter.removeprefix('a ').removeprefix('an ').upper()}".rstrip()
+    return f"{predicate.words} {predicate.parameter.removeprefix('a ').removeprefix('an ').upper()}".rstrip()
 
 
 def _format_topic_list() -> str:
@@ -175,17 +175,21 @@ def _format_topic_list() -> str:
         ["tables", ", ".join(TABLES)],
         ["verbs", ", ".join(sorted(VERBS))],
         ["clauses", ", ".join(CLAUSES)],
-        ["phrases", ", ".join(PREDICATES)],
+        ["predicates", ", ".join(PREDICATES)],
         ["functions", ", ".join(sorted([*_list_functions(), *AGGREGATES]))],
-        ["forms", ", ".join(FORMATS)],
+        ["formats", ", ".join(FORMATS)],
         ["settings", ", ".join(SETTINGS)],
         ["files", "configuration"],
     ]
     from textwrap import wrap
 
-    widest = _WIDEST - max(len(word) for word, _ in rows) - len(COLUMN_GAP)
-    lines = [[word if not at else "", line] for word, names in rows for at, line in enumerate(wrap(names, widest))]
-    return "".join(align_columns(lines)) + "\nhelp NAME tells more of each.\n"
+    max_width = _MAX_WIDTH - max(len(word) for word, _ in rows) - len(COLUMN_GAP)
+    lines = [
+        [word if not position else "", line]
+        for word, aliases in rows
+        for position, line in enumerate(wrap(aliases, max_width))
+    ]
+    return "".join(align_columns(lines)) + '\n"help NAME" describes each of them.\n'
 
 
 def _describe_table(table: Table) -> str:
@@ -195,40 +199,44 @@ def _describe_table(table: Table) -> str:
 
 
 def _wrap_last_column(rows: Iterable[list[str]]) -> str:
-    """Return rows in columns, the last of them in as many lines as it takes."""
+    """Return aligned rows, with the last column wrapped."""
     from textwrap import wrap
 
     table = list(rows)
-    taken = sum(max(len(row[at]) for row in table) + len(COLUMN_GAP) for at in range(len(table[0]) - 1)) if table else 0
+    used_width = (
+        sum(max(len(row[position]) for row in table) + len(COLUMN_GAP) for position in range(len(table[0]) - 1))
+        if table
+        else 0
+    )
     parts = []
     for row in table:
-        first, *more = wrap(row[-1], max(_WIDEST - 2 - taken, _LEAST)) or [""]
+        first, *more = wrap(row[-1], max(_MAX_WIDTH - 2 - used_width, _MIN_COLUMN_WIDTH)) or [""]
         parts += [[*row[:-1], first], *([*[""] * (len(row) - 1), line] for line in more)]
     return "".join("  " + line for line in align_columns(parts))
 
 
 def _wrap_lines(text: str) -> str:
-    """Return a text whose lines are no wider than a terminal; what is cut from one goes on below, further in."""
+    """Return a text with long lines wrapped and the continuation lines indented."""
     from textwrap import wrap
 
     lines = []
     for line in text.split("\n"):
         indent = " " * (len(line) - len(line.lstrip()) + 2)
-        wide = len(line) > _WIDEST
-        lines += wrap(line, _WIDEST, subsequent_indent=indent, break_long_words=False) if wide else [line]
+        is_long = len(line) > _MAX_WIDTH
+        lines += wrap(line, _MAX_WIDTH, subsequent_indent=indent, break_long_words=False) if is_long else [line]
     return "\n".join(lines)
 
 
 def _describe_field(field: Field) -> str:
-    names = f" (also: {', '.join(field.aliases)})" if field.aliases else ""
-    shown = ", ".join("{{." + name + "}}" for name, _ in field.docker_placeholders)
-    return f"{names}: {field.doc}. It is {field.type.value}." + (f" In templates: {shown}." if shown else "")
+    aliases = f" (also: {', '.join(field.aliases)})" if field.aliases else ""
+    placeholders = ", ".join("{{." + name + "}}" for name, _ in field.docker_placeholders)
+    return f"{aliases}: {field.doc}. Type: {field.type.value}." + (
+        f" In templates: {placeholders}." if placeholders else ""
+    )
 
 
 def _describe_verb(verb: Verb) -> str:
     options = f"\n  options: {', '.join(verb.options)}" if verb.options else ""
-    asks = "\n  asks before it acts" if verb.needs_confirmation else ""
-    differs = f"\n  beside docker: {verb.docker_differences}" if verb.docker_differences else ""
-    return (
-        f"{verb.name}: {verb.doc}\n  takes: {verb.operand.value}{options}{asks}{differs}\n  such as: {verb.example}\n"
-    )
+    confirmation = "\n  asks for confirmation" if verb.needs_confirmation else ""
+    differences = f"\n  compared with docker: {verb.docker_differences}" if verb.docker_differences else ""
+    return f"{verb.name}: {verb.doc}\n  takes: {verb.operand.value}{options}{confirmation}{differences}\n  Example: {verb.example}\n"

@@ -140,9 +140,9 @@ def get_format(name: str) -> OutputFormat:
     output_format = FORMATS.get(name.lower())
     if output_format is None:
         raise StatementError(
-            f'there is no output form "{name}"',
+            f'unknown output format "{name}"',
             code="unknown-form",
-            hints=(closest_hint(name, FORMATS), "forms: " + ", ".join(FORMATS)),
+            hints=(closest_hint(name, FORMATS), "formats: " + ", ".join(FORMATS)),
         )
     return output_format
 
@@ -170,7 +170,7 @@ def write_documents(row_set: Documents, default: str = "json") -> Iterator[str]:
         yield from write_yaml_sequence(row_set.documents)
     else:
         raise StatementError(
-            f"a document cannot be shown as {output_format}",
+            f"documents cannot be written as {output_format}",
             code="unknown-form",
-            hints=("forms: json, jsonl, yaml, format",),
+            hints=("formats: json, jsonl, yaml, format",),
         )

@@ -86,4 +86,4 @@ def test_the_limit_is_a_size(store: Held, text: str) -> None:
 def test_the_limit_is_nothing_but_a_size_within_its_range(store: Held, text: str) -> None:
     with pytest.raises(StatementError) as caught:
         store.tell(f"set largest_document = {text}")
-    assert caught.value.hints == ("it may be: 64KiB to 256MiB",)
+    assert caught.value.hints == ("values: 64KiB to 256MiB",)

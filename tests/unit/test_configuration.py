@@ -263,7 +263,7 @@ WRONG = {
     "mirors = []": (1, 1, "unknown key 'mirors'", "mirors = …"),
     '[registry.w]\nhost = "a:1"\nmirors = ["b:1"]': (3, 1, "unknown key 'mirors' in [registry.w]", "mirors = …"),
     "jobs = 3": (1, 1, "unknown key 'jobs'", "jobs = …"),
-    "[settings]\njobs = 0": (2, 8, 'jobs cannot be "0"', "jobs = 0"),
+    "[settings]\njobs = 0": (2, 8, 'invalid value "0" for jobs', "jobs = 0"),
     "[settings]\nverify = true": (2, 10, "settings.verify must be a value of `set`", "verify = true"),
     "[limits]\nretries = 'x'": (2, 11, "limits.retries must be an integer", "retries = 'x'"),
     "[limits]\nretries = -1": (2, 11, "limits.retries must be from 0 to", "retries = -1"),

@@ -205,9 +205,9 @@ def test_documents(form: str, broken: str) -> None:
 
 
 def test_documents_have_no_columns() -> None:
-    with pytest.raises(StatementError, match="a document cannot be shown as csv"):
+    with pytest.raises(StatementError, match="documents cannot be written as csv"):
         list(write_documents(Documents(DOCUMENTS, Output("csv"))))
-    with pytest.raises(StatementError, match='there is no output form "jsom"'):
+    with pytest.raises(StatementError, match='unknown output format "jsom"'):
         list(write_documents(Documents(DOCUMENTS, Output("jsom"))))
 
 
