@@ -1,4 +1,4 @@
-"""What a statement answers: rows under headings, documents, or a text. Nothing is drawn yet."""
+"""The results of statements: rows, JSON documents, a message or a failure. `render/` formats them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Column(Record):
-    """One column of an answer: its name (the JSON key), its title (the table's), its kind, the field it shows."""
+    """One column: its name (the JSON key), its title (in tables), its type and its field."""
 
     name: str
     title: str
@@ -24,10 +24,10 @@ class Column(Record):
 
 
 class RowSet(Record):
-    """Rows, perhaps still being read: they can be walked once.
+    """Rows with their columns. The rows may be read lazily, so they can be iterated once.
 
-    `table` is the table asked; `single` says that the answer is one value (a count), which a plain answer shows bare;
-    `errors` are those of the rows that tell of a failure, and `exit_code` is what they make of the whole.
+    `table` is the table of the query. `single`: the result is one value, such as a count, which is printed without a
+    heading. `errors` are the errors of failed rows, and `exit_code` is the exit code that results from them.
     """
 
     columns: tuple[Column, ...]
@@ -40,7 +40,7 @@ class RowSet(Record):
 
 
 class Documents(Record):
-    """JSON documents, such as `inspect` gives; `errors` and `exit_code` as those of an `Answer`."""
+    """JSON documents, as `inspect` returns them. `errors` and `exit_code` are those of `RowSet`."""
 
     documents: tuple[dict[str, Any], ...]
     output: Output = Output()
@@ -49,14 +49,14 @@ class Documents(Record):
 
 
 class Message(Record):
-    """A text for people. `exit_code` is that of a removal which was not confirmed."""
+    """A message. `exit_code` is not 0 for a removal that was not confirmed."""
 
     text: str
     exit_code: int = 0
 
 
 class Failure(Record):
-    """A statement that failed where the script goes on (`on error continue`)."""
+    """A failed statement of a script that continues (`on error continue`)."""
 
     error: ImqError
 
@@ -69,5 +69,5 @@ Result = RowSet | Documents | Message | Failure
 
 
 def exit_code_of(errors: Iterable[ImqError]) -> int:
-    """Return the exit code that these errors make of an answer: the highest of theirs, 0 when there is none."""
+    """Return the highest exit code of the errors, 0 without errors."""
     return max((error.exit_code for error in errors), default=0)

@@ -1,7 +1,7 @@
-"""What can come next in a statement that is being written: a pure function of the text and the place of the cursor.
+"""Completes statements: a pure function of the text and the cursor position.
 
-The parser says which kinds of words can follow; the declarations give their names. What only the world knows (names of
-images, keys of labels, files) is named as a kind, to be filled in elsewhere: nothing here waits for anything.
+The parser returns the kinds of words that can follow, and the declarations have their names. Names of images, keys of
+labels and paths are returned as kinds, which the caller fills in: this module does no input or output.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Candidate(Record):
-    """A word that can come next: its text, what it is, and what it is for. Kinds are those of `Completion`."""
+    """A word that can come next: its text, its kind (see `Completion`) and its help."""
 
     text: str
     kind: str
@@ -36,13 +36,12 @@ class Candidate(Record):
 
 
 class Completion(Record):
-    """What can stand from `start` on, in place of what is there up to the cursor.
+    """The candidates that can replace the text from `start` to the cursor.
 
-    `kinds` are: statement, table, verb, keyword, field, relation, function, form, setting, choice, topic, placeholder,
-    for all of which `words` has the words that fit; and for what is filled in elsewhere: reference (an image's name),
-    repository, path, source, variable, value (of the field at `field`, when it is known, of a map `FIELD.KEY`), key (of
-    the map at `field`), name (a new one, which nobody can know). `table` is the one whose rows the cursor is among,
-    when it is known.
+    `words` has the matching words of these kinds: statement, table, verb, keyword, field, relation, function, form,
+    setting, choice, topic, placeholder. The caller fills in the other kinds: reference (an image name), repository,
+    path, source, variable, value (of `field`, or of `FIELD.KEY` in a map), key (of the map `field`), and name (a new
+    name, without candidates). `table` is the table of the query at the cursor, "" when unknown.
     """
 
     start: int
@@ -52,9 +51,9 @@ class Completion(Record):
     table: str = ""
 
 
-_TYPED = re.compile(r"""\$?[\w.:/@-]*(?:\."[^"\n]*)?\Z""")
+_WORD_PREFIX = re.compile(r"""\$?[\w.:/@-]*(?:\."[^"\n]*)?\Z""")
 _PLACEHOLDER = re.compile(r"(?:\{\{|<<)(?:(?!\}\}|>>)[^\n])*\.(\w*)\Z")
-_FORM = re.compile(r"\bas\s*\Z", re.IGNORECASE)
+_AFTER_AS = re.compile(r"\bas\s*\Z", re.IGNORECASE)
 _OPTIONS = {
     "AS": "as", "TO": "to", "FROM": "from", "PLATFORM": "platform", "CHANGE": "change", "MESSAGE": "message",
     "FORCE": "force", "REPAIR": "repair", "RUN": "run", "DRY": "dry run", "WITH": "with",
@@ -62,14 +61,14 @@ _OPTIONS = {
 _CLAUSES = frozenset({
     "WHERE", "ALL", "GROUP", "HAVING", "ORDER", "LIMIT", "SKIP", "EXCEPT_NEWEST", "UNTIL", "SELECT", "COUNT",
 })  # fmt: skip
-"""Terminals that begin a clause, which a query has once, and which ends the condition of a relation."""
+"""Terminals that begin a clause. A query has each clause once, and a clause ends the condition of a relation."""
 _ENDING = frozenset({"OUTPUT_FORMAT", "FORMAT", "SET_OPERATOR", "BY"})
-"""Terminals that end the condition of a relation and begin no clause."""
+"""Other terminals that end the condition of a relation."""
 _AFTER_NAMES = {
     "SET": "setting", "LET": "name", "VIEW": "name", "ERROR": "choice", "UNTIL": "choice", "SHARES": "choice",
     "CONTAINS": "choice", "AS": "name",
 }  # fmt: skip
-"""What a name is behind these terminals; behind any other it is a field."""
+"""The kind of a name after these terminals. After all others it is a field."""
 _CHOICES = {
     "ERROR": ("stop", "continue"),
     "UNTIL": ("total size <=",),
@@ -81,16 +80,16 @@ _VALUES = {
     "PLATFORM": "value", "MESSAGE": "value", "CHANGE": "value", "RUN": "value", "ON": "reference", "WITH": "reference",
     "TIME_OPERATOR": "reference", "TO": "reference", "AS": "reference", "FROM": "source",
 }  # fmt: skip
-"""What a bare word is behind these terminals; behind any other it is a value."""
+"""The kind of a word after these terminals. After all others it is a value."""
 _COMPARING = frozenset({"COMPARISON", "WORD_OPERATOR", "TIME_OPERATOR", "BETWEEN", "IN", "LPAR", "COMMA", "NOT"})
 
 
 def complete(
     text: str, cursor: int, vocabulary: Vocabulary, views: Mapping[str, ast.RowSource] | None = None
 ) -> Completion:
-    """Return what can stand at the cursor, an offset in characters; nothing where the text before it is wrong.
+    """Return the candidates at the cursor, an offset in characters; none after a syntax error.
 
-    `views` are the queries that views stand for, by name, so that their fields are known.
+    `views` maps the names of views to their queries, so that their fields are completed.
 
     >>> from imq.grammar.lexer import Vocabulary
     >>> words = Vocabulary(frozenset({"rm"}), frozenset({"images"}), frozenset({"json"}))
@@ -99,47 +98,47 @@ def complete(
     """
     before = text[:cursor]
     if placeholder := _PLACEHOLDER.search(before):
-        return _placeholders(before, placeholder, vocabulary, views or {})
-    typed = _TYPED.search(before)
-    start = typed.start() if typed else cursor
+        return _complete_placeholder(before, placeholder, vocabulary, views or {})
+    prefix = _WORD_PREFIX.search(before)
+    start = prefix.start() if prefix else cursor
     head = before[:start]
-    found = Completion(start)
-    for ahead in ("", " where"):  # a table alone could be a field: see it as a table too
-        found = _merged(found, _beneath(head, before[start:], ahead, vocabulary, views or {}))
-    if form := _FORM.search(head):
-        found = _merged(found, _forms(head[: form.start()], before[start:], vocabulary))
-    return found
+    completion = Completion(start)
+    for lookahead in ("", " where"):  # a lone table name parses as a field: parse it as a table too
+        completion = _merge(completion, _complete_word(head, before[start:], lookahead, vocabulary, views or {}))
+    if after_as := _AFTER_AS.search(head):
+        completion = _merge(completion, _complete_format(head[: after_as.start()], before[start:], vocabulary))
+    return completion
 
 
-def _merged(one: Completion, other: Completion) -> Completion:
-    words = dict.fromkeys((*one.words, *other.words))
+def _merge(item: Completion, other: Completion) -> Completion:
+    words = dict.fromkeys((*item.words, *other.words))
     return Completion(
-        one.start, one.kinds | other.kinds, tuple(words), one.field or other.field, one.table or other.table
+        item.start, item.kinds | other.kinds, tuple(words), item.field or other.field, item.table or other.table
     )
 
 
-def _beneath(
-    head: str, typed: str, ahead: str, vocabulary: Vocabulary, views: Mapping[str, ast.RowSource]
+def _complete_word(
+    head: str, prefix: str, lookahead: str, vocabulary: Vocabulary, views: Mapping[str, ast.RowSource]
 ) -> Completion:
-    """Return what can follow the whole words, of what begins as the one that is being typed."""
+    """Return the candidates after the complete words that begin with the prefix."""
     start = len(head)
     try:
-        can = find_expected(head, vocabulary, ahead)
+        expected_next = find_expected(head, vocabulary, lookahead)
     except StatementError:
         return Completion(start)
-    scene = _CursorContext(can.tokens, views)
+    context = _CursorContext(expected_next.tokens, views)
     words: dict[str, Candidate] = {}
     kinds: set[str] = set()
-    for word in _candidates(can.terminals, can.vocabulary, scene, typed):
+    for word in _iter_candidates(expected_next.terminals, expected_next.vocabulary, context, prefix):
         kinds.add(word.kind)
-        if word.text and word.text.lower().startswith(typed.lower()) and word.text.lower() != typed.lower():
+        if word.text and word.text.lower().startswith(prefix.lower()) and word.text.lower() != prefix.lower():
             words.setdefault(word.text, word)
-    table = scene.table.name if scene.table is not None else ""
-    return Completion(start, frozenset(kinds), tuple(words.values()), scene.find_compared_field(typed), table)
+    table = context.table.name if context.table is not None else ""
+    return Completion(start, frozenset(kinds), tuple(words.values()), context.find_compared_field(prefix), table)
 
 
 class _CursorContext:
-    """Where the cursor stands, as the tokens before it tell: in which statement, of which table, behind what."""
+    """The context of the cursor, from the tokens before it: the statement, the table and the last token."""
 
     def __init__(self, tokens: tuple[Token, ...], views: Mapping[str, ast.RowSource]) -> None:
         last = max((at for at, token in enumerate(tokens) if token.kind == "SEPARATOR"), default=-1)
@@ -152,7 +151,7 @@ class _CursorContext:
         self._follow()
 
     def _follow(self) -> None:
-        """Walk the tokens, keeping for each parenthesis, and for the relation in it, its table and its clauses."""
+        """Walk the tokens, with a stack of the open parentheses and relations, their tables and clauses."""
         levels: list[tuple[str, Table | None, set[str]]] = [("query", None, set())]
         before = ""
         for token in self.tokens:
@@ -160,25 +159,25 @@ class _CursorContext:
             if kind == "LPAR":
                 levels.append(("query", levels[-1][1], set()))
             elif kind == "RPAR":
-                levels = _closed(levels)
+                levels = _close_parenthesis(levels)
             elif kind in ("TABLE", "RELATION"):
                 inside = before in ("ANY", "NO", "IN")
                 table = self._find_table(token.value, levels[-1][1] if inside else None)
                 if not inside:
-                    levels = _shut(levels)[:-1]
+                    levels = _leave_relations(levels)[:-1]
                 levels.append(("relation" if inside else "query", table, set()))
             elif kind in _CLAUSES or kind in _ENDING:
                 if kind != "WHERE" or "WHERE" in levels[-1][2]:
-                    levels = _shut(levels)
+                    levels = _leave_relations(levels)
                 levels[-1][2].add(kind)
             before = kind
         _, self.table, self.clauses = levels[-1]
 
     def _find_table(self, name: str, outer: Table | None) -> Table | None:
-        """Return the table of this name: a relation of the table around it, a table, or what a view asks."""
+        """Return the table of a name, which is a relation of the outer table, a table or a view."""
         relation = outer.find_relation(name) if outer is not None else None
         name = relation.table if relation is not None else name.lower()
-        return TABLES.get(name) or _asked(self._views.get(name), self._views)
+        return TABLES.get(name) or _find_query_table(self._views.get(name), self._views)
 
     @property
     def last_kind(self) -> str:
@@ -194,31 +193,31 @@ class _CursorContext:
             and self.verb.operand in (OperandKind.NOTHING, OperandKind.PATHS)
         )
 
-    def find_compared_field(self, typed: str) -> str:
-        """Return the field whose value, or whose key, is being typed; an empty text when that is not known."""
-        field = self.field_before()
-        key = self._key_before() if field is not None and field.type is DataType.MAP else ""
-        path, dot, _ = typed.lstrip(".").rpartition(".")
+    def find_compared_field(self, prefix: str) -> str:
+        """Return the field whose value or key is at the cursor, "" when unknown."""
+        field = self.find_field_before()
+        key = self._find_key_before() if field is not None and field.type is DataType.MAP else ""
+        path, dot, _ = prefix.lstrip(".").rpartition(".")
         if (
             dot
             and self.table is not None
-            and (found := self.table.find_field(path)) is not None
-            and found.type is DataType.MAP
+            and (completion := self.table.find_field(path)) is not None
+            and completion.type is DataType.MAP
         ):
-            return found.name
+            return completion.name
         return f"{field.name}.{key}" if field is not None and key else field.name if field is not None else ""
 
-    def field_before(self) -> Field | None:
-        """Return the field on the left of the operator that stands before the cursor."""
-        name = self._name_before()
+    def find_field_before(self) -> Field | None:
+        """Return the field on the left of the operator before the cursor."""
+        name = self._find_name_before()
         return self.table.find_field(name.partition(".")[0]) if name and self.table is not None else None
 
-    def _key_before(self) -> str:
-        """Return the key of the map on the left of the operator that stands before the cursor."""
-        return self._name_before().partition(".")[2].strip('"')
+    def _find_key_before(self) -> str:
+        """Return the key of the map on the left of the operator before the cursor."""
+        return self._find_name_before().partition(".")[2].strip('"')
 
-    def _name_before(self) -> str:
-        """Return the name on the left of the operator that stands before the cursor; an empty text for none."""
+    def _find_name_before(self) -> str:
+        """Return the name on the left of the operator before the cursor, "" for none."""
         at = len(self.tokens) - 1
         while at >= 0 and self.kinds[at] in {*_COMPARING, "WORD", "STRING"}:
             at -= 1
@@ -226,21 +225,21 @@ class _CursorContext:
         return self.tokens[at].value.lstrip(".") if named and _COMPARING & set(self.kinds[at + 1 :]) else ""
 
 
-def _shut(levels: list[tuple[str, Table | None, set[str]]]) -> list[tuple[str, Table | None, set[str]]]:
-    """Leave the relations whose condition ends here."""
-    kept = list(levels)
-    while kept[-1][0] == "relation":
-        kept.pop()
-    return kept
+def _leave_relations(levels: list[tuple[str, Table | None, set[str]]]) -> list[tuple[str, Table | None, set[str]]]:
+    """Pop the relations whose condition ends here."""
+    remaining = list(levels)
+    while remaining[-1][0] == "relation":
+        remaining.pop()
+    return remaining
 
 
-def _closed(levels: list[tuple[str, Table | None, set[str]]]) -> list[tuple[str, Table | None, set[str]]]:
-    kept = _shut(levels)
-    return kept[:-1] if len(kept) > 1 else kept
+def _close_parenthesis(levels: list[tuple[str, Table | None, set[str]]]) -> list[tuple[str, Table | None, set[str]]]:
+    remaining = _leave_relations(levels)
+    return remaining[:-1] if len(remaining) > 1 else remaining
 
 
-def _asked(rows: ast.RowSource | None, views: Mapping[str, ast.RowSource]) -> Table | None:
-    """Return the table whose rows a query answers, as far as its text tells."""
+def _find_query_table(rows: ast.RowSource | None, views: Mapping[str, ast.RowSource]) -> Table | None:
+    """Return the table of the rows of a query, None when its text does not show it."""
     while rows is not None:
         if isinstance(rows, ast.Combination):
             rows = rows.left
@@ -255,72 +254,74 @@ def _asked(rows: ast.RowSource | None, views: Mapping[str, ast.RowSource]) -> Ta
     return None
 
 
-def _candidates(
-    kinds: frozenset[str], vocabulary: Vocabulary, scene: _CursorContext, typed: str
+def _iter_candidates(
+    kinds: frozenset[str], vocabulary: Vocabulary, context: _CursorContext, prefix: str
 ) -> Iterator[Candidate]:
-    """Yield every word that these terminals can be, and one without a text for each kind that is filled elsewhere."""
-    if scene.kinds[:1] == ["SET"] and len(scene.kinds) > 1:
-        yield from _values(scene)
+    """Yield the candidates for these terminals, and an empty one for each kind that the caller fills in."""
+    if context.kinds[:1] == ["SET"] and len(context.kinds) > 1:
+        yield from _iter_values(context)
         return
     if kinds & {"WORD", "STRING"} and "NAME" not in kinds:
-        yield from _values(scene)
+        yield from _iter_values(context)
     if "NAME" in kinds or "FIELD" in kinds:
-        yield from _names(kinds, scene, typed)
+        yield from _iter_names(kinds, context, prefix)
     if kinds & {"WORD", "STRING"} and "NAME" in kinds:
         yield Candidate("", "value")
-    if "RELATION" in kinds and scene.table is not None:
-        yield from (Candidate(one.name, "relation", one.doc) for one in scene.table.relations)
-    if "TABLE" in kinds and not scene.refuses_rows:
+    if "RELATION" in kinds and context.table is not None:
+        yield from (Candidate(item.name, "relation", item.doc) for item in context.table.relations)
+    if "TABLE" in kinds and not context.refuses_rows:
         for name in sorted(vocabulary.tables):
             yield Candidate(name, "table", TABLES[name].doc if name in TABLES else "")
-    if "FUNCTION" in kinds and not typed.startswith("."):
-        yield from (Candidate(f"{one.name}(", "function", one.doc) for one in AGGREGATES.values())
-        yield from (Candidate(f"{one.name}(", "function", one.doc) for one in FUNCTIONS.values() if not one.is_internal)
+    if "FUNCTION" in kinds and not prefix.startswith("."):
+        yield from (Candidate(f"{item.name}(", "function", item.doc) for item in AGGREGATES.values())
+        yield from (
+            Candidate(f"{item.name}(", "function", item.doc) for item in FUNCTIONS.values() if not item.is_internal
+        )
     if "VERB" in kinds:
         for name in sorted(vocabulary.verbs):
             yield Candidate(name, "verb", VERBS[name].doc if name in VERBS else "")
     if "VARIABLE" in kinds:
         yield Candidate("", "variable")
-    yield from sorted(_keywords(kinds, scene), key=_by_use)
+    yield from sorted(_keywords(kinds, context), key=_rank_keyword)
 
 
-_USED = (
+_COMMON_KEYWORDS = (
     "where", "and", "or", "order by", "desc", "limit", "select", "count", "group by", "as", "=", "like", "in", "not",
     "older than", "newer than", "in use",
 )  # fmt: skip
-"""Keywords that are shown first, of those that can stand in one place."""
+"""The most common keywords, which are listed first."""
 
 
-def _by_use(word: Candidate) -> int:
-    return _USED.index(word.text) if word.text in _USED else len(_USED)
+def _rank_keyword(word: Candidate) -> int:
+    return _COMMON_KEYWORDS.index(word.text) if word.text in _COMMON_KEYWORDS else len(_COMMON_KEYWORDS)
 
 
-def _begins(option: str, word: str) -> bool:
-    """Whether an option is this one, or begins with its first word, as `with referrers` does with `with`."""
+def _is_option(option: str, word: str) -> bool:
+    """Whether a word is an option or its first word: `with` begins `with referrers`."""
     return option == word or option.startswith(f"{word} ")
 
 
-def _keywords(kinds: frozenset[str], scene: _CursorContext) -> Iterator[Candidate]:
-    starts = "VERB" in kinds
+def _keywords(kinds: frozenset[str], context: _CursorContext) -> Iterator[Candidate]:
+    at_start = "VERB" in kinds
     for word, kind in WORDS.items():
-        if kind not in kinds or not word.isalpha() or kind in scene.clauses & _CLAUSES:
+        if kind not in kinds or not word.isalpha() or kind in context.clauses & _CLAUSES:
             continue
-        if scene.refuses_rows and kind in ("ALL", "NONEMPTY"):
+        if context.refuses_rows and kind in ("ALL", "NONEMPTY"):
             continue
-        if scene.verb is not None and kind in _OPTIONS and not starts and scene.last_kind != "DRY":
-            of_kind = [option for option in scene.verb.options if _begins(option, _OPTIONS[kind])]
-            yield from (Candidate(option, "keyword") for option in of_kind if kind not in scene.kinds)
+        if context.verb is not None and kind in _OPTIONS and not at_start and context.last_kind != "DRY":
+            of_kind = [option for option in context.verb.options if _is_option(option, _OPTIONS[kind])]
+            yield from (Candidate(option, "keyword") for option in of_kind if kind not in context.kinds)
             continue
-        yield Candidate(_whole(word), "statement" if starts else "keyword", _told(word))
+        yield Candidate(_complete_keyword(word), "statement" if at_start else "keyword", _describe_keyword(word))
     if "OUTPUT_FORMAT" in kinds:
         yield Candidate("as", "keyword", CLAUSES["as"].doc)
-    if "EXCEPT_NEWEST" in kinds and "EXCEPT_NEWEST" not in scene.clauses:
+    if "EXCEPT_NEWEST" in kinds and "EXCEPT_NEWEST" not in context.clauses:
         yield Candidate("except newest", "keyword", CLAUSES["except"].doc)
     if (
         "SKIP_EXISTING" in kinds
-        and "SKIP_EXISTING" not in scene.kinds
-        and scene.verb
-        and "skip existing" in scene.verb.options
+        and "SKIP_EXISTING" not in context.kinds
+        and context.verb
+        and "skip existing" in context.verb.options
     ):
         yield Candidate("skip existing", "keyword")
     if "SET_OPERATOR" in kinds:
@@ -331,91 +332,95 @@ def _keywords(kinds: frozenset[str], scene: _CursorContext) -> Iterator[Candidat
         yield from (Candidate(word, "keyword") for word in ("before", "after", "since", "within"))
 
 
-_WHOLE = {
+_KEYWORD_PHRASES = {
     "group": "group by", "order": "order by", "older": "older than", "newer": "newer than", "based": "based on",
     "shares": "shares layers with", "local": "local only", "dry": "dry run", "on": "on error",
 }  # fmt: skip
-"""Keywords that another must follow, with it."""
+"""Keywords with the keyword that must follow them."""
 
 
-def _whole(word: str) -> str:
-    return _WHOLE.get(word, word)
+def _complete_keyword(word: str) -> str:
+    return _KEYWORD_PHRASES.get(word, word)
 
 
-def _told(word: str) -> str:
-    whole = _whole(word)
-    if whole in PREDICATES:
-        return PREDICATES[whole].doc
+def _describe_keyword(word: str) -> str:
+    phrase = _complete_keyword(word)
+    if phrase in PREDICATES:
+        return PREDICATES[phrase].doc
     return CLAUSES[word].doc if word in CLAUSES else ""
 
 
-def _names(kinds: frozenset[str], scene: _CursorContext, typed: str) -> Iterator[Candidate]:
-    """Yield what a name can be: mostly a field, `.field` on the right of an operator."""
-    before = scene.last_kind
+def _iter_names(kinds: frozenset[str], context: _CursorContext, prefix: str) -> Iterator[Candidate]:
+    """Yield the candidates for a name, mostly fields; `.field` on the right of an operator."""
+    before = context.last_kind
     if "NAME" in kinds and before in _AFTER_NAMES:
         kind = _AFTER_NAMES[before]
         if kind == "setting":
-            yield from (Candidate(one.name, kind, one.doc) for one in SETTINGS.values())
-        yield from (Candidate(one, kind) for one in _CHOICES.get(before, ()))
+            yield from (Candidate(item.name, kind, item.doc) for item in SETTINGS.values())
+        yield from (Candidate(item, kind) for item in _CHOICES.get(before, ()))
         if kind == "name":
             yield Candidate("", kind)
         return
-    if scene.table is None:
+    if context.table is None:
         yield Candidate("", "field")
         return
-    dot = "." if "NAME" not in kinds or typed.startswith(".") else ""
-    path, deeper, _ = typed.lstrip(".").rpartition(".")
+    dot = "." if "NAME" not in kinds or prefix.startswith(".") else ""
+    path, deeper, _ = prefix.lstrip(".").rpartition(".")
     if deeper:
-        yield from _below(scene.table, path, dot)
+        yield from _iter_relation_fields(context.table, path, dot)
         return
     if before == "HAS":
         yield from (
-            Candidate(one.name, "field", one.doc)
-            for one in scene.table.fields
-            if one.type in (DataType.MAP, DataType.LIST)
+            Candidate(item.name, "field", item.doc)
+            for item in context.table.fields
+            if item.type in (DataType.MAP, DataType.LIST)
         )
-        yield from (Candidate(one.item_name, "relation", one.doc) for one in scene.table.relations if one.item_name)
+        yield from (
+            Candidate(item.item_name, "relation", item.doc) for item in context.table.relations if item.item_name
+        )
         return
-    for field in scene.table.fields:
+    for field in context.table.fields:
         yield Candidate(dot + field.name, "field", field.doc)
-        yield from (Candidate(dot + alias, "field", field.doc) for alias in field.aliases if typed.lstrip("."))
+        yield from (Candidate(dot + alias, "field", field.doc) for alias in field.aliases if prefix.lstrip("."))
     for words, phrase in PREDICATES.items():
         if " " not in words and "NAME" in kinds:
             yield Candidate(words, "field", phrase.doc)
-    single = (one for one in scene.table.relations if not one.is_many)
-    yield from (Candidate(f"{dot}{one.name}.", "relation", one.doc) for one in single)
+    single_relations = (item for item in context.table.relations if not item.is_many)
+    yield from (Candidate(f"{dot}{item.name}.", "relation", item.doc) for item in single_relations)
 
 
-def _below(table: Table, path: str, dot: str) -> Iterator[Candidate]:
-    """Yield the fields of the relation that a path leads to; the keys of a map are known elsewhere."""
-    found: Table | None = table
+def _iter_relation_fields(table: Table, path: str, dot: str) -> Iterator[Candidate]:
+    """Yield the fields at the end of a path of relations. The caller fills in the keys of a map."""
+    completion: Table | None = table
     for name in path.split("."):
-        field, relation = (found.find_field(name), found.find_relation(name)) if found is not None else (None, None)
+        field, relation = (
+            (completion.find_field(name), completion.find_relation(name)) if completion is not None else (None, None)
+        )
         if relation is None:
             if field is not None and field.type is DataType.MAP:
                 yield Candidate("", "key")
             return
-        found = TABLES.get(relation.table)
-    if found is not None:
-        yield from (Candidate(f"{dot}{path}.{field.name}", "field", field.doc) for field in found.fields)
+        completion = TABLES.get(relation.table)
+    if completion is not None:
+        yield from (Candidate(f"{dot}{path}.{field.name}", "field", field.doc) for field in completion.fields)
 
 
-def _values(scene: _CursorContext) -> Iterator[Candidate]:
-    """Yield what a bare word can be, which the words before it tell."""
-    before = scene.last_kind
-    if scene.verb is not None and scene.table is None and not _OPTIONS.keys() & set(scene.kinds):
-        yield Candidate("", "path" if scene.verb.operand is OperandKind.PATHS else "reference")
+def _iter_values(context: _CursorContext) -> Iterator[Candidate]:
+    """Yield the candidates for a word, by the words before it."""
+    before = context.last_kind
+    if context.verb is not None and context.table is None and not _OPTIONS.keys() & set(context.kinds):
+        yield Candidate("", "path" if context.verb.operand is OperandKind.PATHS else "reference")
         return
-    if scene.kinds[:1] == ["SET"]:
-        setting = SETTINGS.get(scene.tokens[1].value.lower()) if len(scene.tokens) > 1 else None
+    if context.kinds[:1] == ["SET"]:
+        setting = SETTINGS.get(context.tokens[1].value.lower()) if len(context.tokens) > 1 else None
         yield from (Candidate(choice, "choice") for choice in (setting.choices if setting is not None else ()))
         return
-    field = scene.field_before()
+    field = context.find_field_before()
     kind = _VALUES.get(before, "value")
     if kind == "source" and field is not None:
         kind = "value"
     if kind == "topic":
-        yield from (Candidate(name, kind, doc) for name, doc in _topics())
+        yield from (Candidate(name, kind, doc) for name, doc in _iter_topics())
         return
     if field is not None and field.type is DataType.BOOLEAN:
         yield from (Candidate(choice, "choice") for choice in ("true", "false"))
@@ -423,61 +428,61 @@ def _values(scene: _CursorContext) -> Iterator[Candidate]:
     if (
         kind == "reference"
         and before == "OF"
-        and scene.table is not None
-        and scene.table.target is TargetKind.REPOSITORIES
+        and context.table is not None
+        and context.table.target is TargetKind.REPOSITORIES
     ):
         kind = "repository"
-    if scene.verb is not None and before in _OPTIONS and _OPTIONS[before] in scene.verb.path_options:
+    if context.verb is not None and before in _OPTIONS and _OPTIONS[before] in context.verb.path_options:
         kind = "path"
     yield Candidate("", kind)
 
 
-def _topics() -> Iterator[tuple[str, str]]:
-    """Yield what help tells of, and what it is for."""
-    yield from ((name, one.doc) for name, one in TABLES.items())
-    yield from ((name, one.doc) for name, one in VERBS.items())
-    yield from ((name, one.doc) for name, one in FUNCTIONS.items() if not one.is_internal)
-    yield from ((name, one.doc) for name, one in AGGREGATES.items())
-    yield from ((name, one.doc) for name, one in SETTINGS.items())
-    yield from ((name, one.doc) for name, one in CLAUSES.items())
+def _iter_topics() -> Iterator[tuple[str, str]]:
+    """Yield the topics of help with their first lines."""
+    yield from ((name, item.doc) for name, item in TABLES.items())
+    yield from ((name, item.doc) for name, item in VERBS.items())
+    yield from ((name, item.doc) for name, item in FUNCTIONS.items() if not item.is_internal)
+    yield from ((name, item.doc) for name, item in AGGREGATES.items())
+    yield from ((name, item.doc) for name, item in SETTINGS.items())
+    yield from ((name, item.doc) for name, item in CLAUSES.items())
 
 
-def _forms(head: str, typed: str, vocabulary: Vocabulary) -> Completion:
-    """Return the output forms, when an answer can be asked for in one where `head` ends."""
+def _complete_format(head: str, prefix: str, vocabulary: Vocabulary) -> Completion:
+    """Return the output formats when `as FORMAT` can follow `head`."""
     from imq.engine.render.formats import FORMATS
 
     start = len(head)
     try:
-        can = find_expected(head, vocabulary)
+        expected_next = find_expected(head, vocabulary)
     except StatementError:
         return Completion(start)
-    if "OUTPUT_FORMAT" not in can.terminals:
+    if "OUTPUT_FORMAT" not in expected_next.terminals:
         return Completion(start)
-    forms = sorted(vocabulary.formats)
-    words = (Candidate(name, "form", FORMATS[name].doc if name in FORMATS else "") for name in forms)
-    fits = tuple(word for word in words if word.text.startswith(typed.lower()) and word.text != typed.lower())
-    return Completion(start, frozenset({"form"}), fits)
+    names = sorted(vocabulary.formats)
+    words = (Candidate(name, "form", FORMATS[name].doc if name in FORMATS else "") for name in names)
+    matching = tuple(word for word in words if word.text.startswith(prefix.lower()) and word.text != prefix.lower())
+    return Completion(start, frozenset({"form"}), matching)
 
 
-def _placeholders(
-    before: str, typed: re.Match[str], vocabulary: Vocabulary, views: Mapping[str, ast.RowSource]
+def _complete_placeholder(
+    before: str, prefix: re.Match[str], vocabulary: Vocabulary, views: Mapping[str, ast.RowSource]
 ) -> Completion:
-    """Return what a template can show of the rows that the statement before it answers."""
-    start = typed.start(1)
-    statement = re.split(r"""\s(?:format|as|to)\s""", before[: typed.start()], flags=re.IGNORECASE)[0]
+    """Return the placeholders of a template for the rows of the statement before it."""
+    start = prefix.start(1)
+    statement = re.split(r"""\s(?:format|as|to)\s""", before[: prefix.start()], flags=re.IGNORECASE)[0]
     try:
-        scene = _CursorContext(find_expected(statement, vocabulary).tokens, views)
+        context = _CursorContext(find_expected(statement, vocabulary).tokens, views)
     except StatementError:
         return Completion(start)
-    if scene.table is None:
+    if context.table is None:
         return Completion(start, frozenset({"placeholder"}))
     names: dict[str, str] = {}
-    for field in scene.table.fields:
+    for field in context.table.fields:
         names |= {name: field.doc for name, _ in field.docker_placeholders}
         names.setdefault(field.name.title().replace("_", ""), field.doc)
-    fits = (Candidate(name, "placeholder", doc) for name, doc in names.items())
+    matching = (Candidate(name, "placeholder", doc) for name, doc in names.items())
     return Completion(
         start,
         frozenset({"placeholder"}),
-        tuple(word for word in fits if word.text.lower().startswith(typed[1].lower()) and word.text != typed[1]),
+        tuple(word for word in matching if word.text.lower().startswith(prefix[1].lower()) and word.text != prefix[1]),
     )

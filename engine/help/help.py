@@ -239,4 +239,5 @@ def _describe_verb(verb: Verb) -> str:
     options = f"\n  options: {', '.join(verb.options)}" if verb.options else ""
     confirmation = "\n  asks for confirmation" if verb.needs_confirmation else ""
     differences = f"\n  compared with docker: {verb.docker_differences}" if verb.docker_differences else ""
-    return f"{verb.name}: {verb.doc}\n  takes: {verb.operand.value}{options}{confirmation}{differences}\n  Example: {verb.example}\n"
+    usage = f"  takes: {verb.operand.value}{options}{confirmation}{differences}"
+    return f"{verb.name}: {verb.doc}\n{usage}\n  Example: {verb.example}\n"

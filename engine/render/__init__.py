@@ -1,1 +1,1 @@
-"""Answers made visible: output forms, docker's templates, human units."""
+"""Formats results: output formats, Go templates, docker's tables."""

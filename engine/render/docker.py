@@ -1,7 +1,7 @@
-"""Answers in docker's own text: its tables, its placeholders, its JSON.
+"""Docker's output: its tables, its placeholders and its JSON.
 
-Docker writes every value as a text, cuts ids to 12 digits unless told otherwise, and aligns with Go's tabwriter: a
-column is as wide as its widest cell and three blanks, at least ten; the last cell of a line is followed by nothing.
+Docker formats every value as a string, truncates ids to 12 digits by default, and aligns with Go's tabwriter: a column
+is as wide as its widest cell plus three blanks, at least ten. The last cell of a line is not padded.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from .values import DisplayOptions
 
 MISSING_ID = "<missing>"
-"""What docker shows for the id of a step whose image is not here as one of its own."""
+"""The id of a build step without an image of its own."""
 _MAX_COMMAND_WIDTH = 45
 _NOT_APPLICABLE = "N/A"
 
 
 class Placeholder(Record):
-    """One of docker's placeholders: its key, its title, and how it is shown, given a row's values by their names."""
+    """A placeholder of docker: its key, its column title, and the formatter of a row's values."""
 
     key: str
     title: str
@@ -60,7 +60,7 @@ def _format_exact_size(raw: Raw, _options: DisplayOptions) -> str:
 
 
 def _format_reclaimable(values: Mapping[str, Raw], options: DisplayOptions) -> str:
-    """Return what can be reclaimed and its share of the whole, which docker leaves out of the build cache's."""
+    """Return the reclaimable bytes and their percentage, which docker omits for the build cache."""
     reclaimable, size = values.get("reclaimable"), values.get("size")
     size_text = _format_exact_size(reclaimable, options)
     if not size or reclaimable is None or values.get("type") == "Build Cache":
@@ -77,7 +77,7 @@ def _format_step_id(raw: Raw, options: DisplayOptions) -> str:
 
 
 def _format_command(raw: Raw, options: DisplayOptions) -> str:
-    """Return a step's command in one line, cut as docker cuts it."""
+    """Return the command of a step on one line, truncated as docker does."""
     string = _format_plain(raw, options).replace("\t", " ")
     if options.no_trunc or display_width(string) <= _MAX_COMMAND_WIDTH:
         return string
@@ -101,7 +101,7 @@ IMAGES = (
     Placeholder("UniqueSize", "UNIQUE SIZE", _format_not_applicable),
     Placeholder("VirtualSize", "SIZE", _make_formatter("size", _format_exact_size)),
 )
-"""The placeholders of `docker images`. What only `docker system df -v` knows is not applicable here, as in docker."""
+"""The placeholders of `docker images`. Those of `docker system df -v` alone are N/A, as in docker."""
 
 DISK_USAGE_IMAGES = tuple(
     {
@@ -111,7 +111,7 @@ DISK_USAGE_IMAGES = tuple(
     }.get(placeholder.key, placeholder)
     for placeholder in IMAGES
 )
-"""Those of the images in `docker system df -v`."""
+"""The placeholders of the images in `docker system df -v`."""
 
 HISTORY = (
     Placeholder("Comment", "COMMENT", _make_formatter("comment", _format_plain)),
@@ -130,7 +130,7 @@ HISTORY_EXACT = tuple(
     }.get(placeholder.key, placeholder)
     for placeholder in HISTORY
 )
-"""Those of `docker history --human=false`: times and bytes as they are."""
+"""The placeholders of `docker history --human=false`, with exact times and bytes."""
 
 DISK_USAGE = (
     Placeholder("Active", "ACTIVE", _make_formatter("active", _format_plain)),
@@ -145,7 +145,7 @@ _MAX_DESCRIPTION_WIDTH = 45
 
 
 def _format_description(raw: Raw, options: DisplayOptions) -> str:
-    """Return a description in one line, cut as docker cuts it."""
+    """Return a description on one line, truncated as docker does."""
     string = _format_plain(raw, options).replace("\n", " ").replace("\r", " ")
     if options.no_trunc or display_width(string) <= _MAX_DESCRIPTION_WIDTH:
         return string
@@ -177,7 +177,7 @@ SEARCH_JSON = tuple(
     else placeholder
     for placeholder in SEARCH
 )
-"""Those of its JSON, where docker writes true and false."""
+"""The placeholders of its JSON, with true and false."""
 
 RAW_TEMPLATE = (
     "repository: {{.Repository}}\ntag: {{.Tag}}\n"
@@ -185,11 +185,11 @@ RAW_TEMPLATE = (
 )
 RAW_DIGEST_TEMPLATE = RAW_TEMPLATE.replace("image_id:", "digest: {{.Digest}}\nimage_id:")
 RAW_QUIET_TEMPLATE = "image_id: {{.ID}}"
-"""The forms that `docker images --format raw` stands for."""
+"""The templates of `docker images --format raw`."""
 
 
 class DockerRow:
-    """One row as docker's templates see it: texts by docker's names; what docker does not know is imq's own field."""
+    """A row for docker's templates: strings by docker's placeholders. Other names are the fields of imq."""
 
     __slots__ = ("_options", "_placeholders", "_row", "_values")
 
@@ -202,11 +202,11 @@ class DockerRow:
         self._options = options
 
     def format(self, placeholder: Placeholder) -> str:
-        """Return the text of a placeholder."""
+        """Return the string of a placeholder."""
         return placeholder.format(self._values, self._options)
 
     def lookup(self, name: str) -> object:
-        """Return what a template's `.name` shows; raises `KeyError` when the row has no such thing."""
+        """Return the value of `.name` in a template. Raises `KeyError` for an unknown name."""
         key = casefold_name(name)
         for placeholder in self._placeholders:
             if casefold_name(placeholder.key) == key:
@@ -221,14 +221,14 @@ class DockerRow:
 def make_docker_rows(
     row_set: RowSet, placeholders: Sequence[Placeholder], options: DisplayOptions
 ) -> Iterator[DockerRow]:
-    """Yield the rows of an answer as docker's templates see them."""
+    """Yield the rows of a result for docker's templates."""
     return (DockerRow(row_set, raw, placeholders, options) for raw in row_set.rows)
 
 
 def write_docker_table(
     rows: Iterable[DockerRow], placeholders: Sequence[Placeholder], keys: Sequence[str]
 ) -> Iterator[str]:
-    """Yield a table with these of the placeholders."""
+    """Yield the lines of a table with these placeholders as columns."""
     by_key = {placeholder.key: placeholder for placeholder in placeholders}
     selected = [by_key[key] for key in keys]
     lines = [[placeholder.title for placeholder in selected]]
@@ -237,7 +237,7 @@ def write_docker_table(
 
 
 def write_docker_template(rows: Iterable[DockerRow], placeholders: Sequence[Placeholder], source: str) -> Iterator[str]:
-    """Yield each row through a template; `table …` aligns its columns under docker's titles."""
+    """Yield each row, formatted with a template; `table …` aligns the columns under docker's titles."""
     from imq.engine.render.template.template import Template, expand_escapes, split_table_directive
 
     is_table, body = split_table_directive(source)
@@ -258,7 +258,7 @@ def write_docker_template(rows: Iterable[DockerRow], placeholders: Sequence[Plac
 
 
 def write_docker_json(rows: Iterable[DockerRow]) -> Iterator[str]:
-    """Yield one object a line, as `--format json`: all values are texts, and `<` `>` `&` are escaped as Go does."""
+    """Yield one JSON object a line, as `--format json`: all values are strings; `<` `>` `&` are escaped as in Go."""
     import json
 
     for row in rows:
@@ -267,9 +267,9 @@ def write_docker_json(rows: Iterable[DockerRow]) -> Iterator[str]:
 
 
 def align_cells(lines: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield lines whose cells stand under each other as Go's tabwriter puts them.
+    """Yield aligned lines, as Go's tabwriter does.
 
-    A column is a run of lines that have a cell there and another after it.
+    A column is a run of lines that have a cell in it and a further cell after it.
     """
     widths: list[list[int]] = [[0] * len(line) for line in lines]
     for column in range(max(map(len, lines), default=0)):
@@ -295,5 +295,5 @@ def align_cells(lines: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def format_reclaimed_space(size: int) -> str:
-    """Return how docker tells what a prune brought."""
+    """Return docker's message about the space that a prune reclaimed."""
     return f"Total reclaimed space: {human_size_exact(size)}\n"

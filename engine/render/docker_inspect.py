@@ -1,7 +1,7 @@
-"""What `docker image inspect` shows: the document with Go's zero values, and the typed value that templates see.
+"""The document of `docker image inspect` with Go's zero values, and the typed value for templates.
 
-Docker runs a template twice at most: over the typed answer of its client, and where that fails over the daemon's JSON
-with `missingkey=error`. So `{{.Config.Healthcheck.Interval}}` is `30s`, and `{{.Id}}` is found though Go calls it `ID`.
+Docker executes a template at most twice: on the typed response of its client, and if that fails on the daemon's JSON
+with `missingkey=error`. So `{{.Config.Healthcheck.Interval}}` is `30s`, and `{{.Id}}` works though the field is `ID`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ CONTAINER_CONFIG = StructType(
         StructField("Shell", _STRING_LIST, omit_empty=True),
     ),
 )
-"""The config as docker's daemon writes it."""
+"""The config in the response of docker's daemon."""
 _OCI_CONFIG = StructType(
     "v1.DockerOCIImageConfig",
     (
@@ -101,7 +101,7 @@ _OCI_CONFIG = StructType(
         ),
     ),
 )
-"""The config as docker's client reads it."""
+"""The config as docker's client decodes it."""
 _PLATFORM = StructType(
     "v1.Platform",
     (
@@ -161,7 +161,7 @@ INSPECT_RESPONSE = StructType(
         StructField("Manifests", _STRING_LIST, omit_empty=True),
     ),
 )
-"""The document as docker's client reads it."""
+"""The document as docker's client decodes it."""
 
 
 _NEVER_OMITTED = ("Created", "Container", "ContainerConfig", "VirtualSize")
@@ -176,13 +176,13 @@ _DAEMON_RESPONSE = StructType(
         if member.name not in {"Descriptor", "Manifests"}
     ),
 )
-"""The document as docker's daemon writes it."""
+"""The document in the response of docker's daemon."""
 
 
 def build_image_document(config: Mapping[str, Any], docker_fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the document of an image as docker's daemon writes it: from its config, and what else is `known` of it.
+    """Return the document of an image as docker's daemon writes it, from the image config and further fields.
 
-    What the config says of running it beside what docker knows follows as it stands.
+    Runtime settings of the config that docker does not know follow unchanged.
     """
     history, runtime = config.get("history"), config.get("config")
     last_step = history[-1] if isinstance(history, list) and history else None
@@ -213,7 +213,7 @@ def build_image_document(config: Mapping[str, Any], docker_fields: Mapping[str, 
 
 
 def format_created(value: object) -> str:
-    """Return a time of creation as Go writes it again: no zeros at the end, year 1 for one that is missing."""
+    """Return a creation time as Go formats it: without trailing zeros, year 1 for a missing time."""
     if not isinstance(value, str) or not re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", value):
         return ZERO_TIME
     match = re.match(r"([^.]*?)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)\Z", value)
@@ -225,10 +225,10 @@ def format_created(value: object) -> str:
 
 
 class DocumentTemplate:
-    """A template over documents, run one after the other as docker's client runs it.
+    """A template that is executed on one document after the other, as docker's client does.
 
-    In one thing older clients of docker are followed, which know the daemon's whole config: beside `.Config.Hostname`,
-    too, the text of a missing label is empty and not `<no value>`.
+    In one case it follows older clients of docker, which decode the whole config of the daemon: in a template with
+    `.Config.Hostname` a missing label is an empty string too, not `<no value>`.
     """
 
     def __init__(self, template: Template) -> None:
@@ -236,11 +236,11 @@ class DocumentTemplate:
         self._error_on_missing_key = False
 
     def render(self, document: Mapping[str, Any]) -> str:
-        """Return the text for a document; raise StatementError where docker fails and no other case of a name helps."""
+        """Return the output for a document. Raises `StatementError` where docker fails; ignores the case of names."""
         typed = INSPECT_RESPONSE.decode(document) if "Id" in document else document
         try:
             return self._render_typed(typed, document)
-        except UnknownName as error:  # docker fails here; names of another case are this language's own
+        except UnknownName as error:  # docker fails here; imq ignores the case of names
             try:
                 return self._render_typed(typed, document, folds_case=True)
             except StatementError:

@@ -1,4 +1,4 @@
-"""The tree: rows under what they begin with."""
+"""The output format `tree`: rows grouped by their leading columns."""
 
 from __future__ import annotations
 
@@ -17,20 +17,19 @@ if TYPE_CHECKING:
     from .values import DisplayOptions
 
     Branches = dict[str, "Branches"] | list[str]
-    """What stands under a value: by its text the values of the next column, or, at the end, the lines of rows."""
+    """The children of a value: the values of the next column, or at the last level the lines of rows."""
 
 _LEVEL_TYPES = frozenset(
     {DataType.TEXT, DataType.REFERENCE, DataType.REPOSITORY, DataType.TAG, DataType.DIGEST, DataType.BOOLEAN}
 )
-"""Kinds whose values name something that others can stand under; sizes and times measure the row itself."""
+"""Types whose values can be levels of the tree. Sizes and times belong to one row."""
 
 
 def write_tree(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
-    """Rows under what they begin with, as `tree` draws them.
+    """Yield rows as a tree, as the command `tree` draws it.
 
-    The first columns, as far as they name things and rows agree in them, are levels; the rest of a row stands in its
-    line, aligned with the others. Values and rows keep the order in which they come first. Only the whole answer tells
-    which columns those are, so all rows are held.
+    The leading columns in which rows share values are levels. The other columns are aligned on the line of their row.
+    Values and rows keep their order. The levels depend on all rows, so all rows are held in memory.
     """
     rows = list(row_set.rows)
     lines = list(format_rows(row_set.replace(rows=rows), options))
@@ -47,7 +46,7 @@ def write_tree(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
 
 
 def _count_levels(columns: Sequence[Column], rows: Sequence[tuple[Raw, ...]]) -> int:
-    """Return how many leading columns are levels: those in which at least two rows agree on something known."""
+    """Return the number of leading columns in which at least two rows share a known value."""
     levels = 0
     for index, column in enumerate(columns[:-1]):
         prefixes = [row[: index + 1] for row in rows if row[index] is not None]
@@ -58,7 +57,7 @@ def _count_levels(columns: Sequence[Column], rows: Sequence[tuple[Raw, ...]]) ->
 
 
 def _draw(under: Branches, indent: str | None) -> Iterator[str]:
-    """Yield the lines of what stands under a value; `indent` is what its lines begin with, None for the roots."""
+    """Yield the lines of the children of a value. `indent` is the start of their lines, None for the roots."""
     last = len(under) - 1
     for number, value in enumerate(under):
         mark, stem = ("", "") if indent is None else ("└── ", "    ") if number == last else ("├── ", "│   ")

@@ -1,6 +1,6 @@
-"""The output forms: one function each, and the table that names them.
+"""The output formats: one function each, and the table of their names.
 
-A form gets an answer and writes texts as the rows come; only where cells are aligned must it wait for the widest.
+A format yields output as rows arrive. A format that aligns cells holds all rows first.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 
 
 class OutputFormat(Record):
-    """One output form. `whole` says that it shows every field when the query chose none."""
+    """One output format. `shows_all_fields`: without `select` it shows every field, not the default columns."""
 
     name: str
     doc: str
@@ -43,7 +43,7 @@ class OutputFormat(Record):
 
 
 def write_table(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
-    """Columns as docker prints them."""
+    """Yield aligned columns, as docker prints them."""
     if row_set.single:
         for row in row_set.rows:
             yield f"{format_value(row_set.columns[0].type, row[0], options)}\n"
@@ -55,7 +55,7 @@ def write_table(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
 
 
 def write_ids(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
-    """Write the id of each row, one a line, each once; a row without one is left out."""
+    """Yield each id once, one a line. A row without an id is left out."""
     names = [column.name for column in row_set.columns]
     index = next((names.index(name) for name in ("id", "image", "digest") if name in names), 0)
     seen: set[str] = set()
@@ -69,23 +69,23 @@ def write_ids(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
 FORMATS: dict[str, OutputFormat] = {
     output_format.name: output_format
     for output_format in (
-        OutputFormat("table", "columns as docker prints them; the default", write_table),
-        OutputFormat("json", "one array of objects", write_json, shows_all_fields=True),
-        OutputFormat("jsonl", "one object a line", write_jsonl, shows_all_fields=True),
-        OutputFormat("yaml", "one sequence of mappings", write_yaml, shows_all_fields=True),
-        OutputFormat("csv", "comma-separated values; --spreadsheet keeps formulas out", write_csv),
-        OutputFormat("tsv", "tab-separated values; --spreadsheet keeps formulas out", write_tsv),
+        OutputFormat("table", "aligned columns, as docker prints them; the default", write_table),
+        OutputFormat("json", "one JSON array of objects", write_json, shows_all_fields=True),
+        OutputFormat("jsonl", "one JSON object a line", write_jsonl, shows_all_fields=True),
+        OutputFormat("yaml", "one YAML sequence of mappings", write_yaml, shows_all_fields=True),
+        OutputFormat("csv", "comma-separated values; --spreadsheet escapes formulas", write_csv),
+        OutputFormat("tsv", "tab-separated values; --spreadsheet escapes formulas", write_tsv),
         OutputFormat("markdown", "a Markdown table", write_markdown),
         OutputFormat("html", "an HTML table", write_html),
-        OutputFormat("tree", "rows under what they begin with", write_tree),
-        OutputFormat("ids", "the ids alone, one a line", write_ids),
+        OutputFormat("tree", "a tree, by the leading columns", write_tree),
+        OutputFormat("ids", "only the ids, one a line", write_ids),
     )
 }
 
 
 def write_template(row_set: RowSet, options: DisplayOptions, source: str) -> Iterator[str]:
-    """Write each row through a Go template; `table …` aligns its columns under a heading, as docker does."""
-    from imq.engine.render.template.template import (  # a language of its own, loaded when one is written
+    """Yield each row, formatted with a Go template; `table …` aligns the columns under titles, as docker does."""
+    from imq.engine.render.template.template import (  # loaded only for a template
         Template,
         expand_escapes,
         split_table_directive,
@@ -113,30 +113,30 @@ def write_template(row_set: RowSet, options: DisplayOptions, source: str) -> Ite
 
 
 def _placeholder_title(name: str) -> str:
-    """Return docker's heading for a placeholder: `CreatedSince` is CREATED, `ID` is IMAGE ID."""
+    """Return docker's column title of a placeholder: `CreatedSince` is CREATED, `ID` is IMAGE ID."""
     titles = {"id": "IMAGE ID", "createdsince": "CREATED", "createdat": "CREATED AT", "virtualsize": "SIZE"}
     return titles.get(name.lower(), name.upper().replace("_", " "))
 
 
 _DOCKER_FORMATS = {"json": "jsonl", "table": "table"}
-"""Forms that docker calls as if they were templates, and what they are here: of `json` an object a line."""
+"""Formats that docker writes in place of a template. Docker's `json` is one object a line."""
 
 
 def resolve_docker_format(output: Output) -> Output:
-    """Return what is asked for, with the form itself where docker's name of one stands like a template."""
+    """Return an output in which docker's `format json` and `format table` are formats, not templates."""
     name = _DOCKER_FORMATS.get((output.template or "").strip())
     return output if name is None else output.replace(format=name, template=None)
 
 
 def write_rows(row_set: RowSet, options: DisplayOptions, default: str = "table") -> Iterator[str]:
-    """Yield the texts of an answer in the form that it asks for, else in the default form."""
+    """Yield a result in its output format, or in the default format."""
     if row_set.output.template is not None:
         return write_template(row_set, options, row_set.output.template)
     return get_format(row_set.output.format or default).write(row_set, options)
 
 
 def get_format(name: str) -> OutputFormat:
-    """Return the form of this name, or raise naming the nearest."""
+    """Return the format of a name. Raises for an unknown name, with a suggestion."""
     output_format = FORMATS.get(name.lower())
     if output_format is None:
         raise StatementError(
@@ -148,7 +148,7 @@ def get_format(name: str) -> OutputFormat:
 
 
 def write_documents(row_set: Documents, default: str = "json") -> Iterator[str]:
-    """Yield documents as one JSON array (`docker inspect` does so), a line each, as YAML, or through a template."""
+    """Yield documents as a JSON array (as `docker inspect`), as JSON lines, as YAML, or with a template."""
     if row_set.output.template is not None:
         from imq.engine.render.template.template import Template
 

@@ -1,4 +1,4 @@
-"""The forms that programs read: JSON, CSV, YAML. Each row is written as it comes, in the values of `cell.data`."""
+"""The formats for programs: JSON, CSV and YAML. Each row is written as it arrives."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from .values import DisplayOptions
 
 _ESCAPED_CHARACTERS = r"[\x7f-\x9f\u2028\u2029\ud800-\udfff]"
-"""What JSON may hold as it is, but a terminal obeys, JavaScript takes for a line's end, or UTF-8 has no bytes for."""
+"""Characters that JSON allows, but that control a terminal, end a line in JavaScript or have no UTF-8 encoding."""
 
 
 def _iter_values(row_set: RowSet) -> Iterator[list[JsonValue]]:
-    """Yield the rows as data."""
+    """Yield the rows as JSON values."""
     types = [column.type for column in row_set.columns]
     for row in row_set.rows:
         yield [to_json_value(data_type, raw) for data_type, raw in zip(types, row, strict=True)]
@@ -35,9 +35,9 @@ def _iter_objects(row_set: RowSet) -> Iterator[dict[str, Any]]:
 
 
 def to_json(value: object, indent: int | None = None) -> str:
-    """Return a value as JSON that can be read, written and shown anywhere; characters stay as they are where they can.
+    """Return a value as JSON that is safe for terminals and for UTF-8. Other characters are not escaped.
 
-    Half a surrogate pair, which documents from outside may have, stays the escape that it was.
+    A lone surrogate, which a document may contain, is written as an escape.
     """
     import json
 
@@ -45,7 +45,7 @@ def to_json(value: object, indent: int | None = None) -> str:
 
 
 def to_compact_json(value: object) -> str:
-    """Return a value as JSON without blanks, as docker writes it."""
+    """Return a value as JSON without white space, as docker writes it."""
     import json
 
     return _escape(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
@@ -60,7 +60,7 @@ def _escape(encoded: str) -> str:
 
 
 def write_json(row_set: RowSet, _options: DisplayOptions) -> Iterator[str]:
-    """One JSON array of objects."""
+    """Yield one JSON array of objects."""
     is_open = False
     for row in _iter_objects(row_set):
         yield ("," if is_open else "[") + "\n  " + to_json(row)
@@ -69,24 +69,24 @@ def write_json(row_set: RowSet, _options: DisplayOptions) -> Iterator[str]:
 
 
 def write_jsonl(row_set: RowSet, _options: DisplayOptions) -> Iterator[str]:
-    """One JSON object a line."""
+    """Yield one JSON object a line."""
     for row in _iter_objects(row_set):
         yield to_json(row) + "\n"
 
 
 def write_yaml(row_set: RowSet, _options: DisplayOptions) -> Iterator[str]:
-    """One YAML sequence of mappings."""
+    """Yield one YAML sequence of mappings."""
     from .yaml_writer import write_yaml_sequence
 
     return write_yaml_sequence(_iter_objects(row_set))
 
 
 _FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""What a text begins with that a spreadsheet takes for a formula, or passes over before one; the last four are wide."""
+"""First characters of a formula in a spreadsheet, or ignored before one. The last four are full-width."""
 
 
 def _format_cell(value: JsonValue) -> str:
-    """Return a data value as one cell of CSV and its like."""
+    """Return a value as a cell of CSV or TSV."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -95,9 +95,9 @@ def _format_cell(value: JsonValue) -> str:
 
 
 def _format_spreadsheet_cell(value: JsonValue) -> str:
-    """Return a data value as a cell that a spreadsheet shows as text: `'` stands before what it would compute.
+    """Return a value as a cell that no spreadsheet evaluates: a formula gets a leading `'`.
 
-    Numbers stay numbers, negative ones too.
+    Numbers are unchanged, negative numbers included.
     """
     cell = _format_cell(value)
     return f"'{cell}" if isinstance(value, str) and cell.lstrip(" ").startswith(_FORMULA_PREFIXES) else cell
@@ -118,11 +118,11 @@ def _write_delimited(row_set: RowSet, options: DisplayOptions, delimiter: str) -
 
 
 _LINE_END = "\r\n"
-"""What the writer of CSV ends a line with; a cell that has either of the two is quoted, so it must know of both."""
+"""The line end of the CSV writer. With both characters here, the writer quotes cells with either of them."""
 
 
 def _take_line(out: Any) -> str:
-    """Take what has been written, one line, and end it as the other forms do."""
+    """Return and remove the line that was written, with the line end of the other formats."""
     line: str = out.getvalue().removesuffix(_LINE_END) + "\n"
     out.seek(0)
     out.truncate()
@@ -130,10 +130,10 @@ def _take_line(out: Any) -> str:
 
 
 def write_csv(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
-    """Comma-separated values, with a heading line."""
+    """Yield comma-separated values with a heading line."""
     return _write_delimited(row_set, options, ",")
 
 
 def write_tsv(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
-    """Tab-separated values, with a heading line."""
+    """Yield tab-separated values with a heading line."""
     return _write_delimited(row_set, options, "\t")

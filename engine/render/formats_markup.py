@@ -1,4 +1,4 @@
-"""The forms that go into pages: Markdown and HTML."""
+"""The formats for documents: Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .values import DisplayOptions
 
 _MARKDOWN_SPECIAL = r"[\\|`*\[\]<~]|(?<![^\W_])_|_(?![^\W_])|&(?=[#\w])"
-"""What a page would take for markup in the middle of a line; an underscore within a word is none."""
+"""Characters that are markup within a line. An underscore within a word is not markup."""
 
 
 def _tabulate(
@@ -31,10 +31,10 @@ def _tabulate(
 
 
 def write_markdown(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
-    """Write a table for Markdown pages, as GitHub reads them; a cell shows its text and nothing else."""
+    """Yield a Markdown table in GitHub's syntax, with all markup in cells escaped."""
     return _tabulate(row_set, options, "github", lambda cell: re.sub(_MARKDOWN_SPECIAL, r"\\\g<0>", cell))
 
 
 def write_html(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
-    """Write an HTML table."""
+    """Yield an HTML table."""
     return _tabulate(row_set, options, "html", str)

@@ -1,4 +1,4 @@
-"""A row as templates and Python see it."""
+"""Rows for templates and for Python."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def find_placeholder(table: Table, name: str) -> tuple[Field, str] | None:
-    """Return the field that a template's name shows, and the style: docker's placeholder first, then a field's name."""
+    """Return the field of a name in a template, and its formatter: docker's placeholders first, then the fields."""
     folded = casefold_name(name)
     for field in table.fields:
         for placeholder, style in field.docker_placeholders:
@@ -30,7 +30,7 @@ def find_placeholder(table: Table, name: str) -> tuple[Field, str] | None:
 
 
 def resolve_template_fields(table: Table, names: frozenset[tuple[str, ...]] | None) -> list[Field]:
-    """Return the fields that a template needs (None: it may read all); an unknown name raises `UnknownName`."""
+    """Return the fields that a template reads; `names` None: all fields. Raises `UnknownName` for an unknown name."""
     if names is None:
         return list(table.fields)
     fields: list[Field] = []
@@ -50,7 +50,7 @@ def resolve_template_fields(table: Table, names: frozenset[tuple[str, ...]] | No
 
 
 class Row:
-    """One row of an answer: by attribute, by key, or as a dict."""
+    """One row of a result, with access by attribute, by key, or as a dict."""
 
     __slots__ = ("_columns", "_options", "_raw", "_table")
 
@@ -63,7 +63,7 @@ class Row:
         self._options = options
 
     def __getattr__(self, name: str) -> object:
-        """Return the value of a column: sizes are ints that print as docker does, times are RFC 3339 texts."""
+        """Return the value of a column. Sizes are integers that print as in docker; times are RFC 3339 strings."""
         try:
             return self[name]
         except KeyError:
@@ -71,26 +71,26 @@ class Row:
             raise AttributeError(f"the row has no {name!r}; it has: {', '.join(names)}") from None
 
     def __getitem__(self, name: str) -> object:
-        """Return the value of a column by its name."""
+        """Return the value of a column."""
         index = self._find_index(name)
         if index is None:
             raise KeyError(name)
         return to_python_value(self._columns[index].type, self._raw[index])
 
     def keys(self) -> list[str]:
-        """Return the names of the columns, so that `dict(row)` works."""
+        """Return the names of the columns; `dict(row)` uses them."""
         return [column.name for column in self._columns]
 
     def __iter__(self) -> Iterator[object]:
-        """Walk the values in the order of the columns."""
+        """Iterate over the values in the order of the columns."""
         return (self[name] for name in self.keys())
 
     def __len__(self) -> int:
-        """Count the columns."""
+        """Return the number of columns."""
         return len(self._columns)
 
     def __repr__(self) -> str:
-        """Print the columns and values."""
+        """Return the columns and values."""
         return f"Row({', '.join(f'{name}={self[name]!r}' for name in self.keys())})"
 
     def _find_index(self, name: str) -> int | None:
@@ -100,10 +100,10 @@ class Row:
                 return index
         return None
 
-    # What templates call
+    # The record protocol of templates
 
     def lookup(self, name: str) -> object:
-        """Return what a template's `.name` shows; raises `KeyError` when the row has no such thing."""
+        """Return the value of `.name` in a template. Raises `KeyError` for an unknown name."""
         index = self._find_index(name)
         column = self._columns[index] if index is not None else None
         if self._table is not None and (column is None or column.field is not None):
@@ -124,5 +124,5 @@ class Row:
         return "" if value is None else value
 
     def data(self) -> Mapping[str, object]:
-        """Return the whole row as data, for `json .`."""
+        """Return the row as JSON values, for `json .`."""
         return {h.name: to_json_value(h.type, raw) for h, raw in zip(self._columns, self._raw, strict=True)}

@@ -1,4 +1,4 @@
-"""Columns of text for a terminal: how wide a text is, and lines whose cells stand under each other."""
+"""Text tables for terminals: the display width of strings, and aligned columns."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ if TYPE_CHECKING:
     from re import Match
 
 COLUMN_GAP = "   "
-"""What docker puts between columns."""
+"""The gap between columns, as in docker."""
 MIN_COLUMN_WIDTH = 10
-"""How wide docker makes a column at least, the gap counted."""
+"""Minimum width of a column, with its gap, as in docker."""
 _ZERO_WIDTH_CATEGORIES = frozenset({"Mn", "Me", "Cf"})
-"""Categories of signs that stand on or within the one before: accents, enclosing marks, joiners."""
+"""Unicode categories without a width: accents, enclosing marks, joiners."""
 
 
 def display_width(string: str) -> int:
-    """Return how many terminal columns a text takes: wide signs take two, combining ones none."""
+    """Return the number of terminal columns of a string: wide characters take two, combining characters none."""
     if string.isascii():
         return len(string)
     from unicodedata import category, east_asian_width
@@ -31,9 +31,9 @@ def display_width(string: str) -> int:
 
 
 def replace_controls(string: str) -> str:
-    """Return a text as one line that a terminal only shows: a blank for each control, line's end and invisible sign.
+    """Return a string with a blank for each control, line end and invisible character.
 
-    Texts come from images of strangers, and a terminal obeys what it is sent.
+    Strings come from untrusted images, and a terminal executes control sequences.
     """
     return string if string.isprintable() else "".join(char if char.isprintable() else " " for char in string)
 
@@ -41,13 +41,13 @@ def replace_controls(string: str) -> str:
 _CONTROLS = (
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\U000e0001-\U000e007f]"
 )
-"""What a terminal obeys or hides, but for a line's end and a tab: controls, stray bytes, direction marks, tags."""
+"""Controls, surrogate escapes, direction marks and tag characters; not the line feed and the tab."""
 
 
 def escape_controls(string: str) -> str:
-    r"""Return a text with everything written out that a terminal would obey: an escape character is `\u001b`.
+    r"""Return a string with all controls escaped: the escape character is `\u001b`.
 
-    In JSON that is the same value. A byte that is no UTF-8 is written as `\x9b`.
+    In JSON the value is the same. A byte that is not UTF-8 becomes `\x9b`.
     """
     if string.isprintable():
         return string
@@ -65,9 +65,9 @@ def _escape_character(match: Match[str]) -> str:
 
 
 def align_columns(lines: Iterable[list[str]], min_width: int = 0) -> Iterator[str]:
-    """Yield the lines of a table whose columns are as wide as their widest cell; no blanks at the end of a line.
+    """Yield the lines of a table with aligned columns and without trailing blanks.
 
-    With its gap a column is at least `least` wide.
+    A column is as wide as its widest cell; with its gap it is at least `min_width` wide.
     """
     table = list(lines)
     if not table:

@@ -1,4 +1,4 @@
-"""YAML that every reader takes for the same data as the JSON; loaded only when YAML is asked for (24 ms)."""
+"""YAML that every parser reads as the same data as the JSON. Imported only for YAML output (24 ms)."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _AMBIGUOUS_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
-"""What some readers take for true, false or null when it is not quoted, in any case."""
+"""Words that some parsers read as true, false or null without quotes, in any case."""
 _AMBIGUOUS_PREFIXES = "0123456789+-.~"
-"""What numbers, times and null begin with, in YAML 1.1 or in 1.2, which differ: `1e3`, `0o17` and `1:30`."""
+"""First characters of numbers, times and null in YAML 1.1 or 1.2, which differ: `1e3`, `0o17`, `1:30`."""
 _LINE_WIDTH = 1 << 30
-"""Columns after which a text goes on in the next line: none does."""
+"""Line width of the writer: no string is wrapped."""
 
 
 class _Dumper(_Base):
-    """A writer that quotes every text which any reader could take for something else, and never writes an alias."""
+    """A dumper that quotes every ambiguous string, and never writes an alias."""
 
     def ignore_aliases(self, _data: object) -> bool:
-        """Write what stands twice twice."""
+        """Write repeated data again."""
         return True
 
 
@@ -41,9 +41,9 @@ _Dumper.add_representer(str, _represent_string)
 
 
 def write_yaml_sequence(items: Iterable[object]) -> Iterator[str]:
-    """Yield one YAML sequence, item by item; the items are what JSON can hold.
+    """Yield one YAML sequence, item by item. The items are JSON values.
 
-    Half a surrogate pair, for which YAML has no form, becomes the replacement character.
+    A lone surrogate, which YAML cannot represent, becomes the replacement character.
     """
     empty = True
     for item in items:

@@ -1,10 +1,9 @@
-"""What a statement that is wrong was probably meant to say, as the very sentence to write.
+"""Suggests a correct statement for one that failed.
 
-What docker and SQL say otherwise is translated (`ways`), a word that is nearly one of the language is taken for that,
-and a word that the grammar wants is put where it is missing. Each sentence is checked, so that nothing is offered that
-would be refused again.
+Docker commands and SQL are translated (`rules.py`), typos are replaced by the closest word, and missing keywords are
+inserted. Every suggestion is checked, so that no suggestion fails again.
 
-What is proposed for an action finds no row that was not meant: there a word is put only where one alone can be meant.
+A suggestion for an action never selects more rows: a word is inserted only where one word alone is possible.
 """
 
 from __future__ import annotations
@@ -24,139 +23,148 @@ if TYPE_CHECKING:
     from imq.grammar.lexer import Vocabulary
 
     Check = Callable[[str], StatementError | None]
-    """Returns what is still wrong with a sentence."""
+    """Returns the error of a statement, None for a correct one."""
 
-_LONGEST = 400
-"""Characters of a statement that is worth guessing at."""
-_ROUNDS = 6
-_STEPS = ("syntax", "unknown-field", "unknown-name", "glob", "type")
-"""Codes of errors that may be one of several, each of which is to be mended."""
-_NEVER_MEANT = ("let", "set", "use", "view")
-"""Words that begin quite other statements: something that is spelled nearly so is none of them."""
+_MAX_LENGTH = 400
+"""Maximum length of a statement that gets a suggestion, in characters."""
+_MAX_ROUNDS = 6
+_REPAIRABLE_CODES = ("syntax", "unknown-field", "unknown-name", "glob", "type")
+"""Codes of errors after which the repair continues."""
+_NEVER_SUGGESTED = ("let", "set", "use", "view")
+"""Keywords of other kinds of statements, which a typo never means."""
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'')
-_HELD = re.compile(f"{STRING_MARKS[0]}(\\d+){STRING_MARKS[1]}")
-_BEFORE = re.compile(r"\A(?:(?:dry run|explain) )+", re.IGNORECASE)
-"""What may stand before any sentence."""
-_FOLLOWED = {"order": "by", "group": "by", "older": "than", "newer": "than"}
-"""Words of the language that another one always follows."""
-_CLOSE = re.compile(r'did you mean "([^"]+)"\?')
+_MASKED_STRING = re.compile(f"{STRING_MARKS[0]}(\\d+){STRING_MARKS[1]}")
+_STATEMENT_PREFIX = re.compile(r"\A(?:(?:dry run|explain) )+", re.IGNORECASE)
+"""Prefixes that any statement may have."""
+_REQUIRED_NEXT_WORDS = {"order": "by", "group": "by", "older": "than", "newer": "than"}
+"""Keywords that another keyword must follow."""
+_CLOSE_HINT = re.compile(r'did you mean "([^"]+)"\?')
 
 
 def suggest(text: str, atoms: Mapping[int, int], error: StatementError, vocabulary: Vocabulary, check: Check) -> str:
-    """Return the nearest sentence that is right, for the one in a text that is wrong; empty when none is known.
+    """Return the closest correct statement for the one that failed; "" without a suggestion.
 
-    `wholes` are stretches of the text that are one value each; `check` says what is wrong with a sentence.
+    `atoms` maps the start of each value that is one atom to its end. `check` returns the error of a statement.
     """
-    said = _line(text, atoms, error)
-    if not said or len(said) > _LONGEST or STRING_MARKS[0] in said:
+    sentence = _extract_line(text, atoms, error)
+    if not sentence or len(sentence) > _MAX_LENGTH or STRING_MARKS[0] in sentence:
         return ""
-    held: list[str] = []
+    strings: list[str] = []
 
-    def hold(quoted: re.Match[str]) -> str:
-        held.append(quoted[0])
-        return f"{STRING_MARKS[0]}{len(held) - 1}{STRING_MARKS[1]}"
+    def mask_string(quoted: re.Match[str]) -> str:
+        strings.append(quoted[0])
+        return f"{STRING_MARKS[0]}{len(strings) - 1}{STRING_MARKS[1]}"
 
-    if error.replacement and error.code == "operand" and error.span is not None and text.strip() == said:
+    if error.replacement and error.code == "operand" and error.span is not None and text.strip() == sentence:
         replaced = text[: error.span.start] + error.replacement + text[error.span.end :]
         if check(replaced) is None:
             return replaced.strip()
-    masked = " ".join(_QUOTED.sub(hold, said).split())
-    asked = _BEFORE.sub("", masked)
-    before = masked.removesuffix(asked)
-    translated = asked
-    for acts in (True, False):  # first what means the same in an action too; a question may be read more freely
-        translated = translate(asked, vocabulary, is_action=acts)
-        if acts and _acts(translated, vocabulary):
+    masked = " ".join(_QUOTED.sub(mask_string, sentence).split())
+    statement = _STATEMENT_PREFIX.sub("", masked)
+    prefix = masked.removesuffix(statement)
+    translated = statement
+    for is_action in (True, False):  # first the translations that are exact, as an action needs; a query allows more
+        translated = translate(statement, vocabulary, is_action=is_action)
+        if is_action and _may_be_action(translated, vocabulary):
             break
-    for start in dict.fromkeys((before + translated, masked)):
-        whole = _HELD.sub(lambda at: held[int(at[1])], start)
-        if found := _mended(whole, vocabulary, check):
-            return found if found != said and found.isprintable() else ""
+    for start in dict.fromkeys((prefix + translated, masked)):
+        candidate = _MASKED_STRING.sub(lambda at: strings[int(at[1])], start)
+        if repaired := _repair(candidate, vocabulary, check):
+            return repaired if repaired != sentence and repaired.isprintable() else ""
     return ""
 
 
-def _acts(said: str, vocabulary: Vocabulary) -> bool:
-    """Whether a sentence acts, or does not begin as a question does: it might be an action then."""
-    first = _BEFORE.sub("", said).partition(" ")[0].lower()
-    asks = first in vocabulary.tables or first in ("assert", "nonempty", "select") or first.startswith("(")
-    return not asks
+def _may_be_action(sentence: str, vocabulary: Vocabulary) -> bool:
+    """Whether a statement is an action, or may be one because it does not begin like a query."""
+    first = _STATEMENT_PREFIX.sub("", sentence).partition(" ")[0].lower()
+    is_query = first in vocabulary.tables or first in ("assert", "nonempty", "select") or first.startswith("(")
+    return not is_query
 
 
-def _line(text: str, wholes: Mapping[int, int], error: StatementError) -> str:
-    """Return the line that an error is in, with quotes around what is one value; a text is cut between statements."""
-    place = error.span.start if error.span is not None else 0
-    start = max(text.rfind(sign, 0, place) for sign in ";\n") + 1
-    end = min((at for sign in ";\n" if (at := text.find(sign, place)) >= 0), default=len(text))
+def _extract_line(text: str, atoms: Mapping[int, int], error: StatementError) -> str:
+    """Return the statement with the error, up to the separators around it, with quotes around each atom."""
+    position = error.span.start if error.span is not None else 0
+    start = max(text.rfind(sign, 0, position) for sign in ";\n") + 1
+    end = min((at for sign in ";\n" if (at := text.find(sign, position)) >= 0), default=len(text))
     parts, at = [], start
-    for begin in sorted(one for one in wholes if start <= one < end):
-        parts += [text[at:begin], quote(text[begin : wholes[begin]])]
-        at = wholes[begin]
+    for begin in sorted(atom for atom in atoms if start <= atom < end):
+        parts += [text[at:begin], quote(text[begin : atoms[begin]])]
+        at = atoms[begin]
     return "".join([*parts, text[at:end]]).strip()
 
 
-def _mended(said: str, vocabulary: Vocabulary, check: Check) -> str:
-    """Return the sentence with what is wrong or missing mended where an error is; empty when that does not help."""
-    for _ in range(_ROUNDS):
-        error = check(said)
+def _repair(sentence: str, vocabulary: Vocabulary, check: Check) -> str:
+    """Return the statement with every error repaired; "" when that is not possible."""
+    for _ in range(_MAX_ROUNDS):
+        error = check(sentence)
         if error is None:
-            return said
+            return sentence
         if error.span is None:
             return ""
-        said = _better(said, error, vocabulary, check)
-        if not said:
+        sentence = _find_better(sentence, error, vocabulary, check)
+        if not sentence:
             return ""
     return ""
 
 
-def _better(said: str, error: StatementError, vocabulary: Vocabulary, check: Check) -> str:
-    """Return a sentence that is right, or wrong only further on; an empty text when none is known."""
+def _find_better(sentence: str, error: StatementError, vocabulary: Vocabulary, check: Check) -> str:
+    """Return a statement that is correct, or whose error is further on; "" for none."""
     assert error.span is not None
     start, end = error.span.start, error.span.end
-    before, found, after = said[:start], said[start:end], said[end:]
-    acts = _acts(said, vocabulary)
-    tries = []
-    close = _CLOSE.match(error.hints[0]) if error.hints else None
-    if close and found and " " not in found and close[1] not in _NEVER_MEANT:
-        mended = f"{before}{close[1]}{after}"
-        tries += [mended] if before else [translate(mended, vocabulary, is_action=True), mended]
-    if error.replacement and not (acts and error.replacement.startswith("not ")):
-        tries.append(f"{before}{error.replacement}{after}")
+    prefix, wrong_text, after = sentence[:start], sentence[start:end], sentence[end:]
+    is_action = _may_be_action(sentence, vocabulary)
+    candidates = []
+    close_match = _CLOSE_HINT.match(error.hints[0]) if error.hints else None
+    if close_match and wrong_text and " " not in wrong_text and close_match[1] not in _NEVER_SUGGESTED:
+        corrected = f"{prefix}{close_match[1]}{after}"
+        candidates += [corrected] if prefix else [translate(corrected, vocabulary, is_action=True), corrected]
+    if error.replacement and not (is_action and error.replacement.startswith("not ")):
+        candidates.append(f"{prefix}{error.replacement}{after}")
     if error.code == "syntax":
-        missing = _missing(before, found, vocabulary, acts=acts) if found else ()
-        tries += [f"{before}{word} {said[start:]}" for word in missing]
-        if not acts:
-            tries += _rearranged(said, start, end)
-    further: list[tuple[int, str]] = []
-    for tried in tries:
-        wrong = check(tried)
-        if wrong is None:
-            return tried
-        if wrong.code in _STEPS and wrong.span is not None and len(tried) - wrong.span.start < len(said) - start:
-            further.append((len(tried) - wrong.span.start, tried))
-    return min(further, default=(0, ""))[1]
+        missing = _find_missing_words(prefix, wrong_text, vocabulary, is_action=is_action) if wrong_text else ()
+        candidates += [f"{prefix}{word} {sentence[start:]}" for word in missing]
+        if not is_action:
+            candidates += _rearrange(sentence, start, end)
+    partial: list[tuple[int, str]] = []
+    for candidate in candidates:
+        remaining_error = check(candidate)
+        if remaining_error is None:
+            return candidate
+        if (
+            remaining_error.code in _REPAIRABLE_CODES
+            and remaining_error.span is not None
+            and len(candidate) - remaining_error.span.start < len(sentence) - start
+        ):
+            partial.append((len(candidate) - remaining_error.span.start, candidate))
+    return min(partial, default=(0, ""))[1]
 
 
-def _missing(before: str, found: str, vocabulary: Vocabulary, *, acts: bool) -> tuple[str, ...]:
-    """Return the words that may have been left out between the beginning of a sentence and what was found there."""
-    words = _BEFORE.sub("", before).lower().split()
+def _find_missing_words(prefix: str, wrong_text: str, vocabulary: Vocabulary, *, is_action: bool) -> tuple[str, ...]:
+    """Return the keywords that may be missing between the start of a statement and the unexpected word."""
+    words = _STATEMENT_PREFIX.sub("", prefix).lower().split()
     last = words[-1] if words else ""
     if table := TABLES.get(last):
-        of, place = table.target is not TargetKind.NOTHING, table.target is not TargetKind.FILE
-        return ("where", *(("of",) if of else ()), *(("in",) if place and not acts else ()), *(() if acts else ("as",)))
+        takes_target, takes_source = table.target is not TargetKind.NOTHING, table.target is not TargetKind.FILE
+        return (
+            "where",
+            *(("of",) if takes_target else ()),
+            *(("in",) if takes_source and not is_action else ()),
+            *(() if is_action else ("as",)),
+        )
     if len(words) > 2 and words[-2] in ("of", "in") and words[-3] in vocabulary.tables:
         return ("where",)
-    if last in _FOLLOWED:
-        return (_FOLLOWED[last],)
-    return ("=",) if "where" in words and not acts and not found.isalpha() else ()
+    if last in _REQUIRED_NEXT_WORDS:
+        return (_REQUIRED_NEXT_WORDS[last],)
+    return ("=",) if "where" in words and not is_action and not wrong_text.isalpha() else ()
 
 
-def _rearranged(said: str, start: int, end: int) -> list[str]:
-    """Return a question with what stands in another place, or is missing there: a parenthesis, a comma, the form."""
-    tries = []
-    if start == end and said.count("(") > said.count(")"):
-        tries.append(f"{said})")
-    if re.search(r"\bselect\b[^()]*\Z", said[:start], re.IGNORECASE):
-        tries.append(f"{said[:start].rstrip()}, {said[start:]}")
-    if form := re.search(r" as \w+\s*\Z", said[:start], re.IGNORECASE):
-        tries.append(f"{said[: form.start()]} {said[start:]} {form[0].strip()}")
-    return tries
+def _rearrange(sentence: str, start: int, end: int) -> list[str]:
+    """Return variants of a query: with a missing parenthesis or comma, or with the output format at the end."""
+    candidates = []
+    if start == end and sentence.count("(") > sentence.count(")"):
+        candidates.append(f"{sentence})")
+    if re.search(r"\bselect\b[^()]*\Z", sentence[:start], re.IGNORECASE):
+        candidates.append(f"{sentence[:start].rstrip()}, {sentence[start:]}")
+    if format_clause := re.search(r" as \w+\s*\Z", sentence[:start], re.IGNORECASE):
+        candidates.append(f"{sentence[: format_clause.start()]} {sentence[start:]} {format_clause[0].strip()}")
+    return candidates
