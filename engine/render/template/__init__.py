@@ -1,1 +1,1 @@
-"""Go's text/template, as `docker --format` has it."""
+"""Go's text/template with the functions of `docker --format`."""

@@ -1,4 +1,4 @@
-"""A template's tree, run over a value."""
+"""Executes the tree of a template on a value."""
 
 from __future__ import annotations
 
@@ -53,22 +53,22 @@ _EXPECTED_TYPES = {"string": "string", "int": "integer", "list": "list"}
 
 
 def execute(tree: Tree, value: object, rules: LookupRules = LENIENT) -> str:
-    """Return what a template writes for a value; a Heading makes the heading row of a table."""
+    """Return the output of a template for a value. A `Heading` returns the heading row of a table."""
     return _Execution(tree, rules, heading=isinstance(value, Heading)).render(value)
 
 
 def execute_in_pieces(tree: Tree, value: object) -> list[tuple[str, Action | None]]:
-    """Return what a template writes for a value in pieces, each with the action that made it; None: it is text."""
+    """Return the output of a template in pieces, each with the action that wrote it, None for literal text."""
     execution = _TracedExecution(tree, LENIENT, heading=False)
     execution.render(value)
     return [(part, execution.actions_by_part.get(position)) for position, part in enumerate(execution.parts)]
 
 
 class _Execution:
-    """One execution: what has been written, and the variables."""
+    """One execution: its output and its variables."""
 
     statements: ClassVar[dict[type, Callable[..., str | None]]]
-    """What runs each kind of statement."""
+    """The method for each type of statement."""
 
     def __init__(self, tree: Tree, rules: LookupRules, *, heading: bool) -> None:
         self.tree = tree
@@ -82,7 +82,7 @@ class _Execution:
         self.variables: dict[str, list[object]] = {}
 
     def render(self, value: object) -> str:
-        """Return what the template writes for a value."""
+        """Return the output of the template for a value."""
         self.push_variable("$", value)
         try:
             self.run_body(self.tree.body, value)
@@ -404,7 +404,7 @@ class _Execution:
 
 
 class _TracedExecution(_Execution):
-    """An execution that remembers which parts actions made, by their places."""
+    """An execution that records the action of each part of the output."""
 
     def __init__(self, tree: Tree, rules: LookupRules, *, heading: bool) -> None:
         super().__init__(tree, rules, heading=heading)

@@ -1,4 +1,4 @@
-"""Which fields of its value a template can read, told from its text alone.
+"""Finds the fields that a template can read, from its text alone.
 
 A path stands for everything below it. Dot, variables and the values of pipelines are followed as sets of paths; a path
 counts as read where its value is used. What cannot be followed is taken as read.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _INT64_LIMIT = 1 << 63
 ZERO_TIME = "0001-01-01T00:00:00Z"
-"""What Go writes for a time that was never set."""
+"""Go's zero time."""
 
 
 class NilPointer:
@@ -32,7 +32,7 @@ class NilPointer:
         return False
 
     def json_value(self) -> None:
-        """Return what JSON writes for it."""
+        """Return the value for JSON."""
 
 
 NIL_POINTER = NilPointer()
@@ -45,7 +45,7 @@ class TypedList(list[object]):
     is_nil = False
 
     def json_value(self) -> list[object] | None:
-        """Return what JSON writes for it."""
+        """Return the value for JSON."""
         return None if self.is_nil else list(self)
 
 
@@ -57,7 +57,7 @@ class TypedMap(dict[str, object]):
     zero: object = ""
 
     def json_value(self) -> dict[str, object] | None:
-        """Return what JSON writes for it."""
+        """Return the value for JSON."""
         return None if self.is_nil else dict(self)
 
 
@@ -85,7 +85,7 @@ class Time:
         return f"{date} {clock} {zone} {'UTC' if zone == '+0000' else zone}"
 
     def json_value(self) -> str:
-        """Return what JSON writes for it."""
+        """Return the value for JSON."""
         return self.value
 
 
@@ -101,7 +101,7 @@ class Struct:
 
     @property
     def go_type(self) -> str:
-        """What Go calls the type."""
+        """The name of the type in Go."""
         return self.type.name
 
     def lookup(self, name: str) -> object:
@@ -194,7 +194,7 @@ class StructField(Record):
     is_pointer: bool = False
 
     def is_encoded(self, value: object) -> bool:
-        """Say whether `omitempty` keeps a value: structs and what a pointer points to always, others if not empty."""
+        """Return whether `omitempty` keeps a value: structs and what a pointer points to always, others if not empty."""
         if self.type.name == "*int":
             return value is not NIL_POINTER
         return isinstance(value, (Struct, Time)) or bool(value)

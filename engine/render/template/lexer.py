@@ -82,7 +82,7 @@ def tokenize(text: str) -> list[Token]:
 
 
 def _has_trim_marker(text: str, position: int) -> bool:
-    """Say whether a left trim mark stands here: a minus and white space."""
+    """Return whether a left trim mark stands here: a minus and white space."""
     return text.startswith("-", position) and text[position + 1 : position + 2] in tuple(WHITESPACE)
 
 

@@ -188,5 +188,5 @@ class _Parser(PipelineParser):
 
 
 def _is_empty(body: Body) -> bool:
-    """Say whether a definition writes nothing, so that another of the same name may stand beside it."""
+    """Return whether a definition writes nothing, so that another of the same name may stand beside it."""
     return all(isinstance(statement, Text) and not statement.text.strip() for statement in body)

@@ -21,9 +21,9 @@ _TABLE_DIRECTIVE = "table"
 
 
 class Piece(Record):
-    """A part of what a template wrote: its own text, or what an action made.
+    """A piece of the output of a template: literal text, or the output of an action.
 
-    `fields` are the fields that an action's value is made of and nothing else; None: it may be made of anything.
+    `fields` are the only fields that the action reads; None: it may read anything.
     """
 
     text: str
@@ -41,7 +41,7 @@ class Template:
 
     @classmethod
     def parse(cls, text: str) -> Template:
-        """Return the template that a text writes; raise StatementError, code `template`, with the place in the text."""
+        """Return a parsed template. Raises `StatementError` (code `template`) with the position in the text."""
         try:
             return cls(parse(text, FUNCTIONS))
         except RecursionError:  # called with little of Python's stack left
@@ -51,7 +51,7 @@ class Template:
 
     @property
     def text(self) -> str:
-        """The text as it was given."""
+        """The source text."""
         return self.tree.text
 
     def render(self, value: object, rules: LookupRules = LENIENT) -> str:
@@ -64,7 +64,7 @@ class Template:
         return execute(self.tree, value, rules)
 
     def render_pieces(self, value: object) -> list[Piece]:
-        """Return what `render` does, parted by what wrote it."""
+        """Return the output of `render` in pieces, by the part of the template that wrote them."""
         return [
             Piece(text) if action is None else Piece(text, from_action=True, fields=find_direct_fields(action))
             for text, action in execute_in_pieces(self.tree, value)

@@ -55,7 +55,7 @@ LENIENT = LookupRules()
 
 
 class TemplateFunctionError(Exception):
-    """A function cannot do what was asked; the message is Go's."""
+    """A function failed. The message is Go's."""
 
 
 class Heading:
@@ -72,7 +72,7 @@ class Heading:
         return Heading((*self.path, name if self.path else name.lower()), self.titles)
 
     def data(self) -> dict[str, object]:
-        """Return nothing: a heading knows no names."""
+        """Return an empty mapping: a heading has no names."""
         return {}
 
     def __str__(self) -> str:
@@ -103,12 +103,12 @@ def kind_of(value: object) -> str:
 
 
 def type_name(value: object) -> str:
-    """Return what Go calls the type of such a value."""
+    """Return the name of a value's type in Go."""
     return getattr(value, "go_type", None) or _TYPE_NAMES[kind_of(value)]
 
 
 def get_own_string(value: object) -> str | None:
-    """Return the text of a string, or of a value which brings its own text; None for all others."""
+    """Return a string, or the string of a value with its own `__str__`; None for all others."""
     if isinstance(value, str):
         return value
     kind = type(value)
@@ -118,7 +118,7 @@ def get_own_string(value: object) -> str | None:
 
 
 def is_true(value: object) -> bool:
-    """Say whether a value is true for `if`: not zero, not empty, not nil."""
+    """Return whether a value is true for `if`: not zero, not empty, not nil."""
     kind = kind_of(value)
     if kind == "string":
         return isinstance(value, Heading) or bool(value)
