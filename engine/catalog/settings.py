@@ -91,7 +91,7 @@ def check_setting(name: str, value: str, span: Span | None = None) -> tuple[str,
     setting = SETTINGS.get(name.lower())
     if setting is None:
         raise UnknownName(
-            f'there is no setting "{name}"',
+            f'unknown setting "{name}"',
             code="unknown-setting",
             span=span,
             hints=(closest_hint(name, SETTINGS), "settings: " + ", ".join(SETTINGS)),
@@ -111,10 +111,10 @@ def check_setting(name: str, value: str, span: Span | None = None) -> tuple[str,
         normalized = lower
     if not is_valid:
         raise StatementError(
-            f'{setting.name} cannot be "{value}"',
+            f'invalid value "{value}" for {setting.name}',
             code="setting",
             span=span,
-            hints=(f"it may be: {setting.describe_values}",),
+            hints=(f"values: {setting.describe_values}",),
         )
     return setting.name, normalized
 

@@ -194,7 +194,7 @@ class StructField(Record):
     is_pointer: bool = False
 
     def is_encoded(self, value: object) -> bool:
-        """Return whether `omitempty` keeps a value: structs and what a pointer points to always, others if not empty."""
+        """Return whether `omitempty` keeps a value: structs and pointers always, other values unless empty."""
         if self.type.name == "*int":
             return value is not NIL_POINTER
         return isinstance(value, (Struct, Time)) or bool(value)
