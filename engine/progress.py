@@ -63,38 +63,38 @@ class Progress(Protocol):
         """Say something that the user did not expect and that stops nothing; outside a transfer."""
 
 
-def counted(progress: Progress, what: str, total: int) -> Callable[[object], None]:
+def make_item_counter(progress: Progress, name: str, total: int) -> Callable[[object], None]:
     """Return what is to be called whenever one more of `total` things is done."""
     done = 0
 
-    def one_more(_thing: object) -> None:
+    def count_one(_thing: object) -> None:
         nonlocal done
         done += 1
-        progress.count(what, done, total)
+        progress.count(name, done, total)
 
     if total:
-        progress.count(what, 0, total)
-    return one_more
+        progress.count(name, 0, total)
+    return count_one
 
 
-def weighed(progress: Progress, what: str, total: int) -> Callable[[int], None]:
+def make_byte_counter(progress: Progress, name: str, total: int) -> Callable[[int], None]:
     """Return what is to be called with the number of bytes whenever more of `total` are done; 0: nobody knows it."""
     done = 0
 
-    def more(size: int) -> None:
+    def count_bytes(size: int) -> None:
         nonlocal done
         done += size
-        progress.weigh(what, done, total)
+        progress.weigh(name, done, total)
 
-    return more
+    return count_bytes
 
 
-class Watched:
+class CountingReader:
     """Reads from a source, and says each time how many bytes that were."""
 
-    def __init__(self, source: Any, moved: Callable[[int], None]) -> None:
+    def __init__(self, source: Any, on_read: Callable[[int], None]) -> None:
         self._source = source
-        self._moved = moved
+        self._on_read = on_read
 
     def __enter__(self) -> Self:
         self._source.__enter__()
@@ -106,17 +106,17 @@ class Watched:
     def read(self, size: int = -1) -> bytes:
         """Return at most so many bytes."""
         piece: bytes = self._source.read(size)
-        self._moved(len(piece))
+        self._on_read(len(piece))
         return piece
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill a buffer, as far as it goes."""
         count: int = self._source.readinto(buffer)
-        self._moved(count)
+        self._on_read(count)
         return count
 
 
-class Silent:
+class NullProgress:
     """Watches and says nothing."""
 
     def begin(self, name: str, total: int) -> None:

@@ -92,7 +92,7 @@ class Connection:
         from imq.engine.configuration.configuration import Configuration
         from imq.engine.configuration.load import load_configuration
         from imq.engine.oci.platform import Platform
-        from imq.engine.progress import Silent
+        from imq.engine.progress import NullProgress
         from imq.engine.session.context import SessionContext
         from imq.engine.session.session import Session
 
@@ -107,7 +107,7 @@ class Connection:
                 clock=time.time_ns,
                 platform=Platform.parse(platform) if platform is not None else None,
                 insecure=frozenset(insecure),
-                progress=_create_progress() if progress else Silent(),
+                progress=_create_progress() if progress else NullProgress(),
                 confirm=self._confirm_with(confirm) if confirm is not None else None,
                 output_format="json",  # rows have every field, so that they can be read as attributes
                 configuration=config,

@@ -36,9 +36,9 @@ def store_root(environment: Mapping[str, str], configured: str) -> str:
 
 def _find_home(environment: Mapping[str, str], subject: str) -> str:
     """Return the user's home directory. Raises `StoreError` when there is none."""
-    from imq.engine.units.paths import home_folder
+    from imq.engine.units.paths import home_directory
 
-    home = home_folder(environment)
+    home = home_directory(environment)
     if not home:
         raise StoreError(
             f"{subject} is in the user's home directory, which is unknown: HOME is not an absolute path, and user "

@@ -160,7 +160,7 @@ def _single_value(name: str, values: Sequence[str]) -> str:
 
 
 def _compare_until(operator: str, value: str, now: int, zone: tzinfo | None) -> ast.Expr:
-    from imq.engine.oci.timestamp import write_time
+    from imq.engine.oci.timestamp import format_time
     from imq.engine.units.time import parse_until
 
     moment = parse_until(value, now, zone)
@@ -170,4 +170,4 @@ def _compare_until(operator: str, value: str, now: int, zone: tzinfo | None) -> 
             code="filter",
             hints=("such as until=24h, or until=2024-01-31",),
         )
-    return ast.Comparison(operator, ast.Field(("created",)), ast.Literal(write_time(moment), quoted=True))
+    return ast.Comparison(operator, ast.Field(("created",)), ast.Literal(format_time(moment), quoted=True))

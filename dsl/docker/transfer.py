@@ -6,7 +6,7 @@ import os
 
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference
-from imq.engine.progress import Silent
+from imq.engine.progress import NullProgress
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, InvalidReference, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
@@ -99,7 +99,7 @@ def run_pull(context: CommandContext, parsed: ParsedFlags, statements: Statement
     requested, quiet = parse_reference(name), parsed.is_on("quiet")
     reference = requested.with_default_tag()
     if quiet:
-        context.session.context = context.session.context.replace(progress=Silent())
+        context.session.context = context.session.context.replace(progress=NullProgress())
     elif not parsed.is_on("all-tags"):
         if reference != requested:
             context.write(("Using default tag: latest\n",))
@@ -160,7 +160,7 @@ def run_push(context: CommandContext, parsed: ParsedFlags, statements: Statement
     (name,) = parsed.arguments
     requested, quiet = parse_reference(name), parsed.is_on("quiet")
     if quiet:
-        context.session.context = context.session.context.replace(progress=Silent())
+        context.session.context = context.session.context.replace(progress=NullProgress())
     else:
         if requested.tag is None and not parsed.is_on("all-tags"):
             context.write(("Using default tag: latest\n",))

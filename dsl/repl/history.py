@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from imq.engine.atomic_writer import open_output
-from imq.engine.units.paths import home_folder
+from imq.engine.units.paths import home_directory
 from imq.grammar.record import TYPE_CHECKING
 
 from .secrets_filter import has_secret
@@ -94,4 +94,4 @@ def _state_folder(environment: Mapping[str, str]) -> str:
     state = environment.get("XDG_STATE_HOME", "")
     if os.path.isabs(state):
         return state
-    return os.path.join(home_folder(environment), ".local", "state")
+    return os.path.join(home_directory(environment), ".local", "state")

@@ -133,10 +133,10 @@ class Repl:
 
     def _open_background_session(self) -> Session:
         """Open a second session on the same store, that asks nobody and shows nothing, with the memory of this one."""
-        from imq.engine.progress import Silent
+        from imq.engine.progress import NullProgress
         from imq.engine.session.session import Session
 
-        beside = Session(self._session.context.replace(progress=Silent(), confirm=None, stdin=None, prompt=None))
+        beside = Session(self._session.context.replace(progress=NullProgress(), confirm=None, stdin=None, prompt=None))
         beside.state = self._session.state
         return beside
 

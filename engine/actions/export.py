@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from imq.engine.atomic_writer import exchange, kind_of_output, made_folders, private_path, rename_without_replacing
+from imq.engine.atomic_writer import (
+    classify_output,
+    exchange_paths,
+    make_directories,
+    make_sibling_path,
+    rename_without_replacing,
+)
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor
-from imq.engine.progress import Watched, weighed
+from imq.engine.progress import CountingReader, make_byte_counter
 from imq.engine.sources.action import Outcome, Skip
 from imq.engine.sources.action_options import get_option, get_option_values
 from imq.grammar.errors import Conflict, DigestMismatch, Malformed, StatementError
@@ -53,7 +59,7 @@ class Export(FileAction):
         from imq.engine.store.measure import find_corruption
 
         store = context.store
-        layers = _layers(store, self, partial(weighed, context.progress, label_transfer("export", self.path)))
+        layers = _layers(store, self, partial(make_byte_counter, context.progress, label_transfer("export", self.path)))
         size = _content_size(store, self)
         try:
             if self.compression is not None:
@@ -71,8 +77,8 @@ def _write_folder(layers: list[StackedLayer], action: Export) -> Outcome:
     from imq.engine.store.atomic_files import sync_file_system
     from imq.engine.store.directory import Directory
 
-    with made_folders(os.path.dirname(action.path)):
-        part = private_path(action.path)
+    with make_directories(os.path.dirname(action.path)):
+        part = make_sibling_path(action.path)
         unpacked = unpack_layers(layers, part)
         try:
             sync_file_system(Directory.open(part))
@@ -129,15 +135,15 @@ def _layers(store: Store, action: Export, watch: Callable[[int], Callable[[int],
     return layers
 
 
-def _open_layer(store: Store, digest: Digest, moved: Callable[[int], None]) -> Watched:
-    return Watched(store.open_blob(digest), moved)
+def _open_layer(store: Store, digest: Digest, moved: Callable[[int], None]) -> CountingReader:
+    return CountingReader(store.open_blob(digest), moved)
 
 
 def _put_folder(part: str, action: Export) -> None:
     """Move the folder to its path: where nothing is, over an empty folder, or with `force` over what was planned."""
     from imq.engine.store.atomic_files import sync_directory
 
-    path, kind = action.path, kind_of_output(action.path)
+    path, kind = action.path, classify_output(action.path)
     if kind == "stream" or (kind and kind != action.existing and not action.force):
         raise created_meanwhile(action)
     if kind and action.force:
@@ -154,8 +160,8 @@ def _replace_path(part: str, path: str) -> None:
     from imq.engine.layers.unpack import remove_tree
 
     old = part
-    if not exchange(part, path):
-        old = private_path(path)
+    if not exchange_paths(part, path):
+        old = make_sibling_path(path)
         os.rename(path, old)
         os.rename(part, path)
     if os.path.isdir(old):

@@ -6,9 +6,9 @@ import os
 
 from imq.engine.oci import media_types
 from imq.engine.oci.dockerfile_changes import apply_instructions
-from imq.engine.oci.platform import Platform, host
+from imq.engine.oci.platform import Platform, host_platform
 from imq.engine.oci.reference import Reference
-from imq.engine.progress import Watched, weighed
+from imq.engine.progress import CountingReader, make_byte_counter
 from imq.engine.sources.action import Outcome
 from imq.engine.sources.action_options import get_option_values, parse_tag_name
 from imq.grammar.errors import NotFound, StatementError
@@ -49,7 +49,7 @@ class Import(Record):
         """Store the image, and give it its name."""
         with context.store.start_ingest() as ingest:
             size = os.path.getsize(self.path) if os.path.isfile(self.path) else 0
-            moved = weighed(context.progress, label_transfer("import", self.path), size)
+            moved = make_byte_counter(context.progress, label_transfer("import", self.path), size)
             descriptor, id_ = _make_image(ingest, self, context.clock(), moved)
             ingest.sync()
             with context.store.start_transaction(ingest.measures) as transaction:
@@ -78,7 +78,7 @@ def _make_image(ingest: Ingest, action: Import, now: int, moved: Callable[[int],
             _watch_pieces(pack_tree(action.path, max_depth=MAX_DEPTH), moved), "", recompress="gzip"
         )
     else:
-        with Watched(_open_input(action.path), moved) as source:
+        with CountingReader(_open_input(action.path), moved) as source:
             head = source.read(_PIECE)
             packed = detect_compression(head)
             if packed in media_types.LAYER_TYPES and packed:
@@ -119,7 +119,7 @@ def _open_input(path: str) -> BinaryIO:
             ) from None
 
 
-def _read_pieces(head: bytes, source: Watched) -> Iterator[bytes]:
+def _read_pieces(head: bytes, source: CountingReader) -> Iterator[bytes]:
     yield head
     while piece := source.read(_PIECE):
         yield piece
@@ -141,7 +141,7 @@ def _plan_import(act: ast.ActionStatement, context: PlanContext) -> list[Action]
             parse_tag_name(names[0]) if names else None,
             tuple(changes),
             message[0] if message else f"Imported from {paths[0]}",
-            get_platform(act, context) or host(),
+            get_platform(act, context) or host_platform(),
         )
     ]
 

@@ -6,9 +6,9 @@ import json
 
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.manifest import Descriptor, Index, Manifest, read_manifest
+from imq.engine.oci.manifest import Descriptor, Index, Manifest, parse_manifest
 from imq.engine.oci.reference import Reference
-from imq.engine.oci.timestamp import write_time
+from imq.engine.oci.timestamp import format_time
 from imq.engine.render.docker_inspect import build_image_document
 from imq.engine.result import Documents, exit_code_of
 from imq.engine.store.unindexed import list_unindexed
@@ -39,7 +39,7 @@ def _artifact_document(root: Digest, context: PlanContext) -> dict[str, Any]:
     """Return the document of an artifact, with the keys of its manifest and docker's."""
     entries = [entry for entry in list_unindexed(context.store) if entry.descriptor.digest == root]
     content = context.store.read_document(root)
-    manifest = read_manifest(content)
+    manifest = parse_manifest(content)
     names = [entry.name for entry in entries if entry.name is not None]
     known = [
         (entry.name, digest)
@@ -51,33 +51,35 @@ def _artifact_document(root: Digest, context: PlanContext) -> dict[str, Any]:
     document: dict[str, Any] = {
         "RepoTags": sorted(str(name) for name in names if name.tag),
         "RepoDigests": sorted(digests),
-        "Descriptor": Descriptor(manifest.media_type, root, len(content)).document(),
+        "Descriptor": Descriptor(manifest.media_type, root, len(content)).to_json(),
         "Annotations": dict(manifest.annotations),
     }
     if isinstance(manifest, Manifest):
         document |= {
-            "ArtifactType": manifest.kind,
+            "ArtifactType": manifest.artifact_kind,
             "DownloadSize": manifest.download_size,
-            "Config": manifest.config.document(),
-            "Layers": [layer.document() for layer in manifest.layers],
+            "Config": manifest.config.to_json(),
+            "Layers": [layer.to_json() for layer in manifest.layers],
         }
         if manifest.subject is not None:
-            document["Subject"] = manifest.subject.document()
+            document["Subject"] = manifest.subject.to_json()
     return document
 
 
 def _index_document(root: Digest, context: PlanContext) -> dict[str, Any] | None:
     """Return the platforms of an index: those that are stored, and those that are not; None for a single image."""
     content = context.store.read_document(root)
-    index = read_manifest(content)
+    index = parse_manifest(content)
     if not isinstance(index, Index):
         return None
     connection = context.store.index.connection
     here = {digest for (digest,) in connection.execute("SELECT digest FROM reach WHERE root = ?", (root,))}
     platforms = [(entry.digest, entry.platform) for entry in index.manifests]
-    known = [(digest, platform.canonical) for digest, platform in platforms if platform is not None and platform.known]
+    known = [
+        (digest, platform.canonical) for digest, platform in platforms if platform is not None and platform.is_known
+    ]
     return {
-        "Descriptor": Descriptor(index.media_type, root, len(content)).document(),
+        "Descriptor": Descriptor(index.media_type, root, len(content)).to_json(),
         "Platforms": [platform for digest, platform in known if digest in here],
         "Absent": [platform for digest, platform in known if digest not in here],
     }
@@ -95,7 +97,7 @@ def _inspect_image(root: Digest, id_: str, context: PlanContext) -> dict[str, An
     if row is None:
         return _artifact_document(root, context)
     key, manifest, size, download_size, media_type, annotations = row
-    config = Config.read(store.read_document(Digest(id_)), f"the config {id_}").document
+    config = Config.parse(store.read_document(Digest(id_)), f"the config {id_}").document
     names = connection.execute(
         "SELECT DISTINCT name, repository, tag, coalesce(digest || ' ', '') || coalesce(other_digests, ''), set_at"
         " FROM entry WHERE image = ? ORDER BY name",
@@ -112,11 +114,11 @@ def _inspect_image(root: Digest, id_: str, context: PlanContext) -> dict[str, An
             ),
             "Size": size,
             "VirtualSize": size,
-            "Metadata": {"LastTagTime": write_time(max(moments)) if moments else None},
+            "Metadata": {"LastTagTime": format_time(max(moments)) if moments else None},
         },
     )
     document |= {
-        "Descriptor": Descriptor(media_type, Digest(manifest), len(store.read_document(Digest(manifest)))).document(),
+        "Descriptor": Descriptor(media_type, Digest(manifest), len(store.read_document(Digest(manifest)))).to_json(),
         "DownloadSize": download_size,
         "Annotations": json.loads(annotations),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from imq.engine.oci.reference import DEFAULT_REGISTRY, Reference
 from imq.engine.sources.action import Outcome
 from imq.engine.sources.action_options import get_option_values
-from imq.engine.units.paths import home_folder, located
+from imq.engine.units.paths import expand_path, home_directory
 from imq.grammar.errors import ImqError, InvalidReference, RegistryError, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -141,7 +141,7 @@ def _plan_login(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
         )
     secret = files[0] if files else ""
     if secret and secret.lower() != STDIN:
-        secret = located(secret, context.folder, home_folder(context.environment), act.span)
+        secret = expand_path(secret, context.folder, home_directory(context.environment), act.span)
     return [Login(host, users[0] if users else "", secret)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.oci.digest import Digest, hex_prefix
+from imq.engine.oci.digest import Digest, parse_hex_prefix
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
 from imq.engine.query.binder import needs_choice, needs_where
@@ -94,8 +94,8 @@ def _find_target(text: str, context: PlanContext) -> Target:
         root = entry.descriptor.digest
         name = str(entry.name) if entry.name else None
         return Target(name, root, root, entry.name is None, every=True, digest=_digest_of(text, name))
-    digits = hex_prefix(text)
-    every = image.name is not None or bool(digits and image.root.hex.startswith(digits))
+    digits = parse_hex_prefix(text)
+    every = image.name is not None or bool(digits and image.root.encoded.startswith(digits))
     return Target(image.name, image.root, image.id, image.name is None, every, _digest_of(text, image.name))
 
 

@@ -24,7 +24,7 @@ _REPLACED = {
 
 
 class FileAction(Record):
-    """An action that writes `path`. `existing` is what was there when it was planned: see `kind_of_output`.
+    """An action that writes `path`. `existing` is what was there when it was planned: see `classify_output`.
 
     With `force` it is replaced without confirmation.
     """
@@ -59,14 +59,14 @@ def open_output_file(action: FileAction, size: int | None) -> Iterator[OutputFil
     Missing folders are made. `size` is how many bytes it may take, for the error of a full disk. Raises `Conflict` for
     a file that was created after the action was planned.
     """
-    from imq.engine.atomic_writer import made_folders, open_output
+    from imq.engine.atomic_writer import make_directories, open_output
     from imq.engine.store.atomic_files import FREE_OUTPUT_SPACE, store_errors
 
     folder = os.path.dirname(os.path.realpath(action.path))
     replace = action.force or action.existing == "file"
     with store_errors(f"write {action.path}", folder, size, FREE_OUTPUT_SPACE):
         try:
-            with made_folders(folder), open_output(action.path, replace=replace) as target:
+            with make_directories(folder), open_output(action.path, replace=replace) as target:
                 yield target
         except FileExistsError:
             raise created_meanwhile(action) from None

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from imq.engine.atomic_writer import kind_of_output
+from imq.engine.atomic_writer import classify_output
 from imq.engine.sources.action_options import get_option
 from imq.engine.sources.row_templates import is_template, render_row_pieces
-from imq.engine.units.paths import home_folder, located
+from imq.engine.units.paths import expand_path, home_directory
 from imq.grammar.errors import Conflict, StatementError, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -30,7 +30,7 @@ _DOTS = frozenset({".", ".."})
 
 
 class Output(Record):
-    """One path to write to. `kind` is what exists there: see `kind_of_output`."""
+    """One path to write to. `kind` is what exists there: see `classify_output`."""
 
     path: str
     kind: str
@@ -105,16 +105,16 @@ def is_within(path: str, folder: str) -> bool:
 def _check_folder(text: str, act: ast.ActionStatement, context: PlanContext) -> None:
     """Raise when the folder in the fixed part of a path is missing. Values of a template may name new folders."""
     opening = min((text.find(mark) for mark in ("{{", "<<") if mark in text), default=len(text))
-    start = located(text[:opening], context.folder, home_folder(context.environment), _to_span(act))
+    start = expand_path(text[:opening], context.folder, home_directory(context.environment), _to_span(act))
     folder = os.path.dirname(start.rstrip("/") if opening == len(text) else start) or os.curdir
     if not os.path.isdir(folder):
         raise StoreError(f"the folder {folder} is missing, or is no folder", hints=("make it first, with mkdir -p",))
 
 
 def _make_output(path: str, rows: Sequence[Target], act: ast.ActionStatement, context: PlanContext) -> Output:
-    path = located(path, context.folder, home_folder(context.environment), _to_span(act))
+    path = expand_path(path, context.folder, home_directory(context.environment), _to_span(act))
     try:
-        kind = kind_of_output(path)
+        kind = classify_output(path)
     except OSError as problem:
         raise StatementError(
             f"nothing can be written to {path}: {problem.strerror or problem}", code="path", span=_to_span(act)
@@ -137,7 +137,7 @@ def skips_existing(act: ast.ActionStatement) -> bool:
 
 def resolve_path(text: str, context: PlanContext) -> str:
     """Return an absolute path; a relative one begins at the folder of the statement, `~` at the user's home."""
-    return located(text, context.folder, home_folder(context.environment))
+    return expand_path(text, context.folder, home_directory(context.environment))
 
 
 def label_transfer(verb: str, path: str) -> str:

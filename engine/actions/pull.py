@@ -65,7 +65,7 @@ class Pull(Record):
 def _plan_pull(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     platforms, every = get_platforms(act, context)
     references, failures = resolve_references(act, context)
-    names = dict.fromkeys(reference.without_idle_tag() for reference in references)
+    names = dict.fromkeys(reference.without_redundant_tag() for reference in references)
     return [*(Pull(name, platforms, every) for name in names), *failures]
 
 

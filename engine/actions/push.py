@@ -5,9 +5,9 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.manifest import Descriptor, Index, read_manifest
+from imq.engine.oci.manifest import Descriptor, Index, parse_manifest
 from imq.engine.oci.platform import Platform
-from imq.engine.oci.reference import Reference, read_name
+from imq.engine.oci.reference import Reference, parse_name
 from imq.engine.sources.action import Outcome, RegistryWrite
 from imq.engine.sources.action_options import get_option, parse_tag_name
 from imq.engine.sources.row_templates import is_template, render_rows
@@ -59,16 +59,18 @@ class Push(RegistryWrite):
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
         """Send the image, then record the digest that the registry has under this name."""
-        from imq.engine.oci.index_subset import Selection
+        from imq.engine.oci.index_subset import PlatformSelector
         from imq.engine.registry.transfer.push import push
         from imq.engine.sources.registry.copy import describe_skipped_layers
 
         store = context.store
         content = store.read_document(self.root)
-        document = read_manifest(content)
+        document = parse_manifest(content)
         top = Descriptor(document.media_type, self.root, len(content))
-        selection = Selection(self.reference, store.read_document, lambda config: store.read_document(config.digest))
-        selected = selection.of(top, self.platforms)
+        selection = PlatformSelector(
+            self.reference, store.read_document, lambda config: store.read_document(config.digest)
+        )
+        selected = selection.select(top, self.platforms)
         rewritten = {selected.descriptor.digest: selected.content} if selected.content is not None else {}
         is_whole = selected.descriptor.digest == self.root
         try:
@@ -163,7 +165,7 @@ def _name_targets(
 def _parse_rendered_name(target: Target, text: str) -> Reference:
     """Parse a rendered name; one without a tag gets the tag of the image."""
     name = Reference.parse(text)
-    own = read_name(target.name) if target.name is not None else None
+    own = parse_name(target.name) if target.name is not None else None
     if name.tag is None and name.digest is None and isinstance(own, Reference):
         return name.replace(tag=own.tag).with_default_tag()
     return parse_tag_name(text)
@@ -171,7 +173,7 @@ def _parse_rendered_name(target: Target, text: str) -> Reference:
 
 def _require_name(target: Target, act: ast.ActionStatement) -> Reference:
     """Return the tagged name of an image; raises `StatementError` when it has none."""
-    name = read_name(target.name) if target.name is not None else None
+    name = parse_name(target.name) if target.name is not None else None
     if not isinstance(name, Reference) or name.tag is None:
         raise StatementError(
             f"{_label_of(target)} has no name to be pushed as",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.progress import counted
+from imq.engine.progress import make_item_counter
 from imq.engine.sources.action import Outcome
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -26,7 +26,7 @@ class Reindex(Record):
         """Derive the index, then measure all layers."""
         store = context.store
         store.reindex()
-        report = counted(context.progress, "unpack", len(store.list_unmeasured_layers()))
+        report = make_item_counter(context.progress, "unpack", len(store.list_unmeasured_layers()))
         problems = store.measure_layers(context.jobs, on_progress=report)
         count = store.index.connection.execute("SELECT count(*) FROM image").fetchone()[0]
         first, *others = store.index.list_problems() or (None,)

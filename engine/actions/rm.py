@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.manifest import Manifest, read_manifest
+from imq.engine.oci.manifest import Manifest, parse_manifest
 from imq.engine.oci.platform import Platform
-from imq.engine.oci.reference import read_name
+from imq.engine.oci.reference import parse_name
 from imq.engine.sources.action import Failed, Outcome, Skip, StoreAction
 from imq.engine.sources.action_options import get_option
 from imq.engine.store.unindexed import list_unindexed
@@ -122,7 +122,7 @@ def _drop_platforms(root: Digest, name: str, platforms: Sequence[Platform], cont
         raise Conflict(f"{name} is {what}, and no index of several", hints=(f"to take it away: rm {name}",))
     going: list[Digest] = []
     for requested in platforms:
-        found = [manifest for manifest, platform in offered.items() if requested.is_exactly(platform)]
+        found = [manifest for manifest, platform in offered.items() if requested.matches_exactly(platform)]
         if not found:
             raise NotFound(
                 f"{name} has no image for {requested} here",
@@ -170,7 +170,7 @@ def _freed_by_manifest(
 def _image_blobs(manifest: Digest, context: PlanContext) -> dict[Digest, int]:
     """Return the blobs of one stored image, with their sizes in bytes."""
     content = context.store.read_document(manifest)
-    document = read_manifest(content)
+    document = parse_manifest(content)
     assert isinstance(document, Manifest)
     return {manifest: len(content)} | {blob.digest: blob.size for blob in (document.config, *document.layers)}
 
@@ -285,7 +285,7 @@ def _is_one_name(names: list[str]) -> bool:
 
     Docker removes an image with such names by its id, and asks for force when it has more.
     """
-    references = [read_name(name) for name in names]
+    references = [parse_name(name) for name in names]
     return len({r.canonical_name for r in references}) <= 1 and sum(r.tag is not None for r in references) <= 1
 
 
@@ -307,8 +307,8 @@ def _query_names(context: PlanContext, roots: set[Digest]) -> dict[Digest, list[
 
 def _find_digest_names(name: str, have: list[str], taken: set[str]) -> list[str]:
     """Return the digest names that are removed with the last tag of their repository, as in docker."""
-    place = read_name(name).canonical_name
-    same = {other: read_name(other) for other in have}
+    place = parse_name(name).canonical_name
+    same = {other: parse_name(other) for other in have}
     same = {other: parsed for other, parsed in same.items() if parsed.canonical_name == place}
     tags = [other for other, parsed in same.items() if parsed.tag and other not in taken]
     return [] if tags else [other for other, parsed in same.items() if not parsed.tag]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from imq.engine.oci.digest import Digest
-from imq.engine.progress import weighed
+from imq.engine.progress import make_byte_counter
 from imq.engine.sources.action import Outcome, Skip
 from imq.engine.sources.action_options import get_option, get_option_values
 from imq.engine.store.unreadable_images import unreadable_image
@@ -42,7 +42,7 @@ class Save(FileAction):
 
         from .output_file import open_output_file
 
-        moved = weighed(context.progress, label_transfer("save", self.path), self.size)
+        moved = make_byte_counter(context.progress, label_transfer("save", self.path), self.size)
         with open_output_file(self, self.size) as target:
             save(context.store, self.images, target, moved)
         yield self.describe().replace(size=target.size)

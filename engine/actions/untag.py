@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.reference import read_name
+from imq.engine.oci.reference import parse_name
 from imq.engine.sources.action import Failed, Outcome, StoreAction
 from imq.grammar.errors import NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
@@ -81,7 +81,7 @@ def _plan_untag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
 def format_reference(target: Target) -> str:
     """Return what a reference of a statement named."""
     if target.digest is not None and target.name is not None:
-        return f"{read_name(target.name).familiar_name}@{target.digest}"
+        return f"{parse_name(target.name).familiar_name}@{target.digest}"
     return target.id.short if target.by_id else target.name or target.id.short
 
 
@@ -91,7 +91,7 @@ def plan_digest_untag(target: Target, context: PlanContext) -> Untag:
     Raises `NotFound` when the repository is not known to have the image by this digest.
     """
     name = format_reference(target)
-    repository = read_name(name).canonical_name
+    repository = parse_name(name).canonical_name
     entries = [entry for entry in context.store.layout.read_entries() if entry.descriptor.digest == target.root]
     same = [entry for entry in entries if entry.name is not None and entry.name.canonical_name == repository]
     if any(target.digest in (entry.digest, *entry.other_digests) for entry in same):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import isfinite
 
-from imq.engine.oci.timestamp import write_time
+from imq.engine.oci.timestamp import format_time
 from imq.grammar.record import TYPE_CHECKING
 
 from .schema import DataType
@@ -24,7 +24,7 @@ def to_json_value(data_type: DataType, raw: Raw) -> JsonValue:
     if raw is None:
         return None
     if data_type is DataType.TIME:
-        return write_time(int(raw))
+        return format_time(int(raw))
     if data_type is DataType.DURATION:
         return int(raw) / _NANOSECONDS
     if data_type is DataType.BOOLEAN:

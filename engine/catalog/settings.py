@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.oci.manifest import LARGEST_ALLOWED, LARGEST_DOCUMENT
+from imq.engine.oci.manifest import DEFAULT_MAX_DOCUMENT, MAX_DOCUMENT
 from imq.engine.units.size import parse_size
 from imq.grammar.errors import StatementError, UnknownName, closest_hint
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -67,10 +67,10 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "largest_document",
             "the maximum size of a manifest or config; a larger one is refused. Example: 16MiB",
-            f"{LARGEST_DOCUMENT >> 20}MiB",
+            f"{DEFAULT_MAX_DOCUMENT >> 20}MiB",
             is_size=True,
             minimum=64 << 10,
-            maximum=LARGEST_ALLOWED,
+            maximum=MAX_DOCUMENT,
         ),
         Setting(
             "fresh",

@@ -9,7 +9,7 @@ import tomllib
 from imq.engine.catalog.settings import check_setting
 from imq.engine.oci.reference import Reference
 from imq.engine.registry.settings import HostSettings
-from imq.engine.units.paths import home_folder
+from imq.engine.units.paths import home_directory
 from imq.engine.units.size import parse_size
 from imq.engine.units.time import parse_duration
 from imq.grammar.errors import ImqError, InvalidReference, Span, StatementError, closest_hint
@@ -44,7 +44,7 @@ def parse_configuration(texts: Sequence[tuple[str, str]], environment: Mapping[s
     """
     entries: dict[KeyPath, _Entry] = {}
     for path, text in texts:
-        entries.update(_parse_file(_ConfigFile(path, text, home_folder(environment))))
+        entries.update(_parse_file(_ConfigFile(path, text, home_directory(environment))))
     top_level = {path[0]: entry.value for path, entry in entries.items() if len(path) == 1}
     hosts, mirrors, insecure, registries = _collect_registries(entries)
     return Configuration(

@@ -71,6 +71,6 @@ def _unpack_layers(layers: Sequence[StackedLayer], limits: LayerLimits) -> Piece
 
 def with_layer_context(layer: StackedLayer, error: ImqError) -> ImqError:
     """Let a problem say which layer it is about, as those of archives and streams do not."""
-    if layer.digest.hex not in error.message:
+    if layer.digest.encoded not in error.message:
         error.message = f"the layer {layer.digest} cannot be unpacked: {error.message}"
     return error

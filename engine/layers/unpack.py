@@ -12,7 +12,7 @@ import fcntl
 import os
 import stat
 
-from imq.engine.atomic_writer import is_zero
+from imq.engine.atomic_writer import is_hole
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -219,7 +219,7 @@ class _TreeWriter(OverlayApplier):
         else:
             while content:
                 piece = content[:_WRITE_SIZE]
-                self._ends_in_hole = is_zero(piece)
+                self._ends_in_hole = is_hole(piece)
                 if self._ends_in_hole:
                     os.lseek(self._descriptor, len(piece), os.SEEK_CUR)
                     content = content[len(piece) :]

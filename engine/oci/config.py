@@ -7,9 +7,9 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import json_schema
 from .digest import Digest
-from .manifest import read_json
-from .platform import Platform, platform_of
-from .timestamp import read_time
+from .manifest import parse_json_object
+from .platform import Platform, parse_platform
+from .timestamp import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,24 +42,26 @@ class Config(Record):
     problems: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, content: bytes, what: str = "the config") -> Config:
+    def parse(cls, content: bytes, name: str = "the config") -> Config:
         """Parse a config; raises `Malformed` for what no tool reads. Absent details, and null, are empty."""
-        document = read_json(content, what, replace_invalid=True)
+        document = parse_json_object(content, name, replace_invalid=True)
         rootfs = document.get("rootfs")
         if not isinstance(rootfs, dict) or not isinstance(rootfs.get("diff_ids") or [], list):
-            raise Malformed(f"{what} has no list rootfs.diff_ids", code="document")
-        problems = json_schema.CONFIG.check(document, what)
+            raise Malformed(f"{name} has no list rootfs.diff_ids", code="document")
+        problems = json_schema.CONFIG.check(document, name)
         try:
             diff_ids = tuple(Digest.parse(diff_id) for diff_id in rootfs.get("diff_ids") or ())
-        except Malformed as problem:
-            raise Malformed(f"{what}: rootfs.diff_ids: {problem.message}", code=problem.code) from None
-        history = tuple(_entry(entry or {}) for entry in document.get("history") or ())
-        made = sum(not entry.empty_layer for entry in history)
-        if made > len(diff_ids):
-            problems += (f"{what}: history has {made} steps that made a layer, and there are {len(diff_ids)} layers",)
+        except Malformed as error:
+            raise Malformed(f"{name}: rootfs.diff_ids: {error.message}", code=error.code) from None
+        history = tuple(_parse_history_entry(entry or {}) for entry in document.get("history") or ())
+        layer_steps = sum(not entry.empty_layer for entry in history)
+        if layer_steps > len(diff_ids):
+            problems += (
+                f"{name}: history has {layer_steps} steps that made a layer, and there are {len(diff_ids)} layers",
+            )
         return cls(
-            platform_of(document),
-            read_time(document.get("created")),
+            parse_platform(document),
+            parse_time(document.get("created")),
             document.get("author") or "",
             diff_ids,
             history,
@@ -68,22 +70,22 @@ class Config(Record):
             problems,
         )
 
-    def texts(self, key: str) -> dict[str, str]:
+    def string_map(self, key: str) -> dict[str, str]:
         """Return the map of texts at `key` of the runtime part: Labels. Null in it is an empty text, as in Go."""
         return {name: text or "" for name, text in (self.runtime.get(key) or {}).items()}
 
-    def keys(self, key: str) -> list[str]:
+    def set_members(self, key: str) -> list[str]:
         """Return the keys of a set that Go writes as a map to empty objects (ExposedPorts, Volumes), sorted."""
         return sorted(self.runtime.get(key) or ())
 
-    def words(self, key: str) -> list[str] | None:
+    def string_list(self, key: str) -> list[str] | None:
         """Return the list of texts at `key` (Entrypoint, Cmd, Env); None when there is none."""
         value = self.runtime.get(key)
         if isinstance(value, str):  # very old configs write a single command as one text
             return [value]
         return None if value is None else [word or "" for word in value]
 
-    def text(self, key: str) -> str | None:
+    def string(self, key: str) -> str | None:
         """Return the text at `key` (User, WorkingDir, StopSignal); None when it is missing or empty."""
         return self.runtime.get(key) or None
 
@@ -101,18 +103,18 @@ class Config(Record):
         return [word if isinstance(word, str) else json.dumps(word) for word in test]
 
 
-def check_keys(content: bytes, what: str) -> None:
+def check_ambiguous_keys(content: bytes, name: str) -> None:
     """Raise `Malformed` for a config whose keys have two meanings; what else may be wrong with it is passed over."""
     try:
-        Config.read(content, what)
-    except Malformed as problem:
-        if problem.code in ("ambiguous-key", "duplicate-key"):
+        Config.parse(content, name)
+    except Malformed as error:
+        if error.code in ("ambiguous-key", "duplicate-key"):
             raise
 
 
-def _entry(document: Mapping[str, Any]) -> HistoryEntry:
+def _parse_history_entry(document: Mapping[str, Any]) -> HistoryEntry:
     return HistoryEntry(
-        read_time(document.get("created")),
+        parse_time(document.get("created")),
         document.get("created_by") or "",
         document.get("author") or "",
         document.get("comment") or "",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import posixpath
 import re
 
-from imq.engine.units.go_strconv import quote, read_duration
+from imq.engine.units.go_strconv import parse_duration, quote
 from imq.grammar.errors import StatementError, closest_hint
 from imq.grammar.record import TYPE_CHECKING
 
-from .dockerfile import Dockerfile, Node, parse
-from .exposed_ports import container_ports
+from .dockerfile import Dockerfile, Instruction, parse_dockerfile
+from .exposed_ports import parse_container_ports
 from .shell_words import expand, expand_words
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _SHELL = ("/bin/sh", "-c")
 _MILLISECOND = 1_000_000
-_MOST_RETRIES = (1 << 31) - 1
-_TIMES = {
+_MAX_RETRIES = (1 << 31) - 1
+_DURATION_FLAGS = {
     "interval": "Interval", "timeout": "Timeout", "start-period": "StartPeriod", "start-interval": "StartInterval",
 }  # fmt: skip
 _SIGNALS = (
@@ -41,30 +41,33 @@ def apply_instructions(runtime: Runtime, changes: Sequence[str]) -> None:
         return
     name = ""
     try:
-        dockerfile = parse("\n".join(changes))
-        for node in dockerfile.nodes:
-            name = node.name
-            if name not in _INSTRUCTIONS:
-                raise ValueError(f"{node.written.lower()} is not a valid change command")
-        changing = _Changing(runtime, dockerfile)
+        dockerfile = parse_dockerfile("\n".join(changes))
+        for instruction in dockerfile.instructions:
+            name = instruction.name
+            if name not in _INSTRUCTION_HANDLERS:
+                raise ValueError(f"{instruction.name_as_written.lower()} is not a valid change command")
+        editor = _ConfigEditor(runtime, dockerfile)
         steps: list[Callable[[], None]] = []
-        for node in dockerfile.nodes:
-            name = node.name
-            steps.append(_INSTRUCTIONS[name](changing, node))
-        for node, step in zip(dockerfile.nodes, steps, strict=True):
-            name = node.name
+        for instruction in dockerfile.instructions:
+            name = instruction.name
+            steps.append(_INSTRUCTION_HANDLERS[name](editor, instruction))
+        for instruction, step in zip(dockerfile.instructions, steps, strict=True):
+            name = instruction.name
             step()
-    except ValueError as problem:
-        raise StatementError(str(problem), code="instruction", hints=_hints(name)) from None
+    except ValueError as error:
+        raise StatementError(str(error), code="instruction", hints=_hints_for(name)) from None
 
 
-def _hints(name: str) -> tuple[str, ...]:
+def _hints_for(name: str) -> tuple[str, ...]:
     if name in _EXAMPLES:
         return (f"for example: {_EXAMPLES[name]}",)
-    return (closest_hint(name, _INSTRUCTIONS) if name else "", "instructions: " + ", ".join(_INSTRUCTIONS))
+    return (
+        closest_hint(name, _INSTRUCTION_HANDLERS) if name else "",
+        "instructions: " + ", ".join(_INSTRUCTION_HANDLERS),
+    )
 
 
-class _Changing:
+class _ConfigEditor:
     """The config while it is changed. Reading an instruction returns what applies it: all are read before one is."""
 
     def __init__(self, runtime: Runtime, dockerfile: Dockerfile) -> None:
@@ -78,108 +81,120 @@ class _Changing:
         pairs = [pair.partition("=") for pair in self.runtime.get("Env", ())]
         return {key: value for key, _, value in reversed(pairs)}
 
-    def expanded(self, words: Sequence[str]) -> list[str]:
+    def expand(self, words: Sequence[str]) -> list[str]:
         """Return words with their variables put in."""
         variables = self.variables
         return [expand(word, variables, self.escape) for word in words]
 
     # ---- instructions
 
-    def command(self, node: Node) -> Callable[[], None]:
-        _flags(node)
+    def set_command(self, instruction: Instruction) -> Callable[[], None]:
+        _parse_flags(instruction)
 
         def change() -> None:
-            self.runtime["Cmd"] = list(node.arguments) if node.listed else [*_SHELL, *node.arguments]
+            self.runtime["Cmd"] = (
+                list(instruction.arguments) if instruction.is_json else [*_SHELL, *instruction.arguments]
+            )
             self.has_command = bool(self.runtime["Cmd"])
 
         return change
 
-    def entrypoint(self, node: Node) -> Callable[[], None]:
+    def set_entrypoint(self, instruction: Instruction) -> Callable[[], None]:
         """Read ENTRYPOINT, which takes away a command that no instruction set."""
-        _flags(node)
+        _parse_flags(instruction)
 
         def change() -> None:
-            words = list(node.arguments) if node.listed or not node.arguments else [*_SHELL, *node.arguments]
-            self.set("Entrypoint", words)
+            words = (
+                list(instruction.arguments)
+                if instruction.is_json or not instruction.arguments
+                else [*_SHELL, *instruction.arguments]
+            )
+            self.set_key("Entrypoint", words)
             if not self.has_command:
                 self.runtime.pop("Cmd", None)
 
         return change
 
-    def environment(self, node: Node) -> Callable[[], None]:
-        pairs = _pairs(node)
+    def add_environment(self, instruction: Instruction) -> Callable[[], None]:
+        pairs = _require_pairs(instruction)
 
         def change() -> None:
-            held = self.runtime.setdefault("Env", [])
-            for key, value in _paired(self.expanded(pairs)):
-                place = next((n for n, pair in enumerate(held) if pair.partition("=")[0] == key), len(held))
-                held[place : place + 1] = [f"{key}={value}"]
+            environment = self.runtime.setdefault("Env", [])
+            for key, value in _group_pairs(self.expand(pairs)):
+                position = next(
+                    (index for index, pair in enumerate(environment) if pair.partition("=")[0] == key), len(environment)
+                )
+                environment[position : position + 1] = [f"{key}={value}"]
 
         return change
 
-    def label(self, node: Node) -> Callable[[], None]:
-        pairs = _pairs(node)
+    def add_labels(self, instruction: Instruction) -> Callable[[], None]:
+        pairs = _require_pairs(instruction)
 
         def change() -> None:
-            self.runtime.setdefault("Labels", {}).update(_paired(self.expanded(pairs)))
+            self.runtime.setdefault("Labels", {}).update(_group_pairs(self.expand(pairs)))
 
         return change
 
-    def expose(self, node: Node) -> Callable[[], None]:
-        _at_least_one(node)
-        _flags(node)
+    def add_ports(self, instruction: Instruction) -> Callable[[], None]:
+        _require_arguments(instruction)
+        _parse_flags(instruction)
 
         def change() -> None:
             variables = self.variables
-            words = [each for word in sorted(node.arguments) for each in expand_words(word, variables, self.escape)]
-            ports = [port for word in words for port in container_ports(word)]
-            self.set("ExposedPorts", self.runtime.get("ExposedPorts", {}) | {port: {} for port in sorted(ports)})
+            words = [
+                each for word in sorted(instruction.arguments) for each in expand_words(word, variables, self.escape)
+            ]
+            ports = [port for word in words for port in parse_container_ports(word)]
+            self.set_key("ExposedPorts", self.runtime.get("ExposedPorts", {}) | {port: {} for port in sorted(ports)})
 
         return change
 
-    def healthcheck(self, node: Node) -> Callable[[], None]:
-        _at_least_one(node)
-        kind, command = node.arguments[0].upper(), node.arguments[1:]
+    def set_healthcheck(self, instruction: Instruction) -> Callable[[], None]:
+        _require_arguments(instruction)
+        kind, command = instruction.arguments[0].upper(), instruction.arguments[1:]
         check: dict[str, Any]
         if kind == "NONE":
             if command:
                 raise ValueError("HEALTHCHECK NONE takes no arguments")
             check = {"Test": ["NONE"]}
         else:
-            flags = _flags(node, *_TIMES, "retries")
+            flags = _parse_flags(instruction, *_DURATION_FLAGS, "retries")
             if kind != "CMD":
                 raise ValueError(f"Unknown type {quote(kind)} in HEALTHCHECK (try CMD)")
             if not command:
                 raise ValueError("Missing command after HEALTHCHECK CMD")
-            check = {"Test": ["CMD" if node.listed else "CMD-SHELL", *command]}
-            check |= {key: _interval(flag, flags[flag]) for flag, key in _TIMES.items() if flags.get(flag)}
+            check = {"Test": ["CMD" if instruction.is_json else "CMD-SHELL", *command]}
+            check |= {
+                key: _parse_duration_flag(flag, flags[flag]) for flag, key in _DURATION_FLAGS.items() if flags.get(flag)
+            }
             if flags.get("retries"):
-                check["Retries"] = _retries(flags["retries"])
+                check["Retries"] = _parse_retries(flags["retries"])
 
         def change() -> None:
             self.runtime["Healthcheck"] = check
 
         return change
 
-    def trigger(self, node: Node) -> Callable[[], None]:
-        _at_least_one(node)
-        _flags(node)
-        name = node.arguments[0].upper()
+    def add_trigger(self, instruction: Instruction) -> Callable[[], None]:
+        _require_arguments(instruction)
+        _parse_flags(instruction)
+        name = instruction.arguments[0].upper()
         if name == "ONBUILD":
             raise ValueError("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")
         if name in {"FROM", "MAINTAINER"}:
             raise ValueError(f"{name} isn't allowed as an ONBUILD trigger")
 
         def change() -> None:
-            self.runtime.setdefault("OnBuild", []).append(re.sub(r"(?i)^\s*ONBUILD\s*", "", node.line))
+            self.runtime.setdefault("OnBuild", []).append(re.sub(r"(?i)^\s*ONBUILD\s*", "", instruction.line))
 
         return change
 
-    def stop_signal(self, node: Node) -> Callable[[], None]:
-        text = _exactly_one(node)
+    def set_stop_signal(self, instruction: Instruction) -> Callable[[], None]:
+        text = _require_one_argument(instruction)
 
         def change() -> None:
-            (signal,) = self.expanded([text])
+            (signal,) = self.expand([text])
             known = re.fullmatch(_SIGNALS, signal.upper().removeprefix("SIG"))
             if not known and not (signal.isascii() and signal.isdigit() and int(signal[:9])):
                 raise ValueError(f"Invalid signal: {signal}")
@@ -187,30 +202,30 @@ class _Changing:
 
         return change
 
-    def user(self, node: Node) -> Callable[[], None]:
-        text = _exactly_one(node)
-        return lambda: self.set("User", *self.expanded([text]))
+    def set_user(self, instruction: Instruction) -> Callable[[], None]:
+        text = _require_one_argument(instruction)
+        return lambda: self.set_key("User", *self.expand([text]))
 
-    def volume(self, node: Node) -> Callable[[], None]:
-        _at_least_one(node)
-        _flags(node)
-        if not all(path.strip() for path in node.arguments):
+    def add_volumes(self, instruction: Instruction) -> Callable[[], None]:
+        _require_arguments(instruction)
+        _parse_flags(instruction)
+        if not all(path.strip() for path in instruction.arguments):
             raise ValueError("VOLUME specified can not be an empty string")
 
         def change() -> None:
-            paths = self.expanded([path.strip() for path in node.arguments])
+            paths = self.expand([path.strip() for path in instruction.arguments])
             if not all(paths):
                 raise ValueError("VOLUME specified can not be an empty string")
             self.runtime.setdefault("Volumes", {}).update((path, {}) for path in paths)
 
         return change
 
-    def working_folder(self, node: Node) -> Callable[[], None]:
+    def set_working_directory(self, instruction: Instruction) -> Callable[[], None]:
         """Read WORKDIR; a relative one is below the one that is set."""
-        text = _exactly_one(node)
+        text = _require_one_argument(instruction)
 
         def change() -> None:
-            (path,) = self.expanded([text])
+            (path,) = self.expand([text])
             if not path:
                 raise ValueError("cannot normalize nothing")
             if not path.startswith("/"):
@@ -219,7 +234,7 @@ class _Changing:
 
         return change
 
-    def set(self, key: str, value: object) -> None:
+    def set_key(self, key: str, value: object) -> None:
         """Set a key; an empty value takes it away."""
         if value:
             self.runtime[key] = value
@@ -230,74 +245,74 @@ class _Changing:
 # ---- what instructions have in common
 
 
-def _flags(node: Node, *known: str) -> dict[str, str]:
+def _parse_flags(instruction: Instruction, *known: str) -> dict[str, str]:
     """Return the flags of an instruction that knows these."""
     flags: dict[str, str] = {}
-    for text in node.flags:
-        name, sign, value = text.removeprefix("--").partition("=")
+    for text in instruction.flags:
+        name, equals, value = text.removeprefix("--").partition("=")
         if name not in known:
             raise ValueError(f"Unknown flag: {name}")
         if name in flags:
             raise ValueError(f"Duplicate flag specified: {name}")
-        if not sign:
+        if not equals:
             raise ValueError(f"Missing a value on flag: {name}")
         flags[name] = value
     return flags
 
 
-def _at_least_one(node: Node) -> None:
-    if not node.arguments:
-        raise ValueError(f"{node.name} requires at least one argument")
+def _require_arguments(instruction: Instruction) -> None:
+    if not instruction.arguments:
+        raise ValueError(f"{instruction.name} requires at least one argument")
 
 
-def _exactly_one(node: Node) -> str:
-    if len(node.arguments) != 1:
-        raise ValueError(f"{node.name} requires exactly one argument")
-    _flags(node)
-    return node.arguments[0]
+def _require_one_argument(instruction: Instruction) -> str:
+    if len(instruction.arguments) != 1:
+        raise ValueError(f"{instruction.name} requires exactly one argument")
+    _parse_flags(instruction)
+    return instruction.arguments[0]
 
 
-def _pairs(node: Node) -> tuple[str, ...]:
-    _flags(node)
-    _at_least_one(node)
-    if not all(node.arguments[::2]):
-        raise ValueError(f"{node.name} names can not be blank")
-    return node.arguments
+def _require_pairs(instruction: Instruction) -> tuple[str, ...]:
+    _parse_flags(instruction)
+    _require_arguments(instruction)
+    if not all(instruction.arguments[::2]):
+        raise ValueError(f"{instruction.name} names can not be blank")
+    return instruction.arguments
 
 
-def _paired(words: Sequence[str]) -> list[tuple[str, str]]:
+def _group_pairs(words: Sequence[str]) -> list[tuple[str, str]]:
     return list(zip(words[::2], words[1::2], strict=True))
 
 
-def _interval(flag: str, text: str) -> int:
-    duration = read_duration(text)
+def _parse_duration_flag(flag: str, text: str) -> int:
+    duration = parse_duration(text)
     if duration < _MILLISECOND:
         raise ValueError(f"Interval {quote(flag)} cannot be less than 1ms")
     return duration
 
 
-def _retries(text: str) -> int:
+def _parse_retries(text: str) -> int:
     if not re.fullmatch(r"[+-]?\d+", text, re.ASCII):
         raise ValueError(f"strconv.ParseInt: parsing {quote(text)}: invalid syntax")
-    if not -_MOST_RETRIES - 1 <= int(text[:20]) <= _MOST_RETRIES:
+    if not -_MAX_RETRIES - 1 <= int(text[:20]) <= _MAX_RETRIES:
         raise ValueError(f"strconv.ParseInt: parsing {quote(text)}: value out of range")
     if int(text) < 1:
         raise ValueError(f"--retries must be at least 1 (not {int(text)})")
     return int(text)
 
 
-_INSTRUCTIONS: dict[str, Callable[[_Changing, Node], Callable[[], None]]] = {
-    "CMD": _Changing.command,
-    "ENTRYPOINT": _Changing.entrypoint,
-    "ENV": _Changing.environment,
-    "EXPOSE": _Changing.expose,
-    "HEALTHCHECK": _Changing.healthcheck,
-    "LABEL": _Changing.label,
-    "ONBUILD": _Changing.trigger,
-    "STOPSIGNAL": _Changing.stop_signal,
-    "USER": _Changing.user,
-    "VOLUME": _Changing.volume,
-    "WORKDIR": _Changing.working_folder,
+_INSTRUCTION_HANDLERS: dict[str, Callable[[_ConfigEditor, Instruction], Callable[[], None]]] = {
+    "CMD": _ConfigEditor.set_command,
+    "ENTRYPOINT": _ConfigEditor.set_entrypoint,
+    "ENV": _ConfigEditor.add_environment,
+    "EXPOSE": _ConfigEditor.add_ports,
+    "HEALTHCHECK": _ConfigEditor.set_healthcheck,
+    "LABEL": _ConfigEditor.add_labels,
+    "ONBUILD": _ConfigEditor.add_trigger,
+    "STOPSIGNAL": _ConfigEditor.set_stop_signal,
+    "USER": _ConfigEditor.set_user,
+    "VOLUME": _ConfigEditor.add_volumes,
+    "WORKDIR": _ConfigEditor.set_working_directory,
 }
 _EXAMPLES = {
     "CMD": 'CMD ["python3"]',

@@ -5,13 +5,13 @@ Raises `ValueError` in docker's words for what is none.
 
 from __future__ import annotations
 
-_HIGHEST = 65535
+_MAX_PORT = 65535
 _PROTOCOLS = frozenset({"tcp", "udp", "sctp"})
 
 
-def container_ports(text: str) -> list[str]:
+def parse_container_ports(text: str) -> list[str]:
     """Return the ports of the container that a specification names, each as `80/tcp`."""
-    address, host, container = _parts(text)
+    address, host, container = _split_parts(text)
     number, _, rest = container.partition("/")
     protocol = rest.partition("/")[0] or "tcp"
     if ":" in address and not (address.startswith("[") and address.endswith("]")):
@@ -20,9 +20,9 @@ def container_ports(text: str) -> list[str]:
         raise ValueError(f"Invalid ip address: {address}")
     if not number:
         raise ValueError(f"No port specified: {text}<empty>")
-    first, last = _range(number, "containerPort")
+    first, last = _parse_range(number, "containerPort")
     if host:
-        host_first, host_last = _range(host, "hostPort")
+        host_first, host_last = _parse_range(host, "hostPort")
         if last - first not in (0, host_last - host_first):
             raise ValueError(f"Invalid ranges specified for container and host Ports: {number} and {host}")
     if protocol.lower() not in _PROTOCOLS:
@@ -30,7 +30,7 @@ def container_ports(text: str) -> list[str]:
     return [f"{port}/{protocol.lower()}" for port in range(first, last + 1)]
 
 
-def _parts(text: str) -> tuple[str, str, str]:
+def _split_parts(text: str) -> tuple[str, str, str]:
     """Part `address:host:container`; an address of version 6 has colons of its own, in brackets or without."""
     parts = text.split(":")
     if len(parts) == 1:
@@ -52,11 +52,11 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _range(text: str, what: str) -> tuple[int, int]:
+def _parse_range(text: str, what: str) -> tuple[int, int]:
     first, *last = text.split("-")  # docker passes over what follows a second dash
     numbers = (first, *last[:1]) if last else (first, first)
     for number in numbers:
-        if not (number.isascii() and number.isdigit() and int(number[:9]) <= _HIGHEST and len(number) <= 9):
+        if not (number.isascii() and number.isdigit() and int(number[:9]) <= _MAX_PORT and len(number) <= 9):
             raise ValueError(f"Invalid {what}: {text}")
     if int(numbers[0]) > int(numbers[1]):
         raise ValueError(f"Invalid {what}: {text}")

@@ -8,9 +8,9 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from . import media_types
 from .config import Config
 from .digest import Digest
-from .manifest import Descriptor, Index, Manifest, read_json, read_manifest, write_json
+from .manifest import Descriptor, Index, Manifest, encode_json, parse_json_object, parse_manifest
 from .platform import Platform
-from .platform_match import entry_for, mismatch
+from .platform_match import describe_mismatch, select_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _DEEPEST_INDEX = 4
 
 
-class Selected(Record):
+class PlatformSelection(Record):
     """What is meant, and what to warn of; `content` is that of an index which was made for it."""
 
     descriptor: Descriptor
@@ -28,7 +28,7 @@ class Selected(Record):
     warnings: tuple[str, ...] = ()
 
 
-class Selection:
+class PlatformSelector:
     """Chooses from what `reference` names; `read` gives manifests and indexes, `config` gives configs."""
 
     def __init__(
@@ -38,52 +38,52 @@ class Selection:
         self._read_document = read
         self._read_config = config
 
-    def of(self, top: Descriptor, platforms: Sequence[Platform]) -> Selected:
+    def select(self, top: Descriptor, platforms: Sequence[Platform]) -> PlatformSelection:
         """Return what these platforms mean; none mean all. A single image of another one is taken, with a warning."""
         if not platforms:
-            return Selected(top)
-        wanted = [platform.normalised() for platform in platforms]
+            return PlatformSelection(top)
+        requested = [platform.normalize() for platform in platforms]
         index = self._read(top)
         if isinstance(index, Manifest):
-            actual = self._platform(index)
-            warned = (mismatch(self._reference, platform, actual) for platform in wanted)
-            return Selected(top, warnings=tuple(warning for warning in warned if warning))
-        found = [self._image(index, platform) for platform in wanted]
-        if len({image.digest for image in found}) == 1:
-            return Selected(found[0])
-        return self._reduced(top, index, {image.digest for image in found})
+            actual = self._read_platform(index)
+            warnings = (describe_mismatch(self._reference, platform, actual) for platform in requested)
+            return PlatformSelection(top, warnings=tuple(warning for warning in warnings if warning))
+        images = [self._find_image(index, platform) for platform in requested]
+        if len({image.digest for image in images}) == 1:
+            return PlatformSelection(images[0])
+        return self._build_subset(top, index, {image.digest for image in images})
 
     def _read(self, descriptor: Descriptor) -> Manifest | Index:
         content = self._read_document(descriptor.digest)
-        return read_manifest(content, descriptor.media_type, f"the manifest of {self._reference}")
+        return parse_manifest(content, descriptor.media_type, f"the manifest of {self._reference}")
 
-    def _image(self, index: Index, platform: Platform, depth: int = 0) -> Descriptor:
-        entry = entry_for(platform, index, self._reference, self._look)
+    def _find_image(self, index: Index, platform: Platform, depth: int = 0) -> Descriptor:
+        entry = select_entry(platform, index, self._reference, self._read_entry_platform)
         document = self._read(entry)
         if isinstance(document, Manifest):
             return entry.replace(media_type=document.media_type)
         if depth >= _DEEPEST_INDEX:
             raise Malformed(f"{self._reference} is an index of indexes without end", code="document")
-        return self._image(document, platform, depth + 1)
+        return self._find_image(document, platform, depth + 1)
 
-    def _look(self, entry: Descriptor) -> Platform:
+    def _read_entry_platform(self, entry: Descriptor) -> Platform:
         document = self._read(entry)
-        return self._platform(document) if isinstance(document, Manifest) else Platform("", "")
+        return self._read_platform(document) if isinstance(document, Manifest) else Platform("", "")
 
-    def _platform(self, manifest: Manifest) -> Platform:
+    def _read_platform(self, manifest: Manifest) -> Platform:
         if not manifest.is_image:
             return Platform("", "")
-        return Config.read(self._read_config(manifest.config)).platform
+        return Config.parse(self._read_config(manifest.config)).platform
 
-    def _reduced(self, top: Descriptor, index: Index, kept: set[Digest]) -> Selected:
+    def _build_subset(self, top: Descriptor, index: Index, selected: set[Digest]) -> PlatformSelection:
         """Return an index with these entries, and those about them, written as they stand in the whole one."""
-        document = read_json(self._read_document(top.digest), f"the manifest of {self._reference}")
+        document = parse_json_object(self._read_document(top.digest), f"the manifest of {self._reference}")
         entries = [
-            written
-            for entry, written in zip(index.manifests, document["manifests"], strict=True)
-            if entry.digest in kept or entry.annotations.get(media_types.REFERENCE_DIGEST) in kept
+            entry_json
+            for entry, entry_json in zip(index.manifests, document["manifests"], strict=True)
+            if entry.digest in selected or entry.annotations.get(media_types.REFERENCE_DIGEST) in selected
         ]
-        if not kept <= {entry.digest for entry in index.manifests}:
+        if not selected <= {entry.digest for entry in index.manifests}:
             raise RegistryError(
                 f"{self._reference} is an index of indexes, from which one platform at a time can be taken",
                 code="nested-index",
@@ -91,6 +91,6 @@ class Selection:
                 hints=("leave the platforms out to take it whole",),
             )
         if len(entries) == len(index.manifests):
-            return Selected(top)
-        content = write_json({**document, "manifests": entries})
-        return Selected(Descriptor(top.media_type, Digest.of(content), len(content)), content)
+            return PlatformSelection(top)
+        content = encode_json({**document, "manifests": entries})
+        return PlatformSelection(Descriptor(top.media_type, Digest.of(content), len(content)), content)

@@ -16,69 +16,69 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import json_schema, media_types
 from .digest import Digest
-from .platform import Platform, platform_of
+from .platform import Platform, parse_platform
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Self
 
-_USUAL_KEYS = frozenset({"mediaType", "digest", "size"})
+_COMMON_KEYS = frozenset({"mediaType", "digest", "size"})
 """All that most descriptors have, and images have many."""
 LAYOUT_VERSION = "1.0.0"
 """The one version of image layouts that there is."""
-LARGEST_DOCUMENT = 4 << 20
+DEFAULT_MAX_DOCUMENT = 4 << 20
 """Bytes: the distribution specification's limit for manifests, used for every document unless a setting says more."""
-LARGEST_ALLOWED = 256 << 20
+MAX_DOCUMENT = 256 << 20
 """Bytes: more than that is never read as one document, whatever the setting."""
-MOST_LAYERS = 4096
+MAX_LAYERS = 4096
 """More layers than any runtime mounts; a manifest with more is refused."""
 
 
-def check_size(size: int, limit: int, what: str) -> None:
+def check_document_size(size: int, limit: int, name: str) -> None:
     """Raise `Malformed` (code `document-size`) for a document of more bytes than the setting `largest_document` allows.
 
     `size` is what is known of it: of one that is still being read, a byte more than the limit.
     """
     if size <= limit:
         return
-    wanted = -(-max(size, 2 * limit) >> 20)
+    mebibytes = -(-max(size, 2 * limit) >> 20)
     raise Malformed(
-        f"{what} has {size if size > limit + 1 else f'more than {limit}'} bytes; largest_document allows {limit}",
+        f"{name} has {size if size > limit + 1 else f'more than {limit}'} bytes; largest_document allows {limit}",
         code="document-size",
-        hints=(f"if it is meant to be so large: set largest_document = {wanted}MiB",)
-        if size <= LARGEST_ALLOWED
-        else (f"set largest_document allows {LARGEST_ALLOWED >> 20}MiB at most",),
+        hints=(f"if it is meant to be so large: set largest_document = {mebibytes}MiB",)
+        if size <= MAX_DOCUMENT
+        else (f"set largest_document allows {MAX_DOCUMENT >> 20}MiB at most",),
     )
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
         seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise Malformed(f"the key {twice!r} stands twice in one object", code="duplicate-key")
+        duplicate = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise Malformed(f"the key {duplicate!r} stands twice in one object", code="duplicate-key")
     return document
 
 
-def _no_constant(word: str) -> None:
+def _reject_constant(word: str) -> None:
     raise ValueError(f"{word} is no number")  # though Python would take it for one
 
 
-def read_json(content: bytes, what: str, *, replace_invalid: bool = False) -> dict[str, Any]:
+def parse_json_object(content: bytes, name: str, *, replace_invalid: bool = False) -> dict[str, Any]:
     """Parse one JSON object, in UTF-8 without a byte order mark.
 
-    Whoever brings the content in bounds it: see `check_size`. Raises `Malformed`: `json` for what is not JSON or nested
-    too deep to be read, `duplicate-key`, and `document` when it is not an object. With `replace_invalid`, U+FFFD
-    replaces each byte that is not UTF-8, as Go's readers have it.
+    The caller limits its size: see `check_document_size`. With `replace_invalid`, U+FFFD replaces each byte that is not
+    UTF-8, as in Go's readers. Raises `Malformed`: `json` for content that is not JSON or is nested too deep,
+    `duplicate-key`, and `document` for a value that is not an object.
     """
-    document = read_json_value(content, what, replace_invalid=replace_invalid)
+    document = parse_json(content, name, replace_invalid=replace_invalid)
     if not isinstance(document, dict):
-        raise Malformed(f"{what} is not a JSON object", code="document")
+        raise Malformed(f"{name} is not a JSON object", code="document")
     return document
 
 
 class JsonNumber(float):
-    """A number with a fraction or an exponent, which `write_json` writes as it was read: `1.10`, `1e400`."""
+    """A number with a fraction or an exponent that `encode_json` writes as it was read: `1.10`, `1e400`."""
 
     text: str
 
@@ -89,26 +89,27 @@ class JsonNumber(float):
         return number
 
 
-def read_json_value(content: bytes, what: str, *, replace_invalid: bool = False, keep_numbers: bool = False) -> Any:
-    """Parse one JSON value as `read_json` does an object. With `keep_numbers` it has `JsonNumber` for float."""
+def parse_json(content: bytes, name: str, *, replace_invalid: bool = False, keep_numbers: bool = False) -> Any:
+    """Parse one JSON value as `parse_json_object` does an object. With `keep_numbers` it has `JsonNumber` for float."""
     import json
 
     number = JsonNumber if keep_numbers else float
     try:
         text = _decode_as_go(content) if replace_invalid else content.decode()
         if "\\u" in text:
-            text = _whole_characters(text)
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=number)
-    except UnicodeDecodeError as problem:
-        raise Malformed(f"{what} is not JSON: byte {problem.start} is not UTF-8", code="json") from None
-    except (ValueError, RecursionError) as problem:
-        raise Malformed(f"{what} is not JSON: {problem}", code="json") from None
-    except Malformed as problem:
-        raise Malformed(f"{what}: {problem.message}", code=problem.code) from None
+            text = _replace_lone_surrogates(text)
+        hook = _reject_duplicate_keys
+        return json.loads(text, object_pairs_hook=hook, parse_constant=_reject_constant, parse_float=number)
+    except UnicodeDecodeError as error:
+        raise Malformed(f"{name} is not JSON: byte {error.start} is not UTF-8", code="json") from None
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"{name} is not JSON: {error}", code="json") from None
+    except Malformed as error:
+        raise Malformed(f"{name}: {error.message}", code=error.code) from None
 
 
 def _decode_as_go(content: bytes) -> str:
-    """Return a text in which U+FFFD replaces each byte that is not UTF-8."""
+    """Return a string in which U+FFFD replaces each byte that is not UTF-8."""
     import re
 
     try:
@@ -117,64 +118,64 @@ def _decode_as_go(content: bytes) -> str:
         return re.sub("[\\udc80-\\udcff]", "\ufffd", content.decode("utf-8", "surrogateescape"))
 
 
-def _whole_characters(text: str) -> str:
+def _replace_lone_surrogates(text: str) -> str:
     r"""Return a JSON text in which U+FFFD replaces each half of a surrogate pair (`"\ud800"`), as Go reads it."""
     import re
 
-    def whole(escape: re.Match[str]) -> str:
+    def replace(escape: re.Match[str]) -> str:
         return "\\ufffd" if escape[1] else escape[0]
 
     if re.search(r"\\u[dD][89a-fA-F]", text) is None:
         return text
     pair = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-    return re.sub(rf"{pair}|\\(u[dD][89a-fA-F][0-9a-fA-F]{{2}})|\\.", whole, text)
+    return re.sub(rf"{pair}|\\(u[dD][89a-fA-F][0-9a-fA-F]{{2}})|\\.", replace, text)
 
 
-def read_listing(content: bytes, what: str) -> dict[str, Any]:
+def parse_layout_index(content: bytes, name: str) -> dict[str, Any]:
     """Return the index.json of an image layout, whose `manifests` are a list; null is none, as Go writes it."""
-    document = read_json_value(content, what, keep_numbers=True)
+    document = parse_json(content, name, keep_numbers=True)
     if not isinstance(document, dict):
-        raise Malformed(f"{what} is not a JSON object", code="document")
-    json_schema.MANIFEST.check(document, what)
+        raise Malformed(f"{name} is not a JSON object", code="document")
+    json_schema.MANIFEST.check(document, name)
     if "manifests" not in document:
-        raise Malformed(f"{what} has no list of manifests", code="document")
-    return {**document, "manifests": _list(document["manifests"], what, "manifests")}
+        raise Malformed(f"{name} has no list of manifests", code="document")
+    return {**document, "manifests": _read_list(document["manifests"], name, "manifests")}
 
 
-def read_archive_images(content: bytes, what: str) -> list[tuple[str, list[str], list[str]]]:
+def parse_archive_manifest(content: bytes, name: str) -> list[tuple[str, list[str], list[str]]]:
     """Return the config, the names and the layers of each image that the manifest.json of docker's archives lists.
 
     null lists none, as in Go.
     """
-    images = read_json_value(content, what)
+    images = parse_json(content, name)
     if images is None:
         return []
     if not isinstance(images, list):
-        raise Malformed(f"{what} is not a list of images", code="document")
-    found = []
-    for place, image in enumerate(images):
-        json_schema.ARCHIVE_IMAGE.check(image, f"entry {place} of {what}")
+        raise Malformed(f"{name} is not a list of images", code="document")
+    parsed = []
+    for number, image in enumerate(images):
+        json_schema.ARCHIVE_IMAGE.check(image, f"entry {number} of {name}")
         if not image.get("Config"):
-            raise Malformed(f"entry {place} of {what} names no config", code="document")
-        texts = ([text or "" for text in image.get(key) or ()] for key in ("RepoTags", "Layers"))
-        found.append((image["Config"], *texts))
-    return found
+            raise Malformed(f"entry {number} of {name} names no config", code="document")
+        strings = ([text or "" for text in image.get(key) or ()] for key in ("RepoTags", "Layers"))
+        parsed.append((image["Config"], *strings))
+    return parsed
 
 
-def check_layout(content: bytes, what: str) -> None:
+def check_layout_file(content: bytes, name: str) -> None:
     """Raise `Malformed` when `content` is no oci-layout file, or that of a layout of another version."""
-    document = read_json(content, what)
-    json_schema.LAYOUT.check(document, what)
+    document = parse_json_object(content, name)
+    json_schema.LAYOUT.check(document, name)
     version = document.get("imageLayoutVersion")
     if version != LAYOUT_VERSION:
         raise Malformed(
-            f"{what} says that this is an image layout of version {str(version)[:40]!r}, and {LAYOUT_VERSION} is known",
+            f"{name} says that this is an image layout of version {str(version)[:40]!r}, and {LAYOUT_VERSION} is known",
             code="layout-version",
             hints=("write it again with a current tool: skopeo copy docker://NAME oci:FOLDER",),
         )
 
 
-def write_json(document: Mapping[str, Any]) -> bytes:
+def encode_json(document: Mapping[str, Any]) -> bytes:
     """Serialise a document the same way every time, so that equal documents have equal digests."""
     import json
 
@@ -219,31 +220,31 @@ class Descriptor(Record):
     urls: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, document: Any, what: str) -> Descriptor:
+    def parse(cls, document: Any, name: str) -> Descriptor:
         """Read a descriptor out of a parsed document; `what` names it in errors."""
         if not isinstance(document, dict):
-            raise Malformed(f"{what} is not a descriptor", code="document")
-        if not (document.keys() <= _USUAL_KEYS and type(document.get("mediaType")) is str):
-            json_schema.DESCRIPTOR.check(document, what)
+            raise Malformed(f"{name} is not a descriptor", code="document")
+        if not (document.keys() <= _COMMON_KEYS and type(document.get("mediaType")) is str):
+            json_schema.DESCRIPTOR.check(document, name)
         size = document.get("size")
         if not isinstance(size, int) or isinstance(size, bool) or size < 0 or size >= 1 << 62:
-            raise Malformed(f"{what} has no valid size", code="size")
+            raise Malformed(f"{name} has no valid size", code="size")
         platform, annotations = document.get("platform"), document.get("annotations")
         try:
             digest = Digest.parse_any(document.get("digest"))
-        except Malformed as problem:
-            raise Malformed(f"{what}: {problem.message}", code=problem.code, hints=problem.hints) from None
+        except Malformed as error:
+            raise Malformed(f"{name}: {error.message}", code=error.code, hints=error.hints) from None
         return cls(
             document.get("mediaType") or "",
             digest,
             size,
-            _texts(annotations) if annotations else {},
-            platform_of(platform) if platform is not None else None,
+            _read_string_map(annotations) if annotations else {},
+            parse_platform(platform) if platform is not None else None,
             document.get("artifactType") or "",
             tuple(url or "" for url in document.get("urls") or ()),
         )
 
-    def document(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return the descriptor as the JSON object that `read` reads."""
         document: dict[str, Any] = {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size}
         if self.artifact_type:
@@ -287,7 +288,7 @@ class Manifest(Record):
         config = self.config.media_type
         if config in media_types.CONFIGS and not self.layers:
             return True
-        if config not in media_types.CONFIGS and config not in media_types.VAGUE_CONFIGS:
+        if config not in media_types.CONFIGS and config not in media_types.GENERIC_CONFIGS:
             return False
         types = {layer.media_type for layer in self.layers}
         if config not in media_types.CONFIGS:  # then its layers alone tell
@@ -295,11 +296,11 @@ class Manifest(Record):
         return any(media_types.is_layer(media_type) for media_type in types)
 
     @property
-    def kind(self) -> str:
+    def artifact_kind(self) -> str:
         """What an artifact says that it is: its own type, else that of its config, else of what it holds."""
         config = self.config.media_type
-        told = "" if config in media_types.CONFIGS or config == media_types.EMPTY else config
-        return self.artifact_type or told or next((layer.media_type for layer in self.layers), config)
+        config_type = "" if config in media_types.CONFIGS or config == media_types.EMPTY else config
+        return self.artifact_type or config_type or next((layer.media_type for layer in self.layers), config)
 
     @property
     def download_size(self) -> int:
@@ -317,71 +318,71 @@ class Index(Record):
     subject: Descriptor | None = None
 
 
-def read_manifest(content: bytes, media_type: str = "", what: str = "the manifest") -> Manifest | Index:
+def parse_manifest(content: bytes, media_type: str = "", name: str = "the manifest") -> Manifest | Index:
     """Parse a manifest or an index. `media_type` is what its descriptor or server said; it must agree with the text."""
-    document = read_json(content, what)
+    document = parse_json_object(content, name)
     if document.get("schemaVersion") == 1 or media_type in (
         media_types.DOCKER_SCHEMA1,
         media_types.DOCKER_SCHEMA1_SIGNED,
     ):
         raise Malformed(
-            f"{what} is of schema 1, which docker has retired",
+            f"{name} is of schema 1, which docker has retired",
             code="schema1",
             hints=("push the image again with a current docker, or copy it with: skopeo copy --format oci",),
         )
-    json_schema.MANIFEST.check(document, what)
+    json_schema.MANIFEST.check(document, name)
     stated = document.get("mediaType") or ""
     has_index, has_image = "manifests" in document, "layers" in document or "config" in document
     if has_index and has_image:
-        raise Malformed(f"{what} is both an index and an image", code="ambiguous-manifest")
+        raise Malformed(f"{name} is both an index and an image", code="ambiguous-manifest")
     if (has_index or has_image) and ("fsLayers" in document or document.get("history") is not None):
-        raise Malformed(f"{what} is of schema 1 and of schema 2 at once", code="ambiguous-manifest")
+        raise Malformed(f"{name} is of schema 1 and of schema 2 at once", code="ambiguous-manifest")
     if not has_index and not has_image:
-        raise Malformed(f"{what} is neither an index nor an image", code="document")
-    kinds, default = (
+        raise Malformed(f"{name} is neither an index nor an image", code="document")
+    allowed_types, default = (
         (media_types.INDEXES, media_types.OCI_INDEX) if has_index else (media_types.MANIFESTS, media_types.OCI_MANIFEST)
     )
     known = media_types.INDEXES | media_types.MANIFESTS
-    for said in (stated, media_type):
-        if said in known and said not in kinds:
-            raise Malformed(f"{what} says it is {said}, but its content is not", code="ambiguous-manifest")
+    for media_type_claim in (stated, media_type):
+        if media_type_claim in known and media_type_claim not in allowed_types:
+            raise Malformed(f"{name} says it is {media_type_claim}, but its content is not", code="ambiguous-manifest")
     if stated in known and media_type in known and stated != media_type:
-        raise Malformed(f"{what} says it is {stated}, but came as {media_type}", code="ambiguous-manifest")
-    media_type = stated if stated in kinds else media_type if media_type in kinds else default
-    annotations = _texts(document.get("annotations") or {})
-    artifact_type, about = document.get("artifactType") or "", document.get("subject")
-    subject = Descriptor.read(about, f"the subject of {what}") if about is not None else None
+        raise Malformed(f"{name} says it is {stated}, but came as {media_type}", code="ambiguous-manifest")
+    media_type = stated if stated in allowed_types else media_type if media_type in allowed_types else default
+    annotations = _read_string_map(document.get("annotations") or {})
+    artifact_type, subject_json = document.get("artifactType") or "", document.get("subject")
+    subject = Descriptor.parse(subject_json, f"the subject of {name}") if subject_json is not None else None
     if has_index:
-        entries = _list(document["manifests"], what, "manifests")
+        entries = _read_list(document["manifests"], name, "manifests")
         return Index(
             media_type,
-            tuple(Descriptor.read(entry, f"entry {place} of {what}") for place, entry in enumerate(entries)),
+            tuple(Descriptor.parse(entry, f"entry {number} of {name}") for number, entry in enumerate(entries)),
             annotations,
             artifact_type,
             subject,
         )
-    layers = _list(document.get("layers"), what, "layers")
-    if len(layers) > MOST_LAYERS:
-        raise Malformed(f"{what} has {len(layers)} layers; the limit is {MOST_LAYERS}", code="layer-count")
+    layers = _read_list(document.get("layers"), name, "layers")
+    if len(layers) > MAX_LAYERS:
+        raise Malformed(f"{name} has {len(layers)} layers; the limit is {MAX_LAYERS}", code="layer-count")
     return Manifest(
         media_type,
-        Descriptor.read(document.get("config"), f"the config of {what}"),
-        tuple(Descriptor.read(layer, f"layer {place} of {what}") for place, layer in enumerate(layers)),
+        Descriptor.parse(document.get("config"), f"the config of {name}"),
+        tuple(Descriptor.parse(layer, f"layer {place} of {name}") for place, layer in enumerate(layers)),
         annotations,
         artifact_type,
         subject,
     )
 
 
-def _list(value: Any, what: str, key: str) -> list[Any]:
+def _read_list(value: Any, name: str, key: str) -> list[Any]:
     """Return a list; null is an empty one, as Go writes it."""
     if value is None:
         return []
     if not isinstance(value, list):
-        raise Malformed(f"{key!r} of {what} is not a list", code="document")
+        raise Malformed(f"{key!r} of {name} is not a list", code="document")
     return value
 
 
-def _texts(value: Mapping[str, str | None]) -> Mapping[str, str]:
+def _read_string_map(value: Mapping[str, str | None]) -> Mapping[str, str]:
     """Return a map of texts that was checked; null in it is an empty text, as in Go."""
     return {key: text or "" for key, text in value.items()}

@@ -15,7 +15,7 @@ DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 DOCKER_LAYER_ZSTD = "application/vnd.docker.image.rootfs.diff.tar.zstd"
-OCI_FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+OCI_NONDISTRIBUTABLE = "application/vnd.oci.image.layer.nondistributable.v1.tar"
 DOCKER_FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar"
 DOCKER_SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+json"
 DOCKER_SCHEMA1_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyjws"
@@ -23,7 +23,7 @@ DOCKER_SCHEMA1_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyj
 INDEXES = frozenset({OCI_INDEX, DOCKER_INDEX})
 MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG})
-VAGUE_CONFIGS = frozenset({"", "application/octet-stream", "application/json", "text/html"})
+GENERIC_CONFIGS = frozenset({"", "application/octet-stream", "application/json", "text/html"})
 """What old registries say of an image's config; docker takes it for one, too."""
 REFERENCE_DIGEST = "vnd.docker.reference.digest"
 """The annotation by which an entry of an index, as buildkit writes it, says about which other one it is."""
@@ -35,7 +35,7 @@ LAYER_TYPES = {"": OCI_LAYER, "gzip": OCI_LAYER_GZIP, "zstd": OCI_LAYER_ZSTD}
 _LAYERS = frozenset({
     OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD,
     DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_LAYER_ZSTD,
-    OCI_FOREIGN, OCI_FOREIGN + "+gzip", OCI_FOREIGN + "+zstd",
+    OCI_NONDISTRIBUTABLE, OCI_NONDISTRIBUTABLE + "+gzip", OCI_NONDISTRIBUTABLE + "+zstd",
     DOCKER_FOREIGN, DOCKER_FOREIGN + ".gzip",
     "",
 })  # fmt: skip
@@ -47,6 +47,6 @@ def is_layer(media_type: str) -> bool:
     return media_type in _LAYERS
 
 
-def is_foreign(media_type: str) -> bool:
+def is_nondistributable(media_type: str) -> bool:
     """Whether a layer of this type may not be handed on: registries need not have it, and clients do not push it."""
-    return media_type.startswith((OCI_FOREIGN, DOCKER_FOREIGN))
+    return media_type.startswith((OCI_NONDISTRIBUTABLE, DOCKER_FOREIGN))

@@ -35,8 +35,8 @@ _VARIANTS = {
     "arm": {"": "v7", "5": "v5", "6": "v6", "7": "v7", "8": "v8"},
 }
 """Other names of variants; an empty one goes without saying."""
-_UNSAID = {"arm64": "v8", "amd64": "v1"}
-_SYSTEMS = frozenset(
+_DEFAULT_VARIANTS = {"arm64": "v8", "amd64": "v1"}
+_KNOWN_SYSTEMS = frozenset(
     (
         *(
             "aix",
@@ -64,14 +64,14 @@ _KNOWN_ARCHITECTURES = frozenset(
     )
 )
 """The architectures that Go knows."""
-_SYSTEM_FORM = r"([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.%-]*)((?:\+[A-Za-z0-9_.%-]+)*)\))?\Z"
-_COMPONENT = r"[A-Za-z0-9_.-]+\Z"
-_WINDOWS_VERSION = r"(\d{1,3})\.(\d{1,3})\.(\d{1,5})(?:\.|\Z)"
+_SYSTEM_PATTERN = r"([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.%-]*)((?:\+[A-Za-z0-9_.%-]+)*)\))?\Z"
+_COMPONENT_PATTERN = r"[A-Za-z0-9_.-]+\Z"
+_WINDOWS_VERSION_PATTERN = r"(\d{1,3})\.(\d{1,3})\.(\d{1,5})(?:\.|\Z)"
 _STABLE_BUILDS = (20348, 26100)
 """Builds of Windows Server 2022 and 2025: from the first on, a system runs images of the last long-term one, too."""
-_FARTHEST = 1 << 17
+_MAX_DISTANCE = 1 << 17
 """More than the distance of any two builds."""
-_MOST_FEATURES = 1 << 7
+_MAX_FEATURES = 1 << 7
 
 
 class Platform(Record):
@@ -90,70 +90,76 @@ class Platform(Record):
         One word is a system or an architecture that Go knows; where both are written, they may be others.
         """
         first, *rest = text.split("/")
-        match = re.match(_SYSTEM_FORM, first)
-        if match is None or len(rest) > 2 or not all(re.match(_COMPONENT, part) for part in rest):
-            raise _no_platform(text)
+        match = re.match(_SYSTEM_PATTERN, first)
+        if match is None or len(rest) > 2 or not all(re.match(_COMPONENT_PATTERN, part) for part in rest):
+            raise _invalid_platform(text)
         version, *features = (_unescape(option) for option in (match[2] or "", *(match[3] or "").split("+")[1:]))
-        system = _system(match[1])
-        if system in _SYSTEMS and not rest:
-            return host().replace(os=system, os_version=version, os_features=tuple(sorted(set(features))))
-        alone = cls("linux", first).normalised()
+        system = _normalize_os(match[1])
+        if system in _KNOWN_SYSTEMS and not rest:
+            return host_platform().replace(os=system, os_version=version, os_features=tuple(sorted(set(features))))
+        alone = cls("linux", first).normalize()
         if rest:
             if alone.architecture in _KNOWN_ARCHITECTURES:
-                raise _no_platform(text, f'did you mean "linux/{text[:80]}"?')
+                raise _invalid_platform(text, f'did you mean "linux/{text[:80]}"?')
             architecture, variant = (*rest, "")[:2]
-            return cls(system, architecture, variant, version, tuple(features)).normalised()
+            return cls(system, architecture, variant, version, tuple(features)).normalize()
         if alone.architecture not in _KNOWN_ARCHITECTURES:
-            raise _no_platform(text, closest_hint(first.lower(), [*_SYSTEMS, *_KNOWN_ARCHITECTURES, *_ARCHITECTURES]))
+            raise _invalid_platform(
+                text, closest_hint(first.lower(), [*_KNOWN_SYSTEMS, *_KNOWN_ARCHITECTURES, *_ARCHITECTURES])
+            )
         return alone
 
-    def normalised(self) -> Platform:
+    def normalize(self) -> Platform:
         """Return the same platform in Go's words: x86_64 is amd64, arm64/v8 is arm64, arm is arm/v7."""
         architecture, variant = self.architecture.lower(), self.variant.lower()
         if architecture in _ARCHITECTURES:
-            architecture, said = _ARCHITECTURES[architecture]
-            variant = variant if said is None else said
+            architecture, implied_variant = _ARCHITECTURES[architecture]
+            variant = variant if implied_variant is None else implied_variant
         if architecture in _VARIANTS:
             variant = _VARIANTS[architecture].get(variant, variant)
-        return Platform(_system(self.os), architecture, variant, self.os_version, tuple(sorted(set(self.os_features))))
+        return Platform(
+            _normalize_os(self.os), architecture, variant, self.os_version, tuple(sorted(set(self.os_features)))
+        )
 
     @property
     def canonical(self) -> str:
         """`os/architecture[/variant]`, normalised, as the field `platform` has it."""
-        same = self.normalised()
+        same = self.normalize()
         return "/".join(part for part in (same.os, same.architecture, same.variant) if part)
 
     @property
-    def columns(self) -> tuple[str | None, str | None, str | None, str | None, str | None]:
+    def field_values(self) -> tuple[str | None, str | None, str | None, str | None, str | None]:
         """The values of the fields platform, os, architecture, variant and os_version; None for what is not said.
 
         A variant that goes without saying, and is said, is shown.
         """
-        same = self.normalised()
-        variant = same.variant or (_UNSAID.get(same.architecture) if self.variant else None)
+        same = self.normalize()
+        variant = same.variant or (_DEFAULT_VARIANTS.get(same.architecture) if self.variant else None)
         return self.canonical or None, same.os or None, same.architecture or None, variant, self.os_version or None
 
     @property
-    def known(self) -> bool:
+    def is_known(self) -> bool:
         """False for `unknown/unknown`, which marks attestations and not platforms."""
         return self.os not in ("", "unknown") and self.architecture not in ("", "unknown")
 
     def rank(self, offered: Platform) -> int | None:
         """Say how well `offered` serves this wanted platform: 0 is exact, higher is worse, None is not at all."""
-        wanted, offered = self.normalised(), offered.normalised()
-        place = _vector(wanted.architecture, wanted.variant).get((offered.architecture, offered.variant))
-        if place is None or offered.os != wanted.os:
+        requested, offered = self.normalize(), offered.normalize()
+        position = _compatible_variants(requested.architecture, requested.variant).get(
+            (offered.architecture, offered.variant)
+        )
+        if position is None or offered.os != requested.os:
             return None
-        features = set(offered.os_features) - ({"win32k"} if wanted.os == "windows" else set())
-        if not features <= set(wanted.os_features):
+        features = set(offered.os_features) - ({"win32k"} if requested.os == "windows" else set())
+        if not features <= set(requested.os_features):
             return None
-        distance = _version_distance(wanted, offered)
+        distance = _version_distance(requested, offered)
         if distance is None:
             return None
-        lacking = min(len(set(wanted.os_features) - features), _MOST_FEATURES - 1)
-        return (place * _MOST_FEATURES + lacking) * _FARTHEST + distance
+        missing = min(len(set(requested.os_features) - features), _MAX_FEATURES - 1)
+        return (position * _MAX_FEATURES + missing) * _MAX_DISTANCE + distance
 
-    def ranker(self) -> Callable[..., int | None]:
+    def make_ranker(self) -> Callable[..., int | None]:
         """Return `rank` as a function of the columns os, architecture, variant, os_version and os_features (JSON)."""
 
         @lru_cache(maxsize=1024)
@@ -169,13 +175,13 @@ class Platform(Record):
 
         return rank
 
-    def is_exactly(self, offered: Platform) -> bool:
+    def matches_exactly(self, offered: Platform) -> bool:
         """Whether `offered` is what is written here, and no other that would do: what is not said may be anything."""
-        wanted, offered = self.normalised(), offered.normalised()
+        requested, offered = self.normalize(), offered.normalize()
         return (
-            wanted.canonical == offered.canonical
-            and set(wanted.os_features) <= set(offered.os_features)
-            and (not wanted.os_version or _begins(offered.os_version, wanted.os_version))
+            requested.canonical == offered.canonical
+            and set(requested.os_features) <= set(offered.os_features)
+            and (not requested.os_version or _has_version_prefix(offered.os_version, requested.os_version))
         )
 
     def __str__(self) -> str:
@@ -185,12 +191,12 @@ class Platform(Record):
         return "/".join(part for part in (system, self.architecture, self.variant) if part)
 
 
-def normalise_os(text: str) -> str:
+def normalize_os(text: str) -> str:
     """Return an operating system in Go's words: Linux is linux, macos is darwin."""
-    return _system(text)
+    return _normalize_os(text)
 
 
-def normalise_architecture(text: str) -> str:
+def normalize_architecture(text: str) -> str:
     """Return an architecture in Go's words: aarch64 is arm64.
 
     Raises `StatementError` for a word that gives a variant too, as armhf does.
@@ -205,20 +211,20 @@ def normalise_architecture(text: str) -> str:
     return architecture
 
 
-def normalise_variant(text: str) -> str:
+def normalize_variant(text: str) -> str:
     """Return a variant as config files have it: 8 and V8.0 are v8."""
     number = re.match(r"v?(\d{1,2}(?:\.[1-9])?)(?:\.0)?\Z", text.lower(), re.ASCII)
     return f"v{number[1]}" if number is not None else text.lower()
 
 
-def host() -> Platform:
+def host_platform() -> Platform:
     """Return the platform of this machine; the operating system is linux, for that is what images here hold."""
     import os  # the machine is asked when it matters, not at import
 
-    return Platform("linux", os.uname().machine).normalised()
+    return Platform("linux", os.uname().machine).normalize()
 
 
-def platform_of(document: Mapping[str, Any]) -> Platform:
+def parse_platform(document: Mapping[str, Any]) -> Platform:
     """Read the platform fields of an index entry or an image config, which were checked."""
     return Platform(
         document.get("os") or "",
@@ -229,19 +235,21 @@ def platform_of(document: Mapping[str, Any]) -> Platform:
     )
 
 
-def best(wanted: Platform, offered: Iterable[tuple[Platform, int]]) -> int | None:
+def find_best_platform(requested: Platform, offered: Iterable[tuple[Platform, int]]) -> int | None:
     """Return the number paired with the platform that serves `wanted` best; the first of equals wins."""
-    ranked = [(rank, place) for place_platform, place in offered if (rank := wanted.rank(place_platform)) is not None]
+    ranked = [
+        (rank, place) for place_platform, place in offered if (rank := requested.rank(place_platform)) is not None
+    ]
     return min(ranked)[1] if ranked else None
 
 
-def _system(name: str) -> str:
+def _normalize_os(name: str) -> str:
     name = name.lower()
     return "darwin" if name == "macos" else name
 
 
 @lru_cache(maxsize=64)
-def _vector(architecture: str, variant: str) -> dict[tuple[str, str], int]:
+def _compatible_variants(architecture: str, variant: str) -> dict[tuple[str, str], int]:
     """Return the architectures and variants, normalised, that a processor runs, each with its place: the best first."""
     vector = [(architecture, variant)]
     number = re.match(r"v?(\d{1,2})\Z", variant, re.ASCII)
@@ -271,32 +279,32 @@ def _arm64_variant(major: int, minor: int) -> str:
     return f"v{major}.{minor}" if minor else "" if major == 8 else f"v{major}"
 
 
-def _version_distance(wanted: Platform, offered: Platform) -> int | None:
+def _version_distance(requested: Platform, offered: Platform) -> int | None:
     """Say how far an offered system's version is from the wanted one; None when it does not run there."""
-    version, other = wanted.os_version, offered.os_version
-    if version in ("", other):
+    version, offered_version = requested.os_version, offered.os_version
+    if version in ("", offered_version):
         return 0
-    if not other:
-        return _FARTHEST - 1
-    if wanted.os == "windows" and (build := _windows_build(version)):
-        image = _windows_build(other)
+    if not offered_version:
+        return _MAX_DISTANCE - 1
+    if requested.os == "windows" and (build := _windows_build(version)):
+        image = _windows_build(offered_version)
         if image is None or image[:2] != build[:2]:
             return None
         if build[2] < _STABLE_BUILDS[0]:
             return 1 if image[2] == build[2] else None
-        least = max((stable for stable in _STABLE_BUILDS if stable < build[2]), default=_STABLE_BUILDS[0])
-        return 1 + build[2] - image[2] if least <= image[2] <= build[2] else None
-    return 1 if _begins(other, version) else None
+        oldest = max((stable for stable in _STABLE_BUILDS if stable < build[2]), default=_STABLE_BUILDS[0])
+        return 1 + build[2] - image[2] if oldest <= image[2] <= build[2] else None
+    return 1 if _has_version_prefix(offered_version, version) else None
 
 
 def _windows_build(version: str) -> tuple[int, int, int] | None:
-    match = re.match(_WINDOWS_VERSION, version, re.ASCII)
+    match = re.match(_WINDOWS_VERSION_PATTERN, version, re.ASCII)
     return (int(match[1]), int(match[2]), int(match[3])) if match is not None else None
 
 
-def _begins(version: str, start: str) -> bool:
+def _has_version_prefix(version: str, prefix: str) -> bool:
     """Whether a version is this one, or a more detailed one: 10.0.17763.1 begins with 10.0.17763."""
-    return version == start or version.startswith(f"{start}.")
+    return version == prefix or version.startswith(f"{prefix}.")
 
 
 def _escape(option: str) -> str:
@@ -311,7 +319,7 @@ def _unescape(option: str) -> str:
     return unquote(option)
 
 
-def _no_platform(text: str, hint: str = "") -> StatementError:
+def _invalid_platform(text: str, hint: str = "") -> StatementError:
     return StatementError(
         f"{text[:80]!r} is not a platform",
         code="platform",

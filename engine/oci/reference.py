@@ -15,16 +15,16 @@ from .digest import Digest, is_digest
 DEFAULT_REGISTRY = "docker.io"
 DEFAULT_NAMESPACE = "library/"
 DEFAULT_TAG = "latest"
-LONGEST_NAME = 255
+MAX_NAME_LENGTH = 255
 
 # Patterns as texts: `re` compiles and keeps them at their first use, and most questions have none.
-_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z"
-_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*\Z"
-_HOST = (
+_TAG_PATTERN = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z"
+_COMPONENT_PATTERN = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*\Z"
+_HOST_PATTERN = (
     r"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9])"
     r"(?:\.(?:[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9]))*)(?::[0-9]+)?\Z"
 )
-_BARE_ID = r"[0-9a-f]{64}\Z"
+_ID_PATTERN = r"[0-9a-f]{64}\Z"
 
 
 class Reference(Record):
@@ -39,31 +39,33 @@ class Reference(Record):
     def parse(cls, text: str) -> Reference:
         """Return the reference that `text` writes; the tag stays None when the text has none."""
         if "://" in text:
-            raise _invalid(text, "a reference has no scheme", f"write {text.partition('://')[2]}")
+            raise _invalid_reference(text, "a reference has no scheme", f"write {text.partition('://')[2]}")
         name, at, digest_text = text.partition("@")
         if at and not is_digest(digest_text):
-            raise _invalid(text, f"{digest_text!r} is not a digest", "a digest is sha256: and 64 hex digits")
+            raise _invalid_reference(text, f"{digest_text!r} is not a digest", "a digest is sha256: and 64 hex digits")
         tag: str | None = None
         slash, colon = name.rfind("/"), name.rfind(":")
         if colon > slash:
             name, tag = name[:colon], name[colon + 1 :]
-            if not re.match(_TAG, tag):
-                raise _invalid(text, f"{tag!r} is not a tag", "a tag is up to 128 letters, digits, '_', '.' and '-'")
-        registry, repository = _split(name)
+            if not re.match(_TAG_PATTERN, tag):
+                raise _invalid_reference(
+                    text, f"{tag!r} is not a tag", "a tag is up to 128 letters, digits, '_', '.' and '-'"
+                )
+        registry, repository = _split_registry(name)
         if not repository:
-            raise _invalid(text, "the repository name is empty")
-        if not re.match(_HOST, registry):
-            raise _invalid(text, f"{registry!r} is not a registry host")
-        if re.match(_BARE_ID, name):
-            raise _invalid(text, "64 hex digits are an image id, not a name")
+            raise _invalid_reference(text, "the repository name is empty")
+        if not re.match(_HOST_PATTERN, registry):
+            raise _invalid_reference(text, f"{registry!r} is not a registry host")
+        if re.match(_ID_PATTERN, name):
+            raise _invalid_reference(text, "64 hex digits are an image id, not a name")
         for component in repository.split("/"):
-            if not re.match(_COMPONENT, component):
+            if not re.match(_COMPONENT_PATTERN, component):
                 advice = ""
                 if component != component.lower():
                     advice = f"repository names are lower case: {repository.lower()}"
-                raise _invalid(text, f"{component!r} cannot stand in a repository name", advice)
-        if len(registry) + 1 + len(repository) > LONGEST_NAME:
-            raise _invalid(text, f"a repository name has at most {LONGEST_NAME} characters")
+                raise _invalid_reference(text, f"{component!r} cannot stand in a repository name", advice)
+        if len(registry) + 1 + len(repository) > MAX_NAME_LENGTH:
+            raise _invalid_reference(text, f"a repository name has at most {MAX_NAME_LENGTH} characters")
         return cls(registry, repository, tag, Digest(digest_text) if at else None)
 
     @property
@@ -89,7 +91,7 @@ class Reference(Record):
         """Return the reference with `latest` when it has neither tag nor digest."""
         return self if self.tag or self.digest else self.replace(tag=DEFAULT_TAG)
 
-    def without_idle_tag(self) -> Reference:
+    def without_redundant_tag(self) -> Reference:
         """Return the name that an image is kept under: beside a digest a tag says nothing, and docker forgets it."""
         return self.replace(tag=None) if self.digest else self
 
@@ -136,7 +138,7 @@ class LayoutName(Record):
     @property
     def _parts(self) -> tuple[str | None, str]:
         name, colon, tag = self.text.rpartition(":")
-        return (name, tag) if name and colon and re.match(_TAG, tag) else (None, self.text)
+        return (name, tag) if name and colon and re.match(_TAG_PATTERN, tag) else (None, self.text)
 
     def __str__(self) -> str:
         """Return the text."""
@@ -147,16 +149,16 @@ Name = Reference | LayoutName
 """What an image of an OCI layout is called."""
 
 
-def read_name(text: str) -> Name:
+def parse_name(text: str) -> Name:
     """Return the name that `text` writes in an OCI layout: a docker reference says its tag or its digest there."""
     try:
         reference = Reference.parse(text)
     except InvalidReference:
         return LayoutName(text)
-    return reference.without_idle_tag() if reference.tag or reference.digest else LayoutName(text)
+    return reference.without_redundant_tag() if reference.tag or reference.digest else LayoutName(text)
 
 
-def _split(name: str) -> tuple[str, str]:
+def _split_registry(name: str) -> tuple[str, str]:
     """Part a name into registry and repository: the first component is a host iff it looks like one."""
     first, slash, rest = name.partition("/")
     if slash and ("." in first or ":" in first or first == "localhost" or first != first.lower()):
@@ -170,6 +172,6 @@ def _split(name: str) -> tuple[str, str]:
     return registry, repository
 
 
-def _invalid(text: str, why: str, advice: str = "") -> InvalidReference:
+def _invalid_reference(text: str, reason: str, hint: str = "") -> InvalidReference:
     shown = text if len(text) <= 120 else text[:117] + "…"
-    return InvalidReference(f"{shown!r} is not an image reference: {why}", hints=(advice,))
+    return InvalidReference(f"{shown!r} is not an image reference: {reason}", hints=(hint,))

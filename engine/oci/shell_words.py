@@ -17,12 +17,12 @@ _NO_BRACE = "syntax error: missing '}'"
 
 def expand(word: str, variables: Mapping[str, str], escape: str) -> str:
     """Return a word with its variables put in: `$x`, `${x}`, `${x:-default}`, `${x:+alternative}`, `${x:?message}`."""
-    return _Expansion(word, variables, escape).whole()[0]
+    return _Expansion(word, variables, escape).expand_to_string()[0]
 
 
 def expand_words(word: str, variables: Mapping[str, str], escape: str) -> list[str]:
     """Return the words that one becomes: a variable's value is parted at its blanks."""
-    return _Expansion(word, variables, escape).whole()[1]
+    return _Expansion(word, variables, escape).expand_to_string()[1]
 
 
 class _Expansion:
@@ -34,9 +34,9 @@ class _Expansion:
         self.escape = escape
         self.position = 0
 
-    def whole(self) -> tuple[str, list[str]]:
+    def expand_to_string(self) -> tuple[str, list[str]]:
         try:
-            return self.until("")
+            return self.read_until("")
         except ValueError as problem:
             raise ValueError(f"failed to process {quote(self.word)}: {problem}") from None
         except RecursionError:
@@ -50,33 +50,33 @@ class _Expansion:
         self.position += len(sign)
         return sign
 
-    def until(self, stop: str) -> tuple[str, list[str]]:
+    def read_until(self, stop: str) -> tuple[str, list[str]]:
         """Read up to a character, past it; return the text and the words that it makes."""
         parts: list[str] = []
-        words = _Words()
+        words = _WordSplitter()
         while sign := self.next():
             if sign == stop:
-                return "".join(parts), words.all()
+                return "".join(parts), words.finish()
             if sign == "'":
-                parts.append(self.single())
+                parts.append(self.read_single_quoted())
                 words.add(parts[-1])
             elif sign == '"':
-                parts.append(self.double())
+                parts.append(self.read_double_quoted())
                 words.add(parts[-1])
             elif sign == "$":
-                parts.append(self.dollar())
-                words.part(parts[-1])
+                parts.append(self.read_variable())
+                words.add_splitting(parts[-1])
             elif sign == self.escape:
                 parts.append(self.next())
                 words.add(parts[-1])
             else:
                 parts.append(sign)
-                words.part(sign)
+                words.add_splitting(sign)
         if stop:
             raise ValueError(f"unexpected end of statement while looking for matching {stop}")
-        return "".join(parts), words.all()
+        return "".join(parts), words.finish()
 
-    def single(self) -> str:
+    def read_single_quoted(self) -> str:
         end = self.word.find("'", self.position)
         if end < 0:
             self.position = len(self.word)
@@ -85,70 +85,70 @@ class _Expansion:
         self.position = end + 1
         return text
 
-    def double(self) -> str:
+    def read_double_quoted(self) -> str:
         parts: list[str] = []
         while sign := self.next():
             if sign == '"':
                 return "".join(parts)
             if sign == "$":
-                parts.append(self.dollar())
+                parts.append(self.read_variable())
             elif sign == self.escape and (not self.peek() or self.peek() in ('"', "$", self.escape)):
                 parts.append(self.next())
             else:
                 parts.append(sign)
         raise ValueError("unexpected end of statement while looking for matching double-quote")
 
-    def dollar(self) -> str:
+    def read_variable(self) -> str:
         """Return what stands for the `$` that was read and what follows it."""
         if self.peek() != "{":
-            name = self.name()
+            name = self.read_name()
             return self.variables.get(name, "") if name else "$"
         self.next()
         if not self.peek():
             raise ValueError(_NO_BRACE)
         if self.peek() in "{}:":
             raise ValueError("syntax error: bad substitution")
-        name = self.name()
+        name = self.read_name()
         sign = self.next()
         value = self.variables.get(name)
         if sign == "}":
             return value or ""
         if sign == "?":
-            return self.required(name, value, self.rest())
+            return self.require_value(name, value, self.read_rest())
         if sign == ":":
-            return self.modified(name, value)
+            return self.apply_modifier(name, value)
         raise ValueError("missing ':' in substitution")
 
-    def modified(self, name: str, value: str | None) -> str:
+    def apply_modifier(self, name: str, value: str | None) -> str:
         modifier = self.next()
-        word = self.rest()
+        word = self.read_rest()
         match modifier:
             case "+":
                 return word if value else ""
             case "-":
                 return value or word
             case "?":
-                self.required(name, value, word)
+                self.require_value(name, value, word)
                 if not value:
                     raise ValueError(f"{name}: {word or 'is not allowed to be empty'}")
                 return value
             case _:
                 raise ValueError(f"unsupported modifier ({modifier}) in substitution")
 
-    def required(self, name: str, value: str | None, message: str) -> str:
+    def require_value(self, name: str, value: str | None, message: str) -> str:
         if value is None:
             raise ValueError(f"{name}: {message or 'is not allowed to be unset'}")
         return value
 
-    def rest(self) -> str:
+    def read_rest(self) -> str:
         try:
-            return self.until("}")[0]
+            return self.read_until("}")[0]
         except ValueError:
             if not self.peek():
                 raise ValueError(_NO_BRACE) from None
             raise
 
-    def name(self) -> str:
+    def read_name(self) -> str:
         start = self.position
         if self.peek().isdigit():
             while self.peek().isdigit():
@@ -161,7 +161,7 @@ class _Expansion:
         return self.word[start : self.position]
 
 
-class _Words:
+class _WordSplitter:
     """The words of an expansion: blanks part them, but for those that were quoted or escaped."""
 
     def __init__(self) -> None:
@@ -171,7 +171,7 @@ class _Words:
     def add(self, text: str) -> None:
         self.word += text
 
-    def part(self, text: str) -> None:
+    def add_splitting(self, text: str) -> None:
         for sign in text:
             if not sign.isspace():
                 self.word += sign
@@ -179,5 +179,5 @@ class _Words:
                 self.words.append(self.word)
                 self.word = ""
 
-    def all(self) -> list[str]:
+    def finish(self) -> list[str]:
         return [*self.words, self.word] if self.word else self.words

@@ -15,7 +15,7 @@ from imq.grammar.record import Record
 SEPARATOR = "\x1f"
 """Between the key and the text of a version, in the one value that SQL sorts and compares."""
 _NUMBERS = re.compile(r"[vV]?(\d{1,18}(?:\.\d{1,18}){0,3})(?![\d.])", re.ASCII)
-_EARLY = re.compile(
+_PRERELEASE = re.compile(
     r"(?:alpha|beta|rc|pre|preview|dev|snapshot|nightly|canary|next|test|eap|ea|cr|milestone|m|a|b)(?:[.-]?\d+)*"
     r"(?=[-_.+]|\Z)",
     re.ASCII | re.IGNORECASE,
@@ -45,14 +45,14 @@ def parse_version(text: str) -> Version | None:
 
     A number alone behind the numbers (`1.2.3-4`) is a further build of that version, as packagers count them.
     """
-    told = read_version(text)
-    if told is None:
+    parts = parse_version_parts(text)
+    if parts is None:
         return None
-    raw, major, minor, patch, prerelease, variant = told
+    raw, major, minor, patch, prerelease, variant = parts
     return Version(text, raw.partition(SEPARATOR)[0], major, minor, patch, prerelease, variant)
 
 
-def read_version(text: str) -> tuple[str, int, int | None, int | None, str | None, str | None] | None:
+def parse_version_parts(text: str) -> tuple[str, int, int | None, int | None, str | None, str | None] | None:
     """Return what `parse_version` tells as plain values: key and text in one, major, minor, patch, prerelease, variant.
 
     Lists have hundreds of thousands of tags, and making a record takes as long as all the rest.
@@ -62,7 +62,7 @@ def read_version(text: str) -> tuple[str, int, int | None, int | None, str | Non
         return None
     numbers = found[1].split(".")
     count, end = len(numbers), found.end()
-    key = ".".join(map(_number, numbers)) + _UNSAID[count]
+    key = ".".join(map(_make_sortable, numbers)) + _DEFAULT_PARTS[count]
     major, minor = int(numbers[0]), int(numbers[1]) if count > 1 else None
     patch = int(numbers[2]) if count > 2 else None
     if end == len(text):
@@ -71,28 +71,28 @@ def read_version(text: str) -> tuple[str, int, int | None, int | None, str | Non
     if rest[0] in "-_+.":
         rest = rest[1:]
         if build := _BUILD.match(rest):
-            key += f".{_number(build[0])}"
+            key += f".{_make_sortable(build[0])}"
             rest = rest[build.end() + 1 :]
-    elif count == 1 or _EARLY.match(rest) is None:
+    elif count == 1 or _PRERELEASE.match(rest) is None:
         return None
-    early = _EARLY.match(rest)
-    if early is None:
+    prerelease = _PRERELEASE.match(rest)
+    if prerelease is None:
         return f"{key}#{SEPARATOR}{text}", major, minor, patch, None, rest or None
-    variant = rest[early.end() :].lstrip("-_.+") or None
-    return f"{key}!{_early_key(early[0])}{SEPARATOR}{text}", major, minor, patch, early[0], variant
+    variant = rest[prerelease.end() :].lstrip("-_.+") or None
+    return f"{key}!{_make_prerelease_key(prerelease[0])}{SEPARATOR}{text}", major, minor, patch, prerelease[0], variant
 
 
-_UNSAID = ("", ".010.010.010", ".010.010", ".010", "")
+_DEFAULT_PARTS = ("", ".010.010.010", ".010.010", ".010", "")
 """What stands for the numbers that a version leaves out, by how many it has."""
 
 
 @lru_cache(maxsize=4096)
-def _number(digits: str) -> str:
+def _make_sortable(digits: str) -> str:
     """Write a number so that texts sort as numbers do: its length first."""
     digits = digits.lstrip("0") or "0"
     return f"{len(digits):02}{digits}"
 
 
-def _early_key(prerelease: str) -> str:
+def _make_prerelease_key(prerelease: str) -> str:
     words = _IDENTIFIERS.findall(prerelease.lower())
-    return " ".join(f"0{_number(word)}" if word.isdigit() else f"1{word}" for word in words)
+    return " ".join(f"0{_make_sortable(word)}" if word.isdigit() else f"1{word}" for word in words)

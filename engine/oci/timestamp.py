@@ -5,26 +5,26 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
-_FORM = r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d\d:\d\d)\Z"
-_STRICT_FORM = (
+_PATTERN = r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d\d:\d\d)\Z"
+_STRICT_PATTERN = (
     r"(\d{4})-(0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8]|(29|3[01]))T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?"
     r"(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)\Z"
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SHORT = (4, 6, 9, 11)
+_SHORT_MONTHS = (4, 6, 9, 11)
 """The months of 30 days."""
-_SECOND = 1_000_000_000
-_LATEST = (1 << 63) - 1
+_NS_PER_SECOND = 1_000_000_000
+_MAX_TIME = (1 << 63) - 1
 
 
-def read_time(value: object) -> int | None:
+def parse_time(value: object) -> int | None:
     """Return the time that an RFC 3339 text writes, in nanoseconds.
 
     A missing, malformed, zero (year 1) or epoch time means "not known" (reproducible builds write these): None.
     """
     if not isinstance(value, str):
         return None
-    match = re.match(_FORM, value, re.ASCII)
+    match = re.match(_PATTERN, value, re.ASCII)
     if match is None:
         return None
     year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
@@ -37,26 +37,26 @@ def read_time(value: object) -> int | None:
     except (ValueError, OverflowError):
         return None
     seconds = (moment - _EPOCH) // timedelta(seconds=1)
-    nanoseconds = seconds * _SECOND + int((match[7] or "").ljust(9, "0") or 0)
-    return nanoseconds if 0 < nanoseconds <= _LATEST else None
+    nanoseconds = seconds * _NS_PER_SECOND + int((match[7] or "").ljust(9, "0") or 0)
+    return nanoseconds if 0 < nanoseconds <= _MAX_TIME else None
 
 
-def is_time(text: str) -> bool:
+def is_rfc3339(text: str) -> bool:
     """Whether Go reads this text as a time: RFC 3339 to the letter, on a day that the calendar has."""
-    match = re.match(_STRICT_FORM, text, re.ASCII)
+    match = re.match(_STRICT_PATTERN, text, re.ASCII)
     if match is None:
         return False
     if match[3] is None:
         return True
     year, month, day = (int(part) for part in match.groups())
     if month != 2:
-        return day <= (30 if month in _SHORT else 31)
+        return day <= (30 if month in _SHORT_MONTHS else 31)
     return day == 29 and year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
 
 
-def write_time(nanoseconds: int) -> str:
+def format_time(nanoseconds: int) -> str:
     """Return the RFC 3339 text of a time in UTC, with as many decimals as it needs."""
-    seconds, rest = divmod(nanoseconds, _SECOND)
+    seconds, rest = divmod(nanoseconds, _NS_PER_SECOND)
     text = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
     decimals = f".{rest:09d}".rstrip("0") if rest else ""
     return f"{text}{decimals}Z"

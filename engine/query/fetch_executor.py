@@ -6,7 +6,7 @@ sources are put together in one view, a union.
 
 from __future__ import annotations
 
-from imq.engine.oci.reference import Reference, read_name
+from imq.engine.oci.reference import Reference, parse_name
 from imq.grammar.errors import ImqError, Interrupted
 from imq.grammar.record import TYPE_CHECKING
 
@@ -216,7 +216,7 @@ class FetchExecutor:
         if stage.rows is not None:
             names = list(dict.fromkeys(self._lookups(stage, stage.rows, runner, now)))
             if stage.rows.table.sql_name == "images":  # names of other tools are not names of registries
-                names = [name for name in names if isinstance(read_name(str(name[0])), Reference)]
+                names = [name for name in names if isinstance(parse_name(str(name[0])), Reference)]
         for target in scan.targets:
             if isinstance(target, ir.Select):
                 names += dict.fromkeys(self._names(target))

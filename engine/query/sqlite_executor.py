@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from imq.engine.catalog.tables import DataType
-from imq.engine.oci.digest import hex_prefix
+from imq.engine.oci.digest import parse_hex_prefix
 from imq.engine.oci.reference import Reference
 from imq.grammar.errors import ImqError, Interrupted, InvalidReference, StatementError
 from imq.grammar.record import TYPE_CHECKING
@@ -208,9 +208,9 @@ def _known(function: Callable[..., Raw]) -> Callable[..., Raw]:
 def _version() -> Callable[..., Raw]:
     from functools import lru_cache
 
-    from imq.engine.oci.tag_version import read_version
+    from imq.engine.oci.tag_version import parse_version_parts
 
-    told = lru_cache(maxsize=1)(read_version)  # the parts of one tag are asked for together
+    told = lru_cache(maxsize=1)(parse_version_parts)  # the parts of one tag are asked for together
 
     def version(tag: str, part: int) -> Raw:
         parts = told(tag)
@@ -245,7 +245,7 @@ def _as_digest(text: str) -> str | None:
     text = str(text).strip().lower()
     if text.startswith("sha512:"):
         return text
-    digits = hex_prefix(text)
+    digits = parse_hex_prefix(text)
     return f"sha256:{digits}" if digits is not None else None
 
 

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest, is_digest
-from imq.engine.oci.manifest import Descriptor, check_size
+from imq.engine.oci.manifest import Descriptor, check_document_size
 from imq.engine.registry.auth.authorizer import pull_scope, push_scope
 from imq.engine.registry.http.client import RegistryHttp, Request
 from imq.engine.registry.http.pagination import iterate_pages
@@ -140,7 +140,7 @@ class Client:
 
     def fetch_blob(self, reference: Reference, descriptor: Descriptor) -> bytes:
         """Return a small blob (a config), verified against its descriptor."""
-        check_size(descriptor.size, self.settings.largest_document, f"the config of {reference}")
+        check_document_size(descriptor.size, self.settings.largest_document, f"the config of {reference}")
         content = bytearray(descriptor.size + 1)
         done = 0
         with ResumingReader(self.http, reference, descriptor) as stream:

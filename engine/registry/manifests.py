@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest, is_digest
-from imq.engine.oci.manifest import LARGEST_DOCUMENT, Descriptor, check_size
+from imq.engine.oci.manifest import DEFAULT_MAX_DOCUMENT, Descriptor, check_document_size
 from imq.engine.registry.auth.authorizer import delete_scope, pull_scope
 from imq.engine.registry.http.client import IF_NONE_MATCH, Request
 from imq.engine.registry.http.urls import quote_segment
@@ -64,14 +64,14 @@ def read_manifest_response(
     response: ResponseLike,
     reference: Reference,
     accept: Sequence[str] = media_types.ACCEPTED,
-    max_bytes: int = LARGEST_DOCUMENT,
+    max_bytes: int = DEFAULT_MAX_DOCUMENT,
 ) -> FetchedManifest:
     """Return the manifest in a response to `GET`, of at most `max_bytes`, verified against its digest."""
     if response.status != HTTPStatus.OK:
         raise manifest_error(response, reference)
     media_type = _read_media_type(response, reference, accept)
     content = response.read(max_bytes)
-    check_size(len(content), max_bytes, f"the manifest of {reference}")
+    check_document_size(len(content), max_bytes, f"the manifest of {reference}")
     return FetchedManifest(content, media_type, _verify_digest(content, response, reference))
 
 
@@ -98,9 +98,9 @@ def read_head_response(
 
 def verify_blob(content: bytes, reference: Reference, descriptor: Descriptor) -> bytes:
     """Return the bytes of a small blob. Raises `DigestMismatch` when they do not match the descriptor."""
-    hasher = descriptor.digest.hasher()
+    hasher = descriptor.digest.new_hash()
     hasher.update(content)
-    if hasher.hexdigest() != descriptor.digest.hex:
+    if hasher.hexdigest() != descriptor.digest.encoded:
         raise DigestMismatch(
             f"{reference.registry} sent other bytes than {descriptor.digest} for {reference.repository}",
             hints=("the registry or a proxy before it is broken, or someone meddles with what you get",),
@@ -156,9 +156,9 @@ def _verify_digest(content: bytes, response: ResponseLike, reference: Reference)
     expected = reference.digest or (Digest(stated) if is_digest(stated) else None)
     if expected is None:
         return Digest.of(content)
-    hasher = expected.hasher()
+    hasher = expected.new_hash()
     hasher.update(content)
-    if hasher.hexdigest() != expected.hex:
+    if hasher.hexdigest() != expected.encoded:
         raise DigestMismatch(
             f"{reference.registry} sent other bytes than {expected} for the manifest of {reference}",
             hints=("the registry or a proxy before it is broken, or someone meddles with what you get",),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from imq.engine.oci import json_schema, media_types
-from imq.engine.oci.manifest import Descriptor, Index, read_manifest
+from imq.engine.oci.manifest import Descriptor, Index, parse_manifest
 from imq.engine.registry.auth.authorizer import pull_scope
 from imq.engine.registry.http.client import Request
 from imq.engine.registry.http.pagination import Listing, iterate_pages
@@ -90,7 +90,7 @@ def referrers_listing(reference: Reference, digest: Digest, artifact_type: str |
 
 def referrers_tag(digest: Digest) -> str:
     """Return the tag of the referrers index in registries without the API."""
-    tag = f"{digest.algorithm[:_MAX_ALGORITHM_LENGTH]}-{digest.hex[:_MAX_HEX_LENGTH]}"
+    tag = f"{digest.algorithm[:_MAX_ALGORITHM_LENGTH]}-{digest.encoded[:_MAX_HEX_LENGTH]}"
     return tag.replace("+", "-").replace("=", "-")  # the specification replaces characters that are invalid in tags
 
 
@@ -101,7 +101,7 @@ def _parse_page(document: Any) -> list[Descriptor] | None:
     entries = document.get("manifests", 0)
     if entries is not None and not isinstance(entries, list):
         return None
-    return [Descriptor.read(entry, f"referrer {place}") for place, entry in enumerate(entries or ())]
+    return [Descriptor.parse(entry, f"referrer {place}") for place, entry in enumerate(entries or ())]
 
 
 def _list_tagged(
@@ -124,14 +124,14 @@ def referrers_tag_reference(reference: Reference, digest: Digest) -> Reference:
 
 def is_subject(fetched: FetchedManifest, subject: Digest) -> bool:
     """Whether a fetched manifest is the subject itself: some registries read the referrers tag as a digest."""
-    hasher = subject.hasher()
+    hasher = subject.new_hash()
     hasher.update(fetched.content)
-    return hasher.hexdigest() == subject.hex
+    return hasher.hexdigest() == subject.encoded
 
 
 def read_referrers_index(fetched: FetchedManifest, name: Reference, subject: Digest) -> tuple[Descriptor, ...]:
     """Return the descriptors in the index under the referrers tag."""
     if is_subject(fetched, subject):
         return ()
-    index = read_manifest(fetched.content, fetched.media_type, f"the manifest of {name}")
+    index = parse_manifest(fetched.content, fetched.media_type, f"the manifest of {name}")
     return index.manifests if isinstance(index, Index) else ()

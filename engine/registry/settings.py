@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from imq.engine.oci.manifest import LARGEST_DOCUMENT
+from imq.engine.oci.manifest import DEFAULT_MAX_DOCUMENT
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Settings(Record):
     longest_wait: float = 30.0
     least_speed: int = 1000
     speed_window: float = 30.0
-    largest_document: int = LARGEST_DOCUMENT
+    largest_document: int = DEFAULT_MAX_DOCUMENT
     list_pages: int = 10_000
     authority: str = ""
     hosts: Mapping[str, HostSettings] = {}

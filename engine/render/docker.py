@@ -7,7 +7,7 @@ is as wide as its widest cell plus three blanks, at least ten. The last cell of 
 from __future__ import annotations
 
 from imq.engine.catalog.schema import DataType, casefold_name
-from imq.engine.oci.timestamp import write_time
+from imq.engine.oci.timestamp import format_time
 from imq.engine.units.size import human_size_exact
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -85,7 +85,7 @@ def _format_command(raw: Raw, options: DisplayOptions) -> str:
 
 
 def _format_created_at(raw: Raw, _options: DisplayOptions) -> str:
-    return _NOT_APPLICABLE if raw is None else write_time(int(raw) // 1_000_000_000 * 1_000_000_000)
+    return _NOT_APPLICABLE if raw is None else format_time(int(raw) // 1_000_000_000 * 1_000_000_000)
 
 
 IMAGES = (

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from imq.engine.catalog.json_values import parse_json, to_json_value, version_text
 from imq.engine.catalog.schema import DataType
-from imq.engine.oci.timestamp import write_time
+from imq.engine.oci.timestamp import format_time
 from imq.engine.units.size import Size, human_size_exact
-from imq.engine.units.time import ago, created_at, human_duration
+from imq.engine.units.time import format_age, format_created_at, human_duration
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .text_table import replace_controls
@@ -47,7 +47,7 @@ def format_value(data_type: DataType, raw: Raw, options: DisplayOptions) -> str:
     if data_type is DataType.SIZE:
         return str(Size(int(raw)))
     if data_type is DataType.TIME:
-        return ago((options.now - int(raw)) // _NANOSECONDS)
+        return format_age((options.now - int(raw)) // _NANOSECONDS)
     if data_type is DataType.DURATION:
         return human_duration(int(raw) // _NANOSECONDS)
     if data_type is DataType.BOOLEAN:
@@ -100,9 +100,9 @@ def to_python_value(data_type: DataType, raw: Raw) -> object:
 FORMATTERS: dict[str, Callable[[Raw, DisplayOptions], object]] = {
     "short": lambda raw, options: format_value(DataType.DIGEST, raw, options),
     "or-none": lambda raw, _: NONE_TEXT if raw is None else raw,
-    "ago": lambda raw, options: "N/A" if raw is None else ago((options.now - int(raw)) // _NANOSECONDS),
-    "go-time": lambda raw, options: "N/A" if raw is None else created_at(int(raw), options.zone),
-    "rfc3339": lambda raw, _: "" if raw is None else write_time(int(raw)),
+    "ago": lambda raw, options: "N/A" if raw is None else format_age((options.now - int(raw)) // _NANOSECONDS),
+    "go-time": lambda raw, options: "N/A" if raw is None else format_created_at(int(raw), options.zone),
+    "rfc3339": lambda raw, _: "" if raw is None else format_time(int(raw)),
     "size": lambda raw, _: "N/A" if raw is None else Size(int(raw)),
     "size-4": lambda raw, _: "N/A" if raw is None else human_size_exact(int(raw)),
     "pairs": lambda raw, _: _format_map(raw),

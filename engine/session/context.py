@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imq.engine.catalog.settings import parse_size_setting
 from imq.engine.configuration.configuration import Configuration
-from imq.engine.progress import Silent
+from imq.engine.progress import NullProgress
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class SessionContext(Record):
     zone: tzinfo | None = None
     platform: Platform | None = None
     insecure: frozenset[str] = frozenset()
-    progress: Progress = Silent()
+    progress: Progress = NullProgress()
     confirm: Callable[[RowSet], bool] | None = None
     on_network: Callable[[], None] | None = None
     output_format: str = "table"

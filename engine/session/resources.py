@@ -8,7 +8,7 @@ from imq.engine.catalog.settings import parse_duration_setting, parse_size_limit
 from imq.engine.query.sqlite_executor import SqliteExecutor
 from imq.engine.sources import open_sources
 from imq.engine.store.store import Store
-from imq.engine.units.paths import home_folder
+from imq.engine.units.paths import home_directory
 from imq.grammar.record import TYPE_CHECKING
 
 from .state import SessionState
@@ -97,7 +97,7 @@ class Resources:
     @property
     def home(self) -> str | None:
         """The folder that `~` means."""
-        return home_folder(self.context.environment)
+        return home_directory(self.context.environment)
 
     @property
     def stdin(self) -> TextIO | None:

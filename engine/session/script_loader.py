@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from imq.engine.units.paths import located
+from imq.engine.units.paths import expand_path
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, StatementError
 from imq.grammar.parser import parse
@@ -71,11 +71,11 @@ class ScriptLoader:
 
     def load_include(self, statement: ast.Include, folder: str, vocabulary: Vocabulary) -> Script:
         """Return the file that a statement includes, as it was when the statement was parsed."""
-        known = self._read.get(located(statement.path, folder, None, statement.span))
+        known = self._read.get(expand_path(statement.path, folder, None, statement.span))
         return known if known is not None else self._script(statement, folder, vocabulary, ())
 
     def _script(self, statement: ast.Include, folder: str, vocabulary: Vocabulary, above: tuple[str, ...]) -> Script:
-        path = located(statement.path, folder, None, statement.span)
+        path = expand_path(statement.path, folder, None, statement.span)
         if path in above or len(above) >= MAX_DEPTH:
             why = "includes itself" if path in above else f"is included {MAX_DEPTH} files deep"
             raise StatementError(f"{statement.path} {why}", code="include", span=statement.span)
@@ -102,5 +102,5 @@ class ScriptLoader:
             if isinstance(statement, ast.View) and statement.name is not None:
                 names.add(statement.name)
             elif isinstance(statement, ast.Include):
-                names |= self._views(self._read[located(statement.path, script.folder, None)])
+                names |= self._views(self._read[expand_path(statement.path, script.folder, None)])
         return frozenset(names)

@@ -87,12 +87,12 @@ def write_blob(
     `readinto` goes on behind them. A large blob is synced at once, while others travel; a `small` one is not.
     Raises `DigestMismatch` when size or digest are not the descriptor's, what the meter raises, and `Interrupted`.
     """
-    hasher = descriptor.digest.hasher()
+    hasher = descriptor.digest.new_hash()
     if is_small(descriptor):
         _write_small_blob(handle, descriptor, hasher.update, meter, readinto)
     else:
         _write_large_blob(handle, descriptor, hasher.update, meter, readinto, is_cancelled, partial_size)
-    if hasher.hexdigest() != descriptor.digest.hex:
+    if hasher.hexdigest() != descriptor.digest.encoded:
         raise DigestMismatch(
             f"what came for the blob {descriptor.digest} hashes to {hasher.hexdigest()}",
             hints=("nothing of it was kept; try again, and if it stays so the sender's copy is damaged",),

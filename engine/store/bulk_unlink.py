@@ -30,8 +30,8 @@ def remove_blobs(layout: Layout, digests: Sequence[Digest]) -> list[int | None]:
             digest = digests[position]
             try:
                 blobs = layout.open_blob_directory(digest.algorithm)
-                status = blobs.status(digest.hex)
-                if status is not None and blobs.remove_file(digest.hex):
+                status = blobs.status(digest.encoded)
+                if status is not None and blobs.remove_file(digest.encoded):
                     sizes[position] = status.st_size
             except FileNotFoundError:
                 continue

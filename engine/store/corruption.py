@@ -46,7 +46,7 @@ def unmark_corrupt(layout: Layout, digest: Digest) -> None:
 
 
 def _mark_name(digest: Digest) -> str:
-    return f"{digest.algorithm}-{digest.hex}{CORRUPT_SUFFIX}"
+    return f"{digest.algorithm}-{digest.encoded}{CORRUPT_SUFFIX}"
 
 
 class VerifiedBlob:
@@ -56,7 +56,7 @@ class VerifiedBlob:
         self._layout = layout
         self._digest = digest
         self._source = source
-        self._hasher = digest.hasher()
+        self._hasher = digest.new_hash()
         self._remaining = os.fstat(source.fileno()).st_size
         self.size = self._remaining
 
@@ -65,7 +65,7 @@ class VerifiedBlob:
         chunk = self._source.read(count)
         self._hasher.update(chunk)
         self._remaining -= len(chunk)
-        if chunk and self._remaining <= 0 and self._hasher.hexdigest() != self._digest.hex:
+        if chunk and self._remaining <= 0 and self._hasher.hexdigest() != self._digest.encoded:
             raise mark_corrupt(self._layout, self._digest)
         return chunk
 

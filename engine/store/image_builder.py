@@ -5,8 +5,8 @@ from __future__ import annotations
 from imq.engine.layers.compression import decompress, detect_compression
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.manifest import Descriptor, write_json
-from imq.engine.oci.timestamp import write_time
+from imq.engine.oci.manifest import Descriptor, encode_json
+from imq.engine.oci.timestamp import format_time
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -46,28 +46,28 @@ def build_image(
 ) -> tuple[Descriptor, Digest]:
     """Store the config and manifest of an image of one layer; return the manifest's descriptor and the image's id."""
     config: dict[str, Any] = {
-        "created": write_time(created),
+        "created": format_time(created),
         "architecture": platform.architecture,
         "os": platform.os,
         "config": dict(runtime),
         "rootfs": {"type": "layers", "diff_ids": [str(layer.measure.diff_id)]},
-        "history": [{"created": write_time(created), "comment": comment}],
+        "history": [{"created": format_time(created), "comment": comment}],
     }
     if platform.variant:
         config["variant"] = platform.variant
-    content = write_json(config)
+    content = encode_json(config)
     descriptor = Descriptor(media_types.OCI_CONFIG, Digest.of(content), len(content))
     return store_manifest(ingest, descriptor, content, (layer.descriptor,)), descriptor.digest
 
 
 def store_manifest(ingest: Ingest, config: Descriptor, content: bytes, layers: Sequence[Descriptor]) -> Descriptor:
     """Store a config and an OCI manifest of it and its layers; return the manifest's descriptor."""
-    manifest = write_json(
+    manifest = encode_json(
         {
             "schemaVersion": 2,
             "mediaType": media_types.OCI_MANIFEST,
-            "config": config.document(),
-            "layers": [layer.document() for layer in layers],
+            "config": config.to_json(),
+            "layers": [layer.to_json() for layer in layers],
         }
     )
     descriptor = Descriptor(media_types.OCI_MANIFEST, Digest.of(manifest), len(manifest))

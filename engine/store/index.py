@@ -14,7 +14,7 @@ from itertools import islice
 from imq.engine.oci import media_types
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.manifest import Descriptor, Index, Manifest, check_size, read_manifest
+from imq.engine.oci.manifest import Descriptor, Index, Manifest, check_document_size, parse_manifest
 from imq.grammar.errors import DigestMismatch, ImqError, Malformed, StoreError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -415,12 +415,12 @@ class StoreIndex:
 
     def read_config(self, descriptor: Descriptor) -> Config:
         """Return a verified config; raises `ImqError` when it is missing, corrupt or invalid."""
-        config: Config = self._read_cached(descriptor, Config, lambda: Config.read(self.read_document(descriptor)))
+        config: Config = self._read_cached(descriptor, Config, lambda: Config.parse(self.read_document(descriptor)))
         return config
 
     def _read_manifest(self, descriptor: Descriptor) -> Manifest | Index:
         document: Manifest | Index = self._read_cached(
-            descriptor, (Manifest, Index), lambda: read_manifest(self.read_document(descriptor), descriptor.media_type)
+            descriptor, (Manifest, Index), lambda: parse_manifest(self.read_document(descriptor), descriptor.media_type)
         )
         return document
 
@@ -498,16 +498,16 @@ class StoreIndex:
     def read_document(self, descriptor: Descriptor) -> bytes:
         """Return the content of a document, verified against its digest and size."""
         limit = self._layout.largest_document
-        check_size(descriptor.size, limit, f"the document {descriptor.digest}")
+        check_document_size(descriptor.size, limit, f"the document {descriptor.digest}")
         with store_errors(f"read the blob {descriptor.digest}"):
             try:
                 with self._layout.open_blob(descriptor.digest) as source:
                     content = read_bounded(source, limit)
             except FileNotFoundError:
                 raise StoreError(f"the blob {descriptor.digest} is not in the store", code="blob-missing") from None
-        hasher = descriptor.digest.hasher()
+        hasher = descriptor.digest.new_hash()
         hasher.update(content)
-        if hasher.hexdigest() != descriptor.digest.hex:
+        if hasher.hexdigest() != descriptor.digest.encoded:
             raise DigestMismatch(
                 f"the blob {descriptor.digest} is damaged",
                 hints=("imq verify all: names all that is damaged; pull the image again to mend it",),

@@ -177,7 +177,7 @@ def _build_image_row(
         config.created,
         manifest.download_size,
         len(manifest.layers),
-        *platform.columns,
+        *platform.field_values,
         *read_strings(config),
     )
 

@@ -19,7 +19,7 @@ from imq.engine.layers.compression import make_compressor
 from imq.engine.layers.layer_meter import LayerMeter
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.manifest import Descriptor, check_size
+from imq.engine.oci.manifest import Descriptor, check_document_size
 from imq.grammar.errors import DigestMismatch, Interrupted, RegistryError, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -107,7 +107,7 @@ class Ingest:
     def _is_stored(self, descriptor: Descriptor) -> bool:
         """Whether a blob is stored; only documents are read and verified."""
         digest = descriptor.digest
-        if not digest.is_computable:
+        if not digest.is_supported:
             return False
         if self._stored_size(digest) != descriptor.size or is_marked_corrupt(self._layout, digest):
             return False
@@ -173,10 +173,10 @@ class Ingest:
             )
             with opened as source:
                 content = read_bounded(source, self.largest_document)
-        check_size(len(content), self.largest_document, f"the document {digest}")
-        hasher = digest.hasher()
+        check_document_size(len(content), self.largest_document, f"the document {digest}")
+        hasher = digest.new_hash()
         hasher.update(content)
-        if hasher.hexdigest() != digest.hex:
+        if hasher.hexdigest() != digest.encoded:
             raise mark_corrupt(self._layout, digest)
         return content
 
@@ -328,7 +328,7 @@ class Ingest:
 
     def _publish(self, temporary: str, digest: Digest) -> None:
         self._layout.ingest_directory.rename(
-            temporary, digest.hex, self._layout.make_directory(BLOBS, digest.algorithm)
+            temporary, digest.encoded, self._layout.make_directory(BLOBS, digest.algorithm)
         )
         unmark_corrupt(self._layout, digest)
 

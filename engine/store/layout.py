@@ -18,9 +18,9 @@ from contextlib import suppress
 
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest, is_digest
-from imq.engine.oci.manifest import LARGEST_DOCUMENT, Descriptor, read_listing, write_json
-from imq.engine.oci.reference import Name, Reference, read_name
-from imq.engine.oci.timestamp import read_time, write_time
+from imq.engine.oci.manifest import DEFAULT_MAX_DOCUMENT, Descriptor, encode_json, parse_layout_index
+from imq.engine.oci.reference import Name, Reference, parse_name
+from imq.engine.oci.timestamp import format_time, parse_time
 from imq.grammar.errors import DigestMismatch, Malformed, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -77,7 +77,7 @@ class IndexEntry(Record):
     @classmethod
     def read(cls, document: Any, position: int) -> IndexEntry:
         """Read an entry as imq, skopeo, umoci or containerd wrote it."""
-        descriptor = Descriptor.read(document, f"entry {position} of index.json")
+        descriptor = Descriptor.parse(document, f"entry {position} of index.json")
         return cls(descriptor, *_read_annotations(descriptor.annotations), document)
 
     def to_json(self) -> dict[str, Any]:
@@ -94,14 +94,14 @@ class IndexEntry(Record):
             annotations.pop(REGISTRY_DIGEST, None)
             if self.digest is not None:
                 annotations[REGISTRY_DIGEST] = str(self.digest)
-        if self.set_at != read_time(annotations.get(SET_AT)):
+        if self.set_at != parse_time(annotations.get(SET_AT)):
             annotations.pop(SET_AT, None)
             if self.set_at is not None:
-                annotations[SET_AT] = write_time(self.set_at)
+                annotations[SET_AT] = format_time(self.set_at)
         if self.other_digests != other_digests:
             annotations[OTHER_DIGESTS] = " ".join(self.other_digests)
         if self.raw is None:
-            return self.descriptor.replace(annotations=annotations).document()
+            return self.descriptor.replace(annotations=annotations).to_json()
         document = dict(self.raw)
         if annotations:
             document["annotations"] = annotations
@@ -119,11 +119,11 @@ def _read_annotations(
 ) -> tuple[Name | None, Digest | None, int | None, tuple[Digest, ...]]:
     """Return what annotations say: the name, the digest by which its registry knows it, when it was set, and others."""
     text = annotations.get(CONTAINERD_NAME) or annotations.get(REF_NAME) or ""
-    name = read_name(text) if text else None
+    name = parse_name(text) if text else None
     digest = annotations.get(REGISTRY_DIGEST)
     known = Digest.parse(digest) if digest else name.digest if name else None
     others = tuple(Digest.parse(other) for other in annotations.get(OTHER_DIGESTS, "").split())
-    return name, known, read_time(annotations.get(SET_AT)), others
+    return name, known, parse_time(annotations.get(SET_AT)), others
 
 
 def get_foreign_annotations(annotations: Mapping[str, str]) -> dict[str, str]:
@@ -142,7 +142,7 @@ class Layout:
         self._directories: dict[tuple[str, ...], Directory] = {}
         self._index_document: Mapping[str, Any] = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX}
         """What index.json says beside its entries, as it was last read."""
-        self.largest_document = LARGEST_DOCUMENT
+        self.largest_document = DEFAULT_MAX_DOCUMENT
         """The most bytes of a manifest or config that are read."""
 
     # Directories
@@ -300,7 +300,7 @@ class Layout:
         if len(content) > MAX_INDEX_SIZE:
             raise Malformed(f"{path} has more than {MAX_INDEX_SIZE} bytes", code="layout")
         try:
-            document = read_listing(content, path)
+            document = parse_layout_index(content, path)
         except Malformed as problem:
             if problem.code not in ("json", "document"):
                 raise
@@ -313,7 +313,7 @@ class Layout:
 
         A change that makes room may take the reserve when the disk is full.
         """
-        content = write_json({**self._index_document, "manifests": [entry.to_json() for entry in entries]})
+        content = encode_json({**self._index_document, "manifests": [entry.to_json() for entry in entries]})
         with store_errors("write the store's index.json"):
             try:
                 replace_file(self.root_directory, INDEX, content, self.ingest_directory, new_temporary_name())
@@ -343,12 +343,12 @@ class Layout:
 
     def open_blob(self, digest: Digest) -> BinaryIO:
         """Open a blob to read its bytes. Raises `FileNotFoundError`."""
-        return self.open_blob_directory(digest.algorithm).open_reader(digest.hex)
+        return self.open_blob_directory(digest.algorithm).open_reader(digest.encoded)
 
     def blob_size(self, digest: Digest) -> int | None:
         """Return the bytes of a blob, None when it is not here."""
         try:
-            about = self.open_blob_directory(digest.algorithm).file_status(digest.hex)
+            about = self.open_blob_directory(digest.algorithm).file_status(digest.encoded)
         except FileNotFoundError:
             return None
         return about.st_size if about is not None else None

@@ -16,14 +16,14 @@ from imq.engine.oci.manifest import (
     Descriptor,
     Index,
     Manifest,
-    check_layout,
-    check_size,
-    read_archive_images,
-    read_listing,
-    read_manifest,
+    check_document_size,
+    check_layout_file,
+    parse_archive_manifest,
+    parse_layout_index,
+    parse_manifest,
 )
 from imq.engine.oci.reference import Name, Reference
-from imq.engine.progress import Watched
+from imq.engine.progress import CountingReader
 from imq.grammar.errors import DigestMismatch, ImqError, InvalidReference, Malformed, NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -130,9 +130,9 @@ def _load_layout(
 ) -> list[LoadedImage]:
     if (marker := files.open("oci-layout")) is not None:
         with marker:
-            check_layout(marker.read(_MAX_MARKER_SIZE), "oci-layout")
+            check_layout_file(marker.read(_MAX_MARKER_SIZE), "oci-layout")
     try:
-        entries = read_listing(content, "index.json")["manifests"]
+        entries = parse_layout_index(content, "index.json")["manifests"]
     except Malformed as problem:
         if problem.code not in ("json", "document"):
             raise
@@ -178,7 +178,7 @@ def _copy_tree(
     if depth > MAX_INDEX_DEPTH:
         raise Malformed("the archive has an index of indexes without end", code="document")
     content = _read_document(files, descriptor, ingest.largest_document)
-    document = read_manifest(content, descriptor.media_type)
+    document = parse_manifest(content, descriptor.media_type)
     if isinstance(document, Index):
         present = [child for child in document.manifests if _has_blob(files, child.digest)]
         ids = []
@@ -220,7 +220,7 @@ def _list_blobs(files: ImageFiles, roots: Sequence[Descriptor], max_size: int) -
             continue
         reached[descriptor.digest] = descriptor
         try:
-            document = read_manifest(_read_document(files, descriptor, max_size), descriptor.media_type)
+            document = parse_manifest(_read_document(files, descriptor, max_size), descriptor.media_type)
         except ImqError:
             continue
         if isinstance(document, Index):
@@ -233,7 +233,7 @@ def _list_blobs(files: ImageFiles, roots: Sequence[Descriptor], max_size: int) -
 def _copy_image(files: ImageFiles, manifest: Manifest, ingest: Ingest) -> Digest:
     config = _read_document(files, manifest.config, ingest.largest_document)
     diff_ids: Sequence[Digest | None] = (
-        Config.read(config).diff_ids if manifest.is_image else [None] * len(manifest.layers)
+        Config.parse(config).diff_ids if manifest.is_image else [None] * len(manifest.layers)
     )
     if len(diff_ids) != len(manifest.layers):
         raise Malformed(f"the config has {len(diff_ids)} layers, the manifest {len(manifest.layers)}", code="layers")
@@ -248,12 +248,12 @@ def _copy_image(files: ImageFiles, manifest: Manifest, ingest: Ingest) -> Digest
 
 def get_blob_path(digest: Digest) -> str:
     """Return the name of a blob in an archive or a layout folder."""
-    return f"blobs/{digest.algorithm}/{digest.hex}"
+    return f"blobs/{digest.algorithm}/{digest.encoded}"
 
 
 def _has_blob(files: ImageFiles, digest: Digest) -> bool:
     """Whether the archive has a blob, as far as it can be checked."""
-    if not digest.is_computable:
+    if not digest.is_supported:
         return False
     source = files.open(get_blob_path(digest))
     if source is None:
@@ -272,10 +272,10 @@ def _open_blob(files: ImageFiles, digest: Digest) -> BinaryIO:
 def _read_document(files: ImageFiles, descriptor: Descriptor, max_size: int) -> bytes:
     with _open_blob(files, descriptor.digest) as source:
         content = read_bounded(source, max_size)
-    check_size(len(content), max_size, f"the archive's document {descriptor.digest}")
-    hasher = descriptor.digest.hasher()
+    check_document_size(len(content), max_size, f"the archive's document {descriptor.digest}")
+    hasher = descriptor.digest.new_hash()
     hasher.update(content)
-    if hasher.hexdigest() != descriptor.digest.hex:
+    if hasher.hexdigest() != descriptor.digest.encoded:
         raise DigestMismatch(f"the archive's blob {descriptor.digest} is damaged")
     if len(content) != descriptor.size:
         raise Malformed(
@@ -288,7 +288,7 @@ def _read_document(files: ImageFiles, descriptor: Descriptor, max_size: int) -> 
 
 
 def _make_reader(files: ImageFiles, source: BinaryIO) -> Callable[[memoryview], int]:
-    return Watched(source, files.on_progress).readinto
+    return CountingReader(source, files.on_progress).readinto
 
 
 # docker's archives
@@ -305,7 +305,7 @@ class _DockerImage(Record):
 def _read_docker_images(content: bytes, path: str) -> list[_DockerImage]:
     """Read manifest.json; docker's own types are asked for."""
     try:
-        listed = read_archive_images(content, f"the manifest.json of {path}")
+        listed = parse_archive_manifest(content, f"the manifest.json of {path}")
     except Malformed as problem:
         if problem.code in ("json", "document"):
             problem.code = "archive"
@@ -313,7 +313,7 @@ def _read_docker_images(content: bytes, path: str) -> list[_DockerImage]:
     images = []
     for config, tags, layers in listed:
         try:
-            names = tuple(Reference.parse(tag).with_default_tag().without_idle_tag() for tag in tags)
+            names = tuple(Reference.parse(tag).with_default_tag().without_redundant_tag() for tag in tags)
         except InvalidReference as problem:
             raise Malformed(
                 f"the manifest.json of {path} names an image wrongly: {problem.message}", code="archive"
@@ -381,7 +381,7 @@ def _list_uncompressed_layers(files: ImageFiles, images: Sequence[_DockerImage],
             continue
         with source:
             try:
-                diff_ids = Config.read(read_bounded(source, max_size)).diff_ids
+                diff_ids = Config.parse(read_bounded(source, max_size)).diff_ids
             except ImqError:
                 continue
         for name, diff_id in zip(image.layers, diff_ids, strict=False):
@@ -403,8 +403,8 @@ def _load_docker_image(
         raise Malformed(f"the config {config_name} is missing from the archive", code="archive")
     with source:
         content = read_bounded(source, ingest.largest_document)
-    check_size(len(content), ingest.largest_document, f"the config {config_name} of the archive")
-    config = Config.read(content, config_name)
+    check_document_size(len(content), ingest.largest_document, f"the config {config_name} of the archive")
+    config = Config.parse(content, config_name)
     if len(config.diff_ids) != len(layers):
         raise Malformed(
             f"{config_name} has {len(config.diff_ids)} layers, manifest.json says {len(layers)}", code="layers"

@@ -13,7 +13,7 @@ import re
 from imq.engine.oci import media_types
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.manifest import MOST_LAYERS, Descriptor, check_size, read_json
+from imq.engine.oci.manifest import MAX_LAYERS, Descriptor, check_document_size, parse_json_object
 from imq.engine.oci.reference import Reference
 from imq.grammar.errors import InvalidReference, Malformed
 from imq.grammar.record import TYPE_CHECKING
@@ -47,7 +47,7 @@ def load_v1(files: ImageFiles, content: bytes, path: str, ingest: Ingest) -> lis
 def _read_repositories(content: bytes, path: str) -> dict[str, tuple[Reference, ...]]:
     """Read `repositories`: a map of repositories to maps of tags to ids."""
     references: dict[str, list[Reference]] = {}
-    for repository, tags in read_json(content, f"the file repositories of {path}").items():
+    for repository, tags in parse_json_object(content, f"the file repositories of {path}").items():
         if not isinstance(tags, dict) or not all(isinstance(id_, str) for id_ in tags.values()):
             raise Malformed(
                 f"{repository!r} in the file repositories of {path} is not a map of tags to ids", code="archive"
@@ -84,7 +84,7 @@ class _V1Archive:
             [str(layer.measure.diff_id) for layer in layers],
             [_build_history_entry(self._read_config(one)) for one in ids],
         )
-        Config.read(content, f"the config of {id_}")
+        Config.parse(content, f"the config of {id_}")
         config = Descriptor(media_types.OCI_CONFIG, Digest.of(content), len(content))
         descriptor = store_manifest(self._ingest, config, content, [layer.descriptor for layer in layers])
         return LoadedImage(descriptor, config.digest, names)
@@ -94,7 +94,7 @@ class _V1Archive:
         found: list[str] = []
         parent: object = id_
         while parent:
-            if not isinstance(parent, str) or parent in found or len(found) >= MOST_LAYERS:
+            if not isinstance(parent, str) or parent in found or len(found) >= MAX_LAYERS:
                 raise Malformed(f"the image {id_} has parents without end", code="archive")
             found.append(parent)
             parent = self._read_config(parent).get("parent")
@@ -108,8 +108,8 @@ class _V1Archive:
             largest = self._ingest.largest_document
             with source:
                 content = read_bounded(source, largest)
-            check_size(len(content), largest, f"the config of {id_}")
-            self._configs[id_] = read_json(content, f"the config of {id_}")
+            check_document_size(len(content), largest, f"the config of {id_}")
+            self._configs[id_] = parse_json_object(content, f"the config of {id_}")
         return self._configs[id_]
 
     def _import_layer(self, id_: str) -> ImportedLayer:

@@ -65,7 +65,7 @@ def hash_blob(
     Raises `StoreError` when it is missing, and `DigestMismatch` when it is corrupt or does not have this `size`. A
     corrupt blob is marked, so that the next pull fetches it.
     """
-    hasher = digest.hasher()
+    hasher = digest.new_hash()
     buffer = memoryview(bytearray(CHUNK_SIZE))
     actual_size = 0
     with store_errors(f"read the blob {digest}"), store.open_blob(digest) as source:
@@ -73,7 +73,7 @@ def hash_blob(
             hasher.update(buffer[:count])
             actual_size += count
             on_chunk(buffer[:count])
-    if hasher.hexdigest() != digest.hex:
+    if hasher.hexdigest() != digest.encoded:
         raise mark_corrupt(store.layout, digest)
     unmark_corrupt(store.layout, digest)
     if size not in (actual_size, None):
@@ -144,6 +144,6 @@ def measure_layers(
 
 def _add_layer(digest: Digest, problem: ImqError) -> ImqError:
     """Add the digest of the layer to an error of its archive or stream."""
-    if digest.hex not in problem.message:
+    if digest.encoded not in problem.message:
         problem.message = f"the layer {digest} cannot be unpacked: {problem.message}"
     return problem

@@ -112,7 +112,7 @@ def _parse_digest(name: str) -> Digest | None:
 
 
 def _name_stem(digest: Digest) -> str:
-    return f"{digest.algorithm}-{digest.hex}"
+    return f"{digest.algorithm}-{digest.encoded}"
 
 
 def _list_names(layout: Layout, digest: Digest) -> Iterator[str]:

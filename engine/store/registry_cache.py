@@ -215,7 +215,7 @@ class RegistryCache:
             tags = int(found[0])
         else:
             where, key = f"{where} AND tag = ?", (*key, reference.tag)
-        self._connection.create_function("rank_seen", 5, platform.ranker(), deterministic=True)
+        self._connection.create_function("rank_seen", 5, platform.make_ranker(), deterministic=True)
         place = select_position("last.digest", "rank_seen")
         row = self._connection.execute(
             f"""WITH last AS (
@@ -358,7 +358,7 @@ def _build_document_row(digest: Digest, size: int, document: Manifest | Index) -
 
 
 def _build_child_row(parent: Digest, position: int, entry: Descriptor) -> tuple[Any, ...]:
-    platform = entry.platform if entry.platform is not None and entry.platform.known else None
+    platform = entry.platform if entry.platform is not None and entry.platform.is_known else None
     is_image = (
         entry.media_type in media_types.MANIFESTS or entry.media_type in media_types.INDEXES or not entry.media_type
     )
@@ -371,7 +371,7 @@ def _build_child_row(parent: Digest, position: int, entry: Descriptor) -> tuple[
         entry.digest,
         entry.media_type,
         entry.size,
-        *(platform.columns if platform else (None,) * 5),
+        *(platform.field_values if platform else (None,) * 5),
         json.dumps(platform.os_features) if platform and platform.os_features else None,
         int(is_attestation),
         entry.artifact_type or None,
@@ -383,7 +383,7 @@ def _build_config_row(digest: Digest, config: Config) -> tuple[Any, ...]:
     return (
         digest,
         config.created,
-        *config.platform.columns,
+        *config.platform.field_values,
         *read_strings(config),
         *map(to_json, read_documents(config).values()),
         json.dumps(config.diff_ids),

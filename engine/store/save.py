@@ -8,9 +8,9 @@ import tarfile
 from contextlib import closing
 
 from imq.engine.oci import media_types
-from imq.engine.oci.manifest import Descriptor, Index, Manifest, read_manifest, write_json
-from imq.engine.oci.reference import Reference, read_name
-from imq.engine.progress import Watched
+from imq.engine.oci.manifest import Descriptor, Index, Manifest, encode_json, parse_manifest
+from imq.engine.oci.reference import Reference, parse_name
+from imq.engine.progress import CountingReader
 from imq.grammar.record import TYPE_CHECKING
 
 from .corruption import mark_corrupt
@@ -53,7 +53,7 @@ def save(
             descriptor, manifests = _save_tree(store, root, held, archive, written, add, on_progress)
             entries += _build_index_entries(descriptor, names, foreign_of)
             listing += [_build_docker_entry(manifest, names) for manifest in manifests if manifest.is_image]
-        add("index.json", write_json({"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": entries}))
+        add("index.json", encode_json({"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": entries}))
         add("manifest.json", json.dumps(listing, separators=(",", ":")).encode())
 
 
@@ -71,19 +71,19 @@ def _build_index_entries(
     for name in names or ("",):
         annotations = dict(foreign_of.get((descriptor.digest, name), {}))
         if name:
-            reference = read_name(name)
+            reference = parse_name(name)
             if isinstance(reference, Reference):
                 tagged = f"{reference.canonical_name}:{reference.tag}" if reference.tag else name
                 annotations |= {CONTAINERD_NAME: tagged, REF_NAME: reference.tag or name}
             else:
                 annotations[REF_NAME] = name
-        yield descriptor.replace(annotations=annotations).document()
+        yield descriptor.replace(annotations=annotations).to_json()
 
 
 def _build_docker_entry(manifest: Manifest, names: Sequence[str]) -> dict[str, Any]:
     return {
         "Config": get_blob_path(manifest.config.digest),
-        "RepoTags": [name for name in names if (parsed := read_name(name)).registry and parsed.tag],
+        "RepoTags": [name for name in names if (parsed := parse_name(name)).registry and parsed.tag],
         "Layers": [get_blob_path(layer.digest) for layer in manifest.layers],
     }
 
@@ -99,7 +99,7 @@ def _save_tree(
 ) -> tuple[Descriptor, list[Manifest]]:
     """Write what a manifest or index names, as far as it is `held`, and itself last; what is written leaves `held`."""
     content = store.read_document(root)
-    document = read_manifest(content)
+    document = parse_manifest(content)
     manifests: list[Manifest] = []
     if isinstance(document, Index):
         for child in document.manifests:
@@ -124,7 +124,7 @@ def _save_blob(
     with closing(store.open_verified(blob.digest)) as source:
         if source.size != blob.size:
             raise mark_corrupt(store.layout, blob.digest)
-        archive.addfile(_make_member(name, blob.size), Watched(source, on_progress))
+        archive.addfile(_make_member(name, blob.size), CountingReader(source, on_progress))
 
 
 def _make_member(name: str, size: int) -> tarfile.TarInfo:

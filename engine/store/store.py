@@ -6,10 +6,10 @@ import os
 from _thread import allocate_lock
 
 from imq.engine.oci import media_types
-from imq.engine.oci.digest import Digest, hex_prefix, is_digest
-from imq.engine.oci.manifest import Index, check_size, read_manifest
-from imq.engine.oci.platform import host
-from imq.engine.oci.reference import LayoutName, Reference, read_name
+from imq.engine.oci.digest import Digest, is_digest, parse_hex_prefix
+from imq.engine.oci.manifest import Index, check_document_size, parse_manifest
+from imq.engine.oci.platform import host_platform
+from imq.engine.oci.reference import LayoutName, Reference, parse_name
 from imq.grammar.errors import InvalidReference, NotFound, StoreError, closest_hint
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -175,15 +175,15 @@ class Store:
             reference is not None and (found := self._find_by_name(reference))
         ):
             return found
-        if (digits := hex_prefix(text)) and (found := self._find_by_id(text, digits)):
+        if (digits := parse_hex_prefix(text)) and (found := self._find_by_id(text, digits)):
             return found
-        if problem is not None and not hex_prefix(text):
+        if problem is not None and not parse_hex_prefix(text):
             raise problem
         raise self._not_found(text, reference)
 
     def _find_layout_name(self, text: str) -> ResolvedImage | None:
         """Return the image of a name by another tool that is not a docker reference."""
-        if not isinstance(read_name(text), LayoutName):
+        if not isinstance(parse_name(text), LayoutName):
             return None
         row = self._select_image("name = ?", (text,))
         return None if row is None else ResolvedImage(*row)
@@ -232,10 +232,10 @@ class Store:
             if index in seen:
                 continue
             seen.add(index)
-            document = read_manifest(self.read_document(index))
+            document = parse_manifest(self.read_document(index))
             for child in document.manifests if isinstance(document, Index) else ():
                 if child.digest not in held:
-                    known = child.platform is not None and child.platform.known
+                    known = child.platform is not None and child.platform.is_known
                     absent[child.digest] = child.platform.canonical if known and child.platform else child.digest.short
                 elif child.media_type in media_types.INDEXES:
                     pending.append(child.digest)
@@ -268,7 +268,7 @@ class Store:
             values,
         ).fetchall()
         if len({row[0] for row in rows}) > 1:
-            rank = (self.platform or host()).ranker()
+            rank = (self.platform or host_platform()).make_ranker()
             ranks = [rank(*row[5:]) for row in rows]
             known = [(one, place) for place, one in enumerate(ranks) if one is not None]
             row = rows[min(known)[1] if known else 0]
@@ -327,10 +327,10 @@ class Store:
         limit = self.layout.largest_document
         with store_errors(f"read the blob {digest}"), self.open_blob(digest) as source:
             content = read_bounded(source, limit)
-        check_size(len(content), limit, f"the document {digest}")
-        hasher = digest.hasher()
+        check_document_size(len(content), limit, f"the document {digest}")
+        hasher = digest.new_hash()
         hasher.update(content)
-        if hasher.hexdigest() != digest.hex:
+        if hasher.hexdigest() != digest.encoded:
             raise mark_corrupt(self.layout, digest)
         return content
 

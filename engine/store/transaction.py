@@ -12,7 +12,7 @@ import re
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Index, Manifest
-from imq.engine.oci.reference import Reference, read_name
+from imq.engine.oci.reference import Reference, parse_name
 from imq.grammar.errors import ImqError, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -282,7 +282,7 @@ class Transaction:
 
         The tags stay. Returns whether any was known by it.
         """
-        by_digest = read_name(name)
+        by_digest = parse_name(name)
         if by_digest.digest is None:
             return False
         known = [
@@ -430,7 +430,7 @@ class Transaction:
         """
         needed: set[Digest] = set()
         incomplete: dict[str, str] = {}
-        hexes = {digest.hex.encode() for digest in suspects}
+        hexes = {digest.encoded.encode() for digest in suspects}
         for entry in {entry.descriptor.digest: entry for entry in self._entries.values()}.values():
             needed.add(entry.descriptor.digest)
             if not self._may_name(entry.descriptor, hexes):

@@ -5,7 +5,7 @@ They are reached by their names and digests alone.
 
 from __future__ import annotations
 
-from imq.engine.oci.digest import hex_prefix
+from imq.engine.oci.digest import parse_hex_prefix
 from imq.engine.oci.reference import LayoutName, Reference
 from imq.grammar.errors import InvalidReference, NotFound
 from imq.grammar.record import TYPE_CHECKING
@@ -49,8 +49,8 @@ def find_unindexed(store: Store, text: str) -> IndexEntry | None:
             known = (entry.digest, entry.descriptor.digest, *entry.other_digests)
             if same and name.digest is not None and name.digest in known:
                 return entry
-    digits = hex_prefix(text)
-    found = [entry for entry in entries if digits and entry.descriptor.digest.hex.startswith(digits)]
+    digits = parse_hex_prefix(text)
+    found = [entry for entry in entries if digits and entry.descriptor.digest.encoded.startswith(digits)]
     if len({entry.descriptor.digest for entry in found}) > 1:
         raise NotFound(
             f'the id "{text}" is ambiguous',

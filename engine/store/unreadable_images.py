@@ -153,7 +153,7 @@ def collection_blocked(unreadable: Iterable[str]) -> StoreError:
 
 def _build_row(root: Digest, one: UnreadableDocument) -> tuple[str | int | None, ...]:
     document, shown = one.document, one.manifest
-    platform = shown.platform if shown is not None and shown.platform is not None and shown.platform.known else None
+    platform = shown.platform if shown is not None and shown.platform is not None and shown.platform.is_known else None
     said = (platform.canonical, platform.os, platform.architecture) if platform is not None else (None, None, None)
     further = (platform.variant or None, platform.os_version or None) if platform is not None else (None, None)
     return (

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 
 _ESCAPES = {7: "a", 8: "b", 12: "f", 10: "n", 13: "r", 9: "t", 11: "v"}
-_SECOND = 1_000_000_000
+_NS_PER_SECOND = 1_000_000_000
 _SMALL_UNITS = ((1, "ns"), (1_000, "µs"), (1_000_000, "ms"))
 _UNITS = {
     "ns": 1, "us": 1_000, "µs": 1_000, "μs": 1_000, "ms": 1_000_000,
-    "s": _SECOND, "m": 60 * _SECOND, "h": 3_600 * _SECOND,
+    "s": _NS_PER_SECOND, "m": 60 * _NS_PER_SECOND, "h": 3_600 * _NS_PER_SECOND,
 }  # fmt: skip
-_LONGEST = (1 << 63) - 1
+_MAX_DURATION = (1 << 63) - 1
 
 
 def quote(text: str, mark: str = '"', *, ascii_only: bool = False) -> str:
@@ -34,28 +34,28 @@ def quote(text: str, mark: str = '"', *, ascii_only: bool = False) -> str:
     return "".join([*parts, mark])
 
 
-def write_duration(nanoseconds: int) -> str:
+def format_duration(nanoseconds: int) -> str:
     """Return the text of a duration: `1m30s`, `1.5ms`, `0s`."""
     rest = abs(nanoseconds)
     sign = "-" if nanoseconds < 0 else ""
     for unit, word in _SMALL_UNITS:
         if 0 < rest < 1000 * unit:
-            return f"{sign}{_decimal(rest, unit)}{word}"
-    minutes, rest = divmod(rest, 60 * _SECOND)
-    shown = _decimal(rest, _SECOND) + "s"
+            return f"{sign}{_format_decimal(rest, unit)}{word}"
+    minutes, rest = divmod(rest, 60 * _NS_PER_SECOND)
+    shown = _format_decimal(rest, _NS_PER_SECOND) + "s"
     if minutes:
         hours, minutes = divmod(minutes, 60)
         shown = f"{hours}h{minutes}m{shown}" if hours else f"{minutes}m{shown}"
     return sign + shown
 
 
-def _decimal(count: int, unit: int) -> str:
+def _format_decimal(count: int, unit: int) -> str:
     whole, fraction = divmod(count, unit)
     digits = str(fraction).rjust(len(str(unit)) - 1, "0").rstrip("0")
     return f"{whole}.{digits}" if digits else str(whole)
 
 
-def read_duration(text: str) -> int:
+def parse_duration(text: str) -> int:
     """Return the nanoseconds of a duration as Go writes one: `1h30m`, `1.5s`, `-3ms`, `0`."""
     rest = text[1:] if text[:1] in ("+", "-") else text
     if rest == "0":
@@ -74,7 +74,7 @@ def read_duration(text: str) -> int:
             raise ValueError(f"time: unknown unit {quote(unit)} in duration {quote(text)}")
         total += int((whole or "0")[:30]) * _UNITS[unit]
         total += int((fraction or "0")[:18]) * _UNITS[unit] // 10 ** len(fraction[:18])
-        if total > _LONGEST:
+        if total > _MAX_DURATION:
             raise ValueError(f"time: invalid duration {quote(text)}")
         rest = rest[match.end() :]
     return -total if text.startswith("-") else total

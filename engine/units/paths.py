@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def home_folder(environment: Mapping[str, str]) -> str:
+def home_directory(environment: Mapping[str, str]) -> str:
     """Return the user's home folder: $HOME when that is a whole path, else what the system says; "" for none."""
     home = environment.get("HOME", "")
     if not os.path.isabs(home):
@@ -24,7 +24,7 @@ def home_folder(environment: Mapping[str, str]) -> str:
     return home if os.path.isabs(home) else ""
 
 
-def located(text: str, folder: str, home: str | None, span: Span | None = None) -> str:
+def expand_path(text: str, base: str, home: str | None, span: Span | None = None) -> str:
     """Return the path that a text means: from `folder`, `~/` from the user's `home`; None: `~` means nothing there.
 
     Raises `StatementError` for a text that can be no path: one with a NUL, or `~/` where the home is not known ("").
@@ -40,4 +40,4 @@ def located(text: str, folder: str, home: str | None, span: Span | None = None) 
                 hints=("set HOME, or write the path from /",),
             )
         return os.path.join(home, text[2:])
-    return text if folder == os.curdir else os.path.join(folder, text)
+    return text if base == os.curdir else os.path.join(base, text)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-_LARGEST = (1 << 63) - 1  # what SQLite and Go keep in an integer
+_MAX_SIZE = (1 << 63) - 1  # what SQLite and Go keep in an integer
 _SIZE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
-_SIZE = r"(?ai)(\d+)(?:\.(\d+))? ?([kmgtpe]?)(i?)b?\Z"  # patterns are compiled when they are needed
-_LONGEST_NUMBER = 40  # digits; a size with more is no size
+_SIZE_PATTERN = r"(?ai)(\d+)(?:\.(\d+))? ?([kmgtpe]?)(i?)b?\Z"  # patterns are compiled when they are needed
+_MAX_DIGITS = 40  # digits; a size with more is no size
 _THOUSAND = 1000.0
 
 
@@ -39,12 +39,12 @@ def parse_size(text: str) -> int | None:
     """
     import re  # which much else does without
 
-    match = re.match(_SIZE, text)
+    match = re.match(_SIZE_PATTERN, text)
     if match is None:
         return None
     whole, fraction, letter, binary = match[1], match[2] or "", match[3].lower(), match[4]
-    if (binary and not letter) or len(whole) + len(fraction) > _LONGEST_NUMBER:
+    if (binary and not letter) or len(whole) + len(fraction) > _MAX_DIGITS:
         return None
     unit = (1024 if binary else 1000) ** ("kmgtpe".index(letter) + 1 if letter else 0)
     size = int(whole + fraction) * unit // 10 ** len(fraction)
-    return size if size <= _LARGEST else None
+    return size if size <= _MAX_SIZE else None

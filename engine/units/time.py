@@ -5,24 +5,26 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
-_LARGEST = (1 << 63) - 1  # what SQLite and Go keep in an integer
+_MAX_INT64 = (1 << 63) - 1  # what SQLite and Go keep in an integer
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SECOND = 1_000_000_000
-_LONGEST_NUMBER = 40  # digits; a duration with more is none
+_NS_PER_SECOND = 1_000_000_000
+_MAX_DIGITS = 40  # digits; a duration with more is none
 
 # ---- durations
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
-_DURATION_UNITS = {
-    "ns": 1, "us": 1_000, "µs": 1_000, "μs": 1_000, "ms": 1_000_000, "s": _SECOND, "m": _MINUTE * _SECOND,
-    "h": _HOUR * _SECOND, "d": _DAY * _SECOND, "w": 7 * _DAY * _SECOND, "y": 365 * _DAY * _SECOND,
+_DURATION_UNITS = {"ns": 1, "us": 1_000, "µs": 1_000, "μs": 1_000, "ms": 1_000_000} | {
+    unit: seconds * _NS_PER_SECOND
+    for unit, seconds in {"s": 1, "m": _MINUTE, "h": _HOUR, "d": _DAY, "w": 7 * _DAY, "y": 365 * _DAY}.items()
+}
+_DURATION_WORDS = {"nanosecond": 1, "microsecond": 1_000, "millisecond": 1_000_000} | {
+    word: seconds * _NS_PER_SECOND
+    for word, seconds in {
+        "sec": 1, "second": 1, "min": _MINUTE, "minute": _MINUTE, "hr": _HOUR, "hour": _HOUR,
+        "day": _DAY, "week": 7 * _DAY, "month": 30 * _DAY, "year": 365 * _DAY,
+    }.items()
 }  # fmt: skip
-_DURATION_WORDS = {
-    "nanosecond": 1, "microsecond": 1_000, "millisecond": 1_000_000, "sec": _SECOND, "second": _SECOND,
-    "min": _MINUTE * _SECOND, "minute": _MINUTE * _SECOND, "hr": _HOUR * _SECOND, "hour": _HOUR * _SECOND,
-    "day": _DAY * _SECOND, "week": 7 * _DAY * _SECOND, "month": 30 * _DAY * _SECOND, "year": 365 * _DAY * _SECOND,
-}  # fmt: skip
-_DURATION_PART = r"(?ai)(\d*)(?:\.(\d*))? ?([a-zµμ]+) ?"
+_DURATION_PART_PATTERN = r"(?ai)(\d*)(?:\.(\d*))? ?([a-zµμ]+) ?"
 
 
 def human_duration(seconds: float) -> str:
@@ -46,7 +48,7 @@ def human_duration(seconds: float) -> str:
     return f"{whole // _HOUR // 24 // 365} years"
 
 
-def ago(seconds: float) -> str:
+def format_age(seconds: float) -> str:
     """Return how long ago something was, as docker's CreatedSince: `3 weeks ago`."""
     return f"{human_duration(seconds)} ago"
 
@@ -62,20 +64,20 @@ def parse_duration(text: str) -> int | None:
     if not text or text != text.strip():
         return None
     total, position = 0, 0
-    part = re.compile(_DURATION_PART)
+    part = re.compile(_DURATION_PART_PATTERN)
     while position < len(text):
         match = part.match(text, position)
         if match is None:
             return None
-        whole, fraction, unit = match[1], match[2] or "", _unit(match[3])
-        if unit is None or not whole + fraction or len(whole) + len(fraction) > _LONGEST_NUMBER:
+        whole, fraction, unit = match[1], match[2] or "", _unit_of(match[3])
+        if unit is None or not whole + fraction or len(whole) + len(fraction) > _MAX_DIGITS:
             return None
         total += int(whole + fraction) * unit // 10 ** len(fraction)
         position = match.end()
-    return total if total <= _LARGEST else None
+    return total if total <= _MAX_INT64 else None
 
 
-def _unit(name: str) -> int | None:
+def _unit_of(name: str) -> int | None:
     """Return the nanoseconds of a unit: Go's letters as they are, words in either case and number."""
     word = name.lower()
     return _DURATION_UNITS.get(name) or _DURATION_WORDS.get(word) or _DURATION_WORDS.get(word.removesuffix("s"))
@@ -83,19 +85,19 @@ def _unit(name: str) -> int | None:
 
 # ---- times
 
-_MOMENT = (
+_TIME_PATTERN = (
     r"(?a)(\d{4})(?:-(\d\d)(?:-(\d\d)(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9})\d*)?)?)?)?)?"
     r"([Zz]|[+-]\d\d:\d\d)?\Z"
 )
 _LEAP_SECOND = 60
 
 
-def created_at(ns: int, zone: tzinfo | None = None) -> str:
+def format_created_at(ns: int, zone: tzinfo | None = None) -> str:
     """Return a time (nanoseconds since the epoch) as docker's CreatedAt: Go's time.String(), in whole seconds.
 
     Without a zone the local one is meant.
     """
-    moment = (_EPOCH + timedelta(seconds=ns // _SECOND)).astimezone(zone)
+    moment = (_EPOCH + timedelta(seconds=ns // _NS_PER_SECOND)).astimezone(zone)
     offset = moment.strftime("%z")[:5]
     name = moment.tzname() or ""
     if not name or name.startswith(("UTC+", "UTC-")):  # a zone without a name: Go shows the offset twice
@@ -103,12 +105,12 @@ def created_at(ns: int, zone: tzinfo | None = None) -> str:
     return f"{moment.year:04d}-{moment:%m-%d %H:%M:%S} {offset} {name}"
 
 
-def parse_moment(text: str, zone: tzinfo | None = None) -> int | None:
+def parse_time(text: str, zone: tzinfo | None = None) -> int | None:
     """Return the nanoseconds since the epoch of a time, of a day's, month's or year's beginning; None when it is none.
 
     A text without `Z` or an offset means the zone given, without one the local zone.
     """
-    match = re.match(_MOMENT, text)
+    match = re.match(_TIME_PATTERN, text)
     if match is None:
         return None
     parts = zip(match.groups()[:6], "011000", strict=True)  # a month or day left out is the first
@@ -124,18 +126,18 @@ def parse_moment(text: str, zone: tzinfo | None = None) -> int | None:
         seconds = (moment.astimezone(UTC) - _EPOCH) // timedelta(seconds=1)
     except (ValueError, OverflowError, OSError):
         return None
-    nanoseconds = seconds * _SECOND + int((match[7] or "").ljust(9, "0"))
-    return _fitting(nanoseconds)
+    nanoseconds = seconds * _NS_PER_SECOND + int((match[7] or "").ljust(9, "0"))
+    return _check_int64(nanoseconds)
 
 
 # ---- docker's `until`
 
-_GO_DURATION = r"(?a)[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+\Z"
-_UNTIL = (
+_GO_DURATION_PATTERN = r"(?a)[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+\Z"
+_UNTIL_PATTERN = (
     r"(?a)(\d{4}-\d\d-\d\d)(?:T(\d\d?)(:\d\d)?(?(3)(:[0-5]\d)?)(?(4)(?:[.,](\d+))?))?"
     r"(Z|[+-](?:[01]\d|2[0-4]):[0-5]\d)?\Z"
 )
-_TIMESTAMP = r"(?a)\+?(\d{1,19})(?:\.(\d{1,19}))?\Z"
+_TIMESTAMP_PATTERN = r"(?a)\+?(\d{1,19})(?:\.(\d{1,19}))?\Z"
 
 
 def parse_until(text: str, now: int, zone: tzinfo | None = None) -> int | None:
@@ -146,21 +148,21 @@ def parse_until(text: str, now: int, zone: tzinfo | None = None) -> int | None:
     or the seconds since the epoch, with a fraction or without, as a year alone is too. As in docker the zone counts
     with the offset that it has now. A time beyond 63 bits, as milliseconds make one, is refused here.
     """
-    if text != "0" and re.match(_GO_DURATION, text):
+    if text != "0" and re.match(_GO_DURATION_PATTERN, text):
         length = parse_duration(text.lstrip("+-"))
         if length is None:
             return None
-        return _fitting((now + length if text[0] == "-" else now - length) // _SECOND * _SECOND)
-    match = re.match(_UNTIL, text)
+        return _check_int64((now + length if text[0] == "-" else now - length) // _NS_PER_SECOND * _NS_PER_SECOND)
+    match = re.match(_UNTIL_PATTERN, text)
     if match is not None:
         day, hour, minute, second, fraction, offset = match.groups()
         clock = f"T{hour:0>2}{minute or ':00'}{second or ':00'}.{fraction or 0}" if hour else ""
-        here = (_EPOCH + timedelta(seconds=now // _SECOND)).astimezone(zone).utcoffset()
-        return parse_moment(f"{day}{clock}{offset or ''}", timezone(here or timedelta()))
-    match = re.match(_TIMESTAMP, text)
-    return _fitting(int(match[1]) * _SECOND + int((match[2] or "0").ljust(9, "0")[:9])) if match else None
+        here = (_EPOCH + timedelta(seconds=now // _NS_PER_SECOND)).astimezone(zone).utcoffset()
+        return parse_time(f"{day}{clock}{offset or ''}", timezone(here or timedelta()))
+    match = re.match(_TIMESTAMP_PATTERN, text)
+    return _check_int64(int(match[1]) * _NS_PER_SECOND + int((match[2] or "0").ljust(9, "0")[:9])) if match else None
 
 
-def _fitting(ns: int) -> int | None:
+def _check_int64(ns: int) -> int | None:
     """Return a number that 63 bits hold, else None."""
-    return ns if abs(ns) <= _LARGEST else None
+    return ns if abs(ns) <= _MAX_INT64 else None

@@ -11,7 +11,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from imq.engine.oci.manifest import Descriptor, Manifest, read_manifest
+from imq.engine.oci.manifest import Descriptor, Manifest, parse_manifest
 from imq.engine.oci.reference import Reference
 from imq.engine.registry.batch.client import BatchClient
 from imq.engine.registry.client import Client
@@ -35,7 +35,7 @@ def main(kind: str, name: str) -> int:
 
         def configs() -> Iterator[tuple[int, Reference, Descriptor]]:
             for number, fetched in many.fetch_manifests(enumerate(names)):
-                manifest = read_manifest(fetched.content, fetched.media_type)  # type: ignore[union-attr]
+                manifest = parse_manifest(fetched.content, fetched.media_type)  # type: ignore[union-attr]
                 assert isinstance(manifest, Manifest)
                 yield number, names[number], manifest.config
 

@@ -12,7 +12,7 @@ import imq
 import pytest
 from imq.cli.main import Cli
 from imq.cli.store_location import store_root
-from imq.engine.units.paths import home_folder, located
+from imq.engine.units.paths import expand_path, home_directory
 from imq.grammar.errors import StatementError, StoreError
 from imq.repl.history import History
 from registry.support.paging_server import REPOSITORY, Paging
@@ -77,10 +77,10 @@ def test_the_passwd_database_says_where_home_is(monkeypatch: pytest.MonkeyPatch)
 
     home = pwd.getpwuid(os.getuid()).pw_dir
     monkeypatch.setenv("HOME", "/elsewhere")  # the environment that is given counts, and not that of the process
-    assert home_folder({}) == home_folder({"HOME": ""}) == home_folder({"HOME": "relative"}) == home
-    assert home_folder({"HOME": "/mine"}) == "/mine"
-    assert located("~/a", "/folder", "/mine") == "/mine/a"
-    assert located("~/a", "/folder", None) == "/folder/~/a"
+    assert home_directory({}) == home_directory({"HOME": ""}) == home_directory({"HOME": "relative"}) == home
+    assert home_directory({"HOME": "/mine"}) == "/mine"
+    assert expand_path("~/a", "/folder", "/mine") == "/mine/a"
+    assert expand_path("~/a", "/folder", None) == "/folder/~/a"
 
 
 def test_a_tilde_that_the_shell_left_is_the_home_folder(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ REDIS = "images where name = redis:7 format"
     ],
 )  # fmt: skip
 def test_one_image(session: Session, template: str, expected: str) -> None:
-    hex_ = session.store.find("redis:7").id.hex
+    hex_ = session.store.find("redis:7").id.encoded
     for length in (12, 4):
         expected = expected.replace(f"{{id:{length}}}", hex_[:length])
     assert written(session, f"{REDIS} '{template}'") == f"{expected}\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.oci.platform import normalise_variant
+from imq.engine.oci.platform import normalize_variant
 from imq.engine.result import RowSet
 from imq.grammar.errors import StatementError
 
@@ -58,4 +58,4 @@ def test_an_unknown_architecture_is_compared_as_it_is(session: Session) -> None:
     [("8", "v8"), ("v8", "v8"), ("V8.0", "v8"), ("8.2", "v8.2"), ("v9.0", "v9"), ("power9", "power9"), ("", "")],
 )
 def test_variants(text: str, variant: str) -> None:
-    assert normalise_variant(text) == variant
+    assert normalize_variant(text) == variant

@@ -201,7 +201,7 @@ def test_arithmetic_in_numbers(session: Session) -> None:
 )
 def test_what_words_mean(session: Session, condition: str, expected: set[str]) -> None:
     for name in ("redis:7", "redis:latest"):
-        digits = session.store.find(name).id.hex
+        digits = session.store.find(name).id.encoded
         for length in (64, 16, 12, 8):
             condition = condition.replace(f"{{{name}:{length}}}", digits[:length])
             condition = condition.replace(f"{{{name.upper()}:{length}}}", digits[:length].upper())

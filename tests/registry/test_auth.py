@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
-from imq.engine.progress import Silent
+from imq.engine.progress import NullProgress
 from imq.engine.registry.auth.authorizer import Challenge, parse_challenges
 from imq.engine.registry.auth.credentials import Credentials, find_credentials
 from imq.engine.registry.auth.login import erase_credentials
@@ -112,8 +112,8 @@ def test_basic_auth_from_config_json(connect: Callable[..., Client], guarded: Re
     name = Reference.parse(f"{guarded.host}/team/basic:1")
     here, there = sample_images.Memory(), sample_images.Memory()
     manifest = sample_images.image(here)
-    push(client, name, manifest, here, Silent())
-    pull(client, name, AMD64, there, Silent())
+    push(client, name, manifest, here, NullProgress())
+    pull(client, name, AMD64, there, NullProgress())
     assert there.blobs == here.blobs
     assert len(guarded.requests('"GET /v2/team/basic/', 5)) == 5, "once let in, no request is challenged again"
 
@@ -192,12 +192,12 @@ def test_tokens_are_fetched_for_the_scope_and_kept(
     monkeypatch.setattr(tokens, "word", word)
     here, there = sample_images.Memory(), sample_images.Memory()
     manifest = sample_images.image(here)
-    push(connect(environment=stored(tmp_path, auths={checked.host: pack()})), name, manifest, here, Silent())
+    push(connect(environment=stored(tmp_path, auths={checked.host: pack()})), name, manifest, here, NullProgress())
     assert [a["scope"] for a in asked] == [[f"repository:{name.repository}:pull,push"]]
     assert asked[0]["account"] == [USER]
     assert asked[0]["service"] == [SERVICE]
     asked.clear()
-    pull(connect(), name, AMD64, there, Silent())
+    pull(connect(), name, AMD64, there, NullProgress())
     assert there.blobs == here.blobs
     assert [a["scope"] for a in asked] == [[f"repository:{name.repository}:pull"]]
     assert asked[0]["authorization"] == ""
@@ -209,9 +209,9 @@ def test_mounting_asks_for_both_repositories(
     client = connect(environment=stored(tmp_path, auths={checked.host: pack()}))
     here, other = sample_images.Memory(), name.replace(repository=name.repository + "-b")
     manifest = sample_images.image(here)
-    push(client, name, manifest, here, Silent())
+    push(client, name, manifest, here, NullProgress())
     asked.clear()
-    assert push(client, other, manifest, here, Silent(), mount_from=name.repository).transferred_bytes == 0
+    assert push(client, other, manifest, here, NullProgress(), mount_from=name.repository).transferred_bytes == 0
     scopes = {f"repository:{other.repository}:pull,push", f"repository:{name.repository}:pull"}
     assert scopes in [set(a["scope"]) for a in asked]
 
@@ -220,7 +220,7 @@ def test_an_anonymous_push_is_denied(client: Client, asked: list[dict[str, Any]]
     here = sample_images.Memory()
     manifest = sample_images.image(here)
     with pytest.raises(RegistryError) as caught:
-        push(client, name, manifest, here, Silent())
+        push(client, name, manifest, here, NullProgress())
     assert caught.value.code == "unauthorized"
     assert "imq login" in caught.value.hints[0]
     assert len(asked) <= 8, "each thread tries once"
@@ -253,7 +253,7 @@ def test_an_identity_token_buys_access(
         environment = {**stored(tmp_path / "config", credsStore="tests"), "PATH": path}
     here = sample_images.Memory()
     manifest = sample_images.image(here, layers=1)
-    push(connect(environment=environment), name, manifest, here, Silent())
+    push(connect(environment=environment), name, manifest, here, NullProgress())
     assert asked[0]["method"] == "POST"
     assert asked[0]["grant_type"] == ["refresh_token"]
     assert asked[0]["client_id"] == ["imq"]

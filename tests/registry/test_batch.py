@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.manifest import Descriptor, read_manifest
+from imq.engine.oci.manifest import Descriptor, parse_manifest
 from imq.engine.oci.reference import Reference
 from imq.engine.registry.batch.client import BatchClient
 from imq.engine.registry.batch.requests import TagPage
@@ -68,7 +68,7 @@ def created(many: BatchClient, references: dict[int, Reference]) -> dict[int, da
     def wanted() -> Iterator[tuple[int, Reference, Descriptor]]:
         for number, fetched in many.fetch_manifests(references.items()):
             assert not isinstance(fetched, ImqError), fetched
-            manifest = read_manifest(fetched.content, fetched.media_type)
+            manifest = parse_manifest(fetched.content, fetched.media_type)
             assert not hasattr(manifest, "manifests")
             yield number, references[number], manifest.config
 
@@ -312,7 +312,7 @@ def test_schema_1_is_handed_on_by_its_type_and_refused_by_who_reads_it(ask: Open
     fetched = answers[7]
     assert not isinstance(fetched, ImqError)
     with pytest.raises(Malformed) as caught:
-        read_manifest(fetched.content, fetched.media_type)
+        parse_manifest(fetched.content, fetched.media_type)
     assert caught.value.code == "schema1"
 
 
@@ -323,7 +323,7 @@ def test_blobs_that_are_not_what_was_asked_for(ask: Open, thousand: Thousand) ->
     many = ask()
     right = next(iter(many.fetch_manifests([(0, name)])))[1]
     assert not isinstance(right, ImqError)
-    described = read_manifest(right.content, right.media_type).config  # type: ignore[union-attr]
+    described = parse_manifest(right.content, right.media_type).config  # type: ignore[union-attr]
     wrong = [
         described,
         described.replace(size=described.size - 1),

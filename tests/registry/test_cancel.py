@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
-from imq.engine.progress import Silent
+from imq.engine.progress import NullProgress
 from imq.engine.registry.transfer.pull import pull
 from imq.engine.registry.transfer.worker_pool import WorkerPool
 from imq.grammar.errors import RegistryError
@@ -35,9 +35,9 @@ def held(
     tls: tuple[str, str] | None = None,
 ) -> Scripted:
     """Make a server of the image whose layers stop half-way until `hold`, but for the last, which is `last`."""
-    from imq.engine.oci.manifest import Manifest, read_manifest
+    from imq.engine.oci.manifest import Manifest, parse_manifest
 
-    document = read_manifest(store.blobs[manifest.digest])
+    document = parse_manifest(store.blobs[manifest.digest])
     assert isinstance(document, Manifest)
     steps = [
         Step("GET", "/v2/a/manifests/latest", 200, {"Content-Type": manifest.media_type}, store.read(manifest.digest)),
@@ -64,7 +64,7 @@ def test_a_layer_that_fails_stops_the_others(client: Client, hold: threading.Eve
     manifest = sample_images.image(here, layers=4, size=3 << 20)
     with held(here, manifest, Step("GET", "", status), hold) as server:
         with soon(), pytest.raises(RegistryError) as caught:
-            pull(client, Reference.parse(f"{server.host}/a"), AMD64, there, Silent())
+            pull(client, Reference.parse(f"{server.host}/a"), AMD64, there, NullProgress())
         hold.set()
     assert caught.value.status == status
     assert manifest.digest not in there.blobs
@@ -109,7 +109,7 @@ def test_waiting_to_try_again_ends_when_called_off(connect: Callable[..., Client
         waiting = next(s for s in server.steps if s.hold is not None)
         waiting.status, waiting.headers, waiting.body, waiting.length = 503, {"Retry-After": "20"}, b"", None
         with soon(15), pytest.raises(RegistryError) as caught:  # it would wait 20
-            pull(connect(), Reference.parse(f"{server.host}/a"), AMD64, sample_images.Memory(), Silent())
+            pull(connect(), Reference.parse(f"{server.host}/a"), AMD64, sample_images.Memory(), NullProgress())
     assert caught.value.status == 404
 
 

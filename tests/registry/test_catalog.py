@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from imq.engine.oci.reference import Reference
-from imq.engine.progress import Silent
+from imq.engine.progress import NullProgress
 from imq.engine.registry import catalog
 from imq.engine.registry.catalog import Repository
 from imq.engine.registry.transfer.push import push
@@ -54,7 +54,7 @@ def test_the_catalog_of_a_real_registry(client: Client, registry: Registry) -> N
     manifest = sample_images.image(here, layers=1, size=10)
     names = [f"catalog/{part}-{number}" for number in range(3)]
     for name in names:
-        push(client, Reference.parse(f"{registry.host}/{name}:1"), manifest, here, Silent())
+        push(client, Reference.parse(f"{registry.host}/{name}:1"), manifest, here, NullProgress())
     assert [name for name in client.catalog(registry.host) if part in name] == names
     assert list(client.search(part.upper(), registry.host, 25)) == [Repository(name) for name in names]
     assert len(list(client.search(part, registry.host, 2))) == 2

@@ -12,7 +12,7 @@ from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor
 from imq.engine.oci.reference import Reference
-from imq.engine.progress import Silent
+from imq.engine.progress import NullProgress
 from imq.engine.registry.auth.authorizer import push_scope
 from imq.engine.registry.http import request_body
 from imq.engine.registry.http.retry import RetryBudget
@@ -36,7 +36,7 @@ CONTENT = os.urandom(250_000)
 BLOB = Descriptor(media_types.OCI_LAYER, Digest.of(CONTENT), len(CONTENT))
 HEAD = Step("HEAD", f"/v2/a/blobs/{BLOB.digest}", 404)
 UPLOADS = "/v2/a/blobs/uploads/"
-CLOSED = f"digest=sha256%3A{BLOB.digest.hex}"
+CLOSED = f"digest=sha256%3A{BLOB.digest.encoded}"
 
 
 @pytest.fixture(autouse=True)
@@ -194,9 +194,9 @@ def test_a_real_registry_takes_chunks(connect: Callable[..., Client], registry: 
     name = Reference.parse(f"{registry.host}/chunked/{uuid.uuid4().hex[:8]}:1")
     with Proxy(registry.host) as between:
         between.largest = 30_000
-        push(client, name.replace(registry=between.host), manifest, here, Silent())
+        push(client, name.replace(registry=between.host), manifest, here, NullProgress())
         assert between.count("PATCH ") >= 20
-    pull(client, name, None, there, Silent())
+    pull(client, name, None, there, NullProgress())
     assert there.blobs == here.blobs
 
 
@@ -212,9 +212,9 @@ def test_a_chunk_whose_answer_is_lost(connect: Callable[..., Client], registry: 
 
     with Proxy(registry.host, Fault("PATCH ", 1, after=1, change=once)) as between:
         between.largest = 200_000  # the config goes as one, the layer does not
-        push(client, name.replace(registry=between.host), manifest, here, Silent())
+        push(client, name.replace(registry=between.host), manifest, here, NullProgress())
     assert lost == [202]
-    pull(client, name, None, there, Silent())
+    pull(client, name, None, there, NullProgress())
     assert there.blobs == here.blobs
 
 

@@ -8,7 +8,7 @@ import pytest
 from imq.engine.oci import media_types
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
-from imq.engine.progress import Silent
+from imq.engine.progress import NullProgress
 from imq.engine.registry.http.proxies import get_ca_bundle, resolve_proxies
 from imq.engine.registry.settings import Settings, is_loopback, server_of
 from imq.engine.registry.transfer.pull import pull
@@ -46,8 +46,8 @@ def test_tls_on_the_loopback_is_found_out(connect: Callable[..., Client], encryp
         assert client.head(name) is None
     else:
         manifest = sample_images.image(store)
-        push(client, name, manifest, store, Silent())
-        assert pull(client, name, AMD64, sample_images.Memory(), Silent()).manifest == manifest
+        push(client, name, manifest, store, NullProgress())
+        assert pull(client, name, AMD64, sample_images.Memory(), NullProgress()).manifest == manifest
 
 
 def test_a_plain_loopback_registry_costs_no_failed_attempt(client: Client) -> None:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.manifest import Descriptor, write_json
+from imq.engine.oci.manifest import Descriptor, encode_json
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
-from imq.engine.progress import LAYER_EXISTS, MOUNTED, PUSHED, Silent
+from imq.engine.progress import LAYER_EXISTS, MOUNTED, PUSHED, NullProgress
 from imq.engine.registry.transfer.copy import copy
 from imq.engine.registry.transfer.pull import pull
 from imq.engine.registry.transfer.push import push
@@ -49,7 +49,7 @@ def whole(store: sample_images.Memory) -> tuple[Descriptor, list[Descriptor]]:
         for p in (sample_images.AMD64, sample_images.ARM64, {"os": "linux", "architecture": "s390x"})
     ]
     platforms = [sample_images.AMD64, sample_images.ARM64, {"os": "linux", "architecture": "s390x"}]
-    entries = [{**made.document(), "platform": platform} for made, platform in zip(images, platforms, strict=True)]
+    entries = [{**made.to_json(), "platform": platform} for made, platform in zip(images, platforms, strict=True)]
     return sample_images.index(store, [*entries, sample_images.attestation(store, images[0])]), images
 
 
@@ -63,7 +63,7 @@ def everything(client: Client, name: Reference) -> dict[str, bytes]:
         document = json.loads(fetched.content)
         waiting += [name.replace(digest=Digest(entry["digest"])) for entry in document.get("manifests", ())]
         for blob in (*document.get("layers", ()), *([document["config"]] if "config" in document else ())):
-            found[blob["digest"]] = client.fetch_blob(name, Descriptor.read(blob, "a blob"))
+            found[blob["digest"]] = client.fetch_blob(name, Descriptor.parse(blob, "a blob"))
     return found
 
 
@@ -71,9 +71,9 @@ def everything(client: Client, name: Reference) -> dict[str, bytes]:
 def test_an_image_is_copied_byte_for_byte(client: Client, name: Reference, there: Reference, docker: bool) -> None:
     here, got, watcher = sample_images.Memory(), sample_images.Memory(), sample_images.Watcher()
     manifest = sample_images.image(here, docker=docker, size=3 << 20)
-    push(client, name, manifest, here, Silent())
+    push(client, name, manifest, here, NullProgress())
     copied = copy(client, name, there, (), watcher)
-    pulled = pull(client, there, AMD64, got, Silent())
+    pulled = pull(client, there, AMD64, got, NullProgress())
     assert got.blobs == here.blobs
     assert copied.manifest == manifest
     assert (copied.id, copied.changed) == (pulled.config.digest, True)
@@ -87,14 +87,16 @@ def test_an_image_is_copied_byte_for_byte(client: Client, name: Reference, there
 @pytest.mark.parametrize("index", [False, True], ids=["image", "index"])
 def test_a_second_copy_asks_two_questions(client: Client, name: Reference, there: Reference, index: bool) -> None:
     here = sample_images.Memory()
-    push(client, name, whole(here)[0] if index else sample_images.image(here), here, Silent())
-    copy(client, name, there, (), Silent())
+    push(client, name, whole(here)[0] if index else sample_images.image(here), here, NullProgress())
+    copy(client, name, there, (), NullProgress())
     with Proxy(name.registry) as source, Proxy(there.registry) as target:
-        again = copy(client, name.replace(registry=source.host), there.replace(registry=target.host), (), Silent())
+        again = copy(
+            client, name.replace(registry=source.host), there.replace(registry=target.host), (), NullProgress()
+        )
         assert (again.changed, again.transferred_bytes) == (False, 0)
         assert [r.method for r in (*source.requests, *target.requests)] == ["GET", "HEAD"]
         other = there.replace(registry=target.host, tag="v2")
-        assert copy(client, name.replace(registry=source.host), other, (), Silent()).changed
+        assert copy(client, name.replace(registry=source.host), other, (), NullProgress()).changed
         assert [r.method for r in source.requests[1:]] == ["GET"]
         assert [r.method for r in target.requests[1:]] == ["HEAD", "HEAD", "PUT"]
 
@@ -102,8 +104,8 @@ def test_a_second_copy_asks_two_questions(client: Client, name: Reference, there
 def test_what_is_there_does_not_travel(client: Client, name: Reference, there: Reference) -> None:
     here, watcher = sample_images.Memory(), sample_images.Watcher()
     manifest = sample_images.image(here)
-    push(client, name, manifest, here, Silent())
-    push(client, there.replace(tag="old"), manifest, here, Silent())
+    push(client, name, manifest, here, NullProgress())
+    push(client, there.replace(tag="old"), manifest, here, NullProgress())
     with Proxy(name.registry) as source:
         copied = copy(client, name.replace(registry=source.host), there, (), watcher)
         assert source.count("GET .*/blobs/") == 0
@@ -114,7 +116,7 @@ def test_what_is_there_does_not_travel(client: Client, name: Reference, there: R
 
 def test_in_one_registry_layers_are_mounted(client: Client, name: Reference) -> None:
     here, watcher = sample_images.Memory(), sample_images.Watcher()
-    push(client, name, sample_images.image(here), here, Silent())
+    push(client, name, sample_images.image(here), here, NullProgress())
     with Proxy(name.registry) as only:
         source = name.replace(registry=only.host)
         target = source.replace(repository=f"{name.repository}-copy", tag="v2")
@@ -128,8 +130,8 @@ def test_in_one_registry_layers_are_mounted(client: Client, name: Reference) -> 
 def test_an_index_is_copied_whole(client: Client, name: Reference, there: Reference) -> None:
     here = sample_images.Memory()
     top, _ = whole(here)
-    push(client, name, top, here, Silent())
-    copied = copy(client, name, there, (), Silent())
+    push(client, name, top, here, NullProgress())
+    copied = copy(client, name, there, (), NullProgress())
     assert (copied.manifest.digest, copied.id) == (top.digest, None)
     assert everything(client, there) == here.blobs
 
@@ -137,13 +139,13 @@ def test_an_index_is_copied_whole(client: Client, name: Reference, there: Refere
 def test_one_platform_is_its_image_alone(client: Client, name: Reference, there: Reference) -> None:
     here = sample_images.Memory()
     top, images = whole(here)
-    push(client, name, top, here, Silent())
-    copied = copy(client, name, there, (ARM64,), Silent())
+    push(client, name, top, here, NullProgress())
+    copied = copy(client, name, there, (ARM64,), NullProgress())
     assert copied.manifest.digest == images[1].digest
     assert copied.id is not None
     assert client.head(there) == images[1]
     with pytest.raises(RegistryError, match="no matching manifest for linux/mips64"):
-        copy(client, name, there, (Platform("linux", "mips64"),), Silent())
+        copy(client, name, there, (Platform("linux", "mips64"),), NullProgress())
 
 
 def test_several_platforms_are_an_index_of_these(client: Client, name: Reference, there: Reference) -> None:
@@ -152,26 +154,26 @@ def test_several_platforms_are_an_index_of_these(client: Client, name: Reference
     document = json.loads(here.blobs[top.digest])
     document["manifests"][3]["annotations"]["vnd.docker.reference.digest"] = images[0].digest
     document["annotations"] = {"kept": "as it was"}
-    top = here.describe(media_types.OCI_INDEX, write_json(document))
-    push(client, name, top, here, Silent())
-    copied = copy(client, name, there, (S390X, AMD64), Silent())
+    top = here.describe(media_types.OCI_INDEX, encode_json(document))
+    push(client, name, top, here, NullProgress())
+    copied = copy(client, name, there, (S390X, AMD64), NullProgress())
     got = json.loads(client.manifest(there).content)
     assert got["manifests"] == [document["manifests"][place] for place in (0, 2, 3)]
     assert got["annotations"] == document["annotations"]
     assert copied.manifest.digest == client.manifest(there).digest
     everything(client, there)
     three = there.replace(tag="three")
-    assert copy(client, name, three, (S390X, AMD64, ARM64), Silent()).manifest.digest == top.digest
+    assert copy(client, name, three, (S390X, AMD64, ARM64), NullProgress()).manifest.digest == top.digest
 
 
 def test_a_single_image_of_another_platform_is_copied_with_a_warning(
     client: Client, name: Reference, there: Reference
 ) -> None:
     here = sample_images.Memory()
-    push(client, name, sample_images.image(here), here, Silent())
-    (warning,) = copy(client, name, there, (ARM64,), Silent()).warnings
+    push(client, name, sample_images.image(here), here, NullProgress())
+    (warning,) = copy(client, name, there, (ARM64,), NullProgress()).warnings
     assert "wanted linux/arm64, actual: linux/amd64" in warning
-    assert copy(client, name, there, (AMD64,), Silent()).warnings == ()
+    assert copy(client, name, there, (AMD64,), NullProgress()).warnings == ()
 
 
 def test_an_artifact_is_copied(client: Client, name: Reference, there: Reference) -> None:
@@ -180,24 +182,24 @@ def test_an_artifact_is_copied(client: Client, name: Reference, there: Reference
         "schemaVersion": 2,
         "mediaType": media_types.OCI_MANIFEST,
         "artifactType": "application/vnd.example",
-        "config": here.describe("application/vnd.cncf.helm.config.v1+json", b"{}").document(),
-        "layers": [here.describe("application/vnd.cncf.helm.chart", b"chart").document()],
+        "config": here.describe("application/vnd.cncf.helm.config.v1+json", b"{}").to_json(),
+        "layers": [here.describe("application/vnd.cncf.helm.chart", b"chart").to_json()],
     }
-    push(client, name, here.describe(media_types.OCI_MANIFEST, write_json(manifest)), here, Silent())
-    assert copy(client, name, there, (), Silent()).id is None
+    push(client, name, here.describe(media_types.OCI_MANIFEST, encode_json(manifest)), here, NullProgress())
+    assert copy(client, name, there, (), NullProgress()).id is None
     assert everything(client, there) == here.blobs
 
 
 def test_wrong_bytes_are_never_uploaded_whole(client: Client, name: Reference, there: Reference) -> None:
     """The last piece of a layer is held back, so that even a registry that checks nothing is not deceived."""
     here = sample_images.Memory()
-    push(client, name, sample_images.image(here, layers=1), here, Silent())
+    push(client, name, sample_images.image(here, layers=1), here, NullProgress())
     with (
         Proxy(name.registry, Fault("GET .*/blobs/", change=fault_proxy.spoilt)) as source,
         Proxy(there.registry) as target,
     ):
         with pytest.raises(DigestMismatch, match=f"{source.host} sent other bytes"):
-            copy(client, name.replace(registry=source.host), there.replace(registry=target.host), (), Silent())
+            copy(client, name.replace(registry=source.host), there.replace(registry=target.host), (), NullProgress())
         assert target.count("PUT .*/manifests/") == 0
     with pytest.raises(RegistryError):
         client.manifest(there)
@@ -219,11 +221,11 @@ def test_a_source_with_faults(
     connect: Callable[..., Client], name: Reference, there: Reference, fault: Fault, code: str
 ) -> None:
     here, retries = sample_images.Memory(), 2
-    push(connect(), name, sample_images.image(here, layers=1), here, Silent())
+    push(connect(), name, sample_images.image(here, layers=1), here, NullProgress())
     problem: ImqError | None = None
     with Proxy(name.registry, Fault(**fault.__dict__)) as source:
         try:
-            copy(connect(retries=retries), name.replace(registry=source.host), there, (), Silent())
+            copy(connect(retries=retries), name.replace(registry=source.host), there, (), NullProgress())
         except ImqError as failed:
             problem = failed
         assert problem is None or source.host in problem.message
@@ -241,15 +243,15 @@ def test_a_target_with_faults(
     connect: Callable[..., Client], name: Reference, there: Reference, fault: Fault, times: int | None
 ) -> None:
     here, retries = sample_images.Memory(), 2
-    push(connect(), name, sample_images.image(here, layers=1), here, Silent())
+    push(connect(), name, sample_images.image(here, layers=1), here, NullProgress())
     with Proxy(there.registry, Fault(**{**fault.__dict__, "times": times})) as target:
         place = there.replace(registry=target.host)
         if times:
-            copy(connect(retries=retries), name, place, (), Silent())
+            copy(connect(retries=retries), name, place, (), NullProgress())
             assert everything(connect(), there) == here.blobs
         else:
             with pytest.raises(RegistryError, match=target.host):
-                copy(connect(retries=retries), name, place, (), Silent())
+                copy(connect(retries=retries), name, place, (), NullProgress())
         assert target.count(fault.on) <= 2 * (retries + 1) + 2
 
 
@@ -260,11 +262,11 @@ def test_nothing_is_written_to_the_disk_and_memory_is_bounded(
 
     client = connect(jobs=1)
     here = sample_images.Memory()
-    push(client, name, sample_images.image(here, layers=1, size=24 << 20), here, Silent())
+    push(client, name, sample_images.image(here, layers=1, size=24 << 20), here, NullProgress())
     here.blobs.clear()
     tracemalloc.start()
     try:
-        copy(client, name, there, (), Silent())
+        copy(client, name, there, (), NullProgress())
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()
@@ -282,7 +284,7 @@ def held(tmp_path: Path) -> Iterator[Held]:
 def test_the_verb(held: Held, client: Client, name: Reference, second: Registry) -> None:
     here = sample_images.Memory()
     manifest = sample_images.image(here)
-    push(client, name, manifest, here, Silent())
+    push(client, name, manifest, here, NullProgress())
     (outcome,) = held.do(f"copy {name} to {second.host}/mirror/")
     target = Reference.parse(f"{second.host}/mirror/{name.repository}:v1")
     assert (outcome["action"], outcome["target"]) == ("copy", str(target))
@@ -301,7 +303,7 @@ def test_the_verb(held: Held, client: Client, name: Reference, second: Registry)
 def test_one_that_fails_does_not_stop_the_rest(held: Held, client: Client, name: Reference, second: Registry) -> None:
     here = sample_images.Memory()
     for tag in ("v1", "v3"):
-        push(client, name.replace(tag=tag), sample_images.image(here, layers=1, size=1000), here, Silent())
+        push(client, name.replace(tag=tag), sample_images.image(here, layers=1, size=1000), here, NullProgress())
     short = str(name).removesuffix(":v1")
     planned = held.outcomes(f"copy {short}:v1, {short}:v2, {short}:v3 to {second.host}/three/", dry_run=True)
     assert [row["note"] for row in planned] == [f"from {short}:v{number}" for number in (1, 2, 3)]
@@ -314,7 +316,7 @@ def test_one_that_fails_does_not_stop_the_rest(held: Held, client: Client, name:
 def test_a_digest_keeps_its_digest(held: Held, client: Client, name: Reference, second: Registry) -> None:
     here = sample_images.Memory()
     manifest = sample_images.image(here, layers=1, size=1000)
-    push(client, name, manifest, here, Silent())
+    push(client, name, manifest, here, NullProgress())
     source = str(name).removesuffix(":v1")
     (outcome,) = held.do(f"copy {source}@{manifest.digest} to {second.host}/kept/")
     assert outcome["target"] == f"{second.host}/kept/{name.repository}@{manifest.digest}"
@@ -364,7 +366,7 @@ def test_what_cannot_be_copied_is_told_before_anything_is_done(held: Held, state
 
 def test_what_the_store_knows_can_be_copied(held: Held, client: Client, name: Reference, second: Registry) -> None:
     here = sample_images.Memory()
-    push(client, name, sample_images.image(here, layers=1, size=1000), here, Silent())
+    push(client, name, sample_images.image(here, layers=1, size=1000), here, NullProgress())
     held.do(f"pull {name}")
     (outcome,) = held.do(f"copy images where tag = v1 to {second.host}/known/")
     assert outcome["target"] == f"{second.host}/known/{name.repository}:v1"

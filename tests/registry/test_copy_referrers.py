@@ -10,7 +10,7 @@ import pytest
 from imq.engine.oci import media_types
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
-from imq.engine.progress import Silent
+from imq.engine.progress import NullProgress
 from imq.engine.registry.referrers import referrers_tag
 from imq.engine.registry.transfer.copy import copy
 from imq.engine.registry.transfer.push import push
@@ -41,8 +41,8 @@ class Attached:
             sample_images.image(here, p, layers=1, size=1000) for p in (sample_images.AMD64, sample_images.ARM64)
         ]
         entries = zip(self.images, (sample_images.AMD64, sample_images.ARM64), strict=True)
-        self.top = sample_images.index(here, [{**made.document(), "platform": platform} for made, platform in entries])
-        push(client, name, self.top, here, Silent())
+        self.top = sample_images.index(here, [{**made.to_json(), "platform": platform} for made, platform in entries])
+        push(client, name, self.top, here, NullProgress())
         self.bill = self.attach(self.top, BILL, b"a bill")
         self.signed_bill = self.attach(self.bill, SIGNATURE, b"of the bill")
         self.of_image = self.attach(self.images[1], SIGNATURE, b"of the image")
@@ -52,22 +52,22 @@ class Attached:
             here, media_types.EMPTY, "text/plain", BILL
         )
         for tag, made in self.cosign.items():
-            push(client, name.replace(tag=tag), made, here, Silent())
+            push(client, name.replace(tag=tag), made, here, NullProgress())
 
     def attach(self, subject: Descriptor, kind: str, content: bytes) -> Descriptor:
         """Push an artifact, and list it under its subject's tag as clients do where there is no API."""
         plain = subject.replace(annotations={}, platform=None, artifact_type="")
         made = sample_images.artifact(self.here, media_types.EMPTY, "text/plain", kind, plain, content)
         place = self.name.replace(tag=None, digest=made.digest)
-        push(self._client, place, made, self.here, Silent())
+        push(self._client, place, made, self.here, NullProgress())
         described = made.replace(artifact_type=kind)
         self.list_under(subject, [described])
         return described
 
     def list_under(self, subject: Descriptor, entries: Sequence[Descriptor], name: Reference | None = None) -> None:
-        index = sample_images.index(self.here, [entry.document() for entry in entries])
+        index = sample_images.index(self.here, [entry.to_json() for entry in entries])
         tag = referrers_tag(subject.digest)
-        push(self._client, (name or self.name).replace(tag=tag, digest=None), index, self.here, Silent())
+        push(self._client, (name or self.name).replace(tag=tag, digest=None), index, self.here, NullProgress())
 
     def all_at(self, client: Client, place: Reference) -> None:
         """Check that all of it is at another place, byte for byte."""
@@ -103,17 +103,17 @@ def test_all_goes_along_between_registries_without_the_api(
     connect: Callable[..., Client], attached: Attached, there: Reference
 ) -> None:
     client = connect()
-    copied = copy(client, attached.name, there, (), Silent(), referrers=True)
+    copied = copy(client, attached.name, there, (), NullProgress(), referrers=True)
     assert (copied.referrer_count, copied.changed) == (5, True)
     attached.all_at(client, there)
-    again = copy(connect(), attached.name, there, (), Silent(), referrers=True)
+    again = copy(connect(), attached.name, there, (), NullProgress(), referrers=True)
     assert (again.referrer_count, again.transferred_bytes, again.changed) == (5, 0, False)
     tag = referrers_tag(attached.top.digest)
     assert client.head(there.replace(tag=tag)) == client.head(attached.name.replace(tag=tag))
 
 
 def test_without_the_words_nothing_goes_along(client: Client, attached: Attached, there: Reference) -> None:
-    copied = copy(client, attached.name, there, (), Silent())
+    copied = copy(client, attached.name, there, (), NullProgress())
     assert copied.referrer_count == 0
     assert list(client.tags(there)) == ["v1"]
 
@@ -121,7 +121,7 @@ def test_without_the_words_nothing_goes_along(client: Client, attached: Attached
 def test_only_what_belongs_to_the_chosen_platforms_goes_along(
     client: Client, attached: Attached, there: Reference
 ) -> None:
-    copied = copy(client, attached.name, there, (Platform("linux", "arm64"),), Silent(), referrers=True)
+    copied = copy(client, attached.name, there, (Platform("linux", "arm64"),), NullProgress(), referrers=True)
     assert (copied.referrer_count, copied.manifest.digest) == (1, attached.images[1].digest)
     assert list(client.referrers(there, attached.images[1].digest)) == [attached.of_image]
     assert list(client.referrers(there, attached.top.digest)) == []
@@ -133,8 +133,8 @@ def test_a_registry_that_reads_the_fallback_tag_as_the_digest(
     """The images of an index are not attached to it."""
     name, here = Reference.parse(f"{new.host}/plain:v1"), sample_images.Memory()
     made = sample_images.image(here, sample_images.AMD64, layers=1, size=1000)
-    top = sample_images.index(here, [{**made.document(), "platform": sample_images.AMD64}])
-    push(client, name, top, here, Silent())
+    top = sample_images.index(here, [{**made.to_json(), "platform": sample_images.AMD64}])
+    push(client, name, top, here, NullProgress())
     found = new.found
 
     def as_digest(repository: str, selector: str) -> tuple[str, str, bytes] | None:
@@ -142,23 +142,23 @@ def test_a_registry_that_reads_the_fallback_tag_as_the_digest(
 
     monkeypatch.setattr(new, "found", as_digest)
     monkeypatch.setattr(new, "has_api", False)
-    assert copy(client, name, there, (), Silent(), referrers=True).referrer_count == 0
+    assert copy(client, name, there, (), NullProgress(), referrers=True).referrer_count == 0
     assert list(client.tags(there)) == ["v1"]
 
 
 def test_what_is_listed_at_the_target_already_stays(client: Client, attached: Attached, there: Reference) -> None:
-    push(client, there, attached.top, attached.here, Silent())
+    push(client, there, attached.top, attached.here, NullProgress())
     own = sample_images.artifact(attached.here, media_types.EMPTY, "text/plain", SIGNATURE, attached.top, b"our own")
-    push(client, there.replace(tag=None, digest=own.digest), own, attached.here, Silent())
+    push(client, there.replace(tag=None, digest=own.digest), own, attached.here, NullProgress())
     attached.list_under(attached.top, [own], there)
-    copy(client, attached.name, there, (), Silent(), referrers=True)
+    copy(client, attached.name, there, (), NullProgress(), referrers=True)
     listed = {found.digest for found in client.referrers(there, attached.top.digest)}
     assert listed == {own.digest, attached.bill.digest}
 
 
 def test_to_a_registry_with_the_api_no_tags_are_written(client: Client, attached: Attached, new: Referring) -> None:
     place = Reference.parse(f"{new.host}/mirror:v1")
-    copy(client, attached.name, place, (), Silent(), referrers=True)
+    copy(client, attached.name, place, (), NullProgress(), referrers=True)
     attached.all_at(client, place)
     assert {tag for _, tag in new.tags} == {"v1", *attached.cosign}
 
@@ -168,13 +168,13 @@ def test_from_a_registry_with_the_api_to_one_without(client: Client, new: Referr
     for repository, tag in list(new.tags):
         if tag.startswith("sha256-") and "." not in tag:
             del new.tags[repository, tag]
-    copied = copy(client, attached.name, there, (), Silent(), referrers=True)
+    copied = copy(client, attached.name, there, (), NullProgress(), referrers=True)
     assert copied.referrer_count == 5
     attached.all_at(client, there)
 
 
 def test_the_name_comes_after_what_is_attached(client: Client, attached: Attached, new: Referring) -> None:
-    copy(client, attached.name, Reference.parse(f"{new.host}/mirror:v1"), (), Silent(), referrers=True)
+    copy(client, attached.name, Reference.parse(f"{new.host}/mirror:v1"), (), NullProgress(), referrers=True)
     written = [line for line in new.requests if line.startswith("PUT") and "/manifests/" in line]
     assert written[-1] == "PUT /v2/mirror/manifests/v1"
 
@@ -183,8 +183,8 @@ def test_what_refers_in_circles_ends(client: Client, new: Referring, there: Refe
     """A digest cannot stand in what it is of; a registry can say so all the same."""
     attached = Attached(client, Reference.parse(f"{new.host}/signed:v1"))
     listing = new.referrers
-    new.referrers = lambda place, subject: [*listing(place, subject), attached.bill.document()]  # type: ignore[method-assign]
-    assert copy(client, attached.name, there, (), Silent(), referrers=True).referrer_count == 5
+    new.referrers = lambda place, subject: [*listing(place, subject), attached.bill.to_json()]  # type: ignore[method-assign]
+    assert copy(client, attached.name, there, (), NullProgress(), referrers=True).referrer_count == 5
 
 
 def test_the_verb(tmp_path: Path, client: Client, attached: Attached, there: Reference) -> None:
@@ -217,14 +217,14 @@ def test_what_was_sent_to_one_repository_is_mounted_in_the_next(
     names = [Reference.parse(f"{registry.host}/shared/{uuid.uuid4().hex[:8]}:v1") for _ in range(2)]
     manifest = sample_images.image(here, layers=3, size=100_000)
     for name in names:
-        push(client, name, manifest, here, Silent())
+        push(client, name, manifest, here, NullProgress())
     fresh = connect()
-    sent = [copy(fresh, name, name.replace(registry=second.host), (), Silent()).transferred_bytes for name in names]
+    sent = [copy(fresh, name, name.replace(registry=second.host), (), NullProgress()).transferred_bytes for name in names]
     assert sent[0] > 300_000
     assert sent[1] == 0
     seen = second.requests(f" /v2/{names[1].repository}/", 7)
     assert [line.split()[0] for line in seen] == ["HEAD", "HEAD", "POST", "POST", "POST", "POST", "PUT"]
     assert all(f"from={names[0].repository.replace('/', '%2F')}" in line for line in seen if line.startswith("POST"))
     tagged = names[0].replace(registry=second.host, tag="v2")
-    grown = copy(fresh, names[0], tagged, (), Silent())
+    grown = copy(fresh, names[0], tagged, (), NullProgress())
     assert (grown.changed, grown.transferred_bytes) == (True, 0)

@@ -504,8 +504,8 @@ class TestVerify:
         cut = changeable.contents.made("mixed", "1.0.1").config
         assert lost is not None
         assert cut is not None
-        shutil.rmtree(f"{data}/{lost.hex[:2]}/{lost.hex}")
-        with open(f"{data}/{cut.hex[:2]}/{cut.hex}/data", "ab") as file:
+        shutil.rmtree(f"{data}/{lost.encoded[:2]}/{lost.encoded}")
+        with open(f"{data}/{cut.encoded[:2]}/{cut.encoded}/data", "ab") as file:
             file.write(b" ")
         found = ask(session, f"verify tags of {changeable.host}/mixed where version < 1.1 and prerelease is unknown")
         assert codes(found) == ["incomplete"] * 2

@@ -13,7 +13,7 @@ from imq.engine.actions.pull import Pull
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
-from imq.engine.progress import Silent
+from imq.engine.progress import NullProgress
 from imq.engine.registry.transfer.pull import pull
 from imq.engine.registry.transfer.push import push
 from imq.engine.sources.action import ExecutionContext
@@ -118,7 +118,7 @@ def kept(registry: Registry) -> tuple[Reference, sample_images.Memory, Digest]:
     manifest = sample_images.image(here)
     name = Reference.parse(f"{registry.host}/proxied/image:1")
     with Client(Settings()) as direct:
-        push(direct, name, manifest, here, Silent())
+        push(direct, name, manifest, here, NullProgress())
     return name, here, manifest.digest
 
 
@@ -132,7 +132,7 @@ def pulled(root: object, name: Reference, client: Client) -> Outcome:
     context = ExecutionContext(
         store,
         environment={},
-        progress=Silent(),
+        progress=NullProgress(),
         clock=lambda: 1,
         jobs=3,
         lazily=False,
@@ -201,7 +201,7 @@ def test_push(
     with Proxy(registry.host, Fault(**{**kind.__dict__, "times": times})) as between:
         reference = name.replace(registry=between.host)
         try:
-            push(impatient(connect), reference, manifest, here, Silent())
+            push(impatient(connect), reference, manifest, here, NullProgress())
         except ImqError as failed:
             problem = failed
         assert between.count(kind.on) <= (RETRIES + 1) * (1 if "manifests" in kind.on else 4) + 8 * (times or 0)
@@ -210,13 +210,13 @@ def test_push(
     if not expected:
         assert problem is None, problem
     try:
-        pull(client, name, AMD64, there, Silent())
+        pull(client, name, AMD64, there, NullProgress())
     except RegistryError:
         assert problem is not None, "what went well is there"
     else:
         assert there.blobs == here.blobs, "what has the name is whole"
-    push(client, name, manifest, here, Silent())
-    pull(client, name, AMD64, there, Silent())
+    push(client, name, manifest, here, NullProgress())
+    pull(client, name, AMD64, there, NullProgress())
     assert there.blobs == here.blobs, "a second push mends it"
 
 
@@ -238,9 +238,9 @@ def test_a_redirect_to_another_host_carries_no_credentials(
         }
         (tmp_path / "config.json").write_text(json.dumps({"auths": logins}))
         owner = impatient(connect, environment={"DOCKER_CONFIG": str(tmp_path)})
-        push(owner, name, manifest, here, Silent())
-        push(owner, name.replace(registry=registry.host), manifest, here, Silent())
-        pull(owner, name.replace(registry=first.host), AMD64, there, Silent())
+        push(owner, name, manifest, here, NullProgress())
+        push(owner, name.replace(registry=registry.host), manifest, here, NullProgress())
+        pull(owner, name.replace(registry=first.host), AMD64, there, NullProgress())
         assert there.blobs == here.blobs
         assert any("Authorization" in request.headers for request in first.requests)
         assert other.count(on) > 0
@@ -258,7 +258,7 @@ def test_an_upload_that_is_redirected_carries_no_credentials(
         (tmp_path / "config.json").write_text(json.dumps({"auths": logins}))
         client = impatient(connect, environment={"DOCKER_CONFIG": str(tmp_path)})
         with pytest.raises(ImqError):  # the blobs lie elsewhere than where the manifest goes
-            push(client, Reference.parse(f"{first.host}/redirected/upload:1"), manifest, here, Silent())
+            push(client, Reference.parse(f"{first.host}/redirected/upload:1"), manifest, here, NullProgress())
         assert other.count("PUT ") > 0
         assert not [request for request in other.requests if "Authorization" in request.headers]
 
@@ -306,7 +306,7 @@ def test_a_blob_is_taken_up_where_it_broke(
         reply.reset_at = 100_000
 
     with Proxy(name.registry, Fault(BLOB, change=counted)) as between:
-        pull(connect(retries=6, jobs=1), name.replace(registry=between.host), AMD64, there, Silent())
+        pull(connect(retries=6, jobs=1), name.replace(registry=between.host), AMD64, there, NullProgress())
         ranges = [request.headers.get("Range") for request in between.requests if "/blobs/" in request.path]
         assert any(ranges)
     assert there.blobs == here.blobs

@@ -10,7 +10,7 @@ import pytest
 from imq.engine.oci import media_types
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
-from imq.engine.progress import Silent
+from imq.engine.progress import NullProgress
 from imq.engine.registry.transfer.pull import pull
 from imq.engine.registry.transfer.push import push
 from registry.support import sample_images
@@ -41,7 +41,7 @@ def written(folder: Path, store: sample_images.Memory, manifest: str) -> None:
     (folder / "blobs" / "sha256").mkdir(parents=True)
     (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
     for digest, content in store.blobs.items():
-        (folder / "blobs" / "sha256" / digest.hex).write_bytes(content)
+        (folder / "blobs" / "sha256" / digest.encoded).write_bytes(content)
     entry = {"mediaType": media_types.OCI_MANIFEST, "digest": manifest, "size": len(store.blobs[manifest])}  # type: ignore[index]
     entry["annotations"] = {"org.opencontainers.image.ref.name": "x"}
     (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
@@ -54,7 +54,7 @@ def test_what_skopeo_pushes_we_pull(client: Client, registry: Registry, tmp_path
     written(tmp_path / "layout", here, manifest.digest)
     name = f"{registry.host}/from/skopeo:{form}"
     run("copy", "--dest-tls-verify=false", "--format", form, f"oci:{tmp_path}/layout:x", f"docker://{name}")
-    pulled = pull(client, Reference.parse(name), AMD64, there, Silent())
+    pulled = pull(client, Reference.parse(name), AMD64, there, NullProgress())
     assert pulled.manifest.media_type == (media_types.OCI_MANIFEST if form == "oci" else media_types.DOCKER_MANIFEST)
     layers = [digest for digest in here.blobs if here.blobs[digest][:2] == b"\x1f\x8b"]
     assert len(layers) == 3
@@ -66,12 +66,12 @@ def test_what_we_push_skopeo_copies(client: Client, registry: Registry, tmp_path
     here = sample_images.Memory()
     manifest = sample_images.image(here, docker=docker)
     name = Reference.parse(f"{registry.host}/to/skopeo:{'docker' if docker else 'oci'}")
-    push(client, name, manifest, here, Silent())
+    push(client, name, manifest, here, NullProgress())
     run("copy", "--src-tls-verify=false", "--preserve-digests", f"docker://{name}", f"dir:{tmp_path}/copy")
     assert (tmp_path / "copy" / "manifest.json").read_bytes() == here.blobs[manifest.digest]
     for digest, content in here.blobs.items():
         if digest != manifest.digest:
-            assert (tmp_path / "copy" / digest.hex).read_bytes() == content
+            assert (tmp_path / "copy" / digest.encoded).read_bytes() == content
     shown = json.loads(run("inspect", "--tls-verify=false", f"docker://{name}"))
     assert shown["Digest"] == manifest.digest
     assert shown["Labels"] == {"made": "for tests"}
@@ -80,11 +80,11 @@ def test_what_we_push_skopeo_copies(client: Client, registry: Registry, tmp_path
 def test_an_index_we_push_skopeo_copies_whole(client: Client, registry: Registry, tmp_path: Path) -> None:
     here = sample_images.Memory()
     entries = [
-        {**sample_images.image(here, p).document(), "platform": p} for p in (sample_images.AMD64, sample_images.ARM64)
+        {**sample_images.image(here, p).to_json(), "platform": p} for p in (sample_images.AMD64, sample_images.ARM64)
     ]
     top = sample_images.index(here, entries)
     name = Reference.parse(f"{registry.host}/to/skopeo:index")
-    push(client, name, top, here, Silent())
+    push(client, name, top, here, NullProgress())
     run("copy", "--all", "--src-tls-verify=false", f"docker://{name}", f"oci:{tmp_path}/copy:x")
     copied = {path.name for path in (tmp_path / "copy" / "blobs" / "sha256").iterdir()}
-    assert copied == {digest.hex for digest in here.blobs}
+    assert copied == {digest.encoded for digest in here.blobs}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import imq
 import pytest
 from imq.engine.oci.reference import Reference
-from imq.engine.progress import Silent
+from imq.engine.progress import NullProgress
 from imq.engine.registry.auth.credentials import Credentials
 from imq.engine.registry.auth.login import erase_credentials, store_credentials
 from imq.engine.registry.client import Client
@@ -134,7 +134,7 @@ def image(guarded: Registry, tmp_path_factory: pytest.TempPathFactory) -> str:
     name = f"{guarded.host}/team/app:1"
     here = sample_images.Memory()
     with Client(Settings(environment={"DOCKER_CONFIG": str(folder)})) as client:
-        push(client, Reference.parse(name), sample_images.image(here, layers=1), here, Silent())
+        push(client, Reference.parse(name), sample_images.image(here, layers=1), here, NullProgress())
     return name
 
 
@@ -247,7 +247,7 @@ def test_an_identity_token_is_kept_in_place_of_the_password(
         }
         here, name = sample_images.Memory(), Reference.parse(f"{checked.host}/secret/app:1")
         with Client(Settings(environment=home.environment)) as client:
-            push(client, name, sample_images.image(here, layers=1), here, Silent())
+            push(client, name, sample_images.image(here, layers=1), here, NullProgress())
         assert pulls(home, str(name))
         assert [row.get("refresh_token") for row in tokens.asked[-1:]] == [[REFRESH]]
         refused = home.imq("login", "-u", USER, "--password-stdin", checked.host, given="wrong")

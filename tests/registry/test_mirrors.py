@@ -13,7 +13,7 @@ import pytest
 from imq.engine.configuration.configuration import Configuration
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
-from imq.engine.progress import Silent
+from imq.engine.progress import NullProgress
 from imq.engine.registry.mirrors import MirroredClient, list_mirrors
 from imq.engine.registry.transfer.copy import copy
 from imq.engine.registry.transfer.pull import pull
@@ -62,13 +62,13 @@ def given(
     here = sample_images.Memory()
     made = sample_images.image(here, layers=layers, size=size)
     for place in places:
-        push(client, Reference.parse(place), made, here, Silent())
+        push(client, Reference.parse(place), made, here, NullProgress())
     return here, made
 
 
 def pulled(mirrors: MirroredClient, name: str) -> sample_images.Memory:
     got = sample_images.Memory()
-    pull(mirrors, Reference.parse(name), AMD64, got, Silent())
+    pull(mirrors, Reference.parse(name), AMD64, got, NullProgress())
     return got
 
 
@@ -235,7 +235,7 @@ def test_a_copy_reads_from_the_mirror_and_writes_to_the_registry_itself(
     source, target = Reference.parse(f"{origin.host}/{path}:v1"), Reference.parse(f"{origin.host}/{path}-copy:v1")
     there = connect(mirrors={origin.host: (mirror.host,)})
     fetcher = MirroredClient(there)
-    copied = copy(there, source, target, (), Silent(), fetcher=fetcher)
+    copied = copy(there, source, target, (), NullProgress(), fetcher=fetcher)
     assert copied.manifest == made
     assert {request.method for request in mirror.requests} == {"GET"}
     assert client.head(target.replace(registry=origin.upstream)) == made
@@ -249,7 +249,7 @@ def test_a_copy_starts_again_when_a_mirror_sends_wrong_bytes(
     there = connect(mirrors={origin.host: (mirror.host,)})
     target = Reference.parse(f"{mirror.upstream}/{path}-copy:v1")
     fetcher = MirroredClient(there)
-    copied = copy(there, Reference.parse(f"{origin.host}/{path}:v1"), target, (), Silent(), fetcher=fetcher)
+    copied = copy(there, Reference.parse(f"{origin.host}/{path}:v1"), target, (), NullProgress(), fetcher=fetcher)
     assert copied.manifest == made
     assert client.head(target) == made
     assert fetcher.warnings
@@ -279,7 +279,7 @@ def test_statements_use_the_mirrors_of_the_configuration(
     assert {request.method for request in mirror.requests} == {"GET"}
 
 
-class Heard(Silent):
+class Heard(NullProgress):
     """Keeps what users would be told."""
 
     def __init__(self) -> None:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.manifest import Descriptor, write_json
+from imq.engine.oci.manifest import Descriptor, encode_json
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
-from imq.engine.progress import Silent
+from imq.engine.progress import NullProgress
 from imq.engine.registry.transfer.pull import pull
 from imq.grammar.errors import DigestMismatch, Malformed, RegistryError
 from registry.support import sample_images
@@ -208,10 +208,10 @@ def test_an_endless_manifest_is_given_up(client: Client) -> None:
 def test_index_and_image_at_once(client: Client) -> None:
     document = {"schemaVersion": 2, "manifests": [], "config": {}, "layers": []}
     with (
-        Scripted(Step("GET", MANIFEST, 200, OCI, write_json(document))) as server,
+        Scripted(Step("GET", MANIFEST, 200, OCI, encode_json(document))) as server,
         pytest.raises(Malformed, match="both an index and an image"),
     ):
-        pull(client, at(server), None, sample_images.Memory(), Silent())
+        pull(client, at(server), None, sample_images.Memory(), NullProgress())
 
 
 def test_an_index_that_names_itself_ends(client: Client) -> None:
@@ -220,14 +220,14 @@ def test_an_index_that_names_itself_ends(client: Client) -> None:
     inner = sample_images.image(store)
     chain = [inner]
     for _ in range(8):
-        chain.append(sample_images.index(store, [{**chain[-1].document(), "platform": sample_images.AMD64}]))
+        chain.append(sample_images.index(store, [{**chain[-1].to_json(), "platform": sample_images.AMD64}]))
     steps = [Step("GET", MANIFEST, 200, {"Content-Type": media_types.OCI_INDEX}, store.blobs[chain[-1].digest])]
     steps += [
         Step("GET", f"/v2/a/manifests/{d.digest}", 200, {"Content-Type": d.media_type}, store.blobs[d.digest])
         for d in reversed(chain[-5:-1])
     ]
     with Scripted(*steps) as server, pytest.raises(Malformed, match="index of indexes"):
-        pull(client, at(server), Platform("linux", "amd64"), sample_images.Memory(), Silent())
+        pull(client, at(server), Platform("linux", "amd64"), sample_images.Memory(), NullProgress())
 
 
 def test_schema_1_is_told_apart(client: Client) -> None:
@@ -236,7 +236,7 @@ def test_schema_1_is_told_apart(client: Client) -> None:
         Scripted(Step("GET", MANIFEST, 200, headers, b'{"schemaVersion":1}')) as server,
         pytest.raises(Malformed) as caught,
     ):
-        pull(client, at(server), None, sample_images.Memory(), Silent())
+        pull(client, at(server), None, sample_images.Memory(), NullProgress())
     assert caught.value.code == "schema1"
 
 
@@ -564,8 +564,8 @@ def test_an_upload_that_breaks_starts_again(client: Client) -> None:
         store.add(CONTENT)
         assert client.upload_blob(at(server), BLOB, lambda: store.open(BLOB.digest)) == "sent"
     first, second = server.seen[2], server.seen[4]
-    assert first.path == f"/v2/a/blobs/uploads/one?state=1&digest=sha256%3A{BLOB.digest.hex}"
-    assert second.path.endswith(f"two?digest=sha256%3A{BLOB.digest.hex}")
+    assert first.path == f"/v2/a/blobs/uploads/one?state=1&digest=sha256%3A{BLOB.digest.encoded}"
+    assert second.path.endswith(f"two?digest=sha256%3A{BLOB.digest.encoded}")
     assert first.body == second.body == CONTENT
     assert second.headers["Content-Length"] == str(len(CONTENT))
 

@@ -11,7 +11,7 @@ import pytest
 from imq.engine.oci import media_types
 from imq.engine.oci.manifest import Descriptor
 from imq.engine.oci.reference import Reference
-from imq.engine.progress import Silent
+from imq.engine.progress import NullProgress
 from imq.engine.registry.transfer.push import push
 from imq.grammar.errors import Conflict
 from registry.support import sample_images
@@ -146,10 +146,10 @@ def test_attestations_come_with_all_and_are_no_images(
 ) -> None:
     here = sample_images.Memory()
     one = sample_images.image(here, size=1000)
-    entries = [{**one.document(), "platform": sample_images.AMD64}, sample_images.attestation(here, one)]
+    entries = [{**one.to_json(), "platform": sample_images.AMD64}, sample_images.attestation(here, one)]
     top = sample_images.index(here, entries)
     name = f"{registry.host}/multi/{uuid.uuid4().hex[:8]}:1"
-    push(client, Reference.parse(name), top, here, Silent())
+    push(client, Reference.parse(name), top, here, NullProgress())
     store.do(f"pull {name} platform all")
     assert set(blobs_in(root)) == set(here.blobs)
     assert len(store.rows("images")) == 1
@@ -256,10 +256,10 @@ def test_what_is_said_about_a_platform_goes_with_it(
     about_other = sample_images.attestation(others, other)
     both = sample_images.Memory()
     both.blobs.update(here.blobs | others.blobs)
-    entries = [{**one.document(), "platform": AMD64}, {**other.document(), "platform": ARM64}, about_one, about_other]
+    entries = [{**one.to_json(), "platform": AMD64}, {**other.to_json(), "platform": ARM64}, about_one, about_other]
     top = sample_images.index(both, entries)
     name = f"{registry.host}/multi/{uuid.uuid4().hex[:8]}:1"
-    push(client, Reference.parse(name), top, both, Silent())
+    push(client, Reference.parse(name), top, both, NullProgress())
     store.do(f"pull {name} platform all")
     assert set(blobs_in(root)) == set(both.blobs)
     store.do(f"rm {name} platform linux/arm64")
@@ -387,7 +387,7 @@ def chart(client: Client, registry: Registry) -> tuple[str, Descriptor, sample_i
     config, content = "application/vnd.cncf.helm.config.v1+json", "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
     made = sample_images.artifact(here, config, content, content=b"a chart")
     name = f"{registry.host}/charts/{uuid.uuid4().hex[:8]}:1"
-    push(client, Reference.parse(name), made, here, Silent())
+    push(client, Reference.parse(name), made, here, NullProgress())
     return name, made, here
 
 
@@ -465,7 +465,7 @@ def test_skopeo_and_the_store_agree_on_an_artifact(
 def foreign(here: sample_images.Memory, urls: list[str]) -> Descriptor:
     made = sample_images.image(here, layers=2, size=1000)
     document = json.loads(here.blobs[made.digest])
-    document["layers"][0] |= {"mediaType": media_types.OCI_FOREIGN + "+gzip", "urls": urls}
+    document["layers"][0] |= {"mediaType": media_types.OCI_NONDISTRIBUTABLE + "+gzip", "urls": urls}
     return here.describe(media_types.OCI_MANIFEST, to_json(document))
 
 
@@ -478,12 +478,12 @@ def test_a_foreign_layer_is_neither_pushed_nor_fetched_from_elsewhere(
     push(client, Reference.parse(name), made, here, watcher)
     layers = json.loads(here.blobs[made.digest])["layers"]
     assert watcher.words[layers[0]["digest"]][-1] == "Skipped foreign layer"
-    assert not client.has_blob(Reference.parse(name), Descriptor.read(layers[0], ""))
+    assert not client.has_blob(Reference.parse(name), Descriptor.parse(layers[0], ""))
     (outcome,) = store.outcomes(f"pull {name}")
     assert outcome["error"] == "foreign-layer"
     assert store.rows("images") == []
     content = here.blobs[layers[0]["digest"]]
-    client.upload_blob(Reference.parse(name), Descriptor.read(layers[0], ""), lambda: here.open(layers[0]["digest"]))
+    client.upload_blob(Reference.parse(name), Descriptor.parse(layers[0], ""), lambda: here.open(layers[0]["digest"]))
     (outcome,) = store.do(f"pull {name}")
     both = len(content) + layers[1]["size"]
     assert outcome["size"] in (len(content), both), "a registry that has it gives it; the other may have come before"

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.manifest import Descriptor, write_json
+from imq.engine.oci.manifest import Descriptor, encode_json
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
-from imq.engine.progress import EXISTS, LAYER_EXISTS, MOUNTED, PULLED, PUSHED, Silent
+from imq.engine.progress import EXISTS, LAYER_EXISTS, MOUNTED, PULLED, PUSHED, NullProgress
 from imq.engine.registry.transfer.pull import pull
 from imq.engine.registry.transfer.push import push
 from imq.grammar.errors import DigestMismatch, Malformed, RegistryError
@@ -37,8 +37,8 @@ def name(registry: Registry) -> Reference:
 def test_what_is_pushed_is_pulled(client: Client, name: Reference, docker: bool) -> None:
     here, there = sample_images.Memory(), sample_images.Memory()
     manifest = sample_images.image(here, docker=docker)
-    pushed = push(client, name, manifest, here, Silent())
-    pulled = pull(client, name, AMD64, there, Silent())
+    pushed = push(client, name, manifest, here, NullProgress())
+    pulled = pull(client, name, AMD64, there, NullProgress())
     assert there.blobs == here.blobs
     assert pushed.manifest == pulled.manifest == manifest
     assert pulled.digest == manifest.digest
@@ -71,19 +71,19 @@ def test_progress_has_dockers_words_and_one_total(client: Client, name: Referenc
 def test_a_digest_pulls_the_same_image_and_is_held_to(client: Client, name: Reference) -> None:
     here, there = sample_images.Memory(), sample_images.Memory()
     manifest = sample_images.image(here)
-    push(client, name, manifest, here, Silent())
+    push(client, name, manifest, here, NullProgress())
     by_digest = name.replace(tag=None, digest=manifest.digest)
-    assert pull(client, by_digest, AMD64, there, Silent()).manifest == manifest
+    assert pull(client, by_digest, AMD64, there, NullProgress()).manifest == manifest
     missing = name.replace(tag=None, digest=Digest.of(b"nothing"))
     with pytest.raises(RegistryError, match=r"manifest for .* not found: manifest unknown") as caught:
-        pull(client, missing, AMD64, there, Silent())
+        pull(client, missing, AMD64, there, NullProgress())
     assert caught.value.code == "manifest-unknown"
 
 
 def test_a_second_push_asks_one_question(connect: Callable[..., Client], name: Reference, registry: Registry) -> None:
     here = sample_images.Memory()
     manifest = sample_images.image(here)
-    first = push(connect(), name, manifest, here, Silent())
+    first = push(connect(), name, manifest, here, NullProgress())
     place = f" /v2/{name.repository}/"
     seen = [line.split()[0] for line in registry.requests(place, 15)]
     assert sorted(seen) == ["HEAD"] * 6 + ["POST"] * 4 + ["PUT"] * 5
@@ -92,7 +92,7 @@ def test_a_second_push_asks_one_question(connect: Callable[..., Client], name: R
     assert (first.changed, again.changed, again.transferred_bytes) == (True, False, 0)
     assert {tuple(words) for words in watcher.words.values()} == {(LAYER_EXISTS,)}
     assert registry.requests(place, 16)[15:] == [f"HEAD /v2/{name.repository}/manifests/v1"]
-    assert push(connect(), name.replace(tag="v2"), manifest, here, Silent()).changed
+    assert push(connect(), name.replace(tag="v2"), manifest, here, NullProgress()).changed
     assert [line.split()[0] for line in registry.requests(place, 19)[16:]] == ["HEAD", "HEAD", "PUT"]
 
 
@@ -107,8 +107,8 @@ def test_one_connection_serves_many_requests(
     monkeypatch.setattr(HTTPConnection, "connect", lambda self: (opened.append(self), open_one(self)))
     here, client = sample_images.Memory(), connect(jobs=1)
     manifest = sample_images.image(here)
-    push(client, name, manifest, here, Silent())
-    pull(client, name, AMD64, sample_images.Memory(), Silent())
+    push(client, name, manifest, here, NullProgress())
+    pull(client, name, AMD64, sample_images.Memory(), NullProgress())
     assert client.head(name.replace(tag="none")) is None
     assert len(opened) == 1
 
@@ -116,27 +116,27 @@ def test_one_connection_serves_many_requests(
 def test_only_what_is_new_of_an_image_is_sent(connect: Callable[..., Client], name: Reference) -> None:
     here = sample_images.Memory()
     manifest = sample_images.image(here)
-    push(connect(), name, manifest, here, Silent())
+    push(connect(), name, manifest, here, NullProgress())
     document = json.loads(here.blobs[manifest.digest])
     plain, packed = sample_images.layer(1000)
     config = json.loads(here.blobs[document["config"]["digest"]])
     config["rootfs"]["diff_ids"].append(Digest.of(plain))
-    document["config"] = here.describe(media_types.OCI_CONFIG, write_json(config)).document()
-    document["layers"].append(here.describe(media_types.OCI_LAYER_GZIP, packed).document())
-    grown = here.describe(media_types.OCI_MANIFEST, write_json(document))
-    pushed = push(connect(), name, grown, here, Silent())
+    document["config"] = here.describe(media_types.OCI_CONFIG, encode_json(config)).to_json()
+    document["layers"].append(here.describe(media_types.OCI_LAYER_GZIP, packed).to_json())
+    grown = here.describe(media_types.OCI_MANIFEST, encode_json(document))
+    pushed = push(connect(), name, grown, here, NullProgress())
     assert pushed.transferred_bytes == len(packed) + document["config"]["size"]
 
 
 def test_layers_are_mounted_from_another_repository(client: Client, name: Reference) -> None:
     here = sample_images.Memory()
     manifest = sample_images.image(here)
-    push(client, name, manifest, here, Silent())
+    push(client, name, manifest, here, NullProgress())
     other, watcher = name.replace(repository=name.repository + "-copy"), sample_images.Watcher()
     assert push(client, other, manifest, here, watcher, mount_from=name.repository).transferred_bytes == 0
     assert {words[-1] for words in watcher.words.values()} == {MOUNTED + name.repository}
     third = name.replace(repository=name.repository + "-third")
-    assert push(client, third, manifest, here, Silent(), mount_from="no/such").transferred_bytes > 0
+    assert push(client, third, manifest, here, NullProgress(), mount_from="no/such").transferred_bytes > 0
     layer = Descriptor("", *next((d, len(b)) for d, b in here.blobs.items()))
     assert client.mount_blob(name.replace(repository="fourth/one"), layer, name.repository)
     assert not client.mount_blob(name.replace(repository="fifth/one"), layer, "no/such")
@@ -149,28 +149,30 @@ def test_an_index_gives_the_image_for_the_platform(client: Client, name: Referen
         here,
         [
             sample_images.attestation(here, amd),
-            {**amd.document(), "platform": sample_images.AMD64},
-            {**arm.document(), "platform": {**sample_images.ARM64, "variant": "v8"}},
+            {**amd.to_json(), "platform": sample_images.AMD64},
+            {**arm.to_json(), "platform": {**sample_images.ARM64, "variant": "v8"}},
         ],
     )
-    push(client, name, top, here, Silent())
-    pulled = pull(client, name, ARM64, there, Silent())
+    push(client, name, top, here, NullProgress())
+    pulled = pull(client, name, ARM64, there, NullProgress())
     assert pulled.manifest.digest == arm.digest
     assert pulled.digest == top.digest
     assert there.order[-1] == arm.digest
     assert not {amd.digest, top.digest} & there.blobs.keys(), "nothing here would refer to the index"
-    more = pull(client, name, AMD64, there, Silent())
+    more = pull(client, name, AMD64, there, NullProgress())
     assert more.manifest.digest == amd.digest
-    assert not pull(client, name, AMD64, there, Silent()).changed
+    assert not pull(client, name, AMD64, there, NullProgress()).changed
 
 
 def test_no_image_for_the_platform_lists_what_there_is(client: Client, name: Reference) -> None:
     here = sample_images.Memory()
     amd, arm = sample_images.image(here), sample_images.image(here, sample_images.ARM64)
-    entries = [{**amd.document(), "platform": sample_images.AMD64}, {**arm.document(), "platform": sample_images.ARM64}]
-    push(client, name, sample_images.index(here, [*entries, sample_images.attestation(here, amd)]), here, Silent())
+    entries = [{**amd.to_json(), "platform": sample_images.AMD64}, {**arm.to_json(), "platform": sample_images.ARM64}]
+    push(
+        client, name, sample_images.index(here, [*entries, sample_images.attestation(here, amd)]), here, NullProgress()
+    )
     with pytest.raises(RegistryError) as caught:
-        pull(client, name, Platform.parse("linux/s390x"), sample_images.Memory(), Silent())
+        pull(client, name, Platform.parse("linux/s390x"), sample_images.Memory(), NullProgress())
     assert caught.value.message == "no matching manifest for linux/s390x in the manifest list entries"
     assert caught.value.hints == (f"{name} has: linux/amd64, linux/arm64",)
     assert caught.value.exit_code == 3
@@ -179,29 +181,29 @@ def test_no_image_for_the_platform_lists_what_there_is(client: Client, name: Ref
 def test_entries_that_do_not_say_their_platform_are_looked_into(client: Client, name: Reference) -> None:
     here = sample_images.Memory()
     amd, arm = sample_images.image(here), sample_images.image(here, sample_images.ARM64)
-    push(client, name, sample_images.index(here, [amd.document(), arm.document()]), here, Silent())
-    assert pull(client, name, ARM64, sample_images.Memory(), Silent()).manifest.digest == arm.digest
+    push(client, name, sample_images.index(here, [amd.to_json(), arm.to_json()]), here, NullProgress())
+    assert pull(client, name, ARM64, sample_images.Memory(), NullProgress()).manifest.digest == arm.digest
     with pytest.raises(RegistryError, match="no matching manifest"):
-        pull(client, name, Platform("linux", "riscv64"), sample_images.Memory(), Silent())
+        pull(client, name, Platform("linux", "riscv64"), sample_images.Memory(), NullProgress())
 
 
 def test_a_single_image_of_another_platform_is_taken_with_a_warning(client: Client, name: Reference) -> None:
     here = sample_images.Memory()
-    push(client, name, sample_images.image(here), here, Silent())
-    warned = pull(client, name, ARM64, sample_images.Memory(), Silent())
+    push(client, name, sample_images.image(here), here, NullProgress())
+    warned = pull(client, name, ARM64, sample_images.Memory(), NullProgress())
     assert warned.warnings == (
         (
             f"image with reference {name} was found but does not match the specified platform: "
             "wanted linux/arm64, actual: linux/amd64"
         ),
     )
-    assert pull(client, name, None, sample_images.Memory(), Silent()).warnings == ()
+    assert pull(client, name, None, sample_images.Memory(), NullProgress()).warnings == ()
 
 
 def test_an_image_that_does_not_say_its_variant_matches(client: Client, name: Reference) -> None:
     here = sample_images.Memory()
-    push(client, name, sample_images.image(here, {"os": "linux", "architecture": "arm"}), here, Silent())
-    assert pull(client, name, Platform.parse("linux/arm/v6"), sample_images.Memory(), Silent()).warnings == ()
+    push(client, name, sample_images.image(here, {"os": "linux", "architecture": "arm"}), here, NullProgress())
+    assert pull(client, name, Platform.parse("linux/arm/v6"), sample_images.Memory(), NullProgress()).warnings == ()
 
 
 def test_a_missing_name_is_told_in_dockers_words(client: Client, registry: Registry) -> None:
@@ -219,7 +221,7 @@ def test_a_missing_name_is_told_in_dockers_words(client: Client, registry: Regis
 def test_head_says_what_get_brings(client: Client, name: Reference) -> None:
     here = sample_images.Memory()
     manifest = sample_images.image(here)
-    push(client, name, manifest, here, Silent())
+    push(client, name, manifest, here, NullProgress())
     assert client.head(name) == client.manifest(name).descriptor == manifest
 
 
@@ -228,7 +230,7 @@ def test_tags_are_listed(client: Client, name: Reference) -> None:
     manifest = sample_images.image(here, layers=1, size=10)
     wanted = [f"t{number:02}" for number in range(11)]
     for tag in wanted:
-        push(client, name.replace(tag=tag), manifest, here, Silent())
+        push(client, name.replace(tag=tag), manifest, here, NullProgress())
     assert sorted(client.tags(name)) == wanted
 
 
@@ -240,10 +242,10 @@ def test_a_layer_named_twice_travels_once(client: Client, name: Reference) -> No
     manifest = {
         "schemaVersion": 2,
         "mediaType": media_types.OCI_MANIFEST,
-        "config": here.describe(media_types.OCI_CONFIG, write_json(config)).document(),
-        "layers": [blob.document()] * 2,
+        "config": here.describe(media_types.OCI_CONFIG, encode_json(config)).to_json(),
+        "layers": [blob.to_json()] * 2,
     }
-    push(client, name, here.describe(media_types.OCI_MANIFEST, write_json(manifest)), here, Silent())
+    push(client, name, here.describe(media_types.OCI_MANIFEST, encode_json(manifest)), here, NullProgress())
     assert pull(client, name, AMD64, there, watcher).transferred_bytes == len(packed)
     assert watcher.expected == len(packed)
 
@@ -259,12 +261,12 @@ def test_diff_ids_must_be_as_many_as_layers(client: Client, name: Reference, dif
     manifest = {
         "schemaVersion": 2,
         "mediaType": media_types.OCI_MANIFEST,
-        "config": here.describe(media_types.OCI_CONFIG, write_json(config)).document(),
-        "layers": [here.describe(media_types.OCI_LAYER_GZIP, packed).document() for _, packed in made[:layer_count]],
+        "config": here.describe(media_types.OCI_CONFIG, encode_json(config)).to_json(),
+        "layers": [here.describe(media_types.OCI_LAYER_GZIP, packed).to_json() for _, packed in made[:layer_count]],
     }
-    push(client, name, here.describe(media_types.OCI_MANIFEST, write_json(manifest)), here, Silent())
+    push(client, name, here.describe(media_types.OCI_MANIFEST, encode_json(manifest)), here, NullProgress())
     with pytest.raises(Malformed, match="diff IDs"):
-        pull(client, name, AMD64, there, Silent())
+        pull(client, name, AMD64, there, NullProgress())
     assert not any(d in there.blobs for d in (Digest.of(packed) for _, packed in made))
 
 
@@ -280,8 +282,8 @@ def test_an_artifact_comes_as_it_is(client: Client, name: Reference, kind: str) 
     here, there = sample_images.Memory(), sample_images.Memory()
     config, layer, artifact = ARTIFACTS[kind]
     made = sample_images.artifact(here, config, layer, artifact)
-    push(client, name, made, here, Silent())
-    pulled = pull(client, name, ARM64, there, Silent())
+    push(client, name, made, here, NullProgress())
+    pulled = pull(client, name, ARM64, there, NullProgress())
     assert there.blobs == here.blobs
     assert there.order[-1] == made.digest
     assert set(there.diff_ids.values()) == {None}, "nothing of it is unpacked"
@@ -292,7 +294,7 @@ def test_an_artifact_comes_as_it_is(client: Client, name: Reference, kind: str) 
 def test_blobs_are_read_from_an_offset(client: Client, name: Reference) -> None:
     here = sample_images.Memory()
     manifest = sample_images.image(here, layers=1)
-    push(client, name, manifest, here, Silent())
+    push(client, name, manifest, here, NullProgress())
     digest, content = max(here.blobs.items(), key=lambda item: len(item[1]))
     blob = Descriptor("", digest, len(content))
     for offset in (0, 1, 1000, len(content) - 1, len(content)):
@@ -328,9 +330,9 @@ def test_a_blob_that_is_not_what_it_says_is_not_accepted(client: Client, name: R
 def test_several_clients_and_many_threads(connect: Callable[..., Client], name: Reference) -> None:
     here, there = sample_images.Memory(), sample_images.Memory()
     manifest = sample_images.image(here, layers=12, size=50_000)
-    push(connect(jobs=8), name, manifest, here, Silent())
-    pull(connect(jobs=1), name, AMD64, there, Silent())
+    push(connect(jobs=8), name, manifest, here, NullProgress())
+    pull(connect(jobs=1), name, AMD64, there, NullProgress())
     assert there.blobs == here.blobs
     many = sample_images.Memory()
-    pull(connect(jobs=64), name, AMD64, many, Silent())
+    pull(connect(jobs=64), name, AMD64, many, NullProgress())
     assert many.blobs == here.blobs

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.manifest import Descriptor, write_json
+from imq.engine.oci.manifest import Descriptor, encode_json
 from imq.engine.oci.reference import Reference
-from imq.engine.progress import Silent
+from imq.engine.progress import NullProgress
 from imq.engine.registry.batch.client import BatchClient
 from imq.engine.registry.referrers import referrers_tag
 from imq.engine.registry.transfer.push import push
@@ -35,7 +35,7 @@ BILL = Descriptor(media_types.OCI_MANIFEST, Digest.of(b"b"), 2, artifact_type="a
 
 
 def page(*referrers: Descriptor) -> bytes:
-    manifests = [referrer.document() for referrer in referrers]
+    manifests = [referrer.to_json() for referrer in referrers]
     return json.dumps({"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": manifests}).encode()
 
 
@@ -99,7 +99,7 @@ def test_a_registry_that_reads_the_tag_as_the_digest(
 
 
 def test_the_tag_is_of_bounded_length() -> None:
-    assert referrers_tag(SUBJECT) == f"sha256-{SUBJECT.hex}"
+    assert referrers_tag(SUBJECT) == f"sha256-{SUBJECT.encoded}"
     assert referrers_tag(Digest(f"sha512:{'a' * 128}")) == f"sha512-{'a' * 64}"
 
 
@@ -121,18 +121,18 @@ def test_of_a_real_registry(connect: Callable[..., Client], registry: Registry) 
     here, client = sample_images.Memory(), connect()
     name = Reference.parse(f"{registry.host}/referred/{uuid.uuid4().hex[:8]}:v1")
     subject = sample_images.image(here, layers=1, size=1000)
-    push(client, name, subject, here, Silent())
+    push(client, name, subject, here, NullProgress())
     assert list(client.referrers(name, subject.digest)) == []
     artifact = {
         "schemaVersion": 2,
         "mediaType": media_types.OCI_MANIFEST,
         "artifactType": "application/spdx+json",
-        "config": here.describe("application/vnd.oci.empty.v1+json", b"{}").document(),
-        "layers": [here.describe("text/plain", b"a bill").document()],
-        "subject": subject.document(),
+        "config": here.describe("application/vnd.oci.empty.v1+json", b"{}").to_json(),
+        "layers": [here.describe("text/plain", b"a bill").to_json()],
+        "subject": subject.to_json(),
     }
-    bill = here.describe(media_types.OCI_MANIFEST, write_json(artifact)).replace(artifact_type="application/spdx+json")
-    index = sample_images.index(here, [bill.document()])
-    push(client, name.replace(tag=referrers_tag(subject.digest)), index, here, Silent())
+    bill = here.describe(media_types.OCI_MANIFEST, encode_json(artifact)).replace(artifact_type="application/spdx+json")
+    index = sample_images.index(here, [bill.to_json()])
+    push(client, name.replace(tag=referrers_tag(subject.digest)), index, here, NullProgress())
     assert list(client.referrers(name, subject.digest)) == [bill]
     assert list(client.referrers(name, subject.digest, "application/other")) == []

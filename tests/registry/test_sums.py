@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.progress import Silent
+from imq.engine.progress import NullProgress
 from registry.support.query import ask, opened
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from registry.conftest import Thousand
 
 
-class Warnings(Silent):
+class Warnings(NullProgress):
     """Keeps what is said beside answers."""
 
     def __init__(self) -> None:

@@ -20,14 +20,14 @@ def stored(root: Path, count: int) -> tuple[Layout, list[Digest]]:
     layout.create()
     digests = [Digest.of(str(number).encode()) for number in range(count)]
     for number, digest in enumerate(digests):
-        (root / "blobs" / "sha256" / digest.hex).write_bytes(bytes(number))
+        (root / "blobs" / "sha256" / digest.encoded).write_bytes(bytes(number))
     return layout, digests
 
 
 @pytest.mark.parametrize("count", [3, 300])
 def test_blobs_are_removed_and_their_sizes_returned(tmp_path: Path, count: int) -> None:
     layout, digests = stored(tmp_path / "store", count)
-    os.unlink(tmp_path / "store" / "blobs" / "sha256" / digests[1].hex)
+    os.unlink(tmp_path / "store" / "blobs" / "sha256" / digests[1].encoded)
     assert remove_blobs(layout, digests) == [None if n == 1 else n for n in range(count)]
     assert not os.listdir(tmp_path / "store" / "blobs" / "sha256")
 
@@ -35,9 +35,9 @@ def test_blobs_are_removed_and_their_sizes_returned(tmp_path: Path, count: int) 
 @pytest.mark.parametrize("count", [3, 300])
 def test_a_blob_that_cannot_be_removed_is_an_error_after_the_others_are_gone(tmp_path: Path, count: int) -> None:
     layout, digests = stored(tmp_path / "store", count)
-    blocked = tmp_path / "store" / "blobs" / "sha256" / digests[0].hex
+    blocked = tmp_path / "store" / "blobs" / "sha256" / digests[0].encoded
     blocked.unlink()
     blocked.mkdir()
-    with pytest.raises(OSError, match=digests[0].hex):
+    with pytest.raises(OSError, match=digests[0].encoded):
         remove_blobs(layout, digests)
-    assert os.listdir(tmp_path / "store" / "blobs" / "sha256") == [digests[0].hex]
+    assert os.listdir(tmp_path / "store" / "blobs" / "sha256") == [digests[0].encoded]

@@ -9,7 +9,7 @@ import pytest
 from imq.engine.actions import verb_of
 from imq.engine.actions.executor import ActionExecutor
 from imq.engine.oci.digest import Digest
-from imq.engine.progress import Silent
+from imq.engine.progress import NullProgress
 from imq.engine.registry.settings import Settings
 from imq.engine.sources.action import ExecutionContext
 from imq.grammar.errors import ImqError
@@ -40,7 +40,7 @@ def planned(store: Held, text: str) -> list[Action]:
 
 def applied(store: Held, actions: list[Action]) -> list[Outcome]:
     """Do actions that were planned before."""
-    options = {"environment": {}, "progress": Silent(), "jobs": 2, "lazily": False, "registry_settings": Settings}
+    options = {"environment": {}, "progress": NullProgress(), "jobs": 2, "lazily": False, "registry_settings": Settings}
     context = ExecutionContext(store.session.store, clock=lambda: NOW, **options)  # type: ignore[arg-type]
     return list(ActionExecutor(context).execute(actions))
 

@@ -229,7 +229,7 @@ def test_of_several_the_longest_is_gone_on_with(root: Path) -> None:
     digest = Digest.of(b"x" * 2_000_000)
     with store.start_ingest():
         for number, size in enumerate((700_000, 900_000, 0, 3_000_000, 800_000)):
-            with open(root / "ingest" / f"sha256-{digest.hex}.{number}.part", "wb") as target:
+            with open(root / "ingest" / f"sha256-{digest.encoded}.{number}.part", "wb") as target:
                 target.write(b"x" * size)
     with store.start_ingest() as bringing:
         descriptor = Descriptor("application/octet-stream", digest, 2_000_000)

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.progress import Silent
+from imq.engine.progress import NullProgress
 from imq.engine.query.visibility import STORE_HAS_NO_CONTAINERS
 from imq.engine.result import RowSet
 from imq.engine.session.context import SessionContext
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 NOW = 1_722_513_600_000_000_000
 
 
-class Warned(Silent):
+class Warned(NullProgress):
     """Keeps what is warned of."""
 
     def __init__(self) -> None:

@@ -26,7 +26,7 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor, Manifest
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
-from imq.engine.oci.timestamp import write_time
+from imq.engine.oci.timestamp import format_time
 from imq.engine.store.index import StoreIndex
 from imq.engine.store.index_entries import sync_entries
 from imq.engine.store.index_rows import insert_images, insert_reach
@@ -70,8 +70,8 @@ class Part:
         self.content = LayerMeasure(self.descriptor.digest, diff_id, size, size + 10240, 9)
         self.created = created
         self.step = HistoryEntry(created, command, "", "buildkit.dockerfile.v0", False)
-        self.described = _json(self.descriptor.document())
-        self.recalled = _json({"created": write_time(created), "created_by": command, "comment": self.step.comment})
+        self.described = _json(self.descriptor.to_json())
+        self.recalled = _json({"created": format_time(created), "created_by": command, "comment": self.step.comment})
 
 
 class Made:
@@ -84,7 +84,7 @@ class Made:
         diff_ids = tuple(part.content.diff_id for part in parts)
         steps = (*(part.step for part in parts), HistoryEntry(created, _LAST, "", "", True))
         self.config = Config(platform, created, "", diff_ids, steps, runtime, {})
-        time = "" if created is None else f'"created":"{write_time(created)}",'
+        time = "" if created is None else f'"created":"{format_time(created)}",'
         variant = f'"variant":"{platform.variant}",' if platform.variant else ""
         version = f'"os.version":"{platform.os_version}",' if platform.os_version else ""
         history = "".join(f"{part.recalled}," for part in parts)
@@ -96,7 +96,7 @@ class Made:
         config = Descriptor(media_types.OCI_CONFIG, Digest.of(self.config_document), len(self.config_document))
         self.manifest = Manifest(media_types.OCI_MANIFEST, config, tuple(part.descriptor for part in parts), {})
         self.document = (
-            f'{{"schemaVersion":2,"mediaType":"{media_types.OCI_MANIFEST}","config":{_json(config.document())},'
+            f'{{"schemaVersion":2,"mediaType":"{media_types.OCI_MANIFEST}","config":{_json(config.to_json())},'
             f'"layers":[{",".join(part.described for part in parts)}]}}'
         ).encode()
         self.descriptor = Descriptor(media_types.OCI_MANIFEST, Digest.of(self.document), len(self.document))
@@ -233,5 +233,5 @@ def _json(document: object) -> str:
 
 
 def _write(layout: Layout, digest: Digest, content: bytes) -> None:
-    with open(os.path.join(layout.root, "blobs", "sha256", digest.hex), "wb") as target:
+    with open(os.path.join(layout.root, "blobs", "sha256", digest.encoded), "wb") as target:
         target.write(content)

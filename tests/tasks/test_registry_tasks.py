@@ -62,7 +62,7 @@ def write(folder: Path) -> Writer:
     for made, entry in parts:
         writer.tag(APP, f"v1-{entry['platform']['architecture']}", made)
     bill = writer.artifact(APP, BILL, b"a bill", subject=whole.entry(), artifactType=BILL)
-    writer.tag(APP, f"sha256-{whole.digest.hex}", writer.index(APP, [bill.entry(artifactType=BILL)]))
+    writer.tag(APP, f"sha256-{whole.digest.encoded}", writer.index(APP, [bill.entry(artifactType=BILL)]))
     platform = {"os": "linux", "architecture": "s390x"}
     lost = {"mediaType": whole.media_type, "digest": "sha256:" + "5" * 64, "size": 99, "platform": platform}
     writer.tag(APP, "half", writer.index(APP, [parts[0][1], lost]))

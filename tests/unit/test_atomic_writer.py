@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from imq.engine import atomic_writer
-from imq.engine.atomic_writer import kind_of_output, made_folders, open_output, rename_without_replacing
+from imq.engine.atomic_writer import classify_output, make_directories, open_output, rename_without_replacing
 
 if TYPE_CHECKING:
     import pathlib
@@ -123,7 +123,7 @@ def test_a_fifo_is_written_to(folder: pathlib.Path, linked: bool) -> None:
     if linked:
         path = folder / "link"
         os.symlink("fifo", path)
-    assert kind_of_output(str(path)) == "stream"
+    assert classify_output(str(path)) == "stream"
     came: list[bytes] = []
     reader = threading.Thread(target=lambda: came.append(fifo.read_bytes()))
     reader.start()
@@ -152,7 +152,7 @@ def test_an_open_file_of_the_process_is_written_to(folder: pathlib.Path) -> None
     with open(folder / "redirected", "wb") as target:
         target.write(b"before, ")
         target.flush()
-        assert kind_of_output(f"/dev/fd/{target.fileno()}") == "stream"
+        assert classify_output(f"/dev/fd/{target.fileno()}") == "stream"
         os.symlink(f"/proc/self/fd/{target.fileno()}", folder / "stdout")
         write(folder / "stdout", b"after")
     assert (folder / "redirected").read_bytes() == b"before, after"
@@ -170,16 +170,16 @@ def test_neighbours_stay_whatever_their_names(folder: pathlib.Path) -> None:
 
 def test_folders_are_no_files(folder: pathlib.Path) -> None:
     (folder / "inner").mkdir()
-    assert kind_of_output(str(folder / "inner")) == "folder"
+    assert classify_output(str(folder / "inner")) == "folder"
     with pytest.raises(IsADirectoryError), open_output(str(folder / "inner")):
         pytest.fail("the block is not entered")
 
 
 def test_missing_folders_are_made_and_go_with_a_failure(tmp_path: pathlib.Path) -> None:
-    with made_folders(str(tmp_path / "a" / "b")):
+    with make_directories(str(tmp_path / "a" / "b")):
         (tmp_path / "a" / "b" / "file").write_bytes(b"x")
     assert (tmp_path / "a" / "b" / "file").exists()
-    with pytest.raises(ZeroDivisionError), made_folders(str(tmp_path / "a" / "c" / "d")):
+    with pytest.raises(ZeroDivisionError), make_directories(str(tmp_path / "a" / "c" / "d")):
         raise ZeroDivisionError
     assert names(tmp_path / "a") == ["b"]
 

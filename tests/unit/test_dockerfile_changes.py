@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from imq.engine.oci.dockerfile_changes import apply_instructions
-from imq.engine.units.go_strconv import read_duration, write_duration
+from imq.engine.units.go_strconv import format_duration, parse_duration
 from imq.grammar.errors import StatementError
 
 SHELL = ["/bin/sh", "-c"]
@@ -155,5 +155,5 @@ def test_a_misspelt_instruction_is_answered_with_the_nearest() -> None:
     ],
 )  # fmt: skip
 def test_durations_are_written_and_read_as_in_go(nanoseconds: int, text: str) -> None:
-    assert write_duration(nanoseconds) == text
-    assert read_duration(text) == nanoseconds
+    assert format_duration(nanoseconds) == text
+    assert parse_duration(text) == nanoseconds

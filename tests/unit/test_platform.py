@@ -6,7 +6,7 @@ import os
 
 import pytest
 from imq.engine.oci.manifest import Descriptor
-from imq.engine.oci.platform import Platform, best, host, platform_of
+from imq.engine.oci.platform import Platform, find_best_platform, host_platform, parse_platform
 from imq.grammar.errors import StatementError
 
 PARSED = {
@@ -51,12 +51,12 @@ PARSED = {
 def test_a_platform_is_normalised(text: str) -> None:
     platform = Platform.parse(text)
     assert str(platform) == PARSED[text]
-    assert Platform.parse(str(platform)) == platform == platform.normalised()
+    assert Platform.parse(str(platform)) == platform == platform.normalize()
 
 
 @pytest.mark.parametrize(("text", "system"), [("linux", "linux"), ("Windows", "windows"), ("macOS", "darwin")])
 def test_a_system_alone_means_this_processor(text: str, system: str) -> None:
-    assert Platform.parse(text) == host().replace(os=system)
+    assert Platform.parse(text) == host_platform().replace(os=system)
 
 
 def test_options_of_a_system_are_read() -> None:
@@ -139,25 +139,30 @@ def test_the_nearest_that_runs_is_chosen(wanted: str) -> None:
     served, others = MATCHES[wanted]
     offered = [(Platform.parse(text), place) for place, text in enumerate([*others, *served])]
     while len(offered) > len(others):
-        place = best(Platform.parse(wanted), offered)
+        place = find_best_platform(Platform.parse(wanted), offered)
         assert place == len(others) + len(served) - (len(offered) - len(others))
         offered = [one for one in offered if one[1] != place]
-    assert best(Platform.parse(wanted), offered) is None
+    assert find_best_platform(Platform.parse(wanted), offered) is None
 
 
 def test_the_first_of_equals_is_chosen() -> None:
     versions = ["windows(10.0.20348.1)/amd64", "windows(10.0.17763.1)/amd64"]
-    assert best(Platform.parse("windows/amd64"), [(Platform.parse(text), at) for at, text in enumerate(versions)]) == 0
+    assert (
+        find_best_platform(
+            Platform.parse("windows/amd64"), [(Platform.parse(text), at) for at, text in enumerate(versions)]
+        )
+        == 0
+    )
 
 
 def test_exactly_one_variant_is_meant() -> None:
     wanted = Platform.parse("linux/arm64")
-    assert wanted.is_exactly(Platform("Linux", "aarch64", "8"))
-    assert not wanted.is_exactly(Platform("linux", "arm", "v7"))
+    assert wanted.matches_exactly(Platform("Linux", "aarch64", "8"))
+    assert not wanted.matches_exactly(Platform("linux", "arm", "v7"))
     windows = Platform.parse("windows(10.0.17763)/amd64")
-    assert windows.is_exactly(Platform("windows", "amd64", "", "10.0.17763.5"))
-    assert not windows.is_exactly(Platform("windows", "amd64", "", "10.0.177630"))
-    assert Platform.parse("windows/amd64").is_exactly(Platform("windows", "amd64", "", "10.0.17763.5"))
+    assert windows.matches_exactly(Platform("windows", "amd64", "", "10.0.17763.5"))
+    assert not windows.matches_exactly(Platform("windows", "amd64", "", "10.0.177630"))
+    assert Platform.parse("windows/amd64").matches_exactly(Platform("windows", "amd64", "", "10.0.17763.5"))
 
 
 @pytest.mark.parametrize(
@@ -176,11 +181,11 @@ def test_exactly_one_variant_is_meant() -> None:
     ],
 )
 def test_what_is_stored_is_normalised(document: dict[str, str], columns: tuple[str | None, ...]) -> None:
-    assert platform_of(document).columns == columns
+    assert parse_platform(document).field_values == columns
 
 
 def test_what_documents_say_is_ranked_whatever_it_is() -> None:
-    rank = Platform.parse("linux/amd64").ranker()
+    rank = Platform.parse("linux/amd64").make_ranker()
     assert rank("linux", "x86_64", None, None, None) == 0
     assert rank(None, None, None, None, None) is None
     assert rank("lin ux", "am*d64\n", "(", None, '["a"]') is None
@@ -198,10 +203,10 @@ def test_a_descriptor_keeps_its_platform() -> None:
             "os.features": ["win32k"],
         },
     }
-    assert Descriptor.read(document, "it").document() == document
+    assert Descriptor.parse(document, "it").to_json() == document
 
 
 def test_this_machine_is_known() -> None:
-    assert host().os == "linux"
-    assert host() == host().normalised()
-    assert os.uname().machine != "x86_64" or host().architecture == "amd64"
+    assert host_platform().os == "linux"
+    assert host_platform() == host_platform().normalize()
+    assert os.uname().machine != "x86_64" or host_platform().architecture == "amd64"

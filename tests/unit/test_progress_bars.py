@@ -154,7 +154,7 @@ def test_bytes_have_a_speed_and_the_time_that_is_left(bars: ProgressBars, clock:
     assert line.endswith("100MB/300MB  100MB/s  0:02 left")
     moved(200 * MB)
     assert drawn(bars) == []
-    words.weighed(bars, "import folder", 0)(50 * MB)
+    words.make_byte_counter(bars, "import folder", 0)(50 * MB)
     clock.now += 1
     assert drawn(bars) == ["import folder: 50MB  50MB/s"]
 
@@ -200,7 +200,7 @@ def test_archives_are_weighed(said: str, tmp_path: pathlib.Path) -> None:
     assert all(count <= total for _, count, total in heard.weighed if total)
 
 
-class _Heard(words.Silent):
+class _Heard(words.NullProgress):
     """Keeps what was told of bytes."""
 
     def __init__(self) -> None:

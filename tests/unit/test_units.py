@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from imq.engine.units.size import Size, human_size, human_size_exact, parse_size
-from imq.engine.units.time import ago, created_at, human_duration, parse_duration, parse_moment, parse_until
+from imq.engine.units.time import format_age, format_created_at, human_duration, parse_duration, parse_time, parse_until
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 WEEK, MONTH, YEAR = 7 * DAY, 30 * DAY, 365 * DAY
@@ -157,7 +157,7 @@ def test_what_size_prints_reads_back_near(size: int) -> None:
 )
 def test_human_duration(seconds: float, text: str) -> None:
     assert human_duration(seconds) == text
-    assert ago(seconds) == f"{text} ago"
+    assert format_age(seconds) == f"{text} ago"
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ AUTUMN = 1_795_468_322 * NS
     ],
 )
 def test_created_at(ns: int, zone: ZoneInfo | timezone, text: str) -> None:
-    assert created_at(ns, zone) == text
+    assert format_created_at(ns, zone) == text
 
 
 DAY_2024 = 19_723 * DAY
@@ -275,32 +275,32 @@ DAY_2024 = 19_723 * DAY
     ],
 )
 def test_parse_moment(text: str, seconds: int | None) -> None:
-    assert parse_moment(text, UTC) == (None if seconds is None else seconds * NS)
+    assert parse_time(text, UTC) == (None if seconds is None else seconds * NS)
 
 
 def test_parse_moment_keeps_nanoseconds() -> None:
-    assert parse_moment("2024-01-01 00:00:00.25", UTC) == DAY_2024 * NS + 250_000_000
-    assert parse_moment("2024-01-01T00:00:00.123456789Z") == DAY_2024 * NS + 123_456_789
-    assert parse_moment("2024-01-01T00:00:00.1234567899Z") == DAY_2024 * NS + 123_456_789
+    assert parse_time("2024-01-01 00:00:00.25", UTC) == DAY_2024 * NS + 250_000_000
+    assert parse_time("2024-01-01T00:00:00.123456789Z") == DAY_2024 * NS + 123_456_789
+    assert parse_time("2024-01-01T00:00:00.1234567899Z") == DAY_2024 * NS + 123_456_789
 
 
 def test_parse_moment_without_a_zone_means_the_given_one() -> None:
     berlin = ZoneInfo("Europe/Berlin")
-    assert parse_moment("2024-01-01", berlin) == (DAY_2024 - HOUR) * NS
-    assert parse_moment("2024-07-01T12:00", berlin) == parse_moment("2024-07-01T10:00Z")
-    assert parse_moment("2024-01-01Z", berlin) == DAY_2024 * NS
+    assert parse_time("2024-01-01", berlin) == (DAY_2024 - HOUR) * NS
+    assert parse_time("2024-07-01T12:00", berlin) == parse_time("2024-07-01T10:00Z")
+    assert parse_time("2024-01-01Z", berlin) == DAY_2024 * NS
 
 
 @given(st.integers(-(10**18), 10**18))
 def test_created_at_reads_back(seconds_ns: int) -> None:
-    date, clock, _offset, _name = created_at(seconds_ns, UTC).split()
-    assert parse_moment(f"{date}T{clock}Z") == seconds_ns // NS * NS
+    date, clock, _offset, _name = format_created_at(seconds_ns, UTC).split()
+    assert parse_time(f"{date}T{clock}Z") == seconds_ns // NS * NS
 
 
 @given(st.integers(-(10**18), 10**18))
 def test_local_time_is_the_default(ns: int) -> None:
-    date, clock, offset, _name = created_at(ns).split()
-    assert parse_moment(f"{date}T{clock}{offset[:3]}:{offset[3:]}") == ns // NS * NS
+    date, clock, offset, _name = format_created_at(ns).split()
+    assert parse_time(f"{date}T{clock}{offset[:3]}:{offset[3:]}") == ns // NS * NS
 
 
 @pytest.mark.parametrize(
@@ -371,6 +371,6 @@ def test_parse_until_keeps_nanoseconds() -> None:
 
 @given(st.text() | st.from_regex(r"[0-9]{0,5}[-. ]?[0-9]{0,3}[a-zZ+:]{0,4}[0-9]{0,3}[a-z]{0,3}"))
 def test_any_text_is_read_or_is_none(text: str) -> None:
-    for read in (parse_size, parse_duration, parse_moment, lambda text: parse_until(text, AUTUMN)):
+    for read in (parse_size, parse_duration, parse_time, lambda text: parse_until(text, AUTUMN)):
         value = read(text)
         assert value is None or abs(value) <= LARGEST

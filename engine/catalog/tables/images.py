@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imq.engine.catalog.schema import DataType, Field, Relation, Table, registry_relation
-from imq.engine.oci.platform import normalise_architecture, normalise_os, normalise_variant
+from imq.engine.oci.platform import normalize_architecture, normalize_os, normalize_variant
 
 from .image_config import CONFIG_FIELDS
 from .version_fields import VERSION_FIELDS
@@ -74,13 +74,13 @@ IMAGES = Table(
         ),
         Field("layer_count", DataType.NUMBER, "the number of layers", aliases=("layers",)),
         Field("platform", DataType.PLATFORM, "os/architecture[/variant]"),
-        Field("os", DataType.TEXT, "the operating system", aliases=("operating_system",), normalise=normalise_os),
+        Field("os", DataType.TEXT, "the operating system", aliases=("operating_system",), normalise=normalize_os),
         Field(
             "architecture",
             DataType.TEXT,
             "the architecture, by its name in Go. Example: amd64, arm64",
             aliases=("arch",),
-            normalise=normalise_architecture,
+            normalise=normalize_architecture,
         ),
         Field(
             "variant", DataType.TEXT, "the variant of the architecture. Example: v7, v8", normalise=normalise_variant

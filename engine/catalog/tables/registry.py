@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imq.engine.catalog.schema import DataType, Field, Relation, Table, TargetKind
-from imq.engine.oci.platform import normalise_architecture, normalise_os, normalise_variant
+from imq.engine.oci.platform import normalize_architecture, normalize_os, normalize_variant
 
 from .image_config import CONFIG_FIELDS
 from .images import IMAGES

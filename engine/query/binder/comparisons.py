@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from imq.engine.catalog.tables import DataType
-from imq.engine.oci.digest import hex_prefix, is_digest
+from imq.engine.oci.digest import is_digest, parse_hex_prefix
 from imq.engine.query import ir
 from imq.engine.query.constants import fold_constant
 from imq.grammar import ast
@@ -224,7 +224,7 @@ def _short_id(operator: str, left: ir.Expr, right: ir.Expr) -> ir.Expr | None:
     operand, value = (left, right) if isinstance(right, ir.Literal) else (right, left)
     if operator not in ("=", "!=") or not isinstance(value, ir.Literal) or is_digest(str(value.value)):
         return None
-    digits = hex_prefix(str(value.value))
+    digits = parse_hex_prefix(str(value.value))
     if digits is None:
         return None
     starts = ir.HasPrefix(operand, f"sha256:{digits}")

@@ -11,7 +11,7 @@ from imq.engine.catalog.tables import TABLES, TAGS, UNAVAILABLE_TABLES, DataType
 from imq.engine.oci.reference import Reference
 from imq.engine.query import ir
 from imq.engine.query.visibility import refuse_unseen
-from imq.engine.units.time import parse_duration, parse_moment
+from imq.engine.units.time import parse_duration, parse_time
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, NotFound, StatementError, TypeMismatch, UnknownName
 from imq.grammar.lexer import is_field_path, split_path
@@ -256,7 +256,7 @@ class Expressions:
         ago = parse_duration(literal.text.removesuffix(" ago"))
         if ago is not None:
             return ir.Comparison(operator, left, ir.Literal(self.scope.now - ago, DataType.TIME, literal.text))
-        moment = parse_moment(literal.text, self.scope.zone)
+        moment = parse_time(literal.text, self.scope.zone)
         if node.operator == "within":
             raise TypeMismatch('"within" expects a duration', span=literal.span, hints=("example: within 30d",))
         if moment is not None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 
 from imq.engine.catalog.schema import DataType
-from imq.engine.oci.digest import hex_prefix
+from imq.engine.oci.digest import parse_hex_prefix
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
 from imq.engine.query.ir import Literal
 from imq.engine.units.size import parse_size
-from imq.engine.units.time import parse_duration, parse_moment
+from imq.engine.units.time import parse_duration, parse_time
 from imq.grammar.errors import InvalidReference, StatementError, TypeMismatch
 from imq.grammar.record import TYPE_CHECKING
 
@@ -52,7 +52,7 @@ def convert_literal(literal: ast.Literal, kind: DataType, zone: tzinfo | None, w
     elif kind is DataType.BOOLEAN:
         value = {"true": 1, "yes": 1, "false": 0, "no": 0}.get(text.lower())
     elif kind is DataType.DIGEST:
-        digits = hex_prefix(text)
+        digits = parse_hex_prefix(text)
         value = None if digits is None and not text.startswith("sha512:") else text.lower()
     elif kind is DataType.NUMBER:
         value = parse_number(text)
@@ -63,12 +63,12 @@ def convert_literal(literal: ast.Literal, kind: DataType, zone: tzinfo | None, w
     elif kind is DataType.PLATFORM:
         value = _platform(literal)
     elif kind is DataType.VERSION:
-        from imq.engine.oci.tag_version import read_version
+        from imq.engine.oci.tag_version import parse_version_parts
 
-        told = read_version(text)
+        told = parse_version_parts(text)
         value = told[0] if told is not None else None
     else:
-        value = parse_moment(text, zone)
+        value = parse_time(text, zone)
     if value is None:
         whom = f"{what} is {kind.value}" if what else f"expected {kind.value}"
         raise TypeMismatch(
@@ -124,7 +124,7 @@ def infer_literal(literal: ast.Literal, zone: tzinfo | None) -> Literal:
             (DataType.NUMBER, parse_number),
             (DataType.DURATION, parse_duration),
             (DataType.SIZE, parse_size),
-            (DataType.TIME, lambda moment: parse_moment(moment, zone)),
+            (DataType.TIME, lambda moment: parse_time(moment, zone)),
         )
         for kind, reader in readers:
             if (value := reader(text)) is not None and abs(value) <= _LARGEST:

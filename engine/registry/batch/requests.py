@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from http import HTTPStatus
 
-from imq.engine.oci.manifest import check_size
+from imq.engine.oci.manifest import check_document_size
 from imq.engine.registry import errors
 from imq.engine.registry.auth.authorizer import pull_scope
 from imq.engine.registry.catalog import tag_listing
@@ -178,7 +178,7 @@ class ConfigRequest(BatchRequest):
     __slots__ = ("descriptor",)
 
     def __init__(self, batch: Batch, key: int, reference: Reference, descriptor: Descriptor, max_bytes: int) -> None:
-        check_size(descriptor.size, max_bytes, f"the config of {reference}")
+        check_document_size(descriptor.size, max_bytes, f"the config of {reference}")
         self.descriptor = descriptor
         name = reference.repository
         request = Request("GET", reference.registry, name, f"/v2/{name}/blobs/{descriptor.digest}", pull_scope(name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from imq.engine.oci.manifest import read_json_value
+from imq.engine.oci.manifest import parse_json
 from imq.engine.registry.settings import server_of
 from imq.grammar.errors import Malformed, RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -163,7 +163,7 @@ def parse_json(response: ResponseLike) -> Any:
     if len(content) > MAX_PAGE_BYTES:
         return None
     try:
-        return read_json_value(content, "the list")
+        return parse_json(content, "the list")
     except Malformed as problem:
         if problem.code != "json":
             raise

@@ -116,7 +116,9 @@ class BlobFetcher:
         try:
             return self._client.open_blob(self._reference, blob, resume_from, pool.stop)
         except RegistryError as error:
-            if error.status != HTTPStatus.NOT_FOUND or not (blob.urls or media_types.is_foreign(blob.media_type)):
+            if error.status != HTTPStatus.NOT_FOUND or not (
+                blob.urls or media_types.is_nondistributable(blob.media_type)
+            ):
                 raise
             raise RegistryError(
                 f"the layer {blob.digest.short} of {self._reference} may not be handed on by registries, "

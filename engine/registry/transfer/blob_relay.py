@@ -33,7 +33,7 @@ class BlobRelay:
         self._on_mismatch = on_mismatch
         self._reference = reference
         self._descriptor = descriptor
-        self._hasher = descriptor.digest.hasher()
+        self._hasher = descriptor.digest.new_hash()
         self._offset = 0
         self._buffer = memoryview(bytearray(BUFFER_SIZE))
         try:
@@ -53,7 +53,7 @@ class BlobRelay:
         piece = self._buffer[:read]
         self._hasher.update(piece)
         self._offset += read
-        if read and self._offset == self._descriptor.size and self._hasher.hexdigest() != self._descriptor.digest.hex:
+        if read and self._offset == self._descriptor.size and self._hasher.hexdigest() != self._descriptor.digest.encoded:
             self._on_mismatch(self._descriptor)
             raise DigestMismatch(
                 f"{self._reference.registry} sent other bytes than {self._descriptor.digest} "

@@ -6,8 +6,8 @@ same registry are mounted.
 
 from __future__ import annotations
 
-from imq.engine.oci.index_subset import Selection
-from imq.engine.oci.manifest import Descriptor, Index, Manifest, read_manifest
+from imq.engine.oci.index_subset import PlatformSelector
+from imq.engine.oci.manifest import Descriptor, Index, Manifest, parse_manifest
 from imq.grammar.errors import DigestMismatch
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from imq.engine.oci.digest import Digest
-    from imq.engine.oci.index_subset import Selected
+    from imq.engine.oci.index_subset import PlatformSelection
     from imq.engine.oci.platform import Platform
     from imq.engine.oci.reference import Reference
     from imq.engine.progress import Progress
@@ -64,7 +64,7 @@ def copy(
     documents = _RegistryExport(fetcher or client, source.with_default_tag())
     selected = documents.select(platforms)
     chosen = selected.descriptor
-    document = read_manifest(documents.read(chosen.digest), chosen.media_type)
+    document = parse_manifest(documents.read(chosen.digest), chosen.media_type)
     id_ = document.config.digest if isinstance(document, Manifest) and document.is_image else None
     mounted = source.repository if source.registry == target.registry else None
 
@@ -105,14 +105,14 @@ class _RegistryExport:
         self._blobs: dict[Digest, Descriptor] = {}
         self._mismatched: list[Descriptor] = []
 
-    def select(self, platforms: Sequence[Platform]) -> Selected:
+    def select(self, platforms: Sequence[Platform]) -> PlatformSelection:
         """Return the manifest to copy."""
         fetched = self._client.manifest(self._reference)
         top = self._add_document(fetched.descriptor, fetched.content)
-        selection = Selection(
+        selection = PlatformSelector(
             self._reference, self.read, lambda config: self._client.fetch_blob(self._reference, config)
         )
-        selected = selection.of(top, platforms)
+        selected = selection.select(top, platforms)
         if selected.content is not None:
             self._add_document(selected.descriptor, selected.content)
         return selected
@@ -125,14 +125,14 @@ class _RegistryExport:
             digest = pending.pop()
             if digest not in found:
                 found[digest] = None
-                document = read_manifest(self.read(digest))
+                document = parse_manifest(self.read(digest))
                 pending += [entry.digest for entry in document.manifests] if isinstance(document, Index) else []
         return list(found)
 
     def read(self, digest: Digest) -> bytes:
         """Return a manifest or index, and record its blobs."""
         if digest not in self._documents:
-            digest.require_algorithm(f"{self._reference}: the manifest")
+            digest.require_supported(f"{self._reference}: the manifest")
             fetched = self._client.manifest(self._reference.replace(tag=None, digest=digest))
             self._add_document(fetched.descriptor, fetched.content)
         return self._documents[digest]
@@ -150,7 +150,7 @@ class _RegistryExport:
         )
 
     def _add_document(self, descriptor: Descriptor, content: bytes) -> Descriptor:
-        document = read_manifest(content, descriptor.media_type, f"the manifest of {self._reference}")
+        document = parse_manifest(content, descriptor.media_type, f"the manifest of {self._reference}")
         self._documents[descriptor.digest] = content
         if isinstance(document, Manifest):
             self._blobs.update((blob.digest, blob) for blob in (*document.layers, document.config))

@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.manifest import Descriptor, Index, read_json, read_manifest, write_json
+from imq.engine.oci.manifest import Descriptor, Index, encode_json, parse_json_object, parse_manifest
 from imq.engine.registry.http.pagination import iterate_pages
 from imq.engine.registry.referrers import (
     NoReferrersApiError,
@@ -168,19 +168,19 @@ class _TargetReferrers:
         if current is not None and is_subject(current, subject):
             current = None
         if current is None and listing is not None:
-            media_type = read_manifest(listing.content, listing.media_type).media_type
+            media_type = parse_manifest(listing.content, listing.media_type).media_type
             self._client.put_manifest(name.replace(digest=listing.digest), listing.content, media_type)
             return
         known_digests: set[Digest] = set()
         document: dict[str, Any] = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": []}
         if current is not None:
-            if not isinstance(read_manifest(current.content, current.media_type), Index):
+            if not isinstance(parse_manifest(current.content, current.media_type), Index):
                 raise Malformed(f"{name} is no index of referrers", code="document")
             known_digests = {entry.digest for entry in read_referrers_index(current, name, subject)}
-            document = read_json(current.content, f"the manifest of {name}")
-        new_entries = [descriptor.document() for descriptor in referrers if descriptor.digest not in known_digests]
+            document = parse_json_object(current.content, f"the manifest of {name}")
+        new_entries = [descriptor.to_json() for descriptor in referrers if descriptor.digest not in known_digests]
         if new_entries:
-            content = write_json({**document, "manifests": [*document["manifests"], *new_entries]})
+            content = encode_json({**document, "manifests": [*document["manifests"], *new_entries]})
             self._client.put_manifest(name.replace(digest=Digest.of(content)), content, media_types.OCI_INDEX)
 
     def _detect_api(self) -> bool:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from imq.engine import progress as words
 from imq.engine.oci.config import Config
-from imq.engine.oci.manifest import Descriptor, Index, Manifest, read_manifest
-from imq.engine.oci.platform import Platform, host
-from imq.engine.oci.platform_match import entry_for, mismatch
+from imq.engine.oci.manifest import Descriptor, Index, Manifest, parse_manifest
+from imq.engine.oci.platform import Platform, host_platform
+from imq.engine.oci.platform_match import describe_mismatch, select_entry
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -139,7 +139,7 @@ class _Pull:
     def pull_image(self) -> PullResult:
         """Pull one image, or an artifact."""
         top = self._fetch_root()
-        path = self._resolve_platform(top, self._platforms[0] if self._platforms else host())
+        path = self._resolve_platform(top, self._platforms[0] if self._platforms else host_platform())
         if self._stored_index == top.descriptor.digest and isinstance(top.document, Index):
             return self._store_entries(top, path, keeps=True)
         return self._store_entries(top, path[-1:], keeps=False)
@@ -163,18 +163,18 @@ class _Pull:
         return self._add_entry(fetched.descriptor, fetched.content, stored=False)
 
     def _add_entry(self, descriptor: Descriptor, content: bytes, *, stored: bool) -> _ManifestEntry:
-        document = read_manifest(content, descriptor.media_type, f"the manifest of {self._reference}")
+        document = parse_manifest(content, descriptor.media_type, f"the manifest of {self._reference}")
         result = _ManifestEntry(descriptor.replace(media_type=document.media_type), content, document, stored)
         return self._entries.setdefault(descriptor.digest, result)
 
     def _resolve_platform(self, top: _ManifestEntry, platform: Platform) -> list[_ManifestEntry]:
         """Return the path to one image: indexes, outermost first, and its manifest."""
-        requested = platform.normalised()
+        requested = platform.normalize()
         path = [top]
         while isinstance(path[-1].document, Index):
             if len(path) > _DEEPEST_INDEX:
                 raise self._depth_error()
-            entry = entry_for(requested, path[-1].document, self._reference, self._read_platform)
+            entry = select_entry(requested, path[-1].document, self._reference, self._read_platform)
             path += self._fetch_entries([entry])
         return path
 
@@ -211,13 +211,13 @@ class _Pull:
         document = result.document
         if isinstance(document, Index) or not document.is_image:
             return Platform("", "")
-        return Config.read(self._client.fetch_blob(self._reference, document.config)).platform
+        return Config.parse(self._client.fetch_blob(self._reference, document.config)).platform
 
     def _fetch_entries(self, entries: Sequence[Descriptor]) -> list[_ManifestEntry]:
         """Return the documents of index entries; missing ones are fetched concurrently."""
         unseen = [entry for entry in entries if entry.digest not in self._entries]
         for entry in unseen:
-            entry.digest.require_algorithm(f"{self._reference}: the manifest")
+            entry.digest.require_supported(f"{self._reference}: the manifest")
         present = self._ingest.reserve(unseen) if unseen else frozenset()
         missing = []
         for entry in unseen:
@@ -252,9 +252,9 @@ class _Pull:
     def _read_stored(self, descriptor: Descriptor) -> bytes | None:
         """Return the content of a stored document; None when it is corrupt and must be fetched again."""
         content = self._ingest.read_document(descriptor.digest)
-        hasher = descriptor.digest.hasher()
+        hasher = descriptor.digest.new_hash()
         hasher.update(content)
-        return content if hasher.hexdigest() == descriptor.digest.hex else None
+        return content if hasher.hexdigest() == descriptor.digest.encoded else None
 
     # Blobs
 
@@ -283,7 +283,7 @@ class _Pull:
             (*self._platform_warnings(top, config), *(error for one in configs.values() for error in one.problems)),
             new,
             self._fetcher.transferred_bytes,
-            single.kind if single is not None and not single.is_image else "",
+            single.artifact_kind if single is not None and not single.is_image else "",
             keeps,
             None if every else frozenset(one.descriptor.digest for one in documents if one is not top),
         )
@@ -308,7 +308,7 @@ class _Pull:
         missing = [descriptor for digest, descriptor in requested.items() if digest not in contents]
         if missing:
             WorkerPool().run([task(descriptor) for descriptor in missing], self._jobs)
-        configs = {digest: Config.read(content, what) for digest, content in (contents | fetched).items()}
+        configs = {digest: Config.parse(content, what) for digest, content in (contents | fetched).items()}
         for image in images:
             if len(configs[image.config.digest].diff_ids) != len(image.layers):
                 raise Malformed(
@@ -354,7 +354,7 @@ class _Pull:
         """Warn about a single image of another platform, as docker does."""
         if config is None or isinstance(top.document, Index):
             return ()
-        warned = (mismatch(self._reference, requested.normalised(), config.platform) for requested in self._platforms)
+        warned = (describe_mismatch(self._reference, requested.normalize(), config.platform) for requested in self._platforms)
         return tuple(warning for warning in warned if warning)
 
 
@@ -362,7 +362,7 @@ def _unique_blobs(blobs: Sequence[Descriptor], reference: Reference) -> list[Des
     """Return each blob once; one digest with two sizes raises `Malformed`."""
     blobs_by_digest: dict[Digest, Descriptor] = {}
     for blob in blobs:
-        blob.digest.require_algorithm(f"{reference}: the blob")
+        blob.digest.require_supported(f"{reference}: the blob")
         if blobs_by_digest.setdefault(blob.digest, blob).size != blob.size:
             raise Malformed(f"{reference} gives the blob {blob.digest.short} two sizes", code="document")
     return list(blobs_by_digest.values())

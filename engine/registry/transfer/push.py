@@ -6,8 +6,8 @@ from io import BytesIO
 
 from imq.engine import progress as words
 from imq.engine.oci import media_types
-from imq.engine.oci.config import check_keys
-from imq.engine.oci.manifest import Descriptor, Index, Manifest, check_size, read_manifest
+from imq.engine.oci.config import check_ambiguous_keys
+from imq.engine.oci.manifest import Descriptor, Index, Manifest, check_document_size, parse_manifest
 from imq.engine.registry.http.request_body import BLOCK_SIZE
 from imq.grammar.errors import Conflict, DigestMismatch, Malformed, join_names
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -140,7 +140,7 @@ class _Push:
     def _push_existing(self, manifest: Descriptor, *, new: bool) -> PushResult:
         """Tag a manifest that the repository has already; `new` is False when the tag exists too."""
         content = self._blobs.read(manifest.digest)
-        document = read_manifest(content, manifest.media_type, f"the manifest of {self._reference}")
+        document = parse_manifest(content, manifest.media_type, f"the manifest of {self._reference}")
         self._progress.begin(str(self._reference), 0)
         self._report_existing(document)
         self._progress.end()
@@ -196,11 +196,11 @@ class _Push:
     ) -> Iterator[tuple[Descriptor, bytes, Manifest | Index]]:
         """Yield the manifests to push; an index comes after its entries."""
         content = self._blobs.read(descriptor.digest)
-        hasher = descriptor.digest.hasher()
+        hasher = descriptor.digest.new_hash()
         hasher.update(content)
-        if hasher.hexdigest() != descriptor.digest.hex:
+        if hasher.hexdigest() != descriptor.digest.encoded:
             raise DigestMismatch(f"the stored manifest of {self._reference} is not {descriptor.digest}")
-        document = read_manifest(content, descriptor.media_type, f"the manifest of {self._reference}")
+        document = parse_manifest(content, descriptor.media_type, f"the manifest of {self._reference}")
         if isinstance(document, Index):
             if depth >= _DEEPEST_INDEX:
                 raise Malformed(f"{self._reference} is an index of indexes without end", code="document")
@@ -225,8 +225,8 @@ class _Push:
                         content += piece
                 finally:
                     source.close()
-                check_size(len(content), limit, what)
-                check_keys(bytes(content), what)
+                check_document_size(len(content), limit, what)
+                check_ambiguous_keys(bytes(content), what)
                 self._configs[config.digest] = bytes(content)
 
             return check
@@ -274,4 +274,4 @@ class _Push:
 
 def _is_foreign(layer: Descriptor) -> bool:
     """Whether a layer is foreign: it must not be distributed, and has URLs."""
-    return bool(layer.urls) and media_types.is_foreign(layer.media_type)
+    return bool(layer.urls) and media_types.is_nondistributable(layer.media_type)

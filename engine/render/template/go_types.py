@@ -6,7 +6,7 @@ not fit its type counts as missing: documents come from outside.
 
 from __future__ import annotations
 
-from imq.engine.units.go_strconv import write_duration
+from imq.engine.units.go_strconv import format_duration
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Duration(int):
     go_type = "time.Duration"
 
     def __str__(self) -> str:
-        return write_duration(self)
+        return format_duration(self)
 
 
 class Time:

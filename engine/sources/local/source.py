@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imq.engine.catalog.tables import LINES, ROWS, SOURCES, USAGE, DataType, Field
 from imq.engine.query.source import LoadedTable
-from imq.engine.units.paths import located
+from imq.engine.units.paths import expand_path
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -103,7 +103,7 @@ class LocalSource:
                     hints=("give the statement as an argument, or with -f FILE",),
                 )
             return text, self._context.stdin
-        return located(text, self._context.folder, self._context.home), None
+        return expand_path(text, self._context.folder, self._context.home), None
 
     def _lines(self, table: Table, paths: tuple[str, ...]) -> Table:
         from .file_rows import read_lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 from imq.engine.oci import media_types
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.manifest import Descriptor, Index, read_manifest, write_json
+from imq.engine.oci.manifest import Descriptor, Index, encode_json, parse_manifest
 from imq.engine.oci.reference import Reference
 from imq.engine.sources.action import Outcome, RegistryWrite
 from imq.engine.sources.action_options import get_option_values, parse_tag_name
@@ -35,11 +35,11 @@ class CreateIndex(RegistryWrite):
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
         """Create the index; raises `Conflict` when two of the images are for one platform."""
         entries = self._collect_entries(context)
-        content = write_json(
+        content = encode_json(
             {
                 "schemaVersion": 2,
                 "mediaType": media_types.OCI_INDEX,
-                "manifests": [entry.document() for _, entry in sorted(entries.items())],
+                "manifests": [entry.to_json() for _, entry in sorted(entries.items())],
             }
         )
         context.client().put_manifest(self.name, content, media_types.OCI_INDEX)
@@ -55,7 +55,7 @@ class CreateIndex(RegistryWrite):
             source = name.replace(tag=None, digest=digest)
             for entry in _entries_of(client, source):
                 assert entry.platform is not None
-                platform = str(entry.platform.normalised())
+                platform = str(entry.platform.normalize())
                 if platform in entries and entries[platform].digest != entry.digest:
                     raise Conflict(f"two of the images are for {platform}", code="platforms")
                 entries[platform] = entry
@@ -83,10 +83,10 @@ def plan_index(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
 def _entries_of(client: Client, source: Reference) -> list[Descriptor]:
     """Return an image as an entry of an index; for an index, its entries that are images."""
     fetched = client.manifest(source)
-    document = read_manifest(fetched.content, fetched.media_type, f"the manifest of {source}")
+    document = parse_manifest(fetched.content, fetched.media_type, f"the manifest of {source}")
     if isinstance(document, Index):
-        return [entry for entry in document.manifests if entry.platform is not None and entry.platform.known]
+        return [entry for entry in document.manifests if entry.platform is not None and entry.platform.is_known]
     if not document.is_image:
         raise StatementError(f"{source} is no image, so it has no platform", code="operand")
-    platform = Config.read(client.fetch_blob(source, document.config)).platform
+    platform = Config.parse(client.fetch_blob(source, document.config)).platform
     return [Descriptor(document.media_type, fetched.digest, len(fetched.content), platform=platform)]

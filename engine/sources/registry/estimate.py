@@ -5,7 +5,7 @@ The estimate uses cached data: the tag counts of earlier listings, and the cache
 
 from __future__ import annotations
 
-from imq.engine.oci.platform import Platform, host
+from imq.engine.oci.platform import Platform, host_platform
 from imq.engine.oci.reference import Reference
 from imq.engine.registry.http.pagination import PAGE_SIZE
 from imq.engine.store.registry_cache import DATABASE, RegistryCache, TagStats
@@ -57,7 +57,7 @@ class RequestEstimator:
         there = layout.exists and layout.root_directory.has_file(DATABASE)
         memory = RegistryCache(context.runner.connection, context.store.get_cache_layout() if there else None)
         mirrored = bool(context.configuration.mirrors)
-        return cls(memory, now, fresh, context.platform or host(), mirrored=mirrored)
+        return cls(memory, now, fresh, context.platform or host_platform(), mirrored=mirrored)
 
     def cached(self) -> str:
         """Return a description of the cached documents."""

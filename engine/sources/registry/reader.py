@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-from imq.engine.oci.manifest import read_manifest
-from imq.engine.oci.platform import Platform, host
+from imq.engine.oci.manifest import parse_manifest
+from imq.engine.oci.platform import Platform, host_platform
 from imq.engine.oci.reference import Reference
 from imq.engine.registry.batch.client import BatchClient
 from imq.engine.registry.client import Client
@@ -134,7 +134,7 @@ class RegistryReader:
         named: list[tuple[Reference, Descriptor]] = []
         for key, reference, one in fetched:
             try:
-                document = read_manifest(one.content, one.media_type, f"the manifest of {reference}")
+                document = parse_manifest(one.content, one.media_type, f"the manifest of {reference}")
             except ImqError as error:
                 failures.append((key, reference, error))
                 continue
@@ -170,7 +170,7 @@ class RegistryReader:
                 yield place, content
                 continue
             try:
-                taken.append((wanted[place][1].digest, Config.read(content, f"the config of {wanted[place][0]}")))
+                taken.append((wanted[place][1].digest, Config.parse(content, f"the config of {wanted[place][0]}")))
             except ImqError as error:
                 yield place, error
             if len(taken) >= WRITE_BATCH:
@@ -195,4 +195,4 @@ def open_reader(context: SourceContext) -> RegistryReader:
         many: BatchClient = MirroredBatchClient(client, context.progress.warn, settings.requests, report)
     else:
         many = BatchClient(client, settings.requests, report)
-    return RegistryReader(client, many, memory, connection, context.platform or host(), context.clock)
+    return RegistryReader(client, many, memory, connection, context.platform or host_platform(), context.clock)

@@ -6,7 +6,7 @@ import json
 
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference
-from imq.engine.oci.timestamp import read_time
+from imq.engine.oci.timestamp import parse_time
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -61,7 +61,7 @@ def _row(row: Sequence[Raw], found: Descriptor) -> tuple[object, ...]:
         found.digest,
         found.media_type,
         json.dumps(dict(found.annotations), ensure_ascii=False),
-        read_time(found.annotations.get(_CREATED)),
+        parse_time(found.annotations.get(_CREATED)),
         found.size,
         None,
     )  # fmt: skip

@@ -138,7 +138,7 @@ class Tags(RegistryScan):
             LEFT JOIN remembered.document AS manifest ON manifest.digest = t.manifest
             LEFT JOIN remembered.config AS config ON config.digest = manifest.config""",
         )
-        self.connection.create_function(self._rank_function, 5, self._platform.ranker(), deterministic=True)
+        self.connection.create_function(self._rank_function, 5, self._platform.make_ranker(), deterministic=True)
 
     # Fetching
 

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.manifest import Descriptor, Index, read_manifest
+from imq.engine.oci.manifest import Descriptor, Index, parse_manifest
 from imq.engine.oci.reference import Reference
 from imq.engine.registry.auth.authorizer import pull_scope
 from imq.engine.registry.errors import is_temporary, response_error
@@ -96,7 +96,7 @@ class _Verifier:
             manifest = name.replace(tag=None, digest=digest)
             try:
                 fetched = self._client.manifest(manifest)
-                document = read_manifest(fetched.content, fetched.media_type, f"the manifest of {manifest}")
+                document = parse_manifest(fetched.content, fetched.media_type, f"the manifest of {manifest}")
             except ImqError as error:
                 if not is_not_found(error) and isinstance(error, RegistryError):
                     raise
@@ -132,7 +132,7 @@ class _Verifier:
         if config.digest not in self._configs:
             problems = self._configs[config.digest] = []
             try:
-                Config.read(self._client.fetch_blob(manifest, config), f"the config {config.digest.short}")
+                Config.parse(self._client.fetch_blob(manifest, config), f"the config {config.digest.short}")
             except (DigestMismatch, Malformed) as error:
                 problems.append(error.message)
         return self._configs[config.digest]

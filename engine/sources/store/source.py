@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imq.engine.catalog.schema import FetchLevel
 from imq.engine.catalog.tables import CONTAINERS, HISTORY, IMAGES, LAYERS
-from imq.engine.progress import counted
+from imq.engine.progress import make_item_counter
 from imq.engine.query.source import NativeTable, SourceRef
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
@@ -41,7 +41,7 @@ class StoreSource:
 
     def _unpack(self, _level: FetchLevel) -> tuple[ImqError, ...]:
         """Unpack the layers that never were; return what is wrong with some of them."""
-        report = counted(self._context.progress, "unpack", len(self._store.list_unmeasured_layers()))
+        report = make_item_counter(self._context.progress, "unpack", len(self._store.list_unmeasured_layers()))
         return self._store.measure_layers(self._context.jobs, on_progress=report)
 
     def _pending(self, _level: FetchLevel) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.manifest import Descriptor, write_json
+from imq.engine.oci.manifest import Descriptor, encode_json
 from imq.grammar.errors import DigestMismatch, Interrupted, NotFound
 
 if TYPE_CHECKING:
@@ -160,16 +160,16 @@ def image(
     manifest = {
         "schemaVersion": 2,
         "mediaType": manifest_type,
-        "config": store.describe(config_type, write_json(config)).document(),
-        "layers": [store.describe(layer_type, packed).document() for _, packed in made],
+        "config": store.describe(config_type, encode_json(config)).to_json(),
+        "layers": [store.describe(layer_type, packed).to_json() for _, packed in made],
     }
-    return store.describe(manifest_type, write_json(manifest))
+    return store.describe(manifest_type, encode_json(manifest))
 
 
 def index(store: Memory, entries: Sequence[dict[str, object]]) -> Descriptor:
     """Put an index with these entries into `store`."""
     document = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": list(entries)}
-    return store.describe(media_types.OCI_INDEX, write_json(document))
+    return store.describe(media_types.OCI_INDEX, encode_json(document))
 
 
 def attestation(store: Memory, subject: Descriptor) -> dict[str, object]:
@@ -181,11 +181,11 @@ def attestation(store: Memory, subject: Descriptor) -> dict[str, object]:
     manifest = {
         "schemaVersion": 2,
         "mediaType": media_types.OCI_MANIFEST,
-        "config": store.describe(media_types.OCI_CONFIG, write_json(config)).document(),
-        "layers": [statement.document()],
+        "config": store.describe(media_types.OCI_CONFIG, encode_json(config)).to_json(),
+        "layers": [statement.to_json()],
     }
     return {
-        **store.describe(media_types.OCI_MANIFEST, write_json(manifest)).document(),
+        **store.describe(media_types.OCI_MANIFEST, encode_json(manifest)).to_json(),
         "platform": {"os": "unknown", "architecture": "unknown"},
         "annotations": {
             "vnd.docker.reference.type": "attestation-manifest",
@@ -201,8 +201,8 @@ def artifact(
     manifest: dict[str, object] = {"schemaVersion": 2, "mediaType": media_types.OCI_MANIFEST}
     if kind:
         manifest["artifactType"] = kind
-    manifest["config"] = store.describe(config, b"{}").document()
-    manifest["layers"] = [store.describe(layer, content).document()]
+    manifest["config"] = store.describe(config, b"{}").to_json()
+    manifest["layers"] = [store.describe(layer, content).to_json()]
     if subject is not None:
-        manifest["subject"] = subject.document()
-    return store.describe(media_types.OCI_MANIFEST, write_json(manifest))
+        manifest["subject"] = subject.to_json()
+    return store.describe(media_types.OCI_MANIFEST, encode_json(manifest))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.manifest import write_json
+from imq.engine.oci.manifest import encode_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -97,7 +97,7 @@ class Writer:
         config["config"] = {"Labels": {"name": name, **(labels or {})}, "Cmd": ["/bin/true"]}
         config["rootfs"] = {"type": "layers", "diff_ids": [diff_id for diff_id, _ in layers]}
         config["history"] = [{"created_by": f"COPY {name}"}] * len(layers)
-        content = write_json(config)
+        content = encode_json(config)
         described = {"mediaType": config_type, "digest": self._blob(repository, content), "size": len(content)}
         entries = [{"mediaType": layer_type, "digest": Digest.of(d), "size": len(d)} for _, d in layers]
         kind = media_types.DOCKER_MANIFEST if docker else media_types.OCI_MANIFEST
@@ -131,16 +131,16 @@ class Writer:
         config: Digest | None = None,
     ) -> Made:
         """Write a manifest of whatever kind as a revision of the repository."""
-        content = write_json(document)
+        content = encode_json(document)
         digest = self._data(content)
-        self._link(repository, "_manifests", "revisions", "sha256", digest.hex, to=digest)
+        self._link(repository, "_manifests", "revisions", "sha256", digest.encoded, to=digest)
         self.contents.documents[digest] = content
         return Made(digest, media_type, content, created, config)
 
     def tag(self, repository: str, name: str, made: Made) -> None:
         """Let a tag stand for what was made."""
         self._link(repository, "_manifests", "tags", name, "current", to=made.digest)
-        self._link(repository, "_manifests", "tags", name, "index", "sha256", made.digest.hex, to=made.digest)
+        self._link(repository, "_manifests", "tags", name, "index", "sha256", made.digest.encoded, to=made.digest)
         self.contents.tags.setdefault(repository, {})[name] = made
 
     def _layer(self, repository: str, name: str, content: bytes) -> tuple[Digest, bytes]:
@@ -156,12 +156,12 @@ class Writer:
 
     def _blob(self, repository: str, content: bytes) -> Digest:
         digest = self._data(content)
-        self._link(repository, "_layers", "sha256", digest.hex, to=digest)
+        self._link(repository, "_layers", "sha256", digest.encoded, to=digest)
         return digest
 
     def _data(self, content: bytes) -> Digest:
         digest = Digest.of(content)
-        self._write(os.path.join(self._root, "blobs", "sha256", digest.hex[:2], digest.hex, "data"), content)
+        self._write(os.path.join(self._root, "blobs", "sha256", digest.encoded[:2], digest.encoded, "data"), content)
         return digest
 
     def _link(self, repository: str, *parts: str, to: Digest) -> None:
@@ -206,9 +206,9 @@ def _mixed(writer: Writer) -> None:
     writer.tag(MIXED, "multi", writer.index(MIXED, parts))
     writer.tag(MIXED, "chart", writer.artifact(MIXED, HELM, b"a chart", artifactType=HELM))
     signature = writer.artifact(MIXED, media_types.OCI_CONFIG, b"a signature")
-    writer.tag(MIXED, f"sha256-{newest.digest.hex}.sig", signature)
+    writer.tag(MIXED, f"sha256-{newest.digest.encoded}.sig", signature)
     bill = writer.artifact(MIXED, BILL, b"a bill of materials", subject=newest.entry(), artifactType=BILL)
-    writer.tag(MIXED, f"sha256-{newest.digest.hex}", writer.index(MIXED, [bill.entry(artifactType=BILL)]))
+    writer.tag(MIXED, f"sha256-{newest.digest.encoded}", writer.index(MIXED, [bill.entry(artifactType=BILL)]))
     writer.tag(MIXED, "undated", writer.image(MIXED, "undated"))
 
 
