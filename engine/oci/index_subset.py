@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from imq.grammar.errors import Malformed, RegistryError
+from imq.grammar.errors import RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import media_types
 from .config import Config
 from .digest import Digest
 from .manifest import Descriptor, Index, Manifest, encode_json, parse_json_object, parse_manifest
+from .manifest_walk import read_path
 from .platform import Platform
 from .platform_match import describe_mismatch, select_entry
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .reference import Reference
-
-_DEEPEST_INDEX = 4
 
 
 class PlatformSelection(Record):
@@ -48,7 +47,7 @@ class PlatformSelector:
             actual = self._read_platform(index)
             warnings = (describe_mismatch(self._reference, platform, actual) for platform in requested)
             return PlatformSelection(top, warnings=tuple(warning for warning in warnings if warning))
-        images = [self._find_image(index, platform) for platform in requested]
+        images = [self._find_image(top, platform) for platform in requested]
         if len({image.digest for image in images}) == 1:
             return PlatformSelection(images[0])
         return self._build_subset(top, index, {image.digest for image in images})
@@ -57,14 +56,12 @@ class PlatformSelector:
         content = self._read_document(descriptor.digest)
         return parse_manifest(content, descriptor.media_type, f"the manifest of {self._reference}")
 
-    def _find_image(self, index: Index, platform: Platform, depth: int = 0) -> Descriptor:
-        entry = select_entry(platform, index, self._reference, self._read_entry_platform)
-        document = self._read(entry)
-        if isinstance(document, Manifest):
-            return entry.replace(media_type=document.media_type)
-        if depth >= _DEEPEST_INDEX:
-            raise Malformed(f"{self._reference} is an index of indexes without end", code="document")
-        return self._find_image(document, platform, depth + 1)
+    def _find_image(self, top: Descriptor, platform: Platform) -> Descriptor:
+        def select(index: Index) -> Descriptor:
+            return select_entry(platform, index, self._reference, self._read_entry_platform)
+
+        image = read_path(top, self._read, select)[-1]
+        return image.descriptor.replace(media_type=image.document.media_type)
 
     def _read_entry_platform(self, entry: Descriptor) -> Platform:
         document = self._read(entry)

@@ -15,6 +15,7 @@ from imq.engine.oci import media_types
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor, Index, Manifest, check_document_size, parse_manifest
+from imq.engine.oci.manifest_walk import IndexDepthError, read_manifest_tree
 from imq.grammar.errors import DigestMismatch, ImqError, Malformed, StoreError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
     _Result = TypeVar("_Result")
 
-MAX_INDEX_DEPTH = 8
-"""The maximum depth of nested indexes."""
 _INSERT_BATCH = 500
 """The number of descriptors of index.json whose images are inserted together."""
 _MAX_REREADS = 5
@@ -453,28 +452,20 @@ class StoreIndex:
 
         Unreadable documents are appended to `unreadable`. A manifest that an index does not hold may be missing.
         """
-        seen: set[Digest] = set()
-        pending = [(root, 0)]
-        while pending:
-            descriptor, depth = pending.pop()
-            if descriptor.digest in seen:
-                continue
-            seen.add(descriptor.digest)
-            try:
-                document = self._read_manifest(descriptor)
-            except ImqError as problem:
-                if unreadable is not None and not is_opaque(descriptor, problem, self._layout.open_blob):
-                    unreadable.append(_describe_unreadable(root, descriptor, problem))
-                continue
-            yield descriptor, document
-            if not isinstance(document, Index):
-                continue
-            if depth < MAX_INDEX_DEPTH:
-                children = (child for child in reversed(document.manifests) if is_held(root, child.digest))
-                pending += [(child, depth + 1) for child in children]
-            elif document.manifests and unreadable is not None:
-                too_deep = Malformed(f"the index {descriptor.digest} is the {depth + 1}th of indexes in indexes")
-                unreadable.append(UnreadableDocument(descriptor, too_deep, descriptor))
+
+        def note(descriptor: Descriptor, error: ImqError) -> None:
+            if unreadable is None:
+                return
+            if isinstance(error, IndexDepthError):
+                unreadable.append(UnreadableDocument(descriptor, error, descriptor))
+            elif not is_opaque(descriptor, error, self._layout.open_blob):
+                unreadable.append(_describe_unreadable(root, descriptor, error))
+
+        tree = read_manifest_tree(
+            root, self._read_manifest, descends=lambda child: is_held(root, child.digest), on_error=note
+        )
+        for node in tree.top_down():
+            yield node.descriptor, node.document
 
     def is_reachable(self, digest: Digest) -> bool:
         """Whether the current index.json reaches a blob; True when this is unknown."""

@@ -22,6 +22,7 @@ from imq.engine.oci.manifest import (
     parse_layout_index,
     parse_manifest,
 )
+from imq.engine.oci.manifest_walk import IndexDepthError, read_manifest_tree
 from imq.engine.oci.reference import Name, Reference
 from imq.engine.progress import CountingReader
 from imq.grammar.errors import DigestMismatch, ImqError, InvalidReference, Malformed, NotFound
@@ -31,12 +32,13 @@ from .archive_files import Archive, Folder, ignore_progress
 from .atomic_files import store_errors
 from .bounded_read import read_bounded
 from .image_builder import LoadedImage, import_unknown_layer, store_manifest
-from .index import MAX_INDEX_DEPTH
 from .layout import IndexEntry, diff_id_mismatch, get_foreign_annotations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import BinaryIO
+
+    from imq.engine.oci.manifest_walk import ManifestTree
 
     from .archive_files import ImageFiles
     from .ingest import Ingest
@@ -162,44 +164,68 @@ def _load_layout(
 
 def _copy_tree(
     files: ImageFiles,
-    descriptor: Descriptor,
+    root: Descriptor,
     ingest: Ingest,
     image_ids: dict[Digest, Digest],
     problems: dict[Digest, ImqError],
-    depth: int = 0,
 ) -> Digest:
-    """Copy a manifest and all it reaches, the manifest last; return the id of its (first) image.
+    """Copy a manifest and all documents below it, each index after its entries; return the id of its (first) image.
 
-    An archive of one platform has an index that names others too; `held` takes what is there, each with its (first)
-    image, and `problems` what is there in part. What indexes name twice is copied once.
+    An archive of one platform has an index that names others too. `image_ids` gets the documents that are copied, each
+    with its (first) image, and `problems` those that are there in part.
     """
-    if descriptor.digest in image_ids:
-        return image_ids[descriptor.digest]
-    if depth > MAX_INDEX_DEPTH:
-        raise Malformed("the archive has an index of indexes without end", code="document")
-    content = _read_document(files, descriptor, ingest.largest_document)
-    document = parse_manifest(content, descriptor.media_type)
-    if isinstance(document, Index):
-        present = [child for child in document.manifests if _has_blob(files, child.digest)]
-        ids = []
-        for child in present:
-            if child.digest in problems:
-                continue
-            try:
-                ids.append(_copy_tree(files, child, ingest, image_ids, problems, depth + 1))
-            except (Malformed, DigestMismatch) as problem:
-                problems[child.digest] = _add_platform(child, problem)
-        if not ids:
-            raise next(
-                (problems[child.digest] for child in present if child.digest in problems),
-                Malformed(f"the index {descriptor.digest} has none of its images here", code="archive"),
-            )
-        id_ = ids[0]
-    else:
-        id_ = _copy_image(files, document, ingest)
-    ingest.store_document(descriptor, content)
-    image_ids[descriptor.digest] = id_
-    return id_
+
+    def fail(descriptor: Descriptor, error: ImqError) -> None:
+        if descriptor.digest == root.digest or not isinstance(error, Malformed | DigestMismatch):
+            raise error
+        if isinstance(error, IndexDepthError):
+            raise error
+        problems[descriptor.digest] = _add_platform(descriptor, error)
+
+    contents: dict[Digest, bytes] = {}
+    tree = _read_tree(files, root, ingest.largest_document, fail, contents)
+    for node in tree.bottom_up():
+        descriptor, document = node.descriptor, node.document
+        try:
+            if isinstance(document, Index):
+                id_ = _first_image(document, image_ids, problems, descriptor)
+            else:
+                id_ = _copy_image(files, document, ingest)
+            ingest.store_document(descriptor, contents[descriptor.digest])
+        except ImqError as error:
+            fail(descriptor, error)
+        else:
+            image_ids[descriptor.digest] = id_
+    return image_ids[root.digest]
+
+
+def _read_tree(
+    files: ImageFiles,
+    root: Descriptor,
+    max_size: int,
+    on_error: Callable[[Descriptor, ImqError], None],
+    contents: dict[Digest, bytes],
+) -> ManifestTree:
+    """Read the documents below a descriptor that the archive has; `contents` gets their bytes."""
+
+    def read(descriptor: Descriptor) -> Manifest | Index:
+        contents[descriptor.digest] = _read_document(files, descriptor, max_size)
+        return parse_manifest(contents[descriptor.digest], descriptor.media_type)
+
+    return read_manifest_tree(root, read, descends=lambda child: _has_blob(files, child.digest), on_error=on_error)
+
+
+def _first_image(
+    index: Index, image_ids: Mapping[Digest, Digest], problems: Mapping[Digest, ImqError], descriptor: Descriptor
+) -> Digest:
+    """Return the id of the first image of an index that was copied."""
+    for child in index.manifests:
+        if child.digest in image_ids:
+            return image_ids[child.digest]
+    raise next(
+        (problems[child.digest] for child in index.manifests if child.digest in problems),
+        Malformed(f"the index {descriptor.digest} has none of its images here", code="archive"),
+    )
 
 
 def _add_platform(child: Descriptor, problem: ImqError) -> ImqError:
@@ -213,20 +239,16 @@ def _add_platform(child: Descriptor, problem: ImqError) -> ImqError:
 def _list_blobs(files: ImageFiles, roots: Sequence[Descriptor], max_size: int) -> list[Descriptor]:
     """Return the blobs that will be copied for these descriptors; what is wrong with them is told later."""
     reached: dict[Digest, Descriptor] = {}
-    pending = list(roots)
-    while pending:
-        descriptor = pending.pop()
-        if descriptor.digest in reached or not _has_blob(files, descriptor.digest):
-            continue
+
+    def note(descriptor: Descriptor, _: ImqError) -> None:
         reached[descriptor.digest] = descriptor
-        try:
-            document = parse_manifest(_read_document(files, descriptor, max_size), descriptor.media_type)
-        except ImqError:
-            continue
-        if isinstance(document, Index):
-            pending += document.manifests
-        else:
-            reached |= {blob.digest: blob for blob in (document.config, *document.layers)}
+
+    for root in (root for root in roots if _has_blob(files, root.digest)):
+        tree = _read_tree(files, root, max_size, note, {})
+        for node in tree.top_down():
+            reached[node.descriptor.digest] = node.descriptor
+            if isinstance(node.document, Manifest):
+                reached |= {blob.digest: blob for blob in (node.document.config, *node.document.layers)}
     return list(reached.values())
 
 

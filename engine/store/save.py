@@ -9,6 +9,7 @@ from contextlib import closing
 
 from imq.engine.oci import media_types
 from imq.engine.oci.manifest import Descriptor, Index, Manifest, encode_json, parse_manifest
+from imq.engine.oci.manifest_walk import read_manifest_tree
 from imq.engine.oci.reference import Reference, parse_name
 from imq.engine.progress import CountingReader
 from imq.grammar.record import TYPE_CHECKING
@@ -97,21 +98,22 @@ def _save_tree(
     add: Callable[[str, bytes], None],
     on_progress: Callable[[int], None],
 ) -> tuple[Descriptor, list[Manifest]]:
-    """Write what a manifest or index names, as far as it is `held`, and itself last; what is written leaves `held`."""
-    content = store.read_document(root)
-    document = parse_manifest(content)
+    """Write the documents below a manifest or index that are `held`, with their blobs, each index after its entries."""
+    contents: dict[Digest, bytes] = {}
+
+    def read(descriptor: Descriptor) -> Manifest | Index:
+        contents[descriptor.digest] = store.read_document(descriptor.digest)
+        return parse_manifest(contents[descriptor.digest])
+
+    tree = read_manifest_tree(Descriptor("", root, 0), read, descends=lambda child: child.digest in held)
     manifests: list[Manifest] = []
-    if isinstance(document, Index):
-        for child in document.manifests:
-            if child.digest in held:
-                held.discard(child.digest)  # an index may name it again
-                manifests += _save_tree(store, child.digest, held, archive, written, add, on_progress)[1]
-    else:
-        manifests.append(document)
-        for blob in (document.config, *document.layers):
-            _save_blob(store, blob, archive, written, on_progress)
-    add(get_blob_path(root), content)
-    return Descriptor(document.media_type, root, len(content)), manifests
+    for node in tree.bottom_up():
+        if isinstance(node.document, Manifest):
+            manifests.append(node.document)
+            for blob in (node.document.config, *node.document.layers):
+                _save_blob(store, blob, archive, written, on_progress)
+        add(get_blob_path(node.descriptor.digest), contents[node.descriptor.digest])
+    return Descriptor(tree.nodes[root].document.media_type, root, len(contents[root])), manifests
 
 
 def _save_blob(

@@ -7,7 +7,8 @@ from _thread import allocate_lock
 
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest, is_digest, parse_hex_prefix
-from imq.engine.oci.manifest import Index, check_document_size, parse_manifest
+from imq.engine.oci.manifest import Descriptor, Index, check_document_size, parse_manifest
+from imq.engine.oci.manifest_walk import read_manifest_tree
 from imq.engine.oci.platform import host_platform
 from imq.engine.oci.reference import LayoutName, Reference, parse_name
 from imq.grammar.errors import InvalidReference, NotFound, StoreError, closest_hint
@@ -225,20 +226,16 @@ class Store:
         rows = self.index.connection.execute("SELECT digest FROM reach WHERE root = ?", (root,))
         held = {digest for (digest,) in rows}
         absent: dict[Digest, str] = {}
-        pending = [root]
-        seen: set[Digest] = set()
-        while pending:
-            index = pending.pop()
-            if index in seen:
-                continue
-            seen.add(index)
-            document = parse_manifest(self.read_document(index))
-            for child in document.manifests if isinstance(document, Index) else ():
+        tree = read_manifest_tree(
+            Descriptor("", root, 0),
+            lambda index: parse_manifest(self.read_document(index.digest)),
+            descends=lambda child: child.digest in held and child.media_type in media_types.INDEXES,
+        )
+        for node in tree.top_down():
+            for child in node.document.manifests if isinstance(node.document, Index) else ():
                 if child.digest not in held:
                     known = child.platform is not None and child.platform.is_known
                     absent[child.digest] = child.platform.canonical if known and child.platform else child.digest.short
-                elif child.media_type in media_types.INDEXES:
-                    pending.append(child.digest)
         return absent
 
     def _find_by_id(self, text: str, digits: str) -> ResolvedImage | None:

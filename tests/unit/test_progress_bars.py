@@ -144,7 +144,7 @@ def test_what_is_counted_shows_when_it_lasts_and_goes_when_it_is_done(bars: Prog
 
 
 def test_bytes_have_a_speed_and_the_time_that_is_left(bars: ProgressBars, clock: Clock) -> None:
-    moved = words.weighed(bars, "load x.tar", 300 * MB)
+    moved = words.make_byte_counter(bars, "load x.tar", 300 * MB)
     moved(1)
     assert drawn(bars) == []
     clock.now += 1
@@ -161,7 +161,7 @@ def test_bytes_have_a_speed_and_the_time_that_is_left(bars: ProgressBars, clock:
 
 def test_lines_say_bytes_in_words(clock: Clock) -> None:
     shown = io.StringIO()
-    moved = words.weighed(ProgressLines(shown, clock), "save x.tar", 300 * MB)
+    moved = words.make_byte_counter(ProgressLines(shown, clock), "save x.tar", 300 * MB)
     moved(MB)
     clock.now += 60
     moved(99 * MB)

@@ -7,7 +7,8 @@ same registry are mounted.
 from __future__ import annotations
 
 from imq.engine.oci.index_subset import PlatformSelector
-from imq.engine.oci.manifest import Descriptor, Index, Manifest, parse_manifest
+from imq.engine.oci.manifest import Descriptor, Manifest, parse_manifest
+from imq.engine.oci.manifest_walk import read_manifest_tree
 from imq.grammar.errors import DigestMismatch
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -81,7 +82,7 @@ def copy(
     if referrers:  # first: who sees the name sees what is said about it
         from .copy_referrers import copy_referrers
 
-        subjects = documents.list_manifests(chosen.digest)
+        subjects = documents.list_manifests(chosen)
         attached, sent = copy_referrers(client, source, target, subjects, hand_on, jobs or client.settings.jobs)
     pushed = hand_on(target, chosen)
     return CopyResult(
@@ -117,17 +118,10 @@ class _RegistryExport:
             self._add_document(selected.descriptor, selected.content)
         return selected
 
-    def list_manifests(self, root: Digest) -> list[Digest]:
-        """Return the digests of a manifest or index and of all manifests below it."""
-        found: dict[Digest, None] = {}
-        pending = [root]
-        while pending:
-            digest = pending.pop()
-            if digest not in found:
-                found[digest] = None
-                document = parse_manifest(self.read(digest))
-                pending += [entry.digest for entry in document.manifests] if isinstance(document, Index) else []
-        return list(found)
+    def list_manifests(self, root: Descriptor) -> list[Digest]:
+        """Return the digests of a manifest or index and of all documents below it."""
+        tree = read_manifest_tree(root, lambda descriptor: parse_manifest(self.read(descriptor.digest)))
+        return [node.descriptor.digest for node in tree.top_down()]
 
     def read(self, digest: Digest) -> bytes:
         """Return a manifest or index, and record its blobs."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from imq.engine import progress as words
 from imq.engine.oci.config import Config
 from imq.engine.oci.manifest import Descriptor, Index, Manifest, parse_manifest
+from imq.engine.oci.manifest_walk import read_manifest_tree, read_path
 from imq.engine.oci.platform import Platform, host_platform
 from imq.engine.oci.platform_match import describe_mismatch, select_entry
 from imq.grammar.errors import Malformed
@@ -18,6 +19,7 @@ from .worker_pool import WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from typing import Protocol
 
     from imq.engine.oci.digest import Digest
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 else:
     Protocol = object
 
-_DEEPEST_INDEX = 4
 _MAX_MANIFESTS = 1024
 """Maximum number of manifests below one reference, which bounds memory."""
 
@@ -141,7 +142,7 @@ class _Pull:
         top = self._fetch_root()
         path = self._resolve_platform(top, self._platforms[0] if self._platforms else host_platform())
         if self._stored_index == top.descriptor.digest and isinstance(top.document, Index):
-            return self._store_entries(top, path, keeps=True)
+            return self._store_entries(top, path[::-1], keeps=True)
         return self._store_entries(top, path[-1:], keeps=False)
 
     def pull_index(self) -> PullResult:
@@ -151,10 +152,8 @@ class _Pull:
             return self._store_entries(top, [top], keeps=False)
         if not self._platforms:
             return self._store_entries(top, self._collect_tree(top), keeps=True, every=True)
-        paths = [document for platform in self._platforms for document in self._resolve_platform(top, platform)]
-        return self._store_entries(
-            top, list({result.descriptor.digest: result for result in paths}.values()), keeps=True
-        )
+        paths = {one.descriptor.digest for platform in self._platforms for one in self._resolve_platform(top, platform)}
+        return self._store_entries(top, self._collect_tree(top, paths), keeps=True)
 
     # Documents
 
@@ -170,40 +169,37 @@ class _Pull:
     def _resolve_platform(self, top: _ManifestEntry, platform: Platform) -> list[_ManifestEntry]:
         """Return the path to one image: indexes, outermost first, and its manifest."""
         requested = platform.normalize()
-        path = [top]
-        while isinstance(path[-1].document, Index):
-            if len(path) > _DEEPEST_INDEX:
-                raise self._depth_error()
-            entry = select_entry(requested, path[-1].document, self._reference, self._read_platform)
-            path += self._fetch_entries([entry])
-        return path
 
-    def _collect_tree(self, top: _ManifestEntry) -> list[_ManifestEntry]:
-        """Return an index and all manifests below it; an index comes before its entries."""
-        result = {top.descriptor.digest: top}
-        level: list[_ManifestEntry] = [top]
-        for _ in range(_DEEPEST_INDEX + 1):
-            entries = {
-                entry.digest: entry
-                for one in level
-                if isinstance(one.document, Index)
-                for entry in one.document.manifests
-            }
-            new = [entry for digest, entry in entries.items() if digest not in result]
-            if not new:
-                return list(result.values())
-            if len(result) + len(new) > _MAX_MANIFESTS:
+        def read(descriptor: Descriptor) -> Manifest | Index:
+            return self._fetch_entries([descriptor])[0].document
+
+        def select(index: Index) -> Descriptor:
+            return select_entry(requested, index, self._reference, self._read_platform)
+
+        return [self._entries[node.descriptor.digest] for node in read_path(top.descriptor, read, select)]
+
+    def _collect_tree(self, top: _ManifestEntry, only: AbstractSet[Digest] | None = None) -> list[_ManifestEntry]:
+        """Return an index and all manifests below it, or `only` some of them; an index comes after its entries."""
+        count = 0
+
+        def prefetch(entries: Sequence[Descriptor]) -> None:
+            nonlocal count
+            count += len(entries)
+            if count > _MAX_MANIFESTS:
                 raise Malformed(
                     f"{self._reference} names more than {_MAX_MANIFESTS} manifests",
                     code="document",
                     hints=("fetch some of its platforms: pull NAME platform linux/amd64, linux/arm64",),
                 )
-            level = self._fetch_entries(new)
-            result |= {one.descriptor.digest: one for one in level}
-        raise self._depth_error()
+            self._fetch_entries(entries)
 
-    def _depth_error(self) -> Malformed:
-        return Malformed(f"{self._reference} is an index of indexes without end", code="document")
+        tree = read_manifest_tree(
+            top.descriptor,
+            lambda descriptor: self._entries[descriptor.digest].document,
+            descends=None if only is None else lambda entry: entry.digest in only,
+            prefetch=prefetch,
+        )
+        return [self._entries[node.descriptor.digest] for node in tree.bottom_up()]
 
     def _read_platform(self, entry: Descriptor) -> Platform:
         """Return the platform in the config of an unlabelled entry; unknown when it is not an image."""
@@ -268,7 +264,7 @@ class _Pull:
         configs = self._fetch_configs([one for _, one in manifests if one.is_image], present)
         self._fetch_blobs([one for _, one in manifests], configs, present)
         new = False
-        for one in reversed(documents):
+        for one in documents:
             if not (one.stored or (one.descriptor.digest in present and self._read_stored(one.descriptor) is not None)):
                 self._ingest.store_document(one.descriptor, one.content)
                 new = True

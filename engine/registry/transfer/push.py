@@ -8,8 +8,9 @@ from imq.engine import progress as words
 from imq.engine.oci import media_types
 from imq.engine.oci.config import check_ambiguous_keys
 from imq.engine.oci.manifest import Descriptor, Index, Manifest, check_document_size, parse_manifest
+from imq.engine.oci.manifest_walk import read_manifest_tree
 from imq.engine.registry.http.request_body import BLOCK_SIZE
-from imq.grammar.errors import Conflict, DigestMismatch, Malformed, join_names
+from imq.grammar.errors import Conflict, DigestMismatch, join_names
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .blob_relay import BlobRelay
@@ -17,7 +18,7 @@ from .byte_counter import ByteCounter
 from .worker_pool import WorkerPool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Protocol
 
     from imq.engine.oci.digest import Digest
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from .worker_pool import Task
 else:
     Protocol = object
-
-_DEEPEST_INDEX = 4
 
 
 class BlobSource(Protocol):
@@ -95,7 +94,6 @@ class _Push:
         self._mount_from = source
         self._absent = absent
         self._counter = ByteCounter(progress)
-        self._visited: set[Digest] = set()
         self._configs: dict[Digest, bytes] = {}
         """Configs that were read already, and need not be read again for the upload."""
 
@@ -104,7 +102,7 @@ class _Push:
         is_tagged = self._client.resolve_for_push(self._reference) == manifest.digest
         if is_tagged or (self._reference.tag is not None and self._has_manifest(manifest.digest)):
             return self._push_existing(manifest, new=not is_tagged)
-        documents = list(self._walk_manifests(manifest, 0))
+        documents = self._walk_manifests(manifest)
         existing = self._find_existing([descriptor.digest for descriptor, _, _ in documents[:-1]], jobs)
         blobs: dict[Digest, tuple[Descriptor, bool]] = {}
         skipped: dict[Digest, Descriptor] = {}
@@ -191,24 +189,21 @@ class _Push:
             )
         return existing
 
-    def _walk_manifests(
-        self, descriptor: Descriptor, depth: int
-    ) -> Iterator[tuple[Descriptor, bytes, Manifest | Index]]:
-        """Yield the manifests to push; an index comes after its entries."""
-        content = self._blobs.read(descriptor.digest)
-        hasher = descriptor.digest.new_hash()
-        hasher.update(content)
-        if hasher.hexdigest() != descriptor.digest.encoded:
-            raise DigestMismatch(f"the stored manifest of {self._reference} is not {descriptor.digest}")
-        document = parse_manifest(content, descriptor.media_type, f"the manifest of {self._reference}")
-        if isinstance(document, Index):
-            if depth >= _DEEPEST_INDEX:
-                raise Malformed(f"{self._reference} is an index of indexes without end", code="document")
-            for entry in document.manifests:
-                if entry.digest not in self._absent and entry.digest not in self._visited:
-                    self._visited.add(entry.digest)
-                    yield from self._walk_manifests(entry, depth + 1)
-        yield descriptor, content, document
+    def _walk_manifests(self, manifest: Descriptor) -> list[tuple[Descriptor, bytes, Manifest | Index]]:
+        """Return the manifests to push; an index comes after its entries."""
+        contents: dict[Digest, bytes] = {}
+
+        def read(descriptor: Descriptor) -> Manifest | Index:
+            content = self._blobs.read(descriptor.digest)
+            hasher = descriptor.digest.new_hash()
+            hasher.update(content)
+            if hasher.hexdigest() != descriptor.digest.encoded:
+                raise DigestMismatch(f"the stored manifest of {self._reference} is not {descriptor.digest}")
+            contents[descriptor.digest] = content
+            return parse_manifest(content, descriptor.media_type, f"the manifest of {self._reference}")
+
+        tree = read_manifest_tree(manifest, read, descends=lambda entry: entry.digest not in self._absent)
+        return [(node.descriptor, contents[node.descriptor.digest], node.document) for node in tree.bottom_up()]
 
     def _read_configs(self, configs: Sequence[Descriptor], jobs: int) -> None:
         """Read the configs of images, and reject one whose keys are ambiguous: tools would read two images."""

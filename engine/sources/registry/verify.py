@@ -6,7 +6,8 @@ from http import HTTPStatus
 
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.manifest import Descriptor, Index, parse_manifest
+from imq.engine.oci.manifest import Descriptor, Index, Manifest, parse_manifest
+from imq.engine.oci.manifest_walk import IndexDepthError, read_manifest_tree
 from imq.engine.oci.reference import Reference
 from imq.engine.registry.auth.authorizer import pull_scope
 from imq.engine.registry.errors import is_temporary, response_error
@@ -86,29 +87,26 @@ class _Verifier:
         """Return the total size of what a tag reaches; raises `RegistryError` (`incomplete`) for a defect."""
         wrong: list[str] = []
         total = 0
-        pending = [top]
-        seen: set[Digest] = set()
-        while pending:
-            digest = pending.pop()
-            if digest in seen:
-                continue
-            seen.add(digest)
-            manifest = name.replace(tag=None, digest=digest)
-            try:
-                fetched = self._client.manifest(manifest)
-                document = parse_manifest(fetched.content, fetched.media_type, f"the manifest of {manifest}")
-            except ImqError as error:
-                if not is_not_found(error) and isinstance(error, RegistryError):
-                    raise
-                missing = f"the manifest {digest.short} is missing"
-                wrong.append(
-                    missing if is_not_found(error) else f"the manifest {digest.short} is damaged: {error.message}"
-                )
-                continue
+
+        def read(descriptor: Descriptor) -> Manifest | Index:
+            nonlocal total
+            manifest = name.replace(tag=None, digest=descriptor.digest)
+            fetched = self._client.manifest(manifest)
+            document = parse_manifest(fetched.content, fetched.media_type, f"the manifest of {manifest}")
             total += len(fetched.content)
+            return document
+
+        def note(descriptor: Descriptor, error: ImqError) -> None:
+            if isinstance(error, IndexDepthError) or (isinstance(error, RegistryError) and not is_not_found(error)):
+                raise error
+            subject = f"the manifest {descriptor.digest.short}"
+            wrong.append(f"{subject} is missing" if is_not_found(error) else f"{subject} is damaged: {error.message}")
+
+        for node in read_manifest_tree(Descriptor("", top, 0), read, on_error=note).top_down():
+            document = node.document
             if isinstance(document, Index):
-                pending += [entry.digest for entry in document.manifests]
                 continue
+            manifest = name.replace(tag=None, digest=node.descriptor.digest)
             for blob in (document.config, *document.layers):
                 size = self._request_size(name, blob)
                 total += size or 0
