@@ -14,6 +14,6 @@ if TYPE_CHECKING:
 def list_config_problems(store: Store, config: Digest) -> tuple[str, ...]:
     """Return what other tools reject in a config; nothing for a blob that is no config."""
     try:
-        return Config.read(store.read_document(config), f"the config {config.short}").problems
+        return Config.parse(store.read_document(config), f"the config {config.short}").problems
     except ImqError:
         return ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from imq.engine.progress import weighed
+from imq.engine.progress import make_byte_counter
 from imq.engine.sources.action import Outcome
 from imq.grammar.errors import NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -35,7 +35,7 @@ class Load(Record):
         from imq.engine.store.load import load  # tarfile
 
         with context.store.start_ingest() as ingest:
-            watch = partial(weighed, context.progress, label_transfer("load", self.path))
+            watch = partial(make_byte_counter, context.progress, label_transfer("load", self.path))
             skipped: list[Outcome] = []
             images = load(
                 self.path, ingest, watch, lambda name, problem: skipped.append(Outcome("load", name, error=problem))

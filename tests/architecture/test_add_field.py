@@ -132,7 +132,7 @@ def test_registry_tables_and_their_cache_have_the_field(scratch: Scratch) -> Non
         from imq.engine.store.registry_cache import RegistryCache
         connection = sqlite3.connect(":memory:", isolation_level=None, uri=True)
         cache = RegistryCache(connection, None)
-        cache.add_configs([(Digest(sys.argv[2]), Config.read(sys.argv[3].encode()))])
+        cache.add_configs([(Digest(sys.argv[2]), Config.parse(sys.argv[3].encode()))])
         print(*connection.execute("SELECT domain, shell FROM config").fetchone())
         for table in ("tags", "images"):
             assert TABLES[table].get_field("dns").level is CONFIG

@@ -83,7 +83,7 @@ IMAGES = Table(
             normalise=normalize_architecture,
         ),
         Field(
-            "variant", DataType.TEXT, "the variant of the architecture. Example: v7, v8", normalise=normalise_variant
+            "variant", DataType.TEXT, "the variant of the architecture. Example: v7, v8", normalise=normalize_variant
         ),
         Field("os_version", DataType.TEXT, "the version of the operating system; Windows images have one"),
         *CONFIG_FIELDS,

@@ -50,9 +50,9 @@ _SOURCE = Field("source", DataType.TEXT, "the registry that holds it")
 _REGISTRY = Field("registry", DataType.TEXT, "the host of the registry")
 _REPOSITORY = Field("repository", DataType.REPOSITORY, "the repository, in docker's short form")
 _PLATFORM_FIELDS = (
-    Field("os", DataType.TEXT, "the operating system", normalise=normalise_os),
-    Field("architecture", DataType.TEXT, "the architecture", aliases=("arch",), normalise=normalise_architecture),
-    Field("variant", DataType.TEXT, "the variant of the architecture", normalise=normalise_variant),
+    Field("os", DataType.TEXT, "the operating system", normalise=normalize_os),
+    Field("architecture", DataType.TEXT, "the architecture", aliases=("arch",), normalise=normalize_architecture),
+    Field("variant", DataType.TEXT, "the variant of the architecture", normalise=normalize_variant),
     Field("os_version", DataType.TEXT, "the version of the operating system"),
 )
 
