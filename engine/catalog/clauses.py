@@ -62,7 +62,7 @@ CLAUSES: dict[str, Clause] = {
         Clause(
             "skip",
             "skip N [per FIELD, …]",
-            "all but the first N rows, or all but the first N of each group; a row whose group is unknown is alone in it",
+            "all but the first N rows, or of each group; a row whose group is unknown is alone in it",
             "images order by created desc skip 5",
         ),
         Clause(

@@ -39,7 +39,7 @@ class Scan(Record):
     single_image: bool = False
 
     def rank_of(self, field: Field) -> int:
-        """Return the rank of a field's level among those of the source, from 1; 0: listing the rows returns the field."""
+        """Return the rank of a field's level in the source, from 1; 0: listing the rows returns the field."""
         own = self.table.find_field(field.name)
         if own is None or own.level is None:
             return 0
@@ -62,7 +62,7 @@ class NativeMember(Record):
 
 
 class UnionScan(Record):
-    """The rows of several sources in one view. A row's `_row` is its member's, times the count, plus the member's place.
+    """Rows of several sources in one view. A row's `_row` is its member's, times the count, plus the member's index.
 
     `_member` says which member a row is of.
     """

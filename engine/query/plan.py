@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class Check(Record):
     """A list of a statement that must have rows, or (`digests`) may have no row that is no digest.
 
-    `text` is how the list was written; the SQL returns a row when the list has any, or its first string that is no digest.
+    `text` is the list as written; the SQL returns a row when the list has any, or its first string that is no digest.
     """
 
     sql: Sql

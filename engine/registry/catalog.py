@@ -6,7 +6,13 @@ from http import HTTPStatus
 
 from imq.engine.registry.auth.authorizer import CATALOG_SCOPE, pull_scope
 from imq.engine.registry.http.client import Request
-from imq.engine.registry.http.pagination import MAX_PAGE_BYTES, Listing, iterate_pages, parse_json, read_string_list
+from imq.engine.registry.http.pagination import (
+    MAX_PAGE_BYTES,
+    Listing,
+    iterate_pages,
+    parse_page_json,
+    read_string_list,
+)
 from imq.grammar.errors import Malformed, RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -112,7 +118,7 @@ def _search_docker_hub(http: RegistryHttp, term: str, limit: int) -> Iterator[Re
         response = http.fetch(request, MAX_PAGE_BYTES, "the search")
         if response.status != HTTPStatus.OK:
             raise errors.response_error(response, DOCKER_HUB, "the search")
-        page_document = parse_json(response)
+        page_document = parse_page_json(response)
         results = page_document.get("results") if isinstance(page_document, dict) else None
         if not isinstance(results, list):
             raise Malformed(f"{DOCKER_HUB} answers the search with no list of repositories", code="document")

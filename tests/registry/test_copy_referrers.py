@@ -219,7 +219,9 @@ def test_what_was_sent_to_one_repository_is_mounted_in_the_next(
     for name in names:
         push(client, name, manifest, here, NullProgress())
     fresh = connect()
-    sent = [copy(fresh, name, name.replace(registry=second.host), (), NullProgress()).transferred_bytes for name in names]
+    sent = [
+        copy(fresh, name, name.replace(registry=second.host), (), NullProgress()).transferred_bytes for name in names
+    ]
     assert sent[0] > 300_000
     assert sent[1] == 0
     seen = second.requests(f" /v2/{names[1].repository}/", 7)

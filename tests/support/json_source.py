@@ -1,7 +1,8 @@
 """A source of images in a JSON file: all that a further source takes, in one file and one line of a table.
 
-The file is a list of objects: name, created (nanoseconds), size, labels and layers (sizes). A listing returns the names;
-`created` is the first level to fetch, `size` and `label` the second. Every fetch is recorded in `FETCHED`.
+The file is a list of objects: name, created (nanoseconds), size, labels and layers (sizes).
+A listing returns the names; `created` is the first level to fetch, `size` and `label` the second.
+Every fetch is recorded in `FETCHED`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every retention rule of dsl/docs/RETENTION.md, as a dry run against a real registry: what would go, worked out by hand."""
+"""Every retention rule of dsl/docs/RETENTION.md, as a dry run against a real registry; expected rows are by hand."""
 
 from __future__ import annotations
 

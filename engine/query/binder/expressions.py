@@ -47,9 +47,9 @@ _TIME_OPERATORS = {"before": "<", "after": ">", "since": ">=", "within": ">="}
 class Expressions:
     """Binds the expressions of one query.
 
-    `related` binds a query inside an expression. `columns_by_name` are the selected columns by their case-folded names, for clauses
-    that come after `select`; `allows_aggregates` says whether aggregates are allowed. `relation_fields` are the fields of relations that
-    were bound, by their paths: a field that is grouped by is the same where it is selected.
+    `related` binds a query inside an expression. `columns_by_name` are the selected columns by their case-folded names,
+    for clauses that come after `select`; `allows_aggregates` says whether aggregates are allowed. `relation_fields`
+    are the fields of relations that were bound, by their paths: a field in `group by` is the same one in `select`.
     """
 
     def __init__(self, table: Table, scope: Scope, related: BindRelated) -> None:

@@ -83,7 +83,7 @@ class Pager:
             return []
         if response.status != HTTPStatus.OK:
             raise self._listing.make_error(response)
-        entries = self._listing.parse_page(parse_json(response))
+        entries = self._listing.parse_page(parse_page_json(response))
         if entries is None:
             raise Malformed(
                 f"{request.registry} answers with no list of {self._listing.description}",
@@ -157,7 +157,7 @@ def iterate_pages(http: RegistryHttp, listing: Listing) -> Iterator[Any]:
         pager.check_next()
 
 
-def parse_json(response: ResponseLike) -> Any:
+def parse_page_json(response: ResponseLike) -> Any:
     """Return the JSON document of a response, None when it is invalid or larger than a page may be."""
     content = response.read(MAX_PAGE_BYTES)
     if len(content) > MAX_PAGE_BYTES:

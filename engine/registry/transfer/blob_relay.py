@@ -53,7 +53,11 @@ class BlobRelay:
         piece = self._buffer[:read]
         self._hasher.update(piece)
         self._offset += read
-        if read and self._offset == self._descriptor.size and self._hasher.hexdigest() != self._descriptor.digest.encoded:
+        if (
+            read
+            and self._offset == self._descriptor.size
+            and self._hasher.hexdigest() != self._descriptor.digest.encoded
+        ):
             self._on_mismatch(self._descriptor)
             raise DigestMismatch(
                 f"{self._reference.registry} sent other bytes than {self._descriptor.digest} "

@@ -350,7 +350,9 @@ class _Pull:
         """Warn about a single image of another platform, as docker does."""
         if config is None or isinstance(top.document, Index):
             return ()
-        warned = (describe_mismatch(self._reference, requested.normalize(), config.platform) for requested in self._platforms)
+        warned = (
+            describe_mismatch(self._reference, requested.normalize(), config.platform) for requested in self._platforms
+        )
         return tuple(warning for warning in warned if warning)
 
 
