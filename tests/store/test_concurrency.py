@@ -14,7 +14,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.progress import Silent
+from imq.engine.progress import NullProgress
 from store.support.serve_image import serve
 from store.support.stores import Held, blobs_in, check_store, imq, left_in, start
 from support.images import Image, layer
@@ -214,7 +214,7 @@ def test_a_lock_that_another_process_holds_is_reported_after_a_while(
         fcntl.flock(lock, fcntl.LOCK_EX)
         warnings: list[str] = []
 
-        class Releasing(Silent):
+        class Releasing(NullProgress):
             def warn(self, text: str) -> None:
                 warnings.append(text)
                 fcntl.flock(lock, fcntl.LOCK_UN)
