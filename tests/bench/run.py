@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from copy import again, copying
+from copy_images import again, copying
 from functools import partial
 from typing import TYPE_CHECKING
 

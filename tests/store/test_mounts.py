@@ -46,7 +46,8 @@ def test_what_was_copied_is_mounted_by_a_later_statement(registry: Registry, roo
     serve(registry, f"mounts/{mark}:1", IMAGE)
     with Proxy(registry.host) as between:
         source = f"{registry.host}/mounts/{mark}:1"
-        imq(root, "reindex")  # what is seen is remembered where there is a store
+        other = serve(registry, f"other/{mark}:1", Image([layer({"other": mark.encode()})]))
+        imq(root, "pull", other)  # mount sources are cached in a store that exists
         imq(root, "copy", source, "to", f"{between.host}/one/{mark}:1")
         assert between.count("PUT .*/blobs/") == BLOBS
         imq(root, "copy", source, "to", f"{between.host}/two/{mark}:1")

@@ -84,6 +84,8 @@ def test_by_digest(store: Held, registry: Registry, repository: str) -> None:
     store.do(f"pull {by_digest}")
     assert store.names() == [name]
     store.do(f"rm {by_digest}")
+    assert store.names() == [name], "the tag is another name"
+    store.do(f"rm {name}")
     assert store.names() == []
 
 
