@@ -10,10 +10,10 @@ import shutil
 import signal
 import subprocess
 import sys
-from copy_images import again, copying
 from functools import partial
 from typing import TYPE_CHECKING
 
+from copy_images import again, copying
 from harness import Bench
 from large_store_queries import language
 from load import load
