@@ -30,7 +30,7 @@ def results() -> bytes:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
     with Scripted(Step("GET", "/v1/search", body=results())) as server:
-        monkeypatch.setattr(catalog, "HUB_SEARCH", server.host)
+        monkeypatch.setattr(catalog, "HUB_SEARCH_HOST", server.host)
         yield server
 
 
@@ -91,7 +91,7 @@ def test_a_registry_before_the_term(tmp_path: pathlib.Path) -> None:
 
 def test_a_hub_that_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
     with Scripted(Step("GET", "/v1/search", 403, body=b"{}")) as server:
-        monkeypatch.setattr(catalog, "HUB_SEARCH", server.host)
+        monkeypatch.setattr(catalog, "HUB_SEARCH_HOST", server.host)
         code, shown, problem = search(tmp_path, "redis")
     assert (code, problem.startswith("error[")) == (3, True)
     assert "redis" not in shown

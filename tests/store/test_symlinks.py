@@ -160,7 +160,7 @@ def test_a_link_that_comes_after_the_look_is_noticed_before_anything_is_read(
     connection.close()
     content = theirs.read_bytes()
     plant(root, name, theirs)
-    for module in ("index", "remembered"):
+    for module in ("index", "registry_cache"):
         monkeypatch.setattr(f"imq.engine.store.{module}.has_database", lambda *_, **_options: True)
     with Held(root) as held, pytest.raises(StoreError) as raised:
         RegistryCache(held.session.store.index.connection, held.session.store.layout)

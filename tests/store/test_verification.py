@@ -336,7 +336,7 @@ def test_a_missing_document_is_pulled_again(store: Held, root: Path, registry: R
     store.do(f"pull {name}")
     digest = image.id if part == "config" else image.digest
     (root / "blobs" / "sha256" / digest[7:]).unlink()
-    store.do("reindex")
+    assert store.problem("reindex") == "unreadable"
     assert store.rows("images select name, id") == [{"name": name, "id": None}]
     assert [row["error"] is None for row in store.outcomes("verify all")] == [False]
     store.do(f"pull {name}")

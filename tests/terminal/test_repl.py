@@ -56,7 +56,7 @@ def test_a_mistake_is_told_under_its_column_before_enter(room: Room) -> None:
     assert display_width(typed.partition("画像")[0]) == hint.index("^")  # wide signs take two columns
     terminal.keys("C-u")
     terminal.type("images where siz")
-    terminal.wait("siz\n size  ")  # it may become a name yet
+    terminal.wait(" size   field: ")  # it may become a name yet
     assert "^" not in terminal.screen()
 
 

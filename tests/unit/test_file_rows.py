@@ -97,7 +97,7 @@ def test_what_is_not_there(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message", "hint"),
     [
-        (b"a\nb\xff\n", "line 2: this is not UTF-8", "lists are texts in UTF-8"),
+        (b"a\nb\xff\n", "line 2: this is not UTF-8", "a list must be UTF-8 text"),
         ("a\n".encode("utf-16"), "line 1: this is not UTF-8", "it looks like UTF-16"),
         (b"a\nb\nc\0", "line 3: a NUL character", ""),
     ],
