@@ -32,6 +32,8 @@ class TarLimits(Record):
     """Longest path or link target, in bytes; Linux takes 4,096."""
     max_header: int = 1024 * 1024
     """Longest pax header, in bytes; Go's archive/tar takes as much."""
+    max_trailing: int = 1 << 30
+    """Bytes after the end marker: more than any padding, and the bound of an endless source."""
 
 
 _TYPES = {
@@ -58,8 +60,8 @@ class TarWalker:
     """Walks one archive.
 
     feed() every piece, then finish(); `entries` and `size` (the sum of the contents) are valid after it. Nonsense
-    raises `Malformed(code="archive")`, more than `limits` allow `Malformed(code="bomb")`. What follows the end marker
-    is ignored, as by every reader.
+    raises `Malformed(code="archive")`, more than `limits` allow `Malformed(code="bomb")`. Bytes after the end marker
+    are ignored up to a limit, as by every reader.
     """
 
     def __init__(self, on_entry: Callable[[TarEntry], None] | None = None, limits: TarLimits | None = None) -> None:
@@ -102,6 +104,10 @@ class TarWalker:
             self._next_reader(bytes(piece[position : position + self._next_size]))
         if not self._ended and self._next_offset < end:
             self._partial += piece[max(0, self._next_offset - start) :]
+        if self._ended and end - self._next_offset > self._limits.max_trailing:
+            raise Malformed(
+                f"the archive goes on for more than {self._limits.max_trailing:,} bytes after its end", code="bomb"
+            )
 
     @property
     def has_ended(self) -> bool:

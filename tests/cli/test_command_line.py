@@ -78,6 +78,13 @@ def test_a_source_can_be_named(root: pathlib.Path) -> None:
     assert imq(root, "--source", "nowhere", "images count").returncode == 2
 
 
+def test_an_archive_without_end_is_refused(root: pathlib.Path) -> None:
+    done = imq(root, "import", "/dev/zero", "zero:1", "--no-progress")
+    assert done.returncode == 3
+    assert "after its end" in done.stderr + done.stdout
+    assert imq(root, "images where repository = zero count").stdout == "0\n"
+
+
 @pytest.mark.parametrize("way", ["-f FILE", "-f -", "include", "standard input"])
 def test_a_script_without_end_is_refused(root: pathlib.Path, way: str) -> None:
     """With little memory, too: no more of it is read than a script may have."""
