@@ -70,25 +70,6 @@ class Config(Record):
             problems,
         )
 
-    def string_map(self, key: str) -> dict[str, str]:
-        """Return the map of texts at `key` of the runtime part: Labels. Null in it is an empty text, as in Go."""
-        return {name: text or "" for name, text in (self.runtime.get(key) or {}).items()}
-
-    def set_members(self, key: str) -> list[str]:
-        """Return the keys of a set that Go writes as a map to empty objects (ExposedPorts, Volumes), sorted."""
-        return sorted(self.runtime.get(key) or ())
-
-    def string_list(self, key: str) -> list[str] | None:
-        """Return the list of texts at `key` (Entrypoint, Cmd, Env); None when there is none."""
-        value = self.runtime.get(key)
-        if isinstance(value, str):  # very old configs write a single command as one text
-            return [value]
-        return None if value is None else [word or "" for word in value]
-
-    def string(self, key: str) -> str | None:
-        """Return the text at `key` (User, WorkingDir, StopSignal); None when it is missing or empty."""
-        return self.runtime.get(key) or None
-
     @property
     def healthcheck(self) -> list[str] | None:
         """The words of the health check; None when there is none. Of one of a wrong type, what is written there."""

@@ -24,6 +24,7 @@ from imq.engine.oci.manifest import (
     parse_layout_index,
     parse_manifest,
 )
+from imq.engine.store.config_columns import STRING_FIELDS, read_documents, read_strings
 from imq.grammar.errors import Malformed
 from support.waiting import soon
 
@@ -293,14 +294,12 @@ def test_what_every_tool_takes_is_read() -> None:
             rootfs={"diff_ids": [DIGEST]},
         )
     )
-    assert (read.created, read.string("User"), read.string_list("Cmd"), read.string_list("Env")) == (
-        None,
-        None,
-        ["sh"],
-        None,
-    )
-    assert read.string_map("Labels") == {"a": "", "User": "x", "user": "y"}
-    assert read.set_members("Volumes") == ["/a", "/b"]
+    strings = dict(zip((field.name for field in STRING_FIELDS), read_strings(read), strict=True))
+    documents = read_documents(read)
+    assert (read.created, strings["user"], documents["cmd"], documents["entrypoint"]) == (None, None, ["sh"], None)
+    assert documents["env"] == {}
+    assert documents["label"] == {"a": "", "User": "x", "user": "y"}
+    assert documents["volumes"] == ["/a", "/b"]
     assert [(step.created_by, step.empty_layer) for step in read.history] == [("", False)]
     assert read.problems == ()
     assert Config.parse(config(rootfs={"diff_ids": None}, history=None, config=None)).diff_ids == ()
@@ -420,7 +419,7 @@ def test_a_config_may_have_bytes_that_are_not_utf8() -> None:
         b'{"rootfs":{"diff_ids":[]},"author":"caf\xe9","config":{"Labels":{"cut":"\xe2\x82","half":"\xed\xa0\x80"}}}'
     )
     assert config.author == "caf\ufffd"
-    assert config.string_map("Labels") == {"cut": "\ufffd\ufffd", "half": "\ufffd\ufffd\ufffd"}
+    assert read_documents(config)["label"] == {"cut": "\ufffd\ufffd", "half": "\ufffd\ufffd\ufffd"}
 
 
 def test_two_keys_of_a_config_that_become_one_are_refused() -> None:
