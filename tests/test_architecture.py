@@ -33,6 +33,7 @@ HEAVY = {
     "yaml": {"imq.engine.render.yaml_writer", "imq.engine.sources.local.yaml_rows"},
     "pygments": {"imq.editors.pygments_lexer"},
     "sqlite3": {
+        "imq.engine.store.database",
         "imq.engine.session.queries",
         "imq.engine.query.sqlite_executor",
         "imq.engine.session.session",

@@ -8,6 +8,8 @@ SQLite removes that one when it has done with the journal. All these files can b
 from __future__ import annotations
 
 import os
+import time
+from sqlite3 import SQLITE_BUSY, OperationalError
 
 from imq.grammar.errors import StoreError
 from imq.grammar.record import TYPE_CHECKING
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 SUFFIXES = ("-journal", "-wal", "-shm", "")
 """How the names of a database's files end, in the order in which they are removed: a log outlives no database."""
+
+_WAL_TIMEOUT = 60
+"""Seconds to wait for another process that opens the same file."""
 
 
 def has_database(layout: Layout, name: str, *, writable: bool = True) -> bool:
@@ -52,6 +57,23 @@ def database_uri(layout: Layout, name: str, options: str = "mode=rw") -> str:
     for character in "%?#":
         path = path.replace(character, f"%{ord(character):02x}")
     return f"file:{path}?{options}"
+
+
+def enable_wal(connection: Connection, schema: str = "main") -> None:
+    """Switch a database to write-ahead logging; raises `sqlite3.OperationalError` when it is locked for too long.
+
+    SQLite does not wait for a lock here: of two processes that open a new file at once, it refuses one.
+    """
+    deadline = time.monotonic() + _WAL_TIMEOUT
+    while True:
+        try:
+            connection.execute(f"PRAGMA {schema}.journal_mode = WAL")
+        except OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def check_database_path(connection: Connection, layout: Layout, name: str, schema: str = "main") -> None:

@@ -22,7 +22,7 @@ from imq.grammar.record import TYPE_CHECKING
 from . import unreadable_images
 from .atomic_files import store_errors
 from .bounded_read import read_bounded
-from .database import check_database_path, create_database, database_uri, has_database, remove_database
+from .database import check_database_path, create_database, database_uri, enable_wal, has_database, remove_database
 from .index_entries import sync_entries
 from .index_rows import delete_images, delete_reach, delete_unreached_descriptors, insert_images, insert_reach
 from .index_schema import create_tables, has_current_schema, has_schema, is_intact, is_made_in
@@ -148,7 +148,7 @@ class StoreIndex:
         """
         try:
             if not has_schema(connection):
-                connection.execute("PRAGMA journal_mode = WAL")
+                enable_wal(connection)
                 with _SqlTransaction(connection):
                     if not has_schema(connection):  # another process may have been faster
                         create_tables(connection, self._layout.origin() if self._layout.exists else "")

@@ -17,7 +17,7 @@ from imq.engine.oci.manifest import Index
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .config_columns import JSON_DEFINITIONS, STRING_DEFINITIONS, read_documents, read_strings
-from .database import check_database_path, create_database, database_uri, has_database, remove_database
+from .database import check_database_path, create_database, database_uri, enable_wal, has_database, remove_database
 from .index_rows import build_step_rows, compute_chain_ids, replace_surrogates, to_json
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class RegistryCache:
         connection.execute(f"ATTACH ? AS {SCHEMA}", (path,))
         if layout is not None:
             check_database_path(connection, layout, DATABASE, SCHEMA)
-            connection.execute(f"PRAGMA {SCHEMA}.journal_mode = WAL")
+            enable_wal(connection, SCHEMA)
         version = connection.execute(f"PRAGMA {SCHEMA}.user_version").fetchone()[0]
         if version == _VERSION:
             connection.execute(f"SELECT 1 FROM {SCHEMA}.document LIMIT 1")

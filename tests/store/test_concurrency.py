@@ -8,13 +8,16 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import threading
 import time
 import uuid
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 from imq.engine.progress import NullProgress
+from imq.engine.store.database import enable_wal
 from store.support.serve_image import serve
 from store.support.stores import Held, blobs_in, check_store, imq, left_in, start
 from support.images import Image, layer
@@ -113,6 +116,24 @@ def test_many_change_names_at_once(root: Path, tree: Path) -> None:
         held.do("prune")
         assert len(held.rows("images")) == 2
     assert len(blobs_in(root)) == 6
+
+
+def test_two_processes_open_a_new_database(tmp_path: Path) -> None:
+    """SQLite does not wait for a reader when it switches a database to write-ahead logging."""
+    path = tmp_path / "new.db"
+    with closing(sqlite3.connect(path, check_same_thread=False)) as reader, closing(sqlite3.connect(path)) as writer:
+        reader.execute("CREATE TABLE t (x)")
+        reader.execute("INSERT INTO t VALUES (1)")
+        reader.commit()
+        reader.execute("BEGIN")
+        reader.execute("SELECT x FROM t").fetchone()
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            writer.execute("PRAGMA journal_mode = WAL")
+        timer = threading.Timer(0.3, reader.rollback)
+        timer.start()
+        enable_wal(writer)
+        timer.join()
+        assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_many_make_one_store_at_once(root: Path, tree: Path) -> None:
