@@ -17,7 +17,7 @@ def outcome_rows(results: Sequence[Outcome], output: ast.Output, form: str) -> R
     """Return outcomes as rows for an output format: those for programs get all columns, others those with values."""
     from imq.engine.render.formats import get_format
 
-    rows = [result.row() for result in results]
+    rows = [result.to_row() for result in results]
     every = output.template is not None or get_format(output.format or form).shows_all_fields
     columns = [
         (position, field)

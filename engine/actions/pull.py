@@ -34,8 +34,8 @@ class Pull(Record):
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
         """Fetch the image, then give it its name in one transaction of the store."""
-        client = context.image_reader()
-        with context.store.start_ingest(measure_later=context.lazily) as ingest:
+        client = context.get_image_reader()
+        with context.store.start_ingest(measure_later=context.lazy) as ingest:
             pulled = self._pull(context, client, ingest)
             ingest.sync()
             with context.store.start_transaction(ingest.measures) as transaction:

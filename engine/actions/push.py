@@ -75,7 +75,7 @@ class Push(RegistryWrite):
         is_whole = selected.descriptor.digest == self.root
         try:
             pushed = push(
-                context.client(),
+                context.get_client(),
                 self.reference,
                 selected.descriptor,
                 _PushContent(store, rewritten),

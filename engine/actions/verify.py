@@ -42,7 +42,7 @@ class Verify(Record):
         """Verify the image; yield an outcome for each repaired blob, and for each defect or for the intact image."""
         from imq.engine.store.verify import Defect, Repaired
 
-        verifier = context.shared(_make_verifier)
+        verifier = context.get_shared(_make_verifier)
         for result in verifier.verify(self.root, self.name, self.repositories if self.repair else None):
             match result:
                 case Repaired(digest, source, size):
@@ -62,7 +62,7 @@ class Verify(Record):
 def _make_verifier(context: ExecutionContext) -> StoreVerifier:
     from imq.engine.store.verify import StoreVerifier
 
-    return StoreVerifier(context.store, context.jobs, context.image_reader, context.progress)
+    return StoreVerifier(context.store, context.jobs, context.get_image_reader, context.progress)
 
 
 def _plan_verify(act: ast.ActionStatement, context: PlanContext) -> list[Action]:

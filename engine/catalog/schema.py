@@ -125,8 +125,9 @@ class Relation(Record):
 
     - `join` selects the join condition of the SQL generator. `is_many`: a row can have several.
     - `item_name` and `item_fields` are for `has layer D`: D is the value of one of these fields.
-    - `lookup_fields` are the fields of the outer row by which a registry is asked for rows. `join` is then `asked`, the
-      first of them, and the fields that are equal in both rows, as `INNER=OUTER` where their names differ.
+    - `lookup_fields` are the fields of the outer row by which rows are looked up in a registry. `join` is then
+      `lookup`, the first of them, and the fields that are equal in both rows, as `INNER=OUTER` where their names
+      differ.
     """
 
     name: str
@@ -144,7 +145,7 @@ class Relation(Record):
 def registry_relation(field: str) -> Relation:
     """Return the relation from the name in this field to the tag of its registry."""
     doc = "the current tag of this name in its registry"
-    return Relation("remote", "tags", doc, f"asked {field}", is_many=False, lookup_fields=(field,), source="registry")
+    return Relation("remote", "tags", doc, f"lookup {field}", is_many=False, lookup_fields=(field,), source="registry")
 
 
 class Table(Record):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .source import Estimator, Sources, TableScan
     from .sqlite_executor import SqliteExecutor
 
-CHOSEN = "wanted"
+SELECTED_ROWS = "selected_rows"
 """The temporary table of the rows that something is fetched for: `_row`."""
 _SEEN = "looked"
 _BATCH = "batch"
@@ -265,9 +265,9 @@ class FetchExecutor:
         """Choose the rows that something is fetched for; return how many of the query there are."""
         sql = write_select(rows, now, hidden=("_row",))
         if stage.union is None:
-            return runner.select_rows(CHOSEN, sql, within=within)
+            return runner.select_rows(SELECTED_ROWS, sql, within=within)
         count = runner.select_rows(_MAPPED, sql, within=within)
-        self._map_rows(stage, _MAPPED, CHOSEN, runner)
+        self._map_rows(stage, _MAPPED, SELECTED_ROWS, runner)
         return count
 
     @staticmethod
@@ -298,10 +298,10 @@ class FetchExecutor:
                 if stage is not first:
                     self._choose(stage, stage.rows, runner, now, within=_SEEN)
                 elif stage.union is not None:
-                    self._map_rows(stage, _BATCH, CHOSEN, runner)
+                    self._map_rows(stage, _BATCH, SELECTED_ROWS, runner)
                 else:
-                    runner.select_rows(CHOSEN, None)
-                    runner.select_rows(CHOSEN, None, add=_BATCH)
+                    runner.select_rows(SELECTED_ROWS, None)
+                    runner.select_rows(SELECTED_ROWS, None, add=_BATCH)
                 self._fetch(stage)
             done += found
             if found < size:

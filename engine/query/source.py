@@ -37,7 +37,7 @@ class ScanRequest(Record):
     """Rows that a statement needs of a source. `view` is what SQL calls them, `table` as the source serves it.
 
     `targets` are the names behind `of`, `refs` the sources behind `in`. A scan with `lookup_fields` belongs to rows
-    outside: it is given the values of these columns, and its rows say by `_asked` which of the first they are for.
+    outside: it is given the values of these columns, and its rows say by `_lookup` which of the first they are for.
     `single_image`: a name means one image, and not all tags of a repository. `platform` is the one that the condition
     names, "" when it names none. `of_queries`: queries stand behind `of` too; their names are given to `list_rows`.
     `fresh`: for how many nanoseconds an answer about a name counts as known.
@@ -63,7 +63,7 @@ class FetchRequest(Record):
 
 
 class TableScan(Protocol):
-    """The rows of one scan: a temporary view with the columns of its table, `_row` and `_asked`.
+    """The rows of one scan: a temporary view with the columns of its table, `_row` and `_lookup`.
 
     The view has the columns `_row` (a whole number of its own), `_image`, `_root` and `_entry` (NULL but for images of
     the store) as well.
@@ -73,7 +73,7 @@ class TableScan(Protocol):
         """Make the view and list its rows: those of the request, and those of these names or looked-up values."""
 
     def fetch(self, request: FetchRequest, /) -> None:
-        """Fetch fields for the rows whose `_row` is in the temporary table `wanted`."""
+        """Fetch fields for the rows whose `_row` is in the temporary table `selected_rows`."""
 
     def retain(self, rows: str) -> None:
         """Drop the rows whose `_row` is not in this temporary table."""

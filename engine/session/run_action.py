@@ -131,7 +131,7 @@ class ActionRunner:
             progress=context.progress,
             clock=context.clock,
             jobs=resources.jobs,
-            lazily=resources.state.settings["verify"] == "lazy",
+            lazy=resources.state.settings["verify"] == "lazy",
             registry_settings=lambda: context.registry_settings(resources.state.settings),
             on_network=context.on_network,
             prompt=context.prompt,

@@ -1,4 +1,4 @@
-"""The sources of rows: each is one package, and one line here."""
+"""The registered sources of rows: one package and one line each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SOURCES = {
 
 
 def open_sources(context: SourceContext) -> Sources:
-    """Return the sources of a session. The module of one is imported when a statement needs it."""
+    """Return the sources of a session. The module of a source is imported when a statement first needs it."""
     return Sources({name: _Factory(module, context) for name, module in SOURCES.items()})
 
 

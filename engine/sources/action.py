@@ -1,7 +1,7 @@
-"""Actions: what a statement will do, as frozen data, and what actions are planned and executed with.
+"""Actions, as frozen data, and the contexts in which they are planned and executed.
 
-A verb plans a list of actions. Dry run, confirmation and execution look at the same list. Sources may define actions of
-their own, which is why this module stands below `engine/actions/`.
+A verb plans a list of actions. Dry run, confirmation and execution use the same list. Sources may define their own
+actions, so this module is in a layer below `engine/actions/`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ else:
 
 
 class Outcome(Record):
-    """The result of an action, or its description in a plan: one row of `OUTCOMES`.
+    """The result of an action, or its description in a plan. It is one row of `OUTCOMES`.
 
     `size` is the number of bytes freed, fetched or written. An action with an `error` changed nothing.
     """
@@ -49,13 +49,13 @@ class Outcome(Record):
     note: str | None = None
     error: ImqError | None = None
 
-    def row(self) -> tuple[str | int | None, ...]:
+    def to_row(self) -> tuple[str | int | None, ...]:
         """Return the outcome as a row of `OUTCOMES`."""
         code, message = (self.error.code, self.error.message) if self.error is not None else (None, None)
         return self.action, self.target, self.image, self.size, self.note, code, message
 
     def with_error(self, error: ImqError) -> Outcome:
-        """Return the outcome of the described action when it failed with `error`."""
+        """Return the outcome of this action after a failure with `error`."""
         return Outcome(self.action, self.target, self.image, error=error)
 
 
@@ -80,25 +80,25 @@ class Action(Protocol):
     """One thing that a statement will do."""
 
     def describe(self) -> Outcome:
-        """Return how the action is listed before it is executed."""
+        """Return the outcome that a dry run and the confirmation prompt show."""
 
     def execute(self, context: ExecutionContext, /) -> Iterator[Outcome]:
-        """Execute the action and yield its outcomes. Raises `ImqError` when it fails."""
+        """Execute the action and yield its outcomes. Raises `ImqError` on failure."""
 
 
 class BatchedAction(Record):
-    """An action that is executed together with the consecutive actions of its kind.
+    """An action that is executed together with its neighbours of the same kind.
 
-    Two actions are of one kind when their classes have the same `execute_batch`.
+    Two actions are of the same kind if their classes share `execute_batch`.
     """
 
     def describe(self) -> Outcome:
-        """Return how the action is listed before it is executed."""
+        """Return the outcome that a dry run and the confirmation prompt show."""
         raise NotImplementedError
 
     @staticmethod
     def execute_batch(actions: Sequence[Any], context: ExecutionContext) -> Iterator[Outcome]:
-        """Execute the actions together and yield the outcome of each, failures included."""
+        """Execute the actions together and yield the outcome of each, including failures."""
         raise NotImplementedError
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
@@ -107,10 +107,10 @@ class BatchedAction(Record):
 
 
 class StoreAction(BatchedAction):
-    """A change of names or images of the store. Consecutive ones are one transaction: all of them, or none."""
+    """A change to names or images of the store. Consecutive store actions are one transaction: all or nothing."""
 
     def apply(self, transaction: Transaction, now: int) -> Outcome:
-        """Apply the action; raises `NotFound` (code `changed`) when the store has changed since it was planned."""
+        """Apply the action. Raises `NotFound` (code `changed`) if the store has changed since planning."""
         raise NotImplementedError
 
     @staticmethod
@@ -132,18 +132,18 @@ class StoreAction(BatchedAction):
 
 
 class RegistryWrite(Record):
-    """An action after which a tag of a registry may name another manifest, so cached tags expire."""
+    """An action that may move a tag of a registry to another manifest. Cached tags expire after it."""
 
 
 class Skip(Record):
-    """Leave an image or a file as it is, for the reason `reason`. This is no failure."""
+    """Leaves an image or a file unchanged because of `reason`. This is not a failure."""
 
     name: str
     id: Digest
     reason: str
 
     def describe(self) -> Outcome:
-        """Return the image or file with the reason."""
+        """Return the image or file, with the reason as its note."""
         return Outcome("stay", self.name, self.id, note=self.reason)
 
     def execute(self, _context: ExecutionContext) -> Iterator[Outcome]:
@@ -152,7 +152,7 @@ class Skip(Record):
 
 
 class Failed(Record):
-    """A part of a statement that cannot be executed. The other parts are executed; this is listed beside them."""
+    """A part of a statement that cannot be executed. It is listed with the other parts, which are executed."""
 
     verb: str
     target: str
@@ -163,17 +163,20 @@ class Failed(Record):
         return Outcome(self.verb, self.target, error=self.error)
 
     def execute(self, _context: ExecutionContext) -> Iterator[Outcome]:
-        """Do nothing but report the error."""
+        """Report the error; nothing is executed."""
         yield self.describe()
 
 
 class PlanContext(Record):
-    """What verbs plan with.
+    """The services and settings with which verbs plan their actions.
 
-    `literals` evaluates operands to strings. `bind` resolves the names of a query. `rows` runs a query about the rows
-    that the verb works on; the hidden columns follow the selected ones. A request that fails for one of these rows is a
-    failure of the statement. `lookup` runs a query about other rows, where it is none. Relative paths begin at
-    `folder`. `registry` finds a registry of the configuration by its name.
+    - `literals` evaluates operands to strings.
+    - `bind` resolves the names of a query.
+    - `rows` runs a query for the rows that the verb acts on; hidden columns follow the selected ones. If a request
+      for one of these rows fails, the statement fails.
+    - `lookup` runs a query for other rows, and ignores requests that fail.
+    - `folder` is the base of relative paths.
+    - `registry` returns the configuration of a registry by its name.
     """
 
     store: Store
@@ -190,14 +193,18 @@ class PlanContext(Record):
 
 
 class ExecutionContext:
-    """What the actions of one statement are executed with. Clients are opened when an action first needs one.
+    """The services and settings with which the actions of one statement are executed.
 
-    `jobs` is the number of layers that are transferred or unpacked at once. With `lazily` a pull does not unpack
-    layers. `registry_settings` makes the settings of the registry client. `on_network` is called before the first
-    request. `prompt` asks the user for a string: its arguments are the prompt, and whether the input is hidden.
+    A registry client is opened when an action first needs it.
+
+    - `jobs` is the number of layers to transfer or unpack in parallel.
+    - `lazy` makes a pull store layers without unpacking them.
+    - `registry_settings` returns the settings of the registry client.
+    - `on_network` is called before the first request.
+    - `prompt` reads a string from the user. Its arguments are the prompt, and whether the input is hidden.
     """
 
-    def __init__(  # noqa: PLR0913 - each is something that actions work with
+    def __init__(  # noqa: PLR0913 - actions use each of them
         self,
         store: Store,
         *,
@@ -205,7 +212,7 @@ class ExecutionContext:
         progress: Progress,
         clock: Callable[[], int],
         jobs: int,
-        lazily: bool,
+        lazy: bool,
         registry_settings: Callable[[], Settings],
         on_network: Callable[[], None] | None = None,
         prompt: Callable[[str, bool], str] | None = None,
@@ -216,7 +223,7 @@ class ExecutionContext:
         self.progress = progress
         self.clock = clock
         self.jobs = jobs
-        self.lazily = lazily
+        self.lazy = lazy
         self.registry_settings = registry_settings
         self.prompt = prompt
         self.stdin = stdin
@@ -225,8 +232,8 @@ class ExecutionContext:
         self._mirrors: MirroredClient | None = None
         self._shared: dict[object, object] = {}
 
-    def shared(self, factory: Callable[[ExecutionContext], T]) -> T:
-        """Return what `factory` makes of this context. It is made once and shared by the actions of the statement."""
+    def get_shared(self, factory: Callable[[ExecutionContext], T]) -> T:
+        """Return `factory(self)`. It is called once, and its result shared by the actions of the statement."""
         if factory not in self._shared:
             self._shared[factory] = factory(self)
         value: T = self._shared[factory]  # type: ignore[assignment] # stored under its factory
@@ -237,19 +244,19 @@ class ExecutionContext:
         if self._on_network is not None:
             self._on_network()
 
-    def client(self) -> Client:
+    def get_client(self) -> Client:
         """Return the registry client."""
         if self._client is None:
             self.notify_network()
             from imq.engine.registry.client import Client  # requests is heavy
 
             self._client = Client(self.registry_settings())
-            self._client.mount_sources.find_cached = self._repositories_with
+            self._client.mount_sources.find_cached = self._find_repositories
         return self._client
 
-    def image_reader(self) -> ImageReader:
-        """Return the client that reads images: by way of the mirrors of their registries, if any are configured."""
-        client = self.client()
+    def get_image_reader(self) -> ImageReader:
+        """Return the client that reads images. It uses the mirrors of their registries, if any are configured."""
+        client = self.get_client()
         if not client.settings.mirrors:
             return client
         if self._mirrors is None:
@@ -259,41 +266,41 @@ class ExecutionContext:
         return self._mirrors
 
     def take_mirror_warnings(self) -> list[str]:
-        """Return the warnings about mirrors that were skipped since the last call."""
+        """Return the warnings about mirrors skipped since the last call."""
         if self._mirrors is None:
             return []
         warnings, self._mirrors.warnings = self._mirrors.warnings, []
         return warnings
 
     def expire_cached_tags(self) -> None:
-        """Expire the cached tags of registries. Without a cache file none is made."""
+        """Expire the cached tags of registries. No cache file is created for this."""
         from imq.engine.store.registry_cache import DATABASE
 
         layout = self.store.layout
-        self._registry_cache(persistent=layout.exists and layout.root_directory.has_file(DATABASE)).expire_tags()
+        self._open_registry_cache(persistent=layout.exists and layout.root_directory.has_file(DATABASE)).expire_tags()
 
     def close(self) -> None:
-        """Close the clients, and store which repositories were seen to have which blobs."""
+        """Close the clients, and cache which blobs each repository has, as learned from uploads."""
         self._shared.clear()
         if self._mirrors is not None:
             self._mirrors.close()
             self._mirrors = None
         if self._client is not None:
             if self._client.mount_sources.uploaded_manifests:
-                self._registry_cache(persistent=self.store.layout.exists).add_manifests(
+                self._open_registry_cache(persistent=self.store.layout.exists).add_manifests(
                     self._client.mount_sources.uploaded_manifests
                 )
             self._client.close()
             self._client = None
 
-    def _repositories_with(self, registry: str, blobs: Iterable[Digest]) -> dict[Digest, str]:
-        """Return repositories of a registry that may have these blobs: by the cache, and by the images of the store."""
+    def _find_repositories(self, registry: str, blobs: Iterable[Digest]) -> dict[Digest, str]:
+        """Return repositories of a registry that may have these blobs, from the cache and from the store's images."""
         digests = list(blobs)
-        cache = self._registry_cache(persistent=self.store.layout.exists)
+        cache = self._open_registry_cache(persistent=self.store.layout.exists)
         return cache.find_repositories(registry, digests) | self.store.find_repositories(registry, digests)
 
-    def _registry_cache(self, *, persistent: bool) -> RegistryCache:
-        """Return the cache of registry documents; one that is not `persistent` lasts as long as the connection."""
+    def _open_registry_cache(self, *, persistent: bool) -> RegistryCache:
+        """Open the cache of registry documents. If not `persistent`, it lasts as long as the connection."""
         from imq.engine.store.registry_cache import RegistryCache
 
         return RegistryCache(self.store.index.connection, self.store.get_cache_layout() if persistent else None)

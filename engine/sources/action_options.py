@@ -1,4 +1,4 @@
-"""The options and operands of action statements, for the verbs and for sources that plan them."""
+"""Readers for the options and operands of action statements, shared by verbs and sources."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 
 def get_option(act: ast.ActionStatement, name: str) -> ast.Option | None:
-    """Return the option of this name, None when the statement has none."""
+    """Return the option of this name, or None if the statement does not have it."""
     return next((option for option in act.options if option.name == name), None)
 
 
 def get_option_values(act: ast.ActionStatement, name: str, context: PlanContext) -> list[str]:
-    """Return the values of an option; none when the statement has no such option."""
+    """Return the values of an option; empty if the statement does not have it."""
     option = get_option(act, name)
     return context.literals(option.values) if option is not None else []
 
 
 def bind_whole_rows(act: ast.ActionStatement, context: PlanContext) -> Select:
-    """Return the bound query of an action; raises `StatementError` for one that does not select whole rows."""
+    """Return the bound query of an action. Raises `StatementError` if it does not select whole rows."""
     assert act.query is not None
     select = context.bind(act.query)
     if not select.is_whole_rows:
@@ -36,7 +36,7 @@ def bind_whole_rows(act: ast.ActionStatement, context: PlanContext) -> Select:
 
 
 def parse_tag_name(text: str) -> Reference:
-    """Return the name of a tag, with the default tag when `text` has none; raises `StatementError` for a digest."""
+    """Parse a tag name, adding the default tag if `text` has none. Raises `StatementError` for a digest."""
     reference = Reference.parse(text).with_default_tag()
     if reference.digest is not None:
         raise StatementError(f'"{text}" has a digest, and only a tag can be given', code="reference")

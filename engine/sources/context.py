@@ -1,4 +1,4 @@
-"""The session as its sources see it."""
+"""The interface that a session offers to its sources."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ if TYPE_CHECKING:
     from imq.engine.registry.settings import Settings
     from imq.engine.store.store import Store
 else:
-    Protocol = object  # typing is slow to import, and a Protocol says nothing at run time
+    Protocol = object  # typing is slow to import, and a Protocol has no effect at run time
 
 
 class SourceContext(Protocol):
-    """The session of a source, as it is when it is read.
+    """The session of a source. Settings may change, so a source reads them when it needs them.
 
-    `runner` runs SQL where rows go; `sources` are all sources of the session. `jobs` is how much is done at once. Paths
-    begin at `folder`; `home` is what `~` means. No `stdin`: the statement itself came from there.
+    - `runner` is the SQLite database into which rows are loaded.
+    - `sources` are all sources of the session.
+    - `jobs` is the number of parallel tasks.
+    - `folder` is the base of relative paths, and `home` replaces `~`.
+    - `stdin` is None if the statement itself was read from standard input.
     """
 
     @property
@@ -52,4 +55,4 @@ class SourceContext(Protocol):
     def stdin(self) -> TextIO | None: ...  # noqa: D102
 
     def network(self) -> Settings:
-        """Announce that registries are about to be asked, and return the settings of their client."""
+        """Report that requests are about to be sent, and return the settings of the registry client."""

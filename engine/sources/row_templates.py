@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def is_template(text: str) -> bool:
-    """Whether a string is a template of Go."""
+    """Whether a string contains template actions, `{{…}}` or `<<…>>`."""
     return "{{" in text or "<<" in text
 
 
 def render_rows(
     query: ast.RowSource, templates: Sequence[str], context: PlanContext, hidden: Sequence[str] = ()
 ) -> list[tuple[tuple[str, ...], tuple[Raw, ...]]]:
-    """Return the result of `render_row_pieces`, with each string in one piece."""
+    """Return the result of `render_row_pieces`, with the pieces of each template joined to one string."""
     return [
         (tuple("".join(piece.text for piece in pieces) for pieces in texts), row)
         for texts, row in render_row_pieces(query, templates, context, hidden)
@@ -32,10 +32,10 @@ def render_rows(
 def render_row_pieces(
     query: ast.RowSource, templates: Sequence[str], context: PlanContext, hidden: Sequence[str] = ()
 ) -> list[tuple[tuple[list[Piece], ...], tuple[Raw, ...]]]:
-    """Return for each row of a query the pieces of each template, and the row's `hidden` columns of the store.
+    """Return, for each row of a query, the pieces of each template and the values of the `hidden` store columns.
 
-    Of a query of whole rows only the fields are asked for that the templates read. Raises `UnknownName` for one that
-    the rows do not have, and `StatementError` (code `template`) for what is no template.
+    A query for whole rows is narrowed to the fields that the templates read. Raises `UnknownName` for a field that
+    the rows do not have, and `StatementError` (code `template`) for an invalid template.
     """
     from imq.engine.query.plan import columns_of
     from imq.engine.render.template.template import Template
@@ -53,9 +53,9 @@ def render_row_pieces(
         query = query.replace(select=tuple(ast.Column(ast.Field((field.name,))) for field in fields))
     table = select.table if select.is_whole_rows else None
     select, rows = context.rows(query, hidden)
-    shown, manner = columns_of(select), DisplayOptions(context.scope.now, context.scope.zone)
+    shown, options = columns_of(select), DisplayOptions(context.scope.now, context.scope.zone)
     width = len(select.columns)
     return [
-        (tuple(template.render_pieces(Row(shown, row[:width], table, manner)) for template in parsed), row[width:])
+        (tuple(template.render_pieces(Row(shown, row[:width], table, options)) for template in parsed), row[width:])
         for row in rows
     ]

@@ -15,74 +15,77 @@ if TYPE_CHECKING:
 class ScanRows:
     """The rows of one scan, in the temporary table `VIEW_rows`.
 
-    `columns` are what a listing says of a row, in order; `further` ones start unknown. `hidden` ones are
-    in the view as well. `problem` says why a row could
-    not be fetched whole.
+    - `columns` are filled when a row is listed, in this order.
+    - `fetched_columns` are NULL until they are fetched.
+    - `hidden` columns are in the view but are no fields of the table.
+
+    The column `problem` holds the reason why a row could not be fetched completely.
     """
 
     columns: tuple[str, ...] = ()
-    further: tuple[str, ...] = ()
-    hidden: tuple[str, ...] = ("_asked",)
+    fetched_columns: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ("_lookup",)
 
     def __init__(self, connection: sqlite3.Connection, scan: ScanRequest) -> None:
         self.connection = connection
         self.scan = scan
         self.rows = f"{scan.view}_rows"
-        self.wanted = "wanted"
-        """The temporary table of the rows that something is to be fetched for."""
+        self.selected = "selected_rows"
+        """The temporary table with the `_row` of each row to fetch."""
 
-    def make(self, fields: Mapping[str, str], joined: str = "") -> None:
-        """Make the table and the view. `fields` maps fields to SQL, in which `t` is the table; others are its columns.
+    def create(self, fields: Mapping[str, str], joins: str = "") -> None:
+        """Create the table and the view.
 
-        Other fields are unknown. `joined` are further tables of the view.
+        `fields` maps field names to SQL expressions, in which `t` is the table. Other fields are the columns of the
+        table of the same name, or NULL. `joins` is SQL that joins more tables to the view.
         """
-        columns = ", ".join(f'"{name}"' for name in (*self.columns, *self.further, "problem"))
+        columns = ", ".join(f'"{name}"' for name in (*self.columns, *self.fetched_columns, "problem"))
         self.connection.execute(f"CREATE TEMP TABLE {self.rows} (_row INTEGER PRIMARY KEY, {columns})")
-        own = {*self.columns, *self.further, "problem"}
-        said = ["t._row AS _row", "NULL AS _image", "NULL AS _root", "NULL AS _entry"]
-        said += [f"{f't.{name}' if name in own else 'NULL'} AS {name}" for name in self.hidden]
+        own_columns = {*self.columns, *self.fetched_columns, "problem"}
+        projection = ["t._row AS _row", "NULL AS _image", "NULL AS _root", "NULL AS _entry"]
+        projection += [f"{f't.{name}' if name in own_columns else 'NULL'} AS {name}" for name in self.hidden]
         for field in self.scan.table.stored_fields:
-            value = fields.get(field.name) or (f't."{field.name}"' if field.name in own else "NULL")
-            said.append(f'{value} AS "{field.name}"')
-        text = f"SELECT {', '.join(said)} FROM temp.{self.rows} AS t {joined}"
+            value = fields.get(field.name) or (f't."{field.name}"' if field.name in own_columns else "NULL")
+            projection.append(f'{value} AS "{field.name}"')
+        text = f"SELECT {', '.join(projection)} FROM temp.{self.rows} AS t {joins}"
         self.connection.execute(f"CREATE TEMP VIEW {self.scan.view} AS {text}")
 
     def insert(self, rows: Iterable[tuple[object, ...]]) -> None:
-        """Add rows, each with a value for each of `columns`, and its problem."""
+        """Insert rows. Each has a value for each of `columns`, then its problem or None."""
         names = ", ".join(f'"{name}"' for name in (*self.columns, "problem"))
-        places = ", ".join("?" * (len(self.columns) + 1))
+        markers = ", ".join("?" * (len(self.columns) + 1))
         self.connection.execute("SAVEPOINT listing")
         try:
-            self.connection.executemany(f"INSERT INTO temp.{self.rows} ({names}) VALUES ({places})", rows)
+            self.connection.executemany(f"INSERT INTO temp.{self.rows} ({names}) VALUES ({markers})", rows)
         finally:
             self.connection.execute("RELEASE listing")
 
-    def fill(self, query: str) -> None:
-        """Add the rows of a query, with a value for each of `columns`, and their problem."""
+    def insert_query(self, select: str) -> None:
+        """Insert the rows of an SQL query, which returns each of `columns`, then the problem or NULL."""
         names = ", ".join(f'"{name}"' for name in (*self.columns, "problem"))
-        self.connection.execute(f"INSERT INTO temp.{self.rows} ({names}) {query}")
+        self.connection.execute(f"INSERT INTO temp.{self.rows} ({names}) {select}")
 
-    def chosen(self, condition: str, columns: str = "registry, _path, tag, digest") -> list[tuple[Raw, ...]]:
-        """Return columns of the chosen rows that meet a condition, in which `t` is the table."""
-        text = f"SELECT {columns} FROM temp.{self.rows} AS t JOIN temp.{self.wanted} USING (_row) WHERE {condition}"
+    def read_selected(self, condition: str, columns: str = "registry, _path, tag, digest") -> list[tuple[Raw, ...]]:
+        """Return columns of the selected rows for which an SQL condition holds; `t` is the table in both."""
+        text = f"SELECT {columns} FROM temp.{self.rows} AS t JOIN temp.{self.selected} USING (_row) WHERE {condition}"
         return self.connection.execute(text).fetchall()
 
-    def choose_all(self) -> None:
-        """Choose all rows for the next fetch."""
-        self.wanted = f"{self.rows}_wanted"
-        self.connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {self.wanted} (_row INTEGER PRIMARY KEY)")
-        self.connection.execute(f"INSERT OR IGNORE INTO temp.{self.wanted} SELECT _row FROM temp.{self.rows}")
+    def select_all(self) -> None:
+        """Select all rows for the next fetch."""
+        self.selected = f"{self.rows}_selected"
+        self.connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {self.selected} (_row INTEGER PRIMARY KEY)")
+        self.connection.execute(f"INSERT OR IGNORE INTO temp.{self.selected} SELECT _row FROM temp.{self.rows}")
 
     def retain(self, rows: str) -> None:
         """Drop the rows whose `_row` is not in this temporary table."""
         self.connection.execute(f"DELETE FROM temp.{self.rows} WHERE _row NOT IN (SELECT _row FROM temp.{rows})")
 
     def close(self) -> bool:
-        """Drop the view and the table; False when they cannot be, because an answer is being read from them."""
+        """Drop the view and the table. Return False if a cursor still reads from them."""
         try:
             self.connection.execute(f"DROP VIEW IF EXISTS temp.{self.scan.view}")
             self.connection.execute(f"DROP TABLE IF EXISTS temp.{self.rows}")
-            self.connection.execute(f"DROP TABLE IF EXISTS temp.{self.rows}_wanted")
-        except Exception:  # noqa: BLE001 - SQLite's, whose module only the index and the runner load
+            self.connection.execute(f"DROP TABLE IF EXISTS temp.{self.rows}_selected")
+        except Exception:  # noqa: BLE001 - sqlite3.Error; only the index and the executor import sqlite3
             return False
         return True

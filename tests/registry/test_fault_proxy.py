@@ -135,7 +135,7 @@ def pulled(root: object, name: Reference, client: Client) -> Outcome:
         progress=NullProgress(),
         clock=lambda: 1,
         jobs=3,
-        lazily=False,
+        lazy=False,
         registry_settings=client.settings.replace,
     )
     context._client = client

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FETCHED: list[tuple[str, list[str]]] = []
 CREATED = FetchLevel("created", "the times", "1 request for each")
 DETAILS = FetchLevel("details", "the sizes and labels", "2 requests for each")
-LAYERS_OF = Relation("layers", "layers", "its layers", "asked name", lookup_fields=("name",))
+LAYERS_OF = Relation("layers", "layers", "its layers", "lookup name", lookup_fields=("name",))
 TABLES = {
     "images": IMAGES.replace(relations=(LAYERS_OF,)).with_levels({CREATED: "created", DETAILS: "size label"}),
     "layers": LAYERS.with_levels({}),
@@ -66,19 +66,19 @@ class Images(ScanRows):
     """The rows of `images`."""
 
     columns = ("name", "repository", "tag", "source")
-    further = ("created", "size", "label")
+    fetched_columns = ("created", "size", "label")
 
     def __init__(self, source: JsonSource, request: ScanRequest) -> None:
         super().__init__(source.context.store.index.connection, request)
         self._images = {image["name"]: image for image in read_images(source.path)}
 
     def list_rows(self, _names: Any, /) -> None:
-        self.make({"dangling": "0"})
+        self.create({"dangling": "0"})
         self.insert((name, *name.split(":"), "test", None) for name in self._images)
 
     def fetch(self, request: FetchRequest, /) -> None:
         """Copy the fields of the level for the chosen rows."""
-        rows = self.chosen("1", "_row, name")
+        rows = self.read_selected("1", "_row, name")
         FETCHED.append((request.level.name, sorted(str(name) for _, name in rows)))
         for field in ("created",) if request.level is CREATED else ("size", "label"):
             values = ((self._images[name].get(field), row) for row, name in rows)
@@ -89,11 +89,11 @@ class Images(ScanRows):
 class Layers(Images):
     """The rows of `layers`, which are looked up by the name of an image."""
 
-    columns = ("_asked", "index", "size", "source")
-    further = ()
+    columns = ("_lookup", "index", "size", "source")
+    fetched_columns = ()
 
     def list_rows(self, names: Any, /) -> None:
-        self.make({})
+        self.create({})
         for (name,) in [*((target,) for target in self.scan.targets), *names]:
             sizes = enumerate(self._images[name]["layers"])
             self.insert((name, index, size, "test", None) for index, size in sizes)

@@ -97,9 +97,9 @@ def test_what_is_not_there(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message", "hint"),
     [
-        (b"a\nb\xff\n", "line 2: this is not UTF-8", "a list must be UTF-8 text"),
-        ("a\n".encode("utf-16"), "line 1: this is not UTF-8", "it looks like UTF-16"),
-        (b"a\nb\nc\0", "line 3: a NUL character", ""),
+        (b"a\nb\xff\n", "line 2: not valid UTF-8", "convert the file to UTF-8"),
+        ("a\n".encode("utf-16"), "line 1: not valid UTF-8", "the file looks like UTF-16"),
+        (b"a\nb\nc\0", "line 3: unexpected NUL character", ""),
     ],
 )
 def test_what_is_no_text(tmp_path: pathlib.Path, content: bytes, message: str, hint: str) -> None:
@@ -110,14 +110,14 @@ def test_what_is_no_text(tmp_path: pathlib.Path, content: bytes, message: str, h
 
 def test_what_is_no_text_on_a_stream() -> None:
     data = io.BytesIO(b"a\nb\n\xff")
-    with pytest.raises(Malformed, match="standard input, line 3: this is not UTF-8"):
+    with pytest.raises(Malformed, match="standard input, line 3: not valid UTF-8"):
         list(read_lines("-", io.TextIOWrapper(data, "utf-8", errors="surrogateescape")))
-    with pytest.raises(Malformed, match="standard input is not UTF-8"):
+    with pytest.raises(Malformed, match="standard input is not valid UTF-8"):
         list(read_lines("-", io.TextIOWrapper(io.BytesIO(b"\xff"), "utf-8")))
 
 
 def test_too_large(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_rows, "LIMIT", 4)
+    monkeypatch.setattr(file_rows, "MAX_SIZE", 4)
     assert list(read_lines(file(tmp_path, "list", "1234"))) == ["1234"]
     for read in (lambda: read_rows(file(tmp_path, "list", "12345")), lambda: rows("12345")):
         with pytest.raises(Malformed) as raised:
@@ -237,7 +237,7 @@ def test_what_python_writes_for_json() -> None:
     ],
 )
 def test_malformed_json(text: str, place: str, reason: str) -> None:
-    with pytest.raises(Malformed, match=f"standard input, {place}: this is not JSON: {reason}"):
+    with pytest.raises(Malformed, match=f"standard input, {place}: invalid JSON: {reason}"):
         rows(text)
 
 
@@ -251,7 +251,7 @@ def test_malformed_json(text: str, place: str, reason: str) -> None:
     ids=range(8),
 )
 def test_too_deep(text: str) -> None:
-    with pytest.raises(Malformed, match="more than 100 deep within each other") as raised:
+    with pytest.raises(Malformed, match="nested more than 100 levels deep") as raised:
         rows(text)
     assert raised.value.code == "too-deep"
 
@@ -302,9 +302,9 @@ def test_cells_are_numbers_when_all_are_written_as_such(cells: list[str], number
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a,b\n1,2\n1,2,3\n", "line 3: 3 cells under 2 headings"),
-        ('a\n"b\n', "line 2: this is not CSV: unexpected end of data"),
-        ('a\n"b"c\n', "line 2: this is not CSV: ',' expected after '\"'"),
+        ("a,b\n1,2\n1,2,3\n", "line 3: 3 cells, but the header has 2"),
+        ('a\n"b\n', "line 2: invalid CSV: unexpected end of data"),
+        ('a\n"b"c\n', "line 2: invalid CSV: ',' expected after '\"'"),
     ],
 )
 def test_malformed_csv(text: str, message: str) -> None:
@@ -385,15 +385,15 @@ def test_yaml_keys_are_texts() -> None:
         ("- a\n- !!python/object:os.system x\n", "line 2, column 3", "could not determine a constructor"),
         ("- !local x\n", "line 1, column 3", "could not determine a constructor"),
         ("- !!timestamp x\n", "line 1, column 3", "could not determine a constructor"),
-        ("- !!int x\n", "line 1, column 3", "this is no whole number"),
-        ("- !!float x\n", "line 1, column 3", "this is no number"),
-        ("- !!bool x\n", "line 1, column 3", "this is neither true nor false"),
+        ("- !!int x\n", "line 1, column 3", "not an integer"),
+        ("- !!float x\n", "line 1, column 3", "not a number"),
+        ("- !!bool x\n", "line 1, column 3", "not true or false"),
         ("- {[a]: b}\n", "line 1, column 4", "found unhashable key"),
         ("- a\n- \x01\n", "line 2", "control characters are not allowed"),
     ],
 )
 def test_malformed_yaml(text: str, place: str, reason: str) -> None:
-    with pytest.raises(Malformed, match=f"standard input, {place}: this is not YAML: {re.escape(reason)}"):
+    with pytest.raises(Malformed, match=f"standard input, {place}: invalid YAML: {re.escape(reason)}"):
         rows(text)
 
 
@@ -421,7 +421,7 @@ def test_yaml_bombs_do_not_go_off(text: str) -> None:
 def test_yaml_of_too_many_values(monkeypatch: pytest.MonkeyPatch) -> None:
     from imq.engine.sources.local import yaml_rows
 
-    monkeypatch.setattr(yaml_rows, "_MOST", 10)
+    monkeypatch.setattr(yaml_rows, "_MAX_VALUES", 10)
     with pytest.raises(Malformed, match="more than 10 values") as raised:
         rows("- a\n" * 11)
     assert raised.value.code == "too-large"
@@ -447,7 +447,7 @@ def test_yaml_is_read_as_the_same_json(items: list[dict[str, Any]]) -> None:
     "text", ['[{"Name": 1}, {"name": 2}]', "- {layer_count: 1, LayerCount: 2}\n", "a_b,AB\n1,2\n", "a,a\n1,2\n"]
 )
 def test_columns_of_one_name(text: str) -> None:
-    with pytest.raises(Malformed, match='has two columns of one name: "') as raised:
+    with pytest.raises(Malformed, match='has duplicate column names: "') as raised:
         rows(text)
     assert raised.value.code == "columns"
 

@@ -18,7 +18,7 @@ def _get_image_fields(names: str) -> tuple[Field, ...]:
 
 
 _LOOKUP_BY_DIGEST: tuple[str, bool, str, tuple[str, ...], tuple[str, ...]] = (
-    "asked name",
+    "lookup name",
     True,
     "",
     (),
@@ -29,7 +29,7 @@ _LOOKUP_BY_DIGEST: tuple[str, bool, str, tuple[str, ...], tuple[str, ...]] = (
 
 def _layer_relations(digest: str, layers: str, history: str) -> tuple[Relation, Relation]:
     """Return the relations to the layers and build steps of the image whose manifest digest is in this field."""
-    join = "asked name manifest_digest" + ("" if digest == "manifest_digest" else f"={digest}")
+    join = "lookup name manifest_digest" + ("" if digest == "manifest_digest" else f"={digest}")
     lookup_fields = ("name", digest)
     return (
         Relation(
@@ -96,7 +96,7 @@ TAGS = Table(
             "platforms",
             "platforms",
             "the entries of its index; the image itself without an index",
-            "asked name",
+            "lookup name",
             lookup_fields=("name", "digest"),
         ),
         Relation("referrers", "referrers", "its referrers", *_LOOKUP_BY_DIGEST),
@@ -124,7 +124,7 @@ REPOSITORIES = Table(
     default_columns=("name",),
     order=("name",),
     key=("name",),
-    relations=(Relation("tags", "tags", "its tags", "asked name", lookup_fields=("name",)),),
+    relations=(Relation("tags", "tags", "its tags", "lookup name", lookup_fields=("name",)),),
 )
 
 PLATFORMS = Table(
@@ -165,7 +165,7 @@ PLATFORMS = Table(
             "manifests",
             "manifests",
             "its manifest, if the registry has it",
-            "asked name digest",
+            "lookup name digest",
             lookup_fields=("name", "digest"),
         ),
         *_layer_relations("digest", "its layers", "the steps of the build"),

@@ -110,9 +110,9 @@ class Dialect(Record):
                 return [("_image", "_base")]
             case "children":
                 return [("_base", "_image")]
-            case asked if asked.startswith("asked "):
-                _, first, *rest = asked.split()
-                return [("_asked", first), *((name.partition("=")[0], name.rpartition("=")[2]) for name in rest)]
+            case lookup if lookup.startswith("lookup "):
+                _, first, *rest = lookup.split()
+                return [("_lookup", first), *((name.partition("=")[0], name.rpartition("=")[2]) for name in rest)]
             case _:
                 return [("_image", "_image")]
 

@@ -1,1 +1,1 @@
-"""Tables of this machine: files, standard input, settings of the session."""
+"""Tables of the local machine: files, standard input, sources and disk usage."""

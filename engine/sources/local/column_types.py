@@ -1,4 +1,4 @@
-"""Rows from outside, made ready for SQLite: the names of their columns, the kinds, and the values."""
+"""Converts rows of files for SQLite: the names and types of columns, and the values."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
     Cell = str | int | float | None
 
-DEEPEST = 100
-"""Lists and maps within each other."""
-_WIDEST = 1000
-"""Columns; SQLite's own limit is twice as high."""
-_LONGEST_INTEGER = 70
-"""Characters of a number of 63 bits, in any base, with what may stand before the digits."""
+MAX_DEPTH = 100
+"""The maximum depth of nested lists and maps."""
+_MAX_COLUMNS = 1000
+"""The maximum number of columns; SQLite's own limit is twice as high."""
+_MAX_INTEGER_LENGTH = 70
+"""The maximum number of characters of a 63-bit integer, in any base, with sign and prefix."""
 _VALUE = "value"
-"""The column of what is no map, and of a list that says nothing of its columns."""
-_KINDS = {
+"""The name of the column of items that are not maps, and of the single column of an empty list."""
+_DATA_TYPES = {
     bool: DataType.BOOLEAN,
     int: DataType.NUMBER,
     float: DataType.NUMBER,
@@ -32,9 +32,9 @@ _KINDS = {
 
 
 class Records(Record):
-    """Rows ready for SQLite: lists and maps are JSON texts, true and false are 1 and 0, what is unknown is None.
+    """Rows ready for SQLite: lists and maps are JSON strings, true and false are 1 and 0, unknown values are None.
 
-    There is at least one column, and each row has a cell for each.
+    There is at least one column, and each row has one cell for each column.
     """
 
     columns: tuple[tuple[str, DataType], ...]
@@ -42,113 +42,117 @@ class Records(Record):
 
 
 class Columns:
-    """The columns of a list in the order in which they come. No two may be one in a statement."""
+    """The columns of a file, in order of appearance. Their names must differ in more than case and underscores."""
 
     def __init__(self, source: str) -> None:
         self._source = source
-        self._places: dict[str, int] = {}
+        self._positions: dict[str, int] = {}
         self._folded: dict[str, str] = {}
         self.names: list[str] = []
 
-    def place(self, heading: str) -> int:
-        """Return the place of a column, which is added when it is not there; one without a name gets one."""
-        place = self._places.get(heading)
-        return self.add(heading) if place is None else place
+    def find_or_add(self, heading: str) -> int:
+        """Return the position of a column. A new column is added."""
+        position = self._positions.get(heading)
+        return self.add(heading) if position is None else position
 
     def add(self, heading: str) -> int:
-        """Add a column and return its place; raise Malformed when there is one of its name, or too many."""
-        place = len(self.names)
-        name = heading or f"column_{place + 1}"
+        """Add a column and return its position. An empty name becomes `column_N`.
+
+        Raises `Malformed` for a duplicate name, and for too many columns.
+        """
+        position = len(self.names)
+        name = heading or f"column_{position + 1}"
         if "\0" in name:
-            raise Malformed(f"{self._source}: the name of a column has a NUL character", code="columns")
+            raise Malformed(f"{self._source}: a column name contains a NUL character", code="columns")
         other = self._folded.get(casefold_name(name))
         if other is not None:
             raise Malformed(
-                f'{self._source} has two columns of one name: "{other}" and "{name}"',
+                f'{self._source} has duplicate column names: "{other}" and "{name}"',
                 code="columns",
-                hints=("names are compared without regard to case and underscores: rename one",),
+                hints=("column names are compared ignoring case and underscores: rename one",),
             )
-        if place == _WIDEST:
+        if position == _MAX_COLUMNS:
             raise Malformed(
-                f"{self._source} has more than {_WIDEST} columns",
+                f"{self._source} has more than {_MAX_COLUMNS} columns",
                 code="too-wide",
-                hints=("a map whose keys are data is a single row: make a list of maps of it",),
+                hints=("a map is a single row: if its keys are data, convert it to a list of maps",),
             )
         self._folded[casefold_name(name)] = name
-        self._places[heading] = place
+        self._positions[heading] = position
         self.names.append(name)
-        return place
+        return position
 
 
-def records(source: str, items: Iterable[object]) -> Records:
-    """Return rows of maps, and of other values in the column `value`; they are what JSON can hold.
+def build_records(source: str, items: Iterable[object]) -> Records:
+    """Return a row for each item: the values of a map, or the item itself in the column `value`.
 
-    A column has the kind that all its known values have, else it is a TEXT.
+    Items are values that JSON can represent. If all known values of a column have one type, that is the type of the
+    column. Otherwise it is TEXT.
     """
     columns = Columns(source)
-    kinds: list[set[DataType]] = []
-    found: list[dict[int, object]] = []
+    types: list[set[DataType]] = []
+    rows: list[dict[int, object]] = []
     for item in items:
         cells: dict[int, object] = {}
         for key, value in item.items() if isinstance(item, dict) else ((_VALUE, item),):
-            place = columns.place(_encodable(key))
-            if place == len(kinds):
-                kinds.append(set())
+            position = columns.find_or_add(_replace_surrogates(key))
+            if position == len(types):
+                types.append(set())
             if value is not None:
-                cells[place] = value
-                kinds[place].add(_KINDS[type(value)])
-        found.append(cells)
-    if not kinds:
-        columns.place(_VALUE)
-        kinds.append(set())
-    settled = [next(iter(kind)) if len(kind) == 1 else DataType.TEXT for kind in kinds]
+                cells[position] = value
+                types[position].add(_DATA_TYPES[type(value)])
+        rows.append(cells)
+    if not types:
+        columns.find_or_add(_VALUE)
+        types.append(set())
+    column_types = [next(iter(kind)) if len(kind) == 1 else DataType.TEXT for kind in types]
     return Records(
-        tuple(zip(columns.names, settled, strict=True)),
-        tuple(tuple(_cell(cells.get(place), kind) for place, kind in enumerate(settled)) for cells in found),
+        tuple(zip(columns.names, column_types, strict=True)),
+        tuple(tuple(_to_cell(cells.get(place), kind) for place, kind in enumerate(column_types)) for cells in rows),
     )
 
 
-def _cell(value: object, kind: DataType) -> Cell:
-    """Return a value as its column keeps it; in a TEXT what is no text is there as JSON writes it."""
+def _to_cell(value: object, column_type: DataType) -> Cell:
+    """Return a value as it is stored in its column. A TEXT column stores other values as JSON."""
     if value is None:
         return None
     if isinstance(value, str):
-        return _encodable(value)
-    if kind is DataType.BOOLEAN:
+        return _replace_surrogates(value)
+    if column_type is DataType.BOOLEAN:
         return 1 if value else 0
-    if kind is DataType.NUMBER and isinstance(value, int | float):
+    if column_type is DataType.NUMBER and isinstance(value, int | float):
         return value
-    return _encodable(json.dumps(value, ensure_ascii=False))
+    return _replace_surrogates(json.dumps(value, ensure_ascii=False))
 
 
-def _encodable(text: str) -> str:
-    r"""Return a text that SQLite takes: half a surrogate pair, which JSON can write (`"\ud800"`), is replaced."""
+def _replace_surrogates(text: str) -> str:
+    r"""Replace unpaired surrogates, which JSON can contain (`"\ud800"`) and SQLite cannot store."""
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def whole(text: str) -> int | str:
-    """Return the whole number that a text writes; the text itself when SQLite's 63 bits do not hold the number."""
-    if len(text) > _LONGEST_INTEGER:
+def parse_integer(text: str) -> int | str:
+    """Return the integer that a string represents, or the string if SQLite's 63 bits cannot hold the integer."""
+    if len(text) > _MAX_INTEGER_LENGTH:
         return text
     number = int(text, 0)
     return number if -(1 << 63) <= number < 1 << 63 else text
 
 
-def malformed(source: str, message: str, line: int, column: int | None = None) -> Malformed:
-    """Return the error of a list that is wrong at a place; lines and columns count from 1."""
+def malformed_at(source: str, message: str, line: int, column: int | None = None) -> Malformed:
+    """Return the error for a position in a file; lines and columns count from 1."""
     return Malformed(f"{source}, line {line}" + (f", column {column}" if column else "") + f": {message}")
 
 
 def check_depth(source: str, value: object) -> None:
-    """Raise when lists and maps are more than `DEEPEST` deep within each other."""
+    """Raise `Malformed` if lists and maps are nested more than `MAX_DEPTH` levels deep."""
     level, depth = [value], 0
     while level := [item for item in level if isinstance(item, list | dict)]:
         depth += 1
-        if depth > DEEPEST:
-            raise too_deep(source)
+        if depth > MAX_DEPTH:
+            raise depth_error(source)
         level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
 
 
-def too_deep(source: str) -> Malformed:
-    """Return the error of a list whose values are too deep within each other."""
-    return Malformed(f"{source}: lists and maps are more than {DEEPEST} deep within each other", code="too-deep")
+def depth_error(source: str) -> Malformed:
+    """Return the error for values that are nested too deeply."""
+    return Malformed(f"{source}: lists and maps are nested more than {MAX_DEPTH} levels deep", code="too-deep")

@@ -1,8 +1,11 @@
-"""Lists from outside: the lines of a file, and rows of JSON, CSV and YAML with the kinds of their columns.
+"""Reads the lines of files, and rows of JSON, CSV and YAML files with the types of their columns.
 
-A list is read whole: a text in UTF-8 of at most `LIMIT` bytes. One that is not there is `NotFound`, one that cannot be
-read an `ImqError` with the code `read`, and one that is wrong `Malformed`, which says where, with one of the codes
-`malformed`, `too-large`, `too-deep`, `too-wide` and `columns`.
+A file is read completely. It must be UTF-8 and have at most `MAX_SIZE` bytes. Errors:
+
+- `NotFound`: the file does not exist.
+- `ImqError`, code `read`: the file cannot be read.
+- `Malformed`, codes `malformed`, `too-large`, `too-deep`, `too-wide`, `columns`: the content is invalid. The message
+  has the position.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from imq.engine.catalog.schema import DataType
 from imq.grammar.errors import ImqError, Malformed, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
-from .column_types import Columns, Records, check_depth, malformed, records, too_deep, whole
+from .column_types import Columns, Records, build_records, check_depth, depth_error, malformed_at, parse_integer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,167 +26,172 @@ if TYPE_CHECKING:
 
     from .column_types import Cell
 
-LIMIT = 64 << 20
-"""Bytes that a file may have, and characters that a stream may."""
+MAX_SIZE = 64 << 20
+"""The maximum size of a file in bytes, and of a stream in characters."""
 
 
 def read_lines(path: str, stream: TextIO | None = None) -> Iterator[str]:
-    r"""Yield the lines of a file, or of a stream when there is one: the path is then not looked at.
+    r"""Yield the lines of a file, or those of `stream` if it is given.
 
-    The end of a line, `\n` or `\r\n`, is no part of it; blanks at its ends are. A line of nothing but blanks is left
-    out: a list that ends with one does not hold the empty name.
+    Line ends, `\n` or `\r\n`, are removed; blanks are not. Blank lines are skipped, so that a trailing one does not
+    become an empty name.
     """
-    for line in _text(path, stream).split("\n"):
+    for line in _read_text(path, stream).split("\n"):
         if line.strip():
             yield line.removesuffix("\r")
 
 
 def read_rows(path: str, stream: TextIO | None = None) -> Records:
-    """Return the rows of a file, or of a stream when there is one: the path is then not looked at.
+    """Return the rows of a file, or those of `stream` if it is given.
 
-    JSON is an array, one object, or values after each other, as in JSON lines; YAML a sequence, one mapping, or several
-    documents; CSV has a line of headings, and tabs between cells when that line has tabs and no commas. The ending of
-    the path says which it is (.json .jsonl .ndjson .yaml .yml .csv .tsv .tab), else the beginning of the text does.
-    What is no map is a row of one column, `value`. Columns have the names that are written, without one `column_N`.
+    - JSON is an array, one object, or a series of values (JSON lines).
+    - YAML is a sequence, one mapping, or several documents.
+    - CSV has a header line. Cells are separated by tabs if the header has tabs and no commas.
 
-    A column whose values are all numbers is a NUMBER, all booleans a BOOLEAN, all lists a LIST, all maps a MAP, else a
-    TEXT. A cell of CSV is a number when it is written as the number prints: `007` and the version `7.10` are texts; an
-    empty one is unknown. Whole numbers beyond 63 bits are texts, so that none is rounded.
+    The extension of the path determines the format (.json .jsonl .ndjson .yaml .yml .csv .tsv .tab). Without a known
+    extension, the beginning of the content does. An item that is not a map becomes a row with one column, `value`. A
+    column without a name is called `column_N`.
+
+    A column is a NUMBER, BOOLEAN, LIST or MAP if all its values are; otherwise it is TEXT. A cell of CSV is a number
+    if it is written as the number prints, so `007` and the version `7.10` are strings. An empty cell is unknown.
+    Integers beyond 63 bits are strings, so that none is rounded.
     """
-    text = _text(path, stream)
-    source = _source(path, stream)
-    form = _form("" if stream is not None else path, text)
+    text = _read_text(path, stream)
+    source = _source_name(path, stream)
+    form = _detect_format("" if stream is not None else path, text)
     if form == "json":
-        return records(source, _json(source, text))
+        return build_records(source, _parse_json(source, text))
     if form == "yaml":
-        from .yaml_rows import yaml_items
+        from .yaml_rows import parse_yaml
 
-        return records(source, yaml_items(source, text))
-    return _separated(source, text, "\t" if form == "tsv" else "")
-
-
-# ---- texts
+        return build_records(source, parse_yaml(source, text))
+    return _parse_csv(source, text, "\t" if form == "tsv" else "")
 
 
-def _source(path: str, stream: TextIO | None) -> str:
-    """Return what errors call the list."""
+# ---- Reading
+
+
+def _source_name(path: str, stream: TextIO | None) -> str:
+    """Return the name of the input in errors."""
     return path if stream is None else "standard input"
 
 
-def _text(path: str, stream: TextIO | None) -> str:
-    """Return the whole text, without a byte order mark."""
-    source = _source(path, stream)
-    text = _of_file(path) if stream is None else _of_stream(source, stream)
+def _read_text(path: str, stream: TextIO | None) -> str:
+    """Return the whole content, without a byte order mark."""
+    source = _source_name(path, stream)
+    text = _read_file(path) if stream is None else _read_stream(source, stream)
     if "\0" in text:
-        raise malformed(source, "a NUL character, which no text has", text.count("\n", 0, text.index("\0")) + 1)
+        raise malformed_at(source, "unexpected NUL character", text.count("\n", 0, text.index("\0")) + 1)
     return text.removeprefix("\ufeff")
 
 
-def _of_file(path: str) -> str:
+def _read_file(path: str) -> str:
     try:
         with open(path, "rb") as file:
-            data = file.read(LIMIT + 1)
+            data = file.read(MAX_SIZE + 1)
     except FileNotFoundError:
         raise NotFound(f"no such file: {path}") from None
     except IsADirectoryError:
         raise Malformed(f"{path} is a folder, not a file") from None
     except OSError as problem:
         raise ImqError(f"cannot read {path}: {problem.strerror}", code="read") from None
-    if len(data) > LIMIT:
+    if len(data) > MAX_SIZE:
         raise _too_large(path)
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        hint = "it looks like UTF-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "a list must be UTF-8 text"
+        hint = (
+            "the file looks like UTF-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "convert the file to UTF-8"
+        )
         line = data.count(b"\n", 0, error.start) + 1
-        raise Malformed(f"{path}, line {line}: this is not UTF-8", hints=(hint,)) from None
+        raise Malformed(f"{path}, line {line}: not valid UTF-8", hints=(hint,)) from None
 
 
-def _of_stream(source: str, stream: TextIO) -> str:
-    """Read a stream of texts: what is not UTF-8 it refuses, or gives as surrogates."""
+def _read_stream(source: str, stream: TextIO) -> str:
+    """Read a text stream. Depending on its error handler, it raises for invalid UTF-8 or returns surrogates."""
     text = ""
     try:
-        text = stream.read(LIMIT + 1)
+        text = stream.read(MAX_SIZE + 1)
         text.encode()
     except UnicodeEncodeError as error:
-        raise malformed(source, "this is not UTF-8", text.count("\n", 0, error.start) + 1) from None
+        raise malformed_at(source, "not valid UTF-8", text.count("\n", 0, error.start) + 1) from None
     except UnicodeDecodeError:
-        raise Malformed(f"{source} is not UTF-8") from None
-    if len(text) > LIMIT:
+        raise Malformed(f"{source} is not valid UTF-8") from None
+    if len(text) > MAX_SIZE:
         raise _too_large(source)
     return text
 
 
 def _too_large(source: str) -> Malformed:
-    return Malformed(f"{source} has more than {LIMIT >> 20} MiB", code="too-large")
+    return Malformed(f"{source} has more than {MAX_SIZE >> 20} MiB", code="too-large")
 
 
-_ENDINGS = {
+_FORMATS = {
     ".json": "json", ".jsonl": "json", ".ndjson": "json", ".yaml": "yaml", ".yml": "yaml",
     ".csv": "csv", ".tsv": "tsv", ".tab": "tsv",
 }  # fmt: skip
-_UNTOLD = r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*"
-"""Blank lines and comments, which do not show the format."""
-_YAML = r"""---|%YAML|-(?:\s|\Z)|(?:[^,\t\n"'{\[]+|"[^"\n]*"|'[^'\n]*'):(?:\s|\Z)"""
-"""How YAML begins: a document, an item, a key."""
+_BLANK_OR_COMMENT_LINES = r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*"
+"""Blank lines and comments, which are skipped to detect the format."""
+_YAML_START = r"""---|%YAML|-(?:\s|\Z)|(?:[^,\t\n"'{\[]+|"[^"\n]*"|'[^'\n]*'):(?:\s|\Z)"""
+"""The start of a YAML document: a marker or directive, a sequence item, or a key."""
 
 
-def _form(path: str, text: str) -> str:
-    """Return json, yaml, csv or tsv, as the ending of the path says, else as the text begins."""
-    form = _ENDINGS.get(os.path.splitext(path)[1].lower())
+def _detect_format(path: str, text: str) -> str:
+    """Return json, yaml, csv or tsv, by the extension of the path or else by the start of the text."""
+    form = _FORMATS.get(os.path.splitext(path)[1].lower())
     if form is not None:
         return form
     if text.lstrip()[:1] in ("[", "{"):
         return "json"
-    return "yaml" if re.compile(_YAML).match(text, _after(re.compile(_UNTOLD), text, 0)) else "csv"
+    return "yaml" if re.compile(_YAML_START).match(text, _skip(re.compile(_BLANK_OR_COMMENT_LINES), text, 0)) else "csv"
 
 
-def _after(pattern: re.Pattern[str], text: str, place: int) -> int:
-    """Return the place behind what a pattern, which may match nothing, matches at a place."""
-    match = pattern.match(text, place)
-    return match.end() if match else place
+def _skip(pattern: re.Pattern[str], text: str, position: int) -> int:
+    """Return the position after a match of `pattern` at `position`, or `position` if it does not match."""
+    match = pattern.match(text, position)
+    return match.end() if match else position
 
 
 # ---- JSON
 
 _CONSTANTS = {"NaN": None, "Infinity": float("inf"), "-Infinity": float("-inf")}
-"""What JSON has not and Python writes; what is not a number is unknown."""
+"""Constants that Python writes and standard JSON lacks. NaN becomes unknown."""
 
 
-def _json(source: str, text: str) -> list[object]:
-    """Return the elements of a single array, else the values that stand after each other."""
-    decoder = json.JSONDecoder(parse_int=whole, parse_constant=_CONSTANTS.__getitem__)
+def _parse_json(source: str, text: str) -> list[object]:
+    """Return the elements of a single array, or a series of values."""
+    decoder = json.JSONDecoder(parse_int=parse_integer, parse_constant=_CONSTANTS.__getitem__)
     blanks = re.compile(r"[ \t\r\n]*")
     values: list[object] = []
-    place = _after(blanks, text, 0)
+    position = _skip(blanks, text, 0)
     try:
-        while place < len(text):
-            value, end = decoder.raw_decode(text, place)
+        while position < len(text):
+            value, end = decoder.raw_decode(text, position)
             check_depth(source, value)
             values.append(value)
-            place = _after(blanks, text, end)
+            position = _skip(blanks, text, end)
     except json.JSONDecodeError as error:
         reason = error.msg[:1].lower() + error.msg[1:]
-        raise malformed(source, f"this is not JSON: {reason}", error.lineno, error.colno) from None
+        raise malformed_at(source, f"invalid JSON: {reason}", error.lineno, error.colno) from None
     except RecursionError:
-        raise too_deep(source) from None
+        raise depth_error(source) from None
     return values[0] if len(values) == 1 and isinstance(values[0], list) else values
 
 
 # ---- CSV
 
-_LONGEST_NUMBER = 24
-"""Characters of a number as it prints."""
+_MAX_NUMBER_LENGTH = 24
+"""The maximum number of characters of a printed number."""
 
 
-def _separated(source: str, text: str, delimiter: str) -> Records:
-    """Read CSV; without a delimiter the line of headings says which it is."""
+def _parse_csv(source: str, text: str, delimiter: str) -> Records:
+    """Parse CSV. If `delimiter` is empty, the header line determines it."""
     import csv
     from io import StringIO
 
     head = text.partition("\n")[0]
     delimiter = delimiter or ("\t" if "\t" in head and "," not in head else ",")
-    csv.field_size_limit(LIMIT)  # a cell may be as long as the list
+    csv.field_size_limit(MAX_SIZE)  # a cell may be as long as the file
     reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
     columns = Columns(source)
     rows: list[list[str]] = []
@@ -192,32 +200,32 @@ def _separated(source: str, text: str, delimiter: str) -> Records:
             columns.add(heading.strip())
         for row in reader:
             if len(row) > len(columns.names):
-                message = f"{len(row)} cells under {len(columns.names)} headings"
-                raise malformed(source, message, reader.line_num)
-            if row:  # an empty line is none
+                message = f"{len(row)} cells, but the header has {len(columns.names)}"
+                raise malformed_at(source, message, reader.line_num)
+            if row:  # skips empty lines
                 rows.append(row + [""] * (len(columns.names) - len(row)))
     except csv.Error as error:
-        raise malformed(source, f"this is not CSV: {error}", reader.line_num) from None
+        raise malformed_at(source, f"invalid CSV: {error}", reader.line_num) from None
     if not columns.names:
-        return records(source, ())
-    typed = [_column([row[place] for row in rows]) for place in range(len(columns.names))]
+        return build_records(source, ())
+    typed = [_type_column([row[place] for row in rows]) for place in range(len(columns.names))]
     return Records(
         tuple((name, kind) for name, (kind, _) in zip(columns.names, typed, strict=True)),
         tuple(zip(*(cells for _, cells in typed), strict=True)),
     )
 
 
-def _column(cells: list[str]) -> tuple[DataType, list[Cell]]:
-    """Return the kind of a column of CSV and its values."""
-    numbers = {cell: _number(cell) for cell in set(cells) - {""}}
+def _type_column(cells: list[str]) -> tuple[DataType, list[Cell]]:
+    """Return the type of a CSV column and its values."""
+    numbers = {cell: _parse_number(cell) for cell in set(cells) - {""}}
     if numbers and None not in numbers.values():
         return DataType.NUMBER, [numbers.get(cell) for cell in cells]
     return DataType.TEXT, [cell or None for cell in cells]
 
 
-def _number(cell: str) -> int | float | None:
-    """Return the number that prints as a cell is written, None when there is none."""
-    if len(cell) > _LONGEST_NUMBER or not re.match(r"-?[0-9]+(\.[0-9]+)?\Z", cell):
+def _parse_number(cell: str) -> int | float | None:
+    """Return the number that prints exactly as this cell, or None."""
+    if len(cell) > _MAX_NUMBER_LENGTH or not re.match(r"-?[0-9]+(\.[0-9]+)?\Z", cell):
         return None
     number = float(cell) if "." in cell else int(cell)
     return number if str(number) == cell and -(1 << 63) <= number < 1 << 63 else None

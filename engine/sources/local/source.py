@@ -1,4 +1,4 @@
-"""Tables of this machine, loaded into SQLite for one statement: lines and rows of files, the sources, the usage."""
+"""Tables of the local machine, loaded into SQLite for one statement: lines and rows of files, sources, disk usage."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNION ALL VALUES ('Containers', 0, 0, 0, 0), ('Local Volumes', 0, 0, 0, 0), ('Bu
 
 
 class LocalSource:
-    """The files and lists that statements name; each is read once in a statement."""
+    """The files that statements read, the sources, and the disk usage. A statement reads each of them once."""
 
     name = "local"
 
@@ -37,7 +37,7 @@ class LocalSource:
         self._context = context
         self._loaded: dict[tuple[str, tuple[str, ...]], Table] = {}
         self._count = 0
-        self._old: set[str] = set()
+        self._old_views: set[str] = set()
         self._runner: SqliteExecutor | None = None
         self.tables: Mapping[str, TableProvider] = {
             table.name: LoadedTable(table.replace(source=self.name), self._load)
@@ -46,55 +46,55 @@ class LocalSource:
         self.planners: Mapping[str, Planner] = {}
 
     def resolve(self, _text: str) -> SourceRef | None:
-        """Return nothing: no statement names this source."""
+        """Return None: statements do not name this source."""
         return None
 
     def names(self) -> Sequence[str]:
-        """Return nothing: no statement names this source."""
+        """Return no names: statements do not name this source."""
         return ()
 
     def holds(self, _target: str) -> bool:
-        """Return no: the names behind `of` are files."""
+        """Return False: the names after `of` are paths."""
         return False
 
     def ping(self) -> Sequence[tuple[str, str, str, bool, int | None]]:
-        """Return nothing: it holds no images."""
+        """Return no row: this source holds no images."""
         return ()
 
     def estimator(self, _now: int, _fresh: int) -> Estimator | None:
-        """Return nothing: it takes no requests."""
+        """Return None: this source needs no requests."""
         return None
 
     def problems(self) -> tuple[tuple[str, str, ImqError], ...]:
-        """Return nothing: what is wrong is raised where it happens."""
+        """Return no problems: errors are raised where they occur."""
         return ()
 
     def close(self) -> None:
-        """Do nothing: nothing is kept open."""
+        """Do nothing: nothing is open between statements."""
 
     def begin(self) -> None:
-        """Forget what earlier statements read, but for what an answer is still being read from."""
+        """Drop the tables of earlier statements, except those that a cursor still reads."""
         runner = self._context.runner
-        self._old |= {loaded.view for loaded in self._loaded.values()}
-        self._old = {view for view in self._old if self._runner is runner and not runner.drop_table(view)}
+        self._old_views |= {loaded.view for loaded in self._loaded.values()}
+        self._old_views = {view for view in self._old_views if self._runner is runner and not runner.drop_table(view)}
         self._loaded = {}
         self._runner = runner
 
     def _load(self, table: Table, paths: tuple[str, ...]) -> Table:
-        """Return the table with what it holds now, under the name that SQL knows it by."""
-        known = self._loaded.get((table.name, paths))
-        if known is None:
-            known = self._loaded[table.name, paths] = getattr(self, f"_{table.name}")(table, paths)
-        return known
+        """Load the rows of a table into SQLite, and return the table with its name in SQL."""
+        loaded = self._loaded.get((table.name, paths))
+        if loaded is None:
+            loaded = self._loaded[table.name, paths] = getattr(self, f"_load_{table.name}")(table, paths)
+        return loaded
 
-    def _stored(self, table: Table, columns: list[str], rows: Iterable[tuple[Raw, ...]]) -> Table:
+    def _create_table(self, table: Table, columns: list[str], rows: Iterable[tuple[Raw, ...]]) -> Table:
         self._count += 1
         view = f"local_{self._count}"
         self._context.runner.load_rows(view, columns, rows)
         return table.replace(view=view)
 
-    def _path(self, text: str) -> tuple[str, TextIO | None]:
-        """Return a file's path, and the stream to read instead of it when standard input is meant."""
+    def _open_input(self, text: str) -> tuple[str, TextIO | None]:
+        """Return the path of a file, and the stream to read instead if the path is that of standard input."""
         if text in (STDIN, "-"):
             if self._context.stdin is None:
                 raise StatementError(
@@ -105,39 +105,39 @@ class LocalSource:
             return text, self._context.stdin
         return expand_path(text, self._context.folder, self._context.home), None
 
-    def _lines(self, table: Table, paths: tuple[str, ...]) -> Table:
+    def _load_lines(self, table: Table, paths: tuple[str, ...]) -> Table:
         from .file_rows import read_lines
 
-        lines = (line for path in paths for line in read_lines(*self._path(path)))
-        return self._stored(table, ["line", "number"], ((line, at) for at, line in enumerate(lines, 1)))
+        lines = (line for path in paths for line in read_lines(*self._open_input(path)))
+        return self._create_table(table, ["line", "number"], ((line, number) for number, line in enumerate(lines, 1)))
 
-    def _rows(self, table: Table, paths: tuple[str, ...]) -> Table:
+    def _load_rows(self, table: Table, paths: tuple[str, ...]) -> Table:
         from .file_rows import read_rows
 
         if len(paths) > 1:
             raise StatementError(
-                "rows are of one file", code="target", hints=("put them together: rows of A union rows of B",)
+                "rows of takes one file", code="target", hints=("to combine files: rows of A union rows of B",)
             )
-        records = read_rows(*self._path(paths[0]))
+        records = read_rows(*self._open_input(paths[0]))
         if any(name.lower() == "_row" for name, _ in records.columns):
             raise StatementError(f'{paths[0]} has a column called "_row", which is reserved', code="columns")
         fields = tuple(Field(name, kind, f"as {paths[0]} has it") for name, kind in records.columns)
-        made = self._stored(table, [name for name, _ in records.columns], records.rows)
-        named = any(field.name.lower() == "name" and field.type is DataType.TEXT for field in fields)
-        shown = tuple(field.name for field in fields)
-        return made.replace(fields=fields, default_columns=shown, relations=made.relations if named else ())
+        loaded = self._create_table(table, [name for name, _ in records.columns], records.rows)
+        has_names = any(field.name.lower() == "name" and field.type is DataType.TEXT for field in fields)
+        columns = tuple(field.name for field in fields)
+        return loaded.replace(fields=fields, default_columns=columns, relations=loaded.relations if has_names else ())
 
-    def _sources(self, table: Table, _paths: tuple[str, ...]) -> Table:
+    def _load_sources(self, table: Table, _paths: tuple[str, ...]) -> Table:
         rows: list[tuple[Raw, ...]] = [
             (name, kind, address, int(answers), images)
             for source in self._context.sources
             for name, kind, address, answers, images in source.ping()
         ]
-        return self._stored(table, [field.name for field in table.fields], rows)
+        return self._create_table(table, [field.name for field in table.fields], rows)
 
-    def _usage(self, table: Table, _paths: tuple[str, ...]) -> Table:
+    def _load_usage(self, table: Table, _paths: tuple[str, ...]) -> Table:
         rows = self._context.store.index.connection.execute(_USAGE).fetchall()
-        return self._stored(table, [field.name for field in table.fields], rows)
+        return self._create_table(table, [field.name for field in table.fields], rows)
 
 
 open_source = LocalSource

@@ -1,8 +1,7 @@
-"""Rows of YAML, as version 1.2 reads it; loaded only when YAML is read (24 ms).
+"""Reads rows of YAML 1.2. Importing this module takes 24 ms, so it is imported only to read YAML.
 
-Only what JSON can hold is read: `no`, `12:30` and `2024-01-31` are the texts that they are in YAML 1.2, `017` and
-`12e34` those that they are in 1.1, and a tag makes no object. Aliases are followed, as far as a list may go that has
-them written out.
+Values are limited to those of JSON. `no`, `12:30` and `2024-01-31` are strings, as in YAML 1.2; `017` and `12e34` are
+strings, as in YAML 1.1. Tags never create objects. Aliases are expanded, up to a limit on the expanded size.
 """
 
 from __future__ import annotations
@@ -19,58 +18,58 @@ except ImportError:
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING
 
-from .column_types import DEEPEST, check_depth, malformed, too_deep, whole
+from .column_types import MAX_DEPTH, check_depth, depth_error, malformed_at, parse_integer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
 _TAG = "tag:yaml.org,2002:"
-_MOST = 1_000_000
-"""Values that a list may have; each takes a kilobyte while it is read."""
-_LARGEST = 64 << 20
-"""Characters that the values may have when each alias is written out, with `_EACH` for every value."""
-_EACH = 16
+_MAX_VALUES = 1_000_000
+"""The maximum number of values in a file; each takes a kilobyte of memory during parsing."""
+_MAX_EXPANDED_SIZE = 64 << 20
+"""The maximum number of characters after aliases are expanded, with `_VALUE_OVERHEAD` for each value."""
+_VALUE_OVERHEAD = 16
 
 
 class _Loader(_Base):
-    """A reader of YAML 1.2's core schema, and of merge keys, which files in use have."""
+    """A loader for the core schema of YAML 1.2, and for merge keys, which many files use."""
 
 
-def _integer(loader: _Loader, node: yaml.ScalarNode) -> int | str:
+def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int | str:
     text = str(loader.construct_scalar(node))
     try:
-        return whole(text)
-    except ValueError:  # tagged as a number
-        raise yaml.constructor.ConstructorError(None, None, "this is no whole number", node.start_mark) from None
+        return parse_integer(text)
+    except ValueError:  # from an explicit tag, as in `!!int x`
+        raise yaml.constructor.ConstructorError(None, None, "not an integer", node.start_mark) from None
 
 
-def _float(loader: _Loader, node: yaml.ScalarNode) -> float | None:
+def _construct_float(loader: _Loader, node: yaml.ScalarNode) -> float | None:
     text = str(loader.construct_scalar(node)).lower()
     if text == ".nan":
         return None
     try:
         return float(text.replace(".inf", "inf"))
     except ValueError:
-        raise yaml.constructor.ConstructorError(None, None, "this is no number", node.start_mark) from None
+        raise yaml.constructor.ConstructorError(None, None, "not a number", node.start_mark) from None
 
 
-def _boolean(loader: _Loader, node: yaml.ScalarNode) -> bool:
+def _construct_bool(loader: _Loader, node: yaml.ScalarNode) -> bool:
     text = str(loader.construct_scalar(node)).lower()
     if text not in ("true", "false"):
-        raise yaml.constructor.ConstructorError(None, None, "this is neither true nor false", node.start_mark)
+        raise yaml.constructor.ConstructorError(None, None, "not true or false", node.start_mark)
     return text == "true"
 
 
-def _set_up(loader: Any) -> None:
-    """Give the loader the core schema in place of YAML 1.1's."""
+def _configure_loader(loader: Any) -> None:
+    """Replace the YAML 1.1 schema of the loader with the core schema of YAML 1.2."""
     import re
 
     base = loader.yaml_constructors
     loader.yaml_constructors = {f"{_TAG}{name}": base[f"{_TAG}{name}"] for name in ("null", "str", "seq", "map")} | {
-        f"{_TAG}int": _integer,
-        f"{_TAG}float": _float,
-        f"{_TAG}bool": _boolean,
+        f"{_TAG}int": _construct_int,
+        f"{_TAG}float": _construct_float,
+        f"{_TAG}bool": _construct_bool,
         None: base[None],
     }
     loader.yaml_implicit_resolvers = {}
@@ -89,11 +88,11 @@ def _set_up(loader: Any) -> None:
         loader.add_implicit_resolver(f"{_TAG}{name}", re.compile(rf"(?:{pattern})\Z"), first)
 
 
-_set_up(_Loader)
+_configure_loader(_Loader)
 
 
-def yaml_items(source: str, text: str) -> Iterator[object]:
-    """Yield the items of the sequences, and what else the documents hold; an empty document holds nothing."""
+def parse_yaml(source: str, text: str) -> Iterator[object]:
+    """Yield the items of documents that are sequences, and the value of any other document that is not empty."""
     try:
         _check_events(source, text)
         loader = _Loader(text)
@@ -101,8 +100,8 @@ def yaml_items(source: str, text: str) -> Iterator[object]:
             while loader.check_node():
                 node = loader.get_node()
                 assert node is not None
-                _Extent(source).check(node)
-                value = _plain(loader.construct_document(node))
+                _ExpandedSize(source).check(node)
+                value = _stringify_keys(loader.construct_document(node))
                 check_depth(source, value)
                 if isinstance(value, list):
                     yield from value
@@ -111,62 +110,66 @@ def yaml_items(source: str, text: str) -> Iterator[object]:
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
-        if "nesting depth" in (error.problem or ""):  # libyaml's own limit, which it may reach while it looks ahead
-            raise too_deep(source) from None
+        if "nesting depth" in (error.problem or ""):  # libyaml's own limit; its look-ahead may reach it first
+            raise depth_error(source) from None
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        raise malformed(source, f"this is not YAML: {error.problem or error.context}", line, column) from None
+        raise malformed_at(source, f"invalid YAML: {error.problem or error.context}", line, column) from None
     except yaml.reader.ReaderError as error:
         line = text.encode()[: error.position].count(b"\n") + 1
-        raise malformed(source, f"this is not YAML: {error.reason}", line) from None
+        raise malformed_at(source, f"invalid YAML: {error.reason}", line) from None
 
 
 def _check_events(source: str, text: str) -> None:
-    """Refuse, before anything is built of it, what is too deep or too much."""
+    """Raise for content that is too deep or too large, before any value is constructed."""
     depth = 0
     for number, event in enumerate(yaml.parse(text, Loader=_Loader)):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
-            if depth > DEEPEST:
-                raise too_deep(source)
+            if depth > MAX_DEPTH:
+                raise depth_error(source)
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
-        if number > _MOST:
+        if number > _MAX_VALUES:
             raise Malformed(
-                f"{source} has more than {_MOST} values", code="too-large", hints=("JSON may have more: make it JSON",)
+                f"{source} has more than {_MAX_VALUES} values",
+                code="too-large",
+                hints=("convert it to JSON, which has no such limit",),
             )
 
 
-class _Extent:
-    """How large and deep values are when their aliases are written out; each is looked at once."""
+class _ExpandedSize:
+    """Measures the size and depth of values with their aliases expanded. Each node is measured once."""
 
     def __init__(self, source: str) -> None:
         self._source = source
-        self._known: dict[int, tuple[int, int]] = {}
+        self._measured: dict[int, tuple[int, int]] = {}
 
     def check(self, node: yaml.Node) -> None:
-        """Refuse what is too large or too deep; a value within itself has no end of depth."""
-        self._extent(node, 1)
+        """Raise for values that are too large or too deep, including values that contain themselves."""
+        self._measure(node, 1)
 
-    def _extent(self, node: yaml.Node, depth: int) -> tuple[int, int]:
-        """Return the size and the height of a value that stands at this depth."""
-        size, height = self._known.get(id(node), (0, 0))
+    def _measure(self, node: yaml.Node, depth: int) -> tuple[int, int]:
+        """Return the size and height of a value at this depth."""
+        size, height = self._measured.get(id(node), (0, 0))
         if not size:
             if isinstance(node, yaml.ScalarNode):
-                size = len(node.value) + _EACH
+                size = len(node.value) + _VALUE_OVERHEAD
             else:
-                if depth > DEEPEST:
-                    raise too_deep(self._source)
-                size, height = _EACH, 1
+                if depth > MAX_DEPTH:
+                    raise depth_error(self._source)
+                size, height = _VALUE_OVERHEAD, 1
                 for inner in _children(node):
-                    inner_size, inner_height = self._extent(inner, depth + 1)
+                    inner_size, inner_height = self._measure(inner, depth + 1)
                     size += inner_size
                     height = max(height, inner_height + 1)
-            self._known[id(node)] = size, height
-        if depth + height - 1 > DEEPEST:
-            raise too_deep(self._source)
-        if size > _LARGEST:
-            raise Malformed(f"{self._source} has more than {_LARGEST >> 20} MiB with its aliases", code="too-large")
+            self._measured[id(node)] = size, height
+        if depth + height - 1 > MAX_DEPTH:
+            raise depth_error(self._source)
+        if size > _MAX_EXPANDED_SIZE:
+            raise Malformed(
+                f"{self._source} has more than {_MAX_EXPANDED_SIZE >> 20} MiB with its aliases", code="too-large"
+            )
         return size, height
 
 
@@ -179,10 +182,12 @@ def _children(node: yaml.Node) -> Iterator[yaml.Node]:
         yield from node.value
 
 
-def _plain(value: object) -> object:
-    """Return a value whose maps have texts for keys, as JSON's have."""
+def _stringify_keys(value: object) -> object:
+    """Convert the keys of maps to strings, as in JSON."""
     if isinstance(value, dict):
-        return {key if isinstance(key, str) else json.dumps(key): _plain(inner) for key, inner in value.items()}
+        return {
+            key if isinstance(key, str) else json.dumps(key): _stringify_keys(inner) for key, inner in value.items()
+        }
     if isinstance(value, list):
-        return [_plain(inner) for inner in value]
+        return [_stringify_keys(inner) for inner in value]
     return value

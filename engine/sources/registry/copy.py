@@ -40,13 +40,13 @@ class Copy(RegistryWrite):
         from imq.engine.registry.transfer.copy import copy
 
         copied = copy(
-            context.client(),
+            context.get_client(),
             self.source,
             self.target,
             self.platforms,
             context.progress,
             jobs=context.jobs,
-            fetcher=context.image_reader(),
+            fetcher=context.get_image_reader(),
             referrers=self.referrers,
         )
         for warning in (*copied.warnings, *context.take_mirror_warnings()):

@@ -42,14 +42,14 @@ class CreateIndex(RegistryWrite):
                 "manifests": [entry.to_json() for _, entry in sorted(entries.items())],
             }
         )
-        context.client().put_manifest(self.name, content, media_types.OCI_INDEX)
+        context.get_client().put_manifest(self.name, content, media_types.OCI_INDEX)
         yield self.describe().replace(note=f"digest: {Digest.of(content)}; for {', '.join(sorted(entries))}")
 
     def _collect_entries(self, context: ExecutionContext) -> dict[str, Descriptor]:
         """Return the entries by platform. Images of other repositories are copied to that of the index first."""
         from imq.engine.registry.transfer.copy import copy
 
-        client = context.client()
+        client = context.get_client()
         entries: dict[str, Descriptor] = {}
         for name, digest in self.images:
             source = name.replace(tag=None, digest=digest)

@@ -35,7 +35,7 @@ class RegistryRemoval(BatchedAction, RegistryWrite):
     @staticmethod
     def execute_batch(actions: Sequence[RegistryRemoval], context: ExecutionContext) -> Iterator[Outcome]:
         """Execute the removals, and yield their outcomes after all of them were checked."""
-        remover = context.shared(_make_remover)
+        remover = context.get_shared(_make_remover)
         remover.list_before(actions, context.progress.warn)
         outcomes = []
         for number, action in enumerate(actions):
@@ -73,7 +73,7 @@ class RemoveManifest(RegistryRemoval):
 
 
 def _make_remover(context: ExecutionContext) -> _Remover:
-    return _Remover(context.client())
+    return _Remover(context.get_client())
 
 
 class _Remover:

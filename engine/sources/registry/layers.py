@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from .reader import RegistryReader
 
-_IMAGE_COLUMNS = ("_asked", "_path", "name", "registry", "repository", "source", "manifest_digest")
+_IMAGE_COLUMNS = ("_lookup", "_path", "name", "registry", "repository", "source", "manifest_digest")
 """The columns of a row that describe its image."""
-_IMAGE_VALUES = "t._asked, t._path, t.name, t.registry, t.repository, t.source, t.manifest"
+_IMAGE_VALUES = "t._lookup, t._path, t.name, t.registry, t.repository, t.source, t.manifest"
 _CONFIG_JOINS = """LEFT JOIN remembered.document AS manifest ON manifest.digest = t.manifest_digest
     LEFT JOIN remembered.config AS config ON config.digest = manifest.config"""
 
@@ -48,13 +48,15 @@ class _ImageContents(RegistryScan):
 
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """Resolve the images, and list their contents."""
-        self.make(self.field_sql, self.view_joins)
+        self.create(self.field_sql, self.view_joins)
         of = ResolvedNames(self.reader, self.scan, self._platform)
         of.resolve(names, self.level, self.level_field)
         images = f"FROM temp.{of.rows} AS t"
-        self.fill(f"SELECT {_IMAGE_VALUES}, {self.row_columns}, NULL {images} {self.row_joins} WHERE t.problem IS NULL")
+        self.insert_query(
+            f"SELECT {_IMAGE_VALUES}, {self.row_columns}, NULL {images} {self.row_joins} WHERE t.problem IS NULL"
+        )
         unknown = ", ".join(("NULL",) * (len(self.columns) - len(_IMAGE_COLUMNS)))
-        self.fill(f"SELECT {_IMAGE_VALUES}, {unknown}, t.problem {images} WHERE t.problem IS NOT NULL")
+        self.insert_query(f"SELECT {_IMAGE_VALUES}, {unknown}, t.problem {images} WHERE t.problem IS NOT NULL")
         of.close()
 
 
@@ -81,7 +83,7 @@ class Layers(_ImageContents):
     row_joins = "JOIN remembered.layer ON layer.manifest = t.manifest"
 
     def fetch(self, _request: FetchRequest, /) -> None:
-        """Fetch the configs of the images of the rows in `wanted`."""
+        """Fetch the configs of the images of the rows in `selected_rows`."""
         self.fetch_configs("manifest_digest")
 
 

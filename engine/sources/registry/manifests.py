@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from imq.engine.catalog.schema import Raw
     from imq.engine.query.source import FetchRequest
 
-_LOCATION_COLUMNS = "_asked, _path, registry, repository, source"
+_LOCATION_COLUMNS = "_lookup, _path, registry, repository, source"
 
 
 class Manifests(RegistryScan):
     """Rows of manifests, each once for a repository."""
 
-    columns = ("_asked", "_path", "registry", "repository", "source", "name", "digest", "tags")
+    columns = ("_lookup", "_path", "registry", "repository", "source", "name", "digest", "tags")
 
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """Resolve the tags, list the entries of indexes, and check whether the other known manifests still exist."""
@@ -38,7 +38,7 @@ class Manifests(RegistryScan):
         of.resolve(names, ROOT_MANIFEST, "media_type")
         of.fetch_index_entries()
         tagged = f"SELECT registry, _path, digest FROM temp.{of.rows} WHERE digest IS NOT NULL AND problem IS NULL"
-        repositories = f"SELECT DISTINCT {_LOCATION_COLUMNS.replace('_asked', 'NULL AS _asked')} FROM temp.{of.rows}"
+        repositories = f"SELECT DISTINCT {_LOCATION_COLUMNS.replace('_lookup', 'NULL AS _lookup')} FROM temp.{of.rows}"
         seen = self.connection.execute(
             f"""SELECT DISTINCT r.registry, r._path, NULL, seen.digest FROM ({repositories}) AS r
             JOIN remembered.seen ON seen.registry = r.registry AND seen.repository = r._path
@@ -49,9 +49,9 @@ class Manifests(RegistryScan):
         there = self._check_existing(seen)
         self.connection.execute(f"CREATE TEMP TABLE {self.rows}_known (registry, _path, digest)")
         self.connection.executemany(f"INSERT INTO temp.{self.rows}_known VALUES (?, ?, ?)", there)
-        self.fill(
+        self.insert_query(
             f"""SELECT {_LOCATION_COLUMNS}, repository || '@' || digest, digest, json_group_array(tag), NULL
-            FROM (SELECT {_LOCATION_COLUMNS.replace("_asked", "NULL AS _asked")}, digest, tag FROM temp.{of.rows}
+            FROM (SELECT {_LOCATION_COLUMNS.replace("_lookup", "NULL AS _lookup")}, digest, tag FROM temp.{of.rows}
                 WHERE digest IS NOT NULL AND problem IS NULL ORDER BY tag)
             GROUP BY registry, _path, digest
             UNION ALL SELECT NULL, r._path, r.registry, r.repository, r.source, repository || '@' || k.digest, k.digest,
@@ -62,12 +62,12 @@ class Manifests(RegistryScan):
         )
         self.connection.execute(f"DROP TABLE temp.{self.rows}_known")
         of.close()
-        self.choose_all()
+        self.select_all()
         self.fetch_manifests("digest")
-        self.wanted = "wanted"
+        self.selected = "selected_rows"
 
     def _make_view(self) -> None:
-        self.make(
+        self.create(
             {
                 "parent_index": f"""(SELECT min(child.parent) FROM remembered.child JOIN temp.{self.rows} AS above
                     ON above.digest = child.parent AND above.registry = t.registry AND above._path = t._path
@@ -116,5 +116,5 @@ class Manifests(RegistryScan):
         return there
 
     def fetch(self, _request: FetchRequest, /) -> None:
-        """Fetch the configs of the rows in `wanted`."""
+        """Fetch the configs of the rows in `selected_rows`."""
         self.fetch_configs("digest")

@@ -21,12 +21,12 @@ class Platforms(RegistryScan):
     """Rows of index entries. The indexes are fetched at once, because rows depend on them."""
 
     columns = (
-        "_asked", "_path", "name", "registry", "repository", "source", "position", "digest", "attestation", *_ENTRY,
+        "_lookup", "_path", "name", "registry", "repository", "source", "position", "digest", "attestation", *_ENTRY,
     )  # fmt: skip
 
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """Resolve the indexes, and list their entries."""
-        self.make(
+        self.create(
             {
                 "size": "manifest.download_size",
                 "layer_count": "manifest.layer_count",
@@ -38,8 +38,8 @@ class Platforms(RegistryScan):
         )
         of = ResolvedNames(self.reader, self.scan)
         of.resolve(names, CONFIG, "platform")
-        named = "t._asked, t._path, t.name, t.registry, t.repository, t.source"
-        self.fill(
+        named = "t._lookup, t._path, t.name, t.registry, t.repository, t.source"
+        self.insert_query(
             f"""SELECT {named}, position, child.digest, attestation,
                 {", ".join(f"child.{name}" for name in _ENTRY)}, NULL
             FROM temp.{of.rows} AS t JOIN remembered.child ON child.parent = t.digest WHERE t.problem IS NULL
@@ -53,7 +53,7 @@ class Platforms(RegistryScan):
         of.close()
 
     def fetch(self, request: FetchRequest, /) -> None:
-        """Fetch the manifests of the rows in `wanted`, and their configs."""
+        """Fetch the manifests of the rows in `selected_rows`, and their configs."""
         self.fetch_manifests("digest")
         if request.level is CONFIG:
             self.fetch_configs("digest")

@@ -27,16 +27,16 @@ class Referrers(RegistryScan):
     """Rows of referrers. They are mutable, so every statement requests them."""
 
     columns = (
-        "_asked", "_path", "registry", "repository", "source", "name", "subject", "artifact_type", "digest",
+        "_lookup", "_path", "registry", "repository", "source", "name", "subject", "artifact_type", "digest",
         "media_type", "annotations", "created", "size",
     )  # fmt: skip
 
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """Resolve the names, and list the referrers of their digests."""
-        self.make({})
+        self.create({})
         of = ResolvedNames(self.reader, self.scan)
         of.resolve(names, DIGEST, "digest")
-        rows = of.chosen("1", "registry, _path, digest, problem, _asked, repository, source, name")
+        rows = of.read_selected("1", "registry, _path, digest, problem, _lookup, repository, source, name")
         problems = [row for row in rows if row[3] is not None]
         self.insert((row[4], row[1], row[0], row[5], row[6], row[7], *(None,) * 7, row[3]) for row in problems)
         asked = [row for row in rows if row[2] is not None and row[3] is None]

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 class Repositories(RegistryScan):
     """Rows of repositories. Tag counts and sizes are fetched on demand."""
 
-    columns = ("_asked", "registry", "_path", "name", "source")
-    further = ("tag_count", "size")
+    columns = ("_lookup", "registry", "_path", "name", "source")
+    fetched_columns = ("tag_count", "size")
 
     def list_rows(self, _names: Sequence[tuple[Raw, ...]], /) -> None:
         """List the catalogs of the source references."""
-        self.make({})
+        self.create({})
         self.insert(
             (name, registry, path, name, registry, None)
             for registry, name, path in map(
@@ -32,22 +32,22 @@ class Repositories(RegistryScan):
         )
 
     def fetch(self, request: FetchRequest, /) -> None:
-        """List the tags of the rows in `wanted`; for sizes, fetch all manifests that they reach."""
-        names = self.chosen("t.problem IS NULL", "t.name")
+        """List the tags of the rows in `selected_rows`; for sizes, fetch all manifests that they reach."""
+        names = self.read_selected("t.problem IS NULL", "t.name")
         scan = self.scan.replace(targets=(), refs=(), lookup_fields=("name",))
         tags = ResolvedNames(self.reader, scan, repositories=True)
         tags.list_rows(names)
-        counted = f"SELECT count(*) FROM temp.{tags.rows} AS tag WHERE tag._asked = {self.rows}.name"
-        wanted = f"_row IN (SELECT _row FROM temp.{self.wanted})"
+        counted = f"SELECT count(*) FROM temp.{tags.rows} AS tag WHERE tag._lookup = {self.rows}.name"
+        wanted = f"_row IN (SELECT _row FROM temp.{self.selected})"
         self.connection.execute(f"UPDATE temp.{self.rows} SET tag_count = ({counted}) WHERE {wanted}")
         if request.level is not TAG_COUNT:
-            tags.choose_all()
+            tags.select_all()
             tags.fetch(FetchRequest(ROOT_MANIFEST, frozenset({TABLES["tags"].get_field("media_type")})))
             tags.fetch_index_entries()
             self.connection.execute(
                 f"""UPDATE temp.{self.rows} SET size = (
                 WITH top AS (
-                    SELECT DISTINCT digest FROM temp.{tags.rows} AS tag WHERE tag._asked = {self.rows}.name),
+                    SELECT DISTINCT digest FROM temp.{tags.rows} AS tag WHERE tag._lookup = {self.rows}.name),
                 manifest AS (SELECT digest FROM top UNION SELECT child.digest FROM top
                     JOIN remembered.child ON child.parent = top.digest),
                 blob AS (SELECT digest, size FROM manifest JOIN remembered.document USING (digest)

@@ -24,7 +24,7 @@ class Search(RegistryScan):
 
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """Search each registry for each term."""
-        self.make({})
+        self.create({})
         places = [ref.address for ref in self.scan.refs] or [DEFAULT_REGISTRY]
         terms = [*self.scan.targets, *(str(row[0]) for row in names)]
         for registry in dict.fromkeys(places):

@@ -28,7 +28,7 @@ def is_not_found(error: ImqError) -> bool:
 class RegistryScan(ScanRows):
     """The rows of one scan of registries. `_path` is the repository of a row, `_gone` whether it no longer exists."""
 
-    hidden = ("_asked", "_path", "_gone")
+    hidden = ("_lookup", "_path", "_gone")
 
     def __init__(self, source: RegistryReader, scan: ScanRequest) -> None:
         super().__init__(source.connection, scan)
@@ -48,7 +48,7 @@ class RegistryScan(ScanRows):
         """Fetch the manifests with the digests in a column that are not cached."""
         missing = f"""t.{column} IS NOT NULL AND t.problem IS NULL AND t.registry IS NOT NULL AND NOT EXISTS (
             SELECT 1 FROM remembered.document WHERE document.digest = t.{column}) GROUP BY t.{column}"""
-        wanted = self.chosen(missing, f"registry, _path, NULL, t.{column}")
+        wanted = self.read_selected(missing, f"registry, _path, NULL, t.{column}")
         failed = self.reader.fetch_manifests([(row_reference(row), Digest(str(row[3]))) for row in wanted])
         self._set_problems_by_digest(column, ((str(wanted[place][3]), error) for place, error in failed))
 
@@ -64,7 +64,7 @@ class RegistryScan(ScanRows):
         """Fetch the configs of the manifests in a column that are not cached, for rows that meet a condition."""
         alone = f"AND {condition}" if condition else ""
         text = f"""SELECT registry, _path, NULL, d.config, d.config_type, d.config_size, t.{column}
-            FROM temp.{self.rows} AS t JOIN temp.{self.wanted} USING (_row)
+            FROM temp.{self.rows} AS t JOIN temp.{self.selected} USING (_row)
             JOIN remembered.document AS d ON d.digest = t.{column}
             WHERE t.problem IS NULL AND d.kind = 'image' {alone}
             AND NOT EXISTS (SELECT 1 FROM remembered.config WHERE config.digest = d.config) GROUP BY d.config"""

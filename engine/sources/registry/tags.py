@@ -42,8 +42,8 @@ class Tags(RegistryScan):
     With `images` a name without a tag means its default tag, not all tags of the repository.
     """
 
-    columns = ("_asked", "registry", "repository", "_path", "tag", "name", "source", "digest")
-    further = ("_place", "_gone", "manifest", "signed", "stated")
+    columns = ("_lookup", "registry", "repository", "_path", "tag", "name", "source", "digest")
+    fetched_columns = ("_place", "_gone", "manifest", "signed", "stated")
 
     def __init__(self, source: RegistryReader, scan: ScanRequest, platform: Platform, *, images: bool = False) -> None:
         super().__init__(source, scan)
@@ -131,7 +131,7 @@ class Tags(RegistryScan):
             **{name: f"coalesce(entry.{name}, config.{name})" for name in _PLATFORM_FIELDS},
             "dangling": "0",
         }
-        self.make(
+        self.create(
             fields,
             """LEFT JOIN remembered.document AS named ON named.digest = t.digest
             LEFT JOIN remembered.child AS entry ON entry.parent = t.digest AND entry.position = t._place
@@ -143,7 +143,7 @@ class Tags(RegistryScan):
     # Fetching
 
     def fetch(self, request: FetchRequest, /) -> None:
-        """Fetch these fields for the rows in `wanted`."""
+        """Fetch these fields for the rows in `selected_rows`."""
         level, names = request.level, {field.name for field in request.fields}
         self._resolve_digests(documents=request.continues or level is not DIGEST)
         if level is DIGEST:
@@ -161,7 +161,7 @@ class Tags(RegistryScan):
 
     def _resolve_digests(self, *, documents: bool) -> None:
         """Resolve the digests of tags. With `documents`, manifests that are probably new are fetched at once."""
-        rows = f"temp.{self.rows} AS t JOIN temp.{self.wanted} USING (_row)"
+        rows = f"temp.{self.rows} AS t JOIN temp.{self.selected} USING (_row)"
         unasked = self._find_unresolved(rows, "t.digest IS NULL AND t.problem IS NULL")
         at_once = documents and not self.reader.batch.resolves_tags_first
         new = {one.row: one.reference for one in unasked if at_once and not one.has_manifest}
@@ -245,13 +245,13 @@ class Tags(RegistryScan):
         """Select the manifest of each row: of an index the image for the platform, else its first image."""
         self.connection.execute(
             f"""UPDATE temp.{self.rows} SET _place = ({select_position(f"{self.rows}.digest", self._rank_function)})
-            WHERE manifest IS NULL AND digest IS NOT NULL AND _row IN (SELECT _row FROM temp.{self.wanted})"""
+            WHERE manifest IS NULL AND digest IS NOT NULL AND _row IN (SELECT _row FROM temp.{self.selected})"""
         )
         self.connection.execute(
             f"""UPDATE temp.{self.rows} SET manifest = coalesce((
                 SELECT child.digest FROM remembered.child WHERE parent = {self.rows}.digest AND position = _place),
                 (SELECT digest FROM remembered.document WHERE digest = {self.rows}.digest AND kind <> 'index'))
-            WHERE manifest IS NULL AND digest IS NOT NULL AND _row IN (SELECT _row FROM temp.{self.wanted})"""
+            WHERE manifest IS NULL AND digest IS NOT NULL AND _row IN (SELECT _row FROM temp.{self.selected})"""
         )
 
     def fetch_index_entries(self) -> None:
@@ -267,12 +267,12 @@ class Tags(RegistryScan):
     def _has_single_images(self) -> bool:
         """Whether some of the rows are images without an index."""
         text = "EXISTS (SELECT 1 FROM remembered.document AS d WHERE d.digest = t.digest AND d.kind = 'image')"
-        return bool(self.chosen(f"{text} LIMIT 1", "1"))
+        return bool(self.read_selected(f"{text} LIMIT 1", "1"))
 
     def _detect_signatures(self) -> None:
         """Detect which rows are signed: by cosign's tag, or by a referrer."""
         unsure = "t.digest IS NOT NULL AND t.signed IS NULL AND t.problem IS NULL"
-        rows = self.chosen(unsure, "registry, _path, NULL, t.digest, t._row")
+        rows = self.read_selected(unsure, "registry, _path, NULL, t.digest, t._row")
         subjects = {int(row[4] or 0): str(row[3]) for row in rows}
         signed: dict[int, int | None] = dict.fromkeys(subjects, 0)
         tagged = {
@@ -373,5 +373,5 @@ class ResolvedNames(Tags):
     def resolve(self, names: Sequence[tuple[Raw, ...]], level: FetchLevel, field: str) -> None:
         """List the names, and fetch a field of this level for all of them."""
         self.list_rows(names)
-        self.choose_all()
+        self.select_all()
         self.fetch(FetchRequest(level, frozenset({TABLES["tags"].get_field(field)})))

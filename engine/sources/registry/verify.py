@@ -48,7 +48,7 @@ class VerifyRemote(Record):
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
         """Verify the tag; raises `RegistryError` (`incomplete`) when anything is missing or damaged."""
-        size = context.shared(_make_verifier).verify(self.name, self.digest)
+        size = context.get_shared(_make_verifier).verify(self.name, self.digest)
         yield self.describe().replace(size=size, note="every manifest and blob is there")
 
 
@@ -72,7 +72,7 @@ def plan_verify(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
 
 
 def _make_verifier(context: ExecutionContext) -> _Verifier:
-    return _Verifier(context.client())
+    return _Verifier(context.get_client())
 
 
 class _Verifier:

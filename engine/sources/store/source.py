@@ -1,4 +1,4 @@
-"""The embedded store as a source: its tables are in SQLite already; sizes need layers that were unpacked once."""
+"""The embedded store as a source. Its tables are in SQLite already; sizes need layers that were unpacked once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NAME = "store"
 UNPACKED = FetchLevel("unpacked", "the sizes of unpacked layers", "")
-"""Layers are unpacked on a pull; after a lazy pull, when a query first reads a size."""
+"""A pull unpacks layers. After a lazy pull, the first query that reads a size unpacks them."""
 _SIZES = {"images": "size shared_size unique_size", "layers": "size", "history": "size"}
 
 
@@ -32,31 +32,31 @@ class StoreSource:
         self._store = context.store
         self._context = context
         tables = (IMAGES, LAYERS, HISTORY, CONTAINERS)
-        self.tables: Mapping[str, TableProvider] = {table.name: self._native(table) for table in tables}
+        self.tables: Mapping[str, TableProvider] = {table.name: self._make_provider(table) for table in tables}
         self.planners: Mapping[str, Planner] = {}  # the verbs plan for the store themselves
 
-    def _native(self, table: Table) -> NativeTable:
+    def _make_provider(self, table: Table) -> NativeTable:
         served = table.with_levels({UNPACKED: _SIZES.get(table.name, "")}).replace(source=NAME)
-        return NativeTable(served, self._unpack, self._pending)
+        return NativeTable(served, self._unpack, self._describe_pending)
 
     def _unpack(self, _level: FetchLevel) -> tuple[ImqError, ...]:
-        """Unpack the layers that never were; return what is wrong with some of them."""
+        """Measure the layers that were never unpacked, and return the errors."""
         report = make_item_counter(self._context.progress, "unpack", len(self._store.list_unmeasured_layers()))
         return self._store.measure_layers(self._context.jobs, on_progress=report)
 
-    def _pending(self, _level: FetchLevel) -> str:
+    def _describe_pending(self, _level: FetchLevel) -> str:
         count = len(self._store.list_unmeasured_layers())
-        return f"unpack {count} layers of the store that were never unpacked, to know their sizes" if count else ""
+        return f"unpack {count} layers of the store that were never unpacked, to measure their sizes" if count else ""
 
     def begin(self) -> None:
-        """Do nothing: the session opens the store."""
+        """Do nothing. The session opens the store."""
 
     def resolve(self, text: str) -> SourceRef | None:
-        """Return the store for `store`."""
+        """Resolve `store` to the store."""
         return SourceRef(NAME, NAME) if text.lower() == NAME else None
 
     def names(self) -> Sequence[str]:
-        """Return the one name of the store."""
+        """Return the name of the store."""
         return (NAME,)
 
     def holds(self, target: str) -> bool:
@@ -68,20 +68,20 @@ class StoreSource:
         return True
 
     def ping(self) -> Sequence[tuple[str, str, str, bool, int | None]]:
-        """Return the store, with how many images it has."""
+        """Return the row of the store, with its number of images."""
         count = self._store.index.connection.execute("SELECT count(*) FROM images").fetchone()[0]
         return ((NAME, "the embedded store", self._store.root, True, count),)
 
     def estimator(self, _now: int, _fresh: int) -> Estimator | None:
-        """Return nothing: the store takes no requests."""
+        """Return None: the store needs no requests."""
         return None
 
     def problems(self) -> tuple[tuple[str, str, ImqError], ...]:
-        """Return nothing: what is wrong is returned where it happens."""
+        """Return no problems: errors are raised where they occur."""
         return ()
 
     def close(self) -> None:
-        """Do nothing: the session closes the store."""
+        """Do nothing. The session closes the store."""
 
 
 open_source = StoreSource
