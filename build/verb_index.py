@@ -1,4 +1,4 @@
-"""Writes engine/actions/_index.py: which module has which verb, read from the modules themselves."""
+"""Writes engine/actions/_index.py: the module of each verb, read from the modules themselves."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def verb_index() -> str:
         f"MODULES = {{\n{''.join(lines)}}}\n"
         '"""The module of each verb."""\n'
         f"REMOVING = frozenset({{{', '.join(removing)}}})\n"
-        '"""The verbs after which something is gone."""\n'
+        '"""The verbs that remove something."""\n'
     )
 
 

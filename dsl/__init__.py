@@ -9,8 +9,8 @@
     ...     for image in session(query):
     ...         print(image.name, image.size)
 
-What there is, by name, is in docs/REFERENCE.md, and in `help()` of each. Names are looked up when they are
-first used: importing the package loads nothing, as the command line imports it too.
+docs/REFERENCE.md and `help()` of each name document the API. Names are resolved when they are first used: importing the
+package loads nothing, since the command line imports it too.
 """
 
 from imq.grammar.record import TYPE_CHECKING
@@ -24,7 +24,7 @@ def __getattr__(name: str) -> "Any":
         from ._version import VERSION
 
         return VERSION
-    if name.startswith("__"):  # what Python asks of every module
+    if name.startswith("__"):  # Python looks these up in every module
         raise AttributeError(name)
     from imq.api.namespace import resolve_name
 

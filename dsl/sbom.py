@@ -1,7 +1,7 @@
-"""The bill of materials, `imq --version --json`: what imq is made of, as a CycloneDX document.
+"""The software bill of materials, `imq --version --json`: a CycloneDX document of imq's components.
 
-Installed as a package, imq asks Python's metadata for the libraries that it needs. In the frozen executable
-build/freeze/sbom_components.py has written down what is in it: libraries, the interpreter, the C library and all.
+For an installed package, the components come from the metadata of the required libraries. For the frozen executable,
+build/freeze/sbom_components.py recorded them: libraries, the interpreter, the C library and the rest.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ CLASSIFIER_LICENCES = {
     "MIT License": "MIT",
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
 }
-"""What older packages say of their licence, and its SPDX expression."""
+"""SPDX expressions of the licence classifiers that older packages use."""
 
 
 class Component(Record):
-    """Something that imq is made of. `licence`: an SPDX expression, or words; `source`: a package URL.
+    """A component of imq. `licence` is an SPDX expression or a name.
 
-    `texts`: where the texts of the licence are in the executable, which is a zip archive too.
+    `licence_paths` are the paths of its licence texts in the executable, which is also a zip archive.
     """
 
     name: str
@@ -40,32 +40,34 @@ class Component(Record):
 
 
 def python_component() -> Component:
-    """Return the interpreter."""
+    """Return the component of the interpreter."""
     version = ".".join(map(str, sys.version_info[:3]))
     return Component("python", version, "PSF-2.0", f"pkg:generic/python@{version}")
 
 
 def installed_components() -> list[Component]:
-    """List the libraries that imq needs, and those that they need, as they are installed, and the interpreter."""
+    """List the interpreter and the installed libraries that imq requires, directly or indirectly."""
     from importlib.metadata import PackageNotFoundError, distribution
 
-    found: dict[str, Distribution] = {}
-    wanted = ["imq"]
-    while wanted:
-        name = wanted.pop()
-        if name in found:
+    libraries: dict[str, Distribution] = {}
+    pending = ["imq"]
+    while pending:
+        name = pending.pop()
+        if name in libraries:
             continue
         try:
-            found[name] = distribution(name)
+            libraries[name] = distribution(name)
         except PackageNotFoundError:
             continue  # a requirement for another Python or another system
-        wanted += (normalize_name(need) for need in found[name].requires or () if "extra ==" not in need)
-    found.pop("imq", None)
-    return [python_component(), *(library_component(found[name]) for name in sorted(found))]
+        pending += (
+            normalize_name(required) for required in libraries[name].requires or () if "extra ==" not in required
+        )
+    libraries.pop("imq", None)
+    return [python_component(), *(library_component(libraries[name]) for name in sorted(libraries))]
 
 
 def library_component(library: Distribution) -> Component:
-    """Return an installed library."""
+    """Return the component of an installed library."""
     metadata = library.metadata
     name = normalize_name(metadata["Name"])
     classifiers = [line.rpartition(" :: ")[2] for line in metadata.get_all("Classifier") or () if "License" in line]
@@ -76,7 +78,7 @@ def library_component(library: Distribution) -> Component:
 
 
 def list_components() -> tuple[str, list[Component]]:
-    """Say what this imq is, an executable or a package, and list what it is made of."""
+    """Return the form of this imq, "executable" or "package", and its components."""
     if not getattr(sys, "frozen", False):
         return "package", installed_components()
     from importlib import import_module
@@ -127,13 +129,13 @@ def _format_properties(pairs: Any) -> list[dict[str, str]]:
 
 
 def _is_expression(licence: str) -> bool:
-    """Tell an SPDX expression from words: its identifiers have no spaces between them but for operators."""
+    """Whether a licence is an SPDX expression: identifiers without spaces, joined by operators."""
     words = licence.replace("(", " ").replace(")", " ").split()
     return all(word in ("AND", "OR", "WITH") for word in words[1::2]) and len(words) % 2 == 1
 
 
 def normalize_name(requirement: str) -> str:
-    """Return the normal name (PEP 503) that a requirement begins with."""
+    """Return the normalized name (PEP 503) of a requirement."""
     import re
 
     name = re.match(r"[\w.-]+", requirement)

@@ -1,4 +1,4 @@
-"""Connections: what runs statements, from text or from objects of the Python form."""
+"""Connections: they run statements, given as text or as objects of the Python API."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from imq.engine.configuration.configuration import Configuration
     from imq.engine.progress import Progress
     from imq.engine.render.values import DisplayOptions
-    from imq.engine.result import Result as Found
+    from imq.engine.result import Result as EngineResult
     from imq.engine.result import RowSet
     from imq.engine.session.session import Session
 
 _SHOWN_LINES = 20
-"""Lines of rows that the error of an assertion shows."""
+"""The number of lines of rows that a failed assertion shows."""
 
 
-def connect(  # noqa: PLR0913 - each may be wanted alone, and is given by its name
+def connect(  # noqa: PLR0913 - independent keyword arguments
     source: str | None = None,
     *,
     root: str | os.PathLike[str] | None = None,
@@ -43,18 +43,21 @@ def connect(  # noqa: PLR0913 - each may be wanted alone, and is given by its na
     confirm: Callable[[Result], bool] | None = None,
     progress: bool = False,
 ) -> Connection:
-    """Return a connection, which is best used in a `with`.
+    """Return a connection. Use it in a `with` statement.
 
-    `source` is what questions are asked of, the embedded store when none is named; `root` the folder of that store,
-    else $IMQ_ROOT, else the user's data folder. `platform` is for what is moved, `jobs` how many layers travel at
-    once, `insecure` the hosts that may be asked by plain http. `environment` takes the place of the process's own.
-    `config` is a configuration file in place of the user's, or a `Configuration`: an empty one keeps files from being
-    read.
-    `confirm` is shown what is to be removed and says whether to go on; without one, calling is confirmation enough.
-    `progress` writes to standard error how transfers go.
+    - `source`: the source that queries read by default, else the embedded store.
+    - `root`: the folder of that store, else $IMQ_ROOT, else a folder in the user's data directory.
+    - `platform`: the platform of transferred images.
+    - `jobs`: the number of layers transferred in parallel.
+    - `insecure`: hosts that may be reached over plain http.
+    - `environment`: environment variables, in place of those of the process.
+    - `config`: the path of a configuration file, or a `Configuration`. With an empty `Configuration`, no file is read.
+    - `confirm`: a function that gets the planned removals and returns whether to execute them. Without it, actions are
+      not confirmed.
+    - `progress`: whether to write the progress of transfers to standard error.
 
-    Raises `UnknownName` for a source that there is not, `StoreError` when the store cannot be opened, `ImqError` (code
-    `configuration`) for what is wrong in a configuration file.
+    Raises `UnknownName` for an unknown source, `StoreError` when the store cannot be opened, and `ImqError` with code
+    `configuration` for an invalid configuration file.
     """
     return Connection(
         source,
@@ -70,9 +73,9 @@ def connect(  # noqa: PLR0913 - each may be wanted alone, and is given by its na
 
 
 class Connection:
-    """Runs statements, and remembers settings, variables and views between them.
+    """Runs statements. Settings, variables and views last until it is closed.
 
-    It belongs to the thread that made it, as a connection of sqlite3 does.
+    It belongs to the thread that opened it, like a connection of sqlite3.
     """
 
     def __init__(  # noqa: PLR0913 - as in `connect`
@@ -96,14 +99,16 @@ class Connection:
         from imq.engine.session.context import SessionContext
         from imq.engine.session.session import Session
 
-        given = os.environ if environment is None else environment
+        variables = os.environ if environment is None else environment
         if not isinstance(config, Configuration):
-            config = load_configuration(given, os.fspath(config) if config is not None else None)
+            config = load_configuration(variables, os.fspath(config) if config is not None else None)
         self._thread = get_ident()
         self._session: Session | None = Session(
             SessionContext(
-                root=expand_home(os.fspath(root), given) if root is not None else store_root(given, config.root),
-                environment=given,
+                root=expand_home(os.fspath(root), variables)
+                if root is not None
+                else store_root(variables, config.root),
+                environment=variables,
                 clock=time.time_ns,
                 platform=Platform.parse(platform) if platform is not None else None,
                 insecure=frozenset(insecure),
@@ -123,11 +128,11 @@ class Connection:
             raise
 
     def __call__(self, statement: str | Node, *, dry_run: bool = False) -> Result:
-        """Run a query, an action or a text, and return what it answers; of several statements in a text, the last.
+        """Run a query, an action or a text, and return its result. A text of several statements returns the last one.
 
-        `dry_run` lists the actions and does none. One failing item of an action does not stop the rest: the result
-        knows it (`ok`, `errors`, `raise_for_errors()`). Raises `StatementError` and its kind for what is wrong with the
-        statement, `AssertionFailed` for an assertion that does not hold.
+        With `dry_run`, actions are listed and not executed. A failed item does not stop an action: the result has
+        `ok`, `errors` and `raise_for_errors()`. Raises `StatementError` or a subclass for an invalid statement,
+        `AssertionFailed` for an assertion that does not hold.
         """
         last: Result | None = None
         failed: AssertionFailed | None = None
@@ -136,24 +141,24 @@ class Connection:
         if failed is not None:
             raise failed
         if last is None:
-            raise Misuse("the text has no statement")
+            raise Misuse("the text contains no statement")
         return last
 
     def run(self, statement: str | Node, *, dry_run: bool = False) -> Iterator[Result]:
-        """Run the statements of a text one after the other, each when it is asked for, and yield what each answers.
+        """Run the statements of a text one by one, and yield the result of each. Each runs when it is requested.
 
-        An assertion that does not hold is among the result's errors.
+        An assertion that does not hold is one of the errors of its result.
         """
         if isinstance(statement, str):
-            for found in self._require_session().run(statement, dry_run=dry_run):
-                yield Result(found, _display_options)
+            for result in self._require_session().run(statement, dry_run=dry_run):
+                yield Result(result, _display_options)
         else:
             yield Result(self._execute(statement, dry_run=dry_run), _display_options)
 
     def stream(self, query: str | Node) -> Iterator[Row]:
-        """Yield the rows of one query as they are found, without keeping them; the connection must stay open.
+        """Yield the rows of one query as they are read, without keeping them. The connection must stay open.
 
-        Raises `Misuse` for what is no query.
+        Raises `Misuse` when the statement is not a query.
         """
         from imq.engine.result import RowSet
 
@@ -161,19 +166,19 @@ class Connection:
             parsed = self._require_session().parse(query)
             query = Statement(parsed[0]) if len(parsed) == 1 else Statement(ast.Help())
         if not isinstance(to_statement(query), ast.QueryStatement):
-            raise Misuse("one query can be streamed", hints=("for all else: session(statement)",))
+            raise Misuse("stream takes a single query", hints=("for other statements: session(statement)",))
         answer = self._execute(query, dry_run=False)
         assert isinstance(answer, RowSet)
         return (Row(answer.columns, row) for row in answer.rows)
 
     def explain(self, statement: str | Node) -> str:
-        """Return how a statement would run: its stages and its SQL."""
+        """Return the plan of a statement: its stages and its SQL."""
         if isinstance(statement, str):
             return str(self(f"explain {statement}"))
         return str(self(explain(statement)))
 
     def close(self) -> None:
-        """Close the store; what was read stays."""
+        """Close the store. Results that were read remain usable."""
         if self._session is not None:
             self._session.close()
             self._session = None
@@ -190,18 +195,21 @@ class Connection:
         if self._session is None:
             raise Misuse("the connection is closed")
         if get_ident() != self._thread:
-            raise Misuse("the connection was made in another thread", hints=("connect in each thread: imq.connect()",))
+            raise Misuse(
+                "the connection was opened in another thread",
+                hints=("open one in each thread: imq.connect()",),
+            )
         return self._session
 
-    def _execute(self, statement: Node, *, dry_run: bool) -> Found:
-        """Run a statement as it is written, so that an error can show where in it."""
+    def _execute(self, statement: Node, *, dry_run: bool) -> EngineResult:
+        """Run a statement from its text, so that errors show a position in it."""
         session, node = self._require_session(), to_statement(statement)
-        ast.check_limits(node)  # before anything walks it
+        ast.check_limits(node)  # before any recursive walk
         text = str(statement)
         try:
             parsed = session.parse(text)
         except ImqError:
-            parsed = ()  # what is wrong with it, running it tells better
+            parsed = ()  # executing the tree raises the better error
         try:
             return session.execute(parsed[0] if parsed == (node,) else node, dry_run=dry_run)
         except ImqError as error:
@@ -213,7 +221,7 @@ class Connection:
 
 
 def _find_failed_assertion(result: Result) -> AssertionFailed | None:
-    """Return the error of an assertion that does not hold, with the rows that show it."""
+    """Return the error of a failed assertion, with the rows that violate it."""
     error = next((error for error in result.errors if isinstance(error, AssertionFailed)), None)
     if error is not None:
         error.hints = (*error.hints, *result.render("table").splitlines()[:_SHOWN_LINES])

@@ -1,7 +1,7 @@
-"""Expressions: fields and what is made of them with Python's operators.
+"""Expressions: fields, and conditions and arithmetic built from them with Python's operators.
 
-`==`, `<` and the other operators make conditions, `&`, `|` and `~` join them; nothing is computed before a session
-runs the statement. What stands on the right of an operator is a value, as in text, never a condition.
+`==`, `<` and the other operators build conditions; `&`, `|` and `~` join them. Nothing is computed before a session
+runs the statement. The right side of an operator is a value, as in text, never a condition.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from .literals import Scalar
 
     Value = Scalar | Node
-    """What can be compared, computed with, or given to a function."""
+    """An operand of a comparison or of arithmetic, or an argument of a function."""
     Moment = Value
-    """A time, a duration ago, or a reference, which stands for the time at which that image was created."""
+    """A time, a duration ago, or a reference: the creation time of that image."""
 
 _CONDITIONS = (
     ast.Comparison | ast.Between | ast.In | ast.IsKnown | ast.Predicate | ast.Not | ast.And | ast.Or | ast.Exists
@@ -34,7 +34,7 @@ _WRITTEN_PATH = re.compile(r"""[^\W\d]\w*(?:\.(?:[\w/-]+|"(?:[^"\\\n]|\\.)*"|'(?
 
 
 class Expression(Node):
-    """A value or a condition that is still to be asked.
+    """A value or a condition, evaluated when a session runs the statement.
 
     >>> from imq import field as f, GB
     >>> str((f.size > 1 * GB) & ~f.dangling)
@@ -83,53 +83,55 @@ class Expression(Node):
         return Expression(self.node.operand if isinstance(self.node, ast.Not) else ast.Not(self.node))
 
     def like(self, glob: Value) -> Expression:
-        """Whether the text fits a glob; its `*` crosses slashes: `f.name.like("team/*")`."""
+        """Whether the string matches a glob, whose `*` crosses slashes: `f.name.like("team/*")`."""
         return self._compare("like", glob)
 
     def matches(self, pattern: Value) -> Expression:
-        """Whether a regular expression finds something in the text: `f.tag.matches("^v[0-9]+")`."""
+        """Whether a regular expression matches anywhere in the string: `f.tag.matches("^v[0-9]+")`."""
         return self._compare("matches", pattern)
 
     def has(self, item: Value) -> Expression:
-        """Whether the list has the item, the map the key, the image the layer: `f.label.has("env")`."""
+        """Whether the list has the item, the map the key, or the image the layer: `f.label.has("env")`."""
         if isinstance(item, str) and self._is_map():
-            return Expression(ast.Comparison("has", self.node, to_word(item)))  # no key of a map is taken for a field
+            return Expression(ast.Comparison("has", self.node, to_word(item)))  # a key of a map is never a field
         return self._compare("has", item)
 
     def between(self, low: Value, high: Value) -> Expression:
-        """Whether the value lies between two others, both included: `f.size.between(1 * MB, 1 * GB)`."""
+        """Whether the value is between two others, both included: `f.size.between(1 * MB, 1 * GB)`."""
         return Expression(ast.Between(self.node, to_right_operand(low), to_right_operand(high)))
 
     def in_(self, among: Iterable[Value] | Node) -> Expression:
-        """Whether the value is one of a list, of what a query answers, or of a list that `imq.var(…)` names.
+        """Whether the value is in a list, in the rows of a query, or in a variable `imq.var(…)` that holds a list.
 
-        An empty list is refused (`Misuse`), as text has none: what it was to name got lost.
+        Raises `Misuse` for an empty list: the language has none, and it is usually a mistake.
 
         >>> from imq import field as f, lines
         >>> str(f.tag.in_(["latest", "a b"])), str(f.name.in_(lines.of("keep.txt")))
         ('tag in (latest, "a b")', 'name in (lines of keep.txt)')
         """
         if isinstance(among, str | bytes):
-            raise Misuse("a list of values is wanted, not one text", hints=(f"such as: .in_([{among!r}])",))
+            raise Misuse("expected a list of values, not a string", hints=(f"example: .in_([{among!r}])",))
         if isinstance(among, Node):
             if isinstance(among.node, ast.Query | ast.Combination | ast.Variable):
                 return Expression(ast.In(self.node, rows=among.node))
-            raise Misuse("in_ takes a list, a query or a variable", hints=("for a list or map: .has(…)",))
+            raise Misuse(
+                "in_ takes a list, a query or a variable", hints=("for a field that is a list or map: .has(…)",)
+            )
         items = tuple(to_right_operand(item) for item in among)
         if not items:
-            raise Misuse("the list is empty, and nothing is in an empty list", hints=("leave the condition out then",))
+            raise Misuse("in_ does not take an empty list", hints=("omit the condition",))
         return Expression(ast.In(self.node, items))
 
     def not_in(self, among: Iterable[Value] | Node) -> Expression:
-        """Whether the value is none of a list, of what a query answers, or of a list that `imq.var(…)` names."""
+        """Whether the value is not in a list, in the rows of a query, or in a variable `imq.var(…)`."""
         return ~self.in_(among)
 
     def is_known(self) -> Expression:
-        """Whether there is a value."""
+        """Whether the value is known."""
         return Expression(ast.IsKnown(self.node))
 
     def is_unknown(self) -> Expression:
-        """Whether there is no value. Any comparison with such a one is false."""
+        """Whether the value is unknown. A comparison with an unknown value is false."""
         return Expression(ast.IsKnown(self.node, known=False))
 
     def before(self, moment: Moment) -> Expression:
@@ -141,7 +143,7 @@ class Expression(Node):
         return self._compare("after", moment)
 
     def since(self, moment: Moment) -> Expression:
-        """Whether the time is that of a time, of a duration ago, or later."""
+        """Whether the time is at or after a time, a duration ago, or the creation of an image."""
         return self._compare("since", moment)
 
     def within(self, moment: Moment) -> Expression:
@@ -193,23 +195,23 @@ class Expression(Node):
     def _compute(self, operator: str, other: Value) -> Expression:
         return Expression(ast.Arithmetic(operator, self.node, to_right_operand(other)))
 
-    # What queries say of it
+    # In clauses of queries
 
     def desc(self) -> Order:
-        """As a key to order by, largest first."""
+        """Return a sort key in descending order."""
         return Order(ast.Ordering(self.node, descending=True))
 
     def asc(self) -> Order:
-        """As a key to order by, smallest first, as without it."""
+        """Return a sort key in ascending order, the default."""
         return Order(ast.Ordering(self.node))
 
     def as_(self, name: str) -> Column:
-        """As a column of that name."""
+        """Return a column with this name."""
         return Column(ast.Column(self.node, name))
 
 
 class Order(Node):
-    """A key to order by: `f.size.desc()`."""
+    """A sort key: `f.size.desc()`."""
 
     __slots__ = ()
 
@@ -227,14 +229,14 @@ class Column(Node):
 class Path(Expression):
     """A field, by its path: `f.size`, `f.label.env`, `f.base.name`, `f["label", "a.b"]`, `f.label["a.b"]`.
 
-    Names that this class has methods for, such as `count`, are reached with brackets.
+    Brackets reach a name that is also a method of this class, such as `count`.
     """
 
     __slots__ = ()
 
     node: ast.Field | ast.ImageField
 
-    if not TYPE_CHECKING:  # the generated stub names what there is
+    if not TYPE_CHECKING:  # the generated stub declares every field
 
         def __getattr__(self, name: str) -> Path:
             if name.startswith("_"):
@@ -242,9 +244,9 @@ class Path(Expression):
             return self[name]
 
     def __getitem__(self, key: str) -> Path:
-        """Return a key of the map, or a field of the relation; any text can be a key."""
+        """Return a key of the map, or a field of the relation. Any string can be a key."""
         if not isinstance(key, str):
-            raise Misuse(f"a key is a text, not {type(key).__name__}", hints=("to find an item of a list: .has(…)",))
+            raise Misuse(f"a key is a string, not {type(key).__name__}", hints=("to find an item of a list: .has(…)",))
         return Path(self.node.replace(path=(*self.node.path, key)))
 
     def any(self, *conditions: Expression) -> Expression:
@@ -261,20 +263,23 @@ class Path(Expression):
         return Expression(ast.Exists(self.relation(*conditions), negated=True))
 
     def count(self, *conditions: Expression, distinct: bool = False) -> Expression:
-        """How many rows of the relation there are for which all conditions hold; of a field: how many are known."""
+        """Count the rows of the relation for which all conditions hold; for a field, count the known values."""
         if conditions:
             return Expression(ast.Call("count", (ast.Subquery(self.relation(*conditions)),)))
         return Expression(ast.Call("count", (self.node,), distinct=distinct))
 
     def relation(self, *conditions: Expression) -> ast.Query:
-        """Return the tree of the relation's rows for which all conditions hold. Raises `Misuse` for a longer path."""
+        """Return the tree of the relation's rows for which all conditions hold.
+
+        Raises `Misuse` when the path is not the name of a relation.
+        """
         if not isinstance(self.node, ast.Field) or len(self.node.path) > 1 or self.node.path[0].lower() in WORDS:
-            raise Misuse(f"{self} is no relation of the row", hints=("such as: f.layers.any(…)",))
+            raise Misuse(f"{self} is not a relation of the row", hints=("example: f.layers.any(…)",))
         return ast.Query(self.node.path[0].lower(), where=join_conditions(conditions).node if conditions else None)
 
 
 class Reference(Node):
-    """An image by its name, whose fields can be compared with: `imq.ref("redis:latest").created`."""
+    """An image by its name. Its fields are values: `imq.ref("redis:latest").created`."""
 
     __slots__ = ()
 
@@ -293,7 +298,7 @@ class Reference(Node):
 
 
 class Fields:
-    """Where fields come from: `f.size`; `f["size"]` and `f["label", "a.b"]` for names that Python cannot write."""
+    """The fields: `f.size`, and `f["size"]` or `f["label", "a.b"]` for names that are not Python identifiers."""
 
     __slots__ = ()
 
@@ -305,9 +310,9 @@ class Fields:
             return self[name]
 
     def __getitem__(self, path: str | tuple[str, ...]) -> Path:
-        """Return the field of this name or path; one text is a path as statements write it, `label."a.b"`.
+        """Return the field with this name or path. A string is a path as in statements: `label."a.b"`.
 
-        Raises `Misuse` when it can be none.
+        Raises `Misuse` for an invalid name or path.
         """
         return Path(ast.Field(_parse_path(path)))
 
@@ -325,21 +330,21 @@ def _parse_path(path: str | tuple[str, ...]) -> tuple[str, ...]:
         return split_path(path)
     if isinstance(path, tuple) and path and _NAME.fullmatch(path[0]) and all(isinstance(part, str) for part in path):
         return path
-    raise Misuse(f"{path!r} is no field", hints=('fields are named by words: f["size"], f["label", "any text"]',))
+    raise Misuse(f"{path!r} is not a field", hints=('examples: f["size"], f["label", "any string"]',))
 
 
 def to_condition(value: object) -> ast.Expr:
-    """Return the node of a condition. Raises `Misuse` for what is none, such as Python's own `True`."""
+    """Return the node of a condition. Raises `Misuse` for other values, such as `True` of Python."""
     if not isinstance(value, Expression):
         raise Misuse(
-            f"a condition is wanted, not {describe(value)}",
-            hints=("compare fields, each side of & and | in parentheses: (f.size > 1 * GB) & f.dangling",),
+            f"expected a condition, not {describe(value)}",
+            hints=("compare fields, with each side of & and | in parentheses: (f.size > 1 * GB) & f.dangling",),
         )
     return value.node
 
 
 def join_conditions(conditions: Iterable[Expression]) -> Expression:
-    """Return the condition that all of these hold, of which there is one or more."""
+    """Join one or more conditions with `and`."""
     parts = [
         part
         for node in map(to_condition, conditions)
@@ -349,20 +354,20 @@ def join_conditions(conditions: Iterable[Expression]) -> Expression:
 
 
 def to_right_operand(value: object) -> ast.Expr:
-    """Return the node of what stands on the right of an operator: a value. Raises `Misuse` for a condition."""
+    """Return the node of the right operand of an operator: a value. Raises `Misuse` for a condition."""
     node = _expression_node(value)
     if node is None:
         return to_literal(value)
     if not _is_value(node):
         raise Misuse(
-            f"on the right of an operator stands a value, not a condition: {value}",
-            hints=("put the condition on the left, or into imq.if_(condition, then, otherwise)",),
+            f"expected a value on the right of an operator, not a condition: {value}",
+            hints=("put the condition on the left, or in imq.if_(condition, then, otherwise)",),
         )
     return node
 
 
 def to_left_operand(value: object) -> ast.Expr:
-    """Return the node of what stands on the left of an operator, in a function or in a list of keys."""
+    """Return the node of a left operand, of an argument of a function, or of a key."""
     node = _expression_node(value)
     if isinstance(value, Reference) and isinstance(node, ast.Literal):
         return ast.Literal(node.text, quoted=True)  # here a bare word is a field
@@ -370,11 +375,11 @@ def to_left_operand(value: object) -> ast.Expr:
 
 
 def to_key(value: object) -> ast.Expr:
-    """Return the node of a key or column. Raises `Misuse` for a text: it would be that text in every row."""
+    """Return the node of a key or column. Raises `Misuse` for a string: it would be the same in every row."""
     if isinstance(value, Node):
         return to_left_operand(value)
-    advice = f"such as: f.{value}" if isinstance(value, str) and _NAME.fullmatch(value) else "such as: f.size"
-    raise Misuse(f"a field or another expression is wanted, not {value!r}", hints=(advice,))
+    example = f"f.{value}" if isinstance(value, str) and _NAME.fullmatch(value) else "f.size"
+    raise Misuse(f"expected a field or another expression, not {value!r}", hints=(f"example: {example}",))
 
 
 def _expression_node(value: object) -> ast.Expr | None:
@@ -384,13 +389,13 @@ def _expression_node(value: object) -> ast.Expr | None:
         return None
     if isinstance(value.node, ast.Query | ast.Combination):
         return to_subquery(value.node)
-    raise Misuse(f"this is no value: {value}")
+    raise Misuse(f"expected a value, not {value}")
 
 
 def to_subquery(rows: ast.RowSource) -> ast.Subquery:
-    """Return what a query answers as a value. A whole table is called so: alone in parentheses it would be a field."""
-    alone = isinstance(rows, ast.Query) and rows == ast.Query(rows.table)
-    return ast.Subquery(rows.replace(explicit_all=True) if alone else rows)
+    """Return a query as a value. A bare table gets `all`, since its name alone in parentheses would be a field."""
+    is_bare_table = isinstance(rows, ast.Query) and rows == ast.Query(rows.table)
+    return ast.Subquery(rows.replace(explicit_all=True) if is_bare_table else rows)
 
 
 def _is_value(node: ast.Expr) -> bool:
@@ -400,21 +405,21 @@ def _is_value(node: ast.Expr) -> bool:
 
 
 def variable(name: str) -> Expression:
-    """Return what `$name` stands for when the statement is run; see `imq.let`.
+    """Return the variable `$name`, which is replaced by its value when the statement runs. See `imq.let`.
 
-    Raises `Misuse` when no variable can be called so.
+    Raises `Misuse` for an invalid name.
 
     >>> import imq
     >>> str(imq.age(imq.field.created) > imq.var("days"))
     'age(created) > $days'
     """
     if not re.fullmatch(r"[^\W\d]\w*(\.\w+)*", name):
-        raise Misuse(f"{name!r} is no name for a variable")
+        raise Misuse(f"{name!r} is not a valid name of a variable")
     return Expression(ast.Variable(name))
 
 
 def text(value: str) -> Expression:
-    """Return a text that is never anything else, where no field says what a text means.
+    """Return a quoted string. It stays a string where an unquoted one would be a size, a time or a duration.
 
     >>> import imq
     >>> str(imq.var("x") > "30d"), str(imq.var("x") > imq.text("30d"))
@@ -424,7 +429,7 @@ def text(value: str) -> Expression:
 
 
 def reference(name: str | Expression) -> Reference:
-    """Return an image by its name, whose fields can be compared with; `imq.var(…)` for one that a variable names.
+    """Return an image by its name, or by a variable `imq.var(…)`. Its fields are values.
 
     >>> import imq
     >>> str(imq.field.created < imq.ref("redis:latest").created)
@@ -434,12 +439,12 @@ def reference(name: str | Expression) -> Reference:
 
 
 def call(name: str, *arguments: Value, distinct: bool = False) -> Expression:
-    """Return a function of its arguments: `imq.lower(f.tag)` is `call("lower", f.tag)`."""
+    """Return the call of a function: `imq.lower(f.tag)` is `call("lower", f.tag)`."""
     return Expression(ast.Call(name, tuple(to_left_operand(argument) for argument in arguments), distinct=distinct))
 
 
 def predicate(words: str, *arguments: Any, names: bool = False) -> Expression:
-    """Return a sentence form; with `names` its arguments are images."""
+    """Return a predicate. With `names`, its arguments are images."""
     nodes = (to_operand(argument) if names else to_right_operand(argument) for argument in arguments)
     return Expression(ast.Predicate(words, tuple(nodes)))
 

@@ -1,7 +1,7 @@
-"""Python's values as the literals of the language, and what all objects of the Python form have in common.
+"""Python values as literals of the language, and the base class of all objects of the Python API.
 
-A text of Python becomes a word where it would be read back as that one word, else a text in quotes, so that no value
-can change what a statement means. Numbers and truth values have types of their own in Python: the text `"7"` is quoted.
+A Python string becomes a bare word when it would be parsed as that one word, else a quoted string, so that no value can
+change the meaning of a statement. Numbers and booleans have their own types in Python, so the string `"7"` is quoted.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _UNITS = {
     "TB": 10**12, "GB": 10**9, "MB": 10**6, "kB": 10**3, "TiB": 2**40, "GiB": 2**30, "MiB": 2**20, "KiB": 2**10,
 }  # fmt: skip
 _FRACTION_DIGITS = 9
-"""Digits behind the point that a size may have; one that needs more is written in a smaller unit."""
+"""The most digits after the point of a size. A size that needs more is written in a smaller unit."""
 
 
 class Misuse(StatementError, TypeError):
-    """Python's own words were used on something that is still to be asked: `and`, `or`, `not`, `in`, `if`, a loop."""
+    """A wrong use of the Python API, such as `and`, `or`, `not`, `in`, `if` or a loop on an unevaluated expression."""
 
     code = "python"
 
 
 class Node:
-    """Something of the language as a Python object: `node` is its syntax tree, `str()` its text."""
+    """A part of a statement as a Python object: `node` is its syntax tree, `str()` its text."""
 
     __slots__ = ("node",)
 
@@ -53,7 +53,7 @@ class Node:
         return f"<imq: {self}>"
 
     def equals(self, other: Node) -> bool:
-        """Whether both say the same: `==` between expressions makes a condition instead.
+        """Whether both have the same tree. `==` between expressions builds a condition instead.
 
         >>> from imq import field as f
         >>> (f.size > 1).equals(f.size > 1)
@@ -63,27 +63,30 @@ class Node:
 
     def __bool__(self) -> NoReturn:
         raise Misuse(
-            "this is a condition or query of the language, and has no truth value in Python",
+            "a condition or query of imq has no truth value in Python",
             hints=(
-                "write & for and, | for or, ~ for not, with each side in parentheses; .in_(…) for in",
+                "use & for and, | for or, ~ for not, with each side in parentheses; .in_(…) for in",
                 "for low < x < high: .between(low, high); for if: imq.if_(condition, then, otherwise)",
                 "a session runs a query: session(query)",
             ),
         )
 
-    if not TYPE_CHECKING:  # type checkers say by themselves that there is nothing to walk
+    if not TYPE_CHECKING:  # type checkers report loops and `in` when these methods do not exist
 
         def __iter__(self) -> NoReturn:
-            raise Misuse("this has no rows before it is run", hints=("for row in session(query): …",))
+            raise Misuse("a query has no rows before a session runs it", hints=("for row in session(query): …",))
 
         def __contains__(self, _item: object) -> NoReturn:
-            raise Misuse("Python's `in` cannot ask this", hints=("for a list or map: .has(…); for a value: .in_(…)",))
+            raise Misuse(
+                "Python's `in` is not supported here",
+                hints=("for a list or map: .has(…); for a value: .in_(…)",),
+            )
 
 
 class Bytes(float):
-    """A whole number of bytes that is written in its unit: `1 * GB` is `1GB`, and computes as the number 1000000000.
+    """A whole number of bytes that prints with its unit: `1 * GB` prints as `1GB` and computes as 1000000000.
 
-    It is a float (exact to 9 PB), because Python lets those decide what `1.5 * GB` is.
+    It is a subclass of float, exact up to 9 PB, so that `1.5 * GB` is an instance too.
 
     >>> from imq import GB, MiB
     >>> str(1.5 * GB), str(300 * MiB), int(2 * GB)
@@ -115,12 +118,12 @@ class Bytes(float):
 
     @staticmethod
     def _rounded(size: float) -> Bytes:
-        """Return the whole bytes of what was computed, which is NotImplemented when it was not with a number."""
+        """Return a computed size in whole bytes; NotImplemented when the other operand was not a number."""
         return size if size is NotImplemented else Bytes(round(size))
 
 
 def format_size(size: int) -> str:
-    """Return a number of bytes exactly, in the unit in which it is shortest: `1GB`, `1.5GiB`, `1001B`."""
+    """Format a number of bytes exactly, in the unit that gives the shortest text: `1GB`, `1.5GiB`, `1001B`."""
     texts = [f"{size}B"]
     for unit, worth in _UNITS.items():
         whole, rest = divmod(abs(size), worth)
@@ -131,61 +134,61 @@ def format_size(size: int) -> str:
 
 
 def format_literal(value: object) -> str:
-    """Return a value of Python as the language writes it. Raises `Misuse` when it has no such value.
+    """Format a Python value as a literal of the language. Raises `Misuse` for values that it does not have.
 
-    Sizes are exact; a `timedelta` is `1d12h`; a `datetime` without a zone is meant locally, as in text.
+    Sizes are exact. A `timedelta` prints as `1d12h`. A `datetime` without a time zone is local time, as in text.
     """
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Bytes):
         return format_size(int(value))
     if isinstance(value, int):
-        return f"{int(value):d}"  # the text of a Size is rounded
+        return f"{int(value):d}"  # str() of a Size is rounded
     if isinstance(value, float):
         text = repr(value)
-        if "e" in text:  # which the language does not write
+        if "e" in text:  # the language has no exponents
             text = f"{value:.30f}".rstrip("0").rstrip(".")
         if not _NUMBER_OR_BOOLEAN.fullmatch(text):
-            raise Misuse(f"{value} is no number of the language")
+            raise Misuse(f"{value} is not a number of the language")
         return text
-    if isinstance(value, date):  # and datetime, which is one
+    if isinstance(value, date):  # or its subclass datetime
         return value.isoformat()
     if isinstance(value, timedelta):
         return _format_duration(value)
     if isinstance(value, str):
         return str(value)
     if value is None:
-        raise Misuse("None is no value of the language", hints=("ask .is_unknown() or .is_known()",))
+        raise Misuse("None is not a value of the language", hints=("use .is_unknown() or .is_known()",))
     raise Misuse(
-        f"{type(value).__name__} is no value of the language",
-        hints=("there are: texts, numbers, sizes, true and false, dates and times, durations",),
+        f"{type(value).__name__} is not a value of the language",
+        hints=("values are strings, numbers, sizes, booleans, dates and times, and durations",),
     )
 
 
 def _format_duration(value: timedelta) -> str:
     if value < timedelta(0):
-        raise Misuse("a duration is not negative", hints=("f.created.after(…) and .before(…) compare with times",))
-    left = value // timedelta(microseconds=1)
-    written = ""
-    for unit, worth in (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000)):
-        count, left = divmod(left, worth)
-        written += f"{count}{unit}" if count else ""
-    return written + (f"{left}us" if left else "") or "0s"
+        raise Misuse("a duration cannot be negative", hints=("f.created.after(…) and .before(…) compare times",))
+    remaining = value // timedelta(microseconds=1)
+    text = ""
+    for unit, microseconds in (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000)):
+        count, remaining = divmod(remaining, microseconds)
+        text += f"{count}{unit}" if count else ""
+    return text + (f"{remaining}us" if remaining else "") or "0s"
 
 
 def to_word(text: str) -> ast.Literal:
-    """Return a text as an operand: a reference, a path, a source, the value of an option."""
+    """Return a string as an operand: a reference, a path, a source, the value of an option."""
     from imq.engine.catalog.tables import TABLES
     from imq.engine.render.formats import FORMATS
 
     low = text.lower()
-    field = text.startswith(".") and begins_with_field(text)
-    bare = is_bare_word(text) and not (field or low in WORDS or low in TABLES or low in FORMATS)
-    return ast.Literal(text, quoted=not bare)
+    is_field = text.startswith(".") and begins_with_field(text)
+    is_bare = is_bare_word(text) and not (is_field or low in WORDS or low in TABLES or low in FORMATS)
+    return ast.Literal(text, quoted=not is_bare)
 
 
 def to_literal(value: object) -> ast.Literal:
-    """Return a value as it stands on the right of an operator."""
+    """Return a value as the right operand of an operator."""
     text = format_literal(value)
     if isinstance(value, str):
         from imq.engine.catalog.tables import is_field_name
@@ -199,28 +202,28 @@ def to_literal(value: object) -> ast.Literal:
 
 
 def to_left_literal(value: object) -> ast.Literal:
-    """Return a value as it stands on the left of an operator or in a function: there a bare word is a field."""
+    """Return a value as a left operand or an argument of a function, where a bare word is a field."""
     text = format_literal(value)
     return ast.Literal(text, quoted=isinstance(value, str | bool))
 
 
 def to_operand(value: object) -> ast.Literal | ast.Variable:
-    """Return what an action or a query works on: a reference or a path; `imq.var(…)` for one that a variable names."""
+    """Return an operand of an action or a query: a reference, a path, or a variable `imq.var(…)`."""
     if isinstance(value, Node) and isinstance(value.node, ast.Literal | ast.Variable):
         return value.node
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if not isinstance(value, str):
-        several = isinstance(value, list | tuple)
+        is_list = isinstance(value, list | tuple)
         raise Misuse(
-            f"a name or path is wanted here, not {describe(value)}",
-            hints=("several are said one by one: imq.rm(*names)",) if several else (),
+            f"expected a name or path, not {describe(value)}",
+            hints=("pass each as an argument: imq.rm(*names)",) if is_list else (),
         )
     return to_word(value)
 
 
 def describe(value: object) -> str:
-    """Return something of either language as errors show it."""
+    """Format a value for an error message."""
     return str(value) if isinstance(value, Node) else repr(value)
 
 

@@ -1,4 +1,4 @@
-"""What `imq.NAME` is: the tables, verbs and functions that the engine declares, and the Python form around them."""
+"""The names of the module `imq`: tables, verbs and functions from the engine's declarations, and the Python API."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CLASSES: dict[str, Any] = {
     "Bytes": Bytes,
     "Misuse": Misuse,
 }
-"""What can be told apart with isinstance, and named in annotations."""
+"""The classes, for `isinstance` and annotations."""
 
 WORDS: dict[str, Any] = {
     "field": expressions.Fields(),
@@ -61,7 +61,7 @@ WORDS: dict[str, Any] = {
     "set": statements.set_,
     "help": statements.help_,
 }
-"""The words of the language that no table, verb or function is."""
+"""The words of the language that are not tables, verbs or functions."""
 
 LAZY = {
     "connect": "connection",
@@ -70,52 +70,53 @@ LAZY = {
     "Row": "results",
     "ActionFailed": "results",
 }
-"""What runs statements, and the modules that are loaded when it is asked for."""
+"""Names that run statements, and the modules that are imported when they are first used."""
 
 ERRORS: dict[str, type[errors.ImqError]] = {
     name: one for name, one in vars(errors).items() if isinstance(one, type) and issubclass(one, errors.ImqError)
 }
-"""Every error that imq raises on purpose."""
+"""Every error class of imq."""
 
 
 def functions() -> dict[str, Function | Aggregate]:
-    """Return the functions that statements have a use for, by their Python names."""
-    found: dict[str, Function | Aggregate] = {python_name(name): one for name, one in AGGREGATES.items()}
-    return {python_name(name): one for name, one in FUNCTIONS.items() if not one.is_internal} | found
+    """Return the public functions and aggregates, by their Python names."""
+    aggregates: dict[str, Function | Aggregate] = {python_name(name): one for name, one in AGGREGATES.items()}
+    return {python_name(name): one for name, one in FUNCTIONS.items() if not one.is_internal} | aggregates
 
 
 def predicates() -> dict[str, Predicate]:
-    """Return the sentence forms of several words, by their Python names: those of one word are fields."""
+    """Return the predicates of several words, by their Python names. Predicates of one word are fields."""
     return {python_name(words): phrase for words, phrase in PREDICATES.items() if " " in words}
 
 
 def all_names() -> dict[str, Callable[[], Any]]:
-    """Return every public name of the module `imq`, with what makes its value.
+    """Return every public name of the module `imq`, with a function that returns its value.
 
-    A name of Python's own, such as `sum`, can be said with an underscore too, so that it can be imported by name.
+    A name that is also a builtin of Python, such as `sum`, has an alias with an underscore, to be imported by name.
     """
-    made: dict[str, Callable[[], Any]] = {}
-    for given in (SIZES, CLASSES, WORDS, ERRORS):
-        made |= {name: partial(_identity, value) for name, value in given.items()}
-    made |= {name: partial(queries.table, name) for name in TABLES}
-    made |= {python_name(name): partial(_verb, one) for name, one in VERBS.items()}
-    made |= {name: partial(_function, declared) for name, declared in functions().items()}
-    made |= {name: partial(_predicate, declared) for name, declared in predicates().items()}
-    made |= {name: partial(_import_lazily, name) for name in LAZY}
-    return made | {f"{name}_": make for name, make in made.items() if hasattr(builtins, name)}
+    makers: dict[str, Callable[[], Any]] = {}
+    for values in (SIZES, CLASSES, WORDS, ERRORS):
+        makers |= {name: partial(_identity, value) for name, value in values.items()}
+    makers |= {name: partial(queries.table, name) for name in TABLES}
+    makers |= {python_name(name): partial(_make_verb, one) for name, one in VERBS.items()}
+    makers |= {name: partial(_make_function, declared) for name, declared in functions().items()}
+    makers |= {name: partial(_make_predicate, declared) for name, declared in predicates().items()}
+    makers |= {name: partial(_import_lazily, name) for name in LAZY}
+    return makers | {f"{name}_": make for name, make in makers.items() if hasattr(builtins, name)}
 
 
 def _identity(value: Any) -> Any:
     return value
 
 
-def _verb(declared: Verb) -> Callable[..., statements.Statement]:
+def _make_verb(declared: Verb) -> Callable[..., statements.Statement]:
     options = ", ".join(map(python_name, declared.options))
-    told = f"\n\nIt takes {declared.operand.value}" + (f"; its options: {options}." if options else ".")
-    return statements.verb(declared.name, declared.options, f"{declared.doc}{told}\n\nIn text: `{declared.example}`")
+    operands = f"\n\nOperands: {declared.operand.value}." + (f" Options: {options}." if options else "")
+    doc = f"{declared.doc}{operands}\n\nIn text: `{declared.example}`"
+    return statements.verb(declared.name, declared.options, doc)
 
 
-def _function(declared: Function | Aggregate) -> Callable[..., expressions.Expression]:
+def _make_function(declared: Function | Aggregate) -> Callable[..., expressions.Expression]:
     def function(*arguments: expressions.Value, distinct: bool = False) -> expressions.Expression:
         return expressions.call(declared.name, *arguments, distinct=distinct)
 
@@ -124,7 +125,7 @@ def _function(declared: Function | Aggregate) -> Callable[..., expressions.Expre
     return function
 
 
-def _predicate(declared: Predicate) -> Any:
+def _make_predicate(declared: Predicate) -> Any:
     if not declared.parameter:
         return expressions.predicate(declared.words)
 
@@ -143,7 +144,7 @@ def _import_lazily(name: str) -> Any:
 
 
 def resolve_name(name: str) -> Any:
-    """Return what `imq.NAME` is. Raises `AttributeError`, which names the nearest, for what there is not."""
+    """Return the value of `imq.NAME`. Raises `AttributeError` with the closest name for an unknown one."""
     known = all_names()
     if name in known:
         return known[name]()

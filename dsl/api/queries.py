@@ -1,4 +1,4 @@
-"""Queries: a table and its clauses, each added by a method that leaves the query it is called on as it was."""
+"""Queries: a table and its clauses. Each method returns a new query with one more clause."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ _CLAUSE_WORDS = {
 
 
 class Query(Node):
-    """A query: of a table, of a view, or of what other queries answer.
+    """A query of a table, of a view, or of the rows of other queries.
 
-    Clauses may come in any order, as in text, and mean the same in any: `where` chooses first, `select` last. What is
-    to be asked of the rows that a query answers follows `as_table()`.
+    The order in which clauses are added does not matter: `where` applies first, `select` last. To query the rows of a
+    query, start with `as_table()`.
 
     >>> from imq import images, field as f
     >>> str(images.where(f.dangling).order_by(f.size.desc()).limit(3))
@@ -62,7 +62,7 @@ class Query(Node):
     # Clauses
 
     def where(self, *conditions: Expression) -> Query:
-        """Take the rows for which all conditions hold; said again, it adds to them.
+        """Select the rows for which all conditions hold. A second call adds conditions.
 
         >>> from imq import images, field as f
         >>> str(images.where(f.dangling).where(f.user.is_unknown() | (f.user == "root")))
@@ -71,28 +71,28 @@ class Query(Node):
         return self._add_conditions("where", conditions)
 
     def having(self, *conditions: Expression) -> Query:
-        """Take the groups for which all conditions hold; said again, it adds to them."""
+        """Select the groups for which all conditions hold. A second call adds conditions."""
         return self._add_conditions("having", conditions)
 
     def group_by(self, *keys: Expression) -> Query:
-        """Make one row of each group of rows that are equal in these."""
+        """Group rows with equal keys into one row each."""
         return self._with_clause("group", _to_keys(keys, "group_by"))
 
     def order_by(self, *keys: Expression | Order) -> Query:
-        """Put the rows in the order of these: `order_by(f.size.desc(), f.name)`; what is unknown comes last."""
+        """Sort the rows: `order_by(f.size.desc(), f.name)`. Unknown values sort last."""
         orders = (one.node if isinstance(one, Order) else ast.Ordering(to_key(one)) for one in keys)
         return self._with_clause("order", _require_some(tuple(orders), "order_by"))
 
     def limit(self, count: Value, *, per: Keys = ()) -> Query:
-        """Take the first rows, or the first of each group of rows that are equal in `per`."""
+        """Return at most `count` rows, or at most `count` rows of each group with equal `per`."""
         return self._with_clause("limit", ast.Limit(to_right_operand(count), _to_per_keys(per)))
 
     def skip(self, count: Value, *, per: Keys = ()) -> Query:
-        """Leave out the first rows, or the first of each group of rows that are equal in `per`."""
+        """Skip the first `count` rows, or the first `count` rows of each group with equal `per`."""
         return self._with_clause("skip", ast.Limit(to_right_operand(count), _to_per_keys(per)))
 
     def except_newest(self, count: Value, *, per: Keys = (), by: Expression | None = None) -> Query:
-        """Leave out the newest rows, by their creation or by `by`, as a retention rule keeps them.
+        """Exclude the newest rows, by creation time or by `by`, as a retention rule does.
 
         >>> from imq import images, field as f
         >>> str(images.except_newest(3, per=f.repository))
@@ -104,11 +104,11 @@ class Query(Node):
         )
 
     def until(self, *, total_size: Value, below: bool = False) -> Query:
-        """Take rows in their order until what is left takes no more bytes than this, or less with `below`."""
+        """Select rows in order until the remaining rows use at most this many bytes; with `below`, less than that."""
         return self._with_clause("until", ast.UntilSize("<" if below else "<=", to_right_operand(total_size)))
 
     def select(self, *values: Expression | Column, **named: Value) -> Query:
-        """Choose the columns, and name them.
+        """Select the columns. Keyword arguments name them.
 
         >>> import imq
         >>> from imq import images, field as f
@@ -120,19 +120,19 @@ class Query(Node):
         return self._with_clause("select", _require_some(tuple(columns), "select"))
 
     def count(self) -> Query:
-        """Answer how many rows there are."""
+        """Return the number of rows."""
         return self._with_clause("count", value=True)
 
     def all(self) -> Query:
-        """Say that every row is meant, which actions want to hear: `imq.verify(images.all())`."""
+        """Select every row explicitly, which actions without a condition require: `imq.verify(images.all())`."""
         return self._with_clause("explicit_all", value=True)
 
     def nonempty(self) -> Query:
-        """Refuse to go on when there are no rows: an empty list that is to be kept removes nothing."""
+        """Fail when there are no rows, so that an empty list of exceptions cannot remove everything."""
         return Query(self._open_query().replace(nonempty=True))
 
     def as_table(self) -> Query:
-        """Take what this answers as a table, which further clauses ask.
+        """Return the rows of this query as a table for further clauses.
 
         >>> from imq import images, field as f
         >>> str(images.limit(5).as_table().where(f.dangling))
@@ -142,21 +142,21 @@ class Query(Node):
 
     def _add_conditions(self, clause: str, conditions: tuple[Expression, ...]) -> Query:
         if not conditions:
-            raise Misuse(f"{clause} takes one condition or more")
-        asked = self._open_query()
-        before = getattr(asked, clause)
+            raise Misuse(f"{clause} requires at least one condition")
+        query = self._open_query()
+        before = getattr(query, clause)
         parts = conditions if before is None else (Expression(before), *conditions)
-        return Query(asked.replace(**{clause: join_conditions(parts).node}))
+        return Query(query.replace(**{clause: join_conditions(parts).node}))
 
     def _with_clause(self, clause: str, value: Any) -> Query:
-        asked = self._open_query()
-        if getattr(asked, clause) not in (None, (), False):
+        query = self._open_query()
+        if getattr(query, clause) not in (None, (), False):
             raise StatementError(
-                f'"{_CLAUSE_WORDS.get(clause, clause)}" is said twice',
+                f'"{_CLAUSE_WORDS.get(clause, clause)}" is given twice',
                 code="repeated",
-                hints=("to ask further of the rows that this answers: .as_table()",),
+                hints=("to query the rows of this query: .as_table()",),
             )
-        return Query(asked.replace(**{clause: value}))
+        return Query(query.replace(**{clause: value}))
 
     def _open_query(self) -> ast.Query:
         """Return the query that a clause is added to."""
@@ -170,7 +170,7 @@ class Query(Node):
     # Combinations
 
     def union(self, other: Query, *, by: Keys = ()) -> Query:
-        """Return the rows of both; `by` says in which fields rows are the same. Without `by`, `a | b` is short.
+        """Return the rows of both. Rows with equal `by` are the same row. Without `by`: `a | b`.
 
         >>> from imq import images, field as f
         >>> str(images.union(images.in_("store"), by=f.name))
@@ -179,11 +179,11 @@ class Query(Node):
         return self._combine("union", other, by)
 
     def except_(self, other: Query, *, by: Keys = ()) -> Query:
-        """Return the rows of this that the other does not have. Without `by`, `a - b` is short."""
+        """Return the rows of this query that the other does not have. Without `by`: `a - b`."""
         return self._combine("except", other, by)
 
     def intersect(self, other: Query, *, by: Keys = ()) -> Query:
-        """Return the rows of this that the other has too. Without `by`, `a & b` is short."""
+        """Return the rows of this query that the other has too. Without `by`: `a & b`."""
         return self._combine("intersect", other, by)
 
     def __or__(self, other: Query) -> Query:
@@ -196,19 +196,19 @@ class Query(Node):
         return self._combine("intersect", other, ())
 
     def _combine(self, operator: str, other: Query, by: Keys) -> Query:
-        given: object = other
-        if not isinstance(given, Query):
+        operand: object = other
+        if not isinstance(operand, Query):
             raise Misuse(
-                f"queries are combined with queries, not with {describe(given)}",
-                hints=("a condition belongs into .where(…)",),
+                f"expected a query to combine with, not {describe(operand)}",
+                hints=("a condition belongs in .where(…)",),
             )
-        return Query(ast.Combination(operator, self.node, given.node, _to_per_keys(by)))
+        return Query(ast.Combination(operator, self.node, operand.node, _to_per_keys(by)))
 
     # As a value
 
     @property
     def value(self) -> Expression:
-        """The one value that the query answers, to be compared and computed with: `images.count().value * 2`."""
+        """The single value of the query, for comparisons and arithmetic: `images.count().value * 2`."""
         return Expression(to_subquery(self.node))
 
     def __eq__(self, other: Value) -> Expression:  # type: ignore[override]
@@ -235,11 +235,11 @@ class Query(Node):
     # As a statement
 
     def as_(self, form: str) -> Statement:
-        """Ask for an output form: `session(images.as_("json")).text`."""
+        """Set the output format: `str(session(images.as_("json")))`."""
         return Statement(ast.QueryStatement(self.node, to_output(form=form)))
 
     def format(self, template: str) -> Statement:
-        """Write each row through a template in Go's language: `images.format("{{.ID}}")`."""
+        """Format each row with a Go template: `images.format("{{.ID}}")`."""
         return Statement(ast.QueryStatement(self.node, to_output(template=template)))
 
 
@@ -251,39 +251,39 @@ class Table(Query):
     node: ast.Query
 
     def of(self, *targets: str | os.PathLike[str] | Query | Expression) -> Table:
-        """Say whose rows are meant: images by reference or by a query; a file for `lines` and `rows`.
+        """Select the owners of the rows: images by reference or by a query; a file for `lines` and `rows`.
 
         >>> from imq import layers, images, field as f
         >>> str(layers.of("redis:7", images.where(f.dangling)))
         'layers of redis:7, (images where dangling)'
         """
-        found = (target.node if isinstance(target, Query) else to_operand(target) for target in targets)
-        return self._with_source("targets", tuple(found))
+        nodes = (target.node if isinstance(target, Query) else to_operand(target) for target in targets)
+        return self._with_source("targets", tuple(nodes))
 
     def in_(self, *sources: str | Expression) -> Table:
-        """Say which places are asked, such as `store`."""
+        """Select the sources, such as `store`."""
         return self._with_source("sources", tuple(to_operand(source) for source in sources))
 
     def _with_source(self, clause: str, value: tuple[ast.Literal | ast.Variable | ast.RowSource, ...]) -> Table:
         if getattr(self.node, clause):
-            raise StatementError(f'"{"of" if clause == "targets" else "in"}" is said twice', code="repeated")
+            raise StatementError(f'"{"of" if clause == "targets" else "in"}" is given twice', code="repeated")
         return Table(self.node.replace(**{clause: _require_some(value, "in_" if clause == "sources" else "of")}))
 
 
 def table(name: str) -> Table:
-    """Return a table or view by its name, for views that `imq.view` has named. Raises `Misuse` when it can be none."""
+    """Return a table, or a view that `imq.view` defined, by its name. Raises `Misuse` for an invalid name."""
     if not name.isidentifier() or name.lower() in WORDS:
-        raise Misuse(f"{name!r} is no name of a table or view")
+        raise Misuse(f"{name!r} is not a valid name of a table or view")
     return Table(ast.Query(name.lower()))
 
 
 def any_(rows: Query | Expression) -> Expression:
-    """Whether there is such a row: `imq.any_(images.where(f.dangling))`; of a relation, `f.layers.any(…)` is short."""
+    """Whether there is a row: `imq.any_(images.where(f.dangling))`. For a relation: `f.layers.any(…)`."""
     return Expression(ast.Exists(_to_rows(rows)))
 
 
 def no(rows: Query | Expression) -> Expression:
-    """Whether there is no such row: `imq.assert_(imq.no(images.where(f.user == "root")))`."""
+    """Whether there is no row: `imq.assert_(imq.no(images.where(f.user == "root")))`."""
     return Expression(ast.Exists(_to_rows(rows), negated=True))
 
 
@@ -292,7 +292,7 @@ def _to_rows(rows: object) -> ast.RowSource:
         return rows.node
     if isinstance(rows, Path):
         return rows.relation()
-    raise Misuse(f"a query or relation is wanted, not {describe(rows)}", hints=("such as: imq.any_(images.where(…))",))
+    raise Misuse(f"expected a query or relation, not {describe(rows)}", hints=("example: imq.any_(images.where(…))",))
 
 
 def _to_keys(keys: Iterable[Expression], what: str) -> tuple[ast.Expr, ...]:
@@ -305,7 +305,7 @@ def _to_per_keys(keys: Keys) -> tuple[ast.Expr, ...]:
 
 def _require_some(values: tuple[_Any, ...], what: str) -> tuple[_Any, ...]:
     if not values:
-        raise Misuse(f"{what} takes one value or more")
+        raise Misuse(f"{what} requires at least one value")
     return values
 
 

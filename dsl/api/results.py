@@ -1,4 +1,4 @@
-"""What comes back from a session: rows with attributes, documents, or a text."""
+"""Results of statements: rows with attributes, documents, or a text."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
     from imq.engine.catalog.schema import Raw
     from imq.engine.render.values import DisplayOptions
-    from imq.engine.result import Result as Found
+    from imq.engine.result import Result as EngineResult
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = 1_000
 
 
 def python_value(kind: DataType, raw: Raw) -> Any:
-    """Return a value as Python has it; what is unknown is None.
+    """Return a value as a Python object; an unknown value is None.
 
-    A size is an int whose text is docker's (`142MB`), a time an aware `datetime` in UTC, a duration a `timedelta`
-    (both to the microsecond, finer parts cut), a list a list of texts, a map a dict of texts.
+    A size is an int that prints as docker prints it (`142MB`), a time an aware `datetime` in UTC, a duration a
+    `timedelta` (both truncated to microseconds), a list a list of strings, a map a dict of strings.
     """
     if raw is None:
         return None
@@ -58,42 +58,42 @@ def python_value(kind: DataType, raw: Raw) -> Any:
 
 
 class Row:
-    """One row: `row.size`, `row["size"]`, `row[0]`, `dict(row)`; walking it yields the values, as in sqlite3.
+    """One row: `row.size`, `row["size"]`, `row[0]`, `dict(row)`. Iteration yields the values, as in sqlite3.
 
-    Names compare without regard to case and signs: a column `sum(size)` is `row.sum_size` too.
+    Names match without regard to case and punctuation: a column `sum(size)` is `row.sum_size` too.
     """
 
     __slots__ = ("_columns", "_raw")
 
-    def __init__(self, headings: Sequence[Column], raw: Sequence[Raw]) -> None:
-        self._columns = headings
+    def __init__(self, columns: Sequence[Column], raw: Sequence[Raw]) -> None:
+        self._columns = columns
         self._raw = raw
 
     def __getattr__(self, name: str) -> Any:
-        place = self._find_column(name) if not name.startswith("__") else None
-        if place is None:
-            raise AttributeError(f"the row has no {name!r}; it has: {join_names(self.keys())}")
-        return self[place]
+        index = self._find_column(name) if not name.startswith("__") else None
+        if index is None:
+            raise AttributeError(f"the row has no column {name!r}; columns: {join_names(self.keys())}")
+        return self[index]
 
     def __getitem__(self, key: str | int) -> Any:
-        """Return a value by the name of its column or by its place. Raises `KeyError` or `IndexError`."""
-        place = self._find_column(key) if isinstance(key, str) else range(len(self._columns))[key]
-        if place is None:
-            raise KeyError(f"{key}; the row has: {join_names(self.keys())}")
-        return python_value(self._columns[place].type, self._raw[place])
+        """Return a value by the name or index of its column. Raises `KeyError` or `IndexError`."""
+        index = self._find_column(key) if isinstance(key, str) else range(len(self._columns))[key]
+        if index is None:
+            raise KeyError(f"{key}; columns: {join_names(self.keys())}")
+        return python_value(self._columns[index].type, self._raw[index])
 
     def keys(self) -> list[str]:
         """Return the names of the columns, so that `dict(row)` works."""
-        return [heading.name for heading in self._columns]
+        return [column.name for column in self._columns]
 
     @property
     def ok(self) -> bool:
-        """Whether nothing went wrong: of the rows that an action answers."""
-        place = self._find_column("error")
-        return place is None or self._raw[place] is None
+        """Whether the action of this row succeeded."""
+        index = self._find_column("error")
+        return index is None or self._raw[index] is None
 
     def __iter__(self) -> Iterator[Any]:
-        return (self[place] for place in range(len(self._columns)))
+        return (self[index] for index in range(len(self._columns)))
 
     def __len__(self) -> int:
         return len(self._columns)
@@ -111,26 +111,26 @@ class Row:
         return f"Row({', '.join(f'{name}={value!r}' for name, value in zip(self.keys(), self, strict=True))})"
 
     def _find_column(self, name: str) -> int | None:
-        for place, heading in enumerate(self._columns):
-            if heading.name == name:
-                return place
-        wanted = _normalize_name(name)
-        return next((at for at, heading in enumerate(self._columns) if _normalize_name(heading.name) == wanted), None)
+        for index, column in enumerate(self._columns):
+            if column.name == name:
+                return index
+        key = _normalize_name(name)
+        return next((index for index, column in enumerate(self._columns) if _normalize_name(column.name) == key), None)
 
 
 def _normalize_name(name: str) -> str:
-    return "".join(sign for sign in name.lower() if sign.isalnum())
+    return "".join(char for char in name.lower() if char.isalnum())
 
 
 class ActionFailed(ImqError, ExceptionGroup[ImqError]):
-    """Some items of an action failed; `exceptions` are their errors, so that `except*` tells them apart."""
+    """Some items of an action failed. `exceptions` has their errors, so that `except*` can match them by class."""
 
     exit_code = 1
     code = "failed"
-    message = ""  # of a group it could not be set otherwise
+    message = ""  # hides the read-only property of ExceptionGroup
 
     def __new__(cls, message: str, errors: Sequence[ImqError]) -> Self:
-        """Make the group, which Python wants before it is told more."""
+        """Create the group: `ExceptionGroup` takes its arguments here."""
         return ExceptionGroup.__new__(cls, message, errors)
 
     def __init__(self, message: str, errors: Sequence[ImqError]) -> None:
@@ -142,27 +142,27 @@ class ActionFailed(ImqError, ExceptionGroup[ImqError]):
         return tuple(error for error in self.exceptions if isinstance(error, ImqError))
 
     def derive(self, errors: Sequence[ImqError]) -> ActionFailed:  # type: ignore[override]
-        """Return a group of some of the errors, as `except*` asks for."""
+        """Return a group of some of the errors, for `except*`."""
         return ActionFailed(self.message, errors)
 
 
 class Result:
-    """What a statement answered: a sequence of rows (of `inspect`: of documents), that can be walked more than once.
+    """The result of a statement: a sequence of rows (of documents for `inspect`), which can be iterated repeatedly.
 
-    A text, such as help or an explanation, has no rows and is `str(result)`; of rows, that is the table.
+    `str(result)` is the table of the rows, or the text of a result without rows, such as help or a plan.
     """
 
-    def __init__(self, found: Found, manner: Callable[[], DisplayOptions]) -> None:
-        self._display_options = manner
+    def __init__(self, result: EngineResult, display_options: Callable[[], DisplayOptions]) -> None:
+        self._display_options = display_options
         self._columns: tuple[Column, ...] = ()
         self._rows: list[Any] = []
-        self._result = found
-        match found:
-            case RowSet(headings, rows):
+        self._result = result
+        match result:
+            case RowSet(columns, rows):
                 raw = list(rows)
-                self._result = found.replace(rows=raw)
-                self._columns = headings
-                self._rows = [Row(headings, row) for row in raw]
+                self._result = result.replace(rows=raw)
+                self._columns = columns
+                self._rows = [Row(columns, row) for row in raw]
             case Documents(documents):
                 self._rows = list(documents)
             case Message() | Failure():
@@ -171,11 +171,11 @@ class Result:
     @property
     def columns(self) -> list[str]:
         """The names of the columns."""
-        return [heading.name for heading in self._columns]
+        return [column.name for column in self._columns]
 
     @property
     def errors(self) -> tuple[ImqError, ...]:
-        """What went wrong with single items; the rest was done."""
+        """The errors of items that failed. The other items were executed."""
         match self._result:
             case RowSet() | Documents():
                 return self._result.errors
@@ -186,7 +186,7 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing went wrong."""
+        """Whether there are no errors."""
         return not self.errors
 
     def raise_for_errors(self) -> Result:
@@ -197,30 +197,30 @@ class Result:
         return self
 
     def dicts(self) -> list[dict[str, Any]]:
-        """Return the rows as dicts of Python's values; see `python_value`."""
+        """Return the rows as dicts of Python values; see `python_value`."""
         return [dict(row) for row in self._rows]
 
     def scalar(self) -> Any:
-        """Return the one value of a result of one row and one column, such as a count.
+        """Return the value of a result with one row and one column, such as a count.
 
-        Raises `LookupError` for any other.
+        Raises `LookupError` for other results.
         """
         if len(self._rows) != 1 or len(self._columns) != 1:
             raise LookupError(
-                f"one value is wanted, and this has {len(self._rows)} rows of {len(self._columns)} columns"
+                f"expected a single value, but the result has {len(self._rows)} rows and {len(self._columns)} columns"
             )
         return self._rows[0][0]
 
     def column(self, name: str) -> list[Any]:
-        """Return the values of one column. Raises `KeyError`, which names the nearest, when there is none such."""
+        """Return the values of one column. Raises `KeyError` with the closest name for an unknown column."""
         if self._columns and name not in self.columns:
             raise KeyError(f"{name}; {closest_hint(name, self.columns) or 'columns: ' + join_names(self.columns)}")
         return [row[name] for row in self._rows]
 
     def render(self, form: str = "", *, spreadsheet: bool = False) -> str:
-        """Return the answer as the command line writes it: in this form, else as the statement asked, else a table.
+        """Return the result as the command line prints it: in this format, else that of the statement, else a table.
 
-        `spreadsheet`: in csv and tsv `'` stands before texts that a spreadsheet takes for formulas.
+        With `spreadsheet`, csv and tsv have `'` before strings that a spreadsheet would compute as formulas.
         """
         match self._result:
             case Message(text):
@@ -234,35 +234,35 @@ class Result:
             case RowSet():
                 from imq.engine.render.formats import write_rows
 
-                manner = self._display_options().replace(spreadsheet_safe=spreadsheet)
-                return "".join(write_rows(self._with_format(self._default_columns(form), form), manner, "table"))
+                options = self._display_options().replace(spreadsheet_safe=spreadsheet)
+                return "".join(write_rows(self._with_format(self._default_columns(form), form), options, "table"))
 
     def _default_columns(self, form: str) -> RowSet:
-        """Return the answer with the columns that people are shown, when all were read and none was asked for."""
+        """Return the result with the default columns only, when all fields were read and none was selected."""
         from imq.engine.render.formats import get_format
         from imq.engine.sources.action import OUTCOMES
 
-        found = self._result
-        assert isinstance(found, RowSet)
-        names = [heading.name for heading in found.columns]
-        if found.table is None or tuple(heading.field for heading in found.columns) != found.table.fields:
-            return found
-        if (found.output.template is not None and not form) or get_format(
-            form or found.output.format or "table"
+        result = self._result
+        assert isinstance(result, RowSet)
+        names = [column.name for column in result.columns]
+        if result.table is None or tuple(column.field for column in result.columns) != result.table.fields:
+            return result
+        if (result.output.template is not None and not form) or get_format(
+            form or result.output.format or "table"
         ).shows_all_fields:
-            return found
-        kept = [names.index(name) for name in found.table.default_columns]
-        if found.table is OUTCOMES:
-            said = {name for at, name in enumerate(names) if any(row[at] is not None for row in found.rows)}
-            kept = [at for at, name in enumerate(names) if name in {"action", "target", *said} - {"message"}]
-        rows = [tuple(row[at] for at in kept) for row in found.rows]
-        return found.replace(columns=tuple(found.columns[at] for at in kept), rows=rows)
+            return result
+        indexes = [names.index(name) for name in result.table.default_columns]
+        if result.table is OUTCOMES:
+            filled = {name for index, name in enumerate(names) if any(row[index] is not None for row in result.rows)}
+            indexes = [index for index, name in enumerate(names) if name in {"action", "target", *filled} - {"message"}]
+        rows = [tuple(row[index] for index in indexes) for row in result.rows]
+        return result.replace(columns=tuple(result.columns[index] for index in indexes), rows=rows)
 
     @staticmethod
-    def _with_format(found: Any, form: str) -> Any:
+    def _with_format(result: Any, form: str) -> Any:
         from imq.grammar.ast import Output
 
-        return found.replace(output=Output(format=form)) if form else found
+        return result.replace(output=Output(format=form)) if form else result
 
     def to_json(self) -> str:
         """Return the rows as JSON: sizes in bytes, times in RFC 3339."""
@@ -277,7 +277,7 @@ class Result:
         return f"<imq result: {len(self)} row{'' if len(self) == 1 else 's'}>"
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows."""
+        """Return the HTML that a notebook displays."""
         from html import escape
 
         return self.render("html") if self._columns else f"<pre>{escape(self.render())}</pre>"
@@ -289,9 +289,9 @@ class Result:
         return len(self._rows)
 
     def __bool__(self) -> bool:
-        """Whether there are rows, as of any sequence."""
+        """Whether there are rows, as for any sequence."""
         return bool(self._rows)
 
-    def __getitem__(self, place: int) -> Any:
-        """Return the row at this place; the last is -1."""
-        return self._rows[place]
+    def __getitem__(self, index: int) -> Any:
+        """Return the row with this index; -1 is the last."""
+        return self._rows[index]

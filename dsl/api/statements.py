@@ -1,4 +1,4 @@
-"""Statements: actions, scripts and settings. Nothing happens before a session is called with one."""
+"""Statements: actions, scripts and settings. Nothing happens before a session runs one."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from .expressions import Value
 
     Operand = str | os.PathLike[str] | Node
-    """What an action works on: a name, a path, a query, or `imq.var(…)`."""
+    """An operand of an action: a name, a path, a query, or `imq.var(…)`."""
 
 FLAGS = ("force", "skip existing", "repair", "dry run", "with its tags", "with referrers")
-"""Options that are said alone."""
+"""Options without a value."""
 LISTS = ("platform", "change", "run")
 """Options that take several values."""
 _NAME = re.compile(r"[^\W\d]\w*")
@@ -41,23 +41,23 @@ class Statement(Node):
     node: ast.Statement
 
     def as_(self, form: str) -> Statement:
-        """Ask for an output form: `imq.rm(…).as_("json")`."""
+        """Set the output format: `imq.rm(…).as_("json")`."""
         return self._with_output(to_output(form=form))
 
     def format(self, template: str) -> Statement:
-        """Write each row through a template in Go's language."""
+        """Format each row with a Go template."""
         return self._with_output(to_output(template=template))
 
-    def _with_output(self, shown: ast.Output) -> Statement:
+    def _with_output(self, output: ast.Output) -> Statement:
         if not isinstance(self.node, ast.QueryStatement | ast.ActionStatement | ast.Assert):
-            raise Misuse(f"this answers no rows: {self}")
+            raise Misuse(f"this statement returns no rows: {self}")
         if self.node.output != ast.Output():
-            raise StatementError("the output form is said twice", code="repeated")
-        return Statement(self.node.replace(output=shown))
+            raise StatementError("the output format is given twice", code="repeated")
+        return Statement(self.node.replace(output=output))
 
 
 def to_output(form: str | None = None, template: str | None = None) -> ast.Output:
-    """Return how an answer is to look. Raises `StatementError` for a form that there is not."""
+    """Return the node of an output format or template. Raises `StatementError` for an unknown format."""
     if form is None:
         return ast.Output(template=template)
     from imq.engine.render.formats import get_format
@@ -66,37 +66,41 @@ def to_output(form: str | None = None, template: str | None = None) -> ast.Outpu
 
 
 def to_statement(value: object) -> ast.Statement:
-    """Return the tree of what a session can run. Raises `Misuse` for a mere expression."""
+    """Return the tree of a statement or query. Raises `Misuse` for other values, such as an expression."""
     node = value.node if isinstance(value, Node) else None
     if isinstance(node, ast.Query | ast.Combination):
         return ast.QueryStatement(node)
     if isinstance(value, Statement):
         return value.node
     raise Misuse(
-        f"a query or statement is wanted, not {describe(value)}",
-        hints=("a condition belongs into a query: session(images.where(…)), or into imq.assert_(…)",),
+        f"expected a query or statement, not {describe(value)}",
+        hints=("a condition belongs in a query, session(images.where(…)), or in imq.assert_(…)",),
     )
 
 
 # Actions
 
 
-def build_action(verb: str, what: tuple[Operand, ...], options: dict[str, object]) -> Statement:
-    """Return an action: a verb, what it works on (names and paths, or one query), and its options by their names."""
-    every = bool(options.pop("all", False))
-    queries = [one for one in what if isinstance(one, Node) and isinstance(one.node, ast.Query | ast.Combination)]
-    if queries and len(what) > 1:
+def build_action(verb: str, operands: tuple[Operand, ...], options: dict[str, object]) -> Statement:
+    """Return an action: a verb, its operands (names and paths, or one query), and its options by their names."""
+    explicit_all = bool(options.pop("all", False))
+    queries = [one for one in operands if isinstance(one, Node) and isinstance(one.node, ast.Query | ast.Combination)]
+    if queries and len(operands) > 1:
         raise StatementError(
-            f"{verb} takes names or one query", code="operand", hints=("queries are joined with |: first | second",)
+            f"{verb} takes names or one query", code="operand", hints=("join queries with |: first | second",)
         )
-    if every and what:
-        raise StatementError(f"{verb}: all, or some of them", code="operand", hints=("all of a query: query.all()",))
-    act = ast.ActionStatement(verb, explicit_all=every, options=tuple(_to_options(options)))
+    if explicit_all and operands:
+        raise StatementError(
+            f"{verb}: all=True cannot be combined with operands",
+            code="operand",
+            hints=("for all rows of a query: query.all()",),
+        )
+    act = ast.ActionStatement(verb, explicit_all=explicit_all, options=tuple(_to_options(options)))
     if queries:
         rows = queries[0].node
         assert isinstance(rows, ast.Query | ast.Combination)
         return Statement(act.replace(query=rows))
-    return Statement(act.replace(references=tuple(to_operand(one) for one in what)))
+    return Statement(act.replace(references=tuple(to_operand(one) for one in operands)))
 
 
 def _to_options(options: dict[str, object]) -> Iterable[ast.Option]:
@@ -105,30 +109,30 @@ def _to_options(options: dict[str, object]) -> Iterable[ast.Option]:
             if value:
                 yield ast.Option(name)
         elif value is not None:
-            given = tuple(value) if name in LISTS and isinstance(value, list | tuple) else (value,)
-            if given:
-                yield ast.Option(name, tuple(to_operand(one) for one in given))
+            values = tuple(value) if name in LISTS and isinstance(value, list | tuple) else (value,)
+            if values:
+                yield ast.Option(name, tuple(to_operand(one) for one in values))
 
 
 def verb(name: str, options: tuple[str, ...], doc: str) -> Callable[..., Statement]:
-    """Return the function that makes actions of a verb.
+    """Return the function that builds actions of a verb.
 
-    Its operands are names, paths or one query; its options are said by name, with an underscore for the blank and
-    behind a word that Python keeps to itself: `imq.tag("a", as_="b")`, `dry_run=True`.
+    It takes names, paths or one query. Options are keyword arguments: a space becomes an underscore, and a keyword of
+    Python gets one at its end: `imq.tag("a", as_="b")`, `dry_run=True`.
     """
     known = {python_name(option): option for option in options}
 
-    def action(*what: Operand, all: bool = False, **given: object) -> Statement:  # noqa: A002 - the language's word
+    def action(*operands: Operand, all: bool = False, **values: object) -> Statement:  # noqa: A002 - a word of imq
         named: dict[str, object] = {"all": all} if all else {}
-        for option, value in given.items():
+        for option, value in values.items():
             if option not in known:
                 raise StatementError(
-                    f'{name} does not take "{option}"',
+                    f'{name} has no option "{option}"',
                     code="option",
-                    hints=(closest_hint(option, known), f"its options: {', '.join(known) or 'none'}"),
+                    hints=(closest_hint(option, known), f"options: {', '.join(known) or 'none'}"),
                 )
             named[known[option]] = value
-        return build_action(name, what, named)
+        return build_action(name, operands, named)
 
     action.__name__ = action.__qualname__ = python_name(name)
     action.__doc__ = doc
@@ -136,23 +140,23 @@ def verb(name: str, options: tuple[str, ...], doc: str) -> Callable[..., Stateme
 
 
 def python_name(name: str) -> str:
-    """Return a word of the language as Python can write it: `as_`, `dry_run`, `import_`."""
+    """Return a word of the language as a Python identifier: `as_`, `dry_run`, `import_`."""
     from keyword import iskeyword
 
-    written = name.replace(" ", "_")
-    return f"{written}_" if iskeyword(written) else written
+    identifier = name.replace(" ", "_")
+    return f"{identifier}_" if iskeyword(identifier) else identifier
 
 
-# Statements around statements
+# Statements that contain a statement
 
 
 def explain(statement: Node) -> Statement:
-    """Say how a query or statement would run, and do nothing."""
+    """Show the plan of a query or statement without running it."""
     return Statement(ast.Explain(to_statement(statement)))
 
 
 def dry_run(statement: Node) -> Statement:
-    """List the actions of a statement, and do none."""
+    """List the actions of a statement without executing them."""
     return Statement(ast.DryRun(to_statement(statement)))
 
 
@@ -160,7 +164,7 @@ def dry_run(statement: Node) -> Statement:
 
 
 def let(name: str | None = None, value: Value | Iterable[Value] | None = None) -> Statement:
-    """Let `imq.var(name)` stand for a value, a list, or what a query answers; without arguments, show what stands.
+    """Set a variable to a value, a list, or the rows of a query; `imq.var(name)` reads it. Without arguments, list all.
 
     >>> import imq
     >>> str(imq.let("keep", ["latest", "stable"]))
@@ -169,31 +173,33 @@ def let(name: str | None = None, value: Value | Iterable[Value] | None = None) -
     if name is None:
         return Statement(ast.Let())
     if not _NAME.fullmatch(name):
-        raise Misuse(f"{name!r} is no name for a variable")
+        raise Misuse(f"{name!r} is not a valid name of a variable")
     if isinstance(value, Node) and isinstance(value.node, ast.Query | ast.Combination):
         return Statement(ast.Let(name, to_subquery(value.node)))
     if isinstance(value, list | tuple | set | frozenset):
         items = tuple(to_right_operand(item) for item in value)
         if not items:
-            raise Misuse("the list is empty", hints=("leave out what was to use it",))
+            raise Misuse("a variable cannot hold an empty list", hints=("omit the condition that uses it",))
         return Statement(ast.Let(name, ast.ListLiteral(items) if len(items) > 1 else items[0]))
     return Statement(ast.Let(name, to_right_operand(value)))
 
 
 def view(name: str | None = None, query: Node | None = None) -> Statement:
-    """Name a query, to be asked as `imq.table(name)`; without arguments, show the views there are."""
+    """Define a view; `imq.table(name)` queries it. Without arguments, list all views."""
     if name is None:
         return Statement(ast.View())
     if not _NAME.fullmatch(name):
-        raise Misuse(f"{name!r} is no name for a view")
+        raise Misuse(f"{name!r} is not a valid name of a view")
     node = query.node if isinstance(query, Node) else None
     if not isinstance(node, ast.Query | ast.Combination):
-        raise Misuse("a view is a query", hints=('such as: imq.view("stale", images.where(imq.older_than("90d")))',))
+        raise Misuse(
+            "a view requires a query", hints=('example: imq.view("stale", images.where(imq.older_than("90d")))',)
+        )
     return Statement(ast.View(name.lower(), node))
 
 
 def use(source: str | None = None) -> Statement:
-    """Ask this source from here on; without one, say which is asked."""
+    """Set the default source of later statements. Without an argument, show it."""
     if source is None:
         return Statement(ast.Use())
     node = to_operand(source)
@@ -211,14 +217,14 @@ def include(path: str | os.PathLike[str]) -> Statement:
 
 
 def on_error(then: str) -> Statement:
-    """Say what a script does when a statement fails: `stop` or `continue`."""
+    """Set what a script does when a statement fails: `stop` or `continue`."""
     if then not in ("stop", "continue"):
-        raise StatementError(f'a script cannot "{then}" on an error', hints=("it may: stop, continue",))
+        raise StatementError(f'unknown action "{then}" on an error', hints=("expected stop or continue",))
     return Statement(ast.OnError(then == "stop"))
 
 
 def assert_(condition_: Expression) -> Statement:
-    """Ask whether a condition holds; the session raises `AssertionFailed` when it does not.
+    """Check that a condition holds. The session raises `AssertionFailed` when it does not.
 
     >>> import imq
     >>> from imq import images, field as f
@@ -228,24 +234,24 @@ def assert_(condition_: Expression) -> Statement:
     return Statement(ast.Assert(to_condition(condition_)))
 
 
-# The rest
+# Settings and help
 
 
 def set_(name: str | None = None, value: Value | None = None) -> Statement:
-    """Change a setting, show one (`imq.set("jobs")`), or show all: `imq.set` is this."""
+    """Change a setting, show one (`imq.set("jobs")`), or show all. Its public name is `imq.set`."""
     if name is not None and not _NAME.fullmatch(name):
-        raise Misuse(f"{name!r} is no name of a setting")
+        raise Misuse(f"{name!r} is not a valid name of a setting")
     if name is None and value is not None:
-        raise Misuse("the value of which setting?")
+        raise Misuse("set requires the name of a setting")
     return Statement(ast.Set(name, to_right_operand(value) if value is not None else None))
 
 
 def help_(*topics: str) -> Statement:
-    """Tell of a table, field, verb, function, form or setting; without one, of the language: `imq.help` is this."""
+    """Describe a table, field, verb, function, format or setting, else the language. Its public name is `imq.help`."""
     words = tuple(part for topic in topics for part in topic.split())
     for one in words:
         if not is_bare_word(one):
-            raise Misuse(f"{one!r} is no word")
+            raise Misuse(f"{one!r} is not a word")
     return Statement(ast.Help(words))
 
 

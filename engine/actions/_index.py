@@ -23,4 +23,4 @@ MODULES = {
 }
 """The module of each verb."""
 REMOVING = frozenset({"prune", "rm", "untag"})
-"""The verbs after which something is gone."""
+"""The verbs that remove something."""

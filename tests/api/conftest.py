@@ -20,7 +20,7 @@ hypothesis.settings.load_profile("imq")
 
 @pytest.fixture(scope="session")
 def library_root(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A store with the library, for tests that change nothing."""
+    """The root of a store with the library, for tests that do not change it."""
     root = os.fspath(tmp_path_factory.mktemp("python") / "store")
     library(root)
     return root
@@ -28,14 +28,14 @@ def library_root(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def session(library_root: str) -> Iterator[imq.Connection]:
-    """A connection to the library, for tests that change nothing."""
+    """A connection to the shared library, for tests that do not change it."""
     with imq.connect(root=library_root, environment={}) as opened:
         yield opened
 
 
 @pytest.fixture
 def own(tmp_path: pathlib.Path) -> Iterator[imq.Connection]:
-    """A connection to a library of its own."""
+    """A connection to a copy of the library for one test."""
     library(tmp_path / "store")
     with imq.connect(root=tmp_path / "store", environment={}) as opened:
         yield opened

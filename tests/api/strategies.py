@@ -1,4 +1,4 @@
-"""Drawn objects of the Python form, made as users make them: with operators and methods, from Python's values."""
+"""Strategies for objects of the Python API, built with operators and methods as users build them."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ scalars = st.one_of(
     st.builds(lambda count, unit: count * unit, st.floats(0, 100), st.sampled_from([imq.kB, imq.TB, imq.GiB])),
     st.timedeltas(timedelta(0), timedelta(10**4)),
     st.dates(date(1970, 1, 1), date(2100, 1, 1)),
-    st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1)),  # noqa: DTZ001 - without a zone, as users write them
+    st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1)),  # noqa: DTZ001 - without a time zone, as users write them
     st.datetimes(
-        datetime(1970, 1, 1),  # noqa: DTZ001 - hypothesis wants it so
+        datetime(1970, 1, 1),  # noqa: DTZ001 - hypothesis requires naive bounds
         datetime(2100, 1, 1),  # noqa: DTZ001
         timezones=st.sampled_from([UTC, timezone(timedelta(hours=2))]),
     ),
@@ -50,7 +50,7 @@ names = st.one_of(texts, variables)
 
 @st.composite
 def values(draw: st.DrawFn, depth: int = 2) -> Any:
-    """What can stand on the right of an operator."""
+    """A right operand of an operator."""
     match draw(st.integers(0, 6)) if depth > 0 else 0:
         case 4:
             return draw(calls(depth - 1))
@@ -66,13 +66,13 @@ def values(draw: st.DrawFn, depth: int = 2) -> Any:
 
 @st.composite
 def calls(draw: st.DrawFn, depth: int) -> imq.Expression:
-    """A function of some values and conditions."""
+    """A call of a function with values and conditions."""
     known = [name for name, one in FUNCTIONS.items() if not one.is_internal]
     name = draw(st.sampled_from([*known, *AGGREGATES]))
-    given = draw(st.lists(st.one_of(values(depth), conditions(depth)), max_size=3))
-    distinct = len(given) == 1 and not isinstance(given[0], imq.Query) and draw(st.booleans())
-    made: imq.Expression = getattr(imq, python_name(name))(*given, distinct=distinct)
-    return made
+    arguments = draw(st.lists(st.one_of(values(depth), conditions(depth)), max_size=3))
+    distinct = len(arguments) == 1 and not isinstance(arguments[0], imq.Query) and draw(st.booleans())
+    call: imq.Expression = getattr(imq, python_name(name))(*arguments, distinct=distinct)
+    return call
 
 
 @st.composite
@@ -98,10 +98,10 @@ def conditions(draw: st.DrawFn, depth: int = 2) -> imq.Expression:
             return draw(st.sampled_from([operand.is_known(), operand.is_unknown(), ~operand.is_known()]))
         case 6:
             words, declared = draw(st.sampled_from([*predicates().items()]))
-            made = getattr(imq, words)
+            predicate = getattr(imq, words)
             if declared.parameter == "an image":
-                return made(draw(names))
-            return made(draw(values(depth))) if declared.parameter else made
+                return predicate(draw(names))
+            return predicate(draw(values(depth))) if declared.parameter else predicate
         case 7:
             some = draw(st.lists(conditions(depth), max_size=2))
             relation = draw(st.sampled_from([f.layers, f.containers, f.children, f.history]))
@@ -137,35 +137,35 @@ def queries(draw: st.DrawFn, depth: int = 1) -> imq.Query:
         table = table.of(*draw(st.lists(st.one_of(names, queries(depth - 1)), min_size=1, max_size=2)))
     if draw(st.booleans()):
         table = table.in_(*draw(st.lists(names, min_size=1, max_size=2)))
-    asked: imq.Query = table
+    query: imq.Query = table
     for clause in draw(st.lists(st.sampled_from(CLAUSES), max_size=4, unique=True)):
-        asked = draw(clauses(asked, clause, depth))
-    return draw(st.sampled_from([asked, asked.as_table(), asked.as_table().where(f.dangling)]))
+        query = draw(clauses(query, clause, depth))
+    return draw(st.sampled_from([query, query.as_table(), query.as_table().where(f.dangling)]))
 
 
 @st.composite
-def clauses(draw: st.DrawFn, asked: imq.Query, clause: str, depth: int) -> imq.Query:
+def clauses(draw: st.DrawFn, query: imq.Query, clause: str, depth: int) -> imq.Query:
     """The query with one more clause."""
     some = st.lists(st.one_of(fields, conditions(depth)), min_size=1, max_size=2)
     per = st.one_of(fields, st.lists(fields, max_size=2))
     match clause:
         case "where" | "having":
-            return getattr(asked, clause)(*draw(st.lists(conditions(depth), min_size=1, max_size=2)))
+            return getattr(query, clause)(*draw(st.lists(conditions(depth), min_size=1, max_size=2)))
         case "group_by":
-            return asked.group_by(*draw(some))
+            return query.group_by(*draw(some))
         case "order_by":
-            return asked.order_by(*(draw(st.sampled_from([one, one.desc(), one.asc()])) for one in draw(some)))
+            return query.order_by(*(draw(st.sampled_from([one, one.desc(), one.asc()])) for one in draw(some)))
         case "limit" | "skip":
-            return getattr(asked, clause)(draw(st.one_of(st.integers(0, 9), variables)), per=draw(per))
+            return getattr(query, clause)(draw(st.one_of(st.integers(0, 9), variables)), per=draw(per))
         case "except_newest":
-            return asked.except_newest(draw(st.integers(0, 9)), per=draw(per), by=draw(st.none() | fields))
+            return query.except_newest(draw(st.integers(0, 9)), per=draw(per), by=draw(st.none() | fields))
         case "until":
-            return asked.until(total_size=draw(st.one_of(texts, values(1))), below=draw(st.booleans()))
+            return query.until(total_size=draw(st.one_of(texts, values(1))), below=draw(st.booleans()))
         case "select":
             named = draw(st.dictionaries(NAMES.filter(str.isidentifier), values(depth), max_size=2))
-            return asked.select(*(draw(st.sampled_from([one, one.as_(draw(TEXTS))])) for one in draw(some)), **named)
+            return query.select(*(draw(st.sampled_from([one, one.as_(draw(TEXTS))])) for one in draw(some)), **named)
         case _:
-            return getattr(asked, clause)()
+            return getattr(query, clause)()
 
 
 @st.composite
@@ -179,15 +179,16 @@ def actions(draw: st.DrawFn) -> imq.Statement:
         else:
             several = st.lists(names, max_size=2) if option in LISTS else st.none()
             options[python_name(option)] = draw(st.one_of(names, several))
-    what: list[Any] = draw(st.one_of(st.lists(names, max_size=3), queries().map(lambda asked: [asked])))
-    made: imq.Statement = getattr(imq, python_name(verb.name))(*what, all=not what and draw(st.booleans()), **options)
-    return draw(shown(made))
+    operands: list[Any] = draw(st.one_of(st.lists(names, max_size=3), queries().map(lambda query: [query])))
+    selects_all = not operands and draw(st.booleans())
+    built: imq.Statement = getattr(imq, python_name(verb.name))(*operands, all=selects_all, **options)
+    return draw(formatted(built))
 
 
 @st.composite
-def shown(draw: st.DrawFn, made: Any) -> imq.Statement:
-    """The statement with an output form or a template, perhaps."""
-    return draw(st.sampled_from([made, made.as_(draw(st.sampled_from(sorted(FORMATS)))), made.format(draw(TEXTS))]))
+def formatted(draw: st.DrawFn, built: Any) -> imq.Statement:
+    """The statement as it is, with an output format, or with a template."""
+    return draw(st.sampled_from([built, built.as_(draw(st.sampled_from(sorted(FORMATS)))), built.format(draw(TEXTS))]))
 
 
 @st.composite
@@ -198,7 +199,7 @@ def statements(draw: st.DrawFn) -> imq.Query | imq.Statement:
         case 0 | 1 | 2:
             return draw(queries())
         case 3:
-            return draw(shown(draw(queries())))
+            return draw(formatted(draw(queries())))
         case 4 | 5:
             return draw(actions())
         case 6:
@@ -207,7 +208,7 @@ def statements(draw: st.DrawFn) -> imq.Query | imq.Statement:
         case 7:
             return imq.view(draw(word), draw(queries()))
         case 8:
-            return draw(shown(imq.assert_(draw(conditions()))))  # noqa: PT009 - no method of unittest
+            return draw(formatted(imq.assert_(draw(conditions()))))  # noqa: PT009 - not a method of unittest
         case 9:
             return draw(st.sampled_from([imq.explain, imq.dry_run]))(draw(statements()))
         case 10:

@@ -1,6 +1,6 @@
-"""Both ways in build the same trees: what is built prints as text that reads back, and text has its Python."""
+"""Text and Python objects build the same trees: objects print as text that parses to the same tree."""
 
-# ruff: noqa: PT009 - imq.assert_ is no method of unittest
+# ruff: noqa: PT009 - imq.assert_ is not a method of unittest
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from language.strategies import VOCABULARY
 
 @given(strategies.statements())
 @settings(max_examples=300)
-def test_what_is_built_reads_back(made: imq.Query | imq.Statement) -> None:
-    assert parse(str(made), VOCABULARY) == (to_statement(made),), str(made)
+def test_objects_print_as_text_that_parses_to_the_same_tree(built: imq.Query | imq.Statement) -> None:
+    assert parse(str(built), VOCABULARY) == (to_statement(built),), str(built)
 
 
 dangling = images.where(f.dangling)
 deployed = imq.rows.of("deployed.json").select(f.image.as_("name"))
 PAIRS = {
-    # tables and places
+    # tables and sources
     "images": images,
     "layers of redis:7, app:1": layers.of("redis:7", "app:1"),
     "layers of (images where label.env = prod)": layers.of(images.where(f.label.env == "prod")),
@@ -114,7 +114,7 @@ PAIRS = {
     "images where size > (images where dangling select max(size))": images.where(
         f.size > dangling.select(imq.max(f.size))
     ),
-    # sentence forms
+    # predicates
     "images where in use or older than 30d": images.where(imq.in_use | imq.older_than("30d")),
     "images where in_use": images.where(f.in_use),
     "images where newer than 2 weeks": images.where(imq.newer_than("2 weeks")),
@@ -172,6 +172,6 @@ PAIRS = {
 }
 
 
-@pytest.mark.parametrize(("text", "built_"), PAIRS.items(), ids=PAIRS)
-def test_text_and_python_make_one_tree(text: str, built_: imq.Query | imq.Statement) -> None:
-    assert parse(text, VOCABULARY) == (to_statement(built_),), str(built_)
+@pytest.mark.parametrize(("text", "built"), PAIRS.items(), ids=PAIRS)
+def test_text_and_python_build_the_same_tree(text: str, built: imq.Query | imq.Statement) -> None:
+    assert parse(text, VOCABULARY) == (to_statement(built),), str(built)

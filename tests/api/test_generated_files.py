@@ -1,4 +1,4 @@
-"""One declaration feeds everything: what is made from it is fresh, and nothing is declared without being told of."""
+"""Generated files are up to date, and every declaration is documented."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ DECLARED: dict[str, Any] = {
     **{f"{table.name}: {one.name}": one for table in TABLES.values() for one in table.relations},
     **{f"verb {name}": one for name, one in VERBS.items()},
     **{f"function {name}": one for name, one in {**FUNCTIONS, **AGGREGATES}.items()},
-    **{f"phrase {name}": one for name, one in PREDICATES.items()},
+    **{f"predicate {name}": one for name, one in PREDICATES.items()},
     **{f"clause {name}": one for name, one in CLAUSES.items()},
-    **{f"form {name}": one for name, one in FORMATS.items()},
+    **{f"format {name}": one for name, one in FORMATS.items()},
     **{f"setting {name}": one for name, one in SETTINGS.items()},
 }
 
 
-@pytest.mark.parametrize(("path", "made"), [("STUB", "stub"), ("REFERENCE", "reference")])
-def test_what_is_made_is_fresh(path: str, made: str) -> None:
-    kept = pathlib.Path(DOCS[path]).read_text(encoding="utf-8")
-    assert kept == DOCS[made](), "run: python build/generate_docs.py"
+@pytest.mark.parametrize(("path", "generator"), [("STUB", "stub"), ("REFERENCE", "reference")])
+def test_generated_files_are_current(path: str, generator: str) -> None:
+    text = pathlib.Path(DOCS[path]).read_text(encoding="utf-8")
+    assert text == DOCS[generator](), "run: python build/generate_docs.py"
 
 
 def test_the_verb_index_is_current() -> None:
@@ -62,9 +62,9 @@ def test_the_verb_index_is_current() -> None:
     )
 
 
-@pytest.mark.parametrize("what", DECLARED)
-def test_everything_is_told_of(what: str) -> None:
-    doc = DECLARED[what].doc
+@pytest.mark.parametrize("name", DECLARED)
+def test_every_declaration_has_a_description(name: str) -> None:
+    doc = DECLARED[name].doc
     assert len(doc) > 5
     assert doc == doc.strip()
 
@@ -87,53 +87,53 @@ def test_the_reference_names_everything() -> None:
         assert [name for name in declared if name not in page] == []
 
 
-def test_the_types_name_what_there_is() -> None:
-    """Every public name is in the stub and the other way round, each once."""
-    named: list[str] = []
+def test_the_stub_has_every_public_name() -> None:
+    """The stub has exactly the public names, each once."""
+    stub_names: list[str] = []
     for node in ast.parse(DOCS["stub"]()).body:
         match node:
             case ast.ImportFrom(module=str(module), names=aliases) if module.startswith("imq"):
-                named += [alias.asname or alias.name for alias in aliases]
+                stub_names += [alias.asname or alias.name for alias in aliases]
             case ast.FunctionDef(name=name) | ast.AnnAssign(target=ast.Name(id=name)):
-                named.append(name)
-    assert len(named) == len(set(named))
-    assert {name for name in named if not name.startswith("_")} - {"Value"} == set(dir(imq))
+                stub_names.append(name)
+    assert len(stub_names) == len(set(stub_names))
+    assert {name for name in stub_names if not name.startswith("_")} - {"Value"} == set(dir(imq))
 
 
-def test_no_name_means_two_things() -> None:
+def test_public_names_are_unique() -> None:
     groups = [namespace.SIZES, namespace.CLASSES, namespace.WORDS, namespace.ERRORS, namespace.LAZY, TABLES]
     groups += [dict.fromkeys(VERBS), namespace.functions(), namespace.predicates()]
-    said = [name for group in groups for name in group]
-    assert len(said) == len(set(said))
+    names = [name for group in groups for name in group]
+    assert len(names) == len(set(names))
 
 
-def test_no_name_hides_a_module() -> None:
+def test_no_public_name_hides_a_module() -> None:
     modules = {one.name for one in pkgutil.iter_modules(imq.__path__)} | {"engine", "grammar"}
     assert not modules & set(dir(imq))
 
 
-def test_importing_loads_nothing() -> None:
+def test_importing_the_package_loads_no_other_module() -> None:
     code = "import imq, sys; print(*(name for name in sys.modules if name.startswith('imq')))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(run.stdout.split()) == {"imq", "imq.grammar", "imq.grammar.record"}
 
 
-def test_no_field_hides_behind_a_method() -> None:
+def test_no_field_has_the_name_of_a_method() -> None:
     fields = {field.name for table in TABLES.values() for field in table.fields}
     assert not fields & {name for name in (*dir(Path), *dir(Expression)) if not name.startswith("_")}
 
 
 @pytest.mark.parametrize("name", dir(imq))
-def test_every_public_name_is_there(name: str) -> None:
+def test_every_public_name_resolves(name: str) -> None:
     value = getattr(imq, name)
     if callable(value) and not isinstance(value, Expression):
         assert value.__doc__
 
 
-def test_options_are_said_as_the_grammar_has_them() -> None:
-    alone = {method for _, length, method, _ in PRODUCTIONS if method.startswith("option_") and length <= 1}
-    own = {f"option_{name.replace(' ', '_')}" for name in FLAGS if not name.startswith("with ")}
-    assert own == alone | {"option_dry_run"}, "and those with `with` have one production together"
+def test_options_match_the_grammar() -> None:
+    valueless = {method for _, length, method, _ in PRODUCTIONS if method.startswith("option_") and length <= 1}
+    flags = {f"option_{name.replace(' ', '_')}" for name in FLAGS if not name.startswith("with ")}
+    assert flags == valueless | {"option_dry_run"}, "options with `with` share one production"
     for verb in VERBS.values():
         assert set(verb.options) <= {*FLAGS, *LISTS, "as", "to", "from", "message"}
 

@@ -1,6 +1,6 @@
-"""Statements run from Python: what comes back, and what is raised."""
+"""Statements run from Python: their results, and the exceptions that they raise."""
 
-# ruff: noqa: PT009 - imq.assert_ is no method of unittest
+# ruff: noqa: PT009 - imq.assert_ is not a method of unittest
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 redis = images.where(f.name == "redis:7")
 
 
-def test_the_model(own: imq.Connection) -> None:
+def test_the_examples_of_the_module_docstring(own: imq.Connection) -> None:
     old = images.where(f.dangling & (f.created < imq.ref("redis:latest").created))
     assert [str(image.size) for image in own(old)] == ["20kB", "140kB"]
     large = imq.rm(images.where((f.size > 1 * GB) & ~f.in_use & (age(f.created) > "30d")))
@@ -30,20 +30,20 @@ def test_the_model(own: imq.Connection) -> None:
     assert own(images.count()).scalar() == 11
 
 
-def test_the_readme(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_of_the_python_page(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library(tmp_path)
     monkeypatch.setenv("IMQ_ROOT", str(tmp_path))
-    shown = (
+    example = (
         (CHECKOUT / "dsl" / "docs" / "PYTHON.md")
         .read_text(encoding="utf-8")
         .partition("```python\n")[2]
         .partition("```")[0]
     )
-    assert "imq.connect()" in shown
-    exec(shown, {})
+    assert "imq.connect()" in example
+    exec(example, {})
 
 
-def test_a_row(session: imq.Connection) -> None:
+def test_a_row_has_attributes_and_keys(session: imq.Connection) -> None:
     (image,) = session(redis)
     assert image.repository == image["repository"] == "redis"
     assert image["Tag"] == image.tag == "7"
@@ -58,13 +58,13 @@ def test_a_row(session: imq.Connection) -> None:
     assert len(image) == len(image.keys())
     assert image == session(redis)[0]
     assert "size" in dir(image)
-    with pytest.raises(AttributeError, match="it has: id, name"):
-        image.sise  # noqa: B018 - looking it up is what fails
+    with pytest.raises(AttributeError, match="columns: id, name"):
+        image.sise  # noqa: B018 - the lookup fails
     with pytest.raises(KeyError):
         image["sise"]
 
 
-def test_chosen_columns(session: imq.Connection) -> None:
+def test_selected_columns_have_names(session: imq.Connection) -> None:
     (row,) = session(redis.select(f.label.maintainer, old=age(f.created)))
     assert row["label.maintainer"] == row.label_maintainer == "redis"
     assert isinstance(row.old, timedelta)
@@ -86,7 +86,7 @@ def test_a_result_is_a_sequence(session: imq.Connection) -> None:
         result.scalar()
 
 
-def test_a_result_is_drawn(session: imq.Connection) -> None:
+def test_a_result_renders_in_every_format(session: imq.Connection) -> None:
     result = session(redis)
     assert str(result).splitlines()[0].split() == ["REPOSITORY", "TAG", "IMAGE", "ID", "CREATED", "SIZE"]
     assert json.loads(result.to_json())[0]["created"] == "2024-03-01T10:00:00Z"
@@ -97,13 +97,13 @@ def test_a_result_is_drawn(session: imq.Connection) -> None:
     assert len(session("help")) == 0
 
 
-def test_documents(session: imq.Connection) -> None:
+def test_inspect_returns_documents(session: imq.Connection) -> None:
     result = session(imq.inspect("redis:7", "redis:latest"))
     assert [document["RepoTags"] for document in result] == [["redis:7"], ["redis:latest"]]
     assert json.loads(result.to_json())[0]["Os"] == "linux"
 
 
-def test_streams(session: imq.Connection) -> None:
+def test_stream_takes_a_single_query(session: imq.Connection) -> None:
     rows = session.stream(layers.of("redis:7").where(f.size > 0))
     assert next(rows).index == 0
     assert [row.tag for row in session.stream("images where repository = redis order by tag")] == ["7", "latest"]
@@ -112,9 +112,9 @@ def test_streams(session: imq.Connection) -> None:
             session.stream(wrong)
 
 
-def test_outcomes(own: imq.Connection) -> None:
-    listed = own(imq.rm(images.where(f.dangling)), dry_run=True)
-    assert [row.action for row in listed] == ["remove", "remove"]
+def test_failed_items_are_errors_of_the_result(own: imq.Connection) -> None:
+    planned = own(imq.rm(images.where(f.dangling)), dry_run=True)
+    assert [row.action for row in planned] == ["remove", "remove"]
     assert own(images.where(f.dangling).count()).scalar() == 2
     done = own(imq.rm("redis:7", "no/such:1"))
     assert [(row.action, row.target, row.ok) for row in done] == [
@@ -136,7 +136,7 @@ def test_outcomes(own: imq.Connection) -> None:
     assert own(images.where(f.repository == "redis").count()).scalar() == 0
 
 
-def test_confirmation_is_asked_for_where_it_is_wanted(tmp_path: pathlib.Path) -> None:
+def test_confirm_decides_whether_actions_run(tmp_path: pathlib.Path) -> None:
     library(tmp_path)
     seen: list[imq.Result] = []
 
@@ -153,7 +153,7 @@ def test_confirmation_is_asked_for_where_it_is_wanted(tmp_path: pathlib.Path) ->
         assert asking(redis.count()).scalar() == 0
 
 
-def test_scripts(session: imq.Connection) -> None:
+def test_variables_views_and_settings_last_in_a_connection(session: imq.Connection) -> None:
     session(imq.let("keep", ["redis:7", "plain:1"]))
     session(imq.view("kept", images.where(f.name.in_(imq.var("keep")))))
     assert session(imq.table("kept").order_by(f.size)).column("name") == ["redis:7", "plain:1"]
@@ -166,7 +166,7 @@ def test_scripts(session: imq.Connection) -> None:
     assert "sql" in session.explain("images")
 
 
-def test_assertions(session: imq.Connection) -> None:
+def test_a_failed_assertion_is_raised_with_its_rows(session: imq.Connection) -> None:
     session(imq.assert_(imq.no(images.where(f.size > 1 * GB))))
     session(imq.assert_(images.count() == 11))
     with pytest.raises(imq.AssertionFailed) as caught:
@@ -177,7 +177,7 @@ def test_assertions(session: imq.Connection) -> None:
         session("assert (images count) = 3")
 
 
-def test_a_script_goes_on_where_it_was_told_to(session: imq.Connection) -> None:
+def test_on_error_continue_runs_the_rest_of_a_script(session: imq.Connection) -> None:
     script = "on error continue; assert (images count) = 3; let x = 1; images where nonsense; images limit 1"
     results = list(session.run(script))
     assert [result.ok for result in results] == [True, False, True, False, True]
@@ -190,7 +190,7 @@ def test_a_notebook_shows_a_table(session: imq.Connection) -> None:
     assert session("help")._repr_html_().startswith("<pre>")
 
 
-def test_errors_show_the_place(session: imq.Connection) -> None:
+def test_errors_show_their_position(session: imq.Connection) -> None:
     with pytest.raises(imq.UnknownName) as caught:
         session(images.where(f.sise > 1))
     assert str(caught.value).splitlines()[1:] == [
@@ -203,7 +203,7 @@ def test_errors_show_the_place(session: imq.Connection) -> None:
         session(imq.table("nothing"))
 
 
-def test_much_is_answered_or_refused(session: imq.Connection) -> None:
+def test_large_statements_run_or_are_refused(session: imq.Connection) -> None:
     many = [f"team/app:{number}" for number in range(100_000)]
     assert len(session(images.where(f.name.in_(many)))) == 3
     deep = f.size
@@ -214,7 +214,7 @@ def test_much_is_answered_or_refused(session: imq.Connection) -> None:
     assert caught.value.code == "too-deep"
 
 
-def test_connections(library_root: str, tmp_path: pathlib.Path) -> None:
+def test_a_connection_takes_options_and_closes(library_root: str, tmp_path: pathlib.Path) -> None:
     with pytest.raises(imq.UnknownName, match="docker"):
         imq.connect("docker", root=tmp_path / "a", environment={})
     with pytest.raises(imq.ImqError):
@@ -230,13 +230,13 @@ def test_connections(library_root: str, tmp_path: pathlib.Path) -> None:
 def test_a_connection_belongs_to_its_thread(session: imq.Connection) -> None:
     caught: list[BaseException] = []
 
-    def ask() -> None:
+    def run_query() -> None:
         try:
             session(images)
         except imq.Misuse as error:
             caught.append(error)
 
-    thread = threading.Thread(target=ask)
+    thread = threading.Thread(target=run_query)
     thread.start()
     thread.join()
     assert "another thread" in str(caught[0])

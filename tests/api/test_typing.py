@@ -1,4 +1,4 @@
-"""Editors and type checkers know what users write, and what they mistype."""
+"""Type checkers accept correct scripts and report mistakes."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ MISTAKEN = HERE / "typing_errors.py"
 
 
 @pytest.fixture(scope="module")
-def checked(tmp_path_factory: pytest.TempPathFactory) -> Callable[[pathlib.Path], str]:
-    """What mypy says of a script, when imq is installed as pip does it."""
+def run_mypy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[pathlib.Path], str]:
+    """A function that returns the output of mypy for a script, with imq installed as by pip."""
     path = installed(tmp_path_factory.mktemp("typing"))
 
     def check(script: pathlib.Path) -> str:
@@ -45,17 +45,17 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> Callable[[pathlib.Path]
     return check
 
 
-def test_a_script_passes(checked: Callable[[pathlib.Path], str]) -> None:
-    assert "Success: no issues found" in checked(SCRIPT)
+def test_a_correct_script_passes_mypy(run_mypy: Callable[[pathlib.Path], str]) -> None:
+    assert "Success: no issues found" in run_mypy(SCRIPT)
 
 
-def test_mistakes_are_found(checked: Callable[[pathlib.Path], str]) -> None:
+def test_mypy_reports_each_mistake(run_mypy: Callable[[pathlib.Path], str]) -> None:
     lines = MISTAKEN.read_text(encoding="utf-8").splitlines()
     expected = {number for number, line in enumerate(lines, 1) if line.endswith("# error")}
-    said = checked(MISTAKEN)
-    assert {int(number) for number in re.findall(r"^typing_errors\.py:(\d+): error", said, re.MULTILINE)} == expected, (
-        said
-    )
+    output = run_mypy(MISTAKEN)
+    assert {
+        int(number) for number in re.findall(r"^typing_errors\.py:(\d+): error", output, re.MULTILINE)
+    } == expected, output
 
 
 def test_a_script_runs(library_root: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,6 @@
-"""What a type checker is to find: test_typing.py expects an error in each line that says so, and in no other."""
+"""Mistakes for a type checker: test_typing.py expects an error in each line marked `# error`, and in no other."""
 
-# ruff: noqa: B018 - looking things up is what is checked
+# ruff: noqa: B018 - the lookups are under test
 
 from __future__ import annotations
 

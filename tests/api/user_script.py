@@ -1,6 +1,6 @@
-"""What a user might write: it is type-checked as it stands, and run against a store by test_typing.py."""
+"""A script as a user might write it. test_typing.py type-checks it and runs it on a store."""
 
-# ruff: noqa: PT009 - imq.assert_ is no method of unittest
+# ruff: noqa: PT009 - imq.assert_ is not a method of unittest
 
 from __future__ import annotations
 
