@@ -23,6 +23,8 @@ bsdtar           libarchive-tools archives that others have made
 zstd             zstd             streams that others have packed
 dockerd          docker.io        the command lines of docker, against docker itself
 podman           podman           images that podman takes and gives
+ssh              openssh-client   engines of other machines, over ssh
+sshd             openssh-server   engines of other machines, over ssh
 tmux             tmux             the interactive session on a terminal
 zsh              zsh              the completion of command lines in zsh
 fish             fish             the completion of command lines in fish

@@ -162,6 +162,28 @@ class RegistryError(ImqError):
         self.temporary = temporary
 
 
+class EngineError(ImqError):
+    """A container engine is unreachable or returned an error.
+
+    `endpoint` is the name of the engine's endpoint. `status` is the HTTP status of its answer, 0 without an answer.
+    """
+
+    code = "engine"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        hints: Iterable[str] = (),
+        endpoint: str = "",
+        status: int = 0,
+    ) -> None:
+        super().__init__(message, code=code, hints=hints)
+        self.endpoint = endpoint
+        self.status = status
+
+
 _HINT_WIDTH = 79
 """Maximum columns of a line of hints."""
 _MAX_INLINE_HINT = 60

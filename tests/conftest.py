@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import signal
 
+from support.engines import dockerd, podman_service
+
+__all__ = ["dockerd", "podman_service"]
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a shell without job control starts what runs in the background so; tests of Ctrl-C, and their processes, need it
     signal.signal(signal.SIGINT, signal.default_int_handler)

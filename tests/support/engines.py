@@ -1,0 +1,168 @@
+"""Real container engines for tests, each over folders that go with it; they touch no network and no other engine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING, Self
+
+import pytest
+
+from .servers import needed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_START_LIMIT = 60.0
+_STOP_LIMIT = 20.0
+
+
+class Engine:
+    """An engine that listens on a unix socket; a context manager that starts and stops it."""
+
+    kind = ""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = os.fspath(folder)
+        self.socket = os.path.join(self.folder, "engine.sock")
+        self.address = f"unix://{self.socket}"
+        self.client: list[str] = []
+        """The beginning of every command of the engine's own client."""
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> list[str]:
+        """Return the command that starts the engine."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def run(self, *words: str, stdin: bytes | None = None) -> str:
+        """Run a command of the engine's own client, and return its output without the line ending."""
+        done = subprocess.run([*self.client, *words], input=stdin, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode().strip()
+
+    def start(self) -> None:
+        """Start the engine, and return when it answers. The test is skipped when it cannot start on this machine."""
+        if os.geteuid() != 0 and not os.environ.get("IMQ_REQUIRE_SERVERS"):
+            pytest.skip(f"{self.kind} needs root")
+        log_path = os.path.join(self.folder, "log")
+        with open(log_path, "ab") as log:
+            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        limit = time.monotonic() + _START_LIMIT
+        while not self.answers():
+            if self.process.poll() is not None or time.monotonic() > limit:
+                self.stop()
+                with open(log_path, errors="replace") as log_text:
+                    pytest.skip(f"{self.kind} does not start on this machine: {log_text.read()[-300:]}")
+            time.sleep(0.02)
+
+    def answers(self) -> bool:
+        """Whether the engine's client reaches it."""
+        if not os.path.exists(self.socket):
+            return False
+        return subprocess.run([*self.client, "version"], capture_output=True, check=False).returncode == 0
+
+    def stop(self) -> None:
+        """Stop the engine, and unmount what it mounted; its files stay."""
+        process, self.process = self.process, None
+        if process is not None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(_STOP_LIMIT)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for mount in mounts_under(self.folder):
+            subprocess.run(["umount", "-l", mount], capture_output=True, check=False)
+
+
+class Dockerd(Engine):
+    """A dockerd. With `tls` it also listens at `tls_address`: the files of the authority, certificate and key."""
+
+    kind = "dockerd"
+
+    def __init__(
+        self, folder: str | os.PathLike[str], *, tls: tuple[str, str, str] | None = None, port: int = 0
+    ) -> None:
+        super().__init__(folder)
+        self.client = ["docker", "--host", self.address]
+        self.tls_address = f"tcp://127.0.0.1:{port}" if tls else ""
+        self._tls = tls
+
+    def command(self) -> list[str]:
+        """Return the command of dockerd, without networks."""
+        words = [
+            *("dockerd", "--host", self.address, "--data-root", f"{self.folder}/data"),
+            *("--exec-root", f"{self.folder}/exec", "--pidfile", f"{self.folder}/pid"),
+            *("--bridge=none", "--iptables=false", "--ip6tables=false"),
+        ]
+        if self._tls is not None:
+            ca, cert, key = self._tls
+            words += ["--host", self.tls_address, "--tlsverify"]
+            words += ["--tlscacert", ca, "--tlscert", cert, "--tlskey", key]
+        return words
+
+    def stop(self) -> None:
+        """Stop dockerd, and the containerd that it started in case it left it behind."""
+        super().stop()
+        try:
+            with open(f"{self.folder}/exec/containerd/containerd.pid") as file:
+                pid = int(file.read())
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                ours = self.folder.encode() in file.read()
+            if ours:
+                os.kill(pid, signal.SIGKILL)
+        except (OSError, ValueError):
+            pass
+
+
+class PodmanService(Engine):
+    """A `podman system service`, which has its own images."""
+
+    kind = "podman"
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        super().__init__(folder)
+        own = ["--root", f"{self.folder}/root", "--runroot", f"{self.folder}/run", "--tmpdir", f"{self.folder}/tmp"]
+        self.client = ["podman", *own, "--cgroup-manager=cgroupfs", "--events-backend=file"]
+
+    def command(self) -> list[str]:
+        """Return the command of the service, which never ends by itself."""
+        return [*self.client, "system", "service", "--time=0", self.address]
+
+    def answers(self) -> bool:
+        """Whether the service accepts connections."""
+        return os.path.exists(self.socket)
+
+
+def mounts_under(folder: str) -> list[str]:
+    """Return the mount points below a folder, the innermost first."""
+    with open("/proc/self/mounts") as file:
+        points = [line.split()[1].replace("\\040", " ") for line in file]
+    return sorted((point for point in points if point.startswith(f"{folder}/")), reverse=True)
+
+
+@pytest.fixture(scope="session")
+def dockerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dockerd]:
+    """A dockerd for all tests of a session: a test removes the images that it makes."""
+    needed("dockerd", "docker")
+    with Dockerd(tmp_path_factory.mktemp("dockerd")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def podman_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodmanService]:
+    """A podman service for all tests of a session: a test removes the images that it makes."""
+    needed("podman")
+    with PodmanService(tmp_path_factory.mktemp("podman")) as running:
+        yield running
