@@ -1,7 +1,7 @@
-"""The cache of registry documents. The content of a digest never changes, so it is requested only once.
+"""The cache of registry documents. The content behind a digest never changes, so it is requested only once.
 
 The file `remote.db` is in the folder of the store, beside the index. It is attached to the connection of the index as
-`remembered`. It can be deleted at any time. Without write permission the cache is in memory.
+`cache`. It can be deleted at any time. Without write permission the cache is in memory.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ if TYPE_CHECKING:
 
 DATABASE = "remote.db"
 _REVISION = 3
-"""Raised when values change their meaning in tables that stay as they are."""
-SCHEMA = "remembered"
+"""Increased when the meaning of values changes but the definitions of the tables do not."""
+SCHEMA = "cache"
 _CORRUPTION_ERRORS = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")
-"""The prefixes of SQLite's error names for an unusable file; locks and a full disk are not among them."""
-_MIGRATED_TABLES = frozenset({"tag", "listed", "seen"})
-"""Tables that are kept from a file of another version if their definition is the same. The others are fetched again."""
+"""The prefixes of SQLite's error names for an unusable file. They do not include locks and a full disk."""
+_MIGRATED_TABLES = frozenset({"tag", "tag_count", "repository_manifest"})
+"""Tables that are kept from a file of another version if their definition is unchanged. Others are fetched again."""
 _REFERENCE_TYPE = "vnd.docker.reference.type"
 
 _TABLES = f"""
--- A manifest or index. `download_size`: bytes of its config and its layers, each distinct one once.
+-- A manifest or index. `download_size`: bytes of its config and its distinct layers.
 CREATE TABLE IF NOT EXISTS {SCHEMA}.document (
     digest TEXT PRIMARY KEY, media_type TEXT NOT NULL, artifact_type TEXT, kind TEXT NOT NULL, size INTEGER NOT NULL,
     config TEXT, config_size INTEGER, config_type TEXT, download_size INTEGER, layer_count INTEGER,
     annotations TEXT NOT NULL, subject TEXT
 ) WITHOUT ROWID;
--- The entries of indexes, as they stand there.
+-- The entries of indexes.
 CREATE TABLE IF NOT EXISTS {SCHEMA}.child (
     parent TEXT NOT NULL, position INTEGER NOT NULL, digest TEXT NOT NULL, media_type TEXT NOT NULL,
     size INTEGER NOT NULL, platform TEXT, os TEXT, architecture TEXT, variant TEXT, os_version TEXT, os_features TEXT,
@@ -64,28 +64,28 @@ CREATE TABLE IF NOT EXISTS {SCHEMA}.config (
     {STRING_DEFINITIONS}, {JSON_DEFINITIONS},
     diff_ids TEXT NOT NULL, chain_ids TEXT NOT NULL
 ) WITHOUT ROWID;
--- The steps of the build of each image, `layer` the position of the layer that one made.
+-- The build steps of each image. `layer`: the position of the layer that the step created.
 CREATE TABLE IF NOT EXISTS {SCHEMA}.step (
     config TEXT NOT NULL, position INTEGER NOT NULL, created INTEGER, comment TEXT, layer INTEGER, created_by TEXT,
     PRIMARY KEY (config, position)
 ) WITHOUT ROWID;
--- What tags stood for when they were last asked for (nanoseconds since 1970): only a guess of what they stand for now.
+-- The manifest of each tag at its last request (nanoseconds since 1970). The tag may have moved since.
 CREATE TABLE IF NOT EXISTS {SCHEMA}.tag (
     registry TEXT NOT NULL, repository TEXT NOT NULL, tag TEXT NOT NULL, digest TEXT NOT NULL,
-    media_type TEXT NOT NULL, size INTEGER NOT NULL, asked INTEGER NOT NULL,
+    media_type TEXT NOT NULL, size INTEGER NOT NULL, requested_at INTEGER NOT NULL,
     PRIMARY KEY (registry, repository, tag)
 ) WITHOUT ROWID;
--- How many tags a repository had when all of them were last listed.
-CREATE TABLE IF NOT EXISTS {SCHEMA}.listed (
+-- The number of tags of a repository at the last complete listing.
+CREATE TABLE IF NOT EXISTS {SCHEMA}.tag_count (
     registry TEXT NOT NULL, repository TEXT NOT NULL, tags INTEGER NOT NULL, PRIMARY KEY (registry, repository)
 ) WITHOUT ROWID;
--- The manifests that were ever seen in a repository.
-CREATE TABLE IF NOT EXISTS {SCHEMA}.seen (
+-- All manifests that were found in a repository so far.
+CREATE TABLE IF NOT EXISTS {SCHEMA}.repository_manifest (
     registry TEXT NOT NULL, repository TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (registry, repository, digest)
 ) WITHOUT ROWID;
 """
 _VERSION = crc32(f"{_REVISION}{_TABLES}".encode()) & 0x7FFFFFFF
-"""A checksum of the tables: a file with other tables is made again."""
+"""A checksum of the tables. A file with another version is created again."""
 
 
 class TagStats(Record):
@@ -110,7 +110,7 @@ class RegistryCache:
     def __init__(self, connection: sqlite3.Connection, layout: Layout | None) -> None:
         """Attach the cache file in the root of `layout`, replacing a cache in memory.
 
-        None: use the cache that is attached already, else one in memory.
+        None: use the cache that is attached already, or one in memory.
         """
         self._connection = connection
         attached = {name: path for _, name, path in connection.execute("PRAGMA database_list")}
@@ -158,8 +158,8 @@ class RegistryCache:
             return
         connection.execute("BEGIN IMMEDIATE")
         try:
-            held = connection.execute(f"PRAGMA {SCHEMA}.user_version").fetchone()[0]
-            if held != _VERSION:
+            current_version = connection.execute(f"PRAGMA {SCHEMA}.user_version").fetchone()[0]
+            if current_version != _VERSION:
                 tables = f"SELECT name, sql FROM {SCHEMA}.sqlite_master WHERE type = 'table'"
                 for name, definition in connection.execute(tables).fetchall():
                     is_same = str(definition).partition("(")[2] in _TABLES
@@ -182,26 +182,26 @@ class RegistryCache:
         return documents, configs
 
     def find_repositories(self, registry: str, blobs: Iterable[Digest]) -> dict[Digest, str]:
-        """Return for each blob a repository of the registry in which it was seen, as far as known."""
+        """Return a repository of the registry for each blob that was found in one."""
         condition = "IN (SELECT value FROM json_each(?1))"
         try:
-            named = self._connection.execute(
+            containers = self._connection.execute(
                 f"SELECT digest, manifest FROM {SCHEMA}.layer WHERE digest {condition}"
                 f" UNION SELECT config, digest FROM {SCHEMA}.document WHERE config {condition}",
                 (json.dumps(list(blobs)),),
             ).fetchall()
-            seen = self._connection.execute(
-                f"SELECT digest, repository FROM {SCHEMA}.seen"
+            manifests = self._connection.execute(
+                f"SELECT digest, repository FROM {SCHEMA}.repository_manifest"
                 " WHERE registry = ? AND digest IN (SELECT value FROM json_each(?))",
-                (registry, json.dumps([manifest for _, manifest in named])),
+                (registry, json.dumps([manifest for _, manifest in containers])),
             )
-            repositories = dict(seen.fetchall())
+            repositories = dict(manifests.fetchall())
         except sqlite3.Error:  # a cache error is no failure
             return {}
-        return {Digest(blob): repositories[manifest] for blob, manifest in named if manifest in repositories}
+        return {Digest(blob): repositories[manifest] for blob, manifest in containers if manifest in repositories}
 
     def read_tag_stats(self, reference: Reference, since: int, now: int, platform: Platform) -> TagStats | None:
-        """Return the counts of a tag, or of all tags of a repository; None when these were never all listed.
+        """Return the counts of a tag, or of all tags of a repository. None if these were never listed completely.
 
         A tag is fresh if it was requested after `since` and not after `now`, both in nanoseconds. For an index the
         image of the `platform` counts.
@@ -209,23 +209,24 @@ class RegistryCache:
         key: tuple[str, ...] = (reference.registry, reference.repository)
         where, tags = "registry = ? AND repository = ?", 1
         if reference.tag is None:
-            found = self._connection.execute(f"SELECT tags FROM {SCHEMA}.listed WHERE {where}", key).fetchone()
-            if found is None:
+            tag_count = self._connection.execute(f"SELECT tags FROM {SCHEMA}.tag_count WHERE {where}", key).fetchone()
+            if tag_count is None:
                 return None
-            tags = int(found[0])
+            tags = int(tag_count[0])
         else:
             where, key = f"{where} AND tag = ?", (*key, reference.tag)
-        self._connection.create_function("rank_seen", 5, platform.make_ranker(), deterministic=True)
-        place = select_position("last.digest", "rank_seen")
+        self._connection.create_function("rank_platform", 5, platform.make_ranker(), deterministic=True)
+        position = select_position("last.digest", "rank_platform")
         row = self._connection.execute(
             f"""WITH last AS (
-                SELECT digest, asked > ?1 AND asked <= ?2 AS fresh, asked FROM {SCHEMA}.tag WHERE {where}
+                SELECT digest, requested_at > ?1 AND requested_at <= ?2 AS fresh, requested_at
+                FROM {SCHEMA}.tag WHERE {where}
             ), named AS (
                 SELECT last.*, document.kind, CASE document.kind WHEN 'index' THEN (SELECT child.digest
-                    FROM {SCHEMA}.child WHERE parent = last.digest AND position = ({place})
+                    FROM {SCHEMA}.child WHERE parent = last.digest AND position = ({position})
                 ) ELSE document.digest END AS manifest FROM last LEFT JOIN {SCHEMA}.document USING (digest)
             )
-            SELECT count(*) FILTER (WHERE fresh), min(asked) FILTER (WHERE fresh), count(named.kind),
+            SELECT count(*) FILTER (WHERE fresh), min(requested_at) FILTER (WHERE fresh), count(named.kind),
                 count(named.kind) FILTER (WHERE fresh), count(document.kind),
                 count(*) FILTER (WHERE config.digest IS NOT NULL OR document.kind = 'artifact')
             FROM named LEFT JOIN {SCHEMA}.document ON document.digest = named.manifest
@@ -234,16 +235,16 @@ class RegistryCache:
         ).fetchone()
         return TagStats(tags, *row)
 
-    # Remembering
+    # Adding
 
     def add_manifests(self, manifests: Iterable[tuple[Reference, Digest, int, Manifest | Index]]) -> None:
-        """Add manifests of repositories: the name, digest, size and document of each."""
+        """Add manifests to repositories: the name, digest, size and document of each."""
         manifests = list(manifests)
         try:
             self.add_documents((digest, size, document) for _, digest, size, document in manifests)
             self._add_to_repositories((reference, digest) for reference, digest, _, _ in manifests)
         except sqlite3.Error:
-            pass  # full disk: they are requested again
+            pass  # such as a full disk: they are requested again
 
     def add_tags(self, named: Iterable[tuple[Reference, Descriptor]], requested_at: int) -> None:
         """Add the descriptors of names, requested at this time in nanoseconds."""
@@ -254,24 +255,24 @@ class RegistryCache:
             if r.tag is not None
         ]
         self._insert("tag", tags, replace=True)
-        self._add_to_repositories((reference, what.digest) for reference, what in named)
+        self._add_to_repositories((reference, descriptor.digest) for reference, descriptor in named)
 
-    def _add_to_repositories(self, seen: Iterable[tuple[Reference, Digest]]) -> None:
-        self._insert("seen", [(one.registry, one.repository, digest) for one, digest in seen])
+    def _add_to_repositories(self, manifests: Iterable[tuple[Reference, Digest]]) -> None:
+        self._insert("repository_manifest", [(one.registry, one.repository, digest) for one, digest in manifests])
 
     def set_tag_count(self, reference: Reference, tags: int, rows: str) -> None:
         """Set the number of tags of a repository, and delete cached tags that the table `rows` does not list."""
         where = "registry = ?1 AND repository = ?2"
         key = (reference.registry, reference.repository)
-        self._insert("listed", [(*key, tags)], replace=True)
+        self._insert("tag_count", [(*key, tags)], replace=True)
         if self._connection.execute(f"SELECT 1 FROM {SCHEMA}.tag WHERE {where} LIMIT 1", key).fetchone():
-            there = f"SELECT tag FROM {rows} WHERE registry = ?1 AND _path = ?2 AND tag IS NOT NULL"
-            self._connection.execute(f"DELETE FROM {SCHEMA}.tag WHERE {where} AND tag NOT IN ({there})", key)
+            listed_tags = f"SELECT tag FROM {rows} WHERE registry = ?1 AND _path = ?2 AND tag IS NOT NULL"
+            self._connection.execute(f"DELETE FROM {SCHEMA}.tag WHERE {where} AND tag NOT IN ({listed_tags})", key)
 
     def expire_tags(self) -> None:
         """Expire all tags: some may have changed."""
         try:
-            self._connection.execute(f"UPDATE {SCHEMA}.tag SET asked = 0")
+            self._connection.execute(f"UPDATE {SCHEMA}.tag SET requested_at = 0")
         except sqlite3.Error:
             pass  # the action has succeeded even if this fails
 
@@ -284,7 +285,7 @@ class RegistryCache:
         elif reference.digest is not None:
             key = (reference.registry, reference.repository, str(reference.digest))
             self._connection.execute(f"DELETE FROM {SCHEMA}.tag WHERE {where} AND digest = ?", key)
-            self._connection.execute(f"DELETE FROM {SCHEMA}.seen WHERE {where} AND digest = ?", key)
+            self._connection.execute(f"DELETE FROM {SCHEMA}.repository_manifest WHERE {where} AND digest = ?", key)
 
     def add_documents(self, documents: Iterable[tuple[Digest, int, Manifest | Index]]) -> None:
         """Add manifests and indexes, each with its digest and size."""
@@ -316,13 +317,13 @@ class RegistryCache:
         if not rows:
             return
         placeholders = ", ".join("?" * len(rows[0]))
-        self._connection.execute("SAVEPOINT remembering")
+        self._connection.execute("SAVEPOINT cache_insert")
         try:
             self._connection.executemany(
                 f"INSERT OR {conflict} INTO {SCHEMA}.{table} VALUES ({placeholders})", map(replace_surrogates, rows)
             )
         finally:
-            self._connection.execute("RELEASE remembering")
+            self._connection.execute("RELEASE cache_insert")
 
 
 def select_position(index: str, rank: str) -> str:

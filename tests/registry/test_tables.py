@@ -406,7 +406,7 @@ class TestStages:
         assert not proxied.requests
         assert [line.split(":")[0] for line in said.splitlines() if "requests:" in line]
         assert "until 5 are in the answer" in said
-        assert "remembered: 0 manifests" in said
+        assert "cached: 0 manifests" in said
 
 
 ATOMS = (

@@ -150,7 +150,7 @@ class TestForesight:
         ask(session, f"{text} and tag like 'v1?'")
         clock.now += 4 * MINUTE
         said = "".join(session.explain_all(text))
-        assert "at most 10 if nothing has changed; of 20 tags 10 are fresh, the oldest answered 4 minutes ago" in said
+        assert "at most 10 if nothing has changed; of 20 tags 10 are fresh, the oldest requested 4 minutes ago" in said
         assert "fresh" not in "".join(
             session.explain_all(f"pull tags of {proxied.host}/thousand where digest is known")
         )
@@ -159,7 +159,7 @@ class TestForesight:
         session, _ = timed
         text = f"tags of {proxied.host}/mixed:multi where created is known"
         said = "".join(session.explain_all(text))
-        assert "1 more for each of 1 new name that stands for an index" in said
+        assert "1 more for each of 1 new name of an index" in said
         most = []
         for _ in range(2):
             most.append(explained(session, text))
@@ -178,7 +178,7 @@ def test_a_memory_of_an_earlier_version_is_taken_over(proxied: Proxy, tmp_path: 
     first = ask(root, text).rows
     with sqlite3.connect(root / "remote.db") as memory:
         memory.execute("DROP TABLE tag")
-        memory.execute("DROP TABLE listed")
+        memory.execute("DROP TABLE tag_count")
         memory.execute("DROP TABLE config")
         memory.execute("DROP TABLE step")
         memory.execute("CREATE TABLE tag (registry, repository, tag, digest)")

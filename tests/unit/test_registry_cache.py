@@ -22,7 +22,7 @@ def connection() -> Iterator[sqlite3.Connection]:
 
 
 def place_of(connection: sqlite3.Connection) -> str:
-    return {str(name): str(path) for _, name, path in connection.execute("PRAGMA database_list")}["remembered"]
+    return {str(name): str(path) for _, name, path in connection.execute("PRAGMA database_list")}["cache"]
 
 
 @pytest.mark.parametrize("content", [b"no database at all\n" * 1000, b"", b"SQLite format 3\0" + bytes(5000)])

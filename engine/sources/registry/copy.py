@@ -1,4 +1,4 @@
-"""The action that copies an image from registry to registry. A further tag in a registry is a copy too."""
+"""The action that copies an image between registries. Adding a tag in a registry is also a copy."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class Copy(RegistryWrite):
-    """Copy the image `source` to `target`. Without `platforms` an index is copied with all its images.
+    """Copies the image `source` to `target`. Without `platforms`, an index is copied with all its images.
 
-    With `referrers` the manifests whose subject is the image are copied too.
+    With `referrers`, the manifests whose subject is the image are copied too.
     """
 
     source: Reference
@@ -36,7 +36,7 @@ class Copy(RegistryWrite):
         return Outcome("copy", str(self.target), note=f"from {self.source}{platforms}{referrers}")
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
-        """Copy the image without storing it here."""
+        """Copy the image without storing it locally."""
         from imq.engine.registry.transfer.copy import copy
 
         copied = copy(
@@ -66,9 +66,9 @@ def describe_skipped_layers(count: int) -> str:
 
 
 def plan_tag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
-    """Return the copies that give images of registries further tags: one for each row, or for one name.
+    """Return the copies that add tags to images in registries, one for each row, or one for a name.
 
-    For a name the result is empty when it does not name an image of a registry, or the new one is of another registry.
+    For a name, the result is empty unless both the name and the new tag include the same registry.
     """
     (name,) = get_option_values(act, "as", context)
     return _plan_tag_rows(act, name, context) if act.query is not None else _plan_tag_name(act, name, context)
@@ -86,7 +86,10 @@ def _plan_tag_rows(act: ast.ActionStatement, template: str, context: PlanContext
         target, source = parse_tag_name(text), Reference.parse(str(name))
         if copies.setdefault(target, Copy(source, target)) != Copy(source, target):
             raise StatementError(
-                f"several images would be called {target}", code="operand", span=act.span, hints=("use {{.Tag}} in it",)
+                f"several images would get the name {target}",
+                code="operand",
+                span=act.span,
+                hints=("use {{.Tag}} in it",),
             )
     return list(copies.values())
 
@@ -97,5 +100,5 @@ def _plan_tag_name(act: ast.ActionStatement, name: str, context: PlanContext) ->
         source, target = Reference.parse(text).with_default_tag(), parse_tag_name(name)
     except (InvalidReference, StatementError):
         return []
-    both_say_registry = text.startswith(source.registry + "/") and name.startswith(target.registry + "/")
-    return [Copy(source, target)] if both_say_registry and source.registry == target.registry else []
+    have_registries = text.startswith(source.registry + "/") and name.startswith(target.registry + "/")
+    return [Copy(source, target)] if have_registries and source.registry == target.registry else []

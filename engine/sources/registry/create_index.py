@@ -1,4 +1,4 @@
-"""The action that creates an index in a registry, of images that registries have."""
+"""The action that creates an index in a registry from images in registries."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CreateIndex(RegistryWrite):
         return Outcome("index", str(self.name), note=f"of {join_names(str(image) for image, _ in self.images)}")
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
-        """Create the index; raises `Conflict` when two of the images are for one platform."""
+        """Create the index. Raises `Conflict` if two images are for the same platform."""
         entries = self._collect_entries(context)
         content = encode_json(
             {
@@ -46,18 +46,18 @@ class CreateIndex(RegistryWrite):
         yield self.describe().replace(note=f"digest: {Digest.of(content)}; for {', '.join(sorted(entries))}")
 
     def _collect_entries(self, context: ExecutionContext) -> dict[str, Descriptor]:
-        """Return the entries by platform. Images of other repositories are copied to that of the index first."""
+        """Return the entries by platform. Images in other repositories are first copied to that of the index."""
         from imq.engine.registry.transfer.copy import copy
 
         client = context.get_client()
         entries: dict[str, Descriptor] = {}
         for name, digest in self.images:
             source = name.replace(tag=None, digest=digest)
-            for entry in _entries_of(client, source):
+            for entry in _list_entries(client, source):
                 assert entry.platform is not None
                 platform = str(entry.platform.normalize())
                 if platform in entries and entries[platform].digest != entry.digest:
-                    raise Conflict(f"two of the images are for {platform}", code="platforms")
+                    raise Conflict(f"several images for {platform}", code="platforms")
                 entries[platform] = entry
                 if (name.registry, name.repository) != (self.name.registry, self.name.repository):
                     target = self.name.replace(tag=None, digest=entry.digest)
@@ -66,7 +66,7 @@ class CreateIndex(RegistryWrite):
 
 
 def plan_index(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
-    """Return the creation of one index of the images that a query gives."""
+    """Return the action that creates one index of the images that a query returns."""
     assert act.query is not None
     (text,) = get_option_values(act, "as", context)
     target = parse_tag_name(text)
@@ -76,17 +76,17 @@ def plan_index(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
             raise RegistryError(problem or f"{source} has no digest", code="unanswered")
         images.append((Reference.parse(source), Digest(digest)))
     if not images:
-        raise StatementError("no image matches, so no index is made", code="nothing", span=act.query.span)
+        raise StatementError("no image matches, so no index is created", code="nothing", span=act.query.span)
     return [CreateIndex(target, tuple(images))]
 
 
-def _entries_of(client: Client, source: Reference) -> list[Descriptor]:
-    """Return an image as an entry of an index; for an index, its entries that are images."""
+def _list_entries(client: Client, source: Reference) -> list[Descriptor]:
+    """Return the index entry of an image, or the image entries of an index."""
     fetched = client.manifest(source)
     document = parse_manifest(fetched.content, fetched.media_type, f"the manifest of {source}")
     if isinstance(document, Index):
         return [entry for entry in document.manifests if entry.platform is not None and entry.platform.is_known]
     if not document.is_image:
-        raise StatementError(f"{source} is no image, so it has no platform", code="operand")
+        raise StatementError(f"{source} is not an image, so it has no platform", code="operand")
     platform = Config.parse(client.fetch_blob(source, document.config)).platform
     return [Descriptor(document.media_type, fetched.digest, len(fetched.content), platform=platform)]

@@ -1,7 +1,7 @@
-"""The actions that remove tags and manifests in registries: exactly what was planned, and nothing that changed since.
+"""The actions that remove tags and manifests in registries: exactly those planned, unless they have changed since.
 
-The response to a removal is not trusted. After each one the registry is asked whether the name is gone, and whether
-the manifests that others need are still there. Those that are missing are uploaded again.
+The response to a removal is not trusted. After each removal, requests check that the name is gone, and that the
+manifests that other names need still exist. Missing manifests are uploaded again.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class RegistryRemoval(BatchedAction, RegistryWrite):
-    """A removal in a registry. Consecutive ones are executed together, and the tags are listed once after them.
+    """A removal in a registry. Consecutive removals are executed together, and the tags are listed once after them.
 
-    `subject` is the manifest that the removed one is attached to, when the same statement removes that too. `needed`
-    are the names and digests that must resolve as before afterwards.
+    `subject` is the manifest to which the removed one is attached, if the same statement removes both. `needed` are
+    the names that must still resolve to these digests afterwards.
     """
 
     name: Reference
@@ -34,7 +34,7 @@ class RegistryRemoval(BatchedAction, RegistryWrite):
 
     @staticmethod
     def execute_batch(actions: Sequence[RegistryRemoval], context: ExecutionContext) -> Iterator[Outcome]:
-        """Execute the removals, and yield their outcomes after all of them were checked."""
+        """Execute the removals, check all of them, and yield their outcomes."""
         remover = context.get_shared(_make_remover)
         remover.list_before(actions, context.progress.warn)
         outcomes = []
@@ -46,9 +46,9 @@ class RegistryRemoval(BatchedAction, RegistryWrite):
 
 
 class RemoveTag(RegistryRemoval):
-    """Remove a tag from its registry. `others` are names of the same manifest that stay.
+    """Removes a tag from its registry. `others` are remaining names of the same manifest.
 
-    With `only_tag` the manifest stays even if it has no other name.
+    With `only_tag`, the manifest is not removed even if it has no other name.
     """
 
     digest: Digest
@@ -56,13 +56,13 @@ class RemoveTag(RegistryRemoval):
     only_tag: bool = False
 
     def describe(self) -> Outcome:
-        """Return the tag with its digest, as an `untag` when the manifest keeps other names."""
-        note = f"{self.digest.short}, which stays for {join_names(self.others)}" if self.others else self.digest.short
+        """Return the tag with its digest; the action is `untag` if the manifest has other names."""
+        note = f"{self.digest.short}, which is kept for {join_names(self.others)}" if self.others else self.digest.short
         return Outcome("untag" if self.others else "remove", str(self.name), note=note)
 
 
 class RemoveManifest(RegistryRemoval):
-    """Remove a manifest from its registry, with all its tags."""
+    """Removes a manifest from its registry, with all its tags."""
 
     tags: tuple[str, ...]
 
@@ -82,27 +82,27 @@ class _Remover:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._removed: set[Reference] = set()
-        """The manifests that were removed, each with all its tags."""
+        """The removed manifests, each with all its tags."""
         self._failed: set[Reference] = set()
-        """The manifests of which a removal failed."""
+        """The manifests whose removal failed."""
         self._imprecise: set[str] = set()
-        """The registries that have removed more than they were asked to."""
+        """The registries that have removed more than was requested."""
         self._listed_before: dict[Reference, frozenset[str] | None] = {}
-        """The tags of each repository before the removals of a batch, None where they could not be listed."""
+        """The tags of each repository before the removals of a batch, or None if they could not be listed."""
 
     def attempt(self, action: RegistryRemoval) -> Outcome:
-        """Execute one removal and return its outcome; an error is part of the outcome."""
+        """Execute one removal and return its outcome, which includes any error."""
         try:
             return self._execute(action)
         except ImqError as error:
             if isinstance(error, Interrupted):
                 raise
-            self._failed.add(_manifest_of(action))
+            self._failed.add(_get_manifest(action))
             return action.describe().with_error(error)
 
     def list_before(self, actions: Sequence[RegistryRemoval], warn: Callable[[str], None]) -> None:
-        """List the tags of every repository of these removals, to see afterwards which others went with them."""
-        repositories = dict.fromkeys(map(_repository_of, actions))
+        """List the tags of every repository of these removals, to detect later which other tags disappeared."""
+        repositories = dict.fromkeys(map(_get_repository, actions))
         self._listed_before = {repository: self._list_tags(repository, "before", warn) for repository in repositories}
 
     def check_listings(
@@ -111,35 +111,37 @@ class _Remover:
         outcomes: Sequence[Outcome],
         warn: Callable[[str], None],
     ) -> Iterator[Outcome]:
-        """Yield the outcomes of removals; one of a tag that its registry still lists becomes a failure.
+        """Yield the outcomes of removals. If a registry still lists a removed tag, the removal is a failure.
 
-        Then yield a failure for each other tag that was listed before, and is not any more.
+        Then yield a failure for each other tag that was listed before and no longer is.
         """
         after = {repository: self._list_tags(repository, "after", warn) for repository in self._listed_before}
-        going: dict[Reference, set[str]] = {}
+        removed_tags: dict[Reference, set[str]] = {}
         for action, outcome in zip(actions, outcomes, strict=True):
-            repository = _repository_of(action)
-            going.setdefault(repository, set()).update(_tags_of(action))
-            still = sorted((after[repository] or frozenset()).intersection(_tags_of(action)))
-            if outcome.error is None and still:
-                names = join_names(f"{action.name.familiar_name}:{tag}" for tag in still)
-                left = RegistryError(
-                    f"{action.name.registry} has no manifest for {names} any more, and still lists it",
+            repository = _get_repository(action)
+            removed_tags.setdefault(repository, set()).update(_get_tags(action))
+            still_listed = sorted((after[repository] or frozenset()).intersection(_get_tags(action)))
+            if outcome.error is None and still_listed:
+                names = join_names(f"{action.name.familiar_name}:{tag}" for tag in still_listed)
+                error = RegistryError(
+                    f"{action.name.registry} no longer has a manifest for {names}, but still lists it",
                     code="still-listed",
                     host=action.name.registry,
-                    hints=("some registries list later: look again in a while, or ask the registry's operator",),
+                    hints=(
+                        "some registries update the list later: check again in a while, or ask the registry's operator",
+                    ),
                 )
-                yield action.describe().with_error(left)
+                yield action.describe().with_error(error)
             else:
                 yield outcome
-        for repository, tags in going.items():
+        for repository, tags in removed_tags.items():
             listed_before, listed_after = self._listed_before[repository], after[repository]
             if listed_before is not None and listed_after is not None:
                 for tag in sorted(listed_before - listed_after - tags):
-                    yield _lost_tag(repository.replace(tag=tag))
+                    yield _describe_lost_tag(repository.replace(tag=tag))
 
     def _list_tags(self, repository: Reference, when: str, warn: Callable[[str], None]) -> frozenset[str] | None:
-        """Return the tags that a repository lists; none when it is gone with its last tag, None when unknown."""
+        """Return the tags of a repository, empty if it no longer exists, or None if the request fails."""
         try:
             return frozenset(self._client.tags(repository))
         except ImqError as error:
@@ -151,12 +153,12 @@ class _Remover:
             return None
 
     def _execute(self, action: RegistryRemoval) -> Outcome:
-        manifest = _manifest_of(action)
+        manifest = _get_manifest(action)
         if action.subject is not None and manifest.replace(digest=action.subject) in self._failed:
             raise Conflict(
-                f"{action.name} was left alone: it is attached to {action.subject.short}, which was not removed",
+                f"{action.name} was not removed: it is attached to {action.subject.short}, which was not removed",
                 code="protected",
-                hints=("it can go when that has gone",),
+                hints=("remove the subject first",),
             )
         if isinstance(action, RemoveManifest):
             return self._remove_manifest(action)
@@ -164,12 +166,12 @@ class _Remover:
         return self._remove_tag(action, manifest)
 
     def _remove_tag(self, action: RemoveTag, manifest: Reference) -> Outcome:
-        """Remove a tag; its manifest where the registry can only remove manifests and nothing else needs it."""
+        """Remove a tag, or its manifest if the registry can only remove manifests and nothing else needs it."""
         name = action.name
-        with_manifest = action.describe().replace(note="with its manifest: the registry cannot take a tag alone")
+        outcome = action.describe().replace(note="with its manifest: the registry cannot remove a tag alone")
         if manifest in self._removed:
-            self._expect_gone((name,), DeleteResult.ACCEPTED)
-            return with_manifest
+            self._check_gone((name,), DeleteResult.ACCEPTED)
+            return outcome
         self._check_unchanged(name, action.digest)
         if action.needed and name.registry in self._imprecise:
             raise _shared_manifest_error(action)
@@ -183,10 +185,10 @@ class _Remover:
         result = self._client.delete(manifest)
         self._check_result(action, (name, manifest), result, manifests)
         self._removed.add(manifest)
-        return with_manifest
+        return outcome
 
     def _remove_manifest(self, action: RemoveManifest) -> Outcome:
-        """Remove a manifest with its tags, unless one of them names another manifest now."""
+        """Remove a manifest with its tags, unless one of them now names another manifest."""
         digest = action.name.digest
         assert digest is not None
         tags = [action.name.replace(tag=tag, digest=None) for tag in action.tags]
@@ -200,17 +202,17 @@ class _Remover:
         return _describe_removed(action, result)
 
     def _check_unchanged(self, name: Reference, digest: Digest) -> None:
-        """Raise `NotFound` when a name is gone, or names another manifest than in the plan."""
-        there = self._client.head(name)
-        if there is None or there.digest != digest:
+        """Raise `NotFound` if a name no longer exists, or names another manifest than in the plan."""
+        current = self._client.head(name)
+        if current is None or current.digest != digest:
             raise NotFound(
-                f"{name} has changed since this was planned, so it was left alone",
+                f"{name} has changed since this was planned, so it was not removed",
                 code="changed",
                 hints=("run the statement again",),
             )
 
     def _fetch_needed(self, action: RegistryRemoval) -> dict[Digest, FetchedManifest]:
-        """Fetch the manifests that others need, so that they can be uploaded again."""
+        """Fetch the manifests that other names need, so that they can be uploaded again."""
         manifests: dict[Digest, FetchedManifest] = {}
         for name, digest in action.needed:
             if digest not in manifests:
@@ -220,25 +222,25 @@ class _Remover:
     def _check_result(
         self,
         action: RegistryRemoval,
-        going: Sequence[Reference],
+        names: Sequence[Reference],
         result: DeleteResult,
         manifests: dict[Digest, FetchedManifest],
     ) -> None:
-        """Restore what was removed beyond the request. Raises when anything was, or when a removed name exists."""
+        """Restore manifests that were removed unintentionally.
+
+        Raises `Conflict` if there were any, and `RegistryError` if a removed name still exists.
+        """
         lost = self._restore(action, manifests)
-        self._expect_gone(going, result)
+        self._check_gone(names, result)
         if lost:
             raise Conflict(
-                f"{action.name.registry} removed {join_names(map(str, lost))} with {action.name}; what was lost was put"
-                " back",
+                f"{action.name.registry} removed {join_names(map(str, lost))} with {action.name}; it was restored",
                 code="shared",
-                hints=(
-                    "this registry removes more than it is asked to: remove what belongs together in one statement",
-                ),
+                hints=("this registry removes more than requested: remove related names in one statement",),
             )
 
     def _restore(self, action: RegistryRemoval, manifests: dict[Digest, FetchedManifest]) -> list[Reference]:
-        """Upload needed manifests that are gone; return them. All uploads are tried before an error is raised."""
+        """Upload the needed manifests that are missing, and return them. Errors are raised after all uploads."""
         lost: list[Reference] = []
         failed: list[tuple[Reference, ImqError]] = []
         for name, digest in action.needed:
@@ -258,55 +260,55 @@ class _Remover:
                 f" {first.message}",
                 code="lost",
                 host=action.name.registry,
-                hints=("list what is there, and push what is missing again",),
+                hints=("list the tags, and push missing images again",),
             )
         return lost
 
-    def _expect_gone(self, going: Sequence[Reference], result: DeleteResult) -> None:
-        """Raise when the registry still has what it was to remove, or does not report whether it has."""
-        did, hint = "accepted the removal of", "some registries remove later: look again in a while"
+    def _check_gone(self, names: Sequence[Reference], result: DeleteResult) -> None:
+        """Raise `RegistryError` if a removed name still exists, or if the registry does not report whether it does."""
+        claim, hint = "accepted the removal of", "some registries remove later: check again in a while"
         if result is DeleteResult.ABSENT:
-            did, hint = "says that it does not have", "this registry may be unable to remove by this kind of name"
-        for name in going:
+            claim, hint = "reports that it does not have", "this registry may not support removal by this kind of name"
+        for name in names:
             try:
-                there = self._client.head(name)
+                current = self._client.head(name)
             except ImqError as problem:
                 raise RegistryError(
-                    f"{name.registry} {did} {name}, but does not tell whether it is gone: {problem.message}",
+                    f"{name.registry} {claim} {name}, but checking for it failed: {problem.message}",
                     code="unconfirmed",
                     host=name.registry,
-                    hints=("list the tags to see what is there",),
+                    hints=("list the tags to check the result",),
                 ) from problem
-            if there is not None:
+            if current is not None:
                 raise RegistryError(
-                    f"{name.registry} {did} {name}, and still has it",
+                    f"{name.registry} {claim} {name}, but still has it",
                     code="not-removed",
                     host=name.registry,
                     hints=(hint,),
                 )
 
 
-def _lost_tag(name: Reference) -> Outcome:
-    """Return the failure for a tag that vanished and was not to be removed."""
+def _describe_lost_tag(name: Reference) -> Outcome:
+    """Return the failure for a tag that disappeared although it was not to be removed."""
     error = Conflict(
-        f"{name.familiar_name}:{name.tag} was to stay, and {name.registry} does not list it any more",
+        f"{name.familiar_name}:{name.tag} was not to be removed, but {name.registry} no longer lists it",
         code="lost-tag",
-        hints=("the registry removed it too, or another client did at the same time: push it again",),
+        hints=("the registry or another client removed it: push it again",),
     )
     return Outcome("remove", str(name), error=error)
 
 
-def _repository_of(action: RegistryRemoval) -> Reference:
+def _get_repository(action: RegistryRemoval) -> Reference:
     return action.name.replace(tag=None, digest=None)
 
 
-def _manifest_of(action: RegistryRemoval) -> Reference:
+def _get_manifest(action: RegistryRemoval) -> Reference:
     digest = action.digest if isinstance(action, RemoveTag) else action.name.digest
     return action.name.replace(tag=None, digest=digest)
 
 
-def _tags_of(action: RegistryRemoval) -> tuple[str, ...]:
-    """Return the tags that are gone after the action."""
+def _get_tags(action: RegistryRemoval) -> tuple[str, ...]:
+    """Return the tags that the action removes."""
     if isinstance(action, RemoveManifest):
         return action.tags
     return (action.name.tag,) if action.name.tag is not None else ()
@@ -314,24 +316,24 @@ def _tags_of(action: RegistryRemoval) -> tuple[str, ...]:
 
 def _describe_removed(action: RegistryRemoval, result: DeleteResult) -> Outcome:
     done = action.describe()
-    return done if result is DeleteResult.ACCEPTED else done.replace(note="it was gone before it could be removed")
+    return done if result is DeleteResult.ACCEPTED else done.replace(note="it no longer existed")
 
 
 def _shared_manifest_error(action: RemoveTag) -> Conflict:
-    """Return the error for a tag in a registry that can only remove its manifest too."""
+    """Return the error for a tag in a registry that cannot remove a tag without its manifest."""
     name = action.name
     if action.others:
         return Conflict(
-            f"{name} was left alone: {name.registry} cannot take a tag alone, and its manifest is needed by"
+            f"{name} was not removed: {name.registry} cannot remove a tag alone, and its manifest is needed by"
             f" {join_names(action.others)}",
             code="shared",
-            hints=("with its tags removes the manifest with all its tags", "or remove the others too"),
+            hints=("to remove the manifest with all its tags: with its tags", "or remove the others too"),
         )
     if action.only_tag:
         return Conflict(
-            f"{name} was left alone: {name.registry} cannot take a tag alone",
+            f"{name} was not removed: {name.registry} cannot remove a tag alone",
             code="no-untag",
-            hints=("rm removes the tag with its manifest, which no other tag has",),
+            hints=("rm removes the tag with its manifest, which has no other tag",),
         )
     return _imprecise_registry_error(action)
 
@@ -340,7 +342,7 @@ def _imprecise_registry_error(action: RegistryRemoval) -> Conflict:
     """Return the error for a removal in a registry that has removed more than was requested."""
     name, needed = action.name, join_names(str(name) for name, _ in action.needed)
     return Conflict(
-        f"{name} was left alone: {name.registry} removes more than it is asked to, and {needed} must stay",
+        f"{name} was not removed: {name.registry} removes more than requested, and {needed} must be kept",
         code="shared",
         hints=("remove them too, in the same statement",),
     )

@@ -1,4 +1,4 @@
-"""Estimates the maximum number of requests of a statement's fetch stages, without sending any.
+"""Estimates the maximum number of requests of a statement's fetch stages, without sending a request.
 
 The estimate uses cached data: the tag counts of earlier listings, and the cached manifests and configs.
 """
@@ -25,9 +25,9 @@ _ROOT_LEVELS = (ROOT_MANIFEST, MANIFEST, CONFIG)
 _IMAGE_LEVELS = (MANIFEST, CONFIG)
 """Levels that need the manifest of an index's image."""
 _REFERRER_REQUESTS = 3
-"""Maximum requests for one image's referrers: a cosign tag, the referrers API and the referrers tag.
+"""The maximum number of requests for the referrers of one image: a cosign tag, the referrers API, the referrers tag.
 
-One more request for each repository detects whether it supports HEAD.
+One more request per repository detects whether it supports HEAD.
 """
 _NANOSECONDS = 1_000_000_000
 
@@ -36,110 +36,118 @@ class RequestEstimator:
     """Estimates the stages of one statement, in order.
 
     `fresh` is the time in nanoseconds for which a cached tag is valid at `now`; `platform` is the default platform.
-    With `mirrored`, manifests are requested from mirrors by digest.
+    With `has_mirrors`, manifests are requested from mirrors by digest.
     """
 
-    def __init__(self, memory: RegistryCache, now: int, fresh: int, platform: Platform, *, mirrored: bool) -> None:
-        self._cache = memory
+    def __init__(self, cache: RegistryCache, now: int, fresh: int, platform: Platform, *, has_mirrors: bool) -> None:
+        self._cache = cache
         self._now = now
         self._fresh_since = now - fresh
         self._platform = platform
-        self._has_mirrors = mirrored
+        self._has_mirrors = has_mirrors
         self._scan_statistics: dict[str, tuple[list[TagStats], list[TagStats]] | None] = {}
-        """The cached statistics of the scans so far."""
+        """The cached statistics of each scan."""
         self._counted: set[tuple[str, str]] = set()
-        """The requests that earlier stages have counted, by scan."""
+        """The scans and kinds of requests that earlier stages have counted."""
 
     @classmethod
     def of(cls, context: SourceContext, now: int, fresh: int) -> RequestEstimator:
-        """Return the estimator of a session; it does not create a cache."""
+        """Return the estimator of a session. This does not create a cache file."""
         layout = context.store.layout
-        there = layout.exists and layout.root_directory.has_file(DATABASE)
-        memory = RegistryCache(context.runner.connection, context.store.get_cache_layout() if there else None)
-        mirrored = bool(context.configuration.mirrors)
-        return cls(memory, now, fresh, context.platform or host_platform(), mirrored=mirrored)
+        has_cache = layout.exists and layout.root_directory.has_file(DATABASE)
+        cache = RegistryCache(context.runner.connection, context.store.get_cache_layout() if has_cache else None)
+        has_mirrors = bool(context.configuration.mirrors)
+        return cls(cache, now, fresh, context.platform or host_platform(), has_mirrors=has_mirrors)
 
     def cached(self) -> str:
-        """Return a description of the cached documents."""
+        """Describe the number of cached documents."""
         documents, configs = self._cache.count_documents()
-        return f"remembered: {documents} manifests and {configs} configs, which are not asked for again"
+        return f"cached: {documents} manifests and {configs} configs, which are not requested again"
 
     def upper_bound(self, request: ScanRequest, fetch: FetchRequest | None) -> str:
-        """Return the maximum number of requests of a stage, in words; "" when it is unknown."""
+        """Return the maximum number of requests of a stage, in words; "" if it is unknown."""
         if fetch is None:
             platform = Platform.parse(request.platform) if request.platform else self._platform
-            self._scan_statistics[request.view] = self._scan_cache(request, platform)
+            self._scan_statistics[request.view] = self._read_scan_stats(request, platform)
         seen = self._scan_statistics[request.view]
         if seen is None:
             return ""
         return self._estimate_listing(*seen) if fetch is None else self._estimate_fetch(request.view, fetch, *seen)
 
-    def _estimate_listing(self, whole: list[TagStats], single: list[TagStats]) -> str:
+    def _estimate_listing(self, repositories: list[TagStats], names: list[TagStats]) -> str:
         """Describe the requests of a listing: pages of tags, and single names."""
-        pages = sum(max(1, -(-one.tags // PAGE_SIZE)) for one in whole)
-        listed = f" by the last list of {_tag_count(whole)}" if whole else ""
-        return f"; at most {pages + sum(1 - one.fresh for one in single):,}{listed}"
+        pages = sum(max(1, -(-one.tags // PAGE_SIZE)) for one in repositories)
+        listed = f" by the last listing of {_format_tag_count(repositories)}" if repositories else ""
+        return f"; at most {pages + sum(1 - one.fresh for one in names):,}{listed}"
 
-    def _estimate_fetch(self, view: str, fetch: FetchRequest, whole: list[TagStats], single: list[TagStats]) -> str:
+    def _estimate_fetch(
+        self, view: str, fetch: FetchRequest, repositories: list[TagStats], names: list[TagStats]
+    ) -> str:
         """Describe the requests of a level for listed rows."""
-        every, count, told = [*whole, *single], 0, ""
-        naming = self._is_first(view, "names")
-        if naming:
-            count += sum(one.tags - one.fresh for one in whole)
+        all_stats, count, index_note = [*repositories, *names], 0, ""
+        resolves_names = self._is_first(view, "names")
+        if resolves_names:
+            count += sum(one.tags - one.fresh for one in repositories)
         if (fetch.continues or fetch.level in _ROOT_LEVELS) and self._is_first(view, "documents"):
-            if naming and not self._has_mirrors:  # a new manifest is requested by tag, which resolves its digest too
-                count += sum(one.fresh - one.fresh_documents for one in whole)
-                count += sum(one.tags - one.documents for one in single)
+            if (
+                resolves_names and not self._has_mirrors
+            ):  # a new manifest is requested by tag, which resolves its digest too
+                count += sum(one.fresh - one.fresh_documents for one in repositories)
+                count += sum(one.tags - one.documents for one in names)
             else:
-                count += sum(one.tags - one.documents for one in every)
+                count += sum(one.tags - one.documents for one in all_stats)
         if fetch.level in _IMAGE_LEVELS and self._is_first(view, "manifests"):
-            count += sum(one.documents - one.manifests for one in every)
-            if new := sum(one.tags - one.documents for one in every):
-                told = f", 1 more for each of {_count(new, 'new name')} that stands for an index,"
+            count += sum(one.documents - one.manifests for one in all_stats)
+            if new := sum(one.tags - one.documents for one in all_stats):
+                index_note = f", 1 more for each of {_format_count(new, 'new name')} of an index,"
         if fetch.level is CONFIG:
-            count += sum(one.tags - one.configs for one in every)
+            count += sum(one.tags - one.configs for one in all_stats)
         if fetch.level is REFERRERS_LEVEL:
-            count += _REFERRER_REQUESTS * sum(one.tags for one in every) + len(every)
-        return f"; at most {count:,}{told} if nothing has changed" + (self._describe_fresh(whole) if naming else "")
+            count += _REFERRER_REQUESTS * sum(one.tags for one in all_stats) + len(all_stats)
+        return f"; at most {count:,}{index_note} if nothing has changed" + (
+            self._describe_fresh(repositories) if resolves_names else ""
+        )
 
-    def _is_first(self, view: str, what: str) -> bool:
+    def _is_first(self, view: str, requests: str) -> bool:
         """Whether this is the first stage of a scan that needs these requests."""
-        known = (view, what) in self._counted
-        self._counted.add((view, what))
-        return not known
+        was_counted = (view, requests) in self._counted
+        self._counted.add((view, requests))
+        return not was_counted
 
-    def _describe_fresh(self, seen: list[TagStats]) -> str:
+    def _describe_fresh(self, stats: list[TagStats]) -> str:
         """Describe the names whose cached digest is still valid."""
-        times = [one.oldest for one in seen if one.oldest is not None]
+        times = [one.oldest for one in stats if one.oldest is not None]
         if not times:
             return ""
         ago = human_duration((self._now - min(times)) / _NANOSECONDS).lower()
-        return f"; of {_tag_count(seen)} {sum(one.fresh for one in seen):,} are fresh, the oldest answered {ago} ago"
+        return (
+            f"; of {_format_tag_count(stats)} {sum(one.fresh for one in stats):,} are fresh, the oldest requested {ago} ago"
+        )
 
-    def _scan_cache(self, scan: ScanRequest, platform: Platform) -> tuple[list[TagStats], list[TagStats]] | None:
-        """Return the statistics of the repositories and of the single names of a scan; None when one is missing."""
+    def _read_scan_stats(self, scan: ScanRequest, platform: Platform) -> tuple[list[TagStats], list[TagStats]] | None:
+        """Return the statistics of the repositories and of the single names of a scan, or None if one is missing."""
         if scan.table.name not in _TAG_TABLES or scan.refs or scan.lookup_fields or scan.of_queries:
             return None
-        whole: list[TagStats] = []
-        single: list[TagStats] = []
+        repositories: list[TagStats] = []
+        names: list[TagStats] = []
         for target in scan.targets:
             try:
                 reference = Reference.parse(target.strip())
             except InvalidReference:
                 return None
             if reference.digest is not None:
-                single.append(TagStats(1, 0, None, 0, 0, 0, 0))
+                names.append(TagStats(1, 0, None, 0, 0, 0, 0))
                 continue
-            seen = self._cache.read_tag_stats(reference, self._fresh_since, self._now, platform)
-            if seen is None:
+            stats = self._cache.read_tag_stats(reference, self._fresh_since, self._now, platform)
+            if stats is None:
                 return None
-            (whole if reference.tag is None else single).append(seen)
-        return whole, single
+            (repositories if reference.tag is None else names).append(stats)
+        return repositories, names
 
 
-def _tag_count(seen: list[TagStats]) -> str:
-    return _count(sum(one.tags for one in seen), "tag")
+def _format_tag_count(stats: list[TagStats]) -> str:
+    return _format_count(sum(one.tags for one in stats), "tag")
 
 
-def _count(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+def _format_count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -20,27 +20,27 @@ if TYPE_CHECKING:
 _IMAGE_COLUMNS = ("_lookup", "_path", "name", "registry", "repository", "source", "manifest_digest")
 """The columns of a row that describe its image."""
 _IMAGE_VALUES = "t._lookup, t._path, t.name, t.registry, t.repository, t.source, t.manifest"
-_CONFIG_JOINS = """LEFT JOIN remembered.document AS manifest ON manifest.digest = t.manifest_digest
-    LEFT JOIN remembered.config AS config ON config.digest = manifest.config"""
+_CONFIG_JOINS = """LEFT JOIN cache.document AS manifest ON manifest.digest = t.manifest_digest
+    LEFT JOIN cache.config AS config ON config.digest = manifest.config"""
 
 
 class _ImageContents(RegistryScan):
-    """Rows of the contents of images. The images are fetched at once, because rows depend on them.
+    """Rows of the contents of images. Listing the rows fetches the images, because rows depend on them.
 
     `platform` selects the image of an index.
     """
 
     level = MANIFEST
     level_field = "layer_count"
-    """A field of tags of this level."""
+    """A field of the table `tags` that has this level."""
     field_sql: Mapping[str, str] = {}
-    """The SQL of fields that are not columns."""
+    """SQL expressions of the fields that are not columns."""
     view_joins = _CONFIG_JOINS
-    """The tables that these fields come from."""
+    """SQL that joins the tables of these fields."""
     row_columns = ""
-    """The SQL of the columns after those of the image."""
+    """SQL expressions of the columns after those of the image."""
     row_joins = ""
-    """The tables that these columns come from, joined to the images, `t`."""
+    """SQL that joins the tables of these columns to the images, `t`."""
 
     def __init__(self, source: RegistryReader, scan: ScanRequest, platform: Platform) -> None:
         super().__init__(source, scan)
@@ -49,15 +49,15 @@ class _ImageContents(RegistryScan):
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """Resolve the images, and list their contents."""
         self.create(self.field_sql, self.view_joins)
-        of = ResolvedNames(self.reader, self.scan, self._platform)
-        of.resolve(names, self.level, self.level_field)
-        images = f"FROM temp.{of.rows} AS t"
+        resolved = ResolvedNames(self.reader, self.scan, self._platform)
+        resolved.resolve(names, self.level, self.level_field)
+        images = f"FROM temp.{resolved.rows} AS t"
         self.insert_query(
             f"SELECT {_IMAGE_VALUES}, {self.row_columns}, NULL {images} {self.row_joins} WHERE t.problem IS NULL"
         )
         unknown = ", ".join(("NULL",) * (len(self.columns) - len(_IMAGE_COLUMNS)))
         self.insert_query(f"SELECT {_IMAGE_VALUES}, {unknown}, t.problem {images} WHERE t.problem IS NOT NULL")
-        of.close()
+        resolved.close()
 
 
 _JSON_INDEX = """'$[' || t."index" || ']'"""
@@ -67,7 +67,7 @@ class Layers(_ImageContents):
     """Rows of layers. Fields from the config are fetched on demand."""
 
     columns = (*_IMAGE_COLUMNS, "index", "digest", "download_size", "media_type")
-    field_sql = {  # noqa: RUF012 - nobody changes it
+    field_sql = {  # noqa: RUF012 - never modified
         "image": "manifest.config",
         "size": "t.download_size",
         "diff_id": f"json_extract(config.diff_ids, {_JSON_INDEX})",
@@ -78,9 +78,9 @@ class Layers(_ImageContents):
         "platform": "config.platform",
     }
     view_joins = f"""{_CONFIG_JOINS}
-        LEFT JOIN remembered.step AS step ON step.config = config.digest AND step.layer = t."index\""""
+        LEFT JOIN cache.step AS step ON step.config = config.digest AND step.layer = t."index\""""
     row_columns = "position, layer.digest, layer.size, layer.media_type"
-    row_joins = "JOIN remembered.layer ON layer.manifest = t.manifest"
+    row_joins = "JOIN cache.layer ON layer.manifest = t.manifest"
 
     def fetch(self, _request: FetchRequest, /) -> None:
         """Fetch the configs of the images of the rows in `selected_rows`."""
@@ -93,9 +93,9 @@ class History(_ImageContents):
     columns = (*_IMAGE_COLUMNS, "index", "created", "created_by", "size", "empty", "comment", "layer")
     level = CONFIG
     level_field = "created"
-    field_sql = {"image": "manifest.config", "platform": "config.platform"}  # noqa: RUF012 - nobody changes it
+    field_sql = {"image": "manifest.config", "platform": "config.platform"}  # noqa: RUF012 - never modified
     row_columns = """step.position, step.created, step.created_by, coalesce(layer.size, 0), step.layer IS NULL,
         step.comment, layer.digest"""
-    row_joins = """JOIN remembered.document AS manifest ON manifest.digest = t.manifest
-        JOIN remembered.step ON step.config = manifest.config
-        LEFT JOIN remembered.layer ON layer.manifest = t.manifest AND layer.position = step.layer"""
+    row_joins = """JOIN cache.document AS manifest ON manifest.digest = t.manifest
+        JOIN cache.step ON step.config = manifest.config
+        LEFT JOIN cache.layer ON layer.manifest = t.manifest AND layer.position = step.layer"""

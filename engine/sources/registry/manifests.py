@@ -10,7 +10,7 @@ from imq.engine.oci.reference import Reference
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
-from .table_scan import RegistryScan, is_not_found, row_reference
+from .table_scan import RegistryScan, is_not_found, parse_row_reference
 from .tables import ROOT_MANIFEST
 from .tags import ResolvedNames
 
@@ -24,44 +24,48 @@ _LOCATION_COLUMNS = "_lookup, _path, registry, repository, source"
 
 
 class Manifests(RegistryScan):
-    """Rows of manifests, each once for a repository."""
+    """Rows of manifests, one for each manifest and repository."""
 
     columns = ("_lookup", "_path", "registry", "repository", "source", "name", "digest", "tags")
 
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
-        """Resolve the tags, list the entries of indexes, and check whether the other known manifests still exist."""
+        """Resolve the tags, list the entries of indexes, and check which other cached manifests still exist."""
         self._make_view()
         if self.scan.lookup_fields:
             self._list_digests(names)
             return
-        of = ResolvedNames(self.reader, self.scan, repositories=True)
-        of.resolve(names, ROOT_MANIFEST, "media_type")
-        of.fetch_index_entries()
-        tagged = f"SELECT registry, _path, digest FROM temp.{of.rows} WHERE digest IS NOT NULL AND problem IS NULL"
-        repositories = f"SELECT DISTINCT {_LOCATION_COLUMNS.replace('_lookup', 'NULL AS _lookup')} FROM temp.{of.rows}"
-        seen = self.connection.execute(
-            f"""SELECT DISTINCT r.registry, r._path, NULL, seen.digest FROM ({repositories}) AS r
-            JOIN remembered.seen ON seen.registry = r.registry AND seen.repository = r._path
-            WHERE (r.registry, r._path, seen.digest) NOT IN ({tagged})
-            UNION SELECT registry, _path, NULL, child.digest FROM temp.{of.rows} AS t
-            JOIN remembered.child ON child.parent = t.digest WHERE (registry, _path, child.digest) NOT IN ({tagged})"""
+        tags = ResolvedNames(self.reader, self.scan, repositories=True)
+        tags.resolve(names, ROOT_MANIFEST, "media_type")
+        tags.fetch_index_entries()
+        tagged_sql = (
+            f"SELECT registry, _path, digest FROM temp.{tags.rows} WHERE digest IS NOT NULL AND problem IS NULL"
+        )
+        repositories_sql = (
+            f"SELECT DISTINCT {_LOCATION_COLUMNS.replace('_lookup', 'NULL AS _lookup')} FROM temp.{tags.rows}"
+        )
+        candidates = self.connection.execute(
+            f"""SELECT DISTINCT r.registry, r._path, NULL, m.digest FROM ({repositories_sql}) AS r
+            JOIN cache.repository_manifest AS m ON m.registry = r.registry AND m.repository = r._path
+            WHERE (r.registry, r._path, m.digest) NOT IN ({tagged_sql})
+            UNION SELECT registry, _path, NULL, child.digest FROM temp.{tags.rows} AS t
+            JOIN cache.child ON child.parent = t.digest WHERE (registry, _path, child.digest) NOT IN ({tagged_sql})"""
         ).fetchall()
-        there = self._check_existing(seen)
+        existing = self._check_existing(candidates)
         self.connection.execute(f"CREATE TEMP TABLE {self.rows}_known (registry, _path, digest)")
-        self.connection.executemany(f"INSERT INTO temp.{self.rows}_known VALUES (?, ?, ?)", there)
+        self.connection.executemany(f"INSERT INTO temp.{self.rows}_known VALUES (?, ?, ?)", existing)
         self.insert_query(
             f"""SELECT {_LOCATION_COLUMNS}, repository || '@' || digest, digest, json_group_array(tag), NULL
-            FROM (SELECT {_LOCATION_COLUMNS.replace("_lookup", "NULL AS _lookup")}, digest, tag FROM temp.{of.rows}
+            FROM (SELECT {_LOCATION_COLUMNS.replace("_lookup", "NULL AS _lookup")}, digest, tag FROM temp.{tags.rows}
                 WHERE digest IS NOT NULL AND problem IS NULL ORDER BY tag)
             GROUP BY registry, _path, digest
             UNION ALL SELECT NULL, r._path, r.registry, r.repository, r.source, repository || '@' || k.digest, k.digest,
                 NULL, NULL
-            FROM temp.{self.rows}_known AS k JOIN ({repositories}) AS r USING (registry, _path)
-            UNION ALL SELECT {_LOCATION_COLUMNS}, name, digest, json_array(tag), problem FROM temp.{of.rows}
+            FROM temp.{self.rows}_known AS k JOIN ({repositories_sql}) AS r USING (registry, _path)
+            UNION ALL SELECT {_LOCATION_COLUMNS}, name, digest, json_array(tag), problem FROM temp.{tags.rows}
             WHERE problem IS NOT NULL"""
         )
         self.connection.execute(f"DROP TABLE temp.{self.rows}_known")
-        of.close()
+        tags.close()
         self.select_all()
         self.fetch_manifests("digest")
         self.selected = "selected_rows"
@@ -69,7 +73,7 @@ class Manifests(RegistryScan):
     def _make_view(self) -> None:
         self.create(
             {
-                "parent_index": f"""(SELECT min(child.parent) FROM remembered.child JOIN temp.{self.rows} AS above
+                "parent_index": f"""(SELECT min(child.parent) FROM cache.child JOIN temp.{self.rows} AS above
                     ON above.digest = child.parent AND above.registry = t.registry AND above._path = t._path
                     WHERE child.digest = t.digest)""",
                 "subject": "d.subject",
@@ -82,38 +86,44 @@ class Manifests(RegistryScan):
                 "created": "config.created",
                 "platform": "config.platform",
             },
-            """LEFT JOIN remembered.document AS d ON d.digest = t.digest
-            LEFT JOIN remembered.config AS config ON config.digest = d.config""",
+            """LEFT JOIN cache.document AS d ON d.digest = t.digest
+            LEFT JOIN cache.config AS config ON config.digest = d.config""",
         )
 
     def _list_digests(self, names: Sequence[tuple[Raw, ...]]) -> None:
-        """List the manifests with these digests that exist; each name comes with a digest."""
-        wanted = [(str(name), Reference.parse(str(name)), Digest(str(digest))) for name, digest in names if digest]
-        heads = (reference.replace(tag=None, digest=digest) for _, reference, digest in wanted)
-        for place, answer in self.reader.batch.fetch_heads(enumerate(heads)):
-            asked, reference, digest = wanted[place]
+        """List those of the given manifests that exist. Each is a name and a digest."""
+        requests = [(str(name), Reference.parse(str(name)), Digest(str(digest))) for name, digest in names if digest]
+        heads = (reference.replace(tag=None, digest=digest) for _, reference, digest in requests)
+        for number, result in self.reader.batch.fetch_heads(enumerate(heads)):
+            lookup_name, reference, digest = requests[number]
             problem = None
-            if isinstance(answer, ImqError):
-                if is_not_found(answer):
+            if isinstance(result, ImqError):
+                if is_not_found(result):
                     continue
-                problem = self.reader.add_problem(answer, reference.familiar_name, self.error_view)
+                problem = self.reader.add_problem(result, reference.familiar_name, self.error_view)
             name = f"{reference.familiar_name}@{digest}"
-            placed = (asked, reference.repository, reference.registry, reference.familiar_name, reference.registry)
-            self.insert([(*placed, name, digest, None, problem)])
+            location = (
+                lookup_name,
+                reference.repository,
+                reference.registry,
+                reference.familiar_name,
+                reference.registry,
+            )
+            self.insert([(*location, name, digest, None, problem)])
 
-    def _check_existing(self, seen: Sequence[Sequence[Raw]]) -> list[tuple[str, str, str]]:
-        """Return the manifests that still exist; the others are removed from the cache."""
-        there = []
-        names = [row_reference(row).replace(digest=Digest(str(row[3]))) for row in seen]
-        for place, answer in self.reader.batch.fetch_heads(enumerate(names)):
-            name = names[place]
-            if not isinstance(answer, ImqError):
-                there.append((name.registry, name.repository, str(name.digest)))
-            elif is_not_found(answer):
+    def _check_existing(self, rows: Sequence[Sequence[Raw]]) -> list[tuple[str, str, str]]:
+        """Return the manifests that still exist. The others are removed from the cache."""
+        existing = []
+        names = [parse_row_reference(row).replace(digest=Digest(str(row[3]))) for row in rows]
+        for number, result in self.reader.batch.fetch_heads(enumerate(names)):
+            name = names[number]
+            if not isinstance(result, ImqError):
+                existing.append((name.registry, name.repository, str(name.digest)))
+            elif is_not_found(result):
                 self.reader.cache.forget(name)
             else:
-                self.reader.add_problem(answer, name.familiar_name, self.error_view)
-        return there
+                self.reader.add_problem(result, name.familiar_name, self.error_view)
+        return existing
 
     def fetch(self, _request: FetchRequest, /) -> None:
         """Fetch the configs of the rows in `selected_rows`."""

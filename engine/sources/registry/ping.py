@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from imq.engine.registry.settings import Settings
 
 _TIMEOUT = 3.0
-"""Seconds that a registry has to respond."""
+"""Timeout of a request in seconds."""
 
 
 def ping_hosts(hosts: Iterable[str], settings: Settings) -> dict[str, bool]:
-    """Return for each host whether it serves the distribution API, with or without access."""
+    """Return whether each host serves the distribution API. Access to it is not required."""
     quick = settings.replace(retries=0, connect_timeout=_TIMEOUT, read_timeout=_TIMEOUT)
     with Client(quick) as client:
         return {host: _ping(client, host) for host in dict.fromkeys(hosts)}
@@ -27,8 +27,8 @@ def ping_hosts(hosts: Iterable[str], settings: Settings) -> dict[str, bool]:
 
 def _ping(client: Client, host: str) -> bool:
     try:
-        answer = client.http.send(Request("GET", host, "", "/v2/"))
+        response = client.http.send(Request("GET", host, "", "/v2/"))
     except ImqError:
         return False
-    answer.close()
-    return answer.status in (HTTPStatus.OK, HTTPStatus.UNAUTHORIZED)
+    response.close()
+    return response.status in (HTTPStatus.OK, HTTPStatus.UNAUTHORIZED)

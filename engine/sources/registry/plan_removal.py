@@ -1,7 +1,7 @@
-"""Plans `rm` and `untag` on rows of registries: which tags and manifests are removed, and which must stay.
+"""Plans `rm` and `untag` on rows of registries: which tags and manifests are removed, and which are protected.
 
-A registry that cannot remove a tag alone removes the manifest with all its tags. So the plan looks at all tags of a
-repository. A manifest stays when another tag, a remaining index, or a remaining subject needs it.
+A registry that cannot remove a tag alone removes the manifest with all its tags. So the plan considers all tags of a
+repository. A manifest is protected if another tag, a remaining index, or a remaining subject needs it.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 WITH_ITS_TAGS = "with its tags"
 _DIGEST_TAG = re.compile(r"(sha256|sha384|sha512)-([0-9a-f]{64,128})(?:\.[\w.-]+)?\Z", re.ASCII)
-"""A tag under which signatures and the like of an image are found: cosign's, and the fallback of the specification.
+"""A tag that holds artifacts of an image: cosign's tag, or the referrers tag of the OCI specification.
 
-The fallback has the first 64 digits of a longer digest.
+A referrers tag has only the first 64 digits of a longer digest.
 """
 
 
 class _Row(Record):
-    """A tag or manifest of a registry. `tag` is None for a manifest; `digest` when the request for it failed.
+    """A tag or manifest of a registry. `tag` is None for a manifest. `digest` is None if the request for it failed.
 
-    `is_gone`: it is listed, and has no manifest.
+    `is_gone`: the tag is listed, but has no manifest.
     """
 
     name: str
@@ -51,7 +51,7 @@ class _Row(Record):
 
 
 def plan_removal(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
-    """Return the removals of the tags or manifests of a query, and a failure for each that must stay."""
+    """Return the removals of the tags or manifests of a query, and a failure for each protected one."""
     query = act.query
     assert query is not None
     select = bind_whole_rows(act, context)
@@ -59,10 +59,10 @@ def plan_removal(act: ast.ActionStatement, context: PlanContext) -> list[Action]
     needs_choice(query, act.verb)
     if (option := get_option(act, "platform")) is not None:
         raise StatementError(
-            "platform takes images out of indexes of the store; in a registry an index is what it is",
+            "platform removes images from indexes of the store, and indexes in registries cannot be changed",
             code="option",
             span=option.span,
-            hints=("to make one of fewer platforms there: index NAME, NAME as NAME, or copy … platform …",),
+            hints=("to create an index with fewer platforms: index NAME, NAME as NAME, or copy … platform …",),
         )
     if select.table.name in ("tags", "images"):
         return _plan_tags(act, context)
@@ -75,55 +75,57 @@ def plan_removal(act: ast.ActionStatement, context: PlanContext) -> list[Action]
 
 def _plan_tags(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     assert act.query is not None
-    chosen = _query_tags(context.rows, ast.Query("", base=act.query, span=act.query.span))
+    selected = _query_tags(context.rows, ast.Query("", base=act.query, span=act.query.span))
     failures: list[Action] = [
-        Failed(act.verb, row.name, _no_manifest(row) if row.is_gone else _request_failed(row))
-        for row in chosen
+        Failed(act.verb, row.name, _missing_manifest_error(row) if row.is_gone else _request_error(row))
+        for row in selected
         if row.is_gone or row.problem
     ]
-    chosen = [row for row in chosen if not row.is_gone and not row.problem and row.tag is not None]
-    for row in chosen:  # a registry may list names that are no tags: they are failures
+    selected = [row for row in selected if not row.is_gone and not row.problem and row.tag is not None]
+    for row in selected:  # a registry may list names that are not valid tags: they are failures
         try:
             name = Reference.parse(row.name)
             if name.tag != row.tag or name.digest is not None:
                 raise InvalidReference(f"{row.tag!r} is not a tag")
         except InvalidReference as error:
             failures.append(Failed(act.verb, row.name, error))
-    refused = {failure.target for failure in failures if isinstance(failure, Failed)}
-    chosen = [row for row in chosen if row.name not in refused]
-    if not chosen:
+    failed_names = {failure.target for failure in failures if isinstance(failure, Failed)}
+    selected = [row for row in selected if row.name not in failed_names]
+    if not selected:
         return failures
-    repositories = dict.fromkeys(row.repository for row in chosen)
-    places = tuple(ast.Literal(repository) for repository in repositories)
-    going = {row.name for row in chosen}
-    every = _query_tags(context.lookup, ast.Query("tags", places))
-    staying = [row for row in every if row.name not in going and not row.is_gone]
-    keep = _RemainingRows(context, staying, chosen)
-    keep.prefetch_subjects((row.repository, row.tag or "") for row in chosen)
-    together = get_option(act, WITH_ITS_TAGS) is not None
+    repositories = dict.fromkeys(row.repository for row in selected)
+    repository_literals = tuple(ast.Literal(repository) for repository in repositories)
+    removed_names = {row.name for row in selected}
+    all_rows = _query_tags(context.lookup, ast.Query("tags", repository_literals))
+    remaining_rows = [row for row in all_rows if row.name not in removed_names and not row.is_gone]
+    remaining = _RemainingRows(context, remaining_rows, selected)
+    remaining.prefetch_subjects((row.repository, row.tag or "") for row in selected)
+    with_tags = get_option(act, WITH_ITS_TAGS) is not None
     actions: dict[object, RemoveTag | RemoveManifest] = {}
-    for row in chosen:
+    for row in selected:
         assert row.digest is not None
-        others = [other for other in staying if other.repository == row.repository and _may_share_manifest(other, row)]
-        index = keep.index_of(row.repository, row.digest)
-        subject, reason = keep.find_subject_of_tag(row.repository, row.tag or "")
-        if reason is None and together and index is not None:
-            reason = f"is a part of {index.name}, which stays"
+        others = [
+            other for other in remaining_rows if other.repository == row.repository and _may_share_manifest(other, row)
+        ]
+        index = remaining.find_index(row.repository, row.digest)
+        subject, reason = remaining.find_subject_of_tag(row.repository, row.tag or "")
+        if reason is None and with_tags and index is not None:
+            reason = f"is part of {index.name}, which is not removed"
         if reason is not None:
             failures.append(Failed(act.verb, row.name, _protected_error(row.name, reason)))
-        elif together:
+        elif with_tags:
             tags = [row.tag or "", *(other.tag or "" for other in others)]
             tags += [
                 other.tag or ""
-                for other in chosen
+                for other in selected
                 if _may_share_manifest(other, row) and other.repository == row.repository
             ]
             manifest = Reference.parse(row.repository).replace(digest=Digest(row.digest))
-            needed = tuple(keep.children_of(row))
+            needed = tuple(remaining.list_needed_children(row))
             actions[manifest] = RemoveManifest(manifest, subject, needed, tuple(sorted(set(tags))))
         else:
             name, only_tag = Reference.parse(row.name), act.verb == "untag"
-            needed = tuple(keep.required_names(row, others, index, only_tag=only_tag))
+            needed = tuple(remaining.list_required_names(row, others, index, only_tag=only_tag))
             names = tuple(other.name for other in (*others, *([index] if index is not None else ())))
             actions[name] = RemoveTag(name, subject, needed, Digest(row.digest), names, only_tag)
     return [*_order_by_subject(actions.values()), *failures]
@@ -138,129 +140,135 @@ def _order_by_subject(actions: Iterable[RemoveTag | RemoveManifest]) -> list[Act
 def _plan_manifests(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     assert act.query is not None
     columns = ("name", "repository", "digest", "tags", "subject", "problem")
-    chosen = _query_fields(context.rows, ast.Query("", base=act.query, span=act.query.span), columns)
-    repositories = tuple(ast.Literal(name) for name in dict.fromkeys(str(row[1]) for row in chosen))
+    selected = _query_fields(context.rows, ast.Query("", base=act.query, span=act.query.span), columns)
+    repositories = tuple(ast.Literal(name) for name in dict.fromkeys(str(row[1]) for row in selected))
     if not repositories:
         return []
-    every = _query_fields(context.lookup, ast.Query("manifests", repositories), (*columns, "media_type"))
-    going = {(row[1], row[2]) for row in chosen}
-    types = {(row[1], row[2]): str(row[6] or "") for row in every}
-    gone = [
-        _Row(str(row[0]), str(row[1]), None, str(row[2]), types.get((row[1], row[2]), "")) for row in chosen if row[2]
+    all_rows = _query_fields(context.lookup, ast.Query("manifests", repositories), (*columns, "media_type"))
+    removed_keys = {(row[1], row[2]) for row in selected}
+    media_types_by_key = {(row[1], row[2]): str(row[6] or "") for row in all_rows}
+    removed_rows = [
+        _Row(str(row[0]), str(row[1]), None, str(row[2]), media_types_by_key.get((row[1], row[2]), ""))
+        for row in selected
+        if row[2]
     ]
-    rows = [
+    remaining_rows = [
         _Row(str(row[0]), str(row[1]), None, str(row[2]), str(row[6] or ""))
-        for row in every
-        if row[2] and (row[1], row[2]) not in going
+        for row in all_rows
+        if row[2] and (row[1], row[2]) not in removed_keys
     ]
-    keep = _RemainingRows(context, rows, gone)
-    removed = {row.name: row for row in gone}
-    together = get_option(act, WITH_ITS_TAGS) is not None
+    remaining = _RemainingRows(context, remaining_rows, removed_rows)
+    removed_by_name = {row.name: row for row in removed_rows}
+    with_tags = get_option(act, WITH_ITS_TAGS) is not None
     actions: list[RemoveTag | RemoveManifest] = []
     failures: list[Action] = []
-    for name, place, value, tags, about, problem in chosen:
-        target, repository = str(name), str(place)
+    for name, repository_value, value, tags, subject_value, problem in selected:
+        target, repository = str(name), str(repository_value)
         if problem is not None or value is None:
-            untold = _Row(target, repository, None, None, "", str(problem))
-            failures.append(Failed(act.verb, target, _request_failed(untold)))
+            failed_row = _Row(target, repository, None, None, "", str(problem))
+            failures.append(Failed(act.verb, target, _request_error(failed_row)))
             continue
-        have = _parse_strings(tags)
-        subject, reason = keep.find_subject(repository, str(about)) if about is not None else (None, None)
-        for tag in have:
+        tag_names = _parse_strings(tags)
+        subject, reason = (
+            remaining.find_subject(repository, str(subject_value)) if subject_value is not None else (None, None)
+        )
+        for tag in tag_names:
             if reason is None:
-                attached, reason = keep.find_subject_of_tag(repository, tag)
-                subject = subject or attached
-        if (index := keep.index_of(repository, str(value))) is not None:
-            reason = f"is a part of {index.name}, which stays"
+                tag_subject, reason = remaining.find_subject_of_tag(repository, tag)
+                subject = subject or tag_subject
+        if (index := remaining.find_index(repository, str(value))) is not None:
+            reason = f"is part of {index.name}, which is not removed"
         if reason is not None:
             failures.append(Failed(act.verb, target, _protected_error(target, reason)))
-        elif have and not together:
-            tagged = Conflict(
-                f"{target} has the tags {join_names(have)}",
+        elif tag_names and not with_tags:
+            conflict = Conflict(
+                f"{target} has the tags {join_names(tag_names)}",
                 code="shared",
-                hints=("with its tags removes it with all of them",),
+                hints=("to remove it with all of them: with its tags",),
             )
-            failures.append(Failed(act.verb, target, tagged))
+            failures.append(Failed(act.verb, target, conflict))
         else:
-            needed = tuple(keep.children_of(removed[target]))
-            actions.append(RemoveManifest(Reference.parse(target), subject, needed, tuple(have)))
+            needed = tuple(remaining.list_needed_children(removed_by_name[target]))
+            actions.append(RemoveManifest(Reference.parse(target), subject, needed, tuple(tag_names)))
     return [*_order_by_subject(actions), *failures]
 
 
 class _RemainingRows:
-    """The rows of the repositories that remain after a removal, and what they need of the removed ones."""
+    """The rows of the repositories that remain after a removal, and the removed rows that they need."""
 
-    def __init__(self, context: PlanContext, staying: Sequence[_Row], going: Sequence[_Row]) -> None:
+    def __init__(self, context: PlanContext, remaining: Sequence[_Row], removed: Sequence[_Row]) -> None:
         self._context = context
-        self._remaining = staying
-        self._removed_rows = going
-        self._named = {(row.repository, row.digest): row for row in staying if row.digest is not None}
-        self._removed = {(row.repository, row.digest) for row in going}
-        self._children = _query_children(context, staying)
+        self._remaining = remaining
+        self._removed_rows = removed
+        self._rows_by_digest = {(row.repository, row.digest): row for row in remaining if row.digest is not None}
+        self._removed = {(row.repository, row.digest) for row in removed}
+        self._children = _query_children(context, remaining)
         self._children_of_removed: Mapping[tuple[str, str], Sequence[_Row]] | None = None
         self._subject_reasons: dict[tuple[str, str], str | None] = {}
 
-    def index_of(self, repository: str, digest: str) -> _Row | None:
+    def find_index(self, repository: str, digest: str) -> _Row | None:
         """Return a remaining index that lists this digest."""
         return next(iter(self._children.get((repository, digest), ())), None)
 
-    def required_names(
+    def list_required_names(
         self, row: _Row, others: Sequence[_Row], index: _Row | None, *, only_tag: bool
     ) -> Iterator[tuple[Reference, Digest]]:
-        """Yield the digests and names that must resolve as before when the tag of a row is gone."""
-        yield from self.children_of(row)
+        """Yield the names that must still resolve to these digests after the tag of a row is removed."""
+        yield from self.list_needed_children(row)
         assert row.digest is not None
         if others or index is not None or only_tag:
             digest = Digest(row.digest)
             yield Reference.parse(row.repository).replace(digest=digest), digest
         for other in (*([index] if index is not None else ()), *others):
             if other.digest is not None:
-                yield _reference(other), Digest(other.digest)
+                yield _parse_reference(other), Digest(other.digest)
 
-    def children_of(self, row: _Row) -> Iterator[tuple[Reference, Digest]]:
+    def list_needed_children(self, row: _Row) -> Iterator[tuple[Reference, Digest]]:
         """Yield the images of a removed index that remaining rows need, with their tags."""
         if row.media_type not in media_types.INDEXES or not self._remaining:
             return
         children = {
             digest
-            for (place, digest), indexes in self._query_children_of_removed().items()
-            if place == row.repository and any(index.digest == row.digest for index in indexes)
+            for (repository, digest), indexes in self._query_children_of_removed().items()
+            if repository == row.repository and any(index.digest == row.digest for index in indexes)
         }
-        needed = {digest for place, digest in (*self._named, *self._children) if place == row.repository}
+        needed = {digest for place, digest in (*self._rows_by_digest, *self._children) if place == row.repository}
         for digest in sorted(children & (needed - {row.digest, None})):
             assert digest is not None
             yield Reference.parse(row.repository).replace(digest=Digest(digest)), Digest(digest)
         for other in self._remaining:
             if other.tag is not None and other.repository == row.repository and other.digest in children:
-                yield _reference(other), Digest(other.digest)
+                yield _parse_reference(other), Digest(other.digest)
 
     def find_subject_of_tag(self, repository: str, tag: str) -> tuple[Digest | None, str | None]:
-        """Return the subject of a tag such as `sha256-….sig`, and why it keeps the tag; see `find_subject`."""
-        digest = self._digest_in(repository, tag)
+        """Return the subject of a tag such as `sha256-….sig`, and the reason it protects the tag."""
+        digest = self._parse_digest_tag(repository, tag)
         if digest is None:
             return None, None
         if not is_digest(digest):
-            return None, f"is attached to {digest}…, of which it cannot be known whether it is there"
+            return None, f"is attached to {digest}…, which may exist: only a prefix of its digest is known"
         return self.find_subject(repository, digest)
 
-    def _digest_in(self, repository: str, tag: str) -> str | None:
-        """Return the digest in a tag such as `sha256-….sig`; a prefix of it when the rest is unknown."""
-        found = _DIGEST_TAG.match(tag)
-        if found is None:
+    def _parse_digest_tag(self, repository: str, tag: str) -> str | None:
+        """Return the digest in a tag such as `sha256-….sig`, or a prefix of it if the rest is unknown."""
+        match = _DIGEST_TAG.match(tag)
+        if match is None:
             return None
-        prefix = f"{found[1]}:{found[2]}"
-        known = (digest for place, digest in (*self._named, *self._removed, *self._children) if place == repository)
-        return prefix if is_digest(prefix) else next((one for one in known if one and one.startswith(prefix)), prefix)
+        prefix = f"{match[1]}:{match[2]}"
+        digests = (
+            digest for place, digest in (*self._rows_by_digest, *self._removed, *self._children) if place == repository
+        )
+        return prefix if is_digest(prefix) else next((one for one in digests if one and one.startswith(prefix)), prefix)
 
     def find_subject(self, repository: str, digest: str) -> tuple[Digest | None, str | None]:
-        """Return the subject of a manifest, and the reason for which the manifest stays; None when it may be removed.
+        """Return the subject of a manifest, and the reason it protects the manifest, or None if it does not.
 
-        It stays unless the same statement removes the subject, or the registry has no such subject.
+        A subject protects its manifests unless the same statement removes it, or the registry does not have it.
         """
         key = (repository, digest)
-        about = self._named.get(key) or self.index_of(*key)
-        if about is not None:
-            return Digest(digest), f"is attached to {about.name}, which stays"
+        subject_row = self._rows_by_digest.get(key) or self.find_index(*key)
+        if subject_row is not None:
+            return Digest(digest), f"is attached to {subject_row.name}, which is not removed"
         if key in self._removed or key in self._query_children_of_removed():
             return Digest(digest), None
         if key not in self._subject_reasons:
@@ -268,12 +276,12 @@ class _RemainingRows:
         return Digest(digest), self._subject_reasons[key]
 
     def prefetch_subjects(self, tags: Iterable[tuple[str, str]]) -> None:
-        """Query in one batch which subjects of these tags exist untagged. Each tag comes with its repository."""
-        keys = [(repository, self._digest_in(repository, tag) or "") for repository, tag in tags]
-        known = (*self._named, *self._children, *self._removed)
-        asked = dict.fromkeys(key for key in keys if is_digest(key[1]) and key not in known)
-        if asked:
-            self._query_subjects([key for key in asked if key not in self._query_children_of_removed()])
+        """Query in one batch which subjects of these tags exist untagged. Each tag is given with its repository."""
+        keys = [(repository, self._parse_digest_tag(repository, tag) or "") for repository, tag in tags]
+        known_keys = (*self._rows_by_digest, *self._children, *self._removed)
+        unknown_keys = dict.fromkeys(key for key in keys if is_digest(key[1]) and key not in known_keys)
+        if unknown_keys:
+            self._query_subjects([key for key in unknown_keys if key not in self._query_children_of_removed()])
 
     def _query_subjects(self, keys: Sequence[tuple[str, str]]) -> None:
         """Store the reason of each subject that has no tag and is in no index."""
@@ -284,9 +292,7 @@ class _RemainingRows:
         for row in _query_tags(self._context.lookup, ast.Query("tags", tuple(ast.Literal(name) for name in names))):
             if row.is_gone:
                 continue
-            reason = (
-                "of which it could not be found out whether it is there" if row.problem else "which is there untagged"
-            )
+            reason = "which may exist: the request for it failed" if row.problem else "which exists without a tag"
             self._subject_reasons[names[row.name]] = f"is attached to {row.name}, {reason}"
 
     def _query_children_of_removed(self) -> Mapping[tuple[str, str], Sequence[_Row]]:
@@ -303,7 +309,7 @@ def _query_fields(
 
 
 def _query_tags(run: RunQuery, query: ast.Query) -> list[_Row]:
-    """Return tags, including those that are listed without a manifest."""
+    """Return the tags of a query, including those that are listed but have no manifest."""
     columns = tuple(ast.Column(ast.Field((name,))) for name in _COLUMNS)
     _, rows = run(query.replace(select=columns), ("_gone",))
     return [
@@ -325,28 +331,28 @@ _COLUMNS = ("name", "repository", "tag", "digest", "media_type", "problem", "sou
 
 
 def _query_children(context: PlanContext, rows: Iterable[_Row]) -> Mapping[tuple[str, str], Sequence[_Row]]:
-    """Return the indexes among the rows by repository and digest of each manifest that they list."""
+    """Return the indexes among the rows, by the repository and digest of each manifest that they list."""
     indexes = {
         f"{row.repository}@{row.digest}": row for row in rows if row.media_type in media_types.INDEXES and row.digest
     }
-    parts: dict[tuple[str, str], list[_Row]] = {}
+    indexes_by_child: dict[tuple[str, str], list[_Row]] = {}
     if indexes:
         query = ast.Query("platforms", tuple(ast.Literal(name) for name in indexes))
         for repository, digest, name in _query_fields(context.lookup, query, ("repository", "digest", "name")):
             if digest is not None:
-                parts.setdefault((str(repository), str(digest)), []).append(indexes[str(name)])
-    return parts
+                indexes_by_child.setdefault((str(repository), str(digest)), []).append(indexes[str(name)])
+    return indexes_by_child
 
 
-def _reference(row: _Row) -> Reference:
-    """Return the name of a row. The tag is not parsed: a registry may list names that are no tags."""
+def _parse_reference(row: _Row) -> Reference:
+    """Return the name of a row. The tag is not parsed: a registry may list names that are not valid tags."""
     if row.tag is None:
         return Reference.parse(row.name)
     return Reference.parse(row.repository).replace(tag=row.tag)
 
 
 def _may_share_manifest(other: _Row, row: _Row) -> bool:
-    """Whether another tag has the manifest of a row, or may have it because its digest is unknown."""
+    """Whether another tag has the manifest of a row, or may have it because the digest of the tag is unknown."""
     return other.name != row.name and (other.digest is None or other.digest == row.digest)
 
 
@@ -354,19 +360,19 @@ def _protected_error(name: str, reason: str) -> Conflict:
     return Conflict(
         f"{name} {reason}",
         code="protected",
-        hints=("leave it out of the condition; it can go when that has gone",),
+        hints=("exclude it in the condition, or remove the other one first",),
     )
 
 
-def _request_failed(row: _Row) -> RegistryError:
+def _request_error(row: _Row) -> RegistryError:
     return RegistryError(row.problem, code="unanswered", host=row.repository.partition("/")[0])
 
 
-def _no_manifest(row: _Row) -> NotFound:
+def _missing_manifest_error(row: _Row) -> NotFound:
     return NotFound(
         f"{row.name} is listed, but the registry has no manifest for it, so nothing was removed",
         code="manifest-unknown",
-        hints=("list the tags again; a tag that stays can be overwritten by a push and removed then",),
+        hints=("list the tags again; if the tag is still listed, push an image to it and remove it then",),
     )
 
 

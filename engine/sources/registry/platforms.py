@@ -18,7 +18,7 @@ _ENTRY = ["platform", "os", "architecture", "variant", "os_version", "media_type
 
 
 class Platforms(RegistryScan):
-    """Rows of index entries. The indexes are fetched at once, because rows depend on them."""
+    """Rows of index entries. Listing the rows fetches the indexes, because rows depend on them."""
 
     columns = (
         "_lookup", "_path", "name", "registry", "repository", "source", "position", "digest", "attestation", *_ENTRY,
@@ -33,24 +33,24 @@ class Platforms(RegistryScan):
                 "id": "manifest.config",
                 "created": "config.created",
             },
-            """LEFT JOIN remembered.document AS manifest ON manifest.digest = t.digest
-            LEFT JOIN remembered.config AS config ON config.digest = manifest.config""",
+            """LEFT JOIN cache.document AS manifest ON manifest.digest = t.digest
+            LEFT JOIN cache.config AS config ON config.digest = manifest.config""",
         )
-        of = ResolvedNames(self.reader, self.scan)
-        of.resolve(names, CONFIG, "platform")
-        named = "t._lookup, t._path, t.name, t.registry, t.repository, t.source"
+        names_scan = ResolvedNames(self.reader, self.scan)
+        names_scan.resolve(names, CONFIG, "platform")
+        name_columns = "t._lookup, t._path, t.name, t.registry, t.repository, t.source"
         self.insert_query(
-            f"""SELECT {named}, position, child.digest, attestation,
+            f"""SELECT {name_columns}, position, child.digest, attestation,
                 {", ".join(f"child.{name}" for name in _ENTRY)}, NULL
-            FROM temp.{of.rows} AS t JOIN remembered.child ON child.parent = t.digest WHERE t.problem IS NULL
-            UNION ALL SELECT {named}, 0, t.digest, 0, {", ".join(f"config.{name}" for name in _ENTRY[:5])},
+            FROM temp.{names_scan.rows} AS t JOIN cache.child ON child.parent = t.digest WHERE t.problem IS NULL
+            UNION ALL SELECT {name_columns}, 0, t.digest, 0, {", ".join(f"config.{name}" for name in _ENTRY[:5])},
                 d.media_type, '{{}}', NULL
-            FROM temp.{of.rows} AS t JOIN remembered.document AS d USING (digest)
-            LEFT JOIN remembered.config ON config.digest = d.config WHERE d.kind <> 'index' AND t.problem IS NULL
-            UNION ALL SELECT {named}, {", ".join(("NULL",) * (len(_ENTRY) + 3))}, t.problem
-            FROM temp.{of.rows} AS t WHERE t.problem IS NOT NULL"""
+            FROM temp.{names_scan.rows} AS t JOIN cache.document AS d USING (digest)
+            LEFT JOIN cache.config ON config.digest = d.config WHERE d.kind <> 'index' AND t.problem IS NULL
+            UNION ALL SELECT {name_columns}, {", ".join(("NULL",) * (len(_ENTRY) + 3))}, t.problem
+            FROM temp.{names_scan.rows} AS t WHERE t.problem IS NOT NULL"""
         )
-        of.close()
+        names_scan.close()
 
     def fetch(self, request: FetchRequest, /) -> None:
         """Fetch the manifests of the rows in `selected_rows`, and their configs."""

@@ -13,7 +13,7 @@ from imq.engine.store.registry_cache import RegistryCache
 from imq.grammar.errors import ImqError, InvalidReference, RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .refs import exact_repository, path_globs
+from .refs import get_exact_repository, make_path_globs
 
 if TYPE_CHECKING:
     import sqlite3
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 
 WRITE_BATCH = 200
-"""Responses that are written to the cache together."""
+"""The number of responses to write to the cache at once."""
 
 
 class RequestedName(Record):
-    """One requested name: `text` as written, and its digest when that is known."""
+    """One requested name: `text` as written, the parsed reference, and the digest if it is known."""
 
     text: str
     reference: Reference
@@ -40,22 +40,25 @@ class RequestedName(Record):
 
 
 class RegistryReader:
-    """Reads rows from registries. `connection` is the index's, which holds the rows; `platform` is the default."""
+    """Reads rows from registries.
+
+    `connection` is that of the index; rows are stored in its temporary tables. `platform` is the default platform.
+    """
 
     fresh_nanoseconds = 0
 
     def __init__(
         self,
         client: Client,
-        many: BatchClient,
-        memory: RegistryCache,
+        batch: BatchClient,
+        cache: RegistryCache,
         connection: sqlite3.Connection,
         platform: Platform,
         clock: Callable[[], int],
     ) -> None:
         self.client = client
-        self.batch = many
-        self.cache = memory
+        self.batch = batch
+        self.cache = cache
         self.connection = connection
         self.platform = platform
         self.clock = clock
@@ -68,33 +71,37 @@ class RegistryReader:
 
     # Problems
 
-    def add_problem(self, error: ImqError, what: str, view: str) -> str:
-        """Record a problem of a scan with `what`; return the message for its row."""
-        self._problems.setdefault((view, what, error.code), []).append(error)
+    def add_problem(self, error: ImqError, subject: str, view: str) -> str:
+        """Record an error about `subject` for the scan of `view`. Return the message for the row."""
+        self._problems.setdefault((view, subject, error.code), []).append(error)
         return error.message
 
     def take_problems(self) -> tuple[tuple[str, str, ImqError], ...]:
         """Return and clear the problems: the scan, the subject and the error.
 
-        Equal errors of a repository are returned once, with their number.
+        Equal errors of a scan are returned once, with their number.
         """
-        found, self._problems = self._problems, {}
-        said: dict[tuple[str, str], tuple[str, list[ImqError]]] = {}
-        for (view, what, _), errors in found.items():  # an unreachable host is one problem of all repositories
-            said.setdefault((view, errors[0].message), (what, errors))
-        for (_, message), (what, errors) in said.items():
+        problems, self._problems = self._problems, {}
+        by_message: dict[tuple[str, str], tuple[str, list[ImqError]]] = {}
+        for (
+            view,
+            subject,
+            _,
+        ), errors in problems.items():  # an unreachable host is one problem, whatever the number of repositories
+            by_message.setdefault((view, errors[0].message), (subject, errors))
+        for (_, message), (subject, errors) in by_message.items():
             if len(errors) > 1:
-                errors[0].message = f"{message} (and {len(errors) - 1} more like this of {what})"
-        return tuple((view, what, errors[0]) for (view, _), (what, errors) in said.items())
+                errors[0].message = f"{message} (and {len(errors) - 1} more of the same kind in {subject})"
+        return tuple((view, what, errors[0]) for (view, _), (what, errors) in by_message.items())
 
     # Names
 
-    def parse_names(self, scan: ScanRequest, found: Sequence[tuple[Raw, ...]]) -> Iterator[RequestedName | str]:
-        """Yield the names of a scan: its targets, then `found`.
+    def parse_names(self, scan: ScanRequest, rows: Sequence[tuple[Raw, ...]]) -> Iterator[RequestedName | str]:
+        """Yield the names of a scan: its targets, then those in `rows`.
 
         An invalid name is recorded as a problem and yielded as a string.
         """
-        for name, *rest in [*((target,) for target in scan.targets), *found]:
+        for name, *rest in [*((target,) for target in scan.targets), *rows]:
             text = str(name)
             try:
                 yield RequestedName(text, Reference.parse(text.strip()), str(rest[0]) if rest and rest[0] else None)
@@ -105,9 +112,9 @@ class RegistryReader:
                 yield text
 
     def list_repositories(self, refs: Sequence[SourceRef], view: str) -> Iterator[Reference]:
-        """Yield the repositories of source references, as the registry's catalog lists them."""
+        """Yield the repositories that match source references, from the catalogs of their registries."""
         for ref in refs:
-            globs = path_globs(ref)
+            globs = make_path_globs(ref)
             for path in self._list_catalog(ref):
                 if not globs or any(fnmatchcase(path, glob) for glob in globs):
                     try:
@@ -116,83 +123,84 @@ class RegistryReader:
                         self.add_problem(error, ref.address, view)
 
     def _list_catalog(self, ref: SourceRef) -> Iterator[str]:
-        """Yield the catalog; without one, the repository that the reference itself may be."""
+        """Yield the paths in the catalog. If the registry has no catalog, yield the path that the reference names."""
         try:
             yield from self.client.catalog(ref.address)
         except RegistryError as error:
-            if error.code != "no-catalog" or not exact_repository(ref):
+            if error.code != "no-catalog" or not get_exact_repository(ref):
                 raise
-            yield exact_repository(ref)
+            yield get_exact_repository(ref)
 
     # Documents
 
     def store_manifests(
         self, fetched: Iterable[tuple[int, Reference, FetchedManifest]]
     ) -> list[tuple[int, Reference, ImqError]]:
-        """Store manifests and the digests of their names in the cache; return the invalid ones with their errors."""
-        failures, read = [], []
-        named: list[tuple[Reference, Descriptor]] = []
-        for key, reference, one in fetched:
+        """Cache manifests and the digests of their names. Return the invalid manifests with their errors."""
+        failures, documents = [], []
+        tags: list[tuple[Reference, Descriptor]] = []
+        for key, reference, manifest in fetched:
             try:
-                document = parse_manifest(one.content, one.media_type, f"the manifest of {reference}")
+                document = parse_manifest(manifest.content, manifest.media_type, f"the manifest of {reference}")
             except ImqError as error:
                 failures.append((key, reference, error))
                 continue
-            read.append((one.digest, len(one.content), document))
-            named.append((reference, one.descriptor))
-        self.cache.add_documents(read)
-        self.cache.add_tags(named, self.clock())
+            documents.append((manifest.digest, len(manifest.content), document))
+            tags.append((reference, manifest.descriptor))
+        self.cache.add_documents(documents)
+        self.cache.add_tags(tags, self.clock())
         return failures
 
-    def fetch_manifests(self, wanted: Sequence[tuple[Reference, Digest]]) -> Iterator[tuple[int, ImqError]]:
-        """Fetch manifests by digest into the cache; yield the position of each failure, and its error."""
-        names = (reference.replace(tag=None, digest=digest) for reference, digest in wanted)
-        taken: list[tuple[int, Reference, FetchedManifest]] = []
-        for place, fetched in self.batch.fetch_manifests(enumerate(names)):
-            if isinstance(fetched, ImqError):
-                yield place, fetched
+    def fetch_manifests(self, manifests: Sequence[tuple[Reference, Digest]]) -> Iterator[tuple[int, ImqError]]:
+        """Fetch manifests by digest into the cache. Yield the position and the error of each failure."""
+        names = (reference.replace(tag=None, digest=digest) for reference, digest in manifests)
+        fetched: list[tuple[int, Reference, FetchedManifest]] = []
+        for number, result in self.batch.fetch_manifests(enumerate(names)):
+            if isinstance(result, ImqError):
+                yield number, result
                 continue
-            reference, digest = wanted[place]
-            taken.append((place, reference.replace(tag=None, digest=digest), fetched))
-            if len(taken) >= WRITE_BATCH:
-                yield from ((failed, error) for failed, _, error in self.store_manifests(taken))
-                taken = []
-        yield from ((failed, error) for failed, _, error in self.store_manifests(taken))
+            reference, digest = manifests[number]
+            fetched.append((number, reference.replace(tag=None, digest=digest), result))
+            if len(fetched) >= WRITE_BATCH:
+                yield from ((failed, error) for failed, _, error in self.store_manifests(fetched))
+                fetched = []
+        yield from ((failed, error) for failed, _, error in self.store_manifests(fetched))
 
-    def fetch_configs(self, wanted: Sequence[tuple[Reference, Descriptor]]) -> Iterator[tuple[int, ImqError]]:
-        """Fetch configs into the cache; yield the position of each failure, and its error."""
+    def fetch_configs(self, configs: Sequence[tuple[Reference, Descriptor]]) -> Iterator[tuple[int, ImqError]]:
+        """Fetch configs into the cache. Yield the position and the error of each failure."""
         from imq.engine.oci.config import Config
 
-        asked = ((place, reference, descriptor) for place, (reference, descriptor) in enumerate(wanted))
-        taken: list[tuple[Digest, Config]] = []
-        for place, content in self.batch.fetch_configs(asked):
+        requests = ((number, reference, descriptor) for number, (reference, descriptor) in enumerate(configs))
+        fetched: list[tuple[Digest, Config]] = []
+        for number, content in self.batch.fetch_configs(requests):
             if isinstance(content, ImqError):
-                yield place, content
+                yield number, content
                 continue
+            reference, descriptor = configs[number]
             try:
-                taken.append((wanted[place][1].digest, Config.parse(content, f"the config of {wanted[place][0]}")))
+                fetched.append((descriptor.digest, Config.parse(content, f"the config of {reference}")))
             except ImqError as error:
-                yield place, error
-            if len(taken) >= WRITE_BATCH:
-                self.cache.add_configs(taken)
-                taken = []
-        self.cache.add_configs(taken)
+                yield number, error
+            if len(fetched) >= WRITE_BATCH:
+                self.cache.add_configs(fetched)
+                fetched = []
+        self.cache.add_configs(fetched)
 
 
 def open_reader(context: SourceContext) -> RegistryReader:
-    """Return a reader of registries, with a cache in the store's folder if it is writable."""
+    """Return a reader of registries. Its cache is in the folder of the store, or in memory if that is not writable."""
     settings = context.network()
 
-    def report(registry: str, answered: int, left: int) -> None:
-        context.progress.count(f"ask {registry}", answered, answered + left)
+    def report(registry: str, done: int, remaining: int) -> None:
+        context.progress.count(f"query {registry}", done, done + remaining)
 
     client = Client(settings)
     connection = context.store.index.connection
-    memory = RegistryCache(connection, context.store.get_cache_layout())
+    cache = RegistryCache(connection, context.store.get_cache_layout())
     if settings.mirrors:
         from imq.engine.registry.batch.mirrored_client import MirroredBatchClient
 
-        many: BatchClient = MirroredBatchClient(client, context.progress.warn, settings.requests, report)
+        batch: BatchClient = MirroredBatchClient(client, context.progress.warn, settings.requests, report)
     else:
-        many = BatchClient(client, settings.requests, report)
-    return RegistryReader(client, many, memory, connection, context.platform or host_platform(), context.clock)
+        batch = BatchClient(client, settings.requests, report)
+    return RegistryReader(client, batch, cache, connection, context.platform or host_platform(), context.clock)

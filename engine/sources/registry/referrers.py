@@ -24,7 +24,7 @@ _CREATED = "org.opencontainers.image.created"
 
 
 class Referrers(RegistryScan):
-    """Rows of referrers. They are mutable, so every statement requests them."""
+    """Rows of referrers. They can change, so every statement requests them again."""
 
     columns = (
         "_lookup", "_path", "registry", "repository", "source", "name", "subject", "artifact_type", "digest",
@@ -34,34 +34,36 @@ class Referrers(RegistryScan):
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """Resolve the names, and list the referrers of their digests."""
         self.create({})
-        of = ResolvedNames(self.reader, self.scan)
-        of.resolve(names, DIGEST, "digest")
-        rows = of.read_selected("1", "registry, _path, digest, problem, _lookup, repository, source, name")
+        names_scan = ResolvedNames(self.reader, self.scan)
+        names_scan.resolve(names, DIGEST, "digest")
+        rows = names_scan.read_selected("1", "registry, _path, digest, problem, _lookup, repository, source, name")
         problems = [row for row in rows if row[3] is not None]
         self.insert((row[4], row[1], row[0], row[5], row[6], row[7], *(None,) * 7, row[3]) for row in problems)
-        asked = [row for row in rows if row[2] is not None and row[3] is None]
-        wanted = ((place, Reference(str(row[0]), str(row[1])), Digest(str(row[2]))) for place, row in enumerate(asked))
-        for place, found in self.reader.batch.fetch_referrers(wanted):
-            row = asked[place]
-            if isinstance(found, ImqError):
-                said = self.reader.add_problem(found, str(row[5]), self.error_view)
-                self.insert([(row[4], row[1], row[0], row[5], row[6], row[7], *(None,) * 7, said)])
+        resolved = [row for row in rows if row[2] is not None and row[3] is None]
+        requests = (
+            (number, Reference(str(row[0]), str(row[1])), Digest(str(row[2]))) for number, row in enumerate(resolved)
+        )
+        for place, result in self.reader.batch.fetch_referrers(requests):
+            row = resolved[place]
+            if isinstance(result, ImqError):
+                message = self.reader.add_problem(result, str(row[5]), self.error_view)
+                self.insert([(row[4], row[1], row[0], row[5], row[6], row[7], *(None,) * 7, message)])
             else:
-                self.insert(_row(row, one) for one in found)
-        of.close()
+                self.insert(_make_row(row, one) for one in result)
+        names_scan.close()
 
 
-def _row(row: Sequence[Raw], found: Descriptor) -> tuple[object, ...]:
+def _make_row(row: Sequence[Raw], referrer: Descriptor) -> tuple[object, ...]:
     """Return the row of one referrer, without a problem."""
     return (
         row[4], row[1], row[0], row[5], row[6],
-        f"{row[5]}@{found.digest}",
+        f"{row[5]}@{referrer.digest}",
         row[2],
-        found.artifact_type or None,
-        found.digest,
-        found.media_type,
-        json.dumps(dict(found.annotations), ensure_ascii=False),
-        parse_time(found.annotations.get(_CREATED)),
-        found.size,
+        referrer.artifact_type or None,
+        referrer.digest,
+        referrer.media_type,
+        json.dumps(dict(referrer.annotations), ensure_ascii=False),
+        parse_time(referrer.annotations.get(_CREATED)),
+        referrer.size,
         None,
     )  # fmt: skip

@@ -20,8 +20,8 @@ def is_host(text: str) -> bool:
         return False
 
 
-def path_globs(ref: SourceRef) -> tuple[str, ...]:
-    """Return the pattern as globs of whole paths, of which one must match; none matches every path.
+def make_path_globs(ref: SourceRef) -> tuple[str, ...]:
+    """Return globs for whole repository paths. A path matches if one of them does, or if there are none.
 
     A pattern is a glob whose `*` crosses slashes, or a repository or namespace with everything below it.
     """
@@ -32,8 +32,8 @@ def path_globs(ref: SourceRef) -> tuple[str, ...]:
     return ref.pattern, f"{ref.pattern}/*"
 
 
-def exact_repository(ref: SourceRef) -> str:
-    """Return the repository that the pattern names; "" for a glob, or for all repositories."""
+def get_exact_repository(ref: SourceRef) -> str:
+    """Return the repository that the pattern names, or "" for a glob or an empty pattern."""
     return "" if not ref.pattern or any(sign in ref.pattern for sign in "*?[") else ref.pattern
 
 

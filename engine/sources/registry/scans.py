@@ -37,7 +37,7 @@ _PLATFORM_SCANS: dict[str, Callable[[RegistryReader, ScanRequest, Platform], Tab
 
 
 def open_scan(reader: RegistryReader, request: ScanRequest) -> TableScan:
-    """Return the scan of a request."""
+    """Open the scan of the requested table."""
     if (kind := _SCANS.get(request.table.name)) is not None:
         return kind(reader, request)
     platform = Platform.parse(request.platform) if request.platform else reader.platform

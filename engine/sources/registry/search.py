@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from imq.engine.catalog.schema import Raw
 
 MAX_RESULTS = 1000
-"""Maximum number of results of one search: registries do not rank more of them usefully."""
+"""The maximum number of results of one search; the ranking of further results is of little use."""
 
 
 class Search(RegistryScan):
@@ -25,9 +25,9 @@ class Search(RegistryScan):
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """Search each registry for each term."""
         self.create({})
-        places = [ref.address for ref in self.scan.refs] or [DEFAULT_REGISTRY]
+        hosts = [ref.address for ref in self.scan.refs] or [DEFAULT_REGISTRY]
         terms = [*self.scan.targets, *(str(row[0]) for row in names)]
-        for registry in dict.fromkeys(places):
+        for registry in dict.fromkeys(hosts):
             for term in terms:
                 self.insert(self._search(term, registry))
 
@@ -37,6 +37,6 @@ class Search(RegistryScan):
                 name = Reference.parse(f"{registry}/{hit.name}").familiar_name
             except InvalidReference:
                 name = hit.name
-            hub = registry == DEFAULT_REGISTRY
-            told = (hit.description, hit.stars, hit.official, hit.automated) if hub else (None,) * 4
-            yield (name, registry, registry, *told, None)
+            is_hub = registry == DEFAULT_REGISTRY
+            hub_fields = (hit.description, hit.stars, hit.official, hit.automated) if is_hub else (None,) * 4
+            yield (name, registry, registry, *hub_fields, None)

@@ -8,7 +8,7 @@ from imq.grammar.errors import InvalidReference, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .refs import is_host, normalize_host
-from .tables import LISTING_COST, TABLES, TAGS_LISTING_COST, TARGETLESS_TABLES, table_levels
+from .tables import LISTING_COST, TABLES, TAGS_LISTING_COST, TARGETLESS_TABLES, list_levels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ NAME = "registry"
 
 
 class RegistrySource:
-    """All registries. Requests go through one reader, which is opened by the first scan."""
+    """All registries. The first scan opens one reader, which sends all requests."""
 
     name = NAME
 
@@ -36,7 +36,7 @@ class RegistrySource:
         self.tables: Mapping[str, TableProvider] = {
             name: StagedTable(
                 table,
-                table_levels(table),
+                list_levels(table),
                 LISTING_COST.get(name, TAGS_LISTING_COST),
                 LISTING_COST.get(name, "1 request for each"),
                 self._scan,
@@ -53,20 +53,20 @@ class RegistrySource:
         }
 
     def begin(self) -> None:
-        """Do nothing: connections stay open between statements."""
+        """Do nothing. Connections stay open between statements."""
 
     def resolve(self, text: str) -> SourceRef | None:
-        """Return the registry of a host, of `HOST/GLOB`, or of a configured name."""
+        """Resolve a host, `HOST/GLOB`, or the name of a configured registry."""
         first, _, pattern = text.partition("/")
         if "%" in pattern:
             raise StatementError(
-                f'"{text}" has a "%", and no repository does: the wildcard of a glob is "*"',
+                f'invalid repository pattern "{text}": the wildcard is "*", not "%"',
                 code="glob",
                 hints=(f"in {text.replace('%', '*')}",),
             )
-        named = next((host for name, host in self._hosts.items() if name.lower() == first.lower()), None)
-        if named is not None:
-            host, _, namespace = named.partition("/")
+        configured = next((host for name, host in self._hosts.items() if name.lower() == first.lower()), None)
+        if configured is not None:
+            host, _, namespace = configured.partition("/")
             pattern = "/".join(part for part in (namespace, pattern) if part)
             return SourceRef(text, NAME, normalize_host(host), pattern)
         if not is_host(first):
@@ -76,7 +76,7 @@ class RegistrySource:
             pattern = DEFAULT_NAMESPACE + pattern
         if pattern != pattern.lower():
             raise InvalidReference(
-                f"{text!r} is no place: repository names are lower case",
+                f"invalid repository {text!r}: repository names are lower case",
                 hints=(f"did you mean {text.replace(pattern, pattern.lower())}?",),
             )
         return SourceRef(text, NAME, registry, pattern.rstrip("/"))
@@ -86,22 +86,22 @@ class RegistrySource:
         return tuple(self._hosts)
 
     def holds(self, target: str) -> bool:
-        """Whether a name includes its registry."""
+        """Whether a name includes its registry's host."""
         host, _, path = target.partition("/")
         return bool(path) and is_host(host)
 
     def ping(self) -> Sequence[tuple[str, str, str, bool, int | None]]:
-        """Return the configured registries, and whether they respond."""
+        """Return a row for each configured registry, and whether it responds."""
         registries = self._context.configuration.registries.values()
         if not registries:
             return ()
         from .ping import ping_hosts  # requests is heavy
 
-        answers = ping_hosts((one.host for one in registries), self._context.network())
-        return [(one.name, "a registry", one.prefix, answers[one.host], None) for one in registries]
+        responding = ping_hosts((one.host for one in registries), self._context.network())
+        return [(one.name, "a registry", one.prefix, responding[one.host], None) for one in registries]
 
     def estimator(self, now: int, fresh: int) -> Estimator | None:
-        """Return the estimator of requests, which uses the registry cache."""
+        """Return an estimator of requests, which reads the registry cache."""
         from .estimate import RequestEstimator
 
         return RequestEstimator.of(self._context, now, fresh)
@@ -130,7 +130,7 @@ class RegistrySource:
         return open_scan(self._reader, request)
 
 
-# The planners import the actions, and with them the registry client, when a statement needs them.
+# These functions import the actions, and so the registry client, only when a statement needs them.
 
 
 def _plan_removal(act: ast.ActionStatement, context: PlanContext) -> list[Action]:

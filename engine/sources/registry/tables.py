@@ -1,4 +1,4 @@
-"""The tables of registries, with the fetch level of each field, cheapest first."""
+"""The tables of registries, and the fetch level of each field."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from imq.engine.catalog.tables.registry import MANIFESTS, PLATFORMS, REFERRERS, 
 
 DIGEST = FetchLevel("digest", "the digests", "1 request for each")
 ROOT_MANIFEST = FetchLevel(
-    "named", "the manifests and indexes that they stand for", "1 request for each digest that is new here"
+    "root manifest", "the manifests and indexes of these digests", "1 request for each digest that is not cached"
 )
-MANIFEST = FetchLevel("manifest", "the manifests", "1 request for each digest that is new here, 2 below an index")
-CONFIG = FetchLevel("config", "the configs", "1 request for each manifest and 1 for each config that is new here")
+MANIFEST = FetchLevel("manifest", "the manifests", "1 request for each digest that is not cached, 2 below an index")
+CONFIG = FetchLevel("config", "the configs", "1 request for each manifest and 1 for each config that is not cached")
 REFERRERS_LEVEL = FetchLevel(
-    "attached", "what is attached to them", "2 requests for each, 3 where registries list no referrers"
+    "referrers", "their referrers", "2 requests for each, 3 for registries without the referrers API"
 )
 LEVELS = (DIGEST, ROOT_MANIFEST, MANIFEST, CONFIG, REFERRERS_LEVEL)
 
@@ -33,9 +33,9 @@ _TAG_LEVELS = {
 _IMAGES_FIELDS = {field.name: field for field in IMAGES.fields}
 _TAGS_FIELDS = {field.name: field for field in TAGS.fields}
 _IMAGE_FIELDS = (
-    Field("name", DataType.REFERENCE, "what the image was asked as"),
+    Field("name", DataType.REFERENCE, "the name by which the image was requested"),
     _TAGS_FIELDS["registry"].replace(type=DataType.TEXT, doc="the registry's host"),
-    _TAGS_FIELDS["repository"].replace(doc="the repository, as one writes it"),
+    _TAGS_FIELDS["repository"].replace(doc="the repository, in its short form"),
     _IMAGES_FIELDS["manifest_digest"],
     _IMAGES_FIELDS["platform"],
     _TAGS_FIELDS["problem"],
@@ -44,7 +44,7 @@ _IMAGE_FIELDS = (
 
 
 def _mark_unseen(field: Field) -> Field:
-    """Mark a field of images as unknown in registries, except `dangling`: images there have a tag."""
+    """Mark a field of images as unavailable in registries, except `dangling`: images of registries have a tag."""
     return field.replace(is_unavailable=field.name != "dangling")
 
 
@@ -82,19 +82,19 @@ TABLES: dict[str, Table] = {
 LISTING_COST = {
     "repositories": "1 request for each 1,000 repositories",
     "search": "1 request for each 100 hits",
-    "platforms": "2 requests for each name, 1 when its index is known here",
+    "platforms": "2 requests for each name, 1 if its index is cached",
     "referrers": "2 requests for each name",
-    "layers": "1 request for each name, and 1 for its manifest if that is new here, 2 below an index",
-    "history": "1 request for each name, and 2 for its manifest and config if they are new here, 3 below an index",
+    "layers": "1 request for each name, and 1 for its manifest if that is not cached, 2 below an index",
+    "history": "1 request for each name, and 2 for its manifest and config if they are not cached, 3 below an index",
     "manifests": "1 request for each 1,000 tags, and for each tag and each manifest of an index",
 }
-"""The requests to list a table, except the tables of tags."""
+"""The number of requests that listing a table takes, except for the tables of tags."""
 TAGS_LISTING_COST = "1 request for each 1,000 tags of a repository, none for a name with its tag"
 TARGETLESS_TABLES = ("tags", "images", "repositories", "manifests", "search")
-"""Tables that need no target with `in HOST`."""
+"""Tables that can be read with `in HOST` alone, without a target."""
 
 
-def table_levels(table: Table) -> tuple[FetchLevel, ...]:
+def list_levels(table: Table) -> tuple[FetchLevel, ...]:
     """Return the levels of a table's fields, cheapest first."""
-    own = {field.level for field in table.fields}
-    return tuple(level for level in (*LEVELS, TAG_COUNT, TAG_SIZES) if level in own)
+    used = {field.level for field in table.fields}
+    return tuple(level for level in (*LEVELS, TAG_COUNT, TAG_SIZES) if level in used)

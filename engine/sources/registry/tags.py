@@ -1,4 +1,4 @@
-"""The table `tags`, and `images` of registries: names first, then digests, manifests and configs on demand."""
+"""The tables `tags` and `images` of registries: names first, then digests, manifests and configs on demand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .reader import WRITE_BATCH, RequestedName
-from .table_scan import RegistryScan, is_not_found, location_columns, row_reference
+from .table_scan import RegistryScan, get_location_columns, is_not_found, parse_row_reference
 from .tables import CONFIG, DIGEST, REFERRERS_LEVEL, ROOT_MANIFEST, TABLES
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .reader import RegistryReader
 
 _INDEX_FIELDS = frozenset({"platform", "os", "architecture", "variant", "os_version", "platforms"})
-"""Fields that an index states, without the configs of its images."""
+"""Fields that an index contains, so that the configs of its images are not needed."""
 _SIGNATURE_TYPES = (
     "application/vnd.cncf.notary.signature",
     "application/vnd.dev.cosign.artifact.sig.*",
@@ -43,7 +43,7 @@ class Tags(RegistryScan):
     """
 
     columns = ("_lookup", "registry", "repository", "_path", "tag", "name", "source", "digest")
-    fetched_columns = ("_place", "_gone", "manifest", "signed", "stated")
+    fetched_columns = ("_position", "_gone", "manifest", "signed", "stated_media_type")
 
     def __init__(self, source: RegistryReader, scan: ScanRequest, platform: Platform, *, images: bool = False) -> None:
         super().__init__(source, scan)
@@ -56,60 +56,60 @@ class Tags(RegistryScan):
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """Create the view, and list the tags of repositories and the names with a tag."""
         self._make_view()
-        single: list[RequestedName] = []
-        whole: list[tuple[str | None, Reference]] = []
-        for asked in self.reader.parse_names(self.scan, names):
-            if isinstance(asked, str):
+        single_names: list[RequestedName] = []
+        repositories: list[tuple[str | None, Reference]] = []
+        for requested in self.reader.parse_names(self.scan, names):
+            if isinstance(requested, str):
                 nothing = (None,) * (len(self.columns) - 2)
-                self.insert([(asked, *nothing[:4], asked, *nothing[4:], "it is not the name of an image")])
-            elif asked.reference.tag or asked.reference.digest or self._single_names:
-                single.append(asked.replace(reference=self._normalize_reference(asked.reference)))
+                self.insert([(requested, *nothing[:4], requested, *nothing[4:], "invalid image name")])
+            elif requested.reference.tag or requested.reference.digest or self._single_names:
+                single_names.append(requested.replace(reference=self._normalize_reference(requested.reference)))
             else:
-                whole.append((asked.text, asked.reference))
-        self.insert(map(_name_row, single))
-        told = frozenset(asked.digest for asked in single if asked.digest)
+                repositories.append((requested.text, requested.reference))
+        self.insert(map(_make_name_row, single_names))
+        known_digests = frozenset(name.digest for name in single_names if name.digest)
         self._fetch_heads(
             [
                 one
                 for one in self._find_unresolved(f"temp.{self.rows} AS t", "1")
-                if str(one.reference.digest) not in told
+                if str(one.reference.digest) not in known_digests
             ]
         )
-        alone = len(whole) == 1 and not single and not self.scan.refs and not self.scan.lookup_fields
-        self._list_tags(whole, alone=alone)
+        is_only = len(repositories) == 1 and not single_names and not self.scan.refs and not self.scan.lookup_fields
+        self._list_tags(repositories, is_only_target=is_only)
         self._list_tags(
             [(None, repository) for repository in self.reader.list_repositories(self.scan.refs, self.error_view)],
-            alone=False,
+            is_only_target=False,
         )
 
     def _normalize_reference(self, reference: Reference) -> Reference:
-        """Return the reference to request. With a single image, NAME:TAG@DIGEST means the tag's current digest."""
+        """Return the reference to request. For a single image, NAME:TAG@DIGEST is the current digest of the tag."""
         if self.scan.single_image and reference.tag is not None:
             return reference.replace(digest=None)
         return reference.with_default_tag()
 
-    def _list_tags(self, asked: Sequence[tuple[str | None, Reference]], *, alone: bool) -> None:
+    def _list_tags(self, repositories: Sequence[tuple[str | None, Reference]], *, is_only_target: bool) -> None:
         """List the tags of repositories.
 
-        A missing repository raises when it is the only target, and is a problem when the statement names it.
+        A missing repository is an error if it is the only target, and a problem if the statement names it.
         """
-        wanted = ((place, reference) for place, (_, reference) in enumerate(asked))
+        requests = ((number, reference) for number, (_, reference) in enumerate(repositories))
         counts: dict[int, int] = {}
-        for place, page in self.reader.batch.fetch_tags(wanted):
-            text, reference = asked[place]
+        for place, page in self.reader.batch.fetch_tags(requests):
+            text, reference = repositories[place]
             if isinstance(page, ImqError):
                 if is_not_found(page) and text in self.scan.targets:
-                    where = f"tags in {reference.registry}/{reference.repository}"
+                    alternative = f"tags in {reference.registry}/{reference.repository}"
                     page.hints = (
                         *page.hints,
-                        f"if it need not be there yet: {where}, which also asks what is below it",
+                        f"if the repository may be missing: {alternative}, which also includes repositories below it",
                     )
-                if alone:
+                if is_only_target:
                     raise page
                 if not is_not_found(page) or text in self.scan.targets:
                     self.reader.add_problem(page, str(reference), self.error_view)
                 continue
-            self.insert(_tag_rows(text, reference, page.tags))
+            self.insert(_make_tag_rows(text, reference, page.tags))
             counts[place] = counts.get(place, 0) + len(page.tags)
             if page.is_last:
                 self.reader.cache.set_tag_count(reference, counts[place], f"temp.{self.rows}")
@@ -117,10 +117,10 @@ class Tags(RegistryScan):
     def _make_view(self) -> None:
         fields = {
             "manifest_digest": "t.manifest",
-            "media_type": "coalesce(named.media_type, nullif(t.stated, ''))",
+            "media_type": "coalesce(named.media_type, nullif(t.stated_media_type, ''))",
             "artifact_type": "named.artifact_type",
             "platforms": """CASE named.kind WHEN 'index' THEN (SELECT json_group_array(platform) FROM (SELECT platform
-                FROM remembered.child WHERE parent = t.digest AND NOT attestation ORDER BY position))
+                FROM cache.child WHERE parent = t.digest AND NOT attestation ORDER BY position))
                 WHEN 'image' THEN json_array(config.platform) END""",
             "id": "manifest.config",
             "layer_count": "manifest.layer_count",
@@ -133,10 +133,10 @@ class Tags(RegistryScan):
         }
         self.create(
             fields,
-            """LEFT JOIN remembered.document AS named ON named.digest = t.digest
-            LEFT JOIN remembered.child AS entry ON entry.parent = t.digest AND entry.position = t._place
-            LEFT JOIN remembered.document AS manifest ON manifest.digest = t.manifest
-            LEFT JOIN remembered.config AS config ON config.digest = manifest.config""",
+            """LEFT JOIN cache.document AS named ON named.digest = t.digest
+            LEFT JOIN cache.child AS entry ON entry.parent = t.digest AND entry.position = t._position
+            LEFT JOIN cache.document AS manifest ON manifest.digest = t.manifest
+            LEFT JOIN cache.config AS config ON config.digest = manifest.config""",
         )
         self.connection.create_function(self._rank_function, 5, self._platform.make_ranker(), deterministic=True)
 
@@ -157,151 +157,158 @@ class Tags(RegistryScan):
             return
         self.fetch_manifests("manifest")
         if level is CONFIG:
-            self.fetch_configs("manifest", "t._place IS NULL" if names <= _INDEX_FIELDS else "")
+            self.fetch_configs("manifest", "t._position IS NULL" if names <= _INDEX_FIELDS else "")
 
     def _resolve_digests(self, *, documents: bool) -> None:
-        """Resolve the digests of tags. With `documents`, manifests that are probably new are fetched at once."""
+        """Resolve the digests of tags. With `documents`, manifests that are not cached are fetched by tag directly."""
         rows = f"temp.{self.rows} AS t JOIN temp.{self.selected} USING (_row)"
-        unasked = self._find_unresolved(rows, "t.digest IS NULL AND t.problem IS NULL")
-        at_once = documents and not self.reader.batch.resolves_tags_first
-        new = {one.row: one.reference for one in unasked if at_once and not one.has_manifest}
-        self._fetch_heads([one for one in unasked if one.row not in new])
+        unresolved = self._find_unresolved(rows, "t.digest IS NULL AND t.problem IS NULL")
+        fetch_directly = documents and not self.reader.batch.resolves_tags_first
+        new = {one.row: one.reference for one in unresolved if fetch_directly and not one.has_manifest}
+        self._fetch_heads([one for one in unresolved if one.row not in new])
         self._handle_results(self.reader.batch.fetch_manifests(new.items()), new)
 
     def _find_unresolved(self, rows: str, condition: str) -> list[_UnresolvedName]:
         """Return the names to resolve, with their cached descriptors.
 
-        Fresh cached digests are stored in the rows at once.
+        Fresh cached digests are stored in the rows without a request.
         """
         now = self.reader.clock()
         text = f"""SELECT t.registry, t._path, t.tag, t._row, t.digest, last.digest, last.media_type, last.size,
-                last.asked, document.digest IS NOT NULL
-            FROM {rows} LEFT JOIN remembered.tag AS last
+                last.requested_at, document.digest IS NOT NULL
+            FROM {rows} LEFT JOIN cache.tag AS last
                 ON last.registry = t.registry AND last.repository = t._path AND last.tag = t.tag AND t.digest IS NULL
-            LEFT JOIN remembered.document ON document.digest = last.digest
+            LEFT JOIN cache.document ON document.digest = last.digest
             WHERE t.registry IS NOT NULL AND {condition}"""
-        told: list[tuple[str, str, int]] = []
-        unasked = []
-        for *name, row, own, digest, media_type, size, asked, has_document in self.connection.execute(text).fetchall():
-            if digest is not None and now - self.reader.fresh_nanoseconds < asked <= now:
-                told.append((digest, media_type, row))
+        fresh: list[tuple[str, str, int]] = []
+        unresolved = []
+        for *name, row, row_digest, digest, media_type, size, requested_at, has_document in self.connection.execute(
+            text
+        ).fetchall():
+            if digest is not None and now - self.reader.fresh_nanoseconds < requested_at <= now:
+                fresh.append((digest, media_type, row))
                 continue
-            known = Descriptor(media_type, Digest(digest), size) if digest is not None else None
-            reference = row_reference(name)
-            unasked.append(
+            cached = Descriptor(media_type, Digest(digest), size) if digest is not None else None
+            reference = parse_row_reference(name)
+            unresolved.append(
                 _UnresolvedName(
-                    row, reference if own is None else reference.replace(digest=Digest(own)), known, has_document
+                    row,
+                    reference if row_digest is None else reference.replace(digest=Digest(row_digest)),
+                    cached,
+                    has_document,
                 )
             )
-        self.connection.executemany(_SET_DIGEST.format(self.rows), told)
-        return unasked
+        self.connection.executemany(_SET_DIGEST.format(self.rows), fresh)
+        return unresolved
 
-    def _fetch_heads(self, unasked: Sequence[_UnresolvedName]) -> None:
+    def _fetch_heads(self, unresolved: Sequence[_UnresolvedName]) -> None:
         """Resolve names with HEAD requests."""
-        names = {one.row: one.reference for one in unasked}
-        known = {one.row: one.cached for one in unasked if one.cached is not None}
-        self._handle_results(self.reader.batch.fetch_heads(names.items(), known), names)
+        names = {one.row: one.reference for one in unresolved}
+        cached = {one.row: one.cached for one in unresolved if one.cached is not None}
+        self._handle_results(self.reader.batch.fetch_heads(names.items(), cached), names)
 
     def _handle_results(
-        self, answers: Iterator[tuple[int, Descriptor | FetchedManifest | ImqError]], asked: dict[int, Reference]
+        self, results: Iterator[tuple[int, Descriptor | FetchedManifest | ImqError]], names: dict[int, Reference]
     ) -> None:
         failures: list[tuple[int, ImqError, str]] = []
-        found: list[tuple[int, Reference, Descriptor | FetchedManifest]] = []
-        for row, answer in answers:
-            if isinstance(answer, ImqError):
-                failures.append((row, answer, asked[row].familiar_name))
+        batch: list[tuple[int, Reference, Descriptor | FetchedManifest]] = []
+        for row, result in results:
+            if isinstance(result, ImqError):
+                failures.append((row, result, names[row].familiar_name))
                 continue
-            found.append((row, asked[row], answer))
-            if len(found) >= WRITE_BATCH:
-                failures += self._store_results(found)
-                found = []
-        failures += self._store_results(found)
-        gone = [(row,) for row, error, _ in failures if is_not_found(error)]
-        self.connection.executemany(f"UPDATE temp.{self.rows} SET _gone = 1 WHERE _row = ?", gone)
-        if self.scan.lookup_fields:  # a name that does not exist is no row of a lookup
-            self.connection.executemany(f"DELETE FROM temp.{self.rows} WHERE _row = ?", gone)
+            batch.append((row, names[row], result))
+            if len(batch) >= WRITE_BATCH:
+                failures += self._store_results(batch)
+                batch = []
+        failures += self._store_results(batch)
+        missing = [(row,) for row, error, _ in failures if is_not_found(error)]
+        self.connection.executemany(f"UPDATE temp.{self.rows} SET _gone = 1 WHERE _row = ?", missing)
+        if self.scan.lookup_fields:  # in a lookup, a missing name has no row
+            self.connection.executemany(f"DELETE FROM temp.{self.rows} WHERE _row = ?", missing)
             failures = [failure for failure in failures if not is_not_found(failure[1])]
         self.set_problems(failures)
 
     def _store_results(
-        self, found: Sequence[tuple[int, Reference, Descriptor | FetchedManifest]]
+        self, results: Sequence[tuple[int, Reference, Descriptor | FetchedManifest]]
     ) -> list[tuple[int, ImqError, str]]:
         """Store results in the rows and the cache; return invalid manifests as failures."""
-        good: list[tuple[Digest, str, int]] = []
-        named: list[tuple[Reference, Descriptor]] = []
+        digests: list[tuple[Digest, str, int]] = []
+        tags: list[tuple[Reference, Descriptor]] = []
         fetched: list[tuple[int, Reference, FetchedManifest]] = []
-        for row, reference, answer in found:
-            good.append((answer.digest, answer.media_type, row))
-            if isinstance(answer, Descriptor):
-                named.append((reference, answer))
+        for row, reference, result in results:
+            digests.append((result.digest, result.media_type, row))
+            if isinstance(result, Descriptor):
+                tags.append((reference, result))
             else:
-                fetched.append((row, reference, answer))
+                fetched.append((row, reference, result))
         failures = [(row, error, ref.familiar_name) for row, ref, error in self.reader.store_manifests(fetched)]
-        self.reader.cache.add_tags(named, self.reader.clock())
-        self.connection.executemany(_SET_DIGEST.format(self.rows), good)
+        self.reader.cache.add_tags(tags, self.reader.clock())
+        self.connection.executemany(_SET_DIGEST.format(self.rows), digests)
         return failures
 
     def _select_manifests(self) -> None:
-        """Select the manifest of each row: of an index the image for the platform, else its first image."""
+        """Select the manifest of each row. For an index it is the image for the platform, or else the first image."""
         self.connection.execute(
-            f"""UPDATE temp.{self.rows} SET _place = ({select_position(f"{self.rows}.digest", self._rank_function)})
+            f"""UPDATE temp.{self.rows} SET _position = ({select_position(f"{self.rows}.digest", self._rank_function)})
             WHERE manifest IS NULL AND digest IS NOT NULL AND _row IN (SELECT _row FROM temp.{self.selected})"""
         )
         self.connection.execute(
             f"""UPDATE temp.{self.rows} SET manifest = coalesce((
-                SELECT child.digest FROM remembered.child WHERE parent = {self.rows}.digest AND position = _place),
-                (SELECT digest FROM remembered.document WHERE digest = {self.rows}.digest AND kind <> 'index'))
+                SELECT child.digest FROM cache.child WHERE parent = {self.rows}.digest AND position = _position),
+                (SELECT digest FROM cache.document WHERE digest = {self.rows}.digest AND kind <> 'index'))
             WHERE manifest IS NULL AND digest IS NOT NULL AND _row IN (SELECT _row FROM temp.{self.selected})"""
         )
 
     def fetch_index_entries(self) -> None:
         """Fetch the manifests of all entries of the indexes."""
         text = f"""SELECT registry, _path, NULL, child.digest FROM temp.{self.rows} AS t
-            JOIN remembered.child ON child.parent = t.digest WHERE t.problem IS NULL AND NOT EXISTS (
-                SELECT 1 FROM remembered.document WHERE document.digest = child.digest) GROUP BY child.digest"""
-        wanted = self.connection.execute(text).fetchall()
-        for _, error in self.reader.fetch_manifests([(row_reference(row), Digest(str(row[3]))) for row in wanted]):
+            JOIN cache.child ON child.parent = t.digest WHERE t.problem IS NULL AND NOT EXISTS (
+                SELECT 1 FROM cache.document WHERE document.digest = child.digest) GROUP BY child.digest"""
+        missing_rows = self.connection.execute(text).fetchall()
+        for _, error in self.reader.fetch_manifests(
+            [(parse_row_reference(row), Digest(str(row[3]))) for row in missing_rows]
+        ):
             if not is_not_found(error):  # a missing entry has no contents
                 self.reader.add_problem(error, self.scan.table.name, self.error_view)
 
     def _has_single_images(self) -> bool:
         """Whether some of the rows are images without an index."""
-        text = "EXISTS (SELECT 1 FROM remembered.document AS d WHERE d.digest = t.digest AND d.kind = 'image')"
+        text = "EXISTS (SELECT 1 FROM cache.document AS d WHERE d.digest = t.digest AND d.kind = 'image')"
         return bool(self.read_selected(f"{text} LIMIT 1", "1"))
 
     def _detect_signatures(self) -> None:
-        """Detect which rows are signed: by cosign's tag, or by a referrer."""
-        unsure = "t.digest IS NOT NULL AND t.signed IS NULL AND t.problem IS NULL"
-        rows = self.read_selected(unsure, "registry, _path, NULL, t.digest, t._row")
+        """Detect which rows have a signature: a cosign tag, or a referrer."""
+        undetermined = "t.digest IS NOT NULL AND t.signed IS NULL AND t.problem IS NULL"
+        rows = self.read_selected(undetermined, "registry, _path, NULL, t.digest, t._row")
         subjects = {int(row[4] or 0): str(row[3]) for row in rows}
         signed: dict[int, int | None] = dict.fromkeys(subjects, 0)
-        tagged = {
-            int(row[4] or 0): row_reference(row).replace(tag=f"{row[3]}.sig".replace(":", "-", 1)) for row in rows
+        signature_tags = {
+            int(row[4] or 0): parse_row_reference(row).replace(tag=f"{row[3]}.sig".replace(":", "-", 1)) for row in rows
         }
-        there = {(row[0], row[1]): row_reference(row).replace(digest=Digest(str(row[3]))) for row in rows}
-        for _ in self.reader.batch.fetch_heads(enumerate(there.values())):
-            pass  # only detects whether HEAD works in each repository: then its 404 is final
-        for row, answer in self.reader.batch.fetch_heads(tagged.items(), expect_missing=True):
-            if not isinstance(answer, ImqError):
-                signed[row] = int(str(answer.digest) != subjects[row])
-            elif not is_not_found(answer):
+        images = {(row[0], row[1]): parse_row_reference(row).replace(digest=Digest(str(row[3]))) for row in rows}
+        for _ in self.reader.batch.fetch_heads(enumerate(images.values())):
+            pass  # detects whether HEAD works in each repository; if so, a 404 is final
+        for row, result in self.reader.batch.fetch_heads(signature_tags.items(), expect_missing=True):
+            if not isinstance(result, ImqError):
+                signed[row] = int(str(result.digest) != subjects[row])
+            elif not is_not_found(result):
                 signed[row] = None
-                self.set_problems([(row, answer, tagged[row].familiar_name)])
+                self.set_problems([(row, result, signature_tags[row].familiar_name)])
         unsigned = [row for row in rows if signed[int(row[4] or 0)] == 0]
-        asked = ((int(row[4] or 0), row_reference(row), Digest(str(row[3]))) for row in unsigned)
-        for row, attached in self.reader.batch.fetch_referrers(asked):
-            if isinstance(attached, ImqError):
+        requests = ((int(row[4] or 0), parse_row_reference(row), Digest(str(row[3]))) for row in unsigned)
+        for row, referrers in self.reader.batch.fetch_referrers(requests):
+            if isinstance(referrers, ImqError):
                 signed[row] = None
-                self.set_problems([(row, attached, self.scan.table.name)])
-            elif any(_is_signature(one.artifact_type) for one in attached):
+                self.set_problems([(row, referrers, self.scan.table.name)])
+            elif any(_is_signature(one.artifact_type) for one in referrers):
                 signed[row] = 1
         self.connection.executemany(
             f"UPDATE temp.{self.rows} SET signed = ? WHERE _row = ?", ((value, row) for row, value in signed.items())
         )
 
 
-_SET_DIGEST = "UPDATE temp.{} SET digest = ?, stated = ? WHERE _row = ?"
-"""Sets the digest of a row, and the stated media type."""
+_SET_DIGEST = "UPDATE temp.{} SET digest = ?, stated_media_type = ? WHERE _row = ?"
+"""Sets the digest of a row, and the media type in the response header."""
 
 
 class _UnresolvedName(Record):
@@ -319,38 +326,38 @@ def _is_signature(artifact_type: str) -> bool:
     return any(fnmatchcase(artifact_type, known) for known in _SIGNATURE_TYPES)
 
 
-def _tag_rows(asked: str | None, repository: Reference, tags: Iterable[str]) -> Iterator[tuple[object, ...]]:
+def _make_tag_rows(lookup_name: str | None, repository: Reference, tags: Iterable[str]) -> Iterator[tuple[object, ...]]:
     """Yield the rows of a repository's tags, without a problem."""
-    registry, name, path = location_columns(repository)
+    registry, name, path = get_location_columns(repository)
     for tag in tags:
         # an invalid tag would change the meaning of a short name: redis:5000/x
-        whole = name if "/" not in tag else f"{registry}/{path}"
+        full_name = name if "/" not in tag else f"{registry}/{path}"
         yield (
-            asked,
+            lookup_name,
             registry,
             name,
             path,
             tag,
-            f"{whole}:{tag}",
+            f"{full_name}:{tag}",
             registry,
             None,
             None,
         )
 
 
-def _name_row(asked: RequestedName) -> tuple[object, ...]:
+def _make_name_row(requested: RequestedName) -> tuple[object, ...]:
     """Return the row of one name, without a problem."""
-    reference = asked.reference
-    registry, name, path = location_columns(reference)
+    reference = requested.reference
+    registry, name, path = get_location_columns(reference)
     return (
-        asked.text,
+        requested.text,
         registry,
         name,
         path,
         reference.tag,
         str(reference),
         registry,
-        asked.digest or reference.digest,
+        requested.digest or reference.digest,
         None,
     )
 
@@ -364,11 +371,11 @@ class ResolvedNames(Tags):
     def __init__(
         self, source: RegistryReader, scan: ScanRequest, platform: Platform | None = None, *, repositories: bool = False
     ) -> None:
-        told = scan.view
+        error_view = scan.view
         table = TABLES["tags"].replace(view=f"{scan.view}_of")
         scan = scan.replace(view=table.view, table=table)
         super().__init__(source, scan, platform or source.platform, images=not repositories)
-        self.told = told
+        self.told = error_view
 
     def resolve(self, names: Sequence[tuple[Raw, ...]], level: FetchLevel, field: str) -> None:
         """List the names, and fetch a field of this level for all of them."""

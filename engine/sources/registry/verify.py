@@ -1,4 +1,4 @@
-"""The action that verifies a tag in its registry: its manifests are read, and the size of each blob is requested."""
+"""The action that verifies a tag in its registry. It reads the manifests and requests the size of each blob."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class VerifyRemote(Record):
-    """Verify that a registry has every manifest and blob that a tag reaches."""
+    """Verifies that a registry has every manifest and blob of a tag."""
 
     name: Reference
     digest: Digest
@@ -47,15 +47,15 @@ class VerifyRemote(Record):
         return Outcome("verify", str(self.name), note=self.digest.short)
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
-        """Verify the tag; raises `RegistryError` (`incomplete`) when anything is missing or damaged."""
+        """Verify the tag. Raises `RegistryError` (`incomplete`) if anything is missing or corrupt."""
         size = context.get_shared(_make_verifier).verify(self.name, self.digest)
-        yield self.describe().replace(size=size, note="every manifest and blob is there")
+        yield self.describe().replace(size=size, note="all manifests and blobs found")
 
 
 def plan_verify(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
-    """Return the verification of each tag that a query gives."""
+    """Return a verification for each tag that a query returns."""
     if (repair := get_option(act, "repair")) is not None:
-        raise StatementError("what a registry has is not repaired from here", code="operand", span=repair.span)
+        raise StatementError("repair works only on the store, not on registries", code="operand", span=repair.span)
     assert act.query is not None
     bind_whole_rows(act, context)
     actions: list[Action] = []
@@ -66,7 +66,7 @@ def plan_verify(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
         else:
             try:
                 actions.append(VerifyRemote(Reference.parse(name), Digest(digest)))
-            except InvalidReference as error:  # a registry may list names that are no tags
+            except InvalidReference as error:  # a registry may list names that are not valid tags
                 actions.append(Failed(act.verb, name, error))
     return actions
 
@@ -76,7 +76,7 @@ def _make_verifier(context: ExecutionContext) -> _Verifier:
 
 
 class _Verifier:
-    """Verifies the tags of one statement; a blob that several of them reach is requested once."""
+    """Verifies the tags of one statement. A blob that several tags share is requested once."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -84,8 +84,8 @@ class _Verifier:
         self._sizes: dict[tuple[str, str, Digest], int | None] = {}
 
     def verify(self, name: Reference, top: Digest) -> int:
-        """Return the total size of what a tag reaches; raises `RegistryError` (`incomplete`) for a defect."""
-        wrong: list[str] = []
+        """Return the total size of a tag's manifests and blobs. Raises `RegistryError` (`incomplete`) for a defect."""
+        defects: list[str] = []
         total = 0
 
         def read(descriptor: Descriptor) -> Manifest | Index:
@@ -100,7 +100,7 @@ class _Verifier:
             if isinstance(error, IndexDepthError) or (isinstance(error, RegistryError) and not is_not_found(error)):
                 raise error
             subject = f"the manifest {descriptor.digest.short}"
-            wrong.append(f"{subject} is missing" if is_not_found(error) else f"{subject} is damaged: {error.message}")
+            defects.append(f"{subject} is missing" if is_not_found(error) else f"{subject} is corrupt: {error.message}")
 
         for node in read_manifest_tree(Descriptor("", top, 0), read, on_error=note).top_down():
             document = node.document
@@ -111,14 +111,14 @@ class _Verifier:
                 size = self._request_size(name, blob)
                 total += size or 0
                 if size is None:
-                    wrong.append(f"the blob {blob.digest.short} is missing")
+                    defects.append(f"the blob {blob.digest.short} is missing")
                 elif size != blob.size:
-                    wrong.append(f"the blob {blob.digest.short} has {size} bytes, not {blob.size}")
+                    defects.append(f"the blob {blob.digest.short} has {size} bytes, not {blob.size}")
                 elif blob is document.config and document.is_image:
-                    wrong += self._find_config_problems(manifest, blob)
-        if wrong:
+                    defects += self._find_config_problems(manifest, blob)
+        if defects:
             raise RegistryError(
-                f"{name} is not whole: {join_names(dict.fromkeys(wrong))}",
+                f"{name} is incomplete: {join_names(dict.fromkeys(defects))}",
                 code="incomplete",
                 host=name.registry,
                 hints=("push the image again, or remove the tag",),
@@ -136,7 +136,7 @@ class _Verifier:
         return self._configs[config.digest]
 
     def _request_size(self, name: Reference, blob: Descriptor) -> int | None:
-        """Return the size of a blob in the registry in bytes, None when the registry does not have it."""
+        """Return the size of a blob in bytes, or None if the registry does not have it."""
         key = (name.registry, name.repository, blob.digest)
         if key not in self._sizes:
             target = f"/v2/{name.repository}/blobs/{blob.digest}"
