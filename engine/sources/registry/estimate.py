@@ -121,7 +121,8 @@ class RequestEstimator:
             return ""
         ago = human_duration((self._now - min(times)) / _NANOSECONDS).lower()
         return (
-            f"; of {_format_tag_count(stats)} {sum(one.fresh for one in stats):,} are fresh, the oldest requested {ago} ago"
+            f"; of {_format_tag_count(stats)} {sum(one.fresh for one in stats):,} are fresh,"
+            f" the oldest requested {ago} ago"
         )
 
     def _read_scan_stats(self, scan: ScanRequest, platform: Platform) -> tuple[list[TagStats], list[TagStats]] | None:
