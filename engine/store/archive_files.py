@@ -1,7 +1,7 @@
-"""The files of an archive or a folder, by their names: what images are loaded from.
+"""The files of an archive or a folder, by name, for `load`.
 
-An archive comes from anywhere. Its headers are walked as those of layers are, within the same kind of limits: nothing
-in it decides how much memory or how deep a stack it takes.
+Archives are untrusted. Their headers are read by the tar walker that reads layers, within limits, so no archive
+decides how much memory or stack depth it takes.
 """
 
 from __future__ import annotations
@@ -21,57 +21,57 @@ if TYPE_CHECKING:
     from imq.engine.layers.tar_entry import TarEntry
 
     class ImageFiles(Protocol):
-        """Named files to read an image from; `moved` is told of the bytes that were taken in."""
+        """Named files to read an image from. The reader calls `on_progress` with the number of bytes it has read."""
 
         on_progress: Callable[[int], None]
 
         def open(self, name: str) -> BinaryIO | None:
-            """Open a file; None when there is none of this name."""
+            """Open a file; None when it does not exist."""
 
         def size(self, name: str) -> int:
-            """Return the bytes of a file, 0 when there is none of this name."""
+            """Return the size of a file in bytes; 0 when it does not exist."""
 
         def total_size(self) -> int:
-            """Return the most bytes that images may be made of."""
+            """Return an upper bound of the size of all images, in bytes."""
 
         def list_folders(self) -> list[str]:
-            """Return the names of the folders at the top, sorted."""
+            """Return the names of the top-level folders, sorted."""
 
 
 _READ_SIZE = 64 << 10
 _COMPRESSED_READ_SIZE = 256 << 10
 _MAGIC_SIZE = 512
 _LIMITS = TarLimits(max_entries=250_000, max_name=4096)
-"""An archive of images has a few files for each layer."""
+"""Generous: an archive of images has a few files for each layer."""
 _STREAM_CODES = frozenset({"compression", "truncated"})
-"""What is wrong with how an archive is packed."""
+"""Codes of errors in the compressed stream of an archive."""
 _MAX_LINKS = 8
-"""Links that are followed to a file."""
+"""The maximum number of links that are followed to a file."""
 
 
 def ignore_progress(_count: int) -> None:
-    """Say nothing of bytes."""
+    """Do nothing."""
 
 
 class Folder:
-    """The files of a folder; nothing outside of it can be named."""
+    """The files of a folder. Files outside of it cannot be opened."""
 
     def __init__(self, root: str) -> None:
         self.on_progress: Callable[[int], None] = ignore_progress
         self._root = os.path.realpath(root)
 
     def open(self, name: str) -> BinaryIO | None:
-        """Open a file."""
+        """Open a file; None when it does not exist."""
         path = self._path(name)
         return open(path, "rb") if path is not None else None
 
     def size(self, name: str) -> int:
-        """Return the bytes of a file."""
+        """Return the size of a file in bytes; 0 when it does not exist."""
         path = self._path(name)
         return os.path.getsize(path) if path is not None else 0
 
     def total_size(self) -> int:
-        """Return the bytes of all blobs."""
+        """Return the size of all blobs in bytes."""
         return sum(
             os.path.getsize(os.path.join(folder, name))
             for folder, _, names in os.walk(os.path.join(self._root, "blobs"))
@@ -79,7 +79,7 @@ class Folder:
         )
 
     def list_folders(self) -> list[str]:
-        """Return the names of the folders at the top, sorted."""
+        """Return the names of the top-level folders, sorted."""
         return sorted(entry.name for entry in os.scandir(self._root) if entry.is_dir())
 
     def _path(self, name: str) -> str | None:
@@ -90,9 +90,10 @@ class Folder:
 
 
 class Archive:
-    """The files of a tar archive, packed or not, links followed within it; a context manager.
+    """The files of a tar archive, compressed or not; links are followed within it. Used as a context.
 
-    Raises `Malformed` (code `archive`, or `bomb` for more than any archive of images needs) where it is none.
+    Raises `Malformed` (code `archive`) for a file that is not a valid archive, and (code `bomb`) for one that exceeds
+    the limits.
     """
 
     def __init__(self, path: str) -> None:
@@ -114,23 +115,23 @@ class Archive:
         self._source.close()
 
     def open(self, name: str) -> BinaryIO | None:
-        """Open a file. Several may be open, and are read by one thread."""
-        found = self._find(name)
-        if found is None:
+        """Open a file; None when it does not exist. Several may be open, but only one thread may read them."""
+        extent = self._find(name)
+        if extent is None:
             return None
-        return io.BufferedReader(_ArchiveMember(self._source, *found, self._path, name), _READ_SIZE)
+        return io.BufferedReader(_ArchiveMember(self._source, *extent, self._path, name), _READ_SIZE)
 
     def size(self, name: str) -> int:
-        """Return the bytes of a file."""
-        found = self._find(name)
-        return found[1] if found is not None else 0
+        """Return the size of a file in bytes; 0 when it does not exist."""
+        extent = self._find(name)
+        return extent[1] if extent is not None else 0
 
     def total_size(self) -> int:
-        """Return the bytes of all files."""
+        """Return the size of all files in bytes."""
         return sum(size for _, size in self._files.values())
 
     def list_folders(self) -> list[str]:
-        """Return the names of the folders at the top, sorted."""
+        """Return the names of the top-level folders, sorted."""
         names = (*self._files, *self._links)
         return sorted({name.partition("/")[0] for name in names if "/" in name})
 
@@ -140,8 +141,8 @@ class Archive:
         try:
             while not walker.has_ended and (piece := source.read(_READ_SIZE)):
                 walker.feed(piece)
-                if ahead := walker.skip_content():  # what lies between two headers is read when it is wanted
-                    source.seek(ahead, os.SEEK_CUR)
+                if skipped := walker.skip_content():  # contents are read when their file is opened
+                    source.seek(skipped, os.SEEK_CUR)
             walker.finish()
         except Malformed as problem:
             if problem.code in _STREAM_CODES:
@@ -152,7 +153,7 @@ class Archive:
 
     def _add_entry(self, entry: TarEntry) -> None:
         name = os.path.normpath(entry.path)
-        self._files.pop(name, None)  # the last of a name counts
+        self._files.pop(name, None)  # the last entry with a name wins
         self._links.pop(name, None)
         if entry.type == "file" and entry.segments is None and not entry.map_in_content:
             self._files[name] = (entry.offset, entry.size)
@@ -162,8 +163,9 @@ class Archive:
             self._links[name] = os.path.normpath(os.path.join(os.path.dirname(entry.path), entry.link_target))
 
     def _find(self, name: str) -> tuple[int, int] | None:
+        """Return the offset and the size of a file; None when it does not exist."""
         name = os.path.normpath(name)
-        for _ in range(_MAX_LINKS):  # old archives name a layer they hold twice by a link
+        for _ in range(_MAX_LINKS):  # docker's old archives link to a layer that they have already
             if name not in self._links:
                 break
             name = self._links[name]
@@ -171,7 +173,7 @@ class Archive:
 
 
 class _ArchiveMember(io.RawIOBase):
-    """A part of a file that others read, too."""
+    """A range of a file that other readers share."""
 
     def __init__(self, source: io.BufferedIOBase, start: int, size: int, path: str, name: str) -> None:
         self._source = source
@@ -190,13 +192,13 @@ class _ArchiveMember(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Go to a place in the part."""
+        """Move to an offset in the range."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._offset, os.SEEK_END: self._size}[whence]
         self._offset = min(max(base + offset, 0), self._size)
         return self._offset
 
     def readinto(self, buffer: Any, /) -> int:
-        """Fill `buffer` with what comes next. Raises `Malformed` when the file ends before the part does."""
+        """Fill `buffer` with the next bytes. Raises `Malformed` when the file ends before the range does."""
         view = memoryview(buffer)[: self._size - self._offset]
         if not view:
             return 0
@@ -212,11 +214,11 @@ class _ArchiveMember(io.RawIOBase):
 
 
 class _DecompressedFile(io.RawIOBase):
-    """What a packed file unpacks to. To go back it is unpacked again from its beginning."""
+    """The decompressed content of a file. Seeking backwards decompresses it again from its beginning."""
 
-    def __init__(self, path: str, packed: str) -> None:
-        self._source = open(path, "rb")  # noqa: SIM115 - it is closed with this
-        self._compression = packed
+    def __init__(self, path: str, compression: str) -> None:
+        self._source = open(path, "rb")  # noqa: SIM115 - closed by close()
+        self._compression = compression
         self._restart()
 
     def _restart(self) -> None:
@@ -226,7 +228,7 @@ class _DecompressedFile(io.RawIOBase):
         self._offset = 0
 
     def close(self) -> None:
-        """Close the packed file too."""
+        """Close the compressed file too."""
         self._source.close()
         super().close()
 
@@ -239,9 +241,9 @@ class _DecompressedFile(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Go to a place, or to the end when that comes first."""
+        """Move to an offset, or to the end of the file if that comes first."""
         if whence == os.SEEK_END:
-            raise io.UnsupportedOperation("the end of what is packed is not known")
+            raise io.UnsupportedOperation("the size of a compressed file is unknown")
         target = offset + (self._offset if whence == os.SEEK_CUR else 0)
         if target < self._offset:
             self._restart()
@@ -250,7 +252,7 @@ class _DecompressedFile(io.RawIOBase):
         return self._offset
 
     def readinto(self, buffer: Any, /) -> int:
-        """Fill `buffer` with what comes next."""
+        """Fill `buffer` with the next bytes."""
         if not self._fill_chunk():
             return 0
         piece = self._take_bytes(len(buffer))
@@ -258,7 +260,7 @@ class _DecompressedFile(io.RawIOBase):
         return len(piece)
 
     def _fill_chunk(self) -> bool:
-        """Have a piece, unless the stream has ended."""
+        """Decompress the next piece if there is none left; return False at the end of the stream."""
         while not self._chunk:
             piece = next(self._chunks, None)
             if piece is None:
@@ -273,22 +275,22 @@ class _DecompressedFile(io.RawIOBase):
 
 
 def _not_an_archive(path: str) -> Malformed:
-    why = "is not an archive: it is neither a tar nor one that gzip, zstd, bzip2 or xz has packed"
-    hints = ("load takes what docker save or imq save wrote; import takes a file tree",)
-    return Malformed(f"{path} {why}", code="archive", hints=hints)
+    reason = "is not an archive: expected a tar file, plain or compressed with gzip, zstd, bzip2 or xz"
+    hints = ("load reads archives of docker save and imq save; import reads a file tree",)
+    return Malformed(f"{path} {reason}", code="archive", hints=hints)
 
 
 def _corrupt_archive(path: str, problem: Malformed) -> Malformed:
-    """Return the error for a packed file whose stream cannot be unpacked."""
+    """Return the error for a file whose compressed stream is invalid."""
     return Malformed(f"{path} is damaged: {problem.message}", code="archive")
 
 
 def _open_decompressed(path: str) -> io.BufferedIOBase:
-    """Open a file for reading what it is when it is unpacked."""
-    source = open(path, "rb")  # noqa: SIM115 - it is returned
-    packed = detect_compression(source.read(_MAGIC_SIZE))
+    """Open a file for reading its decompressed content."""
+    source = open(path, "rb")  # noqa: SIM115 - returned to the caller
+    compression = detect_compression(source.read(_MAGIC_SIZE))
     source.seek(0)
-    if not packed:
+    if not compression:
         return source
     source.close()
-    return io.BufferedReader(_DecompressedFile(path, packed), _READ_SIZE)
+    return io.BufferedReader(_DecompressedFile(path, compression), _READ_SIZE)

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from .directory import Directory
 
 _FREE_STORE_SPACE = (
-    "free some space (imq prune removes what no image needs) and say the same again, or give another place with --root"
+    "free some space (imq prune removes blobs that no image needs) and run the statement again,"
+    " or choose another folder with --root"
 )
-FREE_OUTPUT_SPACE = "free some space there and say the same again, or write to another place"
+FREE_OUTPUT_SPACE = "free some space there and run the statement again, or write to another folder"
 """The hint for a full disk when the file is outside the store."""
 _MESSAGES = {
     errno.ENOSPC: ("no-space", "no space is left on the device", _FREE_STORE_SPACE),
@@ -32,20 +33,20 @@ _MESSAGES = {
     errno.EACCES: (
         "permission",
         "permission denied",
-        "run as the owner of the store, or give another place with --root",
+        "run as the owner of the store, or choose another folder with --root",
     ),
     errno.EPERM: (
         "permission",
         "operation not permitted",
-        "run as the owner of the store, or give another place with --root",
+        "run as the owner of the store, or choose another folder with --root",
     ),
-    errno.EROFS: ("read-only", "the file system is read-only", "give another place with --root"),
+    errno.EROFS: ("read-only", "the file system is read-only", "choose another folder with --root"),
 }
 
 _SILENT_WAIT = 3.0
-"""Seconds after which the user is told that another process holds a lock."""
+"""Seconds after which `on_wait` is called because another process holds a lock."""
 _LOCK_POLL = 0.01
-"""Seconds between two attempts until then."""
+"""Seconds between two attempts to take the lock until then."""
 
 
 def is_disk_full(problem: OSError) -> bool:
@@ -57,7 +58,7 @@ def is_disk_full(problem: OSError) -> bool:
 def store_errors(operation: str, path: str = "", needed: int | None = None, space_hint: str = "") -> Iterator[None]:
     """Convert an `OSError` of the block to a `StoreError` that names the `operation`.
 
-    For a full disk the error has the bytes `needed`, the free bytes at the file or else at `path`, and `space_hint`
+    For a full disk the error shows the bytes `needed`, the free bytes at the file or else at `path`, and `space_hint`
     instead of the hint to free the disk of the store.
     """
     try:
@@ -66,7 +67,7 @@ def store_errors(operation: str, path: str = "", needed: int | None = None, spac
         code, reason, hint = _MESSAGES.get(problem.errno or 0, ("store", problem.strerror or str(problem), ""))
         details = f" ({problem.filename})" if problem.filename else ""
         if code == "no-space":
-            is_device_full = problem.errno == errno.ENOSPC  # else there is space, for others
+            is_device_full = problem.errno == errno.ENOSPC  # a user's disk quota says nothing about the free space
             details += _describe_space((_parent_directory(problem.filename) or path) if is_device_full else "", needed)
             hint = space_hint or hint
         raise StoreError(f"cannot {operation}: {reason}{details}", code=code, hints=(hint,)) from problem
@@ -77,13 +78,13 @@ def _parent_directory(name: object) -> str:
 
 
 def _describe_space(path: str, needed: int | None) -> str:
-    """Return the needed and free space at a path, as the end of a sentence."""
+    """Return the needed and free space at a path, to append to an error message."""
     free, _ = get_free_space(path) if path else (None, 1)
     facts = []
     if needed is not None:
-        facts.append(f"{human_size(needed)} are wanted")
+        facts.append(f"{human_size(needed)} are needed")
     if free is not None:
-        facts.append(f"{human_size(free)} are free now at {path}")
+        facts.append(f"{human_size(free)} are free at {path}")
     return f"; {', '.join(facts)}" if facts else ""
 
 
@@ -114,21 +115,21 @@ def sync_file_system(directory: Directory) -> None:
     from ctypes import CDLL, get_errno  # Python has no syncfs
 
     syncfs = getattr(CDLL(None, use_errno=True), "syncfs", None)
-    if syncfs is None:  # not a system with glibc or musl; on Linux sync waits, too
+    if syncfs is None:  # neither glibc nor musl; on Linux sync waits, too
         os.sync()
     elif syncfs(directory.descriptor) != 0:
         raise OSError(get_errno(), os.strerror(get_errno()), directory.path)
 
 
 def write_all(handle: int, content: bytes) -> None:
-    """Write all bytes: a full disk accepts a part before it fails."""
+    """Write all bytes. A single write may be partial. Example: on a full disk."""
     remaining = memoryview(content)
     while remaining:
         remaining = remaining[os.write(handle, remaining) :]
 
 
 def replace_file(directory: Directory, name: str, content: bytes, scratch: Directory, temporary: str) -> None:
-    """Replace a file by way of `temporary`, a new file in the directory `scratch` of the same file system."""
+    """Replace a file: write the new file `temporary` in `scratch`, on the same file system, and rename it."""
     handle = scratch.create_file(temporary)
     try:
         try:
@@ -184,7 +185,7 @@ def _open_lock_file(directory: Directory, name: str) -> int:
             return directory.open_file(name, os.O_RDWR)
         except FileNotFoundError:
             pass
-        except PermissionError:  # of another user: it can still be locked
+        except PermissionError:  # the file of another user can be locked if it is readable
             if not os.access(".", os.W_OK, dir_fd=directory.descriptor):
                 raise
             return directory.open_file(name)

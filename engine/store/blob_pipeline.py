@@ -1,8 +1,8 @@
-"""A blob on its way in: read, written, hashed and unpacked at the same time.
+"""Writes a blob to a file while it is hashed and decompressed.
 
-The caller's thread reads and writes; hashing and unpacking follow in threads of their own. All of them let go of the
-interpreter while they work on a piece, so the slowest alone sets the pace. The pieces go round in a few buffers:
-memory stays the same whatever the blob's size.
+The caller's thread reads and writes. Hashing and decompression run in threads of their own. All of them release the
+interpreter lock while they work on a chunk, so the slowest alone limits the speed. Chunks reuse a few buffers: memory
+use does not depend on the size of the blob.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from imq.engine.oci.manifest import Descriptor
 
 CHUNK_SIZE = 512 << 10
-"""Bytes of a piece: large enough that the interpreter does not matter, small enough for the processor's cache."""
+"""Bytes of a chunk: large enough that the interpreter's overhead is negligible, small enough for the CPU cache."""
 BUFFER_COUNT = 6
-"""Pieces under way at once, for each blob."""
+"""Chunks in the pipeline of one blob at the same time."""
 _WRITE_SIZE = 32 << 10
-"""Bytes of one write. The kernel caches a write in blocks as large as it is, and up to eight pages it has blocks at
-hand that were in use a moment ago. Larger ones come from further away, on a virtual machine from its host: writing
-512 KiB at once costs three times as much."""
+"""Bytes of one write. The kernel caches a write in memory blocks of its size. Blocks of up to eight pages are taken
+from recently used memory; larger ones are allocated anew, on a virtual machine by its host. A write of 512 KiB costs
+three times as much."""
 _WRITEBACK_SIZE = 8 << 20
-"""Bytes after which the system is told to begin writing, so that the last sync finds little left to do."""
+"""Bytes after which the kernel is advised to start writing to disk, so that the final sync is short."""
 
 
 class _PipelineStage:
-    """Works on pieces in a thread of its own, in order, and hands each buffer on."""
+    """Processes chunks in a thread of its own, in order, and passes each buffer on."""
 
     def __init__(self, work: Callable[[memoryview], None], pass_on: Callable[[tuple[bytearray, int]], None]) -> None:
         self._work = work
@@ -45,7 +45,7 @@ class _PipelineStage:
         start_new_thread(self._run, ())
 
     def put(self, item: tuple[bytearray, int]) -> None:
-        """Give the stage a buffer and how much of it is filled."""
+        """Queue a buffer and the number of bytes in it."""
         self._queue.put(item)
 
     def _run(self) -> None:
@@ -62,14 +62,14 @@ class _PipelineStage:
             self._ended.release()
 
     def end(self) -> None:
-        """Wait until every piece has been worked on; raise what went wrong."""
+        """Wait until every chunk has been processed. Errors are in `problem`."""
         self._queue.put(None)
         self._ended.acquire()
         self._ended.release()
 
 
 def is_small(descriptor: Descriptor) -> bool:
-    """Whether a blob is taken in in one piece, and synced with others."""
+    """Whether a blob is written in one piece, and synced together with others."""
     return descriptor.size < CHUNK_SIZE
 
 
@@ -81,11 +81,11 @@ def write_blob(
     is_cancelled: Callable[[], bool],
     partial_size: int = 0,
 ) -> None:
-    """Fill the file `handle` from `readinto` until that returns 0. `meter` is fed the same bytes.
+    """Fill the file `handle` from `readinto` until it returns 0, and feed the same bytes to `meter`.
 
-    Of a large blob the first bytes may be `there` already: they are read, hashed and unpacked like the others, and
-    `readinto` goes on behind them. A large blob is synced at once, while others travel; a `small` one is not.
-    Raises `DigestMismatch` when size or digest are not the descriptor's, what the meter raises, and `Interrupted`.
+    The file of a large blob may have its first `partial_size` bytes already. They are read, hashed and decompressed
+    like the others, and `readinto` continues after them. A large blob is synced here, a small one is not.
+    Raises `DigestMismatch` when size or digest differ from the descriptor, errors of the meter, and `Interrupted`.
     """
     hasher = descriptor.digest.new_hash()
     if is_small(descriptor):
@@ -94,8 +94,8 @@ def write_blob(
         _write_large_blob(handle, descriptor, hasher.update, meter, readinto, is_cancelled, partial_size)
     if hasher.hexdigest() != descriptor.digest.encoded:
         raise DigestMismatch(
-            f"what came for the blob {descriptor.digest} hashes to {hasher.hexdigest()}",
-            hints=("nothing of it was kept; try again, and if it stays so the sender's copy is damaged",),
+            f"the content received for the blob {descriptor.digest} hashes to {hasher.hexdigest()}",
+            hints=("nothing was stored; try again, and if this error repeats, the sender's copy is damaged",),
         )
 
 
@@ -106,7 +106,7 @@ def _write_small_blob(
     meter: LayerMeter | None,
     readinto: Callable[[memoryview], int],
 ) -> None:
-    """Take in a small blob in one piece: threads would cost more than they save."""
+    """Write a small blob in one piece: threads would cost more than they save."""
     buffer = memoryview(bytearray(descriptor.size + 1))
     size = 0
     while size <= descriptor.size and (count := readinto(buffer[size:])) > 0:

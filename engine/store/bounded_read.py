@@ -1,4 +1,4 @@
-"""Reads of small files, in memory that grows with the file and not with the limit."""
+"""Reads small files; memory use grows with the file, not with the limit."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from imq.grammar.record import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-_FIRST = 64 << 10
+_FIRST_SIZE = 64 << 10
 
 
 def read_bounded(source: BinaryIO, limit: int) -> bytes:
-    """Return the bytes of a file; `limit` + 1 bytes mean that it has more than `limit`.
+    """Return the content of a file, at most `limit` + 1 bytes: the caller checks whether it is longer than `limit`.
 
     `source.read(limit + 1)` would allocate the whole limit before it reads the first byte.
     """
     pieces: list[bytes] = []
-    size, remaining = _FIRST, limit + 1
+    size, remaining = _FIRST_SIZE, limit + 1
     while remaining > 0:
         piece = source.read(min(size, remaining))
         pieces.append(piece)

@@ -1,4 +1,4 @@
-"""Removing many blobs: several at once, because each removal waits for the file system."""
+"""Removes many blobs in parallel, because each removal waits for the file system."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from .layout import Layout
 
 _THREAD_THRESHOLD = 64
-"""Blobs from which threads are worth starting."""
+"""The number of blobs from which threads are worth starting."""
 _THREAD_COUNT = 8
 
 
 def remove_blobs(layout: Layout, digests: Sequence[Digest]) -> list[int | None]:
-    """Remove blobs and return the bytes of each, None for one that was not there.
+    """Remove blobs and return the size of each in bytes; None for one that did not exist.
 
-    What cannot be removed raises its `OSError` when the others have been tried.
+    Raises the first `OSError` after all removals have been tried.
     """
     sizes: list[int | None] = [None] * len(digests)
     problems: list[OSError] = []
-    positions = iter(range(len(digests)))  # shared: handing out the next number is one step of the interpreter
+    positions = iter(range(len(digests)))  # shared by the threads: next() on it is atomic
 
     def work() -> None:
         for position in positions:
@@ -41,7 +41,7 @@ def remove_blobs(layout: Layout, digests: Sequence[Digest]) -> list[int | None]:
     if len(digests) < _THREAD_THRESHOLD:
         work()
     else:
-        from threading import Thread  # a change of a few names does without
+        from threading import Thread  # not needed to remove a few blobs
 
         threads = [Thread(target=work) for _ in range(_THREAD_COUNT)]
         for thread in threads:

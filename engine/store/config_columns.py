@@ -1,7 +1,7 @@
 """The columns for the fields that image configs hold, and their values, as the catalog declares them.
 
-A string stands in a column of its own where rows are filtered and sorted. A list or a map is long: it is a JSON
-column of the table `config`.
+A string has its own column in the tables `image` and `entry`, where rows are filtered and sorted. Lists and maps can
+be long, so they are JSON columns of the table `config`.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "map": _read_map,
     "keys": _read_keys,
 }
-"""By `FromConfig.shape`: how the value at the key is read. A value of another type counts as missing."""
+"""The reader of a value, by `FromConfig.shape`. A value of another type counts as missing."""
 
 
 def _read(config: Config, field: Field) -> Any:

@@ -1,4 +1,4 @@
-"""Marks for corrupt blobs, so that the next pull fetches them although their size is right.
+"""Marks corrupt blobs, so that the next pull fetches them although their size is right.
 
 Hashing every stored blob in each pull would cost more than most pulls. Instead, readers verify the digest as they read.
 A corrupt blob gets a mark in ingest/, which stays until the blob is replaced. The blob itself is not removed.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from .layout import Layout
 
-REPAIR_HINTS = ("verify … repair fetches it again, and so does pulling the image",)
+REPAIR_HINTS = ("to fetch it again: imq verify … repair, or pull the image",)
 
 
 def mark_corrupt(layout: Layout, digest: Digest) -> DigestMismatch:

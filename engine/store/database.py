@@ -1,8 +1,8 @@
-"""The SQLite files of a store: made, checked before SQLite opens them, and thrown away.
+"""The SQLite files of a store: created, checked before SQLite opens them, and removed.
 
-SQLite takes a path and follows a link at its end. So what a file is, is looked at before, and what SQLite has opened
-is compared with it before anything is read. A rollback journal is never played back: it may name any other file, and
-SQLite removes that one when it has done with the journal. All these files can be derived or asked for again.
+SQLite opens a path and follows a symbolic link at its end. So the type of the file is checked before, and the file that
+SQLite has opened is compared with it before anything is read. A rollback journal is never played back: it may name any
+other file, which SQLite would remove afterwards. All these databases can be derived or fetched again.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from .layout import Layout
 
 SUFFIXES = ("-journal", "-wal", "-shm", "")
-"""How the names of a database's files end, in the order in which they are removed: a log outlives no database."""
+"""The suffixes of the files of a database, in the order of removal: a log never outlives its database."""
 
 _WAL_TIMEOUT = 60
 """Seconds to wait for another process that opens the same file."""
 
 
 def has_database(layout: Layout, name: str, *, writable: bool = True) -> bool:
-    """Whether a database is there that may be opened. Raises `StoreError` when a file of it is a link or no file.
+    """Whether a database exists that may be opened. Raises `StoreError` when one of its files is not a regular file.
 
-    What has another name too may only be read: what is written to it would be written there.
+    A file with a second hard link may be opened only for reading: writes would reach the other name.
     """
     directory = layout.root_directory
     statuses = [directory.file_status(name + suffix) for suffix in SUFFIXES]
@@ -39,10 +39,10 @@ def has_database(layout: Layout, name: str, *, writable: bool = True) -> bool:
 
 
 def create_database(layout: Layout, name: str) -> None:
-    """Make an empty file for a database, in place of one that may not be opened. Under the store's lock."""
+    """Create an empty database file, replacing one that may not be opened. The caller holds the lock of the store."""
     if not has_database(layout, name):
         remove_database(layout, name)
-        os.close(layout.root_directory.create_file(name))  # its log gets the same mode
+        os.close(layout.root_directory.create_file(name))  # SQLite gives its log the same mode
 
 
 def remove_database(layout: Layout, name: str) -> None:
@@ -52,7 +52,7 @@ def remove_database(layout: Layout, name: str) -> None:
 
 
 def database_uri(layout: Layout, name: str, options: str = "mode=rw") -> str:
-    """Return how SQLite is to open a database that is there: it makes none."""
+    """Return the URI of an existing database: SQLite does not create it."""
     path = layout.root_directory.path_of(name)
     for character in "%?#":
         path = path.replace(character, f"%{ord(character):02x}")
@@ -77,13 +77,13 @@ def enable_wal(connection: Connection, schema: str = "main") -> None:
 
 
 def check_database_path(connection: Connection, layout: Layout, name: str, schema: str = "main") -> None:
-    """Raise `StoreError` unless SQLite has opened the file in the store's root, rather than what a link leads to."""
+    """Raise `StoreError` unless SQLite has opened the file in the root of the store, and not the target of a link."""
     paths = {row[1]: row[2] for row in connection.execute("PRAGMA database_list")}
-    folder, found = os.path.split(paths[schema])
-    if found == name and os.path.samestat(os.stat(folder), os.fstat(layout.root_directory.descriptor)):
+    folder, opened_name = os.path.split(paths[schema])
+    if opened_name == name and os.path.samestat(os.stat(folder), os.fstat(layout.root_directory.descriptor)):
         return
     raise StoreError(
         f"{layout.root_directory.path_of(name)} is a symbolic link, expected a regular file",
         code="unsafe-file",
-        hints=("look at what it is and remove it, or give another place with --root",),
+        hints=("inspect and remove it, or choose another folder with --root",),
     )

@@ -1,9 +1,9 @@
-"""Directories held open by descriptors, in which imq follows no link: how it opens all that lies in a store.
+"""Directories held open by descriptors; symbolic links in them are never followed. All files of a store are opened so.
 
-A store may lie where others can write, and a layout may come out of an archive. A name in it can be a link to a file
-of the user, a FIFO that blocks, or a device. So every name is opened in the descriptor of its directory, without
-following links, and a file counts only if it is a regular one. The path of the root itself is the user's: links in it
-are followed.
+A store may be in a folder that others can write to, and a layout may come from an archive. A name in it can be a link
+to a file of the user, a FIFO that blocks, or a device. So every name is opened relative to the descriptor of its
+directory, without following links, and only regular files are accepted. The path of the root itself is given by the
+user: links in it are followed.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-"""Not blocking: a FIFO in place of a file is opened at once, found to be one, and closed."""
-_KINDS = (
+"""Non-blocking: opening a FIFO in place of a file returns at once; its type is checked and it is closed."""
+_FILE_TYPES = (
     (stat.S_ISLNK, "a symbolic link"),
     (stat.S_ISDIR, "a directory"),
     (stat.S_ISREG, "a regular file"),
@@ -40,14 +40,14 @@ class Directory:
         self.path = path
         self.descriptor = descriptor
         self._group_id = group_id
-        """The group that may write here, and so to all that is made here; None: only the user may."""
+        """The group that may write here, and so to everything created here; None: only the user may."""
 
     @classmethod
     def open(cls, path: str) -> Directory:
-        """Open the directory at a path that the user gives. What is made beneath it is shared with its group."""
+        """Open the directory at a path given by the user. A group that may write to it may write to all below it."""
         descriptor = os.open(path, _DIRECTORY)
-        about = os.fstat(descriptor)
-        return cls(path, descriptor, about.st_gid if about.st_mode & stat.S_IWGRP else None)
+        status = os.fstat(descriptor)
+        return cls(path, descriptor, status.st_gid if status.st_mode & stat.S_IWGRP else None)
 
     def __del__(self) -> None:
         """Close the descriptor."""
@@ -56,7 +56,7 @@ class Directory:
     # Directories
 
     def open_directory(self, name: str) -> Directory:
-        """Open a directory in this one. Raises `FileNotFoundError`, and `StoreError` when it is a link or a file."""
+        """Open a directory in this one. Raises `FileNotFoundError`, and `StoreError` when it is not a directory."""
         path = self.path_of(name)
         try:
             descriptor = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=self.descriptor)
@@ -68,7 +68,7 @@ class Directory:
         return Directory(path, descriptor, self._group_id)
 
     def make_directory(self, name: str) -> Directory:
-        """Open a directory in this one, made if it is missing."""
+        """Open a directory in this one; create it when it is missing."""
         try:
             return self.open_directory(name)
         except FileNotFoundError:
@@ -94,7 +94,7 @@ class Directory:
         return os.path.join(self.path, name)
 
     def status(self, name: str) -> os.stat_result | None:
-        """Return what a name is, a link being a link; None when nothing has it."""
+        """Return the status of a name, without following links; None when it does not exist."""
         try:
             return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
         except FileNotFoundError:
@@ -104,42 +104,42 @@ class Directory:
             raise
 
     def file_status(self, name: str) -> os.stat_result | None:
-        """Return the status of a regular file; None when nothing has the name, `StoreError` for anything else."""
-        about = self.status(name)
-        if about is not None and not stat.S_ISREG(about.st_mode):
-            raise _wrong_file_type(self.path_of(name), about, "a regular file")
-        return about
+        """Return the status of a regular file; None when it does not exist. Raises `StoreError` for any other type."""
+        status = self.status(name)
+        if status is not None and not stat.S_ISREG(status.st_mode):
+            raise _wrong_file_type(self.path_of(name), status, "a regular file")
+        return status
 
     def has_file(self, name: str) -> bool:
-        """Whether a regular file has this name; `StoreError` when anything else has it."""
+        """Whether a regular file has this name. Raises `StoreError` for any other type."""
         return self.file_status(name) is not None
 
     def list_names(self) -> list[str]:
         """Return the names in this directory."""
-        listing = os.open(".", _DIRECTORY, dir_fd=self.descriptor)  # a position of its own: other threads list it too
+        listing = os.open(".", _DIRECTORY, dir_fd=self.descriptor)  # with its own offset: other threads list it too
         try:
             return os.listdir(listing)
         finally:
             os.close(listing)
 
     def iter_files(self) -> Iterator[tuple[str, os.stat_result]]:
-        """Yield the regular files in this directory, each with its status; what goes meanwhile is left out."""
+        """Yield the regular files in this directory, each with its status. Files removed meanwhile are skipped."""
         for name in self.list_names():
-            about = self.status(name)
-            if about is not None and stat.S_ISREG(about.st_mode):
-                yield name, about
+            status = self.status(name)
+            if status is not None and stat.S_ISREG(status.st_mode):
+                yield name, status
 
     def iter_directories(self) -> Iterator[tuple[str, Directory]]:
-        """Yield the directories in this one; links are left out."""
+        """Yield the directories in this one; links are skipped."""
         for name in self.list_names():
-            about = self.status(name)
-            if about is not None and stat.S_ISDIR(about.st_mode):
+            status = self.status(name)
+            if status is not None and stat.S_ISDIR(status.st_mode):
                 yield name, self.open_directory(name)
 
     # Files
 
     def open_file(self, name: str, flags: int = os.O_RDONLY) -> int:
-        """Open a regular file. Raises `FileNotFoundError`, and `StoreError` when it is a link or no regular file."""
+        """Open a regular file. Raises `FileNotFoundError`, and `StoreError` for any other type."""
         path = self.path_of(name)
         try:
             descriptor = os.open(name, flags | _FILE, dir_fd=self.descriptor)
@@ -159,7 +159,7 @@ class Directory:
         return os.fdopen(self.open_file(name), "rb")
 
     def create_file(self, name: str) -> int:
-        """Make a file to read and write, which nothing may have the name of yet; raises `FileExistsError`."""
+        """Create a file for reading and writing. Raises `FileExistsError`."""
         try:
             descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FILE, 0o644, dir_fd=self.descriptor)
         except OSError as problem:
@@ -173,7 +173,7 @@ class Directory:
         return descriptor
 
     def ensure_file(self, name: str) -> None:
-        """Make an empty file unless a regular one has the name."""
+        """Create an empty file unless it exists."""
         if not self.has_file(name):
             try:
                 os.close(self.create_file(name))
@@ -181,7 +181,7 @@ class Directory:
                 self.has_file(name)
 
     def remove_file(self, name: str) -> bool:
-        """Remove a name, never what a link leads to; return whether there was one."""
+        """Remove a name; the target of a link stays. Return whether it existed."""
         try:
             os.unlink(name, dir_fd=self.descriptor)
         except FileNotFoundError:
@@ -192,7 +192,7 @@ class Directory:
         return True
 
     def rename(self, name: str, new: str, target: Directory | None = None) -> None:
-        """Give what has a name here a new name, here or in another directory; what had that name is gone."""
+        """Rename a file, optionally into another directory. A file with the new name is replaced."""
         target = target or self
         try:
             os.rename(name, new, src_dir_fd=self.descriptor, dst_dir_fd=target.descriptor)
@@ -203,25 +203,27 @@ class Directory:
             raise
 
     def _match_group(self, descriptor: int, bits: int) -> None:
-        """Let the group that may write to the root use what was just made, whatever the user's umask is."""
+        """Give the group that may write to the root access to a new file, whatever the umask is."""
         if self._group_id is None:
             return
-        about = os.fstat(descriptor)
-        if about.st_gid != self._group_id:  # a root without the set-group-ID bit
+        status = os.fstat(descriptor)
+        if status.st_gid != self._group_id:  # the root does not have the setgid bit
             try:
                 os.fchown(descriptor, -1, self._group_id)
             except PermissionError:
-                return  # the user is not of this group
-            about = os.fstat(descriptor)
-        if about.st_mode & bits != bits:
-            os.fchmod(descriptor, stat.S_IMODE(about.st_mode) | bits)
+                return  # the user is not a member of this group
+            status = os.fstat(descriptor)
+        if status.st_mode & bits != bits:
+            os.fchmod(descriptor, stat.S_IMODE(status.st_mode) | bits)
 
 
 def _wrong_file_type(path: str, status: os.stat_result | None, expected: str) -> StoreError:
-    found = next((kind for matches, kind in _KINDS if status is not None and matches(status.st_mode)), "something else")
-    rule = "; imq follows no link inside a store" if found == "a symbolic link" else ""
+    actual = next(
+        (kind for matches, kind in _FILE_TYPES if status is not None and matches(status.st_mode)), "of another type"
+    )
+    rule = "; imq follows no links inside a store" if actual == "a symbolic link" else ""
     return StoreError(
-        f"{path} is {found}, expected {expected}{rule}",
+        f"{path} is {actual}, expected {expected}{rule}",
         code="unsafe-file",
-        hints=("look at what it is and remove it, or give another place with --root",),
+        hints=("inspect and remove it, or choose another folder with --root",),
     )

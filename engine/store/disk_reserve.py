@@ -1,8 +1,8 @@
-"""The reserve of a store: a file in ingest/ whose room becomes that of index.json when the disk has none left.
+"""The disk reserve of a store: a file in ingest/ that is overwritten with index.json when the disk is full.
 
-Removing an image frees room, but before that index.json has to be written, which takes a file and some blocks. On a
-full disk the reserve is written over and takes the name of index.json, so that nothing new is needed and no other
-program can take its room in between. The room of the old index.json then is that of the next reserve.
+Removing an image frees space, but index.json has to be written first, which needs a file and some blocks. On a full
+disk the reserve is overwritten and renamed to index.json: no new blocks are needed, and no other program can take the
+space in between. The space freed by the old index.json is used for the next reserve.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _BLOCK_SIZE = 4096
 
 
 def has_reserve(ingest: Directory) -> bool:
-    """Whether there is a reserve. One with another name is none: what is written to it would be written there."""
+    """Whether a reserve exists. A file with a second hard link does not count: writes would reach the other name."""
     status = ingest.file_status(RESERVE)
     return status is not None and status.st_nlink == 1
 
 
 def ensure_reserve(ingest: Directory, size: int) -> None:
-    """Make or enlarge the reserve, so that a file of `size` bytes, and a little more, has room in it.
+    """Create or enlarge the reserve, so that a file of a little more than `size` bytes fits into it.
 
-    Raises `OSError` when the disk has no room for it; what there is of it then stays.
+    Raises `OSError` when the disk is full; the part that was written stays.
     """
     status = ingest.file_status(RESERVE)
     if status is not None and not has_reserve(ingest):
@@ -40,20 +40,19 @@ def ensure_reserve(ingest: Directory, size: int) -> None:
     current_size = status.st_size if status is not None else 0
     if current_size >= max(_MINIMUM_SIZE, size + _BLOCK_SIZE):
         return
-    new_size = max(
-        _MINIMUM_SIZE, -(-size * 5 // 4 // _BLOCK_SIZE + 1) * _BLOCK_SIZE
-    )  # not enlarged for each name that is added
+    # a quarter more than needed, so that not every added name enlarges it
+    new_size = max(_MINIMUM_SIZE, -(-size * 5 // 4 // _BLOCK_SIZE + 1) * _BLOCK_SIZE)
     handle = ingest.create_file(RESERVE) if status is None else ingest.open_file(RESERVE, os.O_WRONLY | os.O_APPEND)
     try:
-        write_all(handle, os.urandom(new_size - current_size))  # no file system stores that in less room
+        write_all(handle, os.urandom(new_size - current_size))  # random, so that no file system can compress it
     finally:
         os.close(handle)
 
 
 def replace_from_reserve(directory: Directory, name: str, content: bytes, ingest: Directory, temporary: str) -> None:
-    """Replace a file as `files.replace_file` does, in the room of the reserve. Under the store's lock.
+    """Replace a file like `replace_file`, in the space of the reserve. The caller holds the lock of the store.
 
-    Where even writing over a file takes room, as on a file system that copies on writing, the reserve is removed first.
+    On a copy-on-write file system even overwriting a file needs space; there the reserve is removed first.
     """
     try:
         handle = ingest.open_file(RESERVE, os.O_RDWR)

@@ -1,4 +1,4 @@
-"""Making images here: layers that nobody has described, and the config and manifest around layers in the store."""
+"""Builds images: layers of unknown digest, and the config and manifest for layers in the store."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 _CHUNK_SIZE = 1 << 20
 _MAGIC_SIZE = 512
-"""Bytes that tell how a layer is packed."""
+"""Bytes from which the compression of a layer is detected."""
 
 
 class LoadedImage(Record):
-    """An image that was taken in, and the names it bore.
+    """An image that was loaded, and the names it has in the archive.
 
-    Of an index, `held` are the manifests that came with it, `ids` the images of these, and `problems` say what is wrong
-    with each that the archive has in part only.
+    For an index, `manifests` are its manifests in the archive, `ids` are the IDs of their images, and `problems` has an
+    error for each manifest that is incomplete.
     """
 
     descriptor: Descriptor
@@ -44,7 +44,7 @@ class LoadedImage(Record):
 def build_image(
     ingest: Ingest, layer: ImportedLayer, runtime: Mapping[str, Any], platform: Platform, created: int, comment: str
 ) -> tuple[Descriptor, Digest]:
-    """Store the config and manifest of an image of one layer; return the manifest's descriptor and the image's id."""
+    """Store the config and manifest of an image with one layer; return the manifest's descriptor and the image ID."""
     config: dict[str, Any] = {
         "created": format_time(created),
         "architecture": platform.architecture,
@@ -61,7 +61,7 @@ def build_image(
 
 
 def store_manifest(ingest: Ingest, config: Descriptor, content: bytes, layers: Sequence[Descriptor]) -> Descriptor:
-    """Store a config and an OCI manifest of it and its layers; return the manifest's descriptor."""
+    """Store a config and an OCI manifest for it and its layers; return the manifest's descriptor."""
     manifest = encode_json(
         {
             "schemaVersion": 2,
@@ -77,15 +77,14 @@ def store_manifest(ingest: Ingest, config: Descriptor, content: bytes, layers: S
 
 
 def import_unknown_layer(files: ImageFiles, source: BinaryIO, ingest: Ingest) -> ImportedLayer:
-    """Take in a layer whose diff ID nobody has said, packed in any way."""
+    """Store a layer of unknown diff ID and with any compression."""
     compression = detect_compression(source.read(_MAGIC_SIZE))
     source.seek(0)
     chunks = _read_chunks(files, source)
     if compression in media_types.LAYER_TYPES:
         return ingest.import_layer(chunks, compression)
-    return ingest.import_layer(
-        decompress(compression, chunks), "", recompress="gzip"
-    )  # bzip2 and xz have no media type
+    # bzip2 and xz have no media type
+    return ingest.import_layer(decompress(compression, chunks), "", recompress="gzip")
 
 
 def _read_chunks(files: ImageFiles, source: BinaryIO) -> Iterator[bytes]:

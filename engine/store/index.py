@@ -1,4 +1,4 @@
-"""The index: SQLite tables derived from the layout, so that queries need not open thousands of documents.
+"""The store index: SQLite tables derived from the layout, so that queries need not open thousands of documents.
 
 `refresh` compares index.json with the index and reads only new manifests and configs. The index stores the signature of
 the index.json that it was derived from, and so detects changes by other tools.
@@ -94,19 +94,19 @@ class StoreIndex:
         return self._open_in_memory()
 
     def _create_file(self, *, replace: bool = False, force: bool = False) -> sqlite3.Connection:
-        """Make the file and open it: one process at a time.
+        """Create the file and open it; only one process at a time.
 
-        `instead` of one that is no whole index, or (`always`) of any.
+        `replace` replaces an existing file that is corrupt, `force` any existing file.
         """
         with nullcontext() if self.holds_lock else self._layout.lock():
             if force or (replace and not self._is_intact()):
                 remove_database(self._layout, DATABASE)
             create_database(self._layout, DATABASE)
-            self._layout.ensure_reserve()  # of layouts that other tools have made
+            self._layout.ensure_reserve()  # a layout of another tool has none
             return self._connect_file()
 
     def _is_intact(self) -> bool:
-        """Whether the file is an index without damage: perhaps another process has made it in the meantime."""
+        """Whether the file is an intact index: another process may have replaced it in the meantime."""
         try:
             if not has_database(self._layout, DATABASE):
                 return False
@@ -142,9 +142,9 @@ class StoreIndex:
         return self._prepare(connection)
 
     def _prepare(self, connection: sqlite3.Connection) -> sqlite3.Connection:
-        """Make the tables in an empty database; raise and close the connection for one with other tables.
+        """Create the tables in an empty database; raise and close the connection for one with other tables.
 
-        An index may only be believed that was made in this folder: one that came with a copy may say anything.
+        Only an index that was created in this folder is trusted: one that came with a copied store may have any rows.
         """
         try:
             if not has_schema(connection):
@@ -207,8 +207,8 @@ class StoreIndex:
         try:
             if not is_proof and is_intact(self.connection):
                 return False
-        except _CORRUPTION_ERRORS as found:
-            if _is_busy(found):
+        except _CORRUPTION_ERRORS as check_problem:
+            if _is_busy(check_problem):
                 return False
         self._recreate(force=is_proof)
         return True
@@ -301,7 +301,7 @@ class StoreIndex:
         if entries is None:
             entries = self._layout.read_entries()
         roots_by_digest = {entry.descriptor.digest: entry.descriptor for entry in entries}
-        # what showed no image is looked at again: its missing blobs may have come; and what holds others than before
+        # roots without an image are read again, as missing blobs may have been stored; also those with other manifests
         known = {root for (root,) in connection.execute("SELECT DISTINCT root FROM entry WHERE image IS NOT NULL")}
         unreadable = unreadable_images.find_roots(connection)
         known -= _update_held_manifests(connection, roots_by_digest.values()) | unreadable | reread
@@ -483,8 +483,8 @@ class StoreIndex:
 
     def has_image(self, root: Digest) -> bool:
         """Whether the root has an image in the tables. Images with unreadable documents have none."""
-        shown = "SELECT 1 FROM entry WHERE root = ? AND image IS NOT NULL"
-        return self.connection.execute(shown, (root,)).fetchone() is not None
+        has_image = "SELECT 1 FROM entry WHERE root = ? AND image IS NOT NULL"
+        return self.connection.execute(has_image, (root,)).fetchone() is not None
 
     def read_document(self, descriptor: Descriptor) -> bytes:
         """Return the content of a document, verified against its digest and size."""
@@ -501,12 +501,12 @@ class StoreIndex:
         if hasher.hexdigest() != descriptor.digest.encoded:
             raise DigestMismatch(
                 f"the blob {descriptor.digest} is damaged",
-                hints=("imq verify all: names all that is damaged; pull the image again to mend it",),
+                hints=("pull the image again to repair it; imq verify all lists everything that is damaged",),
             )
         if len(content) != descriptor.size:
             raise DigestMismatch(
-                f"the blob {descriptor.digest} has {len(content)} bytes, and what names it says {descriptor.size}",
-                hints=("the blob is whole; the size in index.json or in the document above it is wrong",),
+                f"the blob {descriptor.digest} has {len(content)} bytes, and its descriptor says {descriptor.size}",
+                hints=("the blob is intact; the size in index.json or in the document above it is wrong",),
             )
         return content
 

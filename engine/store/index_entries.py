@@ -1,4 +1,4 @@
-"""The table `entry`: what index.json says, descriptor by descriptor, and the images that each reaches."""
+"""The table `entry`: the descriptors of index.json, with the images that each reaches."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ FROM unreadable WHERE root = ?2 AND manifest = ?10
 def sync_entries(
     connection: Connection, entries: Iterable[IndexEntry], reached: Mapping[Digest, Sequence[int]]
 ) -> None:
-    """Make the table say what index.json says, touching only the rows that differ.
+    """Update the table to index.json; only rows that differ are written.
 
-    `reached` are the keys of the images of those descriptors that the table does not know yet.
+    `reached` has the keys of the images of those descriptors that are new in the table.
     """
     known: dict[str, list[int]] = {}
     for root, image in connection.execute("SELECT DISTINCT root, image FROM entry WHERE image IS NOT NULL"):
@@ -61,7 +61,7 @@ def sync_entries(
 
 
 def _rows(entry: IndexEntry, images: Iterable[int], unreadable: Iterable[str]) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of an entry: its columns, and last the manifest of a row without an image."""
+    """Yield the rows of an entry: its columns, and at the end the manifest of a row without an image."""
     name = entry.name
     columns = (
         entry.descriptor.digest,

@@ -1,4 +1,4 @@
-"""An image as rows of the index: what its manifest and config say, column by column."""
+"""The rows of an image in the index, from its manifest and config."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _INSERT = {
     table: f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({', '.join('?' * (columns.count(',') + 1))})"
     for table, columns in _COLUMNS.items()
 } | {
-    # what is known of the digest holds under every media type
+    # measures of a digest hold for every media type
     "descriptor": """
         INSERT OR IGNORE INTO descriptor
             (digest, media_type, size, images, unpacked_size, tar_size, entries, diff_id)
@@ -49,14 +49,14 @@ _INSERT = {
     """,
     "top": "UPDATE image SET top = (SELECT key FROM chain WHERE id = chain) WHERE key = ?",
 }
-"""By table, in their order. What is there already is ignored: descriptors, chain IDs and commands that other images
-have too, and labels and the like whose names have become the same (see `texts`)."""
+"""By table, in the order of insertion. Existing rows are ignored: descriptors, chain IDs and commands of other images,
+and keys of labels that have become equal (see `replace_surrogates`)."""
 
 
 def insert_images(connection: Connection, images: Iterable[tuple[Digest, Manifest, Config]]) -> list[int]:
-    """Insert images that are not there yet, each with all that its documents say; return their keys.
+    """Insert new images, each with its manifest's digest and documents; return their keys.
 
-    The first of the three is the manifest's digest. Table by table: a statement that goes on is the cheapest.
+    Rows are inserted table by table: repeating one statement is the fastest.
     """
     (first,) = connection.execute("SELECT coalesce(max(key), 0) + 1 FROM image").fetchone()
     rows: dict[str, list[tuple[Any, ...]]] = {table: [] for table in _INSERT}
@@ -68,7 +68,7 @@ def insert_images(connection: Connection, images: Iterable[tuple[Digest, Manifes
 
 
 def delete_images(connection: Connection, images: Sequence[int]) -> None:
-    """Delete images, and what only they had."""
+    """Delete images, with the chain IDs and commands that no other image has."""
     import json
 
     keys = json.dumps(images)
@@ -88,7 +88,7 @@ def delete_images(connection: Connection, images: Sequence[int]) -> None:
 
 
 def insert_reach(connection: Connection, reached: Iterable[tuple[Descriptor, Iterable[Descriptor]]]) -> None:
-    """Record which blobs each descriptor of index.json reaches, each digest once, with itself."""
+    """Record the blobs that each descriptor of index.json reaches, itself included. Each digest is given once."""
     rows = [(*_descriptor_key(root), *_descriptor_key(blob)) for root, blobs in reached for blob in blobs]
     connection.executemany(_INSERT["descriptor"], [row[3:] for row in rows])
     connection.executemany(_INSERT_REACH, rows)
@@ -99,7 +99,7 @@ def _descriptor_key(descriptor: Descriptor) -> tuple[str, str, int]:
 
 
 def delete_reach(connection: Connection, root: str) -> set[int]:
-    """Forget what a descriptor of index.json reached; return the keys of the descriptors to `forget` if need be."""
+    """Delete the record of what a root reached; return the keys for `delete_unreached_descriptors`."""
     condition = "root IN (SELECT key FROM descriptor WHERE digest = ?)"
     blobs = {blob for (blob,) in connection.execute(f"SELECT blob FROM reaching WHERE {condition}", (root,))}
     connection.execute(f"DELETE FROM reaching WHERE {condition}", (root,))
@@ -107,7 +107,7 @@ def delete_reach(connection: Connection, root: str) -> set[int]:
 
 
 def delete_unreached_descriptors(connection: Connection, descriptors: Iterable[int]) -> None:
-    """Delete those of the descriptors that nothing reaches any more."""
+    """Delete those of the descriptors that nothing reaches anymore."""
     connection.executemany(_DELETE_UNREACHED, [(key,) for key in descriptors])
 
 
@@ -146,9 +146,9 @@ def _add_image_rows(
 
 
 def compute_chain_ids(diff_ids: Sequence[Digest]) -> list[Digest]:
-    """Return the chain ID of each layer, bottom layer first, as the image specification computes it.
+    """Return the chain ID of each layer, bottom layer first, as the image specification defines it.
 
-    It stands for the layer and all below it: two images with the same one have the same layers up to there.
+    It identifies a layer together with all layers below it: images with an equal chain ID share these layers.
     """
     chain: list[Digest] = []
     for diff_id in diff_ids:
@@ -157,7 +157,7 @@ def compute_chain_ids(diff_ids: Sequence[Digest]) -> list[Digest]:
 
 
 def replace_surrogates(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    r"""Return a row that SQLite takes: a half of a surrogate pair, which JSON can write (`"\ud800"`), is no text."""
+    r"""Return a row that SQLite accepts: lone surrogates, which JSON can have (`"\ud800"`), are replaced by `?`."""
     return tuple(
         value.encode("utf-8", "replace").decode() if isinstance(value, str) and not value.isascii() else value
         for value in row
@@ -190,7 +190,7 @@ def to_json(value: object) -> str | None:
 
 
 def build_step_rows(image: int | str, config: Config, layers: int) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of `step`, which begin with `image`; the steps that made a layer take the layers in order."""
+    """Yield the rows of `step`, which begin with `image`. Steps that made a layer are matched to layers in order."""
     layer = 0
     for position, entry in enumerate(config.history):
         layer_position = None

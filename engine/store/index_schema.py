@@ -1,10 +1,10 @@
-"""The SQLite index: its schema. All of it is derived from the layout and can be dropped and rebuilt.
+"""The schema of the SQLite index. The index is derived from the layout and can be deleted and rebuilt.
 
-Times are nanoseconds since the epoch, sizes are bytes, digests are texts; what is not known is NULL.
-The views `images`, `layers`, `history` and `containers` have one column for each field of the tables of the language.
-Beside these `_row` tells the rows of a view apart, `_image` is the key of the image that a row is about, `_entry` and
-`_root` say what to change in index.json, `_base` is the key of the image that an image was built on, and
-`_other_digests` are digests by which the registry knows the name beside `digest`.
+Times are nanoseconds since the epoch, sizes are bytes, digests are strings; unknown values are NULL.
+The views `images`, `layers`, `history` and `containers` have one column for each field of the language's tables.
+They also have internal columns: `_row` is the key of a row, `_image` the key of its image, `_entry` and `_root`
+identify its entry in index.json, `_base` is the key of the image that an image was built on, and `_other_digests` has
+the digests that the registry has for the name, besides `digest`.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _CONFIG_VIEW = ",\n    ".join(
     for field in CONFIG_FIELDS
 )
 _REVISION = 4
-"""Raised when values change their meaning in a schema that stays as it is."""
+"""Increased when values change their meaning and the schema stays the same."""
 
 SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 
--- One image for one platform, by its manifest. What is long stands apart, in `config`: it would slow down every walk.
+-- One image for one platform, by its manifest. Long values are in `config`: here they would slow down every scan.
 CREATE TABLE image (
     key INTEGER PRIMARY KEY,
     created INTEGER,
     size INTEGER,                -- NULL until every layer has been unpacked once
-    shared_size INTEGER,         -- NULL as well while it is to be summed up again: see shared_sizes.py
+    shared_size INTEGER,         -- also NULL until it is computed again: see shared_sizes.py
     download_size INTEGER NOT NULL,
     layer_count INTEGER NOT NULL,
     platform TEXT, os TEXT, architecture TEXT, variant TEXT, os_version TEXT,
@@ -51,16 +51,16 @@ CREATE INDEX image_id ON image (id);
 CREATE INDEX image_top ON image (top);
 CREATE INDEX image_unsummed ON image (size) WHERE shared_size IS NULL;
 
--- What an image says at length: JSON objects and lists.
+-- The long values of an image: JSON objects and lists.
 CREATE TABLE config (
     image INTEGER PRIMARY KEY,
     annotations TEXT NOT NULL,
     {JSON_DEFINITIONS}
 );
 
--- One descriptor of index.json and one image that it reaches. Without a name: an image that lost its last one.
--- What is short of an image is repeated here: a question then walks one table, or an index, and looks nothing up.
--- Without an image: the document `manifest`, or the config that it names, could not be read. Of it nothing is known.
+-- One descriptor of index.json and one image that it reaches. Without a name: an image that has lost its last name.
+-- The short values of an image are repeated here: a query then scans one table or SQL index, without lookups.
+-- Without an image: the document `manifest`, or its config, is unreadable, and the other columns are unknown.
 CREATE TABLE entry (
     key INTEGER PRIMARY KEY,
     image INTEGER,
@@ -71,9 +71,9 @@ CREATE TABLE entry (
     {STRING_DEFINITIONS},
     set_at INTEGER,
     id TEXT,
-    digest TEXT,                 -- the registry's digest for the name
-    other_digests TEXT,          -- further ones, with spaces between them
-    root TEXT NOT NULL,          -- the digest that the descriptor names: a manifest, or an index above it
+    digest TEXT,                 -- the registry's digest of the name
+    other_digests TEXT,          -- further digests, separated by spaces
+    root TEXT NOT NULL,          -- the digest of the descriptor: of the manifest, or of an index above it
     manifest TEXT NOT NULL,
     chain TEXT
 );
@@ -83,25 +83,25 @@ CREATE INDEX entry_root ON entry (root);
 CREATE INDEX entry_id ON entry (id);
 CREATE INDEX entry_manifest ON entry (manifest);
 CREATE INDEX entry_size ON entry (size);
--- The usual order, with all that is short: one walk of it answers most questions, in order and without a look at rows.
--- In it unknown times come last, as they do in answers.
+-- A covering index in the default order, with all short values: most queries scan only this, without sorting.
+-- Unknown times come last, as in results.
 CREATE INDEX entry_created ON entry (
     created DESC, repository, tag, id, size, shared_size, image, download_size, layer_count, registry, name,
     platform, os, architecture, variant, os_version, {STRING_COLUMNS}, set_at
 );
--- The newest of each repository, and sums over repositories.
+-- For the newest image of each repository, and sums over repositories.
 CREATE INDEX entry_repository ON entry (repository, created DESC, tag, id, size, shared_size, image);
 CREATE TRIGGER image_summed AFTER UPDATE OF size, shared_size ON image BEGIN
     UPDATE entry SET size = new.size, shared_size = new.shared_size WHERE image = new.key; END;
 
--- A blob as manifests describe it. Layers are in thousands of images: what is told of them stands here once.
+-- A blob, as manifests describe it. A layer can be in thousands of images: its values are stored here once.
 CREATE TABLE descriptor (
     key INTEGER PRIMARY KEY,
-    images INTEGER NOT NULL DEFAULT 0,   -- how many images have a layer of this digest: see shared_sizes.py
-    unpacked_size INTEGER, tar_size INTEGER, entries INTEGER,   -- what unpacking a layer told; NULL until it was
+    images INTEGER NOT NULL DEFAULT 0,   -- the number of images with a layer of this digest: see shared_sizes.py
+    unpacked_size INTEGER, tar_size INTEGER, entries INTEGER,   -- measures of a layer; NULL until it was unpacked
     size INTEGER NOT NULL,
     digest TEXT NOT NULL, media_type TEXT NOT NULL,
-    diff_id TEXT,                -- what it was unpacked to
+    diff_id TEXT,                -- the digest of the unpacked layer
     UNIQUE (digest, media_type, size)
 );
 CREATE INDEX descriptor_images ON descriptor (images);
@@ -111,27 +111,27 @@ CREATE INDEX descriptor_unpacked_size ON descriptor (unpacked_size);
 CREATE TABLE reaching (root INTEGER NOT NULL, blob INTEGER NOT NULL, PRIMARY KEY (root, blob)) WITHOUT ROWID;
 CREATE INDEX reaching_blob ON reaching (blob);
 
--- A document that could not be read when it was last tried. What a manifest or index names is not known then: no blob
+-- A document that could not be read at the last attempt. The blobs of a manifest or index are unknown then, so no blob
 -- may be removed.
 CREATE TABLE unreadable (
-    root TEXT NOT NULL,          -- the digest that the descriptor of index.json names
-    digest TEXT NOT NULL, media_type TEXT NOT NULL, size INTEGER NOT NULL,   -- the document, as it is described
+    root TEXT NOT NULL,          -- the digest of the descriptor in index.json
+    digest TEXT NOT NULL, media_type TEXT NOT NULL, size INTEGER NOT NULL,   -- the descriptor of the document
     is_config INTEGER NOT NULL,
-    is_absent INTEGER NOT NULL,  -- missing from an index of which nothing says what it holds: perhaps it never was here
-    is_final INTEGER NOT NULL,   -- the document is whole and not what it should be: trying again changes nothing
+    is_absent INTEGER NOT NULL,  -- missing, but its index does not list what it holds: it may never have been here
+    is_final INTEGER NOT NULL,   -- the document is intact but invalid: reading it again does not help
     message TEXT NOT NULL,
-    manifest TEXT,               -- the manifest of the row in `entry`; NULL: there is none for it
-    platform TEXT, os TEXT, architecture TEXT, variant TEXT, os_version TEXT    -- what its index says
+    manifest TEXT,               -- the manifest of its row in `entry`; NULL: it has no row
+    platform TEXT, os TEXT, architecture TEXT, variant TEXT, os_version TEXT    -- from its index
 );
 CREATE INDEX unreadable_root ON unreadable (root, manifest);
 
--- A layer on given others, by its chain ID, which stands for itself and all below it.
+-- A layer on top of certain others, by its chain ID, which identifies it together with all layers below it.
 CREATE TABLE chain (key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, diff_id TEXT NOT NULL);
 
--- Rebuilt images repeat commands; the empty one stands for one that is not known.
+-- Rebuilt images repeat commands, so each is stored once. The empty string is an unknown command.
 CREATE TABLE command (key INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
 
--- The layers of each image: position 0 is the bottom, `step` the position of the step that made it.
+-- The layers of each image: position 0 is the bottom layer, `step` the position of the step that made the layer.
 CREATE TABLE stack (
     image INTEGER NOT NULL, position INTEGER NOT NULL,
     descriptor INTEGER NOT NULL, chain INTEGER NOT NULL, command INTEGER NOT NULL, step INTEGER,
@@ -141,7 +141,7 @@ CREATE INDEX stack_descriptor ON stack (descriptor, image);
 CREATE INDEX stack_chain ON stack (chain, image);
 CREATE INDEX stack_command ON stack (command);
 
--- The steps of the build of each image, `layer` the position of the layer that it made.
+-- The build steps of each image; `layer` is the position of the layer that the step made.
 CREATE TABLE step (
     image INTEGER NOT NULL, position INTEGER NOT NULL,
     created INTEGER, command INTEGER NOT NULL, layer INTEGER, comment TEXT,
@@ -171,9 +171,9 @@ CREATE VIEW layer AS SELECT
     chain.id AS chain, descriptor.size AS download_size, descriptor.media_type AS media_type
 FROM stack JOIN descriptor ON descriptor.key = stack.descriptor JOIN chain ON chain.key = stack.chain;
 
--- What the views take from elsewhere, they take by subqueries: SQLite passes over those that a question does not read,
--- which it does not do for every join. The base of an image is the one with the most of its lower layers; of several
--- with the same layers, the one that came first.
+-- The views use subqueries for values of other tables: SQLite skips those that a query does not read, which it does not
+-- do for every join. The base of an image is the image with the most of its lower layers; of several with the same
+-- layers, the one that was stored first.
 CREATE VIEW images AS SELECT
     entry.key AS _row, entry.image AS _image, entry.key AS _entry, entry.root AS _root,
     entry.other_digests AS _other_digests,
@@ -194,8 +194,8 @@ CREATE VIEW images AS SELECT
     0 AS in_use, 0 AS containers, entry.set_at AS pulled_at, NULL AS last_used, 'store' AS source
 FROM entry;
 
--- The rows of the next two stand in the order of their images' ids: SQLite walks `image_id`, and a limit ends the walk.
--- The places of layers and steps are far below 2^24: a document has at most 2^22 bytes.
+-- The rows of the next two views are in the order of image IDs: SQLite scans `image_id`, and a limit ends the scan.
+-- The positions of layers and steps are far below 2^24: a document has at most 2^22 bytes.
 CREATE VIEW layers AS SELECT
     stack.image * 16777216 + stack.position AS _row, stack.image AS _image, stack.command AS _command,
     image.id AS image, stack.position AS "index", descriptor.digest AS digest,
@@ -220,7 +220,7 @@ CREATE VIEW history AS SELECT
     'store' AS source
 FROM step JOIN image ON image.key = step.image;
 
--- The store makes no containers, so every question about them is answered, by none.
+-- The store has no containers, so this view is empty.
 CREATE VIEW containers AS SELECT
     NULL AS _row, NULL AS _image, NULL AS id, NULL AS name, NULL AS image, NULL AS image_id, NULL AS status,
     NULL AS created, NULL AS finished, NULL AS size_rw, NULL AS labels, NULL AS ports, NULL AS source
@@ -250,12 +250,12 @@ STATISTICS = {
     "label": {"label": "400000 4 1", "label_value": "400000 80000 4"},
     "variable": {"variable": "300000 3 1", "variable_value": "300000 100000 5000"},
 }  # fmt: skip
-"""What ANALYZE says of a store of 100,000 images, by table and index: rows, and rows that are equal in the first
-column, the first two … All stores are told so: small ones are fast anyhow, and a large one must not be slow before it
-was analysed."""
+"""The statistics of ANALYZE for a store of 100,000 images, by table and index: the number of rows, and of rows that are
+equal in the first column, the first two … Every store gets them: small ones are fast anyway, and a large one is not
+slow before it has been analyzed."""
 
 VERSION = crc32(f"{_REVISION}{SCHEMA}{STATISTICS}".encode()) & 0x7FFFFFFF
-"""A checksum of the schema: an index that was made by another schema is rebuilt."""
+"""A checksum of the schema: an index with another version is rebuilt."""
 
 
 def has_schema(connection: Connection) -> bool:
@@ -264,31 +264,30 @@ def has_schema(connection: Connection) -> bool:
 
 
 def create_tables(connection: Connection, origin: str = "") -> None:
-    """Make the tables in an empty database; within a transaction. `origin`: see `Layout.origin`."""
+    """Create the tables in an empty database, within a transaction of the caller. `origin`: see `Layout.origin`."""
     for statement in SCHEMA.split(";\n"):
         connection.execute(statement)
-    connection.execute("ANALYZE sqlite_schema")  # looks at nothing: it makes the table of statistics
+    connection.execute("ANALYZE sqlite_schema")  # analyzes nothing, but creates the table of statistics
     connection.execute("DELETE FROM sqlite_stat1")
     connection.executemany(
         "INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES (?, ?, ?)",
         [(table, index, rows) for table, indexes in STATISTICS.items() for index, rows in indexes.items()],
     )
-    connection.execute("ANALYZE sqlite_schema")  # and now it reads it
+    connection.execute("ANALYZE sqlite_schema")  # loads the statistics
     connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("INSERT INTO meta VALUES ('origin', ?)", (origin,))
 
 
 def has_current_schema(connection: Connection) -> bool:
-    """Whether the schema is exactly that of this version; raises `sqlite3.Error` for broken files.
+    """Whether the schema is exactly that of this version. Raises `sqlite3.Error` for corrupt files.
 
-    The schema is compared before any table is read: a file of another origin may have a view of the same name, which
-    never ends.
+    The schema is compared before any table is read: a file of another origin may have an endless view of the same name.
     """
     if connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:
         return False
     expected = _schema_objects()
     for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master"):
-        if name.startswith("sqlite_"):  # SQLite's own: such names are refused in CREATE
+        if name.startswith("sqlite_"):  # reserved by SQLite: CREATE rejects such names
             if (kind == "index" and sql is None) or (kind == "table" and sql.startswith("CREATE TABLE sqlite_stat")):
                 continue
             return False
@@ -298,7 +297,7 @@ def has_current_schema(connection: Connection) -> bool:
 
 
 def _schema_objects() -> dict[tuple[str, str], str]:
-    """Return the statement of each table, index, view and trigger as SQLite keeps it, by type and name."""
+    """Return the statement of each table, index, view and trigger as SQLite stores it, by type and name."""
     objects: dict[tuple[str, str], str] = {}
     for statement in SCHEMA.split(";\n"):
         sql = statement[statement.find("CREATE ") :].rstrip() if "CREATE " in statement else ""
@@ -309,13 +308,13 @@ def _schema_objects() -> dict[tuple[str, str], str]:
 
 
 def is_made_in(connection: Connection, origin: str) -> bool:
-    """Whether an index with our tables was made in the folder of this origin, and not brought there by a copy."""
-    known = connection.execute("SELECT value FROM meta WHERE key = 'origin'").fetchone()
-    return origin != "" and known is not None and bool(known[0] == origin)
+    """Whether an index of the current schema was created in the folder of this origin, and not copied there."""
+    row = connection.execute("SELECT value FROM meta WHERE key = 'origin'").fetchone()
+    return origin != "" and row is not None and bool(row[0] == origin)
 
 
 def is_intact(connection: Connection) -> bool:
-    """Whether a database is an index of ours and SQLite finds no damage in it; raises `sqlite3.Error` as well."""
+    """Whether a database has the current schema and SQLite finds no corruption. Raises `sqlite3.Error`."""
     if not has_current_schema(connection) or connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
         return False
     maps = " AND ".join(f"json_valid({column})" for column in ("annotations", *(field.name for field in MAP_FIELDS)))

@@ -84,11 +84,11 @@ class Ingest:
         assert self._lease is not None
         try:
             self._publish_unsynced()
-            with store_errors("end bringing blobs in"), self._layout.lock():
+            with store_errors("finish storing blobs"), self._layout.lock():
                 self._quota.release()
                 end_lease(self._layout, self._token + LEASE_SUFFIX, sweep=kind is not None)
         except StoreError:
-            if kind is None:  # else the first error matters more; the next ingest finds the dead lease
+            if kind is None:  # otherwise the first error is raised; the next ingest finds the dead lease
                 raise
         finally:
             os.close(self._lease)
@@ -227,9 +227,7 @@ class Ingest:
             with store_errors(f"store the blob {digest}", self._layout.root, descriptor.size):
                 target = self._open_target(digest, partial_size or 0, keeps_partial=keeps_partial)
                 write_blob(target.handle, descriptor, meter, readinto, is_cancelled, target.size)
-                measure = (
-                    finish_measure(meter, digest, diff_id, "nothing of it was kept") if meter is not None else None
-                )
+                measure = finish_measure(meter, digest, diff_id, "nothing was stored") if meter is not None else None
                 self._finish_blob(target.name, descriptor)
         except BaseException as problem:
             if target is not None and not (
@@ -338,7 +336,7 @@ class Ingest:
             unsynced, self._unsynced = self._unsynced, {}
         if unsynced:
             statuses = {digest: self._layout.ingest_directory.file_status(name) for digest, name in unsynced.items()}
-            self._add_to_lease({digest: about.st_size for digest, about in statuses.items() if about is not None})
+            self._add_to_lease({digest: status.st_size for digest, status in statuses.items() if status is not None})
             with store_errors("sync the store", self._layout.root):
                 sync_file_system(self._layout.ingest_directory)
                 for digest, temporary in unsynced.items():

@@ -1,4 +1,4 @@
-"""The measures of a layer: its diff ID and sizes, which are known once it has been decompressed."""
+"""The measures of a layer: its diff ID and sizes, known once it has been decompressed."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
-"""The OCI image layout on disk: what other tools read, and the only truth of the store.
+"""The OCI image layout on disk: the source of truth of the store, readable by other tools.
 
-    oci-layout          the layout's version
+    oci-layout          the version of the layout
     index.json          one descriptor for each name of each image, and for each image without a name
     blobs/sha256/…      manifests, configs and layers, each named by its digest
-    ingest/             blobs that are on their way in (imq's own; other tools pass it over)
-    lock, index.db      imq's own: the lock of the store, and the SQLite index derived from all this
+    ingest/             blobs that are being stored (used by imq only; other tools ignore it)
+    lock, index.db      used by imq only: the lock of the store, and the SQLite index derived from the layout
 
-A descriptor's annotations say the name in docker's familiar form, the digest by which the registry knows the name,
-and when it was set here. Those of an index also say which of its images are held here, when not all of them were
-fetched: the index stays as its registry has it, and what it names besides is absent and not lost.
+The annotations of a descriptor have the name in docker's familiar form, the digest that the registry has for the name,
+and the time when it was set. Those of an index also list the manifests that are held here, when not all were fetched.
+The index itself stays as the registry has it; its other manifests are absent, not lost.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ OTHER_DIGESTS = "dev.imq.other-digests"
 SET_AT = "dev.imq.set-at"
 _OWN_PREFIX = "dev.imq."
 HELD_MANIFESTS = "dev.imq.holds"
-"""Of an index: the digests of its manifests that are held here, or `all`. Not said: those that happen to be here."""
+"""On an index: the digests of its manifests that are held here, or `all`. Without it: those that exist."""
 ALL_HELD = "all"
 EMPTY_INDEX_DOCUMENT = b'{"schemaVersion":2,"manifests":[]}'
 LAYOUT_DOCUMENT = b'{"imageLayoutVersion":"1.0.0"}'
@@ -56,15 +56,15 @@ _OWN_NAMES = {
     *(f"{DATABASE}{end}" for end in ("-wal", "-shm", "-journal")),
 }
 MAX_INDEX_SIZE = 1 << 30
-"""Bytes of index.json that are read at most; at about 300 bytes a name that is three million names."""
+"""The maximum size in bytes of index.json; at about 300 bytes a name that is three million names."""
 
 
 class IndexEntry(Record):
-    """One descriptor of index.json. `digest` is the registry's for the name; `set_at` is in nanoseconds.
+    """One descriptor of index.json. `digest` is the registry's digest of the name; `set_at` is in nanoseconds.
 
-    `other_digests` are further digests by which the registry knows the image, of indexes that name it too.
-    The descriptor has the annotations as they are written, `written` is the whole object: what another tool wrote stays
-    as it is, byte for byte, until imq changes what it means.
+    `other_digests` are further digests that the registry has for the image, of indexes that list it too.
+    The descriptor has the annotations as written, and `raw` is the whole JSON object: an entry of another tool stays
+    unchanged until imq changes its name or digest.
     """
 
     descriptor: Descriptor
@@ -76,12 +76,12 @@ class IndexEntry(Record):
 
     @classmethod
     def read(cls, document: Any, position: int) -> IndexEntry:
-        """Read an entry as imq, skopeo, umoci or containerd wrote it."""
+        """Parse an entry written by imq, skopeo, umoci or containerd."""
         descriptor = Descriptor.parse(document, f"entry {position} of index.json")
         return cls(descriptor, *_read_annotations(descriptor.annotations), document)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the descriptor as index.json holds it: annotations are changed where they say something else."""
+        """Return the descriptor for index.json; only annotations with other values are changed."""
         annotations = dict(self.descriptor.annotations)
         name, digest, _, other_digests = _read_annotations(annotations)
         if self.name != name:
@@ -110,14 +110,14 @@ class IndexEntry(Record):
         return document
 
     def __hash__(self) -> int:
-        """Hash by content: `written` is a mapping and cannot be hashed."""
+        """Hash by content: `raw` is a mapping and cannot be hashed."""
         return hash((self.descriptor, self.name, self.digest, self.set_at))
 
 
 def _read_annotations(
     annotations: Mapping[str, str],
 ) -> tuple[Name | None, Digest | None, int | None, tuple[Digest, ...]]:
-    """Return what annotations say: the name, the digest by which its registry knows it, when it was set, and others."""
+    """Return the name, the digest that its registry has for it, the time when it was set, and further digests."""
     text = annotations.get(CONTAINERD_NAME) or annotations.get(REF_NAME) or ""
     name = parse_name(text) if text else None
     digest = annotations.get(REGISTRY_DIGEST)
@@ -127,45 +127,45 @@ def _read_annotations(
 
 
 def get_foreign_annotations(annotations: Mapping[str, str]) -> dict[str, str]:
-    """Return the annotations of an entry that are neither names nor imq's own."""
+    """Return the annotations of an entry that are neither names nor used by imq."""
     names = (REF_NAME, CONTAINERD_NAME)
     return {key: text for key, text in annotations.items() if key not in names and not key.startswith(_OWN_PREFIX)}
 
 
 class Layout:
-    """The files of one store. Each is opened in the descriptor of its directory, and none through a link."""
+    """The files of one store. Each is opened relative to the descriptor of its directory; links are not followed."""
 
     def __init__(self, root: str) -> None:
         self.root = root
         self.on_lock_wait: Callable[[], None] | None = None
-        """Called when another process has held the lock of the store for some seconds."""
+        """Called when another process holds the lock of the store for some seconds."""
         self._directories: dict[tuple[str, ...], Directory] = {}
         self._index_document: Mapping[str, Any] = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX}
-        """What index.json says beside its entries, as it was last read."""
+        """The members of index.json other than its entries, when it was last read."""
         self.largest_document = DEFAULT_MAX_DOCUMENT
-        """The most bytes of a manifest or config that are read."""
+        """The maximum size in bytes of a manifest or config."""
 
     # Directories
 
     @property
     def root_directory(self) -> Directory:
-        """The root, held open. Raises `FileNotFoundError`."""
+        """The root, kept open. Raises `FileNotFoundError`."""
         return self._open_directory()
 
     @property
     def ingest_directory(self) -> Directory:
-        """The directory for what is on its way in, held open; the root where a full disk has no room for another."""
+        """The directory ingest/, kept open; the root when a full disk had no space to create it."""
         try:
             return self._open_directory(INGEST)
         except FileNotFoundError:
             return self.root_directory
 
     def open_blob_directory(self, algorithm: str) -> Directory:
-        """Return the directory of the blobs of one digest algorithm, held open. Raises `FileNotFoundError`."""
+        """Return the directory of the blobs of one digest algorithm, kept open. Raises `FileNotFoundError`."""
         return self._open_directory(BLOBS, algorithm)
 
     def make_directory(self, *names: str) -> Directory:
-        """Return a directory beneath the root, held open; it and those on the way are made if they are missing."""
+        """Return a directory below the root, kept open; it and its parents are created when they are missing."""
         directory = self._directories.get(names)
         if directory is None:
             directory = self.make_directory(*names[:-1]).make_directory(names[-1]) if names else self._open_directory()
@@ -182,38 +182,38 @@ class Layout:
         return directory
 
     def close_directories(self) -> None:
-        """Let go of the directories that are held open: another store may lie at the root by now."""
+        """Close all directories: the store at this path may have been replaced."""
         self._directories = {}
 
     def lock(self, *, wait: bool = True) -> AbstractContextManager[int]:
-        """Return a context that holds the lock of the store; see `files.locked`."""
+        """Return a context that holds the lock of the store; see `lock_file`."""
         return lock_file(self.root_directory, LOCK, wait=wait, on_wait=self.on_lock_wait)
 
     # The layout
 
     @property
     def exists(self) -> bool:
-        """Whether there is a layout here. Raises `StoreError` when what says so is a link or no regular file."""
+        """Whether the layout exists. Raises `StoreError` when its file oci-layout is not a regular file."""
         with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
             if self.root_directory.has_file(LAYOUT_FILE):
                 return True
-        self.close_directories()  # it may be made later, in another directory
+        self.close_directories()  # it may be created later, in another directory
         return False
 
     def is_writable(self) -> bool:
-        """Whether this user may make files in the root."""
+        """Whether this user may create files in the root."""
         return os.access(".", os.W_OK, dir_fd=self.root_directory.descriptor)
 
     def check(self) -> None:
-        """Raise `StoreError` when what is at the root can neither be nor become a store."""
-        hints = ("give an empty or new folder with --root",)
+        """Raise `StoreError` when the path of the root exists, but is not a store and must not become one."""
+        hints = ("choose an empty or new folder with --root",)
         if not os.path.isdir(self.root):
-            raise StoreError(f"{self.root} is no folder, and so no image store", hints=hints)
-        with store_errors(f"look into {self.root}"):
+            raise StoreError(f"{self.root} is not a folder, expected an image store", hints=hints)
+        with store_errors(f"read {self.root}"):
             unexpected = set(os.listdir(self.root)) - _OWN_NAMES
         if unexpected:
             raise StoreError(
-                f"{self.root} is a folder with other things in it ({min(unexpected)}), and no image store", hints=hints
+                f"{self.root} is not an image store: it has other files in it ({min(unexpected)})", hints=hints
             )
         if self._has_blobs():
             marker = os.path.join(self.root, "oci-layout")
@@ -224,10 +224,10 @@ class Layout:
             )
 
     def create(self) -> None:
-        """Make an empty layout, or complete one. Idempotent."""
+        """Create an empty layout, or complete an existing one. Idempotent."""
         if not self.exists and os.path.lexists(self.root):
             self.check()
-        with store_errors(f"make the store {self.root}"):
+        with store_errors(f"create the store {self.root}"):
             os.makedirs(self.root, exist_ok=True)
             self.make_directory(BLOBS, "sha256")
             try:
@@ -250,35 +250,35 @@ class Layout:
                         self.ensure_reserve()
 
     def _has_blobs(self) -> bool:
-        """Whether any blob lies here."""
-        with store_errors(f"look into {os.path.join(self.root, BLOBS)}"):
+        """Whether the layout has any blob."""
+        with store_errors(f"read {os.path.join(self.root, BLOBS)}"):
             return next(self.iter_blob_sizes(), None) is not None
 
     def read_signature(self) -> str:
-        """Return what changes whenever index.json is replaced: an empty text when there is none."""
+        """Return a string that changes whenever index.json is replaced; empty without index.json."""
         try:
-            about = self.root_directory.file_status(INDEX)
+            status = self.root_directory.file_status(INDEX)
         except FileNotFoundError:
             return ""
-        return f"{about.st_ino}:{about.st_size}:{about.st_mtime_ns}" if about is not None else ""
+        return f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}" if status is not None else ""
 
     def origin(self) -> str:
-        """Return what tells this folder from every copy of it: the inode of its lock, and when that was made.
+        """Return a string that differs between this folder and all copies of it; empty without a lock file.
 
-        Whoever makes an archive of a store can choose neither. Empty without a lock.
+        It has the inode and the change time of the lock file. The author of an archive can choose neither.
         """
         try:
-            about = self.root_directory.file_status(LOCK)
+            status = self.root_directory.file_status(LOCK)
         except FileNotFoundError:
             return ""
-        return f"{about.st_ino}:{about.st_ctime_ns}" if about is not None else ""
+        return f"{status.st_ino}:{status.st_ctime_ns}" if status is not None else ""
 
     def has_index(self) -> bool:
-        """Whether there is an index.json."""
+        """Whether index.json exists."""
         return self.read_signature() != ""
 
     def read_entries(self) -> list[IndexEntry]:
-        """Return the entries of index.json; raises `StoreError` when it is missing beside blobs."""
+        """Return the entries of index.json. Raises `StoreError` when it is missing although there are blobs."""
         with store_errors("read the store's index.json"):
             try:
                 with self.root_directory.open_reader(INDEX) as source:
@@ -292,13 +292,13 @@ class Layout:
                     f"{self.root} has blobs, but its index.json is missing",
                     code="layout",
                     hints=(
-                        "put it back from a copy; nothing is changed and nothing is removed until then",
-                        f"to begin without any image: echo '{EMPTY_INDEX_DOCUMENT.decode()}' > {path}",
+                        "restore it from a backup; until then nothing is changed or removed",
+                        f"to start without images: echo '{EMPTY_INDEX_DOCUMENT.decode()}' > {path}",
                     ),
                 )
             return []
         if len(content) > MAX_INDEX_SIZE:
-            raise Malformed(f"{path} has more than {MAX_INDEX_SIZE} bytes", code="layout")
+            raise Malformed(f"{path} is larger than {MAX_INDEX_SIZE} bytes", code="layout")
         try:
             document = parse_layout_index(content, path)
         except Malformed as problem:
@@ -306,12 +306,12 @@ class Layout:
                 raise
             raise Malformed(f"{path} is not the index of an image layout: {problem.message}", code="layout") from None
         self._index_document = document
-        return [IndexEntry.read(entry, place) for place, entry in enumerate(document["manifests"])]
+        return [IndexEntry.read(entry, position) for position, entry in enumerate(document["manifests"])]
 
     def write_entries(self, entries: list[IndexEntry], *, may_take_reserve: bool = False) -> None:
-        """Replace index.json. Atomic: this is the moment at which a change of the store is done.
+        """Replace index.json atomically: this commits a transaction.
 
-        A change that makes room may take the reserve when the disk is full.
+        `may_take_reserve`: on a full disk the disk reserve is used. Only for transactions that free space.
         """
         content = encode_json({**self._index_document, "manifests": [entry.to_json() for entry in entries]})
         with store_errors("write the store's index.json"):
@@ -331,69 +331,69 @@ class Layout:
                 self.ensure_reserve()
 
     def ensure_reserve(self) -> None:
-        """Make or enlarge the reserve of the store, if the disk has room for it. Under the store's lock.
+        """Create or enlarge the disk reserve if there is space for it. The caller holds the lock of the store.
 
-        A change of the store is done already when this runs, so no error here may say that it failed.
+        Errors are ignored: the transaction is committed already.
         """
-        with suppress(OSError, StoreError):  # StoreError: something else than a file has the name
-            about = self.root_directory.file_status(INDEX)
-            disk_reserve.ensure_reserve(self.make_directory(INGEST), about.st_size if about is not None else 0)
+        with suppress(OSError, StoreError):  # StoreError: the name belongs to something other than a regular file
+            status = self.root_directory.file_status(INDEX)
+            disk_reserve.ensure_reserve(self.make_directory(INGEST), status.st_size if status is not None else 0)
 
     # Blobs
 
     def open_blob(self, digest: Digest) -> BinaryIO:
-        """Open a blob to read its bytes. Raises `FileNotFoundError`."""
+        """Open a blob for reading. Raises `FileNotFoundError`."""
         return self.open_blob_directory(digest.algorithm).open_reader(digest.encoded)
 
     def blob_size(self, digest: Digest) -> int | None:
-        """Return the bytes of a blob, None when it is not here."""
+        """Return the size of a blob in bytes; None when it does not exist."""
         try:
-            about = self.open_blob_directory(digest.algorithm).file_status(digest.encoded)
+            status = self.open_blob_directory(digest.algorithm).file_status(digest.encoded)
         except FileNotFoundError:
             return None
-        return about.st_size if about is not None else None
+        return status.st_size if status is not None else None
 
     def has_blob(self, digest: Digest) -> bool:
-        """Whether a blob is here."""
+        """Whether a blob exists."""
         return self.blob_size(digest) is not None
 
     def iter_blob_sizes(self) -> Iterator[tuple[Digest, int]]:
-        """Yield every blob that is here, with its bytes."""
+        """Yield the digest and the size of every blob."""
         with suppress(FileNotFoundError):
             for algorithm, directory in self._open_directory(BLOBS).iter_directories():
-                for name, about in directory.iter_files():
+                for name, status in directory.iter_files():
                     if is_digest(digest := f"{algorithm}:{name}"):
-                        yield Digest(digest), about.st_size
+                        yield Digest(digest), status.st_size
 
 
 def new_temporary_name() -> str:
-    """Return the name of a new file in ingest/ that is renamed at once: nobody else can guess it."""
+    """Return an unguessable name for a new file in ingest/ that is renamed as soon as it is written."""
     return f"{os.getpid()}-{os.urandom(6).hex()}.new"
 
 
 def set_held_manifests(descriptor: Descriptor, held: frozenset[Digest] | None) -> Descriptor:
-    """Return the descriptor of an index that says which manifests are held; None: all that it names."""
+    """Return the descriptor of an index, annotated with the manifests that are held; None: all of them."""
     value = ALL_HELD if held is None else " ".join(sorted(held))
     return descriptor.replace(annotations={**descriptor.annotations, HELD_MANIFESTS: value})
 
 
 def is_held(root: Descriptor, manifest: Digest) -> bool:
-    """Whether a manifest of an index of index.json is meant to be here, as far as that is said."""
+    """Whether a manifest below a root is held here; True when the root does not say."""
     value = root.annotations.get(HELD_MANIFESTS, ALL_HELD)
     return value == ALL_HELD or manifest in value.split(" ")
 
 
 def list_repositories(entries: Iterable[IndexEntry]) -> list[Reference]:
-    """Return the repositories that names of images give, each once; first those where they are known to have been."""
-    named = sorted(entries, key=lambda entry: entry.digest is None)
-    names = (entry.name for entry in named if isinstance(entry.name, Reference))
+    """Return the repositories in the names of images, each once; first those known to have had the image."""
+    ranked = sorted(entries, key=lambda entry: entry.digest is None)
+    names = (entry.name for entry in ranked if isinstance(entry.name, Reference))
     return list(dict.fromkeys(name.replace(tag=None, digest=None) for name in names))
 
 
 def diff_id_mismatch(layer: Digest, actual: Digest, expected: Digest | None, consequence: str) -> DigestMismatch:
-    """Return the error that says: this layer unpacks to something else than the config of its image says.
+    """Return the error for a layer whose diff ID differs from the config; `consequence` ends the hint.
 
-    A diff ID of another algorithm than SHA-256 is not compared: it is not supported, as in other engines.
+    A diff ID of an algorithm other than SHA-256 is not compared: it is not supported, as in other engines.
     """
     if expected is not None and expected.algorithm != actual.algorithm:
         return DigestMismatch(
@@ -409,9 +409,9 @@ def diff_id_mismatch(layer: Digest, actual: Digest, expected: Digest | None, con
 
 
 def unknown_layer_type(layer: Descriptor) -> Malformed:
-    """Return the error that says: nobody here knows how to unpack this layer."""
+    """Return the error for a layer of a media type that cannot be unpacked."""
     return Malformed(
-        f"the layer {layer.digest} is of the unknown type {layer.media_type!r}",
+        f"the layer {layer.digest} has the unknown media type {layer.media_type!r}",
         code="media-type",
-        hints=("known are layers of tar, plain or packed with gzip or zstd",),
+        hints=("supported are tar layers, plain or compressed with gzip or zstd",),
     )

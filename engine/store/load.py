@@ -1,7 +1,7 @@
-"""Images out of archives: docker's (`docker save`, `docker load`), OCI's, and folders with an OCI layout.
+"""Loads images from archives of docker (`docker save`), OCI archives, and folders with an OCI layout.
 
-Since docker 25 an archive is both: index.json lists images and manifest.json lists them in docker's form. Other tools
-list some images in one of them only, and so the two are joined.
+Since docker 25 an archive has both index.json and, in docker's format, manifest.json. Other tools list some images in
+only one of them, so the two lists are merged.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ if TYPE_CHECKING:
     from .ingest import Ingest
 
 _MAGIC_SIZE = 512
-"""Bytes that tell how a layer is packed."""
+"""Bytes from which the compression of a layer is detected."""
 _MAX_MARKER_SIZE = 4096
-"""Bytes of the oci-layout file that are read at most."""
+"""The maximum size in bytes of the file oci-layout."""
 _MAX_LISTING_SIZE = 32 << 20
-"""Bytes of index.json or manifest.json that are read at most: enough for tens of thousands of images."""
+"""The maximum size in bytes of index.json or manifest.json: enough for tens of thousands of images."""
 
 
 def _raise_skipped(_: str, problem: ImqError) -> None:
@@ -61,10 +61,10 @@ def load(
     start_progress: Callable[[int], Callable[[int], None]] = lambda _: ignore_progress,
     on_skipped: Callable[[str, ImqError], None] = _raise_skipped,
 ) -> list[LoadedImage]:
-    """Take in every image of an archive or layout folder. Blobs are verified; names are returned and not yet given.
+    """Store every image of an archive or layout folder. Blobs are verified; names are returned, but not set.
 
-    `on_skipped` is called with the name of an image that no digest here can check, and why; the others are loaded.
-    `watch` is called with the number of bytes that there are, and returns what is called whenever some have come in.
+    `on_skipped` is called with the name and the error of an image whose digest algorithm is not supported; the others
+    are loaded. `start_progress` is called with the total size in bytes, and returns the callback for bytes read.
     """
     with store_errors(f"read {path}"):
         if os.path.isdir(path):
@@ -74,7 +74,7 @@ def load(
                 return _load(archive, path, ingest, start_progress, on_skipped)
         except FileNotFoundError:
             raise NotFound(
-                f"no such file: {path}", hints=("load takes an archive that docker save or imq save wrote",)
+                f"no such file: {path}", hints=("load reads archives of docker save and imq save",)
             ) from None
 
 
@@ -85,9 +85,9 @@ def _load(
     start_progress: Callable[[int], Callable[[int], None]],
     on_skipped: Callable[[str, ImqError], None],
 ) -> list[LoadedImage]:
-    """Load what an archive lists: in index.json, in manifest.json, or in both, which are joined; else in repositories.
+    """Load the images listed in index.json and manifest.json, merged; without both, those in repositories.
 
-    An image that both list keeps the manifest that index.json names, and has the names of both.
+    An image in both lists has the manifest of index.json, and the names of both.
     """
     files.on_progress = start_progress(files.total_size())
     layout, listing = _read_listing(files, "index.json", path), _read_listing(files, "manifest.json", path)
@@ -99,17 +99,18 @@ def _load(
 
         loaded = load_v1(files, repositories, path, ingest)
     if not loaded:
-        problem = "they list none" if layout is not None or listing is not None else "there is none of them"
+        has_listing = layout is not None or listing is not None
+        reason = "its listings are empty" if has_listing else "index.json, manifest.json and repositories are missing"
         raise Malformed(
-            f"{path} holds no images: of index.json, manifest.json and repositories {problem}",
+            f"{path} has no images: {reason}",
             code="archive",
-            hints=("to make an image of a plain archive or folder: imq import PATH as NAME",),
+            hints=("to make an image from a plain archive or folder: imq import PATH as NAME",),
         )
     return loaded
 
 
 def _read_listing(files: ImageFiles, name: str, path: str) -> bytes | None:
-    """Return the content of a file that lists images, None when there is none."""
+    """Return the content of a file that lists images; None when it does not exist."""
     source = files.open(name)
     if source is None:
         return None
@@ -117,9 +118,9 @@ def _read_listing(files: ImageFiles, name: str, path: str) -> bytes | None:
         content = read_bounded(source, _MAX_LISTING_SIZE)
     if len(content) > _MAX_LISTING_SIZE:
         raise Malformed(
-            f"{path} lists its images in more than {_MAX_LISTING_SIZE >> 20} MiB",
+            f"the list of images in {path} is larger than {_MAX_LISTING_SIZE >> 20} MiB",
             code="document-size",
-            hints=("part it into several archives",),
+            hints=("split it into several archives",),
         )
     return content
 
@@ -139,7 +140,7 @@ def _load_layout(
         if problem.code not in ("json", "document"):
             raise
         raise Malformed(f"index.json is not the index of an image layout: {problem.message}", code="layout") from None
-    index_entries = [IndexEntry.read(entry, place) for place, entry in enumerate(entries)]
+    index_entries = [IndexEntry.read(entry, position) for position, entry in enumerate(entries)]
     if not ingest.has_room(files.total_size()):
         ingest.reserve(_list_blobs(files, [entry.descriptor for entry in index_entries], ingest.largest_document))
     loaded: list[LoadedImage] = []
@@ -169,10 +170,10 @@ def _copy_tree(
     image_ids: dict[Digest, Digest],
     problems: dict[Digest, ImqError],
 ) -> Digest:
-    """Copy a manifest and all documents below it, each index after its entries; return the id of its (first) image.
+    """Copy a manifest and all documents below it, each index after its manifests; return the ID of its first image.
 
-    An archive of one platform has an index that names others too. `image_ids` gets the documents that are copied, each
-    with its (first) image, and `problems` those that are there in part.
+    The index of an archive for one platform lists manifests that are not in the archive. `image_ids` receives each
+    copied document with the ID of its first image, and `problems` the error of each incomplete document.
     """
 
     def fail(descriptor: Descriptor, error: ImqError) -> None:
@@ -206,7 +207,7 @@ def _read_tree(
     on_error: Callable[[Descriptor, ImqError], None],
     contents: dict[Digest, bytes],
 ) -> ManifestTree:
-    """Read the documents below a descriptor that the archive has; `contents` gets their bytes."""
+    """Read the documents below a descriptor that are in the archive; `contents` receives their bytes."""
 
     def read(descriptor: Descriptor) -> Manifest | Index:
         contents[descriptor.digest] = _read_document(files, descriptor, max_size)
@@ -218,26 +219,26 @@ def _read_tree(
 def _first_image(
     index: Index, image_ids: Mapping[Digest, Digest], problems: Mapping[Digest, ImqError], descriptor: Descriptor
 ) -> Digest:
-    """Return the id of the first image of an index that was copied."""
+    """Return the ID of the first copied image of an index."""
     for child in index.manifests:
         if child.digest in image_ids:
             return image_ids[child.digest]
     raise next(
         (problems[child.digest] for child in index.manifests if child.digest in problems),
-        Malformed(f"the index {descriptor.digest} has none of its images here", code="archive"),
+        Malformed(f"the archive has no images of the index {descriptor.digest}", code="archive"),
     )
 
 
 def _add_platform(child: Descriptor, problem: ImqError) -> ImqError:
-    """Let a problem say which image of an index it is about."""
+    """Add the platform or digest of the image to an error about one image of an index."""
     subject = f"the image for {child.platform}" if child.platform is not None else f"the manifest {child.digest}"
     if not problem.message.startswith(subject):
-        problem.message = f"{subject} is not whole in the archive: {problem.message}"
+        problem.message = f"{subject} is incomplete in the archive: {problem.message}"
     return problem
 
 
 def _list_blobs(files: ImageFiles, roots: Sequence[Descriptor], max_size: int) -> list[Descriptor]:
-    """Return the blobs that will be copied for these descriptors; what is wrong with them is told later."""
+    """Return the blobs that will be copied for these descriptors. Errors are raised later, by the copy."""
     reached: dict[Digest, Descriptor] = {}
 
     def note(descriptor: Descriptor, _: ImqError) -> None:
@@ -269,12 +270,12 @@ def _copy_image(files: ImageFiles, manifest: Manifest, ingest: Ingest) -> Digest
 
 
 def get_blob_path(digest: Digest) -> str:
-    """Return the name of a blob in an archive or a layout folder."""
+    """Return the path of a blob in an archive or a layout folder."""
     return f"blobs/{digest.algorithm}/{digest.encoded}"
 
 
 def _has_blob(files: ImageFiles, digest: Digest) -> bool:
-    """Whether the archive has a blob, as far as it can be checked."""
+    """Whether the archive has a blob, with a supported digest algorithm."""
     if not digest.is_supported:
         return False
     source = files.open(get_blob_path(digest))
@@ -302,9 +303,9 @@ def _read_document(files: ImageFiles, descriptor: Descriptor, max_size: int) -> 
     if len(content) != descriptor.size:
         raise Malformed(
             f"the archive's document {descriptor.digest} has {len(content)} bytes, "
-            f"and what names it says {descriptor.size}",
+            f"and its descriptor says {descriptor.size}",
             code="size",
-            hints=("the size in index.json or in an index or manifest is wrong: write the archive again",),
+            hints=("the size in index.json, or in an index or manifest, is wrong: save the archive again",),
         )
     return content
 
@@ -317,7 +318,7 @@ def _make_reader(files: ImageFiles, source: BinaryIO) -> Callable[[memoryview], 
 
 
 class _DockerImage(Record):
-    """An image as manifest.json lists it."""
+    """An image in manifest.json."""
 
     config: str
     names: tuple[Reference, ...]
@@ -325,7 +326,7 @@ class _DockerImage(Record):
 
 
 def _read_docker_images(content: bytes, path: str) -> list[_DockerImage]:
-    """Read manifest.json; docker's own types are asked for."""
+    """Read manifest.json; values must have the types that docker requires."""
     try:
         listed = parse_archive_manifest(content, f"the manifest.json of {path}")
     except Malformed as problem:
@@ -338,7 +339,7 @@ def _read_docker_images(content: bytes, path: str) -> list[_DockerImage]:
             names = tuple(Reference.parse(tag).with_default_tag().without_redundant_tag() for tag in tags)
         except InvalidReference as problem:
             raise Malformed(
-                f"the manifest.json of {path} names an image wrongly: {problem.message}", code="archive"
+                f"the manifest.json of {path} has an invalid image name: {problem.message}", code="archive"
             ) from None
         images.append(_DockerImage(config, names, tuple(layers)))
     return images
@@ -347,13 +348,13 @@ def _read_docker_images(content: bytes, path: str) -> list[_DockerImage]:
 def _merge_listings(
     loaded: list[LoadedImage], images: Sequence[_DockerImage], files: ImageFiles, path: str, ingest: Ingest
 ) -> list[LoadedImage]:
-    """Add what manifest.json lists to what index.json lists: names to images that are there, and other images.
+    """Add the images of manifest.json to those loaded from index.json: names to the same images, and other images.
 
-    Raises `Malformed` when they give one name to two images.
+    Raises `Malformed` when two images have the same name.
     """
-    positions: dict[Digest | None, list[int]] = {}  # of the images that are there, by their configs
-    for position, image_ in enumerate(loaded):
-        for digest in image_.ids:
+    positions: dict[Digest | None, list[int]] = {}  # in `loaded`, by the digest of a config
+    for position, loaded_image in enumerate(loaded):
+        for digest in loaded_image.ids:
             positions.setdefault(digest, []).append(position)
     configs = {image: _compute_config_digest(files, image, ingest.largest_document) for image in images}
     new_images = [image for image in images if configs[image] not in positions]
@@ -362,30 +363,31 @@ def _merge_listings(
     imported: dict[Digest, Descriptor] = {}
     merged = list(loaded)
     for image in images:
-        found = positions.get(configs[image])
-        if found is None:
+        same_image = positions.get(configs[image])
+        if same_image is None:
             merged.append(_load_docker_image(files, image, ingest, imported))
             continue
-        existing_names = {name for place in found for name in merged[place].names}
-        position = min(found, key=lambda place: len(loaded[place].ids))  # the image itself before an index of several
+        existing_names = {name for position in same_image for name in merged[position].names}
+        position = min(same_image, key=lambda position: len(loaded[position].ids))  # the image rather than an index
         new_names = tuple(name for name in image.names if name not in existing_names)
         names = tuple(name for name in merged[position].names if not _is_bare_tag(name, image.names))
         merged[position] = merged[position].replace(names=(*names, *new_names))
     digests_by_name: dict[Name, Digest] = {}
-    for image_ in merged:
-        for name in image_.names:
-            if digests_by_name.setdefault(name, image_.descriptor.digest) != image_.descriptor.digest:
-                raise Malformed(f"{path} gives the name {name} to two images", code="archive")
+    for loaded_image in merged:
+        for name in loaded_image.names:
+            digest = loaded_image.descriptor.digest
+            if digests_by_name.setdefault(name, digest) != digest:
+                raise Malformed(f"{path} has two images with the name {name}", code="archive")
     return merged
 
 
 def _is_bare_tag(name: Name, names: Sequence[Reference]) -> bool:
-    """Whether a name of index.json is only the tag of one of these names: that is all that some writers note there."""
+    """Whether a name of index.json is only the tag of one of these names: some tools write no more there."""
     return any(name != other and str(name) in (other.tag, f"{other.tag}:latest") for other in names)
 
 
 def _compute_config_digest(files: ImageFiles, image: _DockerImage, max_size: int) -> Digest | None:
-    """Return the digest of an image's config, None when it is missing or too large."""
+    """Return the digest of an image's config; None when it is missing or too large."""
     source = files.open(image.config)
     if source is None:
         return None
@@ -395,7 +397,7 @@ def _compute_config_digest(files: ImageFiles, image: _DockerImage, max_size: int
 
 
 def _list_uncompressed_layers(files: ImageFiles, images: Sequence[_DockerImage], max_size: int) -> list[Descriptor]:
-    """Return the layers that will be taken in and are not packed, as most; what is wrong with them is told later."""
+    """Return the uncompressed layers that will be stored. Errors are raised later, by the import."""
     layers: dict[Digest, Descriptor] = {}
     for image in images:
         source = files.open(image.config)
@@ -418,7 +420,7 @@ def _list_uncompressed_layers(files: ImageFiles, images: Sequence[_DockerImage],
 def _load_docker_image(
     files: ImageFiles, image: _DockerImage, ingest: Ingest, imported: dict[Digest, Descriptor]
 ) -> LoadedImage:
-    """Take in one image. `adopted` are the layers that came already, by diff ID: many images have the same ones."""
+    """Store one image. `imported` has the layers that are stored already, by diff ID: images share layers."""
     config_name, layers = image.config, image.layers
     source = files.open(config_name)
     if source is None:
@@ -450,7 +452,7 @@ def _import_layer(files: ImageFiles, source: BinaryIO, diff_id: Digest, size: in
     magic = source.read(_MAGIC_SIZE)
     source.seek(0)
     compression = detect_compression(magic)
-    if not compression:  # then what it unpacks to is what it is
+    if not compression:  # the diff ID is the digest of the blob
         descriptor = Descriptor(media_types.OCI_LAYER, diff_id, size)
         if diff_id not in ingest.reserve((descriptor,)):
             try:
@@ -459,7 +461,7 @@ def _import_layer(files: ImageFiles, source: BinaryIO, diff_id: Digest, size: in
                 if problem.code == "digest-algorithm":
                     raise
                 raise DigestMismatch(
-                    f"a layer of the archive is not what the config says: {problem.message}", code="diff-id-mismatch"
+                    f"a layer of the archive does not match its config: {problem.message}", code="diff-id-mismatch"
                 ) from None
         return descriptor
     imported = import_unknown_layer(files, source, ingest)

@@ -45,10 +45,8 @@ def measure_layer(store: BlobSource, digest: Digest, diff_id: Digest, size: int,
         if problem is None:
             try:
                 meter.feed(piece)
-            except ImqError as found:
-                problem = (
-                    found  # hashing goes on: the digest decides whether the blob is corrupt or was created like this
-                )
+            except ImqError as error:
+                problem = error  # hashing goes on: the digest decides whether the blob is corrupt or was created so
 
     with LayerMeter(None) as meter:
         hash_blob(store, digest, size, feed)
@@ -78,7 +76,7 @@ def hash_blob(
     unmark_corrupt(store.layout, digest)
     if size not in (actual_size, None):
         raise DigestMismatch(
-            f"the blob {digest} has {actual_size} bytes, and its image says {size}",
+            f"the blob {digest} has {actual_size} bytes, and its descriptor says {size}",
             hints=("the image is damaged or forged; remove it",),
         )
 
@@ -88,8 +86,8 @@ def find_corruption(store: BlobSource, blobs: Iterable[Digest], problem: ImqErro
     for digest in blobs:
         try:
             hash_blob(store, digest, None)
-        except ImqError as found:
-            return found
+        except ImqError as error:
+            return error
     return problem
 
 

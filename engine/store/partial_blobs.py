@@ -59,15 +59,15 @@ def claim(layout: Layout, descriptor: Descriptor) -> Partial | None:
     """Return the largest unused partial blob, locked, and remove the others. The caller holds the lock of the store."""
     best: Partial | None = None
     for name in list(_list_names(layout, descriptor.digest)):
-        found = _lock(layout, name)
-        if found is None:
+        partial = _lock(layout, name)
+        if partial is None:
             continue
-        if not 0 < found.size <= descriptor.size or (best is not None and found.size <= best.size):
-            remove(layout, found)
+        if not 0 < partial.size <= descriptor.size or (best is not None and partial.size <= best.size):
+            remove(layout, partial)
             continue
         if best is not None:
             remove(layout, best)
-        best = found
+        best = partial
     return best
 
 
@@ -83,20 +83,20 @@ def remove_unused(layout: Layout, *, any_age: bool = False, keep: frozenset[Dige
         if digest is None or digest in keep or (status := layout.ingest_directory.file_status(name)) is None:
             continue
         is_old = abs(now - status.st_mtime) > MAX_AGE
-        if (any_age or is_old) and (found := _lock(layout, name, os.O_RDONLY)) is not None:
-            remove(layout, found)
-            freed += found.size
+        if (any_age or is_old) and (partial := _lock(layout, name, os.O_RDONLY)) is not None:
+            remove(layout, partial)
+            freed += partial.size
     return freed
 
 
 def read_sizes(layout: Layout) -> dict[Digest, int]:
     """Return the total size of the partial blobs of each blob."""
-    found: dict[Digest, int] = {}
-    for name, about in layout.ingest_directory.iter_files():
+    sizes: dict[Digest, int] = {}
+    for name, status in layout.ingest_directory.iter_files():
         digest = _parse_digest(name)
         if digest is not None:
-            found[digest] = found.get(digest, 0) + about.st_size
-    return found
+            sizes[digest] = sizes.get(digest, 0) + status.st_size
+    return sizes
 
 
 def remove(layout: Layout, partial: Partial) -> None:
@@ -133,9 +133,8 @@ def _lock(layout: Layout, name: str, flags: int = os.O_RDWR) -> Partial | None:
         status = os.fstat(handle)
         named_status = layout.ingest_directory.file_status(name)
         is_safe = status.st_nlink == 1 or flags == os.O_RDONLY
-        if (
-            named_status is not None and status.st_ino == named_status.st_ino and is_safe
-        ):  # its writer renames it before it releases the lock
+        # the writer renames its file before it releases the lock, so the name may belong to another file now
+        if named_status is not None and status.st_ino == named_status.st_ino and is_safe:
             return Partial(name, handle, status.st_size)
     except BlockingIOError:
         pass

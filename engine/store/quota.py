@@ -116,7 +116,7 @@ class Quota:
                 continue
             for line in lines:
                 digest, _, size = line.partition(" ")
-                if is_digest(digest) and re.match(r"[0-9]{1,18}\n\Z", size):  # a full disk may have cut it
+                if is_digest(digest) and re.match(r"[0-9]{1,18}\n\Z", size):  # a full disk may have truncated the line
                     claimed[Digest(digest)] = int(size)
         return claimed
 
@@ -129,20 +129,20 @@ class Quota:
         added_text = f"at least {human_size(added)}" if at_least else human_size(added)
         hints = []
         if is_sweep_marked(self._layout):
-            hints.append("imq prune removes what no image needs, and there may be some of it")
+            hints.append("there may be blobs that no image needs; to remove them: imq prune")
         if added <= self._max_bytes:
             target = round_size(self._max_bytes - added, up=False)
-            hints.append(f"to make room: imq 'rm images where not in use until total size <= {target}'")
+            hints.append(f"to free space: imq 'rm images where not in use until total size <= {target}'")
         hints.append(f"to allow more: set quota = {round_size(stored + added, up=True)}")
         return StoreError(
-            f"the store has {human_size(stored)} and may hold {human_size(self._max_bytes)}; {added_text} more would"
-            f" be {human_size(stored + added - self._max_bytes)} too much",
+            f"the store has {human_size(stored)} of a quota of {human_size(self._max_bytes)}; {added_text} more would"
+            f" exceed it by {human_size(stored + added - self._max_bytes)}",
             code="quota",
             hints=tuple(hints),
         )
 
     def _check_disk(self, sizes: Iterable[int]) -> None:
-        """Raise `StoreError` when the disk has no space; temporary files count as free, as they may be part of it."""
+        """Raise `StoreError` when the disk has no space. Temporary files count as free: they may be part of them."""
         free, block = get_free_space(self._layout.root)
         if free is None:
             return
@@ -152,10 +152,10 @@ class Quota:
         reclaimable = sum(about.st_blocks * 512 for _, about in self._layout.ingest_directory.iter_files())
         if needed > free + reclaimable:
             raise StoreError(
-                f"no space for what is wanted: {human_size(needed)}, and {human_size(free + reclaimable)} are free at "
-                f"{self._layout.root}; {human_size(needed - free - reclaimable)} are missing",
+                f"not enough space at {self._layout.root}: {human_size(needed)} are needed, and"
+                f" {human_size(free + reclaimable)} are free; {human_size(needed - free - reclaimable)} are missing",
                 code="no-space",
-                hints=("imq prune removes what no image needs; or give another place with --root",),
+                hints=("imq prune removes blobs that no image needs; or choose another folder with --root",),
             )
 
 

@@ -1,4 +1,4 @@
-"""Images into archives: an OCI layout with a `manifest.json` beside it, as docker writes it since version 25."""
+"""Saves images to an archive: an OCI layout with an additional `manifest.json`, as docker writes since version 25."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 def save(
     store: Store, images: Sequence[tuple[Digest, Sequence[str]]], target: OutputFile, on_progress: Callable[[int], None]
 ) -> None:
-    """Write images, each with its names, as one archive that docker load, podman, skopeo and imq read.
+    """Write images, each with its names, to one archive that docker load, podman, skopeo and imq can read.
 
-    `moved` is called with the number of bytes of blobs, whenever some are written.
+    `on_progress` is called with the number of bytes of blobs written since the last call.
     """
     written: set[str] = set()
     listing: list[dict[str, Any]] = []
     entries: list[dict[str, Any]] = []
-    sink: Any = target  # of which a stream of tar needs no more than write()
+    sink: Any = target  # a tar stream needs only its write()
     with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT) as archive:
 
         def add(name: str, content: bytes) -> None:
@@ -59,7 +59,7 @@ def save(
 
 
 def _read_foreign_annotations(store: Store) -> dict[tuple[Digest, str], dict[str, str]]:
-    """Return the annotations of other tools in index.json, by the digest and the name of their entry."""
+    """Return the annotations of other tools in index.json, by the digest and name of their entry."""
     return {
         (entry.descriptor.digest, str(entry.name or "")): get_foreign_annotations(entry.descriptor.annotations)
         for entry in store.layout.read_entries()
@@ -98,7 +98,7 @@ def _save_tree(
     add: Callable[[str, bytes], None],
     on_progress: Callable[[int], None],
 ) -> tuple[Descriptor, list[Manifest]]:
-    """Write the documents below a manifest or index that are `held`, with their blobs, each index after its entries."""
+    """Write a manifest or index, the `held` documents below it, and their blobs; each index after its manifests."""
     contents: dict[Digest, bytes] = {}
 
     def read(descriptor: Descriptor) -> Manifest | Index:

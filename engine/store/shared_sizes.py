@@ -23,7 +23,7 @@ _ADD_COUNTS = f"""
 UPDATE descriptor SET images = descriptor.images + %s * theirs.images FROM ({_LAYERS_OF_IMAGES}) AS theirs
 WHERE descriptor.digest = theirs.digest
 """
-# the + keeps SQLite from starting with all layers that only one image has
+# the + prevents SQLite from starting with all layers that only one image has
 _RESET_SHARED_SIZES = f"""
 UPDATE image SET shared_size = NULL WHERE shared_size IS NOT NULL AND key IN (
     SELECT stack.image FROM descriptor JOIN stack ON stack.descriptor = descriptor.key
@@ -66,7 +66,7 @@ def set_measures(connection: Connection, measures: Iterable[LayerMeasure]) -> No
     """Store the measures of layers. Call `update_sizes` afterwards."""
     connection.executemany(
         "UPDATE descriptor SET unpacked_size = ?, tar_size = ?, entries = ?, diff_id = ? WHERE digest = ?",
-        [(c.size, c.tar_size, c.entries, c.diff_id, c.digest) for c in measures],
+        [(one.size, one.tar_size, one.entries, one.diff_id, one.digest) for one in measures],
     )
 
 

@@ -139,8 +139,8 @@ class Store:
 
     def check_collectable(self) -> None:
         """Raise `StoreError` while an image is unreadable: it may need any of the blobs that seem unreachable."""
-        if hiding := self.index.find_incomplete_roots():
-            raise collection_blocked(hiding.values())
+        if incomplete := self.index.find_incomplete_roots():
+            raise collection_blocked(incomplete.values())
 
     def check_exists(self) -> None:
         """Raise `StoreError` when there is no store."""
@@ -150,7 +150,7 @@ class Store:
             raise StoreError(
                 f"there is no store at {self.root}",
                 code="no-store",
-                hints=("look at --root; pull, load and import make a store where there is none",),
+                hints=("check --root; pull, load and import create a store when it does not exist",),
             )
 
     def reindex(self) -> None:
@@ -172,12 +172,12 @@ class Store:
                 reference = Reference.parse(text)
             except InvalidReference as invalid:
                 problem = invalid
-        if (found := self._find_layout_name(text)) or (
-            reference is not None and (found := self._find_by_name(reference))
+        if (image := self._find_layout_name(text)) or (
+            reference is not None and (image := self._find_by_name(reference))
         ):
-            return found
-        if (digits := parse_hex_prefix(text)) and (found := self._find_by_id(text, digits)):
-            return found
+            return image
+        if (digits := parse_hex_prefix(text)) and (image := self._find_by_id(text, digits)):
+            return image
         if problem is not None and not parse_hex_prefix(text):
             raise problem
         raise self._not_found(text, reference)
@@ -234,8 +234,9 @@ class Store:
         for node in tree.top_down():
             for child in node.document.manifests if isinstance(node.document, Index) else ():
                 if child.digest not in held:
-                    known = child.platform is not None and child.platform.is_known
-                    absent[child.digest] = child.platform.canonical if known and child.platform else child.digest.short
+                    is_known = child.platform is not None and child.platform.is_known
+                    label = child.platform.canonical if is_known and child.platform else child.digest.short
+                    absent[child.digest] = label
         return absent
 
     def _find_by_id(self, text: str, digits: str) -> ResolvedImage | None:
@@ -267,8 +268,8 @@ class Store:
         if len({row[0] for row in rows}) > 1:
             rank = (self.platform or host_platform()).make_ranker()
             ranks = [rank(*row[5:]) for row in rows]
-            known = [(one, place) for place, one in enumerate(ranks) if one is not None]
-            row = rows[min(known)[1] if known else 0]
+            matching = [(row_rank, position) for position, row_rank in enumerate(ranks) if row_rank is not None]
+            row = rows[min(matching)[1] if matching else 0]
         else:
             row = rows[0] if rows else None
         return row and (row[0], Digest(row[1]), Digest(row[2]), Digest(row[3]), row[4])
@@ -282,7 +283,7 @@ class Store:
         ]
         shown = str(reference.with_default_tag()) if reference is not None and not reference.digest else text
         same = [name for name in names if reference is not None and name.startswith(f"{reference.familiar_name}:")]
-        hint = f"tags here: {', '.join(sorted(same)[:8])}" if same else closest_hint(text, names)
+        hint = f"tags in the store: {', '.join(sorted(same)[:8])}" if same else closest_hint(text, names)
         if not self.layout.exists:
             hint = f"there is no store at {self.root}"
         return NotFound(f"No such image: {shown}", code="no-such-image", hints=(hint, f"to fetch it: imq pull {text}"))
@@ -299,7 +300,7 @@ class Store:
         except FileNotFoundError:
             if not self._is_reachable(digest):
                 raise NotFound(
-                    f"the blob {digest} went with its image, which was removed meanwhile",
+                    f"the image of the blob {digest} was removed while it was read",
                     code="changed",
                     hints=("run the statement again",),
                 ) from None

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .unreadable_images import UnreadableDocument
 
 _HEX_DIGITS = re.compile(rb"[0-9a-f]{64,}")
-"""What a digest has after its algorithm, in the text of a document."""
+"""The encoded part of a digest, in the text of a document."""
 _SELECT_REACHED = "SELECT digest FROM reach WHERE root = ?"
 _SELECT_LOST = "SELECT DISTINCT reach.digest FROM json_each(?) CROSS JOIN reach ON reach.root = value"
 _SELECT_UNREACHED = """
@@ -48,7 +48,7 @@ WHERE NOT EXISTS (SELECT 1 FROM descriptor JOIN reaching ON reaching.blob = desc
 
 
 class Collected(Record):
-    """What a transaction removed from disk: blobs with their size, and the bytes of partial downloads."""
+    """The result of a collection: the removed blobs, their size, and the size of removed partial downloads."""
 
     blobs: tuple[Digest, ...]
     size: int
@@ -72,7 +72,7 @@ class Transaction:
         self._adds_entries = False
         """Whether it adds an entry: one that only removes entries may use the disk reserve."""
         self.collects_all = False
-        """Set to collect what failed processes left as well: unreachable blobs and partial downloads."""
+        """Set to collect leftovers of failed processes as well: unreachable blobs and partial downloads."""
         self._old_roots: frozenset[Digest] = frozenset()
         self.collection_error: ImqError | None = None
         """Why no blob was removed although some may be unreachable."""
@@ -126,10 +126,8 @@ class Transaction:
                     or is_sweep_marked(self._layout)
                     or self._removes_any(self._index.find_incomplete_roots())
                 )
-                with store_errors(
-                    "prepare the transaction"
-                ):  # if this process dies before they are removed, the next one collects them
-                    mark_sweep(self._layout)
+                with store_errors("prepare the transaction"):
+                    mark_sweep(self._layout)  # if this process dies before it removes them, the next one collects them
             entries = list(self._entries.values())
             try:
                 self._layout.write_entries(entries, may_take_reserve=not self._adds_entries)
@@ -158,7 +156,7 @@ class Transaction:
             else:
                 self.collected = self._collect(unreached, protected)
         if self.collects_all:
-            with store_errors("remove what transfers left"):
+            with store_errors("remove partial downloads"):
                 partial_bytes = partial_blobs.remove_unused(self._layout, any_age=True)
             self.collected = self.collected.replace(partial_bytes=partial_bytes)
         self._layout.ensure_reserve()  # on a full disk there is space for it only now
@@ -180,8 +178,8 @@ class Transaction:
         root = entry.descriptor.digest
         if id_ is None:
             return not self._index.has_image(root)
-        found = self._index.connection.execute("SELECT 1 FROM images WHERE _root = ? AND id = ?", (root, id_))
-        return found.fetchone() is not None
+        rows = self._index.connection.execute("SELECT 1 FROM images WHERE _root = ? AND id = ?", (root, id_))
+        return rows.fetchone() is not None
 
     # Editing
 
@@ -215,22 +213,22 @@ class Transaction:
 
         If the image has a name in this repository already, the digest is added to that name: docker shows one row, too.
         """
-        named = [
+        siblings = [
             entry
             for entry in self.entries_of(descriptor.digest)
             if entry.name and _is_same_repository(entry.name, name)
         ]
-        if not named:
+        if not siblings:
             return self.set_name(name, descriptor, digest, now)
         self._edited |= self._needs_refresh(descriptor)
-        if any(digest in (entry.digest, *entry.other_digests) for entry in named):
+        if any(digest in (entry.digest, *entry.other_digests) for entry in siblings):
             return False
-        entry = named[0]
-        known = entry.replace(digest=digest) if entry.digest is None else _add_digests(entry, (digest,))
-        if known == entry:
+        entry = siblings[0]
+        updated = entry.replace(digest=digest) if entry.digest is None else _add_digests(entry, (digest,))
+        if updated == entry:
             return False
         self._drop(entry)
-        self._add(known)
+        self._add(updated)
         self._edited = self._adds_entries = True
         return True
 
@@ -242,7 +240,7 @@ class Transaction:
         entries = list(self.entries_of(index.digest))
         if entries and manifests is not None:
             value = entries[0].descriptor.annotations.get(HELD_MANIFESTS)
-            if value is None:  # another tool brought it
+            if value is None:  # another tool stored the index
                 manifests |= self._list_held(entries[0].descriptor) - {index.digest}
             else:
                 manifests = None if value == ALL_HELD else manifests | {Digest(digest) for digest in value.split()}
@@ -278,26 +276,26 @@ class Transaction:
         self._edited = True
 
     def forget_digest(self, name: str, root: Digest) -> bool:
-        """Take a name with a digest from an image whose tags in the same repository are known by that digest.
+        """Remove a digest from the tags of an image in one repository; `name` is a name with that digest.
 
-        The tags stay. Returns whether any was known by it.
+        The tags stay. Returns whether any tag had the digest.
         """
         by_digest = parse_name(name)
         if by_digest.digest is None:
             return False
-        known = [
+        tags = [
             entry
             for entry in self.entries_of(root)
             if entry.name is not None
             and _is_same_repository(entry.name, by_digest)
             and by_digest.digest in (entry.digest, *entry.other_digests)
         ]
-        for entry in known:
-            left = [digest for digest in _digests_of(entry) if digest != by_digest.digest]
+        for entry in tags:
+            remaining = [digest for digest in _digests_of(entry) if digest != by_digest.digest]
             self._drop(entry)
-            self._add(entry.replace(digest=left[0] if left else None, other_digests=tuple(left[1:])))
+            self._add(entry.replace(digest=remaining[0] if remaining else None, other_digests=tuple(remaining[1:])))
             self._edited = True
-        return bool(known)
+        return bool(tags)
 
     def remove(self, entry: IndexEntry) -> None:
         """Remove an entry. Removing the last entry of an image removes the image."""
@@ -310,15 +308,17 @@ class Transaction:
         The index and its names stay; `hold` reverts this.
         """
         entries = list(self.entries_of(root))
-        found = list(self._index.walk(entries[0].descriptor)) if entries else []
-        children = [child for _, document in found if isinstance(document, Index) for child in document.manifests]
+        documents = list(self._index.walk(entries[0].descriptor)) if entries else []
+        children = [child for _, document in documents if isinstance(document, Index) for child in document.manifests]
         dropped = {
             child.digest for child in children if child.annotations.get(media_types.REFERENCE_DIGEST) == manifest
         }
         remaining = frozenset(self._list_held(entries[0].descriptor) if entries else ()) - dropped - {root, manifest}
-        if not any(isinstance(document, Manifest) and descriptor.digest in remaining for descriptor, document in found):
+        if not any(
+            isinstance(document, Manifest) and descriptor.digest in remaining for descriptor, document in documents
+        ):
             return False
-        if manifest not in {descriptor.digest for descriptor, _ in found}:
+        if manifest not in {descriptor.digest for descriptor, _ in documents}:
             return False
         for entry in entries:
             self._drop(entry)
@@ -329,26 +329,26 @@ class Transaction:
 
     def _list_held(self, root: Descriptor) -> set[Digest]:
         """Return the digests of the documents that a descriptor of index.json holds, unreadable ones included."""
-        unread: list[UnreadableDocument] = []
-        found = {descriptor.digest for descriptor, _ in self._index.walk(root, unread)}
-        return found | {one.document.digest for one in unread if not one.is_absent}
+        unreadable: list[UnreadableDocument] = []
+        readable = {descriptor.digest for descriptor, _ in self._index.walk(root, unreadable)}
+        return readable | {one.document.digest for one in unreadable if not one.is_absent}
 
     def _needs_refresh(self, root: Descriptor) -> bool:
         """Whether the index lacks blobs of a descriptor: documents that were missing may exist now."""
-        shown = self._index.has_image(root.digest)
-        if shown and root.media_type not in media_types.INDEXES:
+        is_indexed = self._index.has_image(root.digest)
+        if is_indexed and root.media_type not in media_types.INDEXES:
             return False
         reached = {row[0] for row in self._index.connection.execute(_SELECT_REACHED, (root.digest,))}
-        found = [document for _, document in self._index.walk(root) if isinstance(document, Manifest)]
-        unseen = any(
-            (document.is_image and not shown)
-            or {document.config.digest, *(layer.digest for layer in document.layers)} - reached
-            for document in found
+        manifests = [document for _, document in self._index.walk(root) if isinstance(document, Manifest)]
+        is_incomplete = any(
+            (manifest.is_image and not is_indexed)
+            or {manifest.config.digest, *(layer.digest for layer in manifest.layers)} - reached
+            for manifest in manifests
         )
-        if shown and unseen:
+        if is_indexed and is_incomplete:
             self._index.reread(root.digest)
             return False
-        return unseen or not found
+        return is_incomplete or not manifests
 
     def _check_layers(self, root: Descriptor, *, grew: bool = False) -> None:
         """Reject a new image with a layer of an unknown media type, or with another diff ID than its config has.
@@ -366,12 +366,12 @@ class Transaction:
                     raise unknown_layer_type(layer)
                 known = self._index.find_diff_id(layer.digest)
                 if known is not None and known != diff_id:
-                    raise diff_id_mismatch(layer.digest, known, diff_id, "nothing of it was kept")
+                    raise diff_id_mismatch(layer.digest, known, diff_id, "nothing was stored")
 
     def _drop_name(self, entry: IndexEntry, successor: Descriptor) -> None:
         """Remove the name of an entry in favor of another image, or of an index with the same image."""
         self._drop(entry)
-        if any(found.digest == entry.descriptor.digest for found, _ in self._index.walk(successor)):
+        if any(child.digest == entry.descriptor.digest for child, _ in self._index.walk(successor)):
             return
         if any(other.name is not None for other in self.entries_of(entry.descriptor.digest)):
             return
@@ -414,38 +414,38 @@ class Transaction:
         return any(root in self._old_roots and not self._keys_by_root.get(Digest(root)) for root in roots)
 
     def _list_blobs(self) -> frozenset[Digest]:
-        with store_errors("look for blobs"):
+        with store_errors("list the blobs"):
             return frozenset(digest for digest, _ in self._layout.iter_blob_sizes())
 
-    def _filter_unreached(self, suspects: Iterable[Digest]) -> set[Digest]:
+    def _filter_unreached(self, candidates: Iterable[Digest]) -> set[Digest]:
         """Return the candidates that no entry reaches, according to the index."""
-        rows = self._index.connection.execute(_SELECT_UNREACHED, (json.dumps(sorted(suspects)),))
+        rows = self._index.connection.execute(_SELECT_UNREACHED, (json.dumps(sorted(candidates)),))
         return {Digest(digest) for (digest,) in rows}
 
-    def _read_needed_blobs(self, suspects: AbstractSet[Digest]) -> tuple[set[Digest], dict[str, str]]:
-        """Return those of the suspected blobs that entries reach, and the entries that cannot be read.
+    def _read_needed_blobs(self, candidates: AbstractSet[Digest]) -> tuple[set[Digest], dict[str, str]]:
+        """Return the candidates that entries reach, and the names of unreadable entries, by root.
 
-        The index is only derived, so nothing is removed before the documents themselves are read. Most of them name
-        none of the suspects, which their text shows without parsing.
+        The index is only derived, so nothing is removed before the documents themselves have been read. Most of them
+        contain none of the digests, which a search of their text shows without parsing.
         """
         needed: set[Digest] = set()
         incomplete: dict[str, str] = {}
-        hexes = {digest.encoded.encode() for digest in suspects}
+        hexes = {digest.encoded.encode() for digest in candidates}
         for entry in {entry.descriptor.digest: entry for entry in self._entries.values()}.values():
             needed.add(entry.descriptor.digest)
-            if not self._may_name(entry.descriptor, hexes):
+            if not self._may_contain(entry.descriptor, hexes):
                 continue
-            unread: list[UnreadableDocument] = []
-            for descriptor, document in self._index.walk(entry.descriptor, unread):
+            unreadable: list[UnreadableDocument] = []
+            for descriptor, document in self._index.walk(entry.descriptor, unreadable):
                 needed.add(descriptor.digest)
                 if isinstance(document, Manifest):
                     needed |= {document.config.digest, *(layer.digest for layer in document.layers)}
-            if unread:
+            if unreadable:
                 incomplete[entry.descriptor.digest] = str(entry.name or entry.descriptor.digest.short)
-        return needed & suspects, incomplete
+        return needed & candidates, incomplete
 
-    def _may_name(self, root: Descriptor, hexes: AbstractSet[bytes]) -> bool:
-        """Whether what a descriptor reaches may have one of these digests; an index may, and what cannot be read."""
+    def _may_contain(self, root: Descriptor, hexes: AbstractSet[bytes]) -> bool:
+        """Whether a root may reach one of these digests; True for an index, and for an unreadable document."""
         try:
             text = self._index.read_document(root).lower()
         except ImqError:
@@ -453,10 +453,10 @@ class Transaction:
         return b"\\" in text or b'"manifests"' in text or not hexes.isdisjoint(_HEX_DIGITS.findall(text))
 
     def _free_room(self, candidates: AbstractSet[Digest]) -> bool:
-        """Remove blobs of images that go, before index.json says so; return whether any was removed.
+        """Remove the blobs of removed images before index.json is written; return whether any was removed.
 
-        A full disk without a reserve has no room for a new index.json. Should this process die now, the images that
-        were to go cannot be read, and no other image lacks anything.
+        A full disk without a reserve has no space for a new index.json. If this process dies here, the images to remove
+        are unreadable, and all other images are intact.
         """
         needed, incomplete = self._read_needed_blobs(candidates)
         if incomplete or self._index.find_incomplete_roots():
@@ -470,23 +470,22 @@ class Transaction:
         free = sorted(unreached - protected)
         with store_errors("remove blobs"):
             sizes = remove_blobs(self._layout, free)
-        # an index reaches platforms that were never pulled
-        gone = tuple(digest for digest, size in zip(free, sizes, strict=True) if size is not None)
-        kept = len(free) < len(unreached)
-        if not kept:
+        # an index reaches manifests of platforms that were never pulled
+        removed = tuple(digest for digest, size in zip(free, sizes, strict=True) if size is not None)
+        if len(free) == len(unreached):
             self._layout.ingest_directory.remove_file(SWEEP_MARK)
-        return Collected(gone, sum(size or 0 for size in sizes))
+        return Collected(removed, sum(size or 0 for size in sizes))
 
 
 def _add_digests(entry: IndexEntry, digests: Iterable[Digest | None]) -> IndexEntry:
     """Return the entry with these further digests; the digest of its descriptor is not repeated."""
-    known = {entry.digest, entry.descriptor.digest, *entry.other_digests}
-    new = (digest for digest in digests if digest is not None and digest not in known)
+    present = {entry.digest, entry.descriptor.digest, *entry.other_digests}
+    new = (digest for digest in digests if digest is not None and digest not in present)
     return entry.replace(other_digests=(*entry.other_digests, *dict.fromkeys(new)))
 
 
 def _digests_of(entry: IndexEntry) -> list[Digest]:
-    """Return the digests by which the registry of a name knows its image."""
+    """Return the digests that the registry of the name has for its image."""
     return [digest for digest in (entry.digest, *entry.other_digests) if digest is not None]
 
 

@@ -1,6 +1,6 @@
-"""What index.json names and the tables know no image of: artifacts, and images whose documents cannot be read.
+"""Entries of index.json without an image in the index: artifacts, and images with unreadable documents.
 
-They are reached by their names and digests alone.
+They are found by name or digest only.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ LIMIT 1
 
 
 def list_unindexed(store: Store) -> list[IndexEntry]:
-    """Return the entries of index.json of which the tables know no image."""
+    """Return the entries of index.json without an image in the index."""
     connection = store.index.connection
     if connection.execute(_ROOTS).fetchone() is None:
         return []
-    shown = {root for (root,) in connection.execute("SELECT DISTINCT root FROM entry WHERE image IS NOT NULL")}
-    return [entry for entry in store.layout.read_entries() if entry.descriptor.digest not in shown]
+    indexed = {root for (root,) in connection.execute("SELECT DISTINCT root FROM entry WHERE image IS NOT NULL")}
+    return [entry for entry in store.layout.read_entries() if entry.descriptor.digest not in indexed]
 
 
 def find_unindexed(store: Store, text: str) -> IndexEntry | None:
-    """Return what `text` names: a name, or a digest or the start of one. Raises `NotFound` when it may be several."""
+    """Return the entry of a name, a digest or the beginning of a digest. Raises `NotFound` when it is ambiguous."""
     entries = list_unindexed(store)
     for entry in entries:
         if isinstance(entry.name, LayoutName) and entry.name.text == text:
@@ -45,16 +45,16 @@ def find_unindexed(store: Store, text: str) -> IndexEntry | None:
         for entry in entries:
             if entry.name == tagged:
                 return entry
-            same = entry.name is not None and entry.name.canonical_name == name.canonical_name
-            known = (entry.digest, entry.descriptor.digest, *entry.other_digests)
-            if same and name.digest is not None and name.digest in known:
+            is_same_repository = entry.name is not None and entry.name.canonical_name == name.canonical_name
+            digests = (entry.digest, entry.descriptor.digest, *entry.other_digests)
+            if is_same_repository and name.digest is not None and name.digest in digests:
                 return entry
     digits = parse_hex_prefix(text)
-    found = [entry for entry in entries if digits and entry.descriptor.digest.encoded.startswith(digits)]
-    if len({entry.descriptor.digest for entry in found}) > 1:
+    candidates = [entry for entry in entries if digits and entry.descriptor.digest.encoded.startswith(digits)]
+    if len({entry.descriptor.digest for entry in candidates}) > 1:
         raise NotFound(
             f'the id "{text}" is ambiguous',
             code="ambiguous-id",
-            hints=("it could be:", *(entry.descriptor.digest for entry in found)),
+            hints=("it could be:", *(entry.descriptor.digest for entry in candidates)),
         )
-    return found[0].replace(name=None) if found else None
+    return candidates[0].replace(name=None) if candidates else None

@@ -1,7 +1,7 @@
-"""Documents of images that cannot be read: what the index remembers of them, and what is said of them.
+"""Unreadable documents of images: their table in the index, and the errors about them.
 
-What a manifest or index names is not known while it cannot be read, so its blobs look as if nothing needed them. The
-index therefore remembers that, and the next question tries again: until then nothing is collected.
+The blobs of a manifest or index are unknown while it is unreadable, so they look unreachable. The index therefore
+records unreadable documents. Each statement reads them again; until that succeeds no blob is collected.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ _MANIFEST_TYPES = frozenset(
     media_types.INDEXES | media_types.MANIFESTS | {"", media_types.DOCKER_SCHEMA1, media_types.DOCKER_SCHEMA1_SIGNED}
 )
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_PEEKED = 64 << 10
-"""Bytes that are read to see whether a document begins as a JSON object does."""
+_PEEK_SIZE = 64 << 10
+"""Bytes that are read to check whether a document begins like a JSON object."""
 _MAX_LISTED = 5
-"""Images that are named in warnings; of more their number is told."""
+"""The maximum number of images that a message names."""
 _HINTS = (
-    "verify all names everything that is damaged; verify all repair fetches it again; rm NAME removes the image",
-    "it is tried again at the next question; until then no blob is removed from the store",
+    "verify all lists everything that is damaged; verify all repair fetches it again; rm NAME removes the image",
+    "each statement reads it again; until that succeeds no blob is removed from the store",
 )
 
 
 class UnreadableDocument(Record):
-    """A document that cannot be read. `manifest` is the manifest or index whose row is shown without an image.
+    """A document that cannot be read. `manifest` is the manifest or index that has a row without an image.
 
-    `is_absent` says that it is missing from an index of which nothing says what it holds.
+    `is_absent`: it is missing, but its index does not say which manifests it holds, so it may never have been here.
     """
 
     document: Descriptor
@@ -52,19 +52,19 @@ class UnreadableDocument(Record):
 
     @property
     def is_final(self) -> bool:
-        """Whether the document is whole and not what it should be: another attempt reads the same."""
+        """Whether the document is intact but invalid, so that reading it again does not help."""
         return isinstance(self.problem, Malformed) and self.problem.code != "document-size"
 
     def __hash__(self) -> int:
-        """Hash by what is unreadable: errors are compared by identity."""
+        """Hash by document: errors are compared by identity."""
         return hash((self.document.digest, self.is_config))
 
 
 def is_opaque(descriptor: Descriptor, problem: ImqError, open_blob: Callable[[Digest], BinaryIO]) -> bool:
-    """Whether a document is certainly no manifest: index.json and indexes may name blobs of any media type.
+    """Whether a document is certainly not a manifest: index.json and indexes may list blobs of any media type.
 
-    A media type is a claim of another document, so the content decides. What may be a JSON object may name blobs, also
-    when it is refused or too large to be read.
+    The media type is a claim of another document, so the content decides. Anything that may be a JSON object may refer
+    to blobs, even if it is invalid or too large to be read.
     """
     if descriptor.media_type in _MANIFEST_TYPES:
         return False
@@ -72,35 +72,35 @@ def is_opaque(descriptor: Descriptor, problem: ImqError, open_blob: Callable[[Di
         return False
     try:
         with open_blob(descriptor.digest) as source:
-            beginning = source.read(_PEEKED)
+            beginning = source.read(_PEEK_SIZE)
     except OSError:
         return False
     text = beginning.removeprefix(_BYTE_ORDER_MARK).lstrip()
-    return not text.startswith(b"{") if text else len(beginning) < _PEEKED
+    return not text.startswith(b"{") if text else len(beginning) < _PEEK_SIZE
 
 
-def insert(connection: Connection, found: Iterable[tuple[Digest, UnreadableDocument]]) -> None:
-    """Remember the documents that could not be read of these descriptors of index.json."""
-    connection.executemany(_INSERT, [_build_row(root, one) for root, one in found])
+def insert(connection: Connection, documents: Iterable[tuple[Digest, UnreadableDocument]]) -> None:
+    """Insert unreadable documents, each with its root: the digest of the descriptor in index.json."""
+    connection.executemany(_INSERT, [_build_row(root, unreadable) for root, unreadable in documents])
 
 
 def delete(connection: Connection, roots: Iterable[str]) -> None:
-    """Forget what could not be read of these descriptors."""
+    """Delete the unreadable documents of these roots."""
     connection.executemany("DELETE FROM unreadable WHERE root = ?", [(root,) for root in roots])
 
 
 def find_roots(connection: Connection) -> set[str]:
-    """Return the descriptors of which something could not be read, or is absent though nothing says so."""
+    """Return the roots with unreadable documents, absent ones included."""
     return {root for (root,) in connection.execute("SELECT DISTINCT root FROM unreadable")}
 
 
 def find_unreadable_roots(connection: Connection) -> set[str]:
-    """Return the descriptors of which something that ought to be here could not be read."""
+    """Return the roots with unreadable documents that should be in the store."""
     return {root for (root,) in connection.execute("SELECT DISTINCT root FROM unreadable WHERE NOT is_absent")}
 
 
 def find_incomplete_roots(connection: Connection) -> dict[str, str]:
-    """Return the descriptors of index.json that name blobs nobody knows of now, and what they are called."""
+    """Return the roots whose blobs are not all known, with their names."""
     rows = connection.execute(
         "SELECT DISTINCT root, (SELECT min(name) FROM entry WHERE entry.root = unreadable.root)"
         " FROM unreadable WHERE NOT is_config ORDER BY root"
@@ -109,14 +109,14 @@ def find_incomplete_roots(connection: Connection) -> dict[str, str]:
 
 
 def iter_retryable(connection: Connection) -> Iterator[tuple[Digest, Descriptor, bool]]:
-    """Yield each document that may have become readable: its root, its descriptor, and whether it is a config."""
+    """Yield the root and the descriptor of each document that may be readable now, and whether it is a config."""
     rows = connection.execute("SELECT root, media_type, digest, size, is_config FROM unreadable WHERE NOT is_final")
     for root, media_type, digest, size, is_config in rows.fetchall():
         yield Digest(root), Descriptor(media_type, Digest(digest), size), bool(is_config)
 
 
 def list_problems(connection: Connection) -> tuple[ImqError, ...]:
-    """Return an error for each image that cannot be read, for the first of many and one for the rest."""
+    """Return an error for each unreadable image; after the first few, one error with the number of the others."""
     if connection.execute("SELECT 1 FROM unreadable WHERE NOT is_absent LIMIT 1").fetchone() is None:
         return ()
     rows = connection.execute(
@@ -134,38 +134,39 @@ def list_problems(connection: Connection) -> tuple[ImqError, ...]:
 
 
 def unreadable_image(name: str) -> StoreError:
-    """Return the error for an image that something has to be known of, and cannot be read."""
+    """Return the error for an action that needs an image that is unreadable."""
     return StoreError(f"{name} cannot be read, so it was left alone", code="unreadable", hints=_HINTS[:1])
 
 
 def collection_blocked(unreadable: Iterable[str]) -> StoreError:
-    """Return the error that says why no blob is removed; `unreadable` are the names of images."""
+    """Return the error for a collection that is blocked by unreadable images; `unreadable` has their names."""
     names = sorted(unreadable)
     shown = ", ".join(names[:_MAX_LISTED]) + (
         f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
     )
     return StoreError(
-        f"nothing is collected: {shown} cannot be read as a whole, and may need any of the blobs",
+        f"nothing is collected: {shown} cannot be read completely and may need any of the blobs",
         code="unreadable",
-        hints=("verify all names what is wrong; verify all repair fetches it again; rm NAME removes the image",),
+        hints=("verify all lists the damage; verify all repair repairs it; rm NAME removes the image",),
     )
 
 
-def _build_row(root: Digest, one: UnreadableDocument) -> tuple[str | int | None, ...]:
-    document, shown = one.document, one.manifest
-    platform = shown.platform if shown is not None and shown.platform is not None and shown.platform.is_known else None
-    said = (platform.canonical, platform.os, platform.architecture) if platform is not None else (None, None, None)
-    further = (platform.variant or None, platform.os_version or None) if platform is not None else (None, None)
+def _build_row(root: Digest, unreadable: UnreadableDocument) -> tuple[str | int | None, ...]:
+    document, manifest = unreadable.document, unreadable.manifest
+    platform = manifest.platform if manifest is not None else None
+    platform_columns: tuple[str | None, ...] = (None,) * 5
+    if platform is not None and platform.is_known:
+        variant, os_version = platform.variant or None, platform.os_version or None
+        platform_columns = (platform.canonical, platform.os, platform.architecture, variant, os_version)
     return (
         root,
         document.digest,
         document.media_type,
         document.size,
-        one.is_config,
-        one.is_absent,
-        one.is_final,
-        one.problem.message,
-        shown.digest if shown is not None else None,
-        *said,
-        *further,
+        unreadable.is_config,
+        unreadable.is_absent,
+        unreadable.is_final,
+        unreadable.problem.message,
+        manifest.digest if manifest is not None else None,
+        *platform_columns,
     )

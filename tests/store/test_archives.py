@@ -356,17 +356,17 @@ BROKEN_V1: dict[str, tuple[object, Mapping[str, tuple[Mapping[str, Any], bytes]]
     "parents in a circle": (
         {"old/app": {"1": "a" * 64}},
         {"a" * 64: (APP, APP_LAYER), "b" * 64: ({**BASE, "parent": "a" * 64}, BASE_LAYER)},
-        "parents without end",
+        "chain of parents",
     ),
     "an id outside": ({"old/app": {"1": "../../etc"}}, V1, "is missing from the archive"),
     "a parent that is a number": (
         {"old/app": {"1": "a" * 64}},
         {"a" * 64: ({**APP, "parent": 7}, APP_LAYER)},
-        "parents without end",
+        "chain of parents",
     ),
     "names that are a list": ({"old/app": ["1"]}, V1, "repositories"),
     "a list of names": ([], V1, "repositories"),
-    "a name that is none": ({"Old App": {"1": "a" * 64}}, V1, "names an image wrongly"),
+    "a name that is none": ({"Old App": {"1": "a" * 64}}, V1, "has an invalid image name"),
 }
 
 

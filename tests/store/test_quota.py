@@ -85,7 +85,7 @@ def test_a_pull_that_would_exceed_the_quota_is_refused_before_it_begins(
     before = blobs_in(root)
     done = imq(root, "--set", f"quota={bytes_of(BIG, OTHER) - 1}", "pull", names["other"], code=3)
     assert "error[quota]" in done.stderr
-    assert "the store has 2.8MB and may hold 3.4MB" in done.stderr
+    assert "the store has 2.8MB of a quota of 3.4MB" in done.stderr
     assert blobs_in(root) == before
     repository = names["other"].removeprefix(f"{registry.host}/").removesuffix(":1")
     assert len([line for line in registry.requests() if line.startswith(f"GET /v2/{repository}/blobs/")]) <= 1
@@ -99,7 +99,7 @@ def test_the_sentence_that_is_hinted_at_makes_room(root: Path, names: dict[str, 
     Layout(root.parent / "source").add(SMALL, "small:1")
     load = ("load", str(root.parent / "source"))
     done = imq(root, "--set", quota, *load, code=3)
-    (hint,) = [line for line in done.stderr.splitlines() if "to make room: imq '" in line]
+    (hint,) = [line for line in done.stderr.splitlines() if "to free space: imq '" in line]
     imq(root, hint.split("'")[1])
     imq(root, "--set", quota, *load)
     with Held(root) as held:
@@ -242,8 +242,8 @@ def test_what_a_disk_has_no_room_for_is_refused_before_it_begins(tmp_path: Path,
     with small_disk(tmp_path / "small", "size=2m") as disk:
         done = imq(disk / "store", "pull", names["big"], code=3)
         assert "error[no-space]" in done.stderr
-        assert re.search(r"wanted: 2\.8\dMB", done.stderr)
-        assert f"are free at {disk / 'store'}" in done.stderr
+        assert re.search(r"2\.8\dMB are needed", done.stderr)
+        assert f"not enough space at {disk / 'store'}: " in done.stderr
         assert "are missing" in done.stderr
         assert "imq prune" in done.stderr
         assert blobs_in(disk / "store") == {}
@@ -263,8 +263,8 @@ def test_a_disk_that_others_fill_during_a_pull(tmp_path: Path, names: dict[str, 
             _, said = process.communicate()
         if process.returncode:
             assert "error[no-space]" in said
-            assert "free now at" in said
-            assert "are wanted" in said
+            assert "free at" in said
+            assert "are needed" in said
         with Held(root) as held:
             assert held.names() == ([] if process.returncode else [names["big"]])
         (disk / "filler").unlink()
@@ -303,8 +303,8 @@ def test_what_is_written_elsewhere_says_what_it_wants(root: Path, tmp_path: Path
     with small_disk(tmp_path / "out", "size=1m") as disk:
         done = imq(root, *words, code=3, cwd=disk)
         assert "error[no-space]" in done.stderr
-        assert "2.8MB are wanted" in done.stderr
-        assert f"are free now at {disk}" in done.stderr
+        assert "2.8MB are needed" in done.stderr
+        assert f"are free at {disk}" in done.stderr
         assert "--root" not in done.stderr, "the store has room"
         assert os.listdir(disk) == []
         subprocess.run(["mount", "-o", "remount,size=8m", disk], check=True)

@@ -149,7 +149,7 @@ def test_a_file_that_may_not_be_read_is_unreadable(tmp_path: Path, unprivileged:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"size": 1}, "bytes, and what names it says 1"),
+        ({"size": 1}, "bytes, and its descriptor says 1"),
         ({"mediaType": INDEX_TYPE}, "but its content is not"),
         ({"digest": digest_of(LOST), "size": len(LOST)}, "is not JSON"),
         ({"digest": digest_of(b"never here")}, "is not in the store"),
