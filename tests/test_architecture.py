@@ -28,7 +28,7 @@ HEAVY = {
     "prompt_toolkit": {"imq.repl.line_editor"},
     "tabulate": {"imq.engine.render.formats_markup"},
     "isal": {"imq.engine.layers.compression", "imq.engine.layers.tar_header", "imq.engine.layers.tar_walker"},
-    "zstandard": {"imq.engine.layers.compression", "imq.engine.layers.zstd"},
+    "backports": {"imq.engine.layers.zstd"},
     "re2": {"imq.engine.query.matching"},
     "yaml": {"imq.engine.render.yaml_writer", "imq.engine.sources.local.yaml_rows"},
     "pygments": {"imq.editors.pygments_lexer"},

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sbom_components
 import split
-import zstandard
+from imq.engine.layers.zstd import zstd
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -187,7 +187,8 @@ def pack(files: list[Part]) -> tuple[bytes, dict[str, object]]:
     for part in files:
         with open(part.path, "rb") as file:
             contents.append(file.read())
-    packed = zstandard.ZstdCompressor(level=22, write_checksum=True).compress(b"".join(contents))
+    parameter = zstd.CompressionParameter
+    packed = zstd.compress(b"".join(contents), options={parameter.compression_level: 22, parameter.checksum_flag: True})
     rows = "\n".join(
         f'    {{"{part.name}", {len(content)}, {"0700" if part.runs else "0600"}}},'
         for part, content in zip(files, contents, strict=True)

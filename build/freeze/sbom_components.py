@@ -52,10 +52,10 @@ NATIVE = {
 
 # Libraries compiled into wheels; the wheels contain the licence texts.
 WITHIN = {
+    "backports-zstd": (Native("zstd", "BSD-3-Clause"),),
     "google-re2": (Native("re2", "BSD-3-Clause"), Native("abseil-cpp", "Apache-2.0")),
     "isal": (Native("isa-l", "BSD-3-Clause"),),
     "pyyaml": (Native("libyaml", "MIT"),),
-    "zstandard": (Native("zstd", "BSD-3-Clause"),),
 }
 
 
@@ -179,7 +179,7 @@ def _version_within(name: str) -> str:
 
         return str(_yaml.get_version_string())
     if name == "zstd":
-        import zstandard
+        from imq.engine.layers.zstd import zstd
 
-        return ".".join(map(str, zstandard.ZSTD_VERSION))
+        return zstd.zstd_version
     return ""

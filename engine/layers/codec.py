@@ -1,8 +1,8 @@
 """What all compressed streams have in common; memory is bounded whatever the ratio.
 
-A decompressor is fed chunks as they arrive and yields what they unpack to in pieces of at most `PIECE` bytes (a plain
-stream yields the caller's own buffer). 256 KiB stays in a core's second-level cache until it is hashed: pieces of
-4 MiB halve the speed.
+A decompressor is fed chunks as they arrive and yields what they unpack to in pieces of at most `MAX_PIECE` bytes (a
+plain stream yields the caller's own buffer). 256 KiB stays in a core's second-level cache until it is hashed: pieces
+of 4 MiB halve the speed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 MAX_PIECE = 256 * 1024
-"""Most bytes in one piece of unpacked gzip, bzip2 or xz; of zstd, half as many again."""
+"""Maximum size in bytes of one piece of decompressed data."""
 
 
 def truncated_error(kind: str) -> Malformed:

@@ -1,4 +1,4 @@
-"""Which compression a layer has, and what packs and unpacks it: gzip, bzip2 and xz here, zstd in `zstd`."""
+"""Compression of layers: detection, compressors and decompressors for gzip, zstd, bzip2 and xz."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .codec import Compressor, Decompressor
 
     class _StreamDecompressor(Protocol):
-        """What bz2, lzma and isal have in common."""
+        """What bz2, lzma, isal and zstd have in common."""
 
         @property
         def eof(self) -> bool: ...
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         def decompress(self, data: bytes | memoryview, max_length: int, /) -> bytes: ...
 
     class _StreamCompressor(Protocol):
-        """What zlib and isal have in common."""
+        """What zlib, isal and zstd have in common."""
 
         def compress(self, data: bytes | memoryview, /) -> bytes: ...
         def flush(self) -> bytes: ...
@@ -35,6 +35,8 @@ _MAX_SLICE = 128 * 1024  # fed at once, as it bounds what the libraries keep bac
 _FIRST_SLICE = 8 * 1024  # the same where a member has just ended: when it ends again, the rest of the slice is copied
 _MAX_HEADER = 256 * 1024
 _MAX_XZ_MEMORY = 128 * 1024 * 1024
+_MAX_ZSTD_WINDOW_LOG = 27
+"""128 MiB: the window of `zstd --ultra --long`, and the largest that `zstd -d` accepts by default."""
 
 _MAGIC = (
     (b"\x1f\x8b\x08", "gzip"),
@@ -42,6 +44,8 @@ _MAGIC = (
     (b"BZh", "bzip2"),
     (b"\xfd7zXZ\x00", "xz"),
 )
+_SKIPPABLE_MAGIC = tuple(bytes([first]) + b"\x2a\x4d\x18" for first in range(0x50, 0x60))
+"""How a skippable frame of zstd begins (RFC 8878, section 3.1.2)."""
 
 
 def detect_compression(head: bytes) -> str:
@@ -52,8 +56,7 @@ def detect_compression(head: bytes) -> str:
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return "" if kind == "bzip2" and _is_tar_header(head) else kind
-    skippable = head[1:4] == b"\x2a\x4d\x18" and head[:1].hex().startswith("5")  # a frame before the first real one
-    return "zstd" if skippable else ""
+    return "zstd" if head.startswith(_SKIPPABLE_MAGIC) else ""  # a frame before the first with content
 
 
 def _is_tar_header(head: bytes) -> bool:
@@ -112,10 +115,11 @@ class _PlainDecompressor:
 
 
 class _MultiStreamDecompressor:
-    """A format whose streams may follow one another (gzip members, bzip2 and xz streams), each with its own check.
+    """Decompresses concatenated streams: gzip members, zstd frames, bzip2 or xz streams.
 
-    Zero bytes after a member are padding, as gzip(1) and tapes have it; other bytes after it are refused. Bytes are
-    held back until `header_whole` of what a member begins with.
+    `padding` may follow a stream (gzip(1) and tapes write zeros); other bytes are refused. Bytes are held back until
+    `has_whole_header` is true of the start of a stream. A stream that begins with a byte of `skippable` has no content,
+    so one alone is not enough.
     """
 
     def __init__(
@@ -124,15 +128,21 @@ class _MultiStreamDecompressor:
         start: Callable[[], _StreamDecompressor],
         errors: tuple[type[Exception], ...],
         has_whole_header: Callable[[bytes], bool] = bool,
+        *,
+        padding: bytes = b"\0",
+        skippable: bytes = b"",
     ) -> None:
         self._kind = kind
         self._start = start
         self._errors = errors
         self._has_whole_header = has_whole_header
+        self._padding = padding
+        self._skippable = skippable
+        self._first_bytes = bytes(magic[0] for magic, name in _MAGIC if name == kind) + skippable
         self._partial_header = b""
-        self._first_byte = next(magic[0] for magic, name in _MAGIC if name == kind)
         self._stream: _StreamDecompressor | None = None
-        self._finished_streams = 0  # members that have ended
+        self._is_skippable = False  # the current stream
+        self._finished_streams = 0  # without the skippable ones
         self._slice_size = _FIRST_SLICE
 
     def feed(self, chunk: bytes | memoryview) -> Iterator[bytes]:
@@ -166,17 +176,17 @@ class _MultiStreamDecompressor:
                 yield piece
             if not stream.eof:
                 return
-            self._finished_streams += 1
+            self._finished_streams += not self._is_skippable
             self._stream = None
             self._slice_size = _FIRST_SLICE
             data = stream.unused_data
 
     def _seek_stream(self, data: bytes | memoryview) -> bytes:
-        """Return `data` from the next member on, or nothing while its header is not whole."""
+        """Return `data` from the next stream on, or nothing while its header is not whole."""
         data, self._partial_header = self._partial_header + data, b""
-        if self._finished_streams:
-            data = data.lstrip(b"\0")
-        if data and data[0] != self._first_byte:
+        if self._finished_streams and self._padding:
+            data = data.lstrip(self._padding)
+        if data and data[0] not in self._first_bytes:
             raise Malformed(
                 f"bytes follow the end of the {self._kind} stream"
                 if self._finished_streams
@@ -184,6 +194,7 @@ class _MultiStreamDecompressor:
                 code="compression",
             )
         if self._has_whole_header(data):
+            self._is_skippable = data[0] in self._skippable
             return data
         if len(data) > _MAX_HEADER:
             raise self._corrupt_error(ValueError("an endless header"))
@@ -191,7 +202,7 @@ class _MultiStreamDecompressor:
         return b""
 
     def _corrupt_error(self, error: Exception) -> Malformed:
-        reason = str(error).strip() or type(error).__name__
+        reason = str(error).rpartition(": ")[2].strip() or type(error).__name__
         return Malformed(f"damaged {self._kind} stream: {reason}", code="compression")
 
     def finish(self) -> None:
@@ -236,9 +247,16 @@ def _make_xz() -> Decompressor:
 
 
 def _make_zstd() -> Decompressor:
-    from .zstd import ZstdFrames
+    from .zstd import zstd
 
-    return ZstdFrames()
+    options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _MAX_ZSTD_WINDOW_LOG}
+    return _MultiStreamDecompressor(
+        "zstd",
+        lambda: zstd.ZstdDecompressor(options=options),
+        (zstd.ZstdError,),
+        padding=b"",
+        skippable=bytes(magic[0] for magic in _SKIPPABLE_MAGIC),
+    )
 
 
 _DECOMPRESSORS: dict[str, Callable[[], Decompressor]] = {
@@ -288,11 +306,14 @@ class _ZstdCompressor:
     """One zstd frame with a checksum."""
 
     def __init__(self, level: int) -> None:
-        from zstandard import MAX_COMPRESSION_LEVEL, ZstdCompressor
+        from .zstd import zstd
 
-        if not 1 <= level <= MAX_COMPRESSION_LEVEL:
-            raise ValueError(f"zstd has levels 1 to {MAX_COMPRESSION_LEVEL}, not {level}")
-        self._stream = ZstdCompressor(level=level, write_checksum=True).compressobj()
+        parameter = zstd.CompressionParameter
+        _, most = parameter.compression_level.bounds()
+        if not 1 <= level <= most:
+            raise ValueError(f"zstd has levels 1 to {most}, not {level}")
+        options: dict[int, int] = {parameter.compression_level: level, parameter.checksum_flag: True}
+        self._stream: _StreamCompressor = zstd.ZstdCompressor(options=options)
 
     def feed(self, chunk: bytes | memoryview) -> bytes:
         return self._stream.compress(chunk)

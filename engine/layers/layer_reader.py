@@ -28,7 +28,7 @@ _NEEDS_WHOLE_BLOCK = frozenset({"", "bzip2"})
 _HASH_INLINE_UP_TO = 1 << 20
 """Unpacked bytes up to which a thread for hashing is not worth starting."""
 _MAX_QUEUED = 8
-"""Most pieces that wait for the hashing thread: 2 MiB, or 3 of zstd."""
+"""Most pieces that wait for the hashing thread: 2 MiB."""
 
 
 class LayerLimits(Record):

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import pytest
 from imq.cli.main import Cli
 from imq.engine.registry.http.proxies import SYSTEM_BUNDLES
+from imq.sbom import normalize_name
 from sbom_components import NATIVE
 from support.servers import Registry, needed
 
@@ -96,7 +97,7 @@ def owner(file: str, makers: Mapping[str, list[str]]) -> str | None:
     if name == "licences" or file in {"imq", "stamp", "ready", "imq.1"} or name.partition(".")[0] == "imq":
         return "imq"
     if name.endswith(".dist-info"):
-        return name.partition("-")[0].replace("_", "-")
+        return normalize_name(name.partition("-")[0])
     if name.startswith("python3.") and inside:
         return "python"
     if ".so" in name and not inside:
@@ -104,7 +105,7 @@ def owner(file: str, makers: Mapping[str, list[str]]) -> str | None:
     module = name.partition(".")[0]
     if module in sys.stdlib_module_names:
         return "python"
-    return next((made.lower().replace("_", "-") for made in makers.get(module, ())), None)
+    return next(map(normalize_name, makers.get(module, ())), None)
 
 
 def test_it_brings_its_manual_page(imq: Frozen) -> None:

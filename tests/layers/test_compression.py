@@ -15,17 +15,16 @@ import tracemalloc
 import zlib
 
 import pytest
-import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 from imq.engine.layers.codec import MAX_PIECE
 from imq.engine.layers.compression import detect_compression, make_compressor, make_decompressor
+from imq.engine.layers.zstd import zstd
 from imq.grammar.errors import Malformed
 from isal import isal_zlib
 from support.servers import needed
 
 KINDS = ("", "gzip", "zstd", "bzip2", "xz")
-MOST_PIECE = MAX_PIECE * 3 // 2
 NOISE = random.Random(1).randbytes(40_000)
 TEXT = b"".join(b"line %d of a file that packs well\n" % i for i in range(30_000)) + NOISE
 
@@ -35,7 +34,7 @@ def pack(kind: str, data: bytes) -> bytes:
         case "gzip":
             return gzip.compress(data)
         case "zstd":
-            return zstandard.ZstdCompressor(write_checksum=True).compress(data)
+            return zstd.compress(data, options={zstd.CompressionParameter.checksum_flag: 1})
         case "bzip2":
             return bz2.compress(data)
         case "xz":
@@ -117,18 +116,31 @@ def test_zeros_behind_the_last_member_are_padding(kind, chunk):
 
 @pytest.mark.parametrize("chunk", [1, 3, 1 << 20])
 def test_zstd_skips_what_is_to_be_skipped(chunk):
-    plain = zstandard.ZstdCompressor(write_checksum=False, write_content_size=False)
-    stream = zstandard.ZstdCompressor(level=1).compressobj()
+    parameter = zstd.CompressionParameter
+    plain = zstd.compress(b"two", options={parameter.checksum_flag: 0, parameter.content_size_flag: 0})
+    stream = zstd.ZstdCompressor(level=1)
     unsized = stream.compress(TEXT[-9000:]) + stream.flush()
     packed = (
         skippable(b"")
         + pack("zstd", b"one")
         + skippable(b"\x28\xb5\x2f\xfd" * 40)
-        + plain.compress(b"two")
+        + plain
         + unsized
         + skippable(bytes(300))
     )
     assert unpack("zstd", packed, chunk) == b"onetwo" + TEXT[-9000:]
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 1 << 20])
+def test_skippable_frames_alone_are_truncated(chunk):
+    assert refusal("zstd", skippable(b"note"), chunk) == "truncated"
+    assert refusal("zstd", skippable(b"") + skippable(b"note"), chunk) == "truncated"
+    assert refusal("zstd", pack("zstd", b"data") + skippable(b"note")[:-1], chunk) == "truncated"
+
+
+@pytest.mark.parametrize("chunk", [1, 512, 1 << 20])
+def test_zeros_after_the_last_zstd_frame_are_refused(chunk):
+    assert refusal("zstd", pack("zstd", b"data") + bytes(5000), chunk) == "compression"
 
 
 @pytest.mark.parametrize("arguments", [["-1"], ["-19"], ["--long=27", "--no-check"], ["--fast=5"]])
@@ -182,7 +194,7 @@ def test_a_bomb_comes_in_small_pieces(kind):
     packed = io.BytesIO()
     packer = {
         "gzip": lambda: isal_zlib.compressobj(1, wbits=31),
-        "zstd": lambda: zstandard.ZstdCompressor(level=1).compressobj(),
+        "zstd": lambda: zstd.ZstdCompressor(level=1),
         "xz": lambda: lzma.LZMACompressor(preset=1),
         "bzip2": lambda: bz2.BZ2Compressor(1),
     }[kind]()
@@ -197,7 +209,7 @@ def test_a_bomb_comes_in_small_pieces(kind):
     unpacker = make_decompressor(kind)
     total = 0
     for piece in unpacker.feed(stream):
-        assert len(piece) <= MOST_PIECE
+        assert len(piece) <= MAX_PIECE
         total += len(piece)
     unpacker.finish()
     peak = tracemalloc.get_traced_memory()[1]
@@ -208,8 +220,7 @@ def test_a_bomb_comes_in_small_pieces(kind):
 
 
 def test_a_window_larger_than_is_sensible_is_refused():
-    demanding = zstandard.ZstdCompressionParameters(window_log=30)
-    packer = zstandard.ZstdCompressor(compression_params=demanding).compressobj()
+    packer = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: 30})
     packed = packer.compress(b"small") + packer.flush()
     assert refusal("zstd", packed) == "compression"
 

@@ -10,10 +10,10 @@ import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
-import zstandard
 from imq.engine.layers.flatten import FlatArchive
 from imq.engine.layers.overlay import UnpackLimits
 from imq.engine.layers.unpack import unpack_layers
+from imq.engine.layers.zstd import zstd
 from imq.grammar.errors import ImqError
 from layers.stacks import census, folder, layer, link, member, stacked, symlink
 from layers.test_malicious import LOWER, REFUSED
@@ -177,7 +177,7 @@ def test_the_verb_packs_as_the_name_says(tmp_path: pathlib.Path, ending: str) ->
     if ending.endswith("gz"):
         content = gzip.decompress(content)
     elif ending.endswith("zst"):
-        content = zstandard.ZstdDecompressor().decompressobj().decompress(content)
+        content = zstd.decompress(content)
     assert content == flat(STACK)
     assert "exists" in imq(tmp_path / "store", "export", "1", "to", str(target), code=3).stderr
     target.write_bytes(b"other")

@@ -14,7 +14,6 @@ import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
-import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from imq.engine.layers.flatten import FlatArchive
@@ -22,6 +21,7 @@ from imq.engine.layers.layer_reader import LayerLimits
 from imq.engine.layers.overlay import UnpackLimits
 from imq.engine.layers.tar_walker import TarLimits
 from imq.engine.layers.unpack import unpack_layers
+from imq.engine.layers.zstd import zstd
 from imq.grammar.errors import ImqError
 from layers.stacks import archive, census, folder, layer, link, member, stacked, symlink
 from support.waiting import soon
@@ -269,13 +269,13 @@ def gzip_bomb() -> StackedLayer:
 
 
 def zstd_window() -> StackedLayer:
-    settings = zstandard.ZstdCompressionParameters(window_log=30, enable_ldm=True)
-    packer = zstandard.ZstdCompressor(compression_params=settings).compressobj()
+    parameter = zstd.CompressionParameter
+    packer = zstd.ZstdCompressor(options={parameter.window_log: 30, parameter.enable_long_distance_matching: 1})
     return stacked(b"", "zstd", packer.compress(raw(b"x", 0)) + packer.flush())
 
 
 def zstd_bomb() -> StackedLayer:
-    packer = zstandard.ZstdCompressor(level=3).compressobj()
+    packer = zstd.ZstdCompressor(level=3)
     parts = [packer.compress(raw(b"zeros", 1 << 30)), *(packer.compress(piece) for piece in zeros(1 << 28))]
     return stacked(b"", "zstd", b"".join((*parts, packer.flush())))
 

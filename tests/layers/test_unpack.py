@@ -122,14 +122,14 @@ def layout_of(path: pathlib.Path, stack: tuple[StackedLayer, ...]) -> str:
 
 def gzipped(stack: tuple[StackedLayer, ...]) -> tuple[StackedLayer, ...]:
     """The same layers as umoci 0.4 reads them: it knows no zstd."""
-    import zstandard
+    from imq.engine.layers.zstd import zstd
 
     found = []
     for one in stack:
         with one.open() as source:
             blob = source.read(1 << 30)
         if one.compression == "zstd":
-            one = stacked(zstandard.ZstdDecompressor().decompressobj().decompress(blob), "gzip")  # noqa: PLW2901
+            one = stacked(zstd.decompress(blob), "gzip")  # noqa: PLW2901
         found.append(one)
     return tuple(found)
 

@@ -73,9 +73,9 @@ def pack(content: bytes, packed: str) -> bytes:
     if packed == "gzip":
         return gzip.compress(content, 6, mtime=0)
     if packed == "zstd":
-        import zstandard
+        from imq.engine.layers.zstd import zstd
 
-        return zstandard.ZstdCompressor().compress(content)
+        return zstd.compress(content)
     return content
 
 
