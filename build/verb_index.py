@@ -26,7 +26,7 @@ def verb_index() -> str:
         f"MODULES = {{\n{''.join(lines)}}}\n"
         '"""The module of each verb."""\n'
         f"REMOVING = frozenset({{{', '.join(removing)}}})\n"
-        '"""The verbs that remove something."""\n'
+        '"""The verbs that delete names or images."""\n'
     )
 
 

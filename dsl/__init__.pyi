@@ -53,6 +53,7 @@ from imq.grammar.errors import (
     AssertionFailed as AssertionFailed,
     Conflict as Conflict,
     DigestMismatch as DigestMismatch,
+    EngineError as EngineError,
     ImqError as ImqError,
     Interrupted as Interrupted,
     InvalidReference as InvalidReference,
@@ -811,64 +812,64 @@ MiB: Bytes
 GiB: Bytes
 TiB: Bytes
 def copy(*operands: _Name | Query, platform: _Path | Sequence[_Path] | None = ..., to: _Path | None = ..., with_referrers: bool = ..., dry_run: bool = ...) -> Statement:
-    """Copy images from registry to registry without storing them here, indexes whole; to takes a name, a host or namespace below which names are kept, or a template. With referrers, signatures, attestations and bills of materials go along. In text: `copy redis:7, alpine:3.19 to registry.local:5000/mirror`"""
+    """Copy images from registry to registry without storing them; an index is copied with all its platforms. The destination after to is a name, a host or namespace (repositories and tags stay the same), or a template. with referrers also copies signatures, attestations and SBOMs. In text: `copy redis:7, alpine:3.19 to registry.local:5000/mirror`"""
     ...
 def exec(*operands: _Name | Query, run: _Path | Sequence[_Path] | None = ..., dry_run: bool = ...) -> Statement:
-    """Run a program for each row, without a shell; each word of it is a template of the row. In text: `exec images where in use run trivy image "{{.Name}}"`"""
+    """Run a program for each row, without a shell. Each argument is a template. In text: `exec images where in use run trivy image "{{.Name}}"`"""
     ...
 def exec_(*operands: _Name | Query, run: _Path | Sequence[_Path] | None = ..., dry_run: bool = ...) -> Statement:
-    """Run a program for each row, without a shell; each word of it is a template of the row. In text: `exec images where in use run trivy image "{{.Name}}"`"""
+    """Run a program for each row, without a shell. Each argument is a template. In text: `exec images where in use run trivy image "{{.Name}}"`"""
     ...
 def export(*operands: _Name | Query, to: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., dry_run: bool = ...) -> Statement:
-    """Unpack an image to a folder, or to an archive: the files that a container of it would see. A template of paths makes one for each row. In text: `export redis:7 to "rootfs"`"""
+    """Unpack an image to a folder or an archive: the files that its containers would see. With a template as the path, each row gets a path of its own. In text: `export redis:7 to "rootfs"`"""
     ...
 def import_(*operands: _Path, as_: _Path | None = ..., change: _Path | Sequence[_Path] | None = ..., message: _Path | None = ..., platform: _Path | Sequence[_Path] | None = ..., dry_run: bool = ...) -> Statement:
-    """Make an image of one layer from a folder or a tar archive; change takes Dockerfile instructions. In text: `import ./rootfs as team/base:1 change "LABEL env=prod", "CMD [\\"sh\\"]"`"""
+    """Create an image with one layer from a folder or a tar archive; change takes Dockerfile instructions. In text: `import ./rootfs as team/base:1 change "LABEL env=prod", "CMD [\\"sh\\"]"`"""
     ...
 def index(*operands: _Name | Query, as_: _Path | None = ..., dry_run: bool = ...) -> Statement:
-    """Make one image for several platforms, in a registry, of images that are there. In text: `index tags of registry.local:5000/team/app where tag like v1-* as registry.local:5000/team/app:v1`"""
+    """Create an index in a registry: one name for images of several platforms that are in the same registry. In text: `index tags of registry.local:5000/team/app where tag like v1-* as registry.local:5000/team/app:v1`"""
     ...
 def inspect(*operands: _Name | Query) -> Statement:
-    """Show all that is known of images, as JSON in docker's words. In text: `inspect redis:7 format "{{.Config.Cmd}}"`"""
+    """Show all details of images as JSON, with docker's keys. In text: `inspect redis:7 format "{{.Config.Cmd}}"`"""
     ...
 def load(*operands: _Path, dry_run: bool = ...) -> Statement:
-    """Take in the images of an archive that docker save, podman save or imq save wrote, or of an OCI layout. In text: `load "images.tar"`"""
+    """Store the images of an archive that docker save, podman save or imq save wrote, or of an OCI layout. In text: `load "images.tar"`"""
     ...
 def login(*operands: _Name | Query, as_: _Path | None = ..., from_: _Path | None = ..., dry_run: bool = ...) -> Statement:
-    """Try a user and password at a registry (Docker Hub when none is named), and keep them where docker does. The password is asked for, or read from a file or stdin: it never stands in a statement. In text: `login registry.local:5000 as me from stdin`"""
+    """Check a user name and password at a registry (default: Docker Hub) and store them where docker does. The password is read from a prompt, a file or stdin; it is never part of a statement. In text: `login registry.local:5000 as me from stdin`"""
     ...
 def logout(*operands: _Name | Query, dry_run: bool = ...) -> Statement:
-    """Forget the credentials for registries (Docker Hub when none is named), where docker keeps them. In text: `logout registry.local:5000`"""
+    """Remove the credentials for registries (default: Docker Hub) from where docker stores them. In text: `logout registry.local:5000`"""
     ...
 def prune(*operands: _Name | Query, dry_run: bool = ...) -> Statement:
-    """Remove the images that are dangling and not in use: of a query, or all, with what failed transfers left. In text: `prune images where older than 7d`"""
+    """Remove images that are dangling and not in use: those of a query, or all of them and partial downloads. In text: `prune images where older than 7d`"""
     ...
 def pull(*operands: _Name | Query, platform: _Path | Sequence[_Path] | None = ..., dry_run: bool = ...) -> Statement:
-    """Fetch images from their registries, and artifacts; layers that are here already do not travel. Of several platforms one is taken; more of them, or all, with the index that names them. In text: `pull redis:7 platform linux/amd64, linux/arm64`"""
+    """Fetch images and artifacts from their registries; layers that are stored already are not downloaded again. The default is one platform. Several platforms, or all, are stored together with their index. In text: `pull redis:7 platform linux/amd64, linux/arm64`"""
     ...
 def push(*operands: _Name | Query, platform: _Path | Sequence[_Path] | None = ..., to: _Path | None = ..., dry_run: bool = ...) -> Statement:
-    """Send images to the registries in their names; to takes another name for one image, a host or namespace below which names are kept, or a template. An index goes whole, unless platforms are named. In text: `push team/app:1 to registry.local:5000/team/app:1`"""
+    """Send images to the registries in their names. The destination after to is another name for one image, a host or namespace (repositories and tags stay the same), or a template. An index is pushed with all its platforms unless platform selects some. In text: `push team/app:1 to registry.local:5000/team/app:1`"""
     ...
 def reindex(*, dry_run: bool = ...) -> Statement:
-    """Derive the index again from the blobs of the store. In text: `reindex`"""
+    """Rebuild the index from the blobs of the store. In text: `reindex`"""
     ...
 def rename(*operands: _Name | Query, as_: _Path | None = ..., dry_run: bool = ...) -> Statement:
-    """Give an image another name and take the old one away. Over a query the new name is a template. In text: `rename images where repository = old as "new:{{.Tag}}"`"""
+    """Give an image a new name and remove the old one. With a query the new name is a template. In text: `rename images where repository = old as "new:{{.Tag}}"`"""
     ...
 def rm(*operands: _Name | Query, force: bool = ..., platform: _Path | Sequence[_Path] | None = ..., with_its_tags: bool = ..., dry_run: bool = ...) -> Statement:
-    """Take names away, and each image with its last name; its layers go when no other image has them. In text: `rm images where repository like "team/*" and older than 30d`"""
+    """Remove names. An image is removed with its last name, and its layers unless another image has them. In text: `rm images where repository like "team/*" and older than 30d`"""
     ...
 def save(*operands: _Name | Query, to: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., dry_run: bool = ...) -> Statement:
-    """Write images into one archive that docker load, podman, skopeo and imq read; a template of paths makes one for each row. A file that is there is replaced with force, or when you confirm it; skip existing leaves it. In text: `save images where label.env = prod to "prod.tar"`"""
+    """Write images to one archive that docker load, podman, skopeo and imq read; with a template as the path, each row gets its own. An existing file is replaced with force or after confirmation; skip existing leaves it unchanged. In text: `save images where label.env = prod to "prod.tar"`"""
     ...
 def tag(*operands: _Name | Query, as_: _Path | None = ..., dry_run: bool = ...) -> Statement:
-    """Give an image a name; a name that another image has moves. Over a query the name is a template. In text: `tag redis:7 as team/cache:stable`"""
+    """Give an image a name; a name of another image moves. With a query the name is a template. In text: `tag redis:7 as team/cache:stable`"""
     ...
 def untag(*operands: _Name | Query, dry_run: bool = ...) -> Statement:
-    """Take names away; the images stay, dangling when it was their last name. In text: `untag app:1`"""
+    """Remove names. The images stay; without a name they are dangling. In text: `untag app:1`"""
     ...
 def verify(*operands: _Name | Query, all: bool = ..., repair: bool = ..., dry_run: bool = ...) -> Statement:
-    """Hash every blob of the images again and unpack their layers; verify all takes every image. With repair what is damaged or missing is fetched again, from the registries in the images' names. In text: `verify all repair`"""
+    """Check the digest of every blob of images, and the diff IDs of their layers; verify all checks every image. With repair, corrupt and missing blobs are fetched again from the registries in the names of the images. In text: `verify all repair`"""
     ...
 def lower(string: Value, /) -> Expression:
     """the string in lower case."""

@@ -72,16 +72,16 @@ def test_a_query(session: Session, text: str, expected: list[Any]) -> None:
     assert answer(session, text) == expected
 
 
-def test_fields_are_fetched_level_by_level_for_the_rows_that_are_left(session: Session) -> None:
+def test_fields_are_fetched_level_by_level_for_the_remaining_rows(session: Session) -> None:
     answer(session, "images in test where repository = web and created > 2024-10-04T12:00:00Z and size > 1 select name")
     assert json_source.FETCHED == [("created", ["web:1", "web:2"]), ("details", ["web:2"])]
 
 
 def test_explain_shows_its_levels_in_its_words(session: Session) -> None:
     explained = "".join(session.explain_all("images in test where size > 1 and created is known"))
-    assert "list the images of test" in explained
-    assert "fetch the times of the rows that are left, for: created" in explained
-    assert "fetch the sizes and labels of the rows that are left, for: size" in explained
+    assert "list images of test" in explained
+    assert "fetch the times of the remaining rows, for: created" in explained
+    assert "fetch the sizes and labels of the remaining rows, for: size" in explained
     assert "requests:  2 requests for each" in explained
 
 
@@ -109,12 +109,12 @@ def test_an_action_is_planned_and_executed_by_the_source(session: Session) -> No
 
 
 def test_a_verb_that_it_does_not_plan_is_refused(session: Session) -> None:
-    with pytest.raises(StatementError, match="untag does not work on rows of test"):
+    with pytest.raises(StatementError, match="untag does not support rows of test"):
         answer(session, "untag images in test where size > 150")
 
 
 def test_an_action_works_on_one_source_at_a_time(session: Session) -> None:
-    with pytest.raises(StatementError, match="one source at a time"):
+    with pytest.raises(StatementError, match="takes rows of one source"):
         answer(session, "rm images in test, store where size > 150")
 
 

@@ -73,7 +73,7 @@ def run_text(console: Console, session: Session, text: str, options: Options, at
         console.write_texts(session.explain_all(text, atoms, folder or os.curdir))
         return 0
     console.exit_code = 0
-    for result in session.run(text, dry_run="dry_run" in options.flags, wholes=atoms, folder=folder or os.curdir):
+    for result in session.run(text, dry_run="dry_run" in options.flags, atoms=atoms, folder=folder or os.curdir):
         console.write(result, options)
         console.stdout.flush()
     return console.exit_code

@@ -66,7 +66,7 @@ class CommandContext:
         is_confirmed: bool = False,
     ) -> None:
         self.session = session
-        session.warns = False
+        session.warns_about_containers = False
         self.stdin, self.stdout, self.stderr = streams
         self.display_options = display_options
         self.is_confirmed = is_confirmed

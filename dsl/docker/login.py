@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.actions.login import KEPT_ALREADY, UNENCRYPTED
+from imq.engine.actions.login import UNENCRYPTED, WITH_STORED_CREDENTIALS
 from imq.grammar import ast
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
@@ -57,7 +57,7 @@ def run_login(context: CommandContext, parsed: ParsedFlags, statements: Statemen
         note = outcome.note or ""
         if outcome.error:
             continue
-        if note == KEPT_ALREADY:
+        if note == WITH_STORED_CREDENTIALS:
             context.write((_EXISTING,))
         elif note.startswith(UNENCRYPTED):
             context.stderr.write(_UNENCRYPTED.format(path=note.removeprefix(UNENCRYPTED)))

@@ -44,34 +44,34 @@ class _Verbs(Mapping[str, Verb]):
 
 VERBS: Mapping[str, Verb] = _Verbs()
 
-_INSIDES = "what is inside of layers cannot be read yet"
+_LAYER_CONTENTS = "the contents of layers cannot be read yet"
 _CONTAINERS = "the embedded store makes no containers"
 ABSENT: tuple[tuple[str, str], ...] = (
-    *((name, _INSIDES) for name in ("diff", "cat", "extract", "tree")),
+    *((name, _LAYER_CONTENTS) for name in ("diff", "cat", "extract", "tree")),
     *((name, _CONTAINERS) for name in ("commit", "create", "start", "stop", "run")),
 )
-"""Verbs of the language that are not available here, and why."""
+"""Verbs that are not available yet, each with the reason."""
 
-__all__ = ["ABSENT", "REMOVING", "VERBS", "OperandKind", "Verb", "verb_of"]
+__all__ = ["ABSENT", "REMOVING", "VERBS", "OperandKind", "Verb", "get_verb"]
 
 
-def verb_of(statement: ast.ActionStatement) -> Verb:
+def get_verb(statement: ast.ActionStatement) -> Verb:
     """Return the verb of an action; raises `StatementError` for an operand or option that the verb does not take."""
     verb = VERBS.get(statement.verb)
     if verb is None:
         raise UnknownName(
-            f'there is no verb "{statement.verb}"', span=statement.span, hints=(closest_hint(statement.verb, VERBS),)
+            f'unknown verb "{statement.verb}"', span=statement.span, hints=(closest_hint(statement.verb, VERBS),)
         )
     has_operand = bool(statement.references) or statement.query is not None
     problem = ""
     if statement.explicit_all and not verb.all:
-        problem = f"{verb.name} all: say all of what" + ("" if verb.needs_confirmation else f": {verb.name} all images")
+        problem = f"{verb.name} all needs a table" + ("" if verb.needs_confirmation else f": {verb.name} all images")
     elif not has_operand and not statement.explicit_all and not verb.operand_optional:
         problem = f"{verb.name} needs {verb.operand.value}"
     elif has_operand and verb.operand is OperandKind.NOTHING:
         problem = f"{verb.name} takes no operand"
     if problem:
-        raise StatementError(problem, code="operand", span=statement.span, hints=(f"such as: {verb.example}",))
+        raise StatementError(problem, code="operand", span=statement.span, hints=(f"example: {verb.example}",))
     for option in statement.options:
         if option.name not in verb.options:
             names = ", ".join(verb.options) or "none"
@@ -79,6 +79,6 @@ def verb_of(statement: ast.ActionStatement) -> Verb:
                 f'{verb.name} does not take "{option.name}"',
                 code="option",
                 span=option.span,
-                hints=(f"its options: {names}",),
+                hints=(f"options: {names}",),
             )
     return verb

@@ -23,4 +23,4 @@ MODULES = {
 }
 """The module of each verb."""
 REMOVING = frozenset({"prune", "rm", "untag"})
-"""The verbs that remove something."""
+"""The verbs that delete names or images."""

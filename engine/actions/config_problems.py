@@ -1,4 +1,4 @@
-"""What other tools reject in the config of an image that imq accepts."""
+"""Problems of image configs that imq accepts and other tools reject."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def list_config_problems(store: Store, config: Digest) -> tuple[str, ...]:
-    """Return what other tools reject in a config; nothing for a blob that is no config."""
+    """Return the problems of a config; none for a blob that is not a config."""
     try:
         return Config.parse(store.read_document(config), f"the config {config.short}").problems
     except ImqError:

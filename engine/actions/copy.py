@@ -22,36 +22,41 @@ def _plan_copy(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     to = get_option_values(act, "to", context)
     if len(to) != 1:
         raise StatementError(
-            "copy needs one place to copy to",
+            "copy needs one destination",
             code="operand",
             span=act.span,
-            hints=("such as: copy redis:7 to registry.local:5000/team/redis:7",),
+            hints=("example: copy redis:7 to registry.local:5000/team/redis:7",),
         )
     platforms, _ = get_platforms(act, context)
     try:
         if not is_template(to[0]):
-            parse_namespace(to[0])  # what is no name is refused before anything is asked
+            parse_namespace(to[0])  # refuses an invalid name before any request
         sources, failures = resolve_references(act, context)
-        places = resolve_destinations(sources, to[0], context)
+        destinations = resolve_destinations(sources, to[0], context)
     except StatementError as problem:
         option = get_option(act, "to")
         problem.span = problem.span or (option.span if option else None)
         raise
-    taken: dict[Reference, Reference] = {}
-    for source, target in zip(sources, places, strict=True):
-        if taken.setdefault(target, source) != source:
+    source_by_destination: dict[Reference, Reference] = {}
+    for source, target in zip(sources, destinations, strict=True):
+        if source_by_destination.setdefault(target, source) != source:
             raise StatementError(
-                f"both {taken[target]} and {source} would be copied to {target}", code="operand", span=act.span
+                f"both {source_by_destination[target]} and {source} would be copied to {target}",
+                code="operand",
+                span=act.span,
             )
     referrers = get_option(act, "with referrers") is not None
-    return [*(Copy(source, target, platforms, referrers) for target, source in taken.items()), *failures]
+    return [
+        *(Copy(source, target, platforms, referrers) for target, source in source_by_destination.items()),
+        *failures,
+    ]
 
 
 VERB = Verb(
     "copy",
-    "Copy images from registry to registry without storing them here, indexes whole; to takes a name, a host or "
-    "namespace below which names are kept, or a template. With referrers, signatures, attestations and bills of "
-    "materials go along.",
+    "Copy images from registry to registry without storing them; an index is copied with all its platforms. "
+    "The destination after to is a name, a host or namespace (repositories and tags stay the same), or a template. "
+    "with referrers also copies signatures, attestations and SBOMs.",
     "copy redis:7, alpine:3.19 to registry.local:5000/mirror",
     OperandKind.NAMES,
     options=("platform", "to", "with referrers", "dry run"),

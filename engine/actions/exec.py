@@ -11,7 +11,7 @@ from imq.engine.sources.row_templates import render_rows
 from imq.grammar.errors import ImqError, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .operands import query_of_names
+from .operands import build_names_query
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 class ProgramFailed(ImqError):
-    """A program could not be started, or ended with an exit code other than 0."""
+    """A program could not be started, or its exit code was not 0."""
 
     code = "exec"
 
 
 class Exec(Record):
-    """Run a program with these arguments, and wait for it."""
+    """Run a program with these arguments and wait until it exits."""
 
     argv: tuple[str, ...]
 
@@ -42,16 +42,16 @@ class Exec(Record):
 
         sys.stdout.flush()
         try:
-            ended = subprocess.run(  # noqa: S603 - the user wrote this command line, and no shell reads it
+            completed = subprocess.run(  # noqa: S603 - the user wrote this command line, and it does not go through a shell
                 self.argv, stdin=subprocess.DEVNULL, env=dict(context.environment), check=False
             )
         except (OSError, ValueError) as problem:
-            why = getattr(problem, "strerror", None) or str(problem)
-            raise ProgramFailed(f"{self.argv[0]} cannot be run: {why}") from None
-        if ended.returncode < 0:
-            raise ProgramFailed(f"{self.argv[0]} was ended by the signal {-ended.returncode}")
-        if ended.returncode:
-            raise ProgramFailed(f"{self.argv[0]} ended with {ended.returncode}")
+            reason = getattr(problem, "strerror", None) or str(problem)
+            raise ProgramFailed(f"{self.argv[0]} cannot be run: {reason}") from None
+        if completed.returncode < 0:
+            raise ProgramFailed(f"{self.argv[0]} was terminated by signal {-completed.returncode}")
+        if completed.returncode:
+            raise ProgramFailed(f"{self.argv[0]} exited with code {completed.returncode}")
         yield self.describe()
 
 
@@ -62,18 +62,18 @@ def _plan_exec(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
             "exec needs a program to run",
             code="operand",
             span=act.span,
-            hints=('such as: exec images where in use run trivy image "{{.Name}}"',),
+            hints=('example: exec images where in use run trivy image "{{.Name}}"',),
         )
-    query = act.query if act.query is not None else query_of_names(act, context)
+    query = act.query if act.query is not None else build_names_query(act, context)
     if context.bind(query).is_whole_rows:
         needs_where(query, "exec")
-    # one word after the other, never through a shell: what a row holds can be no more than an argument
+    # arguments are rendered one by one and bypass the shell, so a value of a row cannot become shell syntax
     return [Exec(argv) for argv, _ in render_rows(query, words, context)]
 
 
 VERB = Verb(
     "exec",
-    "Run a program for each row, without a shell; each word of it is a template of the row.",
+    "Run a program for each row, without a shell. Each argument is a template.",
     'exec images where in use run trivy image "{{.Name}}"',
     OperandKind.ROWS,
     options=("run", "dry run"),

@@ -1,4 +1,4 @@
-"""Executes the actions of one statement: in batches where they belong together, and reports each outcome."""
+"""Executes the actions of one statement and yields their outcomes; some kinds of actions run in batches."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ class ActionExecutor:
         self._context = context
 
     def execute(self, actions: Sequence[Action]) -> Iterator[Outcome]:
-        """Execute the actions in order and yield their outcomes. One that fails does not stop those that follow.
+        """Execute the actions in order and yield their outcomes. A failure does not stop the actions that follow.
 
-        Consecutive actions of one batch are executed together. When registries may have changed, cached tags expire.
+        Consecutive actions of one kind are executed as a batch. After writes to registries, cached tags expire.
         """
         try:
             done = 0
-            for batch, group in groupby(actions, _batch_of):
-                together = list(group)
+            for batch, group in groupby(actions, _get_batch_function):
+                batch_actions = list(group)
                 if batch is not None:
-                    yield from batch(together, self._context)
+                    yield from batch(batch_actions, self._context)
                 else:
-                    yield from self._execute_each(together, done, len(actions))
-                done += len(together)
+                    yield from self._execute_each(batch_actions, done, len(actions))
+                done += len(batch_actions)
         finally:
             self._context.close()
             if any(isinstance(action, RegistryWrite) for action in actions):
@@ -52,6 +52,6 @@ class ActionExecutor:
                 yield described.with_error(error)
 
 
-def _batch_of(action: Action) -> Callable[[Sequence[Action], ExecutionContext], Iterator[Outcome]] | None:
-    """Return the function that executes an action with those beside it; None for one that is executed alone."""
+def _get_batch_function(action: Action) -> Callable[[Sequence[Action], ExecutionContext], Iterator[Outcome]] | None:
+    """Return the function that executes an action in a batch; None for an action that is executed alone."""
     return type(action).execute_batch if isinstance(action, BatchedAction) else None

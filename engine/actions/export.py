@@ -21,7 +21,7 @@ from imq.engine.sources.action_options import get_option, get_option_values
 from imq.grammar.errors import Conflict, DigestMismatch, Malformed, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .output_file import FileAction, created_meanwhile, open_output_file
+from .output_file import FileAction, created_meanwhile_error, open_output_file
 from .output_paths import Output, label_transfer, resolve_outputs, skips_existing
 from .verb import OperandKind, Verb
 
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from imq.grammar import ast
 
 _ARCHIVES = {".tar": "", ".tar.gz": "gzip", ".tgz": "gzip", ".tar.zst": "zstd", ".tzst": "zstd"}
-"""The compression of archives by the ending of their names."""
+"""The compression of an archive, by the suffix of its file name."""
 
 
 class Export(FileAction):
     """Unpack an image to the folder `path`, which is empty or missing unless `force` is set.
 
-    With `compression` not None it is an archive instead: "" is none, others are those of `compressor`.
+    With a `compression` the image is written as an archive instead; "" means uncompressed.
     """
 
     name: str
@@ -54,13 +54,15 @@ class Export(FileAction):
         return Outcome("export", self.path, self.id, note=f"{self.name}{existing}")
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
-        """Unpack the image beside the path, then move it there. After an error the path is as it was."""
+        """Unpack the image to a temporary path, then rename it. An error leaves the path unchanged."""
         from imq.engine.store.atomic_files import FREE_OUTPUT_SPACE, store_errors
         from imq.engine.store.measure import find_corruption
 
         store = context.store
-        layers = _layers(store, self, partial(make_byte_counter, context.progress, label_transfer("export", self.path)))
-        size = _content_size(store, self)
+        layers = _list_layers(
+            store, self, partial(make_byte_counter, context.progress, label_transfer("export", self.path))
+        )
+        size = _get_content_size(store, self)
         try:
             if self.compression is not None:
                 yield _write_archive(layers, self, self.compression, size)
@@ -78,36 +80,36 @@ def _write_folder(layers: list[StackedLayer], action: Export) -> Outcome:
     from imq.engine.store.directory import Directory
 
     with make_directories(os.path.dirname(action.path)):
-        part = make_sibling_path(action.path)
-        unpacked = unpack_layers(layers, part)
+        partial_folder = make_sibling_path(action.path)
+        unpacked = unpack_layers(layers, partial_folder)
         try:
-            sync_file_system(Directory.open(part))
-            _put_folder(part, action)
+            sync_file_system(Directory.open(partial_folder))
+            _put_folder(partial_folder, action)
         except BaseException:
-            if os.path.isdir(part):
-                remove_tree(part)
+            if os.path.isdir(partial_folder):
+                remove_tree(partial_folder)
             raise
-    left_out = [f"{count} {what}" for what, count in unpacked.skipped]
-    note = "; ".join([_count_entries(unpacked.entries), *left_out])
+    skipped = [f"{count} {what}" for what, count in unpacked.skipped]
+    note = "; ".join([_count_entries(unpacked.entries), *skipped])
     return Outcome("export", action.path, action.id, unpacked.size, note=note)
 
 
-def _write_archive(layers: list[StackedLayer], action: Export, packed: str, size: int | None) -> Outcome:
+def _write_archive(layers: list[StackedLayer], action: Export, compression: str, size: int | None) -> Outcome:
     from imq.engine.layers.compression import make_compressor
     from imq.engine.layers.flatten import FlatArchive
 
     archive = FlatArchive(layers)
-    packer = make_compressor(packed) if packed else None
+    compressor = make_compressor(compression) if compression else None
     with open_output_file(action, size) as target:
         for piece in archive.iter_pieces():
-            target.write(packer.feed(piece) if packer is not None else piece)
-        if packer is not None:
-            target.write(packer.finish())
+            target.write(compressor.feed(piece) if compressor is not None else piece)
+        if compressor is not None:
+            target.write(compressor.finish())
     return Outcome("export", action.path, action.id, target.size, note=_count_entries(archive.entries))
 
 
-def _content_size(store: Store, action: Export) -> int | None:
-    """Return the size of the image's files; that of its compressed layers when these were never unpacked."""
+def _get_content_size(store: Store, action: Export) -> int | None:
+    """Return the size of the image's files in bytes, or of its compressed layers if they are not measured yet."""
     row = store.index.connection.execute(
         "SELECT coalesce(size, download_size) FROM image"
         " WHERE key = (SELECT image FROM entry WHERE root = ? AND id = ? LIMIT 1)",
@@ -116,7 +118,7 @@ def _content_size(store: Store, action: Export) -> int | None:
     return row[0] if row else None
 
 
-def _layers(store: Store, action: Export, watch: Callable[[int], Callable[[int], None]]) -> list[StackedLayer]:
+def _list_layers(store: Store, action: Export, watch: Callable[[int], Callable[[int], None]]) -> list[StackedLayer]:
     from imq.engine.layers.layer_stack import StackedLayer
     from imq.engine.store.layout import unknown_layer_type
 
@@ -139,31 +141,31 @@ def _open_layer(store: Store, digest: Digest, moved: Callable[[int], None]) -> C
     return CountingReader(store.open_blob(digest), moved)
 
 
-def _put_folder(part: str, action: Export) -> None:
-    """Move the folder to its path: where nothing is, over an empty folder, or with `force` over what was planned."""
+def _put_folder(partial_folder: str, action: Export) -> None:
+    """Move the folder to its path, which is missing or an empty folder; with `force` replace what exists there."""
     from imq.engine.store.atomic_files import sync_directory
 
     path, kind = action.path, classify_output(action.path)
     if kind == "stream" or (kind and kind != action.existing and not action.force):
-        raise created_meanwhile(action)
+        raise created_meanwhile_error(action)
     if kind and action.force:
-        _replace_path(part, path)
+        _replace_path(partial_folder, path)
     elif kind:
-        os.rename(part, path)  # fails when there is a folder that has something in it
+        os.rename(partial_folder, path)  # fails when the folder is not empty
     else:
-        rename_without_replacing(part, path)
+        rename_without_replacing(partial_folder, path)
     sync_directory(os.path.dirname(path))
 
 
-def _replace_path(part: str, path: str) -> None:
-    """Replace what is at `path` by a folder, in one step where the system can; then remove what was there."""
+def _replace_path(partial_folder: str, path: str) -> None:
+    """Replace `path` with a folder, atomically if the system supports it, then delete the previous file or folder."""
     from imq.engine.layers.unpack import remove_tree
 
-    old = part
-    if not exchange_paths(part, path):
+    old = partial_folder
+    if not exchange_paths(partial_folder, path):
         old = make_sibling_path(path)
         os.rename(path, old)
-        os.rename(part, path)
+        os.rename(partial_folder, path)
     if os.path.isdir(old):
         remove_tree(old)
     else:
@@ -181,67 +183,67 @@ def _plan_export(act: ast.ActionStatement, context: PlanContext) -> list[Action]
     to = get_option_values(act, "to", context)
     if len(to) != 1:
         raise StatementError(
-            "export needs a folder to unpack to, or an archive to write",
+            "export needs a folder or an archive to write",
             code="operand",
             span=act.span,
-            hints=('such as: export redis:7 to "rootfs", or to "rootfs.tar"',),
+            hints=('example: export redis:7 to "rootfs", or to "rootfs.tar"',),
         )
     if to[0] == "-":
         raise StatementError(
-            "export writes a folder or an archive, and not to standard output",
+            "export cannot write to standard output",
             code="operand",
             span=act.span,
-            hints=('such as: export redis:7 to "rootfs.tar"',),
+            hints=('example: export redis:7 to "rootfs.tar"',),
         )
-    keeps = skips_existing(act)
-    places = resolve_outputs(act, to[0], context)
-    if not any(place.targets for place in places):
-        raise StatementError("no image matches, so nothing is unpacked", code="nothing", span=act.span)
-    return [_plan_one(act, place, context, keeps=keeps) for place in places]
+    skip_existing = skips_existing(act)
+    outputs = resolve_outputs(act, to[0], context)
+    if not any(place.targets for place in outputs):
+        raise StatementError("no image matches, so nothing is exported", code="nothing", span=act.span)
+    return [_plan_one(act, place, context, skip_existing=skip_existing) for place in outputs]
 
 
-def _plan_one(act: ast.ActionStatement, output: Output, context: PlanContext, *, keeps: bool) -> Export | Skip:
-    found = output.targets
-    images = list(dict.fromkeys((target.root, target.id) for target in found))
+def _plan_one(act: ast.ActionStatement, output: Output, context: PlanContext, *, skip_existing: bool) -> Export | Skip:
+    targets = output.targets
+    images = list(dict.fromkeys((target.root, target.id) for target in targets))
     if len(images) != 1:
         raise StatementError(
-            f"one image can be unpacked to one place, and these are {len(images)}",
+            f"export takes one image for each path, and these are {len(images)}",
             code="operand",
             span=act.span,
-            hints=('a place for each: export images where … to "{{.Tag}}"',),
+            hints=('for a path of their own: export images where … to "{{.Tag}}"',),
         )
     if not context.store.index.has_image(images[0][0]):
         raise StatementError(
-            f"{found[0].name or images[0][0].short} is no container image, so there is nothing to unpack",
+            f"{targets[0].name or images[0][0].short} is not a container image, so it cannot be unpacked",
             code="not-an-image",
             span=act.span,
-            hints=("other artifacts have their own tools, such as oras or helm",),
+            hints=("use a tool for artifacts, such as oras or helm",),
         )
     force = get_option(act, "force") is not None
     root, id_ = images[0]
-    name = found[0].name or id_.short
+    name = targets[0].name or id_.short
     path = output.path if output.kind == "stream" else os.path.realpath(output.path)
-    packed = _compression_of(output)
-    if output.kind == "file" and keeps:
-        return Skip(path, id_, "it is there already")
-    if packed is not None:
-        return Export(path, output.kind, force, name, root, id_, packed)
+    compression = _get_compression(output)
+    if output.kind == "file" and skip_existing:
+        return Skip(path, id_, "it exists already")
+    if compression is not None:
+        return Export(path, output.kind, force, name, root, id_, compression)
     if _contains_path(path, context.store.root):
-        what = "the root of this machine" if path == "/" else f"{path}, which holds the image store,"
-        raise StatementError(f"{what} cannot be replaced", code="operand", span=act.span)
+        description = "the root directory" if path == "/" else f"{path}, which contains the image store,"
+        raise StatementError(f"{description} cannot be replaced", code="operand", span=act.span)
     if output.kind and not force and not (output.kind == "folder" and not os.listdir(path)):
-        if keeps:
-            return Skip(path, id_, "it is there already")
+        if skip_existing:
+            return Skip(path, id_, "it exists already")
         raise Conflict(
-            f"{path} is there already and {'not empty' if output.kind == 'folder' else 'no folder'}",
+            f"{path} already exists and is {'not empty' if output.kind == 'folder' else 'not a folder'}",
             code="exists",
-            hints=("give another folder; with force it is replaced, with all that is in it",),
+            hints=("choose another folder, or add force to replace it with all its contents",),
         )
-    return Export(path, output.kind, force, name, root, id_, packed)
+    return Export(path, output.kind, force, name, root, id_, compression)
 
 
-def _compression_of(output: Output) -> str | None:
-    """Return the compression of the archive by the name of its file; None for a folder."""
+def _get_compression(output: Output) -> str | None:
+    """Return the compression of the archive, from its file name; None for a folder."""
     if output.kind == "folder":
         return None
     default = "" if output.kind == "stream" else None
@@ -249,26 +251,25 @@ def _compression_of(output: Output) -> str | None:
 
 
 def _contains_path(folder: str, path: str) -> bool:
-    """Whether a folder is at a path, or above it."""
+    """Return whether `folder` is `path` or a parent of it."""
     path = os.path.realpath(path)
     return os.path.commonpath((folder, path)) == folder
 
 
 VERB = Verb(
     "export",
-    "Unpack an image to a folder, or to an archive: the files that a container of it would see. A template of paths"
-    " makes one for each row.",
+    "Unpack an image to a folder or an archive: the files that its containers would see. With a template as the path,"
+    " each row gets a path of its own.",
     'export redis:7 to "rootfs"',
     OperandKind.IMAGES,
     options=("to", "force", "skip existing", "dry run"),
     path_options=("to",),
     docker_differences=(
-        "It is docker export for an image. A name that ends in .tar, .tar.gz or .tar.zst makes an archive: it has "
-        "owners and devices whoever makes it, and tar and docker import read it. In a folder root gives files "
-        "their owners; anybody else keeps what is made, without setuid and setgid bits, and finds an empty file in"
-        " the place of each device. Either is there when all of it is, or not at all. With force what is there is "
-        "replaced, not added to; skip existing leaves it. A device, FIFO or /dev/stdout is written to, as one "
-        "archive."
+        "It is docker export for images. A path that ends in .tar, .tar.gz or .tar.zst is written as an archive with "
+        "owners and devices, which tar and docker import read. In a folder, only root can set owners and create "
+        "devices: for other users, files belong to the user, setuid and setgid bits are dropped, and each device "
+        "becomes an empty file. The output appears when it is complete. With force an existing path is replaced, "
+        "not merged; skip existing leaves it unchanged. A device, FIFO or /dev/stdout receives an archive."
     ),
     plan=_plan_export,
 )

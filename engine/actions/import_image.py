@@ -42,11 +42,11 @@ class Import(Record):
     platform: Platform
 
     def describe(self) -> Outcome:
-        """Return the name with the path."""
+        """Return the name and the path."""
         return Outcome("import", str(self.name) if self.name else "<none>", note=f"from {self.path}")
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
-        """Store the image, and give it its name."""
+        """Store the image and set its name."""
         with context.store.start_ingest() as ingest:
             size = os.path.getsize(self.path) if os.path.isfile(self.path) else 0
             moved = make_byte_counter(context.progress, label_transfer("import", self.path), size)
@@ -62,9 +62,9 @@ class Import(Record):
 
 
 def _make_image(ingest: Ingest, action: Import, now: int, moved: Callable[[int], None]) -> tuple[Descriptor, Digest]:
-    """Store the image that the action describes; return its manifest's descriptor and its id.
+    """Store the image of the action; return the descriptor of its manifest and its id.
 
-    `moved` is called with the number of bytes, whenever some of the file or folder were taken in.
+    `moved` is called with the number of bytes after each chunk that is read.
     """
     from imq.engine.layers.compression import decompress, detect_compression
     from imq.engine.layers.pack import pack_tree
@@ -80,17 +80,19 @@ def _make_image(ingest: Ingest, action: Import, now: int, moved: Callable[[int],
     else:
         with CountingReader(_open_input(action.path), moved) as source:
             head = source.read(_PIECE)
-            packed = detect_compression(head)
-            if packed in media_types.LAYER_TYPES and packed:
-                layer = ingest.import_layer(_read_pieces(head, source), packed, on_entry=_check_limits)
+            compression = detect_compression(head)
+            if compression in media_types.LAYER_TYPES and compression:
+                layer = ingest.import_layer(_read_pieces(head, source), compression, on_entry=_check_limits)
             else:
-                plain = decompress(packed, _read_pieces(head, source)) if packed else _read_pieces(head, source)
+                plain = (
+                    decompress(compression, _read_pieces(head, source)) if compression else _read_pieces(head, source)
+                )
                 layer = ingest.import_layer(plain, "", recompress="gzip", on_entry=_check_limits)
     return build_image(ingest, layer, runtime, action.platform, now, action.message)
 
 
 def _check_limits(entry: TarEntry) -> None:
-    """Refuse an entry that export would refuse for its depth."""
+    """Raise for an entry that is nested deeper than export supports."""
     from imq.engine.layers.rooted_fs import MAX_DEPTH, too_deep_error
 
     if entry.path.count("/") >= MAX_DEPTH:
@@ -128,13 +130,13 @@ def _read_pieces(head: bytes, source: CountingReader) -> Iterator[bytes]:
 def _plan_import(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     paths = context.literals(act.references)
     names = get_option_values(act, "as", context)
-    if len(paths) == 2 and not names:  # docker's own order: import PATH NAME
+    if len(paths) == 2 and not names:  # docker's order: import PATH NAME
         names = [paths.pop()]
     if len(paths) != 1:
         raise StatementError("import takes one folder or archive", code="operand", span=act.span)
     message = get_option_values(act, "message", context)
     changes = get_option_values(act, "change", context)
-    apply_instructions({}, changes)  # what docker would refuse is refused before anything is read
+    apply_instructions({}, changes)  # refuses invalid instructions before any file is read
     return [
         Import(
             paths[0] if paths[0] == "-" else resolve_path(paths[0], context),
@@ -148,7 +150,7 @@ def _plan_import(act: ast.ActionStatement, context: PlanContext) -> list[Action]
 
 VERB = Verb(
     "import",
-    "Make an image of one layer from a folder or a tar archive; change takes Dockerfile instructions.",
+    "Create an image with one layer from a folder or a tar archive; change takes Dockerfile instructions.",
     'import ./rootfs as team/base:1 change "LABEL env=prod", "CMD [\\"sh\\"]"',
     OperandKind.PATHS,
     options=("as", "change", "message", "platform", "dry run"),

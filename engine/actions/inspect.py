@@ -1,4 +1,4 @@
-"""The verb `inspect`: shows all that is known of images, as JSON in docker's words."""
+"""The verb `inspect`: shows all details of images as JSON, with docker's keys."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _inspect(act: ast.ActionStatement, context: PlanContext) -> Documents:
     return Documents(documents, act.output, errors=problems, exit_code=exit_code_of(problems))
 
 
-def _artifact_document(root: Digest, context: PlanContext) -> dict[str, Any]:
+def _build_artifact_document(root: Digest, context: PlanContext) -> dict[str, Any]:
     """Return the document of an artifact, with the keys of its manifest and docker's."""
     entries = [entry for entry in list_unindexed(context.store) if entry.descriptor.digest == root]
     content = context.store.read_document(root)
@@ -66,22 +66,22 @@ def _artifact_document(root: Digest, context: PlanContext) -> dict[str, Any]:
     return document
 
 
-def _index_document(root: Digest, context: PlanContext) -> dict[str, Any] | None:
-    """Return the platforms of an index: those that are stored, and those that are not; None for a single image."""
+def _build_index_document(root: Digest, context: PlanContext) -> dict[str, Any] | None:
+    """Return the platforms of an index, stored and absent; None for a manifest that is not an index."""
     content = context.store.read_document(root)
     index = parse_manifest(content)
     if not isinstance(index, Index):
         return None
     connection = context.store.index.connection
-    here = {digest for (digest,) in connection.execute("SELECT digest FROM reach WHERE root = ?", (root,))}
+    stored = {digest for (digest,) in connection.execute("SELECT digest FROM reach WHERE root = ?", (root,))}
     platforms = [(entry.digest, entry.platform) for entry in index.manifests]
     known = [
         (digest, platform.canonical) for digest, platform in platforms if platform is not None and platform.is_known
     ]
     return {
         "Descriptor": Descriptor(index.media_type, root, len(content)).to_json(),
-        "Platforms": [platform for digest, platform in known if digest in here],
-        "Absent": [platform for digest, platform in known if digest not in here],
+        "Platforms": [platform for digest, platform in known if digest in stored],
+        "Absent": [platform for digest, platform in known if digest not in stored],
     }
 
 
@@ -95,7 +95,7 @@ def _inspect_image(root: Digest, id_: str, context: PlanContext) -> dict[str, An
         (root, id_),
     ).fetchone()
     if row is None:
-        return _artifact_document(root, context)
+        return _build_artifact_document(root, context)
     key, manifest, size, download_size, media_type, annotations = row
     config = Config.parse(store.read_document(Digest(id_)), f"the config {id_}").document
     names = connection.execute(
@@ -122,13 +122,13 @@ def _inspect_image(root: Digest, id_: str, context: PlanContext) -> dict[str, An
         "DownloadSize": download_size,
         "Annotations": json.loads(annotations),
     }
-    index = _index_document(root, context)
+    index = _build_index_document(root, context)
     return document if index is None else document | {"Index": index}
 
 
 VERB = Verb(
     "inspect",
-    "Show all that is known of images, as JSON in docker's words.",
+    "Show all details of images as JSON, with docker's keys.",
     'inspect redis:7 format "{{.Config.Cmd}}"',
     OperandKind.IMAGES,
     answer=_inspect,

@@ -31,7 +31,7 @@ class Load(Record):
         return Outcome("load", self.path)
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
-        """Store the images, then name all of them in one transaction."""
+        """Store the images, then set all names in one transaction."""
         from imq.engine.store.load import load  # tarfile
 
         with context.store.start_ingest() as ingest:
@@ -64,32 +64,32 @@ def _plan_load(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     paths: list[str] = []
     for text, node in zip(context.literals(act.references), act.references, strict=True):
         path = resolve_path(text, context)
-        found = (
+        matches = (
             [path] if os.path.lexists(path) or not any(sign in path for sign in "*?[") else sorted(expand_glob(path))
         )
-        if not found:
-            raise NotFound(f"no file is like {text}", code="no-such-file", span=node.span)
-        paths += found
+        if not matches:
+            raise NotFound(f"no file matches {text}", code="no-such-file", span=node.span)
+        paths += matches
     return [Load(path) for path in dict.fromkeys(paths)]
 
 
 def expand_glob(pattern: str) -> list[str]:
     """Return the paths that match a glob pattern."""
-    from glob import glob as paths_like  # with fnmatch and re, which other statements do without
+    from glob import glob  # imports fnmatch and re, which other statements do not need
 
-    return paths_like(pattern, recursive=True)
+    return glob(pattern, recursive=True)
 
 
 VERB = Verb(
     "load",
-    "Take in the images of an archive that docker save, podman save or imq save wrote, or of an OCI layout.",
+    "Store the images of an archive that docker save, podman save or imq save wrote, or of an OCI layout.",
     'load "images.tar"',
     OperandKind.PATHS,
     options=("dry run",),
     docker_differences=(
-        "An archive may be packed with gzip, zstd, bzip2 or xz. What index.json and manifest.json list is joined. "
-        "Of an index the images that are whole are taken in, and each of the others is reported. Archives of "
-        "format 1.0, which have repositories in their place, are taken as docker 20.10 takes them."
+        "An archive may be compressed with gzip, zstd, bzip2 or xz. The images in index.json and in manifest.json are "
+        "merged. The complete images of an index are stored, and each incomplete one is reported. Archives of format "
+        "1.0, which have a file named repositories instead, are read as docker 20.10 reads them."
     ),
     plan=_plan_load,
 )

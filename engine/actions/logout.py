@@ -25,15 +25,15 @@ class Logout(Record):
         return Outcome("logout", self.host)
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
-        """Remove the credentials; the note says so when another file, such as podman's, still has some."""
+        """Remove the credentials. A note reports other files, such as podman's, that still have some."""
         from imq.engine.registry.auth.credentials import find_credentials
         from imq.engine.registry.auth.login import erase_credentials
 
         settings = context.registry_settings()
         store = erase_credentials(settings, self.host)
-        note = "forgotten" if store.changed else "none were kept"
+        note = "removed" if store.changed else "none were stored"
         if find_credentials(settings, self.host) is not None:
-            note += "; another file has some still: REGISTRY_AUTH_FILE, or podman's auth.json"
+            note += "; another file still has some: REGISTRY_AUTH_FILE, or podman's auth.json"
         yield Outcome("logout", self.host, note=note)
 
 
@@ -43,7 +43,7 @@ def _plan_logout(act: ast.ActionStatement, context: PlanContext) -> list[Action]
 
 VERB = Verb(
     "logout",
-    "Forget the credentials for registries (Docker Hub when none is named), where docker keeps them.",
+    "Remove the credentials for registries (default: Docker Hub) from where docker stores them.",
     "logout registry.local:5000",
     OperandKind.HOSTS,
     options=("dry run",),

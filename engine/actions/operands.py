@@ -27,10 +27,10 @@ TARGET_COLUMNS = ("_root", "id", "name")
 
 
 class Target(Record):
-    """One name of one image. `name` is None for an image without one, and for an image that was referenced by its id.
+    """One name of one image. `name` is None for an image without a name, and for an image referenced by its id.
 
-    With `every` the target is all platforms of an index, and not the image of one. `digest` is that of a reference
-    with a digest: `name` may then be a tag of the same repository, which is not part of the reference.
+    With `every` the target is an index with all its platforms; otherwise it is the image of one platform. `digest` is
+    set when the reference has a digest; `name` may then be another name of the image in the same repository.
     """
 
     name: str | None
@@ -46,7 +46,7 @@ def get_platform(act: ast.ActionStatement, context: PlanContext) -> Platform | N
     texts = get_option_values(act, "platform", context)
     if len(texts) > 1:
         option = get_option(act, "platform")
-        raise StatementError("one platform can be named", code="platform", span=option.span if option else None)
+        raise StatementError("expected one platform", code="platform", span=option.span if option else None)
     return Platform.parse(texts[0]) if texts else context.platform
 
 
@@ -68,17 +68,17 @@ def get_platforms(act: ast.ActionStatement, context: PlanContext) -> tuple[tuple
 def resolve_targets(act: ast.ActionStatement, context: PlanContext) -> list[Target]:
     """Return the targets of an action on images, without duplicates: its references, or the rows of its query."""
     if act.query is not None:
-        return query_targets(act, context)
-    found = []
+        return resolve_query(act, context)
+    targets = []
     for text, node in zip(context.literals(act.references), act.references, strict=True):
         try:
-            found.append(_find_target(text, context))
+            targets.append(_find_target(text, context))
         except StatementError as error:
             error.span = error.span or node.span
             if "*" in text:
-                error.hints = (f"{act.verb} takes names; for those that are like a pattern: {act.verb} images where …",)
+                error.hints = (f"{act.verb} takes names; to match a pattern: {act.verb} images where name like …",)
             raise
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(targets))
 
 
 def _find_target(text: str, context: PlanContext) -> Target:
@@ -93,14 +93,14 @@ def _find_target(text: str, context: PlanContext) -> Target:
             raise
         root = entry.descriptor.digest
         name = str(entry.name) if entry.name else None
-        return Target(name, root, root, entry.name is None, every=True, digest=_digest_of(text, name))
+        return Target(name, root, root, entry.name is None, every=True, digest=_get_digest(text, name))
     digits = parse_hex_prefix(text)
     every = image.name is not None or bool(digits and image.root.encoded.startswith(digits))
-    return Target(image.name, image.root, image.id, image.name is None, every, _digest_of(text, image.name))
+    return Target(image.name, image.root, image.id, image.name is None, every, _get_digest(text, image.name))
 
 
-def _digest_of(text: str, name: str | None) -> Digest | None:
-    """Return the digest of a reference that named an image, None for one without a digest and for an id."""
+def _get_digest(text: str, name: str | None) -> Digest | None:
+    """Return the digest in the text of a reference; None for a reference without one, and for an id."""
     return Reference.parse(text).digest if name is not None and name != text and "@" in text else None
 
 
@@ -109,23 +109,23 @@ def resolve_each_target(
 ) -> tuple[list[Target], list[Action]]:
     """Return the targets of an action as `resolve_targets` does, and a failure for each reference that is not found.
 
-    One unknown name among several does not stop the others. The error of a single reference is raised.
+    One unknown name among several does not stop the others. The error of the only reference is raised.
     """
-    found: list[Target] = []
+    targets: list[Target] = []
     failures: list[Action] = []
     if act.query is not None:
-        return query_targets(act, context, failures, takes_unreadable=takes_unreadable), failures
+        return resolve_query(act, context, failures, takes_unreadable=takes_unreadable), failures
     if len(act.references) < 2:
         return resolve_targets(act, context), []
     for reference in act.references:
         try:
-            found += resolve_targets(act.replace(references=(reference,)), context)
+            targets += resolve_targets(act.replace(references=(reference,)), context)
         except NotFound as error:
             failures.append(Failed(act.verb, context.literals((reference,))[0], error))
-    return list(dict.fromkeys(found)), failures
+    return list(dict.fromkeys(targets)), failures
 
 
-def query_targets(
+def resolve_query(
     act: ast.ActionStatement,
     context: PlanContext,
     failures: list[Action] | None = None,
@@ -134,27 +134,29 @@ def query_targets(
 ) -> list[Target]:
     """Return the rows of an action's query as targets.
 
-    The condition of an unreadable image could not be tested, so its row is added to `failures`, or raised without
-    them. With `takes_unreadable` it is a target instead, whose id is the digest in index.json.
+    The condition cannot be tested on an unreadable image, so its row becomes a failure; without `failures`, its error
+    is raised. With `takes_unreadable` it is a target instead, whose id is the digest in index.json.
     """
-    query = id_only_query(act, context)
+    query = build_id_query(act, context)
     _, rows = context.rows(query, TARGET_COLUMNS)
-    found: list[Target] = []
-    for row in [*rows, *_cut_unreadable(query, rows, context)]:
+    targets: list[Target] = []
+    for row in [*rows, *_list_excluded_unreadable(query, rows, context)]:
         root, id_, name = row[-len(TARGET_COLUMNS) :]
         try:
-            found.append(target_of_row((root, root if id_ is None and takes_unreadable else id_, name)))
+            targets.append(parse_target_row((root, root if id_ is None and takes_unreadable else id_, name)))
         except StoreError as problem:
             if failures is None:
                 raise
             failures.append(Failed(act.verb, str(name or Digest(str(root)).short), problem))
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(targets))
 
 
-def _cut_unreadable(query: ast.Query, rows: Sequence[tuple[Raw, ...]], context: PlanContext) -> list[tuple[Raw, ...]]:
-    """Return the rows of unreadable images that `except newest`, `skip` or `until` left out.
+def _list_excluded_unreadable(
+    query: ast.Query, rows: Sequence[tuple[Raw, ...]], context: PlanContext
+) -> list[tuple[Raw, ...]]:
+    """Return the rows of unreadable images that `except newest`, `skip` or `until` excluded.
 
-    Their age and size are unknown, so it is unknown whether they are among those that such a rule keeps.
+    Their age and size are unknown, so it is unknown whether these clauses should exclude them.
     """
     if query.keep_newest is None and query.skip is None and query.until is None:
         return []
@@ -162,11 +164,11 @@ def _cut_unreadable(query: ast.Query, rows: Sequence[tuple[Raw, ...]], context: 
     if not unreadable:
         return []
     _, every = context.rows(query.replace(keep_newest=None, skip=None, limit=None, until=None), TARGET_COLUMNS)
-    taken = set(rows)
-    return [row for row in every if row[-3] in unreadable and row[-2] is None and row not in taken]
+    selected = set(rows)
+    return [row for row in every if row[-3] in unreadable and row[-2] is None and row not in selected]
 
 
-def target_of_row(row: Sequence[Raw]) -> Target:
+def parse_target_row(row: Sequence[Raw]) -> Target:
     """Return the target with these `TARGET_COLUMNS`; raises `StoreError` for an unreadable image."""
     root, id_, name = row
     if id_ is None:
@@ -174,17 +176,17 @@ def target_of_row(row: Sequence[Raw]) -> Target:
     return Target(None if name is None else str(name), Digest(str(root)), Digest(str(id_)))
 
 
-def target_query(act: ast.ActionStatement, context: PlanContext) -> ast.Query:
-    """Return the query of an action on images. Raises `StatementError` for one without `where` or `all`."""
-    query = whole_image_query(act, context)
+def get_target_query(act: ast.ActionStatement, context: PlanContext) -> ast.Query:
+    """Return the query of an action on images. Raises `StatementError` without `where` or `all`."""
+    query = get_image_query(act, context)
     needs_where(query, act.verb)
     if isinstance(query, ast.Combination):
         query = ast.Query("", base=query, span=query.span)
     return query
 
 
-def whole_image_query(act: ast.ActionStatement, context: PlanContext) -> ast.RowSource:
-    """Return the query of an action; raises `StatementError` for one that does not select whole images."""
+def get_image_query(act: ast.ActionStatement, context: PlanContext) -> ast.RowSource:
+    """Return the query of an action; raises `StatementError` when it does not select whole images."""
     select = bind_whole_rows(act, context)
     query = act.query
     assert query is not None
@@ -193,8 +195,8 @@ def whole_image_query(act: ast.ActionStatement, context: PlanContext) -> ast.Row
     return query
 
 
-def query_of_names(act: ast.ActionStatement, context: PlanContext) -> ast.Query:
-    """Return a query with one row for each image that the references name."""
+def build_names_query(act: ast.ActionStatement, context: PlanContext) -> ast.Query:
+    """Return a query with one row for each image that is referenced."""
     conditions: list[ast.Expr] = []
     for target in resolve_targets(act, context):
         field, text = ("name", target.name) if target.name is not None else ("id", str(target.id))
@@ -203,15 +205,15 @@ def query_of_names(act: ast.ActionStatement, context: PlanContext) -> ast.Query:
     return ast.Query("images", where=condition, span=act.span)
 
 
-def id_only_query(act: ast.ActionStatement, context: PlanContext) -> ast.Query:
+def build_id_query(act: ast.ActionStatement, context: PlanContext) -> ast.Query:
     """Return the query of an action with the id as its only column, so that no layer is unpacked for a size."""
-    return target_query(act, context).replace(select=(ast.Column(ast.Field(("id",))),))
+    return get_target_query(act, context).replace(select=(ast.Column(ast.Field(("id",))),))
 
 
 def find_planner(act: ast.ActionStatement, context: PlanContext) -> Planner | None:
-    """Return the planner of the source whose rows an action works on; None when these are images of the store.
+    """Return the planner of the source whose rows are the operands; None for images of the store.
 
-    Raises `StatementError` when that source cannot do what the verb does.
+    Raises `StatementError` for rows of several sources, and when the source does not support the verb.
     """
     if act.query is None:
         return None
@@ -221,15 +223,15 @@ def find_planner(act: ast.ActionStatement, context: PlanContext) -> Planner | No
     names = context.scope.fetch.sources_of(table)
     if len(set(names)) > 1:
         raise StatementError(
-            f"{act.verb} works on one source at a time, and these rows are of {' and '.join(names)}",
+            f"{act.verb} takes rows of one source, and these are of {' and '.join(names)}",
             code="operand",
             span=act.query.span,
-            hints=(f"write one {act.verb} for each source",),
+            hints=(f"use one {act.verb} statement for each source",),
         )
     planners = [planner for name in names if (planner := context.sources[name].planners.get(act.verb)) is not None]
     if not planners:
         raise StatementError(
-            f"{act.verb} does not work on rows of {' and '.join(names)}", code="operand", span=act.query.span
+            f"{act.verb} does not support rows of {' and '.join(names)}", code="operand", span=act.query.span
         )
     return planners[0]
 
@@ -240,49 +242,49 @@ def find_planner(act: ast.ActionStatement, context: PlanContext) -> Planner | No
 def resolve_references(act: ast.ActionStatement, context: PlanContext) -> tuple[list[Reference], list[Action]]:
     """Return the names of images in registries, without duplicates: the operands of an action, or rows of its query.
 
-    A registry may list names that are no tags. In the rows of a query they are failures beside the others.
+    A registry may list invalid tags. In the rows of a query each of them is a failure, and the others are returned.
     """
     if act.query is not None:
-        names = _query_names(act.query, act.verb, context)
+        names = _fetch_names(act.query, act.verb, context)
     else:
         names = list(zip(context.literals(act.references), (node.span for node in act.references), strict=True))
     select = context.bind(act.query) if act.query is not None else None
-    found: list[Reference] = []
+    references: list[Reference] = []
     failures: list[Action] = []
     for text, span in names:
         try:
             if select is not None and select.is_whole_rows and select.table.name == "tags" and "@" in text:
                 raise InvalidReference(f'"{text}" is not a tag: a tag has no "@"')
-            found.append(Reference.parse(text).with_default_tag())
+            references.append(Reference.parse(text).with_default_tag())
         except InvalidReference as problem:
             if select is not None and select.is_whole_rows:
                 failures.append(Failed(act.verb, text, problem))
                 continue
             problem.span = span
             raise
-    return list(dict.fromkeys(found)), failures
+    return list(dict.fromkeys(references)), failures
 
 
 _TABLES_OF_NAMES = ("images", "tags", "manifests", "referrers")
 """The tables whose rows can be pulled and copied by name."""
 
 
-def _query_names(query: ast.RowSource, verb: str, context: PlanContext) -> list[tuple[str, Span | None]]:
-    """Return the names in the rows of a query: those of tagged images, or the strings of its only column."""
+def _fetch_names(query: ast.RowSource, verb: str, context: PlanContext) -> list[tuple[str, Span | None]]:
+    """Return the names in the rows of a query: names of tagged images, or the strings of its only column."""
     select = context.bind(query)
     if select.is_whole_rows:
         (needs_choice if select.table.is_staged else needs_where)(query, verb)
     if select.is_whole_rows and select.table.name in _TABLES_OF_NAMES:
         fields = {"images": ("tag", "registry"), "tags": ("tag",)}.get(select.table.name, ())
         known = tuple(ast.IsKnown(ast.Field((field,))) for field in fields)
-        named = ast.And(known) if len(known) > 1 else known[0] if known else None
-        query = ast.Query("", base=query, where=named, select=(ast.Column(ast.Field(("name",))),), span=query.span)
+        is_named = ast.And(known) if len(known) > 1 else known[0] if known else None
+        query = ast.Query("", base=query, where=is_named, select=(ast.Column(ast.Field(("name",))),), span=query.span)
         select, rows = context.rows(query, ())
     else:
         select, rows = context.rows(query, ())
         if len(select.columns) != 1 or not is_text(select.columns[0].value.kind):
             raise StatementError(
-                f"{verb} takes names: a query of images, or one with one column of texts",
+                f"{verb} takes names: a query of images, or a query with one column of strings",
                 code="operand",
                 span=query.span,
             )

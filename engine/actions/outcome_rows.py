@@ -1,4 +1,4 @@
-"""Outcomes as a set of rows."""
+"""Converts outcomes to rows."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from imq.grammar import ast
 
 
-def outcome_rows(results: Sequence[Outcome], output: ast.Output, form: str) -> RowSet:
-    """Return outcomes as rows for an output format: those for programs get all columns, others those with values."""
+def build_outcome_rows(results: Sequence[Outcome], output: ast.Output, form: str) -> RowSet:
+    """Return outcomes as rows. A format for programs gets all columns, other formats the columns with values."""
     from imq.engine.render.formats import get_format
 
     rows = [result.to_row() for result in results]
@@ -28,7 +28,7 @@ def outcome_rows(results: Sequence[Outcome], output: ast.Output, form: str) -> R
     ]
     errors = tuple(result.error for result in results if result.error is not None)
     code = 0
-    if errors:  # some items failed; when all did, what they needed decides
+    if errors:  # 1 when some actions failed; the code of the errors when all did
         code = 1 if len(errors) < len(results) else exit_code_of(errors)
     return RowSet(
         tuple(Column(field.name, field.column_title, field.type, field) for _, field in columns),

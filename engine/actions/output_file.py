@@ -1,4 +1,4 @@
-"""Writing the files of actions: those of `save` and `export`."""
+"""Writes the output files of `save` and `export`."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 _REPLACED = {
     "": "",
-    "file": ", in the place of the file that is there",
-    "folder": ", in the place of the folder that is there",
-    "stream": ", into what is there",
+    "file": ", replaces a file",
+    "folder": ", replaces a folder",
+    "stream": ", to a stream",
 }
 
 
 class FileAction(Record):
-    """An action that writes `path`. `existing` is what was there when it was planned: see `classify_output`.
+    """An action that writes `path`. `existing` is the kind of file found there by the plan: see `classify_output`.
 
-    With `force` it is replaced without confirmation.
+    With `force` the file is replaced without confirmation.
     """
 
     path: str
@@ -42,12 +42,12 @@ class FileAction(Record):
         raise NotImplementedError
 
     def describe_existing(self) -> str:
-        """Return the end of the note of a plan about what exists at the path."""
+        """Return the end of the note in a plan: what the action does with an existing file."""
         return _REPLACED[self.existing]
 
 
-def unconfirmed_overwrites(actions: Iterable[Action]) -> list[str]:
-    """Return the paths of files that actions replace without `force`: the user has to confirm that."""
+def list_unconfirmed_overwrites(actions: Iterable[Action]) -> list[str]:
+    """Return the paths of files that actions would replace without `force`; the user confirms these."""
     writes = (action for action in actions if isinstance(action, FileAction))
     return [action.path for action in writes if action.existing == "file" and not action.force]
 
@@ -56,8 +56,8 @@ def unconfirmed_overwrites(actions: Iterable[Action]) -> list[str]:
 def open_output_file(action: FileAction, size: int | None) -> Iterator[OutputFile]:
     """Yield the file that an action writes. It appears at its path when the block ends without an error.
 
-    Missing folders are made. `size` is how many bytes it may take, for the error of a full disk. Raises `Conflict` for
-    a file that was created after the action was planned.
+    Missing folders are created. `size` is the expected number of bytes, for the error about a full disk. Raises
+    `Conflict` for a file that was created after the action was planned.
     """
     from imq.engine.atomic_writer import make_directories, open_output
     from imq.engine.store.atomic_files import FREE_OUTPUT_SPACE, store_errors
@@ -69,13 +69,13 @@ def open_output_file(action: FileAction, size: int | None) -> Iterator[OutputFil
             with make_directories(folder), open_output(action.path, replace=replace) as target:
                 yield target
         except FileExistsError:
-            raise created_meanwhile(action) from None
+            raise created_meanwhile_error(action) from None
 
 
-def created_meanwhile(action: FileAction) -> Conflict:
+def created_meanwhile_error(action: FileAction) -> Conflict:
     """Return the error for a file or folder that was created at the path after the action was planned."""
     return Conflict(
-        f"{action.path} was made by another program since this was planned",
+        f"{action.path} was created by another program after the plan was made",
         code="exists",
-        hints=("it was left as it is; run the statement again",),
+        hints=("it was not changed; run the statement again",),
     )

@@ -1,4 +1,4 @@
-"""The output paths of verbs: templates of paths, checks, and existing files."""
+"""The output paths of verbs: path templates, checks, and existing files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imq.engine.units.paths import expand_path, home_directory
 from imq.grammar.errors import Conflict, StatementError, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .operands import TARGET_COLUMNS, query_of_names, resolve_targets, target_of_row, target_query
+from .operands import TARGET_COLUMNS, build_names_query, get_target_query, parse_target_row, resolve_targets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from .operands import Target
 
 _NAME_FIELDS = frozenset({"name", "registry", "repository", "tag", "digest", "id", "platform"})
-"""Fields whose slashes may separate folders. The values of other fields are chosen by the author of the image."""
+"""Fields whose slashes may separate folders. Other values come from inside the image, so they are not trusted."""
 _DOTS = frozenset({".", ".."})
 
 
 class Output(Record):
-    """One path to write to. `kind` is what exists there: see `classify_output`."""
+    """One path to write to. `kind` is the kind of file that exists there: see `classify_output`."""
 
     path: str
     kind: str
@@ -38,55 +38,58 @@ class Output(Record):
 
 
 def resolve_outputs(act: ast.ActionStatement, text: str, context: PlanContext) -> list[Output]:
-    """Return what goes to which path: all to one, or, when the text is a template, each row to its own.
+    """Return the outputs of an action: one for all images, or, with a template, one for each path that it renders.
 
-    Raises `StatementError` when a value of a row would lead to another folder than the template says, when two paths
-    are of one file or one lies below another, and when a path lies in the store.
+    Raises `StatementError` when a value of a row would change the folder of a path, when two paths are the same file,
+    when one path is below another, and when a path is in the store.
     """
     if not text:
         raise StatementError(
-            f"the path of {act.verb} is empty", code="path", span=_to_span(act), hints=("name a file or a folder",)
+            f"the path of {act.verb} is empty",
+            code="path",
+            span=_get_to_span(act),
+            hints=("expected a file or a folder",),
         )
     by_path: dict[str, list[Target]] = {}
     if is_template(text):
-        query = target_query(act, context) if act.query is not None else query_of_names(act, context)
+        query = get_target_query(act, context) if act.query is not None else build_names_query(act, context)
         for (pieces,), row in render_row_pieces(query, (text,), context, TARGET_COLUMNS):
-            by_path.setdefault(_join_path(pieces, act), []).append(target_of_row(row))
+            by_path.setdefault(_join_path(pieces, act), []).append(parse_target_row(row))
     else:
         by_path[text] = resolve_targets(act, context)
     _check_folder(text, act, context)
-    found = [_make_output(path, rows, act, context) for path, rows in by_path.items()]
-    places: dict[str, str] = {}
-    for output in found:
-        other = places.setdefault(os.path.realpath(output.path), output.path)
+    outputs = [_make_output(path, rows, act, context) for path, rows in by_path.items()]
+    path_by_real_path: dict[str, str] = {}
+    for output in outputs:
+        other = path_by_real_path.setdefault(os.path.realpath(output.path), output.path)
         if other != output.path:
-            raise StatementError(f"{other} and {output.path} are one file", code="operand", span=_to_span(act))
+            raise StatementError(f"{other} and {output.path} are the same file", code="operand", span=_get_to_span(act))
         if is_within(output.path, context.store.root):
             raise StatementError(
-                f"{output.path} lies in the image store {context.store.root}, whose files only imq itself writes",
+                f"{output.path} is in the image store {context.store.root}, which only imq itself may change",
                 code="operand",
-                span=_to_span(act),
-                hints=("give a path outside the store",),
+                span=_get_to_span(act),
+                hints=("choose a path outside the store",),
             )
-    for path, output_path in places.items():
-        outer = next((place for place in _folders_above(path) if place in places), None)
+    for path, output_path in path_by_real_path.items():
+        outer = next((place for place in _iter_parent_folders(path) if place in path_by_real_path), None)
         if outer is not None:
             raise StatementError(
-                f"{output_path} lies below {places[outer]}, and one would overwrite the other",
+                f"{output_path} is below {path_by_real_path[outer]}, and one would overwrite the other",
                 code="operand",
-                span=_to_span(act),
+                span=_get_to_span(act),
             )
-    return found
+    return outputs
 
 
-def _folders_above(path: str) -> Iterator[str]:
+def _iter_parent_folders(path: str) -> Iterator[str]:
     while (above := os.path.dirname(path)) != path:
         yield above
         path = above
 
 
 def is_within(path: str, folder: str) -> bool:
-    """Whether a path is a folder or below it, through links and mounts too. A missing folder has nothing below it."""
+    """Return whether a path is `folder` or below it, links and mounts resolved. False if the folder is missing."""
     try:
         top = os.stat(folder)
     except OSError:
@@ -103,40 +106,40 @@ def is_within(path: str, folder: str) -> bool:
 
 
 def _check_folder(text: str, act: ast.ActionStatement, context: PlanContext) -> None:
-    """Raise when the folder in the fixed part of a path is missing. Values of a template may name new folders."""
+    """Raise when the folder in the fixed part of a path is missing. Rendered values may name new folders."""
     opening = min((text.find(mark) for mark in ("{{", "<<") if mark in text), default=len(text))
-    start = expand_path(text[:opening], context.folder, home_directory(context.environment), _to_span(act))
+    start = expand_path(text[:opening], context.folder, home_directory(context.environment), _get_to_span(act))
     folder = os.path.dirname(start.rstrip("/") if opening == len(text) else start) or os.curdir
     if not os.path.isdir(folder):
-        raise StoreError(f"the folder {folder} is missing, or is no folder", hints=("make it first, with mkdir -p",))
+        raise StoreError(f"{folder} is missing or is not a folder", hints=("create it first, with mkdir -p",))
 
 
 def _make_output(path: str, rows: Sequence[Target], act: ast.ActionStatement, context: PlanContext) -> Output:
-    path = expand_path(path, context.folder, home_directory(context.environment), _to_span(act))
+    path = expand_path(path, context.folder, home_directory(context.environment), _get_to_span(act))
     try:
         kind = classify_output(path)
     except OSError as problem:
         raise StatementError(
-            f"nothing can be written to {path}: {problem.strerror or problem}", code="path", span=_to_span(act)
+            f"cannot write to {path}:  {problem.strerror or problem}", code="path", span=_get_to_span(act)
         ) from None
     return Output(path, kind, tuple(rows))
 
 
-def _to_span(act: ast.ActionStatement) -> Span | None:
+def _get_to_span(act: ast.ActionStatement) -> Span | None:
     option = get_option(act, "to")
     return option.span if option is not None else None
 
 
 def skips_existing(act: ast.ActionStatement) -> bool:
-    """Whether a statement skips existing files; raises `StatementError` when it also has `force`."""
+    """Return whether a statement skips existing files; raises `StatementError` when it also has `force`."""
     skip = get_option(act, "skip existing")
     if skip is not None and get_option(act, "force") is not None:
-        raise StatementError("force replaces what skip existing keeps: give one of them", code="option", span=skip.span)
+        raise StatementError("force and skip existing cannot be combined", code="option", span=skip.span)
     return skip is not None
 
 
 def resolve_path(text: str, context: PlanContext) -> str:
-    """Return an absolute path; a relative one begins at the folder of the statement, `~` at the user's home."""
+    """Return an absolute path. A relative one starts at the folder of the statement, `~` is the user's home."""
     return expand_path(text, context.folder, home_directory(context.environment))
 
 
@@ -148,26 +151,26 @@ def label_transfer(verb: str, path: str) -> str:
 def files_exist_error(paths: Sequence[str]) -> Conflict:
     """Return the error for existing files that the statement may not replace."""
     first, *others = paths
-    more = f" and {len(others)} more are" if others else " is"
+    more = f" and {len(others)} more" if others else ""
     return Conflict(
-        f"{first}{more} there already",
+        f"{first}{more} already exist{'' if others else 's'}",
         code="exists",
-        hints=("to replace it, add: force", "to leave it and write the others, add: skip existing"),
+        hints=("to replace, add: force", "to keep and write only the others, add: skip existing"),
     )
 
 
-# Templates of paths
+# Path templates
 
 
 def _join_path(pieces: Sequence[Piece], act: ast.ActionStatement) -> str:
-    """Return the path that a template made; values choose names in the folders that the template itself writes.
+    """Return the path that a template rendered. Values may choose file names, and the template's text the folders.
 
-    A value of another field than an image's identity has no slash. No value makes a name of dots, the root or `~`.
+    Only the fields in `_NAME_FIELDS` may contain a slash. No value may result in `.`, `..`, `~` or an absolute path.
     """
-    path, value_positions = "", set[int]()  # the characters that values made, by their places
+    path, value_positions = "", set[int]()  # positions of the characters that come from values
     for piece in pieces:
         if piece.from_action and "/" in piece.text and (piece.fields is None or not piece.fields <= _NAME_FIELDS):
-            raise _unsafe_value(piece.text, 'contains "/"', act)
+            raise _unsafe_value_error(piece.text, 'contains "/"', act)
         if piece.from_action:
             value_positions.update(range(len(path), len(path) + max(1, len(piece.text))))
         path += piece.text
@@ -177,23 +180,23 @@ def _join_path(pieces: Sequence[Piece], act: ast.ActionStatement) -> str:
         end = start + len(name)
         from_value = not value_positions.isdisjoint(range(start, end + (not name)))
         if from_value and (name in _DOTS or (not number and name == "~")):
-            raise _unsafe_value(name, "is no name of a file", act)
+            raise _unsafe_value_error(name, "is not a file name", act)
         if from_value and not name and not number and path:
-            raise _unsafe_value(path, "begins at the root", act)
+            raise _unsafe_value_error(path, "is an absolute path", act)
         if from_value and not name and number == len(names) - 1:
-            raise _unsafe_value(path, "has no name of a file", act)
+            raise _unsafe_value_error(path, "has no file name", act)
         start = end + 1
     return path
 
 
-def _unsafe_value(value: str, why: str, act: ast.ActionStatement) -> StatementError:
+def _unsafe_value_error(value: str, problem: str, act: ast.ActionStatement) -> StatementError:
     shown = value if len(value) <= 120 else f"{value[:117]}…"
     return StatementError(
-        f"the template makes a path from {shown!r}, which {why}",
+        f"the template renders the path {shown!r}, which {problem}",
         code="path",
-        span=_to_span(act),
+        span=_get_to_span(act),
         hints=(
-            "a value names a file, and the text of the template its folders",
+            "a value may only name a file; folders are written in the template",
             'to replace slashes: {{join (split .Label.KEY "/") "-"}}',
         ),
     )

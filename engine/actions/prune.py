@@ -1,4 +1,4 @@
-"""The verb `prune`: removes images of the store that are dangling and not in use, and blobs that no image needs."""
+"""The verb `prune`: removes images of the store that are dangling and not in use, and unused blobs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from imq.grammar import ast
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .operands import Target, resolve_targets, whole_image_query
+from .operands import Target, get_image_query, resolve_targets
 from .rm import plan_removals
 from .verb import OperandKind, Verb
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class CollectGarbage(Record):
-    """Remove the blobs that no image reaches, and what failed transfers left."""
+    """Remove the blobs that no image reaches, and partial downloads."""
 
     def describe(self) -> Outcome:
         """Return the blobs, without their number."""
         return Outcome("collect", "blobs that no image reaches")
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
-        """Remove the blobs. Raises the error of an unreadable image, which may need any of them."""
+        """Remove the blobs. Raises the error of an unreadable image, because any blob may belong to it."""
         with context.store.start_transaction() as transaction:
             transaction.collects_all = True
         if transaction.collection_error is not None:
@@ -38,7 +38,7 @@ class CollectGarbage(Record):
             "collect",
             f"{count} blob{'' if count == 1 else 's'} that no image reaches",
             size=freed.size + freed.partial_bytes,
-            note="with what was left of downloads that broke off" if freed.partial_bytes else None,
+            note="including partial downloads" if freed.partial_bytes else None,
         )
 
 
@@ -46,7 +46,7 @@ def _expand_prune(act: ast.ActionStatement) -> ast.ActionStatement:
     """Return the statement with its full query: images that are dangling and not in use."""
     query = act.query
     if query is None:
-        store = (ast.Literal(STORE),)  # whatever source is asked unless one is named
+        store = (ast.Literal(STORE),)  # also when `use` has set another source
         query = ast.Query("images", sources=store, order=(ast.Ordering(ast.Field(("created",))),))
     elif isinstance(query, ast.Combination):
         query = ast.Query("", base=query, span=query.span)
@@ -59,21 +59,21 @@ def _plan_prune(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     if act.references:
         name = context.literals(act.references[:1])[0]
         error = StatementError(
-            "prune takes no names: it removes what nothing needs",
+            "prune takes no names: it removes unused images",
             code="operand",
             span=act.references[0].span,
-            hints=(f"to remove an image: rm {name}", "or say which of the unused ones: prune images where …"),
+            hints=(f"to remove an image: rm {name}", "to prune some of the unused images: prune images where …"),
         )
         error.replacement = "images where" if name.lower() == "where" else f"images where {name}"
         raise error
     if act.query is not None:
-        whole_image_query(act, context)
+        get_image_query(act, context)
         if context.bind(act.query).table.is_staged:
             raise StatementError(
-                "prune is about the store: registries say of no image whether it is needed",
+                "prune works on the store: registries do not report which images are in use",
                 code="operand",
                 span=act.query.span,
-                hints=("tags are taken away there by rm tags of REPOSITORY where …",),
+                hints=("to remove tags there: rm tags of REPOSITORY where …",),
             )
         context.store.check_collectable()
         return plan_removals(resolve_targets(_expand_prune(act), context), context, force=True)
@@ -91,7 +91,7 @@ def _plan_prune(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
 
 VERB = Verb(
     "prune",
-    "Remove the images that are dangling and not in use: of a query, or all, with what failed transfers left.",
+    "Remove images that are dangling and not in use: those of a query, or all of them and partial downloads.",
     "prune images where older than 7d",
     OperandKind.IMAGES,
     options=("dry run",),
@@ -100,9 +100,9 @@ VERB = Verb(
     operand_optional=True,
     expand=_expand_prune,
     docker_differences=(
-        "Images that are known by a digest alone are dangling, and go, as in docker. What failed transfers left "
-        "goes too. For docker's prune -a: rm images where not in use. While an image cannot be read, prune is "
-        "refused: any blob may be needed by it."
+        "As in docker, images with a digest but no tag are dangling and are removed. So are partial downloads. "
+        "For docker's prune -a: rm images where not in use. While an image cannot be read, prune is refused: any blob "
+        "may belong to that image."
     ),
     plan=_plan_prune,
 )

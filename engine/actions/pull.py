@@ -21,45 +21,47 @@ if TYPE_CHECKING:
 
 
 class Pull(Record):
-    """Fetch an image: for these platforms, or with `every` for all. Without either: for that of this machine."""
+    """Fetch an image for these platforms, or for all with `every`; the default is the platform of this machine."""
 
     reference: Reference
     platforms: tuple[Platform, ...] = ()
     every: bool = False
 
     def describe(self) -> Outcome:
-        """Return the reference with the platforms."""
+        """Return the reference and the platforms."""
         platforms = "all platforms" if self.every else ", ".join(map(str, self.platforms))
         return Outcome("pull", str(self.reference), note=f"for {platforms}" if platforms else None)
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
-        """Fetch the image, then give it its name in one transaction of the store."""
+        """Fetch the image, then set its name in one transaction of the store."""
         client = context.get_image_reader()
         with context.store.start_ingest(measure_later=context.lazy) as ingest:
             pulled = self._pull(context, client, ingest)
             ingest.sync()
             with context.store.start_transaction(ingest.measures) as transaction:
-                manifest, grown = pulled.manifest, False
+                manifest, index_extended = pulled.manifest, False
                 if pulled.keeps_index:
-                    manifest, grown = transaction.hold(manifest, pulled.stored_manifests)
+                    manifest, index_extended = transaction.hold(manifest, pulled.stored_manifests)
                 set_name = transaction.set_name if self.reference.tag is not None else transaction.set_digest_name
                 is_new = set_name(self.reference, manifest, pulled.digest, context.clock())
         for warning in (*pulled.warnings, *context.take_mirror_warnings()):
             context.progress.warn(warning)
-        kind = pulled.artifact_type or ("platforms" if grown else "image")
-        notes = [f"downloaded newer {kind}" if is_new or grown else f"{kind} is up to date", *pulled.warnings]
+        kind = pulled.artifact_type or ("platforms" if index_extended else "image")
+        notes = [f"downloaded newer {kind}" if is_new or index_extended else f"{kind} is up to date", *pulled.warnings]
         id_ = pulled.config.digest if pulled.config is not None else None
         yield Outcome("pull", str(self.reference), id_, pulled.transferred_bytes, note="; ".join(notes))
 
     def _pull(self, context: ExecutionContext, client: ImageReader, ingest: Ingest) -> PullResult:
-        """Fetch the blobs. When the name is that of an index in the store, the images are added to that index."""
+        """Fetch the blobs. When the store has an index of this name, the images are added to that index."""
         from imq.engine.registry.transfer.pull import pull, pull_index
 
         if self.every or len(self.platforms) > 1:
             return pull_index(client, self.reference, self.platforms, ingest, context.progress, jobs=context.jobs)
         platform = self.platforms[0] if self.platforms else None
-        kept = context.store.find_root(self.reference)
-        return pull(client, self.reference, platform, ingest, context.progress, jobs=context.jobs, stored_index=kept)
+        stored_root = context.store.find_root(self.reference)
+        return pull(
+            client, self.reference, platform, ingest, context.progress, jobs=context.jobs, stored_index=stored_root
+        )
 
 
 def _plan_pull(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
@@ -71,8 +73,8 @@ def _plan_pull(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
 
 VERB = Verb(
     "pull",
-    "Fetch images from their registries, and artifacts; layers that are here already do not travel. Of several"
-    " platforms one is taken; more of them, or all, with the index that names them.",
+    "Fetch images and artifacts from their registries; layers that are stored already are not downloaded again. The"
+    " default is one platform. Several platforms, or all, are stored together with their index.",
     "pull redis:7 platform linux/amd64, linux/arm64",
     OperandKind.NAMES,
     options=("platform", "dry run"),

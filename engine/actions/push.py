@@ -18,11 +18,11 @@ from .destinations import add_namespace, parse_namespace
 from .operands import (
     TARGET_COLUMNS,
     Target,
+    build_names_query,
     get_platforms,
-    query_of_names,
+    get_target_query,
+    parse_target_row,
     resolve_each_target,
-    target_of_row,
-    target_query,
 )
 from .verb import OperandKind, Verb
 
@@ -41,11 +41,11 @@ _REJECTED_CONTENT = frozenset(
         HTTPStatus.UNPROCESSABLE_ENTITY,
     }
 )
-"""Statuses with which registries respond to content that does not match its digest."""
+"""HTTP statuses of registries for content that does not match its digest."""
 
 
 class Push(RegistryWrite):
-    """Send an image of the store to a registry, under the name `reference`. Without `platforms` an index is whole."""
+    """Send an image of the store to a registry, as `reference`. Without `platforms`, an index has all its images."""
 
     reference: Reference
     root: Digest
@@ -53,12 +53,12 @@ class Push(RegistryWrite):
     platforms: tuple[Platform, ...] = ()
 
     def describe(self) -> Outcome:
-        """Return the name with the image and the platforms."""
+        """Return the name, the image and the platforms."""
         note = f"for {', '.join(map(str, self.platforms))}" if self.platforms else None
         return Outcome("push", str(self.reference), self.id, note=note)
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
-        """Send the image, then record the digest that the registry has under this name."""
+        """Send the image, then record the digest of this name in the registry."""
         from imq.engine.oci.index_subset import PlatformSelector
         from imq.engine.registry.transfer.push import push
         from imq.engine.sources.registry.copy import describe_skipped_layers
@@ -83,10 +83,10 @@ class Push(RegistryWrite):
                 jobs=context.jobs,
                 absent=store.list_absent_manifests(self.root) if is_whole and isinstance(document, Index) else {},
             )
-        except (RegistryError, DigestMismatch) as error:  # a rejection may be due to a damaged blob of the store
+        except (RegistryError, DigestMismatch) as error:  # a corrupt blob of the store may be the reason
             if isinstance(error, RegistryError) and error.status not in _REJECTED_CONTENT:
                 raise
-            raise self._find_damage(store, error) from None
+            raise self._find_corrupt_blob(store, error) from None
         for warning in selected.warnings:
             context.progress.warn(warning)
         with store.start_transaction() as transaction:
@@ -98,20 +98,20 @@ class Push(RegistryWrite):
         note = "; ".join([f"digest: {pushed.manifest.digest}", *skipped, *selected.warnings])
         yield Outcome("push", str(self.reference), self.id, pushed.transferred_bytes, note=note)
 
-    def _find_damage(self, store: Store, error: ImqError) -> ImqError:
-        """Return the error of the damaged blob of the image, if there is one; else `error`."""
+    def _find_corrupt_blob(self, store: Store, error: ImqError) -> ImqError:
+        """Return the error of the corrupt blob of the image; `error` when no blob is corrupt."""
         from imq.engine.store.measure import find_corruption
 
         rows = store.index.connection.execute("SELECT digest FROM reach WHERE root = ?", (self.root,))
-        found = find_corruption(store, [Digest(digest) for (digest,) in rows], error)
-        if found is not error:
-            again = f"verify {self.id.short} repair fetches it again where the image came from, and so does a pull"
-            found.hints = (again, "nothing of it is named in the registry yet: push again then")
-        return found
+        corruption = find_corruption(store, [Digest(digest) for (digest,) in rows], error)
+        if corruption is not error:
+            repair = f"verify {self.id.short} repair, or a new pull, fetches the blob again"
+            corruption.hints = (repair, "the registry does not have the tag yet: repeat the push after the repair")
+        return corruption
 
 
 class _PushContent:
-    """The blobs of the store, and documents that were rewritten for the push."""
+    """The blobs of the store, with documents that were rewritten for the push."""
 
     def __init__(self, store: Store, rewritten: Mapping[Digest, bytes]) -> None:
         self._store = store
@@ -128,38 +128,38 @@ def _plan_push(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     platforms, _ = get_platforms(act, context)
     try:
         if to is None:
-            found, failures = resolve_each_target(act, context)
-            named = [(_require_name(target, act), target) for target in found]
+            targets, failures = resolve_each_target(act, context)
+            named = [(_require_name(target, act), target) for target in targets]
         else:
             named, failures = _name_targets(act, context.literals(to.values)[0], context)
     except StatementError as problem:
         problem.span = problem.span or (to.span if to is not None else None)
         raise
-    taken: dict[Reference, Target] = {}
+    target_by_name: dict[Reference, Target] = {}
     for name, target in named:
-        other = taken.setdefault(name, target)
+        other = target_by_name.setdefault(name, target)
         if other.root != target.root:
-            raise _several_images_error(name, f"{_label_of(other)} and {_label_of(target)}", act)
+            raise _several_images_error(name, f"{_format_target(other)} and {_format_target(target)}", act)
     return _deduplicate([Push(name, target.root, target.id, platforms) for name, target in named]) + failures
 
 
 def _name_targets(
     act: ast.ActionStatement, text: str, context: PlanContext
 ) -> tuple[list[tuple[Reference, Target]], list[Action]]:
-    """Return each image with its name by the option `to`, and a failure for each that is not found."""
+    """Return the destination of each image from the option `to`, and a failure for each name that is not found."""
     if is_template(text):
-        query = target_query(act, context) if act.query is not None else query_of_names(act, context)
+        query = get_target_query(act, context) if act.query is not None else build_names_query(act, context)
         rendered_names = [
-            (name, target_of_row(row)) for (name,), row in render_rows(query, (text,), context, TARGET_COLUMNS)
+            (name, parse_target_row(row)) for (name,), row in render_rows(query, (text,), context, TARGET_COLUMNS)
         ]
         return [(_parse_rendered_name(target, name), target) for name, target in rendered_names], []
-    found, failures = resolve_each_target(act, context)
-    if (place := parse_namespace(text)) is not None:
-        return [(add_namespace(place, _require_name(target, act)), target) for target in found], failures
+    targets, failures = resolve_each_target(act, context)
+    if (namespace := parse_namespace(text)) is not None:
+        return [(add_namespace(namespace, _require_name(target, act)), target) for target in targets], failures
     name = parse_tag_name(text)
-    if len({target.root for target in found}) + len(failures) > 1:
-        raise _several_images_error(name, f"{len(found) + len(failures)} images", act)
-    return [(name, target) for target in found], failures
+    if len({target.root for target in targets}) + len(failures) > 1:
+        raise _several_images_error(name, f"{len(targets) + len(failures)} images", act)
+    return [(name, target) for target in targets], failures
 
 
 def _parse_rendered_name(target: Target, text: str) -> Reference:
@@ -176,40 +176,41 @@ def _require_name(target: Target, act: ast.ActionStatement) -> Reference:
     name = parse_name(target.name) if target.name is not None else None
     if not isinstance(name, Reference) or name.tag is None:
         raise StatementError(
-            f"{_label_of(target)} has no name to be pushed as",
+            f"{_format_target(target)} has no name to push",
             code="operand",
             span=act.span,
-            hints=("give it one, with its tag: push ID to NAME:TAG",),
+            hints=("to push it under a name: push ID to NAME:TAG",),
         )
     return name
 
 
-def _label_of(target: Target) -> str:
+def _format_target(target: Target) -> str:
     return target.name or target.id.short
 
 
 def _several_images_error(name: Reference, images: str, act: ast.ActionStatement) -> StatementError:
     return StatementError(
-        f"{images} would be pushed to {name}, and a name can go to one image",
+        f"{images} would be pushed to {name}, but a name can have only one image",
         code="operand",
         span=act.span,
         hints=(
-            "leave the tag out to keep the names: push images where … to registry.local:5000/team",
-            'or make a name for each: push images where … to "host/{{.Repository}}:{{.Tag}}"',
+            "without a tag the names are kept: push images where … to registry.local:5000/team",
+            'with a template each image gets a name: push images where … to "host/{{.Repository}}:{{.Tag}}"',
         ),
     )
 
 
 def _deduplicate(pushes: list[Push]) -> list[Action]:
-    """Return each push once: the platforms of an index are rows of their own, and one push."""
+    """Remove duplicates: each platform of an index is a row, and all of them are one push."""
     first = {(push.reference, push.root): push for push in reversed(pushes)}
     return [*reversed(first.values())]
 
 
 VERB = Verb(
     "push",
-    "Send images to the registries in their names; to takes another name for one image, a host or namespace below"
-    " which names are kept, or a template. An index goes whole, unless platforms are named.",
+    "Send images to the registries in their names. The destination after to is another name for one image, a host or"
+    " namespace (repositories and tags stay the same), or a template. An index is pushed with all its platforms unless"
+    " platform selects some.",
     "push team/app:1 to registry.local:5000/team/app:1",
     OperandKind.IMAGES,
     options=("platform", "to", "dry run"),

@@ -1,4 +1,4 @@
-"""The verb `reindex`: derives the index of the store again from its blobs."""
+"""The verb `reindex`: rebuilds the index of the store from its blobs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class Reindex(Record):
-    """Derive the index again from the blobs."""
+    """Rebuild the index from the blobs."""
 
     def describe(self) -> Outcome:
         """Return the index."""
         return Outcome("reindex", "the index")
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
-        """Derive the index, then measure all layers."""
+        """Rebuild the index, then measure all layers."""
         store = context.store
         store.reindex()
         report = make_item_counter(context.progress, "unpack", len(store.list_unmeasured_layers()))
@@ -44,7 +44,7 @@ def _plan_reindex(_act: ast.ActionStatement, context: PlanContext) -> list[Actio
 
 VERB = Verb(
     "reindex",
-    "Derive the index again from the blobs of the store.",
+    "Rebuild the index from the blobs of the store.",
     "reindex",
     OperandKind.NOTHING,
     options=("dry run",),

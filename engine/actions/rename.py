@@ -1,4 +1,4 @@
-"""The verb `rename`: gives images another name and removes the old one."""
+"""The verb `rename`: gives images a new name and removes the old one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .operands import resolve_targets
-from .tag import get_new_names, names_by_template, plan_tag
+from .tag import get_new_names, plan_tag, render_new_names
 from .untag import Untag
 from .verb import OperandKind, Verb
 
@@ -22,22 +22,22 @@ def _plan_rename(act: ast.ActionStatement, context: PlanContext) -> list[Action]
         act, context, "rename needs a new name", 'rename images where repository = old as "new:{{.Tag}}"'
     )
     if act.query is not None:
-        named = names_by_template(act, names[0], context)
+        named = render_new_names(act, names[0], context)
     else:
-        found = resolve_targets(act, context)
-        if len(found) != 1:
-            raise StatementError("one image can be given one name", code="operand", span=act.span)
-        named = [(parse_tag_name(names[0]), found[0])]
+        targets = resolve_targets(act, context)
+        if len(targets) != 1:
+            raise StatementError("rename takes one image for one name", code="operand", span=act.span)
+        named = [(parse_tag_name(names[0]), targets[0])]
     actions: list[Action] = []
     new_names = {str(name) for name, _ in named}
     renamed: dict[Reference, str | None] = {}
     for name, target in named:
         if (other := renamed.setdefault(name, target.name)) != target.name:
             raise StatementError(
-                f"both {other} and {target.name} would be renamed to {name}, and one of the names would be lost",
+                f"both {other} and {target.name} would be renamed to {name}",
                 code="ambiguous-name",
                 span=act.span,
-                hints=("put something into it that differs, such as {{.Tag}}", "to take a name away: untag NAME"),
+                hints=("add a field to the template, such as {{.Tag}}", "to remove a name: untag NAME"),
             )
         if str(name) == target.name:
             continue
@@ -49,7 +49,7 @@ def _plan_rename(act: ast.ActionStatement, context: PlanContext) -> list[Action]
 
 VERB = Verb(
     "rename",
-    "Give an image another name and take the old one away. Over a query the new name is a template.",
+    "Give an image a new name and remove the old one. With a query the new name is a template.",
     'rename images where repository = old as "new:{{.Tag}}"',
     OperandKind.IMAGES,
     options=("as", "dry run"),

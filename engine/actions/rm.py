@@ -14,7 +14,7 @@ from imq.grammar.errors import Conflict, ImqError, NotFound, StatementError, joi
 from imq.grammar.record import TYPE_CHECKING
 
 from .operands import Target, find_planner, get_platforms, resolve_each_target
-from .untag import Untag, format_reference, has_changed, plan_digest_untag
+from .untag import Untag, changed_error, format_reference, plan_digest_untag
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Remove(StoreAction):
-    """Remove an image with all its names. `frees` is the size on disk of the blobs that no other image needs."""
+    """Remove an image with all its names. `frees` is the size in bytes of the blobs that no other image needs."""
 
     names: tuple[str, ...]
     root: Digest
@@ -33,23 +33,23 @@ class Remove(StoreAction):
     frees: int = 0
 
     def describe(self) -> Outcome:
-        """Return the names with the image and the size."""
+        """Return the names, the image and the size."""
         return Outcome("remove", ", ".join(self.names) or "<none>", self.id, self.frees)
 
     def apply(self, transaction: Transaction, _now: int) -> Outcome:
         """Remove the entries of the image, unless its names have changed."""
         entries = list(transaction.entries_of(self.root))
         if {str(entry.name) for entry in entries if entry.name} != set(self.names) or not entries:
-            raise has_changed(", ".join(self.names) or self.id.short)
+            raise changed_error(", ".join(self.names) or self.id.short)
         for entry in entries:
             transaction.remove(entry)
         return self.describe()
 
 
 class DropPlatform(StoreAction):
-    """Remove the image of one platform from an index that stays, with the attestations about it.
+    """Remove the image of one platform from an index, together with its attestations. The index stays.
 
-    `name` are the names of the index, `others` the platforms that stay; `frees` as in `Remove`.
+    `name` is the names of the index, `others` the platforms that stay; `frees` is as in `Remove`.
     """
 
     name: str
@@ -61,13 +61,13 @@ class DropPlatform(StoreAction):
     frees: int = 0
 
     def describe(self) -> Outcome:
-        """Return the names with the platform and those that stay."""
+        """Return the names, the platform and the platforms that stay."""
         return Outcome("drop", self.name, self.id, self.frees, note=f"{self.platform}; kept: {join_names(self.others)}")
 
     def apply(self, transaction: Transaction, _now: int) -> Outcome:
         """Remove the image, unless the index no longer holds it."""
         if not transaction.release(self.root, self.manifest):
-            raise has_changed(self.name)
+            raise changed_error(self.name)
         return self.describe()
 
 
@@ -76,10 +76,10 @@ def _plan_rm(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
         return planner(act, context)
     if (option := get_option(act, "with its tags")) is not None:
         raise StatementError(
-            "with its tags is about what registries have",
+            "with its tags is for images in registries",
             code="option",
             span=option.span,
-            hints=("an image of the store goes with all its names by its id, with force",),
+            hints=("to remove an image of the store with all its names: rm ID force",),
         )
     targets, failures = resolve_each_target(act, context)
     if get_option(act, "platform") is not None:
@@ -88,15 +88,15 @@ def _plan_rm(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
 
 
 def plan_platform_removals(act: ast.ActionStatement, targets: list[Target], context: PlanContext) -> list[Action]:
-    """Return one action for each image to remove from an index, and a failure for each impossible target."""
+    """Return one action for each image to remove from an index, and a failure for each other target."""
     platforms, every = get_platforms(act, context)
-    names = _query_names(context, {target.root for target in targets})
+    names = _fetch_names(context, {target.root for target in targets})
     actions: list[Action] = []
     for root, id_ in {target.root: target.id for target in targets}.items():
         name = ", ".join(names[root]) or root.short
         try:
             if every:
-                raise _no_image_left(name)
+                raise _no_image_left_error(name)
             actions += _drop_platforms(root, name, platforms, context)
         except ImqError as problem:
             if len(names) == 1:
@@ -112,62 +112,64 @@ def _drop_platforms(root: Digest, name: str, platforms: Sequence[Platform], cont
         " WHERE root = ? AND image IS NOT NULL ORDER BY image",
         (root,),
     ).fetchall()
-    here = {Digest(manifest): (Digest(id_), platform or Digest(id_).short) for manifest, id_, platform, *_ in rows}
+    stored = {Digest(manifest): (Digest(id_), platform or Digest(id_).short) for manifest, id_, platform, *_ in rows}
     offered = {
         Digest(manifest): Platform(system or "", architecture or "", variant or "", version or "")
         for manifest, _, _, system, architecture, variant, version in rows
     }
-    if set(here) <= {root}:
-        what = f"one image for {here[root][1]}" if here else "no image"
-        raise Conflict(f"{name} is {what}, and no index of several", hints=(f"to take it away: rm {name}",))
-    going: list[Digest] = []
+    if set(stored) <= {root}:
+        kind = f"one image for {stored[root][1]}" if stored else "an artifact"
+        raise Conflict(f"{name} is {kind}, not an index", hints=(f"to remove it: rm {name}",))
+    removed: list[Digest] = []
     for requested in platforms:
-        found = [manifest for manifest, platform in offered.items() if requested.matches_exactly(platform)]
-        if not found:
+        matches = [manifest for manifest, platform in offered.items() if requested.matches_exactly(platform)]
+        if not matches:
             raise NotFound(
-                f"{name} has no image for {requested} here",
+                f"{name} has no stored image for {requested}",
                 code="no-such-platform",
-                hints=(f"here are: {join_names(sorted({text for _, text in here.values()}))}",),
+                hints=(f"stored: {join_names(sorted({text for _, text in stored.values()}))}",),
             )
-        going += found
-    going = list(dict.fromkeys(going))
-    if len(going) == len(here):
-        raise _no_image_left(name)
-    others = tuple(dict.fromkeys(text for manifest, (_, text) in here.items() if manifest not in going))
-    frees = _freed_by_manifest(root, going, [manifest for manifest in here if manifest not in going], context)
+        removed += matches
+    removed = list(dict.fromkeys(removed))
+    if len(removed) == len(stored):
+        raise _no_image_left_error(name)
+    remaining = tuple(dict.fromkeys(text for manifest, (_, text) in stored.items() if manifest not in removed))
+    frees = _compute_freed_by_manifest(
+        root, removed, [manifest for manifest in stored if manifest not in removed], context
+    )
     return [
-        DropPlatform(name, root, here[manifest][0], manifest, here[manifest][1], others, frees[manifest])
-        for manifest in going
+        DropPlatform(name, root, stored[manifest][0], manifest, stored[manifest][1], remaining, frees[manifest])
+        for manifest in removed
     ]
 
 
-def _freed_by_manifest(
-    root: Digest, going: list[Digest], staying: list[Digest], context: PlanContext
+def _compute_freed_by_manifest(
+    root: Digest, removed: list[Digest], remaining: list[Digest], context: PlanContext
 ) -> dict[Digest, int]:
-    """Return for each manifest of an index, removed in this order, the bytes of the blobs that go with it.
+    """Return the bytes that the removal of each manifest of an index frees, when they are removed in this order.
 
-    While an image cannot be read, no blob goes.
+    While an image cannot be read, no blob is removed, and nothing is freed.
     """
     import json
 
     connection = context.store.index.connection
     if context.store.index.find_incomplete_roots():
-        return dict.fromkeys(going, 0)
-    blobs = {manifest: _image_blobs(manifest, context) for manifest in (*going, *staying)}
-    needed = {digest for manifest in staying for digest in blobs[manifest]}
+        return dict.fromkeys(removed, 0)
+    blobs = {manifest: _list_image_blobs(manifest, context) for manifest in (*removed, *remaining)}
+    needed = {digest for manifest in remaining for digest in blobs[manifest]}
     frees: dict[Digest, int] = {}
-    for manifest in reversed(going):
-        mine = {digest: size for digest, size in blobs[manifest].items() if digest not in needed}
+    for manifest in reversed(removed):
+        own_blobs = {digest: size for digest, size in blobs[manifest].items() if digest not in needed}
         elsewhere = connection.execute(
             "SELECT DISTINCT digest FROM reach WHERE root <> ? AND digest IN (SELECT value FROM json_each(?))",
-            (root, json.dumps(list(mine))),
+            (root, json.dumps(list(own_blobs))),
         )
-        frees[manifest] = sum(mine.values()) - sum(mine[Digest(digest)] for (digest,) in elsewhere)
-        needed |= set(mine)
+        frees[manifest] = sum(own_blobs.values()) - sum(own_blobs[Digest(digest)] for (digest,) in elsewhere)
+        needed |= set(own_blobs)
     return frees
 
 
-def _image_blobs(manifest: Digest, context: PlanContext) -> dict[Digest, int]:
+def _list_image_blobs(manifest: Digest, context: PlanContext) -> dict[Digest, int]:
     """Return the blobs of one stored image, with their sizes in bytes."""
     content = context.store.read_document(manifest)
     document = parse_manifest(content)
@@ -175,27 +177,27 @@ def _image_blobs(manifest: Digest, context: PlanContext) -> dict[Digest, int]:
     return {manifest: len(content)} | {blob.digest: blob.size for blob in (document.config, *document.layers)}
 
 
-def _no_image_left(name: str) -> Conflict:
-    return Conflict(f"{name} would have no image left", hints=(f"to take all of it away: rm {name}",))
+def _no_image_left_error(name: str) -> Conflict:
+    return Conflict(f"{name} would have no image left", hints=(f"to remove it completely: rm {name}",))
 
 
 def plan_removals(
     targets: list[Target], context: PlanContext, *, force: bool, failures: Sequence[Action] = ()
 ) -> list[Action]:
-    """Return one action for each image that goes, and for each name that goes from an image that stays.
+    """Return one action for each image that is removed, and one for each name that is removed from an image that stays.
 
-    `failures` are those of other references of the statement. An error of the only reference is raised.
+    `failures` are those of other references of the statement. The error of the only reference is raised.
     """
-    names = _query_names(context, {target.root for target in targets})
-    kept = _find_kept_platforms(targets, context)
-    going: dict[Digest, set[str]] = {}
+    names = _fetch_names(context, {target.root for target in targets})
+    remaining_platforms = _find_remaining_platforms(targets, context)
+    removed_names: dict[Digest, set[str]] = {}
     failures = list(failures)
     is_single = len(targets) + len(failures) == 1
     digest_untags: list[Untag] = []
-    staying: dict[Digest, list[str]] = {}
+    remaining_indexes: dict[Digest, list[str]] = {}
     for target in targets:
         have = names[target.root]
-        others = kept.get(target.root)
+        others = remaining_platforms.get(target.root)
         conflict: ImqError | None = None
         if target.digest is not None and not others:
             try:
@@ -214,35 +216,35 @@ def plan_removals(
                 ),
             )
         elif others:
-            staying[target.root] = others
+            remaining_indexes[target.root] = others
             continue
         elif target.by_id and not force and not _is_one_name(have):
             conflict = Conflict(
                 f"unable to remove {target.id.short}: the image has several names ({', '.join(have)})",
-                hints=("name the one to take away, or add force to remove the image with all its names",),
+                hints=("name the one to remove, or add force to remove the image with all its names",),
             )
         if conflict is not None:
             if is_single:
                 raise conflict
             failures.append(Failed("rm", format_reference(target), conflict))
             continue
-        taken = going.setdefault(target.root, set())
+        taken = removed_names.setdefault(target.root, set())
         if target.name is None:
             taken.update(have)
         else:
             taken.add(target.name)
             taken.update(_find_digest_names(target.name, have, taken))
     ids = {target.root: target.id for target in targets}
-    gone = [root for root, taken in going.items() if taken >= set(names[root])]
-    frees = _freed_by_image(context, gone)
+    removed_roots = [root for root, taken in removed_names.items() if taken >= set(names[root])]
+    frees = _compute_freed_by_image(context, removed_roots)
     actions: list[Action] = []
-    for root, taken in going.items():
+    for root, taken in removed_names.items():
         if root in frees:
             actions.append(Remove(tuple(names[root]), root, ids[root], frees[root]))
         else:
             actions += [Untag(name, root, ids[root]) for name in names[root] if name in taken]
     actions += [untag for untag in digest_untags if untag.root not in frees]
-    for root, platforms in staying.items():
+    for root, platforms in remaining_indexes.items():
         name = _display_name(names[root], root)
         why = f"it has {join_names(platforms)} too; to remove one platform: rm {name} platform OS/ARCH"
         actions.append(Skip(", ".join(names[root]) or root.short, ids[root], why))
@@ -261,35 +263,35 @@ def _platform_of(target: Target, context: PlanContext) -> str:
     return str(row[0]) if row and row[0] else "OS/ARCH"
 
 
-def _find_kept_platforms(targets: list[Target], context: PlanContext) -> dict[Digest, list[str]]:
-    """Return the other platforms of each index of which only some images are targets. Such an index stays."""
-    chosen: dict[Digest, set[Digest]] = {}
+def _find_remaining_platforms(targets: list[Target], context: PlanContext) -> dict[Digest, list[str]]:
+    """Return the remaining platforms of each index that has only some of its images among the targets."""
+    selected: dict[Digest, set[Digest]] = {}
     for target in targets:
-        chosen.setdefault(target.root, set()).add(target.id)
+        selected.setdefault(target.root, set()).add(target.id)
     for target in targets:
         if target.every:
-            chosen.pop(target.root, None)
+            selected.pop(target.root, None)
     rows = context.store.index.connection.execute(
         "SELECT DISTINCT root, id, platform, manifest FROM entry WHERE root IN"
         " (SELECT root FROM entry GROUP BY root HAVING min(manifest) <> max(manifest))"
     )
-    kept: dict[Digest, list[str]] = {}
+    remaining: dict[Digest, list[str]] = {}
     for root, id_, platform, manifest in rows:
-        if root in chosen and id_ not in chosen[root]:
-            kept.setdefault(Digest(root), []).append(platform or Digest(id_ or manifest).short)
-    return kept
+        if root in selected and id_ not in selected[root]:
+            remaining.setdefault(Digest(root), []).append(platform or Digest(id_ or manifest).short)
+    return remaining
 
 
 def _is_one_name(names: list[str]) -> bool:
-    """Whether these are at most one tag, and digest names of the same repository beside it.
+    """Return whether these are names of one repository with at most one tag.
 
-    Docker removes an image with such names by its id, and asks for force when it has more.
+    Docker removes an image with such names by its id, and requires force when it has more names.
     """
     references = [parse_name(name) for name in names]
     return len({r.canonical_name for r in references}) <= 1 and sum(r.tag is not None for r in references) <= 1
 
 
-def _query_names(context: PlanContext, roots: set[Digest]) -> dict[Digest, list[str]]:
+def _fetch_names(context: PlanContext, roots: set[Digest]) -> dict[Digest, list[str]]:
     names: dict[Digest, list[str]] = {root: [] for root in roots}
     rows = context.store.index.connection.execute(
         "SELECT DISTINCT root, name FROM entry WHERE name IS NOT NULL ORDER BY name"
@@ -307,17 +309,17 @@ def _query_names(context: PlanContext, roots: set[Digest]) -> dict[Digest, list[
 
 def _find_digest_names(name: str, have: list[str], taken: set[str]) -> list[str]:
     """Return the digest names that are removed with the last tag of their repository, as in docker."""
-    place = parse_name(name).canonical_name
+    repository = parse_name(name).canonical_name
     same = {other: parse_name(other) for other in have}
-    same = {other: parsed for other, parsed in same.items() if parsed.canonical_name == place}
+    same = {other: parsed for other, parsed in same.items() if parsed.canonical_name == repository}
     tags = [other for other, parsed in same.items() if parsed.tag and other not in taken]
     return [] if tags else [other for other, parsed in same.items() if not parsed.tag]
 
 
-def _freed_by_image(context: PlanContext, roots: list[Digest]) -> dict[Digest, int]:
-    """Return for each image, removed in this order, the bytes of the blobs that go with it: none that is still needed.
+def _compute_freed_by_image(context: PlanContext, roots: list[Digest]) -> dict[Digest, int]:
+    """Return the bytes that the removal of each image frees, when they are removed in this order.
 
-    A blob that several of them share goes with the last. While another image cannot be read, no blob goes.
+    A blob that several of them share is freed with the last. While another image cannot be read, nothing is freed.
     """
     connection = context.store.index.connection
     if context.store.index.find_incomplete_roots().keys() - set(roots):
@@ -338,18 +340,18 @@ def _freed_by_image(context: PlanContext, roots: list[Digest]) -> dict[Digest, i
 
 VERB = Verb(
     "rm",
-    "Take names away, and each image with its last name; its layers go when no other image has them.",
+    "Remove names. An image is removed with its last name, and its layers unless another image has them.",
     'rm images where repository like "team/*" and older than 30d',
     OperandKind.IMAGES,
     options=("force", "platform", "with its tags", "dry run"),
     removes=True,
     needs_confirmation=True,
     docker_differences=(
-        "There are no parent images: an image is its layers, and those that another image has stay. Containers are"
-        " known to their engines alone, so nothing here is in use. An image of several platforms goes as a whole, "
-        "and stays when a query leaves one of them; platform takes the images of these platforms out of it, and "
-        "the name and the others stay. By id, an image with several names needs force, as in docker; a query "
-        "counts every name that it gives. All that was planned is done, or none when it breaks."
+        "There are no parent images: layers that another image has stay. The store has no containers, so no image is in"
+        " use. An index is removed with all its platforms, and it stays when a query selects only some of them; with"
+        " platform only the images of these platforms are removed. As in docker, an image with several names can"
+        " be removed by its id only with force; a query removes each name that it selects. All removals of a statement"
+        " are one transaction."
     ),
     plan=_plan_rm,
 )

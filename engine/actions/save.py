@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 
 class Save(FileAction):
-    """Write images into one archive that docker load and OCI tools read. Each image: its root and its names."""
+    """Write images to one archive that docker load and OCI tools read. `images` has the root and names of each."""
 
     images: tuple[tuple[Digest, tuple[str, ...]], ...]
     size: int
 
     def describe(self) -> Outcome:
-        """Return the path with the number of images."""
+        """Return the path and the number of images."""
         images = f"{len(self.images)} image{'s' if len(self.images) != 1 else ''}"
         return Outcome("save", self.path, size=self.size, note=f"{images}{self.describe_existing()}")
 
@@ -52,16 +52,18 @@ def _plan_save(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     to = get_option_values(act, "to", context)
     if not to:
         raise StatementError(
-            "save needs a file to write", code="operand", span=act.span, hints=('such as: save redis:7 to "redis.tar"',)
+            "save needs a file to write", code="operand", span=act.span, hints=('example: save redis:7 to "redis.tar"',)
         )
-    keeps = skips_existing(act)
+    skip_existing = skips_existing(act)
     archives = resolve_outputs(act, to[0], context)
     if not any(archive.targets for archive in archives):
         raise StatementError("no image matches, so no archive is written", code="nothing", span=act.span)
-    return [_plan_archive(archive, act, context, keeps=keeps) for archive in archives]
+    return [_plan_archive(archive, act, context, skip_existing=skip_existing) for archive in archives]
 
 
-def _plan_archive(output: Output, act: ast.ActionStatement, context: PlanContext, *, keeps: bool) -> Save | Skip:
+def _plan_archive(
+    output: Output, act: ast.ActionStatement, context: PlanContext, *, skip_existing: bool
+) -> Save | Skip:
     if output.kind == "folder" or output.path.endswith("/"):
         option = get_option(act, "to")
         raise StatementError(
@@ -70,8 +72,8 @@ def _plan_archive(output: Output, act: ast.ActionStatement, context: PlanContext
             span=option.span if option else None,
             hints=(f'name a file in it: to "{os.path.join(output.path, "images.tar")}"',),
         )
-    if output.kind == "file" and keeps:
-        return Skip(output.path, output.targets[0].id, "it is there already")
+    if output.kind == "file" and skip_existing:
+        return Skip(output.path, output.targets[0].id, "it exists already")
     images: dict[Digest, list[str]] = {}
     for target in output.targets:
         images.setdefault(target.root, []).extend([target.name] if target.name else [])
@@ -79,12 +81,12 @@ def _plan_archive(output: Output, act: ast.ActionStatement, context: PlanContext
         raise unreadable_image(", ".join(images[Digest(root)]) or Digest(root).short)
     contents = tuple((root, tuple(dict.fromkeys(names))) for root, names in images.items())
     force = get_option(act, "force") is not None
-    return Save(output.path, output.kind, force, contents, _total_size(output.targets, context))
+    return Save(output.path, output.kind, force, contents, _sum_blob_sizes(output.targets, context))
 
 
-def _total_size(found: Sequence[Target], context: PlanContext) -> int:
+def _sum_blob_sizes(targets: Sequence[Target], context: PlanContext) -> int:
     """Return the total size of the blobs of these images in bytes, each counted once."""
-    roots = list({target.root for target in found})
+    roots = list({target.root for target in targets})
     sizes: dict[str, int] = {}
     for root in roots:
         sizes.update(context.store.index.connection.execute("SELECT digest, size FROM reach WHERE root = ?", (root,)))
@@ -93,16 +95,16 @@ def _total_size(found: Sequence[Target], context: PlanContext) -> int:
 
 VERB = Verb(
     "save",
-    "Write images into one archive that docker load, podman, skopeo and imq read; a template of paths makes one"
-    " for each row. A file that is there is replaced with force, or when you confirm it; skip existing leaves it.",
+    "Write images to one archive that docker load, podman, skopeo and imq read; with a template as the path, each row"
+    " gets its own. An existing file is replaced with force or after confirmation; skip existing leaves it unchanged.",
     'save images where label.env = prod to "prod.tar"',
     OperandKind.IMAGES,
     options=("to", "force", "skip existing", "dry run"),
     path_options=("to",),
     docker_differences=(
-        "docker save replaces a file without asking. The archive appears when it is whole. Folders that the values"
-        " of a template name are made. A link is followed; a device, FIFO or /dev/stdout is written to. In a "
-        'template a label, or another value from inside an image, cannot contain "/" or be "..".'
+        "docker save replaces a file without confirmation. The archive appears when it is complete. Folders that values"
+        " of a template name are created. Links are followed; a device, FIFO or /dev/stdout receives the archive. In a"
+        ' template, labels and other values from inside an image cannot contain "/" or be "..".'
     ),
     plan=_plan_save,
 )

@@ -1,4 +1,4 @@
-"""The verb `tag`: gives images further names."""
+"""The verb `tag`: adds names to images."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from imq.grammar import ast
 from imq.grammar.errors import NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .operands import TARGET_COLUMNS, Target, find_planner, resolve_targets, target_of_row, target_query
-from .untag import has_changed
+from .operands import TARGET_COLUMNS, Target, find_planner, get_target_query, parse_target_row, resolve_targets
+from .untag import changed_error
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
@@ -29,22 +29,22 @@ class Tag(StoreAction):
     moves_from: Digest | None = None
 
     def describe(self) -> Outcome:
-        """Return the name with the image, and the image that loses the name."""
+        """Return the name, the image, and the image that loses the name."""
         note = f"moves from {self.moves_from.short}" if self.moves_from else None
         return Outcome("tag", str(self.name), self.id, note=note)
 
     def apply(self, transaction: Transaction, now: int) -> Outcome:
-        """Give the name, unless it is that of yet another image now, or the image is gone."""
+        """Set the name. Raises when it belongs to yet another image by now, or the image is gone."""
         holder = transaction.find_entry(self.name)
         if (
             holder is not None
             and holder.descriptor.digest != self.root
             and not transaction.refers_to(holder, self.moves_from)
         ):
-            raise has_changed(str(self.name))
+            raise changed_error(str(self.name))
         source = next(iter(transaction.entries_of(self.root)), None)
         if source is None:
-            raise has_changed(self.id.short)
+            raise changed_error(self.id.short)
         same_repository = source.name is not None and source.name.canonical_name == self.name.canonical_name
         is_new = transaction.set_name(self.name, source.descriptor, source.digest if same_repository else None, now)
         note = f"moved from {self.moves_from.short}" if self.moves_from else None
@@ -52,27 +52,27 @@ class Tag(StoreAction):
 
 
 def _plan_tag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
-    names, act = get_new_names(act, context, "tag needs a name to give", "tag redis:7 as team/cache:stable")
+    names, act = get_new_names(act, context, "tag needs a name", "tag redis:7 as team/cache:stable")
     if (planner := find_planner(act, context)) is not None:
         return planner(_with_name(act, names[0]), context)
     if act.query is not None:
         return _plan_tags_by_template(act, names[0], context)
     if len(act.references) == 1 and (planned := _plan_elsewhere(act, names[0], context)):
         return planned
-    found = resolve_targets(act, context)
-    if len(found) != 1:
-        raise StatementError("one image can be given one name", code="operand", span=act.span)
-    return [plan_tag(parse_tag_name(names[0]), found[0], context)]
+    targets = resolve_targets(act, context)
+    if len(targets) != 1:
+        raise StatementError("tag takes one image for one name", code="operand", span=act.span)
+    return [plan_tag(parse_tag_name(names[0]), targets[0], context)]
 
 
 def _with_name(act: ast.ActionStatement, name: str) -> ast.ActionStatement:
-    """Return the statement with the name as its option `as`, which is where planners of sources look for it."""
+    """Return the statement with the name as its option `as`, where planners of sources expect it."""
     options = tuple(option for option in act.options if option.name != "as")
     return act.replace(options=(*options, ast.Option("as", (ast.Literal(name, quoted=True),))))
 
 
 def _plan_elsewhere(act: ast.ActionStatement, name: str, context: PlanContext) -> list[Action]:
-    """Return the plan of a source that has the image, when the store does not; empty when there is none."""
+    """Return the plan of another source that has the image; empty when the store has it or no source does."""
     (text,) = context.literals(act.references)
     try:
         context.store.find(text)
@@ -84,15 +84,15 @@ def _plan_elsewhere(act: ast.ActionStatement, name: str, context: PlanContext) -
 
 
 def get_new_names(
-    act: ast.ActionStatement, context: PlanContext, missing: str, example: str
+    act: ast.ActionStatement, context: PlanContext, message: str, example: str
 ) -> tuple[list[str], ast.ActionStatement]:
-    """Return the values of `as`, or the second operand as in docker's order; and the rest of the statement."""
+    """Return the values of `as`, or the second operand as in docker's syntax, and the rest of the statement."""
     names = get_option_values(act, "as", context)
     if not names and len(act.references) == 2:
         names = context.literals(act.references[1:])
         act = act.replace(references=act.references[:1])
     if not names:
-        raise StatementError(missing, code="operand", span=act.span, hints=(f"such as: {example}",))
+        raise StatementError(message, code="operand", span=act.span, hints=(f"example: {example}",))
     return names, act
 
 
@@ -107,38 +107,38 @@ def plan_tag(name: Reference, target: Target, context: PlanContext) -> Tag:
 
 
 def _plan_tags_by_template(act: ast.ActionStatement, source: str, context: PlanContext) -> list[Action]:
-    """Return one action for each row of the query; a template renders the name."""
-    return [plan_tag(name, target, context) for name, target in names_by_template(act, source, context)]
+    """Return one action for each row of the query, with the name that the template renders."""
+    return [plan_tag(name, target, context) for name, target in render_new_names(act, source, context)]
 
 
-def names_by_template(act: ast.ActionStatement, source: str, context: PlanContext) -> list[tuple[Reference, Target]]:
+def render_new_names(act: ast.ActionStatement, source: str, context: PlanContext) -> list[tuple[Reference, Target]]:
     """Return each row of a query with its rendered name. Raises `StatementError` when two images get one name."""
     targets_by_name: dict[Reference, Target] = {}
     named: list[tuple[Reference, Target]] = []
-    done: set[tuple[Reference, str | None]] = set()
-    for (text,), row in render_rows(target_query(act, context), (source,), context, TARGET_COLUMNS):
-        target = target_of_row(row)
+    seen: set[tuple[Reference, str | None]] = set()
+    for (text,), row in render_rows(get_target_query(act, context), (source,), context, TARGET_COLUMNS):
+        target = parse_target_row(row)
         name = parse_tag_name(text)
         earlier = targets_by_name.setdefault(name, target)
         if earlier.root != target.root:
             raise StatementError(
-                f'the template gives "{name}" to two images: {earlier.id.short} and {target.id.short}',
+                f'the template renders "{name}" for two images: {earlier.id.short} and {target.id.short}',
                 code="ambiguous-name",
                 span=act.span,
-                hints=("put something into it that differs, such as {{.Tag}}",),
+                hints=("add a field to the template, such as {{.Tag}}",),
             )
-        if (name, target.name) not in done:  # the platforms of an index are rows of their own
-            done.add((name, target.name))
+        if (name, target.name) not in seen:  # each platform of an index is a row
+            seen.add((name, target.name))
             named.append((name, target))
     return named
 
 
 VERB = Verb(
     "tag",
-    "Give an image a name; a name that another image has moves. Over a query the name is a template.",
+    "Give an image a name; a name of another image moves. With a query the name is a template.",
     "tag redis:7 as team/cache:stable",
     OperandKind.IMAGES,
     options=("as", "dry run"),
-    docker_differences=("The image that loses the name stays, without one when it was its last."),
+    docker_differences=("An image that loses its only name stays and is dangling."),
     plan=_plan_tag,
 )

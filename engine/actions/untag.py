@@ -1,4 +1,4 @@
-"""The verb `untag`: removes names of images, and leaves the images."""
+"""The verb `untag`: removes names of images; the images stay."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ class Untag(StoreAction):
     id: Digest
 
     def describe(self) -> Outcome:
-        """Return the name with the image."""
+        """Return the name and the image."""
         return Outcome("untag", self.name, self.id)
 
     def apply(self, transaction: Transaction, _now: int) -> Outcome:
-        """Remove the name, unless it is that of another image now."""
+        """Remove the name. Raises when it belongs to another image by now."""
         entry = transaction.find_entry(self.name)
         if entry is None and transaction.forget_digest(self.name, self.root):
             return self.describe()
         if entry is None or entry.descriptor.digest != self.root:
-            raise has_changed(self.name)
+            raise changed_error(self.name)
         transaction.untag(entry)
         return self.describe()
 
 
-def has_changed(name: str) -> NotFound:
-    """Return the error for a name that is not that of the same image as when the action was planned."""
+def changed_error(name: str) -> NotFound:
+    """Return the error for a name that has changed since the action was planned."""
     return NotFound(
-        f"{name} has changed since this was planned, so it was left alone",
+        f"{name} has changed since the plan was made, so it was not touched",
         code="changed",
         hints=("run the statement again",),
     )
@@ -57,10 +57,10 @@ def _plan_untag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     for target in targets:
         if target.by_id:
             raise StatementError(
-                f"untag takes a name away, and {target.id.short} is an id",
+                f"untag takes names, and {target.id.short} is an id",
                 code="operand",
                 span=act.span,
-                hints=("name the tag: untag app:1", f"or take all: untag images where id = {target.id.short}"),
+                hints=("to remove one name: untag app:1", f"to remove all: untag images where id = {target.id.short}"),
             )
     untags: dict[str, Untag] = {}
     for target in targets:
@@ -79,16 +79,16 @@ def _plan_untag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
 
 
 def format_reference(target: Target) -> str:
-    """Return what a reference of a statement named."""
+    """Return the reference of a target as the statement gave it: with a digest, an id or a name."""
     if target.digest is not None and target.name is not None:
         return f"{parse_name(target.name).familiar_name}@{target.digest}"
     return target.id.short if target.by_id else target.name or target.id.short
 
 
 def plan_digest_untag(target: Target, context: PlanContext) -> Untag:
-    """Return the action that removes the digest of a reference; the tags of the image stay, as in docker.
+    """Return the action that removes a digest reference; the tags of the image stay, as in docker.
 
-    Raises `NotFound` when the repository is not known to have the image by this digest.
+    Raises `NotFound` when the image has no such digest in this repository.
     """
     name = format_reference(target)
     repository = parse_name(name).canonical_name
@@ -100,7 +100,7 @@ def plan_digest_untag(target: Target, context: PlanContext) -> Untag:
         f"No such image: {name}",
         code="no-such-image",
         hints=(
-            f"the image has no such name, but: {', '.join(sorted(str(entry.name) for entry in same))}",
+            f"names of the image: {', '.join(sorted(str(entry.name) for entry in same))}",
             f"to remove the image with all its names: rm {target.id.short} force",
         ),
     )
@@ -108,7 +108,7 @@ def plan_digest_untag(target: Target, context: PlanContext) -> Untag:
 
 VERB = Verb(
     "untag",
-    "Take names away; the images stay, dangling when it was their last name.",
+    "Remove names. The images stay; without a name they are dangling.",
     "untag app:1",
     OperandKind.IMAGES,
     removes=True,

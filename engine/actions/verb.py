@@ -1,4 +1,4 @@
-"""The declaration of a verb, from which operand checks, help, completion, dry run and dispatch follow."""
+"""The declaration of a verb. Operand checks, help, completion, dry run and dispatch follow from it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class OperandKind(Enum):
-    """What may follow a verb."""
+    """The operands that a verb takes. Errors and help use the value of the member."""
 
     NOTHING = "nothing"
     NAMES = "names of images, or a query of them"
     PATHS = "files or folders"
-    HOSTS = "registries, by their hosts or by their names in the configuration"
+    HOSTS = "hosts of registries, or their names in the configuration"
     IMAGES = "images, or a query of images"
     ROWS = "images, or a query of anything"
 
@@ -28,15 +28,16 @@ class OperandKind(Enum):
 class Verb(Record):
     """One verb: the constant `VERB` of its module.
 
-    `plan` returns the actions of a statement in the order of execution and changes nothing. `answer` returns a result
-    at once instead (inspect). `options` are the options that the verb takes; `path_options` those with the path of a
-    file or folder. `example` is a whole statement.
-
-    With `runs_programs` a program of the user does the work, which may remove what the rows name.
-    `removes` says that something is gone afterwards, so no misspelled word is taken for the verb. With
-    `needs_confirmation` the user confirms the plan. `operand_optional` allows a statement without an operand, and
-    `all` the operand `all`. `docker_differences` says where the verb differs from the docker command of its name.
-    `expand` returns the statement with the query that it is short for.
+    - `plan` returns the actions of a statement in the order of execution. It changes nothing.
+    - `answer` returns a result instead of a plan (inspect).
+    - `options` are the options of the verb; `path_options` those whose value is the path of a file or folder.
+    - `example` is a complete statement.
+    - `removes`: the verb deletes data, so a misspelled word is never corrected to it.
+    - `runs_programs`: the verb runs programs of the user, which may delete data.
+    - `needs_confirmation`: the user confirms the plan.
+    - `operand_optional` allows a statement without an operand, and `all` the operand `all`.
+    - `docker_differences` describes the differences from the docker command of the same name.
+    - `expand` returns the statement with the query that it is short for.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The verb `verify`: hashes every blob of images again and unpacks their layers."""
+"""The verb `verify`: checks the digests of every blob of images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Verify(Record):
-    """Verify every blob of an image. With `repair` damaged and missing ones are fetched again from `repositories`."""
+    """Verify every blob of an image. With `repair`, corrupt and missing blobs are fetched again from `repositories`."""
 
     name: str
     root: Digest
@@ -31,11 +31,11 @@ class Verify(Record):
     repositories: tuple[Reference, ...] = ()
 
     def describe(self) -> Outcome:
-        """Return the image, and the repositories of a repair."""
+        """Return the image and, for a repair, the repositories."""
         note = None
         if self.repair:
             names = ", ".join(one.familiar_name for one in self.repositories)
-            note = f"what is damaged comes again from {names or 'where other images that have it are from'}"
+            note = f"corrupt blobs are fetched again from {names or 'the registries of other images that have them'}"
         return Outcome("verify", self.name, self.id, note=note)
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
@@ -46,7 +46,7 @@ class Verify(Record):
         for result in verifier.verify(self.root, self.name, self.repositories if self.repair else None):
             match result:
                 case Repaired(digest, source, size):
-                    note = f"{digest} came again from {source.familiar_name}"
+                    note = f"{digest} was fetched again from {source.familiar_name}"
                     yield Outcome("repair", self.name, self.id, size, note=note)
                 case Defect(error, names, count):
                     more = f" and {count - len(names)} more" if count > len(names) else ""
@@ -54,8 +54,8 @@ class Verify(Record):
                 case _:
                     for problem in list_config_problems(context.store, self.id):
                         context.progress.warn(problem)
-                    absent = f"; not here: {result.absent} of what its index names" if result.absent else ""
-                    note = f"every blob is whole{absent}"
+                    absent = f"; {result.absent} of its index not stored" if result.absent else ""
+                    note = f"every blob is intact{absent}"
                     yield Outcome("verify", self.name, self.id, result.size, note=note)
 
 
@@ -69,31 +69,31 @@ def _plan_verify(act: ast.ActionStatement, context: PlanContext) -> list[Action]
     if (planner := find_planner(act, context)) is not None:
         return planner(act, context)
     repair = get_option(act, "repair")
-    everything = act.query is None and not act.references
-    if everything:
+    verifies_all = act.query is None and not act.references
+    if verifies_all:
         act = act.replace(query=ast.Query("images", explicit_all=True))
-    found, failures = resolve_each_target(act, context, takes_unreadable=True)
-    targets = {target.root: (target.name, target.id) for target in found[::-1]}
+    resolved, failures = resolve_each_target(act, context, takes_unreadable=True)
+    targets = {target.root: (target.name, target.id) for target in resolved[::-1]}
     images = [(root, *targets[root]) for root in reversed(targets)]
-    entries = context.store.layout.read_entries() if everything or repair is not None else []
-    if everything:  # what no question shows, because it is no image
+    entries = context.store.layout.read_entries() if verifies_all or repair is not None else []
+    if verifies_all:  # includes entries that are not images, which no query returns
         roots = {entry.descriptor.digest: entry.name for entry in entries}
         images += [(root, str(name) if name else None, root) for root, name in roots.items() if root not in targets]
     actions: list[Action] = []
     for root, name, id_ in images:
-        places = (
+        repositories = (
             list_repositories(entry for entry in entries if entry.descriptor.digest == root)
             if repair is not None
             else ()
         )
-        actions.append(Verify(name or id_.short, root, id_, repair is not None, tuple(places)))
+        actions.append(Verify(name or id_.short, root, id_, repair is not None, tuple(repositories)))
     return actions + failures
 
 
 VERB = Verb(
     "verify",
-    "Hash every blob of the images again and unpack their layers; verify all takes every image. With repair what is"
-    " damaged or missing is fetched again, from the registries in the images' names.",
+    "Check the digest of every blob of images, and the diff IDs of their layers; verify all checks every image. With"
+    " repair, corrupt and missing blobs are fetched again from the registries in the names of the images.",
     "verify all repair",
     OperandKind.IMAGES,
     options=("repair", "dry run"),

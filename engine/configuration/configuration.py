@@ -19,7 +19,7 @@ class Registry(Record):
 
     @property
     def prefix(self) -> str:
-        """HostSettings and namespace: the prefix of every repository name."""
+        """Host and namespace: the prefix of every repository name."""
         return f"{self.host}/{self.namespace}" if self.namespace else self.host
 
 
@@ -49,7 +49,7 @@ class Configuration(Record):
         return id(self)
 
     def find_registry(self, name: str) -> Registry | None:
-        """Return the registry of this name, without regard to case."""
+        """Return the registry of this name, ignoring case; None when it is not found."""
         return self.registries.get(name.lower())
 
     def build_client_settings(

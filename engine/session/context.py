@@ -1,4 +1,4 @@
-"""The surroundings of a session: clock, environment, streams, prompts and progress."""
+"""The context of a session: clock, environment, streams, prompts and progress."""
 
 from __future__ import annotations
 
@@ -19,14 +19,18 @@ if TYPE_CHECKING:
 
 
 class SessionContext(Record):
-    """The surroundings of a session, injected.
+    """The injected context of a session.
 
-    `clock` tells nanoseconds since the epoch; `zone` None is the local zone. `confirm` is shown the actions of a verb
-    that destroys and says whether to go on; None: there is nobody to ask, and the caller has confirmed already.
-    `before_network` is called before the first request of a statement. `form` is that of answers that ask for none.
-    `stdin` is what `lines of stdin` reads; None: nothing is there to be read. `configuration` is what the files say.
-    `missing_store` is what a question does where there is no store: `pass` (it is empty), `warn` or `refuse`.
-    `prompt` asks the user for a value that no statement may contain, such as a password; None: no user is there.
+    - `root` is the folder of the store.
+    - `clock` returns nanoseconds since the epoch. `zone` None is the local time zone.
+    - `platform` is selected from an index; None means the platform of this machine.
+    - `insecure` are hosts that may be reached without verified TLS.
+    - `confirm` shows the plan of a statement and returns whether to execute it; None: every plan is executed.
+    - `on_network` is called before the first request of a statement.
+    - `output_format` is the format of results without `as`.
+    - `stdin` is read by `lines of stdin`; None: it is not available.
+    - `prompt` asks the user for a value that no statement may contain, such as a password; None: no prompt is possible.
+    - `missing_store` is what a query does without a store: `pass` (no rows), `warn` or `refuse`.
     """
 
     root: str
@@ -45,7 +49,7 @@ class SessionContext(Record):
     missing_store: str = "pass"
 
     def __hash__(self) -> int:
-        """Hash by identity: a world holds mappings and functions."""
+        """Hash by identity: a context holds mappings and functions."""
         return id(self)
 
     def registry_settings(self, settings: Mapping[str, str]) -> Settings:

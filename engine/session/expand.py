@@ -1,4 +1,4 @@
-"""Expansion of variables and views: AST in, AST without `Variable` and without views out."""
+"""Expands the variables and views of an AST."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class Definitions(Record):
 
 
 def expand(node: Any, names: Definitions) -> Any:
-    """Return the node with variables and views replaced, of the same class as it was.
+    """Return the node with its variables and views replaced; the class of the node stays the same.
 
     Raises `UnknownName` for a variable without a value, and `StatementError` for a list where one value is expected.
     """
     match node:
         case ast.Variable():
-            return _value(node, names)
+            return _expand_variable(node, names)
         case ast.In(operand, _, ast.Variable() as variable):
-            return _member(expand(operand, names), _looked_up(variable, names), node)
-        case ast.In(operand, (ast.Variable() as variable,)) if isinstance(_looked_up(variable, names), ast.ListLiteral):
-            return _member(expand(operand, names), _looked_up(variable, names), node)
+            return _build_membership(expand(operand, names), _look_up(variable, names), node)
+        case ast.In(operand, (ast.Variable() as variable,)) if isinstance(_look_up(variable, names), ast.ListLiteral):
+            return _build_membership(expand(operand, names), _look_up(variable, names), node)
         case ast.Query() if (view := names.views.get(node.table.lower())) is not None:
             if node.targets or node.sources:
                 raise StatementError(
@@ -48,15 +48,15 @@ def expand(node: Any, names: Definitions) -> Any:
                 )
             if isinstance(view, str):
                 view = names.read_view(node.table.lower())
-            return _rebuilt(node.replace(table="", base=view), names, but="base")
-    return _rebuilt(node, names)
+            return _rebuild(node.replace(table="", base=view), names, skipped="base")
+    return _rebuild(node, names)
 
 
-def _rebuilt(node: Any, names: Definitions, but: str = "") -> Any:
+def _rebuild(node: Any, names: Definitions, skipped: str = "") -> Any:
     changed: dict[str, Any] = {}
     for field in node.compared_fields():
         value = getattr(node, field)
-        if field == but:
+        if field == skipped:
             continue
         if isinstance(value, Record):
             new = expand(value, names)
@@ -70,46 +70,46 @@ def _rebuilt(node: Any, names: Definitions, but: str = "") -> Any:
     return node.replace(**changed) if changed else node
 
 
-def _looked_up(node: ast.Variable, names: Definitions) -> Value:
+def _look_up(node: ast.Variable, names: Definitions) -> Value:
     value = names.variables.get(node.name)
     if value is None and node.name.startswith(_ENVIRONMENT):
-        given = names.environment.get(node.name.removeprefix(_ENVIRONMENT))
-        value = ast.Literal(given) if given is not None else None
+        text = names.environment.get(node.name.removeprefix(_ENVIRONMENT))
+        value = ast.Literal(text) if text is not None else None
     if value is None:
         raise UnknownName(
-            f"${node.name} has no value",
+            f"unknown variable ${node.name}",
             code="unknown-variable",
             span=node.span,
-            hints=(closest_hint(node.name, sorted(names.variables)), f"to give it one: let {node.name} = …"),
+            hints=(closest_hint(node.name, sorted(names.variables)), f"to define it: let {node.name} = …"),
         )
     return value
 
 
-def _value(node: ast.Variable, names: Definitions) -> ast.Expr:
-    value = _looked_up(node, names)
+def _expand_variable(node: ast.Variable, names: Definitions) -> ast.Expr:
+    value = _look_up(node, names)
     if isinstance(value, ast.ListLiteral):
         raise StatementError(
             f"${node.name} is a list, expected one value",
             code="variable",
             span=node.span,
-            hints=(f"to look for something in it: FIELD in ${node.name}",),
+            hints=(f"to search it: FIELD in ${node.name}",),
         )
-    return _as_value(value).replace(span=node.span)
+    return _quote_name(value).replace(span=node.span)
 
 
-def _as_value(value: ast.Expr) -> ast.Expr:
-    """Return what a variable has as a value: a word in it is never the name of a field."""
+def _quote_name(value: ast.Expr) -> ast.Expr:
+    """Return the value of a variable with words quoted, so that none is read as the name of a field."""
     return value.replace(quoted=True) if isinstance(value, ast.Literal) and _is_name(value.text) else value
 
 
 def _is_name(text: str) -> bool:
-    """Whether a word could be read as the name of a field; true and false are values already."""
+    """Return whether a word could be read as the name of a field. `true` and `false` are always values."""
     return is_field_path(text) and text.lower() not in ("true", "false")
 
 
-def _member(operand: ast.Expr, value: Value, node: ast.In) -> ast.In:
+def _build_membership(operand: ast.Expr, value: Value, node: ast.In) -> ast.In:
     if isinstance(value, ast.ListLiteral):
-        return ast.In(operand, tuple(map(_as_value, value.items)), span=node.span)
+        return ast.In(operand, tuple(map(_quote_name, value.items)), span=node.span)
     if isinstance(value, ast.Subquery):
         return ast.In(operand, rows=value.rows, span=node.span)
-    return ast.In(operand, (_as_value(value),), span=node.span)
+    return ast.In(operand, (_quote_name(value),), span=node.span)

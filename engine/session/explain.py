@@ -1,8 +1,8 @@
-"""Explanations of statements: the parsed statement, its stages, its SQL, its actions."""
+"""Explains statements: the parsed statement, its stages, its SQL, its actions."""
 
 from __future__ import annotations
 
-from imq.engine.actions import OperandKind, verb_of
+from imq.engine.actions import OperandKind, get_verb
 from imq.engine.query.binder import bind_condition
 from imq.engine.query.fetch_plan import BatchedStages
 from imq.engine.query.sql.statements import write_select
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Explainer:
-    """Explains statements; `expand` replaces the variables and views of one."""
+    """Explains statements; `expand` replaces the variables and views of a statement."""
 
     def __init__(
         self, queries: QueryRunner, actions: ActionRunner, expand: Callable[[ast.Statement], ast.Statement]
@@ -33,7 +33,7 @@ class Explainer:
         self._expand = expand
 
     def explain(self, statement: ast.Statement) -> str:
-        """Return how a statement would run."""
+        """Return a description of how a statement would run."""
         if isinstance(statement, ast.Explain | ast.DryRun):
             return self.explain(statement.statement)
         expanded = (
@@ -43,72 +43,74 @@ class Explainer:
         )
         match expanded:
             case ast.QueryStatement():
-                lines = self._plan_lines(self._queries.plan_output(expanded, self._queries.scope()))
+                lines = self._describe_plan(self._queries.plan_output(expanded, self._queries.make_scope()))
             case ast.ActionStatement():
-                lines = self._action_lines(expanded)
+                lines = self._describe_action(expanded)
             case ast.Assert():
-                scope = self._queries.scope()
+                scope = self._queries.make_scope()
                 condition = bind_condition(expanded.condition, scope)
-                lines = self._plan_lines(self._queries.plan_assertion(condition, scope.now))
-                lines.append("then:      when it does not hold, show what is against it, and end with the exit code 1")
+                lines = self._describe_plan(self._queries.plan_assertion(condition, scope.now))
+                lines.append("then:      if it is false, show the offending rows; the exit code is 1")
             case _:
                 raise StatementError(
-                    "only a question, an action or an assert can be explained", code="explain", span=statement.span
+                    "explain takes a query, an action or an assert", code="explain", span=statement.span
                 )
         return "\n".join([f"statement: {unparse(statement)}", *lines]) + "\n"
 
-    def _action_lines(self, act: ast.ActionStatement) -> list[str]:
-        from imq.engine.actions.operands import TARGET_COLUMNS, id_only_query
+    def _describe_action(self, act: ast.ActionStatement) -> list[str]:
+        from imq.engine.actions.operands import TARGET_COLUMNS, build_id_query
 
-        verb = verb_of(act)
+        verb = get_verb(act)
         act = verb.expand(act) if verb.expand is not None else act
         lines = [f"verb:      {verb.name}: {verb.doc}"]
         if act.query is not None and verb.operand in (OperandKind.IMAGES, OperandKind.NAMES):
-            context = self._actions.plan_context()
+            context = self._actions.make_plan_context()
             select = context.bind(act.query)
             hidden: tuple[str, ...] = ()
             if not select.table.is_staged and verb.operand is OperandKind.IMAGES:
-                select, hidden = context.bind(id_only_query(act, context)), TARGET_COLUMNS
-            lines += self._plan_lines(self._queries.plan(select, context.scope.now, hidden), fresh=False)
+                select, hidden = context.bind(build_id_query(act, context)), TARGET_COLUMNS
+            lines += self._describe_plan(self._queries.plan(select, context.scope.now, hidden), fresh=False)
         steps = ["list the actions"]
         if verb.needs_confirmation:
-            steps.append("ask for confirmation, showing that list")
-        steps.append("do exactly these, and report each")
+            steps.append("ask for confirmation")
+        steps.append("execute them and report each outcome")
         return [*lines, f"then:      {', '.join(steps)}"]
 
-    def _plan_lines(self, planned: Plan | Assertion, *, fresh: bool = True) -> list[str]:
-        return _stages(planned, self._queries.pending(planned), self._queries.estimators(planned, fresh=fresh))
+    def _describe_plan(self, planned: Plan | Assertion, *, fresh: bool = True) -> list[str]:
+        return _describe_stages(
+            planned, self._queries.describe_pending(planned), self._queries.make_estimators(planned, fresh=fresh)
+        )
 
 
-def _step(step: Step, now: int, estimators: Mapping[str, Estimator]) -> list[str]:
-    """Return the lines of one step of asking a source."""
+def _describe_step(step: Step, now: int, estimators: Mapping[str, Estimator]) -> list[str]:
+    """Return the lines about one fetch stage or one batch of stages."""
     if isinstance(step, BatchedStages):
-        inner = [line for stage in step.stages for line in _step(stage, now, estimators)]
+        inner = [line for stage in step.stages for line in _describe_step(stage, now, estimators)]
         return [
-            f"stages:    in their order, some rows at a time, until {step.limit} are in the answer:",
+            f"stages:    in this order, in batches of rows, until {step.limit} rows are complete:",
             *(f"  {line}" for line in inner),
         ]
     scan, table = step.scan, step.scan.table
     estimator = estimators.get(scan.source)
-    most = estimator.upper_bound(scan.request(step.platform), step.fetch_request()) if estimator is not None else ""
+    upper_bound = (
+        estimator.upper_bound(scan.request(step.platform), step.fetch_request()) if estimator is not None else ""
+    )
     of = f" for {step.platform}" if step.platform else ""
     if step.level is None:
         if scan.lookup_fields:
-            takes = scan.provider.lookup
-            lines = [
-                f"stage:     ask for the {table.name} by the {scan.lookup_fields[0]} of the rows that are left{of}"
-            ]
+            requests = scan.provider.lookup
+            lines = [f"stage:     look up {table.name} by the {scan.lookup_fields[0]} of the remaining rows{of}"]
         else:
-            takes = scan.provider.listing
-            said = [target if isinstance(target, str) else "(…)" for target in scan.targets]
-            said += [ref.text for ref in scan.refs]
-            lines = [f"stage:     list the {table.name} of {', '.join(said)}{of}"]
-        lines.append(f"requests:  {takes}{most}")
+            requests = scan.provider.listing
+            operands = [target if isinstance(target, str) else "(…)" for target in scan.targets]
+            operands += [ref.text for ref in scan.refs]
+            lines = [f"stage:     list {table.name} of {', '.join(operands)}{of}"]
+        lines.append(f"requests:  {requests}{upper_bound}")
     else:
         names = ", ".join(sorted(field.name for field in step.fields))
         lines = [
-            f"stage:     fetch {step.level.content} of the rows that are left, for: {names}",
-            f"requests:  {step.level.requests}{most}",
+            f"stage:     fetch {step.level.content} of the remaining rows, for: {names}",
+            f"requests:  {step.level.requests}{upper_bound}",
         ]
     if step.rows is not None and step.rows.where is not None:
         sql = write_select(step.rows, now, hidden=("_row",))
@@ -117,17 +119,17 @@ def _step(step: Step, now: int, estimators: Mapping[str, Estimator]) -> list[str
     return lines
 
 
-def _stages(plan: Plan | Assertion, native: Sequence[str], estimators: Mapping[str, Estimator]) -> list[str]:
+def _describe_stages(plan: Plan | Assertion, native: Sequence[str], estimators: Mapping[str, Estimator]) -> list[str]:
     lines = [f"stage:     {words}" for words in native if words]
     lines += [
-        "stage:     see that every row of the list is an id"
+        "stage:     check that every row of the list is an id"
         if check.digests
-        else f"stage:     see that {check.text} answers something, else refuse"
+        else f"stage:     check that {check.text} returns rows"
         for check in plan.checks
     ]
-    lines += [line for step in plan.steps for line in _step(step, plan.now, estimators)]
-    where = "what was fetched" if plan.steps else "the store's index"
-    lines.append(f"stage:     ask {where}, no requests")
+    lines += [line for step in plan.steps for line in _describe_step(step, plan.now, estimators)]
+    rows = "the fetched rows" if plan.steps else "the store's index"
+    lines.append(f"stage:     query {rows}, no requests")
     lines.append(f"sql:       {plan.sql.text}")
     if plan.sql.parameters:
         lines.append("values:    " + ", ".join(f":{name} = {value!r}" for name, value in plan.sql.parameters.items()))

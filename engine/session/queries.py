@@ -1,4 +1,4 @@
-"""Queries and assertions of a session: bound, planned, fetched and answered."""
+"""Runs the queries and assertions of a session: bind, plan, fetch, select."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
     from .resources import Resources
 
-    Problems = list[tuple[str, ImqError]]
+    RowErrors = list[tuple[str, ImqError]]
 
 
 _ROWS_READ_FIRST = 1000
-"""Rows of an answer that are read before any is given out."""
+"""The number of rows that are read before the first is yielded; see `_read_first`."""
 
 
 class QueryRunner:
@@ -55,10 +55,10 @@ class QueryRunner:
 
     # Binding and planning
 
-    def scope(self) -> Scope:
-        """Return what a statement that begins now is bound against."""
+    def make_scope(self) -> Scope:
+        """Prepare the store and the sources for a statement, and return the scope that it is bound in."""
         resources = self._resources
-        resources.begin()
+        resources.prepare_statement()
         self._fetch.begin(resources.runner)
         return Scope(
             resources.clock(),
@@ -69,35 +69,35 @@ class QueryRunner:
         )
 
     def plan(self, select: Select, now: int, hidden: Sequence[str] = ()) -> Plan:
-        """Return the plan of a query; `hidden` are columns of its source that follow the selected ones."""
+        """Return the plan of a query; the columns `hidden` follow the selected ones."""
         levels = self._fetch.required_levels(subqueries(select))
         return plan(select, now, tuple(hidden), self._fetch.plan(select), levels)
 
     def plan_output(self, statement: ast.QueryStatement, scope: Scope) -> Plan:
-        """Return the plan of a query statement, with the fields that its output reads."""
+        """Return the plan of a query statement, with the fields that its output format or template needs."""
         select = bind(statement.query, scope)
         fields = self._fields_for_output(statement, select)
         return self.plan(select if fields is None else bind(statement.query, scope, fields), scope.now)
 
     def plan_assertion(self, condition: Expr, now: int) -> Assertion:
-        """Return the plan of a condition about no row."""
-        inside = (found for value in walk((condition,)) if (found := subquery_of(value)) is not None)
-        levels = self._fetch.required_levels(one for found in inside for one in subqueries(found))
+        """Return the plan of a condition that does not refer to a row."""
+        nested = (subquery for value in walk((condition,)) if (subquery := subquery_of(value)) is not None)
+        levels = self._fetch.required_levels(one for found in nested for one in subqueries(found))
         return plan_assertion(condition, now, self._fetch.plan_condition(condition), levels)
 
-    def estimators(self, planned: Plan | Assertion | None, *, fresh: bool = True) -> Mapping[str, Estimator]:
-        """Return the estimators of a plan's requests, by source; for an action no answer counts as fresh."""
+    def make_estimators(self, planned: Plan | Assertion | None, *, fresh: bool = True) -> Mapping[str, Estimator]:
+        """Return the estimators of a plan's requests by source. An action (`fresh` False) uses no cached tags."""
         if planned is None or not planned.steps:
             return {}
         return self._fetch.estimators(planned.now, self._resources.fresh if fresh else 0)
 
-    def pending(self, planned: Plan | Assertion | None) -> list[str]:
-        """Return what tables in SQLite do before a plan runs, in words."""
+    def describe_pending(self, planned: Plan | Assertion | None) -> list[str]:
+        """Return descriptions of the preparation that native tables need before a plan runs, for `explain`."""
         levels = planned.native_levels if planned is not None else frozenset()
         return [provider.pending(level) for provider, level in self._fetch.native_levels(levels)]
 
     def _fields_for_output(self, statement: ast.QueryStatement, select: Select) -> list[Field] | None:
-        """Return the fields that the output reads; None: the query selects columns, or the table's default ones."""
+        """Return the fields that the output needs; None for selected columns and for the default columns."""
         output, table = statement.output, select.table
         if not select.is_whole_rows:
             return None
@@ -118,41 +118,44 @@ class QueryRunner:
     # Running
 
     def run_query(self, statement: ast.QueryStatement) -> RowSet:
-        """Run a query statement. Its problems are those of rows that could not be fetched or read."""
-        planned = self.plan_output(statement, self.scope())
+        """Run a query statement. The errors of the result are those of rows that could not be fetched or read."""
+        planned = self.plan_output(statement, self.make_scope())
         for name in unseen_fields(planned.select) if planned.steps else ():
-            self._resources.progress.warn(f"{name} cannot be seen in a registry: it is unknown for every image there")
+            self._resources.progress.warn(f"registries do not report {name}: it is unknown for all their images")
         return self._fetch_answer(planned, statement.output)
 
     def run_assertion(self, statement: ast.Assert) -> Result:
-        """Run an assertion: an empty message when it holds, else the rows against it, with exit code 1."""
-        scope = self.scope()
-        parts = statement.condition.operands if isinstance(statement.condition, ast.And) else (statement.condition,)
-        for part in parts:
+        """Run an assertion. Return an empty message if it is true, else the offending rows and exit code 1."""
+        scope = self.make_scope()
+        conditions = (
+            statement.condition.operands if isinstance(statement.condition, ast.And) else (statement.condition,)
+        )
+        for part in conditions:
             condition = bind_condition(part, scope)
             planned = self.plan_assertion(condition, scope.now)
-            inside = [found for value in walk((condition,)) if (found := subquery_of(value)) is not None]
-            for problem in (*self._unreadable(*inside), *self._prepare(planned), *self._run_stages(planned)):
+            nested = [subquery for value in walk((condition,)) if (subquery := subquery_of(value)) is not None]
+            for problem in (*self._list_unreadable(*nested), *self._prepare(planned), *self._run_stages(planned)):
                 raise problem
             self._check(planned)
-            holds = self._resources.runner.first_row(planned.sql)
-            assert holds is not None
-            if not holds[0]:
-                failed = AssertionFailed(f"it does not hold: {unparse(part)}", span=part.span)
-                counterexample = self._counterexample(part, planned, scope, statement.output)
-                return counterexample.replace(errors=(failed,), exit_code=1)
+            result = self._resources.runner.first_row(planned.sql)
+            assert result is not None
+            if not result[0]:
+                failure = AssertionFailed(f"assertion failed: {unparse(part)}", span=part.span)
+                counterexample = self._find_counterexample(part, planned, scope, statement.output)
+                return counterexample.replace(errors=(failure,), exit_code=1)
         return Message("")
 
     def select_rows(
-        self, query: ast.RowSource, hidden: Sequence[str], scope: Scope, problems: Problems | None
+        self, query: ast.RowSource, hidden: Sequence[str], scope: Scope, problems: RowErrors | None
     ) -> tuple[Select, list[tuple[Raw, ...]]]:
-        """Return the rows that an action works on. Whatever its condition depends on must be known, else it raises.
+        """Return the rows that an action works on.
 
-        `problems` gets what a source did not return about rows of the query itself: the subject, and the error.
+        Raises the error of data that other parts of the query depend on. Errors of rows of the query itself are
+        appended to `problems`, each with its subject.
         """
         select = bind(query, scope)
         planned = self.plan(select, scope.now, hidden)
-        unreadable = self._unreadable(select) if depends_on_others(select) else ()
+        unreadable = self._list_unreadable(select) if depends_on_others(select) else ()
         for problem in (*unreadable, *self._prepare(planned)):
             raise problem
         for view, subject, problem in self._fetch.run(planned.steps, self._resources.runner, planned.now):
@@ -163,8 +166,8 @@ class QueryRunner:
         self._check(planned)
         return select, list(self._resources.runner.run(planned.sql))
 
-    def mend_index(self, problem: Exception) -> bool:
-        """Rebuild the index if this problem comes from damage in it; return whether it was damaged."""
+    def repair_index(self, problem: Exception) -> bool:
+        """Rebuild the index if it is corrupt and caused this error; return whether it was rebuilt."""
         if isinstance(problem, ImqError) and problem.code != "index":
             return False
         try:
@@ -174,7 +177,7 @@ class QueryRunner:
 
     def _fetch_answer(self, planned: Plan, output: ast.Output) -> RowSet:
         select = planned.select
-        problems = (*self._unreadable(select), *self._prepare(planned), *self._run_stages(planned))
+        problems = (*self._list_unreadable(select), *self._prepare(planned), *self._run_stages(planned))
         self._check(planned)
         if planned.steps:
             from imq.engine.query.caveats import find_caveats
@@ -189,7 +192,7 @@ class QueryRunner:
         return RowSet(columns_of(select), rows, output, select.table, errors=problems, exit_code=code)
 
     def _read_first(self, rows: Iterator[tuple[Raw, ...]]) -> Iterator[tuple[Raw, ...]]:
-        """Read the first rows of an answer, so that damage that they show is mended before anything is written."""
+        """Read the first rows eagerly, so that a corrupt index is found and repaired before any output is written."""
         first = list(islice(rows, _ROWS_READ_FIRST))
         return chain(first, self._read_rest(rows)) if len(first) == _ROWS_READ_FIRST else iter(first)
 
@@ -197,24 +200,24 @@ class QueryRunner:
         try:
             yield from rows
         except ImqError as problem:
-            if self.mend_index(problem):
-                problem.hints = ("the index was damaged and has been rebuilt: run the statement again",)
+            if self.repair_index(problem):
+                problem.hints = ("the index was corrupt and has been rebuilt: run the statement again",)
             raise
 
     def _prepare(self, planned: Plan | Assertion) -> tuple[ImqError, ...]:
         return self._fetch.prepare(planned.native_levels)
 
-    def _unreadable(self, *selects: Select) -> tuple[ImqError, ...]:
-        """Return what is wrong with images that cannot be read, if these queries are about them."""
+    def _list_unreadable(self, *selects: Select) -> tuple[ImqError, ...]:
+        """Return the errors of unreadable images, if these queries read documents of images."""
         return self._resources.store.index.list_problems() if any(map(reads_documents, selects)) else ()
 
     def _run_stages(self, planned: Plan | Assertion) -> tuple[ImqError, ...]:
         resources = self._resources
-        found = self._fetch.run(planned.steps, resources.runner, planned.now, resources.fresh)
-        return tuple(error for *_, error in found)
+        problems = self._fetch.run(planned.steps, resources.runner, planned.now, resources.fresh)
+        return tuple(error for *_, error in problems)
 
     def _fetch_names(self, select: Select) -> Iterator[tuple[Raw, ...]]:
-        """Run a query of names that a scan is of."""
+        """Run a query whose rows are the names of a scan's targets."""
         levels = self._fetch.required_levels(subqueries(select))
         planned = plan(select, self._resources.clock(), native_levels=levels)
         for problem in self._prepare(planned):
@@ -223,30 +226,28 @@ class QueryRunner:
         return self._resources.runner.run(planned.sql)
 
     def _check(self, planned: Plan | Assertion) -> None:
-        """Refuse an empty list that must have rows, a list of ids with something else, and a store that is missing."""
+        """Raise for an empty `nonempty` list, for a list of ids with other values, and for a missing store."""
         resources = self._resources
         if resources.context.missing_store != "pass" and not resources.store.layout.exists and planned.reads_store:
             self._report_missing_store()
         for check in planned.checks:
-            found = resources.runner.first_row(check.sql)
-            if check.digests and found is not None:
-                raise TypeMismatch(
-                    f'the list has "{found[0]}", which is not an id: expected digests or prefixes of them'
-                )
-            if not check.digests and found is None:
-                raise Refused(f"{check.text} answers nothing, and nonempty refuses that", code="empty")
+            row = resources.runner.first_row(check.sql)
+            if check.digests and row is not None:
+                raise TypeMismatch(f'the list has "{row[0]}", which is not an id: expected digests or prefixes of them')
+            if not check.digests and row is None:
+                raise Refused(f"{check.text} returns no rows, which nonempty does not allow", code="empty")
 
     def _report_missing_store(self) -> None:
         resources = self._resources
-        missing = f"there is no store at {resources.store.root}"
+        message = f"no store found at {resources.store.root}"
         if resources.context.missing_store == "warn":
-            resources.progress.warn(missing)
+            resources.progress.warn(message)
             return
-        hints = ("look at --root; pull, load and import make a store where there is none",)
-        raise StoreError(missing, code="no-store", hints=hints)
+        hints = ("check --root; pull, load and import create a store",)
+        raise StoreError(message, code="no-store", hints=hints)
 
-    def _counterexample(self, part: ast.Expr, planned: Assertion, scope: Scope, output: ast.Output) -> RowSet:
-        """Return what shows that a condition does not hold: the rows that should not be there, or the two sides."""
+    def _find_counterexample(self, part: ast.Expr, planned: Assertion, scope: Scope, output: ast.Output) -> RowSet:
+        """Return the evidence against a condition: the offending rows, or the values of both sides of a comparison."""
         match planned.condition, part:
             case Not(Exists()), ast.Exists(rows):
                 return self.run_query(ast.QueryStatement(rows, output))

@@ -1,4 +1,4 @@
-"""What a session works with: the store, the sources, and the SQL connection that their rows meet in."""
+"""The resources of a session: the store, the sources, and the SQL connection that joins their rows."""
 
 from __future__ import annotations
 
@@ -26,23 +26,24 @@ if TYPE_CHECKING:
 
 
 class Resources:
-    """The resources of one session; sources see them as their `SourceContext`.
+    """The resources of one session. They implement the `SourceContext` of the sources.
 
-    `context` may be replaced between statements, so it is read at each use. Paths of statements begin at `folder`.
+    `context` may be replaced between statements, so it is read at each use. Relative paths of statements start at
+    `folder`.
     """
 
     def __init__(self, context: SessionContext) -> None:
         self.context = context
         self.state = SessionState(context.configuration)
         self.store = Store(context.root, creates_for_cache=context.missing_store != "refuse")
-        self.store.layout.on_lock_wait = self._warn_of_lock
+        self.store.layout.on_lock_wait = self._warn_about_lock
         self.store.platform = context.platform
         self.folder = os.curdir
         self.sources = open_sources(self)
         self._runner: SqliteExecutor | None = None
 
-    def begin(self) -> None:
-        """Prepare the store for a statement: its limits are the settings of now."""
+    def prepare_statement(self) -> None:
+        """Prepare the store for a statement and apply the current limits."""
         self.store.quota = parse_size_limit(self.state.settings["quota"])
         self.store.largest_document = parse_size_setting(self.state.settings["largest_document"])
         self.store.begin_statement()
@@ -53,7 +54,7 @@ class Resources:
 
     @property
     def runner(self) -> SqliteExecutor:
-        """The executor of SQL on the store's index, as the layout is now."""
+        """The executor of SQL on the store's index, which is brought up to date with the layout."""
         connection = self.store.index.connection
         if self._runner is None or self._runner.connection is not connection:
             self._runner = SqliteExecutor(connection)
@@ -71,12 +72,12 @@ class Resources:
 
     @property
     def platform(self) -> Platform | None:
-        """The platform that is chosen of an index; None: this machine's."""
+        """The platform that is selected from an index; None means that of this machine."""
         return self.context.platform
 
     @property
     def progress(self) -> Progress:
-        """Where progress and warnings go."""
+        """The receiver of progress and warnings."""
         return self.context.progress
 
     @property
@@ -86,29 +87,29 @@ class Resources:
 
     @property
     def jobs(self) -> int:
-        """How many transfers or layers run at once."""
+        """The number of layers that are transferred or unpacked at once."""
         return int(self.state.settings["jobs"])
 
     @property
     def fresh(self) -> int:
-        """How many nanoseconds an answer about a name counts as known."""
+        """The number of nanoseconds for which a cached tag is fresh."""
         return parse_duration_setting(self.state.settings["fresh"]) or 0
 
     @property
     def home(self) -> str | None:
-        """The folder that `~` means."""
+        """The home folder, which `~` stands for; None when it is unknown."""
         return home_directory(self.context.environment)
 
     @property
     def stdin(self) -> TextIO | None:
-        """Standard input; None when the statement came from there."""
+        """Standard input; None when the statements are read from it."""
         return self.context.stdin
 
-    def _warn_of_lock(self) -> None:
+    def _warn_about_lock(self) -> None:
         self.progress.warn(f"another process holds the lock of the store {self.store.root}; waiting for it")
 
     def network(self) -> RegistrySettings:
-        """Announce that registries are about to be asked, and return the settings of their client."""
+        """Report that requests are about to be sent, and return the settings of the registry client."""
         if self.context.on_network is not None:
             self.context.on_network()
         return self.context.registry_settings(self.state.settings)

@@ -1,8 +1,8 @@
-"""Actions of a session: planned as a list, shown, confirmed, and executed as that very list."""
+"""Runs the actions of a session: plans them as a list, confirms that list, and executes it."""
 
 from __future__ import annotations
 
-from imq.engine.actions import verb_of
+from imq.engine.actions import get_verb
 from imq.engine.catalog.tables import TABLES
 from imq.engine.query.binder import bind
 from imq.engine.query.visibility import STORE_HAS_NO_CONTAINERS, depends_on_containers
@@ -23,31 +23,31 @@ if TYPE_CHECKING:
     from .queries import QueryRunner
     from .resources import Resources
 
-    Problems = list[tuple[str, ImqError]]
+    RowErrors = list[tuple[str, ImqError]]
 
 
 class ActionRunner:
     """Plans and executes actions.
 
-    `warns` False: no warning about containers that a removal did not see, for Docker's command lines have none.
-    `has_begun` says whether the last statement began to execute its actions.
+    `warns_about_containers`: a removal warns that the store has no containers. Docker's command lines do not warn.
+    `has_begun`: the last statement has begun to execute its actions.
     """
 
     def __init__(self, resources: Resources, queries: QueryRunner) -> None:
         self._resources = resources
         self._queries = queries
-        self.warns = True
+        self.warns_about_containers = True
         self.has_begun = False
 
-    def plan_context(self, problems: Problems | None = None) -> PlanContext:
-        """Return what verbs plan with; `problems` gets what sources did not return about the rows of an action."""
+    def make_plan_context(self, problems: RowErrors | None = None) -> PlanContext:
+        """Return the context in which verbs plan. Errors of rows of the action are appended to `problems`."""
         from imq.engine.sources.action import PlanContext
 
         resources = self._resources
-        scope = self._queries.scope()
+        scope = self._queries.make_scope()
 
         def select_rows(
-            query: ast.RowSource, hidden: Sequence[str], found: Problems | None = None
+            query: ast.RowSource, hidden: Sequence[str], found: RowErrors | None = None
         ) -> tuple[Select, list[tuple[Raw, ...]]]:
             return self._queries.select_rows(query, hidden, scope, found)
 
@@ -56,7 +56,7 @@ class ActionRunner:
             resources.sources,
             scope,
             resources.platform,
-            lambda nodes: [word_of(node) for node in nodes],
+            lambda nodes: [get_word(node) for node in nodes],
             lambda query: bind(query, scope),
             lambda query, hidden: select_rows(query, hidden, problems),
             select_rows,
@@ -67,45 +67,51 @@ class ActionRunner:
 
     def run_action(self, statement: ast.ActionStatement, *, dry_run: bool) -> Result:
         """Run an action statement, or list what it would do."""
-        from imq.engine.actions.outcome_rows import outcome_rows
-        from imq.engine.actions.output_file import unconfirmed_overwrites
+        from imq.engine.actions.outcome_rows import build_outcome_rows
+        from imq.engine.actions.output_file import list_unconfirmed_overwrites
         from imq.engine.sources.action import Failed, Skip, StoreAction
 
         self.has_begun = False
-        verb = verb_of(statement)
-        problems: Problems = []
-        context = self.plan_context(problems)
+        verb = get_verb(statement)
+        problems: RowErrors = []
+        context = self.make_plan_context(problems)
         if verb.answer is not None:
             return verb.answer(statement, context)
         assert verb.plan is not None
         actions = verb.plan(statement, context)
-        actions = [*actions, *_failures(verb.name, actions, problems)]
-        if (word := _table_among(statement)) and actions and all(isinstance(action, Failed) for action in actions):
+        actions = [*actions, *_list_failures(verb.name, actions, problems)]
+        if (table := _find_table_name(statement)) and actions and all(isinstance(action, Failed) for action in actions):
             raise StatementError(
-                f'"{word}" is a table, and no image here has that name',
+                f'"{table}" is a table, and no image has that name',
                 code="operand",
                 span=statement.span,
-                hints=(f"say which of them: {verb.name} {word} where …",),
+                hints=(f"to select rows of it: {verb.name} {table} where …",),
             )
         if verb.runs_programs or (verb.removes and any(isinstance(action, StoreAction) for action in actions)):
             self._warn_of_containers(statement, context)
         output_format = self._resources.context.output_format
-        listed = outcome_rows([action.describe() for action in actions], statement.output, output_format)
+        listed = build_outcome_rows([action.describe() for action in actions], statement.output, output_format)
         if dry_run or any(option.name == "dry run" for option in statement.options):
             return listed
-        confirms = verb.needs_confirmation and any(not isinstance(action, Failed | Skip) for action in actions)
-        existing = unconfirmed_overwrites(actions)
-        if (confirms or existing) and not self._confirm(listed, existing):
+        needs_confirmation = verb.needs_confirmation and any(
+            not isinstance(action, Failed | Skip) for action in actions
+        )
+        existing = list_unconfirmed_overwrites(actions)
+        if (needs_confirmation or existing) and not self._confirm(listed, existing):
             return Message("nothing was done\n", NeedsConfirmation.exit_code)
-        return outcome_rows(list(self._execute(actions)), statement.output, output_format)
+        return build_outcome_rows(list(self._execute(actions)), statement.output, output_format)
 
     def _warn_of_containers(self, statement: ast.ActionStatement, context: PlanContext) -> None:
         """Warn when the rows of a removal or a program depend on containers: the store has none."""
-        if self.warns and statement.query is not None and depends_on_containers(context.bind(statement.query)):
+        if (
+            self.warns_about_containers
+            and statement.query is not None
+            and depends_on_containers(context.bind(statement.query))
+        ):
             self._resources.progress.warn(STORE_HAS_NO_CONTAINERS)
 
     def _confirm(self, listed: RowSet, existing: Sequence[str]) -> bool:
-        """Return whether the user agrees to the plan; only a user may allow that `existing` files are replaced."""
+        """Return whether the user confirms the plan. Only a prompt can allow that `existing` files are replaced."""
         confirm = self._resources.context.confirm
         try:
             if confirm is not None:
@@ -140,21 +146,21 @@ class ActionRunner:
         yield from ActionExecutor(execution).execute(actions)
 
 
-def word_of(node: ast.Literal | ast.Variable) -> str:
-    """Return the word of an operand in which variables were replaced; raises `StatementError` for anything else."""
+def get_word(node: ast.Literal | ast.Variable) -> str:
+    """Return the word of an operand whose variables were replaced; raises `StatementError` for anything else."""
     if not isinstance(node, ast.Literal):
         raise StatementError(f"expected one word, not {unparse(node)}", code="operand", span=node.span)
     return node.text
 
 
-def _table_among(statement: ast.ActionStatement) -> str:
-    """Return a table's name among the operands, as in `rm dangling images`; "" when there is none."""
-    named = [node.text for node in statement.references if isinstance(node, ast.Literal) and not node.quoted]
-    return next((text for text in named if text.lower() in TABLES), "")
+def _find_table_name(statement: ast.ActionStatement) -> str:
+    """Return the first operand that is the name of a table, as in `rm dangling images`; "" without one."""
+    words = [node.text for node in statement.references if isinstance(node, ast.Literal) and not node.quoted]
+    return next((text for text in words if text.lower() in TABLES), "")
 
 
-def _failures(verb: str, actions: Sequence[Action], problems: Problems) -> Iterator[Action]:
-    """Yield a failure for each problem of a source that no planned action reports already."""
+def _list_failures(verb: str, actions: Sequence[Action], problems: RowErrors) -> Iterator[Action]:
+    """Yield a failure for each problem that no planned action reports already."""
     from imq.engine.sources.action import Failed
 
     reported = [action.target for action in actions if isinstance(action, Failed)]

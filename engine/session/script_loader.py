@@ -1,4 +1,4 @@
-"""Texts to statements, with the files that they include: all of it is read and parsed before any of it is run."""
+"""Parses scripts and the files that they include. All files are read and parsed before any statement runs."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
     from imq.grammar.lexer import Vocabulary
 
 MAX_DEPTH = 16
-"""Files that may include each other in a row."""
+"""Maximum nesting of includes."""
 
 
-LARGEST_SCRIPT = 16 << 20
-"""Characters of a script: more than anybody writes, and a bound for what never ends."""
+MAX_SCRIPT_LENGTH = 16 << 20
+"""Maximum number of characters of a script. It also bounds an endless input such as a device."""
 
 
 def read_script(source: TextIO, name: str) -> str:
-    """Return the text of a script; raises `ImqError` (code `too-large`) for one that is too long or does not end."""
-    text = source.read(LARGEST_SCRIPT + 1)
-    if len(text) > LARGEST_SCRIPT:
+    """Return the text of a script; raises `ImqError` (code `too-large`) when it is too long."""
+    text = source.read(MAX_SCRIPT_LENGTH + 1)
+    if len(text) > MAX_SCRIPT_LENGTH:
         raise ImqError(
-            f"the script {name} has more than {LARGEST_SCRIPT >> 20} Mi characters",
+            f"the script {name} is longer than {MAX_SCRIPT_LENGTH >> 20} Mi characters",
             code="too-large",
-            hints=('divide it into several scripts; a list of names is read with: lines of "FILE"',),
+            hints=('split it into several scripts; to read a list of names: lines of "FILE"',),
         )
     return text
 
 
 class Script(Record):
-    """A file that was included: its text, its statements, and the folder where its own paths begin."""
+    """An included file: its text, its statements, and the folder that its relative paths start at."""
 
     text: str
     statements: tuple[ast.Statement, ...]
@@ -45,7 +45,7 @@ class Script(Record):
 
 
 class ScriptLoader:
-    """Reads scripts. A file is read when the text that includes it is parsed, and what was parsed is what is run."""
+    """Reads scripts. An included file is read once, when the text that includes it is parsed."""
 
     def __init__(self) -> None:
         self._read: dict[str, Script] = {}
@@ -55,30 +55,32 @@ class ScriptLoader:
         text: str,
         vocabulary: Vocabulary,
         folder: str,
-        wholes: Mapping[int, int] | None = None,
-        above: tuple[str, ...] = (),
+        atoms: Mapping[int, int] | None = None,
+        including_files: tuple[str, ...] = (),
     ) -> tuple[ast.Statement, ...]:
-        """Return the statements of a text; `above` are the files that include each other down to it.
+        """Return the statements of a text; `including_files` are the files whose includes led to it.
 
-        Raises `StatementError` for what is wrong in the text, or in a file that it includes.
+        Raises `StatementError` for an error in the text or in a file that it includes.
         """
 
-        def included(statement: ast.Include) -> Iterable[str]:
-            script = self._script(statement, folder, vocabulary, above)
-            return self._views(script)
+        def list_views(statement: ast.Include) -> Iterable[str]:
+            script = self._load(statement, folder, vocabulary, including_files)
+            return self._list_views(script)
 
-        return parse(text, vocabulary, wholes, included)
+        return parse(text, vocabulary, atoms, list_views)
 
     def load_include(self, statement: ast.Include, folder: str, vocabulary: Vocabulary) -> Script:
         """Return the file that a statement includes, as it was when the statement was parsed."""
-        known = self._read.get(expand_path(statement.path, folder, None, statement.span))
-        return known if known is not None else self._script(statement, folder, vocabulary, ())
+        script = self._read.get(expand_path(statement.path, folder, None, statement.span))
+        return script if script is not None else self._load(statement, folder, vocabulary, ())
 
-    def _script(self, statement: ast.Include, folder: str, vocabulary: Vocabulary, above: tuple[str, ...]) -> Script:
+    def _load(
+        self, statement: ast.Include, folder: str, vocabulary: Vocabulary, including_files: tuple[str, ...]
+    ) -> Script:
         path = expand_path(statement.path, folder, None, statement.span)
-        if path in above or len(above) >= MAX_DEPTH:
-            why = "includes itself" if path in above else f"is included {MAX_DEPTH} files deep"
-            raise StatementError(f"{statement.path} {why}", code="include", span=statement.span)
+        if path in including_files or len(including_files) >= MAX_DEPTH:
+            problem_text = "includes itself" if path in including_files else f"is included {MAX_DEPTH} files deep"
+            raise StatementError(f"{statement.path} {problem_text}", code="include", span=statement.span)
         try:
             with open(path, encoding="utf-8", errors="surrogateescape") as source:
                 text = read_script(source, statement.path)
@@ -86,21 +88,21 @@ class ScriptLoader:
             raise StatementError(
                 f"cannot read {statement.path}: {problem.strerror}", code="include", span=statement.span
             ) from None
-        inside = os.path.dirname(path) or os.curdir
+        included_folder = os.path.dirname(path) or os.curdir
         try:
-            statements = self.parse(text, vocabulary, inside, above=(*above, path))
+            statements = self.parse(text, vocabulary, included_folder, including_files=(*including_files, path))
         except ImqError as error:
             error.hints = (*error.hints, f"in the file {statement.path}")
             raise
-        script = self._read[path] = Script(text, statements, inside)
+        script = self._read[path] = Script(text, statements, included_folder)
         return script
 
-    def _views(self, script: Script) -> frozenset[str]:
-        """Return the names of the views that a file makes, those of files that it includes among them."""
+    def _list_views(self, script: Script) -> frozenset[str]:
+        """Return the names of the views that a file and the files that it includes define."""
         names: set[str] = set()
         for statement in script.statements:
             if isinstance(statement, ast.View) and statement.name is not None:
                 names.add(statement.name)
             elif isinstance(statement, ast.Include):
-                names |= self._views(self._read[expand_path(statement.path, script.folder, None)])
+                names |= self._list_views(self._read[expand_path(statement.path, script.folder, None)])
         return frozenset(names)

@@ -2,7 +2,7 @@
 
     text ──parse──▶ AST ──expand──▶ query      ──bind, plan, fetch, SQL──▶ rows      (queries.py)
                                     action     ──plan, confirm, execute──▶ outcomes  (run_action.py)
-                                    explain    ──plan──▶ words                       (explain.py)
+                                    explain    ──plan──▶ text                        (explain.py)
                                     setting, variable, view ──▶ state                (state.py)
 
 Time, streams, environment and prompts come in through the context.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import sqlite3
 
-from imq.engine.actions import ABSENT, REMOVING, VERBS, verb_of
+from imq.engine.actions import ABSENT, REMOVING, VERBS, get_verb
 from imq.engine.catalog.tables import SEARCH_TABLES, TABLES, UNAVAILABLE_TABLES
 from imq.engine.query.binder import bind, bind_condition, needs_where
 from imq.engine.query.sqlite_executor import convert_error
@@ -28,7 +28,7 @@ from .expand import expand
 from .explain import Explainer
 from .queries import QueryRunner
 from .resources import Resources
-from .run_action import ActionRunner, word_of
+from .run_action import ActionRunner, get_word
 from .script_loader import ScriptLoader
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """Runs statements against one store, and keeps settings, variables, views and the source between them."""
+    """Runs statements against one store. Settings, variables, views and the default source last between statements."""
 
     def __init__(self, context: SessionContext) -> None:
         self._resources = Resources(context)
@@ -65,31 +65,32 @@ class Session:
     # Running
 
     def parse(
-        self, text: str, wholes: Mapping[int, int] | None = None, folder: str = os.curdir
+        self, text: str, atoms: Mapping[int, int] | None = None, folder: str = os.curdir
     ) -> tuple[ast.Statement, ...]:
-        """Return the statements of a text, all of them parsed before any is run; `wholes` as in `grammar.parser`.
+        """Return the statements of a text; `atoms` as in `grammar.parser`.
 
-        Included files are read and parsed too; their paths begin at `folder`.
+        Included files are read and parsed too; their relative paths start at `folder`.
         """
-        return self._scripts.parse(text, self.vocabulary, folder, wholes)
+        return self._scripts.parse(text, self.vocabulary, folder, atoms)
 
     def run(
         self,
         text: str,
         *,
         dry_run: bool = False,
-        wholes: Mapping[int, int] | None = None,
+        atoms: Mapping[int, int] | None = None,
         folder: str = os.curdir,
     ) -> Iterator[Result]:
-        """Run the statements of a text one after the other and yield the result of each.
+        """Run the statements of a text in order and yield the result of each.
 
-        A failure ends the run; after `on error continue` it is yielded as a `Failure`, and the run goes on.
+        All statements are parsed before the first one runs. An error ends the run; after `on error continue` it is
+        yielded as a `Failure`, and the run continues.
         """
         try:
-            statements = self.parse(text, wholes, folder)
+            statements = self.parse(text, atoms, folder)
         except StatementError as error:
-            raise self._with_suggestion(error, text, wholes) from None
-        yield from self._run(statements, text, folder, dry_run=dry_run, wholes=wholes)
+            raise self._with_suggestion(error, text, atoms) from None
+        yield from self._run(statements, text, folder, dry_run=dry_run, atoms=atoms)
 
     def _run(
         self,
@@ -98,9 +99,9 @@ class Session:
         folder: str,
         *,
         dry_run: bool,
-        wholes: Mapping[int, int] | None = None,
+        atoms: Mapping[int, int] | None = None,
     ) -> Generator[Result, None, bool]:
-        """Run statements as `run` does; return whether the statements that follow may run."""
+        """Run statements as `run` does; return whether the run may continue."""
         for statement in statements:
             if isinstance(statement, ast.Include):
                 script = self._scripts.load_include(statement, folder, self.vocabulary)
@@ -115,7 +116,7 @@ class Session:
             except Interrupted:
                 raise
             except ImqError as error:
-                located = self._with_suggestion(error.attach_text(text), text, wholes)
+                located = self._with_suggestion(error.attach_text(text), text, atoms)
                 if self._stops_on_error:
                     raise located from error.__cause__
                 result = Failure(located)
@@ -125,10 +126,10 @@ class Session:
         return True
 
     def execute(self, statement: ast.Statement, *, dry_run: bool = False) -> Result:
-        """Run one statement; of an `include`, return the result of its last one.
+        """Run one statement; for an `include`, return the result of its last statement.
 
-        When the index proves damaged, or another process removes an image while it is read, the statement runs once
-        more, unless it has begun to change anything.
+        The statement is run a second time when the index was corrupt, or when another process removed an image that was
+        being read, unless its actions have begun.
         """
         try:
             return self._execute(statement, dry_run=dry_run)
@@ -137,7 +138,7 @@ class Session:
         except Exception as problem:
             changed = isinstance(problem, ImqError) and problem.code == "changed"
             repeatable = not isinstance(statement, ast.Include) and not self._actions.has_begun
-            if not (changed or self._queries.mend_index(problem)) or not repeatable:
+            if not (changed or self._queries.repair_index(problem)) or not repeatable:
                 raise
             return self._execute(statement, dry_run=dry_run)
 
@@ -156,9 +157,9 @@ class Session:
                 case ast.Assert():
                     return self._queries.run_assertion(self._expand(statement))
                 case ast.Set():
-                    return self.state.set(self._expand(statement))
+                    return self.state.change_setting(self._expand(statement))
                 case ast.Let():
-                    return self.state.let(self._expand(statement))
+                    return self.state.define_variable(self._expand(statement))
                 case ast.View():
                     return self._define_view(statement)
                 case ast.Use(source):
@@ -186,21 +187,21 @@ class Session:
     # Explaining and checking
 
     def explain(self, statement: ast.Statement) -> str:
-        """Return how a statement would run."""
+        """Return a description of how a statement would run."""
         return self._explainer.explain(statement)
 
-    def explain_all(self, text: str, wholes: Mapping[int, int] | None = None, folder: str = os.curdir) -> Iterator[str]:
-        """Yield how each statement of a text would run; settings, variables and views take effect for the next ones."""
-        yield from self._explained(self.parse(text, wholes, folder), text, folder)
+    def explain_all(self, text: str, atoms: Mapping[int, int] | None = None, folder: str = os.curdir) -> Iterator[str]:
+        """Yield a description of each statement of a text. Settings, variables and views are applied."""
+        yield from self._explain_statements(self.parse(text, atoms, folder), text, folder)
 
-    def _explained(self, statements: Sequence[ast.Statement], text: str, folder: str) -> Iterator[str]:
+    def _explain_statements(self, statements: Sequence[ast.Statement], text: str, folder: str) -> Iterator[str]:
         for statement in statements:
             self._resources.folder = folder
             try:
                 match statement:
                     case ast.Include():
                         script = self._scripts.load_include(statement, folder, self.vocabulary)
-                        yield from self._explained(script.statements, script.text, script.folder)
+                        yield from self._explain_statements(script.statements, script.text, script.folder)
                     case ast.Let() | ast.View() | ast.Use() | ast.Set() | ast.OnError():
                         self.execute(statement)
                         yield f"statement: {unparse(statement)}\n"
@@ -210,68 +211,68 @@ class Session:
                 raise error.attach_text(text) from error.__cause__
 
     def check(self, statement: ast.Statement) -> None:
-        """Raise what is wrong with the names and types of a statement; nothing is run or requested."""
+        """Raise the first error in the names and types of a statement. Nothing is run or requested."""
         match statement:
             case ast.QueryStatement(query) | ast.ActionStatement(query=ast.Query() | ast.Combination() as query):
-                bind(self._expand(query), self.scope())
+                bind(self._expand(query), self.make_scope())
             case ast.Assert(condition):
-                bind_condition(self._expand(condition), self.scope())
+                bind_condition(self._expand(condition), self.make_scope())
             case ast.Explain(inner) | ast.DryRun(inner):
                 self.check(inner)
             case _:
                 pass  # the other statements are checked when they run
 
-    def _with_suggestion(self, error: ImqError, text: str, wholes: Mapping[int, int] | None) -> ImqError:
-        """Return the error, with the statement that was probably intended when there is one."""
+    def _with_suggestion(self, error: ImqError, text: str, atoms: Mapping[int, int] | None) -> ImqError:
+        """Return the error, with a suggested statement if one is found."""
         if not isinstance(error, StatementError) or error.text != text:
             return error
         from imq.engine.suggest.suggest import suggest
 
-        error.suggestion = suggest(text, wholes or {}, error, self.vocabulary, self._check)
+        error.suggestion = suggest(text, atoms or {}, error, self.vocabulary, self._check)
         return error
 
     def _check(self, text: str) -> StatementError | None:
-        """Return what is wrong with a suggested statement, as far as it can be checked without running it."""
+        """Return the error of a suggested statement, or None. The statement is checked but not run."""
         try:
             for statement in self.parse(text):
-                if isinstance(statement, ast.ActionStatement) and verb_of(statement).needs_confirmation:
+                if isinstance(statement, ast.ActionStatement) and get_verb(statement).needs_confirmation:
                     if statement.query is not None:
                         needs_where(statement.query, statement.verb)
-                    names = [word_of(name) for name in statement.references if isinstance(name, ast.Literal)]
+                    names = [get_word(name) for name in statement.references if isinstance(name, ast.Literal)]
                     if any("*" in name or name.startswith("-") for name in names):
                         raise StatementError("a pattern or an option is not a name", span=statement.span)
                 self.check(statement)
         except StatementError as error:
             return error
         except ImqError:
-            pass  # the statement is well formed: it names something that is not here
+            pass  # the statement is valid: an image or a source that it names was not found
         return None
 
     # Variables, views and settings
 
     def define(self, name: str, value: str) -> None:
-        """Set the setting of this name, or else the variable."""
+        """Set the setting of this name; without such a setting, the variable."""
         self.state.define(name, value)
 
     def use(self, source: str) -> None:
-        """Make this the source of queries that name none; raises `UnknownName` when there is no such source."""
+        """Set the source of queries without `in`; raises `UnknownName` for an unknown source."""
         self._use(ast.Literal(source))
 
     def _use(self, source: ast.Literal | None) -> Result:
         if source is not None:
             self.sources.resolve(source.text, source.span)
-        return self.state.use(source)
+        return self.state.set_source(source)
 
     def _define_view(self, statement: ast.View) -> Result:
         if statement.rows is not None:
             rows: ast.RowSource = self._expand(statement.rows)
-            bind(rows, self.scope())  # an invalid view is refused where it is defined
+            bind(rows, self.make_scope())  # an invalid view is refused where it is defined
             statement = statement.replace(rows=rows)
-        return self.state.view(statement)
+        return self.state.define_view(statement)
 
     def _expand(self, node: Any) -> Any:
-        """Return a node with the values of its variables and the queries of its views."""
-        expanded = expand(node, self.state.names(self.context.environment, self._configured_view))
+        """Return a node with its variables and views replaced."""
+        expanded = expand(node, self.state.get_definitions(self.context.environment, self._read_configured_view))
         if expanded is not node:
             ast.check_limits(expanded)
         if isinstance(expanded, ast.QueryStatement | ast.ActionStatement) and expanded.output.template is not None:
@@ -280,18 +281,18 @@ class Session:
             expanded = expanded.replace(output=resolve_docker_format(expanded.output))
         return expanded
 
-    def _configured_view(self, name: str) -> ast.RowSource:
-        """Return the query of a view of the configuration; an error in it is raised where the view is used."""
+    def _read_configured_view(self, name: str) -> ast.RowSource:
+        """Return the query of a view of the configuration. Errors in it are raised when the view is used."""
         text = f"view {name} as {self.state.views[name]}"
         if name in self._views_being_read:
-            raise StatementError(f"the view {name} of the configuration contains itself", code="view")
+            raise StatementError(f"the view {name} of the configuration refers to itself", code="view")
         self._views_being_read += (name,)
         try:
             statement, *more = self.parse(text)
             if more or not isinstance(statement, ast.View) or statement.rows is None:
                 raise StatementError(f"the view {name} is more than one query", code="view")
             rows: ast.RowSource = self._expand(statement.rows)
-            bind(rows, self.scope())
+            bind(rows, self.make_scope())
         except ImqError as error:
             files = " and ".join(self.context.configuration.files) or "the configuration"
             error.hints = (*error.hints, f"in the view {name} of {files}")
@@ -300,11 +301,11 @@ class Session:
             self._views_being_read = self._views_being_read[:-1]
         return rows
 
-    # What the session is made of
+    # State
 
     @property
     def context(self) -> SessionContext:
-        """The surroundings of the session; they may be replaced between statements."""
+        """The context of the session; it may be replaced between statements."""
         return self._resources.context
 
     @context.setter
@@ -332,7 +333,7 @@ class Session:
 
     @property
     def sources(self) -> Sources:
-        """The sources that statements may name."""
+        """The sources of images."""
         return self._resources.sources
 
     @property
@@ -341,13 +342,13 @@ class Session:
         return self._resources.runner
 
     @property
-    def warns(self) -> bool:
-        """Whether a removal warns about containers that it did not see."""
-        return self._actions.warns
+    def warns_about_containers(self) -> bool:
+        """Whether a removal warns that the store has no containers."""
+        return self._actions.warns_about_containers
 
-    @warns.setter
-    def warns(self, warns: bool) -> None:
-        self._actions.warns = warns
+    @warns_about_containers.setter
+    def warns_about_containers(self, warns: bool) -> None:
+        self._actions.warns_about_containers = warns
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -357,10 +358,10 @@ class Session:
         tables = frozenset({*TABLES, *UNAVAILABLE_TABLES, *self.state.views})
         return Vocabulary(frozenset(VERBS), tables, frozenset(FORMATS), ABSENT, SEARCH_TABLES, REMOVING)
 
-    def scope(self) -> Scope:
-        """Return what a statement that begins now is bound against."""
-        return self._queries.scope()
+    def make_scope(self) -> Scope:
+        """Prepare for a statement and return the scope that it is bound in."""
+        return self._queries.make_scope()
 
-    def plan_context(self) -> PlanContext:
-        """Return what verbs plan with."""
-        return self._actions.plan_context()
+    def make_plan_context(self) -> PlanContext:
+        """Return the context in which verbs plan."""
+        return self._actions.make_plan_context()

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 DEFAULT_SOURCE = "store"
-"""The source of queries that name none."""
+"""The source of queries without `in`."""
 
 
 class SessionState:
-    """Settings by their names, variables by theirs, views by theirs in lower case, and the source."""
+    """Settings, variables and views by name, and the default source. Names of views are in lower case."""
 
     def __init__(self, configuration: Configuration) -> None:
         self.settings = {setting.name: setting.default for setting in SETTINGS.values()} | dict(configuration.settings)
@@ -35,71 +35,78 @@ class SessionState:
         self.views: dict[str, ast.RowSource | str] = {}
         self.source = configuration.source or DEFAULT_SOURCE
         for name, query in configuration.views.items():
-            self.views[_view_name(name)] = query
+            self.views[_check_view_name(name)] = query
 
-    def names(self, environment: Mapping[str, str], read: Callable[[str], ast.RowSource]) -> Definitions:
+    def get_definitions(self, environment: Mapping[str, str], read: Callable[[str], ast.RowSource]) -> Definitions:
         """Return the current definitions of variables and views; `$env.NAME` is an environment variable."""
         return Definitions(self.variables, self.views, environment, read)
 
     def define(self, name: str, value: str) -> None:
-        """Set the setting of this name, or else the variable."""
+        """Set the setting of this name; without such a setting, the variable."""
         if name.lower() in SETTINGS:
             name, value = check_setting(name, value)
             self.settings[name] = value
         elif name.isidentifier():
             self.variables[name] = ast.Literal(value)
         else:
-            raise StatementError(f'"{name}" is neither a setting nor a name for a variable', code="variable")
+            raise StatementError(f'"{name}" is neither a setting nor a valid name of a variable', code="variable")
 
-    def let(self, statement: ast.Let) -> Result:
-        """Define a variable; its value is expanded already. Without a name, list the variables."""
+    def define_variable(self, statement: ast.Let) -> Result:
+        """Define a variable, whose value is already expanded. Without a name, list the variables."""
         if statement.name is None or statement.value is None:
-            return _texts(("name", "value"), [(name, unparse(value)) for name, value in sorted(self.variables.items())])
+            return _make_rows(
+                ("name", "value"), [(name, unparse(value)) for name, value in sorted(self.variables.items())]
+            )
         if "." in statement.name:
             raise StatementError(
-                "the name of a variable has no dot", code="variable", span=statement.span, hints=("$env.NAME is given",)
+                "the name of a variable cannot contain a dot",
+                code="variable",
+                span=statement.span,
+                hints=("$env.NAME cannot be set",),
             )
         self.variables[statement.name] = statement.value
         return Message("")
 
-    def view(self, statement: ast.View) -> Result:
-        """Keep a view whose query was looked through already; or show the views."""
+    def define_view(self, statement: ast.View) -> Result:
+        """Define a view, whose query is already checked. Without a name, list the views."""
         if statement.name is None or statement.rows is None:
             written = ((name, rows if isinstance(rows, str) else unparse(rows)) for name, rows in self.views.items())
-            return _texts(("name", "query"), sorted(written))
-        self.views[_view_name(statement.name, statement.span)] = statement.rows
+            return _make_rows(("name", "query"), sorted(written))
+        self.views[_check_view_name(statement.name, statement.span)] = statement.rows
         return Message("")
 
-    def use(self, source: ast.Literal | None) -> Result:
-        """Make this the source of queries that name none; without one, return the current source."""
+    def set_source(self, source: ast.Literal | None) -> Result:
+        """Set the source of queries without `in`; without an argument, return the current one."""
         if source is None:
             return Message(f"{self.source}\n")
         self.source = source.text
         return Message("")
 
-    def set(self, statement: ast.Set) -> Result:
-        """Show all settings, or one, or change it."""
+    def change_setting(self, statement: ast.Set) -> Result:
+        """Show all settings or one, or change one."""
         if statement.name is None:
             lines = [(name, value, SETTINGS[name].doc) for name, value in self.settings.items()]
-            return _texts(("name", "value", "meaning"), lines)
+            return _make_rows(("name", "value", "meaning"), lines)
         if statement.value is None:
             name, value = check_setting(statement.name, self.settings.get(statement.name.lower(), ""), statement.span)
             return Message(f"{name} = {value}\n")
         if not isinstance(statement.value, ast.Literal):
-            raise StatementError("a setting takes one word", code="setting", span=statement.span)
+            raise StatementError("expected one word as the value of a setting", code="setting", span=statement.span)
         name, value = check_setting(statement.name, statement.value.text, statement.span)
         self.settings[name] = value
         return Message("")
 
 
-def _view_name(text: str, span: Span | None = None) -> str:
-    """Return the stored name of a view; raises `StatementError` for a name that no view can have."""
+def _check_view_name(text: str, span: Span | None = None) -> str:
+    """Return the name of a view in lower case; raises `StatementError` for an invalid name."""
     name = text.lower()
     if name in TABLES or name in UNAVAILABLE_TABLES or name in VERBS or "." in name:
-        what = "a table" if name in TABLES or name in UNAVAILABLE_TABLES else "a verb" if name in VERBS else "no name"
-        raise StatementError(f'"{name}" is {what}, so no view can be called that', code="view", span=span)
+        reason = (
+            "a table" if name in TABLES or name in UNAVAILABLE_TABLES else "a verb" if name in VERBS else "not a name"
+        )
+        raise StatementError(f'invalid name for a view: "{name}" is {reason}', code="view", span=span)
     return name
 
 
-def _texts(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> RowSet:
+def _make_rows(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> RowSet:
     return RowSet(tuple(Column(name, name.upper(), DataType.TEXT) for name in names), rows)

@@ -39,5 +39,5 @@ def parse_tag_name(text: str) -> Reference:
     """Parse a tag name, adding the default tag if `text` has none. Raises `StatementError` for a digest."""
     reference = Reference.parse(text).with_default_tag()
     if reference.digest is not None:
-        raise StatementError(f'"{text}" has a digest, and only a tag can be given', code="reference")
+        raise StatementError(f'"{text}" has a digest; a destination can only have a tag', code="reference")
     return reference

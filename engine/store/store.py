@@ -148,7 +148,7 @@ class Store:
             if os.path.lexists(self.root):
                 self.layout.check()
             raise StoreError(
-                f"there is no store at {self.root}",
+                f"no store found at {self.root}",
                 code="no-store",
                 hints=("check --root; pull, load and import create a store when it does not exist",),
             )
@@ -285,7 +285,7 @@ class Store:
         same = [name for name in names if reference is not None and name.startswith(f"{reference.familiar_name}:")]
         hint = f"tags in the store: {', '.join(sorted(same)[:8])}" if same else closest_hint(text, names)
         if not self.layout.exists:
-            hint = f"there is no store at {self.root}"
+            hint = f"no store found at {self.root}"
         return NotFound(f"No such image: {shown}", code="no-such-image", hints=(hint, f"to fetch it: imq pull {text}"))
 
     # Reading

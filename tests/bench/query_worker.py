@@ -57,7 +57,7 @@ def _measured(session: Session, question: str, rounds: int) -> dict[str, Any]:
 
 def _sql(session: Session, question: str) -> Any:
     (statement,) = session.parse(question)
-    scope = session.scope()
+    scope = session.make_scope()
     return plan(bind(statement.query, scope), scope.now).sql  # type: ignore[union-attr]
 
 

@@ -134,7 +134,7 @@ def test_a_question_of_a_store_that_is_not_there_says_so(tmp_path: Path, words: 
         root.mkdir()
     done = run(tmp_path, "--root", str(root), *words, HOME=str(tmp_path))
     assert (done.returncode, done.stdout) == (3, "")
-    assert f"error[no-store]: there is no store at {root}\n" in done.stderr
+    assert f"error[no-store]: no store found at {root}\n" in done.stderr
     assert "--root" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["typo"] * made
 
@@ -144,7 +144,7 @@ def test_a_root_that_the_environment_gives_is_warned_of(tmp_path: Path) -> None:
     root = tmp_path / "typo"
     done = run(tmp_path, "images", "count", HOME=str(tmp_path), IMQ_ROOT=str(root))
     assert (done.returncode, done.stdout) == (0, "0\n")
-    assert done.stderr == f"WARNING: there is no store at {root}\n"
+    assert done.stderr == f"WARNING: no store found at {root}\n"
     done = run(tmp_path, "images", "count", HOME=str(tmp_path))
     assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
 
@@ -152,7 +152,7 @@ def test_a_root_that_the_environment_gives_is_warned_of(tmp_path: Path) -> None:
 def test_a_name_in_a_store_that_is_not_there_says_so(tmp_path: Path) -> None:
     done = run(tmp_path, "--root", str(tmp_path / "typo"), "rm", "redis:7", HOME=str(tmp_path))
     assert done.returncode == 3
-    assert "there is no store at" in done.stderr
+    assert "no store found at" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

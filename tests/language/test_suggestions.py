@@ -303,5 +303,5 @@ def test_one_statement_of_many(session: Session) -> None:
 def test_what_is_one_argument_stays_one(session: Session) -> None:
     text = "images where name =~ a b"
     with pytest.raises(StatementError) as refused:
-        list(session.run(text, wholes={text.index("a b"): len(text)}))
+        list(session.run(text, atoms={text.index("a b"): len(text)}))
     assert refused.value.suggestion == 'images where name matches "a b"'

@@ -292,7 +292,7 @@ def test_the_verb(held: Held, client: Client, name: Reference, second: Registry)
     assert outcome["size"] > 900_000
     assert client.head(target) == manifest
     (again,) = held.do(f"copy {name} to {second.host}/mirror/")
-    assert (again["note"], again["size"]) == ("it is there already", 0)
+    assert (again["note"], again["size"]) == ("it exists already", 0)
     (named,) = held.do(f"copy {name} to {second.host}/other/name:v9 platform linux/amd64")
     assert named["target"] == f"{second.host}/other/name:v9"
     (made,) = held.do(f'copy {name} to "{second.host}/made:of-{{{{.Tag}}}}"')

@@ -467,7 +467,7 @@ class TestOtherVerbs:
         newest = f"tags of {host}/mixed where version >= 1.1 and prerelease is unknown order by version desc limit 2"
         assert ask(session, f"copy {newest} to {host}/mirror").exit_code == 0
         assert tags(session, host, "mirror/mixed") == {"v2.0.0", "2.0.0-alpine"}
-        assert set(ask(session, f"copy {newest} to {host}/mirror").column("note")) == {"it is there already"}
+        assert set(ask(session, f"copy {newest} to {host}/mirror").column("note")) == {"it exists already"}
         assert len(ask(session, f"pull {newest}").rows) == 2
         assert set(ask(session, "images").column("tag")) == {"v2.0.0", "2.0.0-alpine"}
 

@@ -204,13 +204,13 @@ def test_statements_read_passwords_from_files_and_never_hold_them(home: Home, gu
         assert [row.action for row in session(statement, dry_run=True)] == ["login"]
         assert not home.file.exists()
         (row,) = session(statement)
-        assert (row.action, row.target, row.note) == ("login", guarded.host, f"kept unencrypted in {home.file}")
+        assert (row.action, row.target, row.note) == ("login", guarded.host, f"stored unencrypted in {home.file}")
         assert pulls(home, image)
         assert PASSWORD not in session.explain(statement) + str(statement)
         (row,) = session(imq.logout(guarded.host))
-        assert row.note == "forgotten"
+        assert row.note == "removed"
         (row,) = session(imq.logout(guarded.host))
-        assert row.note == "none were kept"
+        assert row.note == "none were stored"
     assert not pulls(home, image)
 
 

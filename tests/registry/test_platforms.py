@@ -101,7 +101,7 @@ def test_chosen_platforms_come_and_the_others_are_absent(store: Held, root: Path
     wanted = {digest for image in (AMD, ARM) for digest in image.blobs} | {index_digest()}
     assert set(blobs_in(root)) == wanted
     (verified,) = store.do("verify all")
-    assert verified["note"] == "every blob is whole; not here: 1 of what its index names"
+    assert verified["note"] == "every blob is intact; 1 of its index not stored"
     (about,) = store.rows(f"inspect {name}")
     assert (about["Id"], about["Index"]["Platforms"], about["Index"]["Absent"]) == (AMD.id, ALL[:2], ALL[2:])
 
@@ -202,7 +202,7 @@ def test_one_platform_is_taken_out_of_an_index(store: Held, root: Path, name: st
     assert sum(before.values()) - sum(blobs_in(root).values()) == frees
     assert platforms(store, f"where name = {name}") == platforms(store, "where name = other:1") == [ALL[0], ALL[2]]
     (verified,) = store.do("verify all")
-    assert verified["note"] == "every blob is whole; not here: 1 of what its index names"
+    assert verified["note"] == "every blob is intact; 1 of its index not stored"
     (about,) = store.rows(f"inspect {name}")
     assert about["Index"]["Absent"] == ["linux/arm64"]
     check_store(root)
@@ -218,7 +218,7 @@ def test_docker_s_command_line_takes_one_platform_out(store: Held, root: Path, n
     assert done.stdout == f"Deleted: {BIG.id}\nDeleted: {BIG.layers[0].diff_id}\n"
     assert platforms(store) == ALL[:2]
     done = imq(root, "rmi", "--platform", "linux/s390x", name, code=1)
-    assert "has no image for linux/s390x here" in done.stderr
+    assert "has no stored image for linux/s390x" in done.stderr
 
 
 def test_several_platforms_go_at_once(store: Held, root: Path, name: str) -> None:
@@ -237,9 +237,9 @@ def test_a_platform_that_cannot_be_taken_out_is_said(store: Held, root: Path, re
     assert store.problem(f"rm {name} platform linux/s390x") == "no-such-platform"
     with pytest.raises(Conflict, match="would have no image left") as caught:
         store.do(f"rm {name} platform linux/amd64, linux/arm64")
-    assert caught.value.hints == (f"to take all of it away: rm {name}",)
+    assert caught.value.hints == (f"to remove it completely: rm {name}",)
     assert store.problem(f"rm {name} platform all") == "conflict"
-    with pytest.raises(Conflict, match=f"{single} is one image for linux/s390x, and no index of several"):
+    with pytest.raises(Conflict, match=f"{single} is one image for linux/s390x, not an index"):
         store.do(f"rm {single} platform linux/s390x")
     assert entries_in(root) == before
     outcomes = store.outcomes(f"rm {single}, {name} platform linux/arm64")

@@ -88,7 +88,7 @@ class TestWhatIsInside:
             ask(session, f"{of.replace('layers', 'history')} count")
             assert len(proxy.requests) == before + 2, "what is remembered is not asked for again, only the digests"
             said = "".join(session.explain_all(of))
-            assert "stage:     list the layers of" in said
+            assert "stage:     list layers of" in said
             session.close()
 
     def test_what_is_not_there(self, thousand: Thousand, here: Session) -> None:

@@ -97,7 +97,7 @@ def test_a_rename_keeps_as_many_names_as_there_were(team: Held, made: dict[str, 
 def test_two_paths_of_one_file_are_refused(team: Held, verb: str) -> None:
     """Two spellings of a path would make two archives, and the second would replace the first."""
     text = f'{verb} images where repository = group/svc to "{{{{if eq .Tag `1`}}}}./{{{{end}}}}a.tar"'
-    with pytest.raises(StatementError, match="are one file") as caught:
+    with pytest.raises(StatementError, match="are the same file") as caught:
         team.rows(text, dry_run=True)
     assert caught.value.code == "operand"
     assert team.problem(text) == "operand"

@@ -60,7 +60,7 @@ def check_contents(store: Held, name: str, folder: pathlib.Path) -> None:
     (row,) = store.rows(f"images where name = {name} select size")
     assert row["size"] == PLAIN.size
     (verified,) = store.do(f"verify {name}")
-    assert verified["note"] == "every blob is whole"
+    assert verified["note"] == "every blob is intact"
     store.do(f'export {name} to "{folder}/made"')
     assert (folder / "made" / "file").read_bytes() == b"content" * 500
     store.do(f'export {name} to "{folder}/made.tar"')

@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.actions import verb_of
+from imq.engine.actions import get_verb
 from imq.engine.actions.executor import ActionExecutor
 from imq.engine.oci.digest import Digest
 from imq.engine.progress import NullProgress
@@ -33,9 +33,9 @@ def single(number: int, *more: object) -> Image:
 def planned(store: Held, text: str) -> list[Action]:
     """Return the actions that a statement plans."""
     (statement,) = store.session.parse(text)
-    verb = verb_of(statement)  # type: ignore[arg-type]
+    verb = get_verb(statement)  # type: ignore[arg-type]
     assert verb.plan is not None
-    return verb.plan(statement, store.session.plan_context())  # type: ignore[arg-type]
+    return verb.plan(statement, store.session.make_plan_context())  # type: ignore[arg-type]
 
 
 def applied(store: Held, actions: list[Action]) -> list[Outcome]:

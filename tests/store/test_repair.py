@@ -136,13 +136,13 @@ def test_repair_fetches_again_what_is_damaged_or_missing(store: Held, root: Path
     before = blobs_in(root)
     planned = store.outcomes("verify all repair", dry_run=True)
     place = names[0].rpartition(":")[0]
-    assert [row["note"] for row in planned] == [f"what is damaged comes again from {place}"] * 2
+    assert [row["note"] for row in planned] == [f"corrupt blobs are fetched again from {place}"] * 2
     assert blobs_in(root) == before
     outcomes = store.do("verify all repair")
     repaired = {(row["target"], row["size"], row["note"]) for row in outcomes if row["action"] == "repair"}
     assert {(size, note) for _, size, note in repaired} == {
-        (len(BASE.blob), f"{BASE.digest} came again from {place}"),
-        (len(PLAIN.blob), f"{PLAIN.digest} came again from {place}"),
+        (len(BASE.blob), f"{BASE.digest} was fetched again from {place}"),
+        (len(PLAIN.blob), f"{PLAIN.digest} was fetched again from {place}"),
     }
     assert [row["target"] for row in outcomes if row["action"] == "verify"] == list(dict.fromkeys(names[::-1]))[::-1]
     assert [row["action"] for row in store.do("verify all repair")] == ["verify", "verify"]
@@ -244,11 +244,11 @@ def test_two_processes_may_repair_one_blob(root: Path, store: Held, names: list[
     assert names
 
 
-def test_a_push_of_what_is_damaged_says_what_mends_it(root: Path, names: list[str], registry: Registry) -> None:
+def test_a_failed_push_of_a_corrupt_blob_suggests_a_repair(root: Path, names: list[str], registry: Registry) -> None:
     flip(root, BASE.digest)
     target = f"localhost:{registry.port}/repair/{uuid.uuid4().hex[:8]}:1"
     done = imq(root, "push", names[0], "to", target, code=3)
     assert f"the blob {BASE.digest} is damaged" in done.stderr
-    (words,) = re.findall(r"(verify \w+ repair) fetches it again", done.stderr)
+    (words,) = re.findall(r"(verify \w+ repair), or a new pull", done.stderr)
     imq(root, *words.split())
     imq(root, "push", names[0], "to", target)

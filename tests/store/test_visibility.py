@@ -181,5 +181,5 @@ def test_a_registry_cannot_see_it_and_nothing_is_asked(session: Session, text: s
 
 
 def test_prune_is_about_the_store(session: Session) -> None:
-    with pytest.raises(StatementError, match="prune is about the store"):
+    with pytest.raises(StatementError, match="prune works on the store"):
         last(session, "prune images in localhost:1 where not in use")

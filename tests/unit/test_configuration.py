@@ -253,7 +253,7 @@ def test_views_may_refer_to_each_other(files: Callable[..., dict[str, str]], tmp
 
 def test_a_view_cannot_hide_a_table(files: Callable[..., dict[str, str]], tmp_path: Path) -> None:
     environment = files(mine='[views]\nimages = "layers"\n')
-    with pytest.raises(ImqError, match='"images" is a table, so no view can be called that'):
+    with pytest.raises(ImqError, match='invalid name for a view: "images" is a table'):
         imq.connect(environment=environment, root=tmp_path / "store")
 
 

@@ -51,7 +51,7 @@ class Copy(RegistryWrite):
         )
         for warning in (*copied.warnings, *context.take_mirror_warnings()):
             context.progress.warn(warning)
-        notes = [f"digest: {copied.manifest.digest}"] if copied.changed else ["it is there already"]
+        notes = [f"digest: {copied.manifest.digest}"] if copied.changed else ["it exists already"]
         if self.referrers:
             notes.append(f"{copied.referrer_count} attached artifact{'' if copied.referrer_count == 1 else 's'}")
         if copied.skipped_layers:
